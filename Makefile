@@ -1,0 +1,41 @@
+# One verb per wish. Bare `make` prints them.
+PYTHON ?= python3
+PORT ?= 8000
+FLOWER_PORT ?= 5555
+DATA ?= data
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test serve check format
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv and install everything, pinned
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[api,worker,dev]'
+	@touch $(READY)
+
+demo: $(READY) ## order a real slide over HTTP and watch its results arrive, then clean up
+	@$(BIN)/python -m demo.run
+
+test: $(READY) ## every test, on a real Redis, real slides and real processes
+	$(BIN)/python -m pytest
+
+serve: $(READY) ## the whole service until Ctrl-C; PORT, FLOWER_PORT and DATA override
+	@SLIDELANE_SERVICES__PORT=$(PORT) SLIDELANE_BROKER__DATA=$(DATA) FLOWER_PORT=$(FLOWER_PORT) $(BIN)/slidelane serve
+
+check: $(READY) ## format, lint, strict types, import contracts; what CI runs first
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## put every file into the one format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .

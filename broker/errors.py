@@ -1,0 +1,103 @@
+"""What can go wrong, by audience: the caller's to mend, worth another try, or a bug (anything else).
+
+Every code is stable and grep-able; `CODES` is the one list of them, each with its HTTP status and meaning.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Blame = Literal["input", "algorithm", "platform", "destination"]
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """One stable error code: the HTTP status at the door, who is to blame, and its meaning in a few words."""
+
+    status: int
+    blame: Blame
+    title: str
+
+
+CODES: dict[str, Code] = {
+    # refused at the door
+    "request_invalid": Code(422, "input", "The request is not a valid order"),
+    "body_not_json": Code(400, "input", "The body is not JSON"),
+    "body_too_large": Code(413, "input", "The body is too large"),
+    "algorithm_unknown": Code(422, "input", "No such algorithm"),
+    "algorithms_not_announced": Code(503, "platform", "No worker has announced its algorithms yet"),
+    "parameters_invalid": Code(422, "input", "The algorithm does not accept these parameters"),
+    "host_not_allowed": Code(422, "input", "The host lies in private address space and is not on the list"),
+    "path_not_allowed": Code(422, "input", "The path lies outside the allowed folders"),
+    "key_reused": Code(422, "input", "The idempotency key was used for another order"),
+    "key_missing": Code(401, "input", "An API key is needed"),
+    "key_refused": Code(403, "input", "This API key may not do that"),
+    "not_found": Code(404, "input", "There is nothing here"),
+    "method_not_allowed": Code(405, "input", "This address does not answer that method"),
+    "not_ready": Code(409, "input", "The order has not got there yet"),
+    "too_many_waiting": Code(429, "platform", "Too many orders are waiting"),
+    "store_unreachable": Code(503, "platform", "Redis does not answer"),
+    "bug": Code(500, "platform", "A fault in Slidelane"),
+    # found out by the bench
+    "input_not_found": Code(404, "input", "The slide is not at its source"),
+    "input_expired": Code(410, "input", "The slide's URL has expired or is refused"),
+    "input_unreachable": Code(502, "platform", "The slide's source does not answer"),
+    "input_too_large": Code(413, "input", "The slide is larger than the limit"),
+    "not_a_slide": Code(422, "input", "The file is not a slide"),
+    "slide_unreadable": Code(422, "input", "The slide cannot be read"),
+    "roi_outside_slide": Code(422, "input", "The region lies outside the slide"),
+    "mpp_missing": Code(422, "input", "Nothing says how large a pixel is"),
+    "mpp_unfit": Code(422, "input", "The slide is too coarse for the algorithm"),
+    "shelf_full": Code(507, "platform", "There is no room on the shelf"),
+    "out_of_memory": Code(500, "platform", "The device ran out of memory"),
+    "worker_lost": Code(500, "algorithm", "The scan lost its worker too often"),
+    "stalled": Code(500, "algorithm", "The scan made no progress"),
+    "scan_failed": Code(422, "input", "A scan of the order failed"),
+    # found out by the courier
+    "destination_refused": Code(422, "destination", "The destination refused the results"),
+    "destination_unreachable": Code(502, "destination", "The destination does not answer"),
+    "delivery_unknown": Code(502, "destination", "Nobody can say whether the results arrived"),
+    "parcel_invalid": Code(500, "algorithm", "The results break the destination's rules"),
+    # ends
+    "cancelled": Code(409, "input", "The order was cancelled"),
+    "expired": Code(410, "input", "The order expired before it was done"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is told about a fault: what, which value, what next. Goes into records and answers alike."""
+
+    code: str
+    detail: str
+    hint: str = ""
+    field: str = ""
+    blame: Blame = "platform"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The problem as JSON-ready fields, empty ones left out."""
+        return {key: value for key, value in asdict(self).items() if value}
+
+
+class SlidelaneError(Exception):
+    """A fault with a stable code. Subclasses say whose it is."""
+
+    def __init__(self, code: str, detail: str, *, hint: str = "", field: str = "") -> None:
+        super().__init__(detail)
+        self.code, self.detail, self.hint, self.field = code, detail, hint, field
+
+    @property
+    def problem(self) -> Problem:
+        """The fault as it is recorded and answered."""
+        return Problem(self.code, self.detail, self.hint, self.field, CODES[self.code].blame)
+
+
+class OrderError(SlidelaneError):
+    """The caller can mend it. Never tried again."""
+
+
+class TemporaryError(SlidelaneError):
+    """Worth another try, after `retry_after_s` where the other side said so."""
+
+    def __init__(self, code: str, detail: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__(code, detail, hint=hint)
+        self.retry_after_s = retry_after_s

@@ -1,0 +1,135 @@
+"""What is kept: an order and its scans as the record has them, their states, and which moves are legal."""
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from broker.request import OrderRequest, ScanRequest
+
+Leg = Literal["fetch", "classify", "deliver"]
+
+
+class OrderState(StrEnum):
+    """The life of an order."""
+
+    QUEUED = "queued"  # accepted and kept; no scan taken yet
+    RUNNING = "running"  # at least one scan was taken
+    DELIVERING = "delivering"  # every scan is classified; the results go out
+    DELIVERED = "delivered"  # the destination confirmed
+    FAILED = "failed"  # a scan failed; what the others found is kept
+    UNDELIVERED = "undelivered"  # the results are kept; the destination refused, or nobody can say
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class ScanState(StrEnum):
+    """The life of a scan."""
+
+    QUEUED = "queued"  # waits for a courier
+    FETCHING = "fetching"  # a courier brings the slide near
+    STAGED = "staged"  # the slide is here; waits for a worker
+    CLASSIFYING = "classifying"  # a worker has it
+    CLASSIFIED = "classified"  # its findings are kept
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+_O, _S = OrderState, ScanState
+TRANSITIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "order": {
+        _O.QUEUED: (_O.RUNNING, _O.FAILED, _O.CANCELLED, _O.EXPIRED),
+        _O.RUNNING: (_O.DELIVERING, _O.FAILED, _O.CANCELLED, _O.EXPIRED),
+        _O.DELIVERING: (_O.DELIVERED, _O.UNDELIVERED, _O.CANCELLED),
+        _O.DELIVERED: (),
+        _O.FAILED: (),
+        _O.UNDELIVERED: (),
+        _O.CANCELLED: (),
+        _O.EXPIRED: (),
+    },
+    "scan": {
+        _S.QUEUED: (_S.FETCHING, _S.FAILED, _S.CANCELLED),
+        _S.FETCHING: (_S.STAGED, _S.QUEUED, _S.FAILED, _S.CANCELLED),
+        _S.STAGED: (_S.CLASSIFYING, _S.FAILED, _S.CANCELLED),
+        _S.CLASSIFYING: (_S.CLASSIFIED, _S.STAGED, _S.FAILED, _S.CANCELLED),
+        _S.CLASSIFIED: (),
+        _S.FAILED: (),
+        _S.CANCELLED: (),
+    },
+}
+"""Who may follow whom; the same table rules in Redis (`broker/lua/life.lua`)."""
+
+ENDED = frozenset(state for state, next_states in TRANSITIONS["order"].items() if not next_states)
+
+
+class _Kept(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Progress(_Kept):
+    """How far a scan is. `eta_s` is from the speed so far."""
+
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    eta_s: float | None = None
+
+
+class Scan(_Kept):
+    """One scan as it is kept."""
+
+    index: int
+    id: str
+    state: ScanState
+    fence: int = 0
+    attempts: int = 0
+    worker: str = ""
+    progress: Progress = Progress()
+    timings: dict[str, float] = Field(default_factory=dict)
+    summary: dict[str, Any] = Field(default_factory=dict)
+    error: dict[str, Any] | None = None
+    slide: dict[str, Any] = Field(default_factory=dict, description="digest, bytes and where on the shelf")
+    result: str = Field("", description="folder of its results, below the data folder")
+
+
+class Attempt(_Kept):
+    """One try at the destination."""
+
+    at: float
+    digest: str
+    status: int | None = None
+    outcome: str = "unknown"
+    error: str = ""
+
+
+class Order(_Kept):
+    """One order as it is kept. Times are Redis' clock, seconds since 1970."""
+
+    id: str
+    state: OrderState
+    request: OrderRequest
+    lane: str
+    created_at: float
+    updated_at: float
+    expires_at: float
+    cancel: bool = False
+    fence: int = 0
+    scans: tuple[Scan, ...]
+    attempts: tuple[Attempt, ...] = ()
+    parcel: dict[str, Any] = Field(default_factory=dict, description="file, digest, bytes and content type")
+    error: dict[str, Any] | None = None
+
+    def asked(self, index: int) -> ScanRequest:
+        """What was asked for scan number `index`."""
+        return self.request.scans[index]
+
+
+def work_id(order_id: str, index: int | None = None) -> str:
+    """The id a hint carries: `ORDER.INDEX` for a scan, `ORDER` for its delivery."""
+    return order_id if index is None else f"{order_id}.{index}"
+
+
+def parse_work_id(work: str) -> tuple[str, int | None]:
+    """The order's id and, where it is a scan's, the scan's number."""
+    order_id, dot, index = work.partition(".")
+    return (order_id, int(index)) if dot else (order_id, None)

@@ -1,0 +1,82 @@
+"""The Celery app: three legs, stable task names, messages that carry one id.
+
+A message is a hint and may be lost or doubled; the record is the truth.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from broker.address import Address
+from broker.config import load
+from broker.order import Leg
+from broker.store import Hint
+
+TASKS: dict[Leg, str] = {"fetch": "slidelane.fetch", "classify": "slidelane.classify", "deliver": "slidelane.deliver"}
+PRIORITIES = ("urgent", "high", "normal", "low")
+_log = logging.getLogger(__name__)
+
+
+def queue_names(base: str) -> list[str]:
+    """The queues behind one name, most urgent first; `normal` has the plain name."""
+    return [base if priority == "normal" else f"{base}.{priority}" for priority in PRIORITIES]
+
+
+def _settings() -> dict[str, Any]:
+    return {
+        "broker_url": Address.of(load().broker).hints_url,
+        # ids only, and nothing that could be code
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        # no second truth beside the record
+        "task_ignore_result": True,
+        "result_backend": None,
+        # the lease recovers lost work in seconds; late acknowledgement would double it
+        "task_acks_late": False,
+        # a hint stays on its queue, for whoever is free first, until a slot is really free
+        "worker_disable_prefetch": True,
+        "worker_prefetch_multiplier": 1,
+        # CUDA does not survive fork; a spawned child needs its time to import torch
+        "worker_pool_start_method": "spawn",
+        "worker_proc_alive_timeout": 120,
+        # a broker that went away is waited for; running work has its lease and is not cut short
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "broker_transport_options": {
+            "queue_order_strategy": "priority",
+            # safe because early-acknowledged messages stay unacknowledged for milliseconds
+            "visibility_timeout": 60,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+            # the default None hangs a publish for as long as the broker is frozen
+            "socket_timeout": 10,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+        },
+        # Flower
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+        "worker_hijack_root_logger": False,
+        "task_default_queue": "fetch",
+        "task_create_missing_queues": True,
+        # the lease is given back on a cold shutdown; nothing here waits for an ETA
+        "worker_enable_soft_shutdown_on_idle": False,
+    }
+
+
+app = Celery("slidelane")
+app.add_defaults(_settings)
+
+
+def send(hints: Iterable[Hint]) -> None:
+    """Ring the doorbell. A failure is logged, not raised: the timer rings again."""
+    try:
+        for hint in hints:
+            app.send_task(TASKS[hint.leg], args=[hint.work], queue=hint.queue, task_id=None, retry=False)
+    except OperationalError as error:
+        _log.warning("a hint could not be sent, the timer will: %s", type(error).__name__)

@@ -1,0 +1,25 @@
+"""Where orders are kept: the only part that speaks Redis. What changes a state is one Lua script in `lua/`.
+
+Every method of `OrderStore` may raise `TemporaryError("store_unreachable")`: the outcome is then unknown, and
+repeating is safe.
+"""
+
+from typing import Self
+
+from broker.address import Address
+from broker.config import BrokerSettings
+from broker.store.door import Door
+from broker.store.life import Claim, Created, Hint, LeaseLostError, Life
+from broker.store.lists import Lists, Page
+from broker.store.presence import Presence, QueueView, WorkerView
+
+__all__ = ["Claim", "Created", "Hint", "LeaseLostError", "OrderStore", "Page", "QueueView", "WorkerView"]
+
+
+class OrderStore(Life, Lists, Presence):
+    """The record of every order, and who is there to work on them. Safe to share between threads."""
+
+    @classmethod
+    def connect(cls, settings: BrokerSettings) -> Self:
+        """A store on the Redis of the settings. Connects when first used."""
+        return cls(Door(Address.of(settings)), settings)

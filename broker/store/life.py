@@ -1,0 +1,145 @@
+"""The life of orders: created, taken under a lease, renewed, finished; every write carries its fencing number."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from broker.errors import OrderError, Problem, TemporaryError
+from broker.order import Leg
+from broker.request import OrderRequest, expiry_ms
+from broker.store.door import Records
+
+Fields = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """A ring of the doorbell: this work waits for this leg on this queue. May be lost or doubled."""
+
+    leg: Leg
+    work: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """What `create` did: the order, whether it is new, and whom to ring."""
+
+    order_id: str
+    fresh: bool
+    hints: tuple[Hint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Work that is ours while its lease lasts. `fence` goes with every write; a stale one is refused."""
+
+    work: str
+    leg: Leg
+    worker: str
+    fence: int
+    attempts: int
+    retries: int
+
+
+class LeaseLostError(Exception):
+    """The work is no longer ours: stop, and leave no trace."""
+
+
+def _hints(answer: Mapping[str, Any]) -> tuple[Hint, ...]:
+    return tuple(Hint(h["leg"], h["work"], h["queue"]) for h in answer.get("hints") or ())
+
+
+def _as_texts(fields: Fields | None) -> str:
+    return json.dumps(
+        {name: value if isinstance(value, str) else json.dumps(value) for name, value in (fields or {}).items()}
+    )
+
+
+class Life(Records):
+    """What changes an order."""
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(self._settings.lease_s * 1000)
+
+    def create(self, request: OrderRequest, *, lane: str, key: str | None = None, fingerprint: str = "") -> Created:
+        """Keep a new order; once this returned, it is safe. Same `key`, same `fingerprint`: the first order again.
+
+        Raises `OrderError("key_reused")` and `TemporaryError("too_many_waiting")`.
+        """
+        record = {
+            "request": self._seal.close(request.whole()),
+            "algorithm": request.algorithm,
+            "lane": lane,
+            "priority": request.priority,
+        }
+        ids, kept = [scan.id for scan in request.scans], self._settings
+        until_ms = expiry_ms(request.expires_at) or -int(kept.order_life_s * 1000)
+        answer = self._door.ask(
+            "create", secrets.token_hex(12), json.dumps(record), json.dumps(ids), json.dumps(request.labels), until_ms,
+            key or "", fingerprint, kept.idempotency_s, kept.max_waiting,
+        )  # fmt: skip
+        if "conflict" in answer:
+            hint = f"that order is {answer['conflict']}; use a new key"
+            raise OrderError("key_reused", "this Idempotency-Key stands for another order", hint=hint)
+        if "full" in answer:
+            raise TemporaryError(
+                "too_many_waiting", f"{kept.max_waiting} orders wait already", hint="try again later", retry_after_s=30
+            )
+        return Created(answer["id"], answer["fresh"], _hints(answer))
+
+    def claim(self, work: str, leg: Leg, worker: str) -> Claim | None:
+        """Take waiting work, or None when it is not there to be taken (any more)."""
+        answer = self._door.ask("claim", work, leg, worker, self._lease_ms, secrets.token_hex(8))
+        if "refused" in answer:
+            return None
+        return Claim(work, leg, worker, answer["fence"], answer["attempts"], answer["retries"])
+
+    def renew(self, claim: Claim, progress: Fields | None = None) -> Literal["ok", "cancel", "lost"]:
+        """Prolong the lease and tell the progress."""
+        told = json.dumps(progress) if progress else ""
+        answer: Literal["ok", "cancel", "lost"] = self._door.run("renew", claim.work, claim.fence, self._lease_ms, told)
+        return answer
+
+    def look(self, claim: Claim) -> Literal["ok", "cancel", "lost"]:
+        """Whether the work is still ours and wanted; writes nothing."""
+        answer: Literal["ok", "cancel", "lost"] = self._door.run("look", claim.work, claim.fence)
+        return answer
+
+    def note(
+        self, claim: Claim, fields: Fields | None = None, *, attempt: tuple[int, Fields] | None = None, log: str = ""
+    ) -> None:
+        """Write beside work that is ours: fields, delivery attempt n, a line for the log. Raises `LeaseLostError`."""
+        number, told = attempt or (-1, {})
+        answer = self._door.run("note", claim.work, claim.fence, _as_texts(fields), number, json.dumps(told), log)
+        if answer != "ok":
+            raise LeaseLostError(claim.work)
+
+    def finish(
+        self, claim: Claim, to: str, fields: Fields | None = None, *, problem: Problem | None = None
+    ) -> tuple[Hint, ...]:
+        """The work reached state `to`. Returns whom to ring. Raises `LeaseLostError`."""
+        return self._end(claim, to, fields, problem)
+
+    def give_back(
+        self, claim: Claim, fields: Fields | None = None, *, problem: Problem | None = None, delay_s: float = 0
+    ) -> tuple[Hint, ...]:
+        """The work waits again, from `delay_s` on; this claim counts for nothing. Raises `LeaseLostError`."""
+        return self._end(claim, "back", fields, problem, delay_s)
+
+    def _end(
+        self, claim: Claim, to: str, fields: Fields | None, problem: Problem | None, delay_s: float = 0
+    ) -> tuple[Hint, ...]:
+        told = json.dumps(problem.as_dict()) if problem else ""
+        answer = self._door.ask("finish", claim.work, claim.fence, to, _as_texts(fields), told, int(delay_s * 1000))
+        if "lost" in answer:
+            raise LeaseLostError(claim.work)
+        return _hints(answer)
+
+    def due(self, limit: int = 200) -> tuple[Hint, ...]:
+        """Move everything that is due forward; returns whom to ring."""
+        again_ms, lengths = int(self._settings.hint_again_s * 1000), self._door.lengths()
+        return _hints(self._door.ask("due", limit, again_ms, self._settings.attempts, json.dumps(lengths)))

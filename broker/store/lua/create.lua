@@ -1,0 +1,39 @@
+-- ARGV: id, record (JSON of hash fields), scan ids (JSON), labels (JSON), life_ms or expires_at_ms (negative = life),
+--       key or '', fingerprint, key_ttl_s, max_waiting
+local id, key, fingerprint = ARGV[1], ARGV[6], ARGV[7]
+if redis.call('EXISTS', order_key(id)) == 1 then return cjson.encode({id = id, fresh = true, hints = {}}) end
+if key ~= '' then
+  local known = redis.call('HMGET', 'sl:key:' .. key, 'id', 'fingerprint')
+  if known[1] then
+    if known[2] ~= fingerprint then return cjson.encode({conflict = known[1]}) end
+    return cjson.encode({id = known[1], fresh = false, hints = {}})
+  end
+end
+if redis.call('ZCARD', 'sl:orders:state:queued') >= tonumber(ARGV[9]) then return cjson.encode({full = true}) end
+
+local record, scans = cjson.decode(ARGV[2]), cjson.decode(ARGV[3])
+local number = redis.call('INCR', 'sl:number')
+local until_ms = tonumber(ARGV[5])
+local expires = until_ms < 0 and now - until_ms or until_ms
+for field, value in pairs(record) do redis.call('HSET', order_key(id), field, value) end
+redis.call('HSET', order_key(id), 'state', 'queued', 'number', number, 'created_at', now, 'updated_at', now,
+  'expires_at', expires, 'scans', #scans, 'open', #scans, 'failed', 0, 'fence', 0, 'lease_until', 0, 'cancel', 0)
+for _, index in ipairs({'', ':state:queued', ':algorithm:' .. record.algorithm}) do
+  redis.call('ZADD', 'sl:orders' .. index, number, id)
+end
+for name, value in pairs(cjson.decode(ARGV[4])) do
+  redis.call('ZADD', 'sl:orders:label:' .. name .. '=' .. value, number, id)
+end
+log(id, 'queued')
+redis.call('ZADD', 'sl:due', expires, id)
+local hints = {}
+for index, scan_id in ipairs(scans) do
+  local work = id .. '.' .. (index - 1)
+  redis.call('HSET', key_of(work), 'id', scan_id, 'state', 'queued', 'fence', 0, 'attempts', 0, 'lease_until', 0)
+  hints[index] = wait(work, 0)
+end
+if key ~= '' then
+  redis.call('HSET', 'sl:key:' .. key, 'id', id, 'fingerprint', fingerprint)
+  redis.call('EXPIRE', 'sl:key:' .. key, ARGV[8])
+end
+return cjson.encode({id = id, fresh = true, hints = hints})

@@ -1,0 +1,32 @@
+-- ARGV: work, fence, to, fields (JSON), problem (JSON or ''), delay_ms.
+-- `to` is the state reached; 'back' gives the work back to wait for another claim, and this one counts for nothing.
+local work, to, delay_ms = ARGV[1], ARGV[3], tonumber(ARGV[6])
+local key = key_of(work)
+local id, index = split(work)
+if redis.call('HGET', key, 'fence') ~= ARGV[2] then return cjson.encode({lost = true}) end
+if not is_held(work) then
+  if redis.call('HGET', key, 'state') == to then return cjson.encode({hints = {}}) end
+  return cjson.encode({lost = true})
+end
+for field, value in pairs(cjson.decode(ARGV[4])) do redis.call('HSET', key, field, value) end
+local problem = ARGV[5] ~= '' and cjson.decode(ARGV[5]) or nil
+if to == 'back' then redis.call('HINCRBY', key, 'attempts', -1) end
+local hint
+if to == 'back' and not index and redis.call('HGET', key, 'cancel') == '1' then
+  fail_order(id, 'cancelled', {code = 'cancelled', detail = 'cancelled while it was being delivered', blame = 'input'})
+  rest(id)
+elseif to == 'back' then
+  if problem then log_work(work, problem.code .. ': ' .. problem.detail) end
+  hint = give_back(work, delay_ms)
+elseif to == 'staged' then
+  redis.call('HSET', key, 'attempts', 0, 'retries', 0)
+  move_scan(work, to)
+  hint = wait(work, 0)
+elseif index then
+  hint = end_scan(work, to, problem)
+else
+  if problem then redis.call('HSET', key, 'error', cjson.encode(problem)) end
+  move_order(id, to)
+  rest(id)
+end
+return cjson.encode({hints = {hint}})

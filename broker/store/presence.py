@@ -1,0 +1,98 @@
+"""Who is there: workers that consume, and the algorithms they announced."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from broker.card import Card
+from broker.store.door import Records, reachable
+
+ABSENT_AFTER_S = 15
+_FORGOTTEN_AFTER_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """One process that was seen consuming, not merely alive."""
+
+    name: str
+    queues: tuple[str, ...]
+    seen_s_ago: float
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """What waits on one queue, and since when."""
+
+    name: str
+    leg: str
+    waiting: int
+    oldest_wait_s: float
+    workers: int
+
+
+class Presence(Records):
+    """Announcements, and who made them."""
+
+    def announce(self, cards: Iterable[Card]) -> None:
+        """Make these algorithms orderable. They stay so when their workers leave; orders then wait."""
+        with reachable():
+            for card in cards:
+                self._door.records.hset("sl:cards", card.name, card.model_dump_json())
+
+    def cards(self) -> dict[str, Card]:
+        """Every algorithm that a worker has announced."""
+        with reachable():
+            told = self._door.records.hgetall("sl:cards")
+        return {name: Card.model_validate_json(text) for name, text in sorted(told.items())}
+
+    def present(self, name: str, queues: Iterable[str]) -> None:
+        """A worker says that it consumes these queues; it is absent again after `ABSENT_AFTER_S`."""
+        with reachable():
+            now = self._now_ms()
+            self._door.records.set(
+                f"sl:worker:{name}", json.dumps({"queues": list(queues), "at": now}), ex=ABSENT_AFTER_S
+            )
+            self._door.records.zadd("sl:workers", {name: now})
+            self._door.records.zremrangebyscore("sl:workers", "-inf", now - _FORGOTTEN_AFTER_MS)
+
+    def leave(self, name: str) -> None:
+        """A worker says goodbye."""
+        with reachable():
+            self._door.records.delete(f"sl:worker:{name}")
+            self._door.records.zrem("sl:workers", name)
+
+    def workers(self) -> list[WorkerView]:
+        """Workers that consume now."""
+        with reachable():
+            now = self._now_ms()
+            return [
+                WorkerView(w["name"], tuple(w["queues"]), max(0.0, (now - w["at"]) / 1000)) for w in self._present()
+            ]
+
+    def ping(self) -> None:
+        """Raises `TemporaryError("store_unreachable")` unless Redis answers."""
+        with reachable():
+            self._door.records.ping()
+
+    def queues(self) -> list[QueueView]:
+        """Every queue that was ever waited on."""
+        with reachable():
+            records = self._door.records
+            now = self._now_ms()
+            listening = [queue for worker in self._present() for queue in worker["queues"]]
+            views = []
+            for name in sorted(records.smembers("sl:queues")):
+                oldest = records.zrange(f"sl:waiting:{name}", 0, 0, withscores=True)
+                wait_s = max(0.0, (now - oldest[0][1]) / 1000) if oldest else 0.0
+                leg = name.partition(".")[0]
+                leg = leg if leg in ("fetch", "deliver") else "classify"
+                views.append(QueueView(name, leg, records.zcard(f"sl:waiting:{name}"), wait_s, listening.count(name)))
+            return views
+
+    def _present(self) -> list[dict[str, Any]]:
+        records = self._door.records
+        names = records.zrange("sl:workers", 0, -1)
+        told = records.mget([f"sl:worker:{name}" for name in names]) if names else []
+        return [json.loads(text) | {"name": name} for name, text in zip(names, told, strict=True) if text]

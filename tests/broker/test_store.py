@@ -1,0 +1,192 @@
+"""The record: created whole, taken once, fenced, and never lost by a worker that is."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from broker.config import BrokerSettings
+from broker.errors import OrderError, Problem, TemporaryError
+from broker.order import OrderState, ScanState
+from broker.request import OrderRequest
+from broker.store import Claim, LeaseLostError, OrderStore
+
+
+def an_order(scans: int = 1, **more: object) -> OrderRequest:
+    slides = [{"id": str(n), "source": {"type": "path", "path": "/slides/a.svs"}} for n in range(scans)]
+    return OrderRequest.model_validate({"algorithm": "grid", "scans": tuple(slides), **more}, strict=False)
+
+
+def wait_for(condition: Callable[[], object]) -> object:
+    tick = threading.Event()
+    for _ in range(600):
+        if found := condition():
+            return found
+        tick.wait(0.05)
+    raise AssertionError("it never came true")
+
+
+def taken(store: OrderStore, work: str, leg: str) -> Claim:
+    claim = store.claim(work, leg, "w1")
+    assert claim is not None
+    return claim
+
+
+def classified(store: OrderStore, order_id: str, index: int = 0) -> None:
+    work = f"{order_id}.{index}"
+    store.finish(taken(store, work, "fetch"), "staged")
+    store.finish(taken(store, work, "classify"), "classified", {"result": "results/x"})
+
+
+def test_an_order_walks_from_queued_to_delivered(store: OrderStore) -> None:
+    """Each leg taken and finished moves the order one step on its way."""
+    order_id = store.create(an_order(), lane="gpu").order_id
+    assert store.get(order_id).state == OrderState.QUEUED
+    classified(store, order_id)
+    assert store.get(order_id).state == OrderState.DELIVERING
+    store.finish(taken(store, order_id, "deliver"), "delivered")
+    assert store.get(order_id).state == OrderState.DELIVERED
+
+
+def test_work_is_taken_by_one_worker_only(store: OrderStore) -> None:
+    """Of many that hear the same hint, one gets the work."""
+    order_id = store.create(an_order(), lane="gpu").order_id
+    claims: list[Claim | None] = []
+    threads = [
+        threading.Thread(target=lambda: claims.append(store.claim(f"{order_id}.0", "fetch", "w"))) for _ in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(claim is not None for claim in claims) == 1
+
+
+def test_a_stale_worker_can_neither_write_nor_renew(broker_settings: BrokerSettings) -> None:
+    """Once its lease ran out and another took over, every write of the first is refused."""
+    store = OrderStore.connect(broker_settings.model_copy(update={"lease_s": 0.2, "heartbeat_s": 0.05}))
+    order_id = store.create(an_order(), lane="gpu").order_id
+    work = f"{order_id}.0"
+    first = taken(store, work, "fetch")
+    second = wait_for(lambda: store.due() and store.claim(work, "fetch", "w2"))
+    assert isinstance(second, Claim)
+    assert second.fence > first.fence
+    assert store.renew(first) == "lost"
+    with pytest.raises(LeaseLostError):
+        store.finish(first, "staged")
+    with pytest.raises(LeaseLostError):
+        store.note(first, {"slide": {}})
+
+
+def test_a_scan_that_loses_its_worker_three_times_fails(broker_settings: BrokerSettings) -> None:
+    """The record says how often and blames the algorithm."""
+    store = OrderStore.connect(broker_settings.model_copy(update={"lease_s": 0.05, "heartbeat_s": 0.01}))
+    order_id = store.create(an_order(), lane="gpu").order_id
+    for _ in range(3):
+        wait_for(lambda: store.due() is not None and store.claim(f"{order_id}.0", "fetch", "w"))
+    wait_for(lambda: store.due() is not None and store.get(order_id).state == OrderState.FAILED)
+    error = store.get(order_id).scans[0].error
+    assert error
+    assert (error["code"], error["blame"]) == ("worker_lost", "algorithm")
+
+
+def test_a_lost_hint_is_rung_again_but_a_long_queue_is_not_flooded(store: OrderStore) -> None:
+    """With no message on the queue the timer rings once for the waiting work, not once a tick."""
+    order_id = store.create(an_order(), lane="gpu").order_id
+    rung = wait_for(store.due)
+    assert [hint.work for hint in rung] == [f"{order_id}.0"]
+    assert store.due() == ()
+
+
+def test_the_same_key_and_body_is_the_same_order(store: OrderStore) -> None:
+    """However many ask at once, one order is made."""
+    answers = [store.create(an_order(), lane="gpu", key="k", fingerprint="f") for _ in range(3)]
+    assert len({answer.order_id for answer in answers}) == 1
+    assert [answer.fresh for answer in answers] == [True, False, False]
+
+
+def test_the_same_key_with_another_body_is_refused(store: OrderStore) -> None:
+    """A key stands for one order."""
+    store.create(an_order(), lane="gpu", key="k", fingerprint="f")
+    with pytest.raises(OrderError, match="another order") as caught:
+        store.create(an_order(), lane="gpu", key="k", fingerprint="g")
+    assert caught.value.code == "key_reused"
+
+
+def test_one_failed_scan_fails_the_order_after_the_others_ended(store: OrderStore) -> None:
+    """Nothing half is delivered; what the others found stays."""
+    order_id = store.create(an_order(2), lane="gpu").order_id
+    problem = Problem("not_a_slide", "it is a web page", blame="input")
+    store.finish(taken(store, f"{order_id}.0", "fetch"), "failed", problem=problem)
+    assert store.get(order_id).state == OrderState.RUNNING
+    classified(store, order_id, 1)
+    order = store.get(order_id)
+    assert order.state == OrderState.FAILED
+    assert order.error
+    assert order.error["blame"] == "input"
+    assert [scan.state for scan in order.scans] == [ScanState.FAILED, ScanState.CLASSIFIED]
+
+
+def test_an_order_that_expires_stops_its_worker(broker_settings: BrokerSettings) -> None:
+    """The record ends at once; whoever still works on it is refused."""
+    store = OrderStore.connect(broker_settings.model_copy(update={"order_life_s": 0.2}))
+    order_id = store.create(an_order(), lane="gpu").order_id
+    claim = taken(store, f"{order_id}.0", "fetch")
+    wait_for(lambda: store.due() is not None and store.get(order_id).state == OrderState.EXPIRED)
+    assert store.renew(claim) == "lost"
+
+
+def test_work_given_back_waits_for_its_delay(store: OrderStore) -> None:
+    """Until then nobody gets it, hint or no hint."""
+    order_id = store.create(an_order(), lane="gpu").order_id
+    claim = taken(store, f"{order_id}.0", "fetch")
+    assert store.give_back(claim, delay_s=0.3) == ()
+    assert store.claim(f"{order_id}.0", "fetch", "w") is None
+    again = wait_for(lambda: store.claim(f"{order_id}.0", "fetch", "w"))
+    assert isinstance(again, Claim)
+    assert again.attempts == 1
+
+
+def test_priority_chooses_the_queue(store: OrderStore) -> None:
+    """`normal` has the plain name, so that Flower shows three queues."""
+    assert store.create(an_order(), lane="gpu").hints[0].queue == "fetch"
+    assert store.create(an_order(priority="urgent"), lane="gpu").hints[0].queue == "fetch.urgent"
+
+
+def test_too_many_waiting_orders_are_refused(broker_settings: BrokerSettings) -> None:
+    """One more than allowed is told to come back."""
+    store = OrderStore.connect(broker_settings.model_copy(update={"max_waiting": 1}))
+    store.create(an_order(), lane="gpu")
+    with pytest.raises(TemporaryError) as caught:
+        store.create(an_order(), lane="gpu")
+    assert caught.value.code == "too_many_waiting"
+
+
+def test_lists_are_filtered_and_paged_newest_first(store: OrderStore) -> None:
+    """Filters combine; the cursor leads on from where a page ended."""
+    ids = [store.create(an_order(labels={"case": f"c{n % 2}"}), lane="gpu").order_id for n in range(6)]
+    page = store.find(labels={"case": "c0"}, state="queued", limit=2)
+    assert [order.id for order in page.orders] == [ids[4], ids[2]]
+    rest = store.find(labels={"case": "c0"}, state="queued", cursor=page.cursor, limit=2)
+    assert [order.id for order in rest.orders] == [ids[0]]
+    assert rest.cursor is None
+
+
+def test_secrets_are_sealed_at_rest(broker_settings: BrokerSettings, redis_url: str) -> None:
+    """With a secret key set, a dump of Redis holds no token."""
+    from cryptography.fernet import Fernet
+    from pydantic import SecretStr
+
+    from broker.address import Address
+    from broker.store.door import Door
+
+    store = OrderStore.connect(
+        broker_settings.model_copy(update={"secret_key": SecretStr(Fernet.generate_key().decode())})
+    )
+    destination = {"type": "techcyte", "host": "ci.techcyte.com", "task_id": "1", "jwt_token": "top-secret"}
+    order_id = store.create(an_order(destination=destination), lane="gpu").order_id
+    assert "top-secret" not in str(Door(Address.at(redis_url)).records.hgetall(f"sl:order:{order_id}"))
+    kept = store.get(order_id).request.destination
+    assert kept.type == "techcyte"
+    assert kept.jwt_token
+    assert kept.jwt_token.get_secret_value() == "top-secret"

@@ -1,0 +1,32 @@
+"""Real parts for every test: one Redis of our own, a fresh store on it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.address import Address
+from broker.config import BrokerSettings
+from broker.embedded import Embedded
+from broker.store import OrderStore
+from broker.store.door import Door
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    settings = BrokerSettings(data=tmp_path_factory.mktemp("redis"))
+    with Embedded(settings) as embedded:
+        assert embedded.process
+        yield (settings.data / "redis" / "url").read_text()
+
+
+@pytest.fixture
+def broker_settings(redis_url: str, tmp_path: Path) -> BrokerSettings:
+    door = Door(Address.at(redis_url))
+    door.records.flushall()
+    return BrokerSettings(redis_url=redis_url, data=tmp_path / "data", allow_hosts=("127.0.0.1",))
+
+
+@pytest.fixture
+def store(broker_settings: BrokerSettings) -> OrderStore:
+    return OrderStore.connect(broker_settings)
