@@ -35,7 +35,7 @@ class _Section(BaseModel):
 class BrokerSettings(_Section):
     """What desk and bench share."""
 
-    redis_url: str = Field("embedded", pattern=r"^(embedded$|rediss?://|sentinel://)")
+    redis_url: str = Field("embedded", repr=False, pattern=r"^(embedded$|rediss?://|sentinel://)")
     data: Path = Field(Path("data"), description="folder for everything kept on disk")
     allow_hosts: tuple[str, ...] = Field((), description="hosts or networks in private address space that may be named")
     secret_key: SecretStr | None = Field(None, description="a Fernet key; seals the secrets of orders at rest")

@@ -22,6 +22,8 @@ CODES: dict[str, Code] = {
     # refused at the door
     "request_invalid": Code(422, "input", "The request is not a valid order"),
     "body_not_json": Code(400, "input", "The body is not JSON"),
+    "body_too_slow": Code(408, "input", "The body did not arrive in time"),
+    "media_type_unsupported": Code(415, "input", "The body is not declared as JSON"),
     "body_too_large": Code(413, "input", "The body is too large"),
     "algorithm_unknown": Code(422, "input", "No such algorithm"),
     "algorithms_not_announced": Code(503, "platform", "No worker has announced its algorithms yet"),
@@ -31,11 +33,13 @@ CODES: dict[str, Code] = {
     "key_reused": Code(422, "input", "The idempotency key was used for another order"),
     "key_missing": Code(401, "input", "An API key is needed"),
     "key_refused": Code(403, "input", "This API key may not do that"),
+    "loopback_only": Code(403, "input", "Without API keys only this machine is answered"),
     "not_found": Code(404, "input", "There is nothing here"),
     "method_not_allowed": Code(405, "input", "This address does not answer that method"),
     "not_ready": Code(409, "input", "The order has not got there yet"),
     "too_many_waiting": Code(429, "platform", "Too many orders are waiting"),
     "store_unreachable": Code(503, "platform", "Redis does not answer"),
+    "workers_missing": Code(503, "platform", "Nobody would work on an order"),
     "bug": Code(500, "platform", "A fault in Slidelane"),
     # found out by the bench
     "input_not_found": Code(404, "input", "The slide is not at its source"),

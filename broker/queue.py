@@ -7,11 +7,12 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 from kombu.exceptions import OperationalError
 
 from broker.address import Address
 from broker.config import load
+from broker.log import set_up
 from broker.order import Leg
 from broker.store import Hint
 
@@ -61,7 +62,6 @@ def _settings() -> dict[str, Any]:
         # Flower
         "worker_send_task_events": True,
         "task_send_sent_event": True,
-        "worker_hijack_root_logger": False,
         "task_default_queue": "fetch",
         "task_create_missing_queues": True,
         # the lease is given back on a cold shutdown; nothing here waits for an ETA
@@ -71,6 +71,11 @@ def _settings() -> dict[str, Any]:
 
 app = Celery("slidelane")
 app.add_defaults(_settings)
+
+
+@signals.setup_logging.connect
+def _log_as_everybody_does(**_: object) -> None:
+    set_up()  # in the worker and in its spawned children alike
 
 
 def send(hints: Iterable[Hint]) -> None:

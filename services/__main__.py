@@ -1,0 +1,44 @@
+"""`python -m services`: the API in one process, on the host and port of the settings."""
+
+import sys
+
+import uvicorn
+
+from broker import log
+from broker.config import ConfigError, load
+from broker.store import OrderStore
+from services.app import create_app
+
+SHUTDOWN_S = 10
+
+
+def main() -> None:
+    """Serve until told to stop. A setting that cannot work ends it with a message."""
+    try:
+        config = load()
+        app = create_app(config, OrderStore.connect(config.broker))
+    except ConfigError as error:
+        sys.exit(str(error))
+    log.set_up()
+    # No access log: paths carry labels, and labels may name a case.
+    served = uvicorn.Config(
+        app,
+        host=config.services.host,
+        port=config.services.port,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_S,
+    )
+    socket = served.bind_socket()
+    socket.listen(served.backlog)  # from here on nobody is turned away
+    host, port = socket.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    keys = "" if config.services.keys else " (no services.keys: loopback only)"
+    sys.stdout.write(f"Slidelane listens on http://{shown}:{port}{keys}\n")
+    sys.stdout.flush()
+    uvicorn.Server(served).run(sockets=[socket])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""The front desk as one ASGI application. Knows every kind of request, and does no work itself."""
+
+from fastapi import FastAPI
+
+from broker.config import Config
+from broker.store import OrderStore
+from services import algorithms, health, metrics, openapi, orders, problems, queues, results
+from services.auth import Gate
+
+
+def create_app(config: Config, store: OrderStore) -> FastAPI:
+    """The API on this store. Opens nothing until it is asked something."""
+    app = openapi.Desk(
+        title=openapi.TITLE,
+        description=openapi.DESCRIPTION,
+        version="1",
+        # The pages that FastAPI offers load their scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        responses=openapi.RESPONSES,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    gate = Gate(config.services.keys)
+    app.include_router(orders.routes(config, store, gate))
+    app.include_router(results.routes(config.broker.data, store, gate))
+    app.include_router(algorithms.routes(store, gate))
+    app.include_router(queues.routes(store, gate))
+    app.include_router(metrics.routes(store, gate))
+    app.include_router(health.routes(store))
+    problems.install(app)
+    return app

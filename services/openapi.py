@@ -1,0 +1,94 @@
+"""What `/openapi.json` says beyond what FastAPI sees by itself: the order's schema and examples, problems, keys."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from broker.request import OrderRequest
+from services.problems import MEDIA_TYPE, ProblemAnswer
+
+REF = "#/components/schemas/{model}"
+TITLE = "Slidelane"
+DESCRIPTION = """Puts AI models to work on pathology slides: an order comes in, waits, a worker reads the slide or just
+the region, and the result arrives at its destination exactly once. Regions are in level-0 pixels, x right, y down.
+
+Research use only."""
+OPEN = ("/healthz", "/readyz")
+SECURITY_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer KEY"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+PROBLEM: dict[str, Any] = {
+    "description": "A problem (RFC 9457)",
+    "content": {MEDIA_TYPE: {"schema": {"$ref": REF.format(model="ProblemAnswer")}}},
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {"4XX": PROBLEM, "5XX": PROBLEM}
+
+WHOLE_SLIDE = {
+    "algorithm": "ki67",
+    "scans": [
+        {"id": "8946136", "source": {"type": "url", "url": "https://bucket.example.org/slide.svs?X-Amz-Expires=3600"}}
+    ],
+    "destination": {
+        "type": "techcyte",
+        "host": "ci.techcyte.com",
+        "task_id": "dGFzazoxODU3MTQ=",
+        "jwt_token": "the token that came with the task",
+    },
+    "priority": "high",
+    "labels": {"case": "S26-1234"},
+}
+REGION = {
+    "algorithm": "ki67",
+    "scans": [
+        {
+            "id": "block-a",
+            "source": {"type": "url", "url": "https://slides.example.org/S26-1234.svs"},
+            "roi": {"x": 23198, "y": 15209, "width": 2048, "height": 2048},
+            "mpp": 0.25,
+            "stain": "Ki67",
+        }
+    ],
+    "destination": {"type": "annotation", "url": "https://camicroscope.example.org/quip/upload", "case_id": "S26-1234"},
+}
+PICK_UP = {
+    "algorithm": "ki67",
+    "scans": [{"id": "1", "source": {"type": "url", "url": "https://slides.example.org/S26-1235.svs"}}],
+    "destination": {"type": "none"},
+}
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "whole-slide-to-techcyte": {"summary": "A whole slide, results to Techcyte", "value": WHOLE_SLIDE},
+    "region-to-annotation": {"summary": "One region, annotations to a loader", "value": REGION},
+    "pick-up": {"summary": "Keep the results for pick-up", "value": PICK_UP},
+}
+ORDER_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"$ref": REF.format(model="OrderRequest")}, "examples": EXAMPLES}},
+    }
+}
+
+
+class Desk(FastAPI):
+    """The application with its description completed."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document, made once."""
+        made_before = self.openapi_schema is not None
+        document = super().openapi()
+        if not made_before:
+            _complete(document)
+        return document
+
+
+def _complete(document: dict[str, Any]) -> None:
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for model in (OrderRequest, ProblemAnswer):
+        schema = model.model_json_schema(ref_template=REF)
+        schemas |= schema.pop("$defs", {})
+        schemas[model.__name__] = schema
+    components["securitySchemes"] = SECURITY_SCHEMES
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            operation["security"] = [] if path in OPEN else [{name: []} for name in SECURITY_SCHEMES]

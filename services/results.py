@@ -1,0 +1,59 @@
+"""Results are picked up: files of a scan, and the parcel that goes to the destination. Serves bytes, makes none."""
+
+from pathlib import Path
+
+from fastapi import APIRouter, Depends
+from fastapi.responses import FileResponse
+
+from broker.errors import OrderError
+from broker.order import Order, Scan
+from broker.store import OrderStore
+from services.auth import Gate
+from services.views import RESULTS
+
+NAMES = ", ".join(RESULTS)
+
+
+def routes(data: Path, store: OrderStore, gate: Gate) -> APIRouter:
+    """The files below `/v1/orders/{order_id}`, kept in the folder `data`."""
+    router = APIRouter(prefix="/v1/orders/{order_id}", tags=["results"], dependencies=[Depends(gate.read)])
+
+    @router.get("/scans/{scan_id}/{name}", response_class=FileResponse)
+    def get_result(order_id: str, scan_id: str, name: str) -> FileResponse:
+        """One file of a classified scan: `features.geojson` (opens in QuPath), `results.json` or `overlay.png`."""
+        scan = _scan(store.get(order_id), scan_id)
+        if name not in RESULTS:
+            raise OrderError("not_found", f"there is no result {name[:64]!r}", hint=f"there are: {NAMES}")
+        if not scan.result:
+            raise OrderError(
+                "not_ready", f"scan {scan.id} is {scan.state.value}", hint="its results are there once it is classified"
+            )
+        return _file(data / scan.result / name, RESULTS[name])
+
+    @router.get("/payload", response_class=FileResponse)
+    def get_payload(order_id: str) -> FileResponse:
+        """The exact bytes that were or will be delivered."""
+        order = store.get(order_id)
+        if not order.parcel:
+            raise OrderError(
+                "not_ready",
+                f"the order is {order.state.value}",
+                hint="the payload is made when every scan is classified",
+            )
+        return _file(data / order.parcel["file"], order.parcel["content_type"])
+
+    return router
+
+
+def _scan(order: Order, scan_id: str) -> Scan:
+    for scan in order.scans:
+        if scan.id == scan_id:
+            return scan
+    known = ", ".join(scan.id for scan in order.scans[:8])
+    raise OrderError("not_found", f"the order has no scan {scan_id[:128]!r}", hint=f"its scans: {known}")
+
+
+def _file(path: Path, media_type: str) -> FileResponse:
+    if not path.is_file():
+        raise OrderError("not_found", f"{path.name} is no longer kept", hint="place the order again")
+    return FileResponse(path, media_type=media_type)
