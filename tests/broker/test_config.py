@@ -75,5 +75,5 @@ def test_an_unknown_name_in_the_environment_stops_the_start(monkeypatch: pytest.
 def test_a_config_file_that_is_named_but_absent_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """Defaults never stand in for a file somebody asked for."""
     monkeypatch.setenv("SLIDELANE_CONFIG", "/nowhere/config.json")
-    with pytest.raises(ConfigError, match="/nowhere/config.json"):
+    with pytest.raises(ConfigError, match=r"/nowhere/config\.json"):
         load()

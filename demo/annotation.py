@@ -1,0 +1,61 @@
+"""A stand-in for caMicroscope's annotation loader (`python -m demo.annotation`): takes a case's zip and opens it.
+
+Owns the form and the answers; what the zip must hold is in `demo.quip_rules`.
+"""
+
+from email.message import EmailMessage, MIMEPart
+from email.parser import BytesParser
+from email.policy import HTTP
+
+from demo.quip_rules import check_zip
+from demo.receivers import Receiver, RefusedError, serve_alone
+from demo.web import Answer, Request
+
+SUBMIT = "/submitZipOrder"
+
+
+class AnnotationReceiver(Receiver):
+    """Takes zips of any case. `cases` are the cases of the accepted ones, in order."""
+
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(port)
+        self.cases: list[str] = []
+
+    def answer(self, request: Request) -> Answer:
+        """Answer as the loader does: 200 queued, 400 a field is missing, 500 the zip cannot be imported."""
+        if (request.method, request.path) != ("POST", SUBMIT):
+            raise RefusedError(404, f"{request.method} {request.path} is not an address of this loader")
+        fields = _fields(request)
+        case, parcel = fields.get("case_id", b"").decode("utf-8"), fields.get("zip", b"")
+        if not case or not parcel:
+            return Answer(400, f"{'zip' if case else 'case_id'} is missing")
+        try:
+            polygons = check_zip(parcel)
+        except ValueError as error:
+            return Answer(500, {"Status": f"Failed: {error}"})
+        self.accept(request, {"case": case, "features": polygons})
+        return self._queue(case)
+
+    def _queue(self, case: str) -> Answer:
+        self.cases.append(case)
+        number = len(self.cases)
+        job = {"id": number, "type": "order", "state": "inactive", "data": {"case_id": case}}
+        return Answer(200, {"Status": "Queued", "Job": job, "id": number})
+
+
+def _fields(request: Request) -> dict[str, bytes]:
+    """The fields of a multipart form by name. Raises `RefusedError` when it is not one."""
+    kind = request.headers.get("Content-Type", "")
+    message = BytesParser(EmailMessage, policy=HTTP).parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + request.body)
+    if message.get_content_type() != "multipart/form-data" or message.defects:
+        raise RefusedError(400, "a whole multipart/form-data body is needed")
+    return {str(part.get_param("name", "", "content-disposition")): _bytes(part) for part in message.iter_parts()}
+
+
+def _bytes(part: MIMEPart) -> bytes:
+    payload = part.get_payload(decode=True)
+    return payload if isinstance(payload, bytes) else b""
+
+
+if __name__ == "__main__":
+    serve_alone(AnnotationReceiver, ("url",))

@@ -1,0 +1,54 @@
+"""One running service and its receivers for all journeys, and a slide to order."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from demo.annotation import AnnotationReceiver
+from demo.files import FileBucket
+from demo.slide import make_sample_slide
+from demo.techcyte import TechcyteReceiver
+from tests.journey.stack import Stack
+
+
+@pytest.fixture(scope="session")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("slides") / "sample.svs"
+    make_sample_slide(path, width_px=6000, height_px=4000)
+    return path
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory, slide: Path) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("data"), [slide.parent]) as stack:
+        stack.wait_ready()
+        yield stack
+
+
+@pytest.fixture
+def stack(running: Stack) -> Stack:
+    """The service with every process up, whatever the test before did to it."""
+    for role, process in running.processes.items():
+        if process.poll() is not None:
+            running.start(role)
+    running.wait_ready()
+    return running
+
+
+@pytest.fixture
+def techcyte() -> Iterator[TechcyteReceiver]:
+    with TechcyteReceiver(any_task=True) as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def loader() -> Iterator[AnnotationReceiver]:
+    with AnnotationReceiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def bucket(slide: Path) -> Iterator[FileBucket]:
+    with FileBucket(slide) as server:
+        yield server

@@ -1,0 +1,63 @@
+"""The house: each room starts without the others' libraries, and importing does nothing."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = {
+    "broker": ("fastapi", "torch", "openslide", "numpy", "requests", "services", "worker"),
+    "services": ("torch", "openslide", "numpy", "requests", "worker"),
+    "worker": ("fastapi", "uvicorn", "services"),
+    "slidelane": ("fastapi", "torch", "openslide", "numpy", "requests", "services", "worker"),
+}
+_IMPORT_ALL = """
+import importlib, pathlib, socket, sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent!r}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+def refuse(*a, **k): raise AssertionError("a socket was opened at import")
+socket.socket.connect = refuse
+for file in sorted(pathlib.Path({room!r}).rglob("*.py")):
+    name = ".".join(file.with_suffix("").parts).removesuffix(".__init__")
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+assert "torch" not in sys.modules or {room!r} == "worker"
+"""
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_starts_without_the_others_libraries(room: str) -> None:
+    """What its image does not hold, it does not import; and importing opens no socket."""
+    code = _IMPORT_ALL.format(absent=ROOMS[room], room=room)
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True, env={"SLIDELANE_CONFIG": "/nowhere"}
+    )
+
+
+def test_the_courier_never_loads_torch() -> None:
+    """Fetching and delivering need no classifier; only a classify child pays for one."""
+    code = "import sys, worker.tasks, worker.legs, worker.outbox; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_no_file_is_longer_than_two_hundred_lines() -> None:
+    """Size keeps a house readable."""
+    long = [f for room in ROOMS for f in (ROOT / room).rglob("*.py") if len(f.read_text().splitlines()) > 200]
+    assert long == []
+
+
+def test_every_test_states_its_fact() -> None:
+    """One docstring sentence a test: the suite reads as a specification."""
+    bare = [
+        f"{file.name}:{node.name}"
+        for file in (ROOT / "tests").rglob("test_*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
+    ]
+    assert bare == []

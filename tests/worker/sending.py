@@ -1,0 +1,39 @@
+"""Destinations as an order names them, on a guarded session with short limits."""
+
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from broker import request as asked
+from broker.config import DeliverySettings
+from worker.deliver import Destination, destination
+from worker.http import session
+from worker.values import Parcel, Receipt
+
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl"
+TASK = "dGFzazoxODU3MTQ="
+SETTINGS = DeliverySettings(connect_timeout_s=1, read_timeout_s=0.5)
+PARCEL = Parcel("application/json", b"{}")
+
+
+def to(*allow_hosts: str, **fields: Any) -> Destination:
+    """Any destination of order `ord-1`; loopback is allowed unless other hosts are."""
+    request: Any = TypeAdapter(asked.Destination).validate_python(fields)
+    http = session(allow_hosts or ("127.0.0.1",), connect_timeout_s=1, read_timeout_s=0.5)
+    return destination("ord-1", request, http, SETTINGS)
+
+
+def to_techcyte(base_url: str, **fields: Any) -> Destination:
+    """Task 185714 of the Techcyte at an address."""
+    usual = {"task_id": TASK, "jwt_token": TOKEN}
+    return to(type="techcyte", base_url=base_url, **(usual | fields))
+
+
+def to_loader(url: str, *allow_hosts: str) -> Destination:
+    """Case CMU1 of the loader at an address."""
+    return to(*allow_hosts, type="annotation", url=url, case_id="CMU1")
+
+
+def posted(url: str, *allow_hosts: str) -> Receipt:
+    """What one attempt at the loader of an address came to."""
+    return to_loader(url, *allow_hosts).post(PARCEL)

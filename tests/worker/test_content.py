@@ -1,0 +1,90 @@
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fetching import SLIDE, Bench, one_after_another
+from origin import File, Listener, Origin, drip
+from PIL import Image
+
+from worker.sources.content import suffix
+
+SLIDES = Path(__file__).resolve().parents[2].parent / "shared" / "slides"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with Origin() as origin:
+        yield Bench(origin, tmp_path)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_slide_is_fetched_whole(bench: Bench, *, chunked: bool) -> None:
+    """What lies on the shelf is what the server has, with or without a Content-Length."""
+    listener = Listener()
+    assert bench.fetch(bench.serve(File(SLIDE, chunked=chunked)), listener) == SLIDE
+    assert bench.files() == ["slide.tif"]
+    assert listener.heard[-1] == ("fetching", len(SLIDE), len(SLIDE))
+    assert bench.headers("Accept-Encoding") == ["identity"]
+
+
+def test_real_slides_come_through_unchanged(bench: Bench) -> None:
+    """Slides of several formats keep every byte and get the suffix of their content."""
+    names = {"CMU-1-Small-Region.svs": ".tif", "openslide-boxes_0.dcm": ".dcm", "skimage-ihc.png": ".png",
+             "stardist-histo.jpg": ".jpg"}  # fmt: skip
+    if not all((SLIDES / name).exists() for name in names):
+        pytest.skip("the real slides are not here")
+    for name, kind in names.items():
+        content = (SLIDES / name).read_bytes()
+        assert bench.fetch(bench.serve(File(content), f"/{name}")) == content
+        assert suffix(content[:1024]) == kind
+
+
+@pytest.mark.parametrize(("form", "kind"), [("TIFF", ".tif"), ("PNG", ".png"), ("JPEG", ".jpg")])
+def test_pictures_are_known_by_their_content(bench: Bench, form: str, kind: str) -> None:
+    """A made picture comes through unchanged and gets the suffix of its content, whatever the URL says."""
+    made = io.BytesIO()
+    Image.new("RGB", (64, 64), (200, 100, 150)).save(made, form)
+    assert bench.fetch(bench.serve(File(made.getvalue()))) == made.getvalue()
+    assert bench.files() == [f"slide{kind}"]
+
+
+@pytest.mark.parametrize(
+    ("content", "looks_like"),
+    [
+        (b"", "an empty file"),
+        (b"\n <!DOCTYPE html><p>Sign in", "an HTML page"),
+        (b"\xef\xbb\xbf<HTML>", "an HTML page"),
+        (b'<?xml version="1.0"?><Error/>', "an XML document"),
+        (b'{"error": "no such slide"}', "a JSON document"),
+        ("Keine Datei für Sie".encode()[:14], "plain text"),
+        (b"PK\x03\x04" + bytes(50), "a zip archive"),
+        (b"\x1f\x8b" + bytes(50), "a gzip archive"),
+        (b"%PDF-1.7\n\0", "a PDF document"),
+    ],
+)
+def test_a_200_that_is_no_slide_is_refused_by_name(bench: Bench, content: bytes, looks_like: str) -> None:
+    """A page instead of the slide is refused whatever the status says, and the error tells what came."""
+    error = bench.refusal(bench.serve(File(content)))
+    assert (error.code, looks_like in error.detail) == ("not_a_slide", True)
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"MM\0+", ".tif"),
+        (b"II+\0", ".tif"),
+        (bytes(128) + b"DICM", ".dcm"),
+        (b"ZISRAWFILE" + bytes(20), ".bin"),
+        (b"\x80\xff", ".bin"),
+    ],
+)
+def test_unknown_binaries_are_left_for_openslide_to_judge(head: bytes, kind: str) -> None:
+    """BigTIFF and DICOM are known; what is neither a slide nor a page passes."""
+    assert suffix(head) == kind
+
+
+def test_gigabytes_of_something_else_are_not_fetched(bench: Bench) -> None:
+    """An HTML page that goes on for ever is refused after its first bytes."""
+    endless = one_after_another(drip(b"HTTP/1.1 200 OK\r\n\r\n<html>" + b" " * 5000))
+    assert bench.refusal(bench.serve(endless)).code == "not_a_slide"

@@ -1,0 +1,1 @@
+"""What can be ordered: the algorithms, their cards, and the only door to torch."""

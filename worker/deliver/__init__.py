@@ -1,0 +1,40 @@
+"""Results out: one attempt each, and an honest receipt. Nothing here tries again, waits, or knows an order's state."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import requests
+
+from broker import request as asked
+from broker.config import DeliverySettings
+from worker.deliver.annotation import Annotation
+from worker.deliver.nowhere import Nowhere
+from worker.deliver.techcyte import Techcyte
+from worker.result import Result
+from worker.values import Parcel, Receipt
+
+
+class Destination(Protocol):
+    """Where the results of one order go."""
+
+    def parcel(self, results: Sequence[Result]) -> Parcel:
+        """What will be sent: the same results give the same bytes. Raises `OrderError` where they cannot be sent."""
+
+    def arrived(self, order_id: str) -> bool | None:
+        """Ask the destination whether it has the order's results: yes, no, or None where nobody can say."""
+
+    def post(self, parcel: Parcel) -> Receipt:
+        """One attempt. Never raises for what the other side does or does not do."""
+
+
+def destination(
+    order_id: str, request: asked.Destination, http: requests.Session, settings: DeliverySettings
+) -> Destination:
+    """The destination that the order names."""
+    match request:
+        case asked.TechcyteDestination():
+            return Techcyte(request, http, settings)
+        case asked.AnnotationDestination():
+            return Annotation(request, http, settings)
+        case asked.NoDestination():
+            return Nowhere(order_id)

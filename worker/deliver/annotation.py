@@ -1,0 +1,69 @@
+"""Loaders of caMicroscope's DynamicServices: a QuIP zip by multipart. The zip itself is `encode.quip`'s.
+
+Source: camicroscope/uAIMDataLoader, `routes/index.js`, `POST /submitZipOrder`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from urllib3.filepost import encode_multipart_formdata
+
+from broker.config import DeliverySettings
+from broker.request import AnnotationDestination
+from worker.deliver.attempt import Line, UnansweredError
+from worker.encode import quip
+from worker.result import Result
+from worker.values import Parcel, Receipt
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One loader."""
+
+    request: AnnotationDestination
+    http: requests.Session
+    settings: DeliverySettings
+
+    def parcel(self, results: Sequence[Result]) -> Parcel:
+        """The multipart form with the case and one zip of all scans."""
+        archive = quip.encode(results, self.request.case_id)
+        boundary = hashlib.sha256(archive).hexdigest()  # the same zip is the same form
+        body, content_type = encode_multipart_formdata(
+            [("case_id", self.request.case_id), ("zip", ("output.zip", archive, "application/zip"))], boundary
+        )
+        return Parcel(content_type, body)
+
+    def arrived(self, order_id: str) -> None:
+        """None: the loader keeps no list that can be asked."""
+
+    def post(self, parcel: Parcel) -> Receipt:
+        """Hand the form to the loader; only a job in its own queue means that it took it."""
+        url = self.request.url.get_secret_value()
+        parts = urlsplit(url)
+        line = Line(self.http, self.settings, (parts.query, parts.password or ""))
+        try:
+            reply = line.send(url, parcel, {})
+        except UnansweredError as silence:
+            return silence.receipt
+        receipt = line.judge(reply)
+        if receipt.outcome != "accepted":
+            return receipt
+        answer = reply.json()
+        if answer is None and not reply.whole:
+            return replace(receipt, outcome="unknown", detail="the loader's answer was cut off")
+        job = _job(answer)
+        if not job:
+            return replace(receipt, outcome="refused", detail=f"the loader did not queue it: {line.shown(reply.body)}")
+        return replace(receipt, remote_id=job)
+
+
+def _job(answer: Any) -> str:
+    """The id of the loader's job; empty where it made none. Both are asked for, as a 200 alone says nothing."""
+    if not isinstance(answer, dict) or not isinstance(answer.get("Job"), dict):
+        return ""
+    number = answer.get("id", answer["Job"].get("id"))
+    return str(number)[:64] if isinstance(number, int | str) else ""

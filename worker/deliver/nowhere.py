@@ -1,0 +1,29 @@
+"""The destination `none`: the results stay where they are kept, for pick-up."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from worker.encode import results as documents
+from worker.encode import strict_json
+from worker.result import Result
+from worker.values import Parcel, Receipt
+
+
+@dataclass(frozen=True)
+class Nowhere:
+    """Nothing is sent."""
+
+    order_id: str
+
+    def parcel(self, results: Sequence[Result]) -> Parcel:
+        """What there is to pick up: the results.json of every scan, in one document."""
+        scans = [documents.document(result) for result in results]
+        return Parcel("application/json", strict_json({"order": self.order_id, "scans": scans}))
+
+    def arrived(self, order_id: str) -> bool:  # noqa: ARG002 - every destination is asked in the same words
+        """No: there is nowhere to arrive."""
+        return False
+
+    def post(self, parcel: Parcel) -> Receipt:  # noqa: ARG002 - nothing is sent
+        """Done at once."""
+        return Receipt("accepted")

@@ -1,0 +1,14 @@
+"""Findings in the words of other programs. Only here coordinates are rounded; nothing here sends anything."""
+
+import json
+from typing import Any
+
+
+def strict_json(document: Any, indent: int | None = None) -> bytes:
+    """The same document as the same bytes: ASCII, keys sorted. Raises `ValueError` on NaN and infinity.
+
+    ASCII, because Caracal decodes a body chunk by chunk and breaks characters that lie across two.
+    """
+    separators = (",", ":") if indent is None else (",", ": ")
+    text = json.dumps(document, sort_keys=True, allow_nan=False, separators=separators, indent=indent)
+    return text.encode("ascii")

@@ -1,0 +1,107 @@
+"""overlay.png: what was found, drawn on a small picture of the area, with a legend. For eyes, not for measuring."""
+
+import io
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from worker.encode.geojson import rgb
+from worker.encode.legend import legend
+from worker.result import Result
+from worker.values import Area, Floats, Objects, Pixels
+
+MAX_PX = 2048
+"""Longest side of the picture without its legend."""
+MIN_PX = 1024
+"""A smaller picture is enlarged by a whole factor, so that outlines and legend can be read."""
+LEGEND_MIN_PX = 640
+"""A narrower picture gets paper at its right, so that the legend has room."""
+OUTLINE_FROM_PX = 5.0
+"""Objects with a median diameter below this are drawn as dots: an outline would be a blot."""
+THICK_FROM_PX = 12.0
+"""From this diameter on an outline can be two pixels wide without filling the object."""
+SUBPIXEL_BITS = 4
+"""Of cv2's fixed-point coordinates."""
+DOT_RADIUS = int(1.2 * 2**SUBPIXEL_BITS)
+
+_Color = tuple[int, int, int]
+
+
+def draw(picture: Pixels, result: Result) -> bytes:
+    """A PNG of `picture` (H, W, 3; RGB; the area at any scale, longest side at most `MAX_PX`) and the objects on it."""
+    canvas = _enlarged(picture)
+    scale = _Scale.of(result.findings.area, canvas)
+    colors = [rgb(entry.color) for entry in result.card.classes]
+    objects = result.findings.objects
+    if scale.median_diameter_px(objects) >= OUTLINE_FROM_PX:
+        _outlines(canvas, scale, objects, colors)
+    elif len(objects):
+        canvas = _washed(canvas)
+        _dots(canvas, scale, objects, colors)
+    width_px = max(canvas.shape[1], LEGEND_MIN_PX)
+    canvas = np.pad(canvas, ((0, 0), (0, width_px - canvas.shape[1]), (0, 0)), constant_values=255)
+    return _png(np.vstack([canvas, legend(result, width_px, scale.x)]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """From level-0 pixels to the picture's."""
+
+    origin: tuple[int, int]
+    x: float
+    y: float
+
+    @classmethod
+    def of(cls, area: Area, canvas: Pixels) -> "_Scale":
+        return cls((area.x, area.y), canvas.shape[1] / area.width, canvas.shape[0] / area.height)
+
+    def points(self, level0: Floats) -> Floats:
+        """In picture pixels, where whole numbers are pixel centres, as cv2 has them."""
+        return (level0 - self.origin) * (self.x, self.y) - 0.5
+
+    def fixed(self, level0: Floats) -> NDArray[np.int32]:
+        """The same in cv2's fixed point."""
+        fixed: NDArray[np.int32] = np.rint(self.points(level0) * 2**SUBPIXEL_BITS).astype(np.int32)
+        return fixed
+
+    def median_diameter_px(self, objects: Objects) -> float:
+        """Of the boxes around the objects, in picture pixels; a few thousand of them say enough."""
+        some = objects.outlines[:: len(objects) // 2000 + 1]
+        return float(np.median([np.ptp(outline, axis=0).mean() for outline in some])) * self.x if some else 0.0
+
+
+def _enlarged(picture: Pixels) -> Pixels:
+    factor = max(1, MIN_PX // max(picture.shape[:2]))
+    large: Pixels = np.ascontiguousarray(picture.repeat(factor, axis=0).repeat(factor, axis=1))
+    return large
+
+
+def _outlines(canvas: Pixels, scale: _Scale, objects: Objects, colors: list[_Color]) -> None:
+    width = 2 if scale.median_diameter_px(objects) >= THICK_FROM_PX else 1
+    for number, color in enumerate(colors):
+        chosen = np.flatnonzero(objects.classes == number)
+        lines = [scale.fixed(objects.outlines[i]) for i in chosen]
+        cv2.polylines(canvas, lines, True, color, width, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _dots(canvas: Pixels, scale: _Scale, objects: Objects, colors: list[_Color]) -> None:
+    """The rarest class comes last, so that it is not buried."""
+    counts = np.bincount(objects.classes, minlength=len(colors))
+    for number in np.argsort(-counts, kind="stable"):
+        for x, y in scale.fixed(objects.centres[objects.classes == number]).tolist():
+            cv2.circle(canvas, (x, y), DOT_RADIUS, colors[number], -1, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _washed(canvas: Pixels) -> Pixels:
+    """Pale and grey, so that small dots stand out on stained tissue."""
+    grey = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)
+    return np.stack([grey // 2 + 128] * 3, axis=-1)
+
+
+def _png(canvas: Pixels) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(canvas).save(file, "PNG", compress_level=6)
+    return file.getvalue()

@@ -1,0 +1,99 @@
+"""The body of Techcyte's external results post: every scan of the order, in one post, because it ends the task.
+
+It knows no address and no token. Coordinates are level-0 pixels, x right, y down.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from worker.encode import strict_json
+from worker.encode.rings import rings
+from worker.encode.techcyte_rules import check, check_features
+from worker.result import Result
+
+PROVIDER = "Slidelane"
+BATCH = 1024
+EMPTY = {"type": "FeatureCollection", "features": []}
+
+
+def encode(results: Sequence[Result]) -> bytes:
+    """The whole post, checked against Techcyte's rules. Raises `OrderError("parcel_invalid")`."""
+    scans = [_about(result) for result in results]
+    check(strict_json({"scanResults": [{**scan, "geojson": EMPTY} for scan in scans]}))
+    return b'{"scanResults":[' + b",".join(map(_scan, results, scans)) + b"]}"
+
+
+def _scan(result: Result, about: dict[str, Any]) -> bytes:
+    features = b",".join(_checked_batches(result))
+    return b'{"geojson":{"type":"FeatureCollection","features":[' + features + b"]}," + strict_json(about)[1:]
+
+
+def _checked_batches(result: Result) -> Iterator[bytes]:
+    """The features, checked as text, some at a time: all of a slide as Python objects would be gigabytes."""
+    features = _features(result)
+    while batch := ",".join(islice(features, BATCH)).encode("ascii"):
+        check_features(batch)
+        yield batch
+
+
+def _about(result: Result) -> dict[str, Any]:
+    """Everything of a scan but its objects."""
+    return {"scanId": result.scan_id, "results": _results(result), "workflow": _workflow(result)}
+
+
+def _features(result: Result) -> Iterator[str]:
+    classes = result.findings.objects.classes
+    properties = [strict_json({"annotation_type": c.annotation_type}).decode() for c in result.card.classes]
+    for ring in rings(result.findings):
+        bbox = json.dumps(ring.bbox(), separators=(",", ":"), allow_nan=False)
+        points = json.dumps(ring.points, separators=(",", ":"), allow_nan=False)
+        geometry = f'{{"type":"Polygon","coordinates":[{points}]}}'
+        shared = properties[classes[ring.number]]
+        yield f'{{"type":"Feature","bbox":{bbox},"geometry":{geometry},"properties":{shared}}}'
+
+
+def _results(result: Result) -> dict[str, Any]:
+    """What the case shows and `case_evaluations` gives back: `order_id` is how a lost answer is cleared up."""
+    card, findings = result.card, result.findings
+    return {
+        "summary": findings.headline,
+        "order_id": result.order_id,
+        "algorithm": {"name": card.name, "version": card.version, "digest": card.digest},
+        "parameters": result.parameters,
+        "frame": findings.frame.as_dict(),
+        "measurements": findings.summary,
+        "provenance": result.provenance,
+    }
+
+
+def _workflow(result: Result) -> dict[str, Any]:
+    return {
+        "model_name": result.card.name,
+        "provider": PROVIDER,
+        "ruo": result.card.ruo,
+        "key": result.card.title,
+        "value": result.findings.headline,
+        "report": {"type": "Basic", "results": list(_lines(result.findings.summary)), "segments": _segments(result)},
+    }
+
+
+def _lines(summary: Mapping[str, Any], above: str = "") -> Iterator[dict[str, str]]:
+    for key, value in summary.items():
+        name = f"{above} {key}".replace("_", " ").strip()
+        if isinstance(value, Mapping):
+            yield from _lines(value, name)
+        else:
+            yield {"name": name[:1].upper() + name[1:], "result": _text(value)}
+
+
+def _text(value: Any) -> str:
+    """A measurement as Techcyte wants it, a string."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else "not available" if value is None else json.dumps(value)
+
+
+def _segments(result: Result) -> list[dict[str, Any]]:
+    return [{"name": n, "result": str(count), "feature_collection": EMPTY} for n, count in result.counts().items()]

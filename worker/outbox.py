@@ -1,0 +1,118 @@
+"""Delivering once: the parcel is kept before it is sent, every attempt is recorded before it is made, and after a lost
+answer the destination is asked before anything is sent again.
+"""
+
+import hashlib
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+from broker.errors import Problem
+from broker.order import Order
+from broker.store import Claim, Hint
+from worker import kept
+from worker.bench import Bench
+from worker.deliver import Destination, destination
+from worker.lease import Lease
+from worker.values import Parcel, Receipt
+
+
+def attempt(here: Bench, order: Order, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
+    """Deliver, or find out that it was delivered, or say when to try again."""
+    to = destination(order.id, order.request.destination, here.http, here.config.worker.deliver)
+    parcel = _kept_parcel(here, order, claim, to)
+    if order.attempts:
+        arrived = to.arrived(order.id)
+        if arrived:
+            here.store.note(claim, log="the destination has the results already")
+            return here.store.finish(claim, "delivered")
+        if (
+            arrived is None
+            and order.attempts[-1].outcome == "unknown"
+            and here.config.worker.deliver.on_unknown == "stop"
+        ):
+            return here.store.finish(claim, "undelivered", problem=_nobody_knows())
+    return _send(here, order, claim, lease, to, parcel)
+
+
+def _send(here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination, parcel: Parcel) -> tuple[Hint, ...]:
+    number, digest = len(order.attempts), _digest(parcel)
+    lease.confirm()
+    here.store.note(claim, attempt=(number, {"digest": digest, "outcome": "unknown", "error": "sent; no answer yet"}))
+    receipt = to.post(parcel)
+    here.store.note(claim, attempt=(number, {"digest": digest, **_told(receipt)}), log=_line(number, receipt))
+    if receipt.outcome == "accepted":
+        return here.store.finish(claim, "delivered")
+    if receipt.outcome == "refused":
+        return here.store.finish(claim, "undelivered", problem=_refused(receipt))
+    return here.store.give_back(claim, delay_s=_delay_s(here, number, receipt))
+
+
+def _kept_parcel(here: Bench, order: Order, claim: Claim, to: Destination) -> Parcel:
+    """The parcel from the outbox; made from the kept results, and put there, the first time."""
+    if order.parcel:
+        return Parcel(order.parcel["content_type"], (here.data / order.parcel["file"]).read_bytes())
+    parcel = to.parcel([kept.load(here.data / scan.result) for scan in order.scans])
+    file = Path("parcels") / f"{order.id}.{_digest(parcel)[:16]}"
+    _write_whole(here.data / file, parcel.body)
+    told = {
+        "file": str(file),
+        "digest": _digest(parcel),
+        "bytes": len(parcel.body),
+        "content_type": parcel.content_type,
+    }
+    here.store.note(claim, {"parcel": told}, log=f"parcel of {len(parcel.body)} bytes kept")
+    return parcel
+
+
+def _write_whole(path: Path, body: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def _digest(parcel: Parcel) -> str:
+    return hashlib.sha256(parcel.body).hexdigest()
+
+
+def _told(receipt: Receipt) -> dict[str, Any]:
+    return {
+        "status": receipt.status,
+        "outcome": receipt.outcome,
+        "error": receipt.detail,
+        "remote_id": receipt.remote_id,
+    }
+
+
+def _line(number: int, receipt: Receipt) -> str:
+    status = f" ({receipt.status})" if receipt.status else ""
+    return f"delivery attempt {number + 1}: {receipt.outcome}{status}" + (
+        f": {receipt.detail}" if receipt.detail else ""
+    )
+
+
+def _delay_s(here: Bench, number: int, receipt: Receipt) -> float:
+    settings = here.config.worker.deliver
+    if receipt.retry_after_s is not None:
+        return receipt.retry_after_s
+    longest_s = min(settings.max_retry_s, settings.first_retry_s * 2.0 ** min(number, 30))
+    return longest_s * random.uniform(0.5, 1)  # noqa: S311 - jitter
+
+
+def _refused(receipt: Receipt) -> Problem:
+    hint = "the results are kept; GET the order's payload to see what was sent"
+    return Problem("destination_refused", receipt.detail or f"answered {receipt.status}", hint, blame="destination")
+
+
+def _nobody_knows() -> Problem:
+    return Problem(
+        "delivery_unknown",
+        "the results were sent, no answer came, and this destination cannot be asked",
+        "look there; worker.deliver.on_unknown = repeat would send again and risk a double",
+        blame="destination",
+    )

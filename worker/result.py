@@ -1,0 +1,24 @@
+"""What came of one scan: the one value that is kept, encoded and delivered. It knows no file and no format."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from broker.card import Card
+from worker.values import Findings
+
+
+@dataclass(frozen=True)
+class Result:
+    """One scan's findings with everything needed to say where they come from."""
+
+    order_id: str
+    scan_id: str
+    card: Card
+    parameters: dict[str, Any]
+    findings: Findings
+    provenance: dict[str, Any]
+
+    def counts(self) -> dict[str, int]:
+        """How many objects each class of the card has, in the card's order."""
+        numbers = self.findings.objects.classes
+        return {entry.name: int((numbers == number).sum()) for number, entry in enumerate(self.card.classes)}

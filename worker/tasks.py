@@ -1,0 +1,100 @@
+"""The three legs as Celery tasks: taking work, and turning how it went into a state. Knows Celery and the order's life,
+nothing of slides, tensors or receivers.
+"""
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+from celery import current_task
+
+from broker.errors import OrderError, Problem, TemporaryError
+from broker.order import Leg, parse_work_id
+from broker.queue import TASKS, app, send
+from broker.store import Claim, Hint, LeaseLostError
+from worker import legs
+from worker.bench import Bench, bench
+from worker.lease import Lease
+from worker.values import Stop
+
+RETRIES = 6
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 300.0
+_log = logging.getLogger(__name__)
+Step = Callable[[Bench, Claim, Lease], tuple[Hint, ...]]
+
+
+@app.task(name=TASKS["fetch"])
+def fetch(work: str) -> None:
+    """Bring the slide of one scan near."""
+    _take(work, "fetch", legs.fetch)
+
+
+@app.task(name=TASKS["classify"])
+def classify(work: str) -> None:
+    """Find what there is to find on one scan."""
+    _take(work, "classify", legs.classify)
+
+
+@app.task(name=TASKS["deliver"])
+def deliver(work: str) -> None:
+    """One attempt to deliver the results of one order."""
+    _take(work, "deliver", legs.deliver)
+
+
+def _take(work: str, leg: Leg, step: Step) -> None:
+    try:
+        here = bench()
+        claim = here.store.claim(work, leg, current_task.request.hostname)
+        if claim:
+            send(_do(here, claim, step))
+    except TemporaryError as error:
+        _log.warning("%s; the lease brings it back", error.detail, extra={"work": work, "leg": leg})
+
+
+def _do(here: Bench, claim: Claim, step: Step) -> tuple[Hint, ...]:
+    """Run one leg and write down how it went: the work is finished, given back, or left to its lease."""
+    told = {"work": claim.work, "leg": claim.leg, "fence": claim.fence}
+    try:
+        with Lease(here.store, claim, here.config.broker) as lease:
+            return step(here, claim, lease)
+    except (LeaseLostError, Stop) as stop:
+        _log.info("stopped: %s", stop, extra=told)
+        return ()
+    except OrderError as error:
+        return _fail(here, claim, error.problem)
+    except TemporaryError as error:
+        return _try_again(here, claim, error)
+    except (SystemExit, KeyboardInterrupt):
+        here.store.give_back(claim)
+        raise
+    except Exception as error:  # noqa: BLE001 - the edge: a bug fails its scan, not its worker
+        _log.exception("a fault in Slidelane", extra=told)
+        return _fail(
+            here,
+            claim,
+            Problem("bug", f"a fault in Slidelane ({type(error).__name__}); the worker's log has its trace"),
+        )
+
+
+def _fail(here: Bench, claim: Claim, problem: Problem) -> tuple[Hint, ...]:
+    _, index = parse_work_id(claim.work)
+    return _unless_lost(here.store.finish, claim, "failed" if index is not None else "undelivered", problem=problem)
+
+
+def _try_again(here: Bench, claim: Claim, error: TemporaryError) -> tuple[Hint, ...]:
+    _, index = parse_work_id(claim.work)
+    if index is not None and claim.retries >= RETRIES:
+        return _fail(here, claim, error.problem)
+    longest_s = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2**claim.retries)
+    delay_s = error.retry_after_s or longest_s * random.uniform(0.5, 1)  # noqa: S311 - jitter
+    fields = {"retries": claim.retries + 1}
+    return _unless_lost(here.store.give_back, claim, fields, problem=error.problem, delay_s=delay_s)
+
+
+def _unless_lost(write: Callable[..., tuple[Hint, ...]], claim: Claim, *args: Any, **named: Any) -> tuple[Hint, ...]:
+    try:
+        return write(claim, *args, **named)
+    except LeaseLostError:
+        _log.info("the lease was lost before the end could be written", extra={"work": claim.work})
+        return ()

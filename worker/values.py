@@ -1,0 +1,135 @@
+"""The frozen values that travel along the bench. They import no service and know no library but numpy."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Pixels = NDArray[np.uint8]
+
+
+class Watch(Protocol):
+    """Who hears how far the work is and says when it must stop."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Say how far `stage` is (bytes, tiles, …). Raises `Stop` when the work was cancelled or is no longer ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The level-0 canvas of a slide: pixels, x right, y down, origin top-left, half-open boxes."""
+
+    width: int
+    height: int
+    mpp_x: float | None
+    mpp_y: float | None
+    mpp_source: Literal["slide", "tiff", "order", "none"]
+    bounds_x: int = 0
+    bounds_y: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The frame as every result states it."""
+        return {
+            "frame": "level0",
+            "width": self.width,
+            "height": self.height,
+            "bounds_offset": [self.bounds_x, self.bounds_y],
+            "mpp_x": self.mpp_x,
+            "mpp_y": self.mpp_y,
+            "mpp_source": self.mpp_source,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A half-open box in level-0 pixels, wholly inside the slide."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One square of the working grid. Its core starts at (x, y) in level-0 pixels; fractions are exact."""
+
+    index: int
+    x: float
+    y: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How an area is cut: tiles of `tile_px` with `halo_px` around them, at `downsample_*` level-0 pixels per pixel."""
+
+    area: Area
+    tile_px: int
+    halo_px: int
+    downsample_x: float
+    downsample_y: float
+    tiles: tuple[Tile, ...]
+
+    @property
+    def read_px(self) -> int:
+        """Edge of what is read for one tile, halo included."""
+        return self.tile_px + 2 * self.halo_px
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """Things found: N centres (x, y), N outlines of K >= 3 points (x, y; open rings), N class numbers, N scores 0..1.
+
+    The frame is the caller's: pixels of one read tile (origin at the halo's corner) where an algorithm answers,
+    level-0 pixels everywhere else.
+    """
+
+    centres: Floats
+    outlines: tuple[Floats, ...]
+    classes: Ints
+    scores: Floats
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that an algorithm says of one scan, in level-0 pixels."""
+
+    frame: Frame
+    area: Area
+    objects: Objects
+    summary: dict[str, Any]
+    headline: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """The exact bytes that go to a destination."""
+
+    content_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What one delivery attempt came to.
+
+    `accepted`: the destination confirmed. `refused`: it will not take these bytes. `later`: it did not take them, try
+    again. `unknown`: they were sent and no answer came, so nobody knows until the destination is asked.
+    """
+
+    outcome: Literal["accepted", "refused", "later", "unknown"]
+    status: int | None = None
+    detail: str = ""
+    retry_after_s: float | None = None
+    remote_id: str = ""
+    at: float = field(default=0.0, compare=False)
+
+
+class Stop(Exception):  # noqa: N818 - not an error: somebody asked
+    """The work must end without a trace: it was cancelled, or its lease is lost."""
