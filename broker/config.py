@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -46,6 +47,8 @@ class BrokerSettings(_Section):
     attempts: int = Field(3, ge=1, description="how often a scan may lose its worker")
     order_life_s: float = Field(7 * 86400, gt=0, description="an order without `expires_at` expires after this")
     idempotency_s: int = Field(7 * 86400, gt=0, description="how long an Idempotency-Key is remembered")
+    age_s: float = Field(600, gt=0, description="work that waited this long goes up one queue, at most to `high`")
+    keep_s: float = Field(30 * 86400, gt=0, description="an order that ended is forgotten after this, with its results")
     max_waiting: int = Field(100_000, ge=1, description="orders that may wait; one more is answered 429")
 
     @model_validator(mode="after")
@@ -109,6 +112,22 @@ class DeliverySettings(_Section):
     )
 
 
+class LimitSettings(_Section):
+    """How long work may take. A scan's own limits for classifying are on its algorithm's card."""
+
+    fetch_s: float = Field(6 * 3600, gt=0, description="longest a slide may take to arrive")
+    deliver_s: float = Field(900, gt=0, description="longest one delivery attempt may take")
+    stall_s: float = Field(300, gt=0, description="longest without a byte or a step")
+
+    @model_validator(mode="after")
+    def _a_stall_is_shorter_than_the_leg(self) -> Self:
+        if self.stall_s > min(self.fetch_s, self.deliver_s):
+            raise ValueError(
+                "worker.limits.stall_s must not exceed worker.limits.fetch_s or deliver_s: it would never be reached"
+            )
+        return self
+
+
 class WorkerSettings(_Section):
     """The bench."""
 
@@ -117,12 +136,16 @@ class WorkerSettings(_Section):
     threads: int | None = Field(
         None, ge=1, description="decoding and computing threads; None = what the machine grants"
     )
+    grace_s: float = Field(
+        20, ge=0, description="how long running work may go on after SIGTERM; then it is handed back"
+    )
     courier_threads: int = Field(8, ge=2, description="fetches and deliveries at a time")
     slides: SlidesSettings = SlidesSettings()
     algorithms: dict[str, AlgorithmSettings] = Field(
         default_factory=lambda: {"ki67": AlgorithmSettings(kind="ki67"), "grid": AlgorithmSettings(kind="grid")}
     )
     deliver: DeliverySettings = DeliverySettings()
+    limits: LimitSettings = LimitSettings()
 
 
 class _Environment(EnvSettingsSource):
@@ -139,6 +162,13 @@ class _Environment(EnvSettingsSource):
                 raise ConfigError(f"{key}: no such setting; names look like {sections[0]}REDIS_URL")
         return {k.lower(): v for k, v in given.items()}
 
+    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
+        """A list or an object, given as JSON. Raises `ConfigError`."""
+        try:
+            return super().decode_complex_value(field_name, field, value)
+        except ValueError:  # its own words would quote the value, which may be a secret
+            raise ConfigError(f'{field_name} in the environment must be JSON, like ["a", "b"]') from None
+
 
 class Config(BaseSettings):
     """All settings, frozen. Three sections, one for each room."""
@@ -154,6 +184,19 @@ class Config(BaseSettings):
     broker: BrokerSettings = BrokerSettings()
     services: ServicesSettings = ServicesSettings()
     worker: WorkerSettings = WorkerSettings()
+
+    @model_validator(mode="after")
+    def _work_ends_before_its_order_expires(self) -> Self:
+        limits = self.worker.limits
+        longest = {
+            f"worker.algorithms.{name}.time_limit_s": entry.time_limit_s or 0
+            for name, entry in self.worker.algorithms.items()
+        }
+        longest |= {"worker.limits.fetch_s": limits.fetch_s, "worker.limits.deliver_s": limits.deliver_s}
+        for key, limit_s in longest.items():
+            if limit_s >= self.broker.order_life_s:
+                raise ValueError(f"{key} must be below broker.order_life_s: the order would expire first")
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -57,7 +57,18 @@ TRANSITIONS: dict[str, dict[str, tuple[str, ...]]] = {
         _S.CANCELLED: (),
     },
 }
-"""Who may follow whom; the same table rules in Redis (`broker/lua/life.lua`)."""
+"""Who may follow whom; the same table rules in Redis (`broker/store/lua/life.lua`)."""
+
+REOPENED: dict[str, dict[str, tuple[str, ...]]] = {
+    "order": {
+        _O.FAILED: (_O.QUEUED,),
+        _O.EXPIRED: (_O.QUEUED,),
+        _O.CANCELLED: (_O.QUEUED, _O.DELIVERING),
+        _O.UNDELIVERED: (_O.DELIVERING,),
+    },
+    "scan": {_S.FAILED: (_S.QUEUED,), _S.CANCELLED: (_S.QUEUED,)},
+}
+"""The ways out of an end, taken only when somebody asks: retry, and deliver again."""
 
 ENDED = frozenset(state for state, next_states in TRANSITIONS["order"].items() if not next_states)
 
@@ -113,6 +124,7 @@ class Order(_Kept):
     updated_at: float
     expires_at: float
     cancel: bool = False
+    resend: bool = Field(False, description="somebody asked to deliver it again, knowing that it may have arrived")
     fence: int = 0
     scans: tuple[Scan, ...]
     attempts: tuple[Attempt, ...] = ()

@@ -5,10 +5,12 @@ A message is a hint and may be lost or doubled; the record is the truth.
 
 import logging
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from celery import Celery, signals
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, LimitExceeded, OperationalError
+from kombu.pools import ProducerPool
 
 from broker.address import Address
 from broker.config import load
@@ -18,6 +20,10 @@ from broker.store import Hint
 
 TASKS: dict[Leg, str] = {"fetch": "slidelane.fetch", "classify": "slidelane.classify", "deliver": "slidelane.deliver"}
 PRIORITIES = ("urgent", "high", "normal", "low")
+_RINGERS = 8
+_RINGER_WAIT_S = 1.0
+# Whoever rings has an order to answer for: better a lost hint, which the timer sends again, than a caller who waits.
+_RING = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "max_retries": 0}
 _log = logging.getLogger(__name__)
 
 
@@ -27,8 +33,10 @@ def queue_names(base: str) -> list[str]:
 
 
 def _settings() -> dict[str, Any]:
+    address = Address.of(load().broker)
     return {
-        "broker_url": Address.of(load().broker).hints_url,
+        "broker_url": address.broker_url,
+        "broker_use_ssl": dict(address.tls) or False,
         # ids only, and nothing that could be code
         "task_serializer": "json",
         "accept_content": ["json"],
@@ -47,7 +55,8 @@ def _settings() -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        "broker_transport_options": {
+        "broker_transport_options": address.broker_options
+        | {
             "queue_order_strategy": "priority",
             # safe because early-acknowledged messages stay unacknowledged for milliseconds
             "visibility_timeout": 60,
@@ -78,10 +87,20 @@ def _log_as_everybody_does(**_: object) -> None:
     set_up()  # in the worker and in its spawned children alike
 
 
+@cache
+def _ringers() -> Any:
+    connections = app.connection_for_write(transport_options=_RING).Pool(limit=_RINGERS)
+    return ProducerPool(connections, limit=_RINGERS)  # type: ignore[no-untyped-call]
+
+
 def send(hints: Iterable[Hint]) -> None:
-    """Ring the doorbell. A failure is logged, not raised: the timer rings again."""
+    """Ring the doorbell, within seconds whoever answers. A failure is logged, not raised: the timer rings again."""
+    hints = tuple(hints)
+    if not hints:
+        return
     try:
-        for hint in hints:
-            app.send_task(TASKS[hint.leg], args=[hint.work], queue=hint.queue, task_id=None, retry=False)
-    except OperationalError as error:
+        with _ringers().acquire(block=True, timeout=_RINGER_WAIT_S) as producer, producer.batch():
+            for hint in hints:
+                app.send_task(TASKS[hint.leg], args=[hint.work], queue=hint.queue, retry=False, producer=producer)
+    except (OperationalError, BatchPublishError, LimitExceeded) as error:
         _log.warning("a hint could not be sent, the timer will: %s", type(error).__name__)

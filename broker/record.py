@@ -52,6 +52,7 @@ def order_from(order_id: str, answer: list[Any], seal: Seal) -> Order:
         updated_at=_seconds(fields["updated_at"]),
         expires_at=_seconds(fields["expires_at"]),
         cancel=fields["cancel"] == "1",
+        resend=fields.get("resend") == "1",
         fence=int(fields["fence"]),
         scans=tuple(_scan(index, _pairs(scan)) for index, scan in enumerate(scans)),
         attempts=tuple(Attempt.model_validate_json(attempt) for attempt in attempts),

@@ -1,5 +1,6 @@
 """`python -m services`: the API in one process, on the host and port of the settings."""
 
+import socket
 import sys
 
 import uvicorn
@@ -30,14 +31,16 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
-    socket = served.bind_socket()
-    socket.listen(served.backlog)  # from here on nobody is turned away
-    host, port = socket.getsockname()[:2]
+    listener = served.bind_socket()
+    # asyncio says this only to sockets made otherwise; without it, answers on a kept connection come 40 ms late
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listener.listen(served.backlog)  # from here on nobody is turned away
+    host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     keys = "" if config.services.keys else " (no services.keys: loopback only)"
     sys.stdout.write(f"Slidelane listens on http://{shown}:{port}{keys}\n")
     sys.stdout.flush()
-    uvicorn.Server(served).run(sockets=[socket])
+    uvicorn.Server(served).run(sockets=[listener])
 
 
 if __name__ == "__main__":

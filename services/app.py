@@ -4,7 +4,7 @@ from fastapi import FastAPI
 
 from broker.config import Config
 from broker.store import OrderStore
-from services import algorithms, health, metrics, openapi, orders, problems, queues, results
+from services import algorithms, health, metrics, openapi, orders, problems, queues, results, wishes
 from services.auth import Gate
 
 
@@ -23,6 +23,7 @@ def create_app(config: Config, store: OrderStore) -> FastAPI:
     )
     gate = Gate(config.services.keys)
     app.include_router(orders.routes(config, store, gate))
+    app.include_router(wishes.routes(store, gate))
     app.include_router(results.routes(config.broker.data, store, gate))
     app.include_router(algorithms.routes(store, gate))
     app.include_router(queues.routes(store, gate))

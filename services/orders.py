@@ -12,7 +12,6 @@ from fastapi.responses import PlainTextResponse, Response
 
 from broker.config import Config
 from broker.errors import OrderError, TemporaryError
-from broker.order import Order
 from broker.queue import send
 from broker.store import OrderStore
 from services import body, listing, openapi
@@ -54,7 +53,7 @@ def routes(config: Config, store: OrderStore, gate: Gate) -> APIRouter:
     @router.get("/{order_id}", response_model=OrderView, dependencies=[Depends(gate.read)])
     def get_order(order_id: str, request: Request) -> Response:
         """One order. With `If-None-Match`, 304 while nothing has changed."""
-        return _shown(store.get(order_id), request)
+        return _shown(current(store, order_id), request)
 
     @router.get("/{order_id}/log", response_class=PlainTextResponse, dependencies=[Depends(gate.read)])
     def get_log(order_id: str) -> PlainTextResponse:
@@ -66,6 +65,12 @@ def routes(config: Config, store: OrderStore, gate: Gate) -> APIRouter:
     return router
 
 
+def current(store: OrderStore, order_id: str) -> OrderView:
+    """The order as it stands, with why it waits."""
+    order = store.get(order_id)
+    return order_view(order, store.waits(order))
+
+
 def _placed(config: Config, store: OrderStore, raw: bytes, key: str | None) -> Response:
     asked, document = order_request(raw)
     request, card = admit(asked, store.cards(), config)
@@ -74,7 +79,7 @@ def _placed(config: Config, store: OrderStore, raw: bytes, key: str | None) -> R
     headers = {"location": order_path(created.order_id)}
     if not created.fresh:
         headers["idempotency-replayed"] = "true"
-    shown = order_view(store.get(created.order_id))
+    shown = current(store, created.order_id)
     return Response(shown.model_dump_json(), 202, headers, "application/json")
 
 
@@ -111,8 +116,8 @@ def _outcome_unknown(*, safe: bool) -> Iterator[None]:
         raise TemporaryError(fault.code, detail, hint=hint, retry_after_s=fault.retry_after_s) from fault
 
 
-def _shown(order: Order, request: Request) -> Response:
-    content = order_view(order).model_dump_json()
+def _shown(view: OrderView, request: Request) -> Response:
+    content = view.model_dump_json()
     tag = f'W/"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
     known = {t.strip() for t in request.headers.get("if-none-match", "").split(",")}
     # Compared weakly (RFC 9110, 8.8.3.2): proxies may have dropped the mark.

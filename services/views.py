@@ -1,11 +1,14 @@
 """An order as it is shown: no secret, times as RFC 3339 in UTC, links to what is there. Knows no store."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from broker.order import ENDED, Attempt, Order, OrderState, Progress, Scan, ScanState
+from broker.order import ENDED, Attempt, Order, OrderState, Progress, Scan, ScanState, work_id
+from broker.store import Wait
 
 ABSENT = Field(default=None, exclude_if=lambda value: value is None)
 DeliveryState = Literal["waiting", "trying", "delivered", "undelivered", "none"]
@@ -26,10 +29,19 @@ class AttemptView(BaseModel):
     error: Annotated[str | None, ABSENT] = None
 
 
+class WaitView(BaseModel):
+    """Why it is not being done yet."""
+
+    queue: str
+    ahead: int = Field(description="how much is taken before it")
+    reason: str
+
+
 class DeliveryView(BaseModel):
     """Where the results are on their way to the destination."""
 
     state: DeliveryState
+    waiting: Annotated[WaitView | None, ABSENT] = None
     attempts: list[AttemptView]
 
 
@@ -42,6 +54,7 @@ class ScanView(BaseModel):
     roi: Annotated[dict[str, Any] | None, ABSENT] = None
     mpp: Annotated[float | None, ABSENT] = None
     stain: Annotated[str | None, ABSENT] = None
+    waiting: Annotated[WaitView | None, ABSENT] = None
     progress: Progress
     timings: dict[str, float] = Field(description="seconds by stage")
     summary: dict[str, Any]
@@ -78,9 +91,15 @@ def order_path(order_id: str) -> str:
     return f"/v1/orders/{order_id}"
 
 
-def order_view(order: Order) -> OrderView:
-    """The order as anybody may see it who may read."""
+def order_view(order: Order, waits: Mapping[str, Wait] | None = None) -> OrderView:
+    """The order as anybody may see it who may read; with `waits`, why what waits does so."""
     request, shown = order.request, order.request.shown()
+    waiting = {work: WaitView(**asdict(wait)) for work, wait in (waits or {}).items()}
+    delivery = DeliveryView(
+        state=delivery_state(order),
+        waiting=waiting.get(work_id(order.id)),
+        attempts=[_attempt(attempt) for attempt in order.attempts],
+    )
     return OrderView(
         id=order.id,
         state=order.state,
@@ -92,8 +111,11 @@ def order_view(order: Order) -> OrderView:
         updated_at=rfc3339(order.updated_at),
         expires_at=rfc3339(order.expires_at),
         destination=shown["destination"],
-        scans=[_scan(order.id, scan, shown["scans"][scan.index]) for scan in order.scans],
-        delivery=DeliveryView(state=delivery_state(order), attempts=[_attempt(attempt) for attempt in order.attempts]),
+        scans=[
+            _scan(order.id, scan, shown["scans"][scan.index], waiting.get(work_id(order.id, scan.index)))
+            for scan in order.scans
+        ],
+        delivery=delivery,
         error=order.error,
         links=_links(order),
     )
@@ -112,7 +134,7 @@ def delivery_state(order: Order) -> DeliveryState:
     return "undelivered" if order.attempts or order.state == OrderState.UNDELIVERED else "none"
 
 
-def _scan(order_id: str, scan: Scan, asked: dict[str, Any]) -> ScanView:
+def _scan(order_id: str, scan: Scan, asked: dict[str, Any], waiting: WaitView | None) -> ScanView:
     path = f"{order_path(order_id)}/scans/{scan.id}"
     return ScanView(
         id=scan.id,
@@ -121,6 +143,7 @@ def _scan(order_id: str, scan: Scan, asked: dict[str, Any]) -> ScanView:
         roi=asked.get("roi"),
         mpp=asked.get("mpp"),
         stain=asked.get("stain"),
+        waiting=waiting,
         progress=scan.progress,
         timings=scan.timings,
         summary=scan.summary,

@@ -1,48 +1,20 @@
 """`python -m worker gpu` classifies; `python -m worker courier` fetches, delivers and runs the timer."""
 
 import argparse
-import logging
 import os
-import time
-from threading import Event, Thread
+import signal
+import sys
+from threading import Event, Thread, Timer
 
 from celery import signals
 
-from broker.config import WorkerSettings
+from broker.config import ConfigError, WorkerSettings
 from broker.dispatch import dispatch
-from broker.errors import TemporaryError
 from broker.queue import app, queue_names
 from worker.algorithms import registry
 from worker.bench import bench
-
-_SAY_EVERY_S = 5.0
-_log = logging.getLogger(__name__)
-
-
-class Presence:
-    """Says that this worker consumes: from its event loop, so that a stuck or cut-off one falls silent."""
-
-    def __init__(self, name: str, queues: list[str]) -> None:
-        self._name, self._queues, self._said = name, queues, 0.0
-
-    def beat(self, **_: object) -> None:
-        """Heard by the desk while it comes often enough; the first one announces the algorithms."""
-        if time.monotonic() - self._said < _SAY_EVERY_S:
-            return
-        try:
-            if not self._said:
-                bench().store.announce(registry.cards(bench().config.worker.algorithms).values())
-            bench().store.present(self._name, self._queues)
-            self._said = time.monotonic()
-        except TemporaryError as error:
-            _log.warning("could not say that this worker is here: %s", error.detail)
-
-    def leave(self, **_: object) -> None:
-        """Say goodbye."""
-        try:
-            bench().store.leave(self._name)
-        except TemporaryError as error:
-            _log.warning("could not say goodbye: %s", error.detail)
+from worker.presence import Presence
+from worker.sweep import sweep
 
 
 def _options(role: str, settings: WorkerSettings) -> tuple[list[str], list[str]]:
@@ -52,17 +24,36 @@ def _options(role: str, settings: WorkerSettings) -> tuple[list[str], list[str]]
     return [name for lane in settings.lanes for name in queue_names(lane)], ["--pool", "prefork", "--concurrency", "1"]
 
 
-def _run_timer() -> None:
-    stopped = Event()
-    timer = Thread(target=dispatch, args=(bench().store, stopped), name="timer", daemon=True)
+def _run_beside(stopped: Event) -> None:
+    """The timer and the sweep run as long as the courier does."""
+    here = bench()
+    threads = [
+        Thread(target=dispatch, args=(here.store, stopped), name="timer", daemon=True),
+        Thread(target=sweep, args=(here, stopped), name="sweep", daemon=True),
+    ]
 
     @signals.worker_ready.connect(weak=False)
     def _start(**_: object) -> None:
-        timer.start()
+        for thread in threads:
+            thread.start()
 
-    @signals.worker_shutdown.connect(weak=False)
-    def _stop(**_: object) -> None:
+
+def _leave_in_time(role: str, grace_s: float, stopped: Event) -> None:
+    """After SIGTERM running work may end by itself for `grace_s`; then it is handed back."""
+
+    def hand_back() -> None:
+        if role == "courier":  # its threads cannot be ended from outside; their leases tell them
+            bench().leaving.set()
+        else:
+            os.kill(os.getpid(), signal.SIGQUIT)  # Celery's cold shutdown: ends the child, and then `Presence.leave`
+
+    @signals.worker_shutting_down.connect(weak=False)
+    def _shutting_down(how: str, **_: object) -> None:
         stopped.set()
+        if how == "Warm":
+            timer = Timer(grace_s, hand_back)
+            timer.daemon = True
+            timer.start()
 
 
 def main() -> None:
@@ -70,14 +61,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
     parser.add_argument("role", choices=("gpu", "courier"))
     role = parser.parse_args().role
-    queues, pool = _options(role, bench().config.worker)
+    try:
+        _work(role)
+    except ConfigError as error:
+        sys.exit(f"slidelane: {error}")
+
+
+def _work(role: str) -> None:
+    settings = bench().config.worker
+    queues, pool = _options(role, settings)
     name = f"{role}-{os.getpid()}@{os.uname().nodename}"
-    presence = Presence(name, queues)
-    signals.heartbeat_sent.connect(presence.beat, weak=False)
-    signals.worker_shutdown.connect(presence.leave, weak=False)
+    cards = registry.cards(settings.algorithms)
+    Presence(bench().store, name, queues, cards.values()).listen()
+    stopped = Event()
     if role == "courier":
-        _run_timer()
-    app.conf.include = ["worker.tasks"]
+        _run_beside(stopped)
+    _leave_in_time(role, settings.grace_s, stopped)
+    app.conf.update(include=["worker.tasks"])
     app.worker_main(
         [
             "worker",
@@ -89,7 +89,7 @@ def main() -> None:
             "-E",
             "--without-gossip",
             "--without-mingle",
-            "--loglevel",
+            "-l",
             "INFO",
         ]
     )

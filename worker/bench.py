@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Event
 
 import requests
 
 from broker.config import Config, load
 from broker.store import OrderStore
+from worker.deliver.circuit import Circuits
 from worker.http import session
 from worker.shelf import Shelf
 
@@ -20,6 +22,8 @@ class Bench:
     store: OrderStore
     shelf: Shelf
     http: requests.Session
+    leaving: Event
+    circuits: Circuits
 
     @property
     def data(self) -> Path:
@@ -41,4 +45,6 @@ def bench() -> Bench:
             connect_timeout_s=deliver.connect_timeout_s,
             read_timeout_s=deliver.read_timeout_s,
         ),
+        leaving=Event(),
+        circuits=Circuits(at_once=max(1, config.worker.courier_threads // 4)),
     )

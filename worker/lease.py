@@ -1,12 +1,14 @@
-"""Holding work while it is done: renewed from a thread, carrying progress, told when to stop."""
+"""Holding work while it is done: renewed from a thread, carrying progress, told when to stop, given up when stuck."""
 
 import logging
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from threading import Event, Lock, Thread
 from typing import Any, Self
 
 from broker.config import BrokerSettings
-from broker.errors import TemporaryError
+from broker.errors import Problem, TemporaryError
 from broker.store import Claim, OrderStore
 from worker.values import Stop
 
@@ -14,17 +16,37 @@ _TICK_S = 1.0
 _log = logging.getLogger(__name__)
 
 
-class Lease:
-    """A claim, kept alive until the context ends. `progress` raises `Stop` once the work is not wanted or not ours."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long work may take in all, and without any progress."""
 
-    def __init__(self, store: OrderStore, claim: Claim, settings: BrokerSettings) -> None:
+    total_s: float
+    stall_s: float
+
+
+class Lease:
+    """A claim, kept alive until the context ends. `progress` raises `Stop` once the work is not wanted or not ours.
+
+    `leaving` is set when this process is to end. `give_up` is called, from the lease's own thread, with the problem of
+    work that broke its limits: it may be stuck where no exception reaches it.
+    """
+
+    def __init__(
+        self,
+        store: OrderStore,
+        claim: Claim,
+        settings: BrokerSettings,
+        limits: Limits,
+        leaving: Event,
+        give_up: Callable[[Problem], None],
+    ) -> None:
         self._store, self._claim, self._settings = store, claim, settings
+        self._limits, self._leaving, self._give_up = limits, leaving, give_up
         self._ended, self._lock = Event(), Lock()
         self._told: dict[str, Any] = {}
         self._changed = False
-        self._stage_began = time.monotonic()
-        self._confirmed = time.monotonic()
-        self.refusal = ""
+        self._began = self._stage_began = self._moved = self._confirmed = time.monotonic()
+        self._refusal = ""
         self._thread = Thread(target=self._beat, name=f"lease-{claim.work}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -35,23 +57,31 @@ class Lease:
         self._ended.set()
         self._thread.join()
 
+    def limit(self, limits: Limits) -> None:
+        """From now on these limits hold."""
+        self._limits = limits
+
     def progress(self, stage: str, done: int, total: int) -> None:
         """Say how far the work is. Raises `Stop`."""
+        now = time.monotonic()
         with self._lock:
             if self._told.get("stage") != stage:
-                self._stage_began = time.monotonic()
-            spent_s = time.monotonic() - self._stage_began
-            eta_s = round(spent_s / done * (total - done), 1) if 0 < done <= total else None
-            self._told = {"stage": stage, "done": done, "total": total, "eta_s": eta_s}
-            self._changed = True
+                self._stage_began = now
+            eta_s = round((now - self._stage_began) / done * (total - done), 1) if 0 < done <= total else None
+            told = {"stage": stage, "done": done, "total": total}
+            if told != {name: self._told.get(name) for name in told}:
+                self._moved, self._changed = now, True
+            self._told = told | {"eta_s": eta_s}
         self.check()
 
     def check(self) -> None:
-        """Raises `Stop` when the work must end: cancelled, taken over, or out of touch with Redis for a whole lease."""
-        if not self.refusal and time.monotonic() - self._confirmed > self._settings.lease_s:
-            self.refusal = "lost"
-        if self.refusal:
-            raise Stop(self.refusal)
+        """Raises `Stop` when the work must end: cancelled, taken over, out of touch with Redis for a whole lease, …"""
+        if not self._refusal and time.monotonic() - self._confirmed > self._settings.lease_s:
+            self._refusal = "lost"
+        if not self._refusal and self._leaving.is_set():
+            self._refusal = "leaving"
+        if self._refusal:
+            raise Stop(self._refusal)
 
     def confirm(self) -> None:
         """Ask Redis now, before something that cannot be taken back. Raises `Stop` or `TemporaryError`."""
@@ -62,19 +92,37 @@ class Lease:
         if answer == "ok":
             self._confirmed = time.monotonic()
         else:
-            self.refusal = answer
+            self._refusal = answer
 
     def _beat(self) -> None:
         renewed = time.monotonic()
         while not self._ended.wait(min(_TICK_S, self._settings.heartbeat_s)):
-            with self._lock:
-                told = self._told if self._changed else {}
-                self._changed = False
+            problem = self._broken_limit()
+            if problem:
+                self._refusal = problem.code
+                self._give_up(problem)
+                return
             try:
-                if told or time.monotonic() - renewed >= self._settings.heartbeat_s:
-                    self._hear(self._store.renew(self._claim, told))
-                    renewed = time.monotonic()
-                else:
-                    self._hear(self._store.look(self._claim))
+                renewed = self._renew_or_look(renewed)
             except TemporaryError as error:
                 _log.warning("a heartbeat was lost: %s", error.detail, extra={"work": self._claim.work})
+
+    def _renew_or_look(self, renewed: float) -> float:
+        with self._lock:
+            told = self._told if self._changed else {}
+            self._changed = False
+        if not told and time.monotonic() - renewed < self._settings.heartbeat_s:
+            self._hear(self._store.look(self._claim))
+            return renewed
+        self._hear(self._store.renew(self._claim, told))
+        return time.monotonic()
+
+    def _broken_limit(self) -> Problem | None:
+        now, stage = time.monotonic(), self._told.get("stage", "starting")
+        if now - self._moved > self._limits.stall_s:
+            detail = f"no progress for {self._limits.stall_s:g} s while {stage}, which is the limit"
+            return Problem("stalled", detail, "the worker's log says what it was doing", blame="algorithm")
+        if now - self._began > self._limits.total_s:
+            detail = f"not done after {self._limits.total_s:g} s, which is the limit; it was {stage}"
+            return Problem("time_limit", detail, "raise the limit, or order a smaller region", blame="algorithm")
+        return None

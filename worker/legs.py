@@ -5,13 +5,17 @@ from pathlib import Path
 
 from broker.errors import OrderError
 from broker.order import Order, parse_work_id
+from broker.request import ScanRequest
 from broker.store import Claim, Hint
 from worker import kept, outbox, pipeline
 from worker.algorithms import registry
+from worker.algorithms.protocol import Algorithm
 from worker.bench import Bench
 from worker.cores import granted_cores
-from worker.lease import Lease
-from worker.sources import near
+from worker.lease import Lease, Limits
+from worker.pipeline import Done
+from worker.sources import Copy, near
+from worker.values import Stop
 
 
 def fetch(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
@@ -29,10 +33,11 @@ def classify(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
     order, index = _scan(here, claim)
     asked, scan, settings = order.asked(index), order.scans[index], here.config.worker
     model = registry.load(order.request.algorithm, settings.algorithms, order.request.parameters, settings.device)
+    lease.limit(Limits(model.card.time_limit_s, model.card.stall_limit_s))
     with near(asked.source, here.shelf, here.http, settings.slides, lease, known=scan.slide) as copy:
-        done = pipeline.classify(order, asked, copy, model, settings.threads or granted_cores(), lease)
+        done = _classified(order, asked, copy, model, settings.threads or granted_cores(), lease)
     folder = Path("results") / order.id / f"{index}.{claim.fence}"
-    lease.check()
+    lease.progress("keeping", 0, 1)
     kept.keep(here.data / folder, done.result, done.overlay)
     findings = done.result.findings
     fields = {
@@ -41,6 +46,14 @@ def classify(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
         "timings": scan.timings | done.timings,
     }
     return here.store.finish(claim, "classified", fields)
+
+
+def _classified(order: Order, asked: ScanRequest, copy: Copy, model: Algorithm, threads: int, lease: Lease) -> Done:
+    try:
+        return pipeline.classify(order, asked, copy, model, threads, lease)
+    except Stop:
+        registry.release_device()
+        raise
 
 
 def deliver(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:

@@ -22,25 +22,34 @@ def attempt(here: Bench, order: Order, claim: Claim, lease: Lease) -> tuple[Hint
     """Deliver, or find out that it was delivered, or say when to try again."""
     to = destination(order.id, order.request.destination, here.http, here.config.worker.deliver)
     parcel = _kept_parcel(here, order, claim, to)
+    with here.circuits.through(to.host):
+        return _ask_or_send(here, order, claim, lease, to, parcel)
+
+
+def _ask_or_send(
+    here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination, parcel: Parcel
+) -> tuple[Hint, ...]:
     if order.attempts:
         arrived = to.arrived(order.id)
         if arrived:
             here.store.note(claim, log="the destination has the results already")
             return here.store.finish(claim, "delivered")
-        if (
-            arrived is None
-            and order.attempts[-1].outcome == "unknown"
-            and here.config.worker.deliver.on_unknown == "stop"
-        ):
+        if arrived is None and _may_have_arrived(order) and here.config.worker.deliver.on_unknown == "stop":
             return here.store.finish(claim, "undelivered", problem=_nobody_knows())
     return _send(here, order, claim, lease, to, parcel)
+
+
+def _may_have_arrived(order: Order) -> bool:
+    return order.attempts[-1].outcome == "unknown" and not order.resend
 
 
 def _send(here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination, parcel: Parcel) -> tuple[Hint, ...]:
     number, digest = len(order.attempts), _digest(parcel)
     lease.confirm()
-    here.store.note(claim, attempt=(number, {"digest": digest, "outcome": "unknown", "error": "sent; no answer yet"}))
+    sent = {"digest": digest, "outcome": "unknown", "error": "sent; no answer yet"}
+    here.store.note(claim, {"resend": 0}, attempt=(number, sent))
     receipt = to.post(parcel)
+    here.circuits.hear(to.host, receipt)
     here.store.note(claim, attempt=(number, {"digest": digest, **_told(receipt)}), log=_line(number, receipt))
     if receipt.outcome == "accepted":
         return here.store.finish(claim, "delivered")

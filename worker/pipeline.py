@@ -63,7 +63,7 @@ def _find_in_tiles(model: TileAlgorithm, slide: Slide, area: Area, threads: int,
     for tiles, pixels in feed.batches(slide, grid, BATCH_TILES, threads):
         parts += [owned(found, tile, grid) for tile, found in zip(tiles, classifier.classify(pixels), strict=True)]
         watch.progress("classifying", len(parts), total)
-    objects = merged(parts)
+    objects = merged(parts, grid)
     summary, headline = classifier.summarise(objects, slide.frame, area)
     return Findings(slide.frame, area, objects, summary, headline), total
 

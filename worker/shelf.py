@@ -59,8 +59,10 @@ class Shelf:
         path = self._folder / "sources" / key
         while True:
             with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
+                polls = 0
                 while not _try_lock(file):
-                    watch.progress("fetching", 0, 0)
+                    polls += 1
+                    watch.progress("waiting", polls, 0)
                     time.sleep(_POLL_S)
                 if os.fstat(file.fileno()).st_nlink:  # else it was swept away between opening and locking
                     os.utime(file.fileno())

@@ -3,8 +3,11 @@ nothing of slides, tensors or receivers.
 """
 
 import logging
+import os
 import random
 from collections.abc import Callable
+from functools import partial
+from os import EX_TEMPFAIL
 from typing import Any
 
 from celery import current_task
@@ -15,10 +18,12 @@ from broker.queue import TASKS, app, send
 from broker.store import Claim, Hint, LeaseLostError
 from worker import legs
 from worker.bench import Bench, bench
-from worker.lease import Lease
+from worker.lease import Lease, Limits
 from worker.values import Stop
 
 RETRIES = 6
+RETRIED_A_FEW_TIMES = frozenset({"input_unreachable", "out_of_memory"})
+"""What may never mend itself. Everything else that is worth another try is tried for as long as the order lives."""
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 300.0
 _log = logging.getLogger(__name__)
 Step = Callable[[Bench, Claim, Lease], tuple[Hint, ...]]
@@ -56,25 +61,44 @@ def _do(here: Bench, claim: Claim, step: Step) -> tuple[Hint, ...]:
     """Run one leg and write down how it went: the work is finished, given back, or left to its lease."""
     told = {"work": claim.work, "leg": claim.leg, "fence": claim.fence}
     try:
-        with Lease(here.store, claim, here.config.broker) as lease:
+        with _lease(here, claim) as lease:
             return step(here, claim, lease)
-    except (LeaseLostError, Stop) as stop:
+    except Stop as stop:
         _log.info("stopped: %s", stop, extra=told)
+        return _unless_lost(here.store.give_back, claim) if str(stop) in ("leaving", "cancel") else ()
+    except LeaseLostError:
+        _log.info("stopped: the lease was lost", extra=told)
         return ()
     except OrderError as error:
         return _fail(here, claim, error.problem)
     except TemporaryError as error:
         return _try_again(here, claim, error)
-    except (SystemExit, KeyboardInterrupt):
-        here.store.give_back(claim)
-        raise
     except Exception as error:  # noqa: BLE001 - the edge: a bug fails its scan, not its worker
         _log.exception("a fault in Slidelane", extra=told)
-        return _fail(
-            here,
-            claim,
-            Problem("bug", f"a fault in Slidelane ({type(error).__name__}); the worker's log has its trace"),
-        )
+        seen = f"a fault in Slidelane ({type(error).__name__}); the worker's log has its trace"
+        return _fail(here, claim, Problem("bug", seen))
+
+
+def _lease(here: Bench, claim: Claim) -> Lease:
+    limits = here.config.worker.limits
+    if claim.leg == "deliver":  # its steps are few and long
+        limit = Limits(limits.deliver_s, limits.deliver_s)
+    else:
+        limit = Limits(limits.fetch_s, limits.stall_s)
+    return Lease(here.store, claim, here.config.broker, limit, here.leaving, partial(_give_up, here, claim))
+
+
+def _give_up(here: Bench, claim: Claim, problem: Problem) -> None:
+    _log.error("given up: %s", problem.detail, extra={"work": claim.work, "leg": claim.leg, "code": problem.code})
+    try:
+        if claim.leg == "deliver":
+            send(_unless_lost(here.store.give_back, claim, problem=problem))
+        else:
+            send(_fail(here, claim, problem))
+    except TemporaryError as error:
+        _log.warning("%s; the lease brings it back", error.detail, extra={"work": claim.work})
+    if claim.leg == "classify":
+        os._exit(EX_TEMPFAIL)  # alone in its child process, and stuck where no exception reaches it: frees the device
 
 
 def _fail(here: Bench, claim: Claim, problem: Problem) -> tuple[Hint, ...]:
@@ -83,13 +107,13 @@ def _fail(here: Bench, claim: Claim, problem: Problem) -> tuple[Hint, ...]:
 
 
 def _try_again(here: Bench, claim: Claim, error: TemporaryError) -> tuple[Hint, ...]:
-    _, index = parse_work_id(claim.work)
-    if index is not None and claim.retries >= RETRIES:
+    if error.code in RETRIED_A_FEW_TIMES and claim.retries >= RETRIES:
         return _fail(here, claim, error.problem)
-    longest_s = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2**claim.retries)
+    longest_s = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(claim.retries, 30))
     delay_s = error.retry_after_s or longest_s * random.uniform(0.5, 1)  # noqa: S311 - jitter
     fields = {"retries": claim.retries + 1}
-    return _unless_lost(here.store.give_back, claim, fields, problem=error.problem, delay_s=delay_s)
+    told = None if error.code == "destination_busy" else error.problem
+    return _unless_lost(here.store.give_back, claim, fields, problem=told, delay_s=delay_s)
 
 
 def _unless_lost(write: Callable[..., tuple[Hint, ...]], claim: Claim, *args: Any, **named: Any) -> tuple[Hint, ...]:

@@ -11,12 +11,13 @@ from broker.config import BrokerSettings
 from broker.store.door import Door
 from broker.store.life import Claim, Created, Hint, LeaseLostError, Life
 from broker.store.lists import Lists, Page
-from broker.store.presence import Presence, QueueView, WorkerView
+from broker.store.presence import Presence, QueueView, Wait, WorkerView
+from broker.store.wishes import Wishes
 
-__all__ = ["Claim", "Created", "Hint", "LeaseLostError", "OrderStore", "Page", "QueueView", "WorkerView"]
+__all__ = ["Claim", "Created", "Hint", "LeaseLostError", "OrderStore", "Page", "QueueView", "Wait", "WorkerView"]
 
 
-class OrderStore(Life, Lists, Presence):
+class OrderStore(Life, Wishes, Lists, Presence):
     """The record of every order, and who is there to work on them. Safe to share between threads."""
 
     @classmethod

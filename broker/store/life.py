@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from broker.errors import OrderError, Problem, TemporaryError
 from broker.order import Leg
-from broker.request import OrderRequest, expiry_ms
+from broker.presigned import url_dies_at
+from broker.request import OrderRequest, ScanRequest, UrlSource, expiry_ms
 from broker.store.door import Records
 
 Fields = Mapping[str, Any]
@@ -48,7 +49,8 @@ class LeaseLostError(Exception):
     """The work is no longer ours: stop, and leave no trace."""
 
 
-def _hints(answer: Mapping[str, Any]) -> tuple[Hint, ...]:
+def hints_of(answer: Mapping[str, Any]) -> tuple[Hint, ...]:
+    """Whom to ring, as a script answered it."""
     return tuple(Hint(h["leg"], h["work"], h["queue"]) for h in answer.get("hints") or ())
 
 
@@ -56,6 +58,11 @@ def _as_texts(fields: Fields | None) -> str:
     return json.dumps(
         {name: value if isinstance(value, str) else json.dumps(value) for name, value in (fields or {}).items()}
     )
+
+
+def _scan_fields(scan: ScanRequest) -> dict[str, Any]:
+    dies_at = url_dies_at(scan.source.url.get_secret_value()) if isinstance(scan.source, UrlSource) else None
+    return {"id": scan.id} | ({"dies_at": int(dies_at * 1000)} if dies_at else {})
 
 
 class Life(Records):
@@ -76,11 +83,11 @@ class Life(Records):
             "lane": lane,
             "priority": request.priority,
         }
-        ids, kept = [scan.id for scan in request.scans], self._settings
+        scans, kept = [_scan_fields(scan) for scan in request.scans], self._settings
         until_ms = expiry_ms(request.expires_at) or -int(kept.order_life_s * 1000)
         answer = self._door.ask(
-            "create", secrets.token_hex(12), json.dumps(record), json.dumps(ids), json.dumps(request.labels), until_ms,
-            key or "", fingerprint, kept.idempotency_s, kept.max_waiting,
+            "create", secrets.token_hex(12), json.dumps(record), json.dumps(scans), json.dumps(request.labels),
+            until_ms, key or "", fingerprint, kept.idempotency_s, kept.max_waiting,
         )  # fmt: skip
         if "conflict" in answer:
             hint = f"that order is {answer['conflict']}; use a new key"
@@ -89,7 +96,11 @@ class Life(Records):
             raise TemporaryError(
                 "too_many_waiting", f"{kept.max_waiting} orders wait already", hint="try again later", retry_after_s=30
             )
-        return Created(answer["id"], answer["fresh"], _hints(answer))
+        if "percent" in answer:
+            detail = f"Redis' memory is {answer['percent']} % full; the rest is for orders that are kept already"
+            hint = "try again later; the operator can raise Redis' maxmemory or lower broker.keep_s"
+            raise TemporaryError("too_many_waiting", detail, hint=hint, retry_after_s=30)
+        return Created(answer["id"], answer["fresh"], hints_of(answer))
 
     def claim(self, work: str, leg: Leg, worker: str) -> Claim | None:
         """Take waiting work, or None when it is not there to be taken (any more)."""
@@ -137,9 +148,17 @@ class Life(Records):
         answer = self._door.ask("finish", claim.work, claim.fence, to, _as_texts(fields), told, int(delay_s * 1000))
         if "lost" in answer:
             raise LeaseLostError(claim.work)
-        return _hints(answer)
+        return hints_of(answer)
 
     def due(self, limit: int = 200) -> tuple[Hint, ...]:
         """Move everything that is due forward; returns whom to ring."""
         again_ms, lengths = int(self._settings.hint_again_s * 1000), self._door.lengths()
-        return _hints(self._door.ask("due", limit, again_ms, self._settings.attempts, json.dumps(lengths)))
+        kept = self._settings
+        return hints_of(
+            self._door.ask("due", limit, again_ms, kept.attempts, json.dumps(lengths), int(kept.age_s * 1000))
+        )
+
+    def lost(self, worker: str, seen: str, *, work: str = "", asked_to_go: bool = False) -> tuple[Hint, ...]:
+        """Take back what a worker held that is known to be gone; `asked_to_go`: this counts for nothing."""
+        allowed = self._settings.attempts
+        return hints_of(self._door.ask("lost", worker, seen, allowed, work, int(asked_to_go)))

@@ -70,8 +70,10 @@ class Lists(Records):
         highest: str | float = f"({cursor}" if cursor else "+inf"
         for _ in range(_LOOKED_AT_MOST // 100):
             chunk = records.zrevrangebyscore(first, highest, "-inf", start=0, num=100, withscores=True)
-            for order_id, number in chunk:
-                if all(records.zscore(other, order_id) is not None for other in others):
+            ids = [order_id for order_id, _ in chunk]
+            elsewhere = [records.zmscore(other, ids) for other in others if ids]
+            for (order_id, number), *scores in zip(chunk, *elsewhere, strict=True):
+                if None not in scores:
                     found.append(order_id)
                 highest = f"({int(number)}"
                 if len(found) == limit:

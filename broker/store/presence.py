@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.card import Card
+from broker.order import Order, work_id
 from broker.store.door import Records, reachable
 
 ABSENT_AFTER_S = 15
@@ -30,6 +31,26 @@ class QueueView:
     waiting: int
     oldest_wait_s: float
     workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why a piece of work is not being done yet."""
+
+    queue: str
+    ahead: int
+    reason: str
+
+
+def _wait(told: dict[str, Any], consumed: set[str]) -> Wait:
+    queue, ahead = told["queue"], told["ahead"]
+    if told["in_ms"] > 0:
+        reason = f"tried again in {told['in_ms'] / 1000:.0f} s"
+    elif queue not in consumed:
+        reason = f"no worker consumes the queue {queue}"
+    else:
+        reason = f"{ahead} ahead of it" if ahead else "next in its queue"
+    return Wait(queue, ahead, reason)
 
 
 class Presence(Records):
@@ -90,6 +111,15 @@ class Presence(Records):
                 leg = leg if leg in ("fetch", "deliver") else "classify"
                 views.append(QueueView(name, leg, records.zcard(f"sl:waiting:{name}"), wait_s, listening.count(name)))
             return views
+
+    def waits(self, order: Order) -> dict[str, Wait]:
+        """For each piece of the order's work that waits: on which queue, behind how much, and why."""
+        waiting = self._door.ask("waits", order.id, *(work_id(order.id, scan.index) for scan in order.scans))
+        if not waiting:
+            return {}
+        with reachable():
+            consumed = {queue for worker in self._present() for queue in worker["queues"]}
+        return {work: _wait(told, consumed) for work, told in waiting.items()}
 
     def _present(self) -> list[dict[str, Any]]:
         records = self._door.records

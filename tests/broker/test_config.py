@@ -1,6 +1,7 @@
 """Settings: one file, the environment over it, and a message that names the key."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from broker.config import Config, ConfigError, load
 
 @pytest.fixture
 def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [name for name in os.environ if name.startswith("SLIDELANE_")]:
+        monkeypatch.delenv(name)
     path = tmp_path / "config.json"
     path.write_text("{}")
     monkeypatch.setenv("SLIDELANE_CONFIG", str(path))

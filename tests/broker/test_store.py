@@ -1,15 +1,18 @@
 """The record: created whole, taken once, fenced, and never lost by a worker that is."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
 
+from broker.address import Address
 from broker.config import BrokerSettings
 from broker.errors import OrderError, Problem, TemporaryError
 from broker.order import OrderState, ScanState
 from broker.request import OrderRequest
 from broker.store import Claim, LeaseLostError, OrderStore
+from broker.store.door import Door
 
 
 def an_order(scans: int = 1, **more: object) -> OrderRequest:
@@ -177,9 +180,6 @@ def test_secrets_are_sealed_at_rest(broker_settings: BrokerSettings, redis_url: 
     from cryptography.fernet import Fernet
     from pydantic import SecretStr
 
-    from broker.address import Address
-    from broker.store.door import Door
-
     store = OrderStore.connect(
         broker_settings.model_copy(update={"secret_key": SecretStr(Fernet.generate_key().decode())})
     )
@@ -190,3 +190,126 @@ def test_secrets_are_sealed_at_rest(broker_settings: BrokerSettings, redis_url: 
     assert kept.type == "techcyte"
     assert kept.jwt_token
     assert kept.jwt_token.get_secret_value() == "top-secret"
+
+
+def test_a_cancelled_order_ends_at_once_and_refuses_its_worker(store: OrderStore) -> None:
+    """Queued scans and running ones alike; the worker hears `lost` at its next look."""
+    order_id = store.create(an_order(2), lane="gpu").order_id
+    claim = taken(store, f"{order_id}.0", "fetch")
+    store.cancel(order_id)
+    assert store.get(order_id).state == OrderState.CANCELLED
+    assert store.look(claim) == "lost"
+    assert store.claim(f"{order_id}.1", "fetch", "w") is None
+
+
+def test_cancelling_a_delivery_under_way_leaves_the_decision_to_its_outcome(store: OrderStore) -> None:
+    """What arrived is delivered; what did not is not sent again."""
+    for outcome, end in (("delivered", OrderState.DELIVERED), ("back", OrderState.CANCELLED)):
+        order_id = store.create(an_order(), lane="gpu").order_id
+        classified(store, order_id)
+        claim = taken(store, order_id, "deliver")
+        store.cancel(order_id)
+        assert store.renew(claim) == "cancel"
+        store.give_back(claim) if outcome == "back" else store.finish(claim, outcome)
+        assert store.get(order_id).state == end
+
+
+def test_an_order_that_ended_otherwise_cannot_be_cancelled(store: OrderStore) -> None:
+    """The caller is told what became of it; cancelling twice is no fault."""
+    order_id = store.create(an_order(), lane="gpu").order_id
+    classified(store, order_id)
+    store.finish(taken(store, order_id, "deliver"), "delivered")
+    with pytest.raises(OrderError, match="is delivered"):
+        store.cancel(order_id)
+    other = store.create(an_order(), lane="gpu").order_id
+    store.cancel(other)
+    store.cancel(other)
+
+
+def test_retry_runs_only_the_scans_that_are_not_classified(store: OrderStore) -> None:
+    """What was found already stays; the order goes on to its delivery."""
+    order_id = store.create(an_order(2), lane="gpu").order_id
+    classified(store, order_id, 1)
+    problem = Problem("input_unreachable", "no answer", blame="platform")
+    store.finish(taken(store, f"{order_id}.0", "fetch"), "failed", problem=problem)
+    assert store.get(order_id).state == OrderState.FAILED
+    assert [hint.work for hint in store.retry(order_id)] == [f"{order_id}.0"]
+    assert store.get(order_id).error is None
+    classified(store, order_id, 0)
+    assert store.get(order_id).state == OrderState.DELIVERING
+
+
+def test_an_undelivered_order_is_delivered_again_on_request_only(store: OrderStore) -> None:
+    """And an order that is on its way, or arrived, is not."""
+    order_id = store.create(an_order(), lane="gpu").order_id
+    with pytest.raises(OrderError, match="is queued"):
+        store.deliver_again(order_id)
+    classified(store, order_id)
+    problem = Problem("destination_refused", "no such task", blame="destination")
+    store.finish(taken(store, order_id, "deliver"), "undelivered", problem=problem)
+    assert store.deliver_again(order_id)[0].leg == "deliver"
+    store.finish(taken(store, order_id, "deliver"), "delivered")
+    with pytest.raises(OrderError, match="is delivered"):
+        store.deliver_again(order_id)
+
+
+def test_low_priority_work_goes_up_with_the_time_it_waited(broker_settings: BrokerSettings) -> None:
+    """From `low` to the plain queue to `high`, never to `urgent`; nothing starves."""
+    store = OrderStore.connect(broker_settings.model_copy(update={"age_s": 0.05, "hint_again_s": 0.01}))
+    store.create(an_order(priority="low"), lane="gpu")
+    seen: list[str] = []
+    wait_for(lambda: seen.extend(hint.queue for hint in store.due()) or "fetch.high" in seen)
+    assert list(dict.fromkeys(seen)) in (["fetch", "fetch.high"], ["fetch.high"])
+
+
+def test_a_url_that_dies_soon_is_fetched_first(store: OrderStore) -> None:
+    """Whatever the order's priority."""
+    url = f"https://b.example/a.svs?Signature=x&Expires={int(time.time()) + 60}"
+    scans = ({"id": "1", "source": {"type": "url", "url": url}},)
+    order = OrderRequest.model_validate({"algorithm": "grid", "scans": scans})
+    assert store.create(order, lane="gpu").hints[0].queue == "fetch.urgent"
+
+
+def test_a_worker_known_to_be_gone_gives_its_work_back_at_once(store: OrderStore) -> None:
+    """Nobody waits for the lease; being asked to go counts for nothing, dying does."""
+    order_id = store.create(an_order(), lane="gpu").order_id
+    work = f"{order_id}.0"
+    stale = taken(store, work, "fetch")
+    assert [hint.work for hint in store.lost("w1", "asked to stop", asked_to_go=True)] == [work]
+    with pytest.raises(LeaseLostError):
+        store.finish(stale, "staged")
+    for _ in range(3):
+        taken(store, work, "fetch")
+        store.lost("w1", "signal 9 (SIGKILL)")
+    error = store.get(order_id).scans[0].error
+    assert error
+    assert "signal 9 (SIGKILL)" in error["detail"]
+
+
+def test_what_ended_long_ago_is_forgotten_whole(broker_settings: BrokerSettings, redis_url: str) -> None:
+    """No key of it stays behind."""
+    store = OrderStore.connect(broker_settings.model_copy(update={"keep_s": 0.01}))
+    order_id = store.create(an_order(labels={"case": "1"}), lane="gpu").order_id
+    assert store.forgettable() == []
+    store.cancel(order_id)
+    assert wait_for(store.forgettable) == [order_id]
+    store.forget(order_id)
+    records = Door(Address.at(redis_url)).records
+    assert [key for key in records.scan_iter("*") if order_id in key] == []
+    assert store.find().orders == ()
+
+
+def test_what_waits_says_where_behind_what_and_why(store: OrderStore) -> None:
+    """More urgent work counts as ahead; a queue that nobody consumes is named."""
+    first = store.create(an_order(), lane="gpu").order_id
+    second = store.create(an_order(), lane="gpu").order_id
+    store.create(an_order(priority="urgent"), lane="gpu")
+    waits = store.waits(store.get(second))
+    assert waits[f"{second}.0"].ahead == 2
+    assert waits[f"{second}.0"].reason == "no worker consumes the queue fetch"
+    store.present("w", ["fetch"])
+    assert store.waits(store.get(second))[f"{second}.0"].reason == "2 ahead of it"
+    claim = taken(store, f"{first}.0", "fetch")
+    assert store.waits(store.get(first)) == {}
+    store.give_back(claim, delay_s=60)
+    assert store.waits(store.get(first))[f"{first}.0"].reason == "tried again in 60 s"

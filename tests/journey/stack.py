@@ -10,7 +10,7 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.error import HTTPError, URLError
 
 from broker.config import BrokerSettings
@@ -38,7 +38,9 @@ def free_port() -> int:
 
 
 class Stack:
-    """Redis, API, courier and worker over one data folder."""
+    """Redis, API, courier and worker over one data folder. A role may have a number behind it: `worker-2`."""
+
+    roles: ClassVar[tuple[str, ...]] = tuple(ROLES)
 
     def __init__(self, data: Path, roots: Iterable[Path]) -> None:
         self.data, self.port = data, free_port()
@@ -54,11 +56,12 @@ class Stack:
             "SLIDELANE_SERVICES__PORT": str(self.port),
             "SLIDELANE_WORKER__SLIDES__ROOTS": json.dumps([str(root) for root in roots]),
             "SLIDELANE_WORKER__DELIVER__READ_TIMEOUT_S": "3",
+            "SLIDELANE_WORKER__GRACE_S": "1",
         }
 
     def __enter__(self) -> Self:
         self.redis.start()
-        for role in ROLES:
+        for role in self.roles:
             self.start(role)
         return self
 
@@ -67,13 +70,13 @@ class Stack:
             self.kill(role)
         self.redis.stop()
 
-    def start(self, role: str) -> None:
-        """Start one process; its lines go to `<data>/ROLE.log`."""
+    def start(self, role: str, **settings: str) -> None:
+        """Start one process, with settings of its own; its lines go to `<data>/ROLE.log`."""
         with (self.data / f"{role}.log").open("ab") as log:
             self.processes[role] = subprocess.Popen(
-                [sys.executable, "-m", *ROLES[role]],
+                [sys.executable, "-m", *ROLES[role.partition("-")[0]]],
                 cwd=ROOT,
-                env=self.env,
+                env=self.env | settings,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,

@@ -45,7 +45,9 @@ def test_a_fresh_order_shows_every_promised_field(desk: TestClient, asked: Asked
         "id", "state", "algorithm", "parameters", "priority", "labels", "created_at", "updated_at", "expires_at",
         "destination", "scans", "delivery", "links",
     }  # fmt: skip
-    assert set(order["scans"][0]) == {"id", "state", "source", "progress", "timings", "summary", "links"}
+    assert set(order["scans"][0]) == {
+        "id", "state", "source", "waiting", "progress", "timings", "summary", "links",
+    }  # fmt: skip
     assert order["scans"][0]["progress"] == {"stage": "", "done": 0, "total": 0, "eta_s": None}
     assert (order["state"], order["delivery"]) == ("queued", {"state": "waiting", "attempts": []})
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", order["created_at"])

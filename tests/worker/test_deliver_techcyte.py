@@ -8,6 +8,7 @@ from found import a_result, nuclei
 from receiving import Receiving
 from sending import PARCEL, TASK, TOKEN, to, to_techcyte
 
+from broker.errors import TemporaryError
 from demo.faults import Fault
 from demo.techcyte import TechcyteReceiver
 from worker.deliver.techcyte import task_segment
@@ -101,7 +102,6 @@ def test_a_key_answered_without_a_token_is_tried_again(receiving: Receiving) -> 
         (200, b"<html>sign in</html>", None),
         (200, b"[" * 100_000, None),
         (404, b"[]", None),
-        (500, b"", None),
     ],
 )
 def test_only_a_list_of_evaluations_answers_the_question(
@@ -113,10 +113,14 @@ def test_only_a_list_of_evaluations_answers_the_question(
 
 
 def test_silence_leaves_the_question_open() -> None:
-    """Nobody answered, so nobody said no."""
+    """Nobody answered, so nobody said no: it is asked again later, and nothing is sent meanwhile."""
     with Receiving() as gone:
         url = gone.url("")
-    assert to_techcyte(url).arrived("ord-1") is None
+        gone.answers["/api/v3/external/case_evaluations/185714"] = (500, b"")
+        with pytest.raises(TemporaryError, match="500"):
+            to_techcyte(url).arrived("ord-1")
+    with pytest.raises(TemporaryError):
+        to_techcyte(url).arrived("ord-1")
 
 
 @pytest.mark.parametrize(

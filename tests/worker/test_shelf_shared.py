@@ -100,7 +100,7 @@ def test_a_source_is_free_when_its_holder_is_killed(shelf: Shelf, tmp_path: Path
         killer.start()
         with shelf.source("key", listener):
             killer.join()
-    assert listener.heard[0] == ("fetching", 0, 0)
+    assert listener.heard[0] == ("waiting", 1, 0)
 
 
 def test_threads_that_come_and_go_never_lose_a_pinned_slide(tmp_path: Path) -> None:

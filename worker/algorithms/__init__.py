@@ -1,1 +1,1 @@
-"""What can be ordered: the algorithms, their cards, and the only door to torch."""
+"""What can be ordered, and the only door to torch. Knows nothing of slides on disk, orders, queues or destinations."""

@@ -1,84 +1,81 @@
-"""The cards of the built-in algorithms and what they accept. Loads no torch: desk and courier read these too."""
+"""The cards of the built-in algorithms and the parameters they take. Loads no torch."""
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from broker.card import Card, ClassCard
 
+JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
+
 
 class _Parameters(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class Ki67Parameters(_Parameters):
-    """What an order may set for `ki67`."""
+    """What an order may set on `ki67`. Optical densities are decadic: -log10 of the transmitted share of light."""
 
-    positive_threshold: Annotated[
-        float, Field(gt=0, le=3, description="mean DAB optical density at or above which a nucleus is positive")
-    ] = 0.15
-    min_nucleus_um2: Annotated[float, Field(ge=1, le=1000, description="smaller objects are no nuclei")] = 8.0
-    max_nucleus_um2: Annotated[float, Field(ge=1, le=1000, description="larger objects are no nuclei")] = 400.0
-    nuclear_threshold: Annotated[
-        float | None, Field(gt=0, le=3, description="optical density of a nucleus; null = found on the slide by Otsu")
-    ] = None
+    positive_threshold: float = Field(
+        0.15, ge=0.01, le=2, description="mean DAB optical density of a nucleus at or above which it is positive"
+    )
+    haematoxylin_threshold: float | None = Field(
+        None,
+        ge=0.02,
+        le=1,
+        description="haematoxylin optical density that tells nuclei from the rest; null = found by Otsu's method",
+    )
+    min_nucleus_um2: float = Field(10, ge=2, le=80, description="smaller things are no nuclei, in square microns")
+    max_nucleus_um2: float = Field(300, ge=100, le=314, description="larger things are no nuclei, in square microns")
 
 
 class GridParameters(_Parameters):
-    """What an order may set for `grid`."""
+    """What an order may set on `grid`."""
 
-    rows: Annotated[int, Field(ge=1, le=64)] = 2
-    columns: Annotated[int, Field(ge=1, le=64)] = 2
-
-
-KI67_CLASSES = (
-    ClassCard(name="negative", color="#2f6fde", annotation_type="ki67_negative"),
-    ClassCard(name="positive", color="#d9480f", annotation_type="ki67_positive"),
-)
-PARAMETERS: dict[str, type[_Parameters]] = {"ki67": Ki67Parameters, "grid": GridParameters}
+    rows: int = Field(2, ge=1, le=64, description="boxes from top to bottom")
+    columns: int = Field(2, ge=1, le=64, description="boxes from left to right")
 
 
-def _digest(*names: str) -> str:
-    folder = Path(__file__).parent
-    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in names)).hexdigest()
-
-
-def _schema(kind: str) -> dict[str, Any]:
-    return PARAMETERS[kind].model_json_schema()
-
-
-def ki67() -> Card:
-    """Nuclei on H-DAB slides, each DAB positive or negative."""
+def ki67_card() -> Card:
+    """Nuclei and the Ki-67 labelling index."""
     return Card(
         name="ki67",
         version="1.0.0",
-        digest=_digest("ki67.py", "stain.py", "nuclei.py"),
+        digest=_digest("stain.py", "nuclei.py", "outlines.py", "ki67.py"),
         title="Ki-67 labelling index",
-        description="Finds nuclei on H-DAB slides by stain separation and counts the DAB positive ones.",
+        description="Outlines the nuclei of a haematoxylin-DAB section and counts how many of them are brown.",
         output="objects",
         mpp=0.5,
         tile_px=1024,
-        # farthest look at 0.5 um/px: smoothing 4, background blur 60 and its interpolation 8, nearest marker 2 x 24
-        halo_px=128,
-        classes=KI67_CLASSES,
-        parameters=_schema("ki67"),
+        halo_px=96,  # what a nucleus depends on reaches 90 px; the sum stands in `outlines`
+        classes=(
+            ClassCard(name="negative", color="#1f6fd6", annotation_type="ki67_negative"),
+            ClassCard(name="positive", color="#c8321e", annotation_type="ki67_positive"),
+        ),
+        parameters=_schema(Ki67Parameters),
     )
 
 
-def grid() -> Card:
-    """The boxes of the Techcyte template, for smoke tests."""
+def grid_card() -> Card:
+    """Boxes that divide the area; a way to try a route to a destination without waiting for a classifier."""
     return Card(
         name="grid",
         version="1.0.0",
         digest=_digest("grid.py"),
-        title="Grid",
-        description="Divides the area into equal boxes, 2 x 2 unless told otherwise. Reads no pixels; for smoke tests.",
+        title="Grid of boxes",
+        description="Divides the area into equal boxes, without reading a pixel.",
         output="report",
-        classes=(ClassCard(name="box", color="#2b8a3e", annotation_type="grid_box"),),
-        parameters=_schema("grid"),
+        classes=(ClassCard(name="box", color="#2e8b57", annotation_type="box"),),
+        parameters=_schema(GridParameters),
     )
 
 
-CARDS = {"ki67": ki67, "grid": grid}
+def _schema(parameters: type[BaseModel]) -> dict[str, Any]:
+    return {"$schema": JSON_SCHEMA} | parameters.model_json_schema()
+
+
+def _digest(*sources: str) -> str:
+    here = Path(__file__)
+    return hashlib.sha256(b"\0".join(here.with_name(name).read_bytes() for name in sources)).hexdigest()

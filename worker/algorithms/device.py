@@ -1,18 +1,24 @@
-"""Which device computes, and what it is."""
+"""Which device computes. Knows torch, and no algorithm."""
 
 import torch
 
 from broker.config import ConfigError
 
 
-def device_of(setting: str) -> torch.device:
-    """`auto` takes a CUDA device where there is one. Raises `ConfigError` when the one asked for is not there."""
-    if setting == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(setting)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        found = torch.cuda.device_count()
-        raise ConfigError(
-            f"worker.device: {setting} is not there; {found} CUDA devices are. Use auto or cpu, or see the driver"
-        )
+def resolve(name: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names. Raises `ConfigError` where there is no such device."""
+    count = torch.cuda.device_count()
+    if name == "auto":
+        return torch.device("cuda:0" if count else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise ConfigError(f"worker.device: {name} is a GPU that torch does not see (it sees {count}); use auto or cpu")
     return device
+
+
+def describe(device: torch.device) -> dict[str, str | int]:
+    """The device as records name it; a GPU with its memory in bytes."""
+    if device.type != "cuda":
+        return {"device": str(device), "name": f"{torch.get_num_threads()} CPU threads"}
+    card = torch.cuda.get_device_properties(device)
+    return {"device": str(device), "name": card.name, "memory_bytes": card.total_memory}

@@ -1,110 +1,105 @@
-"""`ki67`: nuclei on H-DAB slides and which of them are DAB positive. Puts stain separation and nuclei together."""
+"""`ki67`: nuclei of a haematoxylin-DAB section, which of them are brown, and the labelling index.
 
-from dataclasses import dataclass
-from typing import Any
+Owns what makes a nucleus positive and how sure that is; where nuclei are is `nuclei`'s, their outlines `outlines`'.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from broker.card import Card
-from worker.algorithms import nuclei, stain
+from broker.errors import OrderError
 from worker.algorithms.cards import Ki67Parameters
-from worker.algorithms.device import device_of
-from worker.values import Area, Floats, Frame, Objects, Pixels
+from worker.algorithms.memory import sparing
+from worker.algorithms.nuclei import haematoxylin, search
+from worker.algorithms.outlines import Bits, Densities, outline
+from worker.algorithms.stain import otsu
+from worker.values import Area, Frame, Objects, Pixels
 
-FAINTEST_NUCLEUS = 0.12
-"""Optical density below which Otsu's answer is not believed: it would split empty glass in two."""
-BLUR_OF_THRESHOLD = 0.05
-"""Optical density over which a positive class fades into a negative one; the scale of the scores."""
+NEGATIVE: Final = 0
+POSITIVE: Final = 1
+_GLASS_OD: Final = 0.02  # pixels with less haematoxylin are left out of the histogram
+_LEAST_OD: Final = 0.05  # below this Otsu parts noise from noise
+_MOST_OD: Final = 0.5
+_BINS_PER_OD: Final = 256
+_SURE_OD: Final = 0.05  # a nucleus this far from the threshold scores 0.73
 
 
 class Ki67:
-    """Ready for a scan: parameters checked, device chosen."""
+    """The algorithm with an order's parameters, on one device."""
 
-    def __init__(self, card: Card, parameters: Ki67Parameters, device: str) -> None:
-        self.card, self._parameters, self._device = card, parameters, device_of(device)
+    def __init__(self, card: Card, parameters: Ki67Parameters, device: torch.device) -> None:
+        self.card = card
+        self._parameters, self._device = parameters, device
 
-    @torch.inference_mode()
     def calibrate(self, samples: Pixels) -> "Ki67Classifier":
-        """The nuclear threshold of this scan, by Otsu over the samples unless the order gave one."""
-        assert self.card.mpp is not None  # noqa: S101 - the card of this algorithm has one
-        matrix = stain.unmixing(self._device)
-        threshold = self._parameters.nuclear_threshold
-        if threshold is None:
-            threshold = self._otsu(samples, matrix, self.card.mpp)
-        return Ki67Classifier(self._parameters, matrix, threshold, self.card.mpp)
-
-    def _otsu(self, samples: Pixels, matrix: torch.Tensor, mpp: float) -> float:
-        values = [
-            nuclei.signal(stain.separate(torch.from_numpy(sample[None]).to(self._device), matrix), mpp)[..., ::3, ::3]
-            for sample in samples
-        ]
-        if not values:
-            return FAINTEST_NUCLEUS
-        return max(FAINTEST_NUCLEUS, otsu(torch.cat([value.flatten() for value in values]).cpu().numpy()))
-
-
-@dataclass(frozen=True, slots=True)
-class Ki67Classifier:
-    """Finds and judges nuclei with thresholds fixed for the scan. Threads may share it."""
-
-    parameters: Ki67Parameters
-    matrix: torch.Tensor
-    threshold: float
-    mpp: float
+        """Fix the haematoxylin threshold: the order's, or Otsu's over the stained pixels of the samples."""
+        asked = self._parameters.haematoxylin_threshold
+        threshold_od = self._otsu_od(samples) if asked is None else asked
+        return Ki67Classifier(self._parameters, threshold_od, self._device)
 
     @torch.inference_mode()
+    def _otsu_od(self, samples: Pixels) -> float:
+        counts = np.zeros(2 * _BINS_PER_OD)
+        for sample in samples:
+            blue = haematoxylin(torch.tensor(sample[None], device=self._device)).cpu().numpy()
+            counts += np.histogram(blue, bins=len(counts), range=(0, 2))[0]
+        counts[: int(_GLASS_OD * _BINS_PER_OD)] = 0
+        return float(np.clip(otsu(counts) / _BINS_PER_OD, _LEAST_OD, _MOST_OD)) if counts.any() else _MOST_OD
+
+
+class Ki67Classifier:
+    """The algorithm with everything fixed for one scan. May be called from several threads at once."""
+
+    def __init__(self, parameters: Ki67Parameters, haematoxylin_od: float, device: torch.device) -> None:
+        self._parameters, self._haematoxylin_od, self._device = parameters, haematoxylin_od, device
+
     def classify(self, batch: Pixels) -> list[Objects]:
-        """Nuclei of each tile (N, E, E, 3), halo included; a centre is its marker's: it depends on near pixels only."""
-        stains = stain.separate(torch.from_numpy(batch).to(self.matrix.device), self.matrix)
-        mask, peaks = nuclei.markers(nuclei.signal(stains, self.mpp), self.threshold, self.mpp)
-        masks, seeds = mask.byte().cpu().numpy(), peaks.byte().cpu().numpy()
-        dab = stains[:, 1].cpu().numpy()
-        return [self._judge(nuclei.label(masks[n], seeds[n], self.mpp), dab[n]) for n in range(len(batch))]
+        """Outline the nuclei of each tile (N, E, E, 3), E a multiple of 8; a centre is the peak of its nucleus."""
+        return sparing(self._classify, batch) if len(batch) else []
 
-    def _judge(self, labels: nuclei.Labels, dab: NDArray[np.float32]) -> Objects:
-        inside = np.flatnonzero(labels.cells)
-        numbers, count = labels.cells.ravel()[inside], len(labels.centres) + 1
-        pixels = np.bincount(numbers, minlength=count)
-        amount = np.bincount(numbers, dab.ravel()[inside], minlength=count) / np.maximum(pixels, 1)
-        area_um2 = pixels * self.mpp**2
-        low, high = self.parameters.min_nucleus_um2, self.parameters.max_nucleus_um2
-        sized = np.flatnonzero((area_um2[1:] >= low) & (area_um2[1:] <= high)) + 1
-        rings = {int(n): ring for n in sized if (ring := nuclei.outline(labels, int(n), self.mpp)) is not None}
-        kept = np.array(list(rings), np.int64)
-        return self._objects(labels.centres[kept - 1], tuple(rings.values()), amount[kept])
-
-    def _objects(self, centres: Floats, rings: tuple[Floats, ...], dab: Floats) -> Objects:
-        positive = dab >= self.parameters.positive_threshold
-        certainty = 1 / (1 + np.exp(-np.abs(dab - self.parameters.positive_threshold) / BLUR_OF_THRESHOLD))
-        return Objects(centres, rings, positive.astype(np.int64), certainty)
+    def _classify(self, batch: Pixels) -> list[Objects]:
+        evidence = search(torch.tensor(batch, device=self._device), self._haematoxylin_od)
+        with ThreadPoolExecutor(len(batch), thread_name_prefix="outlines") as pool:
+            return list(pool.map(self._objects, *(part.numpy() for part in evidence)))
 
     def summarise(self, objects: Objects, frame: Frame, area: Area) -> tuple[dict[str, Any], str]:
-        """Counts, the labelling index, and the density over the whole area, glass included."""
-        total, positive = len(objects), int((objects.classes == 1).sum())
-        index_pct = round(100 * positive / total, 2) if total else None
-        area_mm2 = area.width * area.height * (frame.mpp_x or 0) * (frame.mpp_y or 0) / 1e6
+        """Count. The index is the share of positive nuclei in percent, None where there is no nucleus."""
+        count, positive = len(objects), int((objects.classes == POSITIVE).sum())
+        area_mm2 = _area_mm2(frame, area)
+        index = 100 * positive / count if count else None
         summary = {
-            "nuclei": total,
+            "nuclei": count,
             "positive": positive,
-            "negative": total - positive,
-            "labelling_index_pct": index_pct,
-            "area_mm2": round(area_mm2, 4),
-            "nuclei_per_mm2": round(total / area_mm2, 1),
-            "nuclear_threshold_od": round(self.threshold, 4),
-            "positive_threshold_od": self.parameters.positive_threshold,
+            "negative": count - positive,
+            "labelling_index_pct": index,
+            "area_mm2": area_mm2,
+            "nuclei_per_mm2": count / area_mm2,
+            "thresholds": self._thresholds(),
         }
-        if index_pct is None:
-            return summary, "No nuclei found"
-        return summary, f"Ki-67 labelling index {index_pct:.1f} % ({positive:,} of {total:,} nuclei)"
+        if index is None:
+            return summary, "Ki-67: no nuclei found"
+        return summary, f"Ki-67 labelling index {index:.1f} % ({positive:,} of {count:,} nuclei)"
+
+    def _objects(self, dark: Pixels, peaks: Bits, dab: Densities) -> Objects:
+        limits = (self._parameters.min_nucleus_um2, self._parameters.max_nucleus_um2)
+        nuclei = outline(dark, peaks, dab, *limits)
+        above_od = nuclei.dab - self._parameters.positive_threshold
+        classes = np.where(above_od >= 0, POSITIVE, NEGATIVE).astype(np.int64)
+        return Objects(nuclei.centres, nuclei.outlines, classes, 1 / (1 + np.exp(-np.abs(above_od) / _SURE_OD)))
+
+    def _thresholds(self) -> dict[str, Any]:
+        asked = self._parameters.haematoxylin_threshold
+        return {
+            "positive_dab_od": self._parameters.positive_threshold,
+            "haematoxylin_od": self._haematoxylin_od,
+            "haematoxylin_from": "otsu" if asked is None else "order",
+        }
 
 
-def otsu(values: NDArray[np.float32], bins: int = 256) -> float:
-    """The threshold that splits `values` into two classes of least variance (Otsu 1979)."""
-    counts, edges = np.histogram(values, bins, (0.0, max(1e-6, float(np.quantile(values, 0.998)))))
-    share, middles = counts / counts.sum(), (edges[:-1] + edges[1:]) / 2
-    below, mean_below = share.cumsum(), (share * middles).cumsum()
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = (mean_below[-1] * below - mean_below) ** 2 / (below * (1 - below))
-    return float(edges[int(np.nan_to_num(between[:-1]).argmax()) + 1])
+def _area_mm2(frame: Frame, area: Area) -> float:
+    if frame.mpp_x is None or frame.mpp_y is None:
+        raise OrderError("mpp_missing", "nuclei per mm2 need to know how large a pixel is", hint="give scans[].mpp")
+    return area.width * frame.mpp_x * area.height * frame.mpp_y / 1e6

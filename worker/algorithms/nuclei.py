@@ -1,106 +1,142 @@
-"""Where nuclei are: blobs on the nuclear signal, each pixel given to its nearest marker. Sizes in microns.
+"""Where nuclei are, from the densities of two stains: pixels that belong to nuclei, and one marker for each nucleus.
 
-The first half is convolutions and pooling on the device; what needs labels runs on the CPU, tile by tile.
-Everything is local: nothing depends on pixels farther away than the card's halo, and every pooled grid has a step of at
-most 4 pixels, of which tile and halo are multiples; so a nucleus comes out alike on every tile that shows it.
+A nucleus is dark in haematoxylin, in DAB or in both, and falls off on every side. Everything here is sums, maxima and
+comparisons over a neighbourhood, on whatever device the pixels are. Sizes are for 0.5 um per pixel, so a half-size
+pixel is 1 um. All sums stay within float32's 24 bits, so they are exact, and what is found does not depend on the tile.
 """
 
-from dataclasses import dataclass
+from typing import Final, NamedTuple
 
-import cv2
-import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - as everybody writes it
-from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
 
-from worker.values import Floats
+from worker.algorithms.stain import DAB, HAEMATOXYLIN, density
 
-RADII_UM = (2.2, 3.2, 4.6)
-"""Nuclear radii looked for."""
-LONGEST_RADIUS_UM = 12.0
-"""A pixel farther from its marker belongs to no nucleus."""
-BACKGROUND_UM = 10.0
-SMOOTHING_UM = 0.5
-HIDDEN_DAB = 0.5
-"""How much of the DAB counts as nuclear signal: all of it would make nuclei of brown cytoplasm, none would miss nuclei
-whose haematoxylin the DAB hides."""
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """Nuclei of one tile: `cells` (H, W) holds 0 or a nucleus' number, `centres` (n, 2) the marker of each, 1 to n."""
-
-    cells: NDArray[np.int32]
-    centres: Floats
+# Relative to the haematoxylin threshold where they carry no unit.
+_BLOB: Final = 0.10  # least contrast of a marker
+_EDGE: Final = 0.06  # least contrast of a pixel
+_ABOVE: Final = 1.1  # how much darker than its surroundings a nucleus is
+_FLOOR: Final = 0.6  # the local threshold lies between these
+_CEILING: Final = 1.15
+_DAB_OD: Final = 0.1  # least DAB of a nucleus that is found by its DAB
+_DAB_CONTRAST_OD: Final = 0.03  # and how far it stands out on every side
+_DAB_WEIGHT: Final = 0.5
+_MEMBRANE: Final = 0.2  # where DAB rises, haematoxylin may fall by this share of it; more is a membrane between nuclei
+_APART_HALF_PX: Final = 3.75  # closer markers are one nucleus
+_BACKGROUND_PX: Final = 8
+_FRACTIONS: Final = 4096.0
 
 
-def blur(image: torch.Tensor, sigma_px: float) -> torch.Tensor:
-    """Gaussian blur of (N, 1, H, W), cut at three sigma, edges repeated."""
-    reach = int(3 * sigma_px + 0.5)
-    steps = torch.arange(-reach, reach + 1, device=image.device, dtype=image.dtype)
-    kernel = torch.exp(-steps.square() / (2 * sigma_px**2))
-    kernel = kernel / kernel.sum()
-    rows = F.conv2d(F.pad(image, (reach, reach, 0, 0), mode="replicate"), kernel.view(1, 1, 1, -1))
-    return F.conv2d(F.pad(rows, (0, 0, reach, reach), mode="replicate"), kernel.view(1, 1, -1, 1))
+class Evidence(NamedTuple):
+    """What speaks for nuclei in N tiles of E pixels, on the CPU.
 
-
-def signal(stains: torch.Tensor, mpp: float) -> torch.Tensor:
-    """The smoothed nuclear signal (N, 1, H, W) of haematoxylin and DAB amounts (N, 2, H, W)."""
-    return blur(stains[:, :1] + HIDDEN_DAB * stains[:, 1:], SMOOTHING_UM / mpp)
-
-
-def markers(nuclear: torch.Tensor, threshold: float, mpp: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where nuclear signal is (N, H, W), and peaks, one or a few pixels a nucleus, at half the size (N, H/2, W/2)."""
-    half = F.avg_pool2d(nuclear, 2)
-    blob = torch.stack([_blobs(half, radius / (2 * mpp)) for radius in RADII_UM]).amax(0)
-    around = blur(F.avg_pool2d(nuclear, 4), BACKGROUND_UM / (4 * mpp))
-    local = (
-        F.interpolate(around, size=nuclear.shape[2:], mode="bilinear")
-        .mul_(1.15)
-        .clamp_(0.75 * threshold, 1.15 * threshold)
-    )
-    window = 2 * round(RADII_UM[0] / (2 * mpp)) + 1
-    top = F.max_pool2d(blob, window, 1, window // 2)
-    peaks = (blob == top) & (blob > 0.06 * threshold) & (half > F.avg_pool2d(local, 2))
-    mask = (nuclear > local) & (F.interpolate(blob, scale_factor=2, mode="bilinear") > -0.01 * threshold)
-    return mask[:, 0], peaks[:, 0]
-
-
-def _blobs(half: torch.Tensor, radius_px: float) -> torch.Tensor:
-    # a difference of Gaussians answers strongest to a disc of radius sigma * sqrt(2)
-    sigma = radius_px / 2**0.5
-    return blur(half, sigma * 0.85) - blur(half, sigma * 1.35)
-
-
-def label(mask: NDArray[np.uint8], peaks: NDArray[np.uint8], mpp: float) -> Labels:
-    """Give every pixel of `mask` (H, W) to its nearest marker; touching peaks (H/2, W/2) are one marker."""
-    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-    mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, disc)  # type: ignore[assignment]
-    count, seeds, _, middles = cv2.connectedComponentsWithStats(peaks, connectivity=8)
-    large = np.repeat(np.repeat(seeds, 2, axis=0), 2, axis=1)
-    distance, nearest = cv2.distanceTransformWithLabels(
-        (large == 0).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_CCOMP
-    )
-    number_of = np.zeros(int(nearest.max()) + 1, np.int32)
-    number_of[nearest[large > 0]] = large[large > 0]
-    cells = number_of[nearest] * ((mask > 0) & (distance <= LONGEST_RADIUS_UM / mpp))
-    return Labels(cells, np.asarray(middles[1:count] * 2 + 1.0, np.float64))
-
-
-def outline(labels: Labels, number: int, mpp: float) -> Floats | None:
-    """The open outer ring (K, 2) of one nucleus in pixel coordinates, or None when nothing of it is left.
-
-    The ring runs through pixel centres (half-integer coordinates), a little simplified.
+    `dark`: uint8 (N, E, E), 1 where a nucleus may be. `peaks`: bool (N, E/2, E/2), the markers. `dab`: float32
+    (N, E, E), DAB density.
     """
-    reach = int(LONGEST_RADIUS_UM / mpp) + 2
-    x, y = labels.centres[number - 1].astype(int)
-    left, top = max(0, x - reach), max(0, y - reach)
-    piece = (labels.cells[top : y + reach + 1, left : x + reach + 1] == number).astype(np.uint8)
-    rings, _ = cv2.findContours(piece, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    if not rings:
-        return None
-    ring = cv2.approxPolyDP(max(rings, key=len), 0.6, closed=True)[:, 0, :]
-    if len(ring) < 4 or cv2.contourArea(ring) == 0:
-        return None
-    level: Floats = ring + np.array([left + 0.5, top + 0.5])
-    return level
+
+    dark: Tensor
+    peaks: Tensor
+    dab: Tensor
+
+
+class _Scales(NamedTuple):
+    """A half-size picture blurred to variances of 2, 4, 8 and 16 um2, each from the one before."""
+
+    finest: Tensor
+    fine: Tensor
+    coarse: Tensor
+    coarsest: Tensor
+
+    @property
+    def blob(self) -> Tensor:
+        """How far a spot of nuclear size stands out: the greatest difference of neighbouring scales (Lowe 2004)."""
+        steps = (self.finest - self.fine, self.fine - self.coarse, self.coarse - self.coarsest)
+        return torch.maximum(torch.maximum(steps[0], steps[1]), steps[2])
+
+    @property
+    def band(self) -> Tensor:
+        """How far a pixel stands out from what lies around a nucleus; its zero is the edge."""
+        return self.finest - self.coarsest
+
+    @property
+    def fall(self) -> Tensor:
+        """How far a spot falls off where it falls off least, so that a ridge (a stained membrane) scores nothing."""
+        pairs = ((self.finest, 3), (self.fine, 4), (self.coarse, 5))
+        falls = [_least_fall(blurred, reach_px) for blurred, reach_px in pairs]
+        return torch.maximum(torch.maximum(falls[0], falls[1]), falls[2])
+
+
+def haematoxylin(pixels: Tensor) -> Tensor:
+    """Haematoxylin density, never below 0, free of pixel noise: uint8 (N, H, W, 3) -> float32 (N, 1, H, W)."""
+    return _blur(density(pixels, HAEMATOXYLIN).clamp_min(0), 1, 2)
+
+
+@torch.inference_mode()
+def search(pixels: Tensor, threshold_od: float) -> Evidence:
+    """Gather the evidence in uint8 (N, E, E, 3), E a multiple of 8; the threshold is a haematoxylin density."""
+    blue, brown = density(pixels, HAEMATOXYLIN).clamp_min(0), density(pixels, DAB)
+    blue_scales, brown_scales = _scales(blue), _scales(brown.clamp_min(0))
+    brown, brown_band, fall = _blur(brown, 1, 2), brown_scales.band, brown_scales.fall
+    nuclear = (fall > _DAB_CONTRAST_OD) & (blue_scales.band > -_MEMBRANE * brown_band)
+    local = (_ABOVE * _background(blue)).clamp(_FLOOR * threshold_od, _CEILING * threshold_od)
+    dark = (_blur(blue, 1, 2) > local) & (_doubled(blue_scales.band) > _EDGE * threshold_od)
+    dark |= (brown > _DAB_OD) & (_doubled(brown_band.where(nuclear, 0)) > _DAB_CONTRAST_OD)
+    blob = blue_scales.blob + (_DAB_WEIGHT * fall).where(nuclear, 0)
+    peaks = (blob > _BLOB * threshold_od) & (blob == _highest_around(blob))
+    return Evidence(dark.squeeze(1).to(torch.uint8).cpu(), peaks.squeeze(1).cpu(), brown.squeeze(1).cpu())
+
+
+def _scales(stain: Tensor) -> _Scales:
+    finest = _blur(functional.avg_pool2d(stain, 2), 1, 4)
+    fine = _blur(finest, 2, 1)
+    coarse = _blur(fine, 2, 2)
+    return _Scales(finest, fine, coarse, _blur(coarse, 4, 1))
+
+
+def _blur(x: Tensor, step: int, times: int) -> Tensor:
+    """Binomial blur (1, 2, 1) with its taps `step` apart: adds a variance of step**2 / 2 each time."""
+    for _ in range(times):
+        x = functional.pad(x, (step, step, step, step), mode="replicate")
+        for _ in range(2):
+            x = x[..., step:] + x[..., :-step]
+        for _ in range(2):
+            x = x[..., step:, :] + x[..., :-step, :]
+        x = (x * (_FRACTIONS / 16)).round_().div_(_FRACTIONS)
+    return x
+
+
+def _background(stain: Tensor) -> Tensor:
+    """The mean over some 14 um around each pixel."""
+    small = _blur(_blur(functional.avg_pool2d(stain, _BACKGROUND_PX), 1, 2), 2, 1)
+    return functional.interpolate(small, scale_factor=_BACKGROUND_PX, mode="bilinear")
+
+
+def _doubled(half: Tensor) -> Tensor:
+    return functional.interpolate(half, scale_factor=2, mode="bilinear")
+
+
+def _least_fall(x: Tensor, reach_px: int) -> Tensor:
+    """The least of (2 x - two opposite neighbours) / 4, over four directions."""
+    slant = round(reach_px / 2**0.5)
+    least = torch.full_like(x, torch.inf)
+    for dy, dx in ((0, reach_px), (reach_px, 0), (slant, slant), (slant, -slant)):
+        least = torch.minimum(least, 2 * x - _moved(x, dy, dx) - _moved(x, -dy, -dx))
+    return least / 4
+
+
+def _highest_around(x: Tensor) -> Tensor:
+    """The greatest value within a disc."""
+    span = range(-int(_APART_HALF_PX), int(_APART_HALF_PX) + 1)
+    highest = x
+    for dy, dx in ((dy, dx) for dy in span for dx in span if dy * dy + dx * dx <= _APART_HALF_PX**2):
+        highest = torch.maximum(highest, _moved(x, dy, dx))
+    return highest
+
+
+def _moved(x: Tensor, dy: int, dx: int) -> Tensor:
+    """The picture seen from (dx, dy) farther on; its border goes on."""
+    height, width = x.shape[-2:]
+    top, left = max(dy, 0), max(dx, 0)
+    padded = functional.pad(x, (max(-dx, 0), left, max(-dy, 0), top), mode="replicate")
+    return padded[..., top : top + height, left : left + width]

@@ -1,4 +1,4 @@
-"""What an algorithm is to the pipeline, which does geometry, batching, halo and merge: an algorithm sees pixels."""
+"""What the pipeline asks of an algorithm. Loads no torch, so that everybody may import it."""
 
 from typing import Any, Protocol
 
@@ -7,31 +7,35 @@ from worker.values import Area, Findings, Frame, Objects, Pixels
 
 
 class TileClassifier(Protocol):
-    """An algorithm that has seen samples of the scan and is ready for its tiles."""
+    """An algorithm set up for one scan: the thresholds are fixed, so that every tile is judged alike."""
 
     def classify(self, batch: Pixels) -> list[Objects]:
-        """For each tile of `batch` (N, E, E, 3; halo included) what is on it, in the tile's own pixels."""
+        """Find the objects of each tile, its halo included.
+
+        `batch` has shape (N, E, E, 3), E = tile_px + 2 halo_px; answers are in pixels of the tile read, x right, y
+        down, origin at the halo's corner. An object near the core has the same centre whichever tile shows it.
+        """
 
     def summarise(self, objects: Objects, frame: Frame, area: Area) -> tuple[dict[str, Any], str]:
-        """All of the scan's objects (level-0 pixels) in numbers, and in one line."""
+        """Turn the objects of the whole area into figures fit for JSON and a headline of one line."""
 
 
 class TileAlgorithm(Protocol):
-    """Finds objects tile by tile. An object's centre must depend on nothing farther away than the card's halo."""
+    """An algorithm that sees a slide tile by tile."""
 
     card: Card
 
     def calibrate(self, samples: Pixels) -> TileClassifier:
-        """Set what the whole scan decides (thresholds) from samples (N, E, E, 3), N >= 0."""
+        """Fix what depends on the scan's stain, from sample tiles of shape (N, H, W, 3); N may be 0."""
 
 
 class ReportAlgorithm(Protocol):
-    """Answers for an area as a whole."""
+    """An algorithm that answers for a whole area at once."""
 
     card: Card
 
     def report(self, frame: Frame, area: Area) -> Findings:
-        """What there is to say of `area`, level-0 pixels."""
+        """All findings of the area, in level-0 pixels."""
 
 
 Algorithm = TileAlgorithm | ReportAlgorithm

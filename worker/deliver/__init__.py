@@ -17,11 +17,18 @@ from worker.values import Parcel, Receipt
 class Destination(Protocol):
     """Where the results of one order go."""
 
+    @property
+    def host(self) -> str:
+        """Whom the bytes go to, host and port; empty where nothing is sent."""
+
     def parcel(self, results: Sequence[Result]) -> Parcel:
         """What will be sent: the same results give the same bytes. Raises `OrderError` where they cannot be sent."""
 
     def arrived(self, order_id: str) -> bool | None:
-        """Ask the destination whether it has the order's results: yes, no, or None where nobody can say."""
+        """Ask the destination whether it has the order's results: yes, no, or None where nobody can say.
+
+        Raises `TemporaryError` where it cannot be asked now.
+        """
 
     def post(self, parcel: Parcel) -> Receipt:
         """One attempt. Never raises for what the other side does or does not do."""

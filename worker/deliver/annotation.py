@@ -28,6 +28,11 @@ class Annotation:
     http: requests.Session
     settings: DeliverySettings
 
+    @property
+    def host(self) -> str:
+        """Host and port."""
+        return urlsplit(self.request.url.get_secret_value()).netloc.rpartition("@")[2]
+
     def parcel(self, results: Sequence[Result]) -> Parcel:
         """The multipart form with the case and one zip of all scans."""
         archive = quip.encode(results, self.request.case_id)

@@ -15,6 +15,11 @@ class Nowhere:
 
     order_id: str
 
+    @property
+    def host(self) -> str:
+        """Nobody."""
+        return ""
+
     def parcel(self, results: Sequence[Result]) -> Parcel:
         """What there is to pick up: the results.json of every scan, in one document."""
         scans = [documents.document(result) for result in results]

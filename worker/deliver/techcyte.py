@@ -8,11 +8,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import requests
 
 from broker.config import DeliverySettings
+from broker.errors import TemporaryError
 from broker.request import TechcyteDestination
 from worker.deliver.attempt import Line, Reply, UnansweredError
 from worker.encode import techcyte
@@ -31,18 +32,30 @@ class Techcyte:
     http: requests.Session
     settings: DeliverySettings
 
+    @property
+    def host(self) -> str:
+        """Host and port."""
+        return urlsplit(self._url("")).netloc.rpartition("@")[2]
+
     def parcel(self, results: Sequence[Result]) -> Parcel:
         """Every scan in one body."""
         return Parcel("application/json", techcyte.encode(results))
 
     def arrived(self, order_id: str) -> bool | None:
-        """Whether an evaluation of the case holds the order's id: our results carry it, Techcyte gives it back."""
+        """Whether an evaluation of the case holds the order's id: our results carry it, Techcyte gives it back.
+
+        None where Techcyte will not say (no right to read). Raises `TemporaryError` where it cannot be asked now.
+        """
         url = self._url(f"external/case_evaluations/{task_segment(self.request.task_id)}")
         try:
             headers = {"Authorization": f"Bearer {self._token()}".encode()}
             reply = self._line().ask("GET", url, headers, limit_bytes=EVALUATIONS_MAX_BYTES)
-        except UnansweredError:
-            return None
+        except UnansweredError as silence:
+            if silence.receipt.outcome == "refused":
+                return None
+            raise _ask_later(silence.receipt.detail, silence.receipt.retry_after_s) from None
+        if reply.status in (408, 425, 429) or reply.status >= 500:
+            raise _ask_later(f"answered {reply.status} when asked what it has", None)
         evaluations = reply.json() if reply.status == 200 else None
         return _holds(evaluations, order_id) if isinstance(evaluations, list) else None
 
@@ -127,3 +140,7 @@ def _holds(document: Any, wanted: str) -> bool:
         elif value == wanted:
             return True
     return False
+
+
+def _ask_later(detail: str, retry_after_s: float | None) -> TemporaryError:
+    return TemporaryError("destination_unreachable", detail, retry_after_s=retry_after_s)

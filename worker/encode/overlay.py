@@ -103,5 +103,5 @@ def _washed(canvas: Pixels) -> Pixels:
 
 def _png(canvas: Pixels) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(canvas).save(file, "PNG", compress_level=6)
+    Image.fromarray(canvas).save(file, "PNG", compress_level=3)
     return file.getvalue()

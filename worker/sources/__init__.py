@@ -38,5 +38,7 @@ def near(
         return
     with ExitStack() as pins:
         copy = pins.enter_context(shelf.pinned(str(known["digest"]))) if known and "digest" in known else None
-        fetcher = Fetcher(shelf, http, slides.max_slide_bytes, watch, pins)
+        # a slide larger than the whole shelf would wait for room for ever
+        limit_bytes = min(slides.max_slide_bytes, slides.max_bytes)
+        fetcher = Fetcher(shelf, http, limit_bytes, watch, pins)
         yield copy or fetcher.fetch(source.url.get_secret_value())

@@ -11,7 +11,7 @@ else
   local to = takes[leg][state]
   if not to then return cjson.encode({refused = 'not waiting for ' .. leg}) end
   local queue = redis.call('HGET', key, 'queue')
-  local from = redis.call('ZSCORE', 'sl:waiting:' .. queue, work)
+  local from = queue and redis.call('ZSCORE', 'sl:waiting:' .. queue, work)
   if not from or tonumber(from) > now then return cjson.encode({refused = 'too early'}) end
   if index then
     move_scan(work, to)
@@ -21,8 +21,9 @@ else
   redis.call('HINCRBY', key, 'fence', 1)
   redis.call('HINCRBY', key, 'attempts', 1)
   local until_ms = now + tonumber(ARGV[4])
-  redis.call('HSET', key, 'worker', worker, 'token', token, 'lease_until', until_ms, 'progress', '{}')
-  redis.call('ZADD', 'sl:due', until_ms, work)
+  redis.call('HSET', key, 'token', token, 'progress', '{}')
+  redis.call('HDEL', key, 'rank')
+  hold(work, worker, until_ms)
   log_work(work, leg .. ' taken by ' .. worker)
 end
 local held = redis.call('HMGET', key, 'fence', 'attempts', 'retries')

@@ -1,6 +1,6 @@
--- ARGV: limit, hint_again_ms, attempts allowed, lengths of the queues (JSON). The timer: looks at what is due, moves it
+-- ARGV: limit, hint_again_ms, attempts allowed, lengths of the queues (JSON), age_ms. The timer: looks at what is due, moves it
 -- forward and answers the hints to ring. Several couriers may run it at once; each due item is seen by one.
-local again_ms, allowed, lengths = tonumber(ARGV[2]), tonumber(ARGV[3]), cjson.decode(ARGV[4])
+local again_ms, allowed, lengths, age_ms = tonumber(ARGV[2]), tonumber(ARGV[3]), cjson.decode(ARGV[4]), tonumber(ARGV[5])
 local hints = {}
 
 local function expire(id)
@@ -19,21 +19,20 @@ local function expire(id)
   rest(id)
 end
 
-local function lease_ran_out(work, index)
-  local key = key_of(work)
-  local worker, attempts = unpack(redis.call('HMGET', key, 'worker', 'attempts'))
-  redis.call('HINCRBY', key, 'fence', 1)
-  log_work(work, 'lost by ' .. worker .. ': its lease ran out')
-  if index and tonumber(attempts) >= allowed then
-    return end_scan(work, 'failed', {code = 'worker_lost', blame = 'algorithm',
-      detail = 'the scan lost its worker ' .. attempts .. ' times, last ' .. worker .. ' in ' .. leg_of(work),
-      hint = "the workers' logs say what ended them"})
-  end
-  return give_back(work, 0)
+-- Work that waited long goes up one queue, at most to `high`, so that nothing starves. Its old hint will find nothing.
+local function age(work)
+  local queue = redis.call('HGET', key_of(work), 'queue')
+  local since = tonumber(redis.call('ZSCORE', 'sl:waiting:' .. queue, work))
+  local rank = rank_of(work)
+  if rank >= PRIORITIES.high or now - since < age_ms * rank then return end
+  redis.call('HSET', key_of(work), 'rank', rank + 1)
+  wait(work, 0)
+  redis.call('ZADD', 'sl:waiting:' .. redis.call('HGET', key_of(work), 'queue'), since, work)
 end
 
 -- One hint a waiting piece of work stays on its queue. A queue that holds fewer hints than work has lost some.
 local function ring_again(work)
+  age(work)
   local queue = redis.call('HGET', key_of(work), 'queue')
   local waiting = redis.call('ZCOUNT', 'sl:waiting:' .. queue, '-inf', now)
   local length = lengths[queue] or 0
@@ -52,7 +51,7 @@ local function look(work)
   elseif tonumber(expires) <= now and not (state == 'delivering' and is_held(id)) then
     expire(id)
   elseif is_held(work) then
-    return lease_ran_out(work, index)
+    return lose(work, 'its lease ran out', allowed)
   elseif not index and state ~= 'delivering' then
     redis.call('ZADD', 'sl:due', expires, work)
   else

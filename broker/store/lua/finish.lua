@@ -5,7 +5,8 @@ local key = key_of(work)
 local id, index = split(work)
 if redis.call('HGET', key, 'fence') ~= ARGV[2] then return cjson.encode({lost = true}) end
 if not is_held(work) then
-  if redis.call('HGET', key, 'state') == to then return cjson.encode({hints = {}}) end
+  -- the holder of this fence let go itself; its answer may have been lost, and it asks once more
+  if to == 'back' or redis.call('HGET', key, 'state') == to then return cjson.encode({hints = {}}) end
   return cjson.encode({lost = true})
 end
 for field, value in pairs(cjson.decode(ARGV[4])) do redis.call('HSET', key, field, value) end

@@ -1,12 +1,14 @@
 -- The life of orders and scans: what every other script here is built on.
--- It is put in front of each of them, with the table of broker/order.py in place of @TRANSITIONS@.
+-- It is put in front of each of them, with the tables of broker/order.py in place of @TRANSITIONS@ and @REOPENED@.
 --
 --   sl:order:ID     hash   one order        sl:due          zset  who must be looked at when (ms)
 --   sl:scan:ID.N    hash   one scan         sl:waiting:Q    zset  work that waits on queue Q, since when (ms)
 --   sl:attempts:ID  list   deliveries       sl:orders[:…]   zset  order ids by number, the indexes of lists
 --   sl:log:ID       list   what happened    sl:key:K        what an Idempotency-Key stands for
 --   sl:queues       set    names of queues  sl:worker:W     who is alive, gone after its time to live
+--   sl:ended        zset   ends, since when  sl:held:W      set   work that worker W holds
 local TRANSITIONS = cjson.decode('@TRANSITIONS@')
+local REOPENED = cjson.decode('@REOPENED@')
 local LOG_LINES = 500
 local GRACE_MS = 1000 -- the one who writes also rings; the timer rings only after this
 
@@ -41,28 +43,37 @@ local function has_ended(id)
   return not state or #TRANSITIONS.order[state] == 0
 end
 
-local function check(kind, from, to)
-  for _, allowed in ipairs(TRANSITIONS[kind][from]) do
-    if allowed == to then return end
+local function may(moves, kind, from, to)
+  for _, allowed in ipairs(moves[kind][from] or {}) do
+    if allowed == to then return true end
   end
-  error('illegal move of ' .. kind .. ': ' .. from .. ' -> ' .. to)
+  return false
 end
 
-local function move_order(id, to)
+local function check(moves, kind, from, to)
+  if not may(moves, kind, from, to) then error('illegal move of ' .. kind .. ': ' .. from .. ' -> ' .. to) end
+end
+
+local function move_order(id, to, moves)
   local key = order_key(id)
   local from = redis.call('HGET', key, 'state')
   if from == to then return end
-  check('order', from, to)
+  check(moves or TRANSITIONS, 'order', from, to)
   redis.call('HSET', key, 'state', to, 'updated_at', now)
   redis.call('ZREM', 'sl:orders:state:' .. from, id)
   redis.call('ZADD', 'sl:orders:state:' .. to, redis.call('HGET', key, 'number'), id)
+  if #TRANSITIONS.order[to] == 0 then
+    redis.call('ZADD', 'sl:ended', now, id)
+  else
+    redis.call('ZREM', 'sl:ended', id)
+  end
   log(id, to)
 end
 
-local function move_scan(work, to)
+local function move_scan(work, to, moves)
   local key = key_of(work)
   local from = redis.call('HGET', key, 'state')
-  check('scan', from, to)
+  check(moves or TRANSITIONS, 'scan', from, to)
   redis.call('HSET', key, 'state', to)
   local id = split(work)
   redis.call('HSET', order_key(id), 'updated_at', now)
@@ -77,13 +88,23 @@ local function leg_of(work)
   return (state == 'queued' or state == 'fetching') and 'fetch' or 'classify'
 end
 
+local PRIORITIES = {low = 1, normal = 2, high = 3, urgent = 4}
+local SUFFIX = {'.low', '', '.high', '.urgent'}
+local DIES_SOON_MS = 15 * 60 * 1000
+
+-- How urgent work is: its order's priority, or more because it waited long (`rank`) or its URL dies soon.
+local function rank_of(work)
+  local id = split(work)
+  local rank, dies_at = unpack(redis.call('HMGET', key_of(work), 'rank', 'dies_at'))
+  local priority = PRIORITIES[redis.call('HGET', order_key(id), 'priority')]
+  if leg_of(work) == 'fetch' and dies_at and tonumber(dies_at) - now < DIES_SOON_MS then return 4 end
+  return math.max(priority, tonumber(rank or '0'))
+end
+
 local function queue_of(work)
   local id = split(work)
   local leg = leg_of(work)
-  local lane, priority = unpack(redis.call('HMGET', order_key(id), 'lane', 'priority'))
-  local name = leg == 'classify' and lane or leg
-  if priority == 'normal' then return name end
-  return name .. '.' .. priority
+  return (leg == 'classify' and redis.call('HGET', order_key(id), 'lane') or leg) .. SUFFIX[rank_of(work)]
 end
 
 local function is_held(work) return tonumber(redis.call('HGET', key_of(work), 'lease_until') or '0') > 0 end
@@ -91,8 +112,9 @@ local function is_held(work) return tonumber(redis.call('HGET', key_of(work), 'l
 -- Nobody has to look at it any more.
 local function rest(work)
   local key = key_of(work)
-  local queue = redis.call('HGET', key, 'queue')
+  local queue, worker = unpack(redis.call('HMGET', key, 'queue', 'worker'))
   if queue then redis.call('ZREM', 'sl:waiting:' .. queue, work) end
+  if worker and worker ~= '' then redis.call('SREM', 'sl:held:' .. worker, work) end
   redis.call('HSET', key, 'lease_until', 0, 'worker', '')
   redis.call('ZREM', 'sl:due', work)
 end
@@ -158,6 +180,12 @@ local function end_scan(work, to, problem)
   return nil
 end
 
+local function hold(work, worker, until_ms)
+  redis.call('HSET', key_of(work), 'worker', worker, 'lease_until', until_ms)
+  redis.call('SADD', 'sl:held:' .. worker, work)
+  redis.call('ZADD', 'sl:due', until_ms, work)
+end
+
 -- The state a piece of work waits in, when whoever had it gives it back.
 local BACK = {fetching = 'queued', classifying = 'staged'}
 
@@ -165,4 +193,24 @@ local function give_back(work, delay_ms)
   local _, index = split(work)
   if index then move_scan(work, BACK[redis.call('HGET', key_of(work), 'state')]) end
   return wait(work, delay_ms)
+end
+
+-- Whoever held it is gone. A scan that was lost too often fails with what was seen. Returns a hint or nil.
+local function lose(work, seen, allowed)
+  local key = key_of(work)
+  local id, index = split(work)
+  local worker, attempts = unpack(redis.call('HMGET', key, 'worker', 'attempts'))
+  redis.call('HINCRBY', key, 'fence', 1)
+  log_work(work, 'lost by ' .. worker .. ': ' .. seen)
+  if index and tonumber(attempts) >= allowed then
+    return end_scan(work, 'failed', {code = 'worker_lost', blame = 'algorithm',
+      detail = 'the scan lost its worker ' .. attempts .. ' times, last ' .. worker .. ' in ' .. leg_of(work) .. ': ' .. seen,
+      hint = "the workers' logs say what ended them"})
+  end
+  if not index and redis.call('HGET', key, 'cancel') == '1' then
+    fail_order(id, 'cancelled', {code = 'cancelled', detail = 'cancelled while it was being delivered', blame = 'input'})
+    rest(id)
+    return nil
+  end
+  return give_back(work, 0)
 end

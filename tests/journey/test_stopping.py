@@ -1,0 +1,94 @@
+"""Stopping, cancelling and dying while work is under way: nothing is done twice, nobody waits longer than needed."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from demo.techcyte import TechcyteReceiver
+from tests.journey.stack import Stack, wait_for
+
+
+def a_long_order(stack: Stack, slide: Path, receiver: TechcyteReceiver) -> str:
+    """A whole slide, once a worker is classifying it."""
+    destination = {"type": "techcyte", "base_url": receiver.url, "task_id": "1", "jwt_token": receiver.jwt_token}
+    scans = [{"id": "1", "source": {"type": "path", "path": str(slide)}}]
+    order_id = stack.order(algorithm="ki67", scans=scans, destination=destination)
+    wait_for(lambda: scan(stack, order_id)["progress"]["stage"] == "classifying", what="classifying")
+    return order_id
+
+
+def scan(stack: Stack, order_id: str) -> Any:
+    return stack.get(order_id)["scans"][0]
+
+
+def log(stack: Stack, order_id: str) -> str:
+    return str(stack.call("GET", f"/v1/orders/{order_id}/log")[1].decode())
+
+
+def pool_child(stack: Stack) -> int:
+    """The process that classifies."""
+    parent = stack.processes["worker"].pid
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return next(int(pid) for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text())
+
+
+def test_a_worker_that_is_stopped_hands_its_scan_back(stack: Stack, techcyte: TechcyteReceiver, slide: Path) -> None:
+    """After its grace, at once and not after the lease; the claim does not count as an attempt."""
+    order_id = a_long_order(stack, slide, techcyte)
+    os.kill(stack.processes["worker"].pid, signal.SIGTERM)
+    stack.processes["worker"].wait(timeout=60)
+    assert "asked to stop" in log(stack, order_id)
+    assert scan(stack, order_id)["state"] == "staged"
+    stack.start("worker")
+    assert stack.wait_until(order_id, "delivered", "failed")["state"] == "delivered"
+    assert len(techcyte.ledger) == 1
+
+
+def test_a_worker_that_is_stopped_may_finish_within_its_grace(
+    stack: Stack, techcyte: TechcyteReceiver, slide: Path
+) -> None:
+    """Then it leaves by itself."""
+    stack.kill("worker", signal.SIGTERM)
+    stack.start("worker", SLIDELANE_WORKER__GRACE_S="120")
+    stack.wait_ready()
+    order_id = a_long_order(stack, slide, techcyte)
+    os.kill(stack.processes["worker"].pid, signal.SIGTERM)
+    stack.processes["worker"].wait(timeout=120)
+    assert scan(stack, order_id)["state"] == "classified"
+    assert "lost by" not in log(stack, order_id)
+
+
+def test_a_child_that_dies_is_told_at_once_with_its_signal(
+    stack: Stack, techcyte: TechcyteReceiver, slide: Path
+) -> None:
+    """As the kernel kills for memory: the parent says what it saw, and another child takes the scan."""
+    order_id = a_long_order(stack, slide, techcyte)
+    os.kill(pool_child(stack), signal.SIGKILL)
+    wait_for(lambda: "signal 9 (SIGKILL)" in log(stack, order_id), what="the signal in the log")
+    assert stack.wait_until(order_id, "delivered", "failed")["state"] == "delivered"
+
+
+def test_a_cancelled_scan_frees_its_worker(stack: Stack, techcyte: TechcyteReceiver, slide: Path) -> None:
+    """The order is cancelled at once, the same child stops between two batches and takes the next order."""
+    order_id = a_long_order(stack, slide, techcyte)
+    child = pool_child(stack)
+    assert stack.call("POST", f"/v1/orders/{order_id}/cancel")[1]["state"] == "cancelled"
+    scans = [{"id": "1", "source": {"type": "path", "path": str(slide)}}]
+    stack.wait_until(stack.order(algorithm="grid", scans=scans), "delivered")
+    assert pool_child(stack) == child
+    assert stack.get(order_id)["state"] == "cancelled"
+    assert techcyte.ledger == []
+
+
+def test_an_urgent_order_overtakes_all_that_wait(stack: Stack, slide: Path, techcyte: TechcyteReceiver) -> None:
+    """It is the next one a worker takes."""
+    blocking = a_long_order(stack, slide, techcyte)
+    scans = [{"id": "1", "source": {"type": "path", "path": str(slide)}}]
+    normal = [stack.order(algorithm="grid", scans=scans) for _ in range(4)]
+    urgent = stack.order(algorithm="grid", scans=scans, priority="urgent")
+    wait_for(lambda: scan(stack, urgent)["state"] in ("staged", "classifying", "classified"))
+    for order_id in (blocking, urgent, *normal):
+        stack.wait_until(order_id, "delivered")
+    ends = {order_id: stack.get(order_id)["updated_at"] for order_id in (urgent, *normal)}
+    assert min(ends, key=lambda order_id: ends[order_id]) == urgent

@@ -1,0 +1,54 @@
+"""From tiles to the area: each object once, where it is."""
+
+import numpy as np
+
+from worker.merge import merged, owned
+from worker.values import Area, Grid, Objects, Tile
+
+GRID = Grid(Area(100, 200, 40, 20), tile_px=10, halo_px=4, downsample_x=2.0, downsample_y=2.0, tiles=())
+LEFT, RIGHT = Tile(0, 100.0, 200.0), Tile(1, 120.0, 200.0)
+
+
+def found(*core_px: tuple[float, float]) -> Objects:
+    """Objects with these centres, in pixels from the corner of a tile's core."""
+    centres = np.array(core_px, float).reshape(-1, 2) + GRID.halo_px
+    ring = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
+    return Objects(centres, tuple(c + ring for c in centres), np.zeros(len(centres), np.int64), np.ones(len(centres)))
+
+
+def test_tile_pixels_become_level_0_pixels() -> None:
+    """The halo is taken off, the downsample put on, the tile's place added; outlines go along."""
+    objects = merged([owned(found((5.0, 5.0)), LEFT, GRID)], GRID)
+    assert objects.centres.tolist() == [[110.0, 210.0]]
+    assert objects.outlines[0].tolist() == [[108, 208], [112, 208], [112, 212], [108, 212]]
+
+
+def test_an_object_on_a_seam_counts_once() -> None:
+    """Both tiles see it, also where they disagree by a pixel about its centre, on either side."""
+    for left, right in ((9.9, -0.1), (10.1, 0.1), (9.6, 0.4), (10.4, -0.4)):
+        parts = [owned(found((left, 5.0)), LEFT, GRID), owned(found((right, 5.0)), RIGHT, GRID)]
+        assert len(merged(parts, GRID)) == 1
+
+
+def test_two_objects_near_a_seam_stay_two() -> None:
+    """What one tile sees as two is two, however close."""
+    parts = [owned(found((9.0, 5.0), (10.5, 5.0)), LEFT, GRID), owned(found((-1.0, 5.0), (0.5, 5.0)), RIGHT, GRID)]
+    assert len(merged(parts, GRID)) == 2
+
+
+def test_what_lies_in_the_halo_alone_is_the_neighbours() -> None:
+    """Far over the edge a tile says nothing."""
+    assert len(owned(found((13.0, 5.0), (-3.5, 5.0)), LEFT, GRID).objects) == 0
+
+
+def test_the_area_is_half_open() -> None:
+    """On its left edge counts, on its right edge does not."""
+    far = Tile(2, 130.0, 200.0)
+    assert len(owned(found((0.0, 0.0)), LEFT, GRID).objects) == 1
+    assert len(owned(found((5.0, 5.0)), far, GRID).objects) == 0
+
+
+def test_nothing_found_is_a_result() -> None:
+    """No tiles, or empty ones."""
+    assert len(merged([], GRID)) == 0
+    assert len(merged([owned(found(), LEFT, GRID)], GRID)) == 0
