@@ -71,6 +71,7 @@ REOPENED: dict[str, dict[str, tuple[str, ...]]] = {
 """The ways out of an end, taken only when somebody asks: retry, and deliver again."""
 
 ENDED = frozenset(state for state, next_states in TRANSITIONS["order"].items() if not next_states)
+SCAN_ENDED = frozenset(state for state, next_states in TRANSITIONS["scan"].items() if not next_states)
 
 
 class _Kept(BaseModel):

@@ -85,12 +85,13 @@ class Lease:
 
     def confirm(self) -> None:
         """Ask Redis now, before something that cannot be taken back. Raises `Stop` or `TemporaryError`."""
-        self._hear(self._store.renew(self._claim))
+        asked = time.monotonic()
+        self._hear(self._store.renew(self._claim), asked)
         self.check()
 
-    def _hear(self, answer: str) -> None:
+    def _hear(self, answer: str, asked: float) -> None:
         if answer == "ok":
-            self._confirmed = time.monotonic()
+            self._confirmed = asked  # not when the answer came: this process may have slept in between
         else:
             self._refusal = answer
 
@@ -108,14 +109,15 @@ class Lease:
                 _log.warning("a heartbeat was lost: %s", error.detail, extra={"work": self._claim.work})
 
     def _renew_or_look(self, renewed: float) -> float:
+        asked = time.monotonic()
         with self._lock:
             told = self._told if self._changed else {}
             self._changed = False
         if not told and time.monotonic() - renewed < self._settings.heartbeat_s:
-            self._hear(self._store.look(self._claim))
+            self._hear(self._store.look(self._claim), asked)
             return renewed
-        self._hear(self._store.renew(self._claim, told))
-        return time.monotonic()
+        self._hear(self._store.renew(self._claim, told), asked)
+        return asked
 
     def _broken_limit(self) -> Problem | None:
         now, stage = time.monotonic(), self._told.get("stage", "starting")

@@ -24,6 +24,7 @@ def fetch(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
     began = time.monotonic()
     with near(order.asked(index).source, here.shelf, here.http, here.config.worker.slides, lease) as copy:
         took_s = round(time.monotonic() - began, 3)
+        here.shelf.want(copy.digest, claim.work)
         fields = {"slide": copy.as_dict(), "timings": {"fetch_s": took_s, "bytes": copy.bytes}}
         return here.store.finish(claim, "staged", fields)
 
@@ -45,7 +46,9 @@ def classify(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
         "summary": findings.summary | {"headline": findings.headline, **findings.frame.as_dict()},
         "timings": scan.timings | done.timings,
     }
-    return here.store.finish(claim, "classified", fields)
+    hints = here.store.finish(claim, "classified", fields)
+    here.shelf.release(str(scan.slide.get("digest")), claim.work)
+    return hints
 
 
 def _classified(order: Order, asked: ScanRequest, copy: Copy, model: Algorithm, threads: int, lease: Lease) -> Done:

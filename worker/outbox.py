@@ -48,7 +48,7 @@ def _send(here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination
     lease.confirm()
     sent = {"digest": digest, "outcome": "unknown", "error": "sent; no answer yet"}
     here.store.note(claim, {"resend": 0}, attempt=(number, sent))
-    receipt = to.post(parcel)
+    receipt = to.post(parcel, lease.check)
     here.circuits.hear(to.host, receipt)
     here.store.note(claim, attempt=(number, {"digest": digest, **_told(receipt)}), log=_line(number, receipt))
     if receipt.outcome == "accepted":

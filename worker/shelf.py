@@ -3,6 +3,7 @@
 Owns the folder and its locks. Must not know where slides come from or what they show.
 
     AA/SHA256/slide.tif   a slide; whoever uses it holds a shared lock on it, and its mtime says when it was last used
+    AA/SHA256/for-WORK    that piece of work waits for this slide, so it is not evicted
     parts/NAME            a slide on its way in, locked by its writer; unlocked = its writer is dead
     sources/KEY           what a source gave last; locked by the one who asks this source
 
@@ -17,13 +18,14 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from broker.errors import TemporaryError
 from worker.incoming import Part, Source
+from worker.locks import in_use, sync_folder, try_lock
 from worker.values import Watch
 
 _POLL_S = 0.1
@@ -60,7 +62,7 @@ class Shelf:
         while True:
             with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
                 polls = 0
-                while not _try_lock(file):
+                while not try_lock(file):
                     polls += 1
                     watch.progress("waiting", polls, 0)
                     time.sleep(_POLL_S)
@@ -91,7 +93,7 @@ class Shelf:
                 place = self._place(part.digest)
                 place.mkdir(parents=True, exist_ok=True)
                 part.path.rename(place / f"slide{suffix}")
-                _sync_folder(place)
+                sync_folder(place)
             path, file = self._pin(part.digest)
         with file:
             yield Copy(path, part.digest, part.bytes)
@@ -111,6 +113,21 @@ class Shelf:
         path, file = found
         with file:
             yield Copy(path, digest, path.stat().st_size)
+
+    def want(self, digest: str, work: str) -> None:
+        """Keep the slide from eviction until `release`: this work was promised to find it here."""
+        with self._lock():
+            if self.has(digest):
+                (self._place(digest) / f"for-{work}").touch()
+
+    def release(self, digest: str, work: str) -> None:
+        """The work needs the slide no longer."""
+        if re.fullmatch(r"[0-9a-f]{64}", digest):
+            (self._place(digest) / f"for-{work}").unlink(missing_ok=True)
+
+    def wanted(self) -> list[tuple[str, str]]:
+        """Every promise: the digest of a slide, and the work that waits for it."""
+        return [(path.parent.name, path.name.removeprefix("for-")) for path in self._folder.glob("??/*/for-*")]
 
     def _pin(self, digest: str) -> tuple[Path, BinaryIO]:
         """The slide, and the open file that holds it; this counts as a use."""
@@ -136,11 +153,13 @@ class Shelf:
         missing = max(promised + more_bytes - self._max_bytes, more_bytes - self._free_bytes(parts))
         victims = []
         for path in sorted(slides, key=lambda slide: slide.stat().st_mtime_ns):
-            if missing > 0 and not _in_use(path):
+            if missing > 0 and not any(path.parent.glob("for-*")) and not in_use(path):
                 victims.append(path)
                 missing -= path.stat().st_size
         if missing > 0:
-            detail = f"no room on the shelf for {more_bytes} bytes: {missing} too many, and the rest is in use"
+            detail = (
+                f"no room on the shelf for {more_bytes} bytes: {missing} too many, and the rest is used or waited for"
+            )
             raise TemporaryError("shelf_full", detail, hint="raise worker.slides.max_bytes or free the disk")
         return victims
 
@@ -152,10 +171,10 @@ class Shelf:
     def _sweep(self) -> None:
         """Remove parts whose writer died, and sources that nobody asked for a month."""
         for path in (self._folder / "parts").iterdir():
-            if not _in_use(path):
+            if not in_use(path):
                 path.unlink()
         for path in (self._folder / "sources").iterdir():
-            if time.time() - path.stat().st_mtime > _SOURCE_LIFE_S and not _in_use(path):
+            if time.time() - path.stat().st_mtime > _SOURCE_LIFE_S and not in_use(path):
                 path.unlink()
 
     def _place(self, digest: str) -> Path:
@@ -166,22 +185,3 @@ class Shelf:
         with (self._folder / "lock").open("wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
-
-
-def _try_lock(file: BinaryIO) -> bool:
-    with suppress(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
-
-
-def _in_use(path: Path) -> bool:
-    """Whether anybody holds a lock on the file. Opened to write: network file systems lock exclusively only then."""
-    with path.open("r+b") as file:
-        return not _try_lock(file)
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    os.fsync(number)
-    os.close(number)

@@ -1,10 +1,11 @@
-"""Removes what nobody is to keep any longer: orders that ended long ago, their results and parcels."""
+"""Removes what nobody is to keep any longer: orders that ended long ago, their files, slides promised to them."""
 
 import logging
 import shutil
 from threading import Event
 
 from broker.errors import TemporaryError
+from broker.order import SCAN_ENDED, parse_work_id
 from worker.bench import Bench
 
 _EVERY_S = 60.0
@@ -15,11 +16,21 @@ def sweep(here: Bench, stopped: Event) -> None:
     """Once a minute until `stopped`. Files go before their record: what is left of a sweep that died is swept again."""
     while not stopped.wait(_EVERY_S):
         try:
+            release_slides(here)
             for order_id in here.store.forgettable():
                 remove_files(here, order_id)
                 here.store.forget(order_id)
         except TemporaryError as error:
             _log.warning("the sweep waits: %s", error.detail)
+
+
+def release_slides(here: Bench) -> None:
+    """Slides that were kept for scans which have ended, or are known no longer, may be evicted."""
+    for digest, work in here.shelf.wanted():
+        order_id, index = parse_work_id(work)
+        (order,) = here.store.get_many([order_id])
+        if order is None or index is None or order.scans[index].state in SCAN_ENDED:
+            here.shelf.release(digest, work)
 
 
 def remove_files(here: Bench, order_id: str) -> None:

@@ -79,6 +79,18 @@ def test_a_pinned_slide_is_never_evicted(shelf: Shelf) -> None:
     assert not shelf.has(pinned)
 
 
+def test_a_slide_that_work_waits_for_is_not_evicted(shelf: Shelf) -> None:
+    """Its URL may be dead by then; a full shelf postpones the next fetch instead. Released, it goes like any other."""
+    digest = put(shelf, b"a" * 900)
+    shelf.want(digest, "order.0")
+    with pytest.raises(TemporaryError) as caught:
+        put(shelf, b"b" * 900)
+    assert caught.value.code == "shelf_full"
+    shelf.release(digest, "order.0")
+    put(shelf, b"b" * 900)
+    assert not shelf.has(digest)
+
+
 def test_nothing_is_evicted_in_vain(shelf: Shelf) -> None:
     """A slide larger than the budget is refused, and those that stand on the shelf stay."""
     digest = put(shelf, b"a" * 400)

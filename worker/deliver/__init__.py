@@ -8,6 +8,7 @@ import requests
 from broker import request as asked
 from broker.config import DeliverySettings
 from worker.deliver.annotation import Annotation
+from worker.deliver.attempt import Check, always
 from worker.deliver.nowhere import Nowhere
 from worker.deliver.techcyte import Techcyte
 from worker.result import Result
@@ -30,8 +31,11 @@ class Destination(Protocol):
         Raises `TemporaryError` where it cannot be asked now.
         """
 
-    def post(self, parcel: Parcel) -> Receipt:
-        """One attempt. Never raises for what the other side does or does not do."""
+    def post(self, parcel: Parcel, check: Check = always) -> Receipt:
+        """One attempt. Never raises for what the other side does or does not do.
+
+        `check` is called before each piece of the parcel goes out; what it raises ends the attempt.
+        """
 
 
 def destination(

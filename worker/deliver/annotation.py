@@ -14,7 +14,7 @@ from urllib3.filepost import encode_multipart_formdata
 
 from broker.config import DeliverySettings
 from broker.request import AnnotationDestination
-from worker.deliver.attempt import Line, UnansweredError
+from worker.deliver.attempt import Check, Line, UnansweredError, always
 from worker.encode import quip
 from worker.result import Result
 from worker.values import Parcel, Receipt
@@ -45,13 +45,13 @@ class Annotation:
     def arrived(self, order_id: str) -> None:
         """None: the loader keeps no list that can be asked."""
 
-    def post(self, parcel: Parcel) -> Receipt:
+    def post(self, parcel: Parcel, check: Check = always) -> Receipt:
         """Hand the form to the loader; only a job in its own queue means that it took it."""
         url = self.request.url.get_secret_value()
         parts = urlsplit(url)
         line = Line(self.http, self.settings, (parts.query, parts.password or ""))
         try:
-            reply = line.send(url, parcel, {})
+            reply = line.send(url, parcel, {}, check)
         except UnansweredError as silence:
             return silence.receipt
         receipt = line.judge(reply)

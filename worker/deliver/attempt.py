@@ -8,7 +8,7 @@ import io
 import json
 import re
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -30,6 +30,11 @@ SECRET = re.compile(r"(?<=\?)[^\s\"'<>]+|(?<=[Bb]earer )\S+|(?<=[Bb]asic )\S+|ey
 
 
 Headers = Mapping[str, str | bytes]
+Check = Callable[[], object]
+
+
+def always() -> None:
+    """The check that lets everything pass."""
 
 
 class UnansweredError(Exception):
@@ -65,10 +70,10 @@ class Line:
     settings: DeliverySettings
     hidden: tuple[str, ...]
 
-    def send(self, url: str, parcel: Parcel, headers: Headers) -> Reply:
-        """POST the parcel. Raises `UnansweredError`."""
+    def send(self, url: str, parcel: Parcel, headers: Headers, check: Check) -> Reply:
+        """POST the parcel; `check` is called before each piece of it. Raises `UnansweredError`, and what it raises."""
         # A stream, because a time limit counts for each piece that is sent and would count once for all bytes.
-        return self.ask("POST", url, {**headers, "Content-Type": parcel.content_type}, io.BytesIO(parcel.body))
+        return self.ask("POST", url, {**headers, "Content-Type": parcel.content_type}, _Body(parcel.body, check))
 
     def ask(
         self, method: str, url: str, headers: Headers, data: Any = None, limit_bytes: int = REPLY_MAX_BYTES
@@ -102,6 +107,19 @@ class Line:
             said = said.replace(secret, "…")
         said = SECRET.sub("…", said)
         return " ".join("".join(c if c.isprintable() else " " for c in said).split())[:DETAIL_MAX_CHARS]
+
+
+class _Body(io.BytesIO):
+    """A body that asks, before each piece goes out, whether it still may: its sender may have slept since the last."""
+
+    def __init__(self, body: bytes, check: Check) -> None:
+        super().__init__(body)
+        self._check = check
+
+    def read(self, size: int | None = -1) -> bytes:
+        """The next piece."""
+        self._check()
+        return super().read(size)
 
 
 def _use_once(response: requests.Response) -> None:

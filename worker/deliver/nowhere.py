@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from worker.deliver.attempt import Check, always
 from worker.encode import results as documents
 from worker.encode import strict_json
 from worker.result import Result
@@ -29,6 +30,6 @@ class Nowhere:
         """No: there is nowhere to arrive."""
         return False
 
-    def post(self, parcel: Parcel) -> Receipt:  # noqa: ARG002 - nothing is sent
+    def post(self, parcel: Parcel, check: Check = always) -> Receipt:  # noqa: ARG002 - nothing is sent
         """Done at once."""
         return Receipt("accepted")

@@ -15,7 +15,7 @@ import requests
 from broker.config import DeliverySettings
 from broker.errors import TemporaryError
 from broker.request import TechcyteDestination
-from worker.deliver.attempt import Line, Reply, UnansweredError
+from worker.deliver.attempt import Check, Line, Reply, UnansweredError, always
 from worker.encode import techcyte
 from worker.result import Result
 from worker.values import Parcel, Receipt
@@ -59,13 +59,13 @@ class Techcyte:
         evaluations = reply.json() if reply.status == 200 else None
         return _holds(evaluations, order_id) if isinstance(evaluations, list) else None
 
-    def post(self, parcel: Parcel) -> Receipt:
+    def post(self, parcel: Parcel, check: Check = always) -> Receipt:
         """Post all scans, which ends the task."""
         url = self._url(f"external/results/{task_segment(self.request.task_id)}")
         try:
             token = self._token()
             line = self._line(token)
-            reply = line.send(url, parcel, {"Authorization": f"Bearer {token}".encode()})
+            reply = line.send(url, parcel, {"Authorization": f"Bearer {token}".encode()}, check)
         except UnansweredError as silence:
             return silence.receipt
         return line.judge(reply)
