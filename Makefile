@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve check format
+.PHONY: help setup demo test serve check format bench faults
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,12 @@ test: $(READY) ## every test, on a real Redis, real slides and real processes
 
 serve: $(READY) ## the whole service until Ctrl-C; PORT, FLOWER_PORT and DATA override
 	@SLIDELANE_SERVICES__PORT=$(PORT) SLIDELANE_BROKER__DATA=$(DATA) FLOWER_PORT=$(FLOWER_PORT) $(BIN)/slidelane serve
+
+bench: $(READY) ## every benchmark against its yardstick, as a table of ratios; BENCH=--quick takes a minute
+	@$(BIN)/python -m benchmarks.run $(BENCH)
+
+faults: $(READY) ## orders while everything is killed and frozen at random: none lost, none twice; ORDERS and SEED choose
+	@$(BIN)/python -m tests.faults.run $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED))
 
 check: $(READY) ## format, lint, strict types, import contracts; what CI runs first
 	$(BIN)/ruff format --check .

@@ -5,28 +5,19 @@ Precedence: command line > environment > file > default. Every value has an envi
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic.fields import FieldInfo
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    JsonConfigSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, JsonConfigSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-PREFIX = "SLIDELANE_"
-CONFIG_VARIABLE = "SLIDELANE_CONFIG"
+from broker.environment import CONFIG_VARIABLE, PREFIX, ConfigError, Environment
+
+__all__ = ["CONFIG_VARIABLE", "LOOPBACK", "PREFIX", "AlgorithmSettings", "ApiKey", "BrokerSettings", "Config",
+           "ConfigError", "DeliverySettings", "LimitSettings", "Scope", "ServicesSettings", "SlidesSettings",
+           "WorkerSettings", "load"]  # fmt: skip
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 Scope = Literal["order", "read", "admin"]
-
-
-class ConfigError(Exception):
-    """The settings cannot work; the message names the key and what is wrong with it."""
 
 
 class _Section(BaseModel):
@@ -52,11 +43,11 @@ class BrokerSettings(_Section):
     max_waiting: int = Field(100_000, ge=1, description="orders that may wait; one more is answered 429")
 
     @model_validator(mode="after")
-    def _a_lease_outlives_a_lost_heartbeat(self) -> Self:
+    def _times_fit(self) -> Self:
         if self.heartbeat_s * 2 > self.lease_s:
-            raise ValueError(
-                "broker.lease_s must be at least twice broker.heartbeat_s, or one lost heartbeat loses the work"
-            )
+            raise ValueError("broker.lease_s must be at least twice broker.heartbeat_s: one lost heartbeat is no loss")
+        if self.keep_s < self.idempotency_s:
+            raise ValueError("broker.keep_s must be at least broker.idempotency_s: a key must not outlive its order")
         return self
 
 
@@ -148,28 +139,6 @@ class WorkerSettings(_Section):
     limits: LimitSettings = LimitSettings()
 
 
-class _Environment(EnvSettingsSource):
-    """The environment, where NAME_FILE stands for the content of that file."""
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        given = {k.upper(): v for k, v in os.environ.items() if k.upper().startswith(PREFIX)}
-        given.pop(CONFIG_VARIABLE, None)
-        for key in [k for k in given if k.endswith("_FILE")]:
-            given[key.removesuffix("_FILE")] = Path(given.pop(key)).read_text().strip()
-        sections = tuple(PREFIX + name.upper() + "__" for name in Config.model_fields)
-        for key in given:
-            if not key.startswith(sections):
-                raise ConfigError(f"{key}: no such setting; names look like {sections[0]}REDIS_URL")
-        return {k.lower(): v for k, v in given.items()}
-
-    def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """A list or an object, given as JSON. Raises `ConfigError`."""
-        try:
-            return super().decode_complex_value(field_name, field, value)
-        except ValueError:  # its own words would quote the value, which may be a secret
-            raise ConfigError(f'{field_name} in the environment must be JSON, like ["a", "b"]') from None
-
-
 class Config(BaseSettings):
     """All settings, frozen. Three sections, one for each room."""
 
@@ -209,7 +178,7 @@ class Config(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line, environment, file; in this order."""
         file = JsonConfigSettingsSource(settings_cls, json_file=os.environ.get(CONFIG_VARIABLE, "config.json"))
-        return init_settings, _Environment(settings_cls), file
+        return init_settings, Environment(settings_cls), file
 
 
 def load(**overrides: Any) -> Config:

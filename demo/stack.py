@@ -39,6 +39,7 @@ class Stack:
             DATA_VARIABLE: str(self.data),
             "SLIDELANE_BROKER__ALLOW_HOSTS": '["127.0.0.1"]',
             "SLIDELANE_SERVICES__PORT": str(port),
+            "SLIDELANE_WORKER__GRACE_S": "2",
             "SLIDELANE_WORKER__SLIDES__ROOTS": json.dumps([str(root.resolve()) for root in roots]),
             "FLOWER_PORT": str(flower_port),
             "PYTHONUNBUFFERED": "1",
@@ -81,11 +82,11 @@ class Stack:
             raise StackError(f"processes of the service are left behind: {sorted(self.processes())}")
 
     def processes(self) -> set[int]:
-        """The living processes of the service: by its data folder in their environment, where the system shows that."""
+        """The living processes of the service: all that belong to its data folder, where the system shows that."""
         if self._process is None:
             return set()
         own = {self._process.pid} if self._process.poll() is None else set()
-        return own | set(_carrying(f"{DATA_VARIABLE}={self.data}".encode()))
+        return own | set(belonging(self.data))
 
     def _signal(self, number: signal.Signals) -> None:
         """To the process group; a kill also to every process that has left it."""
@@ -128,12 +129,17 @@ def _until(condition: Callable[[], bool], within_s: float) -> bool:
     return True
 
 
-def _carrying(variable: bytes) -> Iterator[int]:
-    """Processes with this variable in their environment, from Linux' /proc; none elsewhere. A zombie has none."""
-    for file in Path("/proc").glob("[0-9]*/environ"):
+def belonging(data: Path) -> Iterator[int]:
+    """Processes that carry the data folder in their environment, or work in it, as Redis does, which hides the former.
+
+    From Linux' /proc; none elsewhere. A zombie has neither.
+    """
+    variable = f"{DATA_VARIABLE}={data}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if variable in file.read_bytes().split(b"\0"):
-                yield int(file.parent.name)
+            carries = variable in (process / "environ").read_bytes().split(b"\0")
+            if carries or (process / "cwd").readlink().is_relative_to(data):
+                yield int(process.name)
         except OSError:  # somebody else's, or gone meanwhile
             continue
 

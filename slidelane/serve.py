@@ -12,11 +12,14 @@ from types import FrameType
 
 from broker.config import Config, ConfigError
 from broker.embedded import Embedded
+from broker.store import OrderStore
+from slidelane.ports import FLOWER_HOST, check_ports
 
 _POLL_S = 0.2
 _LONGEST_PAUSE_S = 8.0
-_HEALTHY_AFTER_S = 30.0
-_GRACE_S = 15.0
+_HEALTHY_AFTER_S = 10.0
+_HAND_BACK_S = 5.0
+_REDIS_PAUSE_S = 1.0
 _PR_SET_PDEATHSIG = 1
 
 
@@ -43,25 +46,53 @@ class Child:
 
     def tend(self) -> None:
         """Start it if it does not run and its pause is over."""
-        if self.process and self.process.poll() is None:
-            return
-        now = time.monotonic()
-        if self.process:
+        status, now = self._reap(), time.monotonic()
+        if status is not None:
             healthy = now - self.began > _HEALTHY_AFTER_S
             self.pause_s = 0.5 if healthy else min(_LONGEST_PAUSE_S, self.pause_s * 2)
-            _say(f"{self.name} ended with {self.process.returncode}; it is started again in {self.pause_s:g} s")
-            self.process, self.again_at = None, now + self.pause_s
-        if now >= self.again_at:
-            self.process, self.began = self.start(), time.monotonic()
+            _say(f"{self.name} ended with {status}; it is started again in {self.pause_s:g} s")
+            self.again_at = now + self.pause_s
+        if self.process is None and now >= self.again_at:
+            self._start()
 
-    def stop(self, signal_number: int) -> None:
-        """Send a signal to all of it."""
-        if self.process and self.process.poll() is None:
-            os.killpg(self.process.pid, signal_number)
+    def stop(self) -> None:
+        """Tell it to end; what it has started is its own to end."""
+        if self.process:
+            self.process.terminate()
+
+    def kill(self) -> None:
+        """End it and all that it has started."""
+        if self.process:
+            _signal_group(self.process.pid, signal.SIGKILL)
 
     def is_gone(self) -> bool:
         """Whether it has ended."""
-        return self.process is None or self.process.poll() is not None
+        self._reap()
+        return self.process is None
+
+    def _start(self) -> None:
+        self.began = time.monotonic()
+        try:
+            self.process = self.start()
+        except OSError as error:  # no memory, no process left: that passes
+            _say(f"{self.name} cannot be started: {error.strerror}")
+            self.again_at = self.began + _LONGEST_PAUSE_S
+
+    def _reap(self) -> int | None:
+        """Its exit status, told once."""
+        if self.process is None or self.process.poll() is None:
+            return None
+        status = self.process.returncode
+        _signal_group(self.process.pid, signal.SIGTERM)  # an orphan would hold the device against its successor
+        self.process = None
+        return status
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(leader, number)
+    except ProcessLookupError:  # all of it has ended
+        return
 
 
 def _python(*arguments: str) -> Callable[[], subprocess.Popen[bytes]]:
@@ -72,16 +103,25 @@ def _python(*arguments: str) -> Callable[[], subprocess.Popen[bytes]]:
 
 
 def _flower(port: int) -> list[str]:
-    return ["celery", "-A", "broker.queue", "flower", "--address=127.0.0.1", f"--port={port}", "--read_only",
+    return ["slidelane.flower", f"--address={FLOWER_HOST}", f"--port={port}", "--read_only",
             "--max_tasks=10000", "--purge_offline_workers=60", "--logging=warning"]  # fmt: skip
+
+
+def _started(redis: Embedded) -> str:
+    """Its URL. Raises `ConfigError`."""
+    try:
+        return redis.start()
+    except OSError as error:
+        raise ConfigError(f"broker.data cannot be used: {error}") from None
 
 
 class Supervisor:
     """Keeps the children running until told to stop; then ends every one of them."""
 
     def __init__(self, config: Config, flower_port: int) -> None:
-        self._stopping = False
-        self._embedded = Embedded(config.broker) if config.broker.redis_url == "embedded" else None
+        self._config, self._flower_port = config, flower_port
+        self._stopping, self._redis_url = False, ""
+        self._redis = Embedded(config.broker) if config.broker.redis_url == "embedded" else None
         self._children = [
             Child("api", _python("services")),
             Child("courier", _python("worker", "courier")),
@@ -90,40 +130,59 @@ class Supervisor:
         ]
 
     def run(self) -> None:
-        """Block until SIGINT or SIGTERM."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        """Block until SIGINT, SIGTERM or SIGHUP. Raises `ConfigError` when it cannot start."""
+        check_ports(self._config, self._flower_port)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop)
         try:
-            if self._embedded:
-                self._embedded.start()
+            if self._redis:
+                self._redis_url = _started(self._redis)
+            OrderStore.connect(self._config.broker)  # settings that no child could work with end it here
+            self._introduce()
             while not self._stopping:
-                self._tend_redis()
-                for child in self._children:
-                    child.tend()
-                time.sleep(_POLL_S)
+                self._tend()
+            _say("stopping")
         finally:
             self._end_all()
+        _say("stopped")
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._stopping = True
 
+    def _introduce(self) -> None:
+        api = self._config.services
+        _say(f"API    http://{api.host}:{api.port}")
+        _say(f"Flower http://{FLOWER_HOST}:{self._flower_port}")
+        _say(f"data   {self._config.broker.data.resolve()}")
+
+    def _tend(self) -> None:
+        self._tend_redis()
+        for child in self._children:
+            child.tend()
+        time.sleep(_POLL_S)
+
     def _tend_redis(self) -> None:
-        if self._embedded and self._embedded.process and self._embedded.process.poll() is not None:
-            _say("Redis ended; it is started again")
-            try:
-                self._embedded.start()
-            except ConfigError as error:
-                _say(str(error))
+        if self._redis is None or self._redis.process is None or self._redis.process.poll() is None:
+            return
+        _say("Redis ended; it is started again")
+        try:
+            url = _started(self._redis)
+        except ConfigError as error:
+            _say(str(error))
+            time.sleep(_REDIS_PAUSE_S)
+            return
+        if url != self._redis_url:  # its port was taken meanwhile, and the children know only the old address
+            self._redis_url = url
+            for child in self._children:
+                child.kill()
 
     def _end_all(self) -> None:
-        _say("stopping")
         for child in self._children:
-            child.stop(signal.SIGTERM)
-        deadline = time.monotonic() + _GRACE_S
+            child.stop()
+        deadline = time.monotonic() + self._config.worker.grace_s + _HAND_BACK_S
         while time.monotonic() < deadline and not all(child.is_gone() for child in self._children):
             time.sleep(_POLL_S)
         for child in self._children:
-            child.stop(signal.SIGKILL)
-        if self._embedded:
-            self._embedded.stop()
-        _say("stopped")
+            child.kill()
+        if self._redis:
+            self._redis.stop()

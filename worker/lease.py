@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from broker.config import BrokerSettings
 from broker.errors import Problem, TemporaryError
@@ -13,6 +13,9 @@ from broker.store import Claim, OrderStore
 from worker.values import Stop
 
 _TICK_S = 1.0
+ASKED_FOR = frozenset({"cancel", "leaving"})
+"""Why work stops although it is still ours."""
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -74,25 +77,47 @@ class Lease:
             self._told = told | {"eta_s": eta_s}
         self.check()
 
-    def check(self) -> None:
-        """Raises `Stop` when the work must end: cancelled, taken over, out of touch with Redis for a whole lease, …"""
-        if not self._refusal and time.monotonic() - self._confirmed > self._settings.lease_s:
+    def check_held(self) -> None:
+        """Raises `Stop` when the work may be another's by now: taken over, or a whole lease out of touch with Redis."""
+        if self._refusal and self._refusal not in ASKED_FOR:
+            raise Stop(self._refusal)
+        if time.monotonic() - self._confirmed > self._settings.lease_s:
             self._refusal = "lost"
+            raise Stop(self._refusal)
+
+    def check(self) -> None:
+        """Raises `Stop` when the work must end, also because somebody asked for that."""
+        self.check_held()
         if not self._refusal and self._leaving.is_set():
             self._refusal = "leaving"
         if self._refusal:
             raise Stop(self._refusal)
 
+    def insist(self, write: Callable[[], T]) -> T:
+        """Write what was hard to come by: tried until Redis answers. Raises `Stop` once the work may be another's."""
+        while True:
+            try:
+                return write()
+            except TemporaryError as error:
+                _log.warning("a write is tried again: %s", error.detail, extra={"work": self._claim.work})
+                self.check_held()
+                time.sleep(_TICK_S)
+
     def confirm(self) -> None:
         """Ask Redis now, before something that cannot be taken back. Raises `Stop` or `TemporaryError`."""
-        asked = time.monotonic()
-        self._hear(self._store.renew(self._claim), asked)
+        self._renew()
         self.check()
 
-    def _hear(self, answer: str, asked: float) -> None:
-        if answer == "ok":
-            self._confirmed = asked  # not when the answer came: this process may have slept in between
-        else:
+    def _renew(self, progress: dict[str, Any] | None = None) -> float:
+        asked = time.monotonic()  # not when the answer came: this process may have slept in between
+        answer = self._store.renew(self._claim, progress)
+        self._hear(answer)
+        if answer != "lost":
+            self._confirmed = asked
+        return asked
+
+    def _hear(self, answer: str) -> None:
+        if answer != "ok":
             self._refusal = answer
 
     def _beat(self) -> None:
@@ -109,15 +134,13 @@ class Lease:
                 _log.warning("a heartbeat was lost: %s", error.detail, extra={"work": self._claim.work})
 
     def _renew_or_look(self, renewed: float) -> float:
-        asked = time.monotonic()
         with self._lock:
             told = self._told if self._changed else {}
             self._changed = False
         if not told and time.monotonic() - renewed < self._settings.heartbeat_s:
-            self._hear(self._store.look(self._claim), asked)
+            self._hear(self._store.look(self._claim))
             return renewed
-        self._hear(self._store.renew(self._claim, told), asked)
-        return asked
+        return self._renew(told)
 
     def _broken_limit(self) -> Problem | None:
         now, stage = time.monotonic(), self._told.get("stage", "starting")

@@ -46,7 +46,7 @@ def classify(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
         "summary": findings.summary | {"headline": findings.headline, **findings.frame.as_dict()},
         "timings": scan.timings | done.timings,
     }
-    hints = here.store.finish(claim, "classified", fields)
+    hints = lease.insist(lambda: here.store.finish(claim, "classified", fields))
     here.shelf.release(str(scan.slide.get("digest")), claim.work)
     return hints
 

@@ -17,6 +17,8 @@ from worker.deliver import Destination, destination
 from worker.lease import Lease
 from worker.values import Parcel, Receipt
 
+ON_ITS_WAY = "sent; no answer yet"
+
 
 def attempt(here: Bench, order: Order, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
     """Deliver, or find out that it was delivered, or say when to try again."""
@@ -30,10 +32,13 @@ def _ask_or_send(
     here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination, parcel: Parcel
 ) -> tuple[Hint, ...]:
     if order.attempts:
-        arrived = to.arrived(order.id)
+        last = order.attempts[-1]
+        arrived = last.outcome == "accepted" or to.arrived(order.id)
         if arrived:
             here.store.note(claim, log="the destination has the results already")
             return here.store.finish(claim, "delivered")
+        if arrived is False and last.error == ON_ITS_WAY:
+            return _let_settle(here, order, claim)
         if arrived is None and _may_have_arrived(order) and here.config.worker.deliver.on_unknown == "stop":
             return here.store.finish(claim, "undelivered", problem=_nobody_knows())
     return _send(here, order, claim, lease, to, parcel)
@@ -46,16 +51,25 @@ def _may_have_arrived(order: Order) -> bool:
 def _send(here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination, parcel: Parcel) -> tuple[Hint, ...]:
     number, digest = len(order.attempts), _digest(parcel)
     lease.confirm()
-    sent = {"digest": digest, "outcome": "unknown", "error": "sent; no answer yet"}
+    sent = {"digest": digest, "outcome": "unknown", "error": ON_ITS_WAY}
     here.store.note(claim, {"resend": 0}, attempt=(number, sent))
-    receipt = to.post(parcel, lease.check)
+    receipt = to.post(parcel, lease.check_held)
     here.circuits.hear(to.host, receipt)
-    here.store.note(claim, attempt=(number, {"digest": digest, **_told(receipt)}), log=_line(number, receipt))
+    told = (number, {"digest": digest, **_told(receipt)})
+    lease.insist(lambda: here.store.note(claim, attempt=told, log=_line(number, receipt)))
     if receipt.outcome == "accepted":
         return here.store.finish(claim, "delivered")
     if receipt.outcome == "refused":
         return here.store.finish(claim, "undelivered", problem=_refused(receipt))
     return here.store.give_back(claim, delay_s=_delay_s(here, number, receipt))
+
+
+def _let_settle(here: Bench, order: Order, claim: Claim) -> tuple[Hint, ...]:
+    """Its courier was lost in the middle of the attempt. What it sent may still be worked on, so a no counts later."""
+    number, last = len(order.attempts) - 1, order.attempts[-1]
+    told = {"digest": last.digest, "outcome": "unknown", "error": "the courier was lost before the answer came"}
+    here.store.note(claim, attempt=(number, told), log=f"delivery attempt {number + 1}: {told['error']}")
+    return here.store.give_back(claim, delay_s=here.config.worker.deliver.read_timeout_s)
 
 
 def _kept_parcel(here: Bench, order: Order, claim: Claim, to: Destination) -> Parcel:
@@ -110,7 +124,9 @@ def _delay_s(here: Bench, number: int, receipt: Receipt) -> float:
     if receipt.retry_after_s is not None:
         return receipt.retry_after_s
     longest_s = min(settings.max_retry_s, settings.first_retry_s * 2.0 ** min(number, 30))
-    return longest_s * random.uniform(0.5, 1)  # noqa: S311 - jitter
+    delay_s = longest_s * random.uniform(0.5, 1)  # noqa: S311 - jitter
+    # what was sent may still be worked on: a no of the destination counts only when that is over
+    return max(delay_s, settings.read_timeout_s) if receipt.outcome == "unknown" else delay_s
 
 
 def _refused(receipt: Receipt) -> Problem:

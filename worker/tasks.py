@@ -2,6 +2,7 @@
 nothing of slides, tensors or receivers.
 """
 
+import errno
 import logging
 import os
 import random
@@ -24,6 +25,7 @@ from worker.values import Stop
 RETRIES = 6
 RETRIED_A_FEW_TIMES = frozenset({"input_unreachable", "out_of_memory"})
 """What may never mend itself. Everything else that is worth another try is tried for as long as the order lives."""
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 300.0
 _log = logging.getLogger(__name__)
 Step = Callable[[Bench, Claim, Lease], tuple[Hint, ...]]
@@ -74,9 +76,16 @@ def _do(here: Bench, claim: Claim, step: Step) -> tuple[Hint, ...]:
     except TemporaryError as error:
         return _try_again(here, claim, error)
     except Exception as error:  # noqa: BLE001 - the edge: a bug fails its scan, not its worker
-        _log.exception("a fault in Slidelane", extra=told)
-        seen = f"a fault in Slidelane ({type(error).__name__}); the worker's log has its trace"
-        return _fail(here, claim, Problem("bug", seen))
+        return _unforeseen(here, claim, error)
+
+
+def _unforeseen(here: Bench, claim: Claim, error: Exception) -> tuple[Hint, ...]:
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        full = TemporaryError("shelf_full", f"the disk with {here.data} is full", hint="free some of it")
+        return _try_again(here, claim, full)
+    _log.error("a fault in Slidelane", exc_info=error, extra={"work": claim.work, "leg": claim.leg})
+    seen = f"a fault in Slidelane ({type(error).__name__}); the worker's log has its trace"
+    return _fail(here, claim, Problem("bug", seen))
 
 
 def _lease(here: Bench, claim: Claim) -> Lease:

@@ -10,7 +10,7 @@ from broker.order import Order, OrderState
 from broker.record import order_from
 from broker.store.door import Records, reachable
 
-_LOOKED_AT_MOST = 5000
+_LOOKED_AT_MOST, _LOOKED_AT_ONCE = 5000, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,9 @@ class Lists(Records):
         first, *others = sorted(indexes, key=records.zcard)
         found: list[str] = []
         highest: str | float = f"({cursor}" if cursor else "+inf"
-        for _ in range(_LOOKED_AT_MOST // 100):
-            chunk = records.zrevrangebyscore(first, highest, "-inf", start=0, num=100, withscores=True)
+        step = _LOOKED_AT_ONCE if others else min(limit, _LOOKED_AT_ONCE)
+        for _ in range(_LOOKED_AT_MOST // step):
+            chunk = records.zrevrangebyscore(first, highest, "-inf", start=0, num=step, withscores=True)
             ids = [order_id for order_id, _ in chunk]
             elsewhere = [records.zmscore(other, ids) for other in others if ids]
             for (order_id, number), *scores in zip(chunk, *elsewhere, strict=True):
@@ -78,7 +79,7 @@ class Lists(Records):
                 highest = f"({int(number)}"
                 if len(found) == limit:
                     return found, str(int(number))
-            if len(chunk) < 100:
+            if len(chunk) < step:
                 return found, None
         return found, str(highest).removeprefix("(")
 

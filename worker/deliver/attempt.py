@@ -110,7 +110,7 @@ class Line:
 
 
 class _Body(io.BytesIO):
-    """A body that asks, before each piece goes out, whether it still may: its sender may have slept since the last."""
+    """A body that asks, as each piece is about to go out, whether it still may: its sender may have slept meanwhile."""
 
     def __init__(self, body: bytes, check: Check) -> None:
         super().__init__(body)
@@ -118,8 +118,10 @@ class _Body(io.BytesIO):
 
     def read(self, size: int | None = -1) -> bytes:
         """The next piece."""
-        self._check()
-        return super().read(size)
+        piece = super().read(size)
+        if piece:  # at the end everything is sent, and only the answer counts
+            self._check()
+        return piece
 
 
 def _use_once(response: requests.Response) -> None:

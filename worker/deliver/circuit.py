@@ -48,7 +48,8 @@ class Circuits:
         try:
             yield self
         except TemporaryError as error:
-            self.hear(host, Receipt("later", detail=error.detail))
+            if error.code == "destination_unreachable":
+                self.hear(host, Receipt("later", detail=error.detail))
             raise
         finally:
             with self._lock:

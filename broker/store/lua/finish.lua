@@ -9,8 +9,10 @@ if not is_held(work) then
   if to == 'back' or redis.call('HGET', key, 'state') == to then return cjson.encode({hints = {}}) end
   return cjson.encode({lost = true})
 end
-for field, value in pairs(cjson.decode(ARGV[4])) do redis.call('HSET', key, field, value) end
 local problem = ARGV[5] ~= '' and cjson.decode(ARGV[5]) or nil
+if to ~= 'back' then check(TRANSITIONS, index and 'scan' or 'order', redis.call('HGET', key, 'state'), to) end
+if to == 'failed' and not problem then error('a scan fails with a problem') end
+for field, value in pairs(cjson.decode(ARGV[4])) do redis.call('HSET', key, field, value) end
 if to == 'back' then redis.call('HINCRBY', key, 'attempts', -1) end
 local hint
 if to == 'back' and not index and redis.call('HGET', key, 'cancel') == '1' then

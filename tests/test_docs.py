@@ -1,0 +1,162 @@
+"""The documents tell the truth: errors, states, addresses, examples and links are compared with the code."""
+
+import ast
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from broker.config import Config
+from broker.errors import CODES
+from broker.order import REOPENED, TRANSITIONS, OrderState, ScanState
+from broker.request import (
+    AnnotationDestination,
+    OrderRequest,
+    PathSource,
+    Rectangle,
+    ScanRequest,
+    TechcyteDestination,
+    UrlSource,
+)
+from broker.store import OrderStore
+from services.app import create_app
+from services.views import OrderView
+from tests.pages import PAGES, ROOT, blocks, read, readme_order, section, table
+
+ROOMS = ("broker", "services", "worker", "slidelane")
+WISH = {"queued": "retry", "delivering": "deliver"}
+
+
+def test_every_error_code_is_documented() -> None:
+    """docs/errors.md has one row for each code: status, blame and meaning as in the code, and what to do."""
+    rows = {code: row for code, row in table(read("docs/errors.md")).items() if len(row) == 4}
+    assert {code: row[:3] for code, row in rows.items()} == {
+        code: [str(known.status), known.blame, known.title] for code, known in CODES.items()
+    }
+    assert all(row[3] for row in rows.values())
+
+
+def codes_in(file: Path) -> Iterator[str]:
+    """The codes of the faults that a file makes."""
+    if file.suffix == ".lua":
+        yield from re.findall(r"code = '(\w+)'", file.read_text())
+        return
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+            code = node.args[0]
+            if node.func.id in ("OrderError", "TemporaryError", "Problem") and isinstance(code, ast.Constant):
+                yield str(code.value)
+
+
+def test_every_fault_that_is_made_has_a_documented_code() -> None:
+    """A code that is not in the list would be answered as a bug."""
+    files = [file for room in ROOMS for kind in ("py", "lua") for file in (ROOT / room).rglob(f"*.{kind}")]
+    assert {code for file in files for code in codes_in(file)} <= set(CODES)
+
+
+@pytest.mark.parametrize(("title", "states"), [("States of an order", OrderState), ("States of a scan", ScanState)])
+def test_every_state_is_documented(title: str, states: type[StrEnum]) -> None:
+    """docs/orders.md says what each state means, in the order of the code, and which of them are ends."""
+    rows = table(section(read("docs/orders.md"), title))
+    assert list(rows) == [state.value for state in states]
+    moves = TRANSITIONS["order" if states is OrderState else "scan"]
+    assert [state for state, row in rows.items() if row[0].startswith("an end: ")] == [
+        state for state, after in moves.items() if not after
+    ]
+
+
+def picture(kind: str) -> str:
+    """The life of an order or a scan as a Mermaid state diagram."""
+    moves = [f"{state} --> {after}" for state, many in TRANSITIONS[kind].items() for after in many]
+    ends = [f"{state} --> [*]" for state, many in TRANSITIONS[kind].items() if not many]
+    asked = [f"{state} --> {after}: {WISH[after]}" for state, many in REOPENED[kind].items() for after in many]
+    return "".join(f"{line}\n" for line in ["stateDiagram-v2", "    [*] --> queued", *indented(moves + ends + asked)])
+
+
+def indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
+
+
+@pytest.mark.parametrize("kind", ["order", "scan"])
+def test_the_picture_of_states_is_the_table_that_rules(kind: str) -> None:
+    """The state diagrams of ARCHITECTURE.md are those of TRANSITIONS and REOPENED."""
+    assert picture(kind) in blocks(read("ARCHITECTURE.md"), "mermaid")
+
+
+def test_every_address_is_documented(store: OrderStore) -> None:
+    """docs/orders.md lists what the API answers, and nothing else."""
+    paths = create_app(Config(), store).openapi()["paths"]
+    answered = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    assert set(table(section(read("docs/orders.md"), "Addresses"))) == answered
+
+
+def test_every_field_of_an_order_is_documented() -> None:
+    """The tables of docs/orders.md hold the fields that the order's model has, by their names."""
+    rows = table(section(read("docs/orders.md"), "One order in full"))
+    scan = {f"scans[].{name}" for name in ScanRequest.model_fields}
+    kinds: dict[str, type[BaseModel]] = {"techcyte": TechcyteDestination, "annotation": AnnotationDestination}
+    kinds |= {"url": UrlSource, "path": PathSource}
+    assert set(rows) == {*OrderRequest.model_fields, *scan, *Rectangle.model_fields, *kinds, "none"}
+    for kind, model in kinds.items():
+        assert [name for name in model.model_fields if name != "type" and f"`{name}`" not in rows[kind][0]] == []
+
+
+def test_the_example_of_an_order_is_accepted() -> None:
+    """The order of docs/orders.md is valid and leaves no field out."""
+    example = blocks(read("docs/orders.md"), "json")[0]
+    order = OrderRequest.model_validate_json(example)
+    assert order.model_fields_set == set(OrderRequest.model_fields)
+    assert order.scans[0].model_fields_set == set(ScanRequest.model_fields)
+
+
+def test_the_example_of_an_answer_is_one() -> None:
+    """The answer of docs/orders.md is what the API would show: every field that it would have."""
+    example = json.loads(blocks(read("docs/orders.md"), "json")[1])
+    assert OrderView.model_validate(example).model_dump(mode="json") == example
+
+
+def test_the_order_of_the_readme_is_accepted() -> None:
+    """What the README tells people to send is a valid order."""
+    assert OrderRequest.model_validate_json(readme_order()).algorithm == "ki67"
+
+
+def test_every_make_target_is_explained() -> None:
+    """`make` prints every target, and README or CONTRIBUTING says what it is for."""
+    printed = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    targets = re.findall(r"^  make (\w+)", printed, re.MULTILINE)
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", read("Makefile"), re.MULTILINE)
+    assert set(targets) == set(phony.split())
+    told = read("README.md") + read("CONTRIBUTING.md")
+    assert [target for target in targets if f"make {target}" not in told and target != "help"] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """Relative links name files that exist, and headings that are in them."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        path, _, heading = target.partition("#")
+        if "://" in path or path.startswith("mailto:"):
+            continue
+        file = (page.parent / path) if path else page
+        assert file.exists(), target
+        assert not heading or heading in headings(file), target
+
+
+def headings(file: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_is_named_exists(page: Path) -> None:
+    """A path in code style that starts with one of our folders is there."""
+    named = re.findall(
+        r"`((?:broker|services|worker|slidelane|demo|tests|benchmarks|docs)/[\w./-]*)`", page.read_text()
+    )
+    assert [path for path in named if not (ROOT / path).exists()] == []
