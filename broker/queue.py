@@ -6,6 +6,7 @@ A message is a hint and may be lost or doubled; the record is the truth.
 import logging
 from collections.abc import Iterable
 from functools import cache
+from threading import Lock
 from typing import Any
 
 from celery import Celery, signals
@@ -78,6 +79,7 @@ def _settings() -> dict[str, Any]:
     }
 
 
+_first_use = Lock()
 app = Celery("slidelane")
 app.add_defaults(_settings)
 
@@ -88,9 +90,15 @@ def _log_as_everybody_does(**_: object) -> None:
 
 
 @cache
-def _ringers() -> Any:
+def _pool() -> Any:
+    app.finalize()
     connections = app.connection_for_write(transport_options=_RING).Pool(limit=_RINGERS)
     return ProducerPool(connections, limit=_RINGERS)  # type: ignore[no-untyped-call]
+
+
+def _ringers() -> Any:
+    with _first_use:  # Celery reads its settings when first needed, and two threads at once would see half of them
+        return _pool()
 
 
 def send(hints: Iterable[Hint]) -> None:

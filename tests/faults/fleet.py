@@ -1,0 +1,100 @@
+"""The service as a fleet of real processes, each of which can be killed or frozen. Knows no order and no plan."""
+
+import os
+import signal
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar, Self
+
+from broker.config import BrokerSettings
+from broker.store import OrderStore
+from tests.journey.stack import Stack
+
+REDIS = "redis"
+SETTINGS = {
+    # a scan that meets many faults by chance must not be taken for one that kills its worker
+    "SLIDELANE_BROKER__ATTEMPTS": "50",
+    "SLIDELANE_WORKER__THREADS": "1",
+    "SLIDELANE_WORKER__DELIVER__MAX_RETRY_S": "4",
+}
+
+
+class Fleet(Stack):
+    """Redis, one API, two couriers, two workers."""
+
+    roles: ClassVar[tuple[str, ...]] = ("api", "courier-1", "courier-2", "worker-1", "worker-2")
+
+    def __init__(self, data: Path, roots: Iterable[Path], settings: dict[str, str] | None = None) -> None:
+        super().__init__(data, roots)
+        self.env |= SETTINGS if settings is None else settings
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for role in self.processes:
+            self.kill(role)
+        self.thaw(REDIS)
+        self.redis.stop()
+
+    @property
+    def store(self) -> OrderStore:
+        """The record itself."""
+        return OrderStore.connect(BrokerSettings(data=self.data))
+
+    def start(self, role: str, **settings: str) -> None:
+        """Start one process, Redis included."""
+        if role == REDIS:
+            self.redis.start()
+        else:
+            super().start(role, **settings)
+
+    def runs(self, role: str) -> bool:
+        """Whether it is alive, frozen or not."""
+        process = self.redis.process if role == REDIS else self.processes[role]
+        return process is not None and process.poll() is None
+
+    def tend(self) -> bool:
+        """Start again what has ended, as every deployment does; True when nothing had."""
+        ended = [role for role in self.roles if not self.runs(role)]
+        for role in ended:
+            self.start(role)
+        return not ended
+
+    def kill(self, role: str, number: int = signal.SIGKILL) -> None:
+        """End one process and all it started, and wait for that."""
+        if role != REDIS:
+            super().kill(role, number)
+        elif self.redis.process:
+            self.redis.process.send_signal(number)
+            self.redis.process.wait(timeout=60)
+
+    def freeze(self, role: str) -> None:
+        """Stop a process and all it started from running on."""
+        os.killpg(self._pid(role), signal.SIGSTOP)
+
+    def thaw(self, role: str) -> None:
+        """Let it go on."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._pid(role), signal.SIGCONT)
+
+    def kill_child(self, role: str) -> None:
+        """Do as the kernel does when memory is short: kill the largest child of a worker, and nothing else."""
+        children = Path(f"/proc/{self._pid(role)}/task/{self._pid(role)}/children").read_text().split()
+        with suppress(ProcessLookupError):
+            if children:
+                os.kill(int(max(children, key=_resident_pages)), signal.SIGKILL)
+
+    def _pid(self, role: str) -> int:
+        process = self.redis.process if role == REDIS else self.processes[role]
+        assert process
+        return process.pid
+
+
+def _resident_pages(pid: str) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except FileNotFoundError:
+        return 0

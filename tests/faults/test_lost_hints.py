@@ -1,0 +1,82 @@
+"""Hints that are lost, doubled, or no hints at all."""
+
+import threading
+from pathlib import Path
+
+import redis
+
+from broker.config import BrokerSettings
+from broker.request import OrderRequest
+from broker.store import Hint, OrderStore
+from demo.techcyte import TechcyteReceiver
+from tests.faults.fleet import Fleet
+from tests.faults.wishes import delivered, wish
+from tests.journey.stack import wait_for
+
+COURIERS = ("courier-1", "courier-2")
+
+
+def an_order() -> OrderRequest:
+    scans = [{"id": "1", "source": {"type": "path", "path": "/slides/a.svs"}}]
+    return OrderRequest.model_validate({"algorithm": "grid", "scans": scans}, strict=False)
+
+
+def test_a_hint_that_died_with_its_courier_is_rung_again(
+    fleet: Fleet, lab: TechcyteReceiver, slides: Path, hints: redis.Redis
+) -> None:
+    """Between taking the message and claiming the work nobody but the record knows of it."""
+    for courier in COURIERS:
+        fleet.kill(courier)
+    order_id = fleet.order(**wish(slides, lab))
+    assert hints.lpop("fetch")
+    for courier in COURIERS:
+        fleet.start(courier)
+    delivered(fleet, order_id)
+    assert len(lab.ledger) == 1
+
+
+def test_hints_that_a_dying_timer_did_not_send_come_again(broker_settings: BrokerSettings) -> None:
+    """It had picked what is due and was killed before it rang: the next look picks it again, a little later."""
+    store = OrderStore.connect(broker_settings.model_copy(update={"hint_again_s": 0.2}))
+    order_id = store.create(an_order(), lane="gpu").order_id
+    for _ in range(3):
+        picked = wait_for(store.due, within_s=5, what="the timer")
+        assert [hint.work for hint in picked] == [f"{order_id}.0"]
+
+
+def test_timers_side_by_side_ring_once(store: OrderStore) -> None:
+    """Of four timers that look at the same time, one sees what is due."""
+    ids = [store.create(an_order(), lane="gpu").order_id for _ in range(20)]
+    rung: list[Hint] = []
+
+    def look() -> None:
+        def all_rung() -> bool:
+            rung.extend(store.due())
+            return len(rung) >= len(ids)
+
+        wait_for(all_rung, within_s=5, what="all hints")
+
+    timers = [threading.Thread(target=look) for _ in range(4)]
+    for timer in timers:
+        timer.start()
+    for timer in timers:
+        timer.join()
+    assert sorted(hint.work for hint in rung) == sorted(f"{order_id}.0" for order_id in ids)
+
+
+def test_rubbish_on_the_queues_costs_at_most_a_restart(
+    fleet: Fleet, lab: TechcyteReceiver, slides: Path, hints: redis.Redis
+) -> None:
+    """Celery discards a message for an unknown task, and ends over bytes that are none; what lies behind is done."""
+    unknown = (
+        b'{"body": "W1tdLCB7fSwge31d", "content-encoding": "utf-8", "content-type": "application/json",'
+        b' "headers": {"lang": "py", "task": "no.such.task", "id": "1"},'
+        b' "properties": {"delivery_tag": "1", "delivery_info": {"exchange": "", "routing_key": "fetch"},'
+        b' "delivery_mode": 2, "body_encoding": "base64"}}'
+    )
+    for queue in ("fetch", "gpu", "deliver"):
+        hints.rpush(queue, unknown, b"\x00rubbish")
+    order_id = fleet.order(**wish(slides, lab))
+    wait_for(lambda: fleet.tend() and fleet.get(order_id)["state"] == "delivered", what="the order behind the rubbish")
+    wait_for(lambda: fleet.tend() and not any(map(hints.llen, ("fetch", "gpu", "deliver"))), what="empty queues")
+    assert len(lab.ledger) == 1
