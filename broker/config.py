@@ -80,6 +80,7 @@ class SlidesSettings(_Section):
     roots: tuple[Path, ...] = Field((), description="folders from which `path` sources may be read")
     max_bytes: int = Field(200 * 10**9, gt=0, description="byte budget of the shelf")
     max_slide_bytes: int = Field(50 * 10**9, gt=0, description="the largest slide that is fetched")
+    keep_s: float = Field(30 * 86400, gt=0, description="a fetched slide that was not used for so long is removed")
 
 
 class AlgorithmSettings(_Section):

@@ -129,6 +129,14 @@ class Shelf:
         """Every promise: the digest of a slide, and the work that waits for it."""
         return [(path.parent.name, path.name.removeprefix("for-")) for path in self._folder.glob("??/*/for-*")]
 
+    def discard(self, unused_s: float) -> None:
+        """Remove slides that nobody used for so long and no work waits for."""
+        with self._lock():
+            for path in list(self._folder.glob("??/*/slide*")):
+                old = time.time() - path.stat().st_mtime > unused_s
+                if old and not any(path.parent.glob("for-*")) and not in_use(path):
+                    shutil.rmtree(path.parent)
+
     def _pin(self, digest: str) -> tuple[Path, BinaryIO]:
         """The slide, and the open file that holds it; this counts as a use."""
         path = next(self._place(digest).glob("slide*"))

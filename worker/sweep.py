@@ -1,4 +1,4 @@
-"""Removes what nobody is to keep any longer: orders that ended long ago, their files, slides promised to them."""
+"""Removes what nobody is to keep any longer: orders that ended long ago, their files, slides long unused."""
 
 import logging
 import shutil
@@ -17,11 +17,12 @@ def sweep(here: Bench, stopped: Event) -> None:
     while not stopped.wait(_EVERY_S):
         try:
             release_slides(here)
+            here.shelf.discard(here.config.worker.slides.keep_s)
             for order_id in here.store.forgettable():
                 remove_files(here, order_id)
                 here.store.forget(order_id)
-        except TemporaryError as error:
-            _log.warning("the sweep waits: %s", error.detail)
+        except (TemporaryError, OSError) as error:
+            _log.warning("the sweep waits: %s", error)
 
 
 def release_slides(here: Bench) -> None:

@@ -313,3 +313,13 @@ def test_what_waits_says_where_behind_what_and_why(store: OrderStore) -> None:
     assert store.waits(store.get(first)) == {}
     store.give_back(claim, delay_s=60)
     assert store.waits(store.get(first))[f"{first}.0"].reason == "tried again in 60 s"
+
+
+def test_a_broken_record_does_not_stop_the_timer(store: OrderStore, redis_url: str) -> None:
+    """It is looked at again later and says so in its log; the others go on."""
+    broken = store.create(an_order(), lane="gpu").order_id
+    fine = store.create(an_order(), lane="gpu").order_id
+    Door(Address.at(redis_url)).records.hset(f"sl:scan:{broken}.0", "queue", "nowhere")
+    rung: list[str] = []
+    wait_for(lambda: rung.extend(hint.work for hint in store.due()) or f"{fine}.0" in rung)
+    assert "stumbled" in store.log(broken)[-1]["text"]

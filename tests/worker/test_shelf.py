@@ -91,6 +91,18 @@ def test_a_slide_that_work_waits_for_is_not_evicted(shelf: Shelf) -> None:
     assert not shelf.has(digest)
 
 
+def test_a_slide_unused_for_long_is_discarded(shelf: Shelf) -> None:
+    """Unless it is pinned, or work waits for it."""
+    old, wanted, pinned = put(shelf, b"a"), put(shelf, b"b"), put(shelf, b"c")
+    young = put(shelf, b"d", used_s=time.time())
+    shelf.want(wanted, "order.0")
+    with shelf.pinned(pinned) as copy:
+        assert copy
+        os.utime(copy.path, (0, 0))
+        shelf.discard(3600)
+    assert [shelf.has(digest) for digest in (old, wanted, pinned, young)] == [False, True, True, True]
+
+
 def test_nothing_is_evicted_in_vain(shelf: Shelf) -> None:
     """A slide larger than the budget is refused, and those that stand on the shelf stay."""
     digest = put(shelf, b"a" * 400)

@@ -1,6 +1,7 @@
 -- ARGV: limit, hint_again_ms, attempts allowed, lengths of the queues (JSON), age_ms. The timer: looks at what is due, moves it
 -- forward and answers the hints to ring. Several couriers may run it at once; each due item is seen by one.
 local again_ms, allowed, lengths, age_ms = tonumber(ARGV[2]), tonumber(ARGV[3]), cjson.decode(ARGV[4]), tonumber(ARGV[5])
+local STUMBLED_MS = 60000
 local hints = {}
 
 local function expire(id)
@@ -62,8 +63,14 @@ end
 for _, work in ipairs(redis.call('ZRANGEBYSCORE', 'sl:due', '-inf', now, 'LIMIT', 0, ARGV[1])) do
   -- an order looked at before it may have ended this one
   if redis.call('ZSCORE', 'sl:due', work) then
-    local hint = look(work)
-    if hint then hints[#hints + 1] = hint end
+    -- a record that a fault broke must not stop the timer for all others
+    local fine, hint = pcall(look, work)
+    if not fine then
+      redis.call('ZADD', 'sl:due', now + STUMBLED_MS, work)
+      log(split(work), 'the timer stumbled: ' .. (type(hint) == 'table' and hint.err or tostring(hint)))
+    elseif hint then
+      hints[#hints + 1] = hint
+    end
   end
 end
 return cjson.encode({hints = hints})
