@@ -73,14 +73,21 @@ def current(store: OrderStore, order_id: str) -> OrderView:
 
 def _placed(config: Config, store: OrderStore, raw: bytes, key: str | None) -> Response:
     asked, document = order_request(raw)
+    fingerprint = _fingerprint(document) if key else ""
+    # What was accepted once is not judged again: its expiry may have passed, its algorithm be gone.
+    if key and (known := store.known(key, fingerprint)):
+        return _kept(store, known, fresh=False)
     request, card = admit(asked, store.cards(), config)
-    created = store.create(request, lane=card.lane, key=key, fingerprint=_fingerprint(document) if key else "")
+    created = store.create(request, lane=card.lane, key=key, fingerprint=fingerprint)
     send(created.hints)
-    headers = {"location": order_path(created.order_id)}
-    if not created.fresh:
+    return _kept(store, created.order_id, fresh=created.fresh)
+
+
+def _kept(store: OrderStore, order_id: str, *, fresh: bool) -> Response:
+    headers = {"location": order_path(order_id)}
+    if not fresh:
         headers["idempotency-replayed"] = "true"
-    shown = current(store, created.order_id)
-    return Response(shown.model_dump_json(), 202, headers, "application/json")
+    return Response(current(store, order_id).model_dump_json(), 202, headers, "application/json")
 
 
 def _scoped(key: str, caller: str) -> str:

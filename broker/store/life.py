@@ -10,7 +10,7 @@ from broker.errors import OrderError, Problem, TemporaryError
 from broker.order import Leg
 from broker.presigned import url_dies_at
 from broker.request import OrderRequest, ScanRequest, UrlSource, expiry_ms
-from broker.store.door import Records
+from broker.store.door import Records, reachable
 
 Fields = Mapping[str, Any]
 
@@ -65,6 +65,11 @@ def _scan_fields(scan: ScanRequest) -> dict[str, Any]:
     return {"id": scan.id} | ({"dies_at": int(dies_at * 1000)} if dies_at else {})
 
 
+def _key_reused(order_id: str) -> OrderError:
+    hint = f"that order is {order_id}; use a new key"
+    return OrderError("key_reused", "this Idempotency-Key stands for another order", hint=hint)
+
+
 class Life(Records):
     """What changes an order."""
 
@@ -90,8 +95,7 @@ class Life(Records):
             until_ms, key or "", fingerprint, kept.idempotency_s, kept.max_waiting,
         )  # fmt: skip
         if "conflict" in answer:
-            hint = f"that order is {answer['conflict']}; use a new key"
-            raise OrderError("key_reused", "this Idempotency-Key stands for another order", hint=hint)
+            raise _key_reused(answer["conflict"])
         if "full" in answer:
             raise TemporaryError(
                 "too_many_waiting", f"{kept.max_waiting} orders wait already", hint="try again later", retry_after_s=30
@@ -101,6 +105,14 @@ class Life(Records):
             hint = "try again later; the operator can raise Redis' maxmemory or lower broker.keep_s"
             raise TemporaryError("too_many_waiting", detail, hint=hint, retry_after_s=30)
         return Created(answer["id"], answer["fresh"], hints_of(answer))
+
+    def known(self, key: str, fingerprint: str) -> str | None:
+        """The order that this key stands for already. Raises `OrderError("key_reused")`."""
+        with reachable():
+            order_id, kept = self._door.records.hmget(f"sl:key:{key}", "id", "fingerprint")
+        if order_id and kept != fingerprint:
+            raise _key_reused(order_id)
+        return str(order_id) if order_id else None
 
     def claim(self, work: str, leg: Leg, worker: str) -> Claim | None:
         """Take waiting work, or None when it is not there to be taken (any more)."""

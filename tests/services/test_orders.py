@@ -200,3 +200,14 @@ def test_without_redis_the_outcome_is_called_unknown(config: Config, asked: Aske
     assert "outcome unknown, repeat with the same key" in answer.json()["detail"]
     assert answer.headers["retry-after"] == "5"
     assert desk.get("/v1/orders/0").status_code == 503
+
+
+def test_what_was_accepted_once_is_not_judged_again(desk: TestClient, asked: Asked, redis_url: str) -> None:
+    """A repeated order gets its first answer, also when it would be refused by now."""
+    key = {"Idempotency-Key": "once"}
+    first = desk.post("/v1/orders", json=asked(), headers=key)
+    Door(Address.at(redis_url)).records.delete("sl:cards")
+    assert desk.post("/v1/orders", json=asked()).status_code == 503
+    again = desk.post("/v1/orders", json=asked(), headers=key)
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    assert again.headers["idempotency-replayed"] == "true"
