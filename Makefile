@@ -1,8 +1,5 @@
 # One verb per wish. Bare `make` prints them.
 PYTHON ?= python3
-PORT ?= 8000
-FLOWER_PORT ?= 5555
-DATA ?= data
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -28,7 +25,8 @@ test: $(READY) ## every test, on a real Redis, real slides and real processes
 	$(BIN)/python -m pytest
 
 serve: $(READY) ## the whole service until Ctrl-C; PORT, FLOWER_PORT and DATA override
-	@SLIDELANE_SERVICES__PORT=$(PORT) SLIDELANE_BROKER__DATA=$(DATA) FLOWER_PORT=$(FLOWER_PORT) $(BIN)/slidelane serve
+	@$(if $(PORT),SLIDELANE_SERVICES__PORT=$(PORT)) $(if $(DATA),SLIDELANE_BROKER__DATA=$(DATA)) \
+	$(if $(FLOWER_PORT),FLOWER_PORT=$(FLOWER_PORT)) $(BIN)/slidelane serve
 
 bench: $(READY) ## every benchmark against its yardstick, as a table of ratios; BENCH=--quick takes a minute
 	@$(BIN)/python -m benchmarks.run $(BENCH)

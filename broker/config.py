@@ -21,7 +21,7 @@ Scope = Literal["order", "read", "admin"]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class BrokerSettings(_Section):
@@ -124,7 +124,7 @@ class WorkerSettings(_Section):
     """The bench."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    lanes: tuple[str, ...] = Field(("gpu",), description="queues this worker's classify leg listens to")
+    lanes: tuple[str, ...] = Field(("gpu",), min_length=1, description="queues this worker's classify leg listens to")
     threads: int | None = Field(
         None, ge=1, description="decoding and computing threads; None = what the machine grants"
     )

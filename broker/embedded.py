@@ -25,14 +25,14 @@ bind 127.0.0.1
 protected-mode yes
 port {port}
 requirepass {password}
-dir {folder}
+dir "{folder}"
 appendonly yes
 appendfsync always
 save ""
 maxmemory {max_bytes}
 maxmemory-policy noeviction
 databases 16
-logfile {folder}/redis.log
+logfile "{folder}/redis.log"
 """
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 _LONGEST_S = 10 * 366 * 86400
+_LATEST_S = 1e11
 
 
 def url_dies_at(url: str) -> float | None:
@@ -14,9 +15,10 @@ def url_dies_at(url: str) -> float | None:
     """
     given = {name.lower(): values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
     try:
-        return _signature_4(given) or _absolute(given) or _azure(given)
+        dies_at = _signature_4(given) or _absolute(given) or _azure(given)
     except (ValueError, OverflowError):
         return None
+    return dies_at if dies_at and 0 < dies_at < _LATEST_S else None
 
 
 def _signature_4(given: dict[str, str]) -> float | None:

@@ -55,6 +55,9 @@ def _card(name: str, cards: Mapping[str, Card]) -> Card:
 def _parameters(given: Mapping[str, Any], card: Card) -> dict[str, Any]:
     known = card.parameters.get("properties", {})
     filled = {name: schema["default"] for name, schema in known.items() if "default" in schema} | dict(given)
+    for name, value in filled.items():
+        if known.get(name, {}).get("type") == "integer" and isinstance(value, float) and value.is_integer():
+            filled[name] = int(value)  # JSON Schema calls 2.0 an integer; the algorithm would not
     # An empty registry: a `$ref` to elsewhere must not make the desk fetch it.
     checks = Draft202012Validator(card.parameters, registry=Registry())
     faults = [_parameter_fault(error) for error in islice(checks.iter_errors(filled), MAX_FAULTS)]

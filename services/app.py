@@ -1,6 +1,7 @@
 """The front desk as one ASGI application. Knows every kind of request, and does no work itself."""
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
+from fastapi.responses import JSONResponse
 
 from broker.config import Config
 from broker.store import OrderStore
@@ -17,6 +18,7 @@ def create_app(config: Config, store: OrderStore) -> FastAPI:
         # The pages that FastAPI offers load their scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,  # served below, to those who may read
         redirect_slashes=False,
         responses=openapi.RESPONSES,
         generate_unique_id_function=lambda route: route.name,
@@ -29,5 +31,11 @@ def create_app(config: Config, store: OrderStore) -> FastAPI:
     app.include_router(queues.routes(store, gate))
     app.include_router(metrics.routes(store, gate))
     app.include_router(health.routes(store))
+
+    @app.get("/openapi.json", include_in_schema=False, dependencies=[Depends(gate.read)])
+    def describe() -> JSONResponse:
+        """The API's own description."""
+        return JSONResponse(app.openapi())
+
     problems.install(app)
     return app

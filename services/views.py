@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from broker.errors import CODES
 from broker.order import ENDED, Attempt, Order, OrderState, Progress, Scan, ScanState, work_id
 from broker.store import Wait
 
@@ -116,7 +117,7 @@ def order_view(order: Order, waits: Mapping[str, Wait] | None = None) -> OrderVi
             for scan in order.scans
         ],
         delivery=delivery,
-        error=order.error,
+        error=_problem(order.error),
         links=_links(order),
     )
 
@@ -147,7 +148,7 @@ def _scan(order_id: str, scan: Scan, asked: dict[str, Any], waiting: WaitView | 
         progress=scan.progress,
         timings=scan.timings,
         summary=scan.summary,
-        error=scan.error,
+        error=_problem(scan.error),
         links={name: f"{path}/{name}" for name in RESULTS} if scan.result else {},
     )
 
@@ -156,6 +157,14 @@ def _attempt(attempt: Attempt) -> AttemptView:
     return AttemptView(
         at=rfc3339(attempt.at), status=attempt.status, outcome=attempt.outcome, error=attempt.error or None
     )
+
+
+def _problem(error: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The fault as a refused request shows it."""
+    if error is None:
+        return None
+    code = CODES[error["code"]]
+    return {"type": f"urn:slidelane:problem:{error['code']}", "title": code.title, "status": code.status} | error
 
 
 def _links(order: Order) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import argparse
 import os
 import signal
+import subprocess
 import sys
 from threading import Event, Thread, Timer
 
@@ -67,6 +68,14 @@ def main() -> None:
         sys.exit(f"slidelane: {error}")
 
 
+def _check_device(name: str) -> None:
+    """In a process of its own, because this one must stay free of CUDA. Raises `ConfigError`."""
+    code = "import sys; from worker.algorithms.device import resolve; resolve(sys.argv[1])"
+    tried = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        raise ConfigError(tried.stderr.strip().rpartition("\n")[2].partition(": ")[2])
+
+
 def _work(role: str) -> None:
     settings = bench().config.worker
     queues, pool = _options(role, settings)
@@ -74,6 +83,8 @@ def _work(role: str) -> None:
     cards = registry.cards(settings.algorithms)
     Presence(bench().store, name, queues, cards.values()).listen()
     stopped = Event()
+    if role == "gpu" and settings.device.startswith("cuda"):
+        _check_device(settings.device)
     if role == "courier":
         _run_beside(stopped)
     _leave_in_time(role, settings.grace_s, stopped)

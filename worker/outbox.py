@@ -39,8 +39,12 @@ def _ask_or_send(
             return here.store.finish(claim, "delivered")
         if arrived is False and last.error == ON_ITS_WAY:
             return _let_settle(here, order, claim)
-        if arrived is None and _may_have_arrived(order) and here.config.worker.deliver.on_unknown == "stop":
+        stop = order.cancel or here.config.worker.deliver.on_unknown == "stop"
+        if arrived is None and stop and _may_have_arrived(order):
             return here.store.finish(claim, "undelivered", problem=_nobody_knows())
+        if arrived is False and order.cancel:
+            cancelled = Problem("cancelled", "cancelled; the destination says that nothing arrived", blame="input")
+            return here.store.finish(claim, "cancelled", problem=cancelled)
     return _send(here, order, claim, lease, to, parcel)
 
 

@@ -18,7 +18,7 @@ from worker.sources import Copy
 from worker.tiles import cut
 from worker.values import Area, Findings, Grid, Watch
 
-BATCH_TILES = 4
+BATCH_TILES = 2
 SAMPLE_TILES = 12
 """Tiles that an algorithm is calibrated on, spread evenly over the tissue."""
 
@@ -58,7 +58,7 @@ def _find_in_tiles(model: TileAlgorithm, slide: Slide, area: Area, threads: int,
     grid = tissue.keep(slide, cut(area, slide.frame, model.card))
     total = len(grid.tiles)
     watch.progress("classifying", 0, total)
-    classifier = _calibrated(model, slide, grid, threads)
+    classifier = _calibrated(model, slide, grid, threads, watch)
     parts = []
     for tiles, pixels in feed.batches(slide, grid, BATCH_TILES, threads):
         parts += [owned(found, tile, grid) for tile, found in zip(tiles, classifier.classify(pixels), strict=True)]
@@ -68,10 +68,13 @@ def _find_in_tiles(model: TileAlgorithm, slide: Slide, area: Area, threads: int,
     return Findings(slide.frame, area, objects, summary, headline), total
 
 
-def _calibrated(model: TileAlgorithm, slide: Slide, grid: Grid, threads: int) -> TileClassifier:
+def _calibrated(model: TileAlgorithm, slide: Slide, grid: Grid, threads: int, watch: Watch) -> TileClassifier:
     step = max(1, -(-len(grid.tiles) // SAMPLE_TILES))
     sample = Grid(grid.area, grid.tile_px, 0, grid.downsample_x, grid.downsample_y, grid.tiles[::step])
-    batches = [pixels for _, pixels in feed.batches(slide, sample, SAMPLE_TILES, threads)]
+    batches = []
+    for _, pixels in feed.batches(slide, sample, BATCH_TILES, threads):
+        batches.append(pixels)
+        watch.progress("calibrating", len(batches) * BATCH_TILES, len(sample.tiles))
     edge = grid.tile_px
     return model.calibrate(np.concatenate([np.empty((0, edge, edge, 3), np.uint8), *batches]))
 

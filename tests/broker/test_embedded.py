@@ -63,3 +63,10 @@ def test_no_redis_is_said_in_one_sentence(tmp_path: Path) -> None:
     """A worker started before `make serve` says what to do."""
     with pytest.raises(ConfigError, match="make serve"):
         OrderStore.connect(BrokerSettings(data=tmp_path))
+
+
+def test_a_data_folder_may_have_a_space_in_its_name(tmp_path: Path) -> None:
+    """As home folders do."""
+    settings = BrokerSettings(data=tmp_path / "my slides")
+    with Embedded(settings):
+        OrderStore.connect(settings).ping()

@@ -323,3 +323,41 @@ def test_a_broken_record_does_not_stop_the_timer(store: OrderStore, redis_url: s
     rung: list[str] = []
     wait_for(lambda: rung.extend(hint.work for hint in store.due()) or f"{fine}.0" in rung)
     assert "stumbled" in store.log(broken)[-1]["text"]
+
+
+def delivering_after(store: OrderStore, outcome: str) -> str:
+    """An order whose courier was lost after an attempt with this outcome."""
+    order_id = store.create(an_order(), lane="gpu").order_id
+    classified(store, order_id)
+    store.note(taken(store, order_id, "deliver"), attempt=(0, {"digest": "d", "outcome": outcome}))
+    store.lost("w1", "killed")
+    return order_id
+
+
+def test_an_acceptance_on_record_is_the_end_whatever_happens_next(broker_settings: BrokerSettings) -> None:
+    """Lost, cancelled or expired: results that arrived are delivered."""
+    store = OrderStore.connect(broker_settings)
+    assert store.get(delivering_after(store, "accepted")).state == OrderState.DELIVERED
+
+
+def test_what_may_have_arrived_is_not_called_cancelled(store: OrderStore) -> None:
+    """The destination is asked first; the record stays open until it has answered."""
+    order_id = delivering_after(store, "unknown")
+    store.cancel(order_id)
+    assert store.get(order_id).state == OrderState.DELIVERING
+    store.give_back(taken(store, order_id, "deliver"))
+    assert store.get(order_id).state == OrderState.DELIVERING
+
+
+def test_an_order_expires_while_its_delivery_is_postponed(broker_settings: BrokerSettings) -> None:
+    """A long Retry-After does not outlive the order; what may have arrived is said to be unknown."""
+    store = OrderStore.connect(broker_settings.model_copy(update={"order_life_s": 0.3}))
+    order_id = store.create(an_order(), lane="gpu").order_id
+    classified(store, order_id)
+    claim = taken(store, order_id, "deliver")
+    store.note(claim, attempt=(0, {"digest": "d", "outcome": "unknown", "error": "silence"}))
+    store.give_back(claim, delay_s=3600)
+    wait_for(lambda: store.due() is not None and store.get(order_id).state == OrderState.UNDELIVERED)
+    error = store.get(order_id).error
+    assert error
+    assert (error["code"], "silence" in error["detail"]) == ("delivery_unknown", True)

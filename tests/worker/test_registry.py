@@ -1,7 +1,9 @@
 """From settings and orders to algorithms."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -25,6 +27,9 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("grid", {"columns": 65}, "parameters.columns"),
     ("grid", {"rows": 2.5}, "parameters.rows"),
 ]
+
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_cards_announce_what_can_be_ordered() -> None:
@@ -122,3 +127,13 @@ def test_a_gpu_that_is_not_there_is_told() -> None:
     count = torch.cuda.device_count()
     with pytest.raises(ConfigError, match=rf"worker.device: cuda:{count} .* use auto or cpu"):
         resolve(f"cuda:{count}")
+
+
+def test_a_worker_whose_gpu_is_not_there_does_not_start(tmp_path: Path) -> None:
+    """It says so in one sentence, instead of failing every scan."""
+    settings = {"SLIDELANE_WORKER__DEVICE": "cuda:99", "SLIDELANE_BROKER__REDIS_URL": "redis://127.0.0.1:1/0"}
+    environment = os.environ | settings | {"SLIDELANE_BROKER__DATA": str(tmp_path)}
+    command = [sys.executable, "-m", "worker", "gpu"]
+    ended = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert ended.returncode == 1
+    assert "slidelane: worker.device: cuda:99 is a GPU that torch does not see" in ended.stderr

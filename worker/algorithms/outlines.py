@@ -18,6 +18,7 @@ _REACH_PX: Final = 20  # 10 um: no pixel of a nucleus lies farther from its mark
 _FOLD: Final = 2.5  # DAB densities that differ by more than this factor are two nuclei
 _FOLD_OD: Final = 0.1  # added to both, so that traces of DAB do not count
 _DEVIATION_PX: Final = 0.6  # how far a simplified outline may leave the pixels' edge
+_STEPS_PER_PX: Final = 1024  # coordinates are whole steps, so that they add up alike on every tile
 _CHAMFER: Final = 5  # the mask size with which OpenCV also names the nearest marker
 
 Bits = NDArray[np.bool_]
@@ -109,8 +110,21 @@ def _markers(seeds: Bits, labels: Labels) -> dict[int, tuple[int, int]]:
 
 
 def _simplified(ring: NDArray[Any]) -> Floats:
-    """The ring with few points, in continuous coordinates (a pixel's centre lies half a pixel from its corner)."""
+    """The ring with few points, along the edges of its border pixels, in continuous coordinates."""
     few = cv2.approxPolyDP(ring, _DEVIATION_PX, closed=True)[:, 0]
     whole = len(set(map(tuple, few.tolist()))) == len(few) >= 4
     chosen = few if whole else cv2.convexHull(ring)[:, 0]
-    return np.asarray(chosen, np.float64) + 0.5
+    return _outwards(np.asarray(chosen, np.float64) + 0.5, 0.5)
+
+
+def _outwards(ring: Floats, by_px: float) -> Floats:
+    """The ring with every side moved outwards: OpenCV's runs through the centres of the border pixels."""
+    following = np.roll(ring, -1, axis=0)
+    sides = following - ring
+    turn = np.sign((ring[:, 0] * following[:, 1] - following[:, 0] * ring[:, 1]).sum())
+    normals = turn * np.column_stack([sides[:, 1], -sides[:, 0]]) / np.linalg.norm(sides, axis=1, keepdims=True)
+    before = np.roll(normals, 1, axis=0)
+    # at a corner both sides move; a needle's tip would move far, so no corner moves more than at a right angle
+    spread = np.maximum(1 + (normals * before).sum(axis=1, keepdims=True), 1)
+    moved = by_px * (normals + before) / spread
+    return np.asarray(ring + np.round(moved * _STEPS_PER_PX) / _STEPS_PER_PX)

@@ -5,8 +5,14 @@ local key = order_key(id)
 local state = redis.call('HGET', key, 'state')
 if not state then return 'absent' end
 if has_ended(id) then return state end
+if state == 'delivering' and last_outcome(id) == 'accepted' and not is_held(id) then
+  move_order(id, 'delivered')
+  rest(id)
+  return 'delivered'
+end
 redis.call('HSET', key, 'cancel', 1)
-if state == 'delivering' and is_held(id) then
+-- results that may have arrived are asked for first; only then is it known which end is true
+if state == 'delivering' and (is_held(id) or last_outcome(id) == 'unknown') then
   log(id, 'cancel asked for while the results are on their way')
   return 'asked'
 end

@@ -9,9 +9,13 @@ local function expire(id)
     local last = redis.call('LINDEX', 'sl:attempts:' .. id, -1)
     local said = last and cjson.decode(last).error or 'no attempt was made'
     redis.call('HINCRBY', order_key(id), 'fence', 1)
-    fail_order(id, 'undelivered', {code = 'destination_unreachable', blame = 'destination',
-      detail = 'the order expired before its destination took the results; last answer: ' .. said,
-      hint = 'the results are kept'})
+    if last_outcome(id) == 'accepted' then
+      move_order(id, 'delivered')
+    else
+      local code = last_outcome(id) == 'unknown' and 'delivery_unknown' or 'destination_unreachable'
+      fail_order(id, 'undelivered', {code = code, blame = 'destination', hint = 'the results are kept',
+        detail = 'the order expired before its destination confirmed the results; last attempt: ' .. said})
+    end
   else
     stop_scans(id)
     fail_order(id, 'expired', {code = 'expired', detail = 'the order expired before it was done', blame = 'input',
@@ -56,7 +60,9 @@ local function look(work)
   elseif not index and state ~= 'delivering' then
     redis.call('ZADD', 'sl:due', expires, work)
   else
-    return ring_again(work)
+    local from = tonumber(redis.call('ZSCORE', 'sl:waiting:' .. redis.call('HGET', key_of(work), 'queue'), work))
+    if from <= now then return ring_again(work) end
+    redis.call('ZADD', 'sl:due', math.min(from, expires), work) -- it only waits for its delay
   end
 end
 

@@ -15,7 +15,7 @@ if to == 'failed' and not problem then error('a scan fails with a problem') end
 for field, value in pairs(cjson.decode(ARGV[4])) do redis.call('HSET', key, field, value) end
 if to == 'back' then redis.call('HINCRBY', key, 'attempts', -1) end
 local hint
-if to == 'back' and not index and redis.call('HGET', key, 'cancel') == '1' then
+if to == 'back' and not index and redis.call('HGET', key, 'cancel') == '1' and last_outcome(id) ~= 'unknown' then
   fail_order(id, 'cancelled', {code = 'cancelled', detail = 'cancelled while it was being delivered', blame = 'input'})
   rest(id)
 elseif to == 'back' then

@@ -126,7 +126,8 @@ local function wait(work, delay_ms)
   redis.call('HSET', key_of(work), 'queue', queue)
   redis.call('SADD', 'sl:queues', queue)
   redis.call('ZADD', 'sl:waiting:' .. queue, now + delay_ms, work)
-  redis.call('ZADD', 'sl:due', now + (delay_ms > 0 and delay_ms or GRACE_MS), work)
+  local expires = tonumber(redis.call('HGET', order_key(split(work)), 'expires_at'))
+  redis.call('ZADD', 'sl:due', math.min(expires, now + (delay_ms > 0 and delay_ms or GRACE_MS)), work)
   if delay_ms > 0 then return nil end
   return {leg = leg_of(work), work = work, queue = queue}
 end
@@ -134,6 +135,12 @@ end
 local function fail_order(id, state, problem)
   redis.call('HSET', order_key(id), 'error', cjson.encode(problem))
   move_order(id, state)
+end
+
+-- What the last delivery attempt came to, or nil where there was none.
+local function last_outcome(id)
+  local last = redis.call('LINDEX', 'sl:attempts:' .. id, -1)
+  return last and cjson.decode(last).outcome or nil
 end
 
 -- Ends the scans that have not ended; a worker that still holds one is refused from now on.
@@ -207,7 +214,12 @@ local function lose(work, seen, allowed)
       detail = 'the scan lost its worker ' .. attempts .. ' times, last ' .. worker .. ' in ' .. leg_of(work) .. ': ' .. seen,
       hint = "the workers' logs say what ended them"})
   end
-  if not index and redis.call('HGET', key, 'cancel') == '1' then
+  if not index and last_outcome(id) == 'accepted' then
+    move_order(id, 'delivered')
+    rest(id)
+    return nil
+  end
+  if not index and redis.call('HGET', key, 'cancel') == '1' and last_outcome(id) ~= 'unknown' then
     fail_order(id, 'cancelled', {code = 'cancelled', detail = 'cancelled while it was being delivered', blame = 'input'})
     rest(id)
     return nil
