@@ -109,5 +109,10 @@ def test_an_acceptance_on_record_is_not_sent_again(bench: Bench) -> None:
     with AnnotationReceiver() as loader:
         order_id = to_deliver(bench, {"type": "annotation", "url": loader.url + SUBMIT, "case_id": "C1"})
         bench.store.note(claimed(bench, order_id), attempt=(0, {"digest": "0" * 64, "outcome": "accepted"}))
-        assert delivered(bench, order_id).state == "delivered"
+
+        def ended() -> bool:
+            bench.store.due()
+            return bench.store.get(order_id).state == "delivered"
+
+        wait_for(ended, within_s=20, what="the end that was on record")
         assert loader.ledger == []
