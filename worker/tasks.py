@@ -19,7 +19,7 @@ from broker.queue import TASKS, app, send
 from broker.store import Claim, Hint, LeaseLostError
 from worker import legs
 from worker.bench import Bench, bench
-from worker.lease import Lease, Limits
+from worker.lease import ASKED_FOR, Lease, Limits
 from worker.values import Stop
 
 RETRIES = 6
@@ -67,7 +67,7 @@ def _do(here: Bench, claim: Claim, step: Step) -> tuple[Hint, ...]:
             return step(here, claim, lease)
     except Stop as stop:
         _log.info("stopped: %s", stop, extra=told)
-        return _unless_lost(here.store.give_back, claim) if str(stop) in ("leaving", "cancel") else ()
+        return _unless_lost(here.store.give_back, claim) if str(stop) in ASKED_FOR else ()
     except LeaseLostError:
         _log.info("stopped: the lease was lost", extra=told)
         return ()

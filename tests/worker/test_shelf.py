@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from origin import Listener
+from shelves import files, put
 
 from broker.errors import TemporaryError
 from worker.incoming import Kept, Part
@@ -14,20 +15,6 @@ from worker.values import Stop
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
     return Shelf(tmp_path, 1000)
-
-
-def put(shelf: Shelf, content: bytes, used_s: float = 0) -> str:
-    """Put a slide on the shelf; `used_s` says when it was last used."""
-    with shelf.part() as part:
-        part.reserve(len(content))
-        part.write(content)
-        with shelf.put(part, ".bin") as copy:
-            os.utime(copy.path, (used_s, used_s))
-        return part.digest
-
-
-def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("*/**/*") if path.is_file())
 
 
 def test_a_slide_is_kept_once_under_its_digest(shelf: Shelf, tmp_path: Path) -> None:

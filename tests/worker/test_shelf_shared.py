@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 import threading
@@ -8,6 +7,7 @@ from typing import Self
 
 import pytest
 from origin import Listener
+from shelves import files, put
 
 from broker.errors import TemporaryError
 from worker.shelf import Shelf
@@ -48,20 +48,6 @@ class Held:
 @pytest.fixture
 def shelf(tmp_path: Path) -> Shelf:
     return Shelf(tmp_path, 1000)
-
-
-def put(shelf: Shelf, content: bytes, used_s: float = 0) -> str:
-    """Put a slide on the shelf; `used_s` says when it was last used."""
-    with shelf.part() as part:
-        part.reserve(len(content))
-        part.write(content)
-        with shelf.put(part, ".bin") as copy:
-            os.utime(copy.path, (used_s, used_s))
-        return part.digest
-
-
-def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("*/**/*") if path.is_file())
 
 
 def test_a_pin_of_another_process_holds_until_that_process_dies(shelf: Shelf, tmp_path: Path) -> None:

@@ -13,14 +13,13 @@ local problem = ARGV[5] ~= '' and cjson.decode(ARGV[5]) or nil
 if to ~= 'back' then check(TRANSITIONS, index and 'scan' or 'order', redis.call('HGET', key, 'state'), to) end
 if to == 'failed' and not problem then error('a scan fails with a problem') end
 for field, value in pairs(cjson.decode(ARGV[4])) do redis.call('HSET', key, field, value) end
-if to == 'back' then redis.call('HINCRBY', key, 'attempts', -1) end
 local hint
-if to == 'back' and not index and redis.call('HGET', key, 'cancel') == '1' and last_outcome(id) ~= 'unknown' then
-  fail_order(id, 'cancelled', {code = 'cancelled', detail = 'cancelled while it was being delivered', blame = 'input'})
-  rest(id)
-elseif to == 'back' then
-  if problem then log_work(work, problem.code .. ': ' .. problem.detail) end
-  hint = give_back(work, delay_ms)
+if to == 'back' then
+  redis.call('HINCRBY', key, 'attempts', -1)
+  if index or not cancel_delivery(id) then
+    if problem then log_work(work, problem.code .. ': ' .. problem.detail) end
+    hint = give_back(work, delay_ms)
+  end
 elseif to == 'staged' then
   redis.call('HSET', key, 'attempts', 0, 'retries', 0)
   move_scan(work, to)

@@ -202,6 +202,14 @@ local function give_back(work, delay_ms)
   return wait(work, delay_ms)
 end
 
+-- A delivery stopped that somebody wanted cancelled: it ends here, unless its last attempt may have arrived.
+local function cancel_delivery(id)
+  if redis.call('HGET', order_key(id), 'cancel') ~= '1' or last_outcome(id) == 'unknown' then return false end
+  fail_order(id, 'cancelled', {code = 'cancelled', detail = 'cancelled while it was being delivered', blame = 'input'})
+  rest(id)
+  return true
+end
+
 -- Whoever held it is gone. A scan that was lost too often fails with what was seen. Returns a hint or nil.
 local function lose(work, seen, allowed)
   local key = key_of(work)
@@ -219,10 +227,6 @@ local function lose(work, seen, allowed)
     rest(id)
     return nil
   end
-  if not index and redis.call('HGET', key, 'cancel') == '1' and last_outcome(id) ~= 'unknown' then
-    fail_order(id, 'cancelled', {code = 'cancelled', detail = 'cancelled while it was being delivered', blame = 'input'})
-    rest(id)
-    return nil
-  end
+  if not index and cancel_delivery(id) then return nil end
   return give_back(work, 0)
 end
