@@ -31,8 +31,9 @@ serve: $(READY) ## the whole service until Ctrl-C; PORT, FLOWER_PORT and DATA ov
 bench: $(READY) ## every benchmark against its yardstick, as a table of ratios; BENCH=--quick takes a minute
 	@$(BIN)/python -m benchmarks.run $(BENCH)
 
-faults: $(READY) ## orders while everything is killed and frozen at random: none lost, none twice; ORDERS and SEED choose
+faults: $(READY) ## orders while everything is killed at random, and damaged slides: none lost; ORDERS, FILES and SEED choose
 	@$(BIN)/python -m tests.faults.run $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python tests/worker/fuzz.py $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED))
 
 check: $(READY) ## format, lint, strict types, import contracts; what CI runs first
 	$(BIN)/ruff format --check .

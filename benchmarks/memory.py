@@ -22,7 +22,9 @@ DOCUMENT = json.dumps(
 )
 SLIDE = {"path": "/slides/2026/S26-1234/8946136.svs", "digest": "stat:" + 64 * "0", "bytes": 1_234_567_890}
 SUMMARY = {"headline": "16 boxes, 4 x 4", "boxes": 16, "frame": "level0", "width": 100_000, "height": 80_000}
-TIMINGS = {"fetch_s": 0.001, "classify_s": 0.001, "draw_s": 0.071, "tiles": 1, "tiles_per_s": 1207.55}
+TIMINGS = {"fetch_s": 0.001, "load_s": 0.001, "open_s": 0.009, "tissue_s": 0.013, "read_s": 0.031, "calibrate_s": 0.012,
+           "model_s": 0.345, "merge_s": 0.002, "classify_s": 0.431, "draw_s": 0.071, "keep_s": 0.025, "bytes": 4109719,
+           "read_bytes": 4435968, "kept_bytes": 81234, "tiles": 1, "tiles_resumed": 0, "tiles_per_s": 2.3}  # fmt: skip
 ATTEMPT = {"digest": 64 * "0", "status": 201, "outcome": "accepted", "error": "", "remote_id": "18571"}
 
 

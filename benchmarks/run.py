@@ -12,7 +12,7 @@ from types import FrameType
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import latency, memory, orders
+from benchmarks import download, latency, memory, orders, roi
 from benchmarks.bed import Bed
 from benchmarks.row import Row
 
@@ -31,6 +31,8 @@ def main() -> None:
     rows = orders.measure(*((3, 50) if quick else (7, 300)), console.print)
     rows += latency.measure(*(((100, 1_000, 3_000), 40) if quick else ((100, 10_000, 100_000), 300)), console.print)
     rows += memory.measure(1_000 if quick else 10_000, console.print)
+    rows += roi.measure(*((3, 20_000, 12_000) if quick else (7, 40_000, 30_000)), console.print)
+    rows += download.measure(*((40, 300, 3) if quick else (200, 1000, 3)), console.print)
     console.print(_table(rows))
 
 

@@ -8,10 +8,14 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, JsonConfigSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from broker.environment import CONFIG_VARIABLE, PREFIX, ConfigError, Environment
+from broker.errors import OrderError
+from broker.hosts import check_literal
+from broker.section import Section
+from broker.worker_settings import AlgorithmSettings, DeliverySettings, LimitSettings, SlidesSettings, WorkerSettings
 
 __all__ = ["CONFIG_VARIABLE", "LOOPBACK", "PREFIX", "AlgorithmSettings", "ApiKey", "BrokerSettings", "Config",
            "ConfigError", "DeliverySettings", "LimitSettings", "Scope", "ServicesSettings", "SlidesSettings",
@@ -20,11 +24,7 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 Scope = Literal["order", "read", "admin"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class BrokerSettings(_Section):
+class BrokerSettings(Section):
     """What desk and bench share."""
 
     redis_url: str = Field("embedded", repr=False, pattern=r"^(embedded$|rediss?://|sentinel://)")
@@ -51,7 +51,7 @@ class BrokerSettings(_Section):
         return self
 
 
-class ApiKey(_Section):
+class ApiKey(Section):
     """One caller. The key itself is never kept, only its SHA-256."""
 
     name: str
@@ -59,7 +59,7 @@ class ApiKey(_Section):
     scopes: tuple[Scope, ...] = ("order", "read")
 
 
-class ServicesSettings(_Section):
+class ServicesSettings(Section):
     """The front desk."""
 
     host: str = "127.0.0.1"
@@ -72,72 +72,6 @@ class ServicesSettings(_Section):
         if not self.keys and self.host not in LOOPBACK:
             raise ValueError("services.host may leave loopback only when services.keys holds a key")
         return self
-
-
-class SlidesSettings(_Section):
-    """Slides on this machine's disk."""
-
-    roots: tuple[Path, ...] = Field((), description="folders from which `path` sources may be read")
-    max_bytes: int = Field(200 * 10**9, gt=0, description="byte budget of the shelf")
-    max_slide_bytes: int = Field(50 * 10**9, gt=0, description="the largest slide that is fetched")
-    keep_s: float = Field(30 * 86400, gt=0, description="a fetched slide that was not used for so long is removed")
-
-
-class AlgorithmSettings(_Section):
-    """One orderable algorithm: a built-in `kind`, with this site's lane, limits and parameter defaults."""
-
-    kind: str
-    lane: str | None = Field(None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
-    time_limit_s: float | None = Field(None, gt=0)
-    parameters: dict[str, Any] = Field(default_factory=dict, description="defaults that differ from the card's")
-
-
-class DeliverySettings(_Section):
-    """How results go out."""
-
-    connect_timeout_s: float = Field(5, gt=0)
-    read_timeout_s: float = Field(30, gt=0)
-    first_retry_s: float = Field(1, gt=0)
-    max_retry_s: float = Field(900, gt=0)
-    on_unknown: Literal["stop", "repeat"] = Field(
-        "stop", description="after a lost answer nobody can clear up: end `undelivered`, or risk a second delivery"
-    )
-
-
-class LimitSettings(_Section):
-    """How long work may take. A scan's own limits for classifying are on its algorithm's card."""
-
-    fetch_s: float = Field(6 * 3600, gt=0, description="longest a slide may take to arrive")
-    deliver_s: float = Field(900, gt=0, description="longest one delivery attempt may take")
-    stall_s: float = Field(300, gt=0, description="longest without a byte or a step")
-
-    @model_validator(mode="after")
-    def _a_stall_is_shorter_than_the_leg(self) -> Self:
-        if self.stall_s > min(self.fetch_s, self.deliver_s):
-            raise ValueError(
-                "worker.limits.stall_s must not exceed worker.limits.fetch_s or deliver_s: it would never be reached"
-            )
-        return self
-
-
-class WorkerSettings(_Section):
-    """The bench."""
-
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    lanes: tuple[str, ...] = Field(("gpu",), min_length=1, description="queues this worker's classify leg listens to")
-    threads: int | None = Field(
-        None, ge=1, description="decoding and computing threads; None = what the machine grants"
-    )
-    grace_s: float = Field(
-        20, ge=0, description="how long running work may go on after SIGTERM; then it is handed back"
-    )
-    courier_threads: int = Field(8, ge=2, description="fetches and deliveries at a time")
-    slides: SlidesSettings = SlidesSettings()
-    algorithms: dict[str, AlgorithmSettings] = Field(
-        default_factory=lambda: {"ki67": AlgorithmSettings(kind="ki67"), "grid": AlgorithmSettings(kind="grid")}
-    )
-    deliver: DeliverySettings = DeliverySettings()
-    limits: LimitSettings = LimitSettings()
 
 
 class Config(BaseSettings):
@@ -168,6 +102,15 @@ class Config(BaseSettings):
                 raise ValueError(f"{key} must be below broker.order_life_s: the order would expire first")
         return self
 
+    @model_validator(mode="after")
+    def _what_the_locator_names_may_be_reached(self) -> Self:
+        for field, address in self.worker.locator_addresses:
+            try:
+                check_literal(address, self.broker.allow_hosts, field)
+            except OrderError as fault:
+                raise ValueError(f"{field}: {fault.detail}; broker.allow_hosts must list it") from None
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -190,9 +133,15 @@ def load(**overrides: Any) -> Config:
     try:
         return Config(**overrides)
     except ValidationError as error:
-        lines = (
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False, include_input=False)
-        )
+        faults = error.errors(include_url=False, include_input=False)
+        lines = (f"{_key(fault['loc'])}: {fault['msg']}" for fault in faults)
         raise ConfigError("the settings cannot work:\n  " + "\n  ".join(lines)) from None
     except (ValueError, OSError) as error:
         raise ConfigError(f"the settings cannot be read: {error}") from None
+
+
+def _key(loc: tuple[str | int, ...]) -> str:
+    """The place as the settings name it: without the kind of locator that pydantic puts in."""
+    if loc[:2] == ("worker", "locator"):
+        loc = loc[:2] + loc[3:]
+    return ".".join(map(str, loc))

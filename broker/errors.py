@@ -44,6 +44,7 @@ CODES: dict[str, Code] = {
     "bug": Code(500, "platform", "A fault in Slidelane"),
     # found out by the bench
     "input_not_found": Code(404, "input", "The slide is not at its source"),
+    "input_differs": Code(422, "input", "The slide is not the one that its checksum names"),
     "input_expired": Code(410, "input", "The slide's URL has expired or is refused"),
     "input_unreachable": Code(502, "platform", "The slide's source does not answer"),
     "input_too_large": Code(413, "input", "The slide is larger than the limit"),
@@ -53,7 +54,7 @@ CODES: dict[str, Code] = {
     "mpp_missing": Code(422, "input", "Nothing says how large a pixel is"),
     "mpp_unfit": Code(422, "input", "The slide is too coarse for the algorithm"),
     "shelf_full": Code(507, "platform", "There is no room on the shelf"),
-    "out_of_memory": Code(500, "platform", "The device ran out of memory"),
+    "out_of_memory": Code(500, "platform", "The device or its machine ran out of memory"),
     "worker_lost": Code(500, "algorithm", "The scan lost its worker too often"),
     "time_limit": Code(500, "algorithm", "The scan took longer than its limit"),
     "stalled": Code(500, "algorithm", "The scan made no progress"),

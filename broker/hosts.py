@@ -17,6 +17,8 @@ Address = IPv4Address | IPv6Address
 
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the IPv4 address is the last 32 bits
 _PLATFORM = IPv4Address("168.63.129.16")  # Azure's host agent: a public address that only a virtual machine can reach
+# What some releases of Python call global: protocol assignments (with Oracle's metadata service), site-local addresses.
+_CLOSED = (ip_network("192.0.0.0/24"), ip_network("fec0::/10"))
 _LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 _NUMBERS = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}")
 
@@ -57,7 +59,9 @@ def _real(address: Address) -> Address:
 
 
 def _public(address: Address) -> bool:
-    return address.is_global and not address.is_multicast and not address.is_reserved and address != _PLATFORM
+    if address == _PLATFORM or any(address in network for network in _CLOSED):
+        return False
+    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 def _covers(entry: str, host: str, address: Address) -> bool:

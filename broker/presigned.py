@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
 _LONGEST_S = 10 * 366 * 86400
-_LATEST_S = 1e11
+_EARLIEST_S, _LATEST_S = 1e9, 1e11  # what lies before 2001 is a duration, not a time
 
 
 def url_dies_at(url: str) -> float | None:
@@ -13,12 +13,12 @@ def url_dies_at(url: str) -> float | None:
     AWS Signature 4 (`X-Amz-Date` + `X-Amz-Expires`) and Google's alike (`X-Goog-…`), AWS 2 and CloudFront (`Expires`,
     seconds since 1970), Azure SAS (`se`, ISO 8601). What cannot be read says nothing.
     """
-    given = {name.lower(): values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
     try:
+        given = {name.lower(): values[-1] for name, values in parse_qs(urlsplit(url).query).items()}
         dies_at = _signature_4(given) or _absolute(given) or _azure(given)
     except (ValueError, OverflowError):
         return None
-    return dies_at if dies_at and 0 < dies_at < _LATEST_S else None
+    return dies_at if dies_at and _EARLIEST_S < dies_at < _LATEST_S else None
 
 
 def _signature_4(given: dict[str, str]) -> float | None:

@@ -4,37 +4,19 @@ Serialises in two ways: as it may be shown (tokens absent, URL queries replaced 
 `context=REVEAL`, whole, for the store alone.
 """
 
-import re
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    JsonValue,
-    PlainSerializer,
-    SecretStr,
-    SerializationInfo,
-    model_validator,
-)
-from pydantic.functional_validators import AfterValidator
+from pydantic import AwareDatetime, Field, JsonValue, model_validator
 
-REVEAL = {"reveal": True}
-MAX_COORDINATE = 2**31 - 1
+from broker.fields import REVEAL, Asked, CaseId, Host, HttpUrl, Secret
+from broker.roi import Roi
+from broker.source import Source
+
 LABELS = Annotated[
     dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")], Annotated[str, Field(max_length=256)]],
     Field(max_length=16),
 ]
-
-
-def without_query(url: str) -> str:
-    """The URL as it may be shown: no user, no query, no fragment."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else "")
 
 
 def _without_empty(value: Any) -> Any:
@@ -43,76 +25,17 @@ def _without_empty(value: Any) -> Any:
     return [_without_empty(v) for v in value] if isinstance(value, list) else value
 
 
-def _shown(secret: SecretStr, info: SerializationInfo) -> str | None:
-    return secret.get_secret_value() if info.context == REVEAL else None
-
-
-def _url_shown(secret: SecretStr, info: SerializationInfo) -> str:
-    url = secret.get_secret_value()
-    return url if info.context == REVEAL else without_query(url)
-
-
-def _http_url(secret: SecretStr) -> SecretStr:
-    url = secret.get_secret_value()
-    if not re.fullmatch(r"[\x21-\x7e]+", url):
-        raise ValueError("a URL holds printable ASCII only; percent-encode the rest")
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("only http and https URLs are fetched")
-    if not parts.hostname:
-        raise ValueError("the URL names no host")
-    _ = parts.port  # raises on an impossible port
-    return secret
-
-
-Secret = Annotated[SecretStr, PlainSerializer(_shown), Field(min_length=1, max_length=16384)]
-HttpUrl = Annotated[SecretStr, AfterValidator(_http_url), PlainSerializer(_url_shown), Field(max_length=8192)]
-Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:\d{1,5})?$")]
-Coordinate = Annotated[int, Field(ge=0, le=MAX_COORDINATE)]
-Length = Annotated[int, Field(ge=1, le=MAX_COORDINATE)]
-
-
-class _Asked(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
-
-
-class UrlSource(_Asked):
-    """A slide in one file behind http(s), presigned or not."""
-
-    type: Literal["url"]
-    url: HttpUrl
-
-
-class PathSource(_Asked):
-    """A slide below one of `worker.slides.roots`."""
-
-    type: Literal["path"]
-    path: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
-
-
-Source = Annotated[UrlSource | PathSource, Field(discriminator="type")]
-
-
-class Rectangle(_Asked):
-    """A half-open box in level-0 pixels: x right, y down, origin top-left."""
-
-    x: Coordinate
-    y: Coordinate
-    width: Length
-    height: Length
-
-
-class ScanRequest(_Asked):
+class ScanRequest(Asked):
     """One slide, or one region of it."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
     source: Source
-    roi: Annotated[Rectangle | None, Field(description="absent = the whole slide")] = None
+    roi: Annotated[Roi | None, Field(description="absent = the whole slide")] = None
     mpp: Annotated[float | None, Field(gt=0.01, lt=100, description="used only where the slide does not say")] = None
     stain: Annotated[str | None, Field(max_length=64)] = None
 
 
-class TechcyteDestination(_Asked):
+class TechcyteDestination(Asked):
     """Techcyte's external results API, with the task's token or an API key."""
 
     type: Literal["techcyte"]
@@ -132,15 +55,15 @@ class TechcyteDestination(_Asked):
         return self
 
 
-class AnnotationDestination(_Asked):
+class AnnotationDestination(Asked):
     """A DynamicServices-style loader that takes a QuIP zip by multipart."""
 
     type: Literal["annotation"]
     url: HttpUrl
-    case_id: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f/\\]+$")]
+    case_id: CaseId
 
 
-class NoDestination(_Asked):
+class NoDestination(Asked):
     """Keep the results for pick-up."""
 
     type: Literal["none"] = "none"
@@ -149,7 +72,7 @@ class NoDestination(_Asked):
 Destination = Annotated[TechcyteDestination | AnnotationDestination | NoDestination, Field(discriminator="type")]
 
 
-class OrderRequest(_Asked):
+class OrderRequest(Asked):
     """One order: 1 to 64 scans, one algorithm, one delivery."""
 
     algorithm: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]

@@ -1,6 +1,7 @@
 """What can be known to be wrong with an order before any work: algorithm, parameters, addresses, paths, expiry."""
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -15,22 +16,25 @@ from broker.card import Card
 from broker.config import Config
 from broker.errors import OrderError, Problem, TemporaryError
 from broker.hosts import check_literal
-from broker.request import AnnotationDestination, Destination, OrderRequest, PathSource, TechcyteDestination, UrlSource
+from broker.presigned import url_dies_at
+from broker.request import AnnotationDestination, Destination, OrderRequest, TechcyteDestination
+from broker.source import CaseSource, PathSource, Source
 from services.problems import ManyFaultsError
 from services.validation import MAX_FAULTS, field_path
 
 LONGEST_LIFE = timedelta(days=3653)
+SKEW_S = 5.0
+"""How much our clock may be ahead of the one that signed a URL."""
 
 
 def admit(request: OrderRequest, cards: Mapping[str, Card], config: Config) -> tuple[OrderRequest, Card]:
     """The order with its parameters filled in, and its algorithm's card. Raises `OrderError` or `TemporaryError`."""
     card = _card(request.algorithm, cards)
     parameters = _parameters(request.parameters, card)
-    for field, address in _addresses(request):
-        check_literal(address, config.broker.allow_hosts, field)
     for index, scan in enumerate(request.scans):
-        if isinstance(scan.source, PathSource):
-            _check_path(scan.source.path, config.worker.slides.roots, f"scans[{index}].source.path")
+        _check_source(scan.source, f"scans[{index}].source", config)
+    for field, address in _destination_addresses(request.destination):
+        check_literal(address, config.broker.allow_hosts, field)
     if request.expires_at:
         _check_expiry(request.expires_at)
     return request.model_copy(update={"parameters": parameters}), card
@@ -78,11 +82,27 @@ def _parameter_fault(error: ValidationError) -> Problem:
     )
 
 
-def _addresses(request: OrderRequest) -> Iterator[tuple[str, str]]:
-    for index, scan in enumerate(request.scans):
-        if isinstance(scan.source, UrlSource):
-            yield f"scans[{index}].source.url", scan.source.url.get_secret_value()
-    yield from _destination_addresses(request.destination)
+def _check_source(source: Source, field: str, config: Config) -> None:
+    for name, address in source.addresses:
+        check_literal(address, config.broker.allow_hosts, f"{field}.{name}")
+        _check_alive(address, f"{field}.{name}")
+    if isinstance(source, PathSource):
+        _check_path(source.path, config.worker.slides.roots, f"{field}.path")
+    elif isinstance(source, CaseSource) and config.worker.locator is None:
+        raise OrderError(
+            "request_invalid", f"{field}.type: this site has no locator that could say where a case is",
+            hint="give the slide's address, or have worker.locator configured", field=f"{field}.type",
+        )  # fmt: skip
+
+
+def _check_alive(url: str, field: str) -> None:
+    dies_at = url_dies_at(url)
+    if dies_at is not None and dies_at < time.time() - SKEW_S:
+        when = datetime.fromtimestamp(dies_at, UTC).isoformat(timespec="seconds")
+        raise OrderError(
+            "input_expired", f"{field}: by its own words the URL died at {when}",
+            hint="order again with a fresh URL", field=field,
+        )  # fmt: skip
 
 
 def _destination_addresses(destination: Destination) -> Iterator[tuple[str, str]]:

@@ -56,10 +56,40 @@ PICK_UP = {
     "scans": [{"id": "1", "source": {"type": "url", "url": "https://slides.example.org/S26-1235.svs"}}],
     "destination": {"type": "none"},
 }
+IMAGE_SERVER = {
+    "algorithm": "ki67",
+    "scans": [
+        {
+            "id": "hot-spot",
+            "source": {
+                "type": "image_server",
+                "url": "https://images.example.org/iiif/S26-1236.svs",
+                "protocol": "iiif",
+            },
+            "roi": {"polygon": [[23198, 15209], [25246, 15300], [24800, 17257]]},
+            "mpp": 0.25,
+        }
+    ],
+}
+SERIES = {
+    "algorithm": "ki67",
+    "scans": [
+        {
+            "id": "1.2.826.0.1",
+            "source": {
+                "type": "url",
+                "urls": ["https://pacs.example.org/level-0.dcm", "https://pacs.example.org/level-1.dcm"],
+            },
+            "roi": {"pct": [25, 25, 50, 50]},
+        }
+    ],
+}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "whole-slide-to-techcyte": {"summary": "A whole slide, results to Techcyte", "value": WHOLE_SLIDE},
     "region-to-annotation": {"summary": "One region, annotations to a loader", "value": REGION},
     "pick-up": {"summary": "Keep the results for pick-up", "value": PICK_UP},
+    "region-of-an-image-server": {"summary": "A polygon on a IIIF server", "value": IMAGE_SERVER},
+    "dicom-series": {"summary": "The middle of a DICOM series", "value": SERIES},
 }
 ORDER_BODY: dict[str, Any] = {
     "requestBody": {

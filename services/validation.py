@@ -27,12 +27,13 @@ SHOWN_FIELDS = frozenset(
         "mpp",
         "stain",
         "type",
+        "protocol",
         "task_id",
         "case_id",
     }
 )
 """Fields whose value may be repeated in a message. Any other may hold a URL, a token or a misplaced secret."""
-URL_FIELDS = frozenset({"url", "base_url"})
+URL_FIELDS = frozenset({"url", "urls", "zip_url", "base_url"})
 HINTS = {
     "missing": "add it",
     "extra_forbidden": "remove it, or look its name up in /openapi.json",
@@ -55,7 +56,8 @@ def order_request(raw: bytes) -> tuple[OrderRequest, Any]:
 
 def _first_hand(details: list[ErrorDetails]) -> list[ErrorDetails]:
     # pydantic calls a list too short when what stands in it was refused, and that was told already.
-    return [d for d in details if d["type"] != "too_short" or not d["input"]]
+    told = {detail["loc"][:end] for detail in details for end in range(len(detail["loc"]))}
+    return [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in told]
 
 
 def field_path(loc: Sequence[str | int]) -> str:
@@ -80,7 +82,7 @@ def _fault(detail: ErrorDetails) -> Problem:
     path = field_path(loc)
     leaf = str(loc[-1]) if loc else ""
     message, hint = _short(detail["msg"]).removeprefix("Value error, "), HINTS.get(detail["type"], "")
-    if leaf in URL_FIELDS and detail["type"] == "value_error":
+    if detail["type"] == "value_error" and not URL_FIELDS.isdisjoint(loc[-2:]):
         # The parser's own words may quote a piece of the URL.
         message = "this is not an http or https URL with a host"
         hint = "it looks like https://host/path, in printable ASCII; percent-encode the rest"
@@ -90,16 +92,22 @@ def _fault(detail: ErrorDetails) -> Problem:
 
 def _value(leaf: str, detail: ErrorDetails) -> str:
     # A field that does not belong where it stands may hold anything, whatever its name.
-    if leaf not in SHOWN_FIELDS or detail["type"] == "extra_forbidden" or isinstance(detail["input"], dict | list):
+    if detail["type"] == "extra_forbidden" or not _may_be_shown(leaf, detail["input"]):
         return ""
     shown = json.dumps(detail["input"], default=str)
     return f"; it is {shown if len(shown) <= 66 else shown[:65] + '…'}"
 
 
+def _may_be_shown(leaf: str, value: Any) -> bool:
+    if leaf.isdecimal():  # in a list: of coordinates, or of URLs
+        return isinstance(value, int | float)
+    return leaf in SHOWN_FIELDS and not isinstance(value, dict | list)
+
+
 def _without_tags(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """The location without what pydantic adds to it: the chosen `type` of a source or destination, and `[key]`."""
+    """The location without what pydantic adds to it: the chosen kind of a source, region or destination, `[key]`."""
     if loc[:1] == ("destination",):
         loc = loc[:1] + loc[2:]
-    elif loc[:1] == ("scans",) and loc[2:3] == ("source",):
+    elif loc[:1] == ("scans",) and loc[2:3] in (("source",), ("roi",)):
         loc = loc[:3] + loc[4:]
     return tuple(step for step in loc if step != "[key]")

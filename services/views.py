@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from broker.errors import CODES
 from broker.order import ENDED, Attempt, Order, OrderState, Progress, Scan, ScanState, work_id
 from broker.store import Wait
+from broker.timing import Bottleneck, bottleneck
 
 ABSENT = Field(default=None, exclude_if=lambda value: value is None)
 DeliveryState = Literal["waiting", "trying", "delivered", "undelivered", "none"]
@@ -57,7 +58,10 @@ class ScanView(BaseModel):
     stain: Annotated[str | None, ABSENT] = None
     waiting: Annotated[WaitView | None, ABSENT] = None
     progress: Progress
-    timings: dict[str, float] = Field(description="seconds by stage")
+    timings: dict[str, float] = Field(description="seconds by stage, and counts of bytes and tiles")
+    bottleneck: Annotated[Bottleneck | None, ABSENT] = Field(
+        default=None, description="what a classified scan spent most of its time on"
+    )
     summary: dict[str, Any]
     error: Annotated[dict[str, Any] | None, ABSENT] = None
     links: dict[str, str] = Field(description="the results, as soon as they are there")
@@ -147,6 +151,7 @@ def _scan(order_id: str, scan: Scan, asked: dict[str, Any], waiting: WaitView | 
         waiting=waiting,
         progress=scan.progress,
         timings=scan.timings,
+        bottleneck=bottleneck(scan.timings),
         summary=scan.summary,
         error=_problem(scan.error),
         links={name: f"{path}/{name}" for name in RESULTS} if scan.result else {},

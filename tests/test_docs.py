@@ -7,26 +7,22 @@ import subprocess
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from broker.config import Config
 from broker.errors import CODES
 from broker.order import REOPENED, TRANSITIONS, OrderState, ScanState
-from broker.request import (
-    AnnotationDestination,
-    OrderRequest,
-    PathSource,
-    Rectangle,
-    ScanRequest,
-    TechcyteDestination,
-    UrlSource,
-)
+from broker.request import AnnotationDestination, OrderRequest, ScanRequest, TechcyteDestination
+from broker.roi import Percent, Polygon, Rectangle, Roi
+from broker.source import CaseSource, ImageServerSource, PathSource, Source, UrlSource
 from broker.store import OrderStore
 from services.app import create_app
 from services.views import OrderView
 from tests.pages import PAGES, ROOT, blocks, read, readme_order, section, table
+from worker.values import MppSource
 
 ROOMS = ("broker", "services", "worker", "slidelane")
 WISH = {"queued": "retry", "delivering": "deliver"}
@@ -95,15 +91,50 @@ def test_every_address_is_documented(store: OrderStore) -> None:
     assert set(table(section(read("docs/orders.md"), "Addresses"))) == answered
 
 
+def lacking(rows: dict[str, list[str]], kinds: dict[str, type[BaseModel]]) -> list[str]:
+    """The fields of each kind that its row does not name."""
+    return [
+        f"{kind}: {name}"
+        for kind, model in kinds.items()
+        for name in model.model_fields
+        if name != "type" and f"`{name}`" not in rows[kind][0]
+    ]
+
+
 def test_every_field_of_an_order_is_documented() -> None:
     """The tables of docs/orders.md hold the fields that the order's model has, by their names."""
     rows = table(section(read("docs/orders.md"), "One order in full"))
     scan = {f"scans[].{name}" for name in ScanRequest.model_fields}
     kinds: dict[str, type[BaseModel]] = {"techcyte": TechcyteDestination, "annotation": AnnotationDestination}
-    kinds |= {"url": UrlSource, "path": PathSource}
-    assert set(rows) == {*OrderRequest.model_fields, *scan, *Rectangle.model_fields, *kinds, "none"}
-    for kind, model in kinds.items():
-        assert [name for name in model.model_fields if name != "type" and f"`{name}`" not in rows[kind][0]] == []
+    assert set(rows) == {*OrderRequest.model_fields, *scan, *kinds, "none"}
+    assert lacking(rows, kinds) == []
+
+
+def test_every_source_is_documented_with_an_example() -> None:
+    """Each kind with its fields, and an order for each of them that is accepted."""
+    told = section(read("docs/orders.md"), "Sources")
+    kinds: dict[str, type[BaseModel]] = {"url": UrlSource, "image_server": ImageServerSource}
+    kinds |= {"path": PathSource, "case": CaseSource}
+    assert set(table(told)) == set(kinds)
+    assert lacking(table(told), kinds) == []
+    examples = [TypeAdapter(Source).validate_json(example) for example in blocks(told, "json")]
+    assert {(example.type, *sorted(example.model_fields_set - {"type"})) for example in examples} == {
+        ("url", "url"), ("url", "urls"), ("url", "sha256", "zip_url"), ("path", "path"), ("case", "case_id"),
+        ("image_server", "protocol", "url"),
+    }  # fmt: skip
+
+
+def test_every_form_of_region_is_documented_with_an_example() -> None:
+    """The fields of each form, and a region of each that is accepted."""
+    told, forms = section(read("docs/orders.md"), "Regions"), (Rectangle, Polygon, Percent)
+    assert set(table(told)) == {name for form in forms for name in form.model_fields}
+    examples = [TypeAdapter(Roi).validate_json(example) for example in blocks(told, "json")]
+    assert [type(example) for example in examples] == list(forms)
+
+
+def test_every_word_for_whose_microns_they_are_is_documented() -> None:
+    """What results say in `mpp_source` is explained, each word once."""
+    assert set(table(section(read("docs/orders.md"), "Microns per pixel"))) == set(get_args(MppSource))
 
 
 def test_the_example_of_an_order_is_accepted() -> None:
@@ -116,7 +147,7 @@ def test_the_example_of_an_order_is_accepted() -> None:
 
 def test_the_example_of_an_answer_is_one() -> None:
     """The answer of docs/orders.md is what the API would show: every field that it would have."""
-    example = json.loads(blocks(read("docs/orders.md"), "json")[1])
+    example = json.loads(blocks(section(read("docs/orders.md"), "The answer"), "json")[0])
     assert OrderView.model_validate(example).model_dump(mode="json") == example
 
 

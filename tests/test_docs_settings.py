@@ -4,12 +4,14 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
 from broker.config import CONFIG_VARIABLE, PREFIX, BrokerSettings, Config, ServicesSettings, WorkerSettings
+from broker.section import Section
 from tests.pages import PAGES, blocks, read, table
 
 SECTIONS: dict[str, type[BaseModel]] = {
@@ -20,10 +22,18 @@ SECTIONS: dict[str, type[BaseModel]] = {
 
 
 def models_in(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The settings inside a list or a dict of them, and how a key leads there."""
-    for inner in get_args(annotation):
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield ".NAME" if len(get_args(annotation)) == 2 and get_args(annotation)[0] is str else "[]", inner
+    """The settings inside a list, a dict or a choice of them, and how a key leads there."""
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    arguments = get_args(annotation)
+    for inner in arguments:
+        if get_origin(inner) is Annotated:
+            yield from models_in(inner)
+        elif isinstance(inner, type) and issubclass(inner, Section):
+            if get_origin(annotation) in (Union, UnionType):
+                yield "", inner
+            else:
+                yield ".NAME" if arguments[0] is str else "[]", inner
 
 
 def settings(model: type[BaseModel], path: str) -> Iterator[tuple[str, list[str]]]:
@@ -68,11 +78,11 @@ def test_no_setting_is_documented_that_is_not_there() -> None:
     assert set(table(read("docs/settings.md"))) == set(EXPECTED)
 
 
-def test_the_settings_example_can_be_loaded() -> None:
-    """The config.json of the page is accepted as it stands."""
-    (example,) = blocks(read("docs/settings.md"), "json")
+@pytest.mark.parametrize("example", blocks(read("docs/settings.md"), "json"))
+def test_every_settings_example_can_be_loaded(example: str) -> None:
+    """Each config.json of the page is accepted as it stands."""
     given = json.loads(example)
-    assert Config(**given).broker.allow_hosts == tuple(given["broker"]["allow_hosts"])
+    assert Config(**given).broker.allow_hosts == tuple(given.get("broker", {}).get("allow_hosts", ()))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

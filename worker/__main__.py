@@ -2,9 +2,11 @@
 
 import argparse
 import os
+import resource
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from threading import Event, Thread, Timer
 
 from celery import signals
@@ -76,8 +78,16 @@ def _check_device(name: str) -> None:
         raise ConfigError(tried.stderr.strip().rpartition("\n")[2].partition(": ")[2])
 
 
+def _take_all_files() -> None:
+    """Each open slide takes a wire for every thread: the usual soft limit of 1,024 is soon reached on a large host."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # some systems name a limit that they do not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _work(role: str) -> None:
     settings = bench().config.worker
+    _take_all_files()
     queues, pool = _options(role, settings)
     name = f"{role}-{os.getpid()}@{os.uname().nodename}"
     cards = registry.cards(settings.algorithms)

@@ -9,9 +9,12 @@ import requests
 
 from broker.config import Config, load
 from broker.store import OrderStore
+from worker.cores import granted_cores
 from worker.deliver.circuit import Circuits
 from worker.http import session
+from worker.sandbox import Sandbox
 from worker.shelf import Shelf
+from worker.sources import Means
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +23,19 @@ class Bench:
 
     config: Config
     store: OrderStore
-    shelf: Shelf
-    http: requests.Session
+    means: Means
     leaving: Event
     circuits: Circuits
+
+    @property
+    def shelf(self) -> Shelf:
+        """The slides on this machine's disk."""
+        return self.means.shelf
+
+    @property
+    def http(self) -> requests.Session:
+        """The way out to the network."""
+        return self.means.http
 
     @property
     def data(self) -> Path:
@@ -36,14 +48,23 @@ def bench() -> Bench:
     """This process's bench."""
     config = load()
     slides, deliver = config.worker.slides, config.worker.deliver
+    http = session(
+        config.broker.allow_hosts,
+        connect_timeout_s=deliver.connect_timeout_s,
+        read_timeout_s=deliver.read_timeout_s,
+    )
     return Bench(
         config=config,
         store=OrderStore.connect(config.broker),
-        shelf=Shelf(config.broker.data / "shelf", slides.max_bytes),
-        http=session(
-            config.broker.allow_hosts,
-            connect_timeout_s=deliver.connect_timeout_s,
-            read_timeout_s=deliver.read_timeout_s,
+        means=Means(
+            Shelf(config.broker.data / "shelf", slides.max_bytes),
+            http,
+            Sandbox(
+                config.worker.threads or granted_cores(),
+                max_bytes=config.worker.limits.decode_bytes,
+                read_s=config.worker.limits.decode_s,
+            ),
+            config.worker,
         ),
         leaving=Event(),
         circuits=Circuits(at_once=max(1, config.worker.courier_threads // 4)),

@@ -11,8 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from worker.slide import Slide
-from worker.values import Grid, Pixels, Tile
+from worker.values import Grid, Pixels, Readable, Tile
 
 _AHEAD: Final = 2  # batches that are decoded while the device has one
 
@@ -24,13 +23,13 @@ class _Batch:
     reads: tuple[Future[None], ...]
 
 
-def batches(slide: Slide, grid: Grid, batch_size: int, threads: int) -> Iterator[tuple[tuple[Tile, ...], Pixels]]:
+def batches(slide: Readable, grid: Grid, batch_size: int) -> Iterator[tuple[tuple[Tile, ...], Pixels]]:
     """Read the tiles with their halo: (tiles, pixels of shape (N, read_px, read_px, 3)), the last batch may be smaller.
 
-    Whatever `Slide.read` raises comes out in its turn. Closing the iterator waits for the reads that have begun and
+    Whatever `slide.fill` raises comes out in its turn. Closing the iterator waits for the reads that have begun and
     drops the others.
     """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="tiles")
+    pool = ThreadPoolExecutor(slide.threads, thread_name_prefix="tiles")
     ahead: deque[_Batch] = deque()
     try:
         for start in range(0, len(grid.tiles), batch_size):
@@ -43,16 +42,16 @@ def batches(slide: Slide, grid: Grid, batch_size: int, threads: int) -> Iterator
         pool.shutdown(cancel_futures=True)
 
 
-def _begin(pool: ThreadPoolExecutor, slide: Slide, grid: Grid, tiles: tuple[Tile, ...]) -> _Batch:
+def _begin(pool: ThreadPoolExecutor, slide: Readable, grid: Grid, tiles: tuple[Tile, ...]) -> _Batch:
     pixels = np.empty((len(tiles), grid.read_px, grid.read_px, 3), np.uint8)
     return _Batch(
         tiles, pixels, tuple(pool.submit(_read, slide, grid, tile, pixels[n]) for n, tile in enumerate(tiles))
     )
 
 
-def _read(slide: Slide, grid: Grid, tile: Tile, into: Pixels) -> None:
+def _read(slide: Readable, grid: Grid, tile: Tile, into: Pixels) -> None:
     x, y = tile.x - grid.halo_px * grid.downsample_x, tile.y - grid.halo_px * grid.downsample_y
-    into[:] = slide.read(x, y, grid.read_px, grid.read_px, grid.downsample_x, grid.downsample_y)
+    slide.fill(into, x, y, grid.downsample_x, grid.downsample_y)
 
 
 def _finish(batch: _Batch) -> tuple[tuple[Tile, ...], Pixels]:

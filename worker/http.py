@@ -68,7 +68,7 @@ def retry_after_s(response: requests.Response) -> float | None:
     value = response.headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdecimal():
         return min(float(value[:9]), _MAX_RETRY_AFTER_S)
-    with suppress(ValueError):
+    with suppress(ValueError, OverflowError):
         when = parsedate_to_datetime(value)
         wait_s = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
         return min(max(wait_s, 0.0), _MAX_RETRY_AFTER_S)

@@ -10,11 +10,13 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from broker.errors import TemporaryError
 
 _HEAD_BYTES = 1024
+_HASH_BYTES, _READ_BYTES = 2**24, 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,39 +52,61 @@ class Source:
 
 
 class Part:
-    """The part of a slide that is here, hashed as it comes. Its file has the full length, to hold the room."""
+    """The part of a slide that is here, from wherever it came first. Its file has the full length, to hold the room."""
 
     def __init__(self, file: BinaryIO, path: Path, grow: Callable[[BinaryIO, int], None]) -> None:
         self._file, self.path, self._grow = file, path, grow
+        self._counting = Lock()
         self.restart()
 
-    def restart(self) -> None:
-        """Forget what came; the room stays."""
-        self._file.seek(0)
-        self.bytes, self._sha256 = 0, hashlib.sha256()
+    def restart(self, *algorithms: str) -> None:
+        """Forget what came; the room stays. What comes is hashed by SHA-256 and by `algorithms` of hashlib."""
+        self.bytes = self._hashed_bytes = 0
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in ("sha256", *algorithms)}
 
     def reserve(self, size_bytes: int) -> None:
         """Make sure that the slide may grow to `size_bytes`. Raises `TemporaryError("shelf_full")`."""
         if size_bytes > os.fstat(self._file.fileno()).st_size:
             self._grow(self._file, size_bytes)
 
-    def write(self, data: bytes) -> None:
-        """Take in the next bytes. Raises `TemporaryError("shelf_full")` when the disk is full all the same."""
-        rest = memoryview(data)
+    def write(self, data: bytes, at: int | None = None) -> None:
+        """Take in the next bytes, or those from `at` on, which several threads may do at a time.
+
+        Raises `TemporaryError("shelf_full")` when the disk is full all the same.
+        """
+        rest, place = memoryview(data), self.bytes if at is None else at
         while rest:
             try:
-                rest = rest[self._file.write(rest) :]
+                written = os.pwrite(self._file.fileno(), rest, place)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise TemporaryError("shelf_full", f"the disk with {self.path.parent} is full") from None
                 raise
-        self._sha256.update(data)
-        self.bytes += len(data)
+            rest, place = rest[written:], place + written
+        with self._counting:
+            self.bytes += len(data)
+
+    def hash_on(self, end: int) -> bool:
+        """Hash a stretch more of what is here without a gap up to `end`; False when nothing was left to hash."""
+        stop = min(end, self._hashed_bytes + _HASH_BYTES)
+        left = self._hashed_bytes < stop
+        while self._hashed_bytes < stop:
+            data = os.pread(self._file.fileno(), min(_READ_BYTES, stop - self._hashed_bytes), self._hashed_bytes)
+            for each in self._hashes.values():
+                each.update(data)
+            self._hashed_bytes += len(data)
+        return left
 
     @property
     def digest(self) -> str:
         """SHA-256 of what came so far, in hex."""
-        return self._sha256.hexdigest()
+        return self.digest_by("sha256")
+
+    def digest_by(self, algorithm: str) -> str:
+        """The digest of what came so far, in hex, by SHA-256 or an algorithm named at the last restart."""
+        while self.hash_on(self.bytes):
+            pass
+        return self._hashes[algorithm].hexdigest()
 
     def head(self) -> bytes:
         """The first bytes that came, at most 1024."""

@@ -47,7 +47,7 @@ class Lease:
         self._limits, self._leaving, self._give_up = limits, leaving, give_up
         self._ended, self._lock = Event(), Lock()
         self._told: dict[str, Any] = {}
-        self._changed = False
+        self._changed, self._stage_first = False, 0
         self._began = self._stage_began = self._moved = self._confirmed = time.monotonic()
         self._refusal = ""
         self._thread = Thread(target=self._beat, name=f"lease-{claim.work}", daemon=True)
@@ -69,8 +69,10 @@ class Lease:
         now = time.monotonic()
         with self._lock:
             if self._told.get("stage") != stage:
-                self._stage_began = now
-            eta_s = round((now - self._stage_began) / done * (total - done), 1) if 0 < done <= total else None
+                self._stage_began, self._stage_first = now, done
+            moved = done - self._stage_first  # it may go on where another attempt was lost
+            left = total - done
+            eta_s = round((now - self._stage_began) / moved * left, 1) if moved > 0 and left >= 0 else None
             told = {"stage": stage, "done": done, "total": total}
             if told != {name: self._told.get(name) for name in told}:
                 self._moved, self._changed = now, True

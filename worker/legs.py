@@ -1,62 +1,105 @@
 """The three legs of an order's life, each as one story: bring the slide near, classify it, deliver the results."""
 
-import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from broker.errors import OrderError
-from broker.order import Order, parse_work_id
-from broker.request import ScanRequest
+from broker.order import Order, Scan, parse_work_id
 from broker.store import Claim, Hint
+from broker.timing import bottleneck
 from worker import kept, outbox, pipeline
 from worker.algorithms import registry
 from worker.algorithms.protocol import Algorithm
 from worker.bench import Bench
-from worker.cores import granted_cores
+from worker.checkpoint import UNFINISHED, Checkpoint
 from worker.lease import Lease, Limits
-from worker.pipeline import Done
-from worker.sources import Copy, near
+from worker.pipeline import Done, Job
+from worker.sources import near
+from worker.timing import Stopwatch
 from worker.values import Stop
 
 
 def fetch(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
     """Warm the shelf: the slide is downloaded, or found to be there already."""
     order, index = _scan(here, claim)
-    began = time.monotonic()
-    with near(order.asked(index).source, here.shelf, here.http, here.config.worker.slides, lease) as copy:
-        took_s = round(time.monotonic() - began, 3)
+    _checkpoint(here, claim).clear()  # a scan that somebody asked for once more shall not go on from what failed
+    card, clock = here.store.cards().get(order.request.algorithm), Stopwatch()
+    with ExitStack() as pins:
+        with clock.stage("fetch"):
+            copy = pins.enter_context(near(order.asked(index), card, here.means, lease))
         here.shelf.want(copy.digest, claim.work)
-        fields = {"slide": copy.as_dict(), "timings": {"fetch_s": took_s, "bytes": copy.bytes}}
+        fields = {"slide": copy.as_dict(), "timings": clock.timings | {"bytes": copy.bytes}}
         return here.store.finish(claim, "staged", fields)
 
 
 def classify(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
     """From the slide to kept findings. Asks the shelf, which fetches again where the slide is gone."""
     order, index = _scan(here, claim)
-    asked, scan, settings = order.asked(index), order.scans[index], here.config.worker
-    model = registry.load(order.request.algorithm, settings.algorithms, order.request.parameters, settings.device)
+    asked, scan, clock = order.asked(index), order.scans[index], Stopwatch()
+    with clock.stage("load"):
+        model = _model(here, order)
     lease.limit(Limits(model.card.time_limit_s, model.card.stall_limit_s))
-    with near(asked.source, here.shelf, here.http, settings.slides, lease, known=scan.slide) as copy:
-        done = _classified(order, asked, copy, model, settings.threads or granted_cores(), lease)
     folder = Path("results") / order.id / f"{index}.{claim.fence}"
-    lease.progress("keeping", 0, 1)
-    kept.keep(here.data / folder, done.result, done.overlay)
-    findings = done.result.findings
+    checkpoint = _checkpoint(here, claim)
+    with _wanted(checkpoint), ExitStack() as pins:
+        with clock.stage("fetch"):
+            copy = pins.enter_context(near(asked, model.card, here.means, lease, known=scan.slide))
+        done = pipeline.classify(Job(order, asked, copy, checkpoint, clock), model, here.means.sandbox, lease)
+        lease.progress("keeping", 0, 1)
+        with clock.stage("keep"):
+            kept.keep(here.data / folder, done.result, done.overlay)
+    findings, timings = done.result.findings, _timings(scan, done, clock, here.data / folder)
     fields = {
         "result": str(folder),
         "summary": findings.summary | {"headline": findings.headline, **findings.frame.as_dict()},
-        "timings": scan.timings | done.timings,
+        "timings": timings,
     }
+    lease.insist(lambda: here.store.note(claim, log=_told(timings)))
     hints = lease.insist(lambda: here.store.finish(claim, "classified", fields))
+    checkpoint.clear()
     here.shelf.release(str(scan.slide.get("digest")), claim.work)
     return hints
 
 
-def _classified(order: Order, asked: ScanRequest, copy: Copy, model: Algorithm, threads: int, lease: Lease) -> Done:
+def _model(here: Bench, order: Order) -> Algorithm:
+    settings = here.config.worker
+    return registry.load(order.request.algorithm, settings.algorithms, order.request.parameters, settings.device)
+
+
+def _checkpoint(here: Bench, claim: Claim) -> Checkpoint:
+    """Marked as often as a worker says that it lives: one that is lost is missed no sooner."""
+    return Checkpoint(here.data / UNFINISHED / f"{claim.work}.{claim.fence}", here.config.broker.heartbeat_s)
+
+
+@contextmanager
+def _wanted(checkpoint: Checkpoint) -> Iterator[None]:
+    """Work that stops gives its memory back; work whose folder was removed stops."""
     try:
-        return pipeline.classify(order, asked, copy, model, threads, lease)
+        yield
     except Stop:
         registry.release_device()
         raise
+    except FileNotFoundError:
+        if not checkpoint.gone:
+            raise
+        registry.release_device()
+        raise Stop("its unfinished work was removed") from None
+
+
+def _timings(scan: Scan, done: Done, clock: Stopwatch, kept_in: Path) -> dict[str, float]:
+    """Where the scan's time went, its fetch included, and how many bytes it keeps."""
+    timings = scan.timings | done.timings | clock.timings
+    timings["fetch_s"] = round(timings["fetch_s"] + scan.timings.get("fetch_s", 0.0), 3)
+    return timings | {"kept_bytes": sum(path.stat().st_size for path in kept_in.rglob("*") if path.is_file())}
+
+
+def _told(timings: Mapping[str, float]) -> str:
+    """One line for people."""
+    tiles, resumed = round(timings.get("tiles", 0)), round(timings.get("tiles_resumed", 0))
+    before = f" (the first {resumed} by an attempt that was lost)" if resumed else ""
+    counted = f" {tiles} tiles{before} at {timings['tiles_per_s']:.1f}/s" if tiles else ""
+    return f"classified{counted} in {timings['classify_s']:.1f} s; bottleneck: {bottleneck(timings)}"
 
 
 def deliver(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:

@@ -1,74 +1,82 @@
 """From what was found tile by tile to what there is in the area: each object once, in level-0 pixels."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from worker.region import inside
 from worker.values import Floats, Grid, Objects, Tile
 
-SEAM_PX = 2.0
+SEAM_PX: Final = 2.0
 """How far, in pixels of the working grid, two tiles may disagree about one centre: resampling is exact to a grey value,
 and a peak on a flat top may move."""
 
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What one tile has, in level-0 pixels, and which of it lies so near its edge that a neighbour may have it too."""
-
-    objects: Objects
-    on_seam: NDArray[np.bool_]
+_Seen = list[tuple[int, Floats]]
+Seams = Sequence[tuple[int, float, float]]
 
 
-def owned(found: Objects, tile: Tile, grid: Grid) -> Part:
-    """The objects whose centre lies in the tile's core or within a seam of it, and in the half-open area."""
-    core = found.centres - grid.halo_px
-    centres = _level0(found.centres, tile, grid)
-    area = grid.area
-    low, high = np.array([area.x, area.y]), np.array([area.x + area.width, area.y + area.height])
-    near = (core >= -SEAM_PX) & (core < grid.tile_px + SEAM_PX)
-    mine = (near & (centres >= low) & (centres < high)).all(axis=1)
-    inner = (core >= SEAM_PX) & (core < grid.tile_px - SEAM_PX)
-    outlines = tuple(_level0(found.outlines[n], tile, grid) for n in np.flatnonzero(mine))
-    objects = Objects(centres[mine], outlines, found.classes[mine], found.scores[mine])
-    return Part(objects, np.logical_not(inner[mine].all(axis=1)).astype(bool))
+class Merger:
+    """Takes the tiles of a grid in their order. Remembers only what lies on the seams to tiles yet to come."""
+
+    def __init__(self, grid: Grid, seams: Seams = ()) -> None:
+        self._grid = grid
+        self._reach = 2 * SEAM_PX * np.array([grid.downsample_x, grid.downsample_y])
+        self._seen: dict[tuple[int, int], _Seen] = {}
+        self._top = -np.inf
+        for tile, x, y in seams:
+            self._remember(np.array([x, y]), tile)
+
+    @property
+    def seams(self) -> Seams:
+        """What a merger that takes over must know: the tile, x and y of every object on a seam that is still open."""
+        return [(tile, *place.tolist()) for seen in self._seen.values() for tile, place in seen]
+
+    def add(self, found: Objects, tile: Tile) -> Objects:
+        """What this tile has in level-0 pixels: centres in its core or within a seam of it, in the area, and not those
+        that a tile before it has already.
+        """
+        self._forget_above(tile)
+        core = found.centres - self._grid.halo_px
+        centres = self._level0(found.centres, tile)
+        near = (core >= -SEAM_PX) & (core < self._grid.tile_px + SEAM_PX)
+        mine = near.all(axis=1) & inside(centres, self._grid.area)
+        inner = ((core >= SEAM_PX) & (core < self._grid.tile_px - SEAM_PX)).all(axis=1)
+        for number in np.flatnonzero(mine & ~inner):
+            mine[number] = self._is_new(centres[number], tile.index)
+        outlines = tuple(self._level0(found.outlines[n], tile) for n in np.flatnonzero(mine))
+        return Objects(centres[mine], outlines, found.classes[mine], found.scores[mine])
+
+    def _is_new(self, centre: Floats, tile: int) -> bool:
+        """Whether no other tile has an object here; looked up in cells as large as tiles may disagree."""
+        column, row = (int(c) for c in centre // self._reach)
+        around = [n for x in (-1, 0, 1) for y in (-1, 0, 1) for n in self._seen.get((column + x, row + y), ())]
+        if any(other != tile and (np.abs(place - centre) < self._reach / 2).all() for other, place in around):
+            return False
+        self._remember(centre, tile)
+        return True
+
+    def _remember(self, centre: Floats, tile: int) -> None:
+        column, row = (int(c) for c in centre // self._reach)
+        self._seen.setdefault((column, row), []).append((tile, centre))
+
+    def _forget_above(self, tile: Tile) -> None:
+        """A new row of tiles: what lies above the seam to the row before it is out of reach."""
+        if tile.y > self._top:
+            self._top = tile.y
+            first = (tile.y - SEAM_PX * self._grid.downsample_y) // self._reach[1] - 1
+            self._seen = {cell: seen for cell, seen in self._seen.items() if cell[1] >= first}
+
+    def _level0(self, points: Floats, tile: Tile) -> Floats:
+        grid = self._grid
+        return (points - grid.halo_px) * (grid.downsample_x, grid.downsample_y) + (tile.x, tile.y)
 
 
-def merged(parts: Sequence[Part], grid: Grid) -> Objects:
-    """All parts as one, in the order of their tiles; of objects that two tiles have, the first one's."""
-    all_objects = _joined([part.objects for part in parts])
-    on_seam = np.concatenate([np.empty(0, bool), *(part.on_seam for part in parts)])
-    tiles = np.repeat(np.arange(len(parts)), [len(part.objects) for part in parts])
-    reach = 2 * SEAM_PX * np.array([grid.downsample_x, grid.downsample_y])
-    doubles = set(_doubles(all_objects.centres, tiles, np.flatnonzero(on_seam), reach))
-    if not doubles:
-        return all_objects
-    kept = np.array([n for n in range(len(all_objects)) if n not in doubles])
-    outlines = tuple(all_objects.outlines[n] for n in kept)
-    return Objects(all_objects.centres[kept], outlines, all_objects.classes[kept], all_objects.scores[kept])
-
-
-def _doubles(centres: Floats, tiles: NDArray[np.int64], candidates: NDArray[np.int64], reach: Floats) -> Iterable[int]:
-    """Which candidates a tile before had already, within `reach`; looked up in cells of that size."""
-    cells: dict[tuple[int, int], list[int]] = {}
-    for number in map(int, candidates):
-        column, row = (int(c) for c in centres[number] // reach)
-        around = [n for x in (-1, 0, 1) for y in (-1, 0, 1) for n in cells.get((column + x, row + y), ())]
-        if any(tiles[n] != tiles[number] and (np.abs(centres[n] - centres[number]) < reach / 2).all() for n in around):
-            yield number
-        else:
-            cells.setdefault((column, row), []).append(number)
-
-
-def _joined(parts: Sequence[Objects]) -> Objects:
+def joined(parts: Sequence[Objects]) -> Objects:
+    """All objects of the parts, in their order."""
     return Objects(
         np.concatenate([np.empty((0, 2)), *(part.centres for part in parts)]),
         tuple(outline for part in parts for outline in part.outlines),
         np.concatenate([np.empty(0, np.int64), *(part.classes for part in parts)]),
         np.concatenate([np.empty(0), *(part.scores for part in parts)]),
     )
-
-
-def _level0(points: Floats, tile: Tile, grid: Grid) -> Floats:
-    return (points - grid.halo_px) * (grid.downsample_x, grid.downsample_y) + (tile.x, tile.y)

@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from broker.errors import Problem
@@ -15,6 +16,7 @@ from worker import kept
 from worker.bench import Bench
 from worker.deliver import Destination, destination
 from worker.lease import Lease
+from worker.locks import sync_folder
 from worker.values import Parcel, Receipt
 
 ON_ITS_WAY = "sent; no answer yet"
@@ -78,33 +80,31 @@ def _let_settle(here: Bench, order: Order, claim: Claim) -> tuple[Hint, ...]:
 
 def _kept_parcel(here: Bench, order: Order, claim: Claim, to: Destination) -> Parcel:
     """The parcel from the outbox; made from the kept results, and put there, the first time."""
-    if order.parcel:
-        return Parcel(order.parcel["content_type"], (here.data / order.parcel["file"]).read_bytes())
-    parcel = to.parcel([kept.load(here.data / scan.result) for scan in order.scans])
-    file = Path("parcels") / f"{order.id}.{_digest(parcel)[:16]}"
-    _write_whole(here.data / file, parcel.body)
-    told = {
-        "file": str(file),
-        "digest": _digest(parcel),
-        "bytes": len(parcel.body),
-        "content_type": parcel.content_type,
-    }
-    here.store.note(claim, {"parcel": told}, log=f"parcel of {len(parcel.body)} bytes kept")
+    if order.parcel and (here.data / order.parcel["file"]).exists():
+        return Parcel(order.parcel["content_type"], here.data / order.parcel["file"])
+    folder = here.data / "parcels"
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{order.id}.", dir=folder, ignore_cleanup_errors=True) as beside:
+        made = to.pack([kept.load(here.data / scan.result) for scan in order.scans], Path(beside) / "parcel")
+        digest, size_bytes = _digest(made), made.path.stat().st_size
+        parcel = Parcel(made.content_type, folder / f"{order.id}.{digest[:16]}")
+        _move_whole(made.path, parcel.path)
+    file = str(parcel.path.relative_to(here.data))
+    told = {"file": file, "digest": digest, "bytes": size_bytes, "content_type": parcel.content_type}
+    here.store.note(claim, {"parcel": told}, log=f"parcel of {size_bytes} bytes kept")
     return parcel
 
 
-def _write_whole(path: Path, body: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as file:
-        file.write(body)
-        file.flush()
+def _move_whole(made: Path, to: Path) -> None:
+    with made.open("rb") as file:
         os.fsync(file.fileno())
-    beside.replace(path)
+    made.replace(to)
+    sync_folder(to.parent)
 
 
 def _digest(parcel: Parcel) -> str:
-    return hashlib.sha256(parcel.body).hexdigest()
+    with parcel.path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _told(receipt: Receipt) -> dict[str, Any]:

@@ -20,5 +20,5 @@ class Result:
 
     def counts(self) -> dict[str, int]:
         """How many objects each class of the card has, in the card's order."""
-        numbers = self.findings.objects.classes
-        return {entry.name: int((numbers == number).sum()) for number, entry in enumerate(self.card.classes)}
+        counts = self.findings.objects.counts(len(self.card.classes))
+        return {entry.name: count for entry, count in zip(self.card.classes, counts, strict=True)}

@@ -1,10 +1,12 @@
 """The slides on this machine's disk: one copy per content, pinned while in use, within a byte budget.
 
-Owns the folder and its locks. Must not know where slides come from or what they show.
+Owns the folder and who holds what in it. Must not know where slides come from or what they show.
 
     AA/SHA256/slide.tif   a slide; whoever uses it holds a shared lock on it, and its mtime says when it was last used
+    AA/SHA256/slide       of a slide of several files: a link to the main one, which is locked and dated likewise
     AA/SHA256/for-WORK    that piece of work waits for this slide, so it is not evicted
-    parts/NAME            a slide on its way in, locked by its writer; unlocked = its writer is dead
+    parts/NAME            a slide on its way in, locked by its writer; unlocked = its writer is dead, or it is on its
+                          way out
     sources/KEY           what a source gave last; locked by the one who asks this source
 
 Locks are `flock`: the kernel drops them when a process dies. Moves, pins and evictions happen under one more, `lock`,
@@ -21,39 +23,50 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from broker.errors import TemporaryError
+from worker.bundle import Bundle
 from worker.incoming import Part, Source
-from worker.locks import in_use, sync_folder, try_lock
+from worker.locks import sync_folder, try_lock
+from worker.room import Entry, Room
 from worker.values import Watch
 
 _POLL_S = 0.1
-_KEPT_FREE_BYTES = 10**9
-_KEPT_FREE_PART = 0.05  # of a disk too small for a free gigabyte
-_SOURCE_LIFE_S = 30 * 86400
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """A slide that is near. `digest`: SHA-256 of its content, or `stat:…` for a file used where it lies."""
+    """A slide that is near. `digest`: SHA-256 of its content, or `stat:…` for a file used where it lies.
+
+    `bytes`: its length; of several files, the disk they take. `mpp`: microns per pixel as the locator says, where it
+    was asked.
+    """
 
     path: Path
     digest: str
     bytes: int
+    mpp: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The copy as the record of a scan keeps it."""
-        return {"path": str(self.path), "digest": self.digest, "bytes": self.bytes}
+        return {"path": str(self.path), "digest": self.digest, "bytes": self.bytes} | (
+            {} if self.mpp is None else {"mpp": self.mpp}
+        )
 
 
 class Shelf:
     """A folder of slides that several threads and processes share."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._folder, self._max_bytes = folder, max_bytes
+        self._folder, self._parts = folder, folder / "parts"
+        self._room = Room(folder, max_bytes)
         for name in ("parts", "sources"):
             (folder / name).mkdir(parents=True, exist_ok=True)
+
+    @property
+    def disk_bytes(self) -> int:
+        """The most that the disk below could ever hold."""
+        return self._room.disk_bytes
 
     @contextmanager
     def source(self, key: str, watch: Watch) -> Iterator[Source]:
@@ -74,49 +87,85 @@ class Shelf:
     @contextmanager
     def part(self) -> Iterator[Part]:
         """A new part, pinned from birth; unless it was put on the shelf it is removed at the end."""
-        with self._lock():
-            number, name = tempfile.mkstemp(dir=self._folder / "parts")
+        with self._room.lock():
+            number, name = tempfile.mkstemp(dir=self._parts)
             file = os.fdopen(number, "r+b", buffering=0)
             fcntl.flock(file, fcntl.LOCK_SH)
         try:
-            yield Part(file, Path(name), self._grow)
+            yield Part(file, Path(name), self._room.grow)
         finally:
-            with self._lock(), file:
+            with self._room.lock(), file:
                 Path(name).unlink(missing_ok=True)
+
+    @contextmanager
+    def bundle(self) -> Iterator[Bundle]:
+        """A new bundle, pinned from birth; unless it was put on the shelf it is removed at the end."""
+        with self._room.lock():
+            bundle = Bundle(Path(tempfile.mkdtemp(dir=self._parts)), self._room.grow)
+        try:
+            yield bundle
+        finally:
+            with self._room.lock():
+                bundle.close()
+                shutil.rmtree(bundle.place, ignore_errors=True)
 
     @contextmanager
     def put(self, part: Part, suffix: str) -> Iterator[Copy]:
         """Put a whole slide on the shelf, unless its content stands there; pinned while the context lasts."""
         part.settle()
-        with self._lock():
-            if not self.has(part.digest):
+        with self._room.lock():
+            entry = self._entry(part.digest)
+            if not entry:
                 place = self._place(part.digest)
                 place.mkdir(parents=True, exist_ok=True)
                 part.path.rename(place / f"slide{suffix}")
                 sync_folder(place)
-            path, file = self._pin(part.digest)
+                entry = Entry(place / f"slide{suffix}")
+            path, file = entry.pin()
         with file:
             yield Copy(path, part.digest, part.bytes)
 
+    @contextmanager
+    def put_bundle(self, bundle: Bundle, main: str, digest: str) -> Iterator[Copy]:
+        """Put a whole slide of several files on the shelf, unless it stands there; pinned while the context lasts.
+
+        `main`: the file to open, relative to the bundle's folder. `digest`: 64 hex characters that tell the content.
+        """
+        bundle.settle(main)
+        with self._room.lock():
+            entry = self._entry(digest)
+            if not entry:
+                place = self._place(digest)
+                if place.exists():
+                    self._room.clear(place)
+                place.parent.mkdir(exist_ok=True)
+                bundle.place.rename(place)
+                sync_folder(place.parent)
+                entry = Entry(place / "slide")
+            path, file = entry.pin()
+        with file:
+            yield Copy(path, digest, entry.bytes)
+
     def has(self, digest: str) -> bool:
         """Whether the slide stands on the shelf now; only `pinned` makes it stay."""
-        return bool(re.fullmatch(r"[0-9a-f]{64}", digest)) and any(self._place(digest).glob("slide*"))
+        return self._entry(digest) is not None
 
     @contextmanager
     def pinned(self, digest: str) -> Iterator[Copy | None]:
         """The slide, kept from eviction while the context lasts; None when it is not on the shelf."""
-        with self._lock():
-            found = self._pin(digest) if self.has(digest) else None
-        if found is None:
+        with self._room.lock():
+            entry = self._entry(digest)
+            found = entry.pin() if entry else None
+        if found is None or entry is None:
             yield None
             return
         path, file = found
         with file:
-            yield Copy(path, digest, path.stat().st_size)
+            yield Copy(path, digest, entry.bytes)
 
     def want(self, digest: str, work: str) -> None:
         """Keep the slide from eviction until `release`: this work was promised to find it here."""
-        with self._lock():
+        with self._room.lock():
             if self.has(digest):
                 (self._place(digest) / f"for-{work}").touch()
 
@@ -131,65 +180,11 @@ class Shelf:
 
     def discard(self, unused_s: float) -> None:
         """Remove slides that nobody used for so long and no work waits for."""
-        with self._lock():
-            for path in list(self._folder.glob("??/*/slide*")):
-                old = time.time() - path.stat().st_mtime > unused_s
-                if old and not any(path.parent.glob("for-*")) and not in_use(path):
-                    shutil.rmtree(path.parent)
+        with self._room.lock():
+            self._room.discard(unused_s)
 
-    def _pin(self, digest: str) -> tuple[Path, BinaryIO]:
-        """The slide, and the open file that holds it; this counts as a use."""
-        path = next(self._place(digest).glob("slide*"))
-        file = path.open("rb")
-        fcntl.flock(file, fcntl.LOCK_SH)
-        os.utime(path)
-        return path, file
-
-    def _grow(self, file: BinaryIO, size_bytes: int) -> None:
-        """Make a part's file `size_bytes` long, evicting what was used least recently until that fits."""
-        with self._lock():
-            self._sweep()
-            more_bytes = size_bytes - os.fstat(file.fileno()).st_size
-            for path in self._victims(more_bytes):
-                shutil.rmtree(path.parent)
-            file.truncate(size_bytes)
-
-    def _victims(self, more_bytes: int) -> list[Path]:
-        """The slides to evict for `more_bytes` more. Raises `TemporaryError` when all that may go would not do."""
-        slides, parts = list(self._folder.glob("??/*/slide*")), list((self._folder / "parts").iterdir())
-        promised = sum(path.stat().st_size for path in slides + parts)
-        missing = max(promised + more_bytes - self._max_bytes, more_bytes - self._free_bytes(parts))
-        victims = []
-        for path in sorted(slides, key=lambda slide: slide.stat().st_mtime_ns):
-            if missing > 0 and not any(path.parent.glob("for-*")) and not in_use(path):
-                victims.append(path)
-                missing -= path.stat().st_size
-        if missing > 0:
-            detail = (
-                f"no room on the shelf for {more_bytes} bytes: {missing} too many, and the rest is used or waited for"
-            )
-            raise TemporaryError("shelf_full", detail, hint="raise worker.slides.max_bytes or free the disk")
-        return victims
-
-    def _free_bytes(self, parts: list[Path]) -> int:
-        disk = shutil.disk_usage(self._folder)
-        unwritten = sum(max(0, path.stat().st_size - 512 * path.stat().st_blocks) for path in parts)
-        return disk.free - unwritten - int(min(_KEPT_FREE_BYTES, _KEPT_FREE_PART * disk.total))
-
-    def _sweep(self) -> None:
-        """Remove parts whose writer died, and sources that nobody asked for a month."""
-        for path in (self._folder / "parts").iterdir():
-            if not in_use(path):
-                path.unlink()
-        for path in (self._folder / "sources").iterdir():
-            if time.time() - path.stat().st_mtime > _SOURCE_LIFE_S and not in_use(path):
-                path.unlink()
+    def _entry(self, digest: str) -> Entry | None:
+        return Entry.at(self._place(digest)) if re.fullmatch(r"[0-9a-f]{64}", digest) else None
 
     def _place(self, digest: str) -> Path:
         return self._folder / digest[:2] / digest
-
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        with (self._folder / "lock").open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield

@@ -6,8 +6,11 @@ Owns the geometry of the grid; knows no pixels and no reader.
 import math
 from typing import Final
 
+import numpy as np
+
 from broker.card import Card
 from broker.errors import OrderError
+from worker.region import touching
 from worker.values import Area, Frame, Grid, Tile
 
 MAX_TILES: Final = 2**20
@@ -29,6 +32,8 @@ def microns(frame: Frame) -> tuple[float, float]:
 def cut(area: Area, frame: Frame, card: Card) -> Grid:
     """Cover the area from its top left corner, row by row; tiles of the last row and column may stick out.
 
+    Tiles that have nothing of the area's polygon are left out.
+
     Raises `OrderError`: `mpp_missing`, `mpp_unfit`, `input_too_large`.
     """
     if card.mpp is None:
@@ -45,7 +50,15 @@ def cut(area: Area, frame: Frame, card: Card) -> Grid:
         for row in range(rows)
         for column in range(columns)
     )
-    return Grid(area, card.tile_px, card.halo_px, downsample_x, downsample_y, tiles)
+    return Grid(area, card.tile_px, card.halo_px, downsample_x, downsample_y, _wanted(tiles, step_x, step_y, area))
+
+
+def _wanted(tiles: tuple[Tile, ...], step_x: float, step_y: float, area: Area) -> tuple[Tile, ...]:
+    if not area.polygon:
+        return tiles
+    left, top = np.array([(tile.x, tile.y) for tile in tiles]).T
+    wanted = touching(left, top, left + step_x, top + step_y, area)
+    return tuple(tile for tile, has in zip(tiles, wanted, strict=True) if has)
 
 
 def _count(length: int, step: float) -> int:

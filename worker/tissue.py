@@ -10,9 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.slide import Slide
 from worker.tiles import microns
-from worker.values import Floats, Grid, Ints, Pixels, Tile
+from worker.values import Floats, Grid, Ints, Pixels, Readable, Tile
 
 Mask = NDArray[np.bool_]
 
@@ -28,7 +27,7 @@ _BLACK: Final = 16  # what a scanner writes where it did not scan
 _NEAR: Final = np.ones((5, 5), np.uint8)
 
 
-def keep(slide: Slide, grid: Grid) -> Grid:
+def keep(slide: Readable, grid: Grid) -> Grid:
     """The grid without the tiles whose core holds no tissue; a grid of no tiles where there is none at all."""
     area = grid.area
     longest_um = max(area.width * microns(slide.frame)[0], area.height * microns(slide.frame)[1])

@@ -1,7 +1,9 @@
 """The frozen values that travel along the bench. They import no service and know no library but numpy."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from pathlib import Path
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +11,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
+CHUNK: Final = 4096
+"""Objects handled at a time, so that memory does not grow with their number."""
+MppSource = Literal["slide", "tiff", "server", "order", "locator", "none"]
+"""Whose word the microns per pixel are: the slide's, its TIFF tags', its image server's, the order's, the locator's."""
 
 
 class Watch(Protocol):
@@ -26,7 +32,7 @@ class Frame:
     height: int
     mpp_x: float | None
     mpp_y: float | None
-    mpp_source: Literal["slide", "tiff", "order", "none"]
+    mpp_source: MppSource
     bounds_x: int = 0
     bounds_y: int = 0
 
@@ -45,12 +51,33 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """A half-open box in level-0 pixels, wholly inside the slide."""
+    """A half-open box in level-0 pixels, wholly inside the slide; of it, what the `polygon` encloses."""
 
     x: int
     y: int
     width: int
     height: int
+    polygon: tuple[tuple[float, float], ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The area as every result states it."""
+        box = {"x": self.x, "y": self.y, "width": self.width, "height": self.height}
+        return box | ({"polygon": [list(point) for point in self.polygon]} if self.polygon else {})
+
+
+class Readable(Protocol):
+    """An open slide, wherever it is read: see `worker.slide.Slide`, which says what the methods do."""
+
+    frame: Frame
+    reader: str
+    threads: int
+    """Regions that are read at the same time at most."""
+
+    def fill(self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float) -> None:
+        """Write the pixels of a region at any resolution into `region`, (height_px, width_px, 3)."""
+
+    def overview(self, area: Area, max_px: int) -> Pixels:
+        """A picture of the area, its longer side at most `max_px`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +122,29 @@ class Objects:
     def __len__(self) -> int:
         return len(self.classes)
 
+    def chunks(self) -> Iterator["Objects"]:
+        """The same objects in order, some at a time."""
+        for start in range(0, len(self), CHUNK):
+            some = slice(start, start + CHUNK)
+            yield Objects(self.centres[some], self.outlines[some], self.classes[some], self.scores[some])
+
+    def counts(self, classes: int) -> list[int]:
+        """How many objects each of the first `classes` classes has."""
+        counts: list[int] = np.bincount(self.classes, minlength=classes).tolist()
+        return counts
+
+
+class Found(Protocol):
+    """All objects of a scan in level-0 pixels, in memory or on disk, handed out some at a time and in order."""
+
+    def __len__(self) -> int: ...
+
+    def chunks(self) -> Iterator[Objects]:
+        """At most `CHUNK` objects at a time."""
+
+    def counts(self, classes: int) -> list[int]:
+        """How many objects each of the first `classes` classes has."""
+
 
 @dataclass(frozen=True, slots=True)
 class Findings:
@@ -102,17 +152,17 @@ class Findings:
 
     frame: Frame
     area: Area
-    objects: Objects
+    objects: Found
     summary: dict[str, Any]
     headline: str
 
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """The exact bytes that go to a destination."""
+    """The file whose exact bytes go to a destination."""
 
     content_type: str
-    body: bytes
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from broker.errors import OrderError, Problem, TemporaryError
 from broker.order import Leg
 from broker.presigned import url_dies_at
-from broker.request import OrderRequest, ScanRequest, UrlSource, expiry_ms
+from broker.request import OrderRequest, ScanRequest, expiry_ms
 from broker.store.door import Records, reachable
 
 Fields = Mapping[str, Any]
@@ -61,7 +61,8 @@ def _as_texts(fields: Fields | None) -> str:
 
 
 def _scan_fields(scan: ScanRequest) -> dict[str, Any]:
-    dies_at = url_dies_at(scan.source.url.get_secret_value()) if isinstance(scan.source, UrlSource) else None
+    deaths = [url_dies_at(url) for _, url in scan.source.addresses]
+    dies_at = min((death for death in deaths if death), default=None)
     return {"id": scan.id} | ({"dies_at": int(dies_at * 1000)} if dies_at else {})
 
 

@@ -102,3 +102,9 @@ def test_every_notation_of_an_address_is_judged_alike(number: int) -> None:
         except OrderError:
             verdicts.add("refused")
     assert len(verdicts) == 1
+
+
+@pytest.mark.parametrize("address", ["192.0.0.192", "192.0.0.9", "fec0::1", "::ffff:192.0.0.192"])
+def test_what_some_pythons_call_global_is_not_public(address: str) -> None:
+    """A cloud's metadata service among the protocol assignments, and the old site-local addresses."""
+    assert not allowed("x", ip_address(address), ())

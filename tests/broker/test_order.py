@@ -78,10 +78,43 @@ def test_secrets_are_shown_nowhere_but_to_the_store() -> None:
     assert "TOKEN" not in str(caught.value)
 
 
-def test_what_the_store_keeps_reads_back_the_same() -> None:
-    """Nothing is lost on the way through JSON."""
-    order = asked(destination=TECHCYTE, priority="high", expires_at="2030-01-01T00:00:00Z", labels={"case": "S26-1"})
+SIGNED = "https://bucket.example/a.svs?X-Amz-Signature=SECRET"
+SOURCES: list[dict[str, Any]] = [
+    {"type": "url", "url": SIGNED, "sha256": "0" * 64},
+    {"type": "url", "urls": [SIGNED, SIGNED]},
+    {"type": "url", "zip_url": SIGNED},
+    {"type": "image_server", "url": SIGNED, "protocol": "iip"},
+    {"type": "path", "path": "/slides/a.svs"},
+    {"type": "case", "case_id": "S26-1"},
+]
+REGIONS: list[dict[str, Any]] = [
+    {"x": 0, "y": 1, "width": 2, "height": 3},
+    {"polygon": [[0, 0.1], [2**31 - 1, 0.30000000000000004], [1e-9, 7]]},
+    {"pct": [0, 33.3, 66.7, 100]},
+]
+
+
+@pytest.mark.parametrize("roi", REGIONS)
+@pytest.mark.parametrize("source", SOURCES)
+def test_what_the_store_keeps_reads_back_the_same(source: dict[str, Any], roi: dict[str, Any]) -> None:
+    """Nothing is lost on the way through JSON: no URL, no digit of a coordinate."""
+    more = {"priority": "high", "expires_at": "2030-01-01T00:00:00Z", "labels": {"case": "S26-1"}}
+    order = asked(destination=TECHCYTE, scans=scan(source=source, roi=roi), **more)
     assert OrderRequest.model_validate_json(order.whole()) == order
+    assert json.loads(order.whole())["scans"][0]["source"] == source
+    assert order.shown()["scans"][0]["roi"] == roi
+
+
+@pytest.mark.parametrize(
+    ("source", "fields"),
+    list(zip(SOURCES, [["url"], ["urls[0]", "urls[1]"], ["zip_url"], ["url"], [], []], strict=True)),
+)
+def test_every_source_names_the_addresses_it_is_fetched_from(source: dict[str, Any], fields: list[str]) -> None:
+    """In clear and by their fields, for those who must check them; and nowhere else in clear."""
+    order = asked(scans=scan(source=source))
+    assert all(address == SIGNED for _, address in order.scans[0].source.addresses)
+    assert [field for field, _ in order.scans[0].source.addresses] == fields
+    assert "SECRET" not in f"{order!r} {order.shown()}"
 
 
 def test_every_state_has_its_row_and_leads_to_known_states() -> None:

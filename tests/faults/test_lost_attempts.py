@@ -21,7 +21,9 @@ from worker.bench import Bench
 from worker.deliver.circuit import Circuits
 from worker.http import session
 from worker.lease import Lease, Limits
+from worker.sandbox import Sandbox
 from worker.shelf import Shelf
+from worker.sources import Means
 
 LISTENS_S = 0.5
 
@@ -34,7 +36,8 @@ def bench(broker_settings: BrokerSettings) -> Bench:
     http = session(["127.0.0.1"], connect_timeout_s=1, read_timeout_s=LISTENS_S)
     shelf = Shelf(broker_settings.data / "shelf", 10**9)
     store = OrderStore.connect(broker_settings.model_copy(update={"lease_s": 0.4, "heartbeat_s": 0.1}))
-    return Bench(config, store, shelf, http, threading.Event(), Circuits(at_once=2))
+    means = Means(shelf, http, Sandbox(threads=1), config.worker)
+    return Bench(config, store, means, threading.Event(), Circuits(at_once=2))
 
 
 def to_deliver(here: Bench, destination: dict[str, Any]) -> str:

@@ -36,7 +36,7 @@ def roi(**fields: int) -> list[dict[str, Any]]:
         ({"scans": roi(x=2**31)}, "request_invalid", "scans[0].roi.x"),
         ({"scans": roi(depth=3)}, "request_invalid", "scans[0].roi.depth"),
         ({"scans": []}, "request_invalid", "scans"),
-        ({"scans": source(type="url")}, "request_invalid", "scans[0].source.url"),
+        ({"scans": source(type="url")}, "request_invalid", "scans[0].source"),
         ({"scans": source(type="url", url="ftp://example.org/a")}, "request_invalid", "scans[0].source.url"),
         ({"scans": source(type="magnet")}, "request_invalid", "scans[0].source"),
         (

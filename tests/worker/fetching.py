@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from origin import Answer, Handler, Listener, Origin
 
-from broker.config import SlidesSettings
+from broker.config import SlidesSettings, WorkerSettings
 from broker.errors import SlidelaneError
-from broker.request import UrlSource
+from broker.request import ScanRequest
 from worker.http import session
+from worker.sandbox import Sandbox
 from worker.shelf import Shelf
-from worker.sources import near
+from worker.sources import Means, near
 
 SLIDE = b"II*\0" + random.Random(1).randbytes(2_000_000)
 OTHER = b"II*\0" + random.Random(2).randbytes(2_000_000)
@@ -39,9 +40,10 @@ class Bench:
     def fetch(self, url: str, watch: Listener | None = None, known: dict[str, Any] | None = None) -> bytes:
         """The bytes of the slide as they lie on the shelf."""
         http = session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
-        slides = SlidesSettings(max_slide_bytes=self.limit_bytes)
-        source = UrlSource.model_validate({"type": "url", "url": url})
-        with http, near(source, self.shelf, http, slides, watch or Listener(), known) as copy:
+        settings = WorkerSettings(slides=SlidesSettings(max_slide_bytes=self.limit_bytes))
+        asked = ScanRequest.model_validate({"id": "1", "source": {"type": "url", "url": url}})
+        means = Means(self.shelf, http, Sandbox(threads=1), settings)
+        with http, near(asked, None, means, watch or Listener(), known) as copy:
             content = copy.path.read_bytes()
             assert copy.bytes == len(content)
             return content

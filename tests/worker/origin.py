@@ -1,5 +1,6 @@
 """A real server that slides come from, with the manners of real ones: ranges, cuts, refusals, drips."""
 
+import re
 import socket
 import ssl
 import threading
@@ -88,23 +89,29 @@ class Origin(ThreadingHTTPServer):
 
 @dataclass
 class File:
-    """A file as a server holds it. Each answer takes the next of `cuts`: after so many bytes the line goes dead."""
+    """A file as a server holds it. Each answer takes the next of `cuts`: after so many bytes the line goes dead.
+
+    Half-way an answer waits for `gate` where there is one, and until `until` holds.
+    """
 
     content: bytes
     etag: str = '"v1"'
     last_modified: str = ""
     ranges: bool = True
     chunked: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
     cuts: list[int] = field(default_factory=list)
     half_sent: threading.Event = field(default_factory=threading.Event)
     gate: threading.Event | None = None
+    until: Callable[[], bool] = lambda: True
 
     def __call__(self, handler: Handler) -> None:
         if self.etag and handler.headers.get("If-None-Match") == self.etag:
             handler.answer(304, ETag=self.etag)
             return
-        self._head(handler, start := self._start(handler))
-        body = self.content[start:]
+        wanted = self._wanted(handler)
+        self._head(handler, wanted)
+        body = self.content[wanted] if wanted else self.content
         if self.cuts:
             handler.wfile.write(body[: self.cuts.pop(0)])
             handler.hang_up()
@@ -114,26 +121,31 @@ class File:
             self.half_sent.set()
             if self.gate:
                 self.gate.wait(20)
+            while not self.until() and not handler.server.closing.wait(0.01):
+                pass
         if self.chunked:
             handler.wfile.write(b"0\r\n\r\n")
 
-    def _start(self, handler: Handler) -> int:
-        wanted = handler.headers.get("Range", "")
-        same = handler.headers.get("If-Range") in (self.etag, self.last_modified)
-        return int(wanted[6:-1]) if wanted and same and self.ranges else 0
+    def _wanted(self, handler: Handler) -> slice | None:
+        """The one range that is asked for, of content that is still the same."""
+        found = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", ""))
+        same = handler.headers.get("If-Range", self.etag) in (self.etag, self.last_modified)
+        if not found or not same or not self.ranges or int(found[1]) >= len(self.content):
+            return None
+        return slice(int(found[1]), min(int(found[2] or len(self.content)) + bool(found[2]), len(self.content)))
 
-    def _head(self, handler: Handler, start: int) -> None:
+    def _head(self, handler: Handler, wanted: slice | None) -> None:
         size = len(self.content)
-        handler.send_response(206 if start else 200)
-        if start:
-            handler.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-        for name, value in (("ETag", self.etag), ("Last-Modified", self.last_modified)):
+        handler.send_response(206 if wanted else 200)
+        headers = {"ETag": self.etag, "Last-Modified": self.last_modified} | self.headers
+        headers["Accept-Ranges"] = "bytes" if self.ranges else ""
+        if wanted:
+            headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
+        length = wanted.stop - wanted.start if wanted else size
+        headers |= {"Transfer-Encoding": "chunked"} if self.chunked else {"Content-Length": str(length)}
+        for name, value in headers.items():
             if value:
                 handler.send_header(name, value)
-        if self.chunked:
-            handler.send_header("Transfer-Encoding", "chunked")
-        else:
-            handler.send_header("Content-Length", str(size - start))
         handler.end_headers()
 
 

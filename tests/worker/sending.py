@@ -1,5 +1,6 @@
 """Destinations as an order names them, on a guarded session with short limits."""
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -13,7 +14,7 @@ from worker.values import Parcel, Receipt
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl"
 TASK = "dGFzazoxODU3MTQ="
 SETTINGS = DeliverySettings(connect_timeout_s=1, read_timeout_s=0.5)
-PARCEL = Parcel("application/json", b"{}")
+PARCEL = Parcel("application/json", Path(__file__).with_name("parcel.json"))
 
 
 def to(*allow_hosts: str, **fields: Any) -> Destination:

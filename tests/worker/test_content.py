@@ -40,7 +40,8 @@ def test_real_slides_come_through_unchanged(bench: Bench) -> None:
         assert suffix(content[:1024]) == kind
 
 
-@pytest.mark.parametrize(("form", "kind"), [("TIFF", ".tif"), ("PNG", ".png"), ("JPEG", ".jpg")])
+@pytest.mark.parametrize(("form", "kind"), [("TIFF", ".tif"), ("PNG", ".png"), ("JPEG", ".jpg"),
+                                             ("JPEG2000", ".jp2"), ("WEBP", ".webp"), ("BMP", ".bmp")])  # fmt: skip
 def test_pictures_are_known_by_their_content(bench: Bench, form: str, kind: str) -> None:
     """A made picture comes through unchanged and gets the suffix of its content, whatever the URL says."""
     made = io.BytesIO()
@@ -60,7 +61,9 @@ def test_pictures_are_known_by_their_content(bench: Bench, form: str, kind: str)
         ("Keine Datei für Sie".encode()[:14], "plain text"),
         (b"PK\x03\x04" + bytes(50), "a zip archive"),
         (b"\x1f\x8b" + bytes(50), "a gzip archive"),
+        (b"7z\xbc\xaf\x27\x1c\0\4", "an archive"),
         (b"%PDF-1.7\n\0", "a PDF document"),
+        (b'<DataObject ObjectType="DPUfsImport">\n\x04\0', "an iSyntax slide"),
     ],
 )
 def test_a_200_that_is_no_slide_is_refused_by_name(bench: Bench, content: bytes, looks_like: str) -> None:
@@ -75,12 +78,17 @@ def test_a_200_that_is_no_slide_is_refused_by_name(bench: Bench, content: bytes,
         (b"MM\0+", ".tif"),
         (b"II+\0", ".tif"),
         (bytes(128) + b"DICM", ".dcm"),
-        (b"ZISRAWFILE" + bytes(20), ".bin"),
+        (b"ZISRAWFILE" + bytes(20), ".czi"),
+        (b"SQLite format 3\0" + bytes(20), ".svslide"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", ".jp2"),
+        (b"\xff\x4f\xff\x51\0", ".j2k"),
+        (b"BM\0\0", ".bin"),
+        (b"RIFF\0\0\0\0WAVE", ".bin"),
         (b"\x80\xff", ".bin"),
     ],
 )
-def test_unknown_binaries_are_left_for_openslide_to_judge(head: bytes, kind: str) -> None:
-    """BigTIFF and DICOM are known; what is neither a slide nor a page passes."""
+def test_unknown_binaries_are_left_for_the_readers_to_judge(head: bytes, kind: str) -> None:
+    """What readers know has its suffix; what is neither a slide nor a page passes."""
     assert suffix(head) == kind
 
 
@@ -88,3 +96,25 @@ def test_gigabytes_of_something_else_are_not_fetched(bench: Bench) -> None:
     """An HTML page that goes on for ever is refused after its first bytes."""
     endless = one_after_another(drip(b"HTTP/1.1 200 OK\r\n\r\n<html>" + b" " * 5000))
     assert bench.refusal(bench.serve(endless)).code == "not_a_slide"
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "looks_like"),
+    [
+        (b"\xff\xd8\xff\xe0", "/Slide.MRXS", "the preview of a MIRAX slide"),
+        (b"[GENERAL]\r\nSLIDE_VERSION = 01.02\r\n", "/Slidedat.ini", "the index of a MIRAX slide"),
+        (b"[Virtual Microscope Specimen]\r\nNoLayers=1\r\n", "/a.vms", "the index of a Hamamatsu slide"),
+        (b"[Uncompressed Virtual Microscope Specimen]\n", "/a.vmu", "the index of a Hamamatsu slide"),
+    ],
+)
+def test_one_file_of_a_slide_of_several_asks_for_the_others(
+    bench: Bench, content: bytes, name: str, looks_like: str
+) -> None:
+    """An index or a preview alone is no slide; the hint says how to give all files."""
+    error = bench.refusal(bench.serve(File(content), name))
+    assert (error.code, looks_like in error.detail, "zip_url" in error.hint) == ("not_a_slide", True, True)
+
+
+def test_a_zip_is_told_to_go_into_zip_url(bench: Bench) -> None:
+    """A zip given as `url` is refused with the field that takes it."""
+    assert "zip_url" in bench.refusal(bench.serve(File(b"PK\x03\x04" + bytes(50)))).hint

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 
 import pytest
 from found import a_result
@@ -136,10 +137,10 @@ class TestSecrets:
         assert TOKEN not in repr(to_techcyte("https://ci.techcyte.example"))
 
 
-def test_results_for_pick_up_go_nowhere() -> None:
+def test_results_for_pick_up_go_nowhere(tmp_path: Path) -> None:
     """The parcel lists every scan's results.json, and delivering it is done at once."""
     there = to(type="none")
-    scans = json.loads(there.parcel([a_result(), a_result(scan_id="2")]).body)["scans"]
+    scans = json.loads(there.pack([a_result(), a_result(scan_id="2")], tmp_path / "parcel").path.read_bytes())["scans"]
     assert [scan["scan"] for scan in scans] == ["8946136", "2"]
     assert there.arrived("ord-1") is False
     assert there.post(PARCEL).outcome == "accepted"

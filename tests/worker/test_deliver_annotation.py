@@ -1,6 +1,7 @@
 """A DynamicServices-style loader as a destination."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from found import a_result, nuclei
@@ -16,23 +17,25 @@ def receiving() -> Iterator[Receiving]:
         yield server
 
 
-def test_a_zip_is_queued_by_the_loader() -> None:
+def test_a_zip_is_queued_by_the_loader(tmp_path: Path) -> None:
     """A strict loader opens the form and the zip and gives its job's id."""
     with AnnotationReceiver() as loader:
         there = to_loader(f"{loader.url}/submitZipOrder")
-        parcel = there.parcel([a_result(), a_result(nuclei(2), scan_id="2")])
+        parcel = there.pack([a_result(), a_result(nuclei(2), scan_id="2")], tmp_path / "parcel")
         receipt = there.post(parcel)
         assert (receipt.outcome, receipt.status, receipt.remote_id) == ("accepted", 200, "1")
         assert loader.cases == ["CMU1"]
         assert loader.ledger[0].note["features"] == 11
-        assert loader.ledger[0].bytes == len(parcel.body)
+        assert loader.ledger[0].bytes == parcel.path.stat().st_size
         assert there.arrived("ord-1") is None
 
 
-def test_the_same_results_are_the_same_parcel() -> None:
+def test_the_same_results_are_the_same_parcel(tmp_path: Path) -> None:
     """Also the form around the zip is the same, so that a digest tells whether bytes were sent before."""
     there = to_loader("https://loader.example/")
-    assert there.parcel([a_result()]) == there.parcel([a_result()])
+    first, second = (there.pack([a_result()], tmp_path / name) for name in ("first", "second"))
+    assert first.path.read_bytes() == second.path.read_bytes()
+    assert first.content_type == second.content_type
 
 
 @pytest.mark.parametrize(

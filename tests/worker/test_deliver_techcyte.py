@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from found import a_result, nuclei
@@ -26,24 +27,24 @@ def lab() -> Iterator[TechcyteReceiver]:
         yield server
 
 
-def test_results_are_posted_once_and_found_again(lab: TechcyteReceiver) -> None:
+def test_results_are_posted_once_and_found_again(tmp_path: Path, lab: TechcyteReceiver) -> None:
     """A strict receiver takes the parcel, and only then says that it has the order's results."""
     there = to_techcyte(lab.url)
     assert there.arrived("ord-1") is False
-    parcel = there.parcel([a_result(), a_result(nuclei(2), scan_id="2")])
+    parcel = there.pack([a_result(), a_result(nuclei(2), scan_id="2")], tmp_path / "parcel")
     receipt = there.post(parcel)
     assert (receipt.outcome, receipt.status) == ("accepted", 201)
     assert there.arrived("ord-1") is True
     assert there.arrived("ord-") is False
     (entry,) = lab.ledger
-    assert entry.bytes == len(parcel.body)
+    assert entry.bytes == parcel.path.stat().st_size
 
 
-def test_an_answer_lost_after_the_commit_is_cleared_up(lab: TechcyteReceiver) -> None:
+def test_an_answer_lost_after_the_commit_is_cleared_up(tmp_path: Path, lab: TechcyteReceiver) -> None:
     """The post is unknown, the question afterwards says yes."""
     lab.faults.add(Fault(cut="after"))
     there = to_techcyte(lab.url)
-    assert there.post(there.parcel([a_result()])).outcome == "unknown"
+    assert there.post(there.pack([a_result()], tmp_path / "parcel")).outcome == "unknown"
     assert there.arrived("ord-1") is True
 
 
@@ -53,17 +54,17 @@ def test_no_connection_is_used_twice(lab: TechcyteReceiver) -> None:
     assert [there.arrived("ord-1") for _ in range(300)] == [False] * 300
 
 
-def test_a_trailing_slash_changes_nothing(lab: TechcyteReceiver) -> None:
+def test_a_trailing_slash_changes_nothing(tmp_path: Path, lab: TechcyteReceiver) -> None:
     """The address may end in slashes."""
     there = to_techcyte(lab.url + "//")
-    assert there.post(there.parcel([a_result()])).outcome == "accepted"
+    assert there.post(there.pack([a_result()], tmp_path / "parcel")).outcome == "accepted"
 
 
-def test_an_api_key_is_exchanged_for_a_token(lab: TechcyteReceiver) -> None:
+def test_an_api_key_is_exchanged_for_a_token(tmp_path: Path, lab: TechcyteReceiver) -> None:
     """With a key in place of a token the parcel arrives all the same."""
     key = {"api_key_id": lab.api_key_id, "api_key_secret": "s3cr3t-key", "jwt_token": None}
     there = to_techcyte(lab.url, **key)
-    assert there.post(there.parcel([a_result()])).outcome == "accepted"
+    assert there.post(there.pack([a_result()], tmp_path / "parcel")).outcome == "accepted"
     assert there.arrived("ord-1") is True
 
 

@@ -5,7 +5,7 @@ import pytest
 from fetching import OTHER, SECRET, SLIDE, Bench, one_after_another, status
 from origin import Answer, File, Handler, Origin
 
-from broker.errors import TemporaryError
+from broker.errors import OrderError, TemporaryError
 
 
 @pytest.fixture
@@ -34,10 +34,14 @@ def test_a_date_serves_where_there_is_no_etag(bench: Bench) -> None:
         File(SLIDE, cuts=[700_000], etag=""),
         File(SLIDE, cuts=[700_000], etag='W/"v1"'),
         File(SLIDE, cuts=[700_000], ranges=False),
+        File(SLIDE, cuts=[700_000], etag="", last_modified="Fri, 21 Oct 2999 07:28:00 GMT"),
     ],
 )
 def test_what_cannot_be_resumed_is_fetched_again(bench: Bench, slide: File) -> None:
-    """Without a strong validator no range is asked for, and a server that knows no ranges starts again."""
+    """Without a strong validator no range is asked for, and a server that knows no ranges starts again.
+
+    A date that is not over yet is none: the next version may have the same.
+    """
     assert bench.fetch(bench.serve(slide)) == SLIDE
 
 
@@ -45,6 +49,13 @@ def test_a_slide_that_changes_in_the_middle_is_not_mixed(bench: Bench) -> None:
     """When the content changed between two parts, the new content comes whole."""
     changing = one_after_another(File(SLIDE, cuts=[700_000]), File(OTHER, '"v2"'))
     assert bench.fetch(bench.serve(changing)) == OTHER
+
+
+def test_a_slide_that_changes_again_and_again_is_the_callers_to_mend(bench: Bench) -> None:
+    """After the second change the order is told; nobody waits for a slide that is being written."""
+    first, second = File(SLIDE, cuts=[700_000]), File(OTHER, '"v2"', cuts=[700_000])
+    error = bench.refusal(bench.serve(one_after_another(first, second, File(SLIDE, '"v3"'))))
+    assert (type(error), error.code) == (OrderError, "slide_unreadable")
 
 
 def rest_of(content: bytes, start: int, said: int, **headers: str) -> Answer:

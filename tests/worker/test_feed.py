@@ -10,6 +10,7 @@ from makers import a_picture, a_slide
 
 from broker.card import Card
 from broker.errors import OrderError
+from worker.areas import area_of
 from worker.feed import batches
 from worker.slide import Slide
 from worker.tiles import cut
@@ -24,16 +25,14 @@ class CountingSlide(Slide):
 
     reads = 0
 
-    def read(
-        self, x: float, y: float, width_px: int, height_px: int, downsample_x: float, downsample_y: float
-    ) -> Pixels:
+    def fill(self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float) -> None:
         self.reads += 1
-        return super().read(x, y, width_px, height_px, downsample_x, downsample_y)
+        super().fill(region, x, y, downsample_x, downsample_y)
 
 
 def a_grid(slide: Slide) -> Grid:
     """The whole slide, cut."""
-    return cut(slide.area(None), slide.frame, CARD)
+    return cut(area_of(None, slide.frame), slide.frame, CARD)
 
 
 def readers() -> list[threading.Thread]:
@@ -45,8 +44,8 @@ def readers() -> list[threading.Thread]:
 def test_tiles_come_in_order_with_their_halo(tmp_path: Path, threads: int) -> None:
     """Whatever thread is first, every tile is the slide's region around it; the last batch is what is left."""
     with Slide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
-        grid = a_grid(slide)
-        fed = list(batches(slide, grid, 8, threads))
+        grid, slide.threads = a_grid(slide), threads
+        fed = list(batches(slide, grid, 8))
         assert [tile for tiles, _ in fed for tile in tiles] == list(grid.tiles)
         assert [len(pixels) for _, pixels in fed] == [8, 8, 8, 8, 3]
         for tiles, pixels in fed:
@@ -58,13 +57,13 @@ def test_a_grid_of_no_tiles_feeds_nothing(tmp_path: Path) -> None:
     """Where there is no tissue there are no batches."""
     with Slide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
         grid = a_grid(slide)
-        assert list(batches(slide, Grid(grid.area, 20, 3, 1.6, 1.6, ()), 8, 2)) == []
+        assert list(batches(slide, Grid(grid.area, 20, 3, 1.6, 1.6, ()), 8)) == []
 
 
 def test_no_more_than_two_batches_are_read_ahead(tmp_path: Path) -> None:
     """While the device has a batch, at most two more are read, however many tiles wait."""
     with CountingSlide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
-        feed = batches(slide, a_grid(slide), 4, 4)
+        feed = batches(slide, a_grid(slide), 4)
         next(feed)
         assert slide.reads <= 12
         next(feed)
@@ -76,7 +75,7 @@ def test_no_more_than_two_batches_are_read_ahead(tmp_path: Path) -> None:
 def test_closing_early_leaves_no_thread_behind(tmp_path: Path) -> None:
     """Who stops after the first batch finds the readers gone."""
     with Slide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
-        feed = batches(slide, a_grid(slide), 4, 4)
+        feed = batches(slide, a_grid(slide), 4)
         next(feed)
         assert readers()
         feed.close()
@@ -92,6 +91,6 @@ def test_a_broken_tile_ends_the_feed_with_its_refusal(tmp_path: Path) -> None:
     data[at : at + 500] = b"\xff" * 500
     path.write_bytes(data)
     with Slide.open(path) as slide, pytest.raises(OrderError) as caught:
-        list(batches(slide, a_grid(slide), 4, 2))
+        list(batches(slide, a_grid(slide), 4))
     assert caught.value.code == "slide_unreadable"
     assert not readers()

@@ -119,7 +119,7 @@ def test_scores_grow_with_the_distance_from_the_threshold(spread_out: Section) -
 def test_a_given_haematoxylin_threshold_is_used(spread_out: Section) -> None:
     """The order's threshold stands in the summary in place of Otsu's."""
     given = calibrated(spread_out.pixels, {"haematoxylin_threshold": 0.25})
-    summary, _ = given.summarise(given.classify(spread_out.pixels[None])[0], FRAME, AREA)
+    summary, _ = given.summarise(given.classify(spread_out.pixels[None])[0].counts(2), FRAME, AREA)
     assert summary["thresholds"] == {
         "positive_dab_od": 0.15,
         "haematoxylin_od": 0.25,
@@ -133,7 +133,7 @@ def test_an_even_picture_holds_no_nuclei(value: int) -> None:
     even = np.full((256, 256, 3), value, np.uint8)
     classifier = calibrated(even)
     (found,) = classifier.classify(even[None])
-    summary, headline = classifier.summarise(found, FRAME, AREA)
+    summary, headline = classifier.summarise(found.counts(2), FRAME, AREA)
     assert (len(found), summary["labelling_index_pct"], headline) == (0, None, "Ki-67: no nuclei found")
 
 
@@ -148,7 +148,7 @@ def test_the_summary_counts(spread_out: Section) -> None:
     """Counts add up, the index is their share, densities are per mm2 of the area, and the headline says it."""
     classifier = calibrated(spread_out.pixels)
     found = Objects(np.zeros((1000, 2)), (), (np.arange(1000) < 123).astype(np.int64), np.ones(1000))
-    summary, headline = classifier.summarise(found, FRAME, AREA)
+    summary, headline = classifier.summarise(found.counts(2), FRAME, AREA)
     assert summary["labelling_index_pct"] == pytest.approx(12.3)
     assert (summary["nuclei"], summary["positive"], summary["negative"]) == (1000, 123, 877)
     assert (summary["area_mm2"], summary["nuclei_per_mm2"]) == (0.5, 2000.0)
@@ -160,5 +160,5 @@ def test_density_needs_the_size_of_a_pixel() -> None:
     classifier = calibrated(np.full((64, 64, 3), 255, np.uint8))
     nothing = Objects(np.empty((0, 2)), (), np.empty(0, np.int64), np.empty(0))
     with pytest.raises(OrderError) as refused:
-        classifier.summarise(nothing, Frame(10, 10, None, None, "none"), AREA)
+        classifier.summarise(nothing.counts(2), Frame(10, 10, None, None, "none"), AREA)
     assert refused.value.code == "mpp_missing"

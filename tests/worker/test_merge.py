@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from worker.merge import merged, owned
+from worker.merge import Merger, joined
 from worker.values import Area, Grid, Objects, Tile
 
-GRID = Grid(Area(100, 200, 40, 20), tile_px=10, halo_px=4, downsample_x=2.0, downsample_y=2.0, tiles=())
+GRID = Grid(Area(100, 200, 40, 60), tile_px=10, halo_px=4, downsample_x=2.0, downsample_y=2.0, tiles=())
 LEFT, RIGHT = Tile(0, 100.0, 200.0), Tile(1, 120.0, 200.0)
 
 
@@ -16,9 +16,15 @@ def found(*core_px: tuple[float, float]) -> Objects:
     return Objects(centres, tuple(c + ring for c in centres), np.zeros(len(centres), np.int64), np.ones(len(centres)))
 
 
+def merged(*tiles: tuple[Objects, Tile]) -> Objects:
+    """What the tiles come to, one after another."""
+    merger = Merger(GRID)
+    return joined([merger.add(*tile) for tile in tiles])
+
+
 def test_tile_pixels_become_level_0_pixels() -> None:
     """The halo is taken off, the downsample put on, the tile's place added; outlines go along."""
-    objects = merged([owned(found((5.0, 5.0)), LEFT, GRID)], GRID)
+    objects = merged((found((5.0, 5.0)), LEFT))
     assert objects.centres.tolist() == [[110.0, 210.0]]
     assert objects.outlines[0].tolist() == [[108, 208], [112, 208], [112, 212], [108, 212]]
 
@@ -26,29 +32,39 @@ def test_tile_pixels_become_level_0_pixels() -> None:
 def test_an_object_on_a_seam_counts_once() -> None:
     """Both tiles see it, also where they disagree by a pixel about its centre, on either side."""
     for left, right in ((9.9, -0.1), (10.1, 0.1), (9.6, 0.4), (10.4, -0.4)):
-        parts = [owned(found((left, 5.0)), LEFT, GRID), owned(found((right, 5.0)), RIGHT, GRID)]
-        assert len(merged(parts, GRID)) == 1
+        assert len(merged((found((left, 5.0)), LEFT), (found((right, 5.0)), RIGHT))) == 1
 
 
 def test_two_objects_near_a_seam_stay_two() -> None:
     """What one tile sees as two is two, however close."""
-    parts = [owned(found((9.0, 5.0), (10.5, 5.0)), LEFT, GRID), owned(found((-1.0, 5.0), (0.5, 5.0)), RIGHT, GRID)]
-    assert len(merged(parts, GRID)) == 2
+    left, right = found((9.0, 5.0), (10.5, 5.0)), found((-1.0, 5.0), (0.5, 5.0))
+    assert len(merged((left, LEFT), (right, RIGHT))) == 2
+
+
+def test_an_object_on_the_seam_to_the_row_below_counts_once() -> None:
+    """What lay on a seam is still known when the next row comes, and what lay above it is forgotten."""
+    below = Tile(2, 100.0, 220.0)
+    assert len(merged((found((5.0, 9.9)), LEFT), (found((5.0, -0.1)), below))) == 1
+    assert len(merged((found((5.0, 10.1)), LEFT), (found((5.0, 0.1)), below))) == 1
+    merger = Merger(GRID)
+    merger.add(found((0.5, 5.0), (5.0, 9.9)), LEFT)
+    merger.add(found(), Tile(2, 100.0, 240.0))
+    assert len(merger.add(found((5.0, -10.1)), Tile(3, 100.0, 240.0))) == 0
 
 
 def test_what_lies_in_the_halo_alone_is_the_neighbours() -> None:
     """Far over the edge a tile says nothing."""
-    assert len(owned(found((13.0, 5.0), (-3.5, 5.0)), LEFT, GRID).objects) == 0
+    assert len(merged((found((13.0, 5.0), (-3.5, 5.0)), LEFT))) == 0
 
 
 def test_the_area_is_half_open() -> None:
     """On its left edge counts, on its right edge does not."""
     far = Tile(2, 130.0, 200.0)
-    assert len(owned(found((0.0, 0.0)), LEFT, GRID).objects) == 1
-    assert len(owned(found((5.0, 5.0)), far, GRID).objects) == 0
+    assert len(merged((found((0.0, 0.0)), LEFT))) == 1
+    assert len(merged((found((5.0, 5.0)), far))) == 0
 
 
 def test_nothing_found_is_a_result() -> None:
     """No tiles, or empty ones."""
-    assert len(merged([], GRID)) == 0
-    assert len(merged([owned(found(), LEFT, GRID)], GRID)) == 0
+    assert len(merged()) == 0
+    assert len(merged((found(), LEFT))) == 0

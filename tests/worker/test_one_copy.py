@@ -100,19 +100,21 @@ def test_another_signature_is_not_let_in_by_waiting(bench: Bench) -> None:
 
 FETCH = """
 import sys, pathlib
-from broker.config import SlidesSettings
-from broker.request import UrlSource
+from broker.config import WorkerSettings
+from broker.request import ScanRequest
 from worker.http import session
+from worker.sandbox import Sandbox
 from worker.shelf import Shelf
-from worker.sources import near
+from worker.sources import Means, near
 
 class Teller:
     def progress(self, stage, done, total):
         print(done, flush=True)
 
 http = session(["127.0.0.1"], connect_timeout_s=2, read_timeout_s=20)
-source = UrlSource.model_validate({"type": "url", "url": sys.argv[2]})
-with near(source, Shelf(pathlib.Path(sys.argv[1]), 10**8), http, SlidesSettings(), Teller()) as copy:
+asked = ScanRequest.model_validate({"id": "1", "source": {"type": "url", "url": sys.argv[2]}})
+means = Means(Shelf(pathlib.Path(sys.argv[1]), 10**8), http, Sandbox(threads=1), WorkerSettings())
+with near(asked, None, means, Teller()) as copy:
     print("near", copy.bytes, flush=True)
 """
 

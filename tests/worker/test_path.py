@@ -2,14 +2,17 @@ import os
 from pathlib import Path
 
 import pytest
+from makers import a_picture
+from mirax import a_mirax
 from origin import Listener
 
-from broker.config import SlidesSettings
+from broker.config import SlidesSettings, WorkerSettings
 from broker.errors import OrderError
-from broker.request import PathSource
+from broker.request import ScanRequest
 from worker.http import session
+from worker.sandbox import Sandbox
 from worker.shelf import Shelf
-from worker.sources import near
+from worker.sources import Means, near
 from worker.sources.path import find
 
 
@@ -29,10 +32,11 @@ def code(path: Path | str, *roots: Path) -> str:
 
 def test_a_slide_below_a_root_is_used_where_it_lies(root: Path, tmp_path: Path) -> None:
     """Nothing is copied, and the copy's digest says that it stands for path, size and time."""
-    source = PathSource(type="path", path=str(root / "case" / "a.svs"))
+    source = {"type": "path", "path": str(root / "case" / "a.svs")}
     http = session((), connect_timeout_s=1, read_timeout_s=1)
-    shelf = Shelf(tmp_path / "shelf", 100)
-    with near(source, shelf, http, SlidesSettings(roots=(root,)), Listener()) as copy:
+    settings = WorkerSettings(slides=SlidesSettings(roots=(root,)))
+    means = Means(Shelf(tmp_path / "shelf", 100), http, Sandbox(threads=1), settings)
+    with near(ScanRequest.model_validate({"id": "1", "source": source}), None, means, Listener()) as copy:
         assert (copy.path, copy.bytes) == (root / "case" / "a.svs", 9)
         assert copy.digest.startswith("stat:")
     assert list((tmp_path / "shelf").glob("??/*")) == []
@@ -101,3 +105,26 @@ def test_a_file_that_may_not_be_read_is_said_to_be_so(root: Path) -> None:
     """Missing permission is not mistaken for a missing file."""
     (root / "case" / "a.svs").chmod(0)
     assert code(root / "case" / "a.svs", root) == "slide_unreadable"
+
+
+def test_the_other_files_of_a_slide_lie_below_a_root_too(root: Path, tmp_path: Path) -> None:
+    """A link among them to elsewhere, and a text that names a file above its folder, are refused."""
+    main = a_mirax(root, a_picture(32, 32))
+    assert find(str(main), [root]).bytes > main.stat().st_size
+    data = root / "slide" / "Data0000.dat"
+    data.rename(tmp_path / "Data0000.dat")
+    data.symlink_to(tmp_path / "Data0000.dat")
+    assert code(main, root) == "path_not_allowed"
+    data.unlink()
+    index = root / "slide" / "Slidedat.ini"
+    index.write_text(index.read_text().replace("Data0000.dat", "../../Data0000.dat"))
+    assert code(main, root) == "not_a_slide"
+
+
+def test_the_digest_changes_with_any_file_of_the_slide(root: Path) -> None:
+    """The pixels of a MIRAX slide are in its data files."""
+    main = a_mirax(root, a_picture(32, 32))
+    first = find(str(main), [root]).digest
+    with (root / "slide" / "Data0000.dat").open("ab") as file:
+        file.write(b"more")
+    assert find(str(main), [root]).digest != first

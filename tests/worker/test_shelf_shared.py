@@ -1,48 +1,15 @@
-import subprocess
-import sys
 import threading
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
 
 import pytest
+from holding import Held
 from origin import Listener
 from shelves import files, put
 
 from broker.errors import TemporaryError
 from worker.shelf import Shelf
 from worker.values import Stop
-
-HOLD = """
-import sys, pathlib
-from worker.shelf import Shelf
-with Shelf(pathlib.Path(sys.argv[1]), 10**9).{what} as held:
-    {then}
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-class Held:
-    """Another process that holds something of the shelf until it is killed."""
-
-    def __init__(self, folder: Path, what: str, then: str = "") -> None:
-        script = HOLD.format(what=what, then=then)
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", script, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-
-    def __enter__(self) -> Self:
-        assert self._process.stdout
-        assert self._process.stdout.readline() == b"held\n"
-        return self
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-    def __exit__(self, *exc: object) -> None:
-        self.kill()
 
 
 @pytest.fixture

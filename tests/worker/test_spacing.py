@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-import openslide
 import pytest
 import tifffile
 from makers import a_picture, a_slide, a_tiled_tiff
-from PIL import Image
+from mirax import TILE_PX, a_mirax
 
 from worker.slide import Slide
+from worker.spacing import server_properties, spacing
 
 
 def test_what_the_slide_says_is_believed_first(tmp_path: Path) -> None:
@@ -49,10 +49,17 @@ def test_a_slide_without_mpp_opens_and_says_so(tmp_path: Path) -> None:
         assert (slide.frame.mpp_x, slide.frame.mpp_y, slide.frame.mpp_source) == (None, None, "none")
 
 
-def test_the_bounds_offset_is_openslide_s() -> None:
+def test_the_bounds_offset_is_openslide_s(tmp_path: Path) -> None:
     """Scanners that leave a margin name where the scanned part begins; others have none."""
-    handle = openslide.ImageSlide(Image.new("RGBA", (9, 9)))
-    properties = {"openslide.bounds-x": "1007", "openslide.bounds-y": "23"}
-    frame = Slide(Path("a"), handle, "test", properties, None).frame
-    assert (frame.bounds_x, frame.bounds_y) == (1007, 23)
-    assert Slide(Path("a"), handle, "test", {}, None).frame.bounds_x == 0
+    pixels = a_picture(96, 64)
+    with Slide.open(a_mirax(tmp_path, pixels, column=2, row=1)) as slide:
+        assert (slide.frame.bounds_x, slide.frame.bounds_y) == (2 * TILE_PX, TILE_PX)
+    with Slide.open(a_slide(tmp_path / "a.svs", pixels)) as slide:
+        assert (slide.frame.bounds_x, slide.frame.bounds_y) == (0, 0)
+
+
+def test_what_an_image_server_says_is_its_own_word() -> None:
+    """Each axis for itself, before the order's; not what screens and printers write, which such servers pass on."""
+    assert spacing(server_properties(0.25, 0.5), 0.7) == (0.25, 0.5, "server")
+    assert spacing(server_properties(84.7, 84.7), 0.7) == (0.7, 0.7, "order")
+    assert spacing(server_properties(None, None)) == (None, None, "none")

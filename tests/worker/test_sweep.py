@@ -10,9 +10,12 @@ from broker.config import BrokerSettings, Config
 from broker.request import OrderRequest
 from broker.store import OrderStore
 from worker.bench import Bench
+from worker.checkpoint import UNFINISHED
 from worker.deliver.circuit import Circuits
+from worker.sandbox import Sandbox
 from worker.shelf import Shelf
-from worker.sweep import release_slides, remove_files
+from worker.sources import Means
+from worker.sweep import release_slides, remove_files, remove_unfinished
 
 DIGEST = "ab" + "0" * 62
 
@@ -21,7 +24,8 @@ DIGEST = "ab" + "0" * 62
 def here(broker_settings: BrokerSettings, store: OrderStore) -> Bench:
     shelf = Shelf(broker_settings.data / "shelf", 1000)
     config = Config(broker=broker_settings)
-    return Bench(config, store, shelf, requests.Session(), Event(), Circuits(at_once=1))
+    means = Means(shelf, requests.Session(), Sandbox(threads=1), config.worker)
+    return Bench(config, store, means, Event(), Circuits(at_once=1))
 
 
 def on_shelf(here: Bench) -> Path:
@@ -56,12 +60,24 @@ def test_a_promise_to_an_order_that_is_unknown_is_void(here: Bench) -> None:
     assert here.shelf.wanted() == []
 
 
+def test_unfinished_work_goes_with_the_end_of_its_scan(here: Bench) -> None:
+    """While the scan may be taken up again it stays; ended, or unknown, it is nobody's, whatever the order's age."""
+    goes_on, cancelled = an_order(here.store), an_order(here.store)
+    for name in (f"{goes_on}.0.1", f"{cancelled}.0.1", f"{cancelled}.0.3", "gone.0.1", "no.work.of-ours"):
+        (here.data / UNFINISHED / name / "found").mkdir(parents=True)
+    here.store.cancel(cancelled)
+    remove_unfinished(here)
+    left = {path.name for path in (here.data / UNFINISHED).iterdir()}
+    assert left == {f"{goes_on}.0.1", "no.work.of-ours"}
+
+
 def test_the_files_of_an_order_go_and_those_of_others_stay(here: Bench) -> None:
     """Results of every attempt, and the parcel."""
     for name in (
         "results/a/0.1/results.json",
         "results/a/0.2/results.json",
         "results/b/0.1/results.json",
+        "results/.unfinished/a.0.3/point.json",
         "parcels/a.123",
     ):
         path = here.data / name

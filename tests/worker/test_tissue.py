@@ -7,7 +7,8 @@ import pytest
 from makers import a_slide, a_tiled_tiff
 
 from broker.card import Card
-from broker.request import Rectangle
+from broker.roi import Rectangle
+from worker.areas import area_of
 from worker.slide import Slide
 from worker.tiles import cut
 from worker.tissue import keep
@@ -38,7 +39,7 @@ def speckled(colour: tuple[int, int, int], other: tuple[int, int, int]) -> Pixel
 def kept(folder: Path, pixels: Pixels, roi: Rectangle | None = None) -> list[int]:
     """The numbers of the tiles kept of a slide with these pixels."""
     with Slide.open(a_slide(folder / "a.svs", pixels, levels=(1, 4))) as slide:
-        return [tile.index for tile in keep(slide, cut(slide.area(roi), slide.frame, CARD)).tiles]
+        return [tile.index for tile in keep(slide, cut(area_of(roi, slide.frame), slide.frame, CARD)).tiles]
 
 
 @pytest.mark.parametrize("colour", [GLASS, (255, 255, 255), (205, 205, 205), (232, 227, 233)])
@@ -106,7 +107,7 @@ def test_the_kept_tiles_are_the_grid_s_own(tmp_path: Path) -> None:
     pixels = glass()
     pixels[160:220, 160:220] = (120, 70, 50)
     with Slide.open(a_tiled_tiff(tmp_path / "a.tiff", pixels, (20000, 40000))) as slide:
-        grid = cut(slide.area(None), slide.frame, CARD)
+        grid = cut(area_of(None, slide.frame), slide.frame, CARD)
         some = keep(slide, grid)
     assert [(tile.index, tile.x, tile.y) for tile in some.tiles] == [(1, 128.0, 0.0)]
     assert (some.downsample_x, some.downsample_y) == (1.0, 0.5 / 0.25) == (grid.downsample_x, grid.downsample_y)
@@ -117,7 +118,7 @@ class TestRealSlides:
     def kept(self, name: str, mpp: float | None = None) -> tuple[Slide, Grid, Grid]:
         """The slide, its grid and what is kept of it."""
         slide = Slide.open(SLIDES / name, mpp)
-        grid = cut(slide.area(None), slide.frame, CARD)
+        grid = cut(area_of(None, slide.frame), slide.frame, CARD)
         return slide, grid, keep(slide, grid)
 
     def test_skin_is_kept_and_the_glass_beside_it_is_not(self) -> None:

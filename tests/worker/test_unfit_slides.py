@@ -1,17 +1,21 @@
 """What is said of files that are no slides, are damaged, or would fill the memory."""
 
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+import vendors
 from makers import a_picture, a_slide, a_tiled_tiff
+from mirax import a_mirax
 from PIL import Image
 
 from broker.errors import OrderError
+from worker import cutout
 from worker.slide import Slide
-from worker.values import Pixels
+from worker.values import Area, Pixels
 
 SLIDES = Path(__file__).resolve().parents[2].parent / "shared" / "slides"
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")
@@ -43,16 +47,56 @@ def test_what_is_no_slide_is_named_by_its_beginning(tmp_path: Path, content: byt
 def test_a_broken_tile_makes_the_slide_unreadable(tmp_path: Path) -> None:
     """The slide opens; reading the tile says why it fails, and says it again when asked again."""
     path = a_slide(tmp_path / "a.svs", a_picture(200, 200), levels=(1,))
-    with tifffile.TiffFile(path) as tiff:
-        at = tiff.pages[0].dataoffsets[0]
-    data = bytearray(path.read_bytes())
-    data[at : at + 2000] = b"\xff" * 2000
-    path.write_bytes(data)
+    break_tile(path, 5)
     with Slide.open(path) as slide:
         for _ in range(2):
             with pytest.raises(OrderError, match="OpenSlide says") as caught:
                 whole(slide)
             assert caught.value.code == "slide_unreadable"
+
+
+def test_a_slide_that_no_reader_can_begin_says_what_each_said(tmp_path: Path) -> None:
+    """Its first tile is broken: OpenSlide's words come first, then the other reader's."""
+    path = a_slide(tmp_path / "a.svs", a_picture(200, 200), levels=(1,))
+    break_tile(path, 0)
+    with pytest.raises(OrderError, match=r"OpenSlide says: .*; The TIFF cannot be read") as caught:
+        Slide.open(path)
+    assert caught.value.code == "slide_unreadable"
+
+
+def break_tile(path: Path, number: int) -> None:
+    """Put 200 bytes of nonsense into a tile of level 0."""
+    with tifffile.TiffFile(path) as tiff:
+        at = tiff.pages[0].dataoffsets[number]
+    data = bytearray(path.read_bytes())
+    data[at : at + 200] = b"\xff" * 200
+    path.write_bytes(data)
+
+
+def test_a_trestle_slide_that_openslide_refuses_is_not_shown_unstitched(tmp_path: Path) -> None:
+    """Its tiles overlap where a scanner says so: another reader would put them beside each other."""
+    path = vendors.trestle(tmp_path / "a", a_picture(200, 200))
+    break_tile(path, 0)
+    assert "OpenSlide says" in refusal(path).detail
+    assert "tifffile" not in refusal(path).detail
+
+
+def test_only_our_own_manifest_is_believed(tmp_path: Path) -> None:
+    """A file of another name that reads like one is no slide, and one that names itself is damaged."""
+    said = cutout.dumped(cutout.Ranges(file=cutout.NAME, within=Area(0, 0, 9, 9), levels=((9, 9),)))
+    for name, code in (("slide.vms", "not_a_slide"), (cutout.NAME, "slide_unreadable")):
+        (tmp_path / name).write_bytes(said)
+        assert refusal(tmp_path / name).code == code
+
+
+@pytest.mark.parametrize("name", ["slide.mrxs", "slide.MRXS"])
+def test_the_preview_of_a_mirax_slide_is_not_taken_for_it(tmp_path: Path, name: str) -> None:
+    """Its main file is a small JPEG: without the data folder beside it, that is all there is, and it is refused."""
+    main = a_mirax(tmp_path, a_picture(32, 32)).rename(tmp_path / name)
+    shutil.rmtree(tmp_path / "slide")
+    error = refusal(main)
+    assert error.code == "slide_unreadable"
+    assert "data files are missing" in error.detail
 
 
 def test_a_cut_picture_is_unreadable(tmp_path: Path) -> None:
@@ -63,16 +107,16 @@ def test_a_cut_picture_is_unreadable(tmp_path: Path) -> None:
     assert refusal(path).code == "slide_unreadable"
 
 
-def test_a_picture_of_16_bits_is_refused(tmp_path: Path) -> None:
-    """It would be clipped to white without a word."""
+def test_a_picture_of_16_bits_shows_its_high_ones(tmp_path: Path) -> None:
+    """It is not clipped to white."""
     Image.fromarray(np.full((9, 9), 40000, np.uint16)).save(tmp_path / "a.png")
-    assert "8 bits" in refusal(tmp_path / "a.png").detail
+    with Slide.open(tmp_path / "a.png") as slide:
+        assert (whole(slide) == 40000 >> 8).all()
 
 
-@pytest.mark.parametrize("edge", [9000, 20000])
-def test_a_small_file_of_a_huge_picture_is_refused(tmp_path: Path, edge: int) -> None:
+def test_a_small_file_of_a_huge_picture_is_refused(tmp_path: Path) -> None:
     """A few kilobytes that would fill the memory are not decoded."""
-    Image.new("1", (edge, edge)).save(tmp_path / "a.png")
+    Image.new("1", (17000, 17000)).save(tmp_path / "a.png")
     error = refusal(tmp_path / "a.png")
     assert error.code == "slide_unreadable"
     assert "small tiles" in error.hint
@@ -116,13 +160,12 @@ def test_whatever_is_damaged_the_refusal_is_an_order_error(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "code"),
     [
-        ("highdicom-sm_image_jpegls.dcm", "slide_unreadable"),
         ("highdicom-sm_annotations.dcm", "not_a_slide"),
         ("README.md", "not_a_slide"),
     ],
 )
-def test_what_openslide_cannot_read_is_refused(name: str, code: str) -> None:
-    """A DICOM slide in JPEG-LS is unreadable; annotations and a text are no slides; no message tells the folder."""
+def test_what_is_no_picture_is_refused(name: str, code: str) -> None:
+    """Annotations and a text are no slides; no message tells the folder."""
     error = refusal(SLIDES / name)
     assert error.code == code
     assert str(SLIDES) not in error.detail

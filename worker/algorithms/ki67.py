@@ -3,6 +3,7 @@
 Owns what makes a nucleus positive and how sure that is; where nuclei are is `nuclei`'s, their outlines `outlines`'.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from worker.algorithms.memory import sparing
 from worker.algorithms.nuclei import haematoxylin, search
 from worker.algorithms.outlines import Bits, Densities, outline
 from worker.algorithms.stain import otsu
+from worker.region import size_px2
 from worker.values import Area, Frame, Objects, Pixels
 
 NEGATIVE: Final = 0
@@ -65,9 +67,9 @@ class Ki67Classifier:
         with ThreadPoolExecutor(len(batch), thread_name_prefix="outlines") as pool:
             return list(pool.map(self._objects, *(part.numpy() for part in evidence)))
 
-    def summarise(self, objects: Objects, frame: Frame, area: Area) -> tuple[dict[str, Any], str]:
+    def summarise(self, counts: Sequence[int], frame: Frame, area: Area) -> tuple[dict[str, Any], str]:
         """Count. The index is the share of positive nuclei in percent, None where there is no nucleus."""
-        count, positive = len(objects), int((objects.classes == POSITIVE).sum())
+        count, positive = sum(counts), counts[POSITIVE]
         area_mm2 = _area_mm2(frame, area)
         index = 100 * positive / count if count else None
         summary = {
@@ -102,4 +104,4 @@ class Ki67Classifier:
 def _area_mm2(frame: Frame, area: Area) -> float:
     if frame.mpp_x is None or frame.mpp_y is None:
         raise OrderError("mpp_missing", "nuclei per mm2 need to know how large a pixel is", hint="give scans[].mpp")
-    return area.width * frame.mpp_x * area.height * frame.mpp_y / 1e6
+    return size_px2(area) * frame.mpp_x * frame.mpp_y / 1e6

@@ -1,5 +1,6 @@
 """What the pipeline asks of an algorithm. Loads no torch, so that everybody may import it."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from broker.card import Card
@@ -16,8 +17,8 @@ class TileClassifier(Protocol):
         down, origin at the halo's corner. An object near the core has the same centre whichever tile shows it.
         """
 
-    def summarise(self, objects: Objects, frame: Frame, area: Area) -> tuple[dict[str, Any], str]:
-        """Turn the objects of the whole area into figures fit for JSON and a headline of one line."""
+    def summarise(self, counts: Sequence[int], frame: Frame, area: Area) -> tuple[dict[str, Any], str]:
+        """From how many objects of each class the whole area has: figures fit for JSON, and a headline of one line."""
 
 
 class TileAlgorithm(Protocol):

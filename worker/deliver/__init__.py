@@ -1,6 +1,7 @@
 """Results out: one attempt each, and an honest receipt. Nothing here tries again, waits, or knows an order's state."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import requests
@@ -22,8 +23,11 @@ class Destination(Protocol):
     def host(self) -> str:
         """Whom the bytes go to, host and port; empty where nothing is sent."""
 
-    def parcel(self, results: Sequence[Result]) -> Parcel:
-        """What will be sent: the same results give the same bytes. Raises `OrderError` where they cannot be sent."""
+    def pack(self, results: Sequence[Result], path: Path) -> Parcel:
+        """Write what will be sent to `path`: the same results give the same bytes.
+
+        Raises `OrderError` where they cannot be sent.
+        """
 
     def arrived(self, order_id: str) -> bool | None:
         """Ask the destination whether it has the order's results: yes, no, or None where nobody can say.

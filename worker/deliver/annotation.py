@@ -4,8 +4,11 @@ Source: camicroscope/uAIMDataLoader, `routes/index.js`, `POST /submitZipOrder`.
 """
 
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,14 +36,23 @@ class Annotation:
         """Host and port."""
         return urlsplit(self.request.url.get_secret_value()).netloc.rpartition("@")[2]
 
-    def parcel(self, results: Sequence[Result]) -> Parcel:
+    def pack(self, results: Sequence[Result], path: Path) -> Parcel:
         """The multipart form with the case and one zip of all scans."""
-        archive = quip.encode(results, self.request.case_id)
-        boundary = hashlib.sha256(archive).hexdigest()  # the same zip is the same form
-        body, content_type = encode_multipart_formdata(
-            [("case_id", self.request.case_id), ("zip", ("output.zip", archive, "application/zip"))], boundary
-        )
-        return Parcel(content_type, body)
+        with tempfile.TemporaryFile(dir=path.parent) as archive, path.open("wb") as file:
+            quip.write(results, self.request.case_id, archive)
+            archive.seek(0)
+            boundary = hashlib.file_digest(archive, "sha256").hexdigest()  # the same zip is the same form
+            fields: dict[str, Any] = {
+                "case_id": self.request.case_id,
+                "zip": ("output.zip", boundary, "application/zip"),
+            }
+            form, content_type = encode_multipart_formdata(fields, boundary)
+            head, _, tail = form.rpartition(boundary.encode() + b"\r\n--")  # where the zip's digest stands for it
+            archive.seek(0)
+            file.write(head)
+            shutil.copyfileobj(archive, file)
+            file.write(b"\r\n--" + tail)
+        return Parcel(content_type, path)
 
     def arrived(self, order_id: str) -> None:
         """None: the loader keeps no list that can be asked."""

@@ -10,6 +10,7 @@ import re
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -73,7 +74,8 @@ class Line:
     def send(self, url: str, parcel: Parcel, headers: Headers, check: Check) -> Reply:
         """POST the parcel; `check` is called before each piece of it. Raises `UnansweredError`, and what it raises."""
         # A stream, because a time limit counts for each piece that is sent and would count once for all bytes.
-        return self.ask("POST", url, {**headers, "Content-Type": parcel.content_type}, _Body(parcel.body, check))
+        with _Body(parcel.path, check) as body:
+            return self.ask("POST", url, {**headers, "Content-Type": parcel.content_type}, body)
 
     def ask(
         self, method: str, url: str, headers: Headers, data: Any = None, limit_bytes: int = REPLY_MAX_BYTES
@@ -109,11 +111,11 @@ class Line:
         return " ".join("".join(c if c.isprintable() else " " for c in said).split())[:DETAIL_MAX_CHARS]
 
 
-class _Body(io.BytesIO):
+class _Body(io.FileIO):
     """A body that asks, as each piece is about to go out, whether it still may: its sender may have slept meanwhile."""
 
-    def __init__(self, body: bytes, check: Check) -> None:
-        super().__init__(body)
+    def __init__(self, path: Path, check: Check) -> None:
+        super().__init__(path)
         self._check = check
 
     def read(self, size: int | None = -1) -> bytes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from worker.deliver.attempt import Check, always
 from worker.encode import results as documents
@@ -21,10 +22,11 @@ class Nowhere:
         """Nobody."""
         return ""
 
-    def parcel(self, results: Sequence[Result]) -> Parcel:
+    def pack(self, results: Sequence[Result], path: Path) -> Parcel:
         """What there is to pick up: the results.json of every scan, in one document."""
         scans = [documents.document(result) for result in results]
-        return Parcel("application/json", strict_json({"order": self.order_id, "scans": scans}))
+        path.write_bytes(strict_json({"order": self.order_id, "scans": scans}))
+        return Parcel("application/json", path)
 
     def arrived(self, order_id: str) -> bool:  # noqa: ARG002 - every destination is asked in the same words
         """No: there is nowhere to arrive."""

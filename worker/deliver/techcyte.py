@@ -7,6 +7,7 @@ import base64
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -37,9 +38,11 @@ class Techcyte:
         """Host and port."""
         return urlsplit(self._url("")).netloc.rpartition("@")[2]
 
-    def parcel(self, results: Sequence[Result]) -> Parcel:
+    def pack(self, results: Sequence[Result], path: Path) -> Parcel:
         """Every scan in one body."""
-        return Parcel("application/json", techcyte.encode(results))
+        with path.open("wb") as file:
+            techcyte.write(results, file)
+        return Parcel("application/json", path)
 
     def arrived(self, order_id: str) -> bool | None:
         """Whether an evaluation of the case holds the order's id: our results carry it, Techcyte gives it back.

@@ -51,18 +51,16 @@ def _about(result: Result) -> dict[str, Any]:
 
 
 def _features(result: Result) -> Iterator[str]:
-    objects = result.findings.objects
     scan = uuid.uuid5(uuid.NAMESPACE_OID, f"{result.order_id}/{result.scan_id}")
     shared = [_shared(entry, _object_type(result)) for entry in result.card.classes]
     for ring in rings(result.findings):
-        score = round(float(objects.scores[ring.number]), 4)
-        yield _feature(str(uuid.uuid5(scan, str(ring.number))), ring, shared[objects.classes[ring.number]], score)
+        yield _feature(str(uuid.uuid5(scan, str(ring.number))), ring, shared[ring.kind])
 
 
-def _feature(identity: str, ring: Ring, shared: str, score: float) -> str:
+def _feature(identity: str, ring: Ring, shared: str) -> str:
     points = json.dumps(ring.points, separators=(",", ":"), allow_nan=False)
     geometry = f'{{"type":"Polygon","coordinates":[{points}]}}'
-    properties = f'{{{shared},"measurements":{{"score":{json.dumps(score, allow_nan=False)}}}}}'
+    properties = f'{{{shared},"measurements":{{"score":{json.dumps(round(ring.score, 4), allow_nan=False)}}}}}'
     return f'{{"type":"Feature","id":"{identity}","geometry":{geometry},"properties":{properties}}}'
 
 

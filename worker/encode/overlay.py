@@ -10,8 +10,9 @@ from PIL import Image
 
 from worker.encode.geojson import rgb
 from worker.encode.legend import legend
+from worker.region import borders
 from worker.result import Result
-from worker.values import Area, Floats, Objects, Pixels
+from worker.values import Area, Floats, Found, Pixels
 
 MAX_PX = 2048
 """Longest side of the picture without its legend."""
@@ -35,12 +36,14 @@ def draw(picture: Pixels, result: Result) -> bytes:
     canvas = _enlarged(picture)
     scale = _Scale.of(result.findings.area, canvas)
     colors = [rgb(entry.color) for entry in result.card.classes]
-    objects = result.findings.objects
-    if scale.median_diameter_px(objects) >= OUTLINE_FROM_PX:
-        _outlines(canvas, scale, objects, colors)
-    elif len(objects):
+    found = result.findings.objects
+    diameter_px = scale.median_diameter_px(found)
+    if diameter_px >= OUTLINE_FROM_PX:
+        _outlines(canvas, scale, found, colors, 2 if diameter_px >= THICK_FROM_PX else 1)
+    elif len(found):
         canvas = _washed(canvas)
-        _dots(canvas, scale, objects, colors)
+        _dots(canvas, scale, found, colors)
+    _border(canvas, scale, result.findings.area)
     width_px = max(canvas.shape[1], LEGEND_MIN_PX)
     canvas = np.pad(canvas, ((0, 0), (0, width_px - canvas.shape[1]), (0, 0)), constant_values=255)
     return _png(np.vstack([canvas, legend(result, width_px, scale.x)]))
@@ -67,9 +70,10 @@ class _Scale:
         fixed: NDArray[np.int32] = np.rint(self.points(level0) * 2**SUBPIXEL_BITS).astype(np.int32)
         return fixed
 
-    def median_diameter_px(self, objects: Objects) -> float:
+    def median_diameter_px(self, found: Found) -> float:
         """Of the boxes around the objects, in picture pixels; a few thousand of them say enough."""
-        some = objects.outlines[:: len(objects) // 2000 + 1]
+        step = len(found) // 2000 + 1
+        some = [outline for objects in found.chunks() for outline in objects.outlines[::step]]
         return float(np.median([np.ptp(outline, axis=0).mean() for outline in some])) * self.x if some else 0.0
 
 
@@ -79,20 +83,28 @@ def _enlarged(picture: Pixels) -> Pixels:
     return large
 
 
-def _outlines(canvas: Pixels, scale: _Scale, objects: Objects, colors: list[_Color]) -> None:
-    width = 2 if scale.median_diameter_px(objects) >= THICK_FROM_PX else 1
+def _outlines(canvas: Pixels, scale: _Scale, found: Found, colors: list[_Color], width_px: int) -> None:
     for number, color in enumerate(colors):
-        chosen = np.flatnonzero(objects.classes == number)
-        lines = [scale.fixed(objects.outlines[i]) for i in chosen]
-        cv2.polylines(canvas, lines, True, color, width, cv2.LINE_AA, SUBPIXEL_BITS)
+        for objects in found.chunks():
+            lines = [scale.fixed(objects.outlines[i]) for i in np.flatnonzero(objects.classes == number)]
+            cv2.polylines(canvas, lines, True, color, width_px, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _dots(canvas: Pixels, scale: _Scale, objects: Objects, colors: list[_Color]) -> None:
+def _dots(canvas: Pixels, scale: _Scale, found: Found, colors: list[_Color]) -> None:
     """The rarest class comes last, so that it is not buried."""
-    counts = np.bincount(objects.classes, minlength=len(colors))
+    counts = np.array(found.counts(len(colors)))
     for number in np.argsort(-counts, kind="stable"):
-        for x, y in scale.fixed(objects.centres[objects.classes == number]).tolist():
-            cv2.circle(canvas, (x, y), DOT_RADIUS, colors[number], -1, cv2.LINE_AA, SUBPIXEL_BITS)
+        for objects in found.chunks():
+            for x, y in scale.fixed(objects.centres[objects.classes == number]).tolist():
+                cv2.circle(canvas, (x, y), DOT_RADIUS, colors[number], -1, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _border(canvas: Pixels, scale: _Scale, area: Area) -> None:
+    """The polygon that was asked for, white on black, so that it shows on any stain."""
+    if area.polygon:
+        rings = [scale.fixed(ring) for ring in borders(area)]
+        for color, width in (((0, 0, 0), 5), ((255, 255, 255), 2)):
+            cv2.polylines(canvas, rings, True, color, width, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _washed(canvas: Pixels) -> Pixels:

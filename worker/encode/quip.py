@@ -10,8 +10,9 @@ import io
 import json
 import math
 import zipfile
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -20,45 +21,49 @@ from broker.errors import OrderError
 from worker.encode import strict_json
 from worker.encode.rings import Ring, rings
 from worker.result import Result
-from worker.values import Findings
+from worker.values import CHUNK, Findings
 
 MASK_MAX_PX = 16 * 2**20
 """A mask is as large as its area, so a whole slide gets none, or a smaller one where nothing else is said of it."""
 COLUMNS = ("AreaInPixels", "CentroidX", "CentroidY", "ClassNumber", "Score", "Polygon")
 """Area first and polygon last, as the importer finds them; it keeps columns of numbers only."""
+ZIP64_FROM = 10**6
+"""Objects that may make a member of more than 2 GiB; only then, since not every importer knows zip64."""
 SUBPIXEL_BITS = 4
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def encode(results: Sequence[Result], case_id: str) -> bytes:
+def write(results: Sequence[Result], case_id: str, file: BinaryIO) -> None:
     """The zip; the same results give the same bytes.
 
     A scan without objects gives its mask alone, as the original does. Raises `OrderError("mpp_missing")`: the
     importer cannot do without a pixel size.
     """
-    file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for result in results:
-            for name, content in _members(result, case_id).items():
-                info = zipfile.ZipInfo(name, FIXED_TIME)
-                info.external_attr = 0o644 << 16
-                archive.writestr(info, content, zipfile.ZIP_DEFLATED)
-    return file.getvalue()
+            _write_scan(archive, result, case_id)
 
 
-def _members(result: Result, case_id: str) -> dict[str, bytes]:
-    prefix = _prefix(result, case_id)
-    rows = [_row(result, ring) for ring in rings(result.findings)]
-    members: dict[str, bytes] = {}
-    if rows:
+def _write_scan(archive: zipfile.ZipFile, result: Result, case_id: str) -> None:
+    prefix, area = _prefix(result, case_id), result.findings.area
+    has_rows = next(rings(result.findings), None) is not None
+    if has_rows:
         about = _about(result, case_id, prefix)
-        members[f"{prefix}-algmeta.json"] = strict_json(about) + b"\n"
-        members[f"{prefix}-algmeta.csv"] = _csv([list(about), list(about.values())])
-        members[f"{prefix}-features.csv"] = _csv([COLUMNS, *rows])
-    area = result.findings.area
-    if not rows or area.width * area.height <= MASK_MAX_PX:
-        members[f"{prefix}-seg.png"] = _mask(result.findings)
-    return members
+        _put(archive, f"{prefix}-algmeta.json", [strict_json(about) + b"\n"])
+        _put(archive, f"{prefix}-algmeta.csv", _csv([list(about), list(about.values())]))
+        rows = chain([COLUMNS], map(_row, rings(result.findings)))
+        _put(archive, f"{prefix}-features.csv", _csv(rows), large=len(result.findings.objects) > ZIP64_FROM)
+    if not has_rows or area.width * area.height <= MASK_MAX_PX:
+        _put(archive, f"{prefix}-seg.png", [_mask(result.findings)])
+
+
+def _put(archive: zipfile.ZipFile, name: str, content: Iterable[bytes], *, large: bool = False) -> None:
+    info = zipfile.ZipInfo(name, FIXED_TIME)
+    info.external_attr = 0o644 << 16
+    info.compress_type = zipfile.ZIP_DEFLATED
+    with archive.open(info, "w", force_zip64=large) as member:
+        for piece in content:
+            member.write(piece)
 
 
 def _prefix(result: Result, case_id: str) -> str:
@@ -99,18 +104,19 @@ def _about(result: Result, case_id: str, prefix: str) -> dict[str, Any]:
     }
 
 
-def _row(result: Result, ring: Ring) -> list[str]:
-    objects = result.findings.objects
-    x, y = objects.centres[ring.number]
+def _row(ring: Ring) -> list[str]:
+    x, y = ring.centre
     points = json.dumps(ring.points, separators=(":", ":"))[2:-2].replace("]:[", ":")
-    number, score = objects.classes[ring.number], objects.scores[ring.number]
-    return [f"{ring.area_px2:.2f}", f"{x:.1f}", f"{y:.1f}", str(number), f"{score:.4f}", f"[{points}]"]
+    return [f"{ring.area_px2:.2f}", f"{x:.1f}", f"{y:.1f}", str(ring.kind), f"{ring.score:.4f}", f"[{points}]"]
 
 
-def _csv(rows: Sequence[Sequence[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue().encode()
+def _csv(rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:
+    """The rows as a file's bytes, some at a time."""
+    waiting = iter(rows)
+    while some := list(islice(waiting, CHUNK)):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(some)
+        yield text.getvalue().encode()
 
 
 def _mask(findings: Findings) -> bytes:

@@ -1,6 +1,5 @@
 """results.json: one scan's result for people and programs. It holds no times: the same result is the same bytes."""
 
-from dataclasses import asdict
 from typing import Any
 
 from worker.encode import strict_json
@@ -20,7 +19,7 @@ def document(result: Result) -> dict[str, Any]:
         "parameters": result.parameters,
         "ruo": card.ruo,
         "frame": findings.frame.as_dict(),
-        "area": asdict(findings.area),
+        "area": findings.area.as_dict(),
         "headline": findings.headline,
         "summary": findings.summary,
         "counts": result.counts(),

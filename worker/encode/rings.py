@@ -6,22 +6,23 @@ from itertools import pairwise
 
 import numpy as np
 
-from worker.values import Findings, Floats, Frame, Ints
+from worker.values import Findings, Floats, Frame, Ints, Objects
 
 STEPS_PER_PX = 10
 """Files hold tenths of a level-0 pixel: finer than any outline is known, and half the bytes of exact floats."""
-CHUNK = 4096
-"""Objects converted at a time, so that memory does not grow with their number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """The outline of object `number`: level-0 pixels to 0.1, inside the canvas, closed by its first point.
+    """Object `number` of a scan with its outline: level-0 pixels to 0.1, inside the canvas, closed by its first point.
 
-    Its shoelace area is positive: seen on the screen it turns clockwise.
+    Its shoelace area is positive: seen on the screen it turns clockwise. `kind` is the number of its class.
     """
 
     number: int
+    kind: int
+    score: float
+    centre: tuple[float, float]
     points: list[list[float]]
     area_px2: float
 
@@ -33,20 +34,25 @@ class Ring:
 
 def rings(findings: Findings) -> Iterator[Ring]:
     """The rings in the objects' order. An outline without area once rounded has none: its number is left out."""
-    outlines, frame = findings.objects.outlines, findings.frame
-    for first in range(0, len(outlines), CHUNK):
-        yield from _rings(outlines[first : first + CHUNK], frame, first)
+    first = 0
+    for objects in findings.objects.chunks():
+        yield from _rings(objects, findings.frame, first)
+        first += len(objects)
 
 
-def _rings(outlines: Sequence[Floats], frame: Frame, first: int) -> Iterator[Ring]:
-    steps, owner = _without_repeats(outlines, frame)
-    twice_area = _shoelace(steps, owner, len(outlines))
+def _rings(objects: Objects, frame: Frame, first: int) -> Iterator[Ring]:
+    steps, owner = _without_repeats(objects.outlines, frame)
+    twice_area = _shoelace(steps, owner, len(objects))
     points = (steps / STEPS_PER_PX).tolist()
-    ends = np.bincount(owner, minlength=len(outlines)).cumsum().tolist()
+    ends = np.bincount(owner, minlength=len(objects)).cumsum().tolist()
+    kinds, scores, centres = objects.classes.tolist(), objects.scores.tolist(), objects.centres.tolist()
     for number, (start, end) in enumerate(pairwise([0, *ends])):
         if twice_area[number]:
             ring = points[start:end] if twice_area[number] > 0 else points[start:end][::-1]
-            yield Ring(first + number, [*ring, ring[0]], abs(twice_area[number]) / 2 / STEPS_PER_PX**2)
+            area_px2 = abs(twice_area[number]) / 2 / STEPS_PER_PX**2
+            yield Ring(
+                first + number, kinds[number], scores[number], tuple(centres[number]), [*ring, ring[0]], area_px2
+            )
 
 
 def _without_repeats(outlines: Sequence[Floats], frame: Frame) -> tuple[Floats, Ints]:

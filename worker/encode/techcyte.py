@@ -6,7 +6,7 @@ It knows no address and no token. Coordinates are level-0 pixels, x right, y dow
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, BinaryIO
 
 from worker.encode import strict_json
 from worker.encode.rings import rings
@@ -18,16 +18,22 @@ BATCH = 1024
 EMPTY = {"type": "FeatureCollection", "features": []}
 
 
-def encode(results: Sequence[Result]) -> bytes:
+def write(results: Sequence[Result], file: BinaryIO) -> None:
     """The whole post, checked against Techcyte's rules. Raises `OrderError("parcel_invalid")`."""
     scans = [_about(result) for result in results]
     check(strict_json({"scanResults": [{**scan, "geojson": EMPTY} for scan in scans]}))
-    return b'{"scanResults":[' + b",".join(map(_scan, results, scans)) + b"]}"
+    file.write(b'{"scanResults":[')
+    for number, (result, about) in enumerate(zip(results, scans, strict=True)):
+        file.write(b"," if number else b"")
+        file.writelines(_scan(result, about))
+    file.write(b"]}")
 
 
-def _scan(result: Result, about: dict[str, Any]) -> bytes:
-    features = b",".join(_checked_batches(result))
-    return b'{"geojson":{"type":"FeatureCollection","features":[' + features + b"]}," + strict_json(about)[1:]
+def _scan(result: Result, about: dict[str, Any]) -> Iterator[bytes]:
+    yield b'{"geojson":{"type":"FeatureCollection","features":['
+    for number, batch in enumerate(_checked_batches(result)):
+        yield b"," + batch if number else batch
+    yield b"]}," + strict_json(about)[1:]
 
 
 def _checked_batches(result: Result) -> Iterator[bytes]:
@@ -44,13 +50,12 @@ def _about(result: Result) -> dict[str, Any]:
 
 
 def _features(result: Result) -> Iterator[str]:
-    classes = result.findings.objects.classes
     properties = [strict_json({"annotation_type": c.annotation_type}).decode() for c in result.card.classes]
     for ring in rings(result.findings):
         bbox = json.dumps(ring.bbox(), separators=(",", ":"), allow_nan=False)
         points = json.dumps(ring.points, separators=(",", ":"), allow_nan=False)
         geometry = f'{{"type":"Polygon","coordinates":[{points}]}}'
-        shared = properties[classes[ring.number]]
+        shared = properties[ring.kind]
         yield f'{{"type":"Feature","bbox":{bbox},"geometry":{geometry},"properties":{shared}}}'
 
 

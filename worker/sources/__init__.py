@@ -1,44 +1,61 @@
 """Bringing slides near: from wherever an order says they are to a file on this machine.
 
-Owns the choice by `source.type`. Must not know what is read from the slide.
+Owns the choice by the kind of source. Must not know what is read from the slide.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
-import requests
-
-from broker.config import SlidesSettings
-from broker.request import PathSource, Source
-from worker.shelf import Copy, Shelf
-from worker.sources import path
-from worker.sources.url import Fetcher
+from broker.card import Card
+from broker.request import ScanRequest
+from broker.source import CaseSource, ImageServerSource, PathSource, Source, UrlSource
+from worker.shelf import Copy
+from worker.sources import archive, image_server, path, region, series, url
+from worker.sources.errand import Errand, Means
+from worker.sources.locator import locate
 from worker.values import Watch
 
-__all__ = ["Copy", "near"]
+__all__ = ["Copy", "Means", "near"]
 
 
 @contextmanager
 def near(
-    source: Source,
-    shelf: Shelf,
-    http: requests.Session,
-    slides: SlidesSettings,
-    watch: Watch,
-    known: Mapping[str, Any] | None = None,
+    asked: ScanRequest, card: Card | None, means: Means, watch: Watch, known: Mapping[str, Any] | None = None
 ) -> Iterator[Copy]:
     """The slide as a file that stays where it is while the context lasts.
 
     `known` is what `Copy.as_dict()` said when it was near before: a slide that is still on the shelf is then used
     without asking its server, whose URL may have expired by now.
     """
-    if isinstance(source, PathSource):
-        yield path.find(source.path, slides.roots)
-        return
     with ExitStack() as pins:
-        copy = pins.enter_context(shelf.pinned(str(known["digest"]))) if known and "digest" in known else None
-        # a slide larger than the whole shelf would wait for room for ever
-        limit_bytes = min(slides.max_slide_bytes, slides.max_bytes)
-        fetcher = Fetcher(shelf, http, limit_bytes, watch, pins)
-        yield copy or fetcher.fetch(source.url.get_secret_value())
+        copy = pins.enter_context(means.shelf.pinned(str(known["digest"]))) if known and "digest" in known else None
+        if copy and known:
+            yield replace(copy, mpp=known.get("mpp"))
+        else:
+            yield _fetched(asked.source, Errand(asked.roi, asked.mpp, card, means, watch, pins))
+
+
+def _fetched(source: Source, errand: Errand) -> Copy:
+    match source:
+        case PathSource():
+            return path.find(source.path, errand.means.settings.slides.roots)
+        case UrlSource():
+            return _from_urls(source, errand)
+        case ImageServerSource():
+            return image_server.fetch(source, errand)
+        case CaseSource():
+            means = errand.means
+            located, mpp = locate(source.case_id, means.settings.locator, means.http, errand.watch)
+            return replace(_fetched(located, replace(errand, mpp=errand.mpp or mpp)), mpp=mpp)
+
+
+def _from_urls(source: UrlSource, errand: Errand) -> Copy:
+    if source.urls:
+        return series.fetch([url.get_secret_value() for url in source.urls], errand)
+    if source.zip_url:
+        return archive.fetch(source.zip_url.get_secret_value(), errand, source.sha256)
+    ((_, address),) = source.addresses
+    part = None if source.sha256 else region.fetch(address, errand)  # a checksum is of the whole
+    return part or url.fetch(address, errand, source.sha256)

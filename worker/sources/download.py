@@ -1,48 +1,59 @@
-"""One slide over HTTP into a part: within limits, resumed on a cut, started again when it changed in the middle.
+"""One slide over HTTP into a part: within limits, resumed on a cut, checked, started again when it changed on its way.
 
-Owns the transfer. Must not know the shelf's order or what was fetched before.
+Owns the story of a fetch: how often, how long, and what a fault means for the order. Must not know the shelf's order or
+what was fetched before.
 """
 
 import random
-import re
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
 
 import requests
-from urllib3.exceptions import HTTPError
 
 from broker.errors import OrderError, TemporaryError
-from broker.request import without_query
-from worker.http import cut_after, read_some
 from worker.incoming import Part
 from worker.sources import answers, content
+from worker.sources.blocks import Blocks
+from worker.sources.remote import Changed, Cut, Remote, Version, stretch
+from worker.sources.stream import Stream, check_size
+from worker.sources.transfer import Transfer
 from worker.values import Watch
 
-_TRIES = 5
-_BARREN_BYTES = 2**16  # a try that brings less than this counts as one without anything new
-_TOTAL_S = 4 * 3600.0
-_STRETCH_S, _STRETCH_BYTES = 0.25, 4 * 2**20
-_SILENCE_S = 60.0
-_SLOW_AFTER_S, _SLOW_BYTES_PER_S = 30.0, 1000
+_STREAMS: Final = 4
+_PARALLEL_BYTES: Final = 2**24  # less is here before more connections are
+_TRIES: Final = 5
+_BARREN_BYTES: Final = 2**16  # a try that brings less than this counts as one without anything new
+_TOTAL_S: Final = 4 * 3600.0
 _PAUSE_S, _POLL_S = 0.125, 0.1
-_SNIFF_BYTES = 1024
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
-
-
-class _Cut(Exception):  # noqa: N818 - not an error yet: the transfer goes on from here
-    """The transfer ended before the slide did."""
+_SNIFF_BYTES: Final = 1024
 
 
 class Download:
-    """The transfer of one URL into one part."""
+    """The fetch of one URL into one part. `judge` raises when the first bytes are of nothing that is wanted."""
 
-    def __init__(self, http: requests.Session, url: str, part: Part, limit_bytes: int, watch: Watch) -> None:
-        self._http, self._url, self._part, self._limit_bytes, self._watch = http, url, part, limit_bytes, watch
-        self._shown = without_query(url)
-        self._total: int | None = None
-        self._validator = ""
-        self._told_at, self._until = 0.0, time.monotonic() + _TOTAL_S
-        self.etag = ""
+    def __init__(
+        self,
+        http: requests.Session,
+        url: str,
+        part: Part,
+        limit_bytes: int,
+        watch: Watch,
+        judge: Callable[[bytes], object] = content.suffix,
+    ) -> None:
+        self._remote, self._part, self._limit_bytes = Remote(http, url), part, limit_bytes
+        self._watch, self._judge = watch, judge
+        self._version: Version | None = None
+        self._blocks = Blocks(0)
+        self._streams, self._resumes = _STREAMS, True
+        self._changes = self._mismatches = 0
+        self._until = time.monotonic() + _TOTAL_S
+
+    @property
+    def etag(self) -> str:
         """The strong ETag of what came; empty when the server gave none."""
+        return self._version.etag if self._version else ""
 
     def run(self, known_etag: str = "") -> bool:
         """Fill the part; False when the server says that the content of `known_etag` still stands.
@@ -54,147 +65,128 @@ class Download:
             before = self._part.bytes
             try:
                 return self._attempt(known_etag)
-            except _Cut as cut:
+            except Cut as cut:
                 reason = str(cut)
+            except Changed:
+                self._note_change()
+                reason = self._start_over("changed while it was fetched")
             barren = barren + 1 if self._part.bytes - before < _BARREN_BYTES else 0
             if barren == _TRIES or time.monotonic() > self._until:
-                detail = f"{self._shown} {reason}; {self._part.bytes} bytes had come"
-                raise TemporaryError("input_unreachable", detail)
+                raise TemporaryError("input_unreachable", f"{self._remote.shown} {reason}; {self._came()}")
             self._pause(random.uniform(0, _PAUSE_S * 2**barren))  # noqa: S311 - spreads load, guards nothing
 
     def _attempt(self, known_etag: str) -> bool:
-        response = self._get(known_etag)
+        response = self._remote.get(self._conditions(known_etag))
         with response:
             if response.status_code == 304 and known_etag and not self._part.bytes:
                 return False
-            self._begin(response)
-            self._copy(response)
+            version = self._begin(response)
+            self._transfer(version, response)
+        self._verify(version)
         return True
 
-    def _get(self, known_etag: str) -> requests.Response:
-        headers = {}
-        if self._part.bytes and not self._validator:
-            self._part.restart()
+    def _conditions(self, known_etag: str) -> dict[str, str]:
+        validator = self._version.validator if self._version and self._resumes else ""
+        if self._part.bytes and not validator:
+            self._start_over("")
         if self._part.bytes:
-            headers = {"Range": f"bytes={self._part.bytes}-", "If-Range": self._validator}
-        elif known_etag:
-            headers = {"If-None-Match": known_etag}
-        try:
-            return self._http.get(self._url, headers=headers, stream=True)
-        except requests.Timeout:
-            raise _Cut("did not answer in time") from None
-        except (ValueError, requests.TooManyRedirects):
-            raise OrderError(
-                "input_not_found", f"{self._shown} is no URL to fetch from, or redirects to none"
-            ) from None
-        except requests.exceptions.SSLError:
-            raise _Cut("has a certificate that is not trusted") from None
-        except (requests.RequestException, HTTPError, OSError):
-            raise _Cut("cannot be reached") from None
+            return {"Range": f"bytes={self._blocks.front}-", "If-Range": validator}
+        return {"If-None-Match": known_etag} if known_etag else {}
 
-    def _begin(self, response: requests.Response) -> None:
+    def _begin(self, response: requests.Response) -> Version:
         """Set the part to where this answer goes on, or raise what the answer means."""
-        if response.status_code == 206 and self._part.bytes:
-            self._go_on(response)
-        elif response.status_code == 200:
-            self._start(response)
-        elif self._part.bytes and response.status_code == 416:
-            raise self._start_over()
-        else:
-            error = answers.refusal(response, self._shown)
-            if self._part.bytes and isinstance(error, TemporaryError):
-                raise _Cut(f"answered {response.status_code} in the middle")
-            raise error
+        known = self._version
+        if response.status_code == 200:
+            version = Version.of(response)
+            if known and self._part.bytes and version.validator not in ("", known.validator):
+                self._note_change()
+            return self._start(version)
+        if known and self._part.bytes and response.status_code in (206, 416):
+            return self._go_on(known, response)
+        error = answers.refusal(response, self._remote.shown, self._came() if self._part.bytes else "")
+        if self._part.bytes and isinstance(error, TemporaryError):
+            raise Cut(f"answered {response.status_code} in the middle")
+        raise error
 
-    def _start(self, response: requests.Response) -> None:
-        self._part.restart()
-        self._total = _length(response)
-        self.etag = _strong_etag(response)
-        self._validator = self.etag or response.headers.get("Last-Modified", "")
-        self._check_size(self._total or 0)
-        self._part.reserve(self._total or 0)
+    def _start(self, version: Version) -> Version:
+        self._part.restart(*([version.checksum.algorithm] if version.checksum else []))
+        self._make_room(version)
+        self._blocks = Blocks(self._limit_bytes + 1 if version.total is None else version.total)
+        return version
 
-    def _go_on(self, response: requests.Response) -> None:
+    def _go_on(self, known: Version, response: requests.Response) -> Version:
         """Take an answer to `Range` only when it is the rest of the same content."""
-        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        given = _strong_etag(response) if self.etag else response.headers.get("Last-Modified", "")
-        if not found or int(found[1]) != self._part.bytes or given not in ("", self._validator):
-            raise self._start_over()
-        if self._total is None and found[2] != "*":
-            self._total = int(found[2])
-        if found[2] not in ("*", str(self._total)):
-            raise self._start_over()
+        part = stretch(response)
+        if not part or part.start != self._blocks.front:
+            self._resumes = False
+            raise Cut(self._start_over("answers a Range wrongly"))
+        if known.differs(response) or (known.total and part.total not in (None, known.total)):
+            raise Changed
+        if known.total is None and part.total is not None:
+            known = replace(known, total=part.total)
+            self._make_room(known)
+            self._blocks = Blocks(part.total, part.start)
+        return known
 
-    def _start_over(self) -> _Cut:
-        self._part.restart()
-        return _Cut("changed while it was fetched, or answers a Range wrongly")
+    def _make_room(self, version: Version) -> None:
+        self._version = version
+        check_size(self._remote, version.total or 0, self._limit_bytes)
+        self._part.reserve(version.total or 0)
 
-    def _copy(self, response: requests.Response) -> None:
-        began, before = time.monotonic(), self._part.bytes
-        while self._stretch(response):
-            self._tell()
-            if self._part.bytes >= _SNIFF_BYTES:
-                content.suffix(self._part.head())  # no gigabytes of something else
-            took_s = time.monotonic() - began
-            if time.monotonic() > self._until:
-                raise _Cut("takes hours")
-            if took_s > _SLOW_AFTER_S and self._part.bytes - before < took_s * _SLOW_BYTES_PER_S:
-                raise _Cut("sends next to nothing")
-        self._check_end()
-        self._total = self._part.bytes
+    def _transfer(self, version: Version, response: requests.Response) -> None:
+        def new() -> Stream:
+            return Stream(self._remote, version, self._blocks, self._part, self._limit_bytes)
+
+        left_bytes = (version.total or 0) - self._part.bytes
+        parallel = version.ranges and version.validator and self._resumes and left_bytes > _PARALLEL_BYTES
+        why = Transfer(new, self._streams if parallel else 1, self._blocks).run(response, self._look)
+        if not self._blocks.whole:
+            raise Cut(why)
+        self._watch.progress("fetching", self._part.bytes, self._part.bytes)
+
+    def _look(self) -> bool:
+        """Say how far it is and look at what came; whether there is more to hash at once."""
         self._tell()
+        front = self._blocks.front
+        if front >= _SNIFF_BYTES:
+            self._judge(self._part.head())  # no gigabytes of something else
+        if time.monotonic() > self._until:
+            raise Cut("takes hours")
+        return self._part.hash_on(front)
 
-    def _check_end(self) -> None:
-        if self._total is None and not self._part.bytes:
-            raise _Cut("sent nothing")  # how http.client shows a line that goes dead among the headers
-        if self._total is not None and self._part.bytes < self._total:
-            raise _Cut(f"ended before its {self._total} bytes were here")
-        if self._total is not None and self._part.bytes > self._total:
-            raise self._start_over()
+    def _verify(self, version: Version) -> None:
+        """Hold what came against the server's own checksum; a transfer that broke it is repeated once."""
+        said = version.checksum
+        if said is None or self._part.digest_by(said.algorithm) == said.digest:
+            return
+        came = f"what came has the {said.algorithm} {self._part.digest_by(said.algorithm)}"
+        self._mismatches += 1
+        why = self._start_over(f"sends something else than its {said.header} says: {came}, and it says {said.digest}")
+        if self._mismatches == 2:
+            raise TemporaryError("input_unreachable", f"{self._remote.shown} {why}")
+        raise Cut(why)
 
-    def _stretch(self, response: requests.Response) -> bool:
-        """Take in what comes until a quarter of a second after the last report, at most 4 MB; False at the end."""
-        goal = self._part.bytes + _STRETCH_BYTES
-        if self._total is None:
-            self._part.reserve(min(goal, self._limit_bytes))
-        with cut_after(_SILENCE_S, response.raw.shutdown) as late:
-            while data := self._read(response):
-                self._check_size(self._part.bytes + len(data))
-                self._part.write(data)
-                if self._part.bytes >= goal or time.monotonic() > self._told_at + _STRETCH_S:
-                    return True
-        if late.is_set():
-            raise _Cut("sends next to nothing")
-        return False
+    def _start_over(self, why: str) -> str:
+        """Forget what came and go on carefully, over one connection; hands back `why`."""
+        self._part.restart()
+        self._version, self._streams = None, 1
+        return why
 
-    def _read(self, response: requests.Response) -> bytes:
-        try:
-            return read_some(response)
-        except (HTTPError, OSError):
-            raise _Cut("cut the connection or fell silent") from None
+    def _note_change(self) -> None:
+        self._changes += 1
+        if self._changes == 2:
+            detail = f"{self._remote.shown} changed twice while it was fetched"
+            raise OrderError("slide_unreadable", detail, hint="order again once the slide is complete at its source")
 
-    def _check_size(self, size_bytes: int) -> None:
-        if size_bytes > self._limit_bytes:
-            detail = f"{self._shown} has at least {size_bytes} bytes; at most {self._limit_bytes} are fetched"
-            raise OrderError("input_too_large", detail, hint="the operator sets worker.slides.max_slide_bytes")
+    def _came(self) -> str:
+        of = f" of {self._version.total}" if self._version and self._version.total else ""
+        return f"{self._part.bytes}{of} bytes had come"
 
     def _tell(self) -> None:
-        self._told_at = time.monotonic()
-        self._watch.progress("fetching", self._part.bytes, self._total or 0)
+        self._watch.progress("fetching", self._part.bytes, (self._version and self._version.total) or 0)
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self._tell()
             time.sleep(_POLL_S)
-
-
-def _length(response: requests.Response) -> int | None:
-    value = response.headers.get("Content-Length", "")
-    chunked = "Transfer-Encoding" in response.headers
-    return int(value) if re.fullmatch(r"[0-9]{1,18}", value) and not chunked else None
-
-
-def _strong_etag(response: requests.Response) -> str:
-    etag = response.headers.get("ETag", "")
-    return etag if re.fullmatch(r'"[\x21\x23-\x7e]{1,1000}"', etag) else ""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from broker.errors import OrderError
 from worker.shelf import Copy
+from worker.sources import neighbours
 
 _FIELD = "source.path"
 
@@ -18,9 +19,9 @@ _FIELD = "source.path"
 def find(path: str, roots: Sequence[Path]) -> Copy:
     """The slide at `path`, links resolved, which must lie below one of `roots`.
 
-    The digest is `stat:` and the SHA-256 of path, size and mtime (ns): to hash gigabytes would cost more than to read
-    the tiles. Raises `OrderError`: `path_not_allowed`, also for what does not exist out there; `input_not_found`;
-    `not_a_slide` for what is no file; `slide_unreadable` for one that may not be read.
+    The digest is `stat:` and the SHA-256 of path, size and mtime (ns) of all its files: to hash gigabytes would cost
+    more than to read the tiles. Raises `OrderError`: `path_not_allowed`, also for what does not exist out there;
+    `input_not_found`; `not_a_slide` for what is no file; `slide_unreadable` for one that may not be read.
     """
     real = _resolved(path, roots)
     try:
@@ -34,8 +35,25 @@ def find(path: str, roots: Sequence[Path]) -> Copy:
         raise OrderError("not_a_slide", f"{path} is not a file", hint=hint, field=_FIELD)
     if not os.access(real, os.R_OK):
         raise _unreadable(path)
-    identity = f"{real}\0{found.st_size}\0{found.st_mtime_ns}"
-    return Copy(real, "stat:" + hashlib.sha256(os.fsencode(identity)).hexdigest(), found.st_size)
+    others = _neighbours(real, roots)
+    identity = "\0".join(map(_identity, [real, *others]))
+    size_bytes = found.st_size + sum(other.stat().st_size for other in others)
+    return Copy(real, "stat:" + hashlib.sha256(os.fsencode(identity)).hexdigest(), size_bytes)
+
+
+def _neighbours(main: Path, roots: Sequence[Path]) -> list[Path]:
+    """The other files of the slide, which must lie below a root as well, wherever links among them lead."""
+    found = neighbours.of(main)
+    for other in found:
+        _resolved(str(other), roots)
+    for text in (main, *found):
+        neighbours.refuse_upwards(text)
+    return found if neighbours.is_part_of_the_slide(main) else []
+
+
+def _identity(path: Path) -> str:
+    found = path.stat()
+    return f"{path}\0{found.st_size}\0{found.st_mtime_ns}"
 
 
 def _resolved(path: str, roots: Sequence[Path]) -> Path:

@@ -32,13 +32,19 @@ for name, value in pairs(cjson.decode(ARGV[4])) do
 end
 log(id, 'queued')
 redis.call('ZADD', 'sl:due', expires, id)
-local hints = {}
+local hints, place = {}, {}
 for index, scan in ipairs(scans) do
   local work = id .. '.' .. (index - 1)
   redis.call('HSET', key_of(work), 'id', scan.id, 'state', 'queued', 'fence', 0, 'attempts', 0, 'lease_until', 0)
   if scan.dies_at then redis.call('HSET', key_of(work), 'dies_at', scan.dies_at) end
   hints[index] = wait(work, 0)
+  place[hints[index]] = {scan.dies_at or math.huge, index}
 end
+-- What dies first is rung first.
+table.sort(hints, function(a, b)
+  local one, other = place[a], place[b]
+  return one[1] < other[1] or (one[1] == other[1] and one[2] < other[2])
+end)
 if key ~= '' then
   redis.call('HSET', 'sl:key:' .. key, 'id', id, 'fingerprint', fingerprint)
   redis.call('EXPIRE', 'sl:key:' .. key, ARGV[8])

@@ -24,20 +24,21 @@ local function expire(id)
   rest(id)
 end
 
--- Work that waited long goes up one queue, at most to `high`, so that nothing starves. Its old hint will find nothing.
-local function age(work)
+-- Work that waited long goes up one queue, at most to `high`, so that nothing starves; a URL that by now dies soon makes
+-- it urgent. Its old hint will find nothing.
+local function hurry(work)
   local queue = redis.call('HGET', key_of(work), 'queue')
   local since = tonumber(redis.call('ZSCORE', 'sl:waiting:' .. queue, work))
   local rank = rank_of(work)
-  if rank >= PRIORITIES.high or now - since < age_ms * rank then return end
-  redis.call('HSET', key_of(work), 'rank', rank + 1)
+  if rank < PRIORITIES.high and now - since >= age_ms * rank then redis.call('HSET', key_of(work), 'rank', rank + 1) end
+  if queue_of(work) == queue then return end
   wait(work, 0)
   redis.call('ZADD', 'sl:waiting:' .. redis.call('HGET', key_of(work), 'queue'), since, work)
 end
 
 -- One hint a waiting piece of work stays on its queue. A queue that holds fewer hints than work has lost some.
 local function ring_again(work)
-  age(work)
+  hurry(work)
   local queue = redis.call('HGET', key_of(work), 'queue')
   local waiting = redis.call('ZCOUNT', 'sl:waiting:' .. queue, '-inf', now)
   local length = lengths[queue] or 0

@@ -1,0 +1,127 @@
+"""A worker lost in the middle of a scan: the next goes on at the last mark, and nobody can tell from what is found."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from demo.slide import make_sample_slide
+from demo.techcyte import TechcyteReceiver
+from tests.faults.fleet import Fleet
+from tests.faults.wishes import classifying, delivered, log, wish
+from tests.journey.stack import wait_for
+from tests.worker.makers import a_slide
+from tests.worker.origin import Listener
+from tests.worker.scanning import Dots, DotsClassifier, scan, scanned_elsewhere
+from tests.worker.sections import section
+from worker.checkpoint import UNFINISHED
+from worker.values import Pixels
+
+KEPT = ("features.geojson", "results.json", "overlay.png")
+
+
+def dotted(width_px: int, height_px: int) -> Pixels:
+    """Coloured ground, all of it tissue, with dots everywhere: many lie on the seams of tiles of 32 pixels."""
+    rng = np.random.default_rng(4)
+    pixels = rng.integers(150, 160, (height_px, width_px, 3), dtype=np.uint8)
+    pixels[..., 1] -= 60
+    for y in range(5, height_px - 5, 9):
+        for x in range(5, width_px - 5, 9):
+            cv2.circle(pixels, (x + int(rng.integers(-1, 2)), y + int(rng.integers(-1, 2))), 1, (9, 9, 9), -1)
+    return pixels
+
+
+def same_files(folder: Path, one: int, other: int) -> bool:
+    names = [*KEPT, *(f"findings/{path.name}" for path in (folder / str(one) / "findings").iterdir())]
+    return all((folder / str(one) / name).read_bytes() == (folder / str(other) / name).read_bytes() for name in names)
+
+
+@pytest.mark.parametrize("killed_at", [(2,), (20,), (100,), (50, 130, 134), (200,)])
+def test_a_scan_that_was_killed_and_resumed_has_the_same_bytes(tmp_path: Path, killed_at: tuple[int, ...]) -> None:
+    """SIGKILL at any tile, in the first row or between two, once or again and again: as if it had never happened."""
+    slide = a_slide(tmp_path / "a.svs", dotted(512, 416))
+    for fence, at in enumerate(killed_at, start=2):
+        assert scanned_elsewhere("dots", slide, tmp_path, fence, at) == {}
+    timings = scanned_elsewhere("dots", slide, tmp_path, 8)
+    whole = scan(Dots(), slide, tmp_path / "alone", 9, Listener())
+    (tmp_path / "alone" / "9").rename(tmp_path / "9")
+    assert same_files(tmp_path, 8, 9)
+    assert (timings["tiles"], whole["tiles"], whole["tiles_resumed"]) == (208, 208, 0)
+    assert timings["tiles_resumed"] == max(at // 6 * 6 for at in killed_at)
+    assert json.loads((tmp_path / "8" / "results.json").read_bytes())["counts"]["dot"] > 2000
+
+
+def test_ki67_that_was_killed_and_resumed_has_the_same_bytes(tmp_path: Path) -> None:
+    """The real algorithm, its threshold found anew in another process."""
+    pixels = np.tile(section(seed=1).pixels, (2, 2, 1))
+    slide = a_slide(tmp_path / "a.svs", pixels, tile=256)
+    scanned_elsewhere("ki67", slide, tmp_path, 1, killed_at=8)
+    assert scanned_elsewhere("ki67", slide, tmp_path, 2)["tiles_resumed"] == 6
+    assert scanned_elsewhere("ki67", slide, tmp_path / "alone", 3)["tiles_resumed"] == 0
+    (tmp_path / "alone" / "3").rename(tmp_path / "3")
+    assert same_files(tmp_path, 2, 3)
+
+
+class Remembering(Dots):
+    """Remembers the classifier that it made."""
+
+    made: DotsClassifier
+
+    def calibrate(self, samples: Pixels) -> DotsClassifier:
+        self.made = super().calibrate(samples)
+        return self.made
+
+
+def test_tiles_before_the_mark_are_not_read_again(tmp_path: Path) -> None:
+    """Neither read nor classified, but for the few samples that fix the threshold."""
+    slide, model = a_slide(tmp_path / "a.svs", dotted(512, 416)), Remembering()
+    scanned_elsewhere("dots", slide, tmp_path, 1, killed_at=100)
+    timings = scan(model, slide, tmp_path, 2, Listener())
+    assert model.made.tiles == 208 - 96
+    assert timings["read_bytes"] == (208 - 96) * 48 * 48 * 3
+
+
+def test_a_scan_whose_threshold_came_out_otherwise_is_begun_anew(tmp_path: Path) -> None:
+    """Objects that were found by two thresholds must not stand in one result."""
+    slide, model = a_slide(tmp_path / "a.svs", dotted(512, 416)), Remembering()
+    scanned_elsewhere("dots", slide, tmp_path, 1, killed_at=100)
+    a_slide(slide, dotted(512, 416) - 9)
+    assert scan(model, slide, tmp_path, 2, Listener())["tiles_resumed"] == 0
+    assert model.made.tiles == 208
+
+
+@pytest.fixture(scope="module")
+def wards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A fleet with a slide that takes it many heartbeats."""
+    folder = tmp_path_factory.mktemp("resume")
+    make_sample_slide(folder / "whole.svs", width_px=6000, height_px=4000)
+    settings = {"SLIDELANE_WORKER__THREADS": "1", "SLIDELANE_BROKER__HEARTBEAT_S": "0.5"}
+    with Fleet(folder / "data", [folder], settings) as fleet:
+        fleet.wait_ready()
+        yield fleet
+
+
+def furthest(fleet: Fleet) -> int:
+    """How many tiles are marked on the disk."""
+    points = [path.read_text() for path in (fleet.data / UNFINISHED).glob("*/point.json")]
+    return max((int(json.loads(point)["tiles"]) for point in points), default=0)
+
+
+@pytest.mark.timeout(180)
+def test_a_worker_killed_in_the_middle_of_a_slide_costs_only_what_was_not_marked(wards: Fleet) -> None:
+    """Delivered once; record and log say from where it went on, and nothing unfinished is left behind."""
+    with TechcyteReceiver(any_task=True) as lab:
+        order_id = wards.order(**wish(wards.data.parent, lab, algorithm="ki67", slide="whole.svs"))
+        role = classifying(wards, order_id)
+        marked = wait_for(lambda: furthest(wards), what="a mark")
+        wards.kill(role)
+        order = delivered(wards, order_id)
+        assert len(lab.ledger) == 1
+    wards.tend()
+    timings, said = order["scans"][0]["timings"], log(wards, order_id)
+    assert marked <= timings["tiles_resumed"] < timings["tiles"]
+    assert f"the first {timings['tiles_resumed']:.0f} by an attempt that was lost" in said
+    wait_for(lambda: not any((wards.data / UNFINISHED).iterdir()), what="nothing unfinished")

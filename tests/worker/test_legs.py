@@ -1,0 +1,93 @@
+"""The legs of one scan on a real bench: what stays on the disk between them, and what the record says of its time."""
+
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from makers import a_picture, a_slide
+
+from broker.config import AlgorithmSettings, BrokerSettings, Config, SlidesSettings, WorkerSettings
+from broker.errors import Problem
+from broker.request import OrderRequest
+from broker.store import OrderStore
+from worker import legs
+from worker.bench import Bench
+from worker.checkpoint import UNFINISHED
+from worker.deliver.circuit import Circuits
+from worker.http import session
+from worker.lease import Lease, Limits
+from worker.sandbox import Sandbox
+from worker.shelf import Shelf
+from worker.sources import Means
+
+Leg = Callable[..., Any]
+
+
+@pytest.fixture
+def here(broker_settings: BrokerSettings, store: OrderStore, tmp_path: Path) -> Bench:
+    """A bench with the grid algorithm and a folder of slides."""
+    slides = SlidesSettings(roots=(tmp_path,))
+    config = Config(broker=broker_settings, worker=WorkerSettings(slides=slides, device="cpu",
+                    algorithms={"grid": AlgorithmSettings(kind="grid")}))  # fmt: skip
+    http = session([], connect_timeout_s=1, read_timeout_s=1)
+    means = Means(Shelf(broker_settings.data / "shelf", 10**9), http, Sandbox(threads=1), config.worker)
+    return Bench(config, store, means, threading.Event(), Circuits(at_once=1))
+
+
+def an_order(here: Bench, slide: Path) -> str:
+    scan = {"id": "a", "source": {"type": "path", "path": str(slide)}}
+    request = OrderRequest.model_validate({"algorithm": "grid", "scans": [scan]}, strict=False)
+    return here.store.create(request, lane="gpu").order_id
+
+
+def done(here: Bench, order_id: str, name: Any, leg: Leg) -> None:
+    """One leg of the order's only scan, from its claim to its end."""
+    claim = here.store.claim(f"{order_id}.0", name, "w")
+    assert claim
+    with Lease(here.store, claim, here.config.broker, Limits(60, 60), here.leaving, _must_not) as lease:
+        leg(here, claim, lease)
+
+
+def _must_not(problem: Problem) -> None:
+    raise AssertionError(problem)
+
+
+def unfinished(here: Bench, order_id: str, fence: int) -> Path:
+    folder = here.data / UNFINISHED / f"{order_id}.0.{fence}"
+    (folder / "found").mkdir(parents=True)
+    return folder
+
+
+def test_a_scan_that_is_asked_for_once_more_is_begun_anew(here: Bench, tmp_path: Path) -> None:
+    """What a failed attempt found may be why it failed: the fetch of the next life removes it."""
+    order_id = an_order(here, a_slide(tmp_path / "a.svs", a_picture(300, 200)))
+    done(here, order_id, "fetch", legs.fetch)
+    claim = here.store.claim(f"{order_id}.0", "classify", "w")
+    assert claim
+    folder = unfinished(here, order_id, claim.fence)
+    here.store.finish(claim, "failed", problem=Problem("bug", "it broke"))
+    here.store.retry(order_id)
+    assert folder.exists()
+    done(here, order_id, "fetch", legs.fetch)
+    assert not folder.exists()
+
+
+def test_a_classified_scan_leaves_nothing_unfinished_and_says_where_its_time_went(here: Bench, tmp_path: Path) -> None:
+    """Both legs are in its timings, and one line of the log names the bottleneck."""
+    order_id = an_order(here, a_slide(tmp_path / "a.svs", a_picture(300, 200)))
+    done(here, order_id, "fetch", legs.fetch)
+    unfinished(here, order_id, 1)
+    done(here, order_id, "classify", legs.classify)
+    assert list((here.data / UNFINISHED).iterdir()) == []
+    (scan,) = here.store.get(order_id).scans
+    assert {"fetch_s", "bytes", "load_s", "open_s", "model_s", "draw_s", "keep_s", "classify_s", "kept_bytes"} <= set(
+        scan.timings
+    )
+    kept = [path for path in (here.data / scan.result).rglob("*") if path.is_file()]
+    assert scan.timings["kept_bytes"] == sum(path.stat().st_size for path in kept)
+    told = [line["text"] for line in here.store.log(order_id)]
+    line = r"scan a: classified in \d+\.\d s; bottleneck: (fetch|read|model|write)"
+    assert sum(bool(re.fullmatch(line, text)) for text in told) == 1

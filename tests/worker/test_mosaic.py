@@ -1,0 +1,70 @@
+"""Which tiles a region costs, and how many of them are kept."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from makers import a_picture
+
+from worker.readers.mosaic import Mosaic, TiledLevel
+from worker.values import Pixels
+
+PIXELS = a_picture(100, 70)
+TILE_BYTES = 16 * 16 * 3
+
+
+class Loads:
+    """A level of 16 px tiles that counts what is loaded of it."""
+
+    def __init__(self) -> None:
+        self.seen: Counter[tuple[int, int]] = Counter()
+
+    def load(self, column: int, row: int) -> Pixels:
+        self.seen[column, row] += 1
+        padded = np.pad(PIXELS, ((0, 16), (0, 16), (0, 0)), constant_values=9)
+        return padded[row * 16 : row * 16 + 16, column * 16 : column * 16 + 16]
+
+    def mosaic(self, cache_bytes: int) -> Mosaic:
+        """It alone as a pyramid."""
+        return Mosaic([TiledLevel(100, 70, 16, 16, self.load)], cache_bytes)
+
+
+@pytest.mark.parametrize(
+    ("location", "size", "tiles"),
+    [
+        ((0, 0), (16, 16), {(0, 0)}),
+        ((15, 16), (2, 1), {(0, 1), (1, 1)}),
+        ((-30, -30), (31, 31), {(0, 0)}),
+        ((96, 64), (50, 50), {(6, 4)}),
+        ((100, 0), (9, 9), set()),
+    ],
+)
+def test_only_tiles_that_a_region_touches_are_loaded(
+    location: tuple[int, int], size: tuple[int, int], tiles: set[tuple[int, int]]
+) -> None:
+    """No neighbour, and none outside the level; padding beyond the level's edge is not shown."""
+    loads = Loads()
+    region = np.asarray(loads.mosaic(2**20).read_region(location, 0, size))
+    assert set(loads.seen) == tiles
+    inside = np.pad(np.dstack([PIXELS, np.full((70, 100), 255, np.uint8)]), ((60, 60), (60, 60), (0, 0)))
+    x, y = location[0] + 60, location[1] + 60
+    assert np.array_equal(region, inside[y : y + size[1], x : x + size[0]])
+
+
+def test_the_tile_used_longest_ago_is_dropped_first() -> None:
+    """Room for two: after the first is used again, the second makes room for the third."""
+    loads = Loads()
+    mosaic = loads.mosaic(2 * TILE_BYTES)
+    for column in (0, 1, 0, 2, 0, 1):
+        mosaic.read_region((column * 16, 0), 0, (16, 16))
+    assert loads.seen == {(0, 0): 1, (1, 0): 2, (2, 0): 1}
+
+
+def test_a_tile_larger_than_the_room_is_read_all_the_same() -> None:
+    """It is only not kept."""
+    loads = Loads()
+    mosaic = loads.mosaic(TILE_BYTES - 1)
+    for _ in range(2):
+        region = mosaic.read_region((0, 0), 0, (16, 16)).convert("RGB")
+        assert np.array_equal(np.asarray(region), PIXELS[:16, :16])
+    assert loads.seen == {(0, 0): 2}

@@ -1,0 +1,72 @@
+"""Where a scan's time goes is measured stage by stage."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from makers import a_slide
+from origin import Listener
+from scanning import Dots, scan
+
+from worker.timing import Stopwatch
+
+
+class Hands:
+    """A clock that stands until somebody works."""
+
+    def __init__(self) -> None:
+        self.at_s = 0.0
+
+    def __call__(self) -> float:
+        return self.at_s
+
+    def work(self, seconds: float) -> None:
+        self.at_s += seconds
+
+    def items(self, count: int) -> Iterator[int]:
+        """Each takes a second to come."""
+        for number in range(count):
+            self.work(1)
+            yield number
+
+    def fail(self) -> None:
+        self.work(5)
+        raise ZeroDivisionError
+
+
+def test_a_stage_is_added_up_also_when_it_fails() -> None:
+    """Each name for itself, and an exception goes through."""
+    hands = Hands()
+    clock = Stopwatch(hands)
+    for _ in range(3):
+        with clock.stage("a"):
+            hands.work(2)
+    with pytest.raises(ZeroDivisionError), clock.stage("b"):
+        hands.fail()
+    assert clock.timings == {"a_s": 6, "b_s": 5}
+
+
+def test_waiting_for_items_counts_and_working_on_them_does_not() -> None:
+    """All items come, in order; what is done between two of them is another stage's."""
+    hands, seen = Hands(), []
+    clock = Stopwatch(hands)
+    for item in clock.waited("read", hands.items(3)):
+        seen.append(item)
+        with clock.stage("model"):
+            hands.work(4)
+    assert seen == [0, 1, 2]
+    assert clock.timings == {"read_s": 3, "model_s": 12}
+
+
+def test_a_scan_says_what_each_stage_took(tmp_path: Path) -> None:
+    """Every stage is there, and together they are no more than the whole."""
+    pixels = np.random.default_rng(1).integers(0, 160, (256, 256, 3), dtype=np.uint8)
+    timings = scan(Dots(), a_slide(tmp_path / "a.svs", pixels), tmp_path, 1, Listener())
+    stages = ("open_s", "tissue_s", "calibrate_s", "read_s", "model_s", "merge_s")
+    assert {*stages, "draw_s", "classify_s", "tiles", "tiles_resumed", "tiles_per_s", "read_bytes"} == set(timings)
+    assert timings["tiles"] == 64
+    assert timings["read_bytes"] == 64 * 48 * 48 * 3
+    assert 0 <= timings["model_s"] <= timings["classify_s"]
+    assert sum(timings[stage] for stage in stages[:-1]) <= timings["classify_s"] + timings["draw_s"] + 0.1
+    assert timings["tiles_per_s"] == pytest.approx(64 / timings["classify_s"], rel=0.02)

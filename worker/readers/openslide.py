@@ -1,0 +1,88 @@
+"""Whatever OpenSlide reads: the only door to it.
+
+Owns OpenSlide's faults; knows nothing of resampling, tissue or sources.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import openslide
+from PIL import Image
+
+from broker.errors import OrderError
+from worker.readers import BLOCK_PX
+
+_CACHE_BYTES: Final = 64 * 2**20
+_ANY_TIFF: Final = "generic-tiff"
+
+
+class OpenSlidePyramid:
+    """An OpenSlide handle, as a `Pyramid`. After `slide_unreadable` it answers nothing else."""
+
+    def __init__(self, path: Path, vendor: str) -> None:
+        self._path = path
+        with _told(path):
+            self._handle = openslide.OpenSlide(path)
+        self.name = f"OpenSlide {openslide.__library_version__} ({vendor})"
+        self.properties: Mapping[str, str] = self._handle.properties
+        self.level_dimensions = self._handle.level_dimensions
+        self.level_downsamples = self._handle.level_downsamples
+        self._handle.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
+
+    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+        """As OpenSlide reads it."""
+        with _told(self._path):
+            return self._handle.read_region(location, level, size)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._handle.close()
+
+
+def vendor_of(path: Path) -> str | None:
+    """Whose format it is, None where OpenSlide knows none. Raises `OrderError`: `slide_unreadable`.
+
+    Of any other tiled TIFF it would show the first picture, be it one of a stack or of many channels, and no SubIFDs.
+    """
+    with _told(path):
+        vendor: str | None = openslide.OpenSlide.detect_format(path)
+    return None if vendor == _ANY_TIFF else vendor
+
+
+def open_openslide(path: Path, vendor: str) -> OpenSlidePyramid:
+    """The slide. Raises `OrderError`: `slide_unreadable`."""
+    pyramid = OpenSlidePyramid(path, vendor)
+    try:
+        _refuse_huge_tiles(pyramid.properties)
+    except OrderError:
+        pyramid.close()
+        raise
+    return pyramid
+
+
+def _refuse_huge_tiles(properties: Mapping[str, str]) -> None:
+    """A stored tile is decoded whole, and OpenSlide ends the process where memory for it is short."""
+    width_px = int(properties.get("openslide.level[0].tile-width", 0))
+    height_px = int(properties.get("openslide.level[0].tile-height", 0))
+    if width_px * height_px > BLOCK_PX:
+        raise _unreadable(
+            f"its tiles are {width_px} x {height_px} px; at most {BLOCK_PX} pixels can be decoded at a time"
+        )
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except openslide.OpenSlideError as error:
+        # Where we keep slides is nobody's business; a series names its other files in the same folder.
+        said = str(error).replace(f"{path.parent}{os.sep}", "")
+        raise _unreadable(f"OpenSlide says: {said}") from error
+
+
+def _unreadable(detail: str) -> OrderError:
+    hint = "see that the file opens in a viewer; if it does not, send it or export it again"
+    return OrderError("slide_unreadable", f"The slide cannot be read: {detail}", hint=hint)

@@ -1,0 +1,65 @@
+"""A slide of whose file only some ranges are here: read as the whole would be, but never where it has holes.
+
+Owns that watch. Must not know formats, or how the ranges came.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from broker.errors import OrderError
+from worker import cutout
+from worker.readers import Pyramid, open_pyramid
+
+
+def open_ranged(folder: Path, manifest: cutout.Ranges) -> Pyramid:
+    """The slide in the folder of this manifest. Raises `OrderError` as any reader does."""
+    if manifest.file == cutout.NAME:
+        raise _lacking("its manifest names itself")
+    inner = open_pyramid(folder / manifest.file)
+    try:
+        return RangedPyramid(inner, manifest)
+    except BaseException:
+        inner.close()
+        raise
+
+
+class RangedPyramid:
+    """The levels of a slide that are filled, within the box in which they are. Threads may share it."""
+
+    def __init__(self, inner: Pyramid, manifest: cutout.Ranges) -> None:
+        self._inner, self._within = inner, manifest.within
+        sizes = inner.level_dimensions
+        self._numbers = [number for number, size in enumerate(sizes) if size in manifest.levels]
+        if not self._numbers or self._numbers[0] != 0:
+            raise _lacking(f"{manifest.file} is another slide than its manifest says")
+        self.name = f"{inner.name}, from ranges of the file"
+        self.properties: Mapping[str, str] = inner.properties
+        self.level_dimensions = tuple(sizes[number] for number in self._numbers)
+        self.level_downsamples = tuple(inner.level_downsamples[number] for number in self._numbers)
+
+    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+        """As any reader's. Raises `OrderError`: `slide_unreadable`, also for what was not fetched."""
+        self._refuse_holes(location, level, size)
+        return self._inner.read_region(location, self._numbers[level], size)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._inner.close()
+
+    def _refuse_holes(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> None:
+        limits, downsample = self.level_dimensions[level], self.level_downsamples[level]
+        here = cutout.filled(self._within, self.level_dimensions[0], limits)
+        for axis in (0, 1):
+            start = math.floor(location[axis] / downsample)
+            stop = math.ceil(location[axis] / downsample + size[axis])
+            low, high = max(0, start), min(limits[axis], stop)
+            if low < high and not here[axis] <= low < high <= here[axis + 2]:
+                raise _lacking(f"{size[0]} x {size[1]} px of level {level} at {location} reach beyond what was fetched")
+
+
+def _lacking(detail: str) -> OrderError:
+    hint = "order the region again; it is then fetched for the algorithm as it is now"
+    return OrderError("slide_unreadable", f"Only a part of the slide is here: {detail}", hint=hint)

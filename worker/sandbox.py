@@ -1,0 +1,68 @@
+"""Slides are read in a process of their own, which a crashing, hanging or greedy decoder takes down alone.
+
+Owns how many processes there are; what one is and what its end means is in `worker.child`. Must not know formats.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+from worker.child import Child, unreadable
+from worker.overview import overview
+from worker.values import Area, MppSource, Pixels
+
+MAX_BYTES: Final = 4 * 2**30
+READ_S: Final = 60.0
+
+
+class Sandbox:
+    """Where slides are opened. Each gets a process of its own, and one is started ahead. Threads may share it."""
+
+    def __init__(self, threads: int, *, max_bytes: int = MAX_BYTES, read_s: float = READ_S) -> None:
+        self._threads, self._max_bytes, self._read_s = threads, max_bytes, read_s
+        self._spare: Child | None = None
+        self._lock = Lock()
+
+    @contextmanager
+    def open(self, path: Path, mpp: float | None = None, whose: MppSource = "order") -> Iterator["SandboxedSlide"]:
+        """The slide at `path`; `mpp`, which is `whose` word, is believed only where the file does not say.
+
+        Raises `OrderError`: `not_a_slide`, `slide_unreadable`; and `TemporaryError` where the process was ended from
+        outside.
+        """
+        child = self._child()
+        try:
+            yield SandboxedSlide(child, self._threads, path, mpp, whose)
+        finally:
+            child.end()
+
+    def _child(self) -> Child:
+        with self._lock:
+            child = self._spare if self._spare and self._spare.is_alive else self._started()
+            self._spare = self._started()
+        return child
+
+    def _started(self) -> Child:
+        return Child(self._threads, self._max_bytes, self._read_s)
+
+
+class SandboxedSlide:
+    """A slide that another process reads, `threads` regions at a time. See `worker.slide.Slide`."""
+
+    def __init__(self, child: Child, threads: int, path: Path, mpp: float | None, whose: MppSource) -> None:
+        self._child, self.threads, self.process_id = child, threads, child.id
+        answer = child.ask({"what": "open", "path": str(path.resolve()), "mpp": mpp, "whose": whose})
+        if answer.frame is None:
+            raise unreadable("its decoder gives impossible answers")
+        self.frame, self.reader = answer.frame, answer.reader
+
+    def fill(self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float) -> None:
+        """As `Slide.fill`; the pixels come straight into `region`, which must be contiguous."""
+        where = {"x": x, "y": y, "downsample_x": downsample_x, "downsample_y": downsample_y}
+        self._child.ask({"what": "fill", "size": region.shape, **where}, region)
+
+    def overview(self, area: Area, max_px: int) -> Pixels:
+        """As `Slide.overview`."""
+        return overview(self, area, max_px)

@@ -1,0 +1,106 @@
+"""The pictures of a region on their way to the shelf: asked for, checked, written, counted.
+
+Owns the bundle's files. Must not know a protocol's words.
+"""
+
+import errno
+import hashlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+from broker.errors import OrderError, TemporaryError
+from worker import cutout
+from worker.bundle import Bundle
+from worker.shelf import Copy
+from worker.sources.errand import Errand
+from worker.sources.image_server import pictures, plan
+from worker.sources.image_server.dialogue import AT_A_TIME, Dialogue, Question
+from worker.sources.image_server.image import Image
+from worker.values import Area
+
+_AHEAD: Final = AT_A_TIME + 2  # answers that may wait for their turn
+_RESERVED_BYTES: Final = 2**24
+_BLOCK_BYTES: Final = 4096  # of disk, which even a small file takes
+
+
+def gather(image: Image, within: Area, errand: Errand, dialogue: Dialogue) -> Copy:
+    """Pictures that cover `within`, on the shelf.
+
+    A server that answers smaller pictures of the right shape has told the largest it gives; it is asked once more, for
+    no more than that. Raises what `plan.cut`, `Dialogue.result` and `pictures.checked` raise, and `input_too_large`.
+    """
+    try:
+        return _gather(plan.cut(image, within), image, within, errand, dialogue)
+    except pictures.SmallerError as answer:
+        if image.tiling.fixed:
+            raise
+        boxes = plan.cut(image, within, answer.largest_px)
+    return _gather(boxes, image, within, errand, dialogue)
+
+
+def _gather(boxes: Sequence[Area], image: Image, within: Area, errand: Errand, dialogue: Dialogue) -> Copy:
+    shelf = errand.means.shelf
+    with shelf.bundle() as bundle:
+        writer = _Writer(bundle, errand.means.limit_bytes)
+        pieces = []
+        for number, (box, data) in enumerate(_answers(boxes, image, dialogue)):
+            name = f"p{number:05}{pictures.checked(data, box)}"
+            writer.write(name, data)
+            pieces.append(cutout.Piece(file=name, box=box))
+        manifest = cutout.Pieces(
+            width=image.width,
+            height=image.height,
+            mpp_x=image.mpp_x,
+            mpp_y=image.mpp_y,
+            within=within,
+            pieces=tuple(pieces),
+            server=image.server,
+        )
+        writer.write(cutout.NAME, cutout.dumped(manifest))
+        return errand.pins.enter_context(shelf.put_bundle(bundle, cutout.NAME, writer.digest))
+
+
+def _answers(boxes: Sequence[Area], image: Image, dialogue: Dialogue) -> Iterator[tuple[Area, bytes]]:
+    """Each box with the answer for it, in order."""
+    left = ((box, Question(image.url(box), pictures.most_bytes(box), pictures.whole)) for box in boxes)
+    ahead = deque((box, dialogue.begin(question)) for box, question in islice(left, _AHEAD))
+    while ahead:
+        box, answer = ahead.popleft()
+        yield box, dialogue.result(answer)
+        ahead.extend((box, dialogue.begin(question)) for box, question in islice(left, 1))
+
+
+class _Writer:
+    """Files into a bundle, within a limit and hashed as they come."""
+
+    def __init__(self, bundle: Bundle, limit_bytes: int) -> None:
+        self._bundle, self._limit_bytes = bundle, limit_bytes
+        self._bytes = self._reserved = 0
+        self._digests: list[bytes] = []
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the digests of what was written, in order: content, wherever it came from."""
+        return hashlib.sha256(b"".join(self._digests)).hexdigest()
+
+    def write(self, name: str, data: bytes) -> None:
+        """Raises `OrderError("input_too_large")`, `TemporaryError("shelf_full")`."""
+        self._make_room(-(-len(data) // _BLOCK_BYTES) * _BLOCK_BYTES)
+        try:
+            (self._bundle.folder / name).write_bytes(data)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise TemporaryError("shelf_full", f"the disk with {self._bundle.folder} is full") from None
+            raise
+        self._digests.append(hashlib.sha256(data).digest())
+
+    def _make_room(self, size_bytes: int) -> None:
+        self._bytes += size_bytes
+        if self._bytes > self._limit_bytes:
+            detail = f"the region's pictures have at least {self._bytes} bytes; at most {self._limit_bytes} are fetched"
+            raise OrderError("input_too_large", detail, hint="the operator sets worker.slides.max_slide_bytes")
+        if self._bytes > self._reserved:
+            self._reserved = min(self._bytes + _RESERVED_BYTES, self._limit_bytes)
+            self._bundle.reserve(self._reserved)

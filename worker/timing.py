@@ -1,0 +1,40 @@
+"""How long the stages of one scan take. Owns the stopwatch; which stage held the scan up is `broker.timing`'s."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Stopwatch:
+    """Seconds by stage; a stage may be entered again and again. For one thread. `now` tells the time."""
+
+    def __init__(self, now: Callable[[], float] = monotonic) -> None:
+        self._now = now
+        self._spent_s: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """What happens inside counts for this stage, also when it ends in an exception."""
+        began = self._now()
+        try:
+            yield
+        finally:
+            self._spent_s[name] += self._now() - began
+
+    def waited(self, name: str, items: Iterator[T]) -> Iterator[T]:
+        """The same items; the time until each of them comes counts for this stage."""
+        while True:
+            with self.stage(name):
+                item = next(items, None)
+            if item is None:
+                return
+            yield item
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """What was measured so far, as the record of a scan has it: `NAME_s`."""
+        return {f"{name}_s": round(spent_s, 3) for name, spent_s in self._spent_s.items()}
