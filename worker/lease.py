@@ -8,7 +8,7 @@ from threading import Event, Lock, Thread
 from typing import Any, Self, TypeVar
 
 from broker.config import BrokerSettings
-from broker.errors import Problem, TemporaryError
+from broker.errors import Blame, Problem, TemporaryError
 from broker.store import Claim, OrderStore
 from worker.values import Stop
 
@@ -148,8 +148,13 @@ class Lease:
         now, stage = time.monotonic(), self._told.get("stage", "starting")
         if now - self._moved > self._limits.stall_s:
             detail = f"no progress for {self._limits.stall_s:g} s while {stage}, which is the limit"
-            return Problem("stalled", detail, "the worker's log says what it was doing", blame="algorithm")
+            return Problem("stalled", detail, "the worker's log says what it was doing", blame=self._blame)
         if now - self._began > self._limits.total_s:
             detail = f"not done after {self._limits.total_s:g} s, which is the limit; it was {stage}"
-            return Problem("time_limit", detail, "raise the limit, or order a smaller region", blame="algorithm")
+            return Problem("time_limit", detail, "raise the limit, or order a smaller region", blame=self._blame)
         return None
+
+    @property
+    def _blame(self) -> Blame:
+        """Only classifying runs the algorithm."""
+        return "algorithm" if self._claim.leg == "classify" else "platform"

@@ -8,10 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import certificate_for_localhost
 from origin import Handler, Origin, drip
 
 from broker.errors import OrderError
@@ -163,24 +160,6 @@ def test_retry_after_as_a_date_to_come_is_the_time_until_then(origin: Origin) ->
     when = format_datetime(dt.datetime.now(dt.UTC) + dt.timedelta(minutes=1), usegmt=True)
     origin.answers["/later"] = lambda h: h.answer(429, b"", Retry_After=when)
     assert retry_after_s(guarded("127.0.0.1").get(origin.url("/later"))) == pytest.approx(60, abs=5)
-
-
-def certificate_for_localhost(folder: Path) -> Path:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + dt.timedelta(1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    file = folder / "localhost.pem"
-    plain = serialization.NoEncryption()
-    file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
-        + certificate.public_bytes(serialization.Encoding.PEM)
-    )
-    return file
 
 
 def test_tls_proves_the_name_and_not_the_address(tmp_path: Path) -> None:

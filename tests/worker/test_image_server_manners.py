@@ -120,7 +120,7 @@ def test_a_server_that_goes_on_making_answers_smaller_is_refused(tmp_path: Path,
     )
     error = Visit(server, tmp_path).refusal()
     assert error.code == "slide_unreadable"
-    assert "answered 25 x 25 px where 50 x 50 px" in error.detail
+    assert "answered 25 x 13 px where 50 x 25 px" in error.detail
 
 
 @pytest.mark.parametrize("size", [(101, 100), (100, 50), (500, 300), (60, 100)])

@@ -55,6 +55,7 @@ def next_ifd(content: bytearray) -> int:
         lambda tiff, end: struct.pack_into("<I", tiff, entry(tiff, COUNTS) + 4, 3),
         lambda tiff, end: struct.pack_into("<I", tiff, entry(tiff, WIDTH) + 8, 2**31),
         lambda tiff, end: struct.pack_into("<I", tiff, entry(tiff, TILE_WIDTH) + 8, 0),
+        lambda tiff, end: struct.pack_into("<HHII", tiff, entry(tiff, COUNTS), 284, 3, 1, 2),
         lambda tiff, end: struct.pack_into("<I", tiff, values(tiff, OFFSETS), end),
         lambda tiff, end: struct.pack_into("<HHII", tiff, entry(tiff, WIDTH), SUB_IFDS, 4, 10**6, 8),
         lambda tiff, end: tiff.__delitem__(slice(end // 2, None)),
@@ -62,7 +63,7 @@ def next_ifd(content: bytearray) -> int:
     ],
     ids=[
         "directory at the end", "65535 tags", "a circle", "next beyond the end", "4 billion values", "values cut off",
-        "too few lengths", "2 billion wide", "no tile width", "a tile beyond the end", "a million directories",
+        "too few lengths", "2 billion wide", "no tile width", "no lengths", "a tile beyond the end", "a million",
         "cut in half", "a broken BigTIFF",
     ],
 )  # fmt: skip

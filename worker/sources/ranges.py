@@ -4,7 +4,6 @@ Owns the transfer. Must not know what the bytes mean or where they are kept.
 """
 
 import random
-import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -26,7 +25,7 @@ _AT_A_TIME: Final = 4
 _REQUEST_BYTES: Final = 2**22
 _TRIES: Final = 5
 _BARREN_BYTES: Final = 2**16  # a try that brings less than this counts as one without anything new
-_SILENCE_S, _TOTAL_S = 60.0, 3600.0
+_SILENCE_S: Final = 60.0
 _PAUSE_S, _TELL_S = 0.125, 0.25
 
 Take = Callable[[int, bytes], None]
@@ -47,9 +46,9 @@ class Unfit(Exception):  # noqa: N818 - the caller has another way
 class RangedUrl:
     """A URL whose server gives ranges of content that a strong ETag stands for."""
 
-    def __init__(self, http: requests.Session, url: str, watch: Watch) -> None:
-        self._remote, self._watch = Remote(http, url), watch
-        self._halt, self._until = Event(), time.monotonic() + _TOTAL_S
+    def __init__(self, http: requests.Session, url: str, watch: Watch, silence_s: float = _SILENCE_S) -> None:
+        self._remote, self._watch, self._silence_s = Remote(http, url), watch, silence_s
+        self._halt, self._retries, self._told = Event(), 0, 0
         self._live: set[requests.Response] = set()
         self._came_bytes = self._asked_bytes = 0
         self.etag = ""
@@ -93,6 +92,9 @@ class RangedUrl:
         done, left = wait(jobs, _TELL_S, FIRST_COMPLETED)
         for job in done:
             job.result()
+        if self._told < self._retries:  # it moves, although nothing comes
+            self._told = self._retries
+            self._watch.progress("asking again", self._told, 0)
         self._watch.progress("fetching", self._came_bytes, self._asked_bytes)
         return left
 
@@ -115,11 +117,12 @@ class RangedUrl:
             except Cut as cut:
                 reason = str(cut)
             barren = 0 if at == wanted.stop or at - before >= _BARREN_BYTES else barren + 1
-            if barren == _TRIES or time.monotonic() > self._until:
+            if barren == _TRIES:
                 raise TemporaryError(
                     "input_unreachable", f"{self._remote.shown} {reason}; {self._came_bytes} bytes had come"
                 )
             if barren:
+                self._retries += 1
                 self._halt.wait(random.uniform(0, _PAUSE_S * 2**barren))  # noqa: S311 - spreads load, guards nothing
 
     @contextmanager
@@ -147,8 +150,10 @@ class RangedUrl:
     def _copy(self, response: requests.Response, wanted: Range, take: Take) -> int:
         """Take in what comes of the range; the offset that this got to."""
         at = wanted.start
-        with cut_after(_SILENCE_S, response.raw.shutdown):
-            while at < wanted.stop and not self._halt.is_set() and (data := _read(response)):
+        with cut_after(self._silence_s, response.raw.shutdown) as late:
+            while at < wanted.stop and (data := _read(response)):
+                if late.is_set() or self._halt.is_set():  # after a TLS line was shut down come its records, not bytes
+                    break
                 take(at, data[: wanted.stop - at])
                 at = min(at + len(data), wanted.stop)
                 self._came_bytes += len(data)

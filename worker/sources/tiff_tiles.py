@@ -66,7 +66,7 @@ def _picture(directory: TiffDirectory, tags: Tags, total_bytes: int) -> TiledPic
     planes = _number(directory, tags, _SAMPLES, 1) if separate else 1
     shape = planes, -(-height // tile_height), -(-width // tile_width)
     starts, sizes = (directory.numbers(tags.get(code)) for code in (_OFFSETS, _COUNTS))
-    if not starts.size == sizes.size == shape[0] * shape[1] * shape[2]:
+    if not 0 < starts.size == sizes.size == shape[0] * shape[1] * shape[2]:
         raise Unfit("one of its pictures has another number of tiles than it needs")
     if int(max(starts.max(), sizes.max())) > total_bytes or int((starts + sizes).max()) > total_bytes:
         raise Unfit("one of its tiles lies outside the file")

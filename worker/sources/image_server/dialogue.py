@@ -5,8 +5,9 @@ Owns requests, their threads and their end. Must not know what is asked for, nor
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Event
 from types import TracebackType
@@ -27,6 +28,7 @@ _PAUSE_S: Final = 0.125
 _PATIENCE_S: Final = 30.0  # a server that asks for a longer pause gets it from the queue, not from a thread
 _ANSWER_S: Final = 60.0
 _TELL_S: Final = 0.25
+_HEAD_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Question:
     url: str
     limit_bytes: int
     whole: Callable[[bytes], bool] = bool
+    judge: Callable[[bytes], object] = bool
+    """Raises when the first bytes are of nothing that is wanted: no gigabytes of something else."""
 
 
 class Dialogue:
@@ -44,7 +48,8 @@ class Dialogue:
     def __init__(self, http: requests.Session, watch: Watch) -> None:
         self._http, self._watch, self._ended = http, watch, Event()
         self._pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="image-server")
-        self._bytes = 0
+        self._bytes = self._retries = self._told = 0
+        self._live: set[requests.Response] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -53,6 +58,9 @@ class Dialogue:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ended.set()
+        for response in list(self._live):
+            with suppress(OSError, ValueError, RuntimeError):  # it ended by itself in the meantime
+                response.raw.shutdown()
         self._pool.shutdown(cancel_futures=True)
 
     def begin(self, question: Question) -> Future[bytes]:
@@ -67,6 +75,9 @@ class Dialogue:
         """
         self._watch.progress("fetching", self._bytes, 0)
         while not wait([answer], _TELL_S).done:
+            if self._told < self._retries:  # it moves, although nothing comes
+                self._told = self._retries
+                self._watch.progress("asking again", self._told, 0)
             self._watch.progress("fetching", self._bytes, 0)
         self._bytes += len(answer.result())
         return answer.result()
@@ -84,13 +95,14 @@ class Dialogue:
             else:
                 if number == _TRIES or question.whole(body):
                     return body
+            self._retries += 1
             if self._ended.wait(pause_s):
                 break
         raise Stop
 
     def _attempt(self, question: Question) -> bytes:
         shown = without_query(question.url)
-        with self._get(question.url, shown) as response:
+        with self._get(question.url, shown) as response, self._kept(response):
             if response.status_code != 200:
                 raise answers.refusal(response, shown)
             length = _length(response)
@@ -99,6 +111,15 @@ class Dialogue:
         if length is not None and len(body) != length:
             raise _unreachable(shown, f"ended after {len(body)} of {length} bytes")
         return body
+
+    @contextmanager
+    def _kept(self, response: requests.Response) -> Iterator[None]:
+        """An answer that is to be cut when the dialogue ends before it."""
+        self._live.add(response)
+        try:
+            yield
+        finally:
+            self._live.discard(response)
 
     def _get(self, url: str, shown: str) -> requests.Response:
         try:
@@ -120,6 +141,8 @@ class Dialogue:
                 while data := read_some(response):
                     body += data
                     _check_size(len(body), question, shown)
+                    if len(body) - len(data) < _HEAD_BYTES <= len(body):
+                        question.judge(bytes(body[:_HEAD_BYTES]))
                     if self._ended.is_set():
                         raise Stop
             except (HTTPError, OSError):

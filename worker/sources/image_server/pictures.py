@@ -36,6 +36,11 @@ def most_bytes(box: Area) -> int:
     return 8 * box.width * box.height + 2**20
 
 
+def judge(head: bytes) -> None:
+    """Raises `OrderError("not_a_slide")` when these first bytes are of no picture that is taken."""
+    _suffix(head, "where a part of the slide was asked for")
+
+
 def whole(data: bytes) -> bool:
     """Whether a picture comes to its end; anything but a picture or nothing is whole in its way."""
     suffix = next((suffix for suffix, start in _STARTS.items() if data.startswith(start)), None)

@@ -21,6 +21,7 @@ from worker.sources.image_server.image import Image
 from worker.values import Area
 
 _AHEAD: Final = AT_A_TIME + 2  # answers that may wait for their turn
+_AHEAD_BYTES: Final = 2**27  # and have so many bytes in all
 _RESERVED_BYTES: Final = 2**24
 _BLOCK_BYTES: Final = 4096  # of disk, which even a small file takes
 
@@ -36,7 +37,9 @@ def gather(image: Image, within: Area, errand: Errand, dialogue: Dialogue) -> Co
     except pictures.SmallerError as answer:
         if image.tiling.fixed:
             raise
-        boxes = plan.cut(image, within, answer.largest_px)
+        # The first box may be thin, and no square, or what answers every box with one small picture would pass.
+        edge_px = max(answer.largest_px)
+        boxes = plan.cut(image, within, (edge_px, max(1, edge_px // 2)))
     return _gather(boxes, image, within, errand, dialogue)
 
 
@@ -64,8 +67,10 @@ def _gather(boxes: Sequence[Area], image: Image, within: Area, errand: Errand, d
 
 def _answers(boxes: Sequence[Area], image: Image, dialogue: Dialogue) -> Iterator[tuple[Area, bytes]]:
     """Each box with the answer for it, in order."""
-    left = ((box, Question(image.url(box), pictures.most_bytes(box), pictures.whole)) for box in boxes)
-    ahead = deque((box, dialogue.begin(question)) for box, question in islice(left, _AHEAD))
+    most_bytes = max(map(pictures.most_bytes, boxes))
+    left = ((box, Question(image.url(box), pictures.most_bytes(box), pictures.whole, pictures.judge)) for box in boxes)
+    at_once = max(1, min(_AHEAD, _AHEAD_BYTES // most_bytes))
+    ahead = deque((box, dialogue.begin(question)) for box, question in islice(left, at_once))
     while ahead:
         box, answer = ahead.popleft()
         yield box, dialogue.result(answer)

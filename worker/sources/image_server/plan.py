@@ -9,7 +9,6 @@ from typing import Final
 
 from broker.errors import OrderError
 from worker.areas import area_of, reach
-from worker.readers import BLOCK_PX
 from worker.sources.errand import Errand
 from worker.sources.image_server.image import Image, Tiling, unclear
 from worker.spacing import server_properties, spacing
@@ -17,6 +16,7 @@ from worker.values import Area, Frame
 
 MAX_PIECES: Final = 20_000
 _PIECE_PX: Final = 1024
+_TILE_PX: Final = 2**24
 _LARGEST_PX: Final = 4096  # iipsrv makes what is larger than 5000 px smaller, and does not say so
 
 
@@ -53,8 +53,10 @@ def cut(image: Image, within: Area, largest_px: tuple[int, int] | None = None) -
 
 def _fixed(tiling: Tiling) -> tuple[int, int]:
     edges = tiling.tile_width_px, tiling.tile_height_px
-    if (edges[0] + 2 * tiling.overlap_px) * (edges[1] + 2 * tiling.overlap_px) > BLOCK_PX:
-        raise unclear(f"it gives tiles of {edges[0]} x {edges[1]} px only; at most {BLOCK_PX} pixels can be decoded")
+    if (edges[0] + 2 * tiling.overlap_px) * (edges[1] + 2 * tiling.overlap_px) > _TILE_PX:
+        raise unclear(
+            f"it gives tiles of {edges[0]} x {edges[1]} px only; at most {_TILE_PX} pixels are taken at a time"
+        )
     return edges
 
 
