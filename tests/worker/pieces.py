@@ -14,7 +14,7 @@ from origin import Listener
 from pydantic import TypeAdapter
 
 from broker.card import Card
-from broker.config import SlidesSettings, WorkerSettings
+from broker.config import DeliverySettings, SlidesSettings, WorkerSettings
 from broker.errors import SlidelaneError
 from broker.roi import Roi
 from broker.source import ImageServerSource
@@ -59,7 +59,10 @@ class Visit:
         url = self.server.url(self.path or FORMS[self.protocol])
         source = ImageServerSource.model_validate({"type": "image_server", "url": url, "protocol": self.protocol})
         http = session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=self.read_timeout_s)
-        settings = WorkerSettings(slides=SlidesSettings(max_slide_bytes=self.limit_bytes))
+        settings = WorkerSettings(
+            slides=SlidesSettings(max_slide_bytes=self.limit_bytes),
+            deliver=DeliverySettings(connect_timeout_s=2, read_timeout_s=self.read_timeout_s),
+        )
         means = Means(Shelf(self.folder, 100_000_000), http, Sandbox(threads=1), settings)
         with http, ExitStack() as pins:
             return look(

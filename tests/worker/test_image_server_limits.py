@@ -28,6 +28,14 @@ def test_one_picture_for_every_box_is_not_taken_for_the_slide(tmp_path: Path) ->
     assert "answered 64 x 64 px" in error.detail
 
 
+def test_a_thumbnail_of_the_whole_slide_is_not_taken_for_a_piece(tmp_path: Path) -> None:
+    """Whatever the slide's shape: no piece has it, so that a picture of it all has another size than was asked for."""
+    with ImageServer(PICTURE[:150]) as origin:
+        origin.manners.send = lambda handler, _: handler.answer(200, encoded(PICTURE[:32, :64]))
+        error = Visit(origin, tmp_path).refusal()
+    assert "answered 64 x 32 px where 64 x 16 px" in error.detail
+
+
 def test_a_stream_of_nothing_known_is_ended_at_its_beginning(tmp_path: Path) -> None:
     """What does not begin as a picture is not waited for, however much there is of it."""
     with ImageServer(PICTURE) as origin:

@@ -16,7 +16,7 @@ from broker.errors import OrderError, TemporaryError
 from worker.incoming import Part
 from worker.sources import answers, content
 from worker.sources.blocks import Blocks
-from worker.sources.remote import Changed, Cut, Remote, Version, stretch
+from worker.sources.remote import Changed, Cut, Remote, Stretch, Version, stretch
 from worker.sources.stream import Stream, check_size
 from worker.sources.transfer import Transfer
 from worker.values import Watch
@@ -98,9 +98,11 @@ class Download:
         known = self._version
         if response.status_code == 200:
             version = Version.of(response)
-            if known and self._part.bytes and version.validator not in ("", known.validator):
-                self._note_change()
-            return self._start(version)
+            if known and self._part.bytes:  # a range of it was asked for
+                self._resumes = version.validator != known.validator
+                if version.validator and self._resumes:
+                    self._note_change()
+            return self._start(replace(version, ranges=version.ranges and self._resumes))
         if known and self._part.bytes and response.status_code in (206, 416):
             return self._go_on(known, response)
         error = answers.refusal(response, self._remote.shown, self._came() if self._part.bytes else "")
@@ -115,9 +117,11 @@ class Download:
         return version
 
     def _go_on(self, known: Version, response: requests.Response) -> Version:
-        """Take an answer to `Range` only when it is the rest of the same content."""
-        part = stretch(response)
-        if not part or part.start != self._blocks.front:
+        """Take an answer to `Range` only when it is the rest of the same content, or says that there is no more."""
+        part, front = stretch(response), self._blocks.front
+        if response.status_code == 416 and response.headers.get("Content-Range") == f"bytes */{front}":
+            part = Stretch(front, front, front)
+        if not part or part.start != front:
             self._resumes = False
             raise Cut(self._start_over("answers a Range wrongly"))
         if known.differs(response) or (known.total and part.total not in (None, known.total)):
@@ -138,7 +142,7 @@ class Download:
             return Stream(self._remote, version, self._blocks, self._part, self._limit_bytes)
 
         left_bytes = (version.total or 0) - self._part.bytes
-        parallel = version.ranges and version.validator and self._resumes and left_bytes > _PARALLEL_BYTES
+        parallel = version.ranges and version.validator and left_bytes > _PARALLEL_BYTES
         why = Transfer(new, self._streams if parallel else 1, self._blocks).run(response, self._look)
         if not self._blocks.whole:
             raise Cut(why)

@@ -26,6 +26,7 @@ _REQUEST_BYTES: Final = 2**22
 _TRIES: Final = 5
 _BARREN_BYTES: Final = 2**16  # a try that brings less than this counts as one without anything new
 _SILENCE_S: Final = 60.0
+_TIMEOUT_S: Final = (5.0, 10.0)  # for one connection and one silence; a `Stop` waits for no more
 _PAUSE_S, _TELL_S = 0.125, 0.25
 
 Take = Callable[[int, bytes], None]
@@ -46,8 +47,16 @@ class Unfit(Exception):  # noqa: N818 - the caller has another way
 class RangedUrl:
     """A URL whose server gives ranges of content that a strong ETag stands for."""
 
-    def __init__(self, http: requests.Session, url: str, watch: Watch, silence_s: float = _SILENCE_S) -> None:
-        self._remote, self._watch, self._silence_s = Remote(http, url), watch, silence_s
+    def __init__(
+        self,
+        http: requests.Session,
+        url: str,
+        watch: Watch,
+        silence_s: float = _SILENCE_S,
+        timeout_s: tuple[float, float] = _TIMEOUT_S,
+    ) -> None:
+        self._remote, self._watch = Remote(http, url), watch
+        self._silence_s, self._timeout_s = silence_s, timeout_s
         self._halt, self._retries, self._told = Event(), 0, 0
         self._live: set[requests.Response] = set()
         self._came_bytes = self._asked_bytes = 0
@@ -110,7 +119,7 @@ class RangedUrl:
         while at < wanted.stop and not self._halt.is_set():
             before = at
             try:
-                with self._get(Range(at, wanted.stop), {"If-Range": self.etag}) as response:
+                with self._get(Range(at, wanted.stop), {"If-Range": self.etag}, self._timeout_s) as response:
                     self._check(response, Range(at, wanted.stop))
                     at = self._copy(response, Range(at, wanted.stop), take)
                 reason = "cut the connection or sends next to nothing"
@@ -126,9 +135,11 @@ class RangedUrl:
                 self._halt.wait(random.uniform(0, _PAUSE_S * 2**barren))  # noqa: S311 - spreads load, guards nothing
 
     @contextmanager
-    def _get(self, wanted: Range, conditions: dict[str, str]) -> Iterator[requests.Response]:
+    def _get(
+        self, wanted: Range, conditions: dict[str, str], timeout_s: tuple[float, float] | None = None
+    ) -> Iterator[requests.Response]:
         headers = {"Range": f"bytes={wanted.start}-{wanted.stop - 1}"} | {k: v for k, v in conditions.items() if v}
-        response = self._remote.get(headers)
+        response = self._remote.get(headers, timeout_s)
         self._live.add(response)
         try:
             with response:
@@ -151,7 +162,7 @@ class RangedUrl:
         """Take in what comes of the range; the offset that this got to."""
         at = wanted.start
         with cut_after(self._silence_s, response.raw.shutdown) as late:
-            while at < wanted.stop and (data := _read(response)):
+            while at < wanted.stop and not self._halt.is_set() and (data := _read(response)):
                 if late.is_set() or self._halt.is_set():  # after a TLS line was shut down come its records, not bytes
                     break
                 take(at, data[: wanted.stop - at])

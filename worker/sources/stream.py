@@ -110,7 +110,7 @@ class Stream:
             block.at = at = at + len(data)
             self._came_bytes += len(data)
         if at < block.end:
-            self._end_at(at)
+            self._end_at(at, answer)
 
     def _read(self, answer: requests.Response, most_bytes: int) -> bytes:
         try:
@@ -121,12 +121,14 @@ class Stream:
             raise Cut("was ended")
         return data
 
-    def _end_at(self, size_bytes: int) -> None:
-        """Take the end of an answer for the end of the slide where nothing says how long it is."""
+    def _end_at(self, size_bytes: int, answer: requests.Response) -> None:
+        """Take the end of an answer for the end of the slide where nothing says how long it is, nor can be asked."""
         if self._version.total is not None:
             raise Cut(f"ended before its {self._version.total} bytes were here")
         if not size_bytes:
             raise Cut("sent nothing")  # how http.client shows a line that goes dead among the headers
+        if self._version.ranges and self._version.validator and "Transfer-Encoding" not in answer.headers:
+            raise Cut("does not say how long the slide is")  # a line that was cut looks the same
         self._blocks.end_at(size_bytes)
 
     def _make_room(self, size_bytes: int) -> None:

@@ -23,6 +23,7 @@ from worker.values import Area
 
 _DESCRIPTION_BYTES: Final = 2**16
 _FRESH_S: Final = 600.0
+_SILENCE_S: Final = 10.0  # a `Stop` waits for no more
 _Protocol = tuple[Callable[[str], str], Callable[[str, bytes], Image]]  # where the image is described, and the image
 _PROTOCOLS: Final[Mapping[str, _Protocol]] = MappingProxyType(
     {
@@ -42,7 +43,9 @@ def fetch(source: ImageServerSource, errand: Errand) -> Copy:
     """
     url = source.url.get_secret_value()
     about, image_of = _PROTOCOLS[source.protocol]
-    with Dialogue(errand.means.http, errand.watch) as dialogue:
+    allowed = errand.means.settings.deliver
+    timeout_s = allowed.connect_timeout_s, min(allowed.read_timeout_s, _SILENCE_S)
+    with Dialogue(errand.means.http, errand.watch, timeout_s) as dialogue:
         description = dialogue.result(dialogue.begin(Question(about(url), _DESCRIPTION_BYTES)))
         image = image_of(url, description)
         return _near(_hashed(description), url, image, errand, dialogue)

@@ -43,10 +43,13 @@ class Question:
 
 
 class Dialogue:
-    """Threads that ask and wait. `watch` hears of the bytes that came; its `Stop` ends them, as the context does."""
+    """Threads that ask and wait. `watch` hears of the bytes that came; its `Stop` ends them, as the context does.
 
-    def __init__(self, http: requests.Session, watch: Watch) -> None:
-        self._http, self._watch, self._ended = http, watch, Event()
+    `timeout_s`: for one connection and one silence. Only a question's last try may take what the session allows.
+    """
+
+    def __init__(self, http: requests.Session, watch: Watch, timeout_s: tuple[float, float]) -> None:
+        self._http, self._watch, self._timeout_s, self._ended = http, watch, timeout_s, Event()
         self._pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="image-server")
         self._bytes = self._retries = self._told = 0
         self._live: set[requests.Response] = set()
@@ -87,7 +90,7 @@ class Dialogue:
         for number in range(1, _TRIES + 1):
             pause_s = random.uniform(0, _PAUSE_S * 2**number)  # noqa: S311 - spreads load, guards nothing
             try:
-                body = self._attempt(question)
+                body = self._attempt(question, None if number == _TRIES else self._timeout_s)
             except TemporaryError as error:
                 pause_s = error.retry_after_s or pause_s
                 if number == _TRIES or pause_s > _PATIENCE_S:
@@ -100,9 +103,9 @@ class Dialogue:
                 break
         raise Stop
 
-    def _attempt(self, question: Question) -> bytes:
+    def _attempt(self, question: Question, timeout_s: tuple[float, float] | None) -> bytes:
         shown = without_query(question.url)
-        with self._get(question.url, shown) as response, self._kept(response):
+        with self._get(question.url, shown, timeout_s) as response, self._kept(response):
             if response.status_code != 200:
                 raise answers.refusal(response, shown)
             length = _length(response)
@@ -117,13 +120,15 @@ class Dialogue:
         """An answer that is to be cut when the dialogue ends before it."""
         self._live.add(response)
         try:
+            if self._ended.is_set():
+                raise Stop
             yield
         finally:
             self._live.discard(response)
 
-    def _get(self, url: str, shown: str) -> requests.Response:
+    def _get(self, url: str, shown: str, timeout_s: tuple[float, float] | None) -> requests.Response:
         try:
-            return self._http.get(url, stream=True)
+            return self._http.get(url, stream=True, timeout=timeout_s)
         except requests.Timeout:
             raise _unreachable(shown, "did not answer in time") from None
         except (ValueError, requests.TooManyRedirects):

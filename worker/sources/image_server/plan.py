@@ -37,7 +37,8 @@ def cut(image: Image, within: Area, largest_px: tuple[int, int] | None = None) -
     """
     tiling = image.tiling
     if largest_px and not tiling.fixed:
-        tiling = replace(tiling, max_width_px=largest_px[0], max_height_px=largest_px[1])
+        # Shaped, for the smaller answer may have been the whole slide.
+        tiling = replace(tiling, max_width_px=largest_px[0], max_height_px=largest_px[1], shaped=True)
     width, height = _fixed(tiling) if tiling.fixed else _free(tiling)
     columns = range(within.x // width, -(-(within.x + within.width) // width))
     rows = range(within.y // height, -(-(within.y + within.height) // height))
