@@ -52,8 +52,9 @@ def deliver(work: str) -> None:
 def _take(work: str, leg: Leg, step: Step) -> None:
     try:
         here = bench()
-        claim = here.store.claim(work, leg, current_task.request.hostname)
-        if claim:
+        wanted = [here.store.soonest(work), work] if leg == "fetch" else [work]
+        claims = (here.store.claim(one, leg, current_task.request.hostname) for one in dict.fromkeys(wanted))
+        if claim := next(filter(None, claims), None):
             send(_do(here, claim, step))
     except TemporaryError as error:
         _log.warning("%s; the lease brings it back", error.detail, extra={"work": work, "leg": leg})

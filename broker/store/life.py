@@ -115,6 +115,13 @@ class Life(Records):
             raise _key_reused(order_id)
         return str(order_id) if order_id else None
 
+    def soonest(self, work: str, limit: int = 500) -> str:
+        """What to fetch in place of `work`: of the longest waiting beside it, that whose URL dies first.
+
+        A hint says that something waits, not what must be taken; the other's own hint will take this one in its turn.
+        """
+        return str(self._door.run("soonest", work, limit))
+
     def claim(self, work: str, leg: Leg, worker: str) -> Claim | None:
         """Take waiting work, or None when it is not there to be taken (any more)."""
         answer = self._door.ask("claim", work, leg, worker, self._lease_ms, secrets.token_hex(8))

@@ -86,6 +86,21 @@ def test_a_url_that_comes_to_die_soon_while_it_waits_becomes_urgent(
     assert store.claim(created.hints[0].work, "fetch", "w1")
 
 
+def test_across_orders_the_url_that_dies_first_is_fetched_first(store: OrderStore) -> None:
+    """Whatever hint comes first; what never dies comes last, and nothing is left over."""
+    lives = [None, 9 * HOUR_S, 2 * HOUR_S, None, 5 * HOUR_S]
+    urls = [signed(life_s) if life_s else "https://bucket.example/open.svs" for life_s in lives]
+    hints = [store.create(an_order({"url": url}), lane="gpu").hints[0] for url in urls]
+    taken = []
+    for hint in hints:
+        work = store.soonest(hint.work)
+        assert store.claim(work, "fetch", "w1")
+        taken.append([other.work for other in hints].index(work))
+    assert taken == [2, 4, 1, 3, 0]
+    assert store.soonest(hints[0].work) == hints[0].work
+    assert store.soonest("unknown.0") == "unknown.0"
+
+
 def test_a_duration_is_no_time() -> None:
     """`expires=3600` beside a signature says how long, and not until when: nothing is read from it."""
     assert url_dies_at("https://h/x.svs?expires=3600&signature=abc") is None
