@@ -28,6 +28,7 @@ WORDS: dict[str, Any] = {
     "broker.redis_url": "rediss://:secret@redis.example:6380/2",
     "broker.data": "/elsewhere",
     "broker.allow_hosts": ["10.1.0.0/16", "pacs.example"],
+    "broker.log": "json",
     "broker.secret_key": "a-fernet-key",
     "services.host": "::1",
     "services.keys": KEYS,
