@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf, isfinite
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -19,7 +19,7 @@ _UNLIMITED_BYTES: Final = 2**62
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One limit, in cores or bytes, with the file that states it and its words."""
+    """What one file of the kernel says, and the cores or bytes that it comes to: `inf` where it sets no limit."""
 
     file: Path
     text: str
@@ -41,23 +41,23 @@ def granted_cores(root: Path = _ROOT) -> int:
 
     A part of a core counts as one: left out it would lie idle, and the kernel holds the threads to the quota anyway.
     """
-    quotas = (ceil(limit.amount) for limit in core_limits(root))
+    quotas = (ceil(limit.amount) for limit in core_limits(root) if isfinite(limit.amount))
     return max(1, min([usable_cores(), *quotas]))
 
 
 def granted_memory_bytes(root: Path = _ROOT) -> int:
     """The smaller of the machine's memory and the limits of the cgroups."""
-    limits = (int(limit.amount) for limit in memory_limits(root))
+    limits = (int(limit.amount) for limit in memory_limits(root) if isfinite(limit.amount))
     return min([os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), *limits])
 
 
 def core_limits(root: Path = _ROOT) -> list[Limit]:
-    """Every quota on cores that holds for this process."""
+    """What every cgroup that this process is in says of cores, the innermost first."""
     return [*_read(root, "cpu", "cgroup2", _quota_2), *_read(root, "cpu", "cgroup", _quota_1)]
 
 
 def memory_limits(root: Path = _ROOT) -> list[Limit]:
-    """Every limit on memory that holds for this process."""
+    """What every cgroup that this process is in says of memory, the innermost first."""
     return [*_read(root, "memory", "cgroup2", _memory_2), *_read(root, "memory", "cgroup", _memory_1)]
 
 
@@ -66,11 +66,10 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _read(root: Path, controller: str, kind: str, read: Callable[[Path], Limit | None]) -> Iterator[Limit]:
+def _read(root: Path, controller: str, kind: str, read: Callable[[Path], Limit]) -> Iterator[Limit]:
     for folder in _folders(root, controller, kind):
         with suppress(OSError, ValueError):  # a cgroup without this controller, or one that is not shown to us
-            if limit := read(folder):
-                yield limit
+            yield read(folder)
 
 
 def _folders(root: Path, controller: str, kind: str) -> Iterator[Path]:
@@ -108,24 +107,26 @@ def _mounts(root: Path) -> Iterator[_Mount]:
                 yield _Mount(PurePosixPath(fields[3]), folder, kind, frozenset(rest[-1].split(",")))
 
 
-def _quota_2(folder: Path) -> Limit | None:
-    text = (folder / "cpu.max").read_text().strip()
-    quota, _, period = text.partition(" ")
-    return None if quota == "max" else Limit(folder / "cpu.max", text, int(quota) / int(period or 100_000))
-
-
-def _quota_1(folder: Path) -> Limit | None:
-    quota, period = ((folder / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
-    file = folder / "cpu.cfs_quota_us"
-    return None if int(quota) <= 0 else Limit(file, f"{quota} of {period}", int(quota) / int(period))
-
-
-def _memory_2(folder: Path) -> Limit | None:
-    text = (folder / "memory.max").read_text().strip()
-    return None if text == "max" else Limit(folder / "memory.max", text, int(text))
-
-
-def _memory_1(folder: Path) -> Limit | None:
-    file = folder / "memory.limit_in_bytes"
+def _quota_2(folder: Path) -> Limit:
+    file = folder / "cpu.max"
     text = file.read_text().strip()
-    return None if int(text) >= _UNLIMITED_BYTES else Limit(file, text, int(text))
+    quota, _, period = text.partition(" ")
+    return Limit(file, text, inf if quota == "max" else int(quota) / int(period))
+
+
+def _quota_1(folder: Path) -> Limit:
+    file = folder / "cpu.cfs_quota_us"
+    quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+    return Limit(file, f"{quota} of {period}", inf if quota <= 0 else quota / period)
+
+
+def _memory_2(folder: Path) -> Limit:
+    file = folder / "memory.max"
+    text = file.read_text().strip()
+    return Limit(file, text, inf if text == "max" else int(text))
+
+
+def _memory_1(folder: Path) -> Limit:
+    file = folder / "memory.limit_in_bytes"
+    limit_bytes = int(file.read_text())
+    return Limit(file, str(limit_bytes), inf if limit_bytes >= _UNLIMITED_BYTES else limit_bytes)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,11 @@ def test_the_tightest_cgroup_on_the_way_up_rules(tmp_path: Path) -> None:
     )
     assert granted_cores(root) == 1
     assert granted_memory_bytes(root) == 500_000_000
-    assert [limit.file.relative_to(root) for limit in core_limits(root)] == [Path("sys/fs/cgroup/job/cpu.max")]
+    told = {str(limit.file.relative_to(root)): (limit.text, limit.amount) for limit in core_limits(root)}
+    assert told == {
+        "sys/fs/cgroup/job/step/cpu.max": ("max 100000", inf),
+        "sys/fs/cgroup/job/cpu.max": ("20000 100000", 0.2),
+    }
 
 
 def test_version_1_is_read_where_its_controllers_are_mounted(tmp_path: Path) -> None:
@@ -86,7 +91,7 @@ def test_version_1_is_read_where_its_controllers_are_mounted(tmp_path: Path) -> 
             "memory/memory.limit_in_bytes": "300000000",
         },
     )
-    assert [limit.text for limit in core_limits(root)] == ["50000 of 100000"]
+    assert [limit.text for limit in core_limits(root)] == ["50000 of 100000", "-1 of 100000"]
     assert granted_cores(root) == 1
     assert granted_memory_bytes(root) == 300_000_000
 
@@ -106,13 +111,13 @@ def test_without_a_limit_it_is_the_machine(tmp_path: Path, files: dict[str, str]
     """Nothing stated, no limit stated, or words that cannot be read."""
     root = v2(tmp_path, **files)
     assert (granted_cores(root), granted_memory_bytes(root)) == (USABLE, PHYSICAL_BYTES)
-    assert core_limits(root) == memory_limits(root) == []
+    assert all(limit.amount == inf for limit in [*core_limits(root), *memory_limits(root)])
 
 
 def test_the_largest_number_of_version_1_is_no_limit(tmp_path: Path) -> None:
     """The kernel has no word for it there."""
     root = kernel(tmp_path, "4:memory:/docker/abc\n", V1, **{"memory/memory.limit_in_bytes": "9223372036854771712"})
-    assert memory_limits(root) == []
+    assert [limit.amount for limit in memory_limits(root)] == [inf]
     assert granted_memory_bytes(root) == PHYSICAL_BYTES
 
 
