@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from broker.config import ConfigError, load
-from slidelane import doctor
+from slidelane import doctor, worker
 from slidelane.ports import flower_port
 from slidelane.serve import Supervisor
 
@@ -25,6 +25,7 @@ def main() -> None:
     commands.add_parser("serve", help="the whole service on this machine, until Ctrl-C")
     commands.add_parser("new-key", help="make an API key and the hash that goes into services.keys")
     doctor.add_to(commands)
+    worker.add_to(commands)
     given = parser.parse_args()
     try:
         if "run" in given:
