@@ -10,9 +10,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from threading import Event, Timer
 
 _PR_SET_PDEATHSIG = 1
+_ENDS_S = 3.0
 
 
 def start_module(*arguments: str) -> subprocess.Popen[bytes]:
@@ -31,8 +33,8 @@ def signal_group(leader: int, number: signal.Signals) -> None:
 def lines_of(command: list[str], limit_s: float, more: Mapping[str, str] | None = None) -> Iterator[str]:
     """What a program writes to stdout, line by line, with `more` in its environment.
 
-    At its end or at `limit_s` the program and all that it started are killed. Raises `TimeoutError`, or
-    `ChildProcessError` with its last words where it failed.
+    At `limit_s`, or when nobody reads on, it is told to end, and killed a moment later with all that it started. Raises
+    `TimeoutError`, or `ChildProcessError` with its last words where it failed.
     """
     late = Event()
     with tempfile.TemporaryFile() as words:
@@ -41,15 +43,14 @@ def lines_of(command: list[str], limit_s: float, more: Mapping[str, str] | None 
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread holds a lock here
             env={**os.environ, **(more or {})},
         )  # fmt: skip
-        timer = Timer(limit_s, _end, [process.pid, late])
+        timer = Timer(limit_s, _end, [process, late])
         timer.start()
         try:
             yield from process.stdout or ()
             process.wait()
         finally:
             timer.cancel()
-            signal_group(process.pid, signal.SIGKILL)
-            process.wait()
+            _end_all(process)
             if process.stdout:
                 process.stdout.close()
         words.seek(0)
@@ -60,9 +61,18 @@ def lines_of(command: list[str], limit_s: float, more: Mapping[str, str] | None 
         raise ChildProcessError(f"it ended with {process.returncode}: {last}")
 
 
-def _end(leader: int, late: Event) -> None:
+def _end(process: subprocess.Popen[str], late: Event) -> None:
     late.set()
-    signal_group(leader, signal.SIGKILL)
+    _end_all(process)
+
+
+def _end_all(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_ENDS_S)
+    signal_group(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _die_with_parent() -> None:

@@ -21,7 +21,8 @@ _LIMIT_S = 60.0
 _HANGS_S = 2.0
 _GONE_S = 10.0
 _FAMILY = """
-import os, subprocess, sys, time
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which a child inherits
 grandchild = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print(os.getpid(), grandchild.pid, flush=True)
 time.sleep(600)
@@ -42,7 +43,7 @@ def _environment() -> Row:
 
 
 def _time_limit() -> Row:
-    """A child that hangs with a child of its own is ended by its time limit, and both are gone."""
+    """A child that hears no SIGTERM and has a child like it is ended by its time limit, and both are gone."""
     family: list[int] = []
     with suppress(TimeoutError):
         for line in lines_of([sys.executable, "-c", _FAMILY], _HANGS_S):
@@ -50,7 +51,7 @@ def _time_limit() -> Row:
     if len(family) != 2:
         return Row("time limit", "failed", f"a child was to start a child within {_HANGS_S:g} s, and did not")
     left = _left(family)
-    what = f"a child (process {family[0]}) and its own child ({family[1]}) that hung were killed after {_HANGS_S:g} s"
+    what = f"process {family[0]} and its child {family[1]}, deaf to SIGTERM, were killed after {_HANGS_S:g} s"
     if not left:
         return Row("time limit", "ok", f"{what}, and both are gone")
     if all(state == "Z" for state in left.values()):

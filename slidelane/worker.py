@@ -4,6 +4,7 @@ Owns when it is told to stop; that it then leaves in order is `worker`'s own. Mu
 """
 
 import argparse
+import logging
 import os
 import re
 import signal
@@ -17,10 +18,12 @@ from typing import Any
 
 from broker.config import Config, ConfigError, load
 from broker.errors import TemporaryError
+from broker.log import set_up
 from broker.order import SCAN_ENDED, Order, OrderState
 from broker.store import OrderStore
 from slidelane.process import signal_group, start_module
 
+_log = logging.getLogger("slidelane")
 _QUIET_S = 5.0
 _POLL_S = 0.5
 _HAND_BACK_S = 10.0
@@ -50,6 +53,7 @@ def run(asked: argparse.Namespace) -> int:
     config = load()
     if not asked.until_idle and asked.for_s is None:
         os.execv(sys.executable, [sys.executable, "-m", "worker", asked.role])  # noqa: S606 - there is none to start
+    set_up(config.broker.log)
     return Shift(config, asked.role, asked.for_s, until_idle=asked.until_idle).run()
 
 
@@ -97,12 +101,12 @@ class Shift:
         return "nothing is left to do" if now - self._idle_since >= _QUIET_S else ""
 
     def _stopped(self, process: subprocess.Popen[bytes], why: str) -> int:
-        print(f"slidelane: the worker is stopped: {why}", flush=True)
+        _log.info("the worker is stopped: %s", why)
         process.terminate()
         try:
             status = process.wait(self._leaves_s)
         except subprocess.TimeoutExpired:
-            print("slidelane: it did not leave in time and is killed; its leases bring its work back", flush=True)
+            _log.error("the worker did not leave in time and is killed; its leases bring its work back")
             return 1
         return 0 if status == -signal.SIGTERM else _status(status)  # told before it could listen: it had no work yet
 

@@ -4,6 +4,7 @@ Owns what a worker needs. Must not know Redis, orders, nor how rows are shown.
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("--require-gpu", action="store_true")
     parser.add_argument("--destination", action="append", default=[])
     asked = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what a trial started is ended
     config = load()
     checks: dict[str, Check] = {
         "cores": lambda: _cores(config),
