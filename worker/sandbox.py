@@ -3,11 +3,13 @@
 Owns how many processes there are; what one is and what its end means is in `worker.child`. Must not know formats.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Final
+
+import numpy as np
 
 from worker.child import Child, unreadable
 from worker.overview import overview
@@ -15,6 +17,7 @@ from worker.values import Area, MppSource, Pixels
 
 MAX_BYTES: Final = 4 * 2**30
 READ_S: Final = 60.0
+_AT_ONCE_PX: Final = 2**22  # of what one question is about: the time limit is for that
 
 
 class Sandbox:
@@ -62,6 +65,26 @@ class SandboxedSlide:
         """As `Slide.fill`; the pixels come straight into `region`, which must be contiguous."""
         where = {"x": x, "y": y, "downsample_x": downsample_x, "downsample_y": downsample_y}
         self._child.ask({"what": "fill", "size": region.shape, **where}, region)
+
+    def workspace(self, number: int, shape: tuple[int, ...]) -> Pixels:
+        """Memory for thread `number` that the other process writes into itself, where so much of it is shared."""
+        shared = self._child.pixels.slot(number, shape) if number < self.threads else None
+        return np.empty(shape, np.uint8) if shared is None else shared
+
+    def fill_tiles(
+        self, tiles: Pixels, corners: Sequence[tuple[float, float]], downsample_x: float, downsample_y: float
+    ) -> None:
+        """As `Slide.fill_tiles`; in a `workspace` that is shared no pixel is copied."""
+        step = max(1, _AT_ONCE_PX // (tiles.shape[1] * tiles.shape[2]))
+        for start in range(0, len(tiles), step):
+            some, place = tiles[start : start + step], self._child.pixels.place(tiles[start : start + step])
+            if place is None:
+                for tile, (x, y) in zip(some, corners[start : start + step], strict=True):
+                    self.fill(tile, x, y, downsample_x, downsample_y)
+            else:
+                where = {"place": place, "corners": corners[start : start + step]}
+                ratio = {"downsample_x": downsample_x, "downsample_y": downsample_y}
+                self._child.ask({"what": "tiles", "size": some.shape, **where, **ratio})
 
     def overview(self, area: Area, max_px: int) -> Pixels:
         """As `Slide.overview`."""

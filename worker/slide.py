@@ -3,7 +3,7 @@
 Owns what a pixel is worth in microns and exact resampling; knows nothing of formats, tiles, tissue or sources.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -78,6 +78,17 @@ class Slide:
                 block = region[row : row + edge_y, column : column + edge_x]
                 corner = x + column * downsample_x, y + row * downsample_y
                 self._fill_block(block, level, corner, (downsample_x, downsample_y))
+
+    def workspace(self, _number: int, shape: tuple[int, ...]) -> Pixels:
+        """Memory to read tiles into."""
+        return np.empty(shape, np.uint8)
+
+    def fill_tiles(
+        self, tiles: Pixels, corners: Sequence[tuple[float, float]], downsample_x: float, downsample_y: float
+    ) -> None:
+        """`fill` for each of the level-0 `corners` a square of `tiles`, (N, edge, edge, 3)."""
+        for tile, (x, y) in zip(tiles, corners, strict=True):
+            self.fill(tile, x, y, downsample_x, downsample_y)
 
     def overview(self, area: Area, max_px: int) -> Pixels:
         """A picture of exactly `area`, its longer side `max_px` or, where the area has fewer pixels, all of them."""
