@@ -69,13 +69,13 @@ class Child:
         self.pixels = SharedPixels(threads)
         """Where it can write what it reads."""
         self._running = _started(max_bytes, self.pixels.number, [theirs for _, theirs in pairs])
-        self.pixels.close()
+        self.pixels.given()
         self._life, *wires = [ours for ours, _ in pairs]
         self._wires: SimpleQueue[socket.socket] = SimpleQueue()
         for wire in wires:
             self._wires.put(wire)
         self.id, self._read_s, self._verdict = self._running.pid, read_s, ""
-        self.end = weakref.finalize(self, _end, self._running, [self._life, *wires])
+        self.end = weakref.finalize(self, _end, self._running, [self._life, *wires], self.pixels)
 
     @property
     def is_alive(self) -> bool:
@@ -181,9 +181,10 @@ def _environment() -> dict[str, str]:
     return {**kept, **_SET, "PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 
-def _end(running: subprocess.Popen[bytes], wires: list[socket.socket]) -> None:
+def _end(running: subprocess.Popen[bytes], wires: list[socket.socket], pixels: SharedPixels) -> None:
     """No process and no descriptor stays behind."""
     running.kill()
+    pixels.close()
     for wire in wires:
         wire.close()
     running.wait()

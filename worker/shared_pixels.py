@@ -10,6 +10,7 @@ import mmap
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
@@ -27,22 +28,28 @@ class SharedPixels:
         size_bytes = slots * SLOT_BYTES
         self.number = _sealed(size_bytes)
         self._map = mmap.mmap(self.number, size_bytes)
-        self._all = np.frombuffer(self._map, np.uint8)
+        self._start = np.frombuffer(self._map, np.uint8, 1).ctypes.data
 
     def slot(self, number: int, shape: tuple[int, ...]) -> Pixels | None:
         """Room for pixels of this shape; None where a slot is too small for them."""
         size_bytes = math.prod(shape)
-        start = number * SLOT_BYTES
-        return self._all[start : start + size_bytes].reshape(shape) if size_bytes <= SLOT_BYTES else None
+        if size_bytes > SLOT_BYTES:
+            return None
+        return np.frombuffer(self._map, np.uint8, size_bytes, number * SLOT_BYTES).reshape(shape)
 
     def place(self, pixels: Pixels) -> int | None:
         """Where these pixels begin in the shared memory; None where they lie elsewhere."""
-        start = pixels.ctypes.data - self._all.ctypes.data
-        return start if 0 <= start <= self._all.nbytes - pixels.nbytes and pixels.flags.c_contiguous else None
+        start = pixels.ctypes.data - self._start
+        return start if 0 <= start <= len(self._map) - pixels.nbytes and pixels.flags.c_contiguous else None
+
+    def given(self) -> None:
+        """The other process has the file's number."""
+        os.close(self.number)
 
     def close(self) -> None:
-        """Let go of the file; the memory stays until nobody looks at it."""
-        os.close(self.number)
+        """Let go of the memory, which stays until nobody looks at it."""
+        with suppress(BufferError):
+            self._map.close()
 
 
 def opened(number: int, slots: int) -> Pixels:

@@ -21,7 +21,7 @@ def test_what_one_end_writes_the_other_sees() -> None:
     other[place : place + 96] = 7
     assert tiles[1:].min() == 7
     assert tiles[0].max() == 0
-    shared.close()
+    shared.given()
 
 
 def test_pixels_that_lie_elsewhere_have_no_place() -> None:
@@ -29,7 +29,7 @@ def test_pixels_that_lie_elsewhere_have_no_place() -> None:
     shared = SharedPixels(1)
     assert shared.place(np.zeros((4, 4, 3), np.uint8)) is None
     assert shared.slot(0, (SLOT_BYTES + 1,)) is None
-    shared.close()
+    shared.given()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux seals memory")
@@ -41,4 +41,4 @@ def test_a_hostile_end_cannot_take_the_memory_away() -> None:
             os.ftruncate(shared.number, size)
     with pytest.raises(PermissionError):
         fcntl.fcntl(shared.number, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
-    shared.close()
+    shared.given()
