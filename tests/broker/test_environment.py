@@ -47,6 +47,8 @@ WORDS: dict[str, Any] = {
     "worker.locator.source": HTTP["source"],
     "worker.algorithms": {"other": {"kind": "grid"}},
     "worker.algorithms.NAME.kind": "grid",
+    "worker.algorithms.NAME.folder": "/models/mine",
+    "worker.algorithms.NAME.compile": True,
     "worker.algorithms.NAME.lane": "gpu-24g",
     "worker.algorithms.NAME.time_limit_s": 123.5,
     "worker.algorithms.NAME.parameters": {"rows": 3},
