@@ -24,6 +24,11 @@ class AlgorithmSettings(Section):
     """One orderable algorithm: a built-in `kind`, with this site's lane, limits and parameter defaults."""
 
     kind: str
+    folder: Path | None = Field(None, description="of kind `weights`: where config.json and the trained network are")
+    tolerance: float = Field(
+        0, ge=0, le=1, description="of kind `weights`: by how much half precision may change a probability"
+    )
+    compile: bool = Field(False, description="of kind `weights`, file .pt2: have torch.compile make it faster")
     lane: str | None = Field(None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
     time_limit_s: float | None = Field(None, gt=0)
     parameters: dict[str, Any] = Field(default_factory=dict, description="defaults that differ from the card's")

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from broker.config import ConfigError, load
+from slidelane import doctor, worker
 from slidelane.ports import flower_port
 from slidelane.serve import Supervisor
 
@@ -23,9 +24,13 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="the whole service on this machine, until Ctrl-C")
     commands.add_parser("new-key", help="make an API key and the hash that goes into services.keys")
-    command = parser.parse_args().command
+    doctor.add_to(commands)
+    worker.add_to(commands)
+    given = parser.parse_args()
     try:
-        _new_key() if command == "new-key" else Supervisor(load(), flower_port()).run()
+        if "run" in given:
+            sys.exit(given.run(given))
+        _new_key() if given.command == "new-key" else Supervisor(load(), flower_port()).run()
     except ConfigError as error:
         sys.exit(f"slidelane: {error}")
 

@@ -14,9 +14,10 @@ from worker.tiles import microns
 from worker.values import Area, Frame
 
 _RESAMPLED_PX: Final = 4  # what resampling looks at beyond the pixels wanted, at most
-# Overviews of the area look at one of their pixels around it. Theirs are finer than one in so many, or so many microns.
-_OVERVIEW_PX: Final = 1024
-_OVERVIEW_UM: Final = 16.0
+# Overviews of the area look at up to two and a half of their pixels around it. Together these are finer than one in so
+# many, or so many microns.
+_OVERVIEW_PX: Final = 800
+_OVERVIEW_UM: Final = 20.0
 
 
 def area_of(roi: Roi | None, frame: Frame) -> Area:

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from broker.errors import OrderError, TemporaryError
+from worker.shared_pixels import SharedPixels
 from worker.values import Frame, Pixels
 from worker.wire import NonsenseError, receive, send
 
@@ -65,13 +66,16 @@ class Child:
 
     def __init__(self, threads: int, max_bytes: int, read_s: float) -> None:
         pairs = [socket.socketpair() for _ in range(threads + 1)]
-        self._running = _started(max_bytes, [theirs for _, theirs in pairs])
+        self.pixels = SharedPixels(threads)
+        """Where it can write what it reads."""
+        self._running = _started(max_bytes, self.pixels.number, [theirs for _, theirs in pairs])
+        self.pixels.given()
         self._life, *wires = [ours for ours, _ in pairs]
         self._wires: SimpleQueue[socket.socket] = SimpleQueue()
         for wire in wires:
             self._wires.put(wire)
         self.id, self._read_s, self._verdict = self._running.pid, read_s, ""
-        self.end = weakref.finalize(self, _end, self._running, [self._life, *wires])
+        self.end = weakref.finalize(self, _end, self._running, [self._life, *wires], self.pixels)
 
     @property
     def is_alive(self) -> bool:
@@ -154,8 +158,8 @@ def _ending(status: int) -> str:
     return f"exit status {status}" if status >= 0 else next(names, f"signal {-status}")
 
 
-def _started(max_bytes: int, wires: list[socket.socket]) -> subprocess.Popen[bytes]:
-    numbers = [wire.fileno() for wire in wires]
+def _started(max_bytes: int, pixels: int, wires: list[socket.socket]) -> subprocess.Popen[bytes]:
+    numbers = [pixels, *(wire.fileno() for wire in wires)]
     running = subprocess.Popen(
         [sys.executable, "-m", "worker.reading", str(max_bytes), *map(str, numbers)],
         stdin=subprocess.DEVNULL,
@@ -177,9 +181,10 @@ def _environment() -> dict[str, str]:
     return {**kept, **_SET, "PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 
-def _end(running: subprocess.Popen[bytes], wires: list[socket.socket]) -> None:
+def _end(running: subprocess.Popen[bytes], wires: list[socket.socket], pixels: SharedPixels) -> None:
     """No process and no descriptor stays behind."""
     running.kill()
+    pixels.close()
     for wire in wires:
         wire.close()
     running.wait()

@@ -5,8 +5,9 @@ from typing import Final
 
 import numpy as np
 
+from worker.grid import Grid, Tile
 from worker.region import inside
-from worker.values import Floats, Grid, Objects, Tile
+from worker.values import Floats, Objects
 
 SEAM_PX: Final = 2.0
 """How far, in pixels of the working grid, two tiles may disagree about one centre: resampling is exact to a grey value,
@@ -31,6 +32,10 @@ class Merger:
     def seams(self) -> Seams:
         """What a merger that takes over must know: the tile, x and y of every object on a seam that is still open."""
         return [(tile, *place.tolist()) for seen in self._seen.values() for tile, place in seen]
+
+    def place(self, tiles: Sequence[Tile], found: Sequence[Objects]) -> Objects:
+        """`add` for each of the tiles, in their order."""
+        return joined([self.add(objects, tile) for objects, tile in zip(found, tiles, strict=True)])
 
     def add(self, found: Objects, tile: Tile) -> Objects:
         """What this tile has in level-0 pixels: centres in its core or within a seam of it, in the area, and not those
@@ -79,4 +84,5 @@ def joined(parts: Sequence[Objects]) -> Objects:
         tuple(outline for part in parts for outline in part.outlines),
         np.concatenate([np.empty(0, np.int64), *(part.classes for part in parts)]),
         np.concatenate([np.empty(0), *(part.scores for part in parts)]),
+        np.concatenate([part.probabilities for part in parts if len(part)] or [np.empty((0, 0))]),
     )

@@ -1,16 +1,18 @@
-"""`python -m worker.reading MAX_BYTES LIFE_FD FD...`: reads one slide for another process, and dies alone if it must.
+"""`python -m worker.reading MAX_BYTES PIXELS_FD LIFE_FD FD...`: reads one slide for another process, and dies alone.
 
 Owns nothing but this process: no torch, no Redis, no secrets. It ends when the other end of LIFE_FD does, and not
 before: a signal that ends the worker leaves it time to finish what it is at.
 """
 
 import json
+import math
 import os
 import resource
 import signal
 import socket
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +23,7 @@ import numpy as np
 
 from broker.errors import OrderError
 from worker.readers import openslide as _ahead  # noqa: F401 - loaded before a slide is waited for
+from worker.shared_pixels import opened
 from worker.slide import Slide
 from worker.values import MppSource, Pixels
 from worker.wire import receive, send
@@ -32,8 +35,9 @@ Answer = tuple[dict[str, Any], Pixels | None]
 class Reading:
     """The one slide of this process. It is opened once; then any thread may read it."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: Pixels) -> None:
         self._slide: Slide | None = None
+        self._shared = shared
 
     def serve(self, wire: socket.socket) -> None:
         """Answer one request after another, until the asker is gone."""
@@ -47,7 +51,8 @@ class Reading:
 
     def _answer(self, what: str, **named: Any) -> Answer:
         try:
-            return self._open(**named) if what == "open" else self._fill(**named)
+            steps: dict[str, Callable[..., Answer]] = {"open": self._open, "fill": self._fill, "tiles": self._tiles}
+            return steps[what](**named)
         except OrderError as error:
             return {"refusal": _refusal(error)}, None
         except MemoryError:
@@ -60,11 +65,20 @@ class Reading:
         return {"frame": asdict(self._slide.frame), "reader": self._slide.reader}, None
 
     def _fill(self, size: list[int], **where: float) -> Answer:
+        region = np.empty(size, np.uint8)
+        self._opened.fill(region, **where)
+        return {}, region
+
+    def _tiles(self, size: list[int], place: int, corners: list[tuple[float, float]], **ratio: float) -> Answer:
+        tiles = self._shared[place : place + math.prod(size)].reshape(size)
+        self._opened.fill_tiles(tiles, corners, **ratio)
+        return {}, None
+
+    @property
+    def _opened(self) -> Slide:
         if self._slide is None:
             raise RuntimeError("no slide is open")
-        region = np.empty(size, np.uint8)
-        self._slide.fill(region, **where)
-        return {}, region
+        return self._slide
 
 
 def _refusal(error: OrderError) -> dict[str, str]:
@@ -73,9 +87,10 @@ def _refusal(error: OrderError) -> dict[str, str]:
 
 def main(arguments: list[str]) -> None:
     """Serve every wire from a thread of its own until the asker is gone."""
-    max_bytes, life_fd, *wires = map(int, arguments)
-    _renounce(max_bytes)
-    reading, life = Reading(), socket.socket(fileno=life_fd)
+    max_bytes, pixels, life_fd, *wires = map(int, arguments)
+    shared = opened(pixels, len(wires))
+    _renounce(max_bytes + shared.nbytes)
+    reading, life = Reading(shared), socket.socket(fileno=life_fd)
     for number in wires:
         Thread(target=reading.serve, args=(socket.socket(fileno=number),), daemon=True).start()
     life.send(b"1")

@@ -10,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 
 from broker.errors import OrderError
-from worker.values import Area, Floats
+from worker.values import Area, Floats, Frame
 
 Mask = NDArray[np.bool_]
 
@@ -37,6 +37,13 @@ def region(area: Area) -> shapely.Geometry:
 def size_px2(area: Area) -> float:
     """How large it is."""
     return float(shapely.area(region(area)))
+
+
+def size_mm2(area: Area, frame: Frame) -> float:
+    """How large it is on the glass. Raises `OrderError`: `mpp_missing`."""
+    if frame.mpp_x is None or frame.mpp_y is None:
+        raise OrderError("mpp_missing", "nobody says how large a pixel is", hint="give scans[].mpp")
+    return size_px2(area) * frame.mpp_x * frame.mpp_y / 1e6
 
 
 def inside(points: Floats, area: Area) -> Mask:

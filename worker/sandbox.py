@@ -3,11 +3,13 @@
 Owns how many processes there are; what one is and what its end means is in `worker.child`. Must not know formats.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Final
+
+import numpy as np
 
 from worker.child import Child, unreadable
 from worker.overview import overview
@@ -15,10 +17,14 @@ from worker.values import Area, MppSource, Pixels
 
 MAX_BYTES: Final = 4 * 2**30
 READ_S: Final = 60.0
+_AT_ONCE_PX: Final = 2**22  # of what one question is about: the time limit is for that
 
 
 class Sandbox:
-    """Where slides are opened. Each gets a process of its own, and one is started ahead. Threads may share it."""
+    """Where slides are opened. Each gets a process of its own, started when the one before it is done with.
+
+    Threads may share it.
+    """
 
     def __init__(self, threads: int, *, max_bytes: int = MAX_BYTES, read_s: float = READ_S) -> None:
         self._threads, self._max_bytes, self._read_s = threads, max_bytes, read_s
@@ -37,12 +43,17 @@ class Sandbox:
             yield SandboxedSlide(child, self._threads, path, mpp, whose)
         finally:
             child.end()
+            self._start_spare()
 
     def _child(self) -> Child:
         with self._lock:
-            child = self._spare if self._spare and self._spare.is_alive else self._started()
-            self._spare = self._started()
-        return child
+            child, self._spare = self._spare, None
+        return child if child and child.is_alive else self._started()
+
+    def _start_spare(self) -> None:
+        """Only now: half a second of a core would slow down the slide that is being read."""
+        with self._lock:
+            self._spare = self._spare or self._started()
 
     def _started(self) -> Child:
         return Child(self._threads, self._max_bytes, self._read_s)
@@ -62,6 +73,26 @@ class SandboxedSlide:
         """As `Slide.fill`; the pixels come straight into `region`, which must be contiguous."""
         where = {"x": x, "y": y, "downsample_x": downsample_x, "downsample_y": downsample_y}
         self._child.ask({"what": "fill", "size": region.shape, **where}, region)
+
+    def workspace(self, number: int, shape: tuple[int, ...]) -> Pixels:
+        """Memory for thread `number` that the other process writes into itself, where so much of it is shared."""
+        shared = self._child.pixels.slot(number, shape) if number < self.threads else None
+        return np.empty(shape, np.uint8) if shared is None else shared
+
+    def fill_tiles(
+        self, tiles: Pixels, corners: Sequence[tuple[float, float]], downsample_x: float, downsample_y: float
+    ) -> None:
+        """As `Slide.fill_tiles`; in a `workspace` that is shared no pixel is copied."""
+        step = max(1, _AT_ONCE_PX // (tiles.shape[1] * tiles.shape[2]))
+        for start in range(0, len(tiles), step):
+            some, place = tiles[start : start + step], self._child.pixels.place(tiles[start : start + step])
+            if place is None:
+                for tile, (x, y) in zip(some, corners[start : start + step], strict=True):
+                    self.fill(tile, x, y, downsample_x, downsample_y)
+            else:
+                where = {"place": place, "corners": corners[start : start + step]}
+                ratio = {"downsample_x": downsample_x, "downsample_y": downsample_y}
+                self._child.ask({"what": "tiles", "size": some.shape, **where, **ratio})
 
     def overview(self, area: Area, max_px: int) -> Pixels:
         """As `Slide.overview`."""

@@ -3,7 +3,7 @@
 Owns what a pixel is worth in microns and exact resampling; knows nothing of formats, tiles, tissue or sources.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -13,9 +13,10 @@ from PIL import Image
 
 from broker.errors import OrderError
 from worker.cores import granted_cores
-from worker.levels import Span, levels, nearest_finer, span
+from worker.levels import Level, Span, is_between, levels, nearest_finer, span, stored_span
 from worker.overview import overview
 from worker.readers import BLOCK_PX, Pyramid, open_pyramid
+from worker.readers.mosaic import on_white
 from worker.spacing import spacing
 from worker.values import Area, Frame, MppSource, Pixels
 
@@ -27,7 +28,8 @@ class Slide:
 
     def __init__(self, pyramid: Pyramid, mpp: float | None = None, whose: MppSource = "order") -> None:
         self._pyramid = pyramid
-        self._levels = levels(pyramid.level_dimensions, pyramid.level_downsamples)
+        reductions = pyramid.stored.reductions if pyramid.stored else ()
+        self._levels = levels(pyramid.level_dimensions, pyramid.level_downsamples, reductions)
         self.reader, self.threads = pyramid.name, granted_cores()
         self.frame = _frame(pyramid.level_dimensions[0], pyramid.properties, mpp, whose)
 
@@ -72,41 +74,66 @@ class Slide:
         edge_x = max(1, int(_BLOCK_EDGE_PX * level.scale_x / downsample_x))
         edge_y = max(1, int(_BLOCK_EDGE_PX * level.scale_y / downsample_y))
         for row in range(0, height_px, edge_y):
-            rows = min(edge_y, height_px - row)
-            high = span(y + row * downsample_y, rows, downsample_y, level.scale_y, level.located_by)
             for column in range(0, width_px, edge_x):
-                columns = min(edge_x, width_px - column)
-                wide = span(x + column * downsample_x, columns, downsample_x, level.scale_x, level.located_by)
-                block = self._block(level.number, wide, high).resize(
-                    (columns, rows), Image.Resampling.BILINEAR, box=(wide.start, high.start, wide.stop, high.stop)
-                )
-                region[row : row + rows, column : column + columns] = np.asarray(block)
+                block = region[row : row + edge_y, column : column + edge_x]
+                corner = x + column * downsample_x, y + row * downsample_y
+                self._fill_block(block, level, corner, (downsample_x, downsample_y))
+
+    def workspace(self, _number: int, shape: tuple[int, ...]) -> Pixels:
+        """Memory to read tiles into."""
+        return np.empty(shape, np.uint8)
+
+    def fill_tiles(
+        self, tiles: Pixels, corners: Sequence[tuple[float, float]], downsample_x: float, downsample_y: float
+    ) -> None:
+        """`fill` for each of the level-0 `corners` a square of `tiles`, (N, edge, edge, 3)."""
+        for tile, (x, y) in zip(tiles, corners, strict=True):
+            self.fill(tile, x, y, downsample_x, downsample_y)
 
     def overview(self, area: Area, max_px: int) -> Pixels:
         """A picture of exactly `area`, its longer side `max_px` or, where the area has fewer pixels, all of them."""
         return overview(self, area, max_px)
 
-    def _block(self, level: int, wide: Span, high: Span) -> Image.Image:
-        size = wide.extent_px, high.extent_px
-        if size[0] * size[1] > BLOCK_PX:
-            raise OrderError(
-                "slide_unreadable",
-                "The slide cannot be read: no level of it is coarse enough for so small a picture",
-                hint="save it as a pyramidal TIFF",
-            )
-        return _on_white(self._pyramid.read_region((wide.location, high.location), level, size))
+    def _fill_block(
+        self, block: Pixels, level: Level, corner: tuple[float, float], downsamples: tuple[float, float]
+    ) -> None:
+        """What starts at the level-0 `corner`, small enough to be decoded at a time."""
+        height_px, width_px, _ = block.shape
+        (x, y), (downsample_x, downsample_y), stored = corner, downsamples, self._pyramid.stored
+        between = is_between(x, downsample_x, level.scale_x) or is_between(y, downsample_y, level.scale_y)
+        if stored and (level.reduction > 1 or not between):
+            wide = stored_span(x, width_px, downsample_x, level.scale_x)
+            high = stored_span(y, height_px, downsample_y, level.scale_y)
+            exact = wide.is_exact and high.is_exact
+            pixels = block if exact else np.empty((_fit(wide, high), wide.extent_px, 3), np.uint8)
+            stored.fill(pixels, level.number, wide.location, high.location, level.reduction)
+        else:
+            wide = span(x, width_px, downsample_x, level.scale_x, level.located_by)
+            high = span(y, height_px, downsample_y, level.scale_y, level.located_by)
+            size = wide.extent_px, _fit(wide, high)
+            exact = wide.is_exact and high.is_exact
+            pixels = on_white(self._pyramid.read_region((wide.location, high.location), level.number, size))
+        if pixels is not block:
+            block[...] = pixels if exact else _resampled(pixels, wide, high, (width_px, height_px))
+
+
+def _resampled(pixels: Pixels, wide: Span, high: Span, size: tuple[int, int]) -> Pixels:
+    box = wide.start, high.start, wide.stop, high.stop
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, box=box))
+
+
+def _fit(wide: Span, high: Span) -> int:
+    """The height of what is read. Raises `OrderError` where it is too much to be decoded at a time."""
+    if wide.extent_px * high.extent_px > BLOCK_PX:
+        raise OrderError(
+            "slide_unreadable",
+            "The slide cannot be read: no level of it is coarse enough for so small a picture",
+            hint="save it as a pyramidal TIFF",
+        )
+    return high.extent_px
 
 
 def _frame(dimensions: tuple[int, int], properties: Mapping[str, str], mpp: float | None, whose: MppSource) -> Frame:
     mpp_x, mpp_y, source = spacing(properties, mpp, whose)
     bounds_x, bounds_y = (int(properties.get(f"openslide.bounds-{axis}", 0)) for axis in "xy")
     return Frame(*dimensions, mpp_x, mpp_y, source, bounds_x, bounds_y)
-
-
-def _on_white(picture: Image.Image) -> Image.Image:
-    alpha = picture.getchannel("A")
-    if alpha.getextrema() == (255, 255):
-        return picture.convert("RGB")
-    paper = Image.new("RGB", picture.size, "white")
-    paper.paste(picture, mask=alpha)
-    return paper

@@ -4,7 +4,7 @@ Owns the files' layout: one file per column, little-endian, without a header.
 
     centres  (N, 2) float64        lengths  (N,) uint32: points of each outline
     scores   (N,) float64          points   (sum of lengths, 2) float64
-    classes  (N,) uint16
+    classes  (N,) uint16           probabilities  (N, classes) float32, or nothing
 """
 
 import os
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from worker.values import CHUNK, Objects
 
-_TYPES: Final = {"centres": "<f8", "scores": "<f8", "classes": "<u2", "lengths": "<u4", "points": "<f8"}
+_TYPES: Final = {"centres": "<f8", "scores": "<f8", "classes": "<u2", "lengths": "<u4", "points": "<f8",
+                 "probabilities": "<f4"}  # fmt: skip
 
 
 class Spool:
@@ -47,6 +48,7 @@ class Spool:
             "classes": objects.classes,
             "lengths": np.array([len(outline) for outline in objects.outlines]),
             "points": np.concatenate([np.empty((0, 2)), *objects.outlines]),
+            "probabilities": objects.probabilities,
         }
         for name, values in columns.items():
             with (self.folder / name).open("ab") as file:
@@ -58,6 +60,7 @@ class Spool:
             raise ValueError(f"{count} objects are wanted of a spool of {len(other)}")
         lengths = np.fromfile(other.folder / "lengths", _TYPES["lengths"], count)
         rows = {"centres": 2 * count, "points": 2 * int(lengths.sum(dtype=np.int64))}
+        rows |= {"probabilities": other.width * count}
         for name, kind in _TYPES.items():
             size_bytes = rows.get(name, count) * np.dtype(kind).itemsize
             with (other.folder / name).open("rb") as theirs, (self.folder / name).open("wb") as ours:
@@ -70,8 +73,15 @@ class Spool:
         """All objects in order, at most `CHUNK` at a time, to the last bit as they were appended."""
         with ExitStack() as files:
             open_files = {name: files.enter_context((self.folder / name).open("rb")) for name in _TYPES}
-            while chunk := _next(open_files):
+            width = self.width
+            while chunk := _next(open_files, width):
                 yield chunk
+
+    @property
+    def width(self) -> int:
+        """How many probabilities each object has."""
+        count_bytes = len(self) * np.dtype(_TYPES["probabilities"]).itemsize
+        return (self.folder / "probabilities").stat().st_size // count_bytes if count_bytes else 0
 
     def counts(self, classes: int) -> list[int]:
         """How many objects each of the first `classes` classes has."""
@@ -90,12 +100,14 @@ class Spool:
             os.close(number)
 
 
-def _next(files: Mapping[str, BinaryIO]) -> Objects | None:
+def _next(files: Mapping[str, BinaryIO], width: int) -> Objects | None:
     classes = np.fromfile(files["classes"], _TYPES["classes"], CHUNK)
     count = len(classes)
     lengths = np.fromfile(files["lengths"], _TYPES["lengths"], count)
     points = np.fromfile(files["points"], _TYPES["points"], 2 * int(lengths.sum())).reshape(-1, 2)
     centres = np.fromfile(files["centres"], _TYPES["centres"], 2 * count).reshape(-1, 2)
     scores = np.fromfile(files["scores"], _TYPES["scores"], count)
+    probabilities = np.fromfile(files["probabilities"], _TYPES["probabilities"], width * count).reshape(count, width)
     outlines = tuple(np.split(points, np.cumsum(lengths[:-1], dtype=np.int64)))
-    return Objects(centres, outlines, classes.astype(np.int64), scores) if count else None
+    whole = classes.astype(np.int64), scores, probabilities.astype(np.float64)
+    return Objects(centres, outlines, *whole) if count else None

@@ -10,10 +10,11 @@ import numpy as np
 
 from broker.card import Card
 from broker.errors import OrderError
+from worker.grid import Grid, Tiles
 from worker.region import touching
-from worker.values import Area, Frame, Grid, Tile
+from worker.values import Area, Frame, Ints
 
-MAX_TILES: Final = 2**20
+MAX_TILES: Final = 2**22
 _FINEST_DOWNSAMPLE: Final = 0.5  # a pixel may be stretched over at most two
 
 
@@ -45,20 +46,20 @@ def cut(area: Area, frame: Frame, card: Card) -> Grid:
     columns, rows = _count(area.width, step_x), _count(area.height, step_y)
     if columns * rows > MAX_TILES:
         raise _too_many(columns * rows)
-    tiles = tuple(
-        Tile(row * columns + column, area.x + column * step_x, area.y + row * step_y)
-        for row in range(rows)
-        for column in range(columns)
-    )
-    return Grid(area, card.tile_px, card.halo_px, downsample_x, downsample_y, _wanted(tiles, step_x, step_y, area))
+    tiles = Tiles(area.x, area.y, step_x, step_y, columns, _wanted(area, step_x, step_y, columns, rows))
+    return Grid(area, card.tile_px, card.halo_px, downsample_x, downsample_y, tiles)
 
 
-def _wanted(tiles: tuple[Tile, ...], step_x: float, step_y: float, area: Area) -> tuple[Tile, ...]:
+def _wanted(area: Area, step_x: float, step_y: float, columns: int, rows: int) -> Ints:
+    """The numbers of the tiles that have something of the area's polygon, looked at row by row; else all."""
     if not area.polygon:
-        return tiles
-    left, top = np.array([(tile.x, tile.y) for tile in tiles]).T
-    wanted = touching(left, top, left + step_x, top + step_y, area)
-    return tuple(tile for tile, has in zip(tiles, wanted, strict=True) if has)
+        return np.arange(columns * rows)
+    left = area.x + step_x * np.arange(columns, dtype=np.float64)
+    tops = area.y + step_y * np.arange(rows, dtype=np.float64)
+    wanted = [
+        touching(left, np.full(columns, top), left + step_x, np.full(columns, top + step_y), area) for top in tops
+    ]
+    return np.flatnonzero(np.concatenate(wanted))
 
 
 def _count(length: int, step: float) -> int:

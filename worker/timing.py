@@ -4,9 +4,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import TypeVar
-
-T = TypeVar("T")
 
 
 class Stopwatch:
@@ -25,14 +22,9 @@ class Stopwatch:
         finally:
             self._spent_s[name] += self._now() - began
 
-    def waited(self, name: str, items: Iterator[T]) -> Iterator[T]:
-        """The same items; the time until each of them comes counts for this stage."""
-        while True:
-            with self.stage(name):
-                item = next(items, None)
-            if item is None:
-                return
-            yield item
+    def add(self, name: str, spent_s: float) -> None:
+        """So much was spent on this stage, as somebody else measured."""
+        self._spent_s[name] += spent_s
 
     @property
     def timings(self) -> dict[str, float]:

@@ -4,14 +4,16 @@ Owns what counts as tissue; knows no algorithm and no stain.
 """
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.grid import Grid, Tiles
 from worker.tiles import microns
-from worker.values import Floats, Grid, Ints, Pixels, Readable, Tile
+from worker.values import Floats, Ints, Pixels, Readable
 
 Mask = NDArray[np.bool_]
 
@@ -48,14 +50,20 @@ def tissue(overview: Pixels) -> Mask:
     return np.asarray(cv2.dilate(found.astype(np.uint8), _NEAR) > 0)
 
 
-def _touching(mask: Mask, grid: Grid) -> tuple[Tile, ...]:
-    height, width = mask.shape
-    starts = np.array([(tile.x - grid.area.x, tile.y - grid.area.y) for tile in grid.tiles]).reshape(-1, 2)
-    left, right = _pixels(starts[:, 0], grid.tile_px * grid.downsample_x, width / grid.area.width, width)
-    top, bottom = _pixels(starts[:, 1], grid.tile_px * grid.downsample_y, height / grid.area.height, height)
+def _touching(mask: Mask, grid: Grid) -> Tiles:
+    """Counted row by row of tiles, so that little memory is taken however many there are."""
+    tiles, (height, width) = grid.tiles, mask.shape
+    row_of, column_of = np.divmod(tiles.indices, tiles.columns)
+    columns, rows = np.arange(tiles.columns, dtype=np.float64), np.arange(row_of.max(initial=0) + 1, dtype=np.float64)
+    left, right = _pixels(columns * tiles.step_x, tiles.step_x, width / grid.area.width, width)
+    top, bottom = _pixels(rows * tiles.step_y, tiles.step_y, height / grid.area.height, height)
     sums = cv2.integral(mask.astype(np.uint8))
-    counts = sums[bottom, right] - sums[bottom, left] - sums[top, right] + sums[top, left]
-    return tuple(tile for tile, count in zip(grid.tiles, counts, strict=True) if count)
+    kept = np.zeros(len(tiles), np.bool_)
+    ends = np.searchsorted(row_of, np.arange(len(rows) + 1))
+    for row, (start, end) in enumerate(pairwise(ends.tolist())):
+        counts = (sums[bottom[row], right] - sums[bottom[row], left]) - (sums[top[row], right] - sums[top[row], left])
+        kept[start:end] = counts[column_of[start:end]] > 0
+    return replace(tiles, indices=tiles.indices[kept])
 
 
 def _pixels(starts: Floats, length: float, scale: float, limit: int) -> tuple[Ints, Ints]:

@@ -1,6 +1,6 @@
 """The frozen values that travel along the bench. They import no service and know no library but numpy."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol
@@ -76,39 +76,23 @@ class Readable(Protocol):
     def fill(self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float) -> None:
         """Write the pixels of a region at any resolution into `region`, (height_px, width_px, 3)."""
 
+    def workspace(self, number: int, shape: tuple[int, ...]) -> Pixels:
+        """Memory of this shape for thread `number` to read tiles into."""
+
+    def fill_tiles(
+        self, tiles: Pixels, corners: Sequence[tuple[float, float]], downsample_x: float, downsample_y: float
+    ) -> None:
+        """Write one square for each of the level-0 `corners` into `tiles`, (N, edge, edge, 3); see `fill`."""
+
     def overview(self, area: Area, max_px: int) -> Pixels:
         """A picture of the area, its longer side at most `max_px`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
-    """One square of the working grid. Its core starts at (x, y) in level-0 pixels; fractions are exact."""
-
-    index: int
-    x: float
-    y: float
-
-
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """How an area is cut: tiles of `tile_px` with `halo_px` around them, at `downsample_*` level-0 pixels per pixel."""
-
-    area: Area
-    tile_px: int
-    halo_px: int
-    downsample_x: float
-    downsample_y: float
-    tiles: tuple[Tile, ...]
-
-    @property
-    def read_px(self) -> int:
-        """Edge of what is read for one tile, halo included."""
-        return self.tile_px + 2 * self.halo_px
-
-
-@dataclass(frozen=True, slots=True)
 class Objects:
     """Things found: N centres (x, y), N outlines of K >= 3 points (x, y; open rings), N class numbers, N scores 0..1.
+
+    `probabilities`, where an algorithm gives them: (N, classes), of each class for each object.
 
     The frame is the caller's: pixels of one read tile (origin at the halo's corner) where an algorithm answers,
     level-0 pixels everywhere else.
@@ -118,6 +102,7 @@ class Objects:
     outlines: tuple[Floats, ...]
     classes: Ints
     scores: Floats
+    probabilities: Floats = field(default_factory=lambda: np.empty((0, 0)))
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -126,7 +111,8 @@ class Objects:
         """The same objects in order, some at a time."""
         for start in range(0, len(self), CHUNK):
             some = slice(start, start + CHUNK)
-            yield Objects(self.centres[some], self.outlines[some], self.classes[some], self.scores[some])
+            rest = self.classes[some], self.scores[some], self.probabilities[some]
+            yield Objects(self.centres[some], self.outlines[some], *rest)
 
     def counts(self, classes: int) -> list[int]:
         """How many objects each of the first `classes` classes has."""

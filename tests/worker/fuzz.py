@@ -125,7 +125,7 @@ def _placed(case: Case, folder: Path) -> Path:
 def _read_all(path: Path, sandbox: Sandbox) -> None:
     with sandbox.open(path, 0.5) as slide:
         grid = cut(area_of(None, slide.frame), slide.frame, CARD)
-        for _, pixels in feed.batches(slide, grid, 2):
+        for pixels in (batch.value for batch in feed.worked(slide, grid, 2, np.copy)):
             assert pixels.dtype == np.uint8
 
 

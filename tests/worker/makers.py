@@ -1,13 +1,17 @@
 """Tiny slides made by the tests: lossless, so that every pixel read back can be compared."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
 
 from worker.values import Pixels
 
+LOSSLESS: Mapping[str, Any] = {"photometric": "rgb", "compression": "zlib"}
+JPEG_RGB: Mapping[str, Any] = {"photometric": "rgb", "compression": "jpeg", "compressionargs": {"level": 90}}
+JPEG_YCBCR: Mapping[str, Any] = JPEG_RGB | {"photometric": "ycbcr", "subsampling": (2, 2)}
 _APERIO = "Aperio Image Library v11.2.1\r\n"
 
 
@@ -30,9 +34,14 @@ def shrunk(pixels: Pixels, factor: int) -> Pixels:
 
 
 def a_slide(
-    path: Path, pixels: Pixels, mpp: float | None = 0.5, levels: Sequence[int] = (1, 4), tile: int = 64
+    path: Path,
+    pixels: Pixels,
+    mpp: float | None = 0.5,
+    levels: Sequence[int] = (1, 4),
+    tile: int = 64,
+    stored: Mapping[str, Any] = LOSSLESS,
 ) -> Path:
-    """Write a pyramidal slide in Aperio's layout, with lossless tiles."""
+    """Write a pyramidal slide in Aperio's layout, its tiles stored lossless or as tifffile is told by `stored`."""
     height, width = pixels.shape[:2]
     said = f"{_APERIO}{width}x{height} [0,0 {width}x{height}] ({tile}x{tile})"
     with tifffile.TiffWriter(path) as tiff:
@@ -40,8 +49,8 @@ def a_slide(
             picture = shrunk(pixels, factor)
             size = f" -> {picture.shape[1]}x{picture.shape[0]}" if factor > 1 else ""
             scale = f"|AppMag = 20|MPP = {mpp}" if mpp is not None else "|AppMag = 20"
-            tiff.write(picture, tile=(tile, tile), photometric="rgb", compression="zlib", metadata=None,
-                       description=said + size + scale)  # fmt: skip
+            tiff.write(picture, tile=(tile, tile), metadata=None, description=said + size + scale,
+                       **stored)  # fmt: skip
             if factor == 1:
                 tiff.write(shrunk(pixels, 4), photometric="rgb", metadata=None, rowsperstrip=16,
                            description=f"{_APERIO}{width}x{height} -> thumbnail - ")  # fmt: skip

@@ -39,6 +39,7 @@ class Dots:
     """Finds dark dots of a few pixels; what is dark depends on the samples."""
 
     card = CARD
+    batch_tiles = 2
 
     def calibrate(self, samples: Pixels) -> "DotsClassifier":
         return DotsClassifier(float(samples.mean()) / 2 if len(samples) else 0.0)

@@ -11,10 +11,11 @@ from broker.roi import Percent, Polygon, Rectangle
 from worker.algorithms.cards import GridParameters, grid_card
 from worker.algorithms.grid import BoxGrid
 from worker.areas import area_of, reach
+from worker.grid import Tile
 from worker.merge import Merger
 from worker.region import borders, inside, size_px2
 from worker.tiles import cut
-from worker.values import Area, Frame, Objects, Tile
+from worker.values import Area, Frame, Objects
 
 FRAME = Frame(1000, 800, 0.25, 0.5, "slide")
 TRIANGLE = Polygon(polygon=((100.0, 100.0), (500.0, 100.0), (100.0, 500.0)))

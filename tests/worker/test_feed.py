@@ -1,6 +1,8 @@
 """How tiles reach the device: in order, in batches, ahead of time, and no longer than wanted."""
 
 import threading
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,11 @@ from makers import a_picture, a_slide
 from broker.card import Card
 from broker.errors import OrderError
 from worker.areas import area_of
-from worker.feed import batches
+from worker.feed import Worked, worked, workers
+from worker.grid import Grid
 from worker.slide import Slide
 from worker.tiles import cut
-from worker.values import Grid, Pixels
+from worker.values import Pixels
 
 CARD = Card(name="eye", version="1", digest="0", title="Eye", description="", output="objects", classes=(),
             parameters={}, mpp=0.8, tile_px=20, halo_px=3)  # fmt: skip
@@ -40,42 +43,71 @@ def readers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("tiles")]
 
 
+def fed(slide: Slide, grid: Grid, batch_tiles: int) -> Iterator[Worked[Pixels]]:
+    """What `work` was given, copied, for it is overwritten."""
+    return worked(slide, grid, batch_tiles, np.copy)
+
+
 @pytest.mark.parametrize("threads", [1, 4])
 def test_tiles_come_in_order_with_their_halo(tmp_path: Path, threads: int) -> None:
     """Whatever thread is first, every tile is the slide's region around it; the last batch is what is left."""
     with Slide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
         grid, slide.threads = a_grid(slide), threads
-        fed = list(batches(slide, grid, 8))
-        assert [tile for tiles, _ in fed for tile in tiles] == list(grid.tiles)
-        assert [len(pixels) for _, pixels in fed] == [8, 8, 8, 8, 3]
-        for tiles, pixels in fed:
-            for tile, found in zip(tiles, pixels, strict=True):
+        batches = list(fed(slide, grid, 8))
+        assert [tile for batch in batches for tile in batch.tiles] == list(grid.tiles)
+        assert [len(batch.value) for batch in batches] == [8, 8, 8, 8, 3]
+        for batch in batches:
+            for tile, found in zip(batch.tiles, batch.value, strict=True):
                 assert np.array_equal(found, slide.read(tile.x - 3 * 1.6, tile.y - 3 * 1.6, 26, 26, 1.6, 1.6))
+
+
+def test_results_come_in_order_whichever_is_first(tmp_path: Path) -> None:
+    """The first batch is held back until later ones are done; what comes out is in the order of the tiles."""
+    others = threading.Event()
+
+    def work(pixels: Pixels) -> bytes:
+        if pixels.tobytes() == first and not others.wait(30):
+            raise TimeoutError
+        others.set()
+        return pixels.tobytes()
+
+    with Slide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
+        slide.threads = 3
+        expected = [batch.value.tobytes() for batch in fed(slide, a_grid(slide), 5)]
+        first = expected[0]
+        assert [batch.value for batch in worked(slide, a_grid(slide), 5, work)] == expected
 
 
 def test_a_grid_of_no_tiles_feeds_nothing(tmp_path: Path) -> None:
     """Where there is no tissue there are no batches."""
     with Slide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
         grid = a_grid(slide)
-        assert list(batches(slide, Grid(grid.area, 20, 3, 1.6, 1.6, ()), 8)) == []
+        assert list(fed(slide, replace(grid, tiles=grid.tiles[:0]), 8)) == []
 
 
-def test_no_more_than_two_batches_are_read_ahead(tmp_path: Path) -> None:
-    """While the device has a batch, at most two more are read, however many tiles wait."""
+def test_no_more_than_two_batches_for_each_thread_are_in_hand(tmp_path: Path) -> None:
+    """Who takes no more keeps the threads from going on, however many tiles wait."""
     with CountingSlide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
-        feed = batches(slide, a_grid(slide), 4)
+        slide.threads = 2
+        feed = fed(slide, a_grid(slide), 2)
         next(feed)
-        assert slide.reads <= 12
+        assert slide.reads <= 2 * 2 * 2
         next(feed)
-        assert slide.reads <= 16
         feed.close()
-        assert slide.reads <= 16
+        assert slide.reads <= 2 * 2 * 2 + 2
+
+
+def test_no_more_threads_work_than_there_are_batches(tmp_path: Path) -> None:
+    """A small region leaves the other cores to each of its threads."""
+    with Slide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
+        slide.threads = 8
+        assert [workers(slide, tiles, 4) for tiles in (0, 1, 4, 5, 29, 400)] == [1, 1, 1, 2, 8, 8]
 
 
 def test_closing_early_leaves_no_thread_behind(tmp_path: Path) -> None:
     """Who stops after the first batch finds the readers gone."""
     with Slide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
-        feed = batches(slide, a_grid(slide), 4)
+        feed = fed(slide, a_grid(slide), 4)
         next(feed)
         assert readers()
         feed.close()
@@ -91,6 +123,6 @@ def test_a_broken_tile_ends_the_feed_with_its_refusal(tmp_path: Path) -> None:
     data[at : at + 500] = b"\xff" * 500
     path.write_bytes(data)
     with Slide.open(path) as slide, pytest.raises(OrderError) as caught:
-        list(batches(slide, a_grid(slide), 4))
+        list(fed(slide, a_grid(slide), 4))
     assert caught.value.code == "slide_unreadable"
     assert not readers()

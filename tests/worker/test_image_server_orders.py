@@ -18,10 +18,11 @@ from worker import tissue
 from worker.algorithms import registry
 from worker.areas import area_of
 from worker.encode import overlay
+from worker.grid import Grid
 from worker.shelf import Copy
 from worker.slide import Slide
 from worker.tiles import cut
-from worker.values import Grid, Objects, Pixels
+from worker.values import Objects, Pixels
 
 PHYSICAL = {"@context": "http://iiif.io/api/annex/services/physdim/1/context.json",
             "profile": "http://iiif.io/api/annex/services/physdim"}  # fmt: skip

@@ -2,10 +2,18 @@
 
 import numpy as np
 
+from worker.grid import Grid, Tile, Tiles
 from worker.merge import Merger, joined
-from worker.values import Area, Grid, Objects, Tile
+from worker.values import Area, Objects
 
-GRID = Grid(Area(100, 200, 40, 60), tile_px=10, halo_px=4, downsample_x=2.0, downsample_y=2.0, tiles=())
+GRID = Grid(
+    Area(100, 200, 40, 60),
+    tile_px=10,
+    halo_px=4,
+    downsample_x=2.0,
+    downsample_y=2.0,
+    tiles=Tiles(0, 0, 20, 20, 2, np.arange(0)),
+)
 LEFT, RIGHT = Tile(0, 100.0, 200.0), Tile(1, 120.0, 200.0)
 
 

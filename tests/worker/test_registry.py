@@ -118,7 +118,7 @@ def test_an_unknown_algorithm_is_the_orders_fault() -> None:
 def test_auto_is_a_gpu_where_there_is_one() -> None:
     """`auto` takes the first GPU torch sees, else the CPU; records can name it."""
     device = resolve("auto")
-    assert device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert device.torch.type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert {"device", "name"} <= set(describe(device))
 
 

@@ -65,7 +65,7 @@ def test_what_is_wrong_with_a_slide_is_told_in_the_same_words(tmp_path: Path) ->
 
 
 def test_nothing_of_ours_reaches_the_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting or token is in its environment, no model in its memory; it holds its wires and the slide alone."""
+    """No setting or token is in its environment, no model in its memory; it holds wires, pixels and the slide."""
     monkeypatch.setenv("SLIDELANE_BROKER__SECRET_KEY", "5ecret")
     with Sandbox(1).open(path) as slide:
         process = Path(f"/proc/{slide.process_id}")
@@ -73,7 +73,7 @@ def test_nothing_of_ours_reaches_the_process(path: Path, monkeypatch: pytest.Mon
         held = {link.readlink().as_posix().partition(":")[0] for link in (process / "fd").iterdir()}
     assert b"5ecret" not in environment
     assert not [name for name in ("libtorch", "hiredis", "cv2") if name in loaded]
-    assert held - {str(path.resolve())} == {"/dev/null", "socket"}
+    assert held - {str(path.resolve())} == {"/dev/null", "socket", "/memfd"}
 
 
 def test_half_a_gibibyte_is_enough_to_read_slides(path: Path) -> None:

@@ -1,6 +1,5 @@
 """Where a scan's time goes is measured stage by stage."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +23,6 @@ class Hands:
     def work(self, seconds: float) -> None:
         self.at_s += seconds
 
-    def items(self, count: int) -> Iterator[int]:
-        """Each takes a second to come."""
-        for number in range(count):
-            self.work(1)
-            yield number
-
     def fail(self) -> None:
         self.work(5)
         raise ZeroDivisionError
@@ -47,16 +40,12 @@ def test_a_stage_is_added_up_also_when_it_fails() -> None:
     assert clock.timings == {"a_s": 6, "b_s": 5}
 
 
-def test_waiting_for_items_counts_and_working_on_them_does_not() -> None:
-    """All items come, in order; what is done between two of them is another stage's."""
-    hands, seen = Hands(), []
-    clock = Stopwatch(hands)
-    for item in clock.waited("read", hands.items(3)):
-        seen.append(item)
-        with clock.stage("model"):
-            hands.work(4)
-    assert seen == [0, 1, 2]
-    assert clock.timings == {"read_s": 3, "model_s": 12}
+def test_what_others_measured_is_added() -> None:
+    """Threads measure for themselves."""
+    clock = Stopwatch(Hands())
+    for spent_s in (0.5, 0.25):
+        clock.add("read", spent_s)
+    assert clock.timings == {"read_s": 0.75}
 
 
 def test_a_scan_says_what_each_stage_took(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from makers import a_slide, a_tiled_tiff
 from broker.card import Card
 from broker.roi import Rectangle
 from worker.areas import area_of
+from worker.grid import Grid
 from worker.slide import Slide
 from worker.tiles import cut
 from worker.tissue import keep
-from worker.values import Grid, Pixels
+from worker.values import Pixels
 
 SLIDES = Path(__file__).resolve().parents[2].parent / "shared" / "slides"
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")

@@ -31,6 +31,10 @@ class Ki67Parameters(_Parameters):
     max_nucleus_um2: float = Field(300, ge=100, le=314, description="larger things are no nuclei, in square microns")
 
 
+class NoParameters(_Parameters):
+    """What an order may set on an algorithm that takes nothing: the slide alone decides."""
+
+
 class GridParameters(_Parameters):
     """What an order may set on `grid`."""
 
@@ -54,7 +58,7 @@ def ki67_card() -> Card:
             ClassCard(name="negative", color="#1f6fd6", annotation_type="ki67_negative"),
             ClassCard(name="positive", color="#c8321e", annotation_type="ki67_positive"),
         ),
-        parameters=_schema(Ki67Parameters),
+        parameters=schema(Ki67Parameters),
     )
 
 
@@ -68,11 +72,12 @@ def grid_card() -> Card:
         description="Divides the area into equal boxes, without reading a pixel.",
         output="report",
         classes=(ClassCard(name="box", color="#2e8b57", annotation_type="box"),),
-        parameters=_schema(GridParameters),
+        parameters=schema(GridParameters),
     )
 
 
-def _schema(parameters: type[BaseModel]) -> dict[str, Any]:
+def schema(parameters: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of an algorithm's parameters."""
     return {"$schema": JSON_SCHEMA} | parameters.model_json_schema()
 
 

@@ -4,20 +4,19 @@ Owns what makes a nucleus positive and how sure that is; where nuclei are is `nu
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
 import torch
 
 from broker.card import Card
-from broker.errors import OrderError
 from worker.algorithms.cards import Ki67Parameters
+from worker.algorithms.device import Device
 from worker.algorithms.memory import sparing
 from worker.algorithms.nuclei import haematoxylin, search
 from worker.algorithms.outlines import Bits, Densities, outline
 from worker.algorithms.stain import otsu
-from worker.region import size_px2
+from worker.region import size_mm2
 from worker.values import Area, Frame, Objects, Pixels
 
 NEGATIVE: Final = 0
@@ -32,8 +31,8 @@ _SURE_OD: Final = 0.05  # a nucleus this far from the threshold scores 0.73
 class Ki67:
     """The algorithm with an order's parameters, on one device."""
 
-    def __init__(self, card: Card, parameters: Ki67Parameters, device: torch.device) -> None:
-        self.card = card
+    def __init__(self, card: Card, parameters: Ki67Parameters, device: Device) -> None:
+        self.card, self.batch_tiles = card, device.batch(on_cpu=1, on_gpu=4)
         self._parameters, self._device = parameters, device
 
     def calibrate(self, samples: Pixels) -> "Ki67Classifier":
@@ -46,7 +45,7 @@ class Ki67:
     def _otsu_od(self, samples: Pixels) -> float:
         counts = np.zeros(2 * _BINS_PER_OD)
         for sample in samples:
-            blue = haematoxylin(torch.tensor(sample[None], device=self._device)).cpu().numpy()
+            blue = haematoxylin(torch.tensor(sample[None], device=self._device.torch)).cpu().numpy()
             counts += np.histogram(blue, bins=len(counts), range=(0, 2))[0]
         counts[: int(_GLASS_OD * _BINS_PER_OD)] = 0
         return float(np.clip(otsu(counts) / _BINS_PER_OD, _LEAST_OD, _MOST_OD)) if counts.any() else _MOST_OD
@@ -55,7 +54,7 @@ class Ki67:
 class Ki67Classifier:
     """The algorithm with everything fixed for one scan. May be called from several threads at once."""
 
-    def __init__(self, parameters: Ki67Parameters, haematoxylin_od: float, device: torch.device) -> None:
+    def __init__(self, parameters: Ki67Parameters, haematoxylin_od: float, device: Device) -> None:
         self._parameters, self._haematoxylin_od, self._device = parameters, haematoxylin_od, device
 
     def classify(self, batch: Pixels) -> list[Objects]:
@@ -63,14 +62,14 @@ class Ki67Classifier:
         return sparing(self._classify, batch) if len(batch) else []
 
     def _classify(self, batch: Pixels) -> list[Objects]:
-        evidence = search(torch.tensor(batch, device=self._device), self._haematoxylin_od)
-        with ThreadPoolExecutor(len(batch), thread_name_prefix="outlines") as pool:
-            return list(pool.map(self._objects, *(part.numpy() for part in evidence)))
+        with self._device.turn():
+            evidence = search(torch.tensor(batch, device=self._device.torch), self._haematoxylin_od)
+        return [self._objects(*tile) for tile in zip(*(part.numpy() for part in evidence), strict=True)]
 
     def summarise(self, counts: Sequence[int], frame: Frame, area: Area) -> tuple[dict[str, Any], str]:
         """Count. The index is the share of positive nuclei in percent, None where there is no nucleus."""
         count, positive = sum(counts), counts[POSITIVE]
-        area_mm2 = _area_mm2(frame, area)
+        area_mm2 = size_mm2(area, frame)
         index = 100 * positive / count if count else None
         summary = {
             "nuclei": count,
@@ -99,9 +98,3 @@ class Ki67Classifier:
             "haematoxylin_od": self._haematoxylin_od,
             "haematoxylin_from": "otsu" if asked is None else "order",
         }
-
-
-def _area_mm2(frame: Frame, area: Area) -> float:
-    if frame.mpp_x is None or frame.mpp_y is None:
-        raise OrderError("mpp_missing", "nuclei per mm2 need to know how large a pixel is", hint="give scans[].mpp")
-    return size_px2(area) * frame.mpp_x * frame.mpp_y / 1e6

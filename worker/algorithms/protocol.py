@@ -4,14 +4,18 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from broker.card import Card
-from worker.values import Area, Findings, Frame, Objects, Pixels
+from worker.values import Area, Findings, Floats, Frame, Objects, Pixels
 
 
 class TileClassifier(Protocol):
-    """An algorithm set up for one scan: the thresholds are fixed, so that every tile is judged alike."""
+    """An algorithm set up for one scan: the thresholds are fixed, so that every tile is judged alike.
 
-    def classify(self, batch: Pixels) -> list[Objects]:
-        """Find the objects of each tile, its halo included.
+    Threads call it at the same time. The pixels of a batch are overwritten when it has answered.
+    """
+
+    def classify(self, batch: Pixels) -> list[Objects] | Floats:
+        """Find the objects of each tile, its halo included; or, where the output is `tiles`, say how likely each of K
+        classes is for each of N tiles: (N, K), each row a distribution.
 
         `batch` has shape (N, E, E, 3), E = tile_px + 2 halo_px; answers are in pixels of the tile read, x right, y
         down, origin at the halo's corner. An object near the core has the same centre whichever tile shows it.
@@ -25,6 +29,8 @@ class TileAlgorithm(Protocol):
     """An algorithm that sees a slide tile by tile."""
 
     card: Card
+    batch_tiles: int
+    """Tiles that it likes to be given at a time."""
 
     def calibrate(self, samples: Pixels) -> TileClassifier:
         """Fix what depends on the scan's stain, from sample tiles of shape (N, H, W, 3); N may be 0."""

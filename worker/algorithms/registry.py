@@ -11,7 +11,8 @@ from pydantic_core import ErrorDetails
 from broker.card import Card
 from broker.config import AlgorithmSettings, ConfigError
 from broker.errors import OrderError
-from worker.algorithms.cards import GridParameters, Ki67Parameters, grid_card, ki67_card
+from worker.algorithms.cards import GridParameters, Ki67Parameters, NoParameters, grid_card, ki67_card
+from worker.algorithms.model_folder import weights_card
 from worker.algorithms.protocol import Algorithm
 
 Settings = Mapping[str, AlgorithmSettings]
@@ -19,9 +20,10 @@ Settings = Mapping[str, AlgorithmSettings]
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    card: Callable[[], Card]
+    card: Callable[[str, AlgorithmSettings], Card]
     parameters: type[BaseModel]
-    load: Callable[[Card, Any, str], Algorithm]
+    load: Callable[[Card, Any, AlgorithmSettings, str], Algorithm]
+    has_weights: bool = False
 
 
 def cards(settings: Settings) -> dict[str, Card]:
@@ -39,7 +41,7 @@ def load(name: str, settings: Settings, parameters: Mapping[str, Any], device: s
         raise OrderError("algorithm_unknown", f"this worker has no algorithm {name!r}", hint=f"it has: {known}")
     entry = settings[name]
     card, kind = _card(name, entry), _kind(name, entry)
-    return kind.load(card, _parameters(kind, {**entry.parameters, **parameters}), device)
+    return kind.load(card, _parameters(kind, {**entry.parameters, **parameters}), entry, device)
 
 
 def _kind(name: str, entry: AlgorithmSettings) -> _Kind:
@@ -51,7 +53,10 @@ def _kind(name: str, entry: AlgorithmSettings) -> _Kind:
 
 def _card(name: str, entry: AlgorithmSettings) -> Card:
     kind = _kind(name, entry)
-    card = kind.card()
+    if kind.has_weights != (entry.folder is not None):
+        needed = "needs one, with the network" if kind.has_weights else "takes none"
+        raise ConfigError(f"worker.algorithms.{name}.folder: the kind {entry.kind!r} {needed}")
+    card = kind.card(name, entry)
     limits = {"lane": entry.lane, "time_limit_s": entry.time_limit_s}
     changed: dict[str, Any] = {key: value for key, value in limits.items() if value is not None}
     changed |= {"name": name, "parameters": _own_defaults(name, entry, kind, card.parameters)}
@@ -90,22 +95,30 @@ def _place(error: ErrorDetails) -> str:
     return ".".join(map(str, error["loc"]))
 
 
-def _load_ki67(card: Card, parameters: Ki67Parameters, device: str) -> Algorithm:
+def _load_ki67(card: Card, parameters: Ki67Parameters, _entry: AlgorithmSettings, device: str) -> Algorithm:
     from worker.algorithms.device import resolve
     from worker.algorithms.ki67 import Ki67
 
     return Ki67(card, parameters, resolve(device))
 
 
-def _load_grid(card: Card, parameters: GridParameters, _device: str) -> Algorithm:
+def _load_grid(card: Card, parameters: GridParameters, _entry: AlgorithmSettings, _device: str) -> Algorithm:
     from worker.algorithms.grid import BoxGrid
 
     return BoxGrid(card, parameters)
 
 
+def _load_weights(card: Card, _parameters: NoParameters, entry: AlgorithmSettings, device: str) -> Algorithm:
+    from worker.algorithms.device import resolve
+    from worker.algorithms.weights import TrainedNetwork
+
+    return TrainedNetwork(card, entry, resolve(device))
+
+
 _KINDS: Mapping[str, _Kind] = {
-    "ki67": _Kind(ki67_card, Ki67Parameters, _load_ki67),
-    "grid": _Kind(grid_card, GridParameters, _load_grid),
+    "ki67": _Kind(lambda _name, _entry: ki67_card(), Ki67Parameters, _load_ki67),
+    "grid": _Kind(lambda _name, _entry: grid_card(), GridParameters, _load_grid),
+    "weights": _Kind(weights_card, NoParameters, _load_weights, has_weights=True),
 }
 
 
@@ -115,3 +128,11 @@ def release_device() -> None:
         from worker.algorithms.memory import release
 
         release()
+
+
+def compute_threads(count: int) -> None:
+    """From now on every thread that computes uses so many cores, where an algorithm computes with torch at all."""
+    if "torch" in sys.modules:
+        from worker.algorithms.device import compute_threads as with_threads
+
+        with_threads(count)

@@ -52,21 +52,24 @@ def _about(result: Result) -> dict[str, Any]:
 
 def _features(result: Result) -> Iterator[str]:
     scan = uuid.uuid5(uuid.NAMESPACE_OID, f"{result.order_id}/{result.scan_id}")
+    names = [json.dumps(f"prob_{entry.name}") for entry in result.card.classes]
     shared = [_shared(entry, _object_type(result)) for entry in result.card.classes]
     for ring in rings(result.findings):
-        yield _feature(str(uuid.uuid5(scan, str(ring.number))), ring, shared[ring.kind])
+        yield _feature(str(uuid.uuid5(scan, str(ring.number))), ring, shared[ring.kind], names)
 
 
-def _feature(identity: str, ring: Ring, shared: str) -> str:
+def _feature(identity: str, ring: Ring, shared: str, names: list[str]) -> str:
     points = json.dumps(ring.points, separators=(",", ":"), allow_nan=False)
     geometry = f'{{"type":"Polygon","coordinates":[{points}]}}'
-    properties = f'{{{shared},"measurements":{{"score":{json.dumps(round(ring.score, 4), allow_nan=False)}}}}}'
+    measured = zip(['"score"', *names], [ring.score, *ring.probabilities], strict=False)
+    told = ",".join(f"{name}:{json.dumps(round(value, 4), allow_nan=False)}" for name, value in measured)
+    properties = f'{{{shared},"measurements":{{{told}}}}}'
     return f'{{"type":"Feature","id":"{identity}","geometry":{geometry},"properties":{properties}}}'
 
 
 def _object_type(result: Result) -> str:
     """Nuclei are detections, fast and fixed; the few shapes of a report are annotations, which people may edit."""
-    return "detection" if result.card.output == "objects" else "annotation"
+    return {"objects": "detection", "tiles": "tile"}.get(result.card.output, "annotation")
 
 
 def _shared(entry: ClassCard, object_type: str) -> str:

@@ -24,6 +24,8 @@ OUTLINE_FROM_PX = 5.0
 """Objects with a median diameter below this are drawn as dots: an outline would be a blot."""
 THICK_FROM_PX = 12.0
 """From this diameter on an outline can be two pixels wide without filling the object."""
+TINT = 0.6
+"""How much of a square's colour is its class's, where the class is certain."""
 SUBPIXEL_BITS = 4
 """Of cv2's fixed-point coordinates."""
 DOT_RADIUS = int(1.2 * 2**SUBPIXEL_BITS)
@@ -38,7 +40,9 @@ def draw(picture: Pixels, result: Result) -> bytes:
     colors = [rgb(entry.color) for entry in result.card.classes]
     found = result.findings.objects
     diameter_px = scale.median_diameter_px(found)
-    if diameter_px >= OUTLINE_FROM_PX:
+    if result.card.output == "tiles":
+        _tint(canvas, scale, found, colors)
+    elif diameter_px >= OUTLINE_FROM_PX:
         _outlines(canvas, scale, found, colors, 2 if diameter_px >= THICK_FROM_PX else 1)
     elif len(found):
         canvas = _washed(canvas)
@@ -88,6 +92,17 @@ def _outlines(canvas: Pixels, scale: _Scale, found: Found, colors: list[_Color],
         for objects in found.chunks():
             lines = [scale.fixed(objects.outlines[i]) for i in np.flatnonzero(objects.classes == number)]
             cv2.polylines(canvas, lines, True, color, width_px, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _tint(canvas: Pixels, scale: _Scale, found: Found, colors: list[_Color]) -> None:
+    """Colour squares so that the tissue shows through, the surer the stronger."""
+    for objects in found.chunks():
+        corners = np.rint([scale.points(outline[[0, 2]]) for outline in objects.outlines]).astype(int) + 1
+        for ((left, top), (right, bottom)), kind, score in zip(
+            corners.clip(0).tolist(), objects.classes.tolist(), objects.scores.tolist(), strict=True
+        ):
+            square, strength = canvas[top:bottom, left:right], TINT * score
+            square[...] = (square * (1 - strength) + np.array(colors[kind]) * strength).astype(np.uint8)
 
 
 def _dots(canvas: Pixels, scale: _Scale, found: Found, colors: list[_Color]) -> None:

@@ -25,6 +25,7 @@ class Ring:
     centre: tuple[float, float]
     points: list[list[float]]
     area_px2: float
+    probabilities: list[float]
 
     def bbox(self) -> list[float]:
         """The box around it: [xmin, ymin, xmax, ymax]."""
@@ -46,13 +47,13 @@ def _rings(objects: Objects, frame: Frame, first: int) -> Iterator[Ring]:
     points = (steps / STEPS_PER_PX).tolist()
     ends = np.bincount(owner, minlength=len(objects)).cumsum().tolist()
     kinds, scores, centres = objects.classes.tolist(), objects.scores.tolist(), objects.centres.tolist()
+    likely = objects.probabilities.tolist() or [[]] * len(objects)
     for number, (start, end) in enumerate(pairwise([0, *ends])):
         if twice_area[number]:
             ring = points[start:end] if twice_area[number] > 0 else points[start:end][::-1]
             area_px2 = abs(twice_area[number]) / 2 / STEPS_PER_PX**2
-            yield Ring(
-                first + number, kinds[number], scores[number], tuple(centres[number]), [*ring, ring[0]], area_px2
-            )
+            of_one = kinds[number], scores[number], tuple(centres[number])
+            yield Ring(first + number, *of_one, [*ring, ring[0]], area_px2, likely[number])
 
 
 def _without_repeats(outlines: Sequence[Floats], frame: Frame) -> tuple[Floats, Ints]:

@@ -3,7 +3,7 @@
 Owns the protocol that every reader keeps and the order in which they are tried. Must not know what is read for.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -11,12 +11,27 @@ from PIL import Image
 
 from broker.errors import OrderError
 from worker.cutout import MARK, NAME
+from worker.values import Pixels
 
 BLOCK_PX: Final = 2**26
 """The most pixels that are decoded at a time, be it a stored tile or a region of a level."""
 _HEAD_BYTES: Final = 132
 _PLAINLY_TILED: Final = frozenset({"aperio", "dicom"})
 _TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+class Stored(Protocol):
+    """The levels of a pyramid in their own pixels, tile by tile. Threads may share it."""
+
+    @property
+    def reductions(self) -> Sequence[Sequence[int]]:
+        """For every level, by which whole numbers its tiles can be made smaller while they are decoded."""
+
+    def fill(self, region: Pixels, level: int, left: int, top: int, reduction: int = 1) -> None:
+        """Write what is at (left, top), in pixels of the level so reduced, into `region`, (height, width, 3), on white.
+
+        Raises `OrderError`: `slide_unreadable`.
+        """
 
 
 class Pyramid(Protocol):
@@ -37,6 +52,10 @@ class Pyramid(Protocol):
     @property
     def level_downsamples(self) -> tuple[float, ...]:
         """Level-0 pixels per pixel of every level: the mean of both axes, as locations are divided by it."""
+
+    @property
+    def stored(self) -> Stored | None:
+        """Its stored tiles, where they can be had one by one."""
 
     def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
         """`size` pixels of the level from a level-0 location on, in RGBA; transparent where there is no picture.
@@ -68,15 +87,18 @@ def _known_to_openslide(path: Path, head: bytes) -> Pyramid | None:
 
     Only where tiles lie beside each other: of scanners whose tiles overlap it would show them unstitched.
     """
+    from worker.readers.aperio import with_stored_tiles
     from worker.readers.openslide import open_openslide, vendor_of
 
     vendor = vendor_of(path)
     if vendor is None:
         return None
     try:
-        return _tried(open_openslide(path, vendor))
+        slide = _tried(open_openslide(path, vendor))
     except OrderError as error:
         first = error
+    else:
+        return with_stored_tiles(slide, path) if vendor == "aperio" else slide
     if vendor not in _PLAINLY_TILED:
         raise first
     try:

@@ -36,6 +36,8 @@ def open_cutout(path: Path) -> Pyramid:
 class PiecedPyramid:
     """Pictures of parts of one level, which together cover the box that may be read. Threads may share it."""
 
+    stored = None
+
     def __init__(self, folder: Path, manifest: cutout.Pieces) -> None:
         self._folder, self._manifest = folder, manifest
         suffixes = {Path(piece.file).suffix for piece in manifest.pieces}

@@ -27,17 +27,17 @@ class DicomPyramid:
         which = "" if head.is_slide or head.frames == 1 else f", frame 1 of {head.frames}"
         self.name = f"pydicom {pydicom.__version__} ({head.syntax.name}{which})"
         self.properties = _properties(head)
-        self._mosaic = Mosaic(levels)
+        self.stored = Mosaic(levels)
         self._opened = opened
-        self.level_dimensions = self._mosaic.level_dimensions
-        self.level_downsamples = self._mosaic.level_downsamples
+        self.level_dimensions = self.stored.level_dimensions
+        self.level_downsamples = self.stored.level_downsamples
 
     def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
         """`size` pixels of a level from a level-0 location on, in RGBA; transparent where nothing was scanned.
 
         Raises `OrderError`: `slide_unreadable`.
         """
-        return self._mosaic.read_region(location, level, size)
+        return self.stored.read_region(location, level, size)
 
     def close(self) -> None:
         """Close the files. Nothing may be read any more."""

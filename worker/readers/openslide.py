@@ -22,6 +22,8 @@ _ANY_TIFF: Final = "generic-tiff"
 class OpenSlidePyramid:
     """An OpenSlide handle, as a `Pyramid`. After `slide_unreadable` it answers nothing else."""
 
+    stored = None
+
     def __init__(self, path: Path, vendor: str) -> None:
         self._path = path
         with _told(path):

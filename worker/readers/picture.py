@@ -40,6 +40,8 @@ _BROKEN: Final = (
 class Picture:
     """A decoded picture, as a `Pyramid` of one level. Threads may share it."""
 
+    stored = None
+
     def __init__(self, picture: Image.Image, name: str) -> None:
         self._picture = picture
         self.name = name

@@ -4,14 +4,17 @@ Owns that watch. Must not know formats, or how the ranges came.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from PIL import Image
 
 from broker.errors import OrderError
 from worker import cutout
-from worker.readers import Pyramid, open_pyramid
+from worker.readers import Pyramid, Stored, open_pyramid
+from worker.values import Pixels
+
+_Box = tuple[float, float, float, float]
 
 
 def open_ranged(folder: Path, manifest: cutout.Ranges) -> Pyramid:
@@ -39,25 +42,41 @@ class RangedPyramid:
         self.properties: Mapping[str, str] = inner.properties
         self.level_dimensions = tuple(sizes[number] for number in self._numbers)
         self.level_downsamples = tuple(inner.level_downsamples[number] for number in self._numbers)
+        self.stored = inner.stored and _Watched(inner.stored, self._numbers, self._refuse_holes)
 
     def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
         """As any reader's. Raises `OrderError`: `slide_unreadable`, also for what was not fetched."""
-        self._refuse_holes(location, level, size)
+        x, y = (at / self.level_downsamples[level] for at in location)
+        self._refuse_holes(level, (x, y, x + size[0], y + size[1]))
         return self._inner.read_region(location, self._numbers[level], size)
 
     def close(self) -> None:
         """Close the file."""
         self._inner.close()
 
-    def _refuse_holes(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> None:
-        limits, downsample = self.level_dimensions[level], self.level_downsamples[level]
+    def _refuse_holes(self, level: int, box: _Box) -> None:
+        """`box`: left, top, right, bottom in pixels of the level."""
+        limits = self.level_dimensions[level]
         here = cutout.filled(self._within, self.level_dimensions[0], limits)
         for axis in (0, 1):
-            start = math.floor(location[axis] / downsample)
-            stop = math.ceil(location[axis] / downsample + size[axis])
-            low, high = max(0, start), min(limits[axis], stop)
+            low, high = max(0, math.floor(box[axis])), min(limits[axis], math.ceil(box[axis + 2]))
             if low < high and not here[axis] <= low < high <= here[axis + 2]:
-                raise _lacking(f"{size[0]} x {size[1]} px of level {level} at {location} reach beyond what was fetched")
+                raise _lacking(f"pixels {box} of level {level} reach beyond what was fetched")
+
+
+class _Watched:
+    """Stored tiles of the levels that are filled."""
+
+    def __init__(self, inner: Stored, numbers: list[int], refuse_holes: Callable[[int, _Box], None]) -> None:
+        self._inner, self._numbers, self._refuse_holes = inner, numbers, refuse_holes
+        self.reductions = [inner.reductions[number] for number in numbers]
+
+    def fill(self, region: Pixels, level: int, left: int, top: int, reduction: int = 1) -> None:
+        """As any reader's. Raises `OrderError`: `slide_unreadable`, also for what was not fetched."""
+        height, width, _ = region.shape
+        right, bottom = (left + width) * reduction, (top + height) * reduction
+        self._refuse_holes(level, (left * reduction, top * reduction, right, bottom))
+        self._inner.fill(region, self._numbers[level], left, top, reduction)
 
 
 def _lacking(detail: str) -> OrderError:

@@ -16,9 +16,11 @@ from PIL import Image
 
 from broker.errors import OrderError
 from worker.readers.mosaic import Mosaic
+from worker.readers.tiff_jpeg import is_plain_jpeg
 from worker.readers.tiff_pages import levels, unreadable
 from worker.readers.tiff_tiles import COMPRESSIONS, tiled_level
 from worker.readers.tiff_words import properties
+from worker.values import Pixels
 
 _DIRECTORY_BYTES: Final = 64 * 2**20  # a slide of 200,000 px a side needs 13 MB
 _TOLD_CHARACTERS: Final = 200
@@ -39,20 +41,34 @@ class TiffPyramid:
             with _told():
                 pages = levels(on_fault.enter_context(tifffile.TiffFile(self._file, is_lsm=False, is_scanimage=False)))
                 self.properties = properties(pages[0])
-                self._mosaic = Mosaic([tiled_level(page, self._file) for page in pages])
+                self.is_plain_jpeg = all(is_plain_jpeg(page) and all(page.databytecounts) for page in pages)
+                """Whether every tile of every level is there, in JPEG."""
+                self.stored = _Told(Mosaic([tiled_level(page, self._file) for page in pages]))
             on_fault.pop_all()
         self.name = f"tifffile {tifffile.__version__} ({COMPRESSIONS[pages[0].compression]})"
-        self.level_dimensions = self._mosaic.level_dimensions
-        self.level_downsamples = self._mosaic.level_downsamples
+        self.level_dimensions = self.stored.mosaic.level_dimensions
+        self.level_downsamples = self.stored.mosaic.level_downsamples
 
     def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
         """`size` pixels of a level from a level-0 location on, in RGBA. Raises `OrderError` `slide_unreadable`."""
         with _told():
-            return self._mosaic.read_region(location, level, size)
+            return self.stored.mosaic.read_region(location, level, size)
 
     def close(self) -> None:
         """Close the file. Nothing may be read any more."""
         self._file.close()
+
+
+class _Told:
+    """The levels as stored tiles; what a damaged one raises is told as the slide's fault."""
+
+    def __init__(self, mosaic: Mosaic) -> None:
+        self.mosaic, self.reductions = mosaic, mosaic.reductions
+
+    def fill(self, region: Pixels, level: int, left: int, top: int, reduction: int = 1) -> None:
+        """As `Mosaic.fill`. Raises `OrderError` `slide_unreadable`."""
+        with _told():
+            self.mosaic.fill(region, level, left, top, reduction)
 
 
 def open_tiff(path: Path) -> TiffPyramid:

@@ -16,6 +16,7 @@ from tifffile.tifffile import jpeg_shape
 from worker.readers import BLOCK_PX
 from worker.readers.mosaic import TiledLevel
 from worker.readers.tiff_colour import Colour
+from worker.readers.tiff_jpeg import is_plain_jpeg, jpeg_level
 from worker.readers.tiff_pages import grid, planes, tile_size, unreadable
 from worker.values import Pixels
 
@@ -42,7 +43,10 @@ def tiled_level(page: TiffPage, file: io.FileIO) -> TiledLevel:
         raise unreadable(f"its compression, {name} ({int(page.compression)}), is not among those that are read")
     if page.is_subsampled and page.compression not in {*_JPEG, *_JPEG_2000, *_PICTURES}:
         raise unreadable("its colours are subsampled without JPEG compression")
-    return TiledLevel(page.imagewidth, page.imagelength, *tile_size(page), _Tiles(page, file).load)
+    tiles = _Tiles(page, file)
+    if is_plain_jpeg(page):
+        return jpeg_level(page, tiles.stored)
+    return TiledLevel(page.imagewidth, page.imagelength, *tile_size(page), tiles.load)
 
 
 class _Tiles:
@@ -64,6 +68,10 @@ class _Tiles:
                 return None
             stored.append(self._decoded(data, index))
         return self._colour(np.concatenate(stored, axis=2) if len(stored) > 1 else stored[0])
+
+    def stored(self, column: int, row: int) -> bytes | None:
+        """The bytes of one tile; None where the file leaves it out."""
+        return self._data(row * self._across + column)
 
     def _data(self, index: int) -> bytes | None:
         offset, size = int(self._page.dataoffsets[index]), int(self._page.databytecounts[index])

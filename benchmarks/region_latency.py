@@ -1,0 +1,138 @@
+"""From POST to delivered: orders of one region, one after another, against fetching, decoding and computing it alone.
+
+The whole service runs as `make serve` has it, on a Redis that syncs every write; results go to a stand-in for Techcyte.
+The yardstick is the same code for the slide and the model and nothing else, in one process that has both at hand, in
+turns with the orders, on all cores.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import quantiles
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import requests
+
+from benchmarks.bed import Bed
+from benchmarks.row import Row
+from broker.config import AlgorithmSettings
+from broker.roi import Rectangle
+from demo.slide import make_sample_slide, tissue_roi
+from demo.stack import free_ports
+from demo.techcyte import TechcyteReceiver
+from worker import feed, tissue
+from worker.algorithms import registry
+from worker.algorithms.protocol import TileAlgorithm
+from worker.areas import area_of
+from worker.slide import Slide
+from worker.tiles import cut
+from worker.values import Pixels
+
+DATABASE, EDGE_PX, JITTER_PX = 0, 2048, 256
+KI67 = {"ki67": AlgorithmSettings(kind="ki67")}
+WARM_UP_ORDERS = 5
+LOOK_S = 0.0005  # seconds between two looks at the receiver
+
+
+def measure(orders: int, say: Callable[[str], None]) -> list[Row]:
+    """So many orders, each followed by the same region alone."""
+    with Bed() as bed, TechcyteReceiver(any_task=True) as techcyte:
+        path = bed.folder / "slide.svs"
+        make_sample_slide(path, 12_000, 8_000)
+        desk = _Desk(bed, path, techcyte)
+        say(f"{orders} orders of a region of {EDGE_PX} px, each from POST to delivered")
+        with Slide.open(path) as slide:
+            model = registry.load("ki67", KI67, {}, "auto")
+            roi = tissue_roi(path, EDGE_PX + JITTER_PX)
+            for _ in range(WARM_UP_ORDERS):
+                desk.deliver(_jittered(roi))
+            pairs = [_pair(desk, slide, model, _jittered(roi)) for _ in range(orders)]
+        desk.prove(orders + WARM_UP_ORDERS)
+    ours, alone = (sorted(values) for values in zip(*pairs, strict=True))
+    ratios = tuple(mine / theirs for mine, theirs in pairs)
+    names = ((50, "p50"), (99, "p99"))
+    return [
+        Row(
+            f"region of {EDGE_PX} px, POST to delivered, {name}", "ms", 1000 * _percentile(ours, percent),
+            "decode and model alone", 1000 * _percentile(alone, percent), ratios if percent == 50 else (),
+        )
+        for percent, name in names
+    ]  # fmt: skip
+
+
+def _percentile(values: list[float], percent: int) -> float:
+    return quantiles(values, n=100, method="inclusive")[percent - 1]
+
+
+def _jittered(roi: dict[str, int]) -> dict[str, int]:
+    x, y = (roi[axis] + random.randrange(JITTER_PX) for axis in "xy")
+    return {"x": x, "y": y, "width": EDGE_PX, "height": EDGE_PX}
+
+
+def _pair(desk: "_Desk", slide: Slide, model: Any, roi: dict[str, int]) -> tuple[float, float]:
+    return desk.deliver(roi), _alone(slide, model, roi)
+
+
+def _alone(slide: Slide, model: TileAlgorithm, roi: dict[str, int]) -> float:
+    """Decode and compute; the model is calibrated on the region's own tiles."""
+    began = perf_counter()
+    grid = tissue.keep(slide, cut(area_of(Rectangle(**roi), slide.frame), slide.frame, model.card))
+    registry.compute_threads(1)
+    held: list[Pixels] = [batch.value for batch in feed.worked(slide, grid, 1, np.copy)]
+    halo = grid.halo_px
+    cores = np.concatenate(held)[:, halo:-halo, halo:-halo]
+    classifier = model.calibrate(np.ascontiguousarray(cores))
+    for _ in feed.worked(slide, grid, 1, classifier.classify):
+        pass
+    return perf_counter() - began
+
+
+class _Desk:
+    """The service, and somebody who orders and waits."""
+
+    def __init__(self, bed: Bed, slide: Path, techcyte: TechcyteReceiver) -> None:
+        self._slide, self._techcyte, (port,) = slide, techcyte, free_ports(1)
+        self._url = f"http://127.0.0.1:{port}"
+        allowed = {"BROKER__ALLOW_HOSTS": '["127.0.0.1"]', "SERVICES__PORT": str(port)}
+        environment = bed.environment(DATABASE, **allowed)
+        for name, arguments in (("api", ["services"]), ("courier", ["worker", "courier"]), ("gpu", ["worker", "gpu"])):
+            bed.start(name, *arguments, environment=environment)
+        bed.wait_for(self._is_ready, "the service")
+
+    def deliver(self, roi: dict[str, int]) -> float:
+        """Seconds from POST until the destination holds the results."""
+        before, task = len(self._techcyte.evaluations), str(random.getrandbits(40))
+        to = {
+            "type": "techcyte",
+            "base_url": self._techcyte.url,
+            "task_id": task,
+            "jwt_token": self._techcyte.jwt_token,
+        }
+        scan = {"id": "1", "source": {"type": "path", "path": str(self._slide)}, "roi": roi}
+        began = perf_counter()
+        self._call("/v1/orders", {"algorithm": "ki67", "scans": [scan], "destination": to})
+        while len(self._techcyte.evaluations) == before:
+            if perf_counter() - began > 60:
+                raise TimeoutError("an order was not delivered within a minute")
+            time.sleep(LOOK_S)
+        return perf_counter() - began
+
+    def prove(self, orders: int) -> None:
+        """Every order was delivered, and once."""
+        tasks = [evaluation["task_id"] for evaluation in self._techcyte.evaluations]
+        if not len(tasks) == len(set(tasks)) == orders:
+            raise AssertionError(f"{orders} orders, {len(tasks)} deliveries of {len(set(tasks))} tasks")
+
+    def _is_ready(self) -> bool:
+        try:
+            self._call("/readyz")
+        except requests.RequestException:
+            return False
+        return True
+
+    def _call(self, path: str, body: Any = None) -> None:
+        answer = requests.request("GET" if body is None else "POST", self._url + path, json=body, timeout=30)
+        answer.raise_for_status()

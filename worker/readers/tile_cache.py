@@ -1,0 +1,63 @@
+"""Decoded tiles that are likely to be wanted again: each decoded once, however many threads ask, a bounded many kept.
+
+Owns that bound. Must not know what a tile is a part of, or how it is decoded.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+
+from worker.values import Pixels
+
+
+class TileCache:
+    """The tiles used last, of at most so many bytes. Threads may share it."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes, self._bytes = most_bytes, 0
+        self._tiles: OrderedDict[Hashable, Future[Pixels | None]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, decode: Callable[[], Pixels | None]) -> Pixels | None:
+        """The tile, decoded by whoever asks first; the others wait for it. Raises whatever `decode` does."""
+        with self._lock:
+            kept = self._tiles.get(key)
+            if kept is None:
+                mine = self._tiles[key] = Future[Pixels | None]()
+            else:
+                self._tiles.move_to_end(key)
+        return self._decoded(key, mine, decode) if kept is None else kept.result()
+
+    def has(self, key: Hashable) -> bool:
+        """Whether the tile is kept, or is being decoded."""
+        with self._lock:
+            return key in self._tiles
+
+    def _decoded(
+        self, key: Hashable, mine: "Future[Pixels | None]", decode: Callable[[], Pixels | None]
+    ) -> Pixels | None:
+        try:
+            tile = decode()
+        except BaseException as error:
+            with self._lock:
+                self._tiles.pop(key, None)
+            mine.set_exception(error)
+            raise
+        mine.set_result(tile)
+        with self._lock:
+            self._bytes += _size_bytes(tile)
+            self._drop()
+        return tile
+
+    def _drop(self) -> None:
+        """Let the least recently used go; one that is being decoded has no size yet, and stays."""
+        for key in list(self._tiles) if self._bytes > self._most_bytes else ():
+            if self._tiles[key].done():
+                self._bytes -= _size_bytes(self._tiles.pop(key).result())
+            if self._bytes <= self._most_bytes:
+                return
+
+
+def _size_bytes(tile: Pixels | None) -> int:
+    return 0 if tile is None else tile.nbytes
