@@ -101,6 +101,7 @@ class Mosaic:
         else:
             part = tile[of_tile]
             region[there] = part if part.shape[2] == 3 else on_white(Image.fromarray(part))
+            self._kept.used((*which, place.column, place.row), part.shape[0] * part.shape[1])
 
     def _cut_out(self, number: int, left: int, top: int, width: int, height: int) -> Image.Image:
         canvas = np.zeros((height, width, 4), np.uint8)
