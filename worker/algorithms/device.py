@@ -22,3 +22,8 @@ def describe(device: torch.device) -> dict[str, str | int]:
         return {"device": str(device), "name": f"{torch.get_num_threads()} CPU threads"}
     card = torch.cuda.get_device_properties(device)
     return {"device": str(device), "name": card.name, "memory_bytes": card.total_memory}
+
+
+def names() -> list[str]:
+    """The GPUs that torch sees, each by the name that CUDA_VISIBLE_DEVICES takes for it, whatever else is visible."""
+    return [f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in range(torch.cuda.device_count())]
