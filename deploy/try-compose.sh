@@ -5,8 +5,8 @@
 #   deploy/try-compose.sh                          with Docker, on CPUs (COMPOSE_PROFILES=gpu for GPUs)
 #   COMPOSE="podman-compose" ENGINE="podman" deploy/try-compose.sh
 #
-# BUILD= (empty) takes the images that are there; ORDERS, WORKERS, API_PORT, FLOWER_PORT and RECEIVER_PORT override.
-# Needs curl and python3. Runs as a project of its own, and removes it at the end; your own service is not touched.
+# BUILD= (empty) takes the images that are there; ORDERS, WORKERS (three or more), API_PORT, FLOWER_PORT and
+# RECEIVER_PORT override. Needs curl and python3. Runs as a project of its own, and removes it at the end; your own service is not touched.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 compose=${COMPOSE:-docker compose} engine=${ENGINE:-docker}
@@ -90,11 +90,11 @@ read -r victim stopped _ <<<"$(containers worker | tr '\n' ' ')"
 $engine kill "$victim" >/dev/null && say "killed worker $victim with $(count delivered) of $orders delivered"
 began=$(now)
 $engine stop -t 60 "$stopped" >/dev/null && say "stopped worker $stopped in $(since "$began"), status $($engine inspect -f '{{.State.ExitCode}}' "$stopped")"
+$engine start "$stopped" >/dev/null && say "started it again"
 until_true "half of the orders" has delivered $((orders / 2))
 $engine restart -t 30 "$(containers redis)" >/dev/null && say "restarted Redis with orders on their way"
 until_true "all orders" has delivered "$orders"
 say "all $orders delivered $(since "$placed") after they were placed"
-$engine start "$stopped" >/dev/null && say "started worker $stopped again"
 
 read -r made different <<<"$(deliveries)"
 [[ $made == "$orders" && $different == "$orders" ]] || fail "$made deliveries of $different orders"
