@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from broker.config import ConfigError, load
+from slidelane.health import ROLES, UnhealthyError, check
 from slidelane.ports import flower_port
 from slidelane.serve import Supervisor
 
@@ -23,10 +24,17 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="the whole service on this machine, until Ctrl-C")
     commands.add_parser("new-key", help="make an API key and the hash that goes into services.keys")
-    command = parser.parse_args().command
+    health = commands.add_parser("health", help="whether a role does its work on this machine: status 0 or 1")
+    health.add_argument("role", choices=ROLES)
+    given = parser.parse_args()
     try:
-        _new_key() if command == "new-key" else Supervisor(load(), flower_port()).run()
-    except ConfigError as error:
+        if given.command == "new-key":
+            _new_key()
+        elif given.command == "health":
+            print(check(given.role, load()))
+        else:
+            Supervisor(load(), flower_port()).run()
+    except (ConfigError, UnhealthyError) as error:
         sys.exit(f"slidelane: {error}")
 
 

@@ -1,4 +1,4 @@
-"""`python -m slidelane.flower --port=N`: Flower, which goes on asking the workers what they consume.
+"""`python -m slidelane.flower`: Flower, which changes nothing and goes on asking the workers what they consume.
 
 Flower itself asks once, when it starts. Started beside its workers it would find nobody and show no queue of theirs.
 """
@@ -8,6 +8,7 @@ import sys
 from broker.queue import app
 
 _ASK_EVERY_MS = 5000
+_HOUSE = ("--read_only", "--max_tasks=10000", "--purge_offline_workers=60", "--logging=warning")
 
 
 def main() -> None:
@@ -19,7 +20,7 @@ def main() -> None:
     from tornado.ioloop import PeriodicCallback
 
     apply_env_options()
-    apply_options("flower", sys.argv[1:])
+    apply_options("flower", [*_HOUSE, *sys.argv[1:]])
     extract_settings()
     setup_logging()
     window = Flower(capp=app, options=options, **settings)

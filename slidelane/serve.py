@@ -103,8 +103,7 @@ def _python(*arguments: str) -> Callable[[], subprocess.Popen[bytes]]:
 
 
 def _flower(port: int) -> list[str]:
-    return ["slidelane.flower", f"--address={FLOWER_HOST}", f"--port={port}", "--read_only",
-            "--max_tasks=10000", "--purge_offline_workers=60", "--logging=warning"]  # fmt: skip
+    return ["slidelane.flower", f"--address={FLOWER_HOST}", f"--port={port}"]
 
 
 def _started(redis: Embedded) -> str:

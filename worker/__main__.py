@@ -4,7 +4,6 @@ import argparse
 import os
 import resource
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 from threading import Event, Thread, Timer
@@ -14,6 +13,7 @@ from celery import signals
 from broker.config import ConfigError, WorkerSettings
 from broker.dispatch import dispatch
 from broker.queue import app, queue_names
+from worker import gpus
 from worker.algorithms import registry
 from worker.bench import bench
 from worker.presence import Presence
@@ -70,14 +70,6 @@ def main() -> None:
         sys.exit(f"slidelane: {error}")
 
 
-def _check_device(name: str) -> None:
-    """In a process of its own, because this one must stay free of CUDA. Raises `ConfigError`."""
-    code = "import sys; from worker.algorithms.device import resolve; resolve(sys.argv[1])"
-    tried = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=False)
-    if tried.returncode:
-        raise ConfigError(tried.stderr.strip().rpartition("\n")[2].partition(": ")[2])
-
-
 def _take_all_files() -> None:
     """Each open slide takes a wire for every thread: the usual soft limit of 1,024 is soon reached on a large host."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -93,8 +85,7 @@ def _work(role: str) -> None:
     cards = registry.cards(settings.algorithms)
     Presence(bench().store, name, queues, cards.values()).listen()
     stopped = Event()
-    if role == "gpu" and settings.device.startswith("cuda"):
-        _check_device(settings.device)
+    held = gpus.take(settings.device, bench().data) if role == "gpu" else None
     if role == "courier":
         _run_beside(stopped)
     _leave_in_time(role, settings.grace_s, stopped)
@@ -114,6 +105,8 @@ def _work(role: str) -> None:
             "INFO",
         ]
     )
+    if held:
+        held.let_go()
 
 
 if __name__ == "__main__":
