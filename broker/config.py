@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, JsonConfigSettingsSource, PydanticBa
 from broker.environment import CONFIG_VARIABLE, PREFIX, ConfigError, Environment
 from broker.errors import OrderError
 from broker.hosts import check_literal
+from broker.log import Form
 from broker.section import Section
 from broker.worker_settings import AlgorithmSettings, DeliverySettings, LimitSettings, SlidesSettings, WorkerSettings
 
@@ -30,6 +31,7 @@ class BrokerSettings(Section):
     redis_url: str = Field("embedded", repr=False, pattern=r"^(embedded$|rediss?://|sentinel://)")
     data: Path = Field(Path("data"), description="folder for everything kept on disk")
     allow_hosts: tuple[str, ...] = Field((), description="hosts or networks in private address space that may be named")
+    log: Form = Field("text", description="how log lines look: one for people, or one JSON object")
     secret_key: SecretStr | None = Field(None, description="a Fernet key; seals the secrets of orders at rest")
     embedded_max_bytes: int = Field(2 * 2**30, ge=2**24, description="memory limit of our own Redis")
     lease_s: float = Field(30, gt=0, description="how long taken work is held without a heartbeat")

@@ -86,7 +86,7 @@ app.add_defaults(_settings)
 
 @signals.setup_logging.connect
 def _log_as_everybody_does(**_: object) -> None:
-    set_up()  # in the worker and in its spawned children alike
+    set_up(load().broker.log)  # in the worker and in its spawned children alike
 
 
 @cache

@@ -1,5 +1,6 @@
 """`python -m services`: the API in one process, on the host and port of the settings."""
 
+import logging
 import socket
 import sys
 
@@ -11,6 +12,7 @@ from broker.store import OrderStore
 from services.app import create_app
 
 SHUTDOWN_S = 10
+_log = logging.getLogger("services")
 
 
 def main() -> None:
@@ -20,7 +22,7 @@ def main() -> None:
         app = create_app(config, OrderStore.connect(config.broker))
     except ConfigError as error:
         sys.exit(str(error))
-    log.set_up()
+    log.set_up(config.broker.log)
     # No access log: paths carry labels, and labels may name a case.
     served = uvicorn.Config(
         app,
@@ -38,9 +40,17 @@ def main() -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     keys = "" if config.services.keys else " (no services.keys: loopback only)"
-    sys.stdout.write(f"Slidelane listens on http://{shown}:{port}{keys}\n")
-    sys.stdout.flush()
+    _say(f"Slidelane listens on http://{shown}:{port}{keys}", config.broker.log)
     uvicorn.Server(served).run(sockets=[listener])
+
+
+def _say(text: str, form: log.Form) -> None:
+    """To whoever has just started it; where lines are read by a program it is one of them."""
+    if form == "json":
+        _log.info(text)
+    else:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

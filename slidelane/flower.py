@@ -3,8 +3,11 @@
 Flower itself asks once, when it starts. Started beside its workers it would find nobody and show no queue of theirs.
 """
 
+import logging
 import sys
 
+from broker.config import load
+from broker.log import set_up
 from broker.queue import app
 
 _ASK_EVERY_MS = 5000
@@ -23,6 +26,7 @@ def main() -> None:
     apply_options("flower", [*_HOUSE, *sys.argv[1:]])
     extract_settings()
     setup_logging()
+    set_up(load().broker.log, logging.WARNING)
     window = Flower(capp=app, options=options, **settings)
     window.start_http_server()
     PeriodicCallback(window.update_workers, _ASK_EVERY_MS).start()

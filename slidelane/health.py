@@ -3,11 +3,13 @@
 Owns what healthy means for each role: a worker consumes, an API and a Flower answer. Must not know orders.
 """
 
+import argparse
 import os
+from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
-from broker.config import Config, ConfigError
+from broker.config import Config, ConfigError, load
 from broker.errors import TemporaryError
 from broker.store import OrderStore
 from slidelane.ports import flower_port
@@ -20,6 +22,18 @@ _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what to ask 
 
 class UnhealthyError(Exception):
     """The role does not do its work; the message says how that was seen."""
+
+
+def add_to(commands: Any) -> None:
+    """Its place on the command line."""
+    parser = commands.add_parser("health", help="whether a role does its work on this machine: status 0 or 1")
+    parser.add_argument("role", choices=ROLES)
+    parser.set_defaults(run=_run)
+
+
+def _run(given: argparse.Namespace) -> int:
+    print(check(given.role, load()))
+    return 0
 
 
 def check(role: str, config: Config) -> str:

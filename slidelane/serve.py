@@ -1,32 +1,24 @@
 """`slidelane serve`: Redis, the API, a courier, a worker and Flower on one machine, each started again when it dies."""
 
-import ctypes
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 
 from broker.config import Config, ConfigError
 from broker.embedded import Embedded
 from broker.store import OrderStore
 from slidelane.ports import FLOWER_HOST, check_ports
+from slidelane.process import signal_group, start_module
 
 _POLL_S = 0.2
 _LONGEST_PAUSE_S = 8.0
 _HEALTHY_AFTER_S = 10.0
 _HAND_BACK_S = 5.0
 _REDIS_PAUSE_S = 1.0
-_PR_SET_PDEATHSIG = 1
-
-
-def _die_with_parent() -> None:
-    """On Linux a child is told to stop when the one who started it is killed; elsewhere it stays until stopped."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _say(text: str) -> None:
@@ -63,7 +55,7 @@ class Child:
     def kill(self) -> None:
         """End it and all that it has started."""
         if self.process:
-            _signal_group(self.process.pid, signal.SIGKILL)
+            signal_group(self.process.pid, signal.SIGKILL)
 
     def is_gone(self) -> bool:
         """Whether it has ended."""
@@ -83,23 +75,9 @@ class Child:
         if self.process is None or self.process.poll() is None:
             return None
         status = self.process.returncode
-        _signal_group(self.process.pid, signal.SIGTERM)  # an orphan would hold the device against its successor
+        signal_group(self.process.pid, signal.SIGTERM)  # an orphan would hold the device against its successor
         self.process = None
         return status
-
-
-def _signal_group(leader: int, number: signal.Signals) -> None:
-    try:
-        os.killpg(leader, number)
-    except ProcessLookupError:  # all of it has ended
-        return
-
-
-def _python(*arguments: str) -> Callable[[], subprocess.Popen[bytes]]:
-    def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-m", *arguments], start_new_session=True, preexec_fn=_die_with_parent)  # noqa: PLW1509 - one thread here
-
-    return start
 
 
 def _flower(port: int) -> list[str]:
@@ -122,10 +100,10 @@ class Supervisor:
         self._stopping, self._redis_url = False, ""
         self._redis = Embedded(config.broker) if config.broker.redis_url == "embedded" else None
         self._children = [
-            Child("api", _python("services")),
-            Child("courier", _python("worker", "courier")),
-            Child("worker", _python("worker", "gpu")),
-            Child("flower", _python(*_flower(flower_port))),
+            Child("api", partial(start_module, "services")),
+            Child("courier", partial(start_module, "worker", "courier")),
+            Child("worker", partial(start_module, "worker", "gpu")),
+            Child("flower", partial(start_module, *_flower(flower_port))),
         ]
 
     def run(self) -> None:

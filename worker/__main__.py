@@ -1,6 +1,7 @@
 """`python -m worker gpu` classifies; `python -m worker courier` fetches, delivers and runs the timer."""
 
 import argparse
+import logging
 import os
 import resource
 import signal
@@ -12,12 +13,15 @@ from celery import signals
 
 from broker.config import ConfigError, WorkerSettings
 from broker.dispatch import dispatch
+from broker.log import Form, set_up
 from broker.queue import app, queue_names
 from worker import gpus
 from worker.algorithms import registry
 from worker.bench import bench
 from worker.presence import Presence
 from worker.sweep import sweep
+
+_log = logging.getLogger("worker")
 
 
 def _options(role: str, settings: WorkerSettings) -> tuple[list[str], list[str]]:
@@ -53,6 +57,8 @@ def _leave_in_time(role: str, grace_s: float, stopped: Event) -> None:
     @signals.worker_shutting_down.connect(weak=False)
     def _shutting_down(how: str, **_: object) -> None:
         stopped.set()
+        said = ("asked to stop (%s); running work has %g s", how.lower(), grace_s if how == "Warm" else 0)
+        Thread(target=_log.info, args=said).start()  # a signal may have come in the middle of a line
         if how == "Warm":
             timer = Timer(grace_s, hand_back)
             timer.daemon = True
@@ -77,8 +83,23 @@ def _take_all_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def _log_alone(form: Form) -> None:
+    """From here on, and before Celery asks for it, all goes into the log: Celery also writes to stdout, past it."""
+    set_up(form)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
+
+    @signals.celeryd_after_setup.connect(weak=False)
+    def _children_too(**_: object) -> None:
+        os.environ["_MP_FORK_LOGLEVEL_"] = (
+            ""  # else billiard writes in a form of its own until a child has set up its log
+        )
+
+
 def _work(role: str) -> None:
     settings = bench().config.worker
+    _log_alone(bench().config.broker.log)
     _take_all_files()
     queues, pool = _options(role, settings)
     name = f"{role}-{os.getpid()}@{os.uname().nodename}"
@@ -92,6 +113,7 @@ def _work(role: str) -> None:
     app.conf.update(include=["worker.tasks"])
     app.worker_main(
         [
+            "-q",  # no banner between the log lines
             "worker",
             *pool,
             "-Q",

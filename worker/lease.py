@@ -11,6 +11,7 @@ from broker.config import BrokerSettings
 from broker.errors import Blame, Problem, TemporaryError
 from broker.store import Claim, OrderStore
 from worker.values import Stop
+from worker.voice import At, Voice
 
 _TICK_S = 1.0
 ASKED_FOR = frozenset({"cancel", "leaving"})
@@ -50,6 +51,7 @@ class Lease:
         self._changed, self._stage_first = False, 0
         self._began = self._stage_began = self._moved = self._confirmed = time.monotonic()
         self._refusal = ""
+        self._voice = Voice(claim)
         self._thread = Thread(target=self._beat, name=f"lease-{claim.work}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -130,6 +132,7 @@ class Lease:
                 self._refusal = problem.code
                 self._give_up(problem)
                 return
+            self._voice.speak(self._at(), self._limits.stall_s)
             try:
                 renewed = self._renew_or_look(renewed)
             except TemporaryError as error:
@@ -143,6 +146,17 @@ class Lease:
             self._hear(self._store.look(self._claim))
             return renewed
         return self._renew(told)
+
+    def _at(self) -> At:
+        with self._lock:
+            told = self._told
+            return At(
+                told.get("stage", "starting"),
+                told.get("done", 0),
+                told.get("total", 0),
+                told.get("eta_s"),
+                time.monotonic() - self._moved,
+            )
 
     def _broken_limit(self) -> Problem | None:
         now, stage = time.monotonic(), self._told.get("stage", "starting")

@@ -62,17 +62,17 @@ def _take(work: str, leg: Leg, step: Step) -> None:
 
 def _do(here: Bench, claim: Claim, step: Step) -> tuple[Hint, ...]:
     """Run one leg and write down how it went: the work is finished, given back, or left to its lease."""
-    told = {"work": claim.work, "leg": claim.leg, "fence": claim.fence}
     try:
         with _lease(here, claim) as lease:
             return step(here, claim, lease)
     except Stop as stop:
-        _log.info("stopped: %s", stop, extra=told)
+        _log.info("stopped: %s", stop, extra=_told(claim, "stopped"))
         return _unless_lost(here.store.give_back, claim) if str(stop) in ASKED_FOR else ()
     except LeaseLostError:
-        _log.info("stopped: the lease was lost", extra=told)
+        _log.info("stopped: the lease was lost", extra=_told(claim, "stopped"))
         return ()
     except OrderError as error:
+        _log.warning("failed: %s", error.detail, extra=_told(claim, error.code))
         return _fail(here, claim, error.problem)
     except TemporaryError as error:
         return _try_again(here, claim, error)
@@ -84,9 +84,14 @@ def _unforeseen(here: Bench, claim: Claim, error: Exception) -> tuple[Hint, ...]
     if isinstance(error, OSError) and error.errno in NO_ROOM:
         full = TemporaryError("shelf_full", f"the disk with {here.data} is full", hint="free some of it")
         return _try_again(here, claim, full)
-    _log.error("a fault in Slidelane", exc_info=error, extra={"work": claim.work, "leg": claim.leg})
+    _log.error("a fault in Slidelane", exc_info=error, extra=_told(claim, "bug"))
     seen = f"a fault in Slidelane ({type(error).__name__}); the worker's log has its trace"
     return _fail(here, claim, Problem("bug", seen))
+
+
+def _told(claim: Claim, code: str) -> dict[str, object]:
+    """What a line in the log is about."""
+    return {"work": claim.work, "leg": claim.leg, "fence": claim.fence, "code": code}
 
 
 def _lease(here: Bench, claim: Claim) -> Lease:
@@ -99,7 +104,7 @@ def _lease(here: Bench, claim: Claim) -> Lease:
 
 
 def _give_up(here: Bench, claim: Claim, problem: Problem) -> None:
-    _log.error("given up: %s", problem.detail, extra={"work": claim.work, "leg": claim.leg, "code": problem.code})
+    _log.error("given up: %s", problem.detail, extra=_told(claim, problem.code))
     try:
         if claim.leg == "deliver":
             send(_unless_lost(here.store.give_back, claim, problem=problem))
@@ -118,9 +123,11 @@ def _fail(here: Bench, claim: Claim, problem: Problem) -> tuple[Hint, ...]:
 
 def _try_again(here: Bench, claim: Claim, error: TemporaryError) -> tuple[Hint, ...]:
     if error.code in RETRIED_A_FEW_TIMES and claim.retries >= RETRIES:
+        _log.warning("failed, tried too often: %s", error.detail, extra=_told(claim, error.code))
         return _fail(here, claim, error.problem)
     longest_s = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(claim.retries, 30))
     delay_s = error.retry_after_s or longest_s * random.uniform(0.5, 1)  # noqa: S311 - jitter
+    _log.info("tried again in %.1f s: %s", delay_s, error.detail, extra=_told(claim, error.code))
     fields = {"retries": claim.retries + 1}
     told = None if error.code == "destination_busy" else error.problem
     return _unless_lost(here.store.give_back, claim, fields, problem=told, delay_s=delay_s)

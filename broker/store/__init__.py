@@ -11,10 +11,21 @@ from broker.config import BrokerSettings
 from broker.store.door import Door
 from broker.store.life import Claim, Created, Hint, LeaseLostError, Life
 from broker.store.lists import Lists, Page
-from broker.store.presence import Presence, QueueView, Wait, WorkerView
+from broker.store.presence import Presence, QueueView, ServerView, Wait, WorkerView
 from broker.store.wishes import Wishes
 
-__all__ = ["Claim", "Created", "Hint", "LeaseLostError", "OrderStore", "Page", "QueueView", "Wait", "WorkerView"]
+__all__ = [
+    "Claim",
+    "Created",
+    "Hint",
+    "LeaseLostError",
+    "OrderStore",
+    "Page",
+    "QueueView",
+    "ServerView",
+    "Wait",
+    "WorkerView",
+]
 
 
 class OrderStore(Life, Wishes, Lists, Presence):

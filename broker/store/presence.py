@@ -23,6 +23,15 @@ class WorkerView:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerView:
+    """The Redis behind the record. `evicts`: whether it throws keys away when its memory is full."""
+
+    name: str
+    is_durable: bool
+    evicts: bool
+
+
+@dataclass(frozen=True, slots=True)
 class QueueView:
     """What waits on one queue, and since when."""
 
@@ -96,6 +105,14 @@ class Presence(Records):
         """Raises `TemporaryError("store_unreachable")` unless Redis answers."""
         with reachable():
             self._door.records.ping()
+
+    def server(self) -> ServerView:
+        """Which server it is, and what it promises, as far as its access list lets us ask."""
+        with reachable():
+            told = self._door.records.info()
+        version = told.get("valkey_version") or told.get("redis_version", "")
+        name = f"{told.get('server_name', 'redis')} {version}"
+        return ServerView(name, bool(told.get("aof_enabled")), told.get("maxmemory_policy") != "noeviction")
 
     def queues(self) -> list[QueueView]:
         """Every queue that was ever waited on."""

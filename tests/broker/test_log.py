@@ -1,0 +1,147 @@
+"""Log lines, written by real processes: text for people, JSON for programs, secrets for nobody."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.log import _FIELDS
+from tests.pages import read, section, table
+
+ROOT = Path(__file__).parents[2]
+ABOUT = '{"work": "o1.0", "leg": "classify", "code": "stalled"}'
+
+
+def lines(form: str, code: str) -> list[str]:
+    """What a process writes that sets its log up and then runs `code`."""
+    code = (
+        f"import logging\nfrom broker.log import set_up\nset_up({form!r})\nlog = logging.getLogger('worker.x')\n{code}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stderr.splitlines()
+
+
+def objects(code: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines("json", code)]
+
+
+def test_a_line_of_json_names_what_it_is_about() -> None:
+    """Time, level, logger and message always; the work, its leg and a code where they are given."""
+    (line,) = objects(f"log.error('given up: %s', 'no progress', extra={ABOUT})")
+    assert line.pop("time").endswith("+00:00")
+    assert line == {
+        "level": "error",
+        "logger": "worker.x",
+        "message": "given up: no progress",
+        "work": "o1.0",
+        "leg": "classify",
+        "code": "stalled",
+    }
+
+
+def test_a_line_of_text_can_be_searched_by_its_code() -> None:
+    """`grep code=stalled` finds what ran into its limit."""
+    (line,) = lines("text", f"log.error('given up', extra={ABOUT})")
+    assert line.endswith("error    worker.x: given up work=o1.0 leg=classify code=stalled")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "try:\n    1 / 0\nexcept ArithmeticError:\n    log.exception('it broke')",
+        "1 / 0",
+        "import threading\nt = threading.Thread(target=lambda: 1 / 0)\nt.start()\nt.join()",
+    ],
+    ids=["logged", "caught by nobody", "in a thread"],
+)
+def test_an_exception_is_one_object_with_its_trace(fault: str) -> None:
+    """Also where nobody caught it: no line of the stream is anything else than JSON."""
+    (line,) = objects(fault)
+    assert "ZeroDivisionError: division by zero" in line["trace"]
+    assert line["trace"].startswith("Traceback")
+
+
+def test_a_warning_is_a_line_like_any_other() -> None:
+    """Libraries warn past the log, to stderr."""
+    (line,) = objects("import warnings\nwarnings.warn('old', DeprecationWarning, stacklevel=1)")
+    assert line["logger"] == "py.warnings"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET https://b.example/slide.svs?X-Amz-Signature=SECRET&x=1 failed",
+        "HTTPSConnectionPool: Max retries exceeded with url: /slide.svs?sig=SECRET (Caused by x)",
+        "cannot connect to redis://:SECRET@10.0.0.1:6379/0",
+        "sent Authorization: Bearer SECRET123456",
+        "the token eyJhbGciOiJI.SECRETpayload.SECRETsignature was refused",
+    ],
+)
+def test_a_secret_that_somebody_logs_is_not_written(form: str, text: str) -> None:
+    """Neither from a message nor from an exception in a trace, whichever library wrote it."""
+    code = f"text = {text!r}\nlog.error('%s', text)\n"
+    code += "try:\n    raise OSError(text)\nexcept OSError:\n    log.exception('x')"
+    said = "\n".join(lines(form, code))
+    assert "OSError" in said
+    assert "SECRET" not in said
+
+
+def test_a_message_that_asks_stays_whole() -> None:
+    """A question mark alone makes no query."""
+    (line,) = objects("log.info('what is it? a=b, https://a.example/x is fine')")
+    assert line["message"] == "what is it? a=b, https://a.example/x is fine"
+
+
+def test_a_hostile_text_makes_no_line_of_its_own() -> None:
+    """Line breaks in what a file or a server said cannot forge an entry."""
+    forged = "odd\n2026-01-01T00:00:00 error worker.x: forged\r\x1b[2K"
+    (line,) = lines("text", f"log.error('%s', {forged!r})")
+    assert "odd\\n2026" in line
+    said = lines("text", f"try:\n    raise ValueError({forged!r})\nexcept ValueError:\n    log.exception('x')")
+    assert [one for one in said[1:] if not one.startswith("    ")] == []
+
+
+@pytest.mark.parametrize("role", ["gpu", "courier"])
+def test_every_line_of_a_worker_is_json(redis_url: str, tmp_path: Path, role: str) -> None:
+    """Celery's lines too, from its first to its last, with no banner between them."""
+    given = {"REDIS_URL": redis_url, "DATA": str(tmp_path), "LOG": "json"}
+    said = a_process(["worker", role], given, until=" ready.")
+    assert {json.loads(line)["logger"].partition(".")[0] for line in said} >= {"celery"}
+
+
+def test_every_line_of_the_api_is_json(redis_url: str, tmp_path: Path) -> None:
+    """Uvicorn's lines too, and where it listens."""
+    given = {"REDIS_URL": redis_url, "DATA": str(tmp_path), "LOG": "json"}
+    said = a_process(["services"], given, until="startup complete")
+    assert {json.loads(line)["logger"].partition(".")[0] for line in said} == {"services", "uvicorn"}
+
+
+def a_process(module: list[str], broker: dict[str, str], until: str) -> list[str]:
+    """All that a process writes, on both streams, from its start until it was told to stop when it said `until`."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")}
+    environment |= {f"SLIDELANE_BROKER__{name}": value for name, value in broker.items()}
+    environment |= {"SLIDELANE_SERVICES__PORT": "0"}
+    command = [sys.executable, "-m", *module]
+    said: list[str] = []
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        assert process.stdout
+        for line in process.stdout:
+            said.append(line)
+            if until in line:
+                process.terminate()
+    assert any(until in line for line in said), said
+    return said
+
+
+def test_every_field_of_a_line_is_documented() -> None:
+    """The table of docs/operations.md, in the order in which a line has them."""
+    about = dict.fromkeys(_FIELDS, "x")
+    (line,) = objects(f"try:\n    1 / 0\nexcept ArithmeticError:\n    log.exception('x', extra={about})")
+    assert list(table(section(read("docs/operations.md"), "Logs"))) == list(line)

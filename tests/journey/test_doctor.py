@@ -1,0 +1,176 @@
+"""`slidelane doctor` tells what is there and what is not, and its status says whether a worker could work."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from broker.config import Config
+from demo.techcyte import TechcyteReceiver
+from slidelane.process import lines_of
+from tests.journey.stack import ROOT, Stack, free_port
+from worker.reach import reached
+
+Table = dict[str, tuple[str, str]]
+_COMMAND = [sys.executable, "-m", "slidelane.cli", "doctor"]
+_WITHOUT_BENCH = (
+    "import sys; sys.modules['worker'] = None; sys.argv[1:] = ['doctor']; from slidelane.cli import main; main()"
+)
+
+
+def doctor(*asked: str, command: list[str] = _COMMAND, **settings: str) -> tuple[int, Table, str]:
+    """Its status, its rows as (state, sentence), and all that it printed."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")} | settings
+    done = subprocess.run([*command, *asked], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    rows = [(line[:12].strip(), line[13:20].strip(), line[21:]) for line in done.stdout.splitlines()]
+    return done.returncode, {what: (state, said) for what, state, said in rows}, done.stdout + done.stderr
+
+
+def on(stack: Stack, *asked: str, **more: str) -> tuple[int, Table, str]:
+    own = {name: value for name, value in stack.env.items() if name.startswith("SLIDELANE_")}
+    return doctor(*asked, **(own | more))
+
+
+def test_a_service_that_runs_is_well(stack: Stack, techcyte: TechcyteReceiver) -> None:
+    """Redis, workers, disk, a slide really read, models really loaded, a destination that answers; status 0."""
+    status, rows, _ = on(stack, "--destination", techcyte.url)
+    assert status == 0, rows
+    assert [what for what, (state, _) in rows.items() if state == "ok" and what != "gpu"] == [
+        "redis", "workers", "disk", "cores", "memory", "openslide", "models", "slides", "destination",
+    ]  # fmt: skip
+    assert "append-only file, answers in" in rows["redis"][1]
+    assert "on fetch" in rows["workers"][1] or "on deliver" in rows["workers"][1]
+    assert "1000x1000 matmul in" in rows["gpu"][1]
+    assert rows["openslide"][1].startswith("OpenSlide 4.")
+    assert "ki67 1.0.0, grid 1.0.0" in rows["models"][1]
+
+
+def test_what_a_worker_lacks_is_named_and_ends_with_one(tmp_path: Path) -> None:
+    """A Redis, a folder and a device that are not there, each with its setting; the password is not shown."""
+    (tmp_path / "file").touch()
+    status, rows, shown = doctor(
+        SLIDELANE_BROKER__REDIS_URL=f"redis://:hidden@127.0.0.1:{free_port()}/0",
+        SLIDELANE_BROKER__DATA=str(tmp_path / "file"),
+        SLIDELANE_WORKER__DEVICE="cuda:99",
+        SLIDELANE_WORKER__SLIDES__ROOTS='["/nowhere"]',
+    )
+    assert status == 1
+    assert {what for what, (state, _) in rows.items() if state == "failed"} == {
+        "redis",
+        "disk",
+        "gpu",
+        "models",
+        "slides",
+    }
+    for what, named in (("redis", "broker.redis_url"), ("disk", "broker.data"), ("gpu", "cuda:99")):
+        assert named in rows[what][1]
+    assert "hidden" not in shown
+
+
+def test_our_own_redis_that_nobody_started_is_missing(tmp_path: Path) -> None:
+    """A worker would not start; how one starts it, and with what, is said."""
+    status, rows, _ = doctor(SLIDELANE_BROKER__DATA=str(tmp_path))
+    assert status == 1
+    assert rows["redis"][0] == "failed"
+    assert "make serve" in rows["redis"][1]
+    assert "-server to start" in rows["redis"][1]
+    assert [what for what, (state, _) in rows.items() if state == "failed"] == ["redis"]
+
+
+def test_without_a_bench_the_rest_is_told(stack: Stack) -> None:
+    """As in the image of the API, which holds no torch and no OpenSlide."""
+    own = {name: value for name, value in stack.env.items() if name.startswith("SLIDELANE_")}
+    status, rows, _ = doctor(command=[sys.executable, "-c", _WITHOUT_BENCH], **own)
+    assert (status, rows["bench"][0]) == (0, "absent")
+    assert set(rows) == {"redis", "workers", "disk", "bench"}
+
+
+def test_settings_that_cannot_work_are_told_before_all_else() -> None:
+    """No table could be trusted."""
+    status, rows, shown = doctor(SLIDELANE_WORKER__DEVICE="gpu")
+    assert (status, rows) == (1, {})
+    assert "worker.device" in shown
+
+
+def test_a_container_is_tried_out_for_real(tmp_path: Path) -> None:
+    """Settings arrive, a family of processes is ended by its time limit, a worker that is told to stop leaves."""
+    asked = ["--in-container"]
+    status, rows, shown = doctor(*asked, SLIDELANE_BROKER__DATA=str(tmp_path), SLIDELANE_WORKER__THREADS="2")
+    assert status == 0, shown
+    assert [rows[what][0] for what in ("environment", "time limit", "spawn", "drain")] == ["ok"] * 4
+    assert "SLIDELANE_WORKER__THREADS" in rows["environment"][1]
+    assert "with [0, 0]" in rows["drain"][1]
+    assert rows["redis"][0] == "absent"
+
+
+_ADOPTS_AND_REAPS_NOBODY = """
+import ctypes
+ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER, as process 1 of a container is one
+from slidelane import selftest
+for row in selftest.rows():
+    print(row.state, row.said)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lets a process adopt")
+def test_a_container_whose_first_process_reaps_nobody_fails() -> None:
+    """Processes that were killed would stay in its table for ever."""
+    code = [sys.executable, "-c", _ADOPTS_AND_REAPS_NOBODY]
+    said = subprocess.run(code, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said[0].startswith("ok")
+    assert said[1].startswith("failed")
+    assert "zombies" in said[1]
+
+
+def test_a_gpu_that_is_required_and_absent_fails(tmp_path: Path) -> None:
+    """So that a container which was started without one is noticed."""
+    code = [sys.executable, "-m", "worker.doctor", "--require-gpu"]
+    hidden = os.environ | {"CUDA_VISIBLE_DEVICES": "", "SLIDELANE_BROKER__DATA": str(tmp_path)}
+    said = subprocess.run(code, cwd=ROOT, env=hidden, capture_output=True, text=True, check=True).stdout
+    assert '{"what": "gpu", "state": "failed", "said": "none is seen' in said
+
+
+def settings(*allow_hosts: str, **worker: object) -> Config:
+    return Config.model_validate({"broker": {"allow_hosts": allow_hosts}, "worker": worker})
+
+
+def test_a_destination_is_held_to_the_rules_of_orders(techcyte: TechcyteReceiver) -> None:
+    """One inside must be listed; one that does not answer, or is none, says why; paths and queries are not shown."""
+    asked = [f"{techcyte.url}/in?token=hidden", f"http://127.0.0.1:{free_port()}/", "http://no-such-host.invalid", "x"]
+    inside = list(reached(settings("127.0.0.1"), asked))
+    assert [row.state for row in inside] == ["ok", "failed", "failed", "failed"]
+    assert f"{techcyte.url} (asked for) answers" in inside[0].said
+    assert "no connection can be made" in inside[1].said
+    assert "its name has no address" in inside[2].said
+    assert "give the whole address" in inside[3].said
+    (outside,) = reached(settings(), asked[:1])
+    assert outside.state == "failed"
+    assert "broker.allow_hosts" in outside.said
+    assert "hidden" not in str([*inside, outside])
+
+
+def test_the_hosts_that_the_settings_name_are_tried(techcyte: TechcyteReceiver) -> None:
+    """Of a locator that asks: its service and what it builds; of a table: each host once; else it says what to do."""
+    source = {"type": "image_server", "url": f"{techcyte.url}{{location}}", "protocol": "iiif"}
+    http = {"type": "http", "url": f"{techcyte.url}/q?id={{case_id}}", "location": "/0", "source": source}
+    (row,) = reached(settings("127.0.0.1", locator=http), [])
+    assert (row.state, "worker.locator" in row.said) == ("ok", True)
+    whole = http | {"source": {"type": "url", "url": "{location}"}}
+    (row,) = reached(settings("127.0.0.1", locator=whole), [])
+    assert "worker.locator.url" in row.said
+    cases = {name: {"type": "url", "url": f"{techcyte.url}/{name}.svs"} for name in ("A1", "A2")}
+    (row,) = reached(settings("127.0.0.1", locator={"type": "map", "cases": cases}), [])
+    assert row.state == "ok"
+    (row,) = reached(settings(), [])
+    assert (row.state, "--destination" in row.said) == ("absent", True)
+
+
+def test_a_program_that_hangs_or_fails_is_told_apart() -> None:
+    """By its time limit, or by its status and its last words."""
+    with pytest.raises(TimeoutError, match=r"not done after 0\.5 s"):
+        list(lines_of([sys.executable, "-c", "import threading; threading.Event().wait()"], 0.5))
+    with pytest.raises(ChildProcessError, match="ended with 3: last words"):
+        list(lines_of([sys.executable, "-c", "import sys; print('last words', file=sys.stderr); sys.exit(3)"], 60))
+    assert list(lines_of([sys.executable, "-c", "print(1); print(2)"], 60)) == ["1\n", "2\n"]
