@@ -10,6 +10,7 @@ from broker.config import BrokerSettings, Config, DeliverySettings, WorkerSettin
 from broker.errors import Problem
 from broker.order import Order
 from broker.request import OrderRequest
+from broker.storage import storage
 from broker.store import Claim, OrderStore
 from demo.annotation import SUBMIT, AnnotationReceiver
 from demo.faults import Fault
@@ -37,7 +38,7 @@ def bench(broker_settings: BrokerSettings) -> Bench:
     shelf = Shelf(broker_settings.data / "shelf", 10**9)
     store = OrderStore.connect(broker_settings.model_copy(update={"lease_s": 0.4, "heartbeat_s": 0.1}))
     means = Means(shelf, http, Sandbox(threads=1), config.worker)
-    return Bench(config, store, means, threading.Event(), Circuits(at_once=2))
+    return Bench(config, store, means, threading.Event(), Circuits(at_once=2), storage(config.broker))
 
 
 def to_deliver(here: Bench, destination: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from makers import a_picture, a_slide
 from broker.config import AlgorithmSettings, BrokerSettings, Config, SlidesSettings, WorkerSettings
 from broker.errors import Problem
 from broker.request import OrderRequest
+from broker.storage import storage
 from broker.store import OrderStore
 from worker import legs
 from worker.bench import Bench
@@ -34,7 +35,7 @@ def here(broker_settings: BrokerSettings, store: OrderStore, tmp_path: Path) -> 
                     algorithms={"grid": AlgorithmSettings(kind="grid")}))  # fmt: skip
     http = session([], connect_timeout_s=1, read_timeout_s=1)
     means = Means(Shelf(broker_settings.data / "shelf", 10**9), http, Sandbox(threads=1), config.worker)
-    return Bench(config, store, means, threading.Event(), Circuits(at_once=1))
+    return Bench(config, store, means, threading.Event(), Circuits(at_once=1), storage(config.broker))
 
 
 def an_order(here: Bench, slide: Path) -> str:

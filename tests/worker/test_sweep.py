@@ -8,6 +8,7 @@ import requests
 
 from broker.config import BrokerSettings, Config
 from broker.request import OrderRequest
+from broker.storage import storage
 from broker.store import OrderStore
 from worker.bench import Bench
 from worker.checkpoint import UNFINISHED
@@ -25,7 +26,7 @@ def here(broker_settings: BrokerSettings, store: OrderStore) -> Bench:
     shelf = Shelf(broker_settings.data / "shelf", 1000)
     config = Config(broker=broker_settings)
     means = Means(shelf, requests.Session(), Sandbox(threads=1), config.worker)
-    return Bench(config, store, means, Event(), Circuits(at_once=1))
+    return Bench(config, store, means, Event(), Circuits(at_once=1), storage(config.broker))
 
 
 def on_shelf(here: Bench) -> Path:
