@@ -1,4 +1,4 @@
-"""An S3-compatible server as a process of its own, which a test may freeze. Its objects live as long as it does."""
+"""An S3-compatible server as a process of its own. Its objects live as long as it does."""
 
 import os
 import re
@@ -38,17 +38,8 @@ class S3Server:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.thaw()
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(timeout=60)
-
-    def freeze(self) -> None:
-        """It takes connections, and answers nothing."""
-        os.killpg(self._process.pid, signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        """It answers again."""
-        os.killpg(self._process.pid, signal.SIGCONT)
 
     def below(self, prefix: str) -> set[str]:
         """The keys of all objects of the bucket below a prefix, without it."""
