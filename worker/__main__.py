@@ -31,13 +31,12 @@ def _options(role: str, settings: WorkerSettings) -> tuple[list[str], list[str]]
     return [name for lane in settings.lanes for name in queue_names(lane)], ["--pool", "prefork", "--concurrency", "1"]
 
 
-def _run_beside(stopped: Event) -> None:
-    """The timer and the sweep run as long as the courier does."""
+def _run_beside(role: str, stopped: Event) -> None:
+    """The sweep runs as long as the worker does, for a machine may hold no other; the timer beside couriers only."""
     here = bench()
-    threads = [
-        Thread(target=dispatch, args=(here.store, stopped), name="timer", daemon=True),
-        Thread(target=sweep, args=(here, stopped), name="sweep", daemon=True),
-    ]
+    threads = [Thread(target=sweep, args=(here, stopped), name="sweep", daemon=True)]
+    if role == "courier":
+        threads.append(Thread(target=dispatch, args=(here.store, stopped), name="timer", daemon=True))
 
     @signals.worker_ready.connect(weak=False)
     def _start(**_: object) -> None:
@@ -107,8 +106,7 @@ def _work(role: str) -> None:
     Presence(bench().store, name, queues, cards.values()).listen()
     stopped = Event()
     held = gpus.take(settings.device, bench().data) if role == "gpu" else None
-    if role == "courier":
-        _run_beside(stopped)
+    _run_beside(role, stopped)
     _leave_in_time(role, settings.grace_s, stopped)
     app.conf.update(include=["worker.tasks"])
     app.worker_main(
