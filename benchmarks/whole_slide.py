@@ -7,14 +7,12 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import cast
 
 from broker.config import AlgorithmSettings
 from broker.order import Order, OrderState
 from broker.request import OrderRequest
 from worker import kept, pipeline
 from worker.algorithms import registry
-from worker.algorithms.protocol import Algorithm
 from worker.checkpoint import Checkpoint
 from worker.cores import granted_cores
 from worker.sandbox import Sandbox
@@ -32,14 +30,17 @@ def main() -> None:
     """Run it."""
     slide, folder = map(Path, sys.argv[1:])
     settings = {"zoo": AlgorithmSettings(kind="weights", folder=folder)}
-    model = cast(Algorithm, registry.load("zoo", settings, {}, "auto"))
+    model = registry.load("zoo", settings, {}, "auto")
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as name:
         checkpoint = Checkpoint(Path(name) / "unfinished" / "1.0.1")
         job = pipeline.Job(_order(slide), _order(slide).request.scans[0], Copy(slide, "0" * 64, 1), checkpoint)
         done = pipeline.classify(job, model, Sandbox(granted_cores()), _Nobody())
         kept.keep(Path(name) / "result", done.result, done.overlay)
         size_bytes = (Path(name) / "result" / "features.geojson").stat().st_size
-    told = {key: done.timings[key] for key in ("tiles", "tiles_per_s", "classify_s", "tissue_s", "read_s", "model_s", "merge_s")}
+    told = {
+        key: done.timings[key]
+        for key in ("tiles", "tiles_per_s", "classify_s", "tissue_s", "read_s", "model_s", "merge_s")
+    }
     print(json.dumps(told | {"geojson_bytes": size_bytes}))
 
 
