@@ -54,6 +54,8 @@ def set_up(form: Form, level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
+    apart = logging.getLogger("multiprocessing")  # billiard cuts it off from the root: what it says of dead children
+    apart.handlers, apart.propagate = [handler], False
     logging.captureWarnings(True)
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread

@@ -71,6 +71,14 @@ def test_a_warning_is_a_line_like_any_other() -> None:
     assert line["logger"] == "py.warnings"
 
 
+@pytest.mark.parametrize("first", ["", "from billiard.util import get_logger\nget_logger()\n"], ids=["late", "early"])
+def test_what_the_pool_says_of_its_children_is_a_line_once(first: str) -> None:
+    """Billiard cuts its logger off from all others, whenever it is first used."""
+    said = first + "set_up('json')\nfrom billiard.util import get_logger\nget_logger().error('it exited with SIGKILL')"
+    (line,) = objects(said)
+    assert line["message"] == "it exited with SIGKILL"
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize(
     "text",
