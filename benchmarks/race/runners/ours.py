@@ -3,11 +3,12 @@
 The tiles are those of the task; tissue, merging and files are left out for everybody alike.
 """
 
+from pathlib import Path
+
 import numpy as np
 
 from benchmarks.race.task import Probabilities, Task, run
 from broker.config import AlgorithmSettings
-from pathlib import Path
 from worker import feed
 from worker.algorithms import registry
 from worker.algorithms.weights import TrainedNetwork
