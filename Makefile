@@ -35,11 +35,12 @@ faults: $(READY) ## orders while everything is killed at random, and damaged sli
 	@$(BIN)/python -m tests.faults.run $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED))
 	@$(BIN)/python tests/worker/fuzz.py $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED))
 
-check: $(READY) ## format, lint, strict types, import contracts; what CI runs first
+check: $(READY) ## format, lint, strict types, import contracts, Kubernetes schemas; what CI runs first
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.deploy.schemas
 
 format: $(READY) ## put every file into the one format
 	$(BIN)/ruff format .

@@ -34,6 +34,7 @@ class StoreCollector(Collector):
         return [
             _labelled("slidelane_orders", "Orders by state", "state", counts),
             _labelled("slidelane_queue_waiting", "Work that waits", "queue", {q.name: q.waiting for q in queues}),
+            _labelled("slidelane_queue_running", "Work that is done now", "queue", {q.name: q.running for q in queues}),
             _labelled(
                 "slidelane_queue_oldest_wait_seconds",
                 "How long the oldest waiting work has waited",

@@ -33,11 +33,12 @@ class ServerView:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """What waits on one queue, and since when."""
+    """What waits on one queue, since when, and what was taken from it and has not ended."""
 
     name: str
     leg: str
     waiting: int
+    running: int
     oldest_wait_s: float
     workers: int
 
@@ -116,6 +117,7 @@ class Presence(Records):
 
     def queues(self) -> list[QueueView]:
         """Every queue that was ever waited on."""
+        running = self._door.ask("running")
         with reachable():
             records = self._door.records
             now = self._now_ms()
@@ -126,7 +128,8 @@ class Presence(Records):
                 wait_s = max(0.0, (now - oldest[0][1]) / 1000) if oldest else 0.0
                 leg = name.partition(".")[0]
                 leg = leg if leg in ("fetch", "deliver") else "classify"
-                views.append(QueueView(name, leg, records.zcard(f"sl:waiting:{name}"), wait_s, listening.count(name)))
+                waiting = records.zcard(f"sl:waiting:{name}")
+                views.append(QueueView(name, leg, waiting, running.get(name, 0), wait_s, listening.count(name)))
             return views
 
     def waits(self, order: Order) -> dict[str, Wait]:

@@ -1,0 +1,165 @@
+"""deploy/k8s keeps its promises, read without a cluster. tests/deploy/schemas.py holds it to the schemas."""
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy.objects import Object, containers, environment, find, pod, pods, secret_keys
+from tests.deploy.rendered import K8S, OVERLAYS, rendered
+from tests.deploy.schemas import fault
+
+HANDS_BACK_S = 30
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl to compare with")
+def test_our_rendering_is_that_of_kubectl(overlay: str) -> None:
+    """What these tests look at is what a cluster is sent."""
+    command = ["kubectl", "kustomize", str(K8S / "overlays" / overlay)]
+    real = yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    def by_name(objects: Any) -> dict[tuple[str, str], Object]:
+        return {(one["kind"], one["metadata"]["name"]): one for one in objects}
+
+    assert by_name(rendered(overlay)) == by_name(real)
+
+
+SPOILT: dict[str, Callable[[list[Object]], object]] = {
+    "an unknown field": lambda objects: pod(objects, "api").update(enableServiceLink=False),
+    "a word for a number": lambda objects: pod(objects, "worker").update(terminationGracePeriodSeconds="long"),
+    "no selector": lambda objects: find(objects, "Deployment", "courier")["spec"].pop("selector"),
+    "a trigger without a type": lambda objects: find(objects, "ScaledObject", "worker")["spec"]["triggers"][0].pop(
+        "type"
+    ),
+    "an unknown field of KEDA": lambda objects: find(objects, "ScaledObject", "worker")["spec"].update(minReplicas=0),
+}
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_what_no_cluster_would_take_is_found(how: str) -> None:
+    """The check of the schemas can fail."""
+    objects = copy.deepcopy(rendered("gpu"))
+    assert [fault(one) for one in objects if fault(one)] == []
+    SPOILT[how](objects)
+    assert len([fault(one) for one in objects if fault(one)]) == 1
+
+
+def test_everything_that_is_mounted_is_there(objects: list[Object]) -> None:
+    """A volume for each mount, a claim for each volume, and the API changes no data."""
+    claims = {one["metadata"]["name"] for one in objects if one["kind"] == "PersistentVolumeClaim"}
+    templates = {"redis": {"redis"}}
+    for name, each in pods(objects):
+        volumes = {volume["name"]: volume for volume in each.get("volumes", ())}
+        (container,) = each["containers"]
+        assert {mount["name"] for mount in container["volumeMounts"]} == set(volumes) | templates.get(name, set())
+        used = {v["persistentVolumeClaim"]["claimName"] for v in volumes.values() if "persistentVolumeClaim" in v}
+        assert used <= claims, name
+    mounts = {mount["name"]: mount for mount in pod(objects, "api")["containers"][0]["volumeMounts"]}
+    assert mounts["data"]["readOnly"] is True
+
+
+def test_selectors_find_their_pods(objects: list[Object]) -> None:
+    """Deployments, Services and disruption budgets: each the pods of one component, and no policy names a stranger."""
+    labels = {
+        one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"]
+        for one in objects
+        if one["kind"] in ("Deployment", "StatefulSet")
+    }
+    for one in objects:
+        name, spec = one["metadata"]["name"], one.get("spec", {})
+        if one["kind"] in ("Deployment", "StatefulSet", "PodDisruptionBudget"):
+            assert spec["selector"]["matchLabels"] == labels[name]
+        elif one["kind"] == "Service":
+            assert spec["selector"] == labels[name]
+    policies = json.dumps([one["spec"] for one in objects if one["kind"] == "NetworkPolicy"])
+    named = set(re.findall(r'"app.kubernetes.io/component": "(\w+)"', policies))
+    named |= {name for group in re.findall(r'"values": \[([^]]*)\]', policies) for name in json.loads(f"[{group}]")}
+    assert named <= set(labels)
+
+
+def test_ports_match(objects: list[Object]) -> None:
+    """A container listens where its probes and its Service ask; who may reach it is allowed that port."""
+    for name, each in pods(objects):
+        (container,) = each["containers"]
+        ports = {port["name"]: port["containerPort"] for port in container.get("ports", ())}
+        probes = [container[probe] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
+        assert {probe["httpGet"]["port"] for probe in probes if "httpGet" in probe} <= set(ports), name
+        for one in objects:
+            if one["kind"] == "Service" and one["metadata"]["name"] == name:
+                assert [(p["targetPort"], p["port"]) for p in one["spec"]["ports"]] == list(ports.items())
+    assert environment(objects, "api")["SLIDELANE_SERVICES__PORT"] == "8000"
+    assert "--port=5555" in pod(objects, "flower")["containers"][0]["args"]
+    (allowed,) = find(objects, "NetworkPolicy", "callers")["spec"]["ingress"]
+    assert allowed == {"ports": [{"protocol": "TCP", "port": 8000}]}
+
+
+@pytest.mark.parametrize("name", ["worker", "courier"])
+def test_a_pod_that_must_go_has_time_to_hand_its_work_back(objects: list[Object], name: str) -> None:
+    """Kubernetes ends it later than worker.grace_s by what handing back takes."""
+    grace_s = float(environment(objects, name)["SLIDELANE_WORKER__GRACE_S"])
+    assert pod(objects, name)["terminationGracePeriodSeconds"] >= grace_s + HANDS_BACK_S
+
+
+@pytest.mark.parametrize("name", ["api", "courier", "worker", "flower"])
+def test_no_probe_needs_another_pod_to_be_well(objects: list[Object], name: str) -> None:
+    """The API is ready without workers; workers are given ten minutes without Redis before they are started again."""
+    (container,) = pod(objects, name)["containers"]
+    if name in ("api", "flower"):
+        paths = {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
+        assert paths == {"/healthz" if name == "api" else "/healthcheck"}
+        return
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["exec"]["command"] == ["slidelane", "health", name]
+    for probe in ("startupProbe", "livenessProbe"):
+        assert container[probe]["periodSeconds"] * container[probe]["failureThreshold"] >= 600
+
+
+def test_the_probes_ask_for_roles_that_there_are() -> None:
+    """`slidelane health` knows each of them."""
+    health = pytest.importorskip("slidelane.health", reason="there is no `slidelane health` yet")
+    assert {"courier", "worker"} <= set(health.ROLES)
+
+
+def test_the_autoscaler_follows_the_lane_of_its_workers(objects: list[Object]) -> None:
+    """From none to a bound, by the number that the API answers for the one lane they listen to."""
+    spec = find(objects, "ScaledObject", "worker")["spec"]
+    assert spec["scaleTargetRef"]["name"] == "worker"
+    assert "replicas" not in find(objects, "Deployment", "worker")["spec"], "each apply would undo the autoscaler"
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"] > 1) == (0, True)
+    (trigger,) = spec["triggers"]
+    (lane,) = json.loads(environment(objects, "worker")["SLIDELANE_WORKER__LANES"])
+    namespace = find(objects, "Service", "api")["metadata"]["namespace"]
+    assert trigger["metadata"]["url"] == f"http://api.{namespace}:8000/v1/queues/{lane}"
+    find(objects, "TriggerAuthentication", trigger["authenticationRef"]["name"])
+
+
+def test_workers_have_one_gpu_each_or_none() -> None:
+    """The overlay `cpu` differs in the device, the image and the GPU alone."""
+    gpu, cpu = rendered("gpu"), rendered("cpu")
+    limits = {
+        name: pod(one, "worker")["containers"][0]["resources"]["limits"] for name, one in (("gpu", gpu), ("cpu", cpu))
+    }
+    assert limits["gpu"].pop("nvidia.com/gpu") == 1
+    assert limits["gpu"] == limits["cpu"]
+    assert (
+        environment(gpu, "worker")["SLIDELANE_WORKER__DEVICE"],
+        environment(cpu, "worker")["SLIDELANE_WORKER__DEVICE"],
+    ) == (
+        "cuda",
+        "cpu",
+    )
+    assert {one["image"] for one in containers(cpu)} == {"slidelane-api", "slidelane-worker:cpu", "redis:7-bookworm"}
+
+
+def test_the_overlay_with_a_url_has_no_redis_of_ours() -> None:
+    """And differs from `gpu` in nothing else."""
+    ours, theirs = rendered("gpu"), rendered("redis-url")
+    assert [one for one in ours if one["metadata"]["name"] != "redis"] == theirs
+    assert "redis-password" not in {key for _, each in pods(theirs) for key in secret_keys(each)}

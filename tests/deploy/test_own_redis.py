@@ -1,0 +1,55 @@
+"""The Redis of deploy/k8s keeps what it accepts: its command is run as it stands, by a shell, with a real server."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from broker.embedded import find_server
+from tests.broker.servers import free_port
+from tests.deploy.objects import find
+from tests.deploy.rendered import rendered
+from tests.journey.stack import wait_for
+
+PASSWORD = "0f1e2d3c4b5a"
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Any]:
+    (container,) = find(rendered("gpu"), "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
+    shell, flag, script = container["command"]
+    (tmp_path / "redis-server").symlink_to(find_server())
+    port = free_port()
+    script = script.replace("dir /data", f"dir {tmp_path}\nport {port}\nbind 127.0.0.1")
+    given = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "REDIS_PASSWORD": PASSWORD}
+    running = subprocess.Popen([shell, flag, script], env=given, stdout=subprocess.DEVNULL)
+    client = redis.Redis("127.0.0.1", port, password=PASSWORD)
+
+    def answers() -> bool:
+        try:
+            return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+    try:
+        wait_for(answers, 30, "the server")
+        assert PASSWORD not in Path(f"/proc/{running.pid}/cmdline").read_text(), "a process list shows the password"
+        yield client
+    finally:
+        client.close()
+        running.kill()
+        running.wait()
+
+
+def test_our_redis_loses_and_throws_away_nothing(client: Any) -> None:
+    """What docs/redis.md asks for, behind a password that everybody needs."""
+    asked = {"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction"}
+    assert {name: client.config_get(name)[name] for name in asked} == asked
+    assert client.config_get("maxmemory")["maxmemory"] == str(2 * 2**30)
+    port = client.get_connection_kwargs()["port"]
+    with redis.Redis("127.0.0.1", port) as stranger, pytest.raises(redis.AuthenticationError):
+        stranger.ping()
