@@ -48,8 +48,6 @@ WORDS: dict[str, Any] = {
     "worker.locator.source": HTTP["source"],
     "worker.algorithms": {"other": {"kind": "grid"}},
     "worker.algorithms.NAME.kind": "grid",
-    "worker.algorithms.NAME.folder": "/models/zoo",
-    "worker.algorithms.NAME.compile": True,
     "worker.algorithms.NAME.folder": "/models/mine",
     "worker.algorithms.NAME.compile": True,
     "worker.algorithms.NAME.lane": "gpu-24g",
