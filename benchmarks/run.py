@@ -1,39 +1,95 @@
-"""`python -m benchmarks.run`: every benchmark, each beside its yardstick, as one table. Writes to stdout only."""
+"""`python -m benchmarks.run`: every benchmark, each beside its yardstick, as one table.
+
+Writes to stdout, and to `.bench/` what takes long to make: the environments of those we are measured against.
+"""
 
 import argparse
 import os
 import platform
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from types import FrameType
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import download, latency, memory, orders, roi
+from benchmarks import download, gigapixels, latency, memory, nuclei, orders, polygons, region_latency, roi
 from benchmarks.bed import Bed
+from benchmarks.race import measure as race
 from benchmarks.row import Row
 
 WIDTH = 130  # the table needs it; a pipe says 80
 
 
+Say = Callable[[str], None]
+Part = Callable[[bool, Say], list[Row]]
+
+
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, shorter backlogs: under a minute")
-    quick = parser.parse_args().quick
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.run", description="Every benchmark beside its yardstick."
+    )
+    parser.add_argument("--quick", action="store_true", help=f"fewer rounds, shorter backlogs; leaves out {_LONG}")
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
+    given = parser.parse_args()
     signal.signal(signal.SIGTERM, _end)
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.width = max(console.width, WIDTH)
     console.print(_where())
-    rows = orders.measure(*((3, 50) if quick else (7, 300)), console.print)
-    rows += latency.measure(*(((100, 1_000, 3_000), 40) if quick else ((100, 10_000, 100_000), 300)), console.print)
-    rows += memory.measure(1_000 if quick else 10_000, console.print)
-    rows += roi.measure(*((3, 20_000, 12_000) if quick else (7, 40_000, 30_000)), console.print)
-    rows += download.measure(*((40, 300, 3) if quick else (200, 1000, 3)), console.print)
+    rows: list[Row] = []
+    for part in given.only or [name for name in PARTS if not (given.quick and name in _LONG)]:
+        rows += PARTS[part](given.quick, console.print)
     console.print(_table(rows))
+
+
+def _queue(quick: bool, say: Say) -> list[Row]:
+    return orders.measure(*((3, 50) if quick else (7, 300)), say)
+
+
+def _latency(quick: bool, say: Say) -> list[Row]:
+    return latency.measure(*(((100, 1_000, 3_000), 40) if quick else ((100, 10_000, 100_000), 300)), say)
+
+
+def _memory(quick: bool, say: Say) -> list[Row]:
+    return memory.measure(1_000 if quick else 10_000, say)
+
+
+def _roi(quick: bool, say: Say) -> list[Row]:
+    return roi.measure(*((3, 20_000, 12_000) if quick else (7, 40_000, 30_000)), say)
+
+
+def _download(quick: bool, say: Say) -> list[Row]:
+    return download.measure(*((40, 300, 3) if quick else (200, 1000, 3)), say)
+
+
+def _race(quick: bool, say: Say) -> list[Row]:
+    return race.measure(*((1, 8_192, 256) if quick else (3, 20_480, 4_096)), _where(), say)
+
+
+def _nuclei(quick: bool, say: Say) -> list[Row]:
+    return nuclei.measure(*((1, 4) if quick else (5, 16)), say)
+
+
+def _polygons(quick: bool, say: Say) -> list[Row]:
+    return polygons.measure((100_000,) if quick else (1_000_000, 10_000_000), say)
+
+
+def _regions(quick: bool, say: Say) -> list[Row]:
+    return region_latency.measure(40 if quick else 1000, say)
+
+
+def _gigapixels(quick: bool, say: Say) -> list[Row]:
+    return gigapixels.measure((8_192, 20_000) if quick else (20_000, 63_246, 200_000), say)
+
+
+PARTS: Mapping[str, Part] = {
+    "orders": _queue, "latency": _latency, "memory": _memory, "roi": _roi, "download": _download,
+    "regions": _regions, "gigapixels": _gigapixels, "ki67": _nuclei, "geojson": _polygons, "race": _race,
+}  # fmt: skip
+_LONG = ("regions", "gigapixels", "ki67", "geojson", "race")
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

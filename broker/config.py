@@ -5,10 +5,11 @@ Precedence: command line > environment > file > default. Every value has an envi
 """
 
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, JsonConfigSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from broker.environment import CONFIG_VARIABLE, PREFIX, ConfigError, Environment
@@ -22,6 +23,7 @@ __all__ = ["CONFIG_VARIABLE", "LOOPBACK", "PREFIX", "AlgorithmSettings", "ApiKey
            "ConfigError", "DeliverySettings", "LimitSettings", "Scope", "ServicesSettings", "SlidesSettings",
            "WorkerSettings", "load"]  # fmt: skip
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*/?")
 Scope = Literal["order", "read", "admin"]
 
 
@@ -29,7 +31,8 @@ class BrokerSettings(Section):
     """What desk and bench share."""
 
     redis_url: str = Field("embedded", repr=False, pattern=r"^(embedded$|rediss?://|sentinel://)")
-    data: Path = Field(Path("data"), description="folder for everything kept on disk")
+    data: Path = Field(Path("data"), description="folder for everything kept on this machine's disk")
+    storage: str | None = Field(None, min_length=1, description="where results and parcels are kept; None = in `data`")
     allow_hosts: tuple[str, ...] = Field((), description="hosts or networks in private address space that may be named")
     log: Form = Field("text", description="how log lines look: one for people, or one JSON object")
     secret_key: SecretStr | None = Field(None, description="a Fernet key; seals the secrets of orders at rest")
@@ -43,6 +46,13 @@ class BrokerSettings(Section):
     age_s: float = Field(600, gt=0, description="work that waited this long goes up one queue, at most to `high`")
     keep_s: float = Field(30 * 86400, gt=0, description="an order that ended is forgotten after this, with its results")
     max_waiting: int = Field(100_000, ge=1, description="orders that may wait; one more is answered 429")
+
+    @field_validator("storage")
+    @classmethod
+    def _is_a_storage(cls, named: str | None) -> str | None:
+        if named and "://" in named and not _S3.fullmatch(named):  # what was given may hold a key: it is not repeated
+            raise ValueError("is a folder or s3://BUCKET/PREFIX; credentials and endpoint come by AWS_… variables")
+        return named
 
     @model_validator(mode="after")
     def _times_fit(self) -> Self:

@@ -40,6 +40,7 @@ CODES: dict[str, Code] = {
     "not_ready": Code(409, "input", "The order has not got there yet"),
     "too_many_waiting": Code(429, "platform", "Too many orders are waiting"),
     "store_unreachable": Code(503, "platform", "Redis does not answer"),
+    "storage_unreachable": Code(503, "platform", "The storage does not answer"),
     "workers_missing": Code(503, "platform", "Nobody would work on an order"),
     "bug": Code(500, "platform", "A fault in Slidelane"),
     # found out by the bench

@@ -101,7 +101,8 @@ class Scan(_Kept):
     summary: dict[str, Any] = Field(default_factory=dict)
     error: dict[str, Any] | None = None
     slide: dict[str, Any] = Field(default_factory=dict, description="digest, bytes and where on the shelf")
-    result: str = Field("", description="folder of its results, below the data folder")
+    staged_by: int = Field(0, description="fence of the fetch: what was found before it is gone on from by nobody")
+    result: str = Field("", description="folder of its results, a key of the storage")
 
 
 class Attempt(_Kept):
@@ -129,7 +130,9 @@ class Order(_Kept):
     fence: int = 0
     scans: tuple[Scan, ...]
     attempts: tuple[Attempt, ...] = ()
-    parcel: dict[str, Any] = Field(default_factory=dict, description="file, digest, bytes and content type")
+    parcel: dict[str, Any] = Field(
+        default_factory=dict, description="file (a key of the storage), digest, bytes and content type"
+    )
     error: dict[str, Any] | None = None
 
     def asked(self, index: int) -> ScanRequest:

@@ -30,6 +30,7 @@ def _scan(index: int, fields: dict[str, str]) -> Scan:
             "summary": _json(fields, "summary") or {},
             "error": _json(fields, "error"),
             "slide": _json(fields, "slide") or {},
+            "staged_by": fields.get("staged_by") or 0,
             "result": fields.get("result", ""),
         }
     )

@@ -8,7 +8,7 @@ from email.parser import BytesParser
 from email.policy import HTTP
 
 from demo.quip_rules import check_zip
-from demo.receivers import Receiver, RefusedError, serve_alone
+from demo.receivers import LOOPBACK, Receiver, RefusedError, serve_alone
 from demo.web import Answer, Request
 
 SUBMIT = "/submitZipOrder"
@@ -17,8 +17,8 @@ SUBMIT = "/submitZipOrder"
 class AnnotationReceiver(Receiver):
     """Takes zips of any case. `cases` are the cases of the accepted ones, in order."""
 
-    def __init__(self, port: int = 0) -> None:
-        super().__init__(port)
+    def __init__(self, port: int = 0, host: str = LOOPBACK) -> None:
+        super().__init__(port, host)
         self.cases: list[str] = []
 
     def answer(self, request: Request) -> Answer:

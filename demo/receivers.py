@@ -17,6 +17,8 @@ from typing import Any, Self
 from demo.faults import Faults, parse_faults
 from demo.web import Answer, Request, Server
 
+LOOPBACK = "127.0.0.1"
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -38,22 +40,22 @@ class RefusedError(Exception):
 
 
 class Receiver:
-    """A server on loopback for as long as the context lasts; `port=0` takes a free one.
+    """A server for as long as the context lasts, on loopback unless `host` says otherwise; `port=0` takes a free one.
 
     `ledger` lists what was accepted, `faults` what is to go wrong; both may be used while requests come in.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, host: str = LOOPBACK) -> None:
         self.ledger: list[Entry] = []
         self.faults = Faults()
         self._one_at_a_time = threading.Lock()
-        self._server = Server(port, self._respond, self.faults)
+        self._server = Server(host, port, self._respond, self.faults)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
 
     @property
     def url(self) -> str:
         """Where it listens, without a slash at the end."""
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"http://{LOOPBACK}:{self._server.server_port}"
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -88,12 +90,16 @@ class Receiver:
             return Answer(400, {"error": str(error)})
 
 
-def serve_alone(start: Callable[[int], Receiver], shown: tuple[str, ...]) -> None:
+def serve_alone(start: Callable[[int, str], Receiver], shown: tuple[str, ...]) -> None:
     """Serve in a process of its own until SIGINT or SIGTERM; the line printed first is JSON with `shown` attributes."""
     parser = argparse.ArgumentParser(description=serve_alone.__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
+    parser.add_argument(
+        "--host", default=LOOPBACK, help="the address to listen on, where others than this machine come"
+    )
+    given = parser.parse_args()
     stops = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # before any thread starts, so that only `sigwait` sees them
-    with start(parser.parse_args().port) as receiver:
+    with start(given.port, given.host) as receiver:
         print(json.dumps({name: getattr(receiver, name) for name in shown}), flush=True)
         signal.sigwait(stops)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from demo.receivers import Receiver, RefusedError, serve_alone
+from demo.receivers import LOOPBACK, Receiver, RefusedError, serve_alone
 from demo.techcyte_rules import check_results
 from demo.web import Answer, Request
 
@@ -34,11 +34,12 @@ class TechcyteReceiver(Receiver):
         *,
         any_task: bool = False,
         port: int = 0,
+        host: str = LOOPBACK,
         jwt_token: str | None = None,
         api_key_id: str | None = None,
         api_key_secret: str | None = None,
     ) -> None:
-        super().__init__(port)
+        super().__init__(port, host)
         self.any_task = any_task
         self.tasks = {plain_task(task): set(scans) for task, scans in (tasks or {}).items()}
         self.completed: set[str] = set()
@@ -144,4 +145,4 @@ def _basic(header: str) -> tuple[str, str] | None:
 
 
 if __name__ == "__main__":
-    serve_alone(lambda port: TechcyteReceiver(any_task=True, port=port), CREDENTIALS)
+    serve_alone(lambda port, host: TechcyteReceiver(any_task=True, port=port, host=host), CREDENTIALS)

@@ -48,16 +48,16 @@ class Answer:
 
 
 class Server(ThreadingHTTPServer):
-    """Listens on loopback; `close` ends every connection and joins every thread."""
+    """Listens on one address; `close` ends every connection and joins every thread."""
 
     daemon_threads = False  # joined at the end, so that nothing outlives the server
     request_queue_size = 64
 
-    def __init__(self, port: int, respond: Callable[[Request], Answer], faults: Faults) -> None:
+    def __init__(self, host: str, port: int, respond: Callable[[Request], Answer], faults: Faults) -> None:
         self.respond, self.faults = respond, faults
         self.closing = threading.Event()
         self._open: set[socket.socket] = set()
-        super().__init__(("127.0.0.1", port), _Handler)
+        super().__init__((host, port), _Handler)
 
     def close(self) -> None:
         """Stop serving, cut what is open, wait for the threads."""

@@ -4,13 +4,14 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse
 
 from broker.config import Config
+from broker.storage import storage
 from broker.store import OrderStore
 from services import algorithms, health, metrics, openapi, orders, problems, queues, results, wishes
 from services.auth import Gate
 
 
 def create_app(config: Config, store: OrderStore) -> FastAPI:
-    """The API on this store. Opens nothing until it is asked something."""
+    """The API on this store. Opens nothing until it is asked something. Raises `ConfigError`."""
     app = openapi.Desk(
         title=openapi.TITLE,
         description=openapi.DESCRIPTION,
@@ -26,7 +27,7 @@ def create_app(config: Config, store: OrderStore) -> FastAPI:
     gate = Gate(config.services.keys)
     app.include_router(orders.routes(config, store, gate))
     app.include_router(wishes.routes(store, gate))
-    app.include_router(results.routes(config.broker.data, store, gate))
+    app.include_router(results.routes(storage(config.broker), store, gate))
     app.include_router(algorithms.routes(store, gate))
     app.include_router(queues.routes(store, gate))
     app.include_router(metrics.routes(store, gate))

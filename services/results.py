@@ -1,25 +1,35 @@
 """Results are picked up: files of a scan, and the parcel that goes to the destination. Serves bytes, makes none."""
 
-from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Depends
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Depends, Header
+from fastapi.responses import FileResponse, Response
 
 from broker.errors import OrderError
 from broker.order import Order, Scan
+from broker.storage import Storage
 from broker.store import OrderStore
+from services import ranges
 from services.auth import Gate
 from services.views import RESULTS
 
 NAMES = ", ".join(RESULTS)
+_Text = Annotated[str | None, Header(include_in_schema=False)]
 
 
-def routes(data: Path, store: OrderStore, gate: Gate) -> APIRouter:
-    """The files below `/v1/orders/{order_id}`, kept in the folder `data`."""
+def _asked(range: _Text = None, if_range: _Text = None) -> ranges.Asked:  # noqa: A002 - the header's name
+    return ranges.Asked(range, if_range)
+
+
+Asked = Annotated[ranges.Asked, Depends(_asked)]
+
+
+def routes(storage: Storage, store: OrderStore, gate: Gate) -> APIRouter:
+    """The files below `/v1/orders/{order_id}`, kept in the storage."""
     router = APIRouter(prefix="/v1/orders/{order_id}", tags=["results"], dependencies=[Depends(gate.read)])
 
     @router.get("/scans/{scan_id}/{name}", response_class=FileResponse)
-    def get_result(order_id: str, scan_id: str, name: str) -> FileResponse:
+    def get_result(order_id: str, scan_id: str, name: str, asked: Asked) -> Response:
         """One file of a classified scan: `features.geojson` (opens in QuPath), `results.json` or `overlay.png`."""
         scan = _scan(store.get(order_id), scan_id)
         if name not in RESULTS:
@@ -28,10 +38,10 @@ def routes(data: Path, store: OrderStore, gate: Gate) -> APIRouter:
             raise OrderError(
                 "not_ready", f"scan {scan.id} is {scan.state.value}", hint="its results are there once it is classified"
             )
-        return _file(data / scan.result / name, RESULTS[name])
+        return _file(storage, f"{scan.result}/{name}", RESULTS[name], asked)
 
     @router.get("/payload", response_class=FileResponse)
-    def get_payload(order_id: str) -> FileResponse:
+    def get_payload(order_id: str, asked: Asked) -> Response:
         """The exact bytes that were or will be delivered."""
         order = store.get(order_id)
         if not order.parcel:
@@ -40,7 +50,7 @@ def routes(data: Path, store: OrderStore, gate: Gate) -> APIRouter:
                 f"the order is {order.state.value}",
                 hint="the payload is made when every scan is classified",
             )
-        return _file(data / order.parcel["file"], order.parcel["content_type"])
+        return _file(storage, order.parcel["file"], order.parcel["content_type"], asked)
 
     return router
 
@@ -53,7 +63,10 @@ def _scan(order: Order, scan_id: str) -> Scan:
     raise OrderError("not_found", f"the order has no scan {scan_id[:128]!r}", hint=f"its scans: {known}")
 
 
-def _file(path: Path, media_type: str) -> FileResponse:
-    if not path.is_file():
-        raise OrderError("not_found", f"{path.name} is no longer kept", hint="place the order again")
-    return FileResponse(path, media_type=media_type)
+def _file(storage: Storage, key: str, media_type: str, asked: ranges.Asked) -> Response:
+    stored = storage.find(key)
+    if stored is None:
+        raise OrderError("not_found", f"{key.rpartition('/')[2]} is no longer kept", hint="place the order again")
+    if stored.path:
+        return FileResponse(stored.path, media_type=media_type)
+    return ranges.answer(storage, key, stored, media_type, asked)

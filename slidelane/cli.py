@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from broker.config import ConfigError, load
-from slidelane import doctor, worker
+from slidelane import doctor, health, worker
 from slidelane.ports import flower_port
 from slidelane.serve import Supervisor
 
@@ -24,14 +24,14 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="the whole service on this machine, until Ctrl-C")
     commands.add_parser("new-key", help="make an API key and the hash that goes into services.keys")
-    doctor.add_to(commands)
-    worker.add_to(commands)
+    for more in (health, doctor, worker):
+        more.add_to(commands)
     given = parser.parse_args()
     try:
         if "run" in given:
             sys.exit(given.run(given))
         _new_key() if given.command == "new-key" else Supervisor(load(), flower_port()).run()
-    except ConfigError as error:
+    except (ConfigError, health.UnhealthyError) as error:
         sys.exit(f"slidelane: {error}")
 
 

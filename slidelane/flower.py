@@ -1,4 +1,4 @@
-"""`python -m slidelane.flower --port=N`: Flower, which goes on asking the workers what they consume.
+"""`python -m slidelane.flower`: Flower, which changes nothing and goes on asking the workers what they consume.
 
 Flower itself asks once, when it starts. Started beside its workers it would find nobody and show no queue of theirs.
 """
@@ -11,6 +11,7 @@ from broker.log import set_up
 from broker.queue import app
 
 _ASK_EVERY_MS = 5000
+_HOUSE = ("--read_only", "--max_tasks=10000", "--purge_offline_workers=60", "--logging=warning")
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     from tornado.ioloop import PeriodicCallback
 
     apply_env_options()
-    apply_options("flower", sys.argv[1:])
+    apply_options("flower", [*_HOUSE, *sys.argv[1:]])
     extract_settings()
     setup_logging()
     set_up(load().broker.log, logging.WARNING)

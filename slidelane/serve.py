@@ -10,6 +10,7 @@ from types import FrameType
 
 from broker.config import Config, ConfigError
 from broker.embedded import Embedded
+from broker.storage import storage
 from broker.store import OrderStore
 from slidelane.ports import FLOWER_HOST, check_ports
 from slidelane.process import signal_group, start_module
@@ -81,8 +82,7 @@ class Child:
 
 
 def _flower(port: int) -> list[str]:
-    return ["slidelane.flower", f"--address={FLOWER_HOST}", f"--port={port}", "--read_only",
-            "--max_tasks=10000", "--purge_offline_workers=60", "--logging=warning"]  # fmt: skip
+    return ["slidelane.flower", f"--address={FLOWER_HOST}", f"--port={port}"]
 
 
 def _started(redis: Embedded) -> str:
@@ -110,6 +110,7 @@ class Supervisor:
     def run(self) -> None:
         """Block until SIGINT, SIGTERM or SIGHUP. Raises `ConfigError` when it cannot start."""
         check_ports(self._config, self._flower_port)
+        storage(self._config.broker)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop)
         try:

@@ -5,7 +5,6 @@ import logging
 import os
 import resource
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 from threading import Event, Thread, Timer
@@ -16,6 +15,7 @@ from broker.config import ConfigError, WorkerSettings
 from broker.dispatch import dispatch
 from broker.log import Form, set_up
 from broker.queue import app, queue_names
+from worker import gpus
 from worker.algorithms import registry
 from worker.bench import bench
 from worker.presence import Presence
@@ -31,13 +31,12 @@ def _options(role: str, settings: WorkerSettings) -> tuple[list[str], list[str]]
     return [name for lane in settings.lanes for name in queue_names(lane)], ["--pool", "prefork", "--concurrency", "1"]
 
 
-def _run_beside(stopped: Event) -> None:
-    """The timer and the sweep run as long as the courier does."""
+def _run_beside(role: str, stopped: Event) -> None:
+    """The sweep runs as long as the worker does, for a machine may hold no other; the timer beside couriers only."""
     here = bench()
-    threads = [
-        Thread(target=dispatch, args=(here.store, stopped), name="timer", daemon=True),
-        Thread(target=sweep, args=(here, stopped), name="sweep", daemon=True),
-    ]
+    threads = [Thread(target=sweep, args=(here, stopped), name="sweep", daemon=True)]
+    if role == "courier":
+        threads.append(Thread(target=dispatch, args=(here.store, stopped), name="timer", daemon=True))
 
     @signals.worker_ready.connect(weak=False)
     def _start(**_: object) -> None:
@@ -76,14 +75,6 @@ def main() -> None:
         sys.exit(f"slidelane: {error}")
 
 
-def _check_device(name: str) -> None:
-    """In a process of its own, because this one must stay free of CUDA. Raises `ConfigError`."""
-    code = "import sys; from worker.algorithms.device import resolve; resolve(sys.argv[1])"
-    tried = subprocess.run([sys.executable, "-c", code, name], capture_output=True, text=True, check=False)
-    if tried.returncode:
-        raise ConfigError(tried.stderr.strip().rpartition("\n")[2].partition(": ")[2])
-
-
 def _take_all_files() -> None:
     """Each open slide takes a wire for every thread: the usual soft limit of 1,024 is soon reached on a large host."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -114,10 +105,8 @@ def _work(role: str) -> None:
     cards = registry.cards(settings.algorithms)
     Presence(bench().store, name, queues, cards.values()).listen()
     stopped = Event()
-    if role == "gpu" and settings.device.startswith("cuda"):
-        _check_device(settings.device)
-    if role == "courier":
-        _run_beside(stopped)
+    held = gpus.take(settings.device, bench().data) if role == "gpu" else None
+    _run_beside(role, stopped)
     _leave_in_time(role, settings.grace_s, stopped)
     app.conf.update(include=["worker.tasks"])
     app.worker_main(
@@ -136,6 +125,8 @@ def _work(role: str) -> None:
             "INFO",
         ]
     )
+    if held:
+        held.let_go()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from threading import Event
 import requests
 
 from broker.config import Config, load
+from broker.storage import Storage, storage
 from broker.store import OrderStore
 from worker.cores import granted_cores
 from worker.deliver.circuit import Circuits
@@ -26,6 +27,7 @@ class Bench:
     means: Means
     leaving: Event
     circuits: Circuits
+    storage: Storage
 
     @property
     def shelf(self) -> Shelf:
@@ -39,7 +41,7 @@ class Bench:
 
     @property
     def data(self) -> Path:
-        """The folder for everything kept on disk."""
+        """The folder for everything kept on this machine's disk."""
         return self.config.broker.data
 
 
@@ -68,4 +70,5 @@ def bench() -> Bench:
         ),
         leaving=Event(),
         circuits=Circuits(at_once=max(1, config.worker.courier_threads // 4)),
+        storage=storage(config.broker),
     )

@@ -1,4 +1,4 @@
-"""How far a scan has come, on the disk: a worker that takes over a scan goes on from there instead of from tile 0.
+"""How far a scan has come, on the disk: who takes over a scan and sees it goes on from there, not from tile 0.
 
 Owns the folders of unfinished work. Must not know what is found nor how. Each attempt writes into a folder of its own,
 because a worker that was only thought dead may still be writing into its own. Whoever knows that an attempt is over may
@@ -26,7 +26,7 @@ from worker.locks import sync_folder
 from worker.spool import Spool
 
 UNFINISHED: Final = Path("results", ".unfinished")
-"""Below the data folder; on one disk with the results, so that what was found only has to be moved."""
+"""Below the storage's folder; on one disk with the results, so that what was found only has to be moved."""
 EVERY_S: Final = 10.0
 _POINT: Final = "point.json"
 _NO_ROOM: Final = frozenset({ENOSPC, EDQUOT})
@@ -48,11 +48,15 @@ _POINTS: Final = TypeAdapter(Point)
 
 
 class Checkpoint:
-    """The unfinished work of one attempt at one piece of work, in `folder`: `…/WORK.FENCE`."""
+    """The unfinished work of one attempt at one piece of work, in `folder`: `…/WORK.FENCE`.
 
-    def __init__(self, folder: Path, every_s: float = EVERY_S) -> None:
+    Attempts with a fence below `since` were made before somebody asked for the work once more. This machine may still
+    hold what they found, and nobody goes on from it: it may be why they failed.
+    """
+
+    def __init__(self, folder: Path, every_s: float = EVERY_S, *, since: int = 0) -> None:
         work, _, fence = folder.name.rpartition(".")
-        self._folder, self._work, self._fence = folder, work, int(fence)
+        self._folder, self._work, self._fence, self._since = folder, work, int(fence), since
         self._every_s, self._marked_at, self._begun = every_s, monotonic(), False
 
     def begin(self, work: str, tiles: int) -> tuple[Spool, Point]:
@@ -63,7 +67,8 @@ class Checkpoint:
         """
         self._begun = True
         self._remove(self._folder)
-        points = [(point, folder) for folder in self._earlier() if (point := _point(folder)) and point.work == work]
+        earlier = [folder for folder in self._earlier() if int(folder.suffix[1:]) > self._since]
+        points = [(point, folder) for folder in earlier if (point := _point(folder)) and point.work == work]
         for point, folder in sorted(points, key=lambda one: one[0].tiles, reverse=True):
             spool = self._copied(folder, point.objects) if 0 < point.tiles <= tiles else None
             if spool:
@@ -141,8 +146,8 @@ def _point(folder: Path) -> Point | None:
         return None
 
 
-def unfinished(data: Path) -> Iterator[tuple[Path, str]]:
-    """Every folder of unfinished work below the data folder, and the work that it belongs to."""
-    for folder in (data / UNFINISHED).glob("*.*.*"):
+def unfinished(storage: Path) -> Iterator[tuple[Path, str]]:
+    """Every folder of unfinished work below the storage's folder, and the work that it belongs to."""
+    for folder in (storage / UNFINISHED).glob("*.*.*"):
         if named := re.fullmatch(r"([^.]+\.\d+)\.\d+", folder.name, re.ASCII):
             yield folder, named[1]

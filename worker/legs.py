@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from broker.errors import OrderError
@@ -29,7 +30,8 @@ def fetch(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
         with clock.stage("fetch"):
             copy = pins.enter_context(near(order.asked(index), card, here.means, lease))
         here.shelf.want(copy.digest, claim.work)
-        fields = {"slide": copy.as_dict(), "timings": clock.timings | {"bytes": copy.bytes}}
+        timings = clock.timings | {"bytes": copy.bytes}
+        fields = {"slide": copy.as_dict(), "timings": timings, "staged_by": claim.fence}
         return here.store.finish(claim, "staged", fields)
 
 
@@ -41,15 +43,18 @@ def classify(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
         model = _model(here, order)
     lease.limit(Limits(model.card.time_limit_s, model.card.stall_limit_s))
     folder = Path("results") / order.id / f"{index}.{claim.fence}"
-    checkpoint = _checkpoint(here, claim)
-    with _wanted(checkpoint), ExitStack() as pins:
+    checkpoint = _checkpoint(here, claim, scan.staged_by)
+    with _wanted(here, checkpoint), ExitStack() as pins:
         with clock.stage("fetch"):
             copy = pins.enter_context(near(asked, model.card, here.means, lease, known=scan.slide))
         done = pipeline.classify(Job(order, asked, copy, checkpoint, clock), model, here.means.sandbox, lease)
         lease.progress("keeping", 0, 1)
         with clock.stage("keep"):
-            kept.keep(here.data / folder, done.result, done.overlay)
-    findings, timings = done.result.findings, _timings(scan, done, clock, here.data / folder)
+            made = here.storage.folder / folder
+            kept.keep(made, done.result, done.overlay)
+            kept_bytes = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
+            here.storage.share(str(folder), partial(lease.progress, "keeping"))
+    findings, timings = done.result.findings, _timings(scan, done, clock) | {"kept_bytes": kept_bytes}
     fields = {
         "result": str(folder),
         "summary": findings.summary | {"headline": findings.headline, **findings.frame.as_dict()},
@@ -67,13 +72,14 @@ def _model(here: Bench, order: Order) -> Algorithm:
     return registry.load(order.request.algorithm, settings.algorithms, order.request.parameters, settings.device)
 
 
-def _checkpoint(here: Bench, claim: Claim) -> Checkpoint:
+def _checkpoint(here: Bench, claim: Claim, since: int = 0) -> Checkpoint:
     """Marked as often as a worker says that it lives: one that is lost is missed no sooner."""
-    return Checkpoint(here.data / UNFINISHED / f"{claim.work}.{claim.fence}", here.config.broker.heartbeat_s)
+    folder = here.storage.folder / UNFINISHED / f"{claim.work}.{claim.fence}"
+    return Checkpoint(folder, here.config.broker.heartbeat_s, since=since)
 
 
 @contextmanager
-def _wanted(checkpoint: Checkpoint) -> Iterator[None]:
+def _wanted(here: Bench, checkpoint: Checkpoint) -> Iterator[None]:
     """Work that stops gives its memory back; work whose folder was removed stops."""
     try:
         yield
@@ -81,17 +87,17 @@ def _wanted(checkpoint: Checkpoint) -> Iterator[None]:
         registry.release_device()
         raise
     except FileNotFoundError:
-        if not checkpoint.gone:
+        if here.storage.folder and not checkpoint.gone:  # the whole storage may be what is gone, which says so itself
             raise
         registry.release_device()
         raise Stop("its unfinished work was removed") from None
 
 
-def _timings(scan: Scan, done: Done, clock: Stopwatch, kept_in: Path) -> dict[str, float]:
-    """Where the scan's time went, its fetch included, and how many bytes it keeps."""
+def _timings(scan: Scan, done: Done, clock: Stopwatch) -> dict[str, float]:
+    """Where the scan's time went, its fetch included."""
     timings = scan.timings | done.timings | clock.timings
     timings["fetch_s"] = round(timings["fetch_s"] + scan.timings.get("fetch_s", 0.0), 3)
-    return timings | {"kept_bytes": sum(path.stat().st_size for path in kept_in.rglob("*") if path.is_file())}
+    return timings
 
 
 def _told(timings: Mapping[str, float]) -> str:

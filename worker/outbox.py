@@ -5,12 +5,15 @@ answer the destination is asked before anything is sent again.
 import hashlib
 import os
 import random
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from broker.errors import Problem
 from broker.order import Order
+from broker.storage import PARCELS, unreachable
 from broker.store import Claim, Hint
 from worker import kept
 from worker.bench import Bench
@@ -20,18 +23,19 @@ from worker.locks import sync_folder
 from worker.values import Parcel, Receipt
 
 ON_ITS_WAY = "sent; no answer yet"
+Kept = Mapping[str, Any]
 
 
 def attempt(here: Bench, order: Order, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
     """Deliver, or find out that it was delivered, or say when to try again."""
     to = destination(order.id, order.request.destination, here.http, here.config.worker.deliver)
-    parcel = _kept_parcel(here, order, claim, to)
+    parcel = _kept_parcel(here, order, claim, lease, to)
     with here.circuits.through(to.host):
         return _ask_or_send(here, order, claim, lease, to, parcel)
 
 
 def _ask_or_send(
-    here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination, parcel: Parcel
+    here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination, parcel: Kept
 ) -> tuple[Hint, ...]:
     if order.attempts:
         last = order.attempts[-1]
@@ -54,12 +58,13 @@ def _may_have_arrived(order: Order) -> bool:
     return order.attempts[-1].outcome == "unknown" and not order.resend
 
 
-def _send(here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination, parcel: Parcel) -> tuple[Hint, ...]:
-    number, digest = len(order.attempts), _digest(parcel)
-    lease.confirm()
-    sent = {"digest": digest, "outcome": "unknown", "error": ON_ITS_WAY}
-    here.store.note(claim, {"resend": 0}, attempt=(number, sent))
-    receipt = to.post(parcel, lease.check_held)
+def _send(here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination, parcel: Kept) -> tuple[Hint, ...]:
+    number, digest = len(order.attempts), parcel["digest"]
+    with _near(here, parcel) as whole:
+        lease.confirm()
+        sent = {"digest": digest, "outcome": "unknown", "error": ON_ITS_WAY}
+        here.store.note(claim, {"resend": 0}, attempt=(number, sent))
+        receipt = to.post(whole, lease.check_held)
     here.circuits.hear(to.host, receipt)
     told = (number, {"digest": digest, **_told(receipt)})
     lease.insist(lambda: here.store.note(claim, attempt=told, log=_line(number, receipt)))
@@ -70,6 +75,16 @@ def _send(here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination
     return here.store.give_back(claim, delay_s=_delay_s(here, number, receipt))
 
 
+@contextmanager
+def _near(here: Bench, parcel: Kept) -> Iterator[Parcel]:
+    """The parcel on this machine's disk. What is sent is what was recorded, whatever the storage gives back."""
+    with here.storage.near(parcel["file"]) as path:
+        whole = Parcel(parcel["content_type"], path)
+        if _digest(whole) != parcel["digest"]:
+            raise unreachable("the parcel is not the one that was kept", "put it back, or cancel the order")
+        yield whole
+
+
 def _let_settle(here: Bench, order: Order, claim: Claim) -> tuple[Hint, ...]:
     """Its courier was lost in the middle of the attempt. What it sent may still be worked on, so a no counts later."""
     number, last = len(order.attempts) - 1, order.attempts[-1]
@@ -78,21 +93,27 @@ def _let_settle(here: Bench, order: Order, claim: Claim) -> tuple[Hint, ...]:
     return here.store.give_back(claim, delay_s=here.config.worker.deliver.read_timeout_s)
 
 
-def _kept_parcel(here: Bench, order: Order, claim: Claim, to: Destination) -> Parcel:
-    """The parcel from the outbox; made from the kept results, and put there, the first time."""
-    if order.parcel and (here.data / order.parcel["file"]).exists():
-        return Parcel(order.parcel["content_type"], here.data / order.parcel["file"])
-    folder = here.data / "parcels"
+def _kept_parcel(here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination) -> Kept:
+    """What the record says of the parcel; it is made from the kept results, and put there, the first time."""
+    if order.parcel and here.storage.find(order.parcel["file"]):
+        return order.parcel
+    folder = here.storage.folder / PARCELS
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{order.id}.", dir=folder, ignore_cleanup_errors=True) as beside:
-        made = to.pack([kept.load(here.data / scan.result) for scan in order.scans], Path(beside) / "parcel")
+        made = _packed(here, order, to, Path(beside) / "parcel")
         digest, size_bytes = _digest(made), made.path.stat().st_size
-        parcel = Parcel(made.content_type, folder / f"{order.id}.{digest[:16]}")
-        _move_whole(made.path, parcel.path)
-    file = str(parcel.path.relative_to(here.data))
-    told = {"file": file, "digest": digest, "bytes": size_bytes, "content_type": parcel.content_type}
+        file = f"{PARCELS}/{order.id}.{digest[:16]}"
+        _move_whole(made.path, here.storage.folder / file)
+    here.storage.share(file, lambda _done, _total: lease.check_held())
+    told = {"file": file, "digest": digest, "bytes": size_bytes, "content_type": made.content_type}
     here.store.note(claim, {"parcel": told}, log=f"parcel of {size_bytes} bytes kept")
-    return parcel
+    return told
+
+
+def _packed(here: Bench, order: Order, to: Destination, path: Path) -> Parcel:
+    with ExitStack() as near:
+        findings = [near.enter_context(here.storage.near(f"{scan.result}/{kept.FINDINGS}")) for scan in order.scans]
+        return to.pack([kept.load(folder.parent) for folder in findings], path)
 
 
 def _move_whole(made: Path, to: Path) -> None:

@@ -20,7 +20,7 @@ from worker.readers.mosaic import on_white
 from worker.spacing import spacing
 from worker.values import Area, Frame, MppSource, Pixels
 
-_BLOCK_EDGE_PX: Final = 4096  # of what is read from a level at a time
+_BLOCK_EDGE_PX: Final = 2048  # of what is read from a level at a time
 
 
 class Slide:

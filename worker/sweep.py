@@ -2,10 +2,12 @@
 
 import logging
 import shutil
+from pathlib import Path
 from threading import Event
 
 from broker.errors import TemporaryError
 from broker.order import SCAN_ENDED, parse_work_id
+from broker.storage import PARCELS, RESULTS
 from worker import checkpoint
 from worker.bench import Bench
 
@@ -19,6 +21,7 @@ def sweep(here: Bench, stopped: Event) -> None:
         try:
             release_slides(here)
             remove_unfinished(here)
+            remove_left_behind(here)
             here.shelf.discard(here.config.worker.slides.keep_s)
             for order_id in here.store.forgettable():
                 remove_files(here, order_id)
@@ -36,7 +39,7 @@ def release_slides(here: Bench) -> None:
 
 def remove_unfinished(here: Bench) -> None:
     """What was found of scans that have ended since, or are known no longer. A worker still at one of them stops."""
-    for folder, work in checkpoint.unfinished(here.data):
+    for folder, work in checkpoint.unfinished(here.storage.folder):
         if _has_ended(here, work):
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -47,12 +50,25 @@ def _has_ended(here: Bench, work: str) -> bool:
     return order is None or index is None or order.scans[index].state in SCAN_ENDED
 
 
+def remove_left_behind(here: Bench) -> None:
+    """What this machine was making for orders that are known no longer, when a process of it died."""
+    left = list(here.storage.left_behind())
+    for order_id, order in zip(left, here.store.get_many(left), strict=True):
+        if order is None:
+            _remove_here(here.storage.folder, order_id)
+
+
 def remove_files(here: Bench, order_id: str) -> None:
-    """Everything on disk that belongs to the order."""
-    shutil.rmtree(here.data / "results" / order_id, ignore_errors=True)
-    for unfinished in (here.data / checkpoint.UNFINISHED).glob(f"{order_id}.*"):
+    """Everything that belongs to the order, on this machine and for all of them."""
+    _remove_here(here.storage.folder, order_id)
+    here.storage.forget(order_id)
+
+
+def _remove_here(folder: Path, order_id: str) -> None:
+    shutil.rmtree(folder / RESULTS / order_id, ignore_errors=True)
+    for unfinished in (folder / checkpoint.UNFINISHED).glob(f"{order_id}.*"):
         shutil.rmtree(unfinished, ignore_errors=True)
-    for parcel in (here.data / "parcels").glob(f"{order_id}.*"):
+    for parcel in (folder / PARCELS).glob(f"{order_id}.*"):
         parcel.unlink(missing_ok=True)
-    for unfinished in (here.data / "parcels").glob(f".{order_id}.*"):
+    for unfinished in (folder / PARCELS).glob(f".{order_id}.*"):
         shutil.rmtree(unfinished, ignore_errors=True)

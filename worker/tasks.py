@@ -16,6 +16,7 @@ from celery import current_task
 from broker.errors import OrderError, Problem, TemporaryError
 from broker.order import Leg, parse_work_id
 from broker.queue import TASKS, app, send
+from broker.storage import unreachable
 from broker.store import Claim, Hint, LeaseLostError
 from worker import legs
 from worker.bench import Bench, bench
@@ -26,6 +27,10 @@ RETRIES = 6
 RETRIED_A_FEW_TIMES = frozenset({"input_unreachable", "out_of_memory"})
 """What may never mend itself. Everything else that is worth another try is tried for as long as the order lives."""
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+FAILING = frozenset(
+    {errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.ENODEV, errno.EROFS, errno.EACCES, errno.EPERM}
+)
+"""What a shared folder answers whose server is away, or that somebody must mend. Work waits for that."""
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 2.0, 300.0
 _log = logging.getLogger(__name__)
 Step = Callable[[Bench, Claim, Lease], tuple[Hint, ...]]
@@ -81,9 +86,9 @@ def _do(here: Bench, claim: Claim, step: Step) -> tuple[Hint, ...]:
 
 
 def _unforeseen(here: Bench, claim: Claim, error: Exception) -> tuple[Hint, ...]:
-    if isinstance(error, OSError) and error.errno in NO_ROOM:
-        full = TemporaryError("shelf_full", f"the disk with {here.data} is full", hint="free some of it")
-        return _try_again(here, claim, full)
+    if isinstance(error, OSError) and (trouble := _trouble(here, error)):
+        _log.warning("a disk fails", exc_info=error, extra=_told(claim, trouble.code))
+        return _try_again(here, claim, trouble)
     _log.error("a fault in Slidelane", exc_info=error, extra=_told(claim, "bug"))
     seen = f"a fault in Slidelane ({type(error).__name__}); the worker's log has its trace"
     return _fail(here, claim, Problem("bug", seen))
@@ -92,6 +97,16 @@ def _unforeseen(here: Bench, claim: Claim, error: Exception) -> tuple[Hint, ...]
 def _told(claim: Claim, code: str) -> dict[str, object]:
     """What a line in the log is about."""
     return {"work": claim.work, "leg": claim.leg, "fence": claim.fence, "code": code}
+
+
+def _trouble(here: Bench, error: OSError) -> TemporaryError | None:
+    """A disk that is full or does not do what is asked: no fault of the order's, nor of ours."""
+    places = " or ".join(dict.fromkeys((str(here.data), here.config.broker.storage or str(here.data))))
+    if error.errno in NO_ROOM:
+        return TemporaryError("shelf_full", f"the disk with {places} is full", hint="free some of it")
+    if error.errno in FAILING:
+        return unreachable(f"the disk with {places} does not do what is asked ({error.strerror})")
+    return None
 
 
 def _lease(here: Bench, claim: Claim) -> Lease:

@@ -3,22 +3,25 @@
 Owns what counts as tissue; knows no algorithm and no stain.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Final
+from typing import Final, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.grid import Grid, Tiles
+from worker.grid import Grid
 from worker.tiles import microns
-from worker.values import Floats, Ints, Pixels, Readable
+from worker.values import Area, Floats, Ints, Pixels, Readable
 
 Mask = NDArray[np.bool_]
 
 _OVERVIEW_UM: Final = 8.0
 _OVERVIEW_MAX_PX: Final = 4096
+_LIMITS_MAX_PX: Final = 1024
+_STRIP_PX: Final = 128  # rows of the overview that are read at a time, at least
+_BESIDE_PX: Final = 4  # two for the margin, two for what lies beside black
 # Colour is max(R, G, B) - min(R, G, B): at most 6 on bare glass in the slides looked at, above 12 on pale nuclei.
 # Between the two Otsu decides; left free it would cut an area full of tissue in two.
 _LEAST_COLOUR: Final = 8
@@ -30,40 +33,80 @@ _NEAR: Final = np.ones((5, 5), np.uint8)
 
 
 def keep(slide: Readable, grid: Grid) -> Grid:
-    """The grid without the tiles whose core holds no tissue; a grid of no tiles where there is none at all."""
-    area = grid.area
-    longest_um = max(area.width * microns(slide.frame)[0], area.height * microns(slide.frame)[1])
-    mask = tissue(slide.overview(area, min(_OVERVIEW_MAX_PX, max(1, round(longest_um / _OVERVIEW_UM)))))
-    return replace(grid, tiles=_touching(mask, grid))
+    """The grid without the tiles whose core holds no tissue; a grid of no tiles where there is none at all.
 
-
-def tissue(overview: Pixels) -> Mask:
-    """Where an overview of about 8 microns per pixel shows tissue, with a margin of two pixels."""
-    brightest, darkest = overview.max(axis=2), overview.min(axis=2)
-    colour = brightest - darkest
-    otsu, _ = cv2.threshold(colour, 0, 255, cv2.THRESH_OTSU)
-    glass = max(_DIMMEST_GLASS, np.percentile(brightest, 99))
-    black = brightest <= _BLACK
-    # Where black meets glass the overview mixes them to a grey that is dark but no tissue.
-    dark = (brightest < glass - _DARKER) & (cv2.dilate(black.astype(np.uint8), _NEAR) == 0)
-    found = (colour > np.clip(otsu, _LEAST_COLOUR, _SURE_COLOUR)) & ~black | dark
-    return np.asarray(cv2.dilate(found.astype(np.uint8), _NEAR) > 0)
-
-
-def _touching(mask: Mask, grid: Grid) -> Tiles:
-    """Counted row by row of tiles, so that little memory is taken however many there are."""
-    tiles, (height, width) = grid.tiles, mask.shape
+    Looked at strip by strip of the overview, by limits that the whole area sets, so that memory does not grow with it.
+    """
+    view, tiles = _Overview.of(slide, grid.area), grid.tiles
+    limits = _Limits.of(slide.overview(grid.area, min(_LIMITS_MAX_PX, max(view.width, view.height))))
     row_of, column_of = np.divmod(tiles.indices, tiles.columns)
-    columns, rows = np.arange(tiles.columns, dtype=np.float64), np.arange(row_of.max(initial=0) + 1, dtype=np.float64)
-    left, right = _pixels(columns * tiles.step_x, tiles.step_x, width / grid.area.width, width)
-    top, bottom = _pixels(rows * tiles.step_y, tiles.step_y, height / grid.area.height, height)
-    sums = cv2.integral(mask.astype(np.uint8))
-    kept = np.zeros(len(tiles), np.bool_)
-    ends = np.searchsorted(row_of, np.arange(len(rows) + 1))
-    for row, (start, end) in enumerate(pairwise(ends.tolist())):
-        counts = (sums[bottom[row], right] - sums[bottom[row], left]) - (sums[top[row], right] - sums[top[row], left])
-        kept[start:end] = counts[column_of[start:end]] > 0
-    return replace(tiles, indices=tiles.indices[kept])
+    rows, columns = np.unique(row_of).astype(np.float64), np.arange(tiles.columns, dtype=np.float64)
+    left, right = _pixels(columns * tiles.step_x, tiles.step_x, view.width / grid.area.width, view.width)
+    tops, bottoms = _pixels(rows * tiles.step_y, tiles.step_y, view.height / grid.area.height, view.height)
+    kept, strip = [], _Strip(0, np.empty((0, view.width), np.bool_))
+    ends = np.searchsorted(row_of, np.append(rows, np.inf)).tolist()
+    for top, bottom, (start, end) in zip(tops.tolist(), bottoms.tolist(), pairwise(ends), strict=True):
+        if bottom > strip.top + len(strip.mask):
+            strip = view.strip(slide, limits, top, max(bottom, top + _STRIP_PX))
+        counts = np.append(0, strip.mask[top - strip.top : bottom - strip.top].sum(axis=0).cumsum())
+        kept.append((counts[right] > counts[left])[column_of[start:end]])
+    return replace(grid, tiles=replace(tiles, indices=tiles.indices[np.concatenate([np.empty(0, np.bool_), *kept])]))
+
+
+@dataclass(frozen=True, slots=True)
+class _Strip:
+    """Rows of an overview from `top` on: where they show tissue."""
+
+    top: int
+    mask: Mask
+
+
+@dataclass(frozen=True, slots=True)
+class _Overview:
+    """A picture of the area of about 8 microns per pixel, of which never more than a strip is there."""
+
+    area: Area
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, slide: Readable, area: Area) -> Self:
+        longest_um = max(area.width * microns(slide.frame)[0], area.height * microns(slide.frame)[1])
+        downsample = max(1.0, max(area.width, area.height) / min(_OVERVIEW_MAX_PX, max(1, longest_um / _OVERVIEW_UM)))
+        return cls(area, max(1, round(area.width / downsample)), max(1, round(area.height / downsample)))
+
+    def strip(self, slide: Readable, limits: "_Limits", top: int, bottom: int) -> _Strip:
+        """The rows from `top` to `bottom`, judged with those beside them."""
+        first, last = max(0, top - _BESIDE_PX), min(self.height, bottom + _BESIDE_PX)
+        picture = np.empty((last - first, self.width, 3), np.uint8)
+        downsample_x, downsample_y = self.area.width / self.width, self.area.height / self.height
+        slide.fill(picture, self.area.x, self.area.y + first * downsample_y, downsample_x, downsample_y)
+        return _Strip(top, limits.tissue(picture)[top - first : bottom - first])
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """From where on a pixel of an area is coloured, or dark."""
+
+    colour: float
+    glass: float
+
+    @classmethod
+    def of(cls, overview: Pixels) -> Self:
+        """As the whole area looks."""
+        brightest = overview.max(axis=2)
+        otsu, _ = cv2.threshold(brightest - overview.min(axis=2), 0, 255, cv2.THRESH_OTSU)
+        glass = max(_DIMMEST_GLASS, float(np.percentile(brightest, 99)))
+        return cls(float(np.clip(otsu, _LEAST_COLOUR, _SURE_COLOUR)), glass)
+
+    def tissue(self, picture: Pixels) -> Mask:
+        """Where it shows tissue, with a margin of two pixels."""
+        brightest = picture.max(axis=2)
+        colour, black = brightest - picture.min(axis=2), brightest <= _BLACK
+        # Where black meets glass the overview mixes them to a grey that is dark but no tissue.
+        dark = (brightest < self.glass - _DARKER) & (cv2.dilate(black.astype(np.uint8), _NEAR) == 0)
+        found = (colour > self.colour) & ~black | dark
+        return np.asarray(cv2.dilate(found.astype(np.uint8), _NEAR) > 0)
 
 
 def _pixels(starts: Floats, length: float, scale: float, limit: int) -> tuple[Ints, Ints]:

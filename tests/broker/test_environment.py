@@ -29,6 +29,7 @@ WORDS: dict[str, Any] = {
     "broker.data": "/elsewhere",
     "broker.allow_hosts": ["10.1.0.0/16", "pacs.example"],
     "broker.log": "json",
+    "broker.storage": "s3://bucket/prefix",
     "broker.secret_key": "a-fernet-key",
     "services.host": "::1",
     "services.keys": KEYS,

@@ -1,5 +1,6 @@
 """Deliveries whose courier is lost, or hangs up, at the worst moment: the next must not send what may have arrived."""
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import pytest
 
 from broker.config import BrokerSettings, Config, DeliverySettings, WorkerSettings
-from broker.errors import Problem
+from broker.errors import Problem, TemporaryError
 from broker.order import Order
 from broker.request import OrderRequest
+from broker.storage import storage
 from broker.store import Claim, OrderStore
 from demo.annotation import SUBMIT, AnnotationReceiver
 from demo.faults import Fault
@@ -37,7 +39,7 @@ def bench(broker_settings: BrokerSettings) -> Bench:
     shelf = Shelf(broker_settings.data / "shelf", 10**9)
     store = OrderStore.connect(broker_settings.model_copy(update={"lease_s": 0.4, "heartbeat_s": 0.1}))
     means = Means(shelf, http, Sandbox(threads=1), config.worker)
-    return Bench(config, store, means, threading.Event(), Circuits(at_once=2))
+    return Bench(config, store, means, threading.Event(), Circuits(at_once=2), storage(config.broker))
 
 
 def to_deliver(here: Bench, destination: dict[str, Any]) -> str:
@@ -68,10 +70,14 @@ def delivered(here: Bench, order_id: str) -> Order:
     for _ in range(5):
         if here.store.get(order_id).state != "delivering":
             break
-        claim = claimed(here, order_id)
-        with Lease(here.store, claim, here.config.broker, Limits(60, 60), here.leaving, _must_not) as lease:
-            outbox.attempt(here, here.store.get(order_id), claim, lease)
+        _attempt(here, order_id)
     return here.store.get(order_id)
+
+
+def _attempt(here: Bench, order_id: str) -> None:
+    claim = claimed(here, order_id)
+    with Lease(here.store, claim, here.config.broker, Limits(60, 60), here.leaving, _must_not) as lease:
+        outbox.attempt(here, here.store.get(order_id), claim, lease)
 
 
 def _must_not(problem: Problem) -> None:
@@ -95,6 +101,22 @@ def test_a_receiver_slower_than_we_listen_is_not_sent_to_twice(bench: Bench, lab
     assert order.state == "delivered"
     assert [attempt.outcome for attempt in order.attempts] == ["unknown"]
     assert len(lab.ledger) == 1
+
+
+def test_a_parcel_that_is_not_the_one_that_was_kept_is_never_sent(bench: Bench, lab: TechcyteReceiver) -> None:
+    """Its digest is in the record; whatever the storage gives back instead is waited for until somebody mends it."""
+    lab.faults.add(Fault(status=503))
+    order_id = to_deliver(bench, task(lab))
+    _attempt(bench, order_id)
+    parcel = bench.data / bench.store.get(order_id).parcel["file"]
+    whole = parcel.read_bytes()
+    parcel.write_bytes(whole[:-1])
+    with pytest.raises(TemporaryError, match="not the one that was kept"):
+        _attempt(bench, order_id)
+    assert len(lab.ledger) == 0
+    parcel.write_bytes(whole)
+    assert delivered(bench, order_id).state == "delivered"
+    assert [entry.sha256 for entry in lab.ledger] == [hashlib.sha256(whole).hexdigest()]
 
 
 def test_an_attempt_whose_courier_was_lost_is_given_time_to_arrive(bench: Bench, lab: TechcyteReceiver) -> None:

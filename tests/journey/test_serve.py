@@ -125,6 +125,15 @@ def test_a_data_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     assert re.fullmatch(rf"slidelane: broker\.data .*{data}.*\n", said)
 
 
+def test_a_storage_that_is_not_mounted_is_told(tmp_path: Path) -> None:
+    """The sentence names the setting and the folder, and nothing is started."""
+    api, flower = map(str, free_ports(2))
+    given = {"SLIDELANE_BROKER__DATA": str(tmp_path), "SLIDELANE_SERVICES__PORT": api, "FLOWER_PORT": flower}
+    said = serve_fails(SLIDELANE_BROKER__STORAGE=f"{tmp_path}/share", **given)
+    assert re.fullmatch(rf"slidelane: broker\.storage: there is no folder {tmp_path}/share.*\n", said)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_flower_shows_our_queues_and_lets_nobody_in(serving: Stack) -> None:
     """Its page names every queue; its API, with which tasks can be sent, answers 401; it listens on loopback alone."""
 

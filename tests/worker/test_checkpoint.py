@@ -47,6 +47,15 @@ def test_the_next_attempt_has_what_was_marked_and_not_what_came_behind(tmp_path:
     assert equal(joined(list(spool.chunks())), joined([nuclei(4, seed=10), nuclei(2)]))
 
 
+def test_what_was_found_before_the_scan_was_asked_for_once_more_is_left_alone(tmp_path: Path) -> None:
+    """It may be why that life of the scan failed; a courier elsewhere could not remove it from this machine."""
+    marked(tmp_path, fence=2, tiles=60)
+    marked(tmp_path, fence=5, tiles=20)
+    _, point = Checkpoint(tmp_path / "order.0.6", since=4).begin(WORK, TILES)
+    assert point.tiles == 20
+    assert is_fresh(Checkpoint(tmp_path / "order.0.7", since=6).begin(WORK, TILES))
+
+
 def test_an_attempt_that_still_writes_disturbs_nothing(tmp_path: Path) -> None:
     """One that was only thought dead goes on in its own folder; the copy stays what it was."""
     zombie, theirs = marked(tmp_path)

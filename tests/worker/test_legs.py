@@ -1,5 +1,6 @@
 """The legs of one scan on a real bench: what stays on the disk between them, and what the record says of its time."""
 
+import errno
 import re
 import threading
 from collections.abc import Callable
@@ -11,9 +12,11 @@ from makers import a_picture, a_slide
 
 from broker.config import AlgorithmSettings, BrokerSettings, Config, SlidesSettings, WorkerSettings
 from broker.errors import Problem
+from broker.order import Order
 from broker.request import OrderRequest
-from broker.store import OrderStore
-from worker import legs
+from broker.storage import storage
+from broker.store import Hint, OrderStore
+from worker import legs, tasks
 from worker.bench import Bench
 from worker.checkpoint import UNFINISHED
 from worker.deliver.circuit import Circuits
@@ -34,7 +37,7 @@ def here(broker_settings: BrokerSettings, store: OrderStore, tmp_path: Path) -> 
                     algorithms={"grid": AlgorithmSettings(kind="grid")}))  # fmt: skip
     http = session([], connect_timeout_s=1, read_timeout_s=1)
     means = Means(Shelf(broker_settings.data / "shelf", 10**9), http, Sandbox(threads=1), config.worker)
-    return Bench(config, store, means, threading.Event(), Circuits(at_once=1))
+    return Bench(config, store, means, threading.Event(), Circuits(at_once=1), storage(config.broker))
 
 
 def an_order(here: Bench, slide: Path) -> str:
@@ -73,6 +76,7 @@ def test_a_scan_that_is_asked_for_once_more_is_begun_anew(here: Bench, tmp_path:
     assert folder.exists()
     done(here, order_id, "fetch", legs.fetch)
     assert not folder.exists()
+    assert here.store.get(order_id).scans[0].staged_by > claim.fence  # a folder on another machine is told by that
 
 
 def test_a_classified_scan_leaves_nothing_unfinished_and_says_where_its_time_went(here: Bench, tmp_path: Path) -> None:
@@ -91,3 +95,30 @@ def test_a_classified_scan_leaves_nothing_unfinished_and_says_where_its_time_wen
     told = [line["text"] for line in here.store.log(order_id)]
     line = r"scan a: classified in \d+\.\d s; bottleneck: (fetch|read|model|write)"
     assert sum(bool(re.fullmatch(line, text)) for text in told) == 1
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES])
+def test_a_disk_that_fails_is_waited_for(here: Bench, number: int) -> None:
+    """As a shared folder does whose server is away: no fault of the order's, which waits and says why."""
+    order = failed_fetch(here, OSError(number, "of a shared folder"))
+    assert order.scans[0].state == "queued"
+    assert any("storage_unreachable: the disk with" in line["text"] for line in here.store.log(order.id))
+
+
+def test_a_file_that_is_missing_without_a_reason_is_a_bug(here: Bench) -> None:
+    """It is shown as one, and not tried for as long as the order lives."""
+    order = failed_fetch(here, FileNotFoundError(errno.ENOENT, "no such file"))
+    assert (order.scans[0].state, order.scans[0].error and order.scans[0].error["code"]) == ("failed", "bug")
+
+
+def failed_fetch(here: Bench, error: OSError) -> Order:
+    """An order after a fetch that ended so."""
+
+    def step(*_: object) -> tuple[Hint, ...]:
+        raise error
+
+    order_id = an_order(here, Path("/a.svs"))
+    claim = here.store.claim(f"{order_id}.0", "fetch", "w")
+    assert claim
+    tasks._do(here, claim, step)
+    return here.store.get(order_id)

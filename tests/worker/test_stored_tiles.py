@@ -98,6 +98,24 @@ def test_a_fault_is_told_to_all_who_wait_and_not_kept() -> None:
     assert cache.get("a", lambda: np.ones((1, 1, 3), np.uint8)) is not None
 
 
+def test_a_tile_that_was_read_whole_is_let_go() -> None:
+    """Its neighbours have had their parts; what is left of others stays, for those are wanted again."""
+    decoded: Counter[int] = Counter()
+    cache = TileCache(2**20)
+
+    def read(number: int, pixels: int) -> None:
+        def decode() -> Pixels:
+            decoded[number] += 1
+            return np.zeros((4, 4, 3), np.uint8)
+
+        cache.get(number, decode)
+        cache.used(number, pixels)
+
+    for number, pixels in [(1, 8), (2, 15), (1, 8), (1, 1), (2, 1), (2, 1)]:
+        read(number, pixels)
+    assert decoded == {1: 2, 2: 2}
+
+
 def test_whole_tiles_are_decoded_where_they_are_wanted() -> None:
     """Of a region that is one stored tile, or several beside each other, none is decoded elsewhere and copied."""
     where: list[bool] = []

@@ -1,21 +1,26 @@
 """What is kept for nobody goes."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 import pytest
 import requests
 
+from broker.bucket import Bucket
 from broker.config import BrokerSettings, Config
 from broker.request import OrderRequest
+from broker.storage import storage
 from broker.store import OrderStore
+from tests.s3 import BUCKET, S3Server
 from worker.bench import Bench
 from worker.checkpoint import UNFINISHED
 from worker.deliver.circuit import Circuits
 from worker.sandbox import Sandbox
 from worker.shelf import Shelf
 from worker.sources import Means
-from worker.sweep import release_slides, remove_files, remove_unfinished
+from worker.sweep import release_slides, remove_files, remove_left_behind, remove_unfinished
 
 DIGEST = "ab" + "0" * 62
 
@@ -25,7 +30,7 @@ def here(broker_settings: BrokerSettings, store: OrderStore) -> Bench:
     shelf = Shelf(broker_settings.data / "shelf", 1000)
     config = Config(broker=broker_settings)
     means = Means(shelf, requests.Session(), Sandbox(threads=1), config.worker)
-    return Bench(config, store, means, Event(), Circuits(at_once=1))
+    return Bench(config, store, means, Event(), Circuits(at_once=1), storage(config.broker))
 
 
 def on_shelf(here: Bench) -> Path:
@@ -86,3 +91,39 @@ def test_the_files_of_an_order_go_and_those_of_others_stay(here: Bench) -> None:
     remove_files(here, "a")
     assert [str(p.relative_to(here.data)) for p in here.data.rglob("*.json")] == ["results/b/0.1/results.json"]
     assert not (here.data / "parcels" / "a.123").exists()
+
+
+@pytest.fixture
+def before_a_bucket(here: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Bench, S3Server]]:
+    """A bench whose storage is a bucket."""
+    with S3Server() as server:
+        for name, value in server.env.items():
+            monkeypatch.setenv(name, value)
+        yield replace(here, storage=Bucket(f"s3://{BUCKET}/site", tmp_path / "unsent")), server
+
+
+def test_an_order_that_is_forgotten_leaves_nothing_in_a_bucket(before_a_bucket: tuple[Bench, S3Server]) -> None:
+    """Nor on this machine, where an attempt was killed before it had sent all; what another order has stays."""
+    here, server = before_a_bucket
+    for key in ("results/a/0.1", "results/a/0.2", "results/ab/0.1", "parcels/a.0f"):
+        path = here.storage.folder / key / "overlay.png" if "results" in key else here.storage.folder / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        here.storage.share(key, lambda _done, _total: None)
+    (here.storage.folder / "results/a/0.3").mkdir(parents=True)
+    remove_files(here, "a")
+    assert server.below("site") == {"results/ab/0.1/overlay.png"}
+    assert not (here.storage.folder / "results/a").exists()
+
+
+def test_what_was_never_sent_goes_once_its_order_is_forgotten(before_a_bucket: tuple[Bench, S3Server]) -> None:
+    """Whoever forgot it: each machine clears its own disk, and leaves what a known order may still be making."""
+    here, _ = before_a_bucket
+    known = an_order(here.store)
+    for order_id in (known, "gone"):
+        for name in (f"results/{order_id}/0.1", f"results/{order_id}/.0.2-x", f"parcels/.{order_id}.x"):
+            (here.storage.folder / name).mkdir(parents=True)
+        (here.storage.folder / f"parcels/{order_id}.0f").touch()
+    remove_left_behind(here)
+    left = {str(path.relative_to(here.storage.folder)) for path in here.storage.folder.glob("*/*")}
+    assert left == {f"results/{known}", f"parcels/.{known}.x", f"parcels/{known}.0f"}

@@ -1,6 +1,7 @@
 """Trained networks from a folder: what they are given, what they say, and which folders are refused."""
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -150,3 +151,14 @@ def test_only_an_exported_network_can_be_compiled(tmp_path: Path) -> None:
     """TorchScript is asked for in vain, and told so at the start."""
     with pytest.raises(ConfigError, match=r"zoo.compile: only model.pt2 can be compiled"):
         loaded(a_network(tmp_path / "zoo"), compile=True)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_compiled_network_says_the_same(tmp_path: Path) -> None:
+    """Whatever torch.compile makes of it stays within what single precision rounds, for any number of tiles."""
+    folder = an_exported_network(tmp_path / "zoo")
+    model = loaded(folder, compile=True)
+    for tiles in (1, 5):
+        batch = np.stack([a_picture(64, 64, seed) // 2 + 60 for seed in range(tiles)])
+        assert answers(model, batch) == pytest.approx(by_hand(batch), abs=1e-4)

@@ -78,3 +78,8 @@ def describe(device: Device) -> dict[str, str | int]:
 def compute_threads(count: int) -> None:
     """How many cores one call of torch may use, in threads that begin after this."""
     torch.set_num_threads(count)
+
+
+def names() -> list[str]:
+    """The GPUs that torch sees, each by the name that CUDA_VISIBLE_DEVICES takes for it, whatever else is visible."""
+    return [f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in range(torch.cuda.device_count())]

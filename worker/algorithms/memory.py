@@ -10,13 +10,13 @@ import torch
 
 from broker.errors import TemporaryError
 from worker.algorithms.device import TURNS, Device
-from worker.cores import granted_cores
+from worker.cores import granted_cores, granted_memory_bytes
 from worker.values import Pixels
 
 _Found = TypeVar("_Found")
 _OURS: Final = 0.7  # of the memory that is free, for all batches that are there at the same time
 _ON_THE_CPU: Final = "DefaultCPUAllocator"  # whose exception is not of a kind of its own
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_MEMORY, _STATUS, _CLEAR = Path("/proc/meminfo"), Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _PEAK: Final = re.compile(r"VmHWM:\s+(\d+) kB")
 _AVAILABLE: Final = re.compile(r"MemAvailable:\s+(\d+) kB")
 
@@ -79,8 +79,9 @@ def _room_bytes(device: Device) -> int:
     if device.is_gpu:
         total: int = torch.cuda.get_device_properties(device.torch).total_memory
         return total - torch.cuda.memory_allocated(device.torch)
-    said = _AVAILABLE.search(Path("/proc/meminfo").read_text()) if _STATUS.exists() else None
-    return int(said[1]) * 1024 if said else 2**34
+    said = _AVAILABLE.search(_MEMORY.read_text()) if _MEMORY.exists() else None
+    granted_bytes = granted_memory_bytes()
+    return min(int(said[1]) * 1024, granted_bytes) if said else granted_bytes
 
 
 def _peak_bytes(run: Callable[[], object], device: Device) -> int:

@@ -1,12 +1,10 @@
 """overlay.png: what was found, drawn on a small picture of the area, with a legend. For eyes, not for measuring."""
 
-import io
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from worker.encode.geojson import rgb
 from worker.encode.legend import legend
@@ -129,6 +127,6 @@ def _washed(canvas: Pixels) -> Pixels:
 
 
 def _png(canvas: Pixels) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(canvas).save(file, "PNG", compress_level=3)
-    return file.getvalue()
+    """By run lengths alone: a photograph of tissue holds no other repeats, and a region waits for its picture."""
+    how = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+    return cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR), how)[1].tobytes()

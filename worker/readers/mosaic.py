@@ -14,8 +14,8 @@ from PIL import Image
 from worker.readers.tile_cache import TileCache
 from worker.values import Pixels
 
-# A row of large tiles across a striped picture of 60,000 px is read many times over; it fits.
-_CACHE_BYTES: Final = 256 * 2**20
+# A row of large tiles across a striped picture of 30,000 px is read many times over; it fits.
+_CACHE_BYTES: Final = 96 * 2**20
 _EXACT: Final = 1e-6  # what floating point may lose, in pixels
 _Box = tuple[slice, slice]
 
@@ -79,18 +79,17 @@ class Mosaic:
     def fill(self, region: Pixels, level: int, left: int, top: int, reduction: int = 1) -> None:
         """Write what is at (left, top), in pixels of the level so reduced, into `region`, (height, width, 3).
 
-        White where there is no picture. Of a region that is made of whole tiles alone none is kept: with neighbours
-        read alike, each is decoded once.
+        White where there is no picture. Kept are the tiles that the region cuts, for its neighbours want the rest of
+        them.
         """
         height, width, _ = region.shape
         stored = self._levels[level, reduction]
-        places = list(_touched(stored, left, top, width, height))
         if not _covered(stored, left, top, width, height):
             region[...] = 255
-        alone = all(_is_inside(place, stored, width, height) for place in places)
-        for place in places:
-            if not (alone and _decoded_there(region, stored, place)):
-                self._lay_white(region, (level, reduction), place, keep=not alone)
+        for place in _touched(stored, left, top, width, height):
+            whole = _is_inside(place, stored, width, height)
+            if not (whole and _decoded_there(region, stored, place)):
+                self._lay_white(region, (level, reduction), place, keep=not whole)
 
     def _lay_white(self, region: Pixels, which: tuple[int, int], place: _Place, *, keep: bool) -> None:
         tile = self._tile(which, place.column, place.row) if keep else self._loaded(which, place.column, place.row)
@@ -102,6 +101,7 @@ class Mosaic:
         else:
             part = tile[of_tile]
             region[there] = part if part.shape[2] == 3 else on_white(Image.fromarray(part))
+            self._kept.used((*which, place.column, place.row), part.shape[0] * part.shape[1])
 
     def _cut_out(self, number: int, left: int, top: int, width: int, height: int) -> Image.Image:
         canvas = np.zeros((height, width, 4), np.uint8)

@@ -15,6 +15,7 @@ _MAX_PAGES: Final = 256
 _STRIP_PX: Final = 2**20  # what is read at a time of an uncompressed picture in a single strip
 _BYTE_ORDERS: Final[dict[str, Literal["little", "big"]]] = {"<": "little", ">": "big"}
 _ORIENTATION: Final = 274
+_PLACES: Final = (273, 279, 324, 325)  # offsets and sizes of strips and tiles
 _ASPECT_PX: Final = 2  # what halving and rounding again and again may change of a level's height
 
 
@@ -59,6 +60,14 @@ def grid(page: TiffPage) -> tuple[int, int]:
 def planes(page: TiffPage) -> int:
     """In how many tiles one place is stored: as many as there are samples where they are stored apart."""
     return int(page.samplesperpixel) if page.planarconfig == 2 else 1
+
+
+def forget_places(page: TiffPage) -> None:
+    """Where its tiles are stored is known elsewhere: as Python's numbers the places of a large slide take 50 MB."""
+    page.dataoffsets = page.databytecounts = ()
+    for code in _PLACES:
+        if code in page.tags:
+            page.tags[code].value = None  # it would be read again where somebody asked for it
 
 
 def unreadable(detail: str) -> OrderError:

@@ -53,7 +53,8 @@ class _Tiles:
     """The tiles of one page. Threads may load them at the same time."""
 
     def __init__(self, page: TiffPage, file: io.FileIO) -> None:
-        self._page, self._file = page, file
+        self._page, self._file, self._jpegheader = page, file, page.jpegheader
+        self._places = np.array(list(zip(page.dataoffsets, page.databytecounts, strict=False)), np.int64)
         self._across, self._down = grid(page)
         self._colour = Colour(page)
         page.init_decode()
@@ -74,7 +75,7 @@ class _Tiles:
         return self._data(row * self._across + column)
 
     def _data(self, index: int) -> bytes | None:
-        offset, size = int(self._page.dataoffsets[index]), int(self._page.databytecounts[index])
+        offset, size = self._places[index].tolist()
         if offset == 0 or size == 0:
             return None
         if size > _TILE_BYTES:
@@ -89,13 +90,13 @@ class _Tiles:
         page = self._page
         if page.compression in _PICTURES:
             return self._picture(data, index)
-        if page.compression in _JPEG and not page.jpegheader:
+        if page.compression in _JPEG and not self._jpegheader:
             _refuse_huge(*jpeg_shape(data)[2:0:-1])
         elif page.compression in _JPEG_2000:
             at = data.index(_JPEG_2000_SIZE)
             _refuse_huge(*struct.unpack_from(">2I", data, at + 8))
         decoded: NDArray[Any] = np.asarray(
-            page.decode(data, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)[0]
+            page.decode(data, index, jpegtables=page.jpegtables, jpegheader=self._jpegheader)[0]
         )[0]
         if decoded.dtype != page.dtype:
             raise unreadable(f"tile {index} holds {decoded.dtype} where {page.bitspersample} bits are said")

@@ -17,6 +17,7 @@ class TileCache:
     def __init__(self, most_bytes: int) -> None:
         self._most_bytes, self._bytes = most_bytes, 0
         self._tiles: OrderedDict[Hashable, Future[Pixels | None]] = OrderedDict()
+        self._unread: dict[Hashable, int] = {}
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, decode: Callable[[], Pixels | None]) -> Pixels | None:
@@ -29,10 +30,15 @@ class TileCache:
                 self._tiles.move_to_end(key)
         return self._decoded(key, mine, decode) if kept is None else kept.result()
 
-    def has(self, key: Hashable) -> bool:
-        """Whether the tile is kept, or is being decoded."""
+    def used(self, key: Hashable, pixels: int) -> None:
+        """So many pixels of the tile were read. One of which all were read once is hardly wanted again, and goes."""
         with self._lock:
-            return key in self._tiles
+            tile = self._tiles.get(key)
+            if tile is None or not tile.done():
+                return
+            self._unread[key] = self._unread.get(key, _size_px(tile.result())) - pixels
+            if self._unread[key] <= 0:
+                self._forget(key)
 
     def _decoded(
         self, key: Hashable, mine: "Future[Pixels | None]", decode: Callable[[], Pixels | None]
@@ -54,9 +60,17 @@ class TileCache:
         """Let the least recently used go; one that is being decoded has no size yet, and stays."""
         for key in list(self._tiles) if self._bytes > self._most_bytes else ():
             if self._tiles[key].done():
-                self._bytes -= _size_bytes(self._tiles.pop(key).result())
+                self._forget(key)
             if self._bytes <= self._most_bytes:
                 return
+
+    def _forget(self, key: Hashable) -> None:
+        self._bytes -= _size_bytes(self._tiles.pop(key).result())
+        self._unread.pop(key, None)
+
+
+def _size_px(tile: Pixels | None) -> int:
+    return 0 if tile is None else tile.shape[0] * tile.shape[1]
 
 
 def _size_bytes(tile: Pixels | None) -> int:

@@ -1,0 +1,90 @@
+"""Who takes part, and one run of one of them: a task written down, a process in its environment, what it says.
+
+`OURS` has the same form: a script that reads a task and says a line of JSON, in the environment of the project.
+"""
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from benchmarks import watched
+from benchmarks.race import environments
+from benchmarks.race.environments import KEPT, Environment
+from benchmarks.race.task import Probabilities, Task
+
+WITHIN_S = 1800
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one run. `peak_bytes`: the most that its processes held; `probabilities`: a row for each tile."""
+
+    peer: str
+    version: str
+    tiles: int
+    seconds: float
+    peak_bytes: int
+    probabilities: Probabilities | None
+
+    @classmethod
+    def told(cls, line: dict[str, Any]) -> Self:
+        """From what a runner said and what was measured of it."""
+        answer = np.load(line["probabilities"]) if line["probabilities"] else None
+        return cls(line["peer"], line["version"], line["tiles"], line["seconds"], line["peak_rss_bytes"], answer)
+
+    @property
+    def tiles_per_s(self) -> float:
+        """How fast it was."""
+        return self.tiles / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A runner with its way to be run; without an environment it runs in ours. `workers`: of its data loader."""
+
+    name: str
+    module: str
+    environment: Environment | None = None
+    batch: int = 32
+    has_workers: bool = False
+
+    def python(self, say: Callable[[str], None]) -> Path:
+        """The interpreter that runs it, made where it is not there."""
+        return environments.python_of(self.environment, say) if self.environment else Path(sys.executable)
+
+    def run(self, task: Task, say: Callable[[str], None]) -> Outcome:
+        """Classify once. Raises `RuntimeError` where it fails."""
+        python = self.python(say)
+        with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as scratch:
+            own = replace(
+                task, scratch=scratch, answer=f"{scratch}/answer.npy", batch=self.batch,
+                workers=task.threads if self.has_workers else 0,
+            )  # fmt: skip
+            file = Path(scratch) / "task.json"
+            file.write_text(json.dumps(own.as_dict()))
+            home = KEPT / "home"  # some write where their user lives
+            home.mkdir(exist_ok=True)
+            variables = {"HOME": str(home), "OMP_NUM_THREADS": str(task.threads), "PYTHONWARNINGS": "ignore"}
+            return Outcome.told(watched.run([str(python), "-m", self.module, str(file)], variables, WITHIN_S))
+
+
+_RUNNERS = "benchmarks.race.runners"
+DECODE = Contestant("decoding alone", f"{_RUNNERS}.decode", environments.PLAIN)
+FORWARD = Contestant("network alone", f"{_RUNNERS}.forward", environments.PLAIN)
+PEERS = (
+    Contestant("plain loop", f"{_RUNNERS}.loop", environments.PLAIN),
+    Contestant("MONAI with cuCIM", f"{_RUNNERS}.monai", environments.MONAI),
+    Contestant("MONAI with cuCIM, workers", f"{_RUNNERS}.monai", environments.MONAI, has_workers=True),
+    Contestant("WSInfer", f"{_RUNNERS}.wsinfer", environments.WSINFER),
+    Contestant("WSInfer, workers", f"{_RUNNERS}.wsinfer", environments.WSINFER, has_workers=True),
+    Contestant("TIAToolbox", f"{_RUNNERS}.tiatoolbox", environments.TIATOOLBOX),
+    Contestant("TIAToolbox, workers", f"{_RUNNERS}.tiatoolbox", environments.TIATOOLBOX, has_workers=True),
+)
+OURS = (Contestant("Slidelane", f"{_RUNNERS}.ours"),)
+FEED = Contestant("Slidelane's feed alone", f"{_RUNNERS}.feed_alone")

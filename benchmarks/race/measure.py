@@ -1,0 +1,70 @@
+"""The race in rounds: all run once, then again, so that they meet the same machine. Kept in `.bench/race.json`."""
+
+import json
+from collections.abc import Callable, Iterable
+
+from benchmarks.race import course, standings
+from benchmarks.race.contest import DECODE, FORWARD, OURS, PEERS, Contestant, Outcome
+from benchmarks.race.environments import KEPT
+from benchmarks.race.task import Task
+from benchmarks.row import Row
+from worker.cores import granted_cores
+
+Say = Callable[[str], None]
+
+
+def measure(rounds: int, edge_px: int, most_tiles: int, where: str, say: Say) -> list[Row]:
+    """All networks on a slide of this edge; a peer that cannot be installed or fails is left out, and said."""
+    threads = granted_cores()
+    field = _ready((*OURS, *PEERS), say)
+    rows, kept = [], {}
+    with course.laid(edge_px, most_tiles, threads) as tasks:
+        for network, task in tasks.items():
+            say(f"{network}: {len(task.corners):,} tiles of {edge_px:,} x {edge_px:,} px, {threads} threads")
+            done, racing = [], field
+            for number in range(1, rounds + 1):
+                found = _round(racing, task, say)
+                racing = [one for one in racing if one.name in found]
+                done.append(found)
+                say(f"round {number} of {rounds}")
+            full = [{name: one for name, one in found.items() if name in done[-1]} for found in done]
+            for line in standings.lines(full):
+                say(line)
+            rows += standings.rows(network, full)
+            kept[network] = [{name: _kept(one) for name, one in found.items()} for found in full]
+    (KEPT / "race.json").write_text(json.dumps({"where": where, "threads": threads, "rounds": kept}, indent=1))
+    return rows
+
+
+def _ready(wanted: Iterable[Contestant], say: Say) -> list[Contestant]:
+    """The limits, without which nothing can be said, and whoever else can be installed."""
+    ready = [DECODE, FORWARD]
+    for one in ready:
+        one.python(say)
+    for one in wanted:
+        try:
+            one.python(say)
+        except RuntimeError as error:
+            say(f"{one.name} is left out: {error}")
+        else:
+            ready.append(one)
+    return ready
+
+
+def _round(racing: Iterable[Contestant], task: Task, say: Say) -> dict[str, Outcome]:
+    found = {}
+    for one in racing:
+        try:
+            found[one.name] = one.run(task, say)
+        except (RuntimeError, TimeoutError) as error:
+            if one in {DECODE, FORWARD}:
+                raise
+            say(f"{one.name} is left out: {error}")
+    return found
+
+
+def _kept(outcome: Outcome) -> dict[str, object]:
+    return {
+        "peer": outcome.peer, "version": outcome.version, "tiles": outcome.tiles, "seconds": outcome.seconds,
+        "peak_rss_bytes": outcome.peak_bytes,
+    }  # fmt: skip

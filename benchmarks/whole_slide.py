@@ -1,0 +1,55 @@
+"""`python -m benchmarks.whole_slide SLIDE FOLDER`: one whole slide, from opening it to kept files, as a worker does it.
+
+Says as one line of JSON how many tiles that were. `FOLDER` is a network of the WSInfer zoo.
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from broker.config import AlgorithmSettings
+from broker.order import Order, OrderState
+from broker.request import OrderRequest
+from worker import kept, pipeline
+from worker.algorithms import registry
+from worker.checkpoint import Checkpoint
+from worker.cores import granted_cores
+from worker.sandbox import Sandbox
+from worker.shelf import Copy
+
+
+class _Nobody:
+    """Listens to no progress."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Go on."""
+
+
+def main() -> None:
+    """Run it."""
+    slide, folder = map(Path, sys.argv[1:])
+    settings = {"zoo": AlgorithmSettings(kind="weights", folder=folder)}
+    model = registry.load("zoo", settings, {}, "auto")
+    with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as name:
+        checkpoint = Checkpoint(Path(name) / "unfinished" / "1.0.1")
+        job = pipeline.Job(_order(slide), _order(slide).request.scans[0], Copy(slide, "0" * 64, 1), checkpoint)
+        done = pipeline.classify(job, model, Sandbox(granted_cores()), _Nobody())
+        kept.keep(Path(name) / "result", done.result, done.overlay)
+        size_bytes = (Path(name) / "result" / "features.geojson").stat().st_size
+    told = {
+        key: done.timings[key]
+        for key in ("tiles", "tiles_per_s", "classify_s", "tissue_s", "read_s", "model_s", "merge_s")
+    }
+    print(json.dumps(told | {"geojson_bytes": size_bytes}))
+
+
+def _order(slide: Path) -> Order:
+    source = {"id": "1", "source": {"type": "path", "path": str(slide)}}
+    request = OrderRequest.model_validate({"algorithm": "zoo", "scans": [source]}, strict=False)
+    return Order(id="1", state=OrderState.RUNNING, request=request, lane="gpu", created_at=1, updated_at=1,
+                 expires_at=9, scans=())  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,203 @@
+"""The Dockerfiles and compose files keep their promises, read without an engine. deploy/try-compose.sh runs them."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.composed import EXAMPLE, PROFILES, VARIABLE, compose_file, example, seconds, services
+from tests.pages import ROOT
+from tests.test_docs_settings import EXPECTED
+
+DOCKERFILES = {"Dockerfile.api": {"services"}, "Dockerfile.worker": {"worker"}}
+FILES = [*DOCKERFILES, "docker-compose.yml", "docker-compose.override.example.yml", ".env.example",
+         *(str(file.relative_to(ROOT)) for file in sorted((ROOT / "deploy").rglob("*.yml")))]  # fmt: skip
+SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|KEY")
+HANDS_BACK_S = 15
+GIVEN = {
+    "REDIS_PASSWORD": "r",
+    "FLOWER_PASSWORD": "f",
+    "SLIDELANE_SERVICES__KEYS": json.dumps([{"name": "lab", "sha256": "0" * 64}]),
+}
+
+
+def instructions(dockerfile: str) -> list[tuple[str, str]]:
+    """What a Dockerfile does, in its order."""
+    text = re.sub(r"^#.*\n", "", (ROOT / dockerfile).read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    return [(line.split()[0], line.split(None, 1)[1]) for line in text.splitlines() if line.strip()]
+
+
+def last(dockerfile: str, verb: str) -> str:
+    return [what for name, what in instructions(dockerfile) if name == verb][-1]
+
+
+@pytest.fixture(params=PROFILES)
+def profile(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_an_image_holds_its_own_rooms_alone(dockerfile: str) -> None:
+    """A folder is what goes into an image: what is not copied cannot be imported, whatever the code says."""
+    copied = {what.split()[0].rstrip("/") for name, what in instructions(dockerfile) if name == "COPY"}
+    rooms = {"broker", "services", "worker", "slidelane", "demo", "tests", "benchmarks"}
+    assert copied & (rooms | {"."}) == {"broker", "slidelane", *DOCKERFILES[dockerfile]}
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_libraries_are_pinned_and_come_before_the_code(dockerfile: str) -> None:
+    """A change of the code builds no library again, and each is the one that the tests ran with."""
+    verbs = instructions(dockerfile)
+    install = next(i for i, (name, what) in enumerate(verbs) if name == "RUN" and "pip" in what)
+    code = next(i for i, (name, what) in enumerate(verbs) if name == "COPY" and what.startswith("broker/"))
+    assert install < code
+    assert "-c constraints.txt" in verbs[install][1]
+    assert [what.split()[0] for name, what in verbs if name == "FROM"] == ["python:3.11-slim-bookworm"] * 2
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_an_image_runs_as_nobody_under_an_init_and_can_be_asked(dockerfile: str) -> None:
+    """A number as user, because an orchestrator cannot tell whether a name is root."""
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", last(dockerfile, "USER"))
+    assert json.loads(last(dockerfile, "ENTRYPOINT")) == ["tini", "--"]
+    assert re.search(r'CMD \["slidelane", "health", "(api|worker)"\]$', last(dockerfile, "HEALTHCHECK"))
+    assert last(dockerfile, "LABEL").count("org.opencontainers.image.") >= 5
+
+
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_an_image_is_made_with_no_secret_and_no_address(dockerfile: str) -> None:
+    """What stands in ARG or ENV can be read from the image by everybody who has it."""
+    named = " ".join(what for name, what in instructions(dockerfile) if name in ("ARG", "ENV"))
+    assert not SECRET.search(named)
+    assert "://" not in (ROOT / dockerfile).read_text()
+
+
+def test_the_builder_is_sent_the_rooms_and_nothing_else() -> None:
+    """Data, `.env` and whatever else lies beside the code never reach the builder."""
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    assert rules[0] == "*"
+    needed = {"broker", "services", "worker", "slidelane", "pyproject.toml", "constraints.txt", "LICENSE"}
+    assert {rule[1:] for rule in rules if rule[0] == "!"} == needed
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_variable_of_the_container_files_is_a_setting(file: str) -> None:
+    """A name that was mistyped or renamed would stop every start."""
+    known = {row[0].strip("`") for row in EXPECTED.values()}
+    named = {name.removesuffix("_FILE") for name in re.findall(r"SLIDELANE_[A-Z0-9_]+", (ROOT / file).read_text())}
+    assert named <= known
+
+
+def test_the_example_names_what_compose_asks_for() -> None:
+    """Whoever copies `.env.example` sees every variable, and none without effect."""
+    files = [ROOT / "docker-compose.yml", *(ROOT / "deploy" / "compose").glob("*.yml")]
+    asked = {name for file in files for name, _, _ in VARIABLE.findall(file.read_text())}
+    passed_on = {"SLIDELANE_BROKER__SECRET_KEY"}
+    assert set(example()) == asked | passed_on
+
+
+def test_no_secret_has_a_default() -> None:
+    """The example leaves them empty, and Compose refuses to start until they are filled in."""
+    empty = dict(EXAMPLE.findall(re.sub(r"^#.*$", "", (ROOT / ".env.example").read_text(), flags=re.MULTILINE)))
+    assert {name for name, value in empty.items() if SECRET.search(name) and value} == set()
+    for name in GIVEN:
+        with pytest.raises(KeyError, match=name):
+            services("cpu", {other: value for other, value in GIVEN.items() if other != name})
+
+
+def test_the_gpu_profile_is_the_one_without_a_word() -> None:
+    """`docker compose up` starts workers on GPUs, also where no `.env` says so."""
+    assert services(None, GIVEN) == services("gpu", GIVEN)
+    assert example()["COMPOSE_PROFILES"] == "gpu"
+
+
+def test_the_profiles_differ_in_the_device_alone() -> None:
+    """So that both can be scaled as `worker`, and what was tried on CPUs holds on GPUs."""
+    gpu, cpu = (services(name, GIVEN)["worker"] for name in ("gpu", "cpu"))
+    (device,) = gpu.pop("deploy")["resources"]["reservations"]["devices"]
+    assert device["driver"] == "nvidia"
+    assert gpu["environment"].pop("SLIDELANE_WORKER__DEVICE") == "cuda"
+    assert cpu["environment"].pop("SLIDELANE_WORKER__DEVICE") == "cpu"
+    assert (gpu.pop("image"), cpu.pop("image")) == ("slidelane-worker:gpu", "slidelane-worker:cpu")
+    assert gpu == cpu
+
+
+def test_worker_and_courier_have_the_same_settings_and_folders(profile: str) -> None:
+    """They hand files to each other, so they must agree on where those lie."""
+    whole = services(profile, GIVEN)
+    worker, courier = whole["worker"], whole["courier"]
+    own = {"SLIDELANE_WORKER__DEVICE"}
+    assert {n: v for n, v in worker["environment"].items() if n not in own} == courier["environment"]
+    assert worker["volumes"] == courier["volumes"]
+    assert {worker["image"], worker["build"]["dockerfile"]} == {courier["image"], courier["build"]["dockerfile"]}
+
+
+def test_names_and_ports_never_clash(profile: str) -> None:
+    """A service that is scaled has no name and no port of its own; published ports differ."""
+    whole = services(profile, GIVEN)
+    assert not [name for name, service in whole.items() if "container_name" in service or "hostname" in service]
+    published = [port.rsplit(":", 2)[1] for service in whole.values() for port in service.get("ports", ())]
+    assert len(published) == len(set(published)) == 2
+    assert "ports" not in whole["worker"]
+
+
+def test_every_service_is_locked_down(profile: str) -> None:
+    """Nothing of the image can be written, nothing gained; and each comes back by itself."""
+    for name, service in services(profile, GIVEN).items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["restart"] == "unless-stopped", name
+        assert not {"privileged", "network_mode"} & set(service), name
+        assert service.get("cap_add", []) == (["CHOWN", "SETGID", "SETUID"] if name == "redis" else []), name
+
+
+def test_slides_can_only_be_read(profile: str) -> None:
+    """Neither slides nor settings are written to; the API reads results and writes nothing at all."""
+    for name, service in services(profile, GIVEN).items():
+        for volume in service.get("volumes", ()):
+            if "/slides" in volume or "config.json" in volume or (name == "api"):
+                assert volume.endswith(":ro"), (name, volume)
+
+
+@pytest.mark.parametrize("grace_s", [None, "45"])
+def test_a_stopped_worker_has_time_to_hand_its_work_back(profile: str, grace_s: str | None) -> None:
+    """Docker ends a container later than worker.grace_s by what handing back takes."""
+    given = GIVEN | ({"SLIDELANE_WORKER__GRACE_S": grace_s} if grace_s else {})
+    for name in ("worker", "courier"):
+        service = services(profile, given)[name]
+        allowed = float(service["environment"]["SLIDELANE_WORKER__GRACE_S"])
+        assert seconds(service["stop_grace_period"]) >= allowed + HANDS_BACK_S
+        assert "redis" in service["depends_on"], "Redis is stopped after those who hand back"
+
+
+def test_redis_keeps_what_it_accepts_and_is_reached_by_nobody_else(profile: str) -> None:
+    """What docs/redis.md asks for, with a password, on a network that leads nowhere."""
+    redis = services(profile, GIVEN)["redis"]
+    conf = redis["command"][-1]
+    for line in ("appendonly yes", "appendfsync always", "maxmemory-policy noeviction", "requirepass $$REDIS_PASSWORD"):
+        assert line in conf
+    assert "exec setpriv --reuid=redis --regid=redis --clear-groups --inh-caps=-all redis-server -" in conf
+    assert (redis["image"], redis["networks"]) == ("redis:7-bookworm", ["record"])
+    assert "ports" not in redis
+    assert compose_file("docker-compose.yml", GIVEN)["networks"]["record"] == {"internal": True}
+
+
+def image_environment(dockerfile: str) -> dict[str, str]:
+    return dict(re.findall(r"(SLIDELANE_\w+)=(\S+)", last(dockerfile, "ENV")))
+
+
+@pytest.mark.parametrize("name", ["api", "courier", "worker", "flower"])
+def test_the_settings_of_every_service_can_be_loaded(profile: str, name: str, tmp_path: Path) -> None:
+    """As its process would load them, from the image's environment and its own."""
+    service: dict[str, Any] = services(profile, GIVEN)[name]
+    given = {key: str(value) for key, value in service["environment"].items() if value is not None}
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+    environment |= image_environment(service["build"]["dockerfile"]) | given
+    command = [sys.executable, "-c", "from broker.config import load; load()"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True)
