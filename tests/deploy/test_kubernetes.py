@@ -2,10 +2,12 @@
 
 import copy
 import json
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ import yaml
 from tests.deploy.objects import Object, containers, environment, find, pod, pods, secret_keys
 from tests.deploy.rendered import K8S, OVERLAYS, rendered
 from tests.deploy.schemas import fault
+from tests.pages import blocks, read
 
 HANDS_BACK_S = 30
 
@@ -29,6 +32,19 @@ def test_our_rendering_is_that_of_kubectl(overlay: str) -> None:
         return {(one["kind"], one["metadata"]["name"]): one for one in objects}
 
     assert by_name(rendered(overlay)) == by_name(real)
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl to render with")
+def test_the_overlay_that_the_docs_show_can_be_rendered(tmp_path: Path) -> None:
+    """Somebody's own registry, hosts and size over ours, as docs/deploy.md says."""
+    (shown,) = blocks(read("docs/deploy.md"), "yaml")
+    beside = os.path.relpath(K8S / "overlays" / "gpu", tmp_path.resolve())
+    (tmp_path / "kustomization.yaml").write_text(shown.replace("../slidelane/deploy/k8s/overlays/gpu", beside))
+    told = subprocess.run(["kubectl", "kustomize", tmp_path], capture_output=True, text=True, check=True).stdout
+    objects = list(yaml.safe_load_all(told))
+    assert [fault(one) for one in objects if fault(one)] == []
+    assert find(objects, "ScaledObject", "worker")["spec"]["maxReplicaCount"] == 16
+    assert "registry.example/slidelane-worker:0.1.0-gpu" in {one["image"] for one in containers(objects)}
 
 
 SPOILT: dict[str, Callable[[list[Object]], object]] = {

@@ -1,11 +1,14 @@
 """What waits and what runs can be asked for, whoever is there to do it."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 from fastapi.testclient import TestClient
 
 from broker.store import Claim, OrderStore
+from services.queues import DemandView
+from tests.pages import blocks, read
 
 Asked = Callable[..., dict[str, Any]]
 NOTHING = {"waiting": 0, "running": 0, "unfinished": 0}
@@ -73,3 +76,10 @@ def test_prometheus_is_told_what_runs(desk: TestClient, announced: OrderStore, a
     told = desk.get("/metrics").text.splitlines()
     assert 'slidelane_queue_waiting{queue="gpu"} 1.0' in told
     assert 'slidelane_queue_running{queue="gpu.high"} 1.0' in told
+
+
+def test_the_example_of_an_answer_is_one() -> None:
+    """What docs/deploy.md shows an autoscaler is what the API would say."""
+    (example,) = [json.loads(block) for block in blocks(read("docs/deploy.md"), "json")]
+    assert DemandView.model_validate(example).model_dump() == example
+    assert example["unfinished"] == example["waiting"] + example["running"]
