@@ -35,11 +35,13 @@ WSINFER = Environment(
     (
         "numpy==2.4.6", "pillow==13.0.0", "openslide-python==1.4.7", "openslide-bin==4.0.1.2", "click>=8.2,<9", "h5py",
         "huggingface-hub", "jsonschema", "opencv-python-headless<5", "pandas<3", "pyyaml", "requests", "shapely",
-        "tabulate", "tifffile", "tiffslide", "tqdm", "scikit-image",
+        "tabulate", "tifffile", "tiffslide<3", "tqdm", "scikit-image",
+        "zarr<3", "numcodecs<0.16",  # it imports what zarr 3 no longer has
     ),
     (TORCHVISION, "wsinfer==0.6.1", "wsinfer-zoo==0.6.3"),
 )  # fmt: skip
-MONAI = Environment("monai", ("numpy==2.4.6", "click"), ("monai==1.6.1", "cucim-cu12==26.10.0"))  # CuPy unneeded
+# Without its dependencies cuCIM reads on the CPU; with them it brings CuPy and 1 GB of CUDA.
+MONAI = Environment("monai", ("numpy==2.4.6", "click", "lazy-loader"), ("monai==1.6.1", "cucim-cu12==26.10.0"))
 TIATOOLBOX = Environment(
     "tiatoolbox",
     (
@@ -47,8 +49,9 @@ TIATOOLBOX = Environment(
         "huggingface-hub<1.24", "imagecodecs<2026.3.6", "joblib", "matplotlib<3.11.1", "numba<0.66",
         "opencv-python-headless<5", "openslide-python==1.4.3", "openslide-bin==4.0.1.1", "pandas<3.0.3", "pillow<12.2",
         "psutil", "pydicom<3.0.2", "pyyaml", "requests", "s3fs<2026.6", "safetensors", "scikit-image<0.26.1",
-        "scikit-learn<1.9", "scipy<1.17.1", "shapely<=2.1.2", "SimpleITK<2.5.5", "tifffile<2026.3.3", "tqdm",
-        "typing-extensions", "universal-pathlib", "wsidicom<0.34", "zarr<3.2",
+        "scikit-learn<1.9", "scipy<1.17.1", "shapely<=2.1.2", "SimpleITK<2.5.5", "tifffile<2026.3.3",
+        "tqdm<4.69", "transformers<5.14.1", "typing-extensions", "umap-learn<0.5.12", "universal-pathlib",
+        "wsidicom<0.34", "zarr<3.2",
     ),
     (TORCHVISION, "timm<1.0.28", "tiatoolbox==2.1.3"),
 )  # fmt: skip

@@ -31,7 +31,7 @@ def main() -> None:
 
     def classify() -> Probabilities:
         told = engine.run(
-            [Path(task.slide)], [mask], patch_mode=False, ioconfig=config, return_probabilities=True,
+            [Path(task.slide)], masks=[mask], patch_mode=False, ioconfig=config, return_probabilities=True,
             save_dir=Path(task.scratch) / "results", output_type="zarr",
         )  # fmt: skip
         import zarr

@@ -47,7 +47,7 @@ def _laid_out(task: Task) -> tuple[Path, Path]:
     (slides / "slide.svs").symlink_to(task.slide)
     with h5py.File(results / "patches" / "slide.h5", "w") as file:
         coordinates = file.create_dataset("coords", data=task.corners)
-        coordinates.attrs |= {"patch_size": task.config["patch_size_pixels"], "patch_level": 0}
+        coordinates.attrs.update({"patch_size": task.config["patch_size_pixels"], "patch_level": 0})
     return slides, results
 
 
