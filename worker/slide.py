@@ -69,15 +69,21 @@ class Slide:
         (x + column * downsample_x, y + row * downsample_y), resampled by the exact ratio from the nearest finer level.
         White where the slide is transparent or ends. Raises `OrderError`: `slide_unreadable`.
         """
+        downsamples = downsample_x, downsample_y
+        self._fill_from(nearest_finer(self._levels, *downsamples), region, (x, y), downsamples)
+
+    def _fill_from(
+        self, level: Level, region: Pixels, corner: tuple[float, float], downsamples: tuple[float, float]
+    ) -> None:
         height_px, width_px, _ = region.shape
-        level = nearest_finer(self._levels, downsample_x, downsample_y)
+        (x, y), (downsample_x, downsample_y) = corner, downsamples
         edge_x = max(1, int(_BLOCK_EDGE_PX * level.scale_x / downsample_x))
         edge_y = max(1, int(_BLOCK_EDGE_PX * level.scale_y / downsample_y))
         for row in range(0, height_px, edge_y):
             for column in range(0, width_px, edge_x):
                 block = region[row : row + edge_y, column : column + edge_x]
-                corner = x + column * downsample_x, y + row * downsample_y
-                self._fill_block(block, level, corner, (downsample_x, downsample_y))
+                at = x + column * downsample_x, y + row * downsample_y
+                self._fill_block(block, level, at, downsamples)
 
     def workspace(self, _number: int, shape: tuple[int, ...]) -> Pixels:
         """Memory to read tiles into."""
@@ -87,8 +93,10 @@ class Slide:
         self, tiles: Pixels, corners: Sequence[tuple[float, float]], downsample_x: float, downsample_y: float
     ) -> None:
         """`fill` for each of the level-0 `corners` a square of `tiles`, (N, edge, edge, 3)."""
+        downsamples = downsample_x, downsample_y
+        level = nearest_finer(self._levels, *downsamples)
         for tile, (x, y) in zip(tiles, corners, strict=True):
-            self.fill(tile, x, y, downsample_x, downsample_y)
+            self._fill_from(level, tile, (x, y), downsamples)
 
     def overview(self, area: Area, max_px: int) -> Pixels:
         """A picture of exactly `area`, its longer side `max_px` or, where the area has fewer pixels, all of them."""
