@@ -45,7 +45,7 @@ class Asleep(Stack):
 
 @pytest.fixture
 def asleep(tmp_path: Path) -> Iterator[Asleep]:
-    make_sample_slide(tmp_path / "a.svs", width_px=3000, height_px=2000)
+    make_sample_slide(tmp_path / "a.svs", width_px=2000, height_px=1500)
     (tmp_path / "data").mkdir()
     with Asleep(tmp_path / "data", [tmp_path]) as stack:
         wait_for(lambda: stack.call("GET", "/healthz")[0] == 200, what="the API")
@@ -72,7 +72,7 @@ def test_work_wakes_workers_that_are_gone_and_its_end_lets_them_go(asleep: Aslee
         told.append((number, sum(scan["state"] != "classified" for scan in now["scans"])))
         return bool(now["state"] == "delivered")
 
-    wait_for(is_delivered, what="the delivery")
+    wait_for(is_delivered, within_s=150, what="the delivery")
     assert all(number >= unfinished for number, unfinished in told), "a scan that was taken counts until it ends"
     assert told[0] == (3, 3)
     assert asleep.keda_reads() == 0
