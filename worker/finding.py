@@ -101,9 +101,10 @@ def _found(search: Search, classifier: TileClassifier, grid: Grid, kept: _Kept, 
     placer = _PLACERS[search.model.card.output](grid, kept.point.seams)
     done, total, clock = kept.point.tiles, len(grid.tiles), kept.clock
     rest = replace(grid, tiles=grid.tiles[done:])
-    batch_tiles = _batch_tiles(search, len(rest.tiles))
+    # as for the whole grid, also where only the rest of it is left: a network may answer other batches in other bits
+    batch_tiles = _batch_tiles(search, total)
+    registry.compute_threads(max(1, search.slide.threads // feed.workers(search.slide, total, batch_tiles)))
     threads = feed.workers(search.slide, len(rest.tiles), batch_tiles)
-    registry.compute_threads(max(1, search.slide.threads // threads))
     watch.progress("classifying", done, total)
     for batch in feed.worked(search.slide, rest, batch_tiles, classifier.classify):
         clock.add("read", batch.read_s / threads)

@@ -109,7 +109,7 @@ def weights_card(name: str, entry: AlgorithmSettings) -> Card:
     said, file = describe(name, entry.folder), network_file(name, entry.folder)
     if entry.compile and file.suffix != ".pt2":
         raise ConfigError(f"worker.algorithms.{name}.compile: only model.pt2 can be compiled, not {file.name}")
-    digest = _digest(file, file.stat().st_mtime_ns, entry.folder / "config.json")
+    digest = _digest(file, file.stat().st_mtime_ns, (entry.folder / "config.json").read_bytes())
     return Card(
         name=name,
         version=digest[:12],
@@ -129,8 +129,8 @@ def weights_card(name: str, entry: AlgorithmSettings) -> Card:
 
 
 @lru_cache(maxsize=16)
-def _digest(file: Path, _changed_ns: int, config: Path) -> str:
-    told = hashlib.sha256(config.read_bytes())
+def _digest(file: Path, _changed_ns: int, config: bytes) -> str:
+    told = hashlib.sha256(config)
     with file.open("rb") as content:
         told.update(hashlib.file_digest(content, "sha256").digest())
     return told.hexdigest()
