@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.roi import Nobody
 from broker.config import AlgorithmSettings
 from broker.order import Order, OrderState
 from broker.request import OrderRequest
@@ -19,13 +20,6 @@ from worker.sandbox import Sandbox
 from worker.shelf import Copy
 
 
-class _Nobody:
-    """Listens to no progress."""
-
-    def progress(self, stage: str, done: int, total: int) -> None:
-        """Go on."""
-
-
 def main() -> None:
     """Run it."""
     slide, folder = map(Path, sys.argv[1:])
@@ -34,7 +28,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as name:
         checkpoint = Checkpoint(Path(name) / "unfinished" / "1.0.1")
         job = pipeline.Job(_order(slide), _order(slide).request.scans[0], Copy(slide, "0" * 64, 1), checkpoint)
-        done = pipeline.classify(job, model, Sandbox(granted_cores()), _Nobody())
+        done = pipeline.classify(job, model, Sandbox(granted_cores()), Nobody())
         kept.keep(Path(name) / "result", done.result, done.overlay)
         size_bytes = (Path(name) / "result" / "features.geojson").stat().st_size
     told = {

@@ -8,7 +8,8 @@ import pytest
 from broker.address import Address
 from broker.config import BrokerSettings
 from broker.embedded import Embedded
-from broker.store import OrderStore
+from broker.request import OrderRequest
+from broker.store import Claim, OrderStore
 from broker.store.door import Door
 
 
@@ -30,3 +31,13 @@ def broker_settings(redis_url: str, tmp_path: Path) -> BrokerSettings:
 @pytest.fixture
 def store(broker_settings: BrokerSettings) -> OrderStore:
     return OrderStore.connect(broker_settings)
+
+
+@pytest.fixture
+def claim(store: OrderStore) -> Claim:
+    """One scan, being fetched by a worker called w."""
+    slide = {"id": "1", "source": {"type": "path", "path": "/a.svs"}}
+    created = store.create(OrderRequest.model_validate({"algorithm": "grid", "scans": (slide,)}), lane="gpu")
+    claim = store.claim(f"{created.order_id}.0", "fetch", "w")
+    assert claim
+    return claim

@@ -6,8 +6,12 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 from urllib.error import URLError
+
+import pytest
 
 from tests.journey.stack import free_port, wait_for
 
@@ -69,3 +73,12 @@ class S3Server:
                 return answer.status == 200
         except (URLError, ConnectionError):
             return False
+
+
+@contextmanager
+def by_environment() -> Iterator[S3Server]:
+    """A server that this process finds in its environment, as clients do."""
+    with S3Server() as server, pytest.MonkeyPatch.context() as environment:
+        for name, value in server.env.items():
+            environment.setenv(name, value)
+        yield server

@@ -19,9 +19,7 @@ from worker.grid import Grid, Tile
 from worker.values import Pixels, Readable
 
 T = TypeVar("T")
-_AHEAD: Final = (
-    2  # batches in hand for every thread: the one it is at, and one that waits for its turn or for the reader
-)
+_AHEAD: Final = 2  # batches in hand for every thread: the one it is at, and one that waits for it or for the reader
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,8 @@ def span(start: float, count: int, downsample: float, scale: float, located_by: 
     """Cover `count` pixels of `downsample` from level-0 `start`, with the neighbours that resampling looks at.
 
     Where the level's own pixels are wanted the span is exactly those. OpenSlide takes whole level-0 pixels and divides
-    them by the mean downsample of both axes; what that is off is made good by the box.
+    them by the mean downsample of both axes, `located_by`; what that is off is made good by the box. Stored tiles are
+    addressed by whole pixels of the level: `located_by` is 1 for them.
     """
     step, first = downsample / scale, start / scale
     location = round(first * located_by)
@@ -85,17 +86,6 @@ def span(start: float, count: int, downsample: float, scale: float, located_by: 
     begin = first - location / located_by
     stop = begin + count * step
     return Span(location, math.ceil(stop) + _margin(step), begin, stop)
-
-
-def stored_span(start: float, count: int, downsample: float, scale: float) -> Span:
-    """The same in whole pixels of the level, which stored tiles are addressed by."""
-    step, first = downsample / scale, start / scale
-    if math.isclose(step, 1, rel_tol=1e-9) and abs(first - round(first)) < _EXACT:
-        return Span(round(first), count, 0, count)
-    left = math.floor(first) - _margin(step)
-    begin = first - left
-    stop = begin + count * step
-    return Span(left, math.ceil(stop) + _margin(step), begin, stop)
 
 
 def is_between(start: float, downsample: float, scale: float) -> bool:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from broker.errors import OrderError
 from worker.cores import granted_cores
-from worker.levels import Level, Span, is_between, levels, nearest_finer, span, stored_span
+from worker.levels import Level, Span, is_between, levels, nearest_finer, span
 from worker.overview import overview
 from worker.readers import BLOCK_PX, Pyramid, open_pyramid
 from worker.readers.mosaic import on_white
@@ -109,17 +109,15 @@ class Slide:
         height_px, width_px, _ = block.shape
         (x, y), (downsample_x, downsample_y), stored = corner, downsamples, self._pyramid.stored
         between = is_between(x, downsample_x, level.scale_x) or is_between(y, downsample_y, level.scale_y)
-        if stored and (level.reduction > 1 or not between):
-            wide = stored_span(x, width_px, downsample_x, level.scale_x)
-            high = stored_span(y, height_px, downsample_y, level.scale_y)
-            exact = wide.is_exact and high.is_exact
-            pixels = block if exact else np.empty((_fit(wide, high), wide.extent_px, 3), np.uint8)
-            stored.fill(pixels, level.number, wide.location, high.location, level.reduction)
+        tiles = stored if level.reduction > 1 or not between else None
+        located_by = 1.0 if tiles else level.located_by
+        wide = span(x, width_px, downsample_x, level.scale_x, located_by)
+        high = span(y, height_px, downsample_y, level.scale_y, located_by)
+        size, exact = (wide.extent_px, _fit(wide, high)), wide.is_exact and high.is_exact
+        if tiles:
+            pixels = block if exact else np.empty((size[1], size[0], 3), np.uint8)
+            tiles.fill(pixels, level.number, wide.location, high.location, level.reduction)
         else:
-            wide = span(x, width_px, downsample_x, level.scale_x, level.located_by)
-            high = span(y, height_px, downsample_y, level.scale_y, level.located_by)
-            size = wide.extent_px, _fit(wide, high)
-            exact = wide.is_exact and high.is_exact
             pixels = on_white(self._pyramid.read_region((wide.location, high.location), level.number, size))
         if pixels is not block:
             block[...] = pixels if exact else _resampled(pixels, wide, high, (width_px, height_px))

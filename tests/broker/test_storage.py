@@ -11,7 +11,7 @@ from broker.bucket import Bucket
 from broker.config import BrokerSettings, ConfigError, load
 from broker.errors import TemporaryError
 from broker.storage import Folder, Storage, storage
-from tests.s3 import BUCKET, SECRET, S3Server
+from tests.s3 import BUCKET, SECRET, S3Server, by_environment
 from worker.values import Stop
 
 RESULT = {"findings/about.json": b"{}", "findings/points": b"", "overlay.png": bytes(range(256)) * 40_000}
@@ -19,9 +19,7 @@ RESULT = {"findings/about.json": b"{}", "findings/points": b"", "overlay.png": b
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[S3Server]:
-    with S3Server() as server, pytest.MonkeyPatch.context() as environment:
-        for name, value in server.env.items():
-            environment.setenv(name, value)
+    with by_environment() as server:
         yield server
 
 

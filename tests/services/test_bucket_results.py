@@ -11,16 +11,14 @@ from broker.request import OrderRequest
 from broker.storage import storage
 from broker.store import OrderStore
 from services.app import create_app
-from tests.s3 import BUCKET, S3Server
+from tests.s3 import BUCKET, S3Server, by_environment
 
 WHOLE = bytes(range(256)) * 40_000
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[S3Server]:
-    with S3Server() as server, pytest.MonkeyPatch.context() as environment:
-        for name, value in server.env.items():
-            environment.setenv(name, value)
+    with by_environment() as server:
         yield server
 
 

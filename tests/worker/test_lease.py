@@ -7,7 +7,6 @@ import pytest
 
 from broker.config import BrokerSettings
 from broker.errors import Problem
-from broker.request import OrderRequest
 from broker.store import Claim, OrderStore
 from worker.lease import Lease, Limits
 from worker.values import Stop
@@ -23,15 +22,6 @@ def quick(broker_settings: BrokerSettings) -> BrokerSettings:
 @pytest.fixture
 def store(quick: BrokerSettings) -> OrderStore:
     return OrderStore.connect(quick)
-
-
-@pytest.fixture
-def claim(store: OrderStore) -> Claim:
-    slide = {"id": "1", "source": {"type": "path", "path": "/a.svs"}}
-    created = store.create(OrderRequest.model_validate({"algorithm": "grid", "scans": (slide,)}), lane="gpu")
-    claim = store.claim(f"{created.order_id}.0", "fetch", "w")
-    assert claim
-    return claim
 
 
 def until(condition: Callable[[], object]) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from broker.config import BrokerSettings
-from broker.request import OrderRequest
 from broker.store import Claim, OrderStore
 from worker.lease import Lease, Limits
 from worker.voice import At, Voice
@@ -18,15 +17,6 @@ from worker.voice import At, Voice
 def _lines_of_every_level(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     with caplog.at_level(logging.INFO, "worker.voice"):
         yield
-
-
-@pytest.fixture
-def claim(store: OrderStore) -> Claim:
-    slide = {"id": "1", "source": {"type": "path", "path": "/a.svs"}}
-    created = store.create(OrderRequest.model_validate({"algorithm": "grid", "scans": (slide,)}), lane="gpu")
-    claim = store.claim(f"{created.order_id}.0", "fetch", "w")
-    assert claim
-    return claim
 
 
 def test_a_scan_says_how_far_it_is(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:

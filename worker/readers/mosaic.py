@@ -164,9 +164,8 @@ def _decoded_there(region: Pixels, level: TiledLevel, place: _Place) -> bool:
     """Decode the tile where it belongs, if it may be: it is whole there, and its rows lie one behind another."""
     there = region[place.y : place.y + level.tile_height, place.x : place.x + level.tile_width]
     fits = there.shape == (level.tile_height, level.tile_width, 3) and there.flags.c_contiguous
-    inside = (place.column + 1) * level.tile_width <= level.width and (
-        place.row + 1
-    ) * level.tile_height <= level.height
+    right, bottom = (place.column + 1) * level.tile_width, (place.row + 1) * level.tile_height
+    inside = right <= level.width and bottom <= level.height
     return bool(level.load_into and fits and inside and level.load_into(place.column, place.row, there))
 
 

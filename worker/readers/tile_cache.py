@@ -58,11 +58,11 @@ class TileCache:
 
     def _drop(self) -> None:
         """Let the least recently used go; one that is being decoded has no size yet, and stays."""
-        for key in list(self._tiles) if self._bytes > self._most_bytes else ():
-            if self._tiles[key].done():
-                self._forget(key)
-            if self._bytes <= self._most_bytes:
+        while self._bytes > self._most_bytes:
+            key = next((key for key, tile in self._tiles.items() if tile.done()), None)
+            if key is None:
                 return
+            self._forget(key)
 
     def _forget(self, key: Hashable) -> None:
         self._bytes -= _size_bytes(self._tiles.pop(key).result())
