@@ -69,7 +69,7 @@ class Contestant:
             file = Path(scratch) / "task.json"
             file.write_text(json.dumps(own.as_dict()))
             home = KEPT / "home"  # some write where their user lives
-            home.mkdir(exist_ok=True)
+            home.mkdir(parents=True, exist_ok=True)
             variables = {"HOME": str(home), "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": str(task.threads)}
             variables |= {"OMP_WAIT_POLICY": "PASSIVE"}  # who spins loses most where the cores are shared
             return Outcome.told(watched.run([str(python), "-m", self.module, str(file)], variables, WITHIN_S))

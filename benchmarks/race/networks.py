@@ -105,7 +105,7 @@ class _Squeeze(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = max(8, channels // 4 // 8 * 8)
+        hidden = max(8, (channels // 4 + 4) // 8 * 8)
         self.weigh = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1),
             nn.Hardsigmoid(),

@@ -1,0 +1,82 @@
+"""What the race runs on can be trusted: slides are what they say, networks are the same each time."""
+
+from pathlib import Path
+
+import numpy as np
+import openslide
+import pytest
+import tifffile
+import torch
+
+from benchmarks.race import networks, slides
+from benchmarks.race.contest import Outcome
+from benchmarks.race.course import stored
+from benchmarks.race.runners.model import jit
+from benchmarks.race.standings import Agreement
+from benchmarks.race.tiff import TILE_PX
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_drawn_slide_shows_openslide_what_tifffile_decodes_and_holds_tissue_where_it_says(
+    tmp_path: Path, *, shared: bool
+) -> None:
+    """Every tile of the list is read alike by both, in colour; half of the slide is on the list."""
+    corners = slides.draw(tmp_path / "slide.svs", 6_000, shared=shared)
+    with openslide.OpenSlide(tmp_path / "slide.svs") as slide, tifffile.TiffFile(tmp_path / "slide.svs") as tiff:
+        assert slide.properties["openslide.vendor"] == "aperio"
+        assert slide.level_dimensions == ((6000, 6000), (1500, 1500))
+        assert 0.4 < len(corners) * TILE_PX**2 / 6000**2 < 0.6
+        whole = tiff.pages[0].asarray()
+        for x, y in corners.tolist():
+            seen = np.asarray(slide.read_region((x, y), 0, (TILE_PX, TILE_PX)).convert("RGB"))
+            assert (seen == whole[y : y + TILE_PX, x : x + TILE_PX]).all()
+            assert np.ptp(seen, axis=2).max() > 50
+
+
+def test_the_levels_of_a_drawn_slide_show_the_same_picture(tmp_path: Path) -> None:
+    """Level 0 shrunk is level 1, but for what JPEG loses twice."""
+    slides.draw(tmp_path / "slide.svs", 4_096)
+    with tifffile.TiffFile(tmp_path / "slide.svs") as tiff:
+        fine, coarse = (page.asarray().astype(float) for page in tiff.pages[:2])
+    shrunk = fine.reshape(1024, 4, 1024, 4, 3).mean(axis=(1, 3))
+    assert np.abs(shrunk - coarse).mean() < 6
+
+
+def test_a_slide_of_forty_gigapixels_that_shares_its_tiles_takes_less_than_a_hundred_megabytes(tmp_path: Path) -> None:
+    """Offsets of 611,524 tiles point to some thousands of pictures; far corners are read as anywhere."""
+    path = tmp_path / "slide.svs"
+    corners = slides.draw(path, 200_000, shared=True)
+    assert path.stat().st_size < 100e6
+    last = corners[-1:]
+    (_, _, offset, length), *_ = stored(path, last).tolist()
+    assert path.read_bytes()[offset : offset + length].endswith(b"\xff\xd9")
+    with openslide.OpenSlide(path) as slide:
+        assert slide.dimensions == (200_000, 200_000)
+        seen = np.asarray(slide.read_region(tuple(last[0].tolist()), 0, (TILE_PX, TILE_PX)).convert("RGB"))
+        assert np.ptp(seen, axis=2).max() > 50
+
+
+@pytest.mark.parametrize("name", networks.NETWORKS)
+def test_a_network_is_the_same_each_time_and_tells_tiles_apart(name: str, tmp_path: Path) -> None:
+    """The same seed gives the same logits; over the samples these have the spread that was asked for."""
+    samples = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8).repeat(32, 1).repeat(32, 2)
+    inputs = (torch.from_numpy(samples).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
+    logits = []
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        networks.save(name, folder, samples)
+        with torch.inference_mode():
+            logits.append(jit(lambda at=folder: torch.jit.load(at / "torchscript_model.pt"))(inputs))
+    assert torch.equal(*logits)
+    assert torch.allclose(logits[0].std(dim=0), torch.full((4,), networks.SPREAD), atol=0.01)
+
+
+def test_agreement_counts_classes_and_the_greatest_difference() -> None:
+    """One of two tiles changes its class; its probability moved by 0.3."""
+    one, other = (
+        Outcome("a", "1", 2, 1.0, 0, np.array([[0.6, 0.4], [0.1, 0.9]], np.float32)),
+        Outcome("b", "1", 2, 1.0, 0, np.array([[0.3, 0.7], [0.1, 0.9]], np.float32)),
+    )
+    agreed = Agreement.of(one, other)
+    assert agreed
+    assert agreed.same_class_share == 0.5
+    assert agreed.most_apart == pytest.approx(0.3)
