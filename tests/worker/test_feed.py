@@ -13,7 +13,7 @@ from makers import a_picture, a_slide
 from broker.card import Card
 from broker.errors import OrderError
 from worker.areas import area_of
-from worker.feed import Worked, worked, workers
+from worker.feed import Worked, share_tiles, worked, workers
 from worker.grid import Grid
 from worker.slide import Slide
 from worker.tiles import cut
@@ -32,6 +32,18 @@ class CountingSlide(Slide):
         self, tiles: Pixels, corners: Sequence[tuple[float, float]], downsample_x: float, downsample_y: float
     ) -> None:
         self.reads += len(corners)
+        super().fill_tiles(tiles, corners, downsample_x, downsample_y)
+
+
+class CallsSlide(Slide):
+    """A slide that counts how often it is asked for tiles."""
+
+    calls = 0
+
+    def fill_tiles(
+        self, tiles: Pixels, corners: Sequence[tuple[float, float]], downsample_x: float, downsample_y: float
+    ) -> None:
+        self.calls += 1
         super().fill_tiles(tiles, corners, downsample_x, downsample_y)
 
 
@@ -87,8 +99,8 @@ def test_a_grid_of_no_tiles_feeds_nothing(tmp_path: Path) -> None:
         assert list(fed(slide, replace(grid, tiles=grid.tiles[:0]), 8)) == []
 
 
-def test_no_more_than_two_batches_for_each_thread_are_in_hand(tmp_path: Path) -> None:
-    """Who takes no more keeps the threads from going on, however many tiles wait."""
+def test_no_more_than_two_shares_for_each_thread_are_in_hand(tmp_path: Path) -> None:
+    """Who takes no more keeps the threads from going on, however many tiles wait. The first shares are one batch."""
     with CountingSlide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
         slide.threads = 2
         feed = fed(slide, a_grid(slide), 2)
@@ -96,7 +108,49 @@ def test_no_more_than_two_batches_for_each_thread_are_in_hand(tmp_path: Path) ->
         assert 2 <= slide.reads <= 2 * 2 * 2
         next(feed)
         feed.close()
-        assert slide.reads <= 2 * 2 * 2 + 2
+        assert slide.reads <= 2 * 2 * 2 + len(a_grid(slide).tiles) // (2 * 2)
+
+
+def test_quick_tiles_are_taken_many_at_a_time_and_slow_ones_batch_by_batch() -> None:
+    """Asking for tiles costs as much as decoding one; a thread that holds many for long shows no progress."""
+    assert share_tiles(8, 0.0005, 40) == 40
+    assert share_tiles(8, 0.0005, 39) == 32
+    assert share_tiles(8, 0.003, 40) == 16
+    assert share_tiles(8, 1.0, 40) == 8
+    assert share_tiles(8, 0.0005, 3) == 8
+    assert share_tiles(8, 0.0, 40) == 40
+
+
+def test_a_share_is_worked_on_in_the_batches_that_it_would_have_been_asked_for_in(tmp_path: Path) -> None:
+    """A network may answer other batches in other bits, and shares follow the clock."""
+    with CallsSlide.open(a_slide(tmp_path / "a.svs", a_picture(803, 751))) as slide:
+        slide.threads = 1
+        batches = list(worked(slide, a_grid(slide), 2, len))
+        assert [batch.value for batch in batches[:-1]] == [2] * (len(batches) - 1)
+        assert slide.calls < len(batches)
+
+
+def test_closing_in_the_middle_of_a_share_ends_it_after_its_batch(tmp_path: Path) -> None:
+    """A scan that was cancelled does not wait for the rest of what its threads hold."""
+    worked_on, permits = [], threading.Semaphore(2)
+
+    def work(pixels: Pixels) -> None:
+        if not permits.acquire(timeout=30):
+            raise TimeoutError
+        worked_on.append(len(pixels))
+
+    with CallsSlide.open(a_slide(tmp_path / "a.svs", a_picture(803, 751))) as slide:
+        slide.threads = 1
+        feed = worked(slide, a_grid(slide), 1, work)
+        next(feed)
+        next(feed)  # the third share is asked for, and longer than a batch
+        closing = threading.Thread(target=feed.close)
+        closing.start()
+        while closing.is_alive():
+            permits.release()
+            closing.join(0.1)
+        assert slide.calls == 3
+    assert len(worked_on) < 20 < len(a_grid(slide).tiles) // 2
 
 
 def test_no_more_threads_work_than_there_are_batches(tmp_path: Path) -> None:

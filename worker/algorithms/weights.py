@@ -59,16 +59,20 @@ class Network:
         """
         tiles, edge = len(batch), self._edge
         rows = torch.from_numpy(batch).view(tiles, edge, 3 * edge).to(self._device.torch, non_blocking=True)
-        samples = self._room(rows).copy_(rows).mul_(self._scale).add_(self._shift)
-        return samples.view(tiles, edge, edge, 3).permute(0, 3, 1, 2).to(self._kind)
+        samples = self._room(rows, torch.float32).copy_(rows)
+        torch.addcmul(self._shift, samples, self._scale, out=samples)
+        if self._kind != torch.float32:
+            samples = self._room(rows, self._kind).copy_(samples)
+        return samples.view(tiles, edge, edge, 3).permute(0, 3, 1, 2)
 
-    def _room(self, rows: Tensor) -> Tensor:
-        """On a CPU each thread has a buffer of its own: a new one would be zeroed by the kernel page by page."""
+    def _room(self, rows: Tensor, kind: torch.dtype) -> Tensor:
+        """On a CPU each thread has buffers of its own: a new one would be zeroed by the kernel page by page."""
         if self._device.is_gpu:
-            return torch.empty_like(rows, dtype=torch.float32)
-        room: Tensor | None = getattr(self._own, "room", None)
+            return torch.empty_like(rows, dtype=kind)
+        room: Tensor | None = getattr(self._own, str(kind), None)
         if room is None or len(room) < len(rows):
-            room = self._own.room = torch.empty_like(rows, dtype=torch.float32)
+            room = torch.empty_like(rows, dtype=kind)
+            setattr(self._own, str(kind), room)
         return room[: len(rows)]
 
 
