@@ -1,8 +1,9 @@
 """From POST to delivered: orders of one region, one after another, against fetching, decoding and computing it alone.
 
 The whole service runs as `make serve` has it, on a Redis that syncs every write; results go to a stand-in for Techcyte.
-The yardstick is the same code for the slide and the model and nothing else, in one process that has both at hand, in
-turns with the orders, on all cores.
+The clock stops when their last byte is there: what the stand-in does with them (it checks every coordinate, which takes
+0.2 s) is its own. The yardstick is the same code for the slide and the model and nothing else, in one process that has
+both at hand, in turns with the orders, on all cores.
 """
 
 import random
@@ -23,6 +24,7 @@ from broker.roi import Rectangle
 from demo.slide import make_sample_slide, tissue_roi
 from demo.stack import free_ports
 from demo.techcyte import TechcyteReceiver
+from demo.web import Answer, Request
 from worker import feed, tissue
 from worker.algorithms import registry
 from worker.algorithms.protocol import TileAlgorithm
@@ -39,7 +41,7 @@ LOOK_S = 0.0005  # seconds between two looks at the receiver
 
 def measure(orders: int, say: Callable[[str], None]) -> list[Row]:
     """So many orders, each followed by the same region alone."""
-    with Bed() as bed, TechcyteReceiver(any_task=True) as techcyte:
+    with Bed() as bed, _Techcyte(any_task=True) as techcyte:
         path = bed.folder / "slide.svs"
         make_sample_slide(path, 12_000, 8_000)
         desk = _Desk(bed, path, techcyte)
@@ -90,10 +92,21 @@ def _alone(slide: Slide, model: TileAlgorithm, roi: dict[str, int]) -> float:
     return perf_counter() - began
 
 
+class _Techcyte(TechcyteReceiver):
+    """Notes when results have come."""
+
+    came_at = 0.0
+
+    def answer(self, request: Request) -> Answer:
+        if request.method == "POST":
+            self.came_at = perf_counter()
+        return super().answer(request)
+
+
 class _Desk:
     """The service, and somebody who orders and waits."""
 
-    def __init__(self, bed: Bed, slide: Path, techcyte: TechcyteReceiver) -> None:
+    def __init__(self, bed: Bed, slide: Path, techcyte: _Techcyte) -> None:
         self._slide, self._techcyte, (port,) = slide, techcyte, free_ports(1)
         self._url = f"http://127.0.0.1:{port}"
         allowed = {"BROKER__ALLOW_HOSTS": '["127.0.0.1"]', "SERVICES__PORT": str(port)}
@@ -103,7 +116,7 @@ class _Desk:
         bed.wait_for(self._is_ready, "the service")
 
     def deliver(self, roi: dict[str, int]) -> float:
-        """Seconds from POST until the destination holds the results."""
+        """Seconds from POST until the destination has the results."""
         before, task = len(self._techcyte.evaluations), str(random.getrandbits(40))
         to = {
             "type": "techcyte",
@@ -118,7 +131,7 @@ class _Desk:
             if perf_counter() - began > 60:
                 raise TimeoutError("an order was not delivered within a minute")
             time.sleep(LOOK_S)
-        return perf_counter() - began
+        return self._techcyte.came_at - began
 
     def prove(self, orders: int) -> None:
         """Every order was delivered, and once."""

@@ -8,7 +8,7 @@ _STAGES: Final[Mapping[Bottleneck, tuple[str, ...]]] = {
     "fetch": ("fetch_s",),
     "read": ("open_s", "tissue_s", "read_s"),
     "model": ("load_s", "calibrate_s", "model_s"),
-    "write": ("merge_s", "draw_s", "keep_s"),
+    "write": ("merge_s", "keep_s"),  # which waits for what is drawn beside it
 }
 _LAST: Final = "keep_s"
 

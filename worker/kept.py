@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,8 +17,10 @@ from worker.values import Area, Findings, Found, Frame
 FINDINGS, ABOUT = "findings", "about.json"
 
 
-def keep(folder: Path, result: Result, overlay: bytes) -> None:
+def keep(folder: Path, result: Result, overlay: Callable[[], bytes]) -> None:
     """Write findings, results.json, features.geojson and overlay.png into `folder`; replaces what was there.
+
+    `overlay` is asked for when everything else is written, for it may still be being drawn.
 
     The files are made beside it and appear with one rename. A worker that is killed leaves at most a hidden folder
     that nobody reads. Objects on the same disk in a spool are moved, not copied: use the result no more.
@@ -40,11 +43,11 @@ def load(folder: Path) -> Result:
     return _result(about, Spool(folder / FINDINGS))
 
 
-def _write(folder: Path, result: Result, overlay: bytes) -> None:
-    (folder / "overlay.png").write_bytes(overlay)
+def _write(folder: Path, result: Result, overlay: Callable[[], bytes]) -> None:
     (folder / "results.json").write_bytes(results.encode(result))
     with (folder / "features.geojson").open("wb") as file:
         geojson.write(result, file)
+    (folder / "overlay.png").write_bytes(overlay())
     # Unsorted, unlike a file for others: a report lists the summary in the algorithm's own order.
     about = json.dumps(_about(result), allow_nan=False).encode()
     _move_objects(result.findings.objects, folder / FINDINGS)

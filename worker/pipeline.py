@@ -1,6 +1,7 @@
 """One scan, from a slide that is near to its result. Knows nothing of states, queues or destinations."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from time import monotonic
@@ -16,7 +17,7 @@ from worker.result import Result
 from worker.sandbox import Sandbox
 from worker.sources import Copy
 from worker.timing import Stopwatch
-from worker.values import Area, Findings, MppSource, Readable, Watch
+from worker.values import Area, Findings, MppSource, Pixels, Readable, Watch
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +33,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What classifying one scan came to, with what the clock has measured so far and some counts in `timings`."""
+    """What classifying one scan came to, with what the clock has measured so far and some counts in `timings`.
+
+    `overlay` waits for the picture, which another thread draws; only after that may the findings move.
+    """
 
     result: Result
-    overlay: bytes
+    overlay: Callable[[], bytes]
     timings: dict[str, float]
 
 
@@ -53,9 +57,24 @@ def classify(job: Job, model: Algorithm, sandbox: Sandbox, watch: Watch) -> Done
         watch.progress("drawing", 0, 1)
         with clock.stage("read"):
             view = slide.overview(area, overlay.MAX_PX)
-        with clock.stage("draw"):
-            picture = overlay.draw(view, result)
-    return Done(result, picture, _measured(counts, took_s) | clock.timings)
+    return Done(result, _begin_drawing(view, result, clock), _measured(counts, took_s) | clock.timings)
+
+
+def _begin_drawing(view: Pixels, result: Result, clock: Stopwatch) -> Callable[[], bytes]:
+    def draw() -> tuple[bytes, float]:
+        began = monotonic()
+        return overlay.draw(view, result), monotonic() - began
+
+    pen = ThreadPoolExecutor(1, thread_name_prefix="overlay")
+    drawing = pen.submit(draw)
+    pen.shutdown(wait=False)
+
+    def drawn() -> bytes:
+        picture, spent_s = drawing.result()
+        clock.add("draw", spent_s)
+        return picture
+
+    return drawn
 
 
 def _measured(counts: Counts, took_s: float) -> dict[str, float]:

@@ -21,10 +21,7 @@ _AT_ONCE_PX: Final = 2**22  # of what one question is about: the time limit is f
 
 
 class Sandbox:
-    """Where slides are opened. Each gets a process of its own, started when the one before it is done with.
-
-    Threads may share it.
-    """
+    """Where slides are opened, each in a process of its own. Threads may share it."""
 
     def __init__(self, threads: int, *, max_bytes: int = MAX_BYTES, read_s: float = READ_S) -> None:
         self._threads, self._max_bytes, self._read_s = threads, max_bytes, read_s
@@ -43,17 +40,16 @@ class Sandbox:
             yield SandboxedSlide(child, self._threads, path, mpp, whose)
         finally:
             child.end()
-            self._start_spare()
+
+    def prepare(self) -> None:
+        """Start the process of the next slide: half a second of a core, which nobody should be waiting for."""
+        with self._lock:
+            self._spare = self._spare or self._started()
 
     def _child(self) -> Child:
         with self._lock:
             child, self._spare = self._spare, None
         return child if child and child.is_alive else self._started()
-
-    def _start_spare(self) -> None:
-        """Only now: half a second of a core would slow down the slide that is being read."""
-        with self._lock:
-            self._spare = self._spare or self._started()
 
     def _started(self) -> Child:
         return Child(self._threads, self._max_bytes, self._read_s)

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.values import CHUNK, Objects
+from worker.values import CHUNK, Objects, outlines
 
 _TYPES: Final = {"centres": "<f8", "scores": "<f8", "classes": "<u2", "lengths": "<u4", "points": "<f8",
                  "probabilities": "<f4"}  # fmt: skip
@@ -108,6 +108,5 @@ def _next(files: Mapping[str, BinaryIO], width: int) -> Objects | None:
     centres = np.fromfile(files["centres"], _TYPES["centres"], 2 * count).reshape(-1, 2)
     scores = np.fromfile(files["scores"], _TYPES["scores"], count)
     probabilities = np.fromfile(files["probabilities"], _TYPES["probabilities"], width * count).reshape(count, width)
-    outlines = tuple(np.split(points, np.cumsum(lengths[:-1], dtype=np.int64)))
     whole = classes.astype(np.int64), scores, probabilities.astype(np.float64)
-    return Objects(centres, outlines, *whole) if count else None
+    return Objects(centres, tuple(outlines(points, lengths.tolist())), *whole) if count else None

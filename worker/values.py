@@ -1,9 +1,10 @@
 """The frozen values that travel along the bench. They import no service and know no library but numpy."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
+Number = TypeVar("Number", bound=np.number[Any])
 CHUNK: Final = 4096
 """Objects handled at a time, so that memory does not grow with their number."""
 MppSource = Literal["slide", "tiff", "server", "order", "locator", "none"]
@@ -114,10 +116,22 @@ class Objects:
             rest = self.classes[some], self.scores[some], self.probabilities[some]
             yield Objects(self.centres[some], self.outlines[some], *rest)
 
+    def outlines_as(self, change: Callable[[Floats], NDArray[Number]]) -> list[NDArray[Number]]:
+        """The outlines with all their points changed at once; `change` keeps their number and order."""
+        if not self.outlines:
+            return []
+        return list(outlines(change(np.concatenate(self.outlines)), [len(outline) for outline in self.outlines]))
+
     def counts(self, classes: int) -> list[int]:
         """How many objects each of the first `classes` classes has."""
         counts: list[int] = np.bincount(self.classes, minlength=classes).tolist()
         return counts
+
+
+def outlines(points: NDArray[Number], lengths: Iterable[int]) -> Iterator[NDArray[Number]]:
+    """Points that lie one behind another as the outlines that they belong to."""
+    for start, stop in pairwise(accumulate(lengths, initial=0)):
+        yield points[start:stop]
 
 
 class Found(Protocol):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable
 
 from benchmarks.race import course, standings
-from benchmarks.race.contest import DECODE, FORWARD, OURS, PEERS, Contestant, Outcome
+from benchmarks.race.contest import DECODE, FEED, FORWARD, OURS, PEERS, Contestant, Outcome
 from benchmarks.race.environments import KEPT
 from benchmarks.race.task import Task
 from benchmarks.row import Row
@@ -16,7 +16,7 @@ Say = Callable[[str], None]
 def measure(rounds: int, edge_px: int, most_tiles: int, where: str, say: Say) -> list[Row]:
     """All networks on a slide of this edge; a peer that cannot be installed or fails is left out, and said."""
     threads = granted_cores()
-    field = _ready((*OURS, *PEERS), say)
+    field = _ready((FEED, *OURS, *PEERS), say)
     rows, kept = [], {}
     with course.laid(edge_px, most_tiles, threads) as tasks:
         for network, task in tasks.items():

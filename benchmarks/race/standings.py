@@ -6,7 +6,7 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.race.contest import DECODE, FORWARD, OURS, Outcome
+from benchmarks.race.contest import DECODE, FEED, FORWARD, OURS, Outcome
 from benchmarks.row import Row
 
 LIMIT = "the limit"
@@ -50,16 +50,17 @@ def lines(rounds: Sequence[Round]) -> Iterator[str]:
 
 
 def rows(what: str, rounds: Sequence[Round]) -> list[Row]:
-    """Each of ours beside the limit and beside every peer."""
+    """Each of ours beside the limit and beside every peer, and our feed beside decoding alone."""
     mine = [one.name for one in OURS if one.name in rounds[0]]
-    peers = [name for name in rounds[0] if name not in {*mine, DECODE.name, FORWARD.name}]
+    peers = [name for name in rounds[0] if name not in {*mine, DECODE.name, FORWARD.name, FEED.name}]
+    pairs = [(name, other) for name in mine for other in (LIMIT, *peers)]
+    pairs += [(FEED.name, DECODE.name)] if FEED.name in rounds[0] else []
     return [
         Row(
             f"{what}, {name}", "tiles/s", _rate(rounds, name), other, median(_rates(rounds, other)),
             tuple(own / theirs for own, theirs in zip(_rates(rounds, name), _rates(rounds, other), strict=True)),
         )
-        for name in mine
-        for other in (LIMIT, *peers)
+        for name, other in pairs
     ]  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def to_deliver(here: Bench, destination: dict[str, Any]) -> str:
     scans = [{"id": "1", "source": {"type": "path", "path": "/a.svs"}}]
     asked = {"algorithm": "ki67", "scans": scans, "destination": destination}
     order_id = here.store.create(OrderRequest.model_validate(asked, strict=False), lane="gpu").order_id
-    kept.keep(here.data / "results" / "1", a_result(order_id=order_id, scan_id="1"), b"\x89PNG")
+    kept.keep(here.data / "results" / "1", a_result(order_id=order_id, scan_id="1"), lambda: b"\x89PNG")
     here.store.finish(claimed(here, f"{order_id}.0", "fetch"), "staged")
     here.store.finish(claimed(here, f"{order_id}.0", "classify"), "classified", {"result": "results/1"})
     return order_id

@@ -107,7 +107,7 @@ def scan(model: Algorithm, slide: Path, folder: Path, fence: int, watch: Any) ->
     job = pipeline.Job(order, request.scans[0], Copy(slide, "0" * 64, 1), checkpoint)
     done = pipeline.classify(job, model, Sandbox(threads=1), watch)
     kept.keep(folder / str(fence), done.result, done.overlay)
-    return done.timings
+    return done.timings | job.clock.timings
 
 
 def scanned_elsewhere(algorithm: str, slide: Path, folder: Path, fence: int, killed_at: int = NEVER) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def test_the_table_holds_level_0_polygons() -> None:
     assert (header[0], header[-1]) == ("AreaInPixels", "Polygon")
     for row, ring in zip(rows, rings(result.findings), strict=True):
         numbers = [float(text) for text in row[-1][1:-1].split(":")]
-        assert np.reshape(numbers, (-1, 2)).tolist() == ring.points
+        assert np.array_equal(np.reshape(numbers, (-1, 2)), ring.points)
         assert float(row[0]) == pytest.approx(ring.area_px2, abs=0.01)
 
 

@@ -65,5 +65,5 @@ def test_findings_are_those_of_the_whole_file(tmp_path: Path, algorithm: str, ro
         )
     assert one.result.provenance["reader"] == f"{other.result.provenance['reader']}, from ranges of the file"
     assert same(replace(one.result, provenance={}), replace(other.result, provenance={}))
-    assert one.overlay == other.overlay
+    assert one.overlay() == other.overlay()
     assert sum(one.result.counts().values())

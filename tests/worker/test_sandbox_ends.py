@@ -104,13 +104,23 @@ def children() -> set[int]:
 def test_a_spare_process_that_died_is_not_handed_out(path: Path) -> None:
     """The kernel may have taken it while nobody needed it."""
     sandbox, others = Sandbox(1), children()
-    with sandbox.open(path):
-        pass
+    sandbox.prepare()
     (spare,) = spares = children() - others
     os.kill(spare, signal.SIGKILL)
     wait_until_ended(spare)
     with sandbox.open(path) as slide:
         assert slide.process_id not in spares
+        assert read(slide).any()
+
+
+def test_a_process_that_was_prepared_is_the_next_slides(path: Path) -> None:
+    """Once, however often somebody prepares."""
+    sandbox, others = Sandbox(1), children()
+    sandbox.prepare()
+    sandbox.prepare()
+    (spare,) = children() - others
+    with sandbox.open(path) as slide:
+        assert slide.process_id == spare
         assert read(slide).any()
 
 
@@ -155,8 +165,7 @@ from pathlib import Path
 from worker.sandbox import Sandbox
 sandbox = Sandbox(1)
 with sandbox.open(Path(sys.argv[1])):
-    with sandbox.open(Path(sys.argv[1])):
-        pass
+    sandbox.prepare()
     print(*Path(f"/proc/self/task/{os.getpid()}/children").read_text().split(), flush=True)
     os.kill(os.getpid(), 9)
 """

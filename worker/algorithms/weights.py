@@ -18,7 +18,7 @@ from torch import Tensor
 from broker.card import Card
 from broker.config import AlgorithmSettings, ConfigError
 from worker.algorithms.device import Device
-from worker.algorithms.memory import fitting_batch, sparing
+from worker.algorithms.memory import fitting_batch, keep_freed, sparing
 from worker.algorithms.model_folder import Description, describe, network_file
 from worker.region import size_mm2
 from worker.shared_pixels import SLOT_BYTES
@@ -132,6 +132,8 @@ def _held(file: Path, _digest: str, device: Device, kind: torch.dtype, *, is_com
     network = Network(_runnable(file, device, kind, is_compiled=is_compiled), said, device, kind)
     most = min(device.batch(_CPU_BATCH, _GPU_BATCH), max(1, SLOT_BYTES // (3 * said.input_px**2)))
     batch_tiles = fitting_batch(network.warm_up, device, most)
+    if not device.is_gpu:
+        keep_freed()
     network.warm_up(batch_tiles)
     return network, batch_tiles
 

@@ -1,7 +1,13 @@
 """Findings in the words of other programs. Only here coordinates are rounded; nothing here sends anything."""
 
 import json
-from typing import Any
+from typing import Any, Final
+
+import orjson
+
+from worker.values import Floats
+
+_PLAIN: Final = orjson.OPT_SERIALIZE_NUMPY
 
 
 def strict_json(document: Any, indent: int | None = None) -> bytes:
@@ -12,3 +18,8 @@ def strict_json(document: Any, indent: int | None = None) -> bytes:
     separators = (",", ":") if indent is None else (",", ": ")
     text = json.dumps(document, sort_keys=True, allow_nan=False, separators=separators, indent=indent)
     return text.encode("ascii")
+
+
+def numbers_json(numbers: Floats | list[float]) -> str:
+    """Coordinates as JSON, each with as many digits as tell it from others. They must be finite."""
+    return orjson.dumps(numbers, option=_PLAIN).decode()

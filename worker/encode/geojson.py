@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from broker.card import ClassCard
-from worker.encode import strict_json
+from worker.encode import numbers_json, strict_json
 from worker.encode.rings import Ring, rings
 from worker.result import Result
 
@@ -59,10 +59,9 @@ def _features(result: Result) -> Iterator[str]:
 
 
 def _feature(identity: str, ring: Ring, shared: str, names: list[str]) -> str:
-    points = json.dumps(ring.points, separators=(",", ":"), allow_nan=False)
-    geometry = f'{{"type":"Polygon","coordinates":[{points}]}}'
+    geometry = f'{{"type":"Polygon","coordinates":[{numbers_json(ring.points)}]}}'
     measured = zip(['"score"', *names], [ring.score, *ring.probabilities], strict=False)
-    told = ",".join(f"{name}:{json.dumps(round(value, 4), allow_nan=False)}" for name, value in measured)
+    told = ",".join(f"{name}:{round(value, 4)}" for name, value in measured)
     properties = f'{{{shared},"measurements":{{{told}}}}}'
     return f'{{"type":"Feature","id":"{identity}","geometry":{geometry},"properties":{properties}}}'
 

@@ -1,6 +1,7 @@
 """overlay.png: what was found, drawn on a small picture of the area, with a legend. For eyes, not for measuring."""
 
 from dataclasses import dataclass
+from itertools import compress
 
 import cv2
 import numpy as np
@@ -81,6 +82,8 @@ class _Scale:
 
 def _enlarged(picture: Pixels) -> Pixels:
     factor = max(1, MIN_PX // max(picture.shape[:2]))
+    if factor == 1:
+        return picture.copy()
     large: Pixels = np.ascontiguousarray(picture.repeat(factor, axis=0).repeat(factor, axis=1))
     return large
 
@@ -88,8 +91,8 @@ def _enlarged(picture: Pixels) -> Pixels:
 def _outlines(canvas: Pixels, scale: _Scale, found: Found, colors: list[_Color], width_px: int) -> None:
     for number, color in enumerate(colors):
         for objects in found.chunks():
-            lines = [scale.fixed(objects.outlines[i]) for i in np.flatnonzero(objects.classes == number)]
-            cv2.polylines(canvas, lines, True, color, width_px, cv2.LINE_AA, SUBPIXEL_BITS)
+            lines = compress(objects.outlines_as(scale.fixed), objects.classes == number)
+            cv2.polylines(canvas, list(lines), True, color, width_px, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _tint(canvas: Pixels, scale: _Scale, found: Found, colors: list[_Color]) -> None:
@@ -127,6 +130,9 @@ def _washed(canvas: Pixels) -> Pixels:
 
 
 def _png(canvas: Pixels) -> bytes:
-    """By run lengths alone: a photograph of tissue holds no other repeats, and a region waits for its picture."""
-    how = (cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
+    """By run lengths alone and with one filter: a photograph of tissue holds no other repeats, of five filters tried on
+    each line this one wins nearly always, and a region waits for its picture.
+    """
+    repeats = cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE
+    how = (cv2.IMWRITE_PNG_COMPRESSION, 1, *repeats, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH)
     return cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR), how)[1].tobytes()

@@ -7,7 +7,6 @@ knows no address. Coordinates are level-0 pixels, x right, y down; the importer 
 import csv
 import hashlib
 import io
-import json
 import math
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +17,7 @@ import cv2
 import numpy as np
 
 from broker.errors import OrderError
-from worker.encode import strict_json
+from worker.encode import numbers_json, strict_json
 from worker.encode.rings import Ring, rings
 from worker.result import Result
 from worker.values import CHUNK, Findings
@@ -106,7 +105,7 @@ def _about(result: Result, case_id: str, prefix: str) -> dict[str, Any]:
 
 def _row(ring: Ring) -> list[str]:
     x, y = ring.centre
-    points = json.dumps(ring.points, separators=(":", ":"))[2:-2].replace("]:[", ":")
+    points = numbers_json(ring.points)[2:-2].replace("],[", ":").replace(",", ":")
     return [f"{ring.area_px2:.2f}", f"{x:.1f}", f"{y:.1f}", str(ring.kind), f"{ring.score:.4f}", f"[{points}]"]
 
 
@@ -125,6 +124,6 @@ def _mask(findings: Findings) -> bytes:
     divisor = math.ceil(math.sqrt(area.width * area.height / MASK_MAX_PX))
     canvas = np.zeros((math.ceil(area.height / divisor), math.ceil(area.width / divisor)), np.uint8)
     for ring in rings(findings):
-        points = ((np.asarray(ring.points) - (area.x, area.y)) / divisor - 0.5) * 2**SUBPIXEL_BITS
+        points = ((ring.points - (area.x, area.y)) / divisor - 0.5) * 2**SUBPIXEL_BITS
         cv2.fillPoly(canvas, [np.rint(points).astype(np.int32)], 255, cv2.LINE_8, SUBPIXEL_BITS)
     return bytes(cv2.imencode(".png", canvas)[1])

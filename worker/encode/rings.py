@@ -16,27 +16,29 @@ STEPS_PER_PX = 10
 class Ring:
     """Object `number` of a scan with its outline: level-0 pixels to 0.1, inside the canvas, closed by its first point.
 
-    Its shoelace area is positive: seen on the screen it turns clockwise. `kind` is the number of its class.
+    `points` has shape (N, 2) and a positive shoelace area: seen on the screen it turns clockwise. `bbox` is
+    [xmin, ymin, xmax, ymax]; `kind` is the number of its class.
     """
 
     number: int
     kind: int
     score: float
     centre: tuple[float, float]
-    points: list[list[float]]
+    points: Floats
+    bbox: list[float]
     area_px2: float
     probabilities: list[float]
 
-    def bbox(self) -> list[float]:
-        """The box around it: [xmin, ymin, xmax, ymax]."""
-        xs, ys = zip(*self.points, strict=True)
-        return [min(xs), min(ys), max(xs), max(ys)]
-
 
 def rings(findings: Findings) -> Iterator[Ring]:
-    """The rings in the objects' order. An outline without area once rounded has none: its number is left out."""
+    """The rings in the objects' order. An outline without area once rounded has none: its number is left out.
+
+    Raises `ValueError` on NaN and infinity, which no file may hold.
+    """
     first = 0
     for objects in findings.objects.chunks():
+        if not all(np.isfinite(column).all() for column in _numbers(objects)):
+            raise ValueError("an object's numbers are not finite")
         yield from _rings(objects, findings.frame, first)
         first += len(objects)
 
@@ -44,16 +46,42 @@ def rings(findings: Findings) -> Iterator[Ring]:
 def _rings(objects: Objects, frame: Frame, first: int) -> Iterator[Ring]:
     steps, owner = _without_repeats(objects.outlines, frame)
     twice_area = _shoelace(steps, owner, len(objects))
-    points = (steps / STEPS_PER_PX).tolist()
-    ends = np.bincount(owner, minlength=len(objects)).cumsum().tolist()
+    points, starts = _closed(steps / STEPS_PER_PX, owner, twice_area)
+    numbers = np.flatnonzero(twice_area).tolist()
+    areas = (np.abs(twice_area) / 2 / STEPS_PER_PX**2).tolist()
     kinds, scores, centres = objects.classes.tolist(), objects.scores.tolist(), objects.centres.tolist()
     likely = objects.probabilities.tolist() or [[]] * len(objects)
-    for number, (start, end) in enumerate(pairwise([0, *ends])):
-        if twice_area[number]:
-            ring = points[start:end] if twice_area[number] > 0 else points[start:end][::-1]
-            area_px2 = abs(twice_area[number]) / 2 / STEPS_PER_PX**2
-            of_one = kinds[number], scores[number], tuple(centres[number])
-            yield Ring(first + number, *of_one, [*ring, ring[0]], area_px2, likely[number])
+    bounds = pairwise([*starts.tolist(), len(points)])
+    for number, box, (start, stop) in zip(numbers, _boxes(points, starts), bounds, strict=True):
+        of_one = kinds[number], scores[number], tuple(centres[number]), points[start:stop], box
+        yield Ring(first + number, *of_one, areas[number], likely[number])
+
+
+def _boxes(points: Floats, starts: Ints) -> list[list[float]]:
+    if not len(starts):
+        return []
+    boxes: list[list[float]] = np.hstack(
+        [extreme.reduceat(points, starts) for extreme in (np.minimum, np.maximum)]
+    ).tolist()
+    return boxes
+
+
+def _numbers(objects: Objects) -> tuple[Floats, ...]:
+    return objects.scores, objects.centres, objects.probabilities, np.concatenate(objects.outlines)
+
+
+def _closed(points: Floats, owner: Ints, twice_area: Floats) -> tuple[Floats, Ints]:
+    """The points of all rings that have an area, turned the same way and closed, and where each ring starts."""
+    lengths = np.bincount(owner, minlength=len(twice_area))
+    ends = lengths.cumsum()
+    has_area = twice_area != 0
+    ends, lengths, turn = ends[has_area], lengths[has_area], np.sign(twice_area[has_area]).astype(np.int64)
+    closed = lengths + 1
+    starts = closed.cumsum() - closed
+    step = np.arange(closed.sum()) - np.repeat(starts, closed)
+    step = np.where(step == np.repeat(lengths, closed), 0, step)
+    begins = np.where(turn > 0, ends - lengths, ends - 1)
+    return points[np.repeat(begins, closed) + step * np.repeat(turn, closed)], starts
 
 
 def _without_repeats(outlines: Sequence[Floats], frame: Frame) -> tuple[Floats, Ints]:
@@ -65,11 +93,11 @@ def _without_repeats(outlines: Sequence[Floats], frame: Frame) -> tuple[Floats, 
     return steps[kept], owner[kept]
 
 
-def _shoelace(steps: Floats, owner: Ints, count: int) -> list[float]:
+def _shoelace(steps: Floats, owner: Ints, count: int) -> Floats:
     """Twice the signed area of each ring in square steps; exact, as whole numbers below 2**53 are."""
     (x, y), (x_before, y_before) = steps.T, steps[_before(owner)].T
-    areas: list[float] = np.bincount(owner, weights=x_before * y - x * y_before, minlength=count).tolist()
-    return areas
+    twice: Floats = np.bincount(owner, weights=x_before * y - x * y_before, minlength=count).astype(np.float64)
+    return twice
 
 
 def _before(owner: Ints) -> Ints:

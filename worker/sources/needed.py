@@ -56,9 +56,11 @@ def _frame(file: SparseFile, needs: Needs, sandbox: Sandbox) -> Frame:
     """The slide's frame as classifying will see it."""
     try:
         with sandbox.open(file.path, needs.mpp) as slide:
-            return slide.frame
+            frame = slide.frame
     except OrderError as error:
         raise Unfit(f"without its tiles it does not open: {error.detail}") from None
+    sandbox.prepare()
+    return frame
 
 
 def _levels(pictures: Sequence[TiledPicture], full: tuple[int, int]) -> list[TiledPicture]:
