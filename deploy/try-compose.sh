@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
 # Proves the containers: builds them, starts the service with N workers, orders slides over the published port, kills one
-# worker, stops another and restarts Redis while they are worked on; every order must be delivered, each once.
+# worker, stops another and restarts Redis while they are worked on; starts everything again before Redis, which is late
+# by a minute, and orders once more. Every order must be delivered, each once.
 #
 #   deploy/try-compose.sh                          with Docker, on CPUs (COMPOSE_PROFILES=gpu for GPUs)
 #   COMPOSE="podman-compose" ENGINE="podman" deploy/try-compose.sh
 #
-# BUILD= (empty) takes the images that are there; ORDERS, WORKERS (three or more), API_PORT, FLOWER_PORT and
+# BUILD= (empty) takes the images that are there; ORDERS, WORKERS (three or more), LATE_S, API_PORT, FLOWER_PORT and
 # RECEIVER_PORT override. Needs curl and python3. Runs as a project of its own, and removes it at the end; your own service is not touched.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 compose=${COMPOSE:-docker compose} engine=${ENGINE:-docker}
-orders=${ORDERS:-30} workers=${WORKERS:-3} within_s=${WITHIN_S:-600}
+orders=${ORDERS:-30} workers=${WORKERS:-3} within_s=${WITHIN_S:-600} late_s=${LATE_S:-60}
 export COMPOSE_PROFILES=${COMPOSE_PROFILES:-cpu} COMPOSE_PROJECT_NAME=slidelane-try
 export API_PORT=${API_PORT:-18000} FLOWER_PORT=${FLOWER_PORT:-15555} RECEIVER_PORT=${RECEIVER_PORT:-19000}
 export API_ADDRESS=127.0.0.1 FLOWER_ADDRESS=127.0.0.1 FLOWER_USER=flower SLIDELANE_WORKER__GRACE_S=2
@@ -67,7 +68,7 @@ printed=$($engine run --rm slidelane-api slidelane new-key 2>/dev/null)
 key=$(awk '/^key:/ {print $2}' <<<"$printed")
 SLIDELANE_SERVICES__KEYS="[{\"name\": \"try\", \"sha256\": \"$(awk '/^sha256:/ {print $2}' <<<"$printed")\"}]"
 chmod 777 "$SLIDES"
-$engine run --rm -v "$PWD/deploy:/try:ro" -v "$SLIDES:/slides" "slidelane-worker:$COMPOSE_PROFILES" python /try/try_slides.py /slides "$orders" 2>/dev/null
+$engine run --rm -v "$PWD/deploy:/try:ro" -v "$SLIDES:/slides" "slidelane-worker:$COMPOSE_PROFILES" python /try/try_slides.py /slides "$((orders + 1))" 2>/dev/null
 say "drew $(find "$SLIDES" -name '*.svs' | wc -l) slides"
 
 began=$(now)
@@ -89,12 +90,26 @@ until_true "a third of the orders" has delivered $((orders / 4))
 read -r victim stopped _ <<<"$(containers worker | tr '\n' ' ')"
 $engine kill "$victim" >/dev/null && say "killed worker $victim with $(count delivered) of $orders delivered"
 began=$(now)
-$engine stop -t 60 "$stopped" >/dev/null && say "stopped worker $stopped in $(since "$began"), status $($engine inspect -f '{{.State.ExitCode}}' "$stopped")"
+$engine stop "$stopped" >/dev/null
+ended=$($engine inspect -f '{{.State.ExitCode}}' "$stopped")
+[[ $ended == 0 ]] || fail "the stopped worker ended with $ended"
+say "stopped worker $stopped in $(since "$began"), by itself"
 $engine start "$stopped" >/dev/null && say "started it again"
 until_true "half of the orders" has delivered $((orders / 2))
 $engine restart -t 30 "$(containers redis)" >/dev/null && say "restarted Redis with orders on their way"
 until_true "all orders" has delivered "$orders"
 say "all $orders delivered $(since "$placed") after they were placed"
+
+redis=$(containers redis)
+$engine stop -t 30 "$redis" >/dev/null
+for name in worker courier api flower; do containers "$name" -a; done | xargs $engine restart -t 30 >/dev/null
+say "took Redis away and started everything else anew"
+until_true "the API without Redis" is 503 "$api/readyz"
+sleep "$late_s"
+$engine start "$redis" >/dev/null && say "gave Redis back $late_s s later"
+until_true "an order after that" order "$orders"
+orders=$((orders + 1))
+until_true "its delivery" has delivered "$orders"
 
 read -r made different <<<"$(deliveries)"
 [[ $made == "$orders" && $different == "$orders" ]] || fail "$made deliveries of $different orders"
@@ -108,4 +123,6 @@ for role in api courier flower; do
 done
 until_true "health of the started worker" $engine exec "$stopped" slidelane health worker
 say "$($engine exec "$stopped" slidelane health worker 2>/dev/null)"
+worker=$(containers worker | head -n 1)
+$engine exec "$worker" slidelane doctor --in-container || fail "a worker that tries itself out"
 say "TRUE: every order was delivered, once"

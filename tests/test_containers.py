@@ -157,6 +157,32 @@ def test_every_service_is_locked_down(profile: str) -> None:
         assert service.get("cap_add", []) == (["CHOWN", "SETGID", "SETUID"] if name == "redis" else []), name
 
 
+def test_every_service_is_bounded(profile: str) -> None:
+    """In memory and processes; a worker also in processors, where its machine has several."""
+    whole = services(profile, GIVEN | {"WORKER_CPUS": "4"})
+    assert {name: ("mem_limit" in service, service["pids_limit"]) for name, service in whole.items()} == dict.fromkeys(
+        whole, (True, 4096)
+    )
+    assert str(whole["worker"]["cpus"]) == "4"
+    assert str(services(profile, GIVEN)["worker"]["cpus"]) == "0", "as many as there are"
+
+
+def test_what_an_image_was_built_from_builds_nothing_else_anew() -> None:
+    """Its labels come last; Compose passes the revision on."""
+    for dockerfile in DOCKERFILES:
+        assert [name for name, _ in instructions(dockerfile)][-3:] == ["ARG", "ARG", "LABEL"]
+    for service in services("cpu", GIVEN | {"REVISION": "abc"}).values():
+        assert "build" not in service or service["build"]["args"]["REVISION"] == "abc"
+
+
+def test_the_override_gives_the_key_to_everybody_who_unseals() -> None:
+    """Whoever copies it as it is has workers that can read the orders they take."""
+    text = (ROOT / "docker-compose.override.example.yml").read_text()
+    for name in ("worker", "api", "courier"):
+        part = text.partition(f"\n  {name}:\n")[2]
+        assert "SLIDELANE_BROKER__SECRET_KEY_FILE" in re.split(r"\n  \w+:\n|\n\w", part)[0], name
+
+
 def test_slides_can_only_be_read(profile: str) -> None:
     """Neither slides nor settings are written to; the API reads results and writes nothing at all."""
     for name, service in services(profile, GIVEN).items():

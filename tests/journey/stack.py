@@ -17,7 +17,12 @@ from broker.config import BrokerSettings
 from broker.embedded import Embedded
 
 ROOT = Path(__file__).parents[2]
-ROLES = {"api": ["services"], "courier": ["worker", "courier"], "worker": ["worker", "gpu"]}
+ROLES = {
+    "api": ["services"],
+    "courier": ["worker", "courier"],
+    "worker": ["worker", "gpu"],
+    "flower": ["slidelane.flower", "--address=127.0.0.1"],
+}
 LEASE_S = 4
 
 
@@ -40,7 +45,7 @@ def free_port() -> int:
 class Stack:
     """Redis, API, courier and worker over one data folder. A role may have a number behind it: `worker-2`."""
 
-    roles: ClassVar[tuple[str, ...]] = tuple(ROLES)
+    roles: ClassVar[tuple[str, ...]] = ("api", "courier", "worker")
 
     def __init__(self, data: Path, roots: Iterable[Path]) -> None:
         self.data, self.port = data, free_port()

@@ -126,10 +126,9 @@ def test_a_container_whose_first_process_reaps_nobody_fails() -> None:
 
 def test_a_gpu_that_is_required_and_absent_fails(tmp_path: Path) -> None:
     """So that a container which was started without one is noticed."""
-    code = [sys.executable, "-m", "worker.doctor", "--require-gpu"]
-    hidden = os.environ | {"CUDA_VISIBLE_DEVICES": "", "SLIDELANE_BROKER__DATA": str(tmp_path)}
-    said = subprocess.run(code, cwd=ROOT, env=hidden, capture_output=True, text=True, check=True).stdout
-    assert '{"what": "gpu", "state": "failed", "said": "none is seen' in said
+    status, rows, _ = doctor("--require-gpu", CUDA_VISIBLE_DEVICES="", SLIDELANE_BROKER__DATA=str(tmp_path))
+    assert (status, rows["gpu"][0]) == (1, "failed")
+    assert rows["gpu"][1].startswith("none is seen")
 
 
 def settings(*allow_hosts: str, **worker: object) -> Config:

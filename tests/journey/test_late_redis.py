@@ -1,5 +1,7 @@
 """Any order of start: every process waits for a Redis that is not there yet, and none gives up."""
 
+import json
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,11 +18,14 @@ DURABLE = 'appendonly yes\nappendfsync always\nsave ""\nmaxmemory-policy noevict
 
 
 class Early(Stack):
-    """The processes, started when nobody listens yet where Redis is to be."""
+    """The processes, Flower too, started when nobody listens yet where Redis is to be."""
+
+    roles = (*Stack.roles, "flower")
 
     def __init__(self, data: Path, roots: list[Path]) -> None:
         super().__init__(data, roots)
-        self.redis_port = free_port()
+        self.redis_port, self.flower_port = free_port(), free_port()
+        self.env["FLOWER_PORT"] = str(self.flower_port)
         self.env["SLIDELANE_BROKER__REDIS_URL"] = f"redis://127.0.0.1:{self.redis_port}/0"
 
     def __enter__(self) -> Self:
@@ -31,6 +36,11 @@ class Early(Stack):
     def tried(self, role: str) -> int:
         """How often it has said that it cannot connect."""
         return (self.data / f"{role}.log").read_text().count(TRIES)
+
+    def shown(self) -> set[str]:
+        """The workers that Flower shows, by the first part of their names."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.flower_port}/workers?json=1", timeout=30) as answer:
+            return {worker["hostname"].split("-")[0] for worker in json.load(answer)["data"]}
 
 
 @pytest.fixture
@@ -57,5 +67,6 @@ def test_everything_comes_up_by_itself_when_redis_does(
             destination={"type": "techcyte", "base_url": techcyte.url, "task_id": "1", "jwt_token": techcyte.jwt_token},
         )
         early.wait_until(order, "delivered")
+        wait_for(lambda: early.shown() == {"gpu", "courier"}, what="the workers in Flower")
         assert {role: process.pid for role, process in early.processes.items() if process.poll() is None} == started
     assert len(techcyte.ledger) == 1
