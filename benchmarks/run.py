@@ -66,7 +66,7 @@ def _download(quick: bool, say: Say) -> list[Row]:
 
 
 def _race(quick: bool, say: Say) -> list[Row]:
-    return race.measure(*((1, 8_192, 256) if quick else (3, 20_480, 4_096)), _where(), say)
+    return race.measure(*((1, 8_192, 256) if quick else (3, 20_480, 2_048)), _where(), say)
 
 
 def _nuclei(quick: bool, say: Say) -> list[Row]:
