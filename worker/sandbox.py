@@ -4,7 +4,7 @@ Owns how many processes there are; what one is and what its end means is in `wor
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Final
@@ -43,7 +43,7 @@ class Sandbox:
 
     def prepare(self) -> None:
         """Start the process of the next slide: half a second of a core, which nobody should be waiting for."""
-        with self._lock:
+        with self._lock, suppress(OSError):  # short of processes or files: whoever opens that slide will say so
             self._spare = self._spare or self._started()
 
     def _child(self) -> Child:
