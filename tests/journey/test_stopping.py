@@ -46,7 +46,6 @@ def pool_child(stack: Stack) -> int:
 
 def test_a_worker_that_is_stopped_hands_its_scan_back(stack: Stack, techcyte: TechcyteReceiver, slide: Path) -> None:
     """After its grace, at once and not after the lease; the claim does not count as an attempt."""
-    restart_worker(stack, SLIDELANE_WORKER__GRACE_S="0.1")  # or a fast machine is done within it
     order_id = a_long_order(stack, slide, techcyte)
     os.kill(stack.processes["worker"].pid, signal.SIGTERM)
     stack.processes["worker"].wait(timeout=60)
