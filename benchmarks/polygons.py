@@ -20,7 +20,7 @@ from worker.algorithms.cards import ki67_card
 from worker.encode import geojson
 from worker.result import Result
 from worker.spool import Spool
-from worker.values import CHUNK, Area, Findings, Frame, Objects
+from worker.values import CHUNK, Area, Findings, Frame, Objects, outlines
 
 EDGE_PX = 100_000
 FRAME = Frame(EDGE_PX, EDGE_PX, 0.5, 0.5, "slide")
@@ -75,8 +75,7 @@ def nuclei(count: int) -> Iterator[Objects]:
             rng.uniform(8, 22, size)[owner] * rng.uniform(0.9, 1.1, len(owner)),
         )
         points = centres[owner] + reach[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        outlines = tuple(np.split(points, np.cumsum(lengths[:-1])))
-        yield Objects(centres, outlines, rng.integers(0, 2, size), rng.random(size))
+        yield Objects(centres, tuple(outlines(points, lengths.tolist())), rng.integers(0, 2, size), rng.random(size))
 
 
 def _ours(count: int, folder: Path) -> float:

@@ -1,6 +1,6 @@
 """The frozen values that travel along the bench. They import no service and know no library but numpy."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -115,12 +115,6 @@ class Objects:
             some = slice(start, start + CHUNK)
             rest = self.classes[some], self.scores[some], self.probabilities[some]
             yield Objects(self.centres[some], self.outlines[some], *rest)
-
-    def outlines_as(self, change: Callable[[Floats], NDArray[Number]]) -> list[NDArray[Number]]:
-        """The outlines with all their points changed at once; `change` keeps their number and order."""
-        if not self.outlines:
-            return []
-        return list(outlines(change(np.concatenate(self.outlines)), [len(outline) for outline in self.outlines]))
 
     def counts(self, classes: int) -> list[int]:
         """How many objects each of the first `classes` classes has."""

@@ -24,25 +24,14 @@ CARD = Card(name="eye", version="1", digest="0", title="Eye", description="", ou
 
 
 class CountingSlide(Slide):
-    """A slide that counts what is read of it."""
+    """A slide that counts the tiles that are read of it, and how often somebody asks for some."""
 
-    reads = 0
+    reads, calls = 0, 0
 
     def fill_tiles(
         self, tiles: Pixels, corners: Sequence[tuple[float, float]], downsample_x: float, downsample_y: float
     ) -> None:
         self.reads += len(corners)
-        super().fill_tiles(tiles, corners, downsample_x, downsample_y)
-
-
-class CallsSlide(Slide):
-    """A slide that counts how often it is asked for tiles."""
-
-    calls = 0
-
-    def fill_tiles(
-        self, tiles: Pixels, corners: Sequence[tuple[float, float]], downsample_x: float, downsample_y: float
-    ) -> None:
         self.calls += 1
         super().fill_tiles(tiles, corners, downsample_x, downsample_y)
 
@@ -123,7 +112,7 @@ def test_quick_tiles_are_taken_many_at_a_time_and_slow_ones_batch_by_batch() -> 
 
 def test_a_share_is_worked_on_in_the_batches_that_it_would_have_been_asked_for_in(tmp_path: Path) -> None:
     """A network may answer other batches in other bits, and shares follow the clock."""
-    with CallsSlide.open(a_slide(tmp_path / "a.svs", a_picture(803, 751))) as slide:
+    with CountingSlide.open(a_slide(tmp_path / "a.svs", a_picture(803, 751))) as slide:
         slide.threads = 1
         batches = list(worked(slide, a_grid(slide), 2, len))
         assert [batch.value for batch in batches[:-1]] == [2] * (len(batches) - 1)
@@ -139,7 +128,7 @@ def test_closing_in_the_middle_of_a_share_ends_it_after_its_batch(tmp_path: Path
             raise TimeoutError
         worked_on.append(len(pixels))
 
-    with CallsSlide.open(a_slide(tmp_path / "a.svs", a_picture(803, 751))) as slide:
+    with CountingSlide.open(a_slide(tmp_path / "a.svs", a_picture(803, 751))) as slide:
         slide.threads = 1
         feed = worked(slide, a_grid(slide), 1, work)
         next(feed)

@@ -1,13 +1,11 @@
 """Findings in the words of other programs. Only here coordinates are rounded; nothing here sends anything."""
 
 import json
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from worker.values import Floats
-
-_PLAIN: Final = orjson.OPT_SERIALIZE_NUMPY
 
 
 def strict_json(document: Any, indent: int | None = None) -> bytes:
@@ -22,4 +20,4 @@ def strict_json(document: Any, indent: int | None = None) -> bytes:
 
 def numbers_json(numbers: Floats | list[float]) -> str:
     """Coordinates as JSON, each with as many digits as tell it from others. They must be finite."""
-    return orjson.dumps(numbers, option=_PLAIN).decode()
+    return orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY).decode()

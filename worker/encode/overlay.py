@@ -1,5 +1,6 @@
 """overlay.png: what was found, drawn on a small picture of the area, with a legend. For eyes, not for measuring."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
 
@@ -11,7 +12,7 @@ from worker.encode.geojson import rgb
 from worker.encode.legend import legend
 from worker.region import borders
 from worker.result import Result
-from worker.values import Area, Floats, Found, Pixels
+from worker.values import Area, Floats, Found, Pixels, outlines
 
 MAX_PX = 2048
 """Longest side of the picture without its legend."""
@@ -73,6 +74,10 @@ class _Scale:
         fixed: NDArray[np.int32] = np.rint(self.points(level0) * 2**SUBPIXEL_BITS).astype(np.int32)
         return fixed
 
+    def lines(self, found: Sequence[Floats]) -> list[NDArray[np.int32]]:
+        """Outlines in fixed point, all of their points at once."""
+        return list(outlines(self.fixed(np.concatenate([np.empty((0, 2)), *found])), map(len, found)))
+
     def median_diameter_px(self, found: Found) -> float:
         """Of the boxes around the objects, in picture pixels; a few thousand of them say enough."""
         step = len(found) // 2000 + 1
@@ -91,8 +96,8 @@ def _enlarged(picture: Pixels) -> Pixels:
 def _outlines(canvas: Pixels, scale: _Scale, found: Found, colors: list[_Color], width_px: int) -> None:
     for number, color in enumerate(colors):
         for objects in found.chunks():
-            lines = compress(objects.outlines_as(scale.fixed), objects.classes == number)
-            cv2.polylines(canvas, list(lines), True, color, width_px, cv2.LINE_AA, SUBPIXEL_BITS)
+            lines = scale.lines(list(compress(objects.outlines, objects.classes == number)))
+            cv2.polylines(canvas, lines, True, color, width_px, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
 def _tint(canvas: Pixels, scale: _Scale, found: Found, colors: list[_Color]) -> None:

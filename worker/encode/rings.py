@@ -37,14 +37,15 @@ def rings(findings: Findings) -> Iterator[Ring]:
     """
     first = 0
     for objects in findings.objects.chunks():
-        if not all(np.isfinite(column).all() for column in _numbers(objects)):
-            raise ValueError("an object's numbers are not finite")
         yield from _rings(objects, findings.frame, first)
         first += len(objects)
 
 
 def _rings(objects: Objects, frame: Frame, first: int) -> Iterator[Ring]:
-    steps, owner = _without_repeats(objects.outlines, frame)
+    outlined = np.concatenate(objects.outlines)
+    if not all(np.isfinite(part).all() for part in (objects.scores, objects.centres, objects.probabilities, outlined)):
+        raise ValueError("an object's numbers are not finite")
+    steps, owner = _without_repeats(outlined, [len(outline) for outline in objects.outlines], frame)
     twice_area = _shoelace(steps, owner, len(objects))
     points, starts = _closed(steps / STEPS_PER_PX, owner, twice_area)
     numbers = np.flatnonzero(twice_area).tolist()
@@ -66,10 +67,6 @@ def _boxes(points: Floats, starts: Ints) -> list[list[float]]:
     return boxes
 
 
-def _numbers(objects: Objects) -> tuple[Floats, ...]:
-    return objects.scores, objects.centres, objects.probabilities, np.concatenate(objects.outlines)
-
-
 def _closed(points: Floats, owner: Ints, twice_area: Floats) -> tuple[Floats, Ints]:
     """The points of all rings that have an area, turned the same way and closed, and where each ring starts."""
     lengths = np.bincount(owner, minlength=len(twice_area))
@@ -84,10 +81,10 @@ def _closed(points: Floats, owner: Ints, twice_area: Floats) -> tuple[Floats, In
     return points[np.repeat(begins, closed) + step * np.repeat(turn, closed)], starts
 
 
-def _without_repeats(outlines: Sequence[Floats], frame: Frame) -> tuple[Floats, Ints]:
+def _without_repeats(points: Floats, lengths: Sequence[int], frame: Frame) -> tuple[Floats, Ints]:
     """All points in steps, those that equal the one before them left out, and whose outline each belongs to."""
-    owner = np.repeat(np.arange(len(outlines)), [len(outline) for outline in outlines])
-    inside = np.clip(np.concatenate(outlines), 0, (frame.width, frame.height))
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    inside = np.clip(points, 0, (frame.width, frame.height))
     steps = np.rint(inside * STEPS_PER_PX)
     kept = (steps != steps[_before(owner)]).any(axis=1)
     return steps[kept], owner[kept]
@@ -96,8 +93,7 @@ def _without_repeats(outlines: Sequence[Floats], frame: Frame) -> tuple[Floats, 
 def _shoelace(steps: Floats, owner: Ints, count: int) -> Floats:
     """Twice the signed area of each ring in square steps; exact, as whole numbers below 2**53 are."""
     (x, y), (x_before, y_before) = steps.T, steps[_before(owner)].T
-    twice: Floats = np.bincount(owner, weights=x_before * y - x * y_before, minlength=count).astype(np.float64)
-    return twice
+    return np.asarray(np.bincount(owner, weights=x_before * y - x * y_before, minlength=count), np.float64)
 
 
 def _before(owner: Ints) -> Ints:
