@@ -6,8 +6,10 @@ thousand tiles take minutes; what it finds is one square with three probabilitie
 
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -19,30 +21,33 @@ WITHIN_S = 3600
 NETWORK = "tiny-cnn"
 
 
-def measure(edges_px: Sequence[int], say: Callable[[str], None]) -> list[Row]:
-    """Square slides of these edges, the first one being the yardstick."""
-    found = {}
+def measure(rounds: int, edges_px: tuple[int, ...], say: Callable[[str], None]) -> list[Row]:
+    """Square slides of these edges in turns, the first one being the yardstick."""
+    found: dict[int, list[dict[str, Any]]] = {edge_px: [] for edge_px in edges_px}
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as name:
         folder = Path(name) / NETWORK
         networks.save(NETWORK, folder, np.random.default_rng(0).integers(0, 256, (64, 256, 256, 3), np.uint8))
         for edge_px in edges_px:
-            slide = Path(name) / f"{edge_px}.svs"
-            slides.draw(slide, edge_px, shared=True)
+            slides.draw(_slide(name, edge_px), edge_px, shared=True)
+        for edge_px in edges_px * rounds:
             say(f"a whole slide of {_size(edge_px)}")
-            command = [sys.executable, "-m", "benchmarks.whole_slide", str(slide), str(folder)]
-            found[edge_px] = watched.run(command, {}, WITHIN_S)
-            slide.unlink()
-    first = edges_px[0]
-    return [
-        row
-        for edge_px in edges_px
-        for row in (
-            Row(f"{_size(edge_px)}, peak memory of {found[edge_px]['tiles']:,.0f} tiles", "MB",
-                found[edge_px]["peak_rss_bytes"] / 1e6, _size(first), found[first]["peak_rss_bytes"] / 1e6),
-            Row(f"{_size(edge_px)}, opened to classified", "tiles/s", found[edge_px]["tiles_per_s"], _size(first),
-                found[first]["tiles_per_s"]),
-        )
-    ]  # fmt: skip
+            command = [sys.executable, "-m", "benchmarks.whole_slide", str(_slide(name, edge_px)), str(folder)]
+            found[edge_px].append(watched.run(command, {}, WITHIN_S, watched.OFTEN_S))
+    return [row for edge_px in edges_px for row in _rows(edge_px, edges_px[0], found)]
+
+
+def _rows(edge_px: int, first_px: int, found: Mapping[int, Sequence[Mapping[str, Any]]]) -> Iterator[Row]:
+    for what, unit, name, scale in (
+        (f"peak memory of {found[edge_px][0]['tiles']:,.0f} tiles", "MB", "peak_rss_bytes", 1e-6),
+        ("opened to classified", "tiles/s", "tiles_per_s", 1.0),
+    ):
+        ours, theirs = ([one[name] * scale for one in found[px]] for px in (edge_px, first_px))
+        ratios = tuple(mine / other for mine, other in zip(ours, theirs, strict=True))
+        yield Row(f"{_size(edge_px)}, {what}", unit, median(ours), _size(first_px), median(theirs), ratios)
+
+
+def _slide(folder: str, edge_px: int) -> Path:
+    return Path(folder) / f"{edge_px}.svs"
 
 
 def _size(edge_px: int) -> str:

@@ -1,8 +1,9 @@
 """The working grid: the tiles that an area is cut into. A value; knows no pixels."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import overload
 
 import numpy as np
@@ -47,6 +48,17 @@ class Tiles(Sequence[Tile]):
         row, column = divmod(index, self.columns)
         return Tile(index, self.x + column * self.step_x, self.y + row * self.step_y)
 
+    @property
+    def rows(self) -> int:
+        """How many rows there are, down to the last one that has a tile."""
+        return int(self.indices[-1]) // self.columns + 1 if len(self) else 0
+
+    def by_row(self) -> Iterator[Ints]:
+        """The columns of every row's tiles."""
+        starts = np.searchsorted(self.indices, np.arange(self.rows + 1) * self.columns).tolist()
+        for row, (start, stop) in enumerate(pairwise(starts)):
+            yield self.indices[start:stop] - row * self.columns
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Tiles) and self.digest() == other.digest()
 
@@ -56,7 +68,7 @@ class Tiles(Sequence[Tile]):
     def digest(self) -> bytes:
         """What tells these tiles from others."""
         where = np.array([self.x, self.y, self.step_x, self.step_y, self.columns])
-        return where.tobytes() + hashlib.sha256(self.indices.tobytes()).digest()
+        return where.tobytes() + hashlib.sha256(np.ascontiguousarray(self.indices).data).digest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from worker.readers.mosaic import on_white
 from worker.spacing import spacing
 from worker.values import Area, Frame, MppSource, Pixels
 
-_BLOCK_EDGE_PX: Final = 2048  # of what is read from a level at a time
+_WHOLE_PX: Final = 2048  # up to here a region is read from a level at once
+_BLOCK_EDGE_PX: Final = 1024  # of what is read of a larger one: resampling takes some 14 bytes for each pixel
 
 
 class Slide:
@@ -77,8 +78,9 @@ class Slide:
     ) -> None:
         height_px, width_px, _ = region.shape
         (x, y), (downsample_x, downsample_y) = corner, downsamples
-        edge_x = max(1, int(_BLOCK_EDGE_PX * level.scale_x / downsample_x))
-        edge_y = max(1, int(_BLOCK_EDGE_PX * level.scale_y / downsample_y))
+        step_x, step_y = downsample_x / level.scale_x, downsample_y / level.scale_y
+        edge_px = _WHOLE_PX if max(width_px * step_x, height_px * step_y) <= _WHOLE_PX else _BLOCK_EDGE_PX
+        edge_x, edge_y = max(1, int(edge_px / step_x)), max(1, int(edge_px / step_y))
         for row in range(0, height_px, edge_y):
             for column in range(0, width_px, edge_x):
                 block = region[row : row + edge_y, column : column + edge_x]

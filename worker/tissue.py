@@ -4,7 +4,6 @@ Owns what counts as tissue; knows no algorithm and no stain.
 """
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Final, Self
 
 import cv2
@@ -39,17 +38,15 @@ def keep(slide: Readable, grid: Grid) -> Grid:
     """
     view, tiles = _Overview.of(slide, grid.area), grid.tiles
     limits = _Limits.of(slide.overview(grid.area, min(_LIMITS_MAX_PX, max(view.width, view.height))))
-    row_of, column_of = np.divmod(tiles.indices, tiles.columns)
-    rows, columns = np.unique(row_of).astype(np.float64), np.arange(tiles.columns, dtype=np.float64)
+    rows, columns = np.arange(tiles.rows, dtype=np.float64), np.arange(tiles.columns, dtype=np.float64)
     left, right = _pixels(columns * tiles.step_x, tiles.step_x, view.width / grid.area.width, view.width)
     tops, bottoms = _pixels(rows * tiles.step_y, tiles.step_y, view.height / grid.area.height, view.height)
     kept, strip = [], _Strip(0, np.empty((0, view.width), np.bool_))
-    ends = np.searchsorted(row_of, np.append(rows, np.inf)).tolist()
-    for top, bottom, (start, end) in zip(tops.tolist(), bottoms.tolist(), pairwise(ends), strict=True):
+    for top, bottom, of_row in zip(tops.tolist(), bottoms.tolist(), tiles.by_row(), strict=True):
         if bottom > strip.top + len(strip.mask):
             strip = view.strip(slide, limits, top, max(bottom, top + _STRIP_PX))
         counts = np.append(0, strip.mask[top - strip.top : bottom - strip.top].sum(axis=0).cumsum())
-        kept.append((counts[right] > counts[left])[column_of[start:end]])
+        kept.append((counts[right] > counts[left])[of_row])
     return replace(grid, tiles=replace(tiles, indices=tiles.indices[np.concatenate([np.empty(0, np.bool_), *kept])]))
 
 

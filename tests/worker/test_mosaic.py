@@ -1,12 +1,16 @@
 """Which tiles a region costs, and how many of them are kept."""
 
 from collections import Counter
+from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pytest
 from makers import a_picture
 
 from worker.readers.mosaic import Mosaic, TiledLevel
+from worker.readers.tile_cache import TileCache
+from worker.slide import Slide
 from worker.values import Pixels
 
 PIXELS = a_picture(100, 70)
@@ -68,3 +72,68 @@ def test_a_tile_larger_than_the_room_is_read_all_the_same() -> None:
         region = mosaic.read_region((0, 0), 0, (16, 16)).convert("RGB")
         assert np.array_equal(np.asarray(region), PIXELS[:16, :16])
     assert loads.seen == {(0, 0): 2}
+
+
+MEGABYTE = 2**20
+
+
+class Megabytes:
+    """Tiles of a megabyte each through a cache, and how often each was decoded."""
+
+    def __init__(self) -> None:
+        self.cache, self.decoded = TileCache(96 * MEGABYTE), Counter[int]()
+
+    def want(self, number: int) -> None:
+        self.cache.get(number, partial(self._decode, number))
+
+    def _decode(self, number: int) -> Pixels:
+        self.decoded[number] += 1
+        return np.broadcast_to(np.uint8(0), (1, MEGABYTE, 1))
+
+
+def test_tiles_that_nobody_comes_back_for_do_not_pile_up() -> None:
+    """A hundred of which only a part was read: the last few are there, however much room there may be."""
+    tiles = Megabytes()
+    for number in range(100):
+        tiles.want(number)
+        tiles.cache.used(number, 5)
+    for number in reversed(range(91, 100)):
+        tiles.want(number)
+    assert [number for number, times in tiles.decoded.items() if times > 1] == [91]
+
+
+def test_there_is_room_for_tiles_that_are_wanted_again() -> None:
+    """Ninety, one after another, over and over: from the second time on all are there."""
+    tiles = Megabytes()
+    for number in list(range(90)) * 10:
+        tiles.want(number)
+    assert max(tiles.decoded.values()) == 2
+
+
+class Striped:
+    """A picture 30,000 px wide in strips of 16 rows, and no level below it."""
+
+    name = "striped"
+    properties: Mapping[str, str] = {}
+    level_dimensions, level_downsamples = ((30_000, 4096),), (1.0,)
+
+    def __init__(self) -> None:
+        self.seen: Counter[int] = Counter()
+        self.stored = Mosaic([TiledLevel(30_000, 4096, 30_000, 16, self.load)])
+        self.read_region = self.stored.read_region
+
+    def close(self) -> None:
+        """There is no file."""
+
+    def load(self, _column: int, row: int) -> Pixels:
+        self.seen[row] += 1
+        return np.broadcast_to(np.uint8(row), (16, 30_000, 3))
+
+
+def test_wide_strips_are_not_decoded_for_every_block_of_a_read() -> None:
+    """A read of all the width is made of thirty blocks: the first ones tell how much room is needed."""
+    striped = Striped()
+    region = Slide(striped).read(0, 0, 3750, 512, 8, 8)
+    assert len(striped.seen) == 256
+    assert striped.seen.total() < 3 * 256
+    assert (region[10, 1:-1] == 5).all()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openslide
 import pytest
 from makers import JPEG_RGB, JPEG_YCBCR, a_picture, a_slide
 
@@ -45,6 +46,36 @@ def test_of_real_slides_too(name: str) -> None:
     random = np.random.default_rng(7)
     boxes = [(int(x), int(y), 300, 200) for x, y in random.integers(-100, 2400, (20, 2))]
     agrees_with_openslide(SLIDES / name, boxes, 1)
+
+
+def test_openslide_is_closed_until_a_place_between_pixels_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Open, it keeps 16 bytes for every stored tile; what it says once it is asked is what it always said."""
+    path = a_slide(tmp_path / "a.svs", a_picture(900, 700), stored=JPEG_RGB)
+    between = 33.5, 20.25, 50, 40, 1, 1
+    with Slide(open_openslide(path, "aperio")) as theirs:
+        expected = theirs.read(*between)
+
+    class Counted(openslide.OpenSlide):
+        is_open = True
+
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            known.append(self)
+
+        def close(self) -> None:
+            super().close()
+            self.is_open = False
+
+    known: list[Counted] = []
+    monkeypatch.setattr(openslide, "OpenSlide", Counted)
+    with Slide.open(path) as ours:
+        ours.read(32, 20, 50, 40, 1, 1)
+        assert [one.is_open for one in known] == [False]
+        assert np.array_equal(ours.read(*between), expected)
+        assert [one.is_open for one in known] == [False, True]
+    assert [one.is_open for one in known] == [False, False]
 
 
 @pytest.mark.parametrize("reduction", [2, 4, 8])

@@ -5,7 +5,7 @@ Owns the protocol that every reader keeps and the order in which they are tried.
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from PIL import Image
 
@@ -67,6 +67,9 @@ class Pyramid(Protocol):
         """Close the file. Nothing may be read any more."""
 
 
+_P = TypeVar("_P", bound=Pyramid)
+
+
 def open_pyramid(path: Path) -> Pyramid:
     """The slide or picture at `path`: OpenSlide first, then whoever else reads such content.
 
@@ -108,7 +111,7 @@ def _known_to_openslide(path: Path, head: bytes) -> Pyramid | None:
         raise OrderError(first.code, first.detail + also, hint=first.hint) from None
 
 
-def _tried(pyramid: Pyramid) -> Pyramid:
+def _tried(pyramid: _P) -> _P:
     x, y = (int(pyramid.properties.get(f"openslide.bounds-{axis}", 0)) for axis in "xy")
     try:
         pyramid.read_region((x, y), 0, (1, 1))

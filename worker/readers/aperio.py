@@ -12,13 +12,14 @@ from PIL import Image
 
 from broker.errors import OrderError
 from worker.readers import Pyramid
+from worker.readers.openslide import OpenSlidePyramid
 from worker.readers.tiff import TiffPyramid, open_tiff
 
 
 class AperioPyramid:
     """The slide by OpenSlide, its stored tiles by libjpeg-turbo. Threads may share it."""
 
-    def __init__(self, slide: Pyramid, tiff: TiffPyramid) -> None:
+    def __init__(self, slide: OpenSlidePyramid, tiff: TiffPyramid) -> None:
         self._slide, self._tiff = slide, tiff
         self.name, self.stored = f"{slide.name}, tiles by libjpeg-turbo", tiff.stored
         self.properties: Mapping[str, str] = slide.properties
@@ -34,8 +35,12 @@ class AperioPyramid:
         self._tiff.close()
 
 
-def with_stored_tiles(slide: Pyramid, path: Path) -> Pyramid:
-    """The slide that OpenSlide has opened; where its levels are plain pages of JPEG tiles, with these tiles at hand."""
+def with_stored_tiles(slide: OpenSlidePyramid, path: Path) -> Pyramid:
+    """The slide that OpenSlide has opened; where its levels are plain pages of JPEG tiles, with these tiles at hand.
+
+    It rests until it is asked for pixels, which is seldom where these are there.
+    """
+    slide.rest()
     with suppress(OrderError):
         tiff = open_tiff(path)
         if tiff.is_plain_jpeg and tiff.level_dimensions == slide.level_dimensions:

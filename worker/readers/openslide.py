@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 import openslide
@@ -20,28 +21,45 @@ _ANY_TIFF: Final = "generic-tiff"
 
 
 class OpenSlidePyramid:
-    """An OpenSlide handle, as a `Pyramid`. After `slide_unreadable` it answers nothing else."""
+    """A file that OpenSlide reads, as a `Pyramid`. After `slide_unreadable` it answers nothing else."""
 
     stored = None
 
     def __init__(self, path: Path, vendor: str) -> None:
         self._path = path
-        with _told(path):
-            self._handle = openslide.OpenSlide(path)
+        self._lock = Lock()
+        self._handle: openslide.OpenSlide | None = None
+        handle = self._opened()
         self.name = f"OpenSlide {openslide.__library_version__} ({vendor})"
-        self.properties: Mapping[str, str] = self._handle.properties
-        self.level_dimensions = self._handle.level_dimensions
-        self.level_downsamples = self._handle.level_downsamples
-        self._handle.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
+        said = handle.properties  # a name that is not UTF-8 is listed, but its value cannot be asked for
+        self.properties: Mapping[str, str] = {name: said[name] for name in said if name in said}
+        self.level_dimensions = handle.level_dimensions
+        self.level_downsamples = handle.level_downsamples
 
     def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
         """As OpenSlide reads it."""
         with _told(self._path):
-            return self._handle.read_region(location, level, size)
+            return self._opened().read_region(location, level, size)
+
+    def rest(self) -> None:
+        """Close the file until somebody reads again: an open one keeps 16 bytes for every stored tile.
+
+        Nobody may be reading meanwhile.
+        """
+        self.close()
+        self._handle = None
 
     def close(self) -> None:
-        """Close the file."""
-        self._handle.close()
+        """Close the file. Nothing may be read any more."""
+        if self._handle:
+            self._handle.close()
+
+    def _opened(self) -> openslide.OpenSlide:
+        with self._lock, _told(self._path):
+            if self._handle is None:
+                self._handle = openslide.OpenSlide(self._path)
+                self._handle.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))
+            return self._handle
 
 
 def vendor_of(path: Path) -> str | None:

@@ -17,7 +17,7 @@ from PIL import Image
 from broker.errors import OrderError
 from worker.readers.mosaic import Mosaic
 from worker.readers.tiff_jpeg import is_plain_jpeg
-from worker.readers.tiff_pages import forget_places, levels, unreadable
+from worker.readers.tiff_pages import levels, unreadable
 from worker.readers.tiff_tiles import COMPRESSIONS, tiled_level
 from worker.readers.tiff_words import properties
 from worker.values import Pixels
@@ -44,8 +44,6 @@ class TiffPyramid:
                 self.is_plain_jpeg = all(is_plain_jpeg(page) and all(page.databytecounts) for page in pages)
                 """Whether every tile of every level is there, in JPEG."""
                 self.stored = _Told(Mosaic([tiled_level(page, self._file) for page in pages]))
-                for page in pages:
-                    forget_places(page)
             on_fault.pop_all()
         self.name = f"tifffile {tifffile.__version__} ({COMPRESSIONS[pages[0].compression]})"
         self.level_dimensions = self.stored.mosaic.level_dimensions

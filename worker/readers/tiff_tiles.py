@@ -17,7 +17,7 @@ from worker.readers import BLOCK_PX
 from worker.readers.mosaic import TiledLevel
 from worker.readers.tiff_colour import Colour
 from worker.readers.tiff_jpeg import is_plain_jpeg, jpeg_level
-from worker.readers.tiff_pages import grid, planes, tile_size, unreadable
+from worker.readers.tiff_pages import forget_places, grid, planes, tile_size, unreadable
 from worker.values import Pixels
 
 COMPRESSIONS: Final = {
@@ -54,10 +54,12 @@ class _Tiles:
 
     def __init__(self, page: TiffPage, file: io.FileIO) -> None:
         self._page, self._file, self._jpegheader = page, file, page.jpegheader
-        self._places = np.array(list(zip(page.dataoffsets, page.databytecounts, strict=False)), np.int64)
+        self._offsets = np.array(page.dataoffsets, np.int64)
+        self._sizes = np.array(page.databytecounts, np.int64)
         self._across, self._down = grid(page)
         self._colour = Colour(page)
         page.init_decode()
+        forget_places(page)
 
     def load(self, column: int, row: int) -> Pixels | None:
         """One tile in RGB or RGBA; None where the file leaves it out."""
@@ -75,7 +77,7 @@ class _Tiles:
         return self._data(row * self._across + column)
 
     def _data(self, index: int) -> bytes | None:
-        offset, size = self._places[index].tolist()
+        offset, size = int(self._offsets[index]), int(self._sizes[index])
         if offset == 0 or size == 0:
             return None
         if size > _TILE_BYTES:

@@ -1,5 +1,8 @@
 """Decoded tiles that are likely to be wanted again: each decoded once, however many threads ask, a bounded many kept.
 
+Most regions want few of them again, and only soon. So that what nobody comes back for does not pile up on a large
+slide, there is little room at first; it doubles whenever a tile is wanted that more room would have kept.
+
 Owns that bound. Must not know what a tile is a part of, or how it is decoded.
 """
 
@@ -7,17 +10,22 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from typing import Final
 
 from worker.values import Pixels
+
+_FIRST_ROOM_BYTES: Final = 8 * 2**20  # a row of tiles across an overview
 
 
 class TileCache:
     """The tiles used last, of at most so many bytes. Threads may share it."""
 
     def __init__(self, most_bytes: int) -> None:
-        self._most_bytes, self._bytes = most_bytes, 0
+        self._most_bytes, self._room_bytes, self._bytes = most_bytes, min(_FIRST_ROOM_BYTES, most_bytes), 0
         self._tiles: OrderedDict[Hashable, Future[Pixels | None]] = OrderedDict()
         self._unread: dict[Hashable, int] = {}
+        self._dropped: OrderedDict[Hashable, int] = OrderedDict()
+        self._dropped_bytes = 0
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, decode: Callable[[], Pixels | None]) -> Pixels | None:
@@ -25,6 +33,7 @@ class TileCache:
         with self._lock:
             kept = self._tiles.get(key)
             if kept is None:
+                self._make_room(key)
                 mine = self._tiles[key] = Future[Pixels | None]()
             else:
                 self._tiles.move_to_end(key)
@@ -56,17 +65,28 @@ class TileCache:
             self._drop()
         return tile
 
+    def _make_room(self, key: Hashable) -> None:
+        """Twice as much, if this tile was dropped for want of it."""
+        if key in self._dropped:
+            self._dropped_bytes -= self._dropped.pop(key)
+            self._room_bytes = min(2 * self._room_bytes, self._most_bytes)
+
     def _drop(self) -> None:
         """Let the least recently used go; one that is being decoded has no size yet, and stays."""
-        while self._bytes > self._most_bytes:
+        while self._bytes > self._room_bytes:
             key = next((key for key, tile in self._tiles.items() if tile.done()), None)
             if key is None:
                 return
-            self._forget(key)
+            self._dropped[key] = self._forget(key)
+            self._dropped_bytes += self._dropped[key]
+        while self._dropped_bytes > self._most_bytes - self._bytes:  # the most room would not have kept them either
+            self._dropped_bytes -= self._dropped.popitem(last=False)[1]
 
-    def _forget(self, key: Hashable) -> None:
-        self._bytes -= _size_bytes(self._tiles.pop(key).result())
+    def _forget(self, key: Hashable) -> int:
+        size_bytes = _size_bytes(self._tiles.pop(key).result())
+        self._bytes -= size_bytes
         self._unread.pop(key, None)
+        return size_bytes
 
 
 def _size_px(tile: Pixels | None) -> int:
