@@ -57,17 +57,18 @@ def test_a_slide_of_forty_gigapixels_that_shares_its_tiles_takes_less_than_a_hun
 
 
 @pytest.mark.parametrize("name", networks.NETWORKS)
-def test_a_network_is_the_same_each_time_and_tells_tiles_apart(name: str, tmp_path: Path) -> None:
-    """The same seed gives the same logits; over the samples these have the spread that was asked for."""
-    samples = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), np.uint8).repeat(32, 1).repeat(32, 2)
+def test_a_network_has_learnt_how_dark_a_tile_is(name: str, tmp_path: Path) -> None:
+    """Sixteen tiles, four of each darkness, with noise of their own: each is known, and none by chance."""
+    rng = np.random.default_rng(0)
+    darkness = (np.arange(16) // 4).reshape(16, 1, 1, 1)
+    samples = np.clip(rng.normal(230 - 50 * darkness, 8, (16, 64, 64, 3)), 0, 255).astype(np.uint8)
+    networks.save(name, tmp_path, samples)
     inputs = (torch.from_numpy(samples).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
-    logits = []
-    for folder in (tmp_path / "one", tmp_path / "other"):
-        networks.save(name, folder, samples)
-        with torch.inference_mode():
-            logits.append(jit(lambda at=folder: torch.jit.load(at / "torchscript_model.pt"))(inputs))
-    assert torch.equal(*logits)
-    assert torch.allclose(logits[0].std(dim=0), torch.full((4,), networks.SPREAD), atol=0.01)
+    with torch.inference_mode():
+        logits = jit(lambda: torch.jit.load(tmp_path / "torchscript_model.pt"))(inputs)
+    right = logits.argmax(dim=1) == torch.arange(16) // 4
+    assert right.float().mean() > 0.7
+    assert torch.softmax(logits, dim=1)[right].amax(dim=1).median() > 0.5
 
 
 def test_agreement_counts_classes_and_the_greatest_difference() -> None:

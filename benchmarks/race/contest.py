@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from benchmarks import watched
+from benchmarks import gpu, watched
 from benchmarks.race import environments
 from benchmarks.race.environments import KEPT, Environment
 from benchmarks.race.task import Probabilities, Task
@@ -23,7 +23,11 @@ WITHIN_S = 1800
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one run. `peak_bytes`: the most that its processes held; `probabilities`: a row for each tile."""
+    """What came of one run.
+
+    `peak_bytes`: the most that its processes held; `probabilities`: a row for each tile; `gpu_busy`: the share of the
+    time, None where nobody knows.
+    """
 
     peer: str
     version: str
@@ -31,12 +35,16 @@ class Outcome:
     seconds: float
     peak_bytes: int
     probabilities: Probabilities | None
+    gpu_busy: float | None = None
 
     @classmethod
     def told(cls, line: dict[str, Any]) -> Self:
         """From what a runner said and what was measured of it."""
         answer = np.load(line["probabilities"]) if line["probabilities"] else None
-        return cls(line["peer"], line["version"], line["tiles"], line["seconds"], line["peak_rss_bytes"], answer)
+        return cls(
+            line["peer"], line["version"], line["tiles"], line["seconds"], line["peak_rss_bytes"], answer,
+            line["gpu_busy"],
+        )  # fmt: skip
 
     @property
     def tiles_per_s(self) -> float:
@@ -46,13 +54,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A runner with its way to be run; without an environment it runs in ours. `workers`: of its data loader."""
+    """A runner with its way to be run; without an environment it runs in ours. `workers`: of its data loader.
+
+    `tolerance`: how far half precision may move a probability; 0 for full precision.
+    """
 
     name: str
     module: str
     environment: Environment | None = None
     batch: int = 32
     has_workers: bool = False
+    tolerance: float = 0.0
 
     def python(self, say: Callable[[str], None]) -> Path:
         """The interpreter that runs it, made where it is not there."""
@@ -64,7 +76,7 @@ class Contestant:
         with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as scratch:
             own = replace(
                 task, scratch=scratch, answer=f"{scratch}/answer.npy", batch=self.batch,
-                workers=task.threads if self.has_workers else 0,
+                workers=task.threads if self.has_workers else 0, tolerance=self.tolerance,
             )  # fmt: skip
             file = Path(scratch) / "task.json"
             file.write_text(json.dumps(own.as_dict()))
@@ -72,7 +84,11 @@ class Contestant:
             home.mkdir(parents=True, exist_ok=True)
             variables = {"HOME": str(home), "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": str(task.threads)}
             variables |= {"OMP_WAIT_POLICY": "PASSIVE"}  # who spins loses most where the cores are shared
-            return Outcome.told(watched.run([str(python), "-m", self.module, str(file)], variables, WITHIN_S))
+            card = gpu.name(task.device)
+            variables |= {"CUDA_VISIBLE_DEVICES": card}  # some take all that they see
+            with gpu.sampled(gpu.command(card)) as samples:
+                told = watched.run([str(python), "-m", self.module, str(file)], variables, WITHIN_S)
+            return Outcome.told(told | {"gpu_busy": gpu.busy(samples, *told["between"])})
 
 
 _RUNNERS = "benchmarks.race.runners"
@@ -87,5 +103,8 @@ PEERS = (
     Contestant("TIAToolbox", f"{_RUNNERS}.tiatoolbox", environments.TIATOOLBOX),
     Contestant("TIAToolbox, workers", f"{_RUNNERS}.tiatoolbox", environments.TIATOOLBOX, has_workers=True),
 )
-OURS = (Contestant("Slidelane", f"{_RUNNERS}.ours"),)
+OURS = (
+    Contestant("Slidelane", f"{_RUNNERS}.ours"),
+    Contestant("Slidelane, half precision", f"{_RUNNERS}.ours", tolerance=0.05),
+)
 FEED = Contestant("Slidelane's feed alone", f"{_RUNNERS}.feed_alone")

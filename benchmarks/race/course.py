@@ -1,7 +1,7 @@
 """What everybody runs on: one slide, the list of its tissue tiles, two networks; drawn for one run of the benchmark."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,30 +10,33 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from benchmarks import gpu
 from benchmarks.race import networks, slides
 from benchmarks.race.task import Task
 from benchmarks.race.tiff import TILE_PX, Kinds
 
-SAMPLES = 32
+SAMPLES = 288  # tiles that the networks learn from
 
 
 @contextmanager
-def laid(edge_px: int, most_tiles: int, threads: int) -> Iterator[dict[str, Task]]:
+def laid(edge_px: int, most_tiles: Mapping[str, int], threads: int) -> Iterator[dict[str, Task]]:
     """A task for each network by its name: the same slide and at most so many tiles, spread over its tissue."""
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as name:
         folder = Path(name)
-        slide, listed = folder / "slide.svs", folder / "tiles.npy"
-        corners = slides.draw(slide, edge_px)
-        if len(corners) > most_tiles:
-            corners = corners[np.linspace(0, len(corners) - 1, most_tiles).astype(int)]
-        tiles = stored(slide, corners)
-        np.save(listed, tiles)
-        samples = _decoded(slide, tiles[:: max(1, len(tiles) // SAMPLES)][:SAMPLES])
+        slide = folder / "slide.svs"
+        tiles = stored(slide, slides.draw(slide, edge_px))
+        samples = _decoded(slide, tiles[_spread(len(tiles), SAMPLES)])
         tasks = {}
-        for network in networks.NETWORKS:
+        for network, most in most_tiles.items():
+            listed = folder / f"{network}.npy"
+            np.save(listed, tiles[_spread(len(tiles), most)])
             networks.save(network, folder / network, samples)
-            tasks[network] = Task(str(slide), str(listed), str(folder / network), "", "", threads, 0, 0)
+            tasks[network] = Task(str(slide), str(listed), str(folder / network), "", "", threads, 0, 0, gpu.seen())
         yield tasks
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def stored(slide: Path, corners: Kinds) -> Kinds:

@@ -1,7 +1,7 @@
 """The race in rounds: all run once, then again, so that they meet the same machine. Kept in `.bench/race.json`."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from benchmarks.race import course, standings
 from benchmarks.race.contest import DECODE, FEED, FORWARD, OURS, PEERS, Contestant, Outcome
@@ -13,14 +13,15 @@ from worker.cores import granted_cores
 Say = Callable[[str], None]
 
 
-def measure(rounds: int, edge_px: int, most_tiles: int, where: str, say: Say) -> list[Row]:
-    """All networks on a slide of this edge; a peer that cannot be installed or fails is left out, and said."""
+def measure(rounds: int, edge_px: int, most_tiles: Mapping[str, int], where: str, say: Say) -> list[Row]:
+    """Each network on so many tiles of a slide of this edge; whoever cannot be installed or fails is left out."""
     threads = granted_cores()
     field = _ready((FEED, *OURS, *PEERS), say)
     rows, kept = [], {}
     with course.laid(edge_px, most_tiles, threads) as tasks:
         for network, task in tasks.items():
-            say(f"{network}: {len(task.corners):,} tiles of {edge_px:,} x {edge_px:,} px, {threads} threads")
+            on = f"{threads} threads, {task.device}"
+            say(f"{network}: {len(task.corners):,} tiles of {edge_px:,} x {edge_px:,} px, {on}")
             done, racing = [], field
             for number in range(1, rounds + 1):
                 found = _round(racing, task, say)
@@ -66,5 +67,5 @@ def _round(racing: Iterable[Contestant], task: Task, say: Say) -> dict[str, Outc
 def _kept(outcome: Outcome) -> dict[str, object]:
     return {
         "peer": outcome.peer, "version": outcome.version, "tiles": outcome.tiles, "seconds": outcome.seconds,
-        "peak_rss_bytes": outcome.peak_bytes,
+        "peak_rss_bytes": outcome.peak_bytes, "gpu_busy": outcome.gpu_busy,
     }  # fmt: skip

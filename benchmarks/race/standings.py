@@ -45,8 +45,15 @@ def lines(rounds: Sequence[Round]) -> Iterator[str]:
         told = f"; same class {agreed.same_class_share:.2%}, at most {agreed.most_apart:.1e} apart" if agreed else ""
         yield (
             f"  {name:28} {last.version:8} {_rate(rounds, name):8,.0f} tiles/s, {median(shares):5.2f} of the limit "
-            f"({min(shares):.2f} to {max(shares):.2f}), {last.tiles:,} tiles, {peak_mb:6,.0f} MB{told}"
+            f"({min(shares):.2f} to {max(shares):.2f}), {last.tiles:,} tiles, {peak_mb:6,.0f} MB"
+            f"{_gpu(rounds, name)}{told}"
         )
+
+
+def _gpu(rounds: Sequence[Round], name: str) -> str:
+    known = [done[name].gpu_busy for done in rounds]
+    shares = [share for share in known if share is not None]
+    return f", GPU busy {median(shares):.0%}" if shares else ""
 
 
 def rows(what: str, rounds: Sequence[Round]) -> list[Row]:

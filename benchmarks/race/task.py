@@ -24,7 +24,8 @@ class Task:
     """Classify these tiles of this slide with this network.
 
     `tiles` is an array (N, 4): x and y in level-0 pixels, offset and length of the stored JPEG. `model` is a folder of
-    the WSInfer zoo. `scratch` is a folder of the contestant's own, `answer` where its probabilities go.
+    the WSInfer zoo. `scratch` is a folder of the contestant's own, `answer` where its probabilities go. `device` is
+    what PyTorch computes on: `cpu` or `cuda:0`. `tolerance` is what our own card allows half precision to change.
     """
 
     slide: str
@@ -35,6 +36,8 @@ class Task:
     threads: int
     workers: int
     batch: int
+    device: str = "cpu"
+    tolerance: float = 0.0
 
     @classmethod
     def told(cls) -> Self:
@@ -75,12 +78,15 @@ class Task:
 def run(
     task: Task, peer: str, package: str, classify: Callable[[], Probabilities | None], tiles: int | None = None
 ) -> None:
-    """Measure one call, which is ready to go, and say what came of it; `tiles` where it is not those of the task."""
-    began = time.perf_counter()
+    """Measure one call, which is ready to go, and say what came of it; `tiles` where it is not those of the task.
+
+    `between` are the seconds since 1970 when it began and ended.
+    """
+    at, began = time.time(), time.perf_counter()
     probabilities = classify()
     seconds = time.perf_counter() - began
     if probabilities is not None:
         np.save(task.answer, probabilities)
     answer = task.answer if probabilities is not None else None
     told = {"peer": peer, "version": version(package), "tiles": tiles or len(task.corners), "seconds": seconds}
-    print(json.dumps(told | {"probabilities": answer}), flush=True)
+    print(json.dumps(told | {"probabilities": answer, "between": [at, at + seconds]}), flush=True)

@@ -121,9 +121,10 @@ def test_a_share_is_worked_on_in_the_batches_that_it_would_have_been_asked_for_i
 
 def test_closing_in_the_middle_of_a_share_ends_it_after_its_batch(tmp_path: Path) -> None:
     """A scan that was cancelled does not wait for the rest of what its threads hold."""
-    worked_on, permits = [], threading.Semaphore(2)
+    worked_on, permits, begun = [], threading.Semaphore(2), threading.Semaphore(0)
 
     def work(pixels: Pixels) -> None:
+        begun.release()
         if not permits.acquire(timeout=30):
             raise TimeoutError
         worked_on.append(len(pixels))
@@ -133,6 +134,7 @@ def test_closing_in_the_middle_of_a_share_ends_it_after_its_batch(tmp_path: Path
         feed = worked(slide, a_grid(slide), 1, work)
         next(feed)
         next(feed)  # the third share is asked for, and longer than a batch
+        assert all(begun.acquire(timeout=30) for _ in range(3))
         closing = threading.Thread(target=feed.close)
         closing.start()
         while closing.is_alive():

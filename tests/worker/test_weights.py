@@ -82,12 +82,12 @@ def test_half_precision_only_within_the_tolerance(tmp_path: Path) -> None:
     """A network that half precision changes by more than the card allows computes in full; none allowed, none tried."""
     folder = a_network(tmp_path / "zoo", Layers())
     samples = np.stack([a_picture(64, 64, seed) for seed in range(3)])
-    assert loaded(folder).calibrate(samples)._precision == "float32"
+    assert loaded(folder).calibrate(samples).precision == "float32"
     model = loaded(folder, tolerance=1e-9)
     if model._half is None:
         pytest.skip("this processor has no half precision")
-    assert model.calibrate(samples)._precision == "float32"
-    assert loaded(folder, tolerance=0.5).calibrate(samples)._precision == "bfloat16"
+    assert model.calibrate(samples).precision == "float32"
+    assert loaded(folder, tolerance=0.5).calibrate(samples).precision == "bfloat16"
 
 
 def test_a_scan_is_squares_with_all_probabilities(tmp_path: Path) -> None:

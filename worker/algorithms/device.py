@@ -1,4 +1,4 @@
-"""Which device computes, and whose turn it is there. Knows torch, and no algorithm."""
+"""Which device computes, whose turn it is there, and how pixels get there. Knows torch, and no algorithm."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +9,8 @@ from typing import Final
 import torch
 
 from broker.config import ConfigError
+from worker.algorithms.pinned import for_card
+from worker.values import Pixels
 
 TURNS: Final = 2
 """Batches that are on a GPU at the same time: one is copied while another one computes."""
@@ -22,6 +24,7 @@ class Device:
         self._streams: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
         for _ in range(TURNS if self.is_gpu else 0):
             self._streams.put(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+        self._pinned = for_card(device)
 
     @property
     def is_gpu(self) -> bool:
@@ -50,9 +53,21 @@ class Device:
         try:
             with torch.cuda.device(self.torch), torch.cuda.stream(stream):
                 yield
-            stream.synchronize()
         finally:
-            self._streams.put(stream)
+            try:
+                stream.synchronize()  # also after a failure: the memory that a copy begins in may be written anew
+            finally:
+                self._streams.put(stream)
+
+    def copied(self, batch: Pixels) -> torch.Tensor:
+        """The batch on the device, asked for within a `turn`; until that ends it must stay as it is.
+
+        On a CPU it is the batch's own memory, which nobody may write to.
+        """
+        if not self.is_gpu:
+            return torch.from_numpy(batch)
+        source = batch if self._pinned.hold(batch) else batch.copy()
+        return torch.from_numpy(source).to(self.torch, non_blocking=True)
 
 
 @cache

@@ -63,7 +63,7 @@ class Ki67Classifier:
 
     def _classify(self, batch: Pixels) -> list[Objects]:
         with self._device.turn():
-            evidence = search(torch.tensor(batch, device=self._device.torch), self._haematoxylin_od)
+            evidence = search(self._device.copied(batch), self._haematoxylin_od)
         return [self._objects(*tile) for tile in zip(*(part.numpy() for part in evidence), strict=True)]
 
     def summarise(self, counts: Sequence[int], frame: Frame, area: Area) -> tuple[dict[str, Any], str]:

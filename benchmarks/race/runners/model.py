@@ -9,14 +9,17 @@ from benchmarks.race.task import Task
 
 
 def load(task: Task) -> torch.jit.ScriptModule:
-    """The network, on as many threads as the task grants, warm for its batch and for one tile."""
+    """The network on the task's device and as many threads as it grants, warm for its batch and for one tile.
+
+    Raises `RuntimeError` where this PyTorch does not see the device.
+    """
     torch.set_num_threads(task.threads)
-    model = jit(lambda: torch.jit.load(task.weights).eval())
+    model = jit(lambda: torch.jit.load(task.weights, map_location=task.device).eval())
     edge = task.config["patch_size_pixels"]
     with torch.inference_mode():
         for batch in (task.batch, 1):
             for _ in range(4):  # TorchScript profiles the first calls
-                model(torch.zeros(batch, 3, edge, edge))
+                model(torch.zeros(batch, 3, edge, edge, device=task.device))
     return model
 
 

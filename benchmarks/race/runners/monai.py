@@ -29,8 +29,8 @@ def main() -> None:
         answers = []
         with torch.inference_mode():
             for batch in loader:
-                images = batch["image"].as_tensor()
-                answers.append(torch.softmax(model(images), 1).numpy())
+                images = batch["image"].as_tensor().to(task.device)
+                answers.append(torch.softmax(model(images), 1).cpu().numpy())
         return np.concatenate(answers)
 
     run(task, "MONAI with cuCIM", "monai", classify)

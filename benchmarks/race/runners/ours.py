@@ -11,23 +11,24 @@ from benchmarks.race.task import Probabilities, Task, run
 from broker.config import AlgorithmSettings
 from worker import feed
 from worker.algorithms import registry
-from worker.algorithms.weights import TrainedNetwork
+from worker.algorithms.weights import TileScorer, TrainedNetwork
+from worker.finding import SAMPLE_TILES
 from worker.grid import Grid, Tiles
-from worker.sandbox import Sandbox
+from worker.sandbox import Sandbox, SandboxedSlide
 from worker.values import Area, Frame
 
 
 def main() -> None:
     """Run it."""
     task = Task.told()
-    settings = {"race": AlgorithmSettings(kind="weights", folder=Path(task.model))}
-    model = registry.load("race", settings, {}, "auto")
+    settings = {"race": AlgorithmSettings(kind="weights", folder=Path(task.model), tolerance=task.tolerance)}
+    model = registry.load("race", settings, {}, task.device)
     if not isinstance(model, TrainedNetwork):
         raise TypeError(model)
     edge = model.card.tile_px
-    scorer = model.calibrate(np.empty((0, edge, edge, 3), np.uint8))
     with Sandbox(task.threads).open(Path(task.slide)) as slide:
         grid = grid_of(task, slide.frame, edge)
+        scorer = _calibrated(model, slide, task)
         registry.compute_threads(1)
 
         def classify() -> Probabilities:
@@ -37,6 +38,18 @@ def main() -> None:
         for _ in feed.worked(slide, grid_of(task, slide.frame, edge, 4 * model.batch_tiles), 4, scorer.classify):
             pass  # the first batches of each thread, as everybody warms up
         run(task, "Slidelane", "slidelane", classify)
+
+
+def _calibrated(model: TrainedNetwork, slide: SandboxedSlide, task: Task) -> TileScorer:
+    """As a scan is, on some of its tiles. Raises `RuntimeError` where half precision was wanted and moves too much."""
+    edge = model.card.tile_px
+    samples = np.empty((SAMPLE_TILES, edge, edge, 3), np.uint8)
+    corners = task.corners[np.linspace(0, len(task.corners) - 1, SAMPLE_TILES).astype(int)]
+    slide.fill_tiles(samples, [(float(x), float(y)) for x, y in corners], 1.0, 1.0)
+    scorer = model.calibrate(samples)
+    if task.tolerance and scorer.precision == "float32":
+        raise RuntimeError(f"half precision is not there, or moves a probability by more than {task.tolerance}")
+    return scorer
 
 
 def grid_of(task: Task, frame: Frame, edge: int, most: int | None = None) -> Grid:

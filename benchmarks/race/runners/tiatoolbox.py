@@ -22,7 +22,7 @@ def main() -> None:
 
     task = Task.told()
     edge = task.config["patch_size_pixels"]
-    engine = PatchPredictor(_model(task), task.batch, task.workers, device="cpu", verbose=False)
+    engine = PatchPredictor(_model(task), task.batch, task.workers, device=task.device, verbose=False)
     mask = _mask(task, WSIReader.open(task.slide).info.slide_dimensions, edge)
     config = IOPatchPredictorConfig(
         input_resolutions=[{"units": "mpp", "resolution": task.config["spacing_um_px"]}],
@@ -48,7 +48,7 @@ def _model(task: Task) -> Any:
     from tiatoolbox.models.dataset.classification import predefined_preproc_func
     from tiatoolbox.models.models_abc import ModelABC
 
-    network, (mean, std) = load(task), normalisation(task)
+    network, (mean, std) = load(task), (one.to(task.device) for one in normalisation(task))
 
     class Model(ModelABC):
         """Ours, as its zoo's models are made: pixels from 0 to 1 in, probabilities out."""

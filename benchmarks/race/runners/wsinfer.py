@@ -1,4 +1,7 @@
-"""WSInfer: its own `run_inference` on its own files of patches; loading the model is taken out of the time."""
+"""WSInfer: its own `run_inference` on its own files of patches; loading the model is taken out of the time.
+
+It computes on a GPU wherever it sees one.
+"""
 
 from pathlib import Path
 
@@ -22,7 +25,7 @@ def main() -> None:
     fast = models.jit_compile(model)  # what its switch --speedup does
     with torch.inference_mode():
         for _ in range(4):
-            fast(torch.zeros(task.batch, 3, 256, 256))
+            fast(torch.zeros(task.batch, 3, 256, 256, device=task.device))
     run_inference.get_pretrained_torch_module = lambda model: fast  # noqa: ARG005 - its name for it
     config = wsinfer_zoo.client.ModelConfiguration.from_dict(task.config)
     local = models.LocalModelTorchScript(config=config, model_path=task.weights)
