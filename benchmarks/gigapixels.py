@@ -2,6 +2,7 @@
 
 Each slide runs in a process of its own, with the decoder beside it; both count. A small network, so that a hundred
 thousand tiles take minutes; what it finds is one square with three probabilities for each tile.
+Its speeds are those of processes that are looked at twenty times a second: they compare with each other alone.
 """
 
 import sys

@@ -51,7 +51,7 @@ def measure(orders: int, say: Callable[[str], None]) -> list[Row]:
             model = registry.load("ki67", KI67, {}, "auto")
             roi = tissue_roi(path, EDGE_PX + JITTER_PX)
             for _ in range(WARM_UP_ORDERS):
-                desk.deliver(_jittered(roi))
+                _turn(desk, slide, model, [_jittered(roi)])
             turns = -(-orders // ORDERS_IN_TURN)
             taken = [_turn(desk, slide, model, [_jittered(roi) for _ in range(ORDERS_IN_TURN)]) for _ in range(turns)]
         desk.prove(turns * ORDERS_IN_TURN + WARM_UP_ORDERS)

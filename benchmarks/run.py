@@ -41,8 +41,10 @@ def main() -> None:
     console.print(_where())
     rows: list[Row] = []
     for part in given.only or [name for name in PARTS if not (given.quick and name in _LONG)]:
-        rows += PARTS[part](given.quick, console.print)
-    console.print(_table(rows))
+        found = PARTS[part](given.quick, console.print)
+        console.print(_table(part, found))
+        rows += found
+    console.print(_table("Slidelane against its yardsticks", rows))
 
 
 def _queue(quick: bool, say: Say) -> list[Row]:
@@ -107,8 +109,8 @@ def _where() -> str:
     return f"{os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}, {libraries}, {server}"
 
 
-def _table(rows: Iterable[Row]) -> Table:
-    table = Table("measured", "unit", title="Slidelane against its yardsticks", title_justify="left")
+def _table(title: str, rows: Iterable[Row]) -> Table:
+    table = Table("measured", "unit", title=title, title_justify="left")
     for heading in ("Slidelane", "yardstick", "ratio", "rounds"):
         table.add_column(heading, justify="right")
     table.add_column("yardstick is")

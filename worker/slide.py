@@ -79,8 +79,10 @@ class Slide:
         height_px, width_px, _ = region.shape
         (x, y), (downsample_x, downsample_y) = corner, downsamples
         step_x, step_y = downsample_x / level.scale_x, downsample_y / level.scale_y
-        edge_px = _WHOLE_PX if max(width_px * step_x, height_px * step_y) <= _WHOLE_PX else _BLOCK_EDGE_PX
-        edge_x, edge_y = max(1, int(edge_px / step_x)), max(1, int(edge_px / step_y))
+        if max(width_px * step_x, height_px * step_y) <= _WHOLE_PX:
+            edge_x, edge_y = max(1, width_px), max(1, height_px)
+        else:
+            edge_x, edge_y = max(1, int(_BLOCK_EDGE_PX / step_x)), max(1, int(_BLOCK_EDGE_PX / step_y))
         for row in range(0, height_px, edge_y):
             for column in range(0, width_px, edge_x):
                 block = region[row : row + edge_y, column : column + edge_x]

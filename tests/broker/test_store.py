@@ -302,6 +302,7 @@ def test_what_ended_long_ago_is_forgotten_whole(broker_settings: BrokerSettings,
 def test_what_waits_says_where_behind_what_and_why(store: OrderStore) -> None:
     """More urgent work counts as ahead; a queue that nobody consumes is named."""
     first = store.create(an_order(), lane="gpu").order_id
+    wait_for(lambda: time.time() > store.get(first).created_at + 0.001)  # of one millisecond nobody is ahead
     second = store.create(an_order(), lane="gpu").order_id
     store.create(an_order(priority="urgent"), lane="gpu")
     waits = store.waits(store.get(second))

@@ -78,17 +78,17 @@ MEGABYTE = 2**20
 
 
 class Megabytes:
-    """Tiles of a megabyte each through a cache, and how often each was decoded."""
+    """Tiles of so many megabytes each through a cache, and how often each was decoded."""
 
-    def __init__(self) -> None:
-        self.cache, self.decoded = TileCache(96 * MEGABYTE), Counter[int]()
+    def __init__(self, megabytes: int = 1) -> None:
+        self.cache, self.decoded, self._size = TileCache(96 * MEGABYTE), Counter[int](), megabytes * MEGABYTE
 
     def want(self, number: int) -> None:
         self.cache.get(number, partial(self._decode, number))
 
     def _decode(self, number: int) -> Pixels:
         self.decoded[number] += 1
-        return np.broadcast_to(np.uint8(0), (1, MEGABYTE, 1))
+        return np.broadcast_to(np.uint8(0), (1, self._size, 1))
 
 
 def test_tiles_that_nobody_comes_back_for_do_not_pile_up() -> None:
@@ -108,6 +108,15 @@ def test_there_is_room_for_tiles_that_are_wanted_again() -> None:
     for number in list(range(90)) * 10:
         tiles.want(number)
     assert max(tiles.decoded.values()) == 2
+
+
+@pytest.mark.parametrize(("megabytes", "tiles", "most"), [(75, 1, 1), (40, 2, 2), (23, 4, 2)])
+def test_tiles_larger_than_the_first_room_are_soon_kept(megabytes: int, tiles: int, most: int) -> None:
+    """A picture in a few large strips: each is wanted for block after block."""
+    large = Megabytes(megabytes)
+    for number in list(range(tiles)) * 10:
+        large.want(number)
+    assert max(large.decoded.values()) <= most
 
 
 class Striped:

@@ -30,13 +30,13 @@ class PinnedMemory:
         self._held: dict[int, range] = {}
 
     def hold(self, batch: Pixels) -> bool:
-        """Pin the memory of the array that the batch is a part of, where that begins with a page and can be pinned.
+        """Pin the memory of the array that the batch is a part of, where that is mapped on its own and can be pinned.
 
         False where a part of it is pinned for another array: CUDA copies from what is pinned or from what is not, and
         nothing that is both.
         """
         array = _whole(batch)
-        if array.ctypes.data % mmap.PAGESIZE or not array.flags.c_contiguous or not array.nbytes:
+        if not isinstance(_owner(array), mmap.mmap) or array.ctypes.data % mmap.PAGESIZE or not array.nbytes:
             return True
         with self._lock:
             if id(array) not in self._copyable:
@@ -85,6 +85,11 @@ def _went_well(code: Any, card: torch.device) -> bool:
     with suppress(RuntimeError):  # CUDA keeps the error for whoever asks next, which torch does after each kernel
         torch.ones(1, device=card)
     return False
+
+
+def _owner(array: Pixels) -> object:
+    """Whose memory it is: what `numpy.frombuffer` was given, or the array itself."""
+    return array.base.obj if isinstance(array.base, memoryview) else array.base
 
 
 def _whole(batch: Pixels) -> Pixels:

@@ -27,7 +27,7 @@ class OpenSlidePyramid:
 
     def __init__(self, path: Path, vendor: str) -> None:
         self._path = path
-        self._lock = Lock()
+        self._lock, self._is_closed = Lock(), False
         self._handle: openslide.OpenSlide | None = None
         handle = self._opened()
         self.name = f"OpenSlide {openslide.__library_version__} ({vendor})"
@@ -46,16 +46,20 @@ class OpenSlidePyramid:
 
         Nobody may be reading meanwhile.
         """
-        self.close()
-        self._handle = None
+        with self._lock:
+            if self._handle:
+                self._handle.close()
+            self._handle = None
 
     def close(self) -> None:
         """Close the file. Nothing may be read any more."""
-        if self._handle:
-            self._handle.close()
+        self.rest()
+        self._is_closed = True
 
     def _opened(self) -> openslide.OpenSlide:
         with self._lock, _told(self._path):
+            if self._is_closed:
+                raise ValueError("the slide is closed")
             if self._handle is None:
                 self._handle = openslide.OpenSlide(self._path)
                 self._handle.set_cache(openslide.OpenSlideCache(_CACHE_BYTES))

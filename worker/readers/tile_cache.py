@@ -1,7 +1,7 @@
 """Decoded tiles that are likely to be wanted again: each decoded once, however many threads ask, a bounded many kept.
 
 Most regions want few of them again, and only soon. So that what nobody comes back for does not pile up on a large
-slide, there is little room at first; it doubles whenever a tile is wanted that more room would have kept.
+slide, there is little room at first; it grows whenever a tile is wanted that more room would have kept.
 
 Owns that bound. Must not know what a tile is a part of, or how it is decoded.
 """
@@ -61,15 +61,19 @@ class TileCache:
             raise
         mine.set_result(tile)
         with self._lock:
-            self._bytes += _size_bytes(tile)
+            size_bytes = _size_bytes(tile)
+            self._bytes += size_bytes
+            if size_bytes <= self._most_bytes:
+                self._room_bytes = max(self._room_bytes, size_bytes)
             self._drop()
         return tile
 
     def _make_room(self, key: Hashable) -> None:
-        """Twice as much, if this tile was dropped for want of it."""
+        """Twice as much, or as much as it takes, if this tile was dropped for want of it."""
         if key in self._dropped:
-            self._dropped_bytes -= self._dropped.pop(key)
-            self._room_bytes = min(2 * self._room_bytes, self._most_bytes)
+            size_bytes = self._dropped.pop(key)
+            self._dropped_bytes -= size_bytes
+            self._room_bytes = min(max(2 * self._room_bytes, self._room_bytes + size_bytes), self._most_bytes)
 
     def _drop(self) -> None:
         """Let the least recently used go; one that is being decoded has no size yet, and stays."""
@@ -77,8 +81,9 @@ class TileCache:
             key = next((key for key, tile in self._tiles.items() if tile.done()), None)
             if key is None:
                 return
-            self._dropped[key] = self._forget(key)
-            self._dropped_bytes += self._dropped[key]
+            if size_bytes := self._forget(key):  # one that the file leaves out takes no room
+                self._dropped[key] = size_bytes
+                self._dropped_bytes += size_bytes
         while self._dropped_bytes > self._most_bytes - self._bytes:  # the most room would not have kept them either
             self._dropped_bytes -= self._dropped.popitem(last=False)[1]
 
