@@ -12,7 +12,7 @@ import torch
 from broker.card import Card
 from worker.algorithms.cards import Ki67Parameters
 from worker.algorithms.device import Device
-from worker.algorithms.memory import sparing
+from worker.algorithms.memory import keep_freed, sparing
 from worker.algorithms.nuclei import haematoxylin, search
 from worker.algorithms.outlines import Bits, Densities, outline
 from worker.algorithms.stain import otsu
@@ -34,6 +34,8 @@ class Ki67:
     def __init__(self, card: Card, parameters: Ki67Parameters, device: Device) -> None:
         self.card, self.batch_tiles = card, device.batch(on_cpu=1, on_gpu=4)
         self._parameters, self._device = parameters, device
+        if not device.is_gpu:
+            keep_freed()
 
     def calibrate(self, samples: Pixels) -> "Ki67Classifier":
         """Fix the haematoxylin threshold: the order's, or Otsu's over the stained pixels of the samples."""
