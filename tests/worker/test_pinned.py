@@ -1,6 +1,7 @@
 """Memory that a GPU copies from: pinned once, let go before it is unmapped. CUDA is played by who writes down."""
 
 import ctypes
+import mmap
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -103,7 +104,8 @@ def test_what_is_pinned_in_part_for_another_array_is_not_to_be_copied_from() -> 
 
 def test_memory_that_begins_within_a_page_is_left_as_it_is() -> None:
     """Others may have theirs on the same page."""
-    recorder = Recorder()
+    recorder, mapped = Recorder(), mmap.mmap(-1, SLOT_BYTES)
+    assert recorder.memory.hold(np.frombuffer(memoryview(mapped)[1:], np.uint8))
     whole = np.zeros(SLOT_BYTES, np.uint8)
     within = np.frombuffer(memoryview(whole)[1 + -address(whole) % 4096 :], np.uint8)
     assert recorder.memory.hold(within)

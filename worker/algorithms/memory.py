@@ -5,6 +5,7 @@ import operator
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -76,6 +77,7 @@ def release() -> None:
         torch.cuda.empty_cache()
 
 
+@cache
 def keep_freed() -> None:
     """Have glibc keep what one batch gives back for the next: else the kernel zeroes it anew, page by page.
 
