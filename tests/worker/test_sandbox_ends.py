@@ -42,6 +42,14 @@ def wait_until_ended(process_id: int) -> None:
             return
 
 
+def wait_until_up(sandbox: Sandbox) -> None:
+    """Until the process that was prepared has started."""
+    spare, tick = sandbox._spare, threading.Event()
+    assert spare
+    while spare.is_alive and not spare._was_up():
+        tick.wait(0.01)
+
+
 @pytest.mark.parametrize("crash", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
 def test_a_crash_of_the_decoder_is_the_slides_fault_alone(path: Path, crash: signal.Signals) -> None:
     """Reads that wait and reads that follow say so; the next slide opens as if nothing had been."""
@@ -82,7 +90,10 @@ def test_a_worker_that_is_told_to_leave_may_finish_its_slide(path: Path, number:
 
 def test_a_decoder_that_hangs_is_ended(path: Path) -> None:
     """After the time for one read it is killed, and the slide is unreadable, for whoever reads next too."""
-    with Sandbox(1, read_s=3).open(path) as slide:
+    sandbox = Sandbox(1, read_s=3)
+    sandbox.prepare()
+    wait_until_up(sandbox)  # the time is for a read, and not for the start of the process
+    with sandbox.open(path) as slide:
         os.kill(slide.process_id, signal.SIGSTOP)
         for _ in range(2):
             with pytest.raises(OrderError, match=r"longer than 3 s"):

@@ -111,7 +111,7 @@ def test_a_tile_that_many_threads_want_is_decoded_once() -> None:
             seen[number] += 1
             return np.full((4, 4, 3), number, np.uint8)
 
-        together.wait(10)
+        together.wait(60)
         return cache.get(number, decode)
 
     for number in range(20):
