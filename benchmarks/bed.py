@@ -15,8 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import redis
 
-from broker.config import CONFIG_VARIABLE, PREFIX, BrokerSettings
-from broker.embedded import Embedded
+from broker.order_store.embedded_redis import Embedded
+from broker.settings.config import CONFIG_VARIABLE, PREFIX, BrokerSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 

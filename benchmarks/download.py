@@ -17,7 +17,7 @@ import requests
 
 from benchmarks.bed import ROOT
 from benchmarks.row import Row
-from broker.config import WorkerSettings
+from broker.settings.config import WorkerSettings
 from worker.http import session
 from worker.sandbox import Sandbox
 from worker.shelf import Shelf

@@ -8,9 +8,9 @@ from threading import Event, Thread
 
 from celery import current_task, signals
 
-from broker.dispatch import dispatch
-from broker.order import Leg
-from broker.queue import TASKS, app, send
+from broker.orders.order import Leg
+from broker.queue.celery_app import TASKS, app, send
+from broker.queue.scheduler import dispatch
 from worker.bench import bench
 from worker.lease import Lease, Limits
 

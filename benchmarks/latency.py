@@ -12,9 +12,9 @@ from time import perf_counter
 
 from benchmarks.bed import Bed
 from benchmarks.row import Row
-from broker.config import WorkerSettings
-from broker.request import OrderRequest
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.orders.request import OrderRequest
+from broker.settings.config import WorkerSettings
 from demo.stack import free_ports
 from worker.algorithms import registry
 

@@ -8,8 +8,8 @@ from celery import Celery
 
 from benchmarks.bed import Bed
 from benchmarks.row import Row
-from broker.request import OrderRequest
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.orders.request import OrderRequest
 
 ORDERS, MESSAGES = 0, 2
 DOCUMENT = json.dumps(

@@ -15,7 +15,7 @@ from time import perf_counter
 import numpy as np
 
 from benchmarks.row import Row
-from broker.config import AlgorithmSettings
+from broker.settings.config import AlgorithmSettings
 from demo.slide import make_sample_slide
 from worker import tissue
 from worker.algorithms import registry

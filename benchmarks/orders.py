@@ -15,9 +15,9 @@ from celery import Celery
 from benchmarks.bed import Bed
 from benchmarks.chain import FINISHED
 from benchmarks.row import Row
-from broker.queue import TASKS, queue_names
-from broker.request import OrderRequest
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.orders.request import OrderRequest
+from broker.queue.celery_app import TASKS, queue_names
 from demo.slide import make_sample_slide
 
 THREADS = 8

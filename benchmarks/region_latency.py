@@ -19,8 +19,8 @@ import requests
 
 from benchmarks.bed import Bed
 from benchmarks.row import Row
-from broker.config import AlgorithmSettings
-from broker.roi import Rectangle
+from broker.orders.roi import Rectangle
+from broker.settings.config import AlgorithmSettings
 from demo.slide import make_sample_slide, tissue_roi
 from demo.stack import free_ports
 from demo.techcyte import TechcyteReceiver

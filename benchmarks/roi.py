@@ -14,8 +14,8 @@ import tifffile
 
 from benchmarks.row import Row
 from benchmarks.storage import Storage
-from broker.config import WorkerSettings
-from broker.roi import Rectangle
+from broker.orders.roi import Rectangle
+from broker.settings.config import WorkerSettings
 from demo.slide import make_sample_slide, tissue_roi
 from worker.algorithms.cards import ki67_card
 from worker.areas import area_of, reach

@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.roi import Nobody
-from broker.config import AlgorithmSettings
-from broker.order import Order, OrderState
-from broker.request import OrderRequest
+from broker.orders.order import Order, OrderState
+from broker.orders.request import OrderRequest
+from broker.settings.config import AlgorithmSettings
 from worker import kept, pipeline
 from worker.algorithms import registry
 from worker.checkpoint import Checkpoint

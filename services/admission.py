@@ -12,13 +12,13 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from referencing import Registry
 
-from broker.card import Card
-from broker.config import Config
+from broker.allowed_hosts import check_literal
 from broker.errors import OrderError, Problem, TemporaryError
-from broker.hosts import check_literal
-from broker.presigned import url_dies_at
-from broker.request import AnnotationDestination, Destination, OrderRequest, TechcyteDestination
-from broker.source import CaseSource, PathSource, Source
+from broker.orders.algorithm_card import Card
+from broker.orders.presigned_url import url_dies_at
+from broker.orders.request import AnnotationDestination, Destination, OrderRequest, TechcyteDestination
+from broker.orders.source import CaseSource, PathSource, Source
+from broker.settings.config import Config
 from services.problems import ManyFaultsError
 from services.validation import MAX_FAULTS, field_path
 

@@ -3,9 +3,9 @@
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from broker.card import Card
 from broker.errors import OrderError
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.orders.algorithm_card import Card
 from services.auth import Gate
 
 

@@ -3,9 +3,9 @@
 from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse
 
-from broker.config import Config
-from broker.storage import storage
-from broker.store import OrderStore
+from broker.file_storage import storage
+from broker.order_store import OrderStore
+from broker.settings.config import Config
 from services import algorithms, health, metrics, openapi, orders, problems, queues, results, wishes
 from services.auth import Gate
 

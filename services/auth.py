@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
-from broker.config import LOOPBACK, ApiKey, Scope
 from broker.errors import OrderError
+from broker.settings.config import LOOPBACK, ApiKey, Scope
 
 ANYBODY = "anybody on loopback"
 

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
 from broker.errors import Problem, TemporaryError
-from broker.store import OrderStore
+from broker.order_store import OrderStore
 from services.problems import RETRY_AFTER_S, answer
 
 COURIER_QUEUES = ("fetch", "deliver")

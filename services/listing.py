@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from starlette.datastructures import QueryParams
 
 from broker.errors import OrderError
-from broker.order import OrderState
+from broker.orders.order import OrderState
 from services.views import OrderView
 
 MAX_LIMIT = 200

@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from broker.errors import TemporaryError
-from broker.store import OrderStore
+from broker.order_store import OrderStore
 from services.auth import Gate
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from broker.request import OrderRequest
+from broker.orders.request import OrderRequest
 from services.problems import MEDIA_TYPE, ProblemAnswer
 
 REF = "#/components/schemas/{model}"

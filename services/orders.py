@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from broker.config import Config
 from broker.errors import OrderError, TemporaryError
-from broker.queue import send
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.queue.celery_app import send
+from broker.settings.config import Config
 from services import body, listing, openapi
 from services.admission import admit
 from services.auth import Gate

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Path
 from pydantic import BaseModel
 
-from broker.store import OrderStore, QueueView
+from broker.order_store import OrderStore, QueueView
 from services.auth import Gate
 
 QueueName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,31}$", description="a lane, `fetch` or `deliver`")]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fastapi.responses import Response, StreamingResponse
 
-from broker.storage import Storage, Stored
+from broker.file_storage import Storage, Stored
 
 
 class Asked(NamedTuple):

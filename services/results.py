@@ -6,9 +6,9 @@ from fastapi import APIRouter, Depends, Header
 from fastapi.responses import FileResponse, Response
 
 from broker.errors import OrderError
-from broker.order import Order, Scan
-from broker.storage import Storage
-from broker.store import OrderStore
+from broker.file_storage import Storage
+from broker.order_store import OrderStore
+from broker.orders.order import Order, Scan
 from services import ranges
 from services.auth import Gate
 from services.views import RESULTS

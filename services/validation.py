@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from broker.errors import Problem
-from broker.request import OrderRequest
+from broker.orders.request import OrderRequest
 from services import body
 from services.problems import ManyFaultsError
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 
 from broker.errors import CODES
-from broker.order import ENDED, Attempt, Order, OrderState, Progress, Scan, ScanState, work_id
-from broker.store import Wait
-from broker.timing import Bottleneck, bottleneck
+from broker.order_store import Wait
+from broker.orders.order import ENDED, Attempt, Order, OrderState, Progress, Scan, ScanState, work_id
+from broker.orders.timing import Bottleneck, bottleneck
 
 ABSENT = Field(default=None, exclude_if=lambda value: value is None)
 DeliveryState = Literal["waiting", "trying", "delivered", "undelivered", "none"]

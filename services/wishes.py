@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
-from broker.queue import send
-from broker.store import Hint, OrderStore
+from broker.order_store import Hint, OrderStore
+from broker.queue.celery_app import send
 from services.auth import Gate
 from services.orders import current
 from services.views import OrderView, order_path

@@ -14,11 +14,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from broker.checkup import Row
-from broker.config import Config, ConfigError, load
-from broker.embedded import find_server
+from broker.diagnostics import Row
 from broker.errors import TemporaryError
-from broker.store import OrderStore, ServerView
+from broker.order_store import OrderStore, ServerView
+from broker.order_store.embedded_redis import find_server
+from broker.settings.config import Config, ConfigError, load
 from slidelane import selftest
 from slidelane.process import lines_of
 

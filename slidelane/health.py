@@ -9,9 +9,9 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
-from broker.config import Config, ConfigError, load
 from broker.errors import TemporaryError
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.settings.config import Config, ConfigError, load
 from slidelane.ports import flower_port
 
 _WORKERS = {"courier": "courier", "worker": "gpu"}

@@ -4,7 +4,7 @@ import os
 import socket
 import time
 
-from broker.config import Config, ConfigError
+from broker.settings.config import Config, ConfigError
 
 FLOWER_HOST = "127.0.0.1"
 _VARIABLE = "FLOWER_PORT"

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from broker.checkup import Row
-from broker.config import PREFIX
+from broker.diagnostics import Row
+from broker.settings.config import PREFIX
 from slidelane.process import lines_of
 
 _VARIABLE = f"{PREFIX}BROKER__ATTEMPTS"
-_SHOW = "from broker.config import load; print(load().broker.attempts)"
+_SHOW = "from broker.settings.config import load; print(load().broker.attempts)"
 _ATTEMPTS = "7"
 _LIMIT_S = 60.0
 _HANGS_S = 2.0

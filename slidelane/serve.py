@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
 
-from broker.config import Config, ConfigError
-from broker.embedded import Embedded
-from broker.storage import storage
-from broker.store import OrderStore
+from broker.file_storage import storage
+from broker.order_store import OrderStore
+from broker.order_store.embedded_redis import Embedded
+from broker.settings.config import Config, ConfigError
 from slidelane.ports import FLOWER_HOST, check_ports
 from slidelane.process import signal_group, start_module
 

@@ -16,11 +16,11 @@ from math import inf
 from types import FrameType
 from typing import Any
 
-from broker.config import Config, ConfigError, load
 from broker.errors import TemporaryError
 from broker.log import set_up
-from broker.order import SCAN_ENDED, Order, OrderState
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.orders.order import SCAN_ENDED, Order, OrderState
+from broker.settings.config import Config, ConfigError, load
 from slidelane.process import signal_group, start_module
 
 _log = logging.getLogger("slidelane")

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from broker.address import Address
-from broker.config import BrokerSettings
-from broker.embedded import Embedded
-from broker.request import OrderRequest
-from broker.store import Claim, OrderStore
-from broker.store.door import Door
+from broker.order_store import Claim, OrderStore
+from broker.order_store.embedded_redis import Embedded
+from broker.order_store.redis_client import Door
+from broker.order_store.redis_url import Address
+from broker.orders.request import OrderRequest
+from broker.settings.config import BrokerSettings
 
 
 @pytest.fixture(scope="session")

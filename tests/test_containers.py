@@ -225,5 +225,5 @@ def test_the_settings_of_every_service_can_be_loaded(profile: str, name: str, tm
     given = {key: str(value) for key, value in service["environment"].items() if value is not None}
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     environment |= image_environment(service["build"]["dockerfile"]) | given
-    command = [sys.executable, "-c", "from broker.config import load; load()"]
+    command = [sys.executable, "-c", "from broker.settings.config import load; load()"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)

@@ -12,13 +12,13 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from broker.config import Config
 from broker.errors import CODES
-from broker.order import REOPENED, TRANSITIONS, OrderState, ScanState
-from broker.request import AnnotationDestination, OrderRequest, ScanRequest, TechcyteDestination
-from broker.roi import Percent, Polygon, Rectangle, Roi
-from broker.source import CaseSource, ImageServerSource, PathSource, Source, UrlSource
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.orders.order import REOPENED, TRANSITIONS, OrderState, ScanState
+from broker.orders.request import AnnotationDestination, OrderRequest, ScanRequest, TechcyteDestination
+from broker.orders.roi import Percent, Polygon, Rectangle, Roi
+from broker.orders.source import CaseSource, ImageServerSource, PathSource, Source, UrlSource
+from broker.settings.config import Config
 from services.app import create_app
 from services.views import OrderView
 from tests.pages import PAGES, ROOT, blocks, read, readme_order, section, table

@@ -10,8 +10,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from broker.config import CONFIG_VARIABLE, PREFIX, BrokerSettings, Config, ServicesSettings, WorkerSettings
-from broker.section import Section
+from broker.settings.config import CONFIG_VARIABLE, PREFIX, BrokerSettings, Config, ServicesSettings, WorkerSettings
+from broker.settings.section import Section
 from tests.pages import PAGES, blocks, read, table
 
 SECTIONS: dict[str, type[BaseModel]] = {

@@ -11,10 +11,10 @@ from threading import Event, Thread, Timer
 
 from celery import signals
 
-from broker.config import ConfigError, WorkerSettings
-from broker.dispatch import dispatch
 from broker.log import Form, set_up
-from broker.queue import app, queue_names
+from broker.queue.celery_app import app, queue_names
+from broker.queue.scheduler import dispatch
+from broker.settings.config import ConfigError, WorkerSettings
 from worker import gpus
 from worker.algorithms import registry
 from worker.bench import bench

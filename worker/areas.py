@@ -6,9 +6,9 @@ Owns the arithmetic; knows no pixels and no reader.
 import math
 from typing import Final
 
-from broker.card import Card
 from broker.errors import OrderError
-from broker.roi import Percent, Polygon, Roi
+from broker.orders.algorithm_card import Card
+from broker.orders.roi import Percent, Polygon, Roi
 from worker.region import size_px2
 from worker.tiles import microns
 from worker.values import Area, Frame

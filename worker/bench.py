@@ -7,9 +7,9 @@ from threading import Event
 
 import requests
 
-from broker.config import Config, load
-from broker.storage import Storage, storage
-from broker.store import OrderStore
+from broker.file_storage import Storage, storage
+from broker.order_store import OrderStore
+from broker.settings.config import Config, load
 from worker.cores import granted_cores
 from worker.deliver.circuit import Circuits
 from worker.http import session

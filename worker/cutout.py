@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
 
 from broker.errors import OrderError
-from broker.fields import MAX_COORDINATE
+from broker.orders.fields import MAX_COORDINATE
 from worker.values import Area
 
 NAME: Final = "slide.json"

@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from broker.checkup import Row
-from broker.config import Config, load
+from broker.diagnostics import Row
+from broker.settings.config import Config, load
 from worker.algorithms import registry
 from worker.cores import Limit, core_limits, granted_cores, granted_memory_bytes, memory_limits, usable_cores
 from worker.reach import reached

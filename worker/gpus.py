@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO
 
-from broker.config import ConfigError
+from broker.settings.config import ConfigError
 from worker.locks import try_lock
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"

@@ -22,8 +22,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import create_connection
 
+from broker.allowed_hosts import allowed, refusal
 from broker.errors import OrderError
-from broker.hosts import allowed, refusal
 
 _MAX_ADDRESSES = 8
 _MAX_REDIRECTS = 5

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from broker.card import Card
+from broker.orders.algorithm_card import Card
 from worker.encode import geojson, results
 from worker.result import Result
 from worker.spool import Spool

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from threading import Event, Lock, Thread
 from typing import Any, Self, TypeVar
 
-from broker.config import BrokerSettings
 from broker.errors import Blame, Problem, TemporaryError
-from broker.store import Claim, OrderStore
+from broker.order_store import Claim, OrderStore
+from broker.settings.config import BrokerSettings
 from worker.values import Stop
 from worker.voice import At, Voice
 

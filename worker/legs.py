@@ -7,9 +7,9 @@ from functools import cache, partial
 from pathlib import Path
 
 from broker.errors import OrderError
-from broker.order import Order, Scan, parse_work_id
-from broker.store import Claim, Hint
-from broker.timing import bottleneck
+from broker.order_store import Claim, Hint
+from broker.orders.order import Order, Scan, parse_work_id
+from broker.orders.timing import bottleneck
 from worker import kept, outbox, pipeline
 from worker.algorithms import registry
 from worker.algorithms.protocol import Algorithm

@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from broker.errors import Problem
-from broker.order import Order
-from broker.storage import PARCELS, unreachable
-from broker.store import Claim, Hint
+from broker.file_storage import PARCELS, unreachable
+from broker.order_store import Claim, Hint
+from broker.orders.order import Order
 from worker import kept
 from worker.bench import Bench
 from worker.deliver import Destination, destination

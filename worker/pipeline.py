@@ -6,8 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from time import monotonic
 
-from broker.order import Order
-from broker.request import ScanRequest
+from broker.orders.order import Order
+from broker.orders.request import ScanRequest
 from worker.algorithms.protocol import Algorithm, ReportAlgorithm, TileAlgorithm
 from worker.areas import area_of
 from worker.checkpoint import Checkpoint

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from celery import signals
 
-from broker.card import Card
 from broker.errors import TemporaryError
-from broker.queue import send
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.orders.algorithm_card import Card
+from broker.queue.celery_app import send
 
 _SAY_EVERY_S = 5.0
 _log = logging.getLogger(__name__)

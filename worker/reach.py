@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import NameResolutionError
 
-from broker.checkup import Row
-from broker.config import Config
+from broker.allowed_hosts import check_literal
+from broker.diagnostics import Row
 from broker.errors import OrderError
-from broker.hosts import check_literal
-from broker.locator import HttpLocator
+from broker.settings.config import Config
+from broker.settings.locator import HttpLocator
 from worker.http import session
 
 WHAT = "destination"

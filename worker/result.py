@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from broker.card import Card
+from broker.orders.algorithm_card import Card
 from worker.values import Findings
 
 

@@ -18,12 +18,12 @@ from typing import Final
 
 import numpy as np
 
-from broker.checkup import Row
-from broker.config import PREFIX, BrokerSettings, Config
-from broker.embedded import Embedded
-from broker.order import Scan, ScanState
-from broker.request import OrderRequest
-from broker.store import OrderStore
+from broker.diagnostics import Row
+from broker.order_store import OrderStore
+from broker.order_store.embedded_redis import Embedded
+from broker.orders.order import Scan, ScanState
+from broker.orders.request import OrderRequest
+from broker.settings.config import PREFIX, BrokerSettings, Config
 
 _EDGE_PX: Final = 8192
 _TILE_PX: Final = 256

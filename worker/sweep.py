@@ -6,8 +6,8 @@ from pathlib import Path
 from threading import Event
 
 from broker.errors import TemporaryError
-from broker.order import SCAN_ENDED, parse_work_id
-from broker.storage import PARCELS, RESULTS
+from broker.file_storage import PARCELS, RESULTS
+from broker.orders.order import SCAN_ENDED, parse_work_id
 from worker import checkpoint
 from worker.bench import Bench
 

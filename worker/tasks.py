@@ -14,10 +14,10 @@ from typing import Any
 from celery import current_task
 
 from broker.errors import OrderError, Problem, TemporaryError
-from broker.order import Leg, parse_work_id
-from broker.queue import TASKS, app, send
-from broker.storage import unreachable
-from broker.store import Claim, Hint, LeaseLostError
+from broker.file_storage import unreachable
+from broker.order_store import Claim, Hint, LeaseLostError
+from broker.orders.order import Leg, parse_work_id
+from broker.queue.celery_app import TASKS, app, send
 from worker import legs
 from worker.bench import Bench, bench
 from worker.lease import ASKED_FOR, Lease, Limits

@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from broker.card import Card
 from broker.errors import OrderError
+from broker.orders.algorithm_card import Card
 from worker.grid import Grid, Tiles
 from worker.region import touching
 from worker.values import Area, Frame, Ints

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from broker.store import Claim
+from broker.order_store import Claim
 
 SAYS_EVERY_S: Final = 30.0
 SLOW_AFTER: Final = 0.5

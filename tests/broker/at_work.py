@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from broker.errors import Problem
-from broker.order import Leg
-from broker.store import Claim, LeaseLostError, OrderStore
-from broker.store.door import Door
+from broker.order_store import Claim, LeaseLostError, OrderStore
+from broker.order_store.redis_client import Door
+from broker.orders.order import Leg
 from tests.broker.picture import Picture
 
 LEGS: dict[str, Leg] = {"queued": "fetch", "staged": "classify", "delivering": "deliver"}

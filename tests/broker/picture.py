@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from broker.order import TRANSITIONS
+from broker.orders.order import TRANSITIONS
 
 Fields = dict[str, str]
 _TAKE = """

@@ -19,15 +19,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from broker.embedded import find_server
+from broker.order_store.embedded_redis import find_server
 
 ROOT = Path(__file__).parents[2]
 _RING = """
 import logging, sys, time
 from concurrent.futures import ThreadPoolExecutor
 logging.basicConfig(stream=sys.stderr)
-from broker.queue import send
-from broker.store import Hint
+from broker.queue.celery_app import send
+from broker.order_store import Hint
 for line in sys.stdin:
     threads, *works = line.split()
     began = time.monotonic()

@@ -6,8 +6,8 @@ import pytest
 from kombu import Connection
 from kombu.utils.json import dumps
 
-from broker.address import Address
-from broker.config import ConfigError
+from broker.order_store.redis_url import Address
+from broker.settings.config import ConfigError
 
 SENTINELS = "sentinel://app:p%2Fw@s1:26380,s2,[::1]:7/lab/3?sentinel_password=word"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.timing import bottleneck
+from broker.orders.timing import bottleneck
 
 EVEN = {
     f"{stage}_s": 1.0

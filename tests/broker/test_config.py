@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import Config, ConfigError, load
+from broker.settings.config import Config, ConfigError, load
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from broker.address import embedded_url
-from broker.config import BrokerSettings, ConfigError
-from broker.embedded import Embedded
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.order_store.embedded_redis import Embedded
+from broker.order_store.redis_url import embedded_url
+from broker.settings.config import BrokerSettings, ConfigError
 
 
 def test_what_was_written_survives_a_kill(tmp_path: Path) -> None:

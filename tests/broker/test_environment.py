@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from broker.config import PREFIX, Config, ConfigError, load
+from broker.settings.config import PREFIX, Config, ConfigError, load
 from tests.test_docs_settings import EXPECTED
 
 NAMED = {key: row[0].strip("`") for key, row in EXPECTED.items() if "[]" not in key}

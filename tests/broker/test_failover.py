@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import redis
 
-from broker.address import Address
-from broker.config import BrokerSettings
 from broker.errors import TemporaryError
-from broker.store import OrderStore
-from broker.store.door import Door
+from broker.order_store import OrderStore
+from broker.order_store.redis_client import Door
+from broker.order_store.redis_url import Address
+from broker.settings.config import BrokerSettings
 from tests.broker.servers import Ringer, answers, certificate, server, tls_before, wait_for
 
 PASSWORD, WORD = "p/w;1", "w@rd"

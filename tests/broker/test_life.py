@@ -9,13 +9,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
-from broker.address import Address
-from broker.config import BrokerSettings
-from broker.embedded import Embedded
 from broker.errors import OrderError
-from broker.request import OrderRequest
-from broker.store import Claim, Hint, OrderStore
-from broker.store.door import Door
+from broker.order_store import Claim, Hint, OrderStore
+from broker.order_store.embedded_redis import Embedded
+from broker.order_store.redis_client import Door
+from broker.order_store.redis_url import Address
+from broker.orders.request import OrderRequest
+from broker.settings.config import BrokerSettings
 from tests.broker.at_work import LEGS, THERE_ARE_ORDERS, WORKERS, AtWork, pick
 from tests.broker.picture import pass_time
 from tests.broker.truths import check

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from broker.config import ConfigError, load
-from broker.locator import HttpLocator, MapLocator
-from broker.source import UrlSource
+from broker.orders.source import UrlSource
+from broker.settings.config import ConfigError, load
+from broker.settings.locator import HttpLocator, MapLocator
 
 KEY = "5ecre7"
 BINDAAS: dict[str, Any] = {

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import pytest
 
-from broker.order import REOPENED, TRANSITIONS
+from broker.orders.order import REOPENED, TRANSITIONS
 
 CLAIMED = {"queued": {"fetching"}, "staged": {"classifying"}}
 

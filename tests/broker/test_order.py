@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from broker.order import ENDED, TRANSITIONS, OrderState, ScanState
-from broker.request import OrderRequest
+from broker.orders.order import ENDED, TRANSITIONS, OrderState, ScanState
+from broker.orders.request import OrderRequest
 
 
 def body(**more: Any) -> dict[str, Any]:

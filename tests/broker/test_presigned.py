@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from broker.address import Address
-from broker.config import BrokerSettings
-from broker.presigned import url_dies_at
-from broker.request import OrderRequest
-from broker.store import OrderStore
-from broker.store.door import Door
+from broker.order_store import OrderStore
+from broker.order_store.redis_client import Door
+from broker.order_store.redis_url import Address
+from broker.orders.presigned_url import url_dies_at
+from broker.orders.request import OrderRequest
+from broker.settings.config import BrokerSettings
 from tests.broker.picture import Picture, pass_time
 
 AT = datetime(2026, 11, 21, 8, tzinfo=UTC).timestamp()

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import redis
 
-from broker.address import Address, embedded_url
-from broker.config import BrokerSettings
-from broker.embedded import Embedded, find_server
 from broker.errors import TemporaryError
-from broker.order import OrderState, ScanState
-from broker.request import OrderRequest
-from broker.store import OrderStore
-from broker.store.door import Door
+from broker.order_store import OrderStore
+from broker.order_store.embedded_redis import Embedded, find_server
+from broker.order_store.redis_client import Door
+from broker.order_store.redis_url import Address, embedded_url
+from broker.orders.order import OrderState, ScanState
+from broker.orders.request import OrderRequest
+from broker.settings.config import BrokerSettings
 from tests.broker.servers import wait_for
 
 LONGEST_CALL_S = 8

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import redis
 
-from broker.address import embedded_url
-from broker.config import BrokerSettings
-from broker.embedded import Embedded
+from broker.order_store.embedded_redis import Embedded
+from broker.order_store.redis_url import embedded_url
+from broker.settings.config import BrokerSettings
 from tests.broker.servers import Ringer, wait_for
 
 LONGEST_RING_S = 4

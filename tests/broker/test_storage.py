@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from broker.bucket import Bucket
-from broker.config import BrokerSettings, ConfigError, load
 from broker.errors import TemporaryError
-from broker.storage import Folder, Storage, storage
+from broker.file_storage import Folder, Storage, storage
+from broker.file_storage.s3 import Bucket
+from broker.settings.config import BrokerSettings, ConfigError, load
 from tests.s3 import BUCKET, SECRET, S3Server, by_environment
 from worker.values import Stop
 
@@ -192,7 +192,7 @@ def test_a_bucket_without_its_library_stops_the_start_with_what_to_install() -> 
     """Only who uses one needs s3fs."""
     code = (
         "import sys; sys.modules['s3fs'] = None\n"
-        "from broker.storage import storage; from broker.config import BrokerSettings\n"
+        "from broker.file_storage import storage; from broker.settings.config import BrokerSettings\n"
         "storage(BrokerSettings(storage='s3://bucket'))"
     )
     tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

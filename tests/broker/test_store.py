@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from broker.address import Address
-from broker.config import BrokerSettings
 from broker.errors import OrderError, Problem, TemporaryError
-from broker.order import OrderState, ScanState
-from broker.request import OrderRequest
-from broker.store import Claim, LeaseLostError, OrderStore
-from broker.store.door import Door
+from broker.order_store import Claim, LeaseLostError, OrderStore
+from broker.order_store.redis_client import Door
+from broker.order_store.redis_url import Address
+from broker.orders.order import OrderState, ScanState
+from broker.orders.request import OrderRequest
+from broker.settings.config import BrokerSettings
 
 
 def an_order(scans: int = 1, **more: object) -> OrderRequest:

@@ -3,7 +3,7 @@
 import json
 from itertools import pairwise
 
-from broker.order import REOPENED, TRANSITIONS, OrderState, parse_work_id
+from broker.orders.order import REOPENED, TRANSITIONS, OrderState, parse_work_id
 from tests.broker.picture import Picture
 
 WAITING = {"scan": {"queued", "staged"}, "order": {"delivering"}}

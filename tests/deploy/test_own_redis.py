@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 
-from broker.embedded import find_server
+from broker.order_store.embedded_redis import find_server
 from tests.broker.servers import free_port
 from tests.deploy.objects import find
 from tests.deploy.rendered import rendered

@@ -77,5 +77,5 @@ def test_the_settings_of_every_pod_can_be_loaded(objects: list[Object], name: st
         given[key] = str(tmp_path / secret)
         Path(given[key]).write_text(SECRETS[secret])
     plain = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", "from broker.config import load; load()"]
+    command = [sys.executable, "-c", "from broker.settings.config import load; load()"]
     subprocess.run(command, cwd=tmp_path, env=plain | given, check=True)

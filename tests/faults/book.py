@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker.order import ENDED, OrderState
+from broker.orders.order import ENDED, OrderState
 from tests.faults.plan import Wanted
 
 

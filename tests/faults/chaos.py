@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from broker.config import ConfigError
+from broker.settings.config import ConfigError
 from tests.faults.fleet import REDIS, Fleet
 from tests.journey.stack import LEASE_S
 

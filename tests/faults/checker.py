@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from broker.order import ENDED, TRANSITIONS, Order, OrderState, Scan, ScanState
+from broker.orders.order import ENDED, TRANSITIONS, Order, OrderState, Scan, ScanState
 from demo.receivers import Entry
 from tests.faults.book import Book, Promise
 from tests.faults.chaos import Blow

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Self
 
-from broker.config import BrokerSettings
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.settings.config import BrokerSettings
 from tests.journey.stack import Stack
 
 REDIS = "redis"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from broker.store import OrderStore
+from broker.order_store import OrderStore
 from tests.faults.book import Book
 from tests.faults.callers import Clients, Watcher
 from tests.faults.chaos import Chaos, What

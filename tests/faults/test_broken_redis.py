@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from broker.config import BrokerSettings
-from broker.embedded import Embedded
 from broker.errors import OrderError
-from broker.request import OrderRequest
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.order_store.embedded_redis import Embedded
+from broker.orders.request import OrderRequest
+from broker.settings.config import BrokerSettings
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import REDIS, Fleet
 from tests.faults.wishes import delivered, wish

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from broker.order import Attempt, Order, OrderState, Scan, ScanState
-from broker.request import OrderRequest
+from broker.orders.order import Attempt, Order, OrderState, Scan, ScanState
+from broker.orders.request import OrderRequest
 from demo.receivers import Entry
 from tests.faults.book import Book
 from tests.faults.checker import Run, judge

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from broker.config import BrokerSettings, Config, DeliverySettings, WorkerSettings
 from broker.errors import Problem, TemporaryError
-from broker.order import Order
-from broker.request import OrderRequest
-from broker.storage import storage
-from broker.store import Claim, OrderStore
+from broker.file_storage import storage
+from broker.order_store import Claim, OrderStore
+from broker.orders.order import Order
+from broker.orders.request import OrderRequest
+from broker.settings.config import BrokerSettings, Config, DeliverySettings, WorkerSettings
 from demo.annotation import SUBMIT, AnnotationReceiver
 from demo.faults import Fault
 from demo.techcyte import TechcyteReceiver

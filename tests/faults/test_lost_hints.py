@@ -5,9 +5,9 @@ from pathlib import Path
 
 import redis
 
-from broker.config import BrokerSettings
-from broker.request import OrderRequest
-from broker.store import Hint, OrderStore
+from broker.order_store import Hint, OrderStore
+from broker.orders.request import OrderRequest
+from broker.settings.config import BrokerSettings
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import Fleet
 from tests.faults.wishes import delivered, wish

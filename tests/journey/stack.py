@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.error import HTTPError, URLError
 
-from broker.config import BrokerSettings
-from broker.embedded import Embedded
+from broker.order_store.embedded_redis import Embedded
+from broker.settings.config import BrokerSettings
 
 ROOT = Path(__file__).parents[2]
 ROLES = {

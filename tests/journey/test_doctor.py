@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import Config
+from broker.settings.config import Config
 from demo.techcyte import TechcyteReceiver
 from slidelane.process import lines_of
 from tests.journey.stack import ROOT, Stack, free_port

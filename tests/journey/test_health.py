@@ -63,7 +63,7 @@ def test_a_worker_that_lives_and_consumes_nothing_is_not_healthy(alone: Alone) -
 def test_a_worker_elsewhere_does_not_make_this_machine_healthy(alone: Alone) -> None:
     """The name that a worker goes by holds its machine: replicas share one Redis, and each is asked for itself."""
     code = (
-        "import sys; from broker.config import load; from broker.store import OrderStore;"
+        "import sys; from broker.settings.config import load; from broker.order_store import OrderStore;"
         "OrderStore.connect(load().broker).present('gpu-1@elsewhere', ['gpu'])"
     )
     alone.kill("worker", signal.SIGTERM)

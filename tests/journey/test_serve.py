@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import requests
 
-from broker.address import embedded_url
+from broker.order_store.redis_url import embedded_url
 from demo.stack import ROOT, Stack, free_ports
 from tests.journey.stack import wait_for
 

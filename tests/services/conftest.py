@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from broker.card import Card, ClassCard
-from broker.config import BrokerSettings, Config, load
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.orders.algorithm_card import Card, ClassCard
+from broker.settings.config import BrokerSettings, Config, load
 from services.app import create_app
 
 LOOPBACK = ("127.0.0.1", 50000)

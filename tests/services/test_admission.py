@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker.errors import OrderError
-from broker.store import OrderStore
+from broker.order_store import OrderStore
 from services.app import create_app
 from services.validation import order_request
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from broker.config import Config
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.settings.config import Config
 from services.app import create_app
 
 Asked = Callable[..., dict[str, Any]]

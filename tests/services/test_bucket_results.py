@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from broker.config import Config, load
-from broker.request import OrderRequest
-from broker.storage import storage
-from broker.store import OrderStore
+from broker.file_storage import storage
+from broker.order_store import OrderStore
+from broker.orders.request import OrderRequest
+from broker.settings.config import Config, load
 from services.app import create_app
 from tests.s3 import BUCKET, S3Server, by_environment
 

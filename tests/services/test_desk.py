@@ -14,9 +14,9 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 from jsonschema import Draft202012Validator
 
-from broker.config import Config, load
 from broker.errors import OrderError
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.settings.config import Config, load
 from services import body, problems
 from services.app import create_app
 from services.openapi import EXAMPLES

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from broker.address import Address
-from broker.config import Config, load
-from broker.store import OrderStore
-from broker.store.door import Door
+from broker.order_store import OrderStore
+from broker.order_store.redis_client import Door
+from broker.order_store.redis_url import Address
+from broker.settings.config import Config, load
 from services.app import create_app
 
 Asked = Callable[..., dict[str, Any]]

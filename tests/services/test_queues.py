@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from broker.store import Claim, OrderStore
+from broker.order_store import Claim, OrderStore
 from services.queues import DemandView
 from tests.pages import blocks, read
 

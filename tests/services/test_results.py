@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from broker.config import BrokerSettings
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.settings.config import BrokerSettings
 
 Asked = Callable[..., dict[str, Any]]
 CONTENT = {"features.geojson": b'{"type":"FeatureCollection"}', "results.json": b"{}", "overlay.png": b"\x89PNG"}

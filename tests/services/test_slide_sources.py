@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from broker.config import Config, load
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.settings.config import Config, load
 from services.app import create_app
 from services.problems import ManyFaultsError
 from services.validation import MAX_FAULTS, order_request

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from broker.store import OrderStore
+from broker.order_store import OrderStore
 
 Asked = Callable[..., dict[str, Any]]
 

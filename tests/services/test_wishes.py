@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from broker.errors import Problem
-from broker.store import Claim, OrderStore
+from broker.order_store import Claim, OrderStore
 
 Asked = Callable[..., dict[str, Any]]
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from origin import Answer, Handler, Listener, Origin
 
-from broker.config import SlidesSettings, WorkerSettings
 from broker.errors import SlidelaneError
-from broker.request import ScanRequest
+from broker.orders.request import ScanRequest
+from broker.settings.config import SlidesSettings, WorkerSettings
 from worker.http import session
 from worker.sandbox import Sandbox
 from worker.shelf import Shelf

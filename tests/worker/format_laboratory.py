@@ -11,8 +11,8 @@ from typing import Any, Final
 from origin import Listener, Origin
 from ranging import RangedFile
 
-from broker.config import SlidesSettings, WorkerSettings
-from broker.request import ScanRequest
+from broker.orders.request import ScanRequest
+from broker.settings.config import SlidesSettings, WorkerSettings
 from worker.algorithms.cards import ki67_card
 from worker.http import session
 from worker.sandbox import Sandbox

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from broker.card import Card, ClassCard
+from broker.orders.algorithm_card import Card, ClassCard
 from worker.merge import joined
 from worker.result import Result
 from worker.values import Area, Findings, Floats, Found, Frame, Objects

@@ -20,8 +20,8 @@ from corpus import MIRAX, corpus
 from makers import a_picture
 from mirax import TILE_PX, a_mirax
 
-from broker.card import Card
 from broker.errors import OrderError
+from broker.orders.algorithm_card import Card
 from worker import feed
 from worker.areas import area_of
 from worker.sandbox import Sandbox

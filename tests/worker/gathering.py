@@ -15,8 +15,8 @@ from makers import shrunk
 from origin import File, Listener, Origin
 from pydicom import uid
 
-from broker.config import SlidesSettings, WorkerSettings
 from broker.errors import SlidelaneError
+from broker.settings.config import SlidesSettings, WorkerSettings
 from worker.http import session
 from worker.sandbox import Sandbox
 from worker.shelf import Copy, Shelf

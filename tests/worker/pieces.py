@@ -13,11 +13,11 @@ from image_server import ImageServer
 from origin import Listener
 from pydantic import TypeAdapter
 
-from broker.card import Card
-from broker.config import DeliverySettings, SlidesSettings, WorkerSettings
 from broker.errors import SlidelaneError
-from broker.roi import Roi
-from broker.source import ImageServerSource
+from broker.orders.algorithm_card import Card
+from broker.orders.roi import Roi
+from broker.orders.source import ImageServerSource
+from broker.settings.config import DeliverySettings, SlidesSettings, WorkerSettings
 from worker.http import session
 from worker.readers.cutout import open_cutout
 from worker.sandbox import Sandbox

@@ -16,10 +16,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from broker.card import Card, ClassCard
-from broker.config import AlgorithmSettings
-from broker.order import Order, OrderState
-from broker.request import OrderRequest
+from broker.orders.algorithm_card import Card, ClassCard
+from broker.orders.order import Order, OrderState
+from broker.orders.request import OrderRequest
+from broker.settings.config import AlgorithmSettings
 from worker import kept, pipeline
 from worker.algorithms import registry
 from worker.algorithms.protocol import Algorithm

@@ -10,7 +10,7 @@ import numpy as np
 import skimage
 from scipy.spatial import cKDTree
 
-from broker.config import AlgorithmSettings
+from broker.settings.config import AlgorithmSettings
 from worker.algorithms import registry
 from worker.algorithms.ki67 import Ki67, Ki67Classifier
 from worker.values import Floats, Objects, Pixels

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from broker import request as asked
-from broker.config import DeliverySettings
+from broker.orders import request as asked
+from broker.settings.config import DeliverySettings
 from worker.deliver import Destination, destination
 from worker.http import session
 from worker.values import Parcel, Receipt

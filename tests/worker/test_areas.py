@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.card import Card
 from broker.errors import OrderError
-from broker.roi import Percent, Polygon, Rectangle
+from broker.orders.algorithm_card import Card
+from broker.orders.roi import Percent, Polygon, Rectangle
 from worker.algorithms.cards import GridParameters, grid_card
 from worker.algorithms.grid import BoxGrid
 from worker.areas import area_of, reach

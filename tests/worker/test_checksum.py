@@ -8,8 +8,8 @@ import pytest
 from fetching import OTHER, SLIDE, Bench, one_after_another
 from origin import File, Listener, Origin
 
-from broker.config import WorkerSettings
 from broker.errors import OrderError, TemporaryError
+from broker.settings.config import WorkerSettings
 from worker.http import session
 from worker.sandbox import Sandbox
 from worker.sources import Means

@@ -10,8 +10,8 @@ import pytest
 import tifffile
 from makers import a_picture, a_slide
 
-from broker.card import Card
 from broker.errors import OrderError
+from broker.orders.algorithm_card import Card
 from worker.areas import area_of
 from worker.feed import Worked, share_tiles, worked, workers
 from worker.grid import Grid

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import ConfigError
+from broker.settings.config import ConfigError
 from worker import gpus
 
 PAIR = ("GPU-a", "GPU-b")

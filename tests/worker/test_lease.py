@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from broker.config import BrokerSettings
 from broker.errors import Problem
-from broker.store import Claim, OrderStore
+from broker.order_store import Claim, OrderStore
+from broker.settings.config import BrokerSettings
 from worker.lease import Lease, Limits
 from worker.values import Stop
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from makers import a_picture, a_slide
 
-from broker.config import AlgorithmSettings, BrokerSettings, Config, SlidesSettings, WorkerSettings
 from broker.errors import Problem
-from broker.order import Order
-from broker.request import OrderRequest
-from broker.storage import storage
-from broker.store import Hint, OrderStore
+from broker.file_storage import storage
+from broker.order_store import Hint, OrderStore
+from broker.orders.order import Order
+from broker.orders.request import OrderRequest
+from broker.settings.config import AlgorithmSettings, BrokerSettings, Config, SlidesSettings, WorkerSettings
 from worker import legs, tasks
 from worker.bench import Bench
 from worker.checkpoint import UNFINISHED

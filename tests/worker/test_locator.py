@@ -10,8 +10,8 @@ from origin import Answer, Listener, Origin, drip
 from pydantic import TypeAdapter
 
 from broker.errors import OrderError, SlidelaneError, TemporaryError
-from broker.locator import Locator, MapLocator
-from broker.source import Located, PathSource
+from broker.orders.source import Located, PathSource
+from broker.settings.locator import Locator, MapLocator
 from worker.http import session
 from worker.sources.locator import locate
 

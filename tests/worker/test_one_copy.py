@@ -100,8 +100,8 @@ def test_another_signature_is_not_let_in_by_waiting(bench: Bench) -> None:
 
 FETCH = """
 import sys, pathlib
-from broker.config import WorkerSettings
-from broker.request import ScanRequest
+from broker.settings.config import WorkerSettings
+from broker.orders.request import ScanRequest
 from worker.http import session
 from worker.sandbox import Sandbox
 from worker.shelf import Shelf

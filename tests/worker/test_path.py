@@ -6,9 +6,9 @@ from makers import a_picture
 from mirax import a_mirax
 from origin import Listener
 
-from broker.config import SlidesSettings, WorkerSettings
 from broker.errors import OrderError
-from broker.request import ScanRequest
+from broker.orders.request import ScanRequest
+from broker.settings.config import SlidesSettings, WorkerSettings
 from worker.http import session
 from worker.sandbox import Sandbox
 from worker.shelf import Shelf

@@ -8,9 +8,9 @@ import pytest
 import tifffile
 from wards import CARD, GENERIC, ROI, Slides, Ward, noise_slide
 
-from broker.card import Card
 from broker.errors import OrderError
-from broker.roi import Percent, Polygon, Rectangle, Roi
+from broker.orders.algorithm_card import Card
+from broker.orders.roi import Percent, Polygon, Rectangle, Roi
 from worker import tissue
 from worker.algorithms.cards import grid_card, ki67_card
 from worker.areas import area_of

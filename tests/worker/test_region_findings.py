@@ -11,9 +11,9 @@ from origin import Listener
 from sections import SETTINGS, section
 from wards import Ward
 
-from broker.order import Order, OrderState
-from broker.request import OrderRequest
-from broker.roi import Polygon, Rectangle, Roi
+from broker.orders.order import Order, OrderState
+from broker.orders.request import OrderRequest
+from broker.orders.roi import Polygon, Rectangle, Roi
 from worker.algorithms import registry
 from worker.checkpoint import Checkpoint
 from worker.pipeline import Done, Job, classify

@@ -11,7 +11,7 @@ from ranging import Bend, Reply, from_number, set_to
 from wards import ROI, Slides, Ward, noise_slide
 
 from broker.errors import OrderError, TemporaryError
-from broker.roi import Rectangle
+from broker.orders.roi import Rectangle
 from worker.sources import url as whole
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from sections import SETTINGS
 
-from broker.config import AlgorithmSettings, ConfigError
 from broker.errors import OrderError
+from broker.settings.config import AlgorithmSettings, ConfigError
 from worker.algorithms import registry
 from worker.algorithms.device import describe, resolve
 
@@ -45,7 +45,7 @@ def test_the_cards_announce_what_can_be_ordered() -> None:
 def test_cards_need_no_torch() -> None:
     """Announcing loads neither torch nor OpenCV, so that a courier stays small."""
     code = (
-        "import sys; from broker.config import WorkerSettings; from worker.algorithms import registry;"
+        "import sys; from broker.settings.config import WorkerSettings; from worker.algorithms import registry;"
         "registry.cards(WorkerSettings().algorithms); sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

@@ -11,7 +11,7 @@ from makers import a_picture, a_slide, a_slope, a_tiled_tiff, shrunk
 from PIL import Image
 
 from broker.errors import OrderError
-from broker.roi import Rectangle
+from broker.orders.roi import Rectangle
 from worker.areas import area_of
 from worker.slide import Slide
 from worker.values import Area, Pixels

@@ -8,11 +8,11 @@ from threading import Event
 import pytest
 import requests
 
-from broker.bucket import Bucket
-from broker.config import BrokerSettings, Config
-from broker.request import OrderRequest
-from broker.storage import storage
-from broker.store import OrderStore
+from broker.file_storage import storage
+from broker.file_storage.s3 import Bucket
+from broker.order_store import OrderStore
+from broker.orders.request import OrderRequest
+from broker.settings.config import BrokerSettings, Config
 from tests.s3 import BUCKET, S3Server
 from worker.bench import Bench
 from worker.checkpoint import UNFINISHED

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from found import a_card, a_result, nuclei, objects
 
-from broker.card import ClassCard
 from broker.errors import OrderError
+from broker.orders.algorithm_card import ClassCard
 from demo.techcyte_rules import check_results
 from worker.encode import techcyte
 from worker.encode.techcyte_rules import check

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.card import Card
 from broker.errors import OrderError
+from broker.orders.algorithm_card import Card
 from worker.tiles import MAX_TILES, cut
 from worker.values import Area, Frame
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from makers import a_slide, a_tiled_tiff
 
-from broker.card import Card
-from broker.roi import Rectangle
+from broker.orders.algorithm_card import Card
+from broker.orders.roi import Rectangle
 from worker.areas import area_of
 from worker.grid import Grid
 from worker.slide import Slide

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker.config import BrokerSettings
-from broker.store import Claim, OrderStore
+from broker.order_store import Claim, OrderStore
+from broker.settings.config import BrokerSettings
 from worker.lease import Lease, Limits
 from worker.voice import At, Voice
 

@@ -13,7 +13,7 @@ from networks import CLASSES, Layers, a_config, a_network, an_exported_network
 from origin import Listener
 from scanning import scan
 
-from broker.config import AlgorithmSettings, ConfigError
+from broker.settings.config import AlgorithmSettings, ConfigError
 from worker import kept
 from worker.algorithms import registry
 from worker.algorithms.weights import TrainedNetwork

@@ -11,9 +11,9 @@ from makers import a_picture, a_slide
 from origin import Listener, Origin
 from ranging import Bend, RangedFile
 
-from broker.card import Card
-from broker.config import SlidesSettings, WorkerSettings
-from broker.roi import Rectangle, Roi
+from broker.orders.algorithm_card import Card
+from broker.orders.roi import Rectangle, Roi
+from broker.settings.config import SlidesSettings, WorkerSettings
 from worker.algorithms.cards import ki67_card
 from worker.http import session
 from worker.sandbox import Sandbox

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from broker.card import Card, ClassCard
+from broker.orders.algorithm_card import Card, ClassCard
 
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 

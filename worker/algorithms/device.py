@@ -8,7 +8,7 @@ from typing import Final
 
 import torch
 
-from broker.config import ConfigError
+from broker.settings.config import ConfigError
 from worker.algorithms.pinned import for_card
 from worker.values import Pixels
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from broker.card import Card
+from broker.orders.algorithm_card import Card
 from worker.algorithms.cards import GridParameters
 from worker.region import inside
 from worker.values import Area, Findings, Floats, Frame, Objects

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from broker.card import Card
+from broker.orders.algorithm_card import Card
 from worker.algorithms.cards import Ki67Parameters
 from worker.algorithms.device import Device
 from worker.algorithms.memory import keep_freed, sparing

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from broker.card import Card, ClassCard
-from broker.config import AlgorithmSettings, ConfigError
+from broker.orders.algorithm_card import Card, ClassCard
+from broker.settings.config import AlgorithmSettings, ConfigError
 from worker.algorithms.cards import NoParameters, schema
 
 FILES: Final = ("torchscript_model.pt", "model.pt2")

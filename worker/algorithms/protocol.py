@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from broker.card import Card
+from broker.orders.algorithm_card import Card
 from worker.values import Area, Findings, Floats, Frame, Objects, Pixels
 
 

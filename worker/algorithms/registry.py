@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from broker.card import Card
-from broker.config import AlgorithmSettings, ConfigError
 from broker.errors import OrderError
+from broker.orders.algorithm_card import Card
+from broker.settings.config import AlgorithmSettings, ConfigError
 from worker.algorithms.cards import GridParameters, Ki67Parameters, NoParameters, grid_card, ki67_card
 from worker.algorithms.model_folder import weights_card
 from worker.algorithms.protocol import Algorithm

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from broker.card import Card
-from broker.config import AlgorithmSettings, ConfigError
+from broker.orders.algorithm_card import Card
+from broker.settings.config import AlgorithmSettings, ConfigError
 from worker.algorithms.device import Device
 from worker.algorithms.memory import fitting_batch, keep_freed, sparing
 from worker.algorithms.model_folder import Description, describe, network_file

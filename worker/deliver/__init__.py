@@ -6,8 +6,8 @@ from typing import Protocol
 
 import requests
 
-from broker import request as asked
-from broker.config import DeliverySettings
+from broker.orders import request as asked
+from broker.settings.config import DeliverySettings
 from worker.deliver.annotation import Annotation
 from worker.deliver.attempt import Check, always
 from worker.deliver.nowhere import Nowhere

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.filepost import encode_multipart_formdata
 
-from broker.config import DeliverySettings
-from broker.request import AnnotationDestination
+from broker.orders.request import AnnotationDestination
+from broker.settings.config import DeliverySettings
 from worker.deliver.attempt import Check, Line, UnansweredError, always
 from worker.encode import quip
 from worker.result import Result

@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import requests
 from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
 
-from broker.config import DeliverySettings
 from broker.errors import OrderError
+from broker.settings.config import DeliverySettings
 from worker.http import read_capped, retry_after_s
 from worker.values import Parcel, Receipt
 

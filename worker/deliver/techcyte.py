@@ -13,9 +13,9 @@ from urllib.parse import quote, urlsplit
 
 import requests
 
-from broker.config import DeliverySettings
 from broker.errors import TemporaryError
-from broker.request import TechcyteDestination
+from broker.orders.request import TechcyteDestination
+from broker.settings.config import DeliverySettings
 from worker.deliver.attempt import Check, Line, Reply, UnansweredError, always
 from worker.encode import techcyte
 from worker.result import Result

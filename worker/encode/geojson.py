@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, BinaryIO
 
-from broker.card import ClassCard
+from broker.orders.algorithm_card import ClassCard
 from worker.encode import numbers_json, strict_json
 from worker.encode.rings import Ring, rings
 from worker.result import Result

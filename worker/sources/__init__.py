@@ -8,9 +8,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-from broker.card import Card
-from broker.request import ScanRequest
-from broker.source import CaseSource, ImageServerSource, PathSource, Source, UrlSource
+from broker.orders.algorithm_card import Card
+from broker.orders.request import ScanRequest
+from broker.orders.source import CaseSource, ImageServerSource, PathSource, Source, UrlSource
 from worker.shelf import Copy
 from worker.sources import archive, image_server, path, region, series, url
 from worker.sources.errand import Errand, Means

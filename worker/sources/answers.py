@@ -10,7 +10,7 @@ from typing import Final
 import requests
 
 from broker.errors import OrderError, SlidelaneError, TemporaryError
-from broker.presigned import url_dies_at
+from broker.orders.presigned_url import url_dies_at
 from worker.http import read_capped, retry_after_s
 
 _REASON_BYTES: Final = 16384

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.errors import OrderError
-from broker.fields import without_query
+from broker.orders.fields import without_query
 from worker.bundle import Bundle
 from worker.incoming import Part
 from worker.shelf import Copy

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import requests
 
-from broker.card import Card
-from broker.config import WorkerSettings
-from broker.roi import Roi
+from broker.orders.algorithm_card import Card
+from broker.orders.roi import Roi
+from broker.settings.config import WorkerSettings
 from worker.sandbox import Sandbox
 from worker.shelf import Shelf
 from worker.values import Watch

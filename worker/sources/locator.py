@@ -13,9 +13,9 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from broker.errors import OrderError, SlidelaneError, TemporaryError
-from broker.fields import without_query
-from broker.locator import HttpLocator, Locator
-from broker.source import Located
+from broker.orders.fields import without_query
+from broker.orders.source import Located
+from broker.settings.locator import HttpLocator, Locator
 from worker.http import cut_after, read_some, retry_after_s
 from worker.values import Watch
 

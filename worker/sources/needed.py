@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from broker.card import Card
 from broker.errors import OrderError
-from broker.roi import Roi
+from broker.orders.algorithm_card import Card
+from broker.orders.roi import Roi
 from worker import cutout
 from worker.areas import area_of, reach
 from worker.sandbox import Sandbox

@@ -13,7 +13,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from broker.errors import OrderError
-from broker.fields import without_query
+from broker.orders.fields import without_query
 from worker.sources.checks import Checksum, stated
 
 _STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e]{1,1000}"')

@@ -13,8 +13,8 @@ from threading import Event
 from typing import Final
 
 from broker.errors import OrderError, TemporaryError
-from broker.fields import without_query
-from broker.presigned import url_dies_at
+from broker.orders.fields import without_query
+from broker.orders.presigned_url import url_dies_at
 from worker.bundle import Bundle
 from worker.shelf import Copy
 from worker.sources import asking, content, instances

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from broker.fields import without_query
+from broker.orders.fields import without_query
 from worker.shelf import Copy
 from worker.sources import asking, checks, content
 from worker.sources.download import Download

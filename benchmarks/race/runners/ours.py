@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.race.task import Probabilities, Task, run
-from broker.config import AlgorithmSettings
+from broker.settings.config import AlgorithmSettings
 from worker import feed
 from worker.algorithms import registry
 from worker.algorithms.weights import TileScorer, TrainedNetwork

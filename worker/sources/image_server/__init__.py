@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from broker.source import ImageServerSource
+from broker.orders.source import ImageServerSource
 from worker.incoming import Kept
 from worker.shelf import Copy
 from worker.sources.errand import Errand

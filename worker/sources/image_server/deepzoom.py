@@ -10,7 +10,7 @@ from xml.parsers import expat
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from broker.errors import OrderError
-from broker.fields import MAX_COORDINATE
+from broker.orders.fields import MAX_COORDINATE
 from worker.sources.image_server.address import Address
 from worker.sources.image_server.image import Tiling, check_size, unclear
 from worker.values import Area

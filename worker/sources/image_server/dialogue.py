@@ -17,7 +17,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from broker.errors import OrderError, TemporaryError
-from broker.fields import without_query
+from broker.orders.fields import without_query
 from worker.http import cut_after, read_some
 from worker.sources import answers
 from worker.values import Stop, Watch

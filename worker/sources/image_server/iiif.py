@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from broker.fields import MAX_COORDINATE
+from broker.orders.fields import MAX_COORDINATE
 from worker.sources.image_server.address import Address
 from worker.sources.image_server.image import Tiling, unclear
 from worker.values import Area

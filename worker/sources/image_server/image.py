@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from broker.errors import OrderError
-from broker.fields import MAX_COORDINATE
+from broker.orders.fields import MAX_COORDINATE
 from worker.values import Area
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-from broker.config import BrokerSettings, ConfigError
+from broker.settings.config import BrokerSettings, ConfigError
 
 URL_FILE = Path("redis") / "url"
 _PORTS = {"redis": 6379, "rediss": 6379, "sentinel": 26379}

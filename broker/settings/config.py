@@ -12,12 +12,12 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, JsonConfigSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from broker.environment import CONFIG_VARIABLE, PREFIX, ConfigError, Environment
+from broker.allowed_hosts import check_literal
 from broker.errors import OrderError
-from broker.hosts import check_literal
 from broker.log import Form
-from broker.section import Section
-from broker.worker_settings import AlgorithmSettings, DeliverySettings, LimitSettings, SlidesSettings, WorkerSettings
+from broker.settings.environment import CONFIG_VARIABLE, PREFIX, ConfigError, Environment
+from broker.settings.section import Section
+from broker.settings.worker import AlgorithmSettings, DeliverySettings, LimitSettings, SlidesSettings, WorkerSettings
 
 __all__ = ["CONFIG_VARIABLE", "LOOPBACK", "PREFIX", "AlgorithmSettings", "ApiKey", "BrokerSettings", "Config",
            "ConfigError", "DeliverySettings", "LimitSettings", "Scope", "ServicesSettings", "SlidesSettings",

@@ -13,11 +13,11 @@ from celery import Celery, signals
 from kombu.exceptions import BatchPublishError, LimitExceeded, OperationalError
 from kombu.pools import ProducerPool
 
-from broker.address import Address
-from broker.config import load
 from broker.log import set_up
-from broker.order import Leg
-from broker.store import Hint
+from broker.order_store import Hint
+from broker.order_store.redis_url import Address
+from broker.orders.order import Leg
+from broker.settings.config import load
 
 TASKS: dict[Leg, str] = {"fetch": "slidelane.fetch", "classify": "slidelane.classify", "deliver": "slidelane.deliver"}
 PRIORITIES = ("urgent", "high", "normal", "low")

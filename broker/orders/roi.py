@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from broker.fields import MAX_COORDINATE, Asked, Coordinate, Length
+from broker.orders.fields import MAX_COORDINATE, Asked, Coordinate, Length
 
 _Position = Annotated[float, Field(ge=0, le=MAX_COORDINATE)]
 _Percent = Annotated[float, Field(ge=0, le=100)]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from broker.errors import OrderError, Problem, TemporaryError
-from broker.order import Leg
-from broker.presigned import url_dies_at
-from broker.request import OrderRequest, ScanRequest, expiry_ms
-from broker.store.door import Records, reachable
+from broker.order_store.redis_client import Records, reachable
+from broker.orders.order import Leg
+from broker.orders.presigned_url import url_dies_at
+from broker.orders.request import OrderRequest, ScanRequest, expiry_ms
 
 Fields = Mapping[str, Any]
 

@@ -3,9 +3,9 @@
 import secrets
 
 from broker.errors import OrderError
-from broker.order import ENDED, OrderState
-from broker.store.door import Records, reachable
-from broker.store.life import Hint, hints_of
+from broker.order_store.lifecycle import Hint, hints_of
+from broker.order_store.redis_client import Records, reachable
+from broker.orders.order import ENDED, OrderState
 
 
 class Wishes(Records):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from broker.fields import Asked, CaseId, HttpUrl
+from broker.orders.fields import Asked, CaseId, HttpUrl
 
 
 class UrlSource(Asked):

@@ -7,8 +7,8 @@ import logging
 from threading import Event
 
 from broker.errors import TemporaryError
-from broker.queue import send
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.queue.celery_app import send
 
 TICK_S = 0.25
 _PAUSE_S = 2.0

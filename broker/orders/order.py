@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from broker.request import OrderRequest, ScanRequest
+from broker.orders.request import OrderRequest, ScanRequest
 
 Leg = Literal["fetch", "classify", "deliver"]
 
@@ -57,7 +57,7 @@ TRANSITIONS: dict[str, dict[str, tuple[str, ...]]] = {
         _S.CANCELLED: (),
     },
 }
-"""Who may follow whom; the same table rules in Redis (`broker/store/lua/life.lua`)."""
+"""Who may follow whom; the same table rules in Redis (`broker/order_store/lua/life.lua`)."""
 
 REOPENED: dict[str, dict[str, tuple[str, ...]]] = {
     "order": {

@@ -6,13 +6,13 @@ repeating is safe.
 
 from typing import Self
 
-from broker.address import Address
-from broker.config import BrokerSettings
-from broker.store.door import Door
-from broker.store.life import Claim, Created, Hint, LeaseLostError, Life
-from broker.store.lists import Lists, Page
-from broker.store.presence import Presence, QueueView, ServerView, Wait, WorkerView
-from broker.store.wishes import Wishes
+from broker.order_store.actions import Wishes
+from broker.order_store.lifecycle import Claim, Created, Hint, LeaseLostError, Life
+from broker.order_store.queries import Lists, Page
+from broker.order_store.redis_client import Door
+from broker.order_store.redis_url import Address
+from broker.order_store.workers import Presence, QueueView, ServerView, Wait, WorkerView
+from broker.settings.config import BrokerSettings
 
 __all__ = [
     "Claim",

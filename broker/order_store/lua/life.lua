@@ -1,5 +1,5 @@
 -- The life of orders and scans: what every other script here is built on.
--- It is put in front of each of them, with the tables of broker/order.py in place of @TRANSITIONS@ and @REOPENED@.
+-- It is put in front of each of them, with the tables of broker/orders/order.py in place of @TRANSITIONS@ and @REOPENED@.
 --
 --   sl:order:ID     hash   one order        sl:due          zset  who must be looked at when (ms)
 --   sl:scan:ID.N    hash   one scan         sl:waiting:Q    zset  work that waits on queue Q, since when (ms)

@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from typing import Any
 
-from broker.config import ConfigError
 from broker.errors import TemporaryError
-from broker.storage import PARCELS, RESULTS, Stored, Told, checked, pieces, unreachable
+from broker.file_storage import PARCELS, RESULTS, Stored, Told, checked, pieces, unreachable
+from broker.settings.config import ConfigError
 
 _PART_BYTES = 2**23
 _PARTS_AT_ONCE = 2

@@ -3,7 +3,7 @@
 from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 
-from broker.config import ConfigError
+from broker.settings.config import ConfigError
 
 _SEALED = "sealed:"
 

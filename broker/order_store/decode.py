@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from broker.order import Attempt, Order, OrderState, Scan
-from broker.request import OrderRequest
-from broker.seal import Seal
+from broker.order_store.encryption import Seal
+from broker.orders.order import Attempt, Order, OrderState, Scan
+from broker.orders.request import OrderRequest
 
 
 def _pairs(flat: list[str]) -> dict[str, str]:

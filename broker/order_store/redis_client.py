@@ -14,11 +14,11 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from broker.address import Address
-from broker.config import BrokerSettings
 from broker.errors import TemporaryError
-from broker.order import REOPENED, TRANSITIONS
-from broker.seal import Seal
+from broker.order_store.encryption import Seal
+from broker.order_store.redis_url import Address
+from broker.orders.order import REOPENED, TRANSITIONS
+from broker.settings.config import BrokerSettings
 
 _LUA = Path(__file__).parent / "lua"
 TIMEOUT_S = 3.0

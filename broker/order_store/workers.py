@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from broker.card import Card
-from broker.order import Order, work_id
-from broker.store.door import Records, reachable
+from broker.order_store.redis_client import Records, reachable
+from broker.orders.algorithm_card import Card
+from broker.orders.order import Order, work_id
 
 ABSENT_AFTER_S = 15
 _FORGOTTEN_AFTER_MS = 86_400_000

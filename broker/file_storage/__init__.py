@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from broker.config import BrokerSettings, ConfigError
 from broker.errors import TemporaryError
+from broker.settings.config import BrokerSettings, ConfigError
 
 RESULTS, PARCELS = "results", "parcels"
 _PIECE_BYTES = 2**22
@@ -135,7 +135,7 @@ def storage(settings: BrokerSettings) -> Storage:
     if named is None:
         return Folder(settings.data, mounted=False)
     if "://" in named:
-        from broker.bucket import Bucket
+        from broker.file_storage.s3 import Bucket
 
         return Bucket(named, settings.data / "unsent")
     if not Path(named).is_dir():

@@ -10,9 +10,9 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import Field, JsonValue, SecretStr, TypeAdapter, model_validator
 
-from broker.fields import CaseId, HttpUrl
-from broker.section import Section
-from broker.source import ImageServerSource, Located, PathSource, UrlSource
+from broker.orders.fields import CaseId, HttpUrl
+from broker.orders.source import ImageServerSource, Located, PathSource, UrlSource
+from broker.settings.section import Section
 
 _HOLE = re.compile(r"\{(case_id|location)\}")
 _HEADER = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")

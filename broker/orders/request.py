@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, JsonValue, model_validator
 
-from broker.fields import REVEAL, Asked, CaseId, Host, HttpUrl, Secret
-from broker.roi import Roi
-from broker.source import Source
+from broker.orders.fields import REVEAL, Asked, CaseId, Host, HttpUrl, Secret
+from broker.orders.roi import Roi
+from broker.orders.source import Source
 
 LABELS = Annotated[
     dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")], Annotated[str, Field(max_length=256)]],

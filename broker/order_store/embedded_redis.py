@@ -13,10 +13,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Self
 
-from broker.address import URL_FILE, Address
-from broker.config import BrokerSettings, ConfigError
 from broker.errors import TemporaryError
-from broker.store.door import Door
+from broker.order_store.redis_client import Door
+from broker.order_store.redis_url import URL_FILE, Address
+from broker.settings.config import BrokerSettings, ConfigError
 
 _OLDEST = (6, 2)
 _START_S = 30.0

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.errors import OrderError
-from broker.order import Order, OrderState
-from broker.record import order_from
-from broker.store.door import Records, reachable
+from broker.order_store.decode import order_from
+from broker.order_store.redis_client import Records, reachable
+from broker.orders.order import Order, OrderState
 
 _LOOKED_AT_MOST, _LOOKED_AT_ONCE = 5000, 500
 

@@ -1,4 +1,4 @@
-"""The settings of the bench. Knows no file and no environment; `broker.config` reads them."""
+"""The settings of the bench. Knows no file and no environment; `broker.settings.config` reads them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from broker.locator import HttpLocator, Locator
-from broker.section import Section
-from broker.source import PathSource
+from broker.orders.source import PathSource
+from broker.settings.locator import HttpLocator, Locator
+from broker.settings.section import Section
 
 
 class SlidesSettings(Section):
