@@ -21,10 +21,10 @@ from benchmarks.bed import Bed
 from benchmarks.row import Row
 from broker.orders.roi import Rectangle
 from broker.settings.config import AlgorithmSettings
+from demo.http_server import Answer, Request
 from demo.slide import make_sample_slide, tissue_roi
 from demo.stack import free_ports
 from demo.techcyte import TechcyteReceiver
-from demo.web import Answer, Request
 from worker import feed, tissue
 from worker.algorithms import registry
 from worker.algorithms.protocol import TileAlgorithm

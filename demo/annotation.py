@@ -7,9 +7,9 @@ from email.message import EmailMessage, MIMEPart
 from email.parser import BytesParser
 from email.policy import HTTP
 
+from demo.http_server import Answer, Request
 from demo.quip_rules import check_zip
 from demo.receivers import LOOPBACK, Receiver, RefusedError, serve_alone
-from demo.web import Answer, Request
 
 SUBMIT = "/submitZipOrder"
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from demo.faults import Faults, parse_faults
-from demo.web import Answer, Request, Server
+from demo.http_server import Answer, Request, Server
 
 LOOPBACK = "127.0.0.1"
 

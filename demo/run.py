@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from demo.annotation import SUBMIT, AnnotationReceiver
-from demo.files import FileBucket
+from demo.bucket import FileBucket
+from demo.console import Screen
 from demo.orders import Followed, FollowError, Orders
-from demo.show import Screen
 from demo.slide import make_sample_slide, tissue_roi
 from demo.stack import Stack, StackError
 from demo.techcyte import TechcyteReceiver

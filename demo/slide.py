@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from demo.section import Section
+from demo.synthetic_tissue import Section
 
 TILE_PX = 256
 LEVEL_RATIO = 4  # level downsamples 1, 4, 16, ... as Aperio writes them

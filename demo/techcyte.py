@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from demo.http_server import Answer, Request
 from demo.receivers import LOOPBACK, Receiver, RefusedError, serve_alone
 from demo.techcyte_rules import check_results
-from demo.web import Answer, Request
 
 TOKEN_PATH = "/api/v3/token"  # noqa: S105 - an address
 RESULTS = "/api/v3/external/results/"

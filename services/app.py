@@ -6,8 +6,10 @@ from fastapi.responses import JSONResponse
 from broker.file_storage import storage
 from broker.order_store import OrderStore
 from broker.settings.config import Config
-from services import algorithms, health, metrics, openapi, orders, problems, queues, results, wishes
+from services import openapi
 from services.auth import Gate
+from services.responses import problems
+from services.routes import actions, algorithms, health, metrics, orders, queues, results
 
 
 def create_app(config: Config, store: OrderStore) -> FastAPI:
@@ -26,7 +28,7 @@ def create_app(config: Config, store: OrderStore) -> FastAPI:
     )
     gate = Gate(config.services.keys)
     app.include_router(orders.routes(config, store, gate))
-    app.include_router(wishes.routes(store, gate))
+    app.include_router(actions.routes(store, gate))
     app.include_router(results.routes(storage(config.broker), store, gate))
     app.include_router(algorithms.routes(store, gate))
     app.include_router(queues.routes(store, gate))

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from broker.orders.request import OrderRequest
-from services.problems import MEDIA_TYPE, ProblemAnswer
+from services.responses.problems import MEDIA_TYPE, ProblemAnswer
 
 REF = "#/components/schemas/{model}"
 TITLE = "Slidelane"

@@ -19,7 +19,7 @@ from broker.errors import TemporaryError
 from broker.order_store import OrderStore, ServerView
 from broker.order_store.embedded_redis import find_server
 from broker.settings.config import Config, ConfigError, load
-from slidelane import selftest
+from slidelane import container_checks
 from slidelane.process import lines_of
 
 COURIER_QUEUES = frozenset({"fetch", "deliver"})
@@ -52,7 +52,7 @@ def _rows(config: Config, asked: argparse.Namespace) -> Iterator[Row]:
     yield from _redis(config, needs_none=asked.in_container)
     yield _disk(config.broker.data)
     if asked.in_container:
-        yield from selftest.rows()
+        yield from container_checks.rows()
     yield from _bench(asked)
 
 

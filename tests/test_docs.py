@@ -20,7 +20,7 @@ from broker.orders.roi import Percent, Polygon, Rectangle, Roi
 from broker.orders.source import CaseSource, ImageServerSource, PathSource, Source, UrlSource
 from broker.settings.config import Config
 from services.app import create_app
-from services.views import OrderView
+from services.responses.views import OrderView
 from tests.pages import PAGES, ROOT, blocks, read, readme_order, section, table
 from worker.values import MppSource
 

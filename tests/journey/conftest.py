@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from demo.annotation import AnnotationReceiver
-from demo.files import FileBucket
+from demo.bucket import FileBucket
 from demo.slide import make_sample_slide
 from demo.techcyte import TechcyteReceiver
 from tests.journey.stack import Stack

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from demo.files import FileBucket
+from demo.bucket import FileBucket
 from demo.slide import make_sample_slide
 from demo.techcyte import TechcyteReceiver
 from tests.journey.machines import Machines

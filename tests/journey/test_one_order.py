@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from demo.annotation import AnnotationReceiver
+from demo.bucket import FileBucket
 from demo.faults import Fault
-from demo.files import FileBucket
 from demo.techcyte import TechcyteReceiver
 from tests.journey.stack import Stack, wait_for
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from demo.files import FileBucket
+from demo.bucket import FileBucket
 from demo.techcyte import TechcyteReceiver
 from tests.journey.stack import Stack
 from tests.pages import readme_order

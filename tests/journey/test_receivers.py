@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from demo.bucket import FileBucket
 from demo.faults import Fault
-from demo.files import FileBucket
 from demo.techcyte import TechcyteReceiver
 
 RESULTS = {"scanResults": [{"scanId": "7", "results": {"summary": "12 nuclei"}}]}

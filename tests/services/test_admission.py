@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from broker.errors import OrderError
 from broker.order_store import OrderStore
 from services.app import create_app
-from services.validation import order_request
+from services.requests.order_validation import order_request
 
 Asked = Callable[..., dict[str, Any]]
 SECRET = "s3cret-t0ken"

@@ -17,9 +17,10 @@ from jsonschema import Draft202012Validator
 from broker.errors import OrderError
 from broker.order_store import OrderStore
 from broker.settings.config import Config, load
-from services import body, problems
 from services.app import create_app
 from services.openapi import EXAMPLES
+from services.requests import json_body
+from services.responses import problems
 
 Asked = Callable[..., dict[str, Any]]
 
@@ -75,7 +76,7 @@ def test_a_body_that_never_ends_is_not_waited_for() -> None:
     headers = [(b"content-type", b"application/json")]
     request = Request({"type": "http", "method": "POST", "path": "/", "headers": headers}, silence)
     with pytest.raises(OrderError, match="did not arrive whole") as caught:
-        asyncio.run(body.read(request, 1000, within_s=0.05))
+        asyncio.run(json_body.read(request, 1000, within_s=0.05))
     assert caught.value.code == "body_too_slow"
 
 

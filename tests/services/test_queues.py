@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from broker.order_store import Claim, OrderStore
-from services.queues import DemandView
+from services.routes.queues import DemandView
 from tests.pages import blocks, read
 
 Asked = Callable[..., dict[str, Any]]

@@ -12,8 +12,8 @@ from fastapi.testclient import TestClient
 from broker.order_store import OrderStore
 from broker.settings.config import Config, load
 from services.app import create_app
-from services.problems import ManyFaultsError
-from services.validation import MAX_FAULTS, order_request
+from services.requests.order_validation import MAX_FAULTS, order_request
+from services.responses.problems import ManyFaultsError
 
 Asked = Callable[..., dict[str, Any]]
 SECRET = "s3cret-t0ken"

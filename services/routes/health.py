@@ -5,7 +5,7 @@ from fastapi.responses import JSONResponse
 
 from broker.errors import Problem, TemporaryError
 from broker.order_store import OrderStore
-from services.problems import RETRY_AFTER_S, answer
+from services.responses.problems import RETRY_AFTER_S, answer
 
 COURIER_QUEUES = ("fetch", "deliver")
 

@@ -10,8 +10,8 @@ from pydantic_core import ErrorDetails
 
 from broker.errors import Problem
 from broker.orders.request import OrderRequest
-from services import body
-from services.problems import ManyFaultsError
+from services.requests import json_body
+from services.responses.problems import ManyFaultsError
 
 MAX_FAULTS = 20
 SHOWN_FIELDS = frozenset(
@@ -43,14 +43,14 @@ HINTS = {
 
 def order_request(raw: bytes) -> tuple[OrderRequest, Any]:
     """The order that is asked for, and the JSON document as it came. Raises `OrderError`."""
-    document = body.parse(raw)
+    document = json_body.parse(raw)
     try:
         # From the bytes again: strict types are JSON's own there (an array is a tuple, a string is a date).
         return OrderRequest.model_validate_json(raw), document
     except ValidationError as error:
         details = error.errors(include_url=False)
     if details[0]["type"] == "json_invalid":
-        raise body.refused(_short(details[0]["msg"]))
+        raise json_body.refused(_short(details[0]["msg"]))
     raise ManyFaultsError([_fault(detail) for detail in _first_hand(details)[:MAX_FAULTS]])
 
 

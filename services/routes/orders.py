@@ -14,11 +14,12 @@ from broker.errors import OrderError, TemporaryError
 from broker.order_store import OrderStore
 from broker.queue.celery_app import send
 from broker.settings.config import Config
-from services import body, listing, openapi
-from services.admission import admit
+from services import openapi
 from services.auth import Gate
-from services.validation import order_request
-from services.views import OrderView, order_path, order_view, rfc3339
+from services.requests import json_body, order_query
+from services.requests.admission import admit
+from services.requests.order_validation import order_request
+from services.responses.views import OrderView, order_path, order_view, rfc3339
 
 
 def routes(config: Config, store: OrderStore, gate: Gate) -> APIRouter:
@@ -26,7 +27,7 @@ def routes(config: Config, store: OrderStore, gate: Gate) -> APIRouter:
     router = APIRouter(prefix="/v1/orders", tags=["orders"])
 
     async def raw_body(request: Request) -> bytes:
-        return await body.read(request, config.services.max_body_bytes)
+        return await json_body.read(request, config.services.max_body_bytes)
 
     @router.post("", status_code=202, response_model=OrderView, openapi_extra=openapi.ORDER_BODY)
     def place_order(
@@ -36,18 +37,21 @@ def routes(config: Config, store: OrderStore, gate: Gate) -> APIRouter:
         idempotency_key: Annotated[str | None, Header(description="repeating with the same key is safe")] = None,
     ) -> Response:
         """Place an order. Answers as soon as it is kept; follow it at `Location`."""
-        listing.refuse_parameters(request.query_params, known=())
+        order_query.refuse_parameters(request.query_params, known=())
         key = None if idempotency_key is None else _scoped(idempotency_key, caller)
         with _outcome_unknown(safe=key is not None):
             return _placed(config, store, raw, key)
 
     @router.get(
-        "", response_model=listing.OrdersView, openapi_extra=listing.PARAMETERS, dependencies=[Depends(gate.read)]
+        "",
+        response_model=order_query.OrdersView,
+        openapi_extra=order_query.PARAMETERS,
+        dependencies=[Depends(gate.read)],
     )
     def list_orders(request: Request) -> Response:
         """Orders, newest first. `next` is the cursor of the following page."""
-        page = store.find(**listing.query(request.query_params))
-        shown = listing.OrdersView(orders=[order_view(order) for order in page.orders], next=page.cursor)
+        page = store.find(**order_query.query(request.query_params))
+        shown = order_query.OrdersView(orders=[order_view(order) for order in page.orders], next=page.cursor)
         return Response(shown.model_dump_json(), media_type="application/json")
 
     @router.get("/{order_id}", response_model=OrderView, dependencies=[Depends(gate.read)])

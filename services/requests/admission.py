@@ -19,8 +19,8 @@ from broker.orders.presigned_url import url_dies_at
 from broker.orders.request import AnnotationDestination, Destination, OrderRequest, TechcyteDestination
 from broker.orders.source import CaseSource, PathSource, Source
 from broker.settings.config import Config
-from services.problems import ManyFaultsError
-from services.validation import MAX_FAULTS, field_path
+from services.requests.order_validation import MAX_FAULTS, field_path
+from services.responses.problems import ManyFaultsError
 
 LONGEST_LIFE = timedelta(days=3653)
 SKEW_S = 5.0

@@ -7,8 +7,8 @@ import re
 import secrets
 from pathlib import Path
 
+from demo.http_server import Answer, Request
 from demo.receivers import Receiver, RefusedError
-from demo.web import Answer, Request
 
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 MAX_FILE_BYTES = 2 * 2**30

@@ -9,19 +9,19 @@ from broker.errors import OrderError
 from broker.file_storage import Storage
 from broker.order_store import OrderStore
 from broker.orders.order import Order, Scan
-from services import ranges
 from services.auth import Gate
-from services.views import RESULTS
+from services.responses import byte_ranges
+from services.responses.views import RESULTS
 
 NAMES = ", ".join(RESULTS)
 _Text = Annotated[str | None, Header(include_in_schema=False)]
 
 
-def _asked(range: _Text = None, if_range: _Text = None) -> ranges.Asked:  # noqa: A002 - the header's name
-    return ranges.Asked(range, if_range)
+def _asked(range: _Text = None, if_range: _Text = None) -> byte_ranges.Asked:  # noqa: A002 - the header's name
+    return byte_ranges.Asked(range, if_range)
 
 
-Asked = Annotated[ranges.Asked, Depends(_asked)]
+Asked = Annotated[byte_ranges.Asked, Depends(_asked)]
 
 
 def routes(storage: Storage, store: OrderStore, gate: Gate) -> APIRouter:
@@ -63,10 +63,10 @@ def _scan(order: Order, scan_id: str) -> Scan:
     raise OrderError("not_found", f"the order has no scan {scan_id[:128]!r}", hint=f"its scans: {known}")
 
 
-def _file(storage: Storage, key: str, media_type: str, asked: ranges.Asked) -> Response:
+def _file(storage: Storage, key: str, media_type: str, asked: byte_ranges.Asked) -> Response:
     stored = storage.find(key)
     if stored is None:
         raise OrderError("not_found", f"{key.rpartition('/')[2]} is no longer kept", hint="place the order again")
     if stored.path:
         return FileResponse(stored.path, media_type=media_type)
-    return ranges.answer(storage, key, stored, media_type, asked)
+    return byte_ranges.answer(storage, key, stored, media_type, asked)

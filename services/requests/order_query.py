@@ -9,7 +9,7 @@ from starlette.datastructures import QueryParams
 
 from broker.errors import OrderError
 from broker.orders.order import OrderState
-from services.views import OrderView
+from services.responses.views import OrderView
 
 MAX_LIMIT = 200
 STATES = tuple(state.value for state in OrderState)

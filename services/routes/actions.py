@@ -8,8 +8,8 @@ from fastapi.responses import Response
 from broker.order_store import Hint, OrderStore
 from broker.queue.celery_app import send
 from services.auth import Gate
-from services.orders import current
-from services.views import OrderView, order_path
+from services.responses.views import OrderView, order_path
+from services.routes.orders import current
 
 
 def routes(store: OrderStore, gate: Gate) -> APIRouter:
