@@ -1,7 +1,7 @@
 """`slidelane doctor`: one table of what an installation has, and status 1 where a worker lacks something.
 
-Owns what is asked of Redis and the disk, and the table. What needs the bench's libraries is asked of `worker.doctor`,
-in a process of its own; where there is no bench, as in the API's image, that is said.
+Owns what is asked of Redis and the disk, and the table. What needs a worker's libraries is asked of
+`worker.diagnostics.doctor`, in a process of its own; where they are not installed, as in the API's image, that is said.
 """
 
 import argparse
@@ -128,7 +128,7 @@ def _bench(asked: argparse.Namespace) -> Iterator[Row]:
     flags = [f"--{name.replace('_', '-')}" for name in ("in_container", "require_gpu") if getattr(asked, name)]
     urls = [f"--destination={url}" for url in asked.destination]
     try:
-        for line in lines_of([sys.executable, "-m", "worker.doctor", *flags, *urls], _LIMIT_S):
+        for line in lines_of([sys.executable, "-m", "worker.diagnostics.doctor", *flags, *urls], _LIMIT_S):
             yield Row.of_json(line)
     except (TimeoutError, ChildProcessError, ValueError) as error:
         yield Row("bench", "failed", f"the checks themselves: {error}")

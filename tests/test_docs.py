@@ -22,7 +22,7 @@ from broker.settings.config import Config
 from services.app import create_app
 from services.responses.views import OrderView
 from tests.pages import PAGES, ROOT, blocks, read, readme_order, section, table
-from worker.values import MppSource
+from worker.geometry.frame import MppSource
 
 ROOMS = ("broker", "services", "worker", "slidelane")
 WISH = {"queued": "retry", "delivering": "deliver"}

@@ -9,12 +9,12 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.race import networks, slides
-from benchmarks.race.contest import Outcome
-from benchmarks.race.course import stored
-from benchmarks.race.runners.model import jit
-from benchmarks.race.standings import Agreement
-from benchmarks.race.tiff import TILE_PX
+from benchmarks.peers import networks, synthetic_slides
+from benchmarks.peers.bigtiff import TILE_PX
+from benchmarks.peers.contestants import Outcome
+from benchmarks.peers.runners.model import jit
+from benchmarks.peers.summary import Agreement
+from benchmarks.peers.workload import stored
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -22,7 +22,7 @@ def test_a_drawn_slide_shows_openslide_what_tifffile_decodes_and_holds_tissue_wh
     tmp_path: Path, *, shared: bool
 ) -> None:
     """Every tile of the list is read alike by both, in colour; half of the slide is on the list."""
-    corners = slides.draw(tmp_path / "slide.svs", 6_000, shared=shared)
+    corners = synthetic_slides.draw(tmp_path / "slide.svs", 6_000, shared=shared)
     with openslide.OpenSlide(tmp_path / "slide.svs") as slide, tifffile.TiffFile(tmp_path / "slide.svs") as tiff:
         assert slide.properties["openslide.vendor"] == "aperio"
         assert slide.level_dimensions == ((6000, 6000), (1500, 1500))
@@ -36,7 +36,7 @@ def test_a_drawn_slide_shows_openslide_what_tifffile_decodes_and_holds_tissue_wh
 
 def test_the_levels_of_a_drawn_slide_show_the_same_picture(tmp_path: Path) -> None:
     """Level 0 shrunk is level 1, but for what JPEG loses twice."""
-    slides.draw(tmp_path / "slide.svs", 4_096)
+    synthetic_slides.draw(tmp_path / "slide.svs", 4_096)
     with tifffile.TiffFile(tmp_path / "slide.svs") as tiff:
         fine, coarse = (page.asarray().astype(float) for page in tiff.pages[:2])
     shrunk = fine.reshape(1024, 4, 1024, 4, 3).mean(axis=(1, 3))
@@ -46,7 +46,7 @@ def test_the_levels_of_a_drawn_slide_show_the_same_picture(tmp_path: Path) -> No
 def test_a_slide_of_forty_gigapixels_that_shares_its_tiles_takes_less_than_a_hundred_megabytes(tmp_path: Path) -> None:
     """Offsets of 611,524 tiles point to some thousands of pictures; far corners are read as anywhere."""
     path = tmp_path / "slide.svs"
-    corners = slides.draw(path, 200_000, shared=True)
+    corners = synthetic_slides.draw(path, 200_000, shared=True)
     assert path.stat().st_size < 100e6
     last = corners[-1:]
     (_, _, offset, length), *_ = stored(path, last).tolist()

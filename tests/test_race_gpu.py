@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import gpu
-from benchmarks.race.contest import Outcome
-from benchmarks.race.standings import lines
+from benchmarks.peers.contestants import Outcome
+from benchmarks.peers.summary import lines
 
 SAYS = """
 import sys, time

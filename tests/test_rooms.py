@@ -42,7 +42,7 @@ def test_a_room_starts_without_the_others_libraries(room: str) -> None:
 
 def test_the_courier_never_loads_torch() -> None:
     """Fetching and delivering need no classifier; only a classify child pays for one."""
-    code = "import sys, worker.tasks, worker.legs, worker.outbox; assert 'torch' not in sys.modules"
+    code = "import sys, worker.tasks, worker.stages, worker.delivery.deliver_order; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

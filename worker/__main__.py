@@ -15,11 +15,11 @@ from broker.log import Form, set_up
 from broker.queue.celery_app import app, queue_names
 from broker.queue.scheduler import dispatch
 from broker.settings.config import ConfigError, WorkerSettings
-from worker import gpus
 from worker.algorithms import registry
-from worker.bench import bench
-from worker.presence import Presence
-from worker.sweep import sweep
+from worker.cleanup import sweep
+from worker.context import bench
+from worker.process import gpu_lock
+from worker.process.heartbeat import Presence
 
 _log = logging.getLogger("worker")
 
@@ -105,7 +105,7 @@ def _work(role: str) -> None:
     cards = registry.cards(settings.algorithms)
     Presence(bench().store, name, queues, cards.values()).listen()
     stopped = Event()
-    held = gpus.take(settings.device, bench().data) if role == "gpu" else None
+    held = gpu_lock.take(settings.device, bench().data) if role == "gpu" else None
     _run_beside(role, stopped)
     _leave_in_time(role, settings.grace_s, stopped)
     app.conf.update(include=["worker.tasks"])

@@ -18,10 +18,10 @@ from broker.file_storage import unreachable
 from broker.order_store import Claim, Hint, LeaseLostError
 from broker.orders.order import Leg, parse_work_id
 from broker.queue.celery_app import TASKS, app, send
-from worker import legs
-from worker.bench import Bench, bench
-from worker.lease import ASKED_FOR, Lease, Limits
-from worker.values import Stop
+from worker import stages
+from worker.context import Bench, bench
+from worker.geometry.frame import Stop
+from worker.process.lease import ASKED_FOR, Lease, Limits
 
 RETRIES = 6
 RETRIED_A_FEW_TIMES = frozenset({"input_unreachable", "out_of_memory"})
@@ -39,19 +39,19 @@ Step = Callable[[Bench, Claim, Lease], tuple[Hint, ...]]
 @app.task(name=TASKS["fetch"])
 def fetch(work: str) -> None:
     """Bring the slide of one scan near."""
-    _take(work, "fetch", legs.fetch)
+    _take(work, "fetch", stages.fetch)
 
 
 @app.task(name=TASKS["classify"])
 def classify(work: str) -> None:
     """Find what there is to find on one scan."""
-    _take(work, "classify", legs.classify)
+    _take(work, "classify", stages.classify)
 
 
 @app.task(name=TASKS["deliver"])
 def deliver(work: str) -> None:
     """One attempt to deliver the results of one order."""
-    _take(work, "deliver", legs.deliver)
+    _take(work, "deliver", stages.deliver)
 
 
 def _take(work: str, leg: Leg, step: Step) -> None:

@@ -12,7 +12,7 @@ from broker.file_storage import Folder, Storage, storage
 from broker.file_storage.s3 import Bucket
 from broker.settings.config import BrokerSettings, ConfigError, load
 from tests.s3 import BUCKET, SECRET, S3Server, by_environment
-from worker.values import Stop
+from worker.geometry.frame import Stop
 
 RESULT = {"findings/about.json": b"{}", "findings/points": b"", "overlay.png": bytes(range(256)) * 40_000}
 

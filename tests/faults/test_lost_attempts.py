@@ -18,14 +18,15 @@ from demo.faults import Fault
 from demo.techcyte import TechcyteReceiver
 from tests.journey.stack import wait_for
 from tests.worker.found import a_result
-from worker import kept, outbox
-from worker.bench import Bench
-from worker.deliver.circuit import Circuits
-from worker.http import session
-from worker.lease import Lease, Limits
-from worker.sandbox import Sandbox
-from worker.shelf import Shelf
-from worker.sources import Means
+from worker.context import Bench
+from worker.delivery import deliver_order
+from worker.delivery.circuit_breaker import Circuits
+from worker.http_session import session
+from worker.process.lease import Lease, Limits
+from worker.results import result_folder
+from worker.slide_cache.cache import Shelf
+from worker.slides.sandbox.client import Sandbox
+from worker.sources.fetch import Means
 
 LISTENS_S = 0.5
 
@@ -47,7 +48,7 @@ def to_deliver(here: Bench, destination: dict[str, Any]) -> str:
     scans = [{"id": "1", "source": {"type": "path", "path": "/a.svs"}}]
     asked = {"algorithm": "ki67", "scans": scans, "destination": destination}
     order_id = here.store.create(OrderRequest.model_validate(asked, strict=False), lane="gpu").order_id
-    kept.keep(here.data / "results" / "1", a_result(order_id=order_id, scan_id="1"), lambda: b"\x89PNG")
+    result_folder.keep(here.data / "results" / "1", a_result(order_id=order_id, scan_id="1"), lambda: b"\x89PNG")
     here.store.finish(claimed(here, f"{order_id}.0", "fetch"), "staged")
     here.store.finish(claimed(here, f"{order_id}.0", "classify"), "classified", {"result": "results/1"})
     return order_id
@@ -77,7 +78,7 @@ def delivered(here: Bench, order_id: str) -> Order:
 def _attempt(here: Bench, order_id: str) -> None:
     claim = claimed(here, order_id)
     with Lease(here.store, claim, here.config.broker, Limits(60, 60), here.leaving, _must_not) as lease:
-        outbox.attempt(here, here.store.get(order_id), claim, lease)
+        deliver_order.attempt(here, here.store.get(order_id), claim, lease)
 
 
 def _must_not(problem: Problem) -> None:
@@ -122,7 +123,7 @@ def test_a_parcel_that_is_not_the_one_that_was_kept_is_never_sent(bench: Bench, 
 def test_an_attempt_whose_courier_was_lost_is_given_time_to_arrive(bench: Bench, lab: TechcyteReceiver) -> None:
     """The next courier finds an attempt that nobody heard the end of; it waits before it asks for the last time."""
     order_id = to_deliver(bench, task(lab))
-    bench.store.note(claimed(bench, order_id), attempt=(0, {"digest": "0" * 64, "error": outbox.ON_ITS_WAY}))
+    bench.store.note(claimed(bench, order_id), attempt=(0, {"digest": "0" * 64, "error": deliver_order.ON_ITS_WAY}))
     order = delivered(bench, order_id)
     assert (order.state, len(order.attempts), len(lab.ledger)) == ("delivered", 2, 1)
     assert "the courier was lost" in order.attempts[0].error

@@ -17,8 +17,8 @@ from tests.worker.makers import a_slide
 from tests.worker.origin import Listener
 from tests.worker.scanning import Dots, DotsClassifier, scan, scanned_elsewhere
 from tests.worker.sections import section
-from worker.checkpoint import UNFINISHED
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
+from worker.inference.checkpoint import UNFINISHED
 
 KEPT = ("features.geojson", "results.json", "overlay.png")
 

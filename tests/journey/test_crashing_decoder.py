@@ -36,14 +36,14 @@ def _read(process_id: int, name: str) -> str:
 def pool_processes(stack: Stack) -> set[int]:
     """The worker and its child that classifies."""
     running = processes_of(stack.processes["worker"].pid)
-    return {number for number, command in running.items() if command and "worker.reading" not in command}
+    return {number for number, command in running.items() if command and "worker.slides.sandbox" not in command}
 
 
 def crash_decoders(stack: Stack, until: threading.Event) -> None:
     """Send SIGSEGV to every process that reads for the worker, again and again."""
     while not until.wait(0.02):
         for number, command in processes_of(stack.processes["worker"].pid).items():
-            if "worker.reading" in command:
+            if "worker.slides.sandbox" in command:
                 with suppress(ProcessLookupError):
                     os.kill(number, signal.SIGSEGV)
 

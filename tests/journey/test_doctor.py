@@ -11,7 +11,7 @@ from broker.settings.config import Config
 from demo.techcyte import TechcyteReceiver
 from slidelane.process import lines_of
 from tests.journey.stack import ROOT, Stack, free_port
-from worker.reach import reached
+from worker.diagnostics.connectivity import reached
 
 Table = dict[str, tuple[str, str]]
 _COMMAND = [sys.executable, "-m", "slidelane.cli", "doctor"]

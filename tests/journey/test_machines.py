@@ -16,7 +16,7 @@ from demo.techcyte import TechcyteReceiver
 from tests.journey.machines import Machines
 from tests.journey.stack import wait_for
 from tests.s3 import BUCKET, SECRET, S3Server
-from worker.checkpoint import UNFINISHED
+from worker.inference.checkpoint import UNFINISHED
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from mirax import TILE_PX, a_mirax
 from PIL import Image
 from pydicom import uid
 
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
 
 WIDTH, HEIGHT = 256, 192
 MIRAX = "mirax/"

@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from broker.errors import OrderError
-from worker.readers.dicom import open_dicom
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
+from worker.slides.dicom.reader import open_dicom
 
 
 def whole(path: Path, level: int = 0) -> Pixels:

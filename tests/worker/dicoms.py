@@ -13,7 +13,7 @@ from pydicom.encaps import encapsulate, encapsulate_extended
 from pydicom.pixels.encoders.base import get_encoder
 from pydicom.pixels.processing import convert_color_space
 
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
 
 Samples = NDArray[Any]
 SECRET: Final = "Okonkwo^Adaeze"

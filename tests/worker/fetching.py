@@ -11,10 +11,10 @@ from origin import Answer, Handler, Listener, Origin
 from broker.errors import SlidelaneError
 from broker.orders.request import ScanRequest
 from broker.settings.config import SlidesSettings, WorkerSettings
-from worker.http import session
-from worker.sandbox import Sandbox
-from worker.shelf import Shelf
-from worker.sources import Means, near
+from worker.http_session import session
+from worker.slide_cache.cache import Shelf
+from worker.slides.sandbox.client import Sandbox
+from worker.sources.fetch import Means, near
 
 SLIDE = b"II*\0" + random.Random(1).randbytes(2_000_000)
 OTHER = b"II*\0" + random.Random(2).randbytes(2_000_000)

@@ -22,7 +22,7 @@ from mirax import TILE_PX, a_mirax
 from PIL import Image
 from pydicom import uid
 
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
 
 WIDTH, HEIGHT = 640, 512
 _BEHIND_BYTES: Final = 8_200_000

@@ -13,12 +13,12 @@ from ranging import RangedFile
 
 from broker.orders.request import ScanRequest
 from broker.settings.config import SlidesSettings, WorkerSettings
-from worker.algorithms.cards import ki67_card
-from worker.http import session
-from worker.sandbox import Sandbox
-from worker.shelf import Copy, Shelf
-from worker.sources import Means, near
-from worker.values import Area, Frame, Pixels
+from worker.algorithms.builtin_cards import ki67_card
+from worker.geometry.frame import Area, Frame, Pixels
+from worker.http_session import session
+from worker.slide_cache.cache import Copy, Shelf
+from worker.slides.sandbox.client import Sandbox
+from worker.sources.fetch import Means, near
 
 _CARD: Final = ki67_card().model_copy(update={"tile_px": 128, "halo_px": 16})
 _MPP: Final = 0.5

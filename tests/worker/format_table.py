@@ -20,9 +20,9 @@ from makers import a_picture
 from pieces import FORMS
 
 from broker.errors import SlidelaneError
-from worker import cutout
-from worker.sandbox import Sandbox
-from worker.values import Area
+from worker.geometry.frame import Area
+from worker.slides.partial import manifest
+from worker.slides.sandbox.client import Sandbox
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "formats.md"
 COMMAND: Final = "python tests/worker/format_table.py --write"
@@ -101,7 +101,7 @@ class Trial:
         off = np.abs(seen.pixels.astype(int) - self._pixels[y : y + height, x : x + width]).mean()
         assert off <= self._format.off, f"{self._format.name} from {source}: off by {off:.2f} grey values"
         self._readers[seen.reader.removesuffix(", from ranges of the file")] = None
-        is_part = seen.copy.path.name == cutout.NAME
+        is_part = seen.copy.path.name == manifest.NAME
         return ("part" if is_part else "whole") if part else "yes"
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from broker.orders.algorithm_card import Card, ClassCard
-from worker.merge import joined
-from worker.result import Result
-from worker.values import Area, Findings, Floats, Found, Frame, Objects
+from worker.geometry.frame import Area, Findings, Floats, Found, Frame, Objects
+from worker.inference.merge import joined
+from worker.results.result import Result
 
 FRAME = Frame(4000, 3000, 0.25, 0.26, "slide", bounds_x=16, bounds_y=8)
 AREA = Area(1000, 500, 600, 400)

@@ -22,10 +22,10 @@ from mirax import TILE_PX, a_mirax
 
 from broker.errors import OrderError
 from broker.orders.algorithm_card import Card
-from worker import feed
-from worker.areas import area_of
-from worker.sandbox import Sandbox
-from worker.tiles import cut
+from worker.geometry.roi import area_of
+from worker.geometry.tile_grid import cut
+from worker.inference import parallel_tiles
+from worker.slides.sandbox.client import Sandbox
 
 READ_S = 10.0
 MAX_BYTES = 2**31
@@ -125,7 +125,7 @@ def _placed(case: Case, folder: Path) -> Path:
 def _read_all(path: Path, sandbox: Sandbox) -> None:
     with sandbox.open(path, 0.5) as slide:
         grid = cut(area_of(None, slide.frame), slide.frame, CARD)
-        for pixels in (batch.value for batch in feed.worked(slide, grid, 2, np.copy)):
+        for pixels in (batch.value for batch in parallel_tiles.worked(slide, grid, 2, np.copy)):
             assert pixels.dtype == np.uint8
 
 

@@ -17,12 +17,13 @@ from pydicom import uid
 
 from broker.errors import SlidelaneError
 from broker.settings.config import SlidesSettings, WorkerSettings
-from worker.http import session
-from worker.sandbox import Sandbox
-from worker.shelf import Copy, Shelf
-from worker.sources import archive, series
-from worker.sources.errand import Errand, Means
-from worker.values import Pixels, Watch
+from worker.geometry.frame import Pixels, Watch
+from worker.http_session import session
+from worker.slide_cache.cache import Copy, Shelf
+from worker.slides.sandbox.client import Sandbox
+from worker.sources.dicom_series.fetch import fetch as fetch_series
+from worker.sources.request import Errand, Means
+from worker.sources.zip.fetch import fetch as fetch_zip
 
 SECRET = "X-Amz-Signature=5ecre7&X-Amz-Expires=60"
 MB = 2**20
@@ -56,12 +57,12 @@ class Gathering:
     @contextmanager
     def series(self, urls: Sequence[str], watch: Watch | None = None) -> Iterator[Copy]:
         with self.errand(watch) as errand:
-            yield series.fetch(urls, errand)
+            yield fetch_series(urls, errand)
 
     @contextmanager
     def archive(self, url: str, sha256: str | None = None, watch: Watch | None = None) -> Iterator[Copy]:
         with self.errand(watch) as errand:
-            yield archive.fetch(url, errand, sha256)
+            yield fetch_zip(url, errand, sha256)
 
     def zip(self, files: Mapping[str, bytes], name: str = "slide.zip") -> str:
         """The URL of a zip of the files."""

@@ -7,7 +7,7 @@ from typing import Self
 
 _HOLD = """
 import sys, pathlib
-from worker.shelf import Shelf
+from worker.slide_cache.cache import Shelf
 with Shelf(pathlib.Path(sys.argv[1]), 10**9).{what} as held:
     {then}
     print("held", flush=True)

@@ -12,7 +12,7 @@ import numpy as np
 from origin import Answer, Handler, Origin
 from PIL import Image
 
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
 
 Box = tuple[int, int, int, int]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
 
 LOSSLESS: Mapping[str, Any] = {"photometric": "rgb", "compression": "zlib"}
 JPEG_RGB: Mapping[str, Any] = {"photometric": "rgb", "compression": "jpeg", "compressionargs": {"level": 90}}

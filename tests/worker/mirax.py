@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
 
 TILE_PX = 32
 ACROSS, DOWN = 6, 4

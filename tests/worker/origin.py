@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from worker.values import Stop
+from worker.geometry.frame import Stop
 
 
 class Listener:

@@ -18,13 +18,13 @@ from broker.orders.algorithm_card import Card
 from broker.orders.roi import Roi
 from broker.orders.source import ImageServerSource
 from broker.settings.config import DeliverySettings, SlidesSettings, WorkerSettings
-from worker.http import session
-from worker.readers.cutout import open_cutout
-from worker.sandbox import Sandbox
-from worker.shelf import Copy, Shelf
+from worker.geometry.frame import Pixels
+from worker.http_session import session
+from worker.slide_cache.cache import Copy, Shelf
+from worker.slides.partial.image_pieces import open_cutout
+from worker.slides.sandbox.client import Sandbox
 from worker.sources import image_server
-from worker.sources.errand import Errand, Means
-from worker.values import Pixels
+from worker.sources.request import Errand, Means
 
 SECRET = "token=5ecre7"
 FORMS = {

@@ -9,8 +9,8 @@ from makers import a_picture
 from PIL import Image
 
 from broker.errors import OrderError
-from worker.readers import Pyramid
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
+from worker.slides.formats import Pyramid
 
 WIDTH, HEIGHT = 203, 151
 

@@ -20,13 +20,14 @@ from broker.orders.algorithm_card import Card, ClassCard
 from broker.orders.order import Order, OrderState
 from broker.orders.request import OrderRequest
 from broker.settings.config import AlgorithmSettings
-from worker import kept, pipeline
 from worker.algorithms import registry
-from worker.algorithms.protocol import Algorithm
-from worker.checkpoint import Checkpoint
-from worker.sandbox import Sandbox
-from worker.shelf import Copy
-from worker.values import Area, Frame, Objects, Pixels
+from worker.algorithms.interface import Algorithm
+from worker.geometry.frame import Area, Frame, Objects, Pixels
+from worker.inference import pipeline
+from worker.inference.checkpoint import Checkpoint
+from worker.results import result_folder
+from worker.slide_cache.cache import Copy
+from worker.slides.sandbox.client import Sandbox
 
 NEVER = -1
 KI67 = {"ki67": AlgorithmSettings(kind="ki67")}
@@ -106,7 +107,7 @@ def scan(model: Algorithm, slide: Path, folder: Path, fence: int, watch: Any) ->
     checkpoint = Often(folder / "unfinished" / f"1.0.{fence}")
     job = pipeline.Job(order, request.scans[0], Copy(slide, "0" * 64, 1), checkpoint)
     done = pipeline.classify(job, model, Sandbox(threads=1), watch)
-    kept.keep(folder / str(fence), done.result, done.overlay)
+    result_folder.keep(folder / str(fence), done.result, done.overlay)
     return done.timings | job.clock.timings
 
 

@@ -12,8 +12,8 @@ from scipy.spatial import cKDTree
 
 from broker.settings.config import AlgorithmSettings
 from worker.algorithms import registry
-from worker.algorithms.ki67 import Ki67, Ki67Classifier
-from worker.values import Floats, Objects, Pixels
+from worker.algorithms.ki67.ki67 import Ki67, Ki67Classifier
+from worker.geometry.frame import Floats, Objects, Pixels
 
 SETTINGS = {"ki67": AlgorithmSettings(kind="ki67"), "grid": AlgorithmSettings(kind="grid")}
 MATCH_PX = 6  # 3 um

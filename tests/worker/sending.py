@@ -7,9 +7,9 @@ from pydantic import TypeAdapter
 
 from broker.orders import request as asked
 from broker.settings.config import DeliverySettings
-from worker.deliver import Destination, destination
-from worker.http import session
-from worker.values import Parcel, Receipt
+from worker.delivery.destination import Destination, destination
+from worker.geometry.frame import Parcel, Receipt
+from worker.http_session import session
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl"
 TASK = "dGFzazoxODU3MTQ="

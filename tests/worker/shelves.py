@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from worker.shelf import Shelf
+from worker.slide_cache.cache import Shelf
 
 
 def put(shelf: Shelf, content: bytes, used_s: float = 0) -> str:

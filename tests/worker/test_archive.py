@@ -11,9 +11,9 @@ from origin import Listener
 from PIL import Image
 
 from broker.errors import OrderError
-from worker.slide import Slide
+from worker.geometry.frame import Stop
+from worker.slides.slide import Slide
 from worker.sources import url
-from worker.values import Stop
 
 __all__ = ["bench"]
 PIXELS = a_picture(96, 64)

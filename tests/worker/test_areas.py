@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from broker.errors import OrderError
 from broker.orders.algorithm_card import Card
 from broker.orders.roi import Percent, Polygon, Rectangle
-from worker.algorithms.cards import GridParameters, grid_card
-from worker.algorithms.grid import BoxGrid
-from worker.areas import area_of, reach
-from worker.grid import Tile
-from worker.merge import Merger
-from worker.region import borders, inside, size_px2
-from worker.tiles import cut
-from worker.values import Area, Frame, Objects
+from worker.algorithms.box_grid import BoxGrid
+from worker.algorithms.builtin_cards import GridParameters, grid_card
+from worker.geometry.frame import Area, Frame, Objects
+from worker.geometry.grid import Tile
+from worker.geometry.region import borders, inside, size_px2
+from worker.geometry.roi import area_of, reach
+from worker.geometry.tile_grid import cut
+from worker.inference.merge import Merger
 
 FRAME = Frame(1000, 800, 0.25, 0.5, "slide")
 TRIANGLE = Polygon(polygon=((100.0, 100.0), (500.0, 100.0), (100.0, 500.0)))

@@ -14,10 +14,10 @@ from pieces import Visit, region
 from ranging import RangedFile, from_number, set_to
 
 from broker.errors import TemporaryError
-from worker.http import session
-from worker.sources.image_server.dialogue import Dialogue, Question
-from worker.sources.ranges import Range, RangedUrl
-from worker.values import Stop
+from worker.geometry.frame import Stop
+from worker.http_session import session
+from worker.sources.http.byte_ranges import Range, RangedUrl
+from worker.sources.image_server.client import Dialogue, Question
 
 PICTURE = np.zeros((300, 300, 3), np.uint8)
 FAR = Range(1_000_000, 1_000_100)

@@ -9,8 +9,8 @@ from holding import Held
 from shelves import files, put
 
 from broker.errors import OrderError, TemporaryError
-from worker.shelf import Shelf
-from worker.values import Stop
+from worker.geometry.frame import Stop
+from worker.slide_cache.cache import Shelf
 
 DIGEST, OTHER, THIRD = "d" * 64, "e" * 64, "f" * 64
 KB = 1024
@@ -142,7 +142,7 @@ def test_what_a_dead_writer_left_is_swept(shelf: Shelf, tmp_path: Path) -> None:
 
 PUT = """
 import itertools, os, pathlib, sys
-from worker.shelf import Shelf
+from worker.slide_cache.cache import Shelf
 shelf = Shelf(pathlib.Path(sys.argv[1]), 100 * 1024)
 for turn in itertools.count():
     with shelf.bundle() as bundle:

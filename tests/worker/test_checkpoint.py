@@ -10,9 +10,9 @@ import pytest
 from found import nuclei
 from test_spool import equal
 
-from worker.checkpoint import Checkpoint, Point, unfinished
-from worker.merge import joined
-from worker.spool import Spool
+from worker.inference.checkpoint import Checkpoint, Point, unfinished
+from worker.inference.merge import joined
+from worker.results.object_store import Spool
 
 ROOT = Path(__file__).parents[2]
 WORK, TILES = "digest", 100
@@ -147,7 +147,7 @@ ON_A_SMALL_DISK = """
 mount -t tmpfs -o size=256k small "$1" && cp -r "$2" "$1" && (head -c 1m /dev/zero > "$1/filler" || true) 2>/dev/null
 exec "$0" -c "
 from pathlib import Path
-from worker.checkpoint import Checkpoint
+from worker.inference.checkpoint import Checkpoint
 try:
     Checkpoint(Path('$1/order.0.2')).begin('digest', 100)
 except OSError as error:

@@ -10,11 +10,11 @@ from origin import File, Listener, Origin
 
 from broker.errors import OrderError, TemporaryError
 from broker.settings.config import WorkerSettings
-from worker.http import session
-from worker.sandbox import Sandbox
-from worker.sources import Means
-from worker.sources.checks import Checksum, stated
-from worker.sources.errand import Errand
+from worker.http_session import session
+from worker.slides.sandbox.client import Sandbox
+from worker.sources.fetch import Means
+from worker.sources.http.checksum import Checksum, stated
+from worker.sources.request import Errand
 from worker.sources.url import fetch
 
 SHA256, MD5 = hashlib.sha256(SLIDE).digest(), hashlib.md5(SLIDE, usedforsecurity=False).digest()

@@ -3,8 +3,8 @@
 import pytest
 
 from broker.errors import TemporaryError
-from worker.deliver.circuit import SILENT_TIMES, Circuits
-from worker.values import Receipt
+from worker.delivery.circuit_breaker import SILENT_TIMES, Circuits
+from worker.geometry.frame import Receipt
 
 SILENCE = Receipt("later", detail="no connection")
 

@@ -7,7 +7,7 @@ from fetching import SLIDE, Bench, one_after_another
 from origin import File, Listener, Origin, drip
 from PIL import Image
 
-from worker.sources.content import suffix
+from worker.slides.signatures import suffix
 
 SLIDES = Path(__file__).resolve().parents[2].parent / "shared" / "slides"
 

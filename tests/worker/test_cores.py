@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.cores import core_limits, granted_cores, granted_memory_bytes, memory_limits
+from worker.process.cgroup_limits import core_limits, granted_cores, granted_memory_bytes, memory_limits
 
 USABLE = len(os.sched_getaffinity(0))
 PHYSICAL_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -130,7 +130,7 @@ def test_without_the_kernels_files_it_is_the_machine(tmp_path: Path) -> None:
 def test_cores_that_affinity_takes_away_are_not_granted() -> None:
     """`taskset`, a batch system or a cpuset leave a process fewer than the machine has."""
     code = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-    code += "from worker.cores import granted_cores; print(granted_cores())"
+    code += "from worker.process.cgroup_limits import granted_cores; print(granted_cores())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
 
@@ -145,7 +145,7 @@ def test_the_setting_overrides_what_is_granted(tmp_path: Path, given: str, threa
 import numpy as np
 from pathlib import Path
 from PIL import Image
-from worker.bench import bench
+from worker.context import bench
 Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save("dark.png")
 with bench().means.sandbox.open(Path("dark.png"), 0.5) as slide:
     print(slide.threads)

@@ -12,7 +12,7 @@ from sending import PARCEL, TASK, TOKEN, to, to_techcyte
 from broker.errors import TemporaryError
 from demo.faults import Fault
 from demo.techcyte import TechcyteReceiver
-from worker.deliver.techcyte import task_segment
+from worker.delivery.destinations.techcyte.client import task_segment
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ from makers import a_picture, a_slide
 
 from broker.errors import OrderError
 from broker.orders.algorithm_card import Card
-from worker.areas import area_of
-from worker.feed import Worked, share_tiles, worked, workers
-from worker.grid import Grid
-from worker.slide import Slide
-from worker.tiles import cut
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
+from worker.geometry.grid import Grid
+from worker.geometry.roi import area_of
+from worker.geometry.tile_grid import cut
+from worker.inference.parallel_tiles import Worked, share_tiles, worked, workers
+from worker.slides.slide import Slide
 
 CARD = Card(name="eye", version="1", digest="0", title="Eye", description="", output="objects", classes=(),
             parameters={}, mpp=0.8, tile_px=20, halo_px=3)  # fmt: skip

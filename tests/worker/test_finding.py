@@ -8,10 +8,10 @@ from makers import a_slide
 from origin import Listener
 from scanning import Dots, DotsClassifier, Often
 
-from worker.finding import Search, find
-from worker.slide import Slide
-from worker.timing import Stopwatch
-from worker.values import Area, Objects, Pixels, Stop
+from worker.geometry.frame import Area, Objects, Pixels, Stop
+from worker.inference.tile_inference import Search, find
+from worker.slides.slide import Slide
+from worker.stopwatch import Stopwatch
 
 
 class Sized(Dots):

@@ -11,7 +11,7 @@ from format_files import FORMATS, Format, picture
 from format_table import COMMAND, PAGE, SERVERS, Rows, between, table
 
 from broker.errors import OrderError
-from worker.slide import Slide
+from worker.slides.slide import Slide
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from corpus import corpus
 from fuzz import DAMAGES, Case, outcome, run
 
-from worker.sandbox import Sandbox
+from worker.slides.sandbox.client import Sandbox
 
 FILES = 130
 

@@ -12,10 +12,10 @@ from found import AREA, FRAME, a_card, a_result, around, nuclei, objects
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from worker.encode import geojson
-from worker.encode.rings import Ring, rings
-from worker.result import Result
-from worker.values import Floats, Objects
+from worker.geometry.frame import Floats, Objects
+from worker.results import geojson
+from worker.results.polygons import Ring, rings
+from worker.results.result import Result
 
 
 def written(result: Result) -> dict[str, Any]:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from broker.settings.config import ConfigError
-from worker import gpus
+from worker.process import gpu_lock
 
 PAIR = ("GPU-a", "GPU-b")
 HOLD = """
 import sys
 from pathlib import Path
-from worker.gpus import claim
+from worker.process.gpu_lock import claim
 held = claim(Path(sys.argv[1]), sys.argv[2:])
 print(held.gpu, held.sharers, flush=True)
 sys.stdin.read()
@@ -82,7 +82,7 @@ def test_a_machine_without_gpus_takes_none_and_asks_nobody(device: str, tmp_path
     if device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")):
         pytest.skip("this machine has a GPU")
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    assert gpus.take(device, tmp_path) is None
+    assert gpu_lock.take(device, tmp_path) is None
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
     assert list(tmp_path.iterdir()) == []
 
@@ -90,4 +90,4 @@ def test_a_machine_without_gpus_takes_none_and_asks_nobody(device: str, tmp_path
 def test_a_gpu_that_is_not_there_stops_the_start_with_its_name(tmp_path: Path) -> None:
     """The message names the setting and what torch sees, without a trace."""
     with pytest.raises(ConfigError, match=r"^worker.device: cuda:99 is a GPU that torch does not see"):
-        gpus.take("cuda:99", tmp_path)
+        gpu_lock.take("cuda:99", tmp_path)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sections import SETTINGS
 
 from worker.algorithms import registry
-from worker.algorithms.grid import BoxGrid
-from worker.values import Area, Findings, Frame
+from worker.algorithms.box_grid import BoxGrid
+from worker.geometry.frame import Area, Findings, Frame
 
 FRAME = Frame(100_000, 80_000, 0.25, 0.25, "slide")
 

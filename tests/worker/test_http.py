@@ -12,7 +12,7 @@ from certificates import certificate_for_localhost
 from origin import Handler, Origin, drip
 
 from broker.errors import OrderError
-from worker.http import read_capped, retry_after_s, session
+from worker.http_session import read_capped, retry_after_s, session
 
 SECRET = "X-Amz-Signature=5ecre7"
 

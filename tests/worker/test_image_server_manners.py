@@ -16,7 +16,7 @@ from pieces import FORMS, SECRET, Visit, region
 from PIL import Image
 
 from broker.errors import OrderError, TemporaryError
-from worker.values import Stop
+from worker.geometry.frame import Stop
 
 PICTURE = a_picture(500, 300)
 CUT = {"info": {"maxWidth": 100}}  # into 15 pieces

@@ -14,15 +14,15 @@ from origin import Listener
 from pieces import Visit, region
 from sections import SETTINGS, section
 
-from worker import tissue
 from worker.algorithms import registry
-from worker.areas import area_of
-from worker.encode import overlay
-from worker.grid import Grid
-from worker.shelf import Copy
-from worker.slide import Slide
-from worker.tiles import cut
-from worker.values import Objects, Pixels
+from worker.geometry.frame import Objects, Pixels
+from worker.geometry.grid import Grid
+from worker.geometry.roi import area_of
+from worker.geometry.tile_grid import cut
+from worker.inference import tissue
+from worker.results import overlay
+from worker.slide_cache.cache import Copy
+from worker.slides.slide import Slide
 
 PHYSICAL = {"@context": "http://iiif.io/api/annex/services/physdim/1/context.json",
             "profile": "http://iiif.io/api/annex/services/physdim"}  # fmt: skip

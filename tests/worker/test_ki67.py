@@ -13,9 +13,9 @@ from skimage.filters import gaussian, threshold_otsu
 from skimage.segmentation import watershed
 
 from broker.errors import OrderError
-from worker.algorithms.cards import ki67_card
-from worker.algorithms.stain import DAB, HAEMATOXYLIN, density
-from worker.values import Area, Floats, Frame, Objects, Pixels
+from worker.algorithms.builtin_cards import ki67_card
+from worker.algorithms.ki67.stain import DAB, HAEMATOXYLIN, density
+from worker.geometry.frame import Area, Floats, Frame, Objects, Pixels
 
 FRAME, AREA = Frame(4000, 4000, 0.5, 0.5, "slide"), Area(0, 0, 2000, 1000)
 CARD = ki67_card()

@@ -9,9 +9,9 @@ import pytest
 from sections import SETTINGS, Section, calibrated, found_in, matched, photograph, section
 
 from worker.algorithms import registry
-from worker.algorithms.cards import ki67_card
-from worker.algorithms.ki67 import Ki67
-from worker.values import Area, Floats, Frame, Objects, Pixels
+from worker.algorithms.builtin_cards import ki67_card
+from worker.algorithms.ki67.ki67 import Ki67
+from worker.geometry.frame import Area, Floats, Frame, Objects, Pixels
 
 FRAME, AREA = Frame(4000, 4000, 0.5, 0.5, "slide"), Area(0, 0, 2000, 1000)
 CARD = ki67_card()

@@ -8,8 +8,8 @@ import pytest
 from broker.errors import Problem
 from broker.order_store import Claim, OrderStore
 from broker.settings.config import BrokerSettings
-from worker.lease import Lease, Limits
-from worker.values import Stop
+from worker.geometry.frame import Stop
+from worker.process.lease import Lease, Limits
 
 LONG = Limits(1000, 1000)
 

@@ -16,15 +16,15 @@ from broker.order_store import Hint, OrderStore
 from broker.orders.order import Order
 from broker.orders.request import OrderRequest
 from broker.settings.config import AlgorithmSettings, BrokerSettings, Config, SlidesSettings, WorkerSettings
-from worker import legs, tasks
-from worker.bench import Bench
-from worker.checkpoint import UNFINISHED
-from worker.deliver.circuit import Circuits
-from worker.http import session
-from worker.lease import Lease, Limits
-from worker.sandbox import Sandbox
-from worker.shelf import Shelf
-from worker.sources import Means
+from worker import stages, tasks
+from worker.context import Bench
+from worker.delivery.circuit_breaker import Circuits
+from worker.http_session import session
+from worker.inference.checkpoint import UNFINISHED
+from worker.process.lease import Lease, Limits
+from worker.slide_cache.cache import Shelf
+from worker.slides.sandbox.client import Sandbox
+from worker.sources.fetch import Means
 
 Leg = Callable[..., Any]
 
@@ -67,14 +67,14 @@ def unfinished(here: Bench, order_id: str, fence: int) -> Path:
 def test_a_scan_that_is_asked_for_once_more_is_begun_anew(here: Bench, tmp_path: Path) -> None:
     """What a failed attempt found may be why it failed: the fetch of the next life removes it."""
     order_id = an_order(here, a_slide(tmp_path / "a.svs", a_picture(300, 200)))
-    done(here, order_id, "fetch", legs.fetch)
+    done(here, order_id, "fetch", stages.fetch)
     claim = here.store.claim(f"{order_id}.0", "classify", "w")
     assert claim
     folder = unfinished(here, order_id, claim.fence)
     here.store.finish(claim, "failed", problem=Problem("bug", "it broke"))
     here.store.retry(order_id)
     assert folder.exists()
-    done(here, order_id, "fetch", legs.fetch)
+    done(here, order_id, "fetch", stages.fetch)
     assert not folder.exists()
     assert here.store.get(order_id).scans[0].staged_by > claim.fence  # a folder on another machine is told by that
 
@@ -82,9 +82,9 @@ def test_a_scan_that_is_asked_for_once_more_is_begun_anew(here: Bench, tmp_path:
 def test_a_classified_scan_leaves_nothing_unfinished_and_says_where_its_time_went(here: Bench, tmp_path: Path) -> None:
     """Both legs are in its timings, and one line of the log names the bottleneck."""
     order_id = an_order(here, a_slide(tmp_path / "a.svs", a_picture(300, 200)))
-    done(here, order_id, "fetch", legs.fetch)
+    done(here, order_id, "fetch", stages.fetch)
     unfinished(here, order_id, 1)
-    done(here, order_id, "classify", legs.classify)
+    done(here, order_id, "classify", stages.classify)
     assert list((here.data / UNFINISHED).iterdir()) == []
     (scan,) = here.store.get(order_id).scans
     assert {"fetch_s", "bytes", "load_s", "open_s", "model_s", "draw_s", "keep_s", "classify_s", "kept_bytes"} <= set(

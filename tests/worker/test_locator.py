@@ -12,8 +12,8 @@ from pydantic import TypeAdapter
 from broker.errors import OrderError, SlidelaneError, TemporaryError
 from broker.orders.source import Located, PathSource
 from broker.settings.locator import Locator, MapLocator
-from worker.http import session
-from worker.sources.locator import locate
+from worker.http_session import session
+from worker.sources.case_locator import locate
 
 KEY = "5ecre7-key"
 BINDAAS: dict[str, Any] = {

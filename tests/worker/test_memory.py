@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from broker.errors import TemporaryError
-from worker.algorithms.memory import sparing
-from worker.cores import granted_cores
-from worker.values import Pixels
+from worker.algorithms.torch_device.memory import sparing
+from worker.geometry.frame import Pixels
+from worker.process.cgroup_limits import granted_cores
 
 
 def test_a_batch_too_large_is_halved_until_it_fits() -> None:
@@ -43,7 +43,7 @@ def test_one_tile_too_large_is_worth_another_try_elsewhere() -> None:
 
 _THREADS = """
 import ctypes, sys, threading
-from worker.algorithms.memory import keep_freed
+from worker.algorithms.torch_device.memory import keep_freed
 
 libc = ctypes.CDLL(None)
 libc.fopen.restype, libc.malloc.restype = ctypes.c_void_p, ctypes.c_void_p

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from worker.grid import Grid, Tile, Tiles
-from worker.merge import Merger, joined
-from worker.values import Area, Objects
+from worker.geometry.frame import Area, Objects
+from worker.geometry.grid import Grid, Tile, Tiles
+from worker.inference.merge import Merger, joined
 
 GRID = Grid(
     Area(100, 200, 40, 60),

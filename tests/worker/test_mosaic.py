@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from makers import a_picture
 
-from worker.readers.mosaic import Mosaic, TiledLevel
-from worker.readers.tile_cache import TileCache
-from worker.slide import Slide
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
+from worker.slides.slide import Slide
+from worker.slides.tile_cache import TileCache
+from worker.slides.tiled_pyramid import Mosaic, TiledLevel
 
 PIXELS = a_picture(100, 70)
 TILE_BYTES = 16 * 16 * 3

@@ -102,10 +102,10 @@ FETCH = """
 import sys, pathlib
 from broker.settings.config import WorkerSettings
 from broker.orders.request import ScanRequest
-from worker.http import session
-from worker.sandbox import Sandbox
-from worker.shelf import Shelf
-from worker.sources import Means, near
+from worker.http_session import session
+from worker.slides.sandbox.client import Sandbox
+from worker.slide_cache.cache import Shelf
+from worker.sources.fetch import Means, near
 
 class Teller:
     def progress(self, stage, done, total):

@@ -7,10 +7,10 @@ import pytest
 from found import a_result, around, nuclei, objects
 from PIL import Image
 
-from worker.encode import overlay
-from worker.encode.geojson import rgb
-from worker.result import Result
-from worker.values import Area, Frame, Pixels
+from worker.geometry.frame import Area, Frame, Pixels
+from worker.results import overlay
+from worker.results.geojson import rgb
+from worker.results.result import Result
 
 BLUE, RED = rgb("#1f6fd6"), rgb("#c8321e")
 TISSUE = (180, 120, 90)

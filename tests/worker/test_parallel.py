@@ -10,11 +10,11 @@ from fetching import SECRET, status
 from origin import Answer, File, Handler, Listener, Origin
 
 from broker.errors import OrderError, SlidelaneError
-from worker.http import session
-from worker.incoming import Part
-from worker.shelf import Shelf
-from worker.sources.download import Download
-from worker.values import Stop
+from worker.geometry.frame import Stop
+from worker.http_session import session
+from worker.slide_cache.cache import Shelf
+from worker.slide_cache.partial_file import Part
+from worker.sources.http.download import Download
 
 SLIDE = b"II*\0" + random.Random(3).randbytes(26_000_000)
 OTHER = b"II*\0" + random.Random(4).randbytes(26_000_000)

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from origin import Origin, drip
 
-from worker.http import session
-from worker.shelf import Shelf
-from worker.sources.blocks import Blocks
-from worker.sources.remote import Remote, Version
-from worker.sources.stream import Stream
+from worker.http_session import session
+from worker.slide_cache.cache import Shelf
+from worker.sources.http.blocks import Blocks
+from worker.sources.http.connection import Stream
+from worker.sources.http.remote_file import Remote, Version
 
 TOTAL = 30_000_000
 

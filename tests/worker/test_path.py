@@ -9,10 +9,10 @@ from origin import Listener
 from broker.errors import OrderError
 from broker.orders.request import ScanRequest
 from broker.settings.config import SlidesSettings, WorkerSettings
-from worker.http import session
-from worker.sandbox import Sandbox
-from worker.shelf import Shelf
-from worker.sources import Means, near
+from worker.http_session import session
+from worker.slide_cache.cache import Shelf
+from worker.slides.sandbox.client import Sandbox
+from worker.sources.fetch import Means, near
 from worker.sources.path import find
 
 

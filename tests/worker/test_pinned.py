@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from makers import a_picture, a_slide
 
-from worker.algorithms.device import Device
-from worker.algorithms.pinned import PinnedMemory
-from worker.sandbox import Sandbox
-from worker.shared_pixels import SLOT_BYTES, SharedPixels
-from worker.values import Pixels
+from worker.algorithms.torch_device.device import Device
+from worker.algorithms.torch_device.pinned_memory import PinnedMemory
+from worker.geometry.frame import Pixels
+from worker.slides.sandbox.client import Sandbox
+from worker.slides.sandbox.shared_memory import SLOT_BYTES, SharedPixels
 
 SHAPE = (8, 64, 64, 3)
 SIZE_BYTES = 8 * 64 * 64 * 3

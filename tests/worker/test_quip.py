@@ -13,15 +13,15 @@ from found import AREA, a_result, around, nuclei, objects
 
 from broker.errors import OrderError
 from demo.quip_rules import check_zip
-from worker.encode import quip
-from worker.encode.rings import rings
-from worker.result import Result
-from worker.values import Area, Frame, Pixels
+from worker.delivery.destinations.quip import archive
+from worker.geometry.frame import Area, Frame, Pixels
+from worker.results.polygons import rings
+from worker.results.result import Result
 
 
 def zipped(results: Sequence[Result], case_id: str) -> bytes:
     file = io.BytesIO()
-    quip.write(results, case_id, file)
+    archive.write(results, case_id, file)
     return file.getvalue()
 
 
@@ -107,7 +107,7 @@ def test_a_whole_slide_has_no_mask_of_gigapixels() -> None:
     found = members(a_result(frame=frame, area=whole))
     assert not any(name.endswith("-seg.png") for name in found)
     empty = a_result(nuclei(0), frame=frame, area=whole)
-    assert mask_of(members(empty)).size <= quip.MASK_MAX_PX
+    assert mask_of(members(empty)).size <= archive.MASK_MAX_PX
     assert check_zip(zipped([empty], "CMU1")) == 0
 
 
@@ -121,8 +121,8 @@ def test_the_same_results_are_the_same_bytes() -> None:
 def test_other_parameters_are_another_layer() -> None:
     """The viewer groups by analysis id, so it follows from algorithm, version and parameters alone."""
     same, other = a_result(order_id="ord-2"), a_result(parameters={"positive_threshold": 0.2})
-    assert quip.analysis_id(a_result()) == quip.analysis_id(same)
-    assert quip.analysis_id(a_result()) != quip.analysis_id(other)
+    assert archive.analysis_id(a_result()) == archive.analysis_id(same)
+    assert archive.analysis_id(a_result()) != archive.analysis_id(other)
 
 
 def test_a_slide_without_pixel_size_cannot_be_imported() -> None:

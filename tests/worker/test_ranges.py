@@ -13,11 +13,11 @@ from origin import Listener, Origin
 from ranging import RangedFile, Reply, from_number, set_to
 
 from broker.errors import OrderError, TemporaryError
-from worker.http import session
-from worker.sources.ranges import FIRST_BYTES, Range, RangedUrl, Unfit
-from worker.sources.remote import Changed
-from worker.sources.sparse import SparseFile, merged
-from worker.values import Stop
+from worker.geometry.frame import Stop
+from worker.http_session import session
+from worker.sources.http.byte_ranges import FIRST_BYTES, Range, RangedUrl, Unfit
+from worker.sources.http.remote_file import Changed
+from worker.sources.remote_tiff.sparse_file import SparseFile, merged
 
 CONTENT = random.Random(3).randbytes(9_000_000)
 FAR = Range(8_000_000, 8_000_100)

@@ -9,8 +9,8 @@ from certificates import certificate_for_localhost
 from origin import Listener, Origin
 from ranging import RangedFile
 
-from worker.http import session
-from worker.sources.ranges import FIRST_BYTES, Range, RangedUrl
+from worker.http_session import session
+from worker.sources.http.byte_ranges import FIRST_BYTES, Range, RangedUrl
 
 CONTENT = random.Random(3).randbytes(3_000_000)
 WANTED = Range(1_000_000, 2_500_000)

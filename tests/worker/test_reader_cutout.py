@@ -10,11 +10,11 @@ from makers import a_picture
 from readers import HEIGHT, WIDTH, ReaderSuite
 
 from broker.errors import OrderError
-from worker import cutout
-from worker.readers import Pyramid
-from worker.readers.cutout import open_cutout
-from worker.slide import Slide
-from worker.values import Area, Pixels
+from worker.geometry.frame import Area, Pixels
+from worker.slides.formats import Pyramid
+from worker.slides.partial import manifest
+from worker.slides.partial.image_pieces import open_cutout
+from worker.slides.slide import Slide
 
 BOXES = [Area(0, 0, 130, 90), Area(120, 0, 83, 90), Area(0, 80, 64, 71), Area(64, 90, 139, 61)]
 """They overlap, as tiles of DeepZoom do."""
@@ -28,14 +28,14 @@ def pieces(folder: Path, pixels: Pixels, boxes: list[Area], kind: str = "PNG", m
         name = f"p{number}.{'png' if kind == 'PNG' else 'jpg'}"
         part = pixels[box.y : box.y + box.height, box.x : box.x + box.width]
         (folder / name).write_bytes(encoded(part, kind))
-        listed.append(cutout.Piece(file=name, box=box))
+        listed.append(manifest.Piece(file=name, box=box))
     left, top = min(box.x for box in boxes), min(box.y for box in boxes)
     right, bottom = max(box.x + box.width for box in boxes), max(box.y + box.height for box in boxes)
     within = Area(left, top, right - left, bottom - top)
-    manifest = cutout.Pieces(width=width, height=height, mpp_x=mpp, mpp_y=mpp, within=within, pieces=tuple(listed),
+    listing = manifest.Pieces(width=width, height=height, mpp_x=mpp, mpp_y=mpp, within=within, pieces=tuple(listed),
                              server="iiif 3")  # fmt: skip
-    path = folder / cutout.NAME
-    path.write_bytes(cutout.dumped(manifest))
+    path = folder / manifest.NAME
+    path.write_bytes(manifest.dumped(listing))
     return path
 
 

@@ -12,9 +12,9 @@ from makers import a_picture, a_slope, shrunk
 from pydicom import uid
 from readers import ReaderSuite
 
-from worker.readers import Pyramid
-from worker.readers.dicom import open_dicom
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
+from worker.slides.dicom.reader import open_dicom
+from worker.slides.formats import Pyramid
 
 SLIDES = Path(__file__).resolve().parents[2].parent / "shared" / "slides"
 SERIES = uid.generate_uid()

@@ -17,7 +17,7 @@ from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 
 from broker.errors import OrderError
-from worker.readers.dicom import open_dicom
+from worker.slides.dicom.reader import open_dicom
 
 META = b"\0" * 128 + b"DICM" + b"\x02\0\x10\0UI\x14\x001.2.840.10008.1.2.1\0"
 ITEM, ITEM_END, ALL_OF_IT = b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0", b"\xff\xff\xff\xff"

@@ -16,8 +16,8 @@ from PIL import Image
 from readers import ReaderSuite
 
 from broker.errors import OrderError
-from worker.readers.picture import Picture, open_picture
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
+from worker.slides.image_reader import Picture, open_picture
 
 SLIDES = Path(__file__).resolve().parents[2].parent / "shared" / "slides"
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")

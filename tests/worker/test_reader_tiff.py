@@ -11,8 +11,8 @@ from makers import a_picture, a_slide
 from readers import HEIGHT, WIDTH, ReaderSuite
 
 from broker.errors import OrderError
-from worker.readers.tiff import TiffPyramid, open_tiff
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
+from worker.slides.tiff.reader import TiffPyramid, open_tiff
 
 SLIDES = Path(__file__).resolve().parents[2].parent / "shared" / "slides"
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from broker.errors import OrderError
-from worker.readers.tiff import open_tiff
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
+from worker.slides.tiff.reader import open_tiff
 
 PIXELS = a_picture(80, 70)
 GREY = PIXELS[..., 0]

@@ -14,7 +14,7 @@ import tifffile
 from makers import a_picture, a_slide
 
 from broker.errors import OrderError
-from worker.readers.tiff import open_tiff
+from worker.slides.tiff.reader import open_tiff
 
 PIXELS = a_picture(90, 70)
 KINDS = ["zlib", "jpeg", "jpegxl", "webp", "jpeg2000", "lzw", "jpegxr"]
@@ -22,7 +22,7 @@ _GROWTH = """
 import resource, sys
 from pathlib import Path
 from broker.errors import OrderError
-from worker.readers.tiff import open_tiff
+from worker.slides.tiff.reader import open_tiff
 for path in map(Path, sys.argv[1:]):
     pyramid = open_tiff(path)
     try:

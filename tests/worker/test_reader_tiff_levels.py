@@ -9,9 +9,9 @@ import tifffile
 from makers import a_picture, shrunk
 
 from broker.errors import OrderError
-from worker.readers.tiff import TiffPyramid, open_tiff
-from worker.spacing import spacing
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
+from worker.geometry.mpp import spacing
+from worker.slides.tiff.reader import TiffPyramid, open_tiff
 
 PIXELS = a_picture(300, 201)
 LOSSLESS: dict[str, Any] = {"compression": "jpegxl", "compressionargs": {"lossless": True}}

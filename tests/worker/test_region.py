@@ -11,14 +11,14 @@ from wards import CARD, GENERIC, ROI, Slides, Ward, noise_slide
 from broker.errors import OrderError
 from broker.orders.algorithm_card import Card
 from broker.orders.roi import Percent, Polygon, Rectangle, Roi
-from worker import tissue
-from worker.algorithms.cards import grid_card, ki67_card
-from worker.areas import area_of
-from worker.encode import overlay
-from worker.shelf import Copy
-from worker.slide import Slide
-from worker.tiles import cut
-from worker.values import Pixels
+from worker.algorithms.builtin_cards import grid_card, ki67_card
+from worker.geometry.frame import Pixels
+from worker.geometry.roi import area_of
+from worker.geometry.tile_grid import cut
+from worker.inference import tissue
+from worker.results import overlay
+from worker.slide_cache.cache import Copy
+from worker.slides.slide import Slide
 
 SYNTH = Path(__file__).resolve().parents[2].parent / "shared" / "slides" / "synth-he-8k.svs"
 COARSE = CARD.model_copy(update={"mpp": 4.0, "tile_px": 16, "halo_px": 4})

@@ -15,10 +15,10 @@ from broker.orders.order import Order, OrderState
 from broker.orders.request import OrderRequest
 from broker.orders.roi import Polygon, Rectangle, Roi
 from worker.algorithms import registry
-from worker.checkpoint import Checkpoint
-from worker.pipeline import Done, Job, classify
-from worker.sandbox import Sandbox
-from worker.shelf import Copy
+from worker.inference.checkpoint import Checkpoint
+from worker.inference.pipeline import Done, Job, classify
+from worker.slide_cache.cache import Copy
+from worker.slides.sandbox.client import Sandbox
 
 SCAN = {"id": "1", "source": {"type": "path", "path": "/slide.tif"}}
 

@@ -8,7 +8,7 @@ import pytest
 from wards import Ward, noise_slide
 
 from broker.errors import OrderError
-from worker.slide import Slide
+from worker.slides.slide import Slide
 
 Harm = Callable[[bytearray, int], object]
 WIDTH, TILE_WIDTH, OFFSETS, COUNTS, SUB_IFDS = 256, 322, 324, 325, 330

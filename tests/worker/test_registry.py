@@ -14,7 +14,7 @@ from sections import SETTINGS
 from broker.errors import OrderError
 from broker.settings.config import AlgorithmSettings, ConfigError
 from worker.algorithms import registry
-from worker.algorithms.device import describe, resolve
+from worker.algorithms.torch_device.device import describe, resolve
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("ki67", {"positive_threshold": 3}, "parameters.positive_threshold"),

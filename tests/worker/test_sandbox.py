@@ -8,11 +8,11 @@ import pytest
 from makers import a_picture, a_slide
 
 from broker.errors import OrderError
-from worker.areas import area_of
-from worker.overview import overview
-from worker.sandbox import Sandbox, SandboxedSlide
-from worker.slide import Slide
-from worker.values import Area, Pixels
+from worker.geometry.frame import Area, Pixels
+from worker.geometry.roi import area_of
+from worker.slides.overview import overview
+from worker.slides.sandbox.client import Sandbox, SandboxedSlide
+from worker.slides.slide import Slide
 
 SIZE = 300, 200
 

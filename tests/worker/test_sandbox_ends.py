@@ -15,8 +15,8 @@ from makers import a_picture, a_slide
 from PIL import Image
 
 from broker.errors import OrderError, TemporaryError
-from worker.sandbox import Sandbox, SandboxedSlide
-from worker.values import Pixels, Stop
+from worker.geometry.frame import Pixels, Stop
+from worker.slides.sandbox.client import Sandbox, SandboxedSlide
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_leaving_ends_the_process_at_once_and_leaves_no_file_open(path: Path) ->
 LEFT_BEHIND = """
 import os, sys
 from pathlib import Path
-from worker.sandbox import Sandbox
+from worker.slides.sandbox.client import Sandbox
 sandbox = Sandbox(1)
 with sandbox.open(Path(sys.argv[1])):
     sandbox.prepare()

@@ -10,8 +10,8 @@ from gathering import Gathering, a_series, bench
 from makers import a_picture
 from origin import File, Listener
 
-from worker.slide import Slide
-from worker.values import Stop
+from worker.geometry.frame import Stop
+from worker.slides.slide import Slide
 
 __all__ = ["bench"]
 PIXELS = a_picture(96, 64)

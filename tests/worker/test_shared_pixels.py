@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from worker.shared_pixels import SLOT_BYTES, SharedPixels, opened
+from worker.slides.sandbox.shared_memory import SLOT_BYTES, SharedPixels, opened
 
 
 def test_what_one_end_writes_the_other_sees() -> None:

@@ -7,9 +7,9 @@ from origin import Listener
 from shelves import files, put
 
 from broker.errors import TemporaryError
-from worker.incoming import Kept, Part
-from worker.shelf import Shelf
-from worker.values import Stop
+from worker.geometry.frame import Stop
+from worker.slide_cache.cache import Shelf
+from worker.slide_cache.partial_file import Kept, Part
 
 
 @pytest.fixture

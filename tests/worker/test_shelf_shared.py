@@ -8,8 +8,8 @@ from origin import Listener
 from shelves import files, put
 
 from broker.errors import TemporaryError
-from worker.shelf import Shelf
-from worker.values import Stop
+from worker.geometry.frame import Stop
+from worker.slide_cache.cache import Shelf
 
 
 @pytest.fixture

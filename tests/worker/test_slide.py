@@ -12,9 +12,9 @@ from PIL import Image
 
 from broker.errors import OrderError
 from broker.orders.roi import Rectangle
-from worker.areas import area_of
-from worker.slide import Slide
-from worker.values import Area, Pixels
+from worker.geometry.frame import Area, Pixels
+from worker.geometry.roi import area_of
+from worker.slides.slide import Slide
 
 SLIDES = Path(__file__).resolve().parents[2].parent / "shared" / "slides"
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")

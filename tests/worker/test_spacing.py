@@ -7,8 +7,8 @@ import tifffile
 from makers import a_picture, a_slide, a_tiled_tiff
 from mirax import TILE_PX, a_mirax
 
-from worker.slide import Slide
-from worker.spacing import server_properties, spacing
+from worker.geometry.mpp import server_properties, spacing
+from worker.slides.slide import Slide
 
 
 def test_what_the_slide_says_is_believed_first(tmp_path: Path) -> None:

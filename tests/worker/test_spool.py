@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from found import nuclei, objects
 
-from worker.merge import joined
-from worker.spool import Spool
-from worker.values import CHUNK, Objects
+from worker.geometry.frame import CHUNK, Objects
+from worker.inference.merge import joined
+from worker.results.object_store import Spool
 
 
 def equal(one: Objects, other: Objects) -> bool:
@@ -42,8 +42,10 @@ import resource, sys
 from pathlib import Path
 sys.path[:0] = [{tests!r}, {root!r}]
 from found import a_result, nuclei
-from worker.encode import geojson, quip, techcyte
-from worker.spool import Spool
+from worker.delivery.destinations.quip import archive
+from worker.delivery.destinations.techcyte import payload
+from worker.results import geojson
+from worker.results.object_store import Spool
 
 spool, piece = Spool.begin(Path({folder!r}) / "found"), nuclei(2000)
 for _ in range({pieces}):
@@ -51,9 +53,9 @@ for _ in range({pieces}):
 result = a_result(spool)
 with open({folder!r} + "/out", "wb") as file:
     geojson.write(result, file)
-    techcyte.write([result], file)
+    payload.write([result], file)
 with open({folder!r} + "/out.zip", "wb") as file:
-    quip.write([result], "case", file)
+    archive.write([result], "case", file)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

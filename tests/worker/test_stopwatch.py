@@ -8,7 +8,7 @@ from makers import a_slide
 from origin import Listener
 from scanning import Dots, scan
 
-from worker.timing import Stopwatch
+from worker.stopwatch import Stopwatch
 
 
 class Hands:

@@ -12,11 +12,11 @@ import openslide
 import pytest
 from makers import JPEG_RGB, JPEG_YCBCR, a_picture, a_slide
 
-from worker.readers.mosaic import Mosaic, TiledLevel
-from worker.readers.openslide import open_openslide
-from worker.readers.tile_cache import TileCache
-from worker.slide import Slide
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
+from worker.slides.openslide_reader import open_openslide
+from worker.slides.slide import Slide
+from worker.slides.tile_cache import TileCache
+from worker.slides.tiled_pyramid import Mosaic, TiledLevel
 
 SLIDES = Path(__file__).resolve().parents[2].parent / "shared" / "slides"
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")

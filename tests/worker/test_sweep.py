@@ -14,13 +14,13 @@ from broker.order_store import OrderStore
 from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings, Config
 from tests.s3 import BUCKET, S3Server
-from worker.bench import Bench
-from worker.checkpoint import UNFINISHED
-from worker.deliver.circuit import Circuits
-from worker.sandbox import Sandbox
-from worker.shelf import Shelf
-from worker.sources import Means
-from worker.sweep import release_slides, remove_files, remove_left_behind, remove_unfinished
+from worker.cleanup import release_slides, remove_files, remove_left_behind, remove_unfinished
+from worker.context import Bench
+from worker.delivery.circuit_breaker import Circuits
+from worker.inference.checkpoint import UNFINISHED
+from worker.slide_cache.cache import Shelf
+from worker.slides.sandbox.client import Sandbox
+from worker.sources.fetch import Means
 
 DIGEST = "ab" + "0" * 62
 

@@ -11,16 +11,16 @@ from found import a_card, a_result, nuclei, objects
 from broker.errors import OrderError
 from broker.orders.algorithm_card import ClassCard
 from demo.techcyte_rules import check_results
-from worker.encode import techcyte
-from worker.encode.techcyte_rules import check
-from worker.result import Result
+from worker.delivery.destinations.techcyte import payload
+from worker.delivery.destinations.techcyte.schema import check
+from worker.results.result import Result
 
 Broken = Callable[[dict[str, Any]], Any]
 
 
 def written(results: Sequence[Result]) -> bytes:
     file = io.BytesIO()
-    techcyte.write(results, file)
+    payload.write(results, file)
     return file.getvalue()
 
 

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from broker.errors import OrderError
 from broker.orders.algorithm_card import Card
-from worker.tiles import MAX_TILES, cut
-from worker.values import Area, Frame
+from worker.geometry.frame import Area, Frame
+from worker.geometry.tile_grid import MAX_TILES, cut
 
 
 def a_card(mpp: float | None = 0.5, tile_px: int = 100, halo_px: int = 16) -> Card:

@@ -8,12 +8,12 @@ from makers import a_slide, a_tiled_tiff
 
 from broker.orders.algorithm_card import Card
 from broker.orders.roi import Rectangle
-from worker.areas import area_of
-from worker.grid import Grid
-from worker.slide import Slide
-from worker.tiles import cut
-from worker.tissue import keep
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
+from worker.geometry.grid import Grid
+from worker.geometry.roi import area_of
+from worker.geometry.tile_grid import cut
+from worker.inference.tissue import keep
+from worker.slides.slide import Slide
 
 SLIDES = Path(__file__).resolve().parents[2].parent / "shared" / "slides"
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")

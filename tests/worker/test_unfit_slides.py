@@ -13,9 +13,9 @@ from mirax import a_mirax
 from PIL import Image
 
 from broker.errors import OrderError
-from worker import cutout
-from worker.slide import Slide
-from worker.values import Area, Pixels
+from worker.geometry.frame import Area, Pixels
+from worker.slides.partial import manifest
+from worker.slides.slide import Slide
 
 SLIDES = Path(__file__).resolve().parents[2].parent / "shared" / "slides"
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")
@@ -83,8 +83,8 @@ def test_a_trestle_slide_that_openslide_refuses_is_not_shown_unstitched(tmp_path
 
 def test_only_our_own_manifest_is_believed(tmp_path: Path) -> None:
     """A file of another name that reads like one is no slide, and one that names itself is damaged."""
-    said = cutout.dumped(cutout.Ranges(file=cutout.NAME, within=Area(0, 0, 9, 9), levels=((9, 9),)))
-    for name, code in (("slide.vms", "not_a_slide"), (cutout.NAME, "slide_unreadable")):
+    said = manifest.dumped(manifest.Ranges(file=manifest.NAME, within=Area(0, 0, 9, 9), levels=((9, 9),)))
+    for name, code in (("slide.vms", "not_a_slide"), (manifest.NAME, "slide_unreadable")):
         (tmp_path / name).write_bytes(said)
         assert refusal(tmp_path / name).code == code
 

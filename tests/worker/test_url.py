@@ -7,8 +7,8 @@ from fetching import SECRET, SLIDE, Bench, status
 from origin import Answer, File, Listener, Origin, drip
 
 from broker.errors import OrderError, TemporaryError
+from worker.geometry.frame import Stop
 from worker.sources.url import source_key
-from worker.values import Stop
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ import pytest
 
 from broker.order_store import Claim, OrderStore
 from broker.settings.config import BrokerSettings
-from worker.lease import Lease, Limits
-from worker.voice import At, Voice
+from worker.process.lease import Lease, Limits
+from worker.process.progress_log import At, Voice
 
 
 @pytest.fixture(autouse=True)
 def _lines_of_every_level(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    with caplog.at_level(logging.INFO, "worker.voice"):
+    with caplog.at_level(logging.INFO, "worker.process.progress_log"):
         yield
 
 

@@ -14,10 +14,10 @@ from origin import Listener
 from scanning import scan
 
 from broker.settings.config import AlgorithmSettings, ConfigError
-from worker import kept
 from worker.algorithms import registry
-from worker.algorithms.weights import TrainedNetwork
-from worker.values import Floats, Pixels
+from worker.algorithms.tile_classifier import TrainedNetwork
+from worker.geometry.frame import Floats, Pixels
+from worker.results import result_folder
 
 MEAN, DEVIATION = np.array([0.7, 0.6, 0.7]), np.array([0.2, 0.25, 0.2])
 
@@ -95,7 +95,7 @@ def test_a_scan_is_squares_with_all_probabilities(tmp_path: Path) -> None:
     pixels = a_picture(512, 384) // 2
     slide = a_slide(tmp_path / "a.svs", pixels, mpp=0.25)
     scan(loaded(a_network(tmp_path / "zoo")), slide, tmp_path, 1, Listener())
-    result = kept.load(tmp_path / "1")
+    result = result_folder.load(tmp_path / "1")
     (objects,) = result.findings.objects.chunks()
     assert len(objects) == 4 * 3
     assert np.array_equal(objects.outlines[5], [(128, 128), (256, 128), (256, 256), (128, 256)])

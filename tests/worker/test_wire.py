@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from worker.child import Answer
-from worker.wire import NonsenseError, receive, send
+from worker.slides.sandbox.messages import NonsenseError, receive, send
+from worker.slides.sandbox.process import Answer
 
 Wires = tuple[socket.socket, socket.socket]
 

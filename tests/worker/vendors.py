@@ -12,7 +12,7 @@ import tifffile
 from makers import a_slide, a_tiled_tiff, shrunk
 from PIL import Image
 
-from worker.values import Pixels
+from worker.geometry.frame import Pixels
 
 _TILE = (64, 64)
 

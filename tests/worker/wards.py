@@ -14,13 +14,14 @@ from ranging import Bend, RangedFile
 from broker.orders.algorithm_card import Card
 from broker.orders.roi import Rectangle, Roi
 from broker.settings.config import SlidesSettings, WorkerSettings
-from worker.algorithms.cards import ki67_card
-from worker.http import session
-from worker.sandbox import Sandbox
-from worker.shelf import Copy, Shelf
-from worker.slide import Slide
-from worker.sources import Means, region
-from worker.sources.errand import Errand
+from worker.algorithms.builtin_cards import ki67_card
+from worker.http_session import session
+from worker.slide_cache.cache import Copy, Shelf
+from worker.slides.sandbox.client import Sandbox
+from worker.slides.slide import Slide
+from worker.sources.fetch import Means
+from worker.sources.remote_tiff import fetch
+from worker.sources.request import Errand
 
 ROI = Rectangle(x=700, y=500, width=300, height=200)
 CARD = ki67_card().model_copy(update={"tile_px": 128, "halo_px": 16})
@@ -70,7 +71,7 @@ class Ward:
         return Errand(self.roi, None, self.card, means, Listener(), self.pins)
 
     def fetch(self, url: str) -> Copy | None:
-        return region.fetch(url, self.errand)
+        return fetch.fetch(url, self.errand)
 
 
 def noise_slide(folder: Path, name: str) -> Path:

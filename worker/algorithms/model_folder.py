@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from broker.orders.algorithm_card import Card, ClassCard
 from broker.settings.config import AlgorithmSettings, ConfigError
-from worker.algorithms.cards import NoParameters, schema
+from worker.algorithms.builtin_cards import NoParameters, schema
 
 FILES: Final = ("torchscript_model.pt", "model.pt2")
 # Distinct to colour-blind eyes: Okabe and Ito, "Color Universal Design" (2008), then darker ones.

@@ -11,9 +11,9 @@ from pydantic_core import ErrorDetails
 from broker.errors import OrderError
 from broker.orders.algorithm_card import Card
 from broker.settings.config import AlgorithmSettings, ConfigError
-from worker.algorithms.cards import GridParameters, Ki67Parameters, NoParameters, grid_card, ki67_card
+from worker.algorithms.builtin_cards import GridParameters, Ki67Parameters, NoParameters, grid_card, ki67_card
+from worker.algorithms.interface import Algorithm
 from worker.algorithms.model_folder import weights_card
-from worker.algorithms.protocol import Algorithm
 
 Settings = Mapping[str, AlgorithmSettings]
 
@@ -96,21 +96,21 @@ def _place(error: ErrorDetails) -> str:
 
 
 def _load_ki67(card: Card, parameters: Ki67Parameters, _entry: AlgorithmSettings, device: str) -> Algorithm:
-    from worker.algorithms.device import resolve
-    from worker.algorithms.ki67 import Ki67
+    from worker.algorithms.ki67.ki67 import Ki67
+    from worker.algorithms.torch_device.device import resolve
 
     return Ki67(card, parameters, resolve(device))
 
 
 def _load_grid(card: Card, parameters: GridParameters, _entry: AlgorithmSettings, _device: str) -> Algorithm:
-    from worker.algorithms.grid import BoxGrid
+    from worker.algorithms.box_grid import BoxGrid
 
     return BoxGrid(card, parameters)
 
 
 def _load_weights(card: Card, _parameters: NoParameters, entry: AlgorithmSettings, device: str) -> Algorithm:
-    from worker.algorithms.device import resolve
-    from worker.algorithms.weights import TrainedNetwork
+    from worker.algorithms.tile_classifier import TrainedNetwork
+    from worker.algorithms.torch_device.device import resolve
 
     return TrainedNetwork(card, entry, resolve(device))
 
@@ -125,7 +125,7 @@ _KINDS: Mapping[str, _Kind] = {
 def release_device() -> None:
     """Give the device's unused memory back, where an algorithm has used one."""
     if "torch" in sys.modules:
-        from worker.algorithms.memory import release
+        from worker.algorithms.torch_device.memory import release
 
         release()
 
@@ -133,6 +133,6 @@ def release_device() -> None:
 def compute_threads(count: int) -> None:
     """From now on every thread that computes uses so many cores, where an algorithm computes with torch at all."""
     if "torch" in sys.modules:
-        from worker.algorithms.device import compute_threads as with_threads
+        from worker.algorithms.torch_device.device import compute_threads as with_threads
 
         with_threads(count)

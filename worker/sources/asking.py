@@ -7,9 +7,9 @@ import hashlib
 import time
 from collections.abc import Callable
 
-from worker.incoming import Kept
-from worker.shelf import Copy
-from worker.sources.errand import Errand
+from worker.slide_cache.cache import Copy
+from worker.slide_cache.partial_file import Kept
+from worker.sources.request import Errand
 
 Ask = Callable[[str], tuple[Copy | None, str]]
 """Asks the source, given the validator of what stands on the shelf: the slide, None when unchanged; its validator."""

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from broker.errors import OrderError
-from worker.shelf import Copy
-from worker.sources import neighbours
+from worker.slide_cache.cache import Copy
+from worker.sources import companion_files
 
 _FIELD = "source.path"
 
@@ -43,12 +43,12 @@ def find(path: str, roots: Sequence[Path]) -> Copy:
 
 def _neighbours(main: Path, roots: Sequence[Path]) -> list[Path]:
     """The other files of the slide, which must lie below a root as well, wherever links among them lead."""
-    found = neighbours.of(main)
+    found = companion_files.of(main)
     for other in found:
         _resolved(str(other), roots)
     for text in (main, *found):
-        neighbours.refuse_upwards(text)
-    return found if neighbours.is_part_of_the_slide(main) else []
+        companion_files.refuse_upwards(text)
+    return found if companion_files.is_part_of_the_slide(main) else []
 
 
 def _identity(path: Path) -> str:

@@ -9,10 +9,12 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from broker.orders.fields import without_query
-from worker.shelf import Copy
-from worker.sources import asking, checks, content
-from worker.sources.download import Download
-from worker.sources.errand import Errand
+from worker.slide_cache.cache import Copy
+from worker.slides import signatures
+from worker.sources import asking
+from worker.sources.http import checksum
+from worker.sources.http.download import Download
+from worker.sources.request import Errand
 
 _SIGNED_BY: Final = {
     # the parameter that makes a URL presigned -> all those that change with every signature
@@ -30,7 +32,7 @@ def fetch(url: str, errand: Errand, sha256: str | None = None) -> Copy:
     recognised by a strong ETag. `sha256`: of the file, in hex, where the order states it; another content is refused.
     """
     shown, name = without_query(url), unquote(urlsplit(url).path)
-    judge = partial(content.suffix, name=name)
+    judge = partial(signatures.suffix, name=name)
 
     def ask(etag: str) -> tuple[Copy | None, str]:
         with errand.means.shelf.part() as part:
@@ -38,11 +40,11 @@ def fetch(url: str, errand: Errand, sha256: str | None = None) -> Copy:
             if not download.run(etag):
                 return None, ""
             suffix = judge(part.head())
-            checks.demand(sha256, part.digest, shown)
+            checksum.demand(sha256, part.digest, shown)
             return errand.pins.enter_context(errand.means.shelf.put(part, suffix)), download.etag
 
     copy = asking.near(source_key(url), url, errand, ask)
-    checks.demand(sha256, copy.digest, shown)
+    checksum.demand(sha256, copy.digest, shown)
     return copy
 
 

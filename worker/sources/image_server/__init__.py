@@ -11,15 +11,15 @@ from types import MappingProxyType
 from typing import Final
 
 from broker.orders.source import ImageServerSource
-from worker.incoming import Kept
-from worker.shelf import Copy
-from worker.sources.errand import Errand
-from worker.sources.image_server import deepzoom, iiif, iip, plan
-from worker.sources.image_server.dialogue import Dialogue, Question
-from worker.sources.image_server.image import Image
-from worker.sources.image_server.pieces import gather
+from worker.geometry.frame import Area
+from worker.slide_cache.cache import Copy
+from worker.slide_cache.partial_file import Kept
+from worker.sources.image_server import deepzoom, iiif, iip, tile_plan
+from worker.sources.image_server.assemble import gather
+from worker.sources.image_server.client import Dialogue, Question
+from worker.sources.image_server.image_info import Image
+from worker.sources.request import Errand
 from worker.sources.url import source_key
-from worker.values import Area
 
 _DESCRIPTION_BYTES: Final = 2**16
 _FRESH_S: Final = 600.0
@@ -52,7 +52,7 @@ def fetch(source: ImageServerSource, errand: Errand) -> Copy:
 
 
 def _near(said: str, url: str, image: Image, errand: Errand, dialogue: Dialogue) -> Copy:
-    shelf, within = errand.means.shelf, plan.wanted(image, errand)
+    shelf, within = errand.means.shelf, tile_plan.wanted(image, errand)
     with shelf.source(_key(url, image, within), errand.watch) as source:
         known, copy = source.kept, None
         if known and known.asked == said and time.time() - known.at < _FRESH_S:

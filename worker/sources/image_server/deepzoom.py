@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from broker.errors import OrderError
 from broker.orders.fields import MAX_COORDINATE
+from worker.geometry.frame import Area
 from worker.sources.image_server.address import Address
-from worker.sources.image_server.image import Tiling, check_size, unclear
-from worker.values import Area
+from worker.sources.image_server.image_info import Tiling, check_size, unclear
 
 _SUFFIXES: Final = (".dzi", ".xml")
 

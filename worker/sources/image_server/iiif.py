@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from broker.orders.fields import MAX_COORDINATE
+from worker.geometry.frame import Area
 from worker.sources.image_server.address import Address
-from worker.sources.image_server.image import Tiling, unclear
-from worker.values import Area
+from worker.sources.image_server.image_info import Tiling, unclear
 
 _UNITS_UM: Final = {"mm": 1e3, "cm": 1e4, "in": 25400.0}
 _SIZES: Final = frozenset({"sizeByWh", "sizeByForcedWh", "sizeByDistortedWh"})
