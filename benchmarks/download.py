@@ -15,13 +15,13 @@ from statistics import median
 
 import requests
 
-from benchmarks.bed import ROOT
-from benchmarks.row import Row
+from benchmarks.comparison import Row
+from benchmarks.environment import ROOT
 from broker.settings.config import WorkerSettings
-from worker.http import session
-from worker.sandbox import Sandbox
-from worker.shelf import Shelf
-from worker.sources.errand import Errand, Means
+from worker.http_session import session
+from worker.slide_cache.cache import Shelf
+from worker.slides.sandbox.client import Sandbox
+from worker.sources.request import Errand, Means
 from worker.sources.url import fetch
 
 Fetch = Callable[[str, Path], object]

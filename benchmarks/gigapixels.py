@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import watched
-from benchmarks.race import networks, slides
-from benchmarks.row import Row
+from benchmarks import peak_memory
+from benchmarks.comparison import Row
+from benchmarks.peers import networks, synthetic_slides
 
 WITHIN_S = 3600
 NETWORK = "tiny-cnn"
@@ -29,11 +29,11 @@ def measure(rounds: int, edges_px: tuple[int, ...], say: Callable[[str], None]) 
         folder = Path(name) / NETWORK
         networks.save(NETWORK, folder, np.random.default_rng(0).integers(0, 256, (64, 256, 256, 3), np.uint8))
         for edge_px in edges_px:
-            slides.draw(_slide(name, edge_px), edge_px, shared=True)
+            synthetic_slides.draw(_slide(name, edge_px), edge_px, shared=True)
         for edge_px in edges_px * rounds:
             say(f"a whole slide of {_size(edge_px)}")
             command = [sys.executable, "-m", "benchmarks.whole_slide", str(_slide(name, edge_px)), str(folder)]
-            found[edge_px].append(watched.run(command, {}, WITHIN_S, watched.OFTEN_S))
+            found[edge_px].append(peak_memory.run(command, {}, WITHIN_S, peak_memory.OFTEN_S))
     return [row for edge_px in edges_px for row in _rows(edge_px, edges_px[0], found)]
 
 

@@ -14,7 +14,7 @@ from datetime import datetime
 
 import torch
 
-from worker.algorithms.device import names
+from worker.algorithms.torch_device.device import names
 
 EVERY_MS = 200
 _LINE = re.compile(r"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{3}), (\d+)")

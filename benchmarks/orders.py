@@ -12,9 +12,9 @@ from typing import Protocol
 
 from celery import Celery
 
-from benchmarks.bed import Bed
-from benchmarks.chain import FINISHED
-from benchmarks.row import Row
+from benchmarks.celery_chain import FINISHED
+from benchmarks.comparison import Row
+from benchmarks.environment import Bed
 from broker.order_store import OrderStore
 from broker.orders.request import OrderRequest
 from broker.queue.celery_app import TASKS, queue_names

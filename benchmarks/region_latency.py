@@ -17,21 +17,21 @@ from typing import Any
 import numpy as np
 import requests
 
-from benchmarks.bed import Bed
-from benchmarks.row import Row
+from benchmarks.comparison import Row
+from benchmarks.environment import Bed
 from broker.orders.roi import Rectangle
 from broker.settings.config import AlgorithmSettings
 from demo.http_server import Answer, Request
 from demo.slide import make_sample_slide, tissue_roi
 from demo.stack import free_ports
 from demo.techcyte import TechcyteReceiver
-from worker import feed, tissue
 from worker.algorithms import registry
-from worker.algorithms.protocol import TileAlgorithm
-from worker.areas import area_of
-from worker.slide import Slide
-from worker.tiles import cut
-from worker.values import Pixels
+from worker.algorithms.interface import TileAlgorithm
+from worker.geometry.frame import Pixels
+from worker.geometry.roi import area_of
+from worker.geometry.tile_grid import cut
+from worker.inference import parallel_tiles, tissue
+from worker.slides.slide import Slide
 
 DATABASE, EDGE_PX, JITTER_PX = 0, 2048, 256
 KI67 = {"ki67": AlgorithmSettings(kind="ki67")}
@@ -85,11 +85,11 @@ def _alone(slide: Slide, model: TileAlgorithm, roi: dict[str, int]) -> float:
     began = perf_counter()
     grid = tissue.keep(slide, cut(area_of(Rectangle(**roi), slide.frame), slide.frame, model.card))
     registry.compute_threads(1)
-    held: list[Pixels] = [batch.value for batch in feed.worked(slide, grid, 1, np.copy)]
+    held: list[Pixels] = [batch.value for batch in parallel_tiles.worked(slide, grid, 1, np.copy)]
     halo = grid.halo_px
     cores = np.concatenate(held)[:, halo:-halo, halo:-halo]
     classifier = model.calibrate(np.ascontiguousarray(cores))
-    for _ in feed.worked(slide, grid, 1, classifier.classify):
+    for _ in parallel_tiles.worked(slide, grid, 1, classifier.classify):
         pass
     return perf_counter() - began
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from benchmarks.race.runners.ours import grid_of
-from benchmarks.race.task import Task, run
-from worker import feed
-from worker.sandbox import Sandbox
-from worker.values import Pixels
+from benchmarks.peers.runners.ours import grid_of
+from benchmarks.peers.task import Task, run
+from worker.geometry.frame import Pixels
+from worker.inference import parallel_tiles
+from worker.slides.sandbox.client import Sandbox
 
 BATCH = 32
 
@@ -21,7 +21,7 @@ def main() -> None:
             return len(pixels)
 
         def classify() -> None:
-            for _ in feed.worked(slide, grid, BATCH, look):
+            for _ in parallel_tiles.worked(slide, grid, BATCH, look):
                 pass
 
         classify()

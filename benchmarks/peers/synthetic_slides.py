@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.race.tiff import TILE_PX, Kinds, Level, write
+from benchmarks.peers.bigtiff import TILE_PX, Kinds, Level, write
 
 MPP: Final = 0.5
 RATIO: Final = 4  # of a level to the next, as Aperio has it

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Callable, Iterable, Mapping
 
-from benchmarks.race import course, standings
-from benchmarks.race.contest import DECODE, FEED, FORWARD, OURS, PEERS, Contestant, Outcome
-from benchmarks.race.environments import KEPT
-from benchmarks.race.task import Task
-from benchmarks.row import Row
-from worker.cores import granted_cores
+from benchmarks.comparison import Row
+from benchmarks.peers import summary, workload
+from benchmarks.peers.contestants import DECODE, FEED, FORWARD, OURS, PEERS, Contestant, Outcome
+from benchmarks.peers.task import Task
+from benchmarks.peers.virtualenvs import KEPT
+from worker.process.cgroup_limits import granted_cores
 
 Say = Callable[[str], None]
 
@@ -18,7 +18,7 @@ def measure(rounds: int, edge_px: int, most_tiles: Mapping[str, int], where: str
     threads = granted_cores()
     field = _ready((FEED, *OURS, *PEERS), say)
     rows, kept = [], {}
-    with course.laid(edge_px, most_tiles, threads) as tasks:
+    with workload.laid(edge_px, most_tiles, threads) as tasks:
         for network, task in tasks.items():
             on = f"{threads} threads, {task.device}"
             say(f"{network}: {len(task.corners):,} tiles of {edge_px:,} x {edge_px:,} px, {on}")
@@ -29,9 +29,9 @@ def measure(rounds: int, edge_px: int, most_tiles: Mapping[str, int], where: str
                 done.append(found)
                 say(f"round {number} of {rounds}")
             full = [{name: one for name, one in found.items() if name in done[-1]} for found in done]
-            for line in standings.lines(full):
+            for line in summary.lines(full):
                 say(line)
-            rows += standings.rows(network, full)
+            rows += summary.rows(network, full)
             kept[network] = [{name: _kept(one) for name, one in found.items()} for found in full]
     (KEPT / "race.json").write_text(json.dumps({"where": where, "threads": threads, "rounds": kept}, indent=1))
     return rows

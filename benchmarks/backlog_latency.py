@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.client import HTTPConnection
 from time import perf_counter
 
-from benchmarks.bed import Bed
-from benchmarks.row import Row
+from benchmarks.comparison import Row
+from benchmarks.environment import Bed
 from broker.order_store import OrderStore
 from broker.orders.request import OrderRequest
 from broker.settings.config import WorkerSettings

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 
-from benchmarks.race.task import Task, run
+from benchmarks.peers.task import Task, run
 
 
 def main() -> None:

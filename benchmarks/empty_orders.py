@@ -11,8 +11,8 @@ from celery import current_task, signals
 from broker.orders.order import Leg
 from broker.queue.celery_app import TASKS, app, send
 from broker.queue.scheduler import dispatch
-from worker.bench import bench
-from worker.lease import Lease, Limits
+from worker.context import bench
+from worker.process.lease import Lease, Limits
 
 __all__ = ["app"]
 _log = logging.getLogger(__name__)

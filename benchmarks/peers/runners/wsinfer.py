@@ -9,9 +9,9 @@ import h5py
 import pandas as pd
 import torch
 
-from benchmarks.race.runners import operators
-from benchmarks.race.runners.model import load
-from benchmarks.race.task import Probabilities, Task, run
+from benchmarks.peers.runners import operators
+from benchmarks.peers.runners.model import load
+from benchmarks.peers.task import Probabilities, Task, run
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.bed import ROOT
+from benchmarks.environment import ROOT
 
 KEPT = ROOT / ".bench"
 TORCH = "torch==2.13.0"

@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import Any, NamedTuple
 
-from benchmarks.bed import ROOT
+from benchmarks.environment import ROOT
 
 STEP_BYTES = 2**16
 

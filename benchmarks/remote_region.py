@@ -12,24 +12,26 @@ from typing import NamedTuple
 
 import tifffile
 
-from benchmarks.row import Row
-from benchmarks.storage import Storage
+from benchmarks.comparison import Row
+from benchmarks.remote_file_server import Storage
 from broker.orders.roi import Rectangle
 from broker.settings.config import WorkerSettings
 from demo.slide import make_sample_slide, tissue_roi
-from worker.algorithms.cards import ki67_card
-from worker.areas import area_of, reach
-from worker.http import session
-from worker.sandbox import Sandbox
-from worker.shelf import Copy, Shelf
-from worker.sources import Means, region, url
-from worker.sources.errand import Errand
+from worker.algorithms.builtin_cards import ki67_card
+from worker.geometry.roi import area_of, reach
+from worker.http_session import session
+from worker.slide_cache.cache import Copy, Shelf
+from worker.slides.sandbox.client import Sandbox
+from worker.sources import url
+from worker.sources.fetch import Means
+from worker.sources.remote_tiff import fetch
+from worker.sources.request import Errand
 
 DELAY_S, BYTES_PER_S = 0.02, 50e6
 SHELF_BYTES = 10**10
 EDGES_PX = (1024, 2048, 4096)
 Fetch = Callable[[str, Errand], Copy | None]
-FETCHES: tuple[Fetch, Fetch] = (region.fetch, url.fetch)
+FETCHES: tuple[Fetch, Fetch] = (fetch.fetch, url.fetch)
 
 
 class Cost(NamedTuple):

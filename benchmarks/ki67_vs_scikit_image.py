@@ -14,19 +14,19 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks.row import Row
+from benchmarks.comparison import Row
 from broker.settings.config import AlgorithmSettings
 from demo.slide import make_sample_slide
-from worker import tissue
 from worker.algorithms import registry
-from worker.algorithms.cards import ki67_card
-from worker.algorithms.protocol import TileClassifier
-from worker.areas import area_of
-from worker.cores import granted_cores
-from worker.finding import SAMPLE_TILES
-from worker.slide import Slide
-from worker.tiles import cut
-from worker.values import Pixels
+from worker.algorithms.builtin_cards import ki67_card
+from worker.algorithms.interface import TileClassifier
+from worker.geometry.frame import Pixels
+from worker.geometry.roi import area_of
+from worker.geometry.tile_grid import cut
+from worker.inference import tissue
+from worker.inference.tile_inference import SAMPLE_TILES
+from worker.process.cgroup_limits import granted_cores
+from worker.slides.slide import Slide
 
 OURS, ALONE, MANY = "ours", "scikit-image, one process", "scikit-image, a process for each core"
 SMALLEST_PX, APART_PX, POSITIVE = 40, 7, 0.05

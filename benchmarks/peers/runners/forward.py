@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.race.runners.model import jit, load
-from benchmarks.race.task import Task, run
+from benchmarks.peers.runners.model import jit, load
+from benchmarks.peers.task import Task, run
 
 TRIED_TILES = {"cpu": 128, "cuda": 4096}
 BATCHES = {"cpu": (4, 16, 64), "cuda": (16, 64, 256)}

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from celery import Celery
 
-from benchmarks.bed import Bed
-from benchmarks.row import Row
+from benchmarks.comparison import Row
+from benchmarks.environment import Bed
 from broker.order_store import OrderStore
 from broker.orders.request import OrderRequest
 
@@ -74,7 +74,7 @@ def _used(redis: Any) -> Used:
 
 
 def _live(store: OrderStore, order_id: str) -> None:
-    """All three legs, with the fields that `worker/legs.py` and `worker/outbox.py` write."""
+    """All three legs, with the fields that `worker/stages.py` and `worker/delivery/deliver_order.py` write."""
     scan = f"{order_id}.0"
     if held := store.claim(scan, "fetch", "courier-12345@slidelane"):
         store.finish(held, "staged", {"slide": SLIDE, "timings": {"fetch_s": 0.001, "bytes": 1_234_567_890}})

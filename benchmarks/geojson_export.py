@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import watched
-from benchmarks.row import Row
-from worker.algorithms.cards import ki67_card
-from worker.encode import geojson
-from worker.result import Result
-from worker.spool import Spool
-from worker.values import CHUNK, Area, Findings, Frame, Objects, outlines
+from benchmarks import peak_memory
+from benchmarks.comparison import Row
+from worker.algorithms.builtin_cards import ki67_card
+from worker.geometry.frame import CHUNK, Area, Findings, Frame, Objects, outlines
+from worker.results import geojson
+from worker.results.object_store import Spool
+from worker.results.result import Result
 
 EDGE_PX = 100_000
 FRAME = Frame(EDGE_PX, EDGE_PX, 0.5, 0.5, "slide")
@@ -37,7 +37,7 @@ def measure(counts: Sequence[int], say: Callable[[str], None]) -> list[Row]:
             say(f"{count:,} polygons as GeoJSON, {way}")
             given = count if way == "ours" else min(count, MOST_IN_MEMORY)
             command = [sys.executable, "-m", "benchmarks.polygons", way, str(given)]
-            found[way] = watched.run(command, {}, WITHIN_S) | {"share": given / count}
+            found[way] = peak_memory.run(command, {}, WITHIN_S) | {"share": given / count}
         rows += _rows(f"{count:,} polygons as GeoJSON", found)
     return rows
 

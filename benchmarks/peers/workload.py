@@ -11,9 +11,9 @@ import tifffile
 from numpy.typing import NDArray
 
 from benchmarks import gpu
-from benchmarks.race import networks, slides
-from benchmarks.race.task import Task
-from benchmarks.race.tiff import TILE_PX, Kinds
+from benchmarks.peers import networks, synthetic_slides
+from benchmarks.peers.bigtiff import TILE_PX, Kinds
+from benchmarks.peers.task import Task
 
 SAMPLES = 288  # tiles that the networks learn from
 
@@ -24,7 +24,7 @@ def laid(edge_px: int, most_tiles: Mapping[str, int], threads: int) -> Iterator[
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as name:
         folder = Path(name)
         slide = folder / "slide.svs"
-        tiles = stored(slide, slides.draw(slide, edge_px))
+        tiles = stored(slide, synthetic_slides.draw(slide, edge_px))
         samples = _decoded(slide, tiles[_spread(len(tiles), SAMPLES)])
         tasks = {}
         for network, most in most_tiles.items():

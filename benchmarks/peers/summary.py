@@ -6,8 +6,8 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.race.contest import DECODE, FEED, FORWARD, OURS, Outcome
-from benchmarks.row import Row
+from benchmarks.comparison import Row
+from benchmarks.peers.contestants import DECODE, FEED, FORWARD, OURS, Outcome
 
 LIMIT = "the limit, float32"
 REFERENCE = "plain loop"  # OpenSlide's pixels, one tile at a time: the oracle for everybody's answers

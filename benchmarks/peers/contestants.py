@@ -13,10 +13,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from benchmarks import gpu, watched
-from benchmarks.race import environments
-from benchmarks.race.environments import KEPT, Environment
-from benchmarks.race.task import Probabilities, Task
+from benchmarks import gpu, peak_memory
+from benchmarks.peers import virtualenvs
+from benchmarks.peers.task import Probabilities, Task
+from benchmarks.peers.virtualenvs import KEPT, Environment
 
 WITHIN_S = 1800
 
@@ -68,7 +68,7 @@ class Contestant:
 
     def python(self, say: Callable[[str], None]) -> Path:
         """The interpreter that runs it, made where it is not there."""
-        return environments.python_of(self.environment, say) if self.environment else Path(sys.executable)
+        return virtualenvs.python_of(self.environment, say) if self.environment else Path(sys.executable)
 
     def run(self, task: Task, say: Callable[[str], None]) -> Outcome:
         """Classify once. Raises `RuntimeError` where it fails."""
@@ -87,21 +87,21 @@ class Contestant:
             card = gpu.name(task.device)
             variables |= {"CUDA_VISIBLE_DEVICES": card}  # some take all that they see
             with gpu.sampled(gpu.command(card)) as samples:
-                told = watched.run([str(python), "-m", self.module, str(file)], variables, WITHIN_S)
+                told = peak_memory.run([str(python), "-m", self.module, str(file)], variables, WITHIN_S)
             return Outcome.told(told | {"gpu_busy": gpu.busy(samples, *told["between"])})
 
 
-_RUNNERS = "benchmarks.race.runners"
-DECODE = Contestant("decoding alone", f"{_RUNNERS}.decode", environments.PLAIN)
-FORWARD = Contestant("network alone", f"{_RUNNERS}.forward", environments.PLAIN)
+_RUNNERS = "benchmarks.peers.runners"
+DECODE = Contestant("decoding alone", f"{_RUNNERS}.decode", virtualenvs.PLAIN)
+FORWARD = Contestant("network alone", f"{_RUNNERS}.forward", virtualenvs.PLAIN)
 PEERS = (
-    Contestant("plain loop", f"{_RUNNERS}.loop", environments.PLAIN),
-    Contestant("MONAI with cuCIM", f"{_RUNNERS}.monai", environments.MONAI),
-    Contestant("MONAI with cuCIM, workers", f"{_RUNNERS}.monai", environments.MONAI, has_workers=True),
-    Contestant("WSInfer", f"{_RUNNERS}.wsinfer", environments.WSINFER),
-    Contestant("WSInfer, workers", f"{_RUNNERS}.wsinfer", environments.WSINFER, has_workers=True),
-    Contestant("TIAToolbox", f"{_RUNNERS}.tiatoolbox", environments.TIATOOLBOX),
-    Contestant("TIAToolbox, workers", f"{_RUNNERS}.tiatoolbox", environments.TIATOOLBOX, has_workers=True),
+    Contestant("plain loop", f"{_RUNNERS}.loop", virtualenvs.PLAIN),
+    Contestant("MONAI with cuCIM", f"{_RUNNERS}.monai", virtualenvs.MONAI),
+    Contestant("MONAI with cuCIM, workers", f"{_RUNNERS}.monai", virtualenvs.MONAI, has_workers=True),
+    Contestant("WSInfer", f"{_RUNNERS}.wsinfer", virtualenvs.WSINFER),
+    Contestant("WSInfer, workers", f"{_RUNNERS}.wsinfer", virtualenvs.WSINFER, has_workers=True),
+    Contestant("TIAToolbox", f"{_RUNNERS}.tiatoolbox", virtualenvs.TIATOOLBOX),
+    Contestant("TIAToolbox, workers", f"{_RUNNERS}.tiatoolbox", virtualenvs.TIATOOLBOX, has_workers=True),
 )
 OURS = (
     Contestant("Slidelane", f"{_RUNNERS}.ours"),

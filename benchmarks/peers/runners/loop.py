@@ -4,8 +4,8 @@ import numpy as np
 import openslide
 import torch
 
-from benchmarks.race.runners.model import load, normalisation
-from benchmarks.race.task import Probabilities, Task, run
+from benchmarks.peers.runners.model import load, normalisation
+from benchmarks.peers.task import Probabilities, Task, run
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bed import ROOT
+from benchmarks.environment import ROOT
 
 EVERY_S = 0.5
 OFTEN_S = 0.05  # where memory alone counts: a peak may last a tenth of a second

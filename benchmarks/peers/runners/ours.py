@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.race.task import Probabilities, Task, run
+from benchmarks.peers.task import Probabilities, Task, run
 from broker.settings.config import AlgorithmSettings
-from worker import feed
 from worker.algorithms import registry
-from worker.algorithms.weights import TileScorer, TrainedNetwork
-from worker.finding import SAMPLE_TILES
-from worker.grid import Grid, Tiles
-from worker.sandbox import Sandbox, SandboxedSlide
-from worker.values import Area, Frame
+from worker.algorithms.tile_classifier import TileScorer, TrainedNetwork
+from worker.geometry.frame import Area, Frame
+from worker.geometry.grid import Grid, Tiles
+from worker.inference import parallel_tiles
+from worker.inference.tile_inference import SAMPLE_TILES
+from worker.slides.sandbox.client import Sandbox, SandboxedSlide
 
 
 def main() -> None:
@@ -32,10 +32,12 @@ def main() -> None:
         registry.compute_threads(1)
 
         def classify() -> Probabilities:
-            done = feed.worked(slide, grid, model.batch_tiles, scorer.classify)
+            done = parallel_tiles.worked(slide, grid, model.batch_tiles, scorer.classify)
             return task.in_order(corners_of(grid), np.concatenate([batch.value for batch in done]))
 
-        for _ in feed.worked(slide, grid_of(task, slide.frame, edge, 4 * model.batch_tiles), 4, scorer.classify):
+        for _ in parallel_tiles.worked(
+            slide, grid_of(task, slide.frame, edge, 4 * model.batch_tiles), 4, scorer.classify
+        ):
             pass  # the first batches of each thread, as everybody warms up
         run(task, "Slidelane", "slidelane", classify)
 

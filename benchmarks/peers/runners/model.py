@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.race.task import Task
+from benchmarks.peers.task import Task
 
 
 def load(task: Task) -> torch.jit.ScriptModule:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.race.runners import operators
-from benchmarks.race.runners.model import load, normalisation
-from benchmarks.race.task import Probabilities, Task, run
+from benchmarks.peers.runners import operators
+from benchmarks.peers.runners.model import load, normalisation
+from benchmarks.peers.task import Probabilities, Task, run
 
 MASK_PX_PER_TILE = 4
 

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from benchmarks.race.runners.model import load
-from benchmarks.race.task import Probabilities, Task, run
+from benchmarks.peers.runners.model import load
+from benchmarks.peers.task import Probabilities, Task, run
 
 
 def main() -> None:
