@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.composed import EXAMPLE, PROFILES, VARIABLE, compose_file, example, seconds, services
-from tests.pages import ROOT
+from tests.support.compose_files import EXAMPLE, PROFILES, VARIABLE, compose_file, example, seconds, services
+from tests.support.pages import ROOT
 from tests.test_docs_settings import EXPECTED
 
 DOCKERFILES = {"Dockerfile.api": {"services"}, "Dockerfile.worker": {"worker"}}

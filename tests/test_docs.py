@@ -21,7 +21,7 @@ from broker.orders.source import CaseSource, ImageServerSource, PathSource, Sour
 from broker.settings.config import Config
 from services.app import create_app
 from services.responses.views import OrderView
-from tests.pages import PAGES, ROOT, blocks, read, readme_order, section, table
+from tests.support.pages import PAGES, ROOT, blocks, read, readme_order, section, table
 from worker.geometry.frame import MppSource
 
 ROOMS = ("broker", "services", "worker", "slidelane")

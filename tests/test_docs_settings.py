@@ -12,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from broker.settings.config import CONFIG_VARIABLE, PREFIX, BrokerSettings, Config, ServicesSettings, WorkerSettings
 from broker.settings.section import Section
-from tests.pages import PAGES, blocks, read, table
+from tests.support.pages import PAGES, blocks, read, table
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "broker": BrokerSettings,

@@ -3,11 +3,11 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.paths import ROOT
+
 ROOMS = {
     "broker": ("fastapi", "torch", "openslide", "numpy", "requests", "services", "worker"),
     "services": ("torch", "openslide", "numpy", "requests", "worker"),

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from broker.log import _FIELDS
-from tests.pages import read, section, table
+from tests.support.pages import read, section, table
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 ABOUT = '{"work": "o1.0", "leg": "classify", "code": "stalled"}'
 
 

@@ -13,8 +13,8 @@ import kubernetes_validate
 from kubernetes_validate import SchemaNotFoundError
 from pydantic import ValidationError
 
-from tests.deploy.objects import Object
-from tests.deploy.rendered import K8S, OVERLAYS, documents, rendered
+from tests.support.kubernetes_objects import Object
+from tests.support.kustomize import K8S, OVERLAYS, documents, rendered
 
 VERSIONS = ("1.30", "1.37")
 EXAMPLE = K8S / "secret.example.yaml"

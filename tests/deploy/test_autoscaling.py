@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import pytest
 
 from demo.slide import make_sample_slide
-from tests.deploy.objects import find
-from tests.deploy.rendered import rendered
-from tests.journey.stack import Stack, wait_for
+from tests.support.kubernetes_objects import find
+from tests.support.kustomize import rendered
+from tests.support.stack import Stack, wait_for
 
 KEYS = {"lab": "a key that orders", "keda": "a key that reads"}
 SCOPES = {"lab": ["order", "read"], "keda": ["read"]}

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.objects import Object, containers, environment, find, pod, pods, secret_keys
-from tests.deploy.rendered import K8S, OVERLAYS, rendered
 from tests.deploy.schemas import fault
-from tests.pages import blocks, read
+from tests.support.kubernetes_objects import Object, containers, environment, find, pod, pods, secret_keys
+from tests.support.kustomize import K8S, OVERLAYS, rendered
+from tests.support.pages import blocks, read
 
 HANDS_BACK_S = 30
 

@@ -10,10 +10,10 @@ import pytest
 import redis
 
 from broker.order_store.embedded_redis import find_server
-from tests.broker.servers import free_port
-from tests.deploy.objects import find
-from tests.deploy.rendered import rendered
-from tests.journey.stack import wait_for
+from tests.support.kubernetes_objects import find
+from tests.support.kustomize import rendered
+from tests.support.redis_servers import free_port
+from tests.support.stack import wait_for
 
 PASSWORD = "0f1e2d3c4b5a"
 

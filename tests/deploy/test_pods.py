@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.objects import Object, containers, environment, find, pod, pods, secret_keys
-from tests.deploy.rendered import K8S, rendered
 from tests.deploy.schemas import EXAMPLE
-from tests.pages import ROOT
+from tests.support.kubernetes_objects import Object, containers, environment, find, pod, pods, secret_keys
+from tests.support.kustomize import K8S, rendered
+from tests.support.pages import ROOT
 from tests.test_docs_settings import EXPECTED
 
 KNOWN = {row[0].strip("`") for row in EXPECTED.values()}

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Self
 import pytest
 
 from demo.slide import make_sample_slide
-from tests.journey.stack import Stack, wait_for
-from tests.pages import ROOT
+from tests.support.pages import ROOT
+from tests.support.stack import Stack, wait_for
 
 SCRIPT = ROOT / "deploy" / "slurm" / "worker.sbatch"
 PROGRAMS = Path(sys.executable).parent

@@ -8,7 +8,7 @@ from typing import Any
 
 import requests
 
-from tests.faults.book import Book
+from tests.faults.ledger import Book
 from tests.faults.plan import Wanted
 
 TIMEOUT_S = (2.0, 8.0)

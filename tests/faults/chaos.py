@@ -10,7 +10,7 @@ from typing import Literal
 
 from broker.settings.config import ConfigError
 from tests.faults.fleet import REDIS, Fleet
-from tests.journey.stack import LEASE_S
+from tests.support.stack import LEASE_S
 
 What = Literal["killed", "frozen", "lost its child", "ended by itself"]
 TICK_S = 0.05

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from broker.orders.order import ENDED, TRANSITIONS, Order, OrderState, Scan, ScanState
 from demo.receivers import Entry
-from tests.faults.book import Book, Promise
 from tests.faults.chaos import Blow
+from tests.faults.ledger import Book, Promise
 from tests.faults.receivers import Hit
 
 Kind = Literal["lost", "delivered twice", "disagrees"]

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 from broker.order_store import OrderStore
 from broker.settings.config import BrokerSettings
-from tests.journey.stack import Stack
+from tests.support.stack import Stack
 
 REDIS = "redis"
 SETTINGS = {

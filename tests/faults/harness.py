@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from broker.order_store import OrderStore
-from tests.faults.book import Book
 from tests.faults.callers import Clients, Watcher
 from tests.faults.chaos import Chaos, What
 from tests.faults.checker import Finding, Run, judge
 from tests.faults.fleet import Fleet
+from tests.faults.ledger import Book
 from tests.faults.plan import make_slides, plan
 from tests.faults.receivers import Receivers
-from tests.journey.stack import wait_for
+from tests.support.stack import wait_for
 
 PEACE_AT = 0.97
 """The faults end when this share of the orders has ended, so that all legs of nearly all orders meet them."""

@@ -12,8 +12,8 @@ from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import REDIS, Fleet
-from tests.faults.wishes import delivered, wish
-from tests.journey.stack import wait_for
+from tests.faults.orders import delivered, wish
+from tests.support.stack import wait_for
 
 RESUMED_S = 30
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.wishes import delivered, wish
-from tests.journey.stack import wait_for
+from tests.faults.orders import delivered, wish
+from tests.support.stack import wait_for
 
 CALLERS = 50
 

@@ -9,8 +9,8 @@ import pytest
 
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.wishes import delivered, log, wish
-from tests.journey.stack import ROOT, wait_for
+from tests.faults.orders import delivered, log, wish
+from tests.support.stack import ROOT, wait_for
 
 ON_A_FULL_DISK = 'mount -t tmpfs -o size=1m full "$0" && (head -c 2m /dev/zero > "$0/filler" || true) && exec "$@"'
 

@@ -9,8 +9,8 @@ import pytest
 from broker.orders.order import Attempt, Order, OrderState, Scan, ScanState
 from broker.orders.request import OrderRequest
 from demo.receivers import Entry
-from tests.faults.book import Book
 from tests.faults.checker import Run, judge
+from tests.faults.ledger import Book
 from tests.faults.plan import Wanted
 
 DIGEST = "d" * 64

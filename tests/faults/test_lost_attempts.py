@@ -16,8 +16,8 @@ from broker.settings.config import BrokerSettings, Config, DeliverySettings, Wor
 from demo.annotation import SUBMIT, AnnotationReceiver
 from demo.faults import Fault
 from demo.techcyte import TechcyteReceiver
-from tests.journey.stack import wait_for
-from tests.worker.found import a_result
+from tests.support.results import a_result
+from tests.support.stack import wait_for
 from worker.context import Bench
 from worker.delivery import deliver_order
 from worker.delivery.circuit_breaker import Circuits

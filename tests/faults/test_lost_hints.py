@@ -10,8 +10,8 @@ from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.wishes import delivered, wish
-from tests.journey.stack import wait_for
+from tests.faults.orders import delivered, wish
+from tests.support.stack import wait_for
 
 COURIERS = ("courier-1", "courier-2")
 

@@ -3,7 +3,7 @@
 import ast
 import re
 
-from tests.journey.stack import ROOT
+from tests.support.stack import ROOT
 
 ROWS = 33
 ROW = re.compile(r"\| (\d+) \|.*\| (.+?) \|")

@@ -11,12 +11,12 @@ import pytest
 from demo.slide import make_sample_slide
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.wishes import classifying, delivered, log, wish
-from tests.journey.stack import wait_for
-from tests.worker.makers import a_slide
-from tests.worker.origin import Listener
-from tests.worker.scanning import Dots, DotsClassifier, scan, scanned_elsewhere
-from tests.worker.sections import section
+from tests.faults.orders import classifying, delivered, log, wish
+from tests.support.scans import Dots, DotsClassifier, scan, scanned_elsewhere
+from tests.support.slide_server import Listener
+from tests.support.slides import a_slide
+from tests.support.stack import wait_for
+from tests.support.tissue_sections import section
 from worker.geometry.frame import Pixels
 from worker.inference.checkpoint import UNFINISHED
 

@@ -6,7 +6,7 @@ import pytest
 
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import REDIS, Fleet
-from tests.faults.wishes import classifying, delivered, wish
+from tests.faults.orders import classifying, delivered, wish
 
 PAIRS = (("courier-1", "worker-1"), ("courier-2", "worker-2"))
 

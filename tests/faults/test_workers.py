@@ -10,8 +10,8 @@ import pytest
 
 from demo.techcyte import TOKEN_PATH, TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.wishes import classifying, delivered, log, role_of, wish
-from tests.journey.stack import wait_for
+from tests.faults.orders import classifying, delivered, log, role_of, wish
+from tests.support.stack import wait_for
 
 
 def test_an_order_that_always_kills_its_worker_fails_and_others_are_served(

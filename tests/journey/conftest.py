@@ -9,7 +9,7 @@ from demo.annotation import AnnotationReceiver
 from demo.bucket import FileBucket
 from demo.slide import make_sample_slide
 from demo.techcyte import TechcyteReceiver
-from tests.journey.stack import Stack
+from tests.support.stack import Stack
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.journey.stack import wait_for
 from tests.journey.test_worker_command import Desk, announced, drips_until
-from tests.worker.origin import Handler, Origin
+from tests.support.slide_server import Handler, Origin
+from tests.support.stack import wait_for
 
 LIMITS = {
     "SLIDELANE_WORKER__LIMITS__DECODE_S": "1",

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.journey.stack import Stack
+from tests.support.stack import Stack
 
 ROI = {"x": 1001, "y": 999, "width": 1500, "height": 1200}
 

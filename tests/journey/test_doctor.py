@@ -10,7 +10,7 @@ import pytest
 from broker.settings.config import Config
 from demo.techcyte import TechcyteReceiver
 from slidelane.process import lines_of
-from tests.journey.stack import ROOT, Stack, free_port
+from tests.support.stack import ROOT, Stack, free_port
 from worker.diagnostics.connectivity import reached
 
 Table = dict[str, tuple[str, str]]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journey.stack import ROOT, Stack, wait_for
+from tests.support.stack import ROOT, Stack, wait_for
 
 
 class Alone(Stack):

@@ -10,8 +10,8 @@ from typing import Self
 import pytest
 
 from demo.techcyte import TechcyteReceiver
-from tests.broker.servers import free_port, server
-from tests.journey.stack import Stack, wait_for
+from tests.support.redis_servers import free_port, server
+from tests.support.stack import Stack, wait_for
 
 TRIES = "Cannot connect to"
 DURABLE = 'appendonly yes\nappendfsync always\nsave ""\nmaxmemory-policy noeviction\n'

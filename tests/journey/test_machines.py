@@ -13,9 +13,9 @@ import pytest
 from demo.bucket import FileBucket
 from demo.slide import make_sample_slide
 from demo.techcyte import TechcyteReceiver
-from tests.journey.machines import Machines
-from tests.journey.stack import wait_for
-from tests.s3 import BUCKET, SECRET, S3Server
+from tests.support.machines import Machines
+from tests.support.s3 import BUCKET, SECRET, S3Server
+from tests.support.stack import wait_for
 from worker.inference.checkpoint import UNFINISHED
 
 

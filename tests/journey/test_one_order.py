@@ -11,7 +11,7 @@ from demo.annotation import AnnotationReceiver
 from demo.bucket import FileBucket
 from demo.faults import Fault
 from demo.techcyte import TechcyteReceiver
-from tests.journey.stack import Stack, wait_for
+from tests.support.stack import Stack, wait_for
 
 ROI = {"x": 1001, "y": 999, "width": 1500, "height": 1200}
 

@@ -11,8 +11,8 @@ import tifffile
 
 from demo.bucket import FileBucket
 from demo.techcyte import TechcyteReceiver
-from tests.journey.stack import Stack
-from tests.pages import readme_order
+from tests.support.pages import readme_order
+from tests.support.stack import Stack
 
 EDGE_PX = 512
 

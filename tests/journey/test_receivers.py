@@ -14,6 +14,7 @@ import requests
 from demo.bucket import FileBucket
 from demo.faults import Fault
 from demo.techcyte import TechcyteReceiver
+from tests.support.paths import ROOT
 
 RESULTS = {"scanResults": [{"scanId": "7", "results": {"summary": "12 nuclei"}}]}
 
@@ -79,7 +80,7 @@ def test_a_slow_receiver_does_not_hold_up_its_own_end() -> None:
 def test_a_receiver_in_its_own_process_is_ruled_over_http() -> None:
     """`PUT /_faults` and `GET /_ledger` do from outside what the Python attributes do from inside."""
     command = [sys.executable, "-m", "demo.techcyte"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout
         shown = json.loads(process.stdout.readline())
         bearer = {"Authorization": f"Bearer {shown['jwt_token']}"}

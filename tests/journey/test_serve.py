@@ -15,7 +15,7 @@ import requests
 
 from broker.order_store.redis_url import embedded_url
 from demo.stack import ROOT, Stack, free_ports
-from tests.journey.stack import wait_for
+from tests.support.stack import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in Linux' /proc")
 ROLES = {

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from demo.techcyte import TechcyteReceiver
-from tests.journey.stack import Stack, wait_for
+from tests.support.stack import Stack, wait_for
 
 # Celery hears that a child has closed its files, which may be before the kernel says that it is dead: then only its
 # next look finds out.

@@ -14,8 +14,8 @@ import pytest
 
 from demo.techcyte import TechcyteReceiver
 from slidelane.worker import _span_s
-from tests.journey.stack import ROOT, Stack, wait_for
-from tests.worker.origin import Handler, Origin
+from tests.support.slide_server import Handler, Origin
+from tests.support.stack import ROOT, Stack, wait_for
 
 
 class Desk(Stack):

@@ -4,13 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import httpx2
 import pytest
 
+from tests.support.paths import ROOT
+
 Start = Callable[..., "subprocess.Popen[str]"]
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

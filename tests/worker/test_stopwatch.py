@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from makers import a_slide
-from origin import Listener
-from scanning import Dots, scan
 
+from tests.support.scans import Dots, scan
+from tests.support.slide_server import Listener
+from tests.support.slides import a_slide
 from worker.stopwatch import Stopwatch
 
 
