@@ -33,7 +33,9 @@ class Desk:
 
     def __init__(self, bed: Bed) -> None:
         (port,) = free_ports(1)
-        bed.start("api", "services", environment=bed.environment(DATABASE, SERVICES__PORT=str(port)))
+        bed.start(
+            "api", "services", environment=bed.environment(DATABASE, SERVICES__PORT=str(port))
+        )
         self._http = HTTPConnection("127.0.0.1", port, timeout=60)
         # What the timer looked at is due again at once, so that every tick finds enough to do.
         self._store = OrderStore.connect(bed.settings(DATABASE, hint_again_s=0.001))
@@ -62,7 +64,10 @@ class Desk:
         """Each call once. The order that is posted is cancelled again: the backlog stays as long as it is."""
         self._http.close()  # an idle connection may have been ended by the API
         self._ask("GET", "/healthz")
-        took = {"POST order": self._post(), "GET order": self._ask("GET", f"/v1/orders/{random.choice(self._ids)}")[0]}
+        took = {
+            "POST order": self._post(),
+            "GET order": self._ask("GET", f"/v1/orders/{random.choice(self._ids)}")[0],
+        }
         took |= {name: self._ask("GET", path)[0] for name, path in CALLS.items()}
         began = perf_counter()
         self._store.due(DUE_ITEMS)
@@ -79,7 +84,9 @@ class Desk:
         scan = {"id": "1", "source": {"type": "path", "path": self._slide}}
         return json.dumps({"algorithm": "grid", "scans": [scan], "labels": labels})
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> tuple[float, dict[str, str]]:
+    def _ask(
+        self, method: str, path: str, body: bytes | None = None
+    ) -> tuple[float, dict[str, str]]:
         began = perf_counter()
         self._http.request(method, path, body, {"Content-Type": "application/json"} if body else {})
         answer = self._http.getresponse()
@@ -111,7 +118,8 @@ def _rows(turns: Sequence[tuple[Seconds, Seconds]], waiting: str, against: str) 
     for name in turns[0][0]:
         for percent in (50, 99):
             ours, yardstick = (
-                1000 * percentile([turn[name] for turn in column], percent) for column in zip(*turns, strict=True)
+                1000 * percentile([turn[name] for turn in column], percent)
+                for column in zip(*turns, strict=True)
             )
             yield Row(f"{name} p{percent}, {waiting}", "ms", ours, against, yardstick)
 

@@ -8,10 +8,10 @@ from threading import Event, Thread
 
 from celery import current_task, signals
 
-from broker.orders.order import Leg
-from broker.queue.celery_app import TASKS, app, send
-from broker.queue.scheduler import dispatch
-from worker.context import bench
+from broker.orders.order import Stage
+from broker.queue.celery_app import TASKS, app, enqueue
+from broker.queue.scheduler import run_scheduler
+from worker.context import worker_context
 from worker.process.lease import Lease, Limits
 
 __all__ = ["app"]
@@ -36,15 +36,15 @@ def deliver(work: str) -> None:
     _take(work, "deliver", "delivered")
 
 
-def _take(work: str, leg: Leg, to: str) -> None:
-    here = bench()
+def _take(work: str, leg: Stage, to: str) -> None:
+    here = worker_context()
     claim = here.store.claim(work, leg, current_task.request.hostname)
     if claim:
         with Lease(here.store, claim, here.config.broker, Limits(60, 60), here.leaving, _log.error):
             hints = here.store.finish(claim, to)
-        send(hints)
+        enqueue(hints)
 
 
 @signals.worker_ready.connect
 def _run_timer(**_: object) -> None:
-    Thread(target=dispatch, args=(bench().store, Event()), daemon=True).start()
+    Thread(target=run_scheduler, args=(worker_context().store, Event()), daemon=True).start()

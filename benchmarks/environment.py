@@ -15,7 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import redis
 
-from broker.order_store.embedded_redis import Embedded
+from broker.order_store.embedded_redis import EmbeddedRedis
 from broker.settings.config import CONFIG_VARIABLE, PREFIX, BrokerSettings
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,7 +27,7 @@ class Bed:
     def __init__(self) -> None:
         self._kept = tempfile.TemporaryDirectory(prefix="slidelane-bench-")
         self.folder = Path(self._kept.name).resolve()
-        self._server = Embedded(BrokerSettings(data=self.folder))
+        self._server = EmbeddedRedis(BrokerSettings(data=self.folder))
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
@@ -35,7 +35,9 @@ class Bed:
         self._url = self._server.start()
         return self
 
-    def __exit__(self, _k: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None) -> None:
+    def __exit__(
+        self, _k: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None
+    ) -> None:
         for process in self._processes:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
@@ -53,12 +55,17 @@ class Bed:
 
     def settings(self, database: int, **changed: Any) -> BrokerSettings:
         """Settings of a Slidelane on this database; no limit on what waits."""
-        return BrokerSettings(redis_url=self.url(database), data=self.folder, max_waiting=10**9, **changed)
+        return BrokerSettings(
+            redis_url=self.url(database), data=self.folder, max_waiting=10**9, **changed
+        )
 
     def environment(self, database: int, **settings: str) -> dict[str, str]:
         """The same for a process; further settings as `WORKER__COURIER_THREADS="8"`."""
         settings |= {"BROKER__REDIS_URL": self.url(database), "BROKER__DATA": str(self.folder)}
-        settings |= {"BROKER__MAX_WAITING": str(10**9), "WORKER__SLIDES__ROOTS": json.dumps([str(self.folder)])}
+        settings |= {
+            "BROKER__MAX_WAITING": str(10**9),
+            "WORKER__SLIDES__ROOTS": json.dumps([str(self.folder)]),
+        }
         return {PREFIX + name: value for name, value in settings.items()}
 
     def start(self, name: str, *arguments: str, environment: Mapping[str, str]) -> None:
@@ -68,7 +75,9 @@ class Bed:
         command = [sys.executable, "-m", *arguments]
         with (self.folder / f"{name}.log").open("wb") as log:
             self._processes.append(
-                subprocess.Popen(command, cwd=ROOT, env=own, stdout=log, stderr=log, start_new_session=True)
+                subprocess.Popen(
+                    command, cwd=ROOT, env=own, stdout=log, stderr=log, start_new_session=True
+                )
             )
 
     def wait_for(self, condition: Callable[[], bool], what: str, within_s: float = 60) -> None:
@@ -76,9 +85,13 @@ class Bed:
         deadline = time.monotonic() + within_s
         while not condition():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{what} did not happen within {within_s:g} s\n{self._last_lines()}")
+                raise TimeoutError(
+                    f"{what} did not happen within {within_s:g} s\n{self._last_lines()}"
+                )
             time.sleep(0.005)
 
     def _last_lines(self) -> str:
         logs = sorted(self.folder.glob("*.log"))
-        return "\n".join(f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs)
+        return "\n".join(
+            f"--- {log.name}\n{log.read_text(errors='replace')[-1500:]}" for log in logs
+        )

@@ -17,14 +17,17 @@ import numpy as np
 from benchmarks import peak_memory
 from benchmarks.comparison import Row
 from worker.algorithms.builtin_cards import ki67_card
-from worker.geometry.frame import CHUNK, Area, Findings, Frame, Objects, outlines
+from worker.geometry.frame import Area, Frame
 from worker.results import geojson
-from worker.results.object_store import Spool
-from worker.results.result import Result
+from worker.results.object_store import ObjectStore
+from worker.results.objects import CHUNK, Objects, outlines
+from worker.results.result import Findings, Result
 
 EDGE_PX = 100_000
 FRAME = Frame(EDGE_PX, EDGE_PX, 0.5, 0.5, "slide")
-MOST_IN_MEMORY = 1_000_000  # polygons that a yardstick is given; each takes some 5 kB as dicts and lists
+MOST_IN_MEMORY = (
+    1_000_000  # polygons that a yardstick is given; each takes some 5 kB as dicts and lists
+)
 WITHIN_S = 7200
 
 
@@ -75,12 +78,17 @@ def nuclei(count: int) -> Iterator[Objects]:
             rng.uniform(8, 22, size)[owner] * rng.uniform(0.9, 1.1, len(owner)),
         )
         points = centres[owner] + reach[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        yield Objects(centres, tuple(outlines(points, lengths.tolist())), rng.integers(0, 2, size), rng.random(size))
+        yield Objects(
+            centres,
+            tuple(outlines(points, lengths.tolist())),
+            rng.integers(0, 2, size),
+            rng.random(size),
+        )
 
 
 def _ours(count: int, folder: Path) -> float:
     """What the pipeline does: tile by tile into the spool, then from there into the file."""
-    spool = Spool.begin(folder / "spool")
+    spool = ObjectStore.begin(folder / "spool")
     took_s = 0.0
     for objects in nuclei(count):
         began = perf_counter()
@@ -98,7 +106,9 @@ def _features(count: int) -> tuple[dict[str, Any], float]:
     names, features, took_s = [entry.name for entry in ki67_card().classes], [], 0.0
     for objects in nuclei(count):
         began = perf_counter()
-        for outline, kind, score in zip(objects.outlines, objects.classes, objects.scores, strict=True):
+        for outline, kind, score in zip(
+            objects.outlines, objects.classes, objects.scores, strict=True
+        ):
             ring = outline.round(1).tolist()
             properties = {
                 "objectType": "detection",

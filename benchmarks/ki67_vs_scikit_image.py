@@ -21,8 +21,8 @@ from worker.algorithms import registry
 from worker.algorithms.builtin_cards import ki67_card
 from worker.algorithms.interface import TileClassifier
 from worker.geometry.frame import Pixels
-from worker.geometry.roi import area_of
-from worker.geometry.tile_grid import cut
+from worker.geometry.roi import resolve_roi
+from worker.geometry.tile_grid import tile_grid
 from worker.inference import tissue
 from worker.inference.tile_inference import SAMPLE_TILES
 from worker.process.cgroup_limits import granted_cores
@@ -67,10 +67,17 @@ def _drawn(tiles: int) -> Pixels:
         path = Path(folder) / "slide.svs"
         make_sample_slide(path, 12_000, 9_000)
         with Slide.open(path) as slide:
-            grid = tissue.keep(slide, cut(area_of(None, slide.frame), slide.frame, ki67_card()))
+            grid = tissue.keep(
+                slide, tile_grid(resolve_roi(None, slide.frame), slide.frame, ki67_card())
+            )
             chosen = [grid.tiles[n] for n in np.linspace(0, len(grid.tiles) - 1, tiles).astype(int)]
             edge = grid.read_px
-            return np.stack([slide.read(t.x - grid.halo_px, t.y - grid.halo_px, edge, edge, 1, 1) for t in chosen])
+            return np.stack(
+                [
+                    slide.read(t.x - grid.halo_px, t.y - grid.halo_px, edge, edge, 1, 1)
+                    for t in chosen
+                ]
+            )
 
 
 def _classifier(pixels: Pixels) -> TileClassifier:
@@ -84,7 +91,9 @@ def _classifier(pixels: Pixels) -> TileClassifier:
 def _ours(classifier: TileClassifier, tiles: Sequence[Pixels], cores: int) -> int:
     """Nuclei in halos are not counted."""
     with ThreadPoolExecutor(cores) as pool:
-        return sum(pool.map(lambda tile: _in_core(classifier.classify(tile[None])[0].centres), tiles))
+        return sum(
+            pool.map(lambda tile: _in_core(classifier.classify(tile[None])[0].centres), tiles)
+        )
 
 
 def _in_core(centres: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> int:
@@ -117,7 +126,10 @@ def by_scikit_image(tile: Pixels) -> int:
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     nuclei = regionprops(watershed(-away, markers, mask=inside), intensity_image=brown)
     found = [
-        (find_contours(np.pad(nucleus.image, 1), 0.5)[0] + nucleus.bbox[:2], nucleus.intensity_mean > POSITIVE)
+        (
+            find_contours(np.pad(nucleus.image, 1), 0.5)[0] + nucleus.bbox[:2],
+            nucleus.intensity_mean > POSITIVE,
+        )
         for nucleus in nuclei
     ]
     return len(found)

@@ -23,12 +23,20 @@ OFTEN_S = 0.05  # where memory alone counts: a peak may last a tenth of a second
 
 
 def run(
-    command: Sequence[str], environment: Mapping[str, str], within_s: float, every_s: float = EVERY_S
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    within_s: float,
+    every_s: float = EVERY_S,
 ) -> dict[str, Any]:
     """The JSON of its last line, and `peak_rss_bytes`. Raises `RuntimeError` with its last lines where it fails."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=os.environ | environment, stdout=out, stderr=err, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
         )
         try:
             peak_bytes = _peak(process, time.monotonic() + within_s, every_s)
@@ -38,7 +46,9 @@ def run(
             process.wait()
         if process.returncode:
             err.seek(0)
-            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}\n{err.read()[-2000:]}")
+            raise RuntimeError(
+                f"{' '.join(command)} ended with {process.returncode}\n{err.read()[-2000:]}"
+            )
         out.seek(0)
         told: dict[str, Any] = json.loads(out.read().splitlines()[-1])
     return told | {"peak_rss_bytes": peak_bytes}
@@ -48,7 +58,9 @@ def _peak(process: subprocess.Popen[bytes], end: float, every_s: float) -> int:
     peak_bytes = 0
     while process.poll() is None:
         held_bytes = _family_bytes(process.pid)
-        if held_bytes > peak_bytes:  # looked at twice: a child that has no program of its own yet counts its parent's
+        if (
+            held_bytes > peak_bytes
+        ):  # looked at twice: a child that has no program of its own yet counts its parent's
             peak_bytes = max(peak_bytes, min(held_bytes, _family_bytes(process.pid)))
         if time.monotonic() > end:
             raise TimeoutError(f"{process.args!r} took too long")
@@ -75,7 +87,9 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _held_bytes(process: int) -> int:
-    found = re.search(r"^Pss: +(\d+) kB", _read(Path(f"/proc/{process}/smaps_rollup")), re.MULTILINE)
+    found = re.search(
+        r"^Pss: +(\d+) kB", _read(Path(f"/proc/{process}/smaps_rollup")), re.MULTILINE
+    )
     return int(found[1]) * 1024 if found else 0
 
 

@@ -39,8 +39,17 @@ class Storage:
     @contextmanager
     def open(cls, file: Path, delay_s: float, bytes_per_s: float) -> Iterator["Storage"]:
         """The server, until the end of the context."""
-        command = [sys.executable, "-m", "benchmarks.storage", str(file), str(delay_s), str(bytes_per_s)]
-        with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.storage",
+            str(file),
+            str(delay_s),
+            str(bytes_per_s),
+        ]
+        with subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
             try:
                 assert process.stdout
                 yield cls(int(process.stdout.readline()))
@@ -101,10 +110,17 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(told)
             return
         self.server.begin()
-        total, wanted = len(self.server.content), self.headers.get("Range", "bytes=0-")[6:].partition("-")
+        total, wanted = (
+            len(self.server.content),
+            self.headers.get("Range", "bytes=0-")[6:].partition("-"),
+        )
         start, stop = int(wanted[0]), min(int(wanted[2] or total) + 1, total)
         body = memoryview(self.server.content)[start:stop]
-        ranged = {"Content-Range": f"bytes {start}-{stop - 1}/{total}"} if "Range" in self.headers else {}
+        ranged = (
+            {"Content-Range": f"bytes {start}-{stop - 1}/{total}"}
+            if "Range" in self.headers
+            else {}
+        )
         self._head(206 if ranged else 200, body, **ranged)
         for at in range(0, len(body), STEP_BYTES):
             self.server.pass_on(len(body[at : at + STEP_BYTES]))

@@ -18,19 +18,20 @@ from broker.orders.roi import Rectangle
 from broker.settings.config import WorkerSettings
 from demo.slide import make_sample_slide, tissue_roi
 from worker.algorithms.builtin_cards import ki67_card
-from worker.geometry.roi import area_of, reach
+from worker.geometry.roi import read_footprint, resolve_roi
 from worker.http_session import session
-from worker.slide_cache.cache import Copy, Shelf
+from worker.slide_cache.cache import SlideCache
+from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.sandbox.client import Sandbox
 from worker.sources import url
-from worker.sources.fetch import Means
+from worker.sources.fetch import FetchTools
 from worker.sources.remote_tiff import fetch
-from worker.sources.request import Errand
+from worker.sources.request import FetchRequest
 
 DELAY_S, BYTES_PER_S = 0.02, 50e6
 SHELF_BYTES = 10**10
 EDGES_PX = (1024, 2048, 4096)
-Fetch = Callable[[str, Errand], Copy | None]
+Fetch = Callable[[str, FetchRequest], LocalSlide | None]
 FETCHES: tuple[Fetch, Fetch] = (fetch.fetch, url.fetch)
 
 
@@ -62,7 +63,10 @@ def measure(rounds: int, width_px: int, height_px: int, say: Callable[[str], Non
                 say(f"a region of {edge_px} px, {rounds} rounds")
                 roi = Rectangle.model_validate(tissue_roi(slide, edge_px))
                 needed_bytes = _needed_bytes(slide, roi, sandbox)
-                turns = [tuple(_cost(storage, fetch, roi, sandbox) for fetch in FETCHES) for _ in range(rounds)]
+                turns = [
+                    tuple(_cost(storage, fetch, roi, sandbox) for fetch in FETCHES)
+                    for _ in range(rounds)
+                ]
                 rows += _rows(f"region of {edge_px} px", turns, needed_bytes)
     return rows
 
@@ -82,9 +86,9 @@ def _cost(storage: Storage, fetch: Fetch, roi: Rectangle, sandbox: Sandbox) -> C
     storage.counts()
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as folder, ExitStack() as pins:
         http = pins.enter_context(session(("127.0.0.1",), connect_timeout_s=5, read_timeout_s=30))
-        means = Means(Shelf(Path(folder), SHELF_BYTES), http, sandbox, WorkerSettings())
+        means = FetchTools(SlideCache(Path(folder), SHELF_BYTES), http, sandbox, WorkerSettings())
         began = perf_counter()
-        copy = fetch(storage.url, Errand(roi, None, ki67_card(), means, Nobody(), pins))
+        copy = fetch(storage.url, FetchRequest(roi, None, ki67_card(), means, Nobody(), pins))
         took_s = perf_counter() - began
         if copy is None:
             raise RuntimeError("the region was not fetched in parts")
@@ -94,7 +98,7 @@ def _cost(storage: Storage, fetch: Fetch, roi: Rectangle, sandbox: Sandbox) -> C
 def _needed_bytes(slide: Path, roi: Rectangle, sandbox: Sandbox) -> int:
     """The level-0 tiles that classifying the region reads, halos included; no other level and no directory."""
     with sandbox.open(slide) as opened:
-        box = reach(area_of(roi, opened.frame), opened.frame, ki67_card())
+        box = read_footprint(resolve_roi(roi, opened.frame), opened.frame, ki67_card())
     with tifffile.TiffFile(slide) as tiff:
         page = tiff.pages.first
         columns = -(-page.imagewidth // page.tilewidth)

@@ -42,8 +42,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.run", description="Every benchmark beside its yardstick."
     )
-    parser.add_argument("--quick", action="store_true", help=f"fewer rounds, shorter backlogs; leaves out {_LONG}")
-    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"fewer rounds, shorter backlogs; leaves out {_LONG}"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}"
+    )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, _end)
     console = Console(highlight=False, soft_wrap=True)
@@ -62,7 +66,9 @@ def _queue(quick: bool, say: Say) -> list[Row]:
 
 
 def _latency(quick: bool, say: Say) -> list[Row]:
-    return backlog_latency.measure(*(((100, 1_000, 3_000), 40) if quick else ((100, 10_000, 100_000), 300)), say)
+    return backlog_latency.measure(
+        *(((100, 1_000, 3_000), 40) if quick else ((100, 10_000, 100_000), 300)), say
+    )
 
 
 def _memory(quick: bool, say: Say) -> list[Row]:
@@ -114,7 +120,9 @@ def _end(number: int, _frame: FrameType | None) -> None:
 def _where() -> str:
     with Bed() as bed:
         told = bed.client(0).info("server")
-    server = f"{told.get('server_name', 'redis')} {told.get('valkey_version', told['redis_version'])}"
+    server = (
+        f"{told.get('server_name', 'redis')} {told.get('valkey_version', told['redis_version'])}"
+    )
     libraries = ", ".join(f"{name} {version(name)}" for name in ("celery", "kombu", "redis"))
     return f"{os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}, {libraries}, {server}"
 

@@ -43,7 +43,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if found else 200)
         if found:
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{total}")
-        for name, value in {"ETag": '"1"', "Accept-Ranges": "bytes", "Content-Length": str(stop - start)}.items():
+        for name, value in {
+            "ETag": '"1"',
+            "Accept-Ranges": "bytes",
+            "Content-Length": str(stop - start),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self._send(start, stop)
@@ -52,7 +56,11 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def _send(self, start: int, stop: int) -> None:
-        limit, began, step = self.server.bytes_per_s, time.monotonic(), _STEP_BYTES if self.server.bytes_per_s else stop
+        limit, began, step = (
+            self.server.bytes_per_s,
+            time.monotonic(),
+            _STEP_BYTES if self.server.bytes_per_s else stop,
+        )
         with self.server.file.open("rb") as file:
             for at in range(start, stop, step):
                 self.connection.sendfile(file, at, min(step, stop - at))

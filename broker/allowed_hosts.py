@@ -16,7 +16,9 @@ from broker.errors import OrderError
 Address = IPv4Address | IPv6Address
 
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the IPv4 address is the last 32 bits
-_PLATFORM = IPv4Address("168.63.129.16")  # Azure's host agent: a public address that only a virtual machine can reach
+_PLATFORM = IPv4Address(
+    "168.63.129.16"
+)  # Azure's host agent: a public address that only a virtual machine can reach
 # What some releases of Python call global: protocol assignments (with Oracle's metadata service), site-local addresses.
 _CLOSED = (ip_network("192.0.0.0/24"), ip_network("fec0::/10"))
 _LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
@@ -46,7 +48,9 @@ def check_literal(url_or_host: str, allow_hosts: Sequence[str], field: str) -> N
 def refusal(host: str, field: str = "") -> OrderError:
     """The error for a host that may not be spoken to."""
     hint = "name a public host, or have the operator list this one in broker.allow_hosts"
-    return OrderError("host_not_allowed", f"{host} lies in private address space", hint=hint, field=field)
+    return OrderError(
+        "host_not_allowed", f"{host} lies in private address space", hint=hint, field=field
+    )
 
 
 def _real(address: Address) -> Address:

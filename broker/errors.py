@@ -28,7 +28,9 @@ CODES: dict[str, Code] = {
     "algorithm_unknown": Code(422, "input", "No such algorithm"),
     "algorithms_not_announced": Code(503, "platform", "No worker has announced its algorithms yet"),
     "parameters_invalid": Code(422, "input", "The algorithm does not accept these parameters"),
-    "host_not_allowed": Code(422, "input", "The host lies in private address space and is not on the list"),
+    "host_not_allowed": Code(
+        422, "input", "The host lies in private address space and is not on the list"
+    ),
     "path_not_allowed": Code(422, "input", "The path lies outside the allowed folders"),
     "key_reused": Code(422, "input", "The idempotency key was used for another order"),
     "key_missing": Code(401, "input", "An API key is needed"),
@@ -62,7 +64,9 @@ CODES: dict[str, Code] = {
     "scan_failed": Code(422, "input", "A scan of the order failed"),
     # found out by the courier
     "destination_refused": Code(422, "destination", "The destination refused the results"),
-    "destination_busy": Code(503, "destination", "The destination is busy with other results of ours"),
+    "destination_busy": Code(
+        503, "destination", "The destination is busy with other results of ours"
+    ),
     "destination_unreachable": Code(502, "destination", "The destination does not answer"),
     "delivery_unknown": Code(502, "destination", "Nobody can say whether the results arrived"),
     "parcel_invalid": Code(500, "algorithm", "The results break the destination's rules"),
@@ -107,6 +111,8 @@ class OrderError(SlidelaneError):
 class TemporaryError(SlidelaneError):
     """Worth another try, after `retry_after_s` where the other side said so."""
 
-    def __init__(self, code: str, detail: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, code: str, detail: str, *, hint: str = "", retry_after_s: float | None = None
+    ) -> None:
         super().__init__(code, detail, hint=hint)
         self.retry_after_s = retry_after_s

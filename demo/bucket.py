@@ -36,7 +36,11 @@ class FileBucket(Receiver):
         validators = {"Accept-Ranges": "bytes", "ETag": f'"{size}-{self._path.stat().st_mtime_ns}"'}
         if "Range" not in request.headers:
             return Answer(200, self._read(first, last), validators)
-        return Answer(206, self._read(first, last), {**validators, "Content-Range": f"bytes {first}-{last - 1}/{size}"})
+        return Answer(
+            206,
+            self._read(first, last),
+            {**validators, "Content-Range": f"bytes {first}-{last - 1}/{size}"},
+        )
 
     def _read(self, first: int, last: int) -> bytes:
         if last - first > MAX_FILE_BYTES:

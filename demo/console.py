@@ -36,11 +36,15 @@ class Screen:
 
     def watch(self, orders: Sequence[Followed]) -> "Bars | Lines":
         """Show the orders while they are followed."""
-        return Bars(self.console, orders) if self.console.is_terminal else Lines(self.console, orders)
+        return (
+            Bars(self.console, orders) if self.console.is_terminal else Lines(self.console, orders)
+        )
 
     def report(self, orders: Sequence[Followed], receivers: dict[str, Receiver]) -> None:
         """What was ordered, measured and received."""
-        table = Table("", *(order.title for order in orders), title="What came of it", title_justify="left")
+        table = Table(
+            "", *(order.title for order in orders), title="What came of it", title_justify="left"
+        )
         for name, values in _rows(orders):
             table.add_row(name, *values)
         self.console.print(table)
@@ -60,10 +64,16 @@ class Bars:
     """One live bar per order."""
 
     def __init__(self, console: Console, orders: Sequence[Followed]) -> None:
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[now]}"))
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[now]}"),
+        )
         self._progress = Progress(*columns, console=console)
         self._orders: dict[TaskID, Followed] = {
-            self._progress.add_task(order.title, total=None, now=_now(order)): order for order in orders
+            self._progress.add_task(order.title, total=None, now=_now(order)): order
+            for order in orders
         }
 
     def __enter__(self) -> Self:
@@ -77,7 +87,9 @@ class Bars:
         """Draw how the orders are now."""
         for task, order in self._orders.items():
             progress = order.scan["progress"] if order.order["state"] == "running" else {}
-            total, done = (1, 1) if order.ended else (progress.get("total") or None, progress.get("done", 0))
+            total, done = (
+                (1, 1) if order.ended else (progress.get("total") or None, progress.get("done", 0))
+            )
             self._progress.update(task, total=total, completed=done, now=_now(order))
 
 
@@ -117,12 +129,19 @@ def _now(order: Followed) -> str:
 def _rows(orders: Sequence[Followed]) -> list[tuple[str, list[str]]]:
     rows = {
         "order": [order.order["id"] for order in orders],
-        "states passed": ["\n".join(f"{at:5.1f} s {name}" for name, at in order.states.items()) for order in orders],
+        "states passed": [
+            "\n".join(f"{at:5.1f} s {name}" for name, at in order.states.items())
+            for order in orders
+        ],
         "tiles": [_measured(order.scan["timings"], "tiles", "{:,.0f}") for order in orders],
-        "classified in": [_measured(order.scan["timings"], "classify_s", "{:.1f} s") for order in orders],
+        "classified in": [
+            _measured(order.scan["timings"], "classify_s", "{:.1f} s") for order in orders
+        ],
         "speed": [_speed(order.scan["timings"]) for order in orders],
         "nuclei": [_measured(order.scan["summary"], "nuclei", "{:,}") for order in orders],
-        "labelling index": [_measured(order.scan["summary"], "labelling_index_pct", "{:.1f} %") for order in orders],
+        "labelling index": [
+            _measured(order.scan["summary"], "labelling_index_pct", "{:.1f} %") for order in orders
+        ],
     }
     problems = [_problem(order.order) for order in orders]
     return list((rows | {"problem": problems} if any(problems) else rows).items())

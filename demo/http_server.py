@@ -53,7 +53,9 @@ class Server(ThreadingHTTPServer):
     daemon_threads = False  # joined at the end, so that nothing outlives the server
     request_queue_size = 64
 
-    def __init__(self, host: str, port: int, respond: Callable[[Request], Answer], faults: Faults) -> None:
+    def __init__(
+        self, host: str, port: int, respond: Callable[[Request], Answer], faults: Faults
+    ) -> None:
         self.respond, self.faults = respond, faults
         self.closing = threading.Event()
         self._open: set[socket.socket] = set()
@@ -98,7 +100,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         url = urlsplit(self.path)
-        fault = Fault() if url.path.startswith("/_") else self.server.faults.next(f"{self.command} {url.path}")
+        fault = (
+            Fault()
+            if url.path.startswith("/_")
+            else self.server.faults.next(f"{self.command} {url.path}")
+        )
         body = None if fault.cut == "before" else self._body()
         if body is None or self.server.closing.wait(fault.slow_s):
             self._hang_up()
@@ -117,8 +123,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes | None:
         """The whole body; None when the client broke off, or was told that it may not send so much."""
         length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not length.isdecimal() or int(length) > MAX_BODY_BYTES:
-            self._send(Answer(413, {"error": f"a Content-Length of at most {MAX_BODY_BYTES} bytes is needed"}))
+        if (
+            "Transfer-Encoding" in self.headers
+            or not length.isdecimal()
+            or int(length) > MAX_BODY_BYTES
+        ):
+            self._send(
+                Answer(
+                    413, {"error": f"a Content-Length of at most {MAX_BODY_BYTES} bytes is needed"}
+                )
+            )
             return None
         body = self.rfile.read(int(length))
         return body if len(body) == int(length) else None

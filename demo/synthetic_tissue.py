@@ -13,8 +13,16 @@ from numpy.typing import NDArray
 
 TISSUE_SHARE = 0.22  # of the slide
 CELL_PX = 16  # outlines, lobes and stain strengths are drawn on a grid this coarse and interpolated
-PIECES = ((0.36, 0.50, 0.21, 0.36), (0.78, 0.42, 0.10, 0.22))  # centre x, y and radii as shares of the slide
-ROUGHNESS = ((4.0, 0.55), (11.0, 0.28), (45.0, 0.12), (240.0, 0.035))  # waves across the slide and their height
+PIECES = (
+    (0.36, 0.50, 0.21, 0.36),
+    (0.78, 0.42, 0.10, 0.22),
+)  # centre x, y and radii as shares of the slide
+ROUGHNESS = (
+    (4.0, 0.55),
+    (11.0, 0.28),
+    (45.0, 0.12),
+    (240.0, 0.035),
+)  # waves across the slide and their height
 EDGE = 60.0  # how abruptly tissue ends
 LOBE_ANGLES_DEG = (14.0, 57.0, 121.0, 163.0)  # cv2.remap interpolates four channels at most
 LOBE_PX = 900
@@ -27,7 +35,9 @@ Pixels = NDArray[np.uint8]
 class Section:
     """One section on a slide of `width_px` x `height_px`, drawn tile by tile."""
 
-    def __init__(self, width_px: int, height_px: int, tile_px: int, rng: np.random.Generator) -> None:
+    def __init__(
+        self, width_px: int, height_px: int, tile_px: int, rng: np.random.Generator
+    ) -> None:
         margin = tile_px // CELL_PX + 2
         shape = (height_px // CELL_PX + margin, width_px // CELL_PX + margin)
         self._tile_px = tile_px
@@ -58,8 +68,12 @@ class Section:
         mixed = np.zeros((self._tile_px, self._tile_px, 3), np.float32)
         for share, angle in zip(cv2.split(shares), np.deg2rad(LOBE_ANGLES_DEG), strict=True):
             if share.max() > 0.01:
-                u = _within(columns * np.cos(angle) - rows * np.sin(angle), self._stains.shape[1] // 2)
-                v = _within(columns * np.sin(angle) + rows * np.cos(angle), self._stains.shape[0] // 2)
+                u = _within(
+                    columns * np.cos(angle) - rows * np.sin(angle), self._stains.shape[1] // 2
+                )
+                v = _within(
+                    columns * np.sin(angle) + rows * np.cos(angle), self._stains.shape[0] // 2
+                )
                 mixed += share[..., None] * cv2.remap(self._stains, u, v, cv2.INTER_CUBIC)
         return mixed
 
@@ -87,8 +101,13 @@ def _waves(shape: tuple[int, int], count: float, rng: np.random.Generator) -> Fl
 def _ground(shape: tuple[int, int], rng: np.random.Generator) -> Floats:
     """For every cell (h, w, 3): height of the tissue (below 0 is glass), strength of haematoxylin, of DAB."""
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
-    pieces = [1 - ((x / shape[1] - cx) / rx) ** 2 - ((y / shape[0] - cy) / ry) ** 2 for cx, cy, rx, ry in PIECES]
-    height = np.maximum.reduce(pieces) + sum(share * _waves(shape, count, rng) for count, share in ROUGHNESS)
+    pieces = [
+        1 - ((x / shape[1] - cx) / rx) ** 2 - ((y / shape[0] - cy) / ry) ** 2
+        for cx, cy, rx, ry in PIECES
+    ]
+    height = np.maximum.reduce(pieces) + sum(
+        share * _waves(shape, count, rng) for count, share in ROUGHNESS
+    )
     height -= np.quantile(height, 1 - TISSUE_SHARE)
     haematoxylin = 1 + 0.10 * _waves(shape, 9, rng)
     dab = np.clip(0.75 + 0.45 * _waves(shape, 9, rng), 0.1, 1.2)

@@ -37,7 +37,9 @@ def rows() -> Iterator[Row]:
 
 def _environment() -> Row:
     given = sorted(name for name in os.environ if name.startswith(PREFIX))
-    arrived = "".join(lines_of([sys.executable, "-c", _SHOW], _LIMIT_S, {_VARIABLE: _ATTEMPTS})).strip()
+    arrived = "".join(
+        lines_of([sys.executable, "-c", _SHOW], _LIMIT_S, {_VARIABLE: _ATTEMPTS})
+    ).strip()
     said = f"{_VARIABLE}={_ATTEMPTS} arrived as {arrived or 'nothing'}; set here: {', '.join(given) or 'none'}"
     return Row("environment", "ok" if arrived == _ATTEMPTS else "failed", said)
 
@@ -49,7 +51,11 @@ def _time_limit() -> Row:
         for line in lines_of([sys.executable, "-c", _FAMILY], _HANGS_S):
             family += map(int, line.split())
     if len(family) != 2:
-        return Row("time limit", "failed", f"a child was to start a child within {_HANGS_S:g} s, and did not")
+        return Row(
+            "time limit",
+            "failed",
+            f"a child was to start a child within {_HANGS_S:g} s, and did not",
+        )
     left = _left(family)
     what = f"process {family[0]} and its child {family[1]}, deaf to SIGTERM, were killed after {_HANGS_S:g} s"
     if not left:
@@ -73,7 +79,9 @@ def _states(family: list[int]) -> dict[int, str]:
     for process_id in family:
         with suppress(OSError, IndexError):
             if sys.platform == "linux":
-                found[process_id] = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
+                found[process_id] = (
+                    Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
+                )
             else:
                 os.kill(process_id, 0)
                 found[process_id] = "R"

@@ -36,7 +36,10 @@ def test_a_room_starts_without_the_others_libraries(room: str) -> None:
     """What its image does not hold, it does not import; and importing opens no socket."""
     code = _IMPORT_ALL.format(absent=ROOMS[room], room=room)
     subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True, env={"SLIDELANE_CONFIG": "/nowhere"}
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        check=True,
+        env={"SLIDELANE_CONFIG": "/nowhere"},
     )
 
 
@@ -48,7 +51,12 @@ def test_the_courier_never_loads_torch() -> None:
 
 def test_no_file_is_longer_than_two_hundred_lines() -> None:
     """Size keeps a house readable."""
-    long = [f for room in ROOMS for f in (ROOT / room).rglob("*.py") if len(f.read_text().splitlines()) > 200]
+    long = [
+        f
+        for room in ROOMS
+        for f in (ROOT / room).rglob("*.py")
+        if len(f.read_text().splitlines()) > 200
+    ]
     assert long == []
 
 
@@ -58,6 +66,8 @@ def test_every_test_states_its_fact() -> None:
         f"{file.name}:{node.name}"
         for file in (ROOT / "tests").rglob("test_*.py")
         for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not ast.get_docstring(node)
+        if isinstance(node, ast.FunctionDef)
+        and node.name.startswith("test_")
+        and not ast.get_docstring(node)
     ]
     assert bare == []

@@ -7,30 +7,31 @@ from threading import Event
 
 import requests
 
-from broker.file_storage import Storage, storage
+from broker.file_storage import open_storage
+from broker.file_storage.interface import Storage
 from broker.order_store import OrderStore
 from broker.settings.config import Config, load
-from worker.delivery.circuit_breaker import Circuits
+from worker.delivery.circuit_breaker import CircuitBreakers
 from worker.http_session import session
 from worker.process.cgroup_limits import granted_cores
-from worker.slide_cache.cache import Shelf
+from worker.slide_cache.cache import SlideCache
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import Means
+from worker.sources.fetch import FetchTools
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class WorkerContext:
     """Everything a leg works with."""
 
     config: Config
     store: OrderStore
-    means: Means
+    means: FetchTools
     leaving: Event
-    circuits: Circuits
+    circuits: CircuitBreakers
     storage: Storage
 
     @property
-    def shelf(self) -> Shelf:
+    def shelf(self) -> SlideCache:
         """The slides on this machine's disk."""
         return self.means.shelf
 
@@ -46,7 +47,7 @@ class Bench:
 
 
 @cache
-def bench() -> Bench:
+def worker_context() -> WorkerContext:
     """This process's bench."""
     config = load()
     slides, deliver = config.worker.slides, config.worker.deliver
@@ -55,11 +56,11 @@ def bench() -> Bench:
         connect_timeout_s=deliver.connect_timeout_s,
         read_timeout_s=deliver.read_timeout_s,
     )
-    return Bench(
+    return WorkerContext(
         config=config,
         store=OrderStore.connect(config.broker),
-        means=Means(
-            Shelf(config.broker.data / "shelf", slides.max_bytes),
+        means=FetchTools(
+            SlideCache(config.broker.data / "shelf", slides.max_bytes),
             http,
             Sandbox(
                 config.worker.threads or granted_cores(),
@@ -69,6 +70,6 @@ def bench() -> Bench:
             config.worker,
         ),
         leaving=Event(),
-        circuits=Circuits(at_once=max(1, config.worker.courier_threads // 4)),
-        storage=storage(config.broker),
+        circuits=CircuitBreakers(at_once=max(1, config.worker.courier_threads // 4)),
+        storage=open_storage(config.broker),
     )

@@ -19,7 +19,12 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+)
 from urllib3.util.connection import create_connection
 
 from broker.allowed_hosts import allowed, refusal
@@ -31,12 +36,16 @@ _MAX_RETRY_AFTER_S = 86400.0
 _READ_BYTES = 2**18
 
 
-def session(allow_hosts: Sequence[str], *, connect_timeout_s: float, read_timeout_s: float) -> requests.Session:
+def session(
+    allow_hosts: Sequence[str], *, connect_timeout_s: float, read_timeout_s: float
+) -> requests.Session:
     """A session that connects to allowed hosts only and reads no proxy, cookie or password from its surroundings.
 
     A host that is not allowed, also behind a redirect, raises `OrderError("host_not_allowed")`.
     """
-    logging.getLogger("urllib3").setLevel(logging.ERROR)  # below that it logs whole URLs, presigned query and all
+    logging.getLogger("urllib3").setLevel(
+        logging.ERROR
+    )  # below that it logs whole URLs, presigned query and all
     http = _Session()
     http.trust_env = False
     http.max_redirects = _MAX_REDIRECTS
@@ -94,7 +103,9 @@ def cut_after(seconds: float, cut: Callable[[], None]) -> Iterator[Event]:
 
 def _end(cut: Callable[[], None], late: Event) -> None:
     late.set()
-    with suppress(OSError, ValueError, RuntimeError):  # the connection ended by itself in the meantime
+    with suppress(
+        OSError, ValueError, RuntimeError
+    ):  # the connection ended by itself in the meantime
         cut()
 
 
@@ -110,7 +121,10 @@ class _Session(requests.Session):
         """The adapter for http(s); anything else, say a redirect to file://, is refused."""
         scheme = str(url).partition(":")[0].lower()
         if scheme not in ("http", "https"):
-            raise OrderError("host_not_allowed", f"only http and https are spoken, and a URL says {scheme[:16]!r}")
+            raise OrderError(
+                "host_not_allowed",
+                f"only http and https are spoken, and a URL says {scheme[:16]!r}",
+            )
         return super().get_adapter(url)  # type: ignore[arg-type]
 
 
@@ -119,11 +133,21 @@ class _Adapter(HTTPAdapter):
         self._allow_hosts, self._timeout_s = allow_hosts, timeout_s
         super().__init__(max_retries=0)
 
-    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kwargs: Any) -> None:  # noqa: FBT001, FBT002
+    def init_poolmanager(
+        self,
+        connections: int,
+        maxsize: int,
+        block: bool = False,  # noqa: FBT001, FBT002 - the signature of the base class
+        **kwargs: Any,
+    ) -> None:
         """Pools whose connections are guarded."""
-        self.poolmanager = _Pools(self._allow_hosts, num_pools=connections, maxsize=maxsize, block=block, **kwargs)
+        self.poolmanager = _Pools(
+            self._allow_hosts, num_pools=connections, maxsize=maxsize, block=block, **kwargs
+        )
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(
+        self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
+    ) -> requests.Response:
         """Send with the default time limits; the body of a redirect is dropped, not read."""
         kwargs["timeout"] = kwargs.get("timeout") or self._timeout_s
         response = super().send(request, *args, **kwargs)
@@ -156,7 +180,9 @@ class _Connection(HTTPConnection):
         fault: OSError = OSError("the name has no address")
         for address in self._addresses():
             try:
-                return create_connection((address, self.port), self.timeout, socket_options=self.socket_options)
+                return create_connection(
+                    (address, self.port), self.timeout, socket_options=self.socket_options
+                )
             except OSError as error:
                 fault = error
         if isinstance(fault, TimeoutError):
@@ -165,7 +191,9 @@ class _Connection(HTTPConnection):
 
     def _addresses(self) -> list[str]:
         try:
-            found = socket.getaddrinfo(self._dns_host.strip("[]"), self.port, type=socket.SOCK_STREAM)
+            found = socket.getaddrinfo(
+                self._dns_host.strip("[]"), self.port, type=socket.SOCK_STREAM
+            )
         except (socket.gaierror, UnicodeError) as error:
             raise NameResolutionError(self.host, self, socket.gaierror(str(error))) from error
         addresses = [str(place[4][0]) for place in found]

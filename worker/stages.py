@@ -7,38 +7,38 @@ from functools import cache, partial
 from pathlib import Path
 
 from broker.errors import OrderError
-from broker.order_store import Claim, Hint
-from broker.orders.order import Order, Scan, parse_work_id
-from broker.orders.timing import bottleneck
+from broker.order_store import Claim, TaskMessage
+from broker.orders.order import Order, Scan, bottleneck, parse_work_id
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
-from worker.context import Bench
+from worker.context import WorkerContext
 from worker.delivery import deliver_order
-from worker.geometry.frame import Stop
 from worker.inference import pipeline
 from worker.inference.checkpoint import UNFINISHED, Checkpoint
 from worker.inference.pipeline import Done, Job
 from worker.process.lease import Lease, Limits
+from worker.progress import Stopwatch, StopWork
 from worker.results import result_folder
-from worker.sources.fetch import near
-from worker.stopwatch import Stopwatch
+from worker.sources.fetch import fetch_slide
 
 
-def fetch(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
+def fetch(here: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
     """Warm the shelf: the slide is downloaded, or found to be there already."""
     order, index = _scan(here, claim)
-    _checkpoint(here, claim).clear()  # a scan that somebody asked for once more shall not go on from what failed
+    _checkpoint(
+        here, claim
+    ).clear()  # a scan that somebody asked for once more shall not go on from what failed
     card, clock = here.store.cards().get(order.request.algorithm), Stopwatch()
     with ExitStack() as pins:
         with clock.stage("fetch"):
-            copy = pins.enter_context(near(order.asked(index), card, here.means, lease))
+            copy = pins.enter_context(fetch_slide(order.asked(index), card, here.means, lease))
         here.shelf.want(copy.digest, claim.work)
         timings = clock.timings | {"bytes": copy.bytes}
         fields = {"slide": copy.as_dict(), "timings": timings, "staged_by": claim.fence}
         return here.store.finish(claim, "staged", fields)
 
 
-def classify(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
+def classify(here: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
     """From the slide to kept findings. Asks the shelf, which fetches again where the slide is gone."""
     order, index = _scan(here, claim)
     asked, scan, clock = order.asked(index), order.scans[index], Stopwatch()
@@ -50,15 +50,22 @@ def classify(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
     checkpoint = _checkpoint(here, claim, scan.staged_by)
     with _wanted(here, checkpoint), ExitStack() as pins:
         with clock.stage("fetch"):
-            copy = pins.enter_context(near(asked, model.card, here.means, lease, known=scan.slide))
-        done = pipeline.classify(Job(order, asked, copy, checkpoint, clock), model, here.means.sandbox, lease)
+            copy = pins.enter_context(
+                fetch_slide(asked, model.card, here.means, lease, known=scan.slide)
+            )
+        done = pipeline.classify(
+            Job(order, asked, copy, checkpoint, clock), model, here.means.sandbox, lease
+        )
         lease.progress("keeping", 0, 1)
         with clock.stage("keep"):
             made = here.storage.folder / folder
             result_folder.keep(made, done.result, done.overlay)
             kept_bytes = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
             here.storage.share(str(folder), partial(lease.progress, "keeping"))
-    findings, timings = done.result.findings, _timings(scan, done, clock) | {"kept_bytes": kept_bytes}
+    findings, timings = (
+        done.result.findings,
+        _timings(scan, done, clock) | {"kept_bytes": kept_bytes},
+    )
     fields = {
         "result": str(folder),
         "summary": findings.summary | {"headline": findings.headline, **findings.frame.as_dict()},
@@ -72,9 +79,11 @@ def classify(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
     return hints
 
 
-def _model(here: Bench, order: Order) -> Algorithm:
+def _model(here: WorkerContext, order: Order) -> Algorithm:
     settings = here.config.worker
-    return registry.load(order.request.algorithm, settings.algorithms, order.request.parameters, settings.device)
+    return registry.load(
+        order.request.algorithm, settings.algorithms, order.request.parameters, settings.device
+    )
 
 
 @cache
@@ -86,25 +95,27 @@ def _settle() -> None:
     gc.freeze()
 
 
-def _checkpoint(here: Bench, claim: Claim, since: int = 0) -> Checkpoint:
+def _checkpoint(here: WorkerContext, claim: Claim, since: int = 0) -> Checkpoint:
     """Marked as often as a worker says that it lives: one that is lost is missed no sooner."""
     folder = here.storage.folder / UNFINISHED / f"{claim.work}.{claim.fence}"
     return Checkpoint(folder, here.config.broker.heartbeat_s, since=since)
 
 
 @contextmanager
-def _wanted(here: Bench, checkpoint: Checkpoint) -> Iterator[None]:
+def _wanted(here: WorkerContext, checkpoint: Checkpoint) -> Iterator[None]:
     """Work that stops gives its memory back; work whose folder was removed stops."""
     try:
         yield
-    except Stop:
+    except StopWork:
         registry.release_device()
         raise
     except FileNotFoundError:
-        if here.storage.folder and not checkpoint.gone:  # the whole storage may be what is gone, which says so itself
+        if (
+            here.storage.folder and not checkpoint.gone
+        ):  # the whole storage may be what is gone, which says so itself
             raise
         registry.release_device()
-        raise Stop("its unfinished work was removed") from None
+        raise StopWork("its unfinished work was removed") from None
 
 
 def _timings(scan: Scan, done: Done, clock: Stopwatch) -> dict[str, float]:
@@ -119,16 +130,18 @@ def _told(timings: Mapping[str, float]) -> str:
     tiles, resumed = round(timings.get("tiles", 0)), round(timings.get("tiles_resumed", 0))
     before = f" (the first {resumed} by an attempt that was lost)" if resumed else ""
     counted = f" {tiles} tiles{before} at {timings['tiles_per_s']:.1f}/s" if tiles else ""
-    return f"classified{counted} in {timings['classify_s']:.1f} s; bottleneck: {bottleneck(timings)}"
+    return (
+        f"classified{counted} in {timings['classify_s']:.1f} s; bottleneck: {bottleneck(timings)}"
+    )
 
 
-def deliver(here: Bench, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
+def deliver(here: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
     """One attempt at the destination, with the parcel that was kept for it."""
     _settle()
     return deliver_order.attempt(here, here.store.get(claim.work), claim, lease)
 
 
-def _scan(here: Bench, claim: Claim) -> tuple[Order, int]:
+def _scan(here: WorkerContext, claim: Claim) -> tuple[Order, int]:
     order_id, index = parse_work_id(claim.work)
     if index is None:
         raise OrderError("bug", f"{claim.work} names no scan")

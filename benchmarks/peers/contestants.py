@@ -68,7 +68,11 @@ class Contestant:
 
     def python(self, say: Callable[[str], None]) -> Path:
         """The interpreter that runs it, made where it is not there."""
-        return virtualenvs.python_of(self.environment, say) if self.environment else Path(sys.executable)
+        return (
+            virtualenvs.python_of(self.environment, say)
+            if self.environment
+            else Path(sys.executable)
+        )
 
     def run(self, task: Task, say: Callable[[str], None]) -> Outcome:
         """Classify once. Raises `RuntimeError` where it fails."""
@@ -82,12 +86,20 @@ class Contestant:
             file.write_text(json.dumps(own.as_dict()))
             home = KEPT / "home"  # some write where their user lives
             home.mkdir(parents=True, exist_ok=True)
-            variables = {"HOME": str(home), "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": str(task.threads)}
-            variables |= {"OMP_WAIT_POLICY": "PASSIVE"}  # who spins loses most where the cores are shared
+            variables = {
+                "HOME": str(home),
+                "PYTHONWARNINGS": "ignore",
+                "OMP_NUM_THREADS": str(task.threads),
+            }
+            variables |= {
+                "OMP_WAIT_POLICY": "PASSIVE"
+            }  # who spins loses most where the cores are shared
             card = gpu.name(task.device)
             variables |= {"CUDA_VISIBLE_DEVICES": card}  # some take all that they see
             with gpu.sampled(gpu.command(card)) as samples:
-                told = peak_memory.run([str(python), "-m", self.module, str(file)], variables, WITHIN_S)
+                told = peak_memory.run(
+                    [str(python), "-m", self.module, str(file)], variables, WITHIN_S
+                )
             return Outcome.told(told | {"gpu_busy": gpu.busy(samples, *told["between"])})
 
 
@@ -97,11 +109,15 @@ FORWARD = Contestant("network alone", f"{_RUNNERS}.forward", virtualenvs.PLAIN)
 PEERS = (
     Contestant("plain loop", f"{_RUNNERS}.loop", virtualenvs.PLAIN),
     Contestant("MONAI with cuCIM", f"{_RUNNERS}.monai", virtualenvs.MONAI),
-    Contestant("MONAI with cuCIM, workers", f"{_RUNNERS}.monai", virtualenvs.MONAI, has_workers=True),
+    Contestant(
+        "MONAI with cuCIM, workers", f"{_RUNNERS}.monai", virtualenvs.MONAI, has_workers=True
+    ),
     Contestant("WSInfer", f"{_RUNNERS}.wsinfer", virtualenvs.WSINFER),
     Contestant("WSInfer, workers", f"{_RUNNERS}.wsinfer", virtualenvs.WSINFER, has_workers=True),
     Contestant("TIAToolbox", f"{_RUNNERS}.tiatoolbox", virtualenvs.TIATOOLBOX),
-    Contestant("TIAToolbox, workers", f"{_RUNNERS}.tiatoolbox", virtualenvs.TIATOOLBOX, has_workers=True),
+    Contestant(
+        "TIAToolbox, workers", f"{_RUNNERS}.tiatoolbox", virtualenvs.TIATOOLBOX, has_workers=True
+    ),
 )
 OURS = (
     Contestant("Slidelane", f"{_RUNNERS}.ours"),

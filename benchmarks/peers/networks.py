@@ -34,14 +34,18 @@ def save(name: str, folder: Path, samples: NDArray[np.uint8], seed: int = 0) -> 
     """Write `config.json` and `torchscript_model.pt`; `samples` (N, 256, 256, 3) are what it learns from."""
     torch.manual_seed(seed)
     body, features = NETWORKS[name]()
-    network = nn.Sequential(body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(features, len(CLASSES)))
-    inputs = ((torch.from_numpy(samples).permute(0, 3, 1, 2).float() / 255 - MEAN) / STD).contiguous(
-        memory_format=torch.channels_last
+    network = nn.Sequential(
+        body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(features, len(CLASSES))
     )
+    inputs = (
+        (torch.from_numpy(samples).permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
+    ).contiguous(memory_format=torch.channels_last)
     _train(network, inputs, torch.from_numpy(_quarters(samples)))
     folder.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore", DeprecationWarning)  # TorchScript is old, and what the zoo holds
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # TorchScript is old, and what the zoo holds
         torch.jit.trace(network, inputs[:2]).save(str(folder / "torchscript_model.pt"))
     (folder / "config.json").write_text(json.dumps(_config(name), indent=2))
 
@@ -72,7 +76,9 @@ def _train(network: nn.Sequential, inputs: Tensor, wanted: Tensor) -> None:
     for _ in range(STEPS):
         some = torch.randint(len(inputs), (BATCH,))
         optimiser.zero_grad()
-        nn.functional.cross_entropy(network(inputs[some]), wanted[some], label_smoothing=UNSURE).backward()
+        nn.functional.cross_entropy(
+            network(inputs[some]), wanted[some], label_smoothing=UNSURE
+        ).backward()
         optimiser.step()
         schedule.step()
     for layer in network.modules():
@@ -85,7 +91,13 @@ def _train(network: nn.Sequential, inputs: Tensor, wanted: Tensor) -> None:
 
 def _tiny() -> tuple[nn.Module, int]:
     """Three convolutions with large strides: less work than decoding the tile."""
-    layers = [nn.Conv2d(3, 8, 8, stride=8), nn.ReLU(), nn.Conv2d(8, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1)]
+    layers = [
+        nn.Conv2d(3, 8, 8, stride=8),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, 2, 1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, 2, 1),
+    ]
     return nn.Sequential(*layers, nn.ReLU()), 32
 
 
@@ -93,7 +105,11 @@ def _mobile() -> tuple[nn.Module, int]:
     layers: list[nn.Module] = [_convolution(3, 16, 3, 2, activation=nn.Hardswish)]
     inputs = 16
     for kernel, expanded, outputs, squeeze, hard, stride in _BLOCKS:
-        layers.append(_Bottleneck(inputs, kernel, expanded, outputs, squeeze=squeeze, hard=hard, stride=stride))
+        layers.append(
+            _Bottleneck(
+                inputs, kernel, expanded, outputs, squeeze=squeeze, hard=hard, stride=stride
+            )
+        )
         inputs = outputs
     return nn.Sequential(*layers, _convolution(inputs, 576, 1, 1, activation=nn.Hardswish)), 576
 
@@ -105,7 +121,13 @@ NETWORKS: Final[Mapping[str, Callable[[], tuple[nn.Module, int]]]] = {
 
 
 def _convolution(
-    inputs: int, outputs: int, kernel: int, stride: int, *, activation: type[nn.Module] = nn.Identity, groups: int = 1
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    stride: int,
+    *,
+    activation: type[nn.Module] = nn.Identity,
+    groups: int = 1,
 ) -> nn.Sequential:
     layer = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
     return nn.Sequential(layer, nn.BatchNorm2d(outputs), activation())
@@ -130,14 +152,26 @@ class _Bottleneck(nn.Module):
     """Widened, filtered channel by channel, narrowed again."""
 
     def __init__(
-        self, inputs: int, kernel: int, expanded: int, outputs: int, *, squeeze: bool, hard: bool, stride: int
+        self,
+        inputs: int,
+        kernel: int,
+        expanded: int,
+        outputs: int,
+        *,
+        squeeze: bool,
+        hard: bool,
+        stride: int,
     ) -> None:
         super().__init__()
         activation: type[nn.Module] = nn.Hardswish if hard else nn.ReLU
         layers: list[nn.Module] = (
-            [] if expanded == inputs else [_convolution(inputs, expanded, 1, 1, activation=activation)]
+            []
+            if expanded == inputs
+            else [_convolution(inputs, expanded, 1, 1, activation=activation)]
         )
-        layers.append(_convolution(expanded, expanded, kernel, stride, activation=activation, groups=expanded))
+        layers.append(
+            _convolution(expanded, expanded, kernel, stride, activation=activation, groups=expanded)
+        )
         layers += [_Squeeze(expanded)] if squeeze else []
         self.body = nn.Sequential(*layers, _convolution(expanded, outputs, 1, 1))
         self.is_residual = stride == 1 and inputs == outputs

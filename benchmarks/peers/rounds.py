@@ -13,7 +13,9 @@ from worker.process.cgroup_limits import granted_cores
 Say = Callable[[str], None]
 
 
-def measure(rounds: int, edge_px: int, most_tiles: Mapping[str, int], where: str, say: Say) -> list[Row]:
+def measure(
+    rounds: int, edge_px: int, most_tiles: Mapping[str, int], where: str, say: Say
+) -> list[Row]:
     """Each network on so many tiles of a slide of this edge; whoever cannot be installed or fails is left out."""
     threads = granted_cores()
     field = _ready((FEED, *OURS, *PEERS), say)
@@ -28,12 +30,16 @@ def measure(rounds: int, edge_px: int, most_tiles: Mapping[str, int], where: str
                 racing = [one for one in racing if one.name in found]
                 done.append(found)
                 say(f"round {number} of {rounds}")
-            full = [{name: one for name, one in found.items() if name in done[-1]} for found in done]
+            full = [
+                {name: one for name, one in found.items() if name in done[-1]} for found in done
+            ]
             for line in summary.lines(full):
                 say(line)
             rows += summary.rows(network, full)
             kept[network] = [{name: _kept(one) for name, one in found.items()} for found in full]
-    (KEPT / "race.json").write_text(json.dumps({"where": where, "threads": threads, "rounds": kept}, indent=1))
+    (KEPT / "race.json").write_text(
+        json.dumps({"where": where, "threads": threads, "rounds": kept}, indent=1)
+    )
     return rows
 
 

@@ -10,7 +10,9 @@ from benchmarks.comparison import Row
 from benchmarks.peers.contestants import DECODE, FEED, FORWARD, OURS, Outcome
 
 LIMIT = "the limit, float32"
-REFERENCE = "plain loop"  # OpenSlide's pixels, one tile at a time: the oracle for everybody's answers
+REFERENCE = (
+    "plain loop"  # OpenSlide's pixels, one tile at a time: the oracle for everybody's answers
+)
 Round = Mapping[str, Outcome]
 
 
@@ -42,7 +44,11 @@ def lines(rounds: Sequence[Round]) -> Iterator[str]:
         last, shares = rounds[-1][name], [done[name].tiles_per_s / limit(done) for done in rounds]
         peak_mb = median(done[name].peak_bytes for done in rounds) / 1e6
         agreed = Agreement.of(last, rounds[-1][REFERENCE]) if REFERENCE in rounds[-1] else None
-        told = f"; same class {agreed.same_class_share:.2%}, at most {agreed.most_apart:.1e} apart" if agreed else ""
+        told = (
+            f"; same class {agreed.same_class_share:.2%}, at most {agreed.most_apart:.1e} apart"
+            if agreed
+            else ""
+        )
         yield (
             f"  {name:28} {last.version:8} {_rate(rounds, name):8,.0f} tiles/s, {median(shares):5.2f} of the limit "
             f"({min(shares):.2f} to {max(shares):.2f}), {last.tiles:,} tiles, {peak_mb:6,.0f} MB"
@@ -59,7 +65,9 @@ def _gpu(rounds: Sequence[Round], name: str) -> str:
 def rows(what: str, rounds: Sequence[Round]) -> list[Row]:
     """Each of ours beside the limit and beside every peer, and our feed beside decoding alone."""
     mine = [one.name for one in OURS if one.name in rounds[0]]
-    peers = [name for name in rounds[0] if name not in {*mine, DECODE.name, FORWARD.name, FEED.name}]
+    peers = [
+        name for name in rounds[0] if name not in {*mine, DECODE.name, FORWARD.name, FEED.name}
+    ]
     pairs = [(name, other) for name in mine for other in (LIMIT, *peers)]
     pairs += [(FEED.name, DECODE.name)] if FEED.name in rounds[0] else []
     return [

@@ -39,17 +39,27 @@ class _Album:
 
         edge = TILE_PX // RATIO
         self.pictures.append(
-            bytes(imagecodecs.jpeg8_encode(tile, level=JPEG_QUALITY, colorspace="RGB", subsampling="422"))
+            bytes(
+                imagecodecs.jpeg8_encode(
+                    tile, level=JPEG_QUALITY, colorspace="RGB", subsampling="422"
+                )
+            )
         )
-        self.quarters.append(np.asarray(cv2.resize(tile, (edge, edge), interpolation=cv2.INTER_AREA), np.uint8))
+        self.quarters.append(
+            np.asarray(cv2.resize(tile, (edge, edge), interpolation=cv2.INTER_AREA), np.uint8)
+        )
         return len(self.pictures) - 1
 
     def joined(self, kinds: Kinds) -> Pixels:
         """The tile of the level above these RATIO x RATIO tiles."""
-        return np.concatenate([np.concatenate([self.quarters[k] for k in row], 1) for row in kinds], 0)
+        return np.concatenate(
+            [np.concatenate([self.quarters[k] for k in row], 1) for row in kinds], 0
+        )
 
 
-def draw(path: Path, edge_px: int, *, tissue_share: float = 0.5, shared: bool = False, seed: int = 0) -> Kinds:
+def draw(
+    path: Path, edge_px: int, *, tissue_share: float = 0.5, shared: bool = False, seed: int = 0
+) -> Kinds:
     """A square slide that OpenSlide opens as `aperio`; answers the corners (x, y) of the tiles that are all tissue.
 
     `shared` stores each kind of tile once, however often it is there.
@@ -62,11 +72,18 @@ def draw(path: Path, edge_px: int, *, tissue_share: float = 0.5, shared: bool = 
     stains = _layout(-(-edge_px // (TILE_PX * RATIO)), tissue_share, rng)
     is_tissue = stains >= 0
     first = np.where(is_tissue, blocks[stains], glass[rng.integers(GLASS_KINDS, size=stains.shape)])
-    zeroth = _spread(np.array(periods)[stains], is_tissue, glass[rng.integers(GLASS_KINDS, size=(4096,))])
+    zeroth = _spread(
+        np.array(periods)[stains], is_tissue, glass[rng.integers(GLASS_KINDS, size=(4096,))]
+    )
     grids = [zeroth, first]
     while edge_px // RATIO ** (len(grids) - 1) > SMALLEST_LEVEL_PX:
         grids.append(_above(album, grids[-1], glass[0]))
-    write(path, [_level(edge_px, number, grid) for number, grid in enumerate(grids)], album.pictures, shared=shared)
+    write(
+        path,
+        [_level(edge_px, number, grid) for number, grid in enumerate(grids)],
+        album.pictures,
+        shared=shared,
+    )
     return _whole_tiles(np.isin(zeroth, glass, invert=True), edge_px)
 
 
@@ -74,7 +91,11 @@ def _level(edge_px: int, number: int, kinds: Kinds) -> Level:
     own_px = edge_px // RATIO**number
     tiles = -(-own_px // TILE_PX)
     head = f"Aperio Image Library v11.2.1\r\n{edge_px}x{edge_px} [0,0 {edge_px}x{edge_px}] ({TILE_PX}x{TILE_PX})"
-    about = f" JPEG/RGB Q={JPEG_QUALITY}|AppMag = 20|MPP = {MPP}" if number == 0 else f" -> {own_px}x{own_px}"
+    about = (
+        f" JPEG/RGB Q={JPEG_QUALITY}|AppMag = 20|MPP = {MPP}"
+        if number == 0
+        else f" -> {own_px}x{own_px}"
+    )
     return Level(own_px, own_px, head + about, kinds[:tiles, :tiles])
 
 
@@ -105,7 +126,9 @@ def _periods(rng: np.random.Generator) -> list[Pixels]:
 
 def _tiles(album: _Album, period: Pixels) -> Kinds:
     steps = range(0, RATIO * TILE_PX, TILE_PX)
-    return np.array([[album.add(period[y : y + TILE_PX, x : x + TILE_PX]) for x in steps] for y in steps])
+    return np.array(
+        [[album.add(period[y : y + TILE_PX, x : x + TILE_PX]) for x in steps] for y in steps]
+    )
 
 
 def _layout(blocks: int, tissue_share: float, rng: np.random.Generator) -> Kinds:
@@ -123,7 +146,9 @@ def _layout(blocks: int, tissue_share: float, rng: np.random.Generator) -> Kinds
 def _spread(tissue: Kinds, is_tissue: NDArray[np.bool_], glass: Kinds) -> Kinds:
     """Blocks (rows, columns, RATIO, RATIO) as one grid of level-0 tiles, with glass where there is no tissue."""
     edge = RATIO * len(is_tissue)
-    kinds = np.where(is_tissue[..., None, None], tissue, -1).transpose(0, 2, 1, 3).reshape(edge, edge)
+    kinds = (
+        np.where(is_tissue[..., None, None], tissue, -1).transpose(0, 2, 1, 3).reshape(edge, edge)
+    )
     return np.where(kinds >= 0, kinds, np.resize(glass, kinds.shape))
 
 

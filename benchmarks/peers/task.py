@@ -72,11 +72,17 @@ class Task:
     def in_order(self, corners: NDArray[Any], probabilities: NDArray[Any]) -> Probabilities:
         """Probabilities that came in the order of `corners`, in the order of the task."""
         place = {(int(x), int(y)): number for number, (x, y) in enumerate(corners)}
-        return np.asarray(probabilities, np.float32)[[place[int(x), int(y)] for x, y in self.corners]]
+        return np.asarray(probabilities, np.float32)[
+            [place[int(x), int(y)] for x, y in self.corners]
+        ]
 
 
 def run(
-    task: Task, peer: str, package: str, classify: Callable[[], Probabilities | None], tiles: int | None = None
+    task: Task,
+    peer: str,
+    package: str,
+    classify: Callable[[], Probabilities | None],
+    tiles: int | None = None,
 ) -> None:
     """Measure one call, which is ready to go, and say what came of it; `tiles` where it is not those of the task.
 
@@ -88,5 +94,10 @@ def run(
     if probabilities is not None:
         np.save(task.answer, probabilities)
     answer = task.answer if probabilities is not None else None
-    told = {"peer": peer, "version": version(package), "tiles": tiles or len(task.corners), "seconds": seconds}
+    told = {
+        "peer": peer,
+        "version": version(package),
+        "tiles": tiles or len(task.corners),
+        "seconds": seconds,
+    }
     print(json.dumps(told | {"probabilities": answer, "between": [at, at + seconds]}), flush=True)

@@ -28,7 +28,13 @@ class Environment:
 
 PLAIN = Environment(
     "plain",
-    ("numpy==2.4.6", "pillow==13.0.0", "openslide-python==1.4.7", "openslide-bin==4.0.1.2", "simplejpeg==1.9.0"),
+    (
+        "numpy==2.4.6",
+        "pillow==13.0.0",
+        "openslide-python==1.4.7",
+        "openslide-bin==4.0.1.2",
+        "simplejpeg==1.9.0",
+    ),
 )
 WSINFER = Environment(
     "wsinfer",
@@ -41,7 +47,9 @@ WSINFER = Environment(
     (TORCHVISION, "wsinfer==0.6.1", "wsinfer-zoo==0.6.3"),
 )  # fmt: skip
 # Without its dependencies cuCIM reads on the CPU; with them it brings CuPy and 1 GB of CUDA.
-MONAI = Environment("monai", ("numpy==2.4.6", "click", "lazy-loader"), ("monai==1.6.1", "cucim-cu12==26.10.0"))
+MONAI = Environment(
+    "monai", ("numpy==2.4.6", "click", "lazy-loader"), ("monai==1.6.1", "cucim-cu12==26.10.0")
+)
 TIATOOLBOX = Environment(
     "tiatoolbox",
     (
@@ -80,4 +88,6 @@ def _pip(python: Path, *what: str) -> None:
 def _run(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{' '.join(command[:6])} … ended with {done.returncode}\n{done.stderr[-1500:]}")
+        raise RuntimeError(
+            f"{' '.join(command[:6])} … ended with {done.returncode}\n{done.stderr[-1500:]}"
+        )

@@ -31,7 +31,9 @@ def laid(edge_px: int, most_tiles: Mapping[str, int], threads: int) -> Iterator[
             listed = folder / f"{network}.npy"
             np.save(listed, tiles[_spread(len(tiles), most)])
             networks.save(network, folder / network, samples)
-            tasks[network] = Task(str(slide), str(listed), str(folder / network), "", "", threads, 0, 0, gpu.seen())
+            tasks[network] = Task(
+                str(slide), str(listed), str(folder / network), "", "", threads, 0, 0, gpu.seen()
+            )
         yield tasks
 
 
@@ -51,4 +53,9 @@ def stored(slide: Path, corners: Kinds) -> Kinds:
 
 def _decoded(slide: Path, tiles: Kinds) -> NDArray[np.uint8]:
     data = slide.read_bytes()
-    return np.stack([imagecodecs.jpeg8_decode(data[start : start + size]) for start, size in tiles[:, 2:].tolist()])
+    return np.stack(
+        [
+            imagecodecs.jpeg8_decode(data[start : start + size])
+            for start, size in tiles[:, 2:].tolist()
+        ]
+    )

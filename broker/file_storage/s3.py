@@ -18,7 +18,15 @@ from time import monotonic, sleep
 from typing import Any
 
 from broker.errors import TemporaryError
-from broker.file_storage import PARCELS, RESULTS, Stored, Told, checked, pieces, unreachable
+from broker.file_storage.interface import (
+    PARCELS,
+    RESULTS,
+    OnProgress,
+    StoredFile,
+    checked_key,
+    pieces,
+    unreachable,
+)
 from broker.settings.config import ConfigError
 
 _PART_BYTES = 2**23
@@ -28,7 +36,7 @@ _PATIENCE_S, _PAUSE_S = 120.0, 1.0
 _log = logging.getLogger(__name__)
 
 
-class Bucket:
+class S3Storage:
     """The objects below `s3://BUCKET/PREFIX`. What is made for it lies in `folder` until it is there."""
 
     def __init__(self, url: str, folder: Path) -> None:
@@ -36,11 +44,16 @@ class Bucket:
         self._root = url.removeprefix("s3://").rstrip("/")
         self._objects = _client()
 
-    def share(self, key: str, told: Told) -> None:
+    def share(self, key: str, told: OnProgress) -> None:
         """Copy it to the bucket file by file, then remove it here."""
-        made = self.folder / checked(key)
-        files = sorted(path for path in made.rglob("*") if path.is_file()) if made.is_dir() else [made]
-        progress, deadline = _Progress(told, sum(file.stat().st_size for file in files)), monotonic() + _PATIENCE_S
+        made = self.folder / checked_key(key)
+        files = (
+            sorted(path for path in made.rglob("*") if path.is_file()) if made.is_dir() else [made]
+        )
+        progress, deadline = (
+            _Progress(told, sum(file.stat().st_size for file in files)),
+            monotonic() + _PATIENCE_S,
+        )
         try:
             for file in files:
                 while not self._put(file, progress, deadline):
@@ -69,10 +82,12 @@ class Bucket:
     @contextmanager
     def near(self, key: str) -> Iterator[Path]:
         """A copy, which goes with the context."""
-        order_id = checked(key).split("/")[1].partition(".")[0]
+        order_id = checked_key(key).split("/")[1].partition(".")[0]
         rooms = self.folder / PARCELS
         rooms.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{order_id}.", dir=rooms, ignore_cleanup_errors=True) as room:
+        with TemporaryDirectory(
+            prefix=f".{order_id}.", dir=rooms, ignore_cleanup_errors=True
+        ) as room:
             copy = Path(room) / key.rpartition("/")[2]
             self._fetch(key, copy)
             yield copy
@@ -81,22 +96,27 @@ class Bucket:
         with self._answering():
             names = self._objects.find(self._at(key))
         if not names:
-            raise unreachable(f"the storage has no {key}, which the record names", "put it back, or cancel the order")
+            raise unreachable(
+                f"the storage has no {key}, which the record names",
+                "put it back, or cancel the order",
+            )
         for name in names:
             copy = to / tail if (tail := name.removeprefix(self._at(key)).lstrip("/")) else to
             copy.parent.mkdir(parents=True, exist_ok=True)
             with self._answering():
                 self._objects.get_file(name, str(copy), max_concurrency=1)
 
-    def find(self, key: str) -> Stored | None:
+    def find(self, key: str) -> StoredFile | None:
         """Asks for the object's head."""
         with self._answering():
             try:
                 told = self._objects.info(self._at(key))
             except FileNotFoundError:
-                self._objects.call_s3("head_bucket", Bucket=self._root.partition("/")[0])  # a lost bucket says the same
+                self._objects.call_s3(
+                    "head_bucket", Bucket=self._root.partition("/")[0]
+                )  # a lost bucket says the same
                 return None
-        return Stored(told["size"], told["ETag"]) if told["type"] == "file" else None
+        return StoredFile(told["size"], told["ETag"]) if told["type"] == "file" else None
 
     def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
         """One request for each piece: what a key stands for never changes."""
@@ -115,10 +135,12 @@ class Bucket:
     def left_behind(self) -> Iterator[str]:
         """Orders of which something was being made or copied here when its process died."""
         names = {path.name for path in (self.folder / RESULTS).glob("[!.]*")}
-        yield from names | {path.name.lstrip(".").partition(".")[0] for path in (self.folder / PARCELS).glob("*")}
+        yield from names | {
+            path.name.lstrip(".").partition(".")[0] for path in (self.folder / PARCELS).glob("*")
+        }
 
     def _at(self, key: str) -> str:
-        return f"{self._root}/{checked(key)}"
+        return f"{self._root}/{checked_key(key)}"
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
@@ -137,7 +159,7 @@ class Bucket:
 class _Progress:
     """What s3fs calls with every part that has arrived, in the shape of an fsspec callback."""
 
-    def __init__(self, told: Told, total_bytes: int) -> None:
+    def __init__(self, told: OnProgress, total_bytes: int) -> None:
         self._told, self._done, self._total = told, 0, total_bytes
 
     def set_size(self, size: int) -> None:
@@ -154,9 +176,17 @@ def _client() -> Any:
     try:
         from s3fs import S3FileSystem
     except ImportError:
-        raise ConfigError("broker.storage: s3:// needs s3fs; `pip install 'slidelane[s3]'` brings it") from None
-    timeouts = {"connect_timeout": _CONNECT_S, "read_timeout": _READ_S, "retries": {"total_max_attempts": 1}}
-    client = S3FileSystem(skip_instance_cache=True, use_listings_cache=False, config_kwargs=timeouts)
+        raise ConfigError(
+            "broker.storage: s3:// needs s3fs; `pip install 'slidelane[s3]'` brings it"
+        ) from None
+    timeouts = {
+        "connect_timeout": _CONNECT_S,
+        "read_timeout": _READ_S,
+        "retries": {"total_max_attempts": 1},
+    }
+    client = S3FileSystem(
+        skip_instance_cache=True, use_listings_cache=False, config_kwargs=timeouts
+    )
     client.retries = _TRIES
     return client
 

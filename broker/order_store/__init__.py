@@ -6,32 +6,32 @@ repeating is safe.
 
 from typing import Self
 
-from broker.order_store.actions import Wishes
-from broker.order_store.lifecycle import Claim, Created, Hint, LeaseLostError, Life
-from broker.order_store.queries import Lists, Page
-from broker.order_store.redis_client import Door
-from broker.order_store.redis_url import Address
-from broker.order_store.workers import Presence, QueueView, ServerView, Wait, WorkerView
+from broker.order_store.actions import Actions
+from broker.order_store.lifecycle import Claim, Created, LeaseLostError, Lifecycle, TaskMessage
+from broker.order_store.queries import Page, Queries
+from broker.order_store.redis_client import RedisClient
+from broker.order_store.redis_url import RedisUrl
+from broker.order_store.workers import QueueView, ServerView, Wait, Workers, WorkerView
 from broker.settings.config import BrokerSettings
 
 __all__ = [
     "Claim",
     "Created",
-    "Hint",
     "LeaseLostError",
     "OrderStore",
     "Page",
     "QueueView",
     "ServerView",
+    "TaskMessage",
     "Wait",
     "WorkerView",
 ]
 
 
-class OrderStore(Life, Wishes, Lists, Presence):
+class OrderStore(Lifecycle, Actions, Queries, Workers):
     """The record of every order, and who is there to work on them. Safe to share between threads."""
 
     @classmethod
     def connect(cls, settings: BrokerSettings) -> Self:
         """A store on the Redis of the settings. Connects when first used."""
-        return cls(Door(Address.of(settings)), settings)
+        return cls(RedisClient(RedisUrl.of(settings)), settings)

@@ -3,12 +3,12 @@
 import secrets
 
 from broker.errors import OrderError
-from broker.order_store.lifecycle import Hint, hints_of
-from broker.order_store.redis_client import Records, reachable
+from broker.order_store.lifecycle import TaskMessage, messages_of
+from broker.order_store.redis_client import StoreBase, reachable
 from broker.orders.order import ENDED, OrderState
 
 
-class Wishes(Records):
+class Actions(StoreBase):
     """Moves that somebody asked for."""
 
     def cancel(self, order_id: str) -> None:
@@ -22,29 +22,37 @@ class Wishes(Records):
         if answer in ENDED - {OrderState.CANCELLED}:
             raise _conflict(order_id, answer, "it has ended and cannot be cancelled")
 
-    def retry(self, order_id: str) -> tuple[Hint, ...]:
+    def retry(self, order_id: str) -> tuple[TaskMessage, ...]:
         """An order that ended without results once more: the scans that are not classified. Raises `OrderError`."""
-        return self._reopen(order_id, OrderState.QUEUED, "only a failed, expired or cancelled order is tried again")
-
-    def deliver_again(self, order_id: str) -> tuple[Hint, ...]:
-        """The kept results of an undelivered order once more, without classifying again. Raises `OrderError`."""
         return self._reopen(
-            order_id, OrderState.DELIVERING, "only an undelivered order with kept results is delivered again"
+            order_id, OrderState.QUEUED, "only a failed, expired or cancelled order is tried again"
         )
 
-    def _reopen(self, order_id: str, to: OrderState, rule: str) -> tuple[Hint, ...]:
-        answer = self._door.ask("reopen", order_id, to, int(self._settings.order_life_s * 1000), secrets.token_hex(8))
+    def deliver_again(self, order_id: str) -> tuple[TaskMessage, ...]:
+        """The kept results of an undelivered order once more, without classifying again. Raises `OrderError`."""
+        return self._reopen(
+            order_id,
+            OrderState.DELIVERING,
+            "only an undelivered order with kept results is delivered again",
+        )
+
+    def _reopen(self, order_id: str, to: OrderState, rule: str) -> tuple[TaskMessage, ...]:
+        answer = self._door.ask(
+            "reopen", order_id, to, int(self._settings.order_life_s * 1000), secrets.token_hex(8)
+        )
         if answer.get("refused") == "absent":
             raise _not_found(order_id)
         if "refused" in answer:
             raise _conflict(order_id, answer["refused"], rule)
-        return hints_of(answer)
+        return messages_of(answer)
 
     def forgettable(self, limit: int = 100) -> list[str]:
         """Orders that ended longer than `broker.keep_s` ago, oldest first."""
         with reachable():
             oldest_ms = self._now_ms() - self._settings.keep_s * 1000
-            return list(self._door.records.zrangebyscore("sl:ended", "-inf", oldest_ms, start=0, num=limit))
+            return list(
+                self._door.records.zrangebyscore("sl:ended", "-inf", oldest_ms, start=0, num=limit)
+            )
 
     def forget(self, order_id: str) -> None:
         """Remove the record of an order that has ended. Its files are the caller's to remove first."""
@@ -57,5 +65,7 @@ def _not_found(order_id: str) -> OrderError:
 
 def _conflict(order_id: str, state: str, rule: str) -> OrderError:
     return OrderError(
-        "state_conflict", f"order {order_id} is {state}: {rule}", hint="GET the order to see what became of it"
+        "state_conflict",
+        f"order {order_id} is {state}: {rule}",
+        hint="GET the order to see what became of it",
     )

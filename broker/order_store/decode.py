@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from broker.order_store.encryption import Seal
+from broker.order_store.encryption import RequestEncryption
 from broker.orders.order import Attempt, Order, OrderState, Scan
 from broker.orders.request import OrderRequest
 
@@ -40,7 +40,7 @@ def _seconds(milliseconds: str) -> float:
     return float(milliseconds) / 1000
 
 
-def order_from(order_id: str, answer: list[Any], seal: Seal) -> Order:
+def order_from(order_id: str, answer: list[Any], seal: RequestEncryption) -> Order:
     """One order from its three parts: its hash, the hashes of its scans, its delivery attempts."""
     flat, scans, attempts = answer
     fields = _pairs(flat)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import IO, Self
 
 from broker.errors import TemporaryError
-from broker.order_store.redis_client import Door
-from broker.order_store.redis_url import URL_FILE, Address
+from broker.order_store.redis_client import RedisClient
+from broker.order_store.redis_url import URL_FILE, RedisUrl
 from broker.settings.config import BrokerSettings, ConfigError
 
 _OLDEST = (6, 2)
@@ -46,7 +46,9 @@ def _candidates() -> Iterator[Path]:
 
 def _version(binary: Path) -> tuple[int, int]:
     try:
-        said = subprocess.run([binary, "--version"], capture_output=True, text=True, timeout=10, check=True).stdout
+        said = subprocess.run(
+            [binary, "--version"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         return 0, 0
     found = re.search(r"v=(\d+)\.(\d+)", said)
@@ -80,7 +82,7 @@ def _is_free(port: int) -> bool:
         return True
 
 
-class Embedded:
+class EmbeddedRedis:
     """One Redis in `<data>/redis`. The address stays the same from start to start, as far as the port is free."""
 
     def __init__(self, settings: BrokerSettings) -> None:
@@ -104,7 +106,10 @@ class Embedded:
         password, port = self._address()
         url = f"redis://:{password}@127.0.0.1:{port}/0"
         conf = _CONF.format(
-            port=port, password=password, folder=self._folder, max_bytes=self._settings.embedded_max_bytes
+            port=port,
+            password=password,
+            folder=self._folder,
+            max_bytes=self._settings.embedded_max_bytes,
         )
         self._write_private("redis.conf", conf)
         self.process = subprocess.Popen(
@@ -143,7 +148,8 @@ class Embedded:
     def _address(self) -> tuple[str, int]:
         try:
             known = re.fullmatch(
-                r"redis://:(\w+)@127\.0\.0\.1:(\d+)/0", (self._folder / URL_FILE.name).read_text().strip()
+                r"redis://:(\w+)@127\.0\.0\.1:(\d+)/0",
+                (self._folder / URL_FILE.name).read_text().strip(),
             )
         except FileNotFoundError:
             known = None
@@ -156,13 +162,13 @@ class Embedded:
     def _end_leftover(self, url: str) -> None:
         # whoever started it was killed: two servers must never write the same append-only file
         try:
-            Door(Address.at(url)).shut_down()
+            RedisClient(RedisUrl.at(url)).shut_down()
         except TemporaryError:
             return
 
     def _wait_until_durable(self, url: str) -> None:
         assert self.process is not None  # noqa: S101 - started two lines above
-        door, deadline = Door(Address.at(url)), time.monotonic() + _START_S
+        door, deadline = RedisClient(RedisUrl.at(url)), time.monotonic() + _START_S
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 if door.durable():
@@ -171,7 +177,9 @@ class Embedded:
             except TemporaryError:
                 time.sleep(0.05)
         self.process.kill()
-        raise ConfigError(f"our own Redis did not start with an append-only file; see {self._folder}/redis.log")
+        raise ConfigError(
+            f"our own Redis did not start with an append-only file; see {self._folder}/redis.log"
+        )
 
     def _write_private(self, name: str, text: str) -> None:
         beside = self._folder / f".{name}"

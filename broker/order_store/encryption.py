@@ -8,7 +8,7 @@ from broker.settings.config import ConfigError
 _SEALED = "sealed:"
 
 
-class Seal:
+class RequestEncryption:
     """Encrypts and decrypts with one Fernet key; without a key it hands text through."""
 
     def __init__(self, key: SecretStr | None) -> None:
@@ -33,4 +33,6 @@ class Seal:
                 raise InvalidToken
             return self._fernet.decrypt(kept.removeprefix(_SEALED)).decode()
         except InvalidToken:
-            raise ConfigError("broker.secret_key: orders in this store were sealed with another key") from None
+            raise ConfigError(
+                "broker.secret_key: orders in this store were sealed with another key"
+            ) from None

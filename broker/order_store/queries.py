@@ -7,7 +7,7 @@ from typing import Any
 
 from broker.errors import OrderError
 from broker.order_store.decode import order_from
-from broker.order_store.redis_client import Records, reachable
+from broker.order_store.redis_client import StoreBase, reachable
 from broker.orders.order import Order, OrderState
 
 _LOOKED_AT_MOST, _LOOKED_AT_ONCE = 5000, 500
@@ -28,7 +28,7 @@ def _index(state: str | None, algorithm: str | None, labels: Mapping[str, str]) 
     return [f"sl:orders:{name}" for name in named] or ["sl:orders"]
 
 
-class Lists(Records):
+class Queries(StoreBase):
     """Reading orders."""
 
     def get(self, order_id: str) -> Order:
@@ -42,7 +42,10 @@ class Lists(Records):
         """Several orders, each one consistent picture; None where there is none."""
         ids = list(order_ids)
         answers = self._door.ask("read", *ids) or []
-        return [order_from(i, answer, self._seal) if answer else None for i, answer in zip(ids, answers, strict=True)]
+        return [
+            order_from(i, answer, self._seal) if answer else None
+            for i, answer in zip(ids, answers, strict=True)
+        ]
 
     def find(
         self,
@@ -58,19 +61,25 @@ class Lists(Records):
         A page may be short, even empty, while its cursor still leads on: each call looks at a bounded number of orders.
         """
         if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
-            raise OrderError("request_invalid", f"the cursor {cursor[:32]!r} is none of ours", field="cursor")
+            raise OrderError(
+                "request_invalid", f"the cursor {cursor[:32]!r} is none of ours", field="cursor"
+            )
         with reachable():
             ids, after = self._matching(_index(state, algorithm, labels or {}), cursor, limit)
         return Page(tuple(order for order in self.get_many(ids) if order), after)
 
-    def _matching(self, indexes: list[str], cursor: str | None, limit: int) -> tuple[list[str], str | None]:
+    def _matching(
+        self, indexes: list[str], cursor: str | None, limit: int
+    ) -> tuple[list[str], str | None]:
         records = self._door.records
         first, *others = sorted(indexes, key=records.zcard)
         found: list[str] = []
         highest: str | float = f"({cursor}" if cursor else "+inf"
         step = _LOOKED_AT_ONCE if others else min(limit, _LOOKED_AT_ONCE)
         for _ in range(_LOOKED_AT_MOST // step):
-            chunk = records.zrevrangebyscore(first, highest, "-inf", start=0, num=step, withscores=True)
+            chunk = records.zrevrangebyscore(
+                first, highest, "-inf", start=0, num=step, withscores=True
+            )
             ids = [order_id for order_id, _ in chunk]
             elsewhere = [records.zmscore(other, ids) for other in others if ids]
             for (order_id, number), *scores in zip(chunk, *elsewhere, strict=True):
@@ -86,7 +95,9 @@ class Lists(Records):
     def log(self, order_id: str) -> list[dict[str, Any]]:
         """What happened to an order, oldest first: `at` (seconds since 1970) and `text`."""
         with reachable():
-            return [json.loads(line) for line in self._door.records.lrange(f"sl:log:{order_id}", 0, -1)]
+            return [
+                json.loads(line) for line in self._door.records.lrange(f"sl:log:{order_id}", 0, -1)
+            ]
 
     def counts(self) -> dict[str, int]:
         """How many orders are in each state."""

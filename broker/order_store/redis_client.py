@@ -15,8 +15,8 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from broker.errors import TemporaryError
-from broker.order_store.encryption import Seal
-from broker.order_store.redis_url import Address
+from broker.order_store.encryption import RequestEncryption
+from broker.order_store.redis_url import RedisUrl
 from broker.orders.order import REOPENED, TRANSITIONS
 from broker.settings.config import BrokerSettings
 
@@ -54,7 +54,7 @@ def _script(name: str) -> str:
     return life + (_LUA / f"{name}.lua").read_text()
 
 
-def _client(address: Address, database: int) -> Any:
+def _client(address: RedisUrl, database: int) -> Any:
     options: dict[str, Any] = address.login | {
         "db": database,
         "decode_responses": True,
@@ -88,7 +88,9 @@ def reachable() -> Iterator[None]:
             raise _unreachable(told) from None
         raise
     except (failures.ConnectionError, failures.TimeoutError, failures.InvalidResponse) as error:
-        raise _unreachable(_condition(error) or f"Redis does not answer ({type(error).__name__})") from None
+        raise _unreachable(
+            _condition(error) or f"Redis does not answer ({type(error).__name__})"
+        ) from None
 
 
 def _unreachable(detail: str) -> TemporaryError:
@@ -96,12 +98,18 @@ def _unreachable(detail: str) -> TemporaryError:
     return TemporaryError("store_unreachable", detail, hint=hint, retry_after_s=RETRY_AFTER_S)
 
 
-class Door:
+class RedisClient:
     """Connections to the two databases of one Redis, made when first used."""
 
-    def __init__(self, address: Address) -> None:
-        self._hints, self.records = _client(address, address.database), _client(address, address.database + 1)
-        self._scripts = {path.stem: self.records.register_script(_script(path.stem)) for path in _LUA.glob("*.lua")}
+    def __init__(self, address: RedisUrl) -> None:
+        self._hints, self.records = (
+            _client(address, address.database),
+            _client(address, address.database + 1),
+        )
+        self._scripts = {
+            path.stem: self.records.register_script(_script(path.stem))
+            for path in _LUA.glob("*.lua")
+        }
 
     def run(self, name: str, *args: object) -> Any:
         """Run one script atomically."""
@@ -132,11 +140,15 @@ class Door:
             self.records.shutdown(nosave=True)
 
 
-class Records:
+class StoreBase:
     """What every part of the store stands on."""
 
-    def __init__(self, door: Door, settings: BrokerSettings) -> None:
-        self._door, self._settings, self._seal = door, settings, Seal(settings.secret_key)
+    def __init__(self, door: RedisClient, settings: BrokerSettings) -> None:
+        self._door, self._settings, self._seal = (
+            door,
+            settings,
+            RequestEncryption(settings.secret_key),
+        )
 
     def _now_ms(self) -> float:
         seconds, microseconds = self._door.records.time()

@@ -39,7 +39,7 @@ class SentinelLogin:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Address:
+class RedisUrl:
     """One Redis, two databases: hints in `database`, which may be flushed and heals; records in the one behind it."""
 
     hosts: tuple[tuple[str, int], ...]
@@ -81,34 +81,56 @@ class Address:
             tls=_tls(parts, query),
             sentinel_login=SentinelLogin(secret) if secret else None,
         )
-        if bool(service) != (parts.scheme == "sentinel") or (len(address.hosts) > 1 and not service):
-            raise _wrong("it reads HOST/DATABASE for one server, HOST,HOST/SERVICE/DATABASE for Sentinels")
+        if bool(service) != (parts.scheme == "sentinel") or (
+            len(address.hosts) > 1 and not service
+        ):
+            raise _wrong(
+                "it reads HOST/DATABASE for one server, HOST,HOST/SERVICE/DATABASE for Sentinels"
+            )
         return address
 
     @property
     def login(self) -> dict[str, Any]:
         """What each connection to the server is made with, besides its place: redis-py's keywords."""
-        return {"username": self.username, "password": self.password, **({"ssl": True, **self.tls} if self.tls else {})}
+        return {
+            "username": self.username,
+            "password": self.password,
+            **({"ssl": True, **self.tls} if self.tls else {}),
+        }
 
     @property
     def sentinel_options(self) -> dict[str, Any]:
         """What each connection to a Sentinel is made with; one that does not answer must not hold up the next."""
         secret = {"credential_provider": self.sentinel_login} if self.sentinel_login else {}
         tls = {"ssl": True, **self.tls} if self.tls else {}
-        return {"socket_timeout": _READ_S, "socket_connect_timeout": _CONNECT_S, "retry": None, **secret, **tls}
+        return {
+            "socket_timeout": _READ_S,
+            "socket_connect_timeout": _CONNECT_S,
+            "retry": None,
+            **secret,
+            **tls,
+        }
 
     @property
     def broker_url(self) -> str:
         """The hints, as Celery names them: one URL for each host. Its TLS options are `broker_use_ssl`."""
         scheme = "sentinel" if self.service else "rediss" if self.tls else "redis"
-        login = f"{quote(self.username or '', '')}:{quote(self.password or '', '')}@" if self.password else ""
+        login = (
+            f"{quote(self.username or '', '')}:{quote(self.password or '', '')}@"
+            if self.password
+            else ""
+        )
         names = ((f"[{host}]" if ":" in host else host, port) for host, port in self.hosts)
         return ";".join(f"{scheme}://{login}{host}:{port}/{self.database}" for host, port in names)
 
     @property
     def broker_options(self) -> dict[str, Any]:
         """What Celery's transport must know to find the hints behind Sentinels."""
-        return {"master_name": self.service, "sentinel_kwargs": self.sentinel_options} if self.service else {}
+        return (
+            {"master_name": self.service, "sentinel_kwargs": self.sentinel_options}
+            if self.service
+            else {}
+        )
 
 
 def _wrong(why: str) -> ConfigError:
@@ -138,7 +160,9 @@ def _database(text: str) -> int:
 def _tls(parts: SplitResult, query: Mapping[str, str]) -> dict[str, str | bool]:
     if not set(query) <= set(_TLS):
         # an unencoded password may have ended up here: what was found is not repeated
-        raise _wrong(f"behind `?` may stand {', '.join(_TLS)}, and with sentinel:// sentinel_password")
+        raise _wrong(
+            f"behind `?` may stand {', '.join(_TLS)}, and with sentinel:// sentinel_password"
+        )
     if query and parts.scheme == "redis":
         raise _wrong("options of TLS need rediss://")
     if not query and parts.scheme != "rediss":
@@ -150,7 +174,11 @@ def _tls(parts: SplitResult, query: Mapping[str, str]) -> dict[str, str | bool]:
         raise _wrong(f"ssl_cert_reqs is one of {', '.join(_CERT_REQS)}")
     options["ssl_cert_reqs"] = reqs
     if "ssl_check_hostname" in query:
-        options["ssl_check_hostname"] = query["ssl_check_hostname"].lower() not in {"false", "no", "0"}
+        options["ssl_check_hostname"] = query["ssl_check_hostname"].lower() not in {
+            "false",
+            "no",
+            "0",
+        }
     return options
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from broker.order_store.redis_client import Records, reachable
-from broker.orders.algorithm_card import Card
+from broker.order_store.redis_client import StoreBase, reachable
+from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.order import Order, work_id
 
 ABSENT_AFTER_S = 15
@@ -63,27 +63,31 @@ def _wait(told: dict[str, Any], consumed: set[str]) -> Wait:
     return Wait(queue, ahead, reason)
 
 
-class Presence(Records):
+class Workers(StoreBase):
     """Announcements, and who made them."""
 
-    def announce(self, cards: Iterable[Card]) -> None:
+    def announce(self, cards: Iterable[AlgorithmCard]) -> None:
         """Make these algorithms orderable. They stay so when their workers leave; orders then wait."""
         with reachable():
             for card in cards:
                 self._door.records.hset("sl:cards", card.name, card.model_dump_json())
 
-    def cards(self) -> dict[str, Card]:
+    def cards(self) -> dict[str, AlgorithmCard]:
         """Every algorithm that a worker has announced."""
         with reachable():
             told = self._door.records.hgetall("sl:cards")
-        return {name: Card.model_validate_json(text) for name, text in sorted(told.items())}
+        return {
+            name: AlgorithmCard.model_validate_json(text) for name, text in sorted(told.items())
+        }
 
     def present(self, name: str, queues: Iterable[str]) -> None:
         """A worker says that it consumes these queues; it is absent again after `ABSENT_AFTER_S`."""
         with reachable():
             now = self._now_ms()
             self._door.records.set(
-                f"sl:worker:{name}", json.dumps({"queues": list(queues), "at": now}), ex=ABSENT_AFTER_S
+                f"sl:worker:{name}",
+                json.dumps({"queues": list(queues), "at": now}),
+                ex=ABSENT_AFTER_S,
             )
             self._door.records.zadd("sl:workers", {name: now})
             self._door.records.zremrangebyscore("sl:workers", "-inf", now - _FORGOTTEN_AFTER_MS)
@@ -99,7 +103,8 @@ class Presence(Records):
         with reachable():
             now = self._now_ms()
             return [
-                WorkerView(w["name"], tuple(w["queues"]), max(0.0, (now - w["at"]) / 1000)) for w in self._present()
+                WorkerView(w["name"], tuple(w["queues"]), max(0.0, (now - w["at"]) / 1000))
+                for w in self._present()
             ]
 
     def ping(self) -> None:
@@ -113,7 +118,9 @@ class Presence(Records):
             told = self._door.records.info()
         version = told.get("valkey_version") or told.get("redis_version", "")
         name = f"{told.get('server_name', 'redis')} {version}"
-        return ServerView(name, bool(told.get("aof_enabled")), told.get("maxmemory_policy") != "noeviction")
+        return ServerView(
+            name, bool(told.get("aof_enabled")), told.get("maxmemory_policy") != "noeviction"
+        )
 
     def queues(self) -> list[QueueView]:
         """Every queue that was ever waited on."""
@@ -129,12 +136,18 @@ class Presence(Records):
                 leg = name.partition(".")[0]
                 leg = leg if leg in ("fetch", "deliver") else "classify"
                 waiting = records.zcard(f"sl:waiting:{name}")
-                views.append(QueueView(name, leg, waiting, running.get(name, 0), wait_s, listening.count(name)))
+                views.append(
+                    QueueView(
+                        name, leg, waiting, running.get(name, 0), wait_s, listening.count(name)
+                    )
+                )
             return views
 
     def waits(self, order: Order) -> dict[str, Wait]:
         """For each piece of the order's work that waits: on which queue, behind how much, and why."""
-        waiting = self._door.ask("waits", order.id, *(work_id(order.id, scan.index) for scan in order.scans))
+        waiting = self._door.ask(
+            "waits", order.id, *(work_id(order.id, scan.index) for scan in order.scans)
+        )
         if not waiting:
             return {}
         with reachable():
@@ -145,4 +158,8 @@ class Presence(Records):
         records = self._door.records
         names = records.zrange("sl:workers", 0, -1)
         told = records.mget([f"sl:worker:{name}" for name in names]) if names else []
-        return [json.loads(text) | {"name": name} for name, text in zip(names, told, strict=True) if text]
+        return [
+            json.loads(text) | {"name": name}
+            for name, text in zip(names, told, strict=True)
+            if text
+        ]

@@ -41,14 +41,18 @@ def _http_url(secret: SecretStr) -> SecretStr:
 
 
 Secret = Annotated[SecretStr, PlainSerializer(_shown), Field(min_length=1, max_length=16384)]
-HttpUrl = Annotated[SecretStr, AfterValidator(_http_url), PlainSerializer(_url_shown), Field(max_length=8192)]
+HttpUrl = Annotated[
+    SecretStr, AfterValidator(_http_url), PlainSerializer(_url_shown), Field(max_length=8192)
+]
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:\d{1,5})?$")]
 Coordinate = Annotated[int, Field(ge=0, le=MAX_COORDINATE)]
 Length = Annotated[int, Field(ge=1, le=MAX_COORDINATE)]
 CaseId = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f/\\]+$")]
 
 
-class Asked(BaseModel):
+class RequestModel(BaseModel):
     """A part of a request: frozen, strict, without unknown fields, and silent about its input where it is refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )

@@ -1,13 +1,14 @@
 """What is kept: an order and its scans as the record has them, their states, and which moves are legal."""
 
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from broker.orders.request import OrderRequest, ScanRequest
 
-Leg = Literal["fetch", "classify", "deliver"]
+Stage = Literal["fetch", "classify", "deliver"]
 
 
 class OrderState(StrEnum):
@@ -71,7 +72,9 @@ REOPENED: dict[str, dict[str, tuple[str, ...]]] = {
 """The ways out of an end, taken only when somebody asks: retry, and deliver again."""
 
 ENDED = frozenset(state for state, next_states in TRANSITIONS["order"].items() if not next_states)
-SCAN_ENDED = frozenset(state for state, next_states in TRANSITIONS["scan"].items() if not next_states)
+SCAN_ENDED = frozenset(
+    state for state, next_states in TRANSITIONS["scan"].items() if not next_states
+)
 
 
 class _Kept(BaseModel):
@@ -100,8 +103,12 @@ class Scan(_Kept):
     timings: dict[str, float] = Field(default_factory=dict)
     summary: dict[str, Any] = Field(default_factory=dict)
     error: dict[str, Any] | None = None
-    slide: dict[str, Any] = Field(default_factory=dict, description="digest, bytes and where on the shelf")
-    staged_by: int = Field(0, description="fence of the fetch: what was found before it is gone on from by nobody")
+    slide: dict[str, Any] = Field(
+        default_factory=dict, description="digest, bytes and where on the shelf"
+    )
+    staged_by: int = Field(
+        0, description="fence of the fetch: what was found before it is gone on from by nobody"
+    )
     result: str = Field("", description="folder of its results, a key of the storage")
 
 
@@ -126,12 +133,15 @@ class Order(_Kept):
     updated_at: float
     expires_at: float
     cancel: bool = False
-    resend: bool = Field(False, description="somebody asked to deliver it again, knowing that it may have arrived")
+    resend: bool = Field(
+        False, description="somebody asked to deliver it again, knowing that it may have arrived"
+    )
     fence: int = 0
     scans: tuple[Scan, ...]
     attempts: tuple[Attempt, ...] = ()
     parcel: dict[str, Any] = Field(
-        default_factory=dict, description="file (a key of the storage), digest, bytes and content type"
+        default_factory=dict,
+        description="file (a key of the storage), digest, bytes and content type",
     )
     error: dict[str, Any] | None = None
 
@@ -149,3 +159,24 @@ def parse_work_id(work: str) -> tuple[str, int | None]:
     """The order's id and, where it is a scan's, the scan's number."""
     order_id, dot, index = work.partition(".")
     return (order_id, int(index)) if dot else (order_id, None)
+
+
+Bottleneck = Literal["fetch", "read", "model", "write"]
+
+
+_STAGES: Final[Mapping[Bottleneck, tuple[str, ...]]] = {
+    "fetch": ("fetch_s",),
+    "read": ("open_s", "tissue_s", "read_s"),
+    "model": ("load_s", "calibrate_s", "model_s"),
+    "write": ("merge_s", "keep_s"),  # which waits for what is drawn beside it
+}
+
+
+_LAST: Final = "keep_s"
+
+
+def bottleneck(timings: Mapping[str, float]) -> Bottleneck | None:
+    """What a scan spent most of its time on; None before it is classified."""
+    if _LAST not in timings:
+        return None
+    return max(_STAGES, key=lambda name: sum(timings.get(stage, 0.0) for stage in _STAGES[name]))

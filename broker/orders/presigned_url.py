@@ -24,7 +24,9 @@ def url_dies_at(url: str) -> float | None:
 def _signature_4(given: dict[str, str]) -> float | None:
     for vendor in ("amz", "goog"):
         if {f"x-{vendor}-date", f"x-{vendor}-expires"} <= given.keys():
-            signed = datetime.strptime(given[f"x-{vendor}-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+            signed = datetime.strptime(given[f"x-{vendor}-date"], "%Y%m%dT%H%M%SZ").replace(
+                tzinfo=UTC
+            )
             return signed.timestamp() + min(_LONGEST_S, int(given[f"x-{vendor}-expires"]))
     return None
 

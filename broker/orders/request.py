@@ -9,12 +9,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, JsonValue, model_validator
 
-from broker.orders.fields import REVEAL, Asked, CaseId, Host, HttpUrl, Secret
+from broker.orders.fields import REVEAL, CaseId, Host, HttpUrl, RequestModel, Secret
 from broker.orders.roi import Roi
 from broker.orders.source import Source
 
 LABELS = Annotated[
-    dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")], Annotated[str, Field(max_length=256)]],
+    dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")],
+        Annotated[str, Field(max_length=256)],
+    ],
     Field(max_length=16),
 ]
 
@@ -25,17 +28,19 @@ def _without_empty(value: Any) -> Any:
     return [_without_empty(v) for v in value] if isinstance(value, list) else value
 
 
-class ScanRequest(Asked):
+class ScanRequest(RequestModel):
     """One slide, or one region of it."""
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
     source: Source
     roi: Annotated[Roi | None, Field(description="absent = the whole slide")] = None
-    mpp: Annotated[float | None, Field(gt=0.01, lt=100, description="used only where the slide does not say")] = None
+    mpp: Annotated[
+        float | None, Field(gt=0.01, lt=100, description="used only where the slide does not say")
+    ] = None
     stain: Annotated[str | None, Field(max_length=64)] = None
 
 
-class TechcyteDestination(Asked):
+class TechcyteDestination(RequestModel):
     """Techcyte's external results API, with the task's token or an API key."""
 
     type: Literal["techcyte"]
@@ -55,7 +60,7 @@ class TechcyteDestination(Asked):
         return self
 
 
-class AnnotationDestination(Asked):
+class AnnotationDestination(RequestModel):
     """A DynamicServices-style loader that takes a QuIP zip by multipart."""
 
     type: Literal["annotation"]
@@ -63,16 +68,18 @@ class AnnotationDestination(Asked):
     case_id: CaseId
 
 
-class NoDestination(Asked):
+class NoDestination(RequestModel):
     """Keep the results for pick-up."""
 
     type: Literal["none"] = "none"
 
 
-Destination = Annotated[TechcyteDestination | AnnotationDestination | NoDestination, Field(discriminator="type")]
+Destination = Annotated[
+    TechcyteDestination | AnnotationDestination | NoDestination, Field(discriminator="type")
+]
 
 
-class OrderRequest(Asked):
+class OrderRequest(RequestModel):
     """One order: 1 to 64 scans, one algorithm, one delivery."""
 
     algorithm: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
@@ -88,7 +95,9 @@ class OrderRequest(Asked):
         ids = [scan.id for scan in self.scans]
         twice = {i for i in ids if ids.count(i) > 1}
         if twice:
-            raise ValueError(f"scan ids must differ within an order; given twice: {', '.join(sorted(twice))}")
+            raise ValueError(
+                f"scan ids must differ within an order; given twice: {', '.join(sorted(twice))}"
+            )
         return self
 
     def shown(self) -> dict[str, Any]:

@@ -4,18 +4,23 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from broker.orders.fields import Asked, CaseId, HttpUrl
+from broker.orders.fields import CaseId, HttpUrl, RequestModel
 
 
-class UrlSource(Asked):
+class UrlSource(RequestModel):
     """A slide behind http(s), presigned or not: one file, the files of a DICOM series, or a zip of either."""
 
     type: Literal["url"]
     url: HttpUrl | None = None
-    urls: Annotated[tuple[HttpUrl, ...], Field(min_length=1, max_length=1000, strict=False)] | None = None
+    urls: (
+        Annotated[tuple[HttpUrl, ...], Field(min_length=1, max_length=1000, strict=False)] | None
+    ) = None
     zip_url: HttpUrl | None = None
     sha256: Annotated[
-        str | None, Field(pattern=r"^[0-9a-f]{64}$", description="of the file behind `url` or `zip_url`, in hex")
+        str | None,
+        Field(
+            pattern=r"^[0-9a-f]{64}$", description="of the file behind `url` or `zip_url`, in hex"
+        ),
     ] = None
 
     @model_validator(mode="after")
@@ -34,11 +39,14 @@ class UrlSource(Asked):
         return tuple((field, url.get_secret_value()) for field, url in given if url)
 
 
-class ImageServerSource(Asked):
+class ImageServerSource(RequestModel):
     """A slide on an image server, which gives any region of it as a picture."""
 
     type: Literal["image_server"]
-    url: Annotated[HttpUrl, Field(description="IIIF: the image's base URI; IIP: with its FIF; DeepZoom: the .dzi")]
+    url: Annotated[
+        HttpUrl,
+        Field(description="IIIF: the image's base URI; IIP: with its FIF; DeepZoom: the .dzi"),
+    ]
     protocol: Literal["iiif", "iip", "deepzoom"]
 
     @property
@@ -47,7 +55,7 @@ class ImageServerSource(Asked):
         return (("url", self.url.get_secret_value()),)
 
 
-class PathSource(Asked):
+class PathSource(RequestModel):
     """A slide below one of `worker.slides.roots`."""
 
     type: Literal["path"]
@@ -63,7 +71,7 @@ Located = Annotated[UrlSource | ImageServerSource | PathSource, Field(discrimina
 """A source that says itself where the slide is."""
 
 
-class CaseSource(Asked):
+class CaseSource(RequestModel):
     """A slide known by its case: `worker.locator` says where it is."""
 
     type: Literal["case"]
@@ -75,4 +83,6 @@ class CaseSource(Asked):
         return ()
 
 
-Source = Annotated[UrlSource | ImageServerSource | PathSource | CaseSource, Field(discriminator="type")]
+Source = Annotated[
+    UrlSource | ImageServerSource | PathSource | CaseSource, Field(discriminator="type")
+]

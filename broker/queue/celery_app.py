@@ -14,12 +14,16 @@ from kombu.exceptions import BatchPublishError, LimitExceeded, OperationalError
 from kombu.pools import ProducerPool
 
 from broker.log import set_up
-from broker.order_store import Hint
-from broker.order_store.redis_url import Address
-from broker.orders.order import Leg
+from broker.order_store import TaskMessage
+from broker.order_store.redis_url import RedisUrl
+from broker.orders.order import Stage
 from broker.settings.config import load
 
-TASKS: dict[Leg, str] = {"fetch": "slidelane.fetch", "classify": "slidelane.classify", "deliver": "slidelane.deliver"}
+TASKS: dict[Stage, str] = {
+    "fetch": "slidelane.fetch",
+    "classify": "slidelane.classify",
+    "deliver": "slidelane.deliver",
+}
 PRIORITIES = ("urgent", "high", "normal", "low")
 _RINGERS = 8
 _RINGER_WAIT_S = 1.0
@@ -34,7 +38,7 @@ def queue_names(base: str) -> list[str]:
 
 
 def _settings() -> dict[str, Any]:
-    address = Address.of(load().broker)
+    address = RedisUrl.of(load().broker)
     return {
         "broker_url": address.broker_url,
         "broker_use_ssl": dict(address.tls) or False,
@@ -101,7 +105,7 @@ def _ringers() -> Any:
         return _pool()
 
 
-def send(hints: Iterable[Hint]) -> None:
+def enqueue(hints: Iterable[TaskMessage]) -> None:
     """Ring the doorbell, within seconds whoever answers. A failure is logged, not raised: the timer rings again."""
     hints = tuple(hints)
     if not hints:
@@ -109,6 +113,12 @@ def send(hints: Iterable[Hint]) -> None:
     try:
         with _ringers().acquire(block=True, timeout=_RINGER_WAIT_S) as producer, producer.batch():
             for hint in hints:
-                app.send_task(TASKS[hint.leg], args=[hint.work], queue=hint.queue, retry=False, producer=producer)
+                app.send_task(
+                    TASKS[hint.leg],
+                    args=[hint.work],
+                    queue=hint.queue,
+                    retry=False,
+                    producer=producer,
+                )
     except (OperationalError, BatchPublishError, LimitExceeded) as error:
         _log.warning("a hint could not be sent, the timer will: %s", type(error).__name__)

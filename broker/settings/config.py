@@ -10,14 +10,25 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, JsonConfigSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    JsonConfigSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from broker.allowed_hosts import check_literal
 from broker.errors import OrderError
 from broker.log import Form
 from broker.settings.environment import CONFIG_VARIABLE, PREFIX, ConfigError, Environment
 from broker.settings.section import Section
-from broker.settings.worker import AlgorithmSettings, DeliverySettings, LimitSettings, SlidesSettings, WorkerSettings
+from broker.settings.worker import (
+    AlgorithmSettings,
+    DeliverySettings,
+    LimitSettings,
+    SlidesSettings,
+    WorkerSettings,
+)
 
 __all__ = ["CONFIG_VARIABLE", "LOOPBACK", "PREFIX", "AlgorithmSettings", "ApiKey", "BrokerSettings", "Config",
            "ConfigError", "DeliverySettings", "LimitSettings", "Scope", "ServicesSettings", "SlidesSettings",
@@ -31,35 +42,65 @@ class BrokerSettings(Section):
     """What desk and bench share."""
 
     redis_url: str = Field("embedded", repr=False, pattern=r"^(embedded$|rediss?://|sentinel://)")
-    data: Path = Field(Path("data"), description="folder for everything kept on this machine's disk")
-    storage: str | None = Field(None, min_length=1, description="where results and parcels are kept; None = in `data`")
-    allow_hosts: tuple[str, ...] = Field((), description="hosts or networks in private address space that may be named")
+    data: Path = Field(
+        Path("data"), description="folder for everything kept on this machine's disk"
+    )
+    storage: str | None = Field(
+        None, min_length=1, description="where results and parcels are kept; None = in `data`"
+    )
+    allow_hosts: tuple[str, ...] = Field(
+        (), description="hosts or networks in private address space that may be named"
+    )
     log: Form = Field("text", description="how log lines look: one for people, or one JSON object")
-    secret_key: SecretStr | None = Field(None, description="a Fernet key; seals the secrets of orders at rest")
-    embedded_max_bytes: int = Field(2 * 2**30, ge=2**24, description="memory limit of our own Redis")
+    secret_key: SecretStr | None = Field(
+        None, description="a Fernet key; seals the secrets of orders at rest"
+    )
+    embedded_max_bytes: int = Field(
+        2 * 2**30, ge=2**24, description="memory limit of our own Redis"
+    )
     lease_s: float = Field(30, gt=0, description="how long taken work is held without a heartbeat")
     heartbeat_s: float = Field(10, gt=0)
     hint_again_s: float = Field(10, gt=0, description="waiting work is hinted at again after this")
     attempts: int = Field(3, ge=1, description="how often a scan may lose its worker")
-    order_life_s: float = Field(7 * 86400, gt=0, description="an order without `expires_at` expires after this")
-    idempotency_s: int = Field(7 * 86400, gt=0, description="how long an Idempotency-Key is remembered")
-    age_s: float = Field(600, gt=0, description="work that waited this long goes up one queue, at most to `high`")
-    keep_s: float = Field(30 * 86400, gt=0, description="an order that ended is forgotten after this, with its results")
-    max_waiting: int = Field(100_000, ge=1, description="orders that may wait; one more is answered 429")
+    order_life_s: float = Field(
+        7 * 86400, gt=0, description="an order without `expires_at` expires after this"
+    )
+    idempotency_s: int = Field(
+        7 * 86400, gt=0, description="how long an Idempotency-Key is remembered"
+    )
+    age_s: float = Field(
+        600, gt=0, description="work that waited this long goes up one queue, at most to `high`"
+    )
+    keep_s: float = Field(
+        30 * 86400,
+        gt=0,
+        description="an order that ended is forgotten after this, with its results",
+    )
+    max_waiting: int = Field(
+        100_000, ge=1, description="orders that may wait; one more is answered 429"
+    )
 
     @field_validator("storage")
     @classmethod
     def _is_a_storage(cls, named: str | None) -> str | None:
-        if named and "://" in named and not _S3.fullmatch(named):  # what was given may hold a key: it is not repeated
-            raise ValueError("is a folder or s3://BUCKET/PREFIX; credentials and endpoint come by AWS_… variables")
+        if (
+            named and "://" in named and not _S3.fullmatch(named)
+        ):  # what was given may hold a key: it is not repeated
+            raise ValueError(
+                "is a folder or s3://BUCKET/PREFIX; credentials and endpoint come by AWS_… variables"
+            )
         return named
 
     @model_validator(mode="after")
     def _times_fit(self) -> Self:
         if self.heartbeat_s * 2 > self.lease_s:
-            raise ValueError("broker.lease_s must be at least twice broker.heartbeat_s: one lost heartbeat is no loss")
+            raise ValueError(
+                "broker.lease_s must be at least twice broker.heartbeat_s: one lost heartbeat is no loss"
+            )
         if self.keep_s < self.idempotency_s:
-            raise ValueError("broker.keep_s must be at least broker.idempotency_s: a key must not outlive its order")
+            raise ValueError(
+                "broker.keep_s must be at least broker.idempotency_s: a key must not outlive its order"
+            )
         return self
 
 
@@ -108,10 +149,15 @@ class Config(BaseSettings):
             f"worker.algorithms.{name}.time_limit_s": entry.time_limit_s or 0
             for name, entry in self.worker.algorithms.items()
         }
-        longest |= {"worker.limits.fetch_s": limits.fetch_s, "worker.limits.deliver_s": limits.deliver_s}
+        longest |= {
+            "worker.limits.fetch_s": limits.fetch_s,
+            "worker.limits.deliver_s": limits.deliver_s,
+        }
         for key, limit_s in longest.items():
             if limit_s >= self.broker.order_life_s:
-                raise ValueError(f"{key} must be below broker.order_life_s: the order would expire first")
+                raise ValueError(
+                    f"{key} must be below broker.order_life_s: the order would expire first"
+                )
         return self
 
     @model_validator(mode="after")
@@ -120,7 +166,9 @@ class Config(BaseSettings):
             try:
                 check_literal(address, self.broker.allow_hosts, field)
             except OrderError as fault:
-                raise ValueError(f"{field}: {fault.detail}; broker.allow_hosts must list it") from None
+                raise ValueError(
+                    f"{field}: {fault.detail}; broker.allow_hosts must list it"
+                ) from None
         return self
 
     @classmethod
@@ -133,7 +181,9 @@ class Config(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - NAME_FILE takes its place
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line, environment, file; in this order."""
-        file = JsonConfigSettingsSource(settings_cls, json_file=os.environ.get(CONFIG_VARIABLE, "config.json"))
+        file = JsonConfigSettingsSource(
+            settings_cls, json_file=os.environ.get(CONFIG_VARIABLE, "config.json")
+        )
         return init_settings, Environment(settings_cls), file
 
 

@@ -35,5 +35,8 @@ class Environment(EnvSettingsSource):
         try:
             return super().decode_complex_value(field_name, field, value)
         except ValueError:  # its own words would quote the value, which may be a secret
-            names = ", ".join(name.upper() for name, given in self.env_vars.items() if given == value) or field_name
+            names = (
+                ", ".join(name.upper() for name, given in self.env_vars.items() if given == value)
+                or field_name
+            )
             raise ConfigError(f'{names} must be JSON, like ["a", "b"]') from None

@@ -26,7 +26,9 @@ class MapLocator(Section):
     """Where each case is, case by case."""
 
     type: Literal["map"]
-    cases: dict[CaseId, Located] = Field(description="case id -> a source of type `url`, `image_server` or `path`")
+    cases: dict[CaseId, Located] = Field(
+        description="case id -> a source of type `url`, `image_server` or `path`"
+    )
 
     @property
     def sources(self) -> Iterator[tuple[str, Located]]:
@@ -39,10 +41,16 @@ class HttpLocator(Section):
 
     type: Literal["http"]
     url: HttpUrl = Field(description="what is asked; `{case_id}` stands for the case")
-    headers: dict[HeaderName, SecretStr] = Field(default_factory=dict, description="sent along, say Authorization")
-    query: dict[str, SecretStr] = Field(default_factory=dict, description="added to the URL's query, say api_key")
+    headers: dict[HeaderName, SecretStr] = Field(
+        default_factory=dict, description="sent along, say Authorization"
+    )
+    query: dict[str, SecretStr] = Field(
+        default_factory=dict, description="added to the URL's query, say api_key"
+    )
     location: Pointer = Field(description="JSON pointer to the location in the answer")
-    mpp: Pointer | None = Field(None, description="JSON pointer to the microns per pixel in the answer")
+    mpp: Pointer | None = Field(
+        None, description="JSON pointer to the microns per pixel in the answer"
+    )
     source: dict[str, JsonValue] = Field(
         repr=False, description="a source in which `{location}` stands for what was answered"
     )
@@ -53,7 +61,9 @@ class HttpLocator(Section):
         if "{" in parts.netloc or "{case_id}" not in parts.path + parts.query:
             raise ValueError("worker.locator.url must hold {case_id} in its path or query")
         if not all(_HEADER.fullmatch(value.get_secret_value()) for value in self.headers.values()):
-            raise ValueError("worker.locator.headers hold printable ASCII only, and no space at either end")
+            raise ValueError(
+                "worker.locator.headers hold printable ASCII only, and no space at either end"
+            )
         return self
 
     @model_validator(mode="after")
@@ -84,7 +94,9 @@ class HttpLocator(Section):
     def located(self, case_id: str, location: str) -> Located:
         """The source for a location that was answered. Raises `ValueError` where it does not fit the template."""
         given = {"case_id": case_id, "location": location}
-        return _LOCATED.validate_python({name: _filled(name, value, given) for name, value in self.source.items()})
+        return _LOCATED.validate_python(
+            {name: _filled(name, value, given) for name, value in self.source.items()}
+        )
 
 
 Locator = Annotated[MapLocator | HttpLocator, Field(discriminator="type")]
@@ -95,7 +107,11 @@ def _filled(name: str, value: Any, given: Mapping[str, str]) -> Any:
         return [_filled(name, item, given) for item in value]
     if not isinstance(value, str):
         return value
-    return _HOLE.sub(lambda hole: given[hole[1]], value) if name == "path" else _filled_url(value, given)
+    return (
+        _HOLE.sub(lambda hole: given[hole[1]], value)
+        if name == "path"
+        else _filled_url(value, given)
+    )
 
 
 def _filled_url(template: str, given: Mapping[str, str]) -> str:

@@ -17,21 +17,32 @@ class SlidesSettings(Section):
     roots: tuple[Path, ...] = Field((), description="folders from which `path` sources may be read")
     max_bytes: int = Field(200 * 10**9, gt=0, description="byte budget of the shelf")
     max_slide_bytes: int = Field(50 * 10**9, gt=0, description="the largest slide that is fetched")
-    keep_s: float = Field(30 * 86400, gt=0, description="a fetched slide that was not used for so long is removed")
+    keep_s: float = Field(
+        30 * 86400, gt=0, description="a fetched slide that was not used for so long is removed"
+    )
 
 
 class AlgorithmSettings(Section):
     """One orderable algorithm: a built-in `kind`, with this site's lane, limits and parameter defaults."""
 
     kind: str
-    folder: Path | None = Field(None, description="of kind `weights`: where config.json and the trained network are")
-    tolerance: float = Field(
-        0, ge=0, le=1, description="of kind `weights`: by how much half precision may change a probability"
+    folder: Path | None = Field(
+        None, description="of kind `weights`: where config.json and the trained network are"
     )
-    compile: bool = Field(False, description="of kind `weights`, file .pt2: have torch.compile make it faster")
+    tolerance: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="of kind `weights`: by how much half precision may change a probability",
+    )
+    compile: bool = Field(
+        False, description="of kind `weights`, file .pt2: have torch.compile make it faster"
+    )
     lane: str | None = Field(None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
     time_limit_s: float | None = Field(None, gt=0)
-    parameters: dict[str, Any] = Field(default_factory=dict, description="defaults that differ from the card's")
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="defaults that differ from the card's"
+    )
 
 
 class DeliverySettings(Section):
@@ -42,7 +53,8 @@ class DeliverySettings(Section):
     first_retry_s: float = Field(1, gt=0)
     max_retry_s: float = Field(900, gt=0)
     on_unknown: Literal["stop", "repeat"] = Field(
-        "stop", description="after a lost answer nobody can clear up: end `undelivered`, or risk a second delivery"
+        "stop",
+        description="after a lost answer nobody can clear up: end `undelivered`, or risk a second delivery",
     )
 
 
@@ -53,7 +65,9 @@ class LimitSettings(Section):
     deliver_s: float = Field(900, gt=0, description="longest one delivery attempt may take")
     stall_s: float = Field(300, gt=0, description="longest without a byte or a step")
     decode_s: float = Field(60, gt=0, description="longest one read of pixels may take")
-    decode_bytes: int = Field(4 * 2**30, ge=2**29, description="memory that a process that decodes a slide may use")
+    decode_bytes: int = Field(
+        4 * 2**30, ge=2**29, description="memory that a process that decodes a slide may use"
+    )
 
     @model_validator(mode="after")
     def _each_can_be_reached(self) -> Self:
@@ -62,7 +76,9 @@ class LimitSettings(Section):
                 "worker.limits.stall_s must not exceed worker.limits.fetch_s or deliver_s: it would never be reached"
             )
         if self.decode_s > self.stall_s:
-            raise ValueError("worker.limits.decode_s must not exceed worker.limits.stall_s: it would never be reached")
+            raise ValueError(
+                "worker.limits.decode_s must not exceed worker.limits.stall_s: it would never be reached"
+            )
         return self
 
 
@@ -70,18 +86,27 @@ class WorkerSettings(Section):
     """The bench."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    lanes: tuple[str, ...] = Field(("gpu",), min_length=1, description="queues this worker's classify leg listens to")
+    lanes: tuple[str, ...] = Field(
+        ("gpu",), min_length=1, description="queues this worker's classify leg listens to"
+    )
     threads: int | None = Field(
         None, ge=1, description="decoding and computing threads; None = what the machine grants"
     )
     grace_s: float = Field(
-        20, ge=0, description="how long running work may go on after SIGTERM; then it is handed back"
+        20,
+        ge=0,
+        description="how long running work may go on after SIGTERM; then it is handed back",
     )
     courier_threads: int = Field(8, ge=2, description="fetches and deliveries at a time")
     slides: SlidesSettings = SlidesSettings()
-    locator: Locator | None = Field(None, description="who says where the slide of a `case` source is")
+    locator: Locator | None = Field(
+        None, description="who says where the slide of a `case` source is"
+    )
     algorithms: dict[str, AlgorithmSettings] = Field(
-        default_factory=lambda: {"ki67": AlgorithmSettings(kind="ki67"), "grid": AlgorithmSettings(kind="grid")}
+        default_factory=lambda: {
+            "ki67": AlgorithmSettings(kind="ki67"),
+            "grid": AlgorithmSettings(kind="grid"),
+        }
     )
     deliver: DeliverySettings = DeliverySettings()
     limits: LimitSettings = LimitSettings()
@@ -90,7 +115,9 @@ class WorkerSettings(Section):
     def _located_paths_may_be_read(self) -> Self:
         sources = self.locator.sources if self.locator else ()
         if not self.slides.roots and any(isinstance(source, PathSource) for _, source in sources):
-            raise ValueError("worker.locator names paths, and worker.slides.roots no folder that they may lie below")
+            raise ValueError(
+                "worker.locator names paths, and worker.slides.roots no folder that they may lie below"
+            )
         return self
 
     @property

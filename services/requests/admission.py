@@ -14,9 +14,14 @@ from referencing import Registry
 
 from broker.allowed_hosts import check_literal
 from broker.errors import OrderError, Problem, TemporaryError
-from broker.orders.algorithm_card import Card
+from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.presigned_url import url_dies_at
-from broker.orders.request import AnnotationDestination, Destination, OrderRequest, TechcyteDestination
+from broker.orders.request import (
+    AnnotationDestination,
+    Destination,
+    OrderRequest,
+    TechcyteDestination,
+)
 from broker.orders.source import CaseSource, PathSource, Source
 from broker.settings.config import Config
 from services.requests.order_validation import MAX_FAULTS, field_path
@@ -27,7 +32,9 @@ SKEW_S = 5.0
 """How much our clock may be ahead of the one that signed a URL."""
 
 
-def admit(request: OrderRequest, cards: Mapping[str, Card], config: Config) -> tuple[OrderRequest, Card]:
+def admit(
+    request: OrderRequest, cards: Mapping[str, AlgorithmCard], config: Config
+) -> tuple[OrderRequest, AlgorithmCard]:
     """The order with its parameters filled in, and its algorithm's card. Raises `OrderError` or `TemporaryError`."""
     card = _card(request.algorithm, cards)
     parameters = _parameters(request.parameters, card)
@@ -40,7 +47,7 @@ def admit(request: OrderRequest, cards: Mapping[str, Card], config: Config) -> t
     return request.model_copy(update={"parameters": parameters}), card
 
 
-def _card(name: str, cards: Mapping[str, Card]) -> Card:
+def _card(name: str, cards: Mapping[str, AlgorithmCard]) -> AlgorithmCard:
     if not cards:
         raise TemporaryError(
             "algorithms_not_announced",
@@ -51,16 +58,25 @@ def _card(name: str, cards: Mapping[str, Card]) -> Card:
     if name not in cards:
         known = ", ".join(sorted(cards))
         raise OrderError(
-            "algorithm_unknown", f"there is no algorithm {name!r}", hint=f"there are: {known}", field="algorithm"
+            "algorithm_unknown",
+            f"there is no algorithm {name!r}",
+            hint=f"there are: {known}",
+            field="algorithm",
         )
     return cards[name]
 
 
-def _parameters(given: Mapping[str, Any], card: Card) -> dict[str, Any]:
+def _parameters(given: Mapping[str, Any], card: AlgorithmCard) -> dict[str, Any]:
     known = card.parameters.get("properties", {})
-    filled = {name: schema["default"] for name, schema in known.items() if "default" in schema} | dict(given)
+    filled = {
+        name: schema["default"] for name, schema in known.items() if "default" in schema
+    } | dict(given)
     for name, value in filled.items():
-        if known.get(name, {}).get("type") == "integer" and isinstance(value, float) and value.is_integer():
+        if (
+            known.get(name, {}).get("type") == "integer"
+            and isinstance(value, float)
+            and value.is_integer()
+        ):
             filled[name] = int(value)  # JSON Schema calls 2.0 an integer; the algorithm would not
     # An empty registry: a `$ref` to elsewhere must not make the desk fetch it.
     checks = Draft202012Validator(card.parameters, registry=Registry())
@@ -78,7 +94,11 @@ def _parameter_fault(error: ValidationError) -> Problem:
         path += [name for name in error.validator_value if name not in error.instance][:1]
     field = field_path(path)
     return Problem(
-        "parameters_invalid", f"{field}: {error.message[:300]}", "GET /v1/algorithms shows the schema", field, "input"
+        "parameters_invalid",
+        f"{field}: {error.message[:300]}",
+        "GET /v1/algorithms shows the schema",
+        field,
+        "input",
     )
 
 

@@ -26,7 +26,10 @@ async def read(request: Request, max_bytes: int, within_s: float = WITHIN_S) -> 
     """The body as sent, never more than `max_bytes` of it in memory. Raises `OrderError`."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
-        raise refused(f"the Content-Type is {media_type[:100]!r}, not 'application/json'", "media_type_unsupported")
+        raise refused(
+            f"the Content-Type is {media_type[:100]!r}, not 'application/json'",
+            "media_type_unsupported",
+        )
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:MAX_DIGITS]) > max_bytes:
         raise _too_large(max_bytes)
@@ -34,7 +37,9 @@ async def read(request: Request, max_bytes: int, within_s: float = WITHIN_S) -> 
         async with asyncio.timeout(within_s):
             return await _taken(request, max_bytes)
     except TimeoutError:
-        raise refused(f"the body did not arrive whole within {within_s:g} s", "body_too_slow") from None
+        raise refused(
+            f"the body did not arrive whole within {within_s:g} s", "body_too_slow"
+        ) from None
     except ClientDisconnect:
         raise refused("the body was cut off") from None
 
@@ -63,7 +68,11 @@ def parse(raw: bytes) -> Any:
     """
     try:
         document = json.loads(
-            raw.decode(), object_pairs_hook=_object, parse_constant=_constant, parse_float=_float, parse_int=_int
+            raw.decode(),
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_float=_float,
+            parse_int=_int,
         )
     except UnicodeDecodeError as error:
         raise refused(f"byte {error.start} is not UTF-8") from None

@@ -33,10 +33,16 @@ PARAMETERS: dict[str, Any] = {
         _documented("state", "only orders in this state", {"type": "string", "enum": list(STATES)}),
         _documented("algorithm", "only orders for this algorithm", {"type": "string"}),
         _documented(
-            "label.case", "only orders whose label `case` has this value; any label's name will do", {"type": "string"}
+            "label.case",
+            "only orders whose label `case` has this value; any label's name will do",
+            {"type": "string"},
         ),
         _documented("cursor", "`next` of the page before", {"type": "string"}),
-        _documented("limit", "orders per page", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 50}),
+        _documented(
+            "limit",
+            "orders per page",
+            {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 50},
+        ),
     ]
 }
 
@@ -46,7 +52,9 @@ def refuse_parameters(given: QueryParams, known: Collection[str]) -> None:
     for name, _ in given.multi_items():
         if name not in known and not (known and LABEL.fullmatch(name)):
             takes = ", ".join(known) + ", label.NAME" if known else "none"
-            raise _refused(name[:64], "this query parameter is not known here", f"there are: {takes}")
+            raise _refused(
+                name[:64], "this query parameter is not known here", f"there are: {takes}"
+            )
         if len(given.getlist(name)) > 1:
             raise _refused(name, "this query parameter is given twice", "give it once")
 
@@ -71,18 +79,24 @@ def _state(given: str | None) -> OrderState | None:
     if given is None:
         return None
     if given not in STATES:
-        raise _refused("state", f"{given[:64]!r} is not a state of an order", f"there are: {', '.join(STATES)}")
+        raise _refused(
+            "state", f"{given[:64]!r} is not a state of an order", f"there are: {', '.join(STATES)}"
+        )
     return OrderState(given)
 
 
 def _algorithm(given: str | None) -> str | None:
     if given is not None and not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", given):
-        raise _refused("algorithm", f"{given[:64]!r} is no name of an algorithm", "see GET /v1/algorithms")
+        raise _refused(
+            "algorithm", f"{given[:64]!r} is no name of an algorithm", "see GET /v1/algorithms"
+        )
     return given
 
 
 def _labels(given: QueryParams) -> Mapping[str, str]:
-    labels = {name.removeprefix("label."): value for name, value in given.items() if LABEL.fullmatch(name)}
+    labels = {
+        name.removeprefix("label."): value for name, value in given.items() if LABEL.fullmatch(name)
+    }
     for name, value in labels.items():
         if len(value) > 256:
             raise _refused(f"label.{name}", "a label holds at most 256 characters", "shorten it")
@@ -91,5 +105,7 @@ def _labels(given: QueryParams) -> Mapping[str, str]:
 
 def _limit(given: str) -> int:
     if not re.fullmatch(r"\d{1,3}", given, re.ASCII) or not 1 <= int(given) <= MAX_LIMIT:
-        raise _refused("limit", f"{given[:64]!r} is not a number from 1 to {MAX_LIMIT}", "the default is 50")
+        raise _refused(
+            "limit", f"{given[:64]!r} is not a number from 1 to {MAX_LIMIT}", "the default is 50"
+        )
     return int(given)

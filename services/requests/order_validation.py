@@ -57,7 +57,9 @@ def order_request(raw: bytes) -> tuple[OrderRequest, Any]:
 def _first_hand(details: list[ErrorDetails]) -> list[ErrorDetails]:
     # pydantic calls a list too short when what stands in it was refused, and that was told already.
     told = {detail["loc"][:end] for detail in details for end in range(len(detail["loc"]))}
-    return [detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in told]
+    return [
+        detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in told
+    ]
 
 
 def field_path(loc: Sequence[str | int]) -> str:
@@ -81,13 +83,18 @@ def _fault(detail: ErrorDetails) -> Problem:
     loc = _without_tags(detail["loc"])
     path = field_path(loc)
     leaf = str(loc[-1]) if loc else ""
-    message, hint = _short(detail["msg"]).removeprefix("Value error, "), HINTS.get(detail["type"], "")
+    message, hint = (
+        _short(detail["msg"]).removeprefix("Value error, "),
+        HINTS.get(detail["type"], ""),
+    )
     if detail["type"] == "value_error" and not URL_FIELDS.isdisjoint(loc[-2:]):
         # The parser's own words may quote a piece of the URL.
         message = "this is not an http or https URL with a host"
         hint = "it looks like https://host/path, in printable ASCII; percent-encode the rest"
     value = _value(leaf, detail)
-    return Problem("request_invalid", f"{path or 'the body'}: {message}{value}", hint, path, "input")
+    return Problem(
+        "request_invalid", f"{path or 'the body'}: {message}{value}", hint, path, "input"
+    )
 
 
 def _value(leaf: str, detail: ErrorDetails) -> str:

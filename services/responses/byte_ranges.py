@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fastapi.responses import Response, StreamingResponse
 
-from broker.file_storage import Storage, Stored
+from broker.file_storage.interface import Storage, StoredFile
 
 
 class Asked(NamedTuple):
@@ -19,14 +19,19 @@ class Asked(NamedTuple):
     if_range: str | None
 
 
-def answer(storage: Storage, key: str, stored: Stored, media_type: str, asked: Asked) -> Response:
+def answer(
+    storage: Storage, key: str, stored: StoredFile, media_type: str, asked: Asked
+) -> Response:
     """The bytes asked for. What fails before the first of them is a problem's answer, not half a file."""
     headers = {"accept-ranges": "bytes", "etag": stored.tag}
     start, end, status = 0, stored.size_bytes, 200
     if asked.range and asked.if_range in (None, stored.tag):
         part = _part(asked.range, stored.size_bytes)
         if part and part[0] >= part[1]:
-            return Response(status_code=416, headers={**headers, "content-range": f"bytes */{stored.size_bytes}"})
+            return Response(
+                status_code=416,
+                headers={**headers, "content-range": f"bytes */{stored.size_bytes}"},
+            )
         if part:
             (start, end), status = part, 206
             headers["content-range"] = f"bytes {start}-{end - 1}/{stored.size_bytes}"

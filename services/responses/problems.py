@@ -41,7 +41,9 @@ class ProblemAnswer(BaseModel):
     field: str | None = Field(None, description="where in the request, like `scans[0].roi.width`")
     hint: str | None = Field(None, description="what to do next")
     blame: str | None = Field(None, description="`input`, `algorithm`, `platform` or `destination`")
-    errors: list[Fault] | None = Field(None, description="all faults that were found; the first is the main one")
+    errors: list[Fault] | None = Field(
+        None, description="all faults that were found; the first is the main one"
+    )
 
 
 class ManyFaultsError(OrderError):
@@ -54,14 +56,24 @@ class ManyFaultsError(OrderError):
 
 
 def answer(
-    problem: Problem, instance: str, *, faults: Sequence[Problem] = (), headers: Mapping[str, str] | None = None
+    problem: Problem,
+    instance: str,
+    *,
+    faults: Sequence[Problem] = (),
+    headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """The problem as a response. `instance` is the path that was asked for, without its query."""
     code = CODES[problem.code]
-    body: dict[str, Any] = {"type": f"urn:slidelane:problem:{problem.code}", "title": code.title, "status": code.status}
+    body: dict[str, Any] = {
+        "type": f"urn:slidelane:problem:{problem.code}",
+        "title": code.title,
+        "status": code.status,
+    }
     body |= problem.as_dict() | {"instance": instance}
     if faults:
-        body["errors"] = [{k: v for k, v in fault.as_dict().items() if k != "blame"} for fault in faults]
+        body["errors"] = [
+            {k: v for k, v in fault.as_dict().items() if k != "blame"} for fault in faults
+        ]
     return JSONResponse(body, code.status, headers, MEDIA_TYPE)
 
 
@@ -89,9 +101,13 @@ async def _told(request: Request, fault: Exception) -> JSONResponse:
 async def _unrouted(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, HTTPException)  # noqa: S101 - what `install` registered it for
     if fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        problem = Problem("method_not_allowed", f"{request.method} is not answered here", blame="input")
+        problem = Problem(
+            "method_not_allowed", f"{request.method} is not answered here", blame="input"
+        )
     else:
-        problem = Problem("not_found", "there is no such address", "see /openapi.json", blame="input")
+        problem = Problem(
+            "not_found", "there is no such address", "see /openapi.json", blame="input"
+        )
     return answer(problem, request.url.path, headers=fault.headers)
 
 
@@ -113,7 +129,9 @@ class Edge:
             if message["type"] == "http.response.start":
                 started = True
                 given = {name.lower() for name, _ in message["headers"]}
-                extra = [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in given]
+                extra = [
+                    (k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in given
+                ]
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
 
@@ -123,7 +141,9 @@ class Edge:
             _log.exception("a bug answered %s %s", scope["method"], scope["path"])
             if not started:
                 bug = Problem(
-                    "bug", "Slidelane made a mistake; its log has the details", "repeat, or tell the operator"
+                    "bug",
+                    "Slidelane made a mistake; its log has the details",
+                    "repeat, or tell the operator",
                 )
                 await answer(bug, scope["path"])(scope, receive, headed)
 

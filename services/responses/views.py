@@ -9,8 +9,18 @@ from pydantic import BaseModel, Field
 
 from broker.errors import CODES
 from broker.order_store import Wait
-from broker.orders.order import ENDED, Attempt, Order, OrderState, Progress, Scan, ScanState, work_id
-from broker.orders.timing import Bottleneck, bottleneck
+from broker.orders.order import (
+    ENDED,
+    Attempt,
+    Bottleneck,
+    Order,
+    OrderState,
+    Progress,
+    Scan,
+    ScanState,
+    bottleneck,
+    work_id,
+)
 
 ABSENT = Field(default=None, exclude_if=lambda value: value is None)
 DeliveryState = Literal["waiting", "trying", "delivered", "undelivered", "none"]
@@ -88,7 +98,11 @@ class OrderView(BaseModel):
 
 def rfc3339(seconds: float) -> str:
     """Seconds since 1970 as people and programs read a time."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (
+        datetime.fromtimestamp(seconds, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
 
 
 def order_path(order_id: str) -> str:
@@ -117,7 +131,12 @@ def order_view(order: Order, waits: Mapping[str, Wait] | None = None) -> OrderVi
         expires_at=rfc3339(order.expires_at),
         destination=shown["destination"],
         scans=[
-            _scan(order.id, scan, shown["scans"][scan.index], waiting.get(work_id(order.id, scan.index)))
+            _scan(
+                order.id,
+                scan,
+                shown["scans"][scan.index],
+                waiting.get(work_id(order.id, scan.index)),
+            )
             for scan in order.scans
         ],
         delivery=delivery,
@@ -160,7 +179,10 @@ def _scan(order_id: str, scan: Scan, asked: dict[str, Any], waiting: WaitView | 
 
 def _attempt(attempt: Attempt) -> AttemptView:
     return AttemptView(
-        at=rfc3339(attempt.at), status=attempt.status, outcome=attempt.outcome, error=attempt.error or None
+        at=rfc3339(attempt.at),
+        status=attempt.status,
+        outcome=attempt.outcome,
+        error=attempt.error or None,
     )
 
 
@@ -169,7 +191,11 @@ def _problem(error: dict[str, Any] | None) -> dict[str, Any] | None:
     if error is None:
         return None
     code = CODES[error["code"]]
-    return {"type": f"urn:slidelane:problem:{error['code']}", "title": code.title, "status": code.status} | error
+    return {
+        "type": f"urn:slidelane:problem:{error['code']}",
+        "title": code.title,
+        "status": code.status,
+    } | error
 
 
 def _links(order: Order) -> dict[str, str]:

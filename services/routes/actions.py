@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
-from broker.order_store import Hint, OrderStore
-from broker.queue.celery_app import send
+from broker.order_store import OrderStore, TaskMessage
+from broker.queue.celery_app import enqueue
 from services.auth import Gate
 from services.responses.views import OrderView, order_path
 from services.routes.orders import current
@@ -16,7 +16,7 @@ def routes(store: OrderStore, gate: Gate) -> APIRouter:
     """`POST /v1/orders/{id}/cancel`, `/retry` and `/deliver`; each answers 202 with the order as it then stands."""
     router = APIRouter(prefix="/v1/orders", tags=["orders"], dependencies=[Depends(gate.order)])
 
-    def cancelled(order_id: str) -> Iterable[Hint]:
+    def cancelled(order_id: str) -> Iterable[TaskMessage]:
         store.cancel(order_id)
         return ()
 
@@ -38,7 +38,9 @@ def routes(store: OrderStore, gate: Gate) -> APIRouter:
     return router
 
 
-def _done(store: OrderStore, order_id: str, wish: Callable[[str], Iterable[Hint]]) -> Response:
-    send(wish(order_id))
+def _done(
+    store: OrderStore, order_id: str, wish: Callable[[str], Iterable[TaskMessage]]
+) -> Response:
+    enqueue(wish(order_id))
     shown = current(store, order_id).model_dump_json()
     return Response(shown, 202, {"location": order_path(order_id)}, "application/json")

@@ -38,5 +38,11 @@ def _missing(store: OrderStore) -> list[str]:
     except TemporaryError as fault:
         return [fault.detail]
     consumed = {queue.partition(".")[0] for worker in workers for queue in worker.queues}
-    missing = [f"no courier consumes the queue {name}" for name in COURIER_QUEUES if name not in consumed]
-    return missing if consumed - set(COURIER_QUEUES) else [*missing, "no worker consumes a lane for classifying"]
+    missing = [
+        f"no courier consumes the queue {name}" for name in COURIER_QUEUES if name not in consumed
+    ]
+    return (
+        missing
+        if consumed - set(COURIER_QUEUES)
+        else [*missing, "no worker consumes a lane for classifying"]
+    )

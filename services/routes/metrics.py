@@ -33,19 +33,33 @@ class StoreCollector(Collector):
         counts, queues = self._store.counts(), self._store.queues()
         return [
             _labelled("slidelane_orders", "Orders by state", "state", counts),
-            _labelled("slidelane_queue_waiting", "Work that waits", "queue", {q.name: q.waiting for q in queues}),
-            _labelled("slidelane_queue_running", "Work that is done now", "queue", {q.name: q.running for q in queues}),
+            _labelled(
+                "slidelane_queue_waiting",
+                "Work that waits",
+                "queue",
+                {q.name: q.waiting for q in queues},
+            ),
+            _labelled(
+                "slidelane_queue_running",
+                "Work that is done now",
+                "queue",
+                {q.name: q.running for q in queues},
+            ),
             _labelled(
                 "slidelane_queue_oldest_wait_seconds",
                 "How long the oldest waiting work has waited",
                 "queue",
                 {q.name: q.oldest_wait_s for q in queues},
             ),
-            GaugeMetricFamily("slidelane_workers", "Workers that consume", value=len(self._store.workers())),
+            GaugeMetricFamily(
+                "slidelane_workers", "Workers that consume", value=len(self._store.workers())
+            ),
         ]
 
 
-def _labelled(name: str, about: str, label: str, values: dict[str, int] | dict[str, float]) -> Metric:
+def _labelled(
+    name: str, about: str, label: str, values: dict[str, int] | dict[str, float]
+) -> Metric:
     family = GaugeMetricFamily(name, about, labels=[label])
     for value_of, value in values.items():
         family.add_metric([value_of], value)

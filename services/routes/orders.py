@@ -12,7 +12,7 @@ from fastapi.responses import PlainTextResponse, Response
 
 from broker.errors import OrderError, TemporaryError
 from broker.order_store import OrderStore
-from broker.queue.celery_app import send
+from broker.queue.celery_app import enqueue
 from broker.settings.config import Config
 from services import openapi
 from services.auth import Gate
@@ -34,7 +34,9 @@ def routes(config: Config, store: OrderStore, gate: Gate) -> APIRouter:
         request: Request,
         caller: Annotated[str, Depends(gate.order)],
         raw: Annotated[bytes, Depends(raw_body)],
-        idempotency_key: Annotated[str | None, Header(description="repeating with the same key is safe")] = None,
+        idempotency_key: Annotated[
+            str | None, Header(description="repeating with the same key is safe")
+        ] = None,
     ) -> Response:
         """Place an order. Answers as soon as it is kept; follow it at `Location`."""
         order_query.refuse_parameters(request.query_params, known=())
@@ -51,7 +53,9 @@ def routes(config: Config, store: OrderStore, gate: Gate) -> APIRouter:
     def list_orders(request: Request) -> Response:
         """Orders, newest first. `next` is the cursor of the following page."""
         page = store.find(**order_query.query(request.query_params))
-        shown = order_query.OrdersView(orders=[order_view(order) for order in page.orders], next=page.cursor)
+        shown = order_query.OrdersView(
+            orders=[order_view(order) for order in page.orders], next=page.cursor
+        )
         return Response(shown.model_dump_json(), media_type="application/json")
 
     @router.get("/{order_id}", response_model=OrderView, dependencies=[Depends(gate.read)])
@@ -59,11 +63,16 @@ def routes(config: Config, store: OrderStore, gate: Gate) -> APIRouter:
         """One order. With `If-None-Match`, 304 while nothing has changed."""
         return _shown(current(store, order_id), request)
 
-    @router.get("/{order_id}/log", response_class=PlainTextResponse, dependencies=[Depends(gate.read)])
+    @router.get(
+        "/{order_id}/log", response_class=PlainTextResponse, dependencies=[Depends(gate.read)]
+    )
     def get_log(order_id: str) -> PlainTextResponse:
         """What happened to the order, one line per thing."""
         order = store.get(order_id)
-        lines = (f"{rfc3339(line['at'])} {' '.join(line['text'].split())}\n" for line in store.log(order.id))
+        lines = (
+            f"{rfc3339(line['at'])} {' '.join(line['text'].split())}\n"
+            for line in store.log(order.id)
+        )
         return PlainTextResponse("".join(lines))
 
     return router
@@ -83,7 +92,7 @@ def _placed(config: Config, store: OrderStore, raw: bytes, key: str | None) -> R
         return _kept(store, known, fresh=False)
     request, card = admit(asked, store.cards(), config)
     created = store.create(request, lane=card.lane, key=key, fingerprint=fingerprint)
-    send(created.hints)
+    enqueue(created.hints)
     return _kept(store, created.order_id, fresh=created.fresh)
 
 
@@ -108,7 +117,9 @@ def _scoped(key: str, caller: str) -> str:
 
 def _fingerprint(document: Any) -> str:
     # Of the document as it was sent: a default that changed since must not make it another order.
-    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 @contextmanager
@@ -124,7 +135,9 @@ def _outcome_unknown(*, safe: bool) -> Iterator[None]:
             else "without an Idempotency-Key, look at GET /v1/orders first: a repeated order may be a second one"
         )
         detail = f"{fault.detail}; outcome unknown, repeat with the same key"
-        raise TemporaryError(fault.code, detail, hint=hint, retry_after_s=fault.retry_after_s) from fault
+        raise TemporaryError(
+            fault.code, detail, hint=hint, retry_after_s=fault.retry_after_s
+        ) from fault
 
 
 def _shown(view: OrderView, request: Request) -> Response:

@@ -8,7 +8,9 @@ from pydantic import BaseModel
 from broker.order_store import OrderStore, QueueView
 from services.auth import Gate
 
-QueueName = Annotated[str, Path(pattern=r"^[a-z][a-z0-9-]{0,31}$", description="a lane, `fetch` or `deliver`")]
+QueueName = Annotated[
+    str, Path(pattern=r"^[a-z][a-z0-9-]{0,31}$", description="a lane, `fetch` or `deliver`")
+]
 
 
 class QueuesView(BaseModel):

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Header
 from fastapi.responses import FileResponse, Response
 
 from broker.errors import OrderError
-from broker.file_storage import Storage
+from broker.file_storage.interface import Storage
 from broker.order_store import OrderStore
 from broker.orders.order import Order, Scan
 from services.auth import Gate
@@ -26,17 +26,23 @@ Asked = Annotated[byte_ranges.Asked, Depends(_asked)]
 
 def routes(storage: Storage, store: OrderStore, gate: Gate) -> APIRouter:
     """The files below `/v1/orders/{order_id}`, kept in the storage."""
-    router = APIRouter(prefix="/v1/orders/{order_id}", tags=["results"], dependencies=[Depends(gate.read)])
+    router = APIRouter(
+        prefix="/v1/orders/{order_id}", tags=["results"], dependencies=[Depends(gate.read)]
+    )
 
     @router.get("/scans/{scan_id}/{name}", response_class=FileResponse)
     def get_result(order_id: str, scan_id: str, name: str, asked: Asked) -> Response:
         """One file of a classified scan: `features.geojson` (opens in QuPath), `results.json` or `overlay.png`."""
         scan = _scan(store.get(order_id), scan_id)
         if name not in RESULTS:
-            raise OrderError("not_found", f"there is no result {name[:64]!r}", hint=f"there are: {NAMES}")
+            raise OrderError(
+                "not_found", f"there is no result {name[:64]!r}", hint=f"there are: {NAMES}"
+            )
         if not scan.result:
             raise OrderError(
-                "not_ready", f"scan {scan.id} is {scan.state.value}", hint="its results are there once it is classified"
+                "not_ready",
+                f"scan {scan.id} is {scan.state.value}",
+                hint="its results are there once it is classified",
             )
         return _file(storage, f"{scan.result}/{name}", RESULTS[name], asked)
 
@@ -60,13 +66,17 @@ def _scan(order: Order, scan_id: str) -> Scan:
         if scan.id == scan_id:
             return scan
     known = ", ".join(scan.id for scan in order.scans[:8])
-    raise OrderError("not_found", f"the order has no scan {scan_id[:128]!r}", hint=f"its scans: {known}")
+    raise OrderError(
+        "not_found", f"the order has no scan {scan_id[:128]!r}", hint=f"its scans: {known}"
+    )
 
 
 def _file(storage: Storage, key: str, media_type: str, asked: byte_ranges.Asked) -> Response:
     stored = storage.find(key)
     if stored is None:
-        raise OrderError("not_found", f"{key.rpartition('/')[2]} is no longer kept", hint="place the order again")
+        raise OrderError(
+            "not_found", f"{key.rpartition('/')[2]} is no longer kept", hint="place the order again"
+        )
     if stored.path:
         return FileResponse(stored.path, media_type=media_type)
     return byte_ranges.answer(storage, key, stored, media_type, asked)

@@ -23,7 +23,10 @@ def test_a_drawn_slide_shows_openslide_what_tifffile_decodes_and_holds_tissue_wh
 ) -> None:
     """Every tile of the list is read alike by both, in colour; half of the slide is on the list."""
     corners = synthetic_slides.draw(tmp_path / "slide.svs", 6_000, shared=shared)
-    with openslide.OpenSlide(tmp_path / "slide.svs") as slide, tifffile.TiffFile(tmp_path / "slide.svs") as tiff:
+    with (
+        openslide.OpenSlide(tmp_path / "slide.svs") as slide,
+        tifffile.TiffFile(tmp_path / "slide.svs") as tiff,
+    ):
         assert slide.properties["openslide.vendor"] == "aperio"
         assert slide.level_dimensions == ((6000, 6000), (1500, 1500))
         assert 0.4 < len(corners) * TILE_PX**2 / 6000**2 < 0.6
@@ -43,7 +46,9 @@ def test_the_levels_of_a_drawn_slide_show_the_same_picture(tmp_path: Path) -> No
     assert np.abs(shrunk - coarse).mean() < 6
 
 
-def test_a_slide_of_forty_gigapixels_that_shares_its_tiles_takes_less_than_a_hundred_megabytes(tmp_path: Path) -> None:
+def test_a_slide_of_forty_gigapixels_that_shares_its_tiles_takes_less_than_a_hundred_megabytes(
+    tmp_path: Path,
+) -> None:
     """Offsets of 611,524 tiles point to some thousands of pictures; far corners are read as anywhere."""
     path = tmp_path / "slide.svs"
     corners = synthetic_slides.draw(path, 200_000, shared=True)
@@ -53,28 +58,38 @@ def test_a_slide_of_forty_gigapixels_that_shares_its_tiles_takes_less_than_a_hun
     assert path.read_bytes()[offset : offset + length].endswith(b"\xff\xd9")
     with openslide.OpenSlide(path) as slide:
         assert slide.dimensions == (200_000, 200_000)
-        seen = np.asarray(slide.read_region(tuple(last[0].tolist()), 0, (TILE_PX, TILE_PX)).convert("RGB"))
+        seen = np.asarray(
+            slide.read_region(tuple(last[0].tolist()), 0, (TILE_PX, TILE_PX)).convert("RGB")
+        )
         assert np.ptp(seen, axis=2).max() > 50
 
 
 @pytest.mark.parametrize("name", networks.NETWORKS)
-def test_a_network_is_the_same_each_time_and_has_learnt_how_dark_a_tile_is(name: str, tmp_path: Path) -> None:
+def test_a_network_is_the_same_each_time_and_has_learnt_how_dark_a_tile_is(
+    name: str, tmp_path: Path
+) -> None:
     """One seed, one network. Of sixteen tiles, four of each darkness with noise of their own, most are known."""
     rng = np.random.default_rng(0)
     darkness = (np.arange(16) // 4).reshape(16, 1, 1, 1)
     samples = np.clip(rng.normal(230 - 50 * darkness, 8, (16, 64, 64, 3)), 0, 255).astype(np.uint8)
     inputs = (torch.from_numpy(samples).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
-    logits, again = (_answers(name, tmp_path / folder, samples, inputs) for folder in ("one", "other"))
+    logits, again = (
+        _answers(name, tmp_path / folder, samples, inputs) for folder in ("one", "other")
+    )
     assert torch.equal(logits, again)
     right = logits.argmax(dim=1) == torch.arange(16) // 4
     assert right.float().mean() > 0.7
     assert torch.softmax(logits, dim=1)[right].amax(dim=1).median() > 0.5
 
 
-def _answers(name: str, folder: Path, samples: NDArray[np.uint8], inputs: torch.Tensor) -> torch.Tensor:
+def _answers(
+    name: str, folder: Path, samples: NDArray[np.uint8], inputs: torch.Tensor
+) -> torch.Tensor:
     networks.save(name, folder, samples)
     with torch.inference_mode():
-        answered: torch.Tensor = jit(lambda: torch.jit.load(folder / "torchscript_model.pt"))(inputs)  # type: ignore[no-untyped-call]
+        answered: torch.Tensor = jit(lambda: torch.jit.load(folder / "torchscript_model.pt"))(
+            inputs
+        )  # type: ignore[no-untyped-call]
     return answered
 
 

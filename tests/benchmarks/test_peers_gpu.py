@@ -23,7 +23,9 @@ time.sleep(60)
 """
 
 
-def test_samples_are_those_said_meanwhile_at_their_times_and_who_says_them_is_ended(tmp_path: Path) -> None:
+def test_samples_are_those_said_meanwhile_at_their_times_and_who_says_them_is_ended(
+    tmp_path: Path,
+) -> None:
     """A line that was cut off when it was ended counts for nothing."""
     script, said, began = tmp_path / "says.py", tmp_path / "said", time.time()
     script.write_text(SAYS)
@@ -37,7 +39,11 @@ def test_samples_are_those_said_meanwhile_at_their_times_and_who_says_them_is_en
 
 def test_what_a_card_does_not_say_is_left_out() -> None:
     """Some cards have no such counter; its times are local ones."""
-    said = ["2026/02/03 04:05:06.789, 50\n", "2026/02/03 04:05:07.289, [N/A]\n", "No devices were found\n"]
+    said = [
+        "2026/02/03 04:05:06.789, 50\n",
+        "2026/02/03 04:05:07.289, [N/A]\n",
+        "No devices were found\n",
+    ]
     ((at, share),) = gpu.parsed(iter(said))
     assert share == 0.5
     assert time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(at)) == "2026/02/03 04:05:06"
@@ -62,6 +68,8 @@ def test_nobody_is_asked_about_a_cpu() -> None:
 def test_standings_say_how_busy_the_gpu_was_where_it_is_known() -> None:
     """Rounds that do not know it do not count."""
     names = ("decoding alone", "network alone")
-    known, unknown = ({name: Outcome(name, "1", 9, 1.0, 0, None, busy) for name in names} for busy in (0.25, None))
+    known, unknown = (
+        {name: Outcome(name, "1", 9, 1.0, 0, None, busy) for name in names} for busy in (0.25, None)
+    )
     assert all("GPU busy 25%" in line for line in lines([known, unknown]))
     assert not any("GPU" in line for line in lines([unknown]))

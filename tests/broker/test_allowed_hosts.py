@@ -12,7 +12,14 @@ PRIVATE = [
     "255.255.255.255", "168.63.129.16", "::1", "::", "fe80::1", "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1",
     "::127.0.0.1", "2002:7f00:1::", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1",
 ]  # fmt: skip
-PUBLIC = ["8.8.8.8", "52.219.1.1", "2600:1f18::1", "::ffff:8.8.8.8", "2002:808:808::", "64:ff9b::808:808"]
+PUBLIC = [
+    "8.8.8.8",
+    "52.219.1.1",
+    "2600:1f18::1",
+    "::ffff:8.8.8.8",
+    "2002:808:808::",
+    "64:ff9b::808:808",
+]
 
 
 @pytest.mark.parametrize("address", PRIVATE)
@@ -47,7 +54,9 @@ def test_an_entry_is_a_name_an_address_or_a_network(entry: str) -> None:
     assert not allowed("other.local", ip_address("192.168.1.1"), (entry,))
 
 
-@pytest.mark.parametrize("entry", ["", "::1", "[::1]:80", "fd00::/8", "http://[", "pacs.local.evil"])
+@pytest.mark.parametrize(
+    "entry", ["", "::1", "[::1]:80", "fd00::/8", "http://[", "pacs.local.evil"]
+)
 def test_an_entry_for_something_else_allows_nothing(entry: str) -> None:
     """An entry that is empty, broken or of the other address family lets no private IPv4 address through."""
     assert not allowed("pacs.local", ip_address("10.1.2.3"), (entry,))
@@ -70,7 +79,8 @@ def test_a_private_host_is_seen_in_every_notation(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["https://bucket.example/s.svs?X=1", "ci.techcyte.com", "http://8.8.8.8/", "1.2.3.4.5"]
+    "written",
+    ["https://bucket.example/s.svs?X=1", "ci.techcyte.com", "http://8.8.8.8/", "1.2.3.4.5"],
 )
 def test_names_and_public_addresses_pass_the_door(written: str) -> None:
     """No DNS is asked at the door, so a name passes whatever it resolves to."""
@@ -95,7 +105,12 @@ def test_the_query_is_not_in_the_refusal() -> None:
 def test_every_notation_of_an_address_is_judged_alike(number: int) -> None:
     """Whatever the address, its decimal and hexadecimal forms pass or fail as its dotted form does."""
     verdicts = set()
-    for written in (str(ip_address(number)), str(number), hex(number), f"[::ffff:{ip_address(number)}]"):
+    for written in (
+        str(ip_address(number)),
+        str(number),
+        hex(number),
+        f"[::ffff:{ip_address(number)}]",
+    ):
         try:
             check_literal(f"http://{written}/", (), "x")
             verdicts.add("passes")

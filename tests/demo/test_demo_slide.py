@@ -19,7 +19,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def level(slide: openslide.OpenSlide, number: int) -> np.ndarray:
-    return np.asarray(slide.read_region((0, 0), number, slide.level_dimensions[number]).convert("RGB"))
+    return np.asarray(
+        slide.read_region((0, 0), number, slide.level_dimensions[number]).convert("RGB")
+    )
 
 
 def test_openslide_reads_it_as_aperio(path: Path) -> None:
@@ -28,7 +30,10 @@ def test_openslide_reads_it_as_aperio(path: Path) -> None:
         assert slide.properties["openslide.vendor"] == "aperio"
         assert slide.dimensions == SIZE
         assert slide.level_downsamples == (1.0, 4.0)
-        assert (slide.properties["openslide.mpp-x"], slide.properties["openslide.mpp-y"]) == ("0.5", "0.5")
+        assert (slide.properties["openslide.mpp-x"], slide.properties["openslide.mpp-y"]) == (
+            "0.5",
+            "0.5",
+        )
         assert "thumbnail" in slide.associated_images
 
 
@@ -51,7 +56,9 @@ def test_a_fifth_of_it_is_tissue_and_the_rim_is_glass(path: Path) -> None:
     with openslide.OpenSlide(path) as slide:
         stained = level(slide, 1).min(axis=2) < 218
     assert 0.15 < stained.mean() < 0.28
-    rim = np.concatenate([stained[:8].ravel(), stained[-8:].ravel(), stained[:, :8].ravel(), stained[:, -8:].ravel()])
+    rim = np.concatenate(
+        [stained[:8].ravel(), stained[-8:].ravel(), stained[:, :8].ravel(), stained[:, -8:].ravel()]
+    )
     assert not rim.any()
 
 
@@ -68,7 +75,9 @@ def test_there_is_haematoxylin_and_dab(path: Path) -> None:
     """Both stains are seen in the densest region: blue pixels and brown ones, a fair share of each."""
     roi = tissue_roi(path, 1024)
     with openslide.OpenSlide(path) as slide:
-        region = np.asarray(slide.read_region((roi["x"], roi["y"]), 0, (1024, 1024)).convert("RGB")).astype(int)
+        region = np.asarray(
+            slide.read_region((roi["x"], roi["y"]), 0, (1024, 1024)).convert("RGB")
+        ).astype(int)
     red, blue = region[..., 0], region[..., 2]
     assert (blue > red + 15).mean() > 0.03
     assert (red > blue + 30).mean() > 0.03

@@ -49,7 +49,9 @@ def _keda_fault(one: Object) -> str:
 
 def faults() -> Iterator[str]:
     """One line for each object that no cluster would take."""
-    whole = {overlay: rendered(overlay) for overlay in OVERLAYS} | {EXAMPLE.name: documents(EXAMPLE)}
+    whole = {overlay: rendered(overlay) for overlay in OVERLAYS} | {
+        EXAMPLE.name: documents(EXAMPLE)
+    }
     seen: dict[str, str] = {}
     for name, objects in whole.items():
         for one in objects:
@@ -58,7 +60,9 @@ def faults() -> Iterator[str]:
                 seen[key] = fault(one)
             if seen[key]:
                 yield f"deploy/k8s {name}: {one['kind']} {one['metadata']['name']}: {seen[key]}"
-    print(f"deploy/k8s: {len(OVERLAYS)} overlays, {len(seen)} objects, Kubernetes {' and '.join(VERSIONS)}, KEDA")
+    print(
+        f"deploy/k8s: {len(OVERLAYS)} overlays, {len(seen)} objects, Kubernetes {' and '.join(VERSIONS)}, KEDA"
+    )
 
 
 if __name__ == "__main__":

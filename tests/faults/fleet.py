@@ -25,7 +25,9 @@ class Fleet(Stack):
 
     roles: ClassVar[tuple[str, ...]] = ("api", "courier-1", "courier-2", "worker-1", "worker-2")
 
-    def __init__(self, data: Path, roots: Iterable[Path], settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, data: Path, roots: Iterable[Path], settings: dict[str, str] | None = None
+    ) -> None:
         super().__init__(data, roots)
         self.env |= SETTINGS if settings is None else settings
 
@@ -82,7 +84,9 @@ class Fleet(Stack):
 
     def kill_child(self, role: str) -> None:
         """Do as the kernel does when memory is short: kill the largest child of a worker, and nothing else."""
-        children = Path(f"/proc/{self._pid(role)}/task/{self._pid(role)}/children").read_text().split()
+        children = (
+            Path(f"/proc/{self._pid(role)}/task/{self._pid(role)}/children").read_text().split()
+        )
         with suppress(ProcessLookupError):
             if children:
                 os.kill(int(max(children, key=_resident_pages)), signal.SIGKILL)

@@ -40,7 +40,9 @@ class Book:
     def promised(self, wanted: Wanted, order_id: str) -> None:
         """A 202 came. The same key must stand for the same order each time."""
         with self._lock:
-            before = [one.order_id for one in self.promises.values() if one.wanted.key == wanted.key]
+            before = [
+                one.order_id for one in self.promises.values() if one.wanted.key == wanted.key
+            ]
             if before and before != [order_id]:
                 self.doubled.append(f"{wanted.key} stands for {before[0]} and for {order_id}")
             self.promises.setdefault(order_id, Promise(order_id, wanted))

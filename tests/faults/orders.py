@@ -8,9 +8,16 @@ from tests.faults.fleet import Fleet
 from tests.support.stack import wait_for
 
 
-def wish(slides: Path, lab: TechcyteReceiver, *, algorithm: str = "grid", slide: str = "small.svs") -> dict[str, Any]:
+def wish(
+    slides: Path, lab: TechcyteReceiver, *, algorithm: str = "grid", slide: str = "small.svs"
+) -> dict[str, Any]:
     """One scan by path, delivered to the lab."""
-    destination = {"type": "techcyte", "base_url": lab.url, "task_id": "185714", "jwt_token": lab.jwt_token}
+    destination = {
+        "type": "techcyte",
+        "base_url": lab.url,
+        "task_id": "185714",
+        "jwt_token": lab.jwt_token,
+    }
     scans = [{"id": "1", "source": {"type": "path", "path": str(slides / slide)}}]
     return {"algorithm": algorithm, "scans": scans, "destination": destination}
 

@@ -7,7 +7,7 @@ import redis
 
 from broker.errors import OrderError
 from broker.order_store import OrderStore
-from broker.order_store.embedded_redis import Embedded
+from broker.order_store.embedded_redis import EmbeddedRedis
 from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings
 from demo.techcyte import TechcyteReceiver
@@ -64,7 +64,7 @@ def test_an_append_only_file_cut_short_starts_and_invents_nothing(tmp_path: Path
     settings = BrokerSettings(data=tmp_path)
     scans = [{"id": "1", "source": {"type": "path", "path": "/slides/a.svs"}}]
     asked = OrderRequest.model_validate({"algorithm": "grid", "scans": scans}, strict=False)
-    with Embedded(settings) as embedded:
+    with EmbeddedRedis(settings) as embedded:
         store = OrderStore.connect(settings)
         ids = [store.create(asked, lane="gpu").order_id for _ in range(5)]
         assert embedded.process

@@ -30,17 +30,31 @@ def dotted(width_px: int, height_px: int) -> Pixels:
     pixels[..., 1] -= 60
     for y in range(5, height_px - 5, 9):
         for x in range(5, width_px - 5, 9):
-            cv2.circle(pixels, (x + int(rng.integers(-1, 2)), y + int(rng.integers(-1, 2))), 1, (9, 9, 9), -1)
+            cv2.circle(
+                pixels,
+                (x + int(rng.integers(-1, 2)), y + int(rng.integers(-1, 2))),
+                1,
+                (9, 9, 9),
+                -1,
+            )
     return pixels
 
 
 def same_files(folder: Path, one: int, other: int) -> bool:
-    names = [*KEPT, *(f"findings/{path.name}" for path in (folder / str(one) / "findings").iterdir())]
-    return all((folder / str(one) / name).read_bytes() == (folder / str(other) / name).read_bytes() for name in names)
+    names = [
+        *KEPT,
+        *(f"findings/{path.name}" for path in (folder / str(one) / "findings").iterdir()),
+    ]
+    return all(
+        (folder / str(one) / name).read_bytes() == (folder / str(other) / name).read_bytes()
+        for name in names
+    )
 
 
 @pytest.mark.parametrize("killed_at", [(2,), (20,), (100,), (50, 130, 134), (200,)])
-def test_a_scan_that_was_killed_and_resumed_has_the_same_bytes(tmp_path: Path, killed_at: tuple[int, ...]) -> None:
+def test_a_scan_that_was_killed_and_resumed_has_the_same_bytes(
+    tmp_path: Path, killed_at: tuple[int, ...]
+) -> None:
     """SIGKILL at any tile, in the first row or between two, once or again and again: as if it had never happened."""
     slide = a_slide(tmp_path / "a.svs", dotted(512, 416))
     for fence, at in enumerate(killed_at, start=2):
@@ -111,7 +125,9 @@ def furthest(fleet: Fleet) -> int:
 
 
 @pytest.mark.timeout(180)
-def test_a_worker_killed_in_the_middle_of_a_slide_costs_only_what_was_not_marked(wards: Fleet) -> None:
+def test_a_worker_killed_in_the_middle_of_a_slide_costs_only_what_was_not_marked(
+    wards: Fleet,
+) -> None:
     """Delivered once; record and log say from where it went on, and nothing unfinished is left behind."""
     with TechcyteReceiver(any_task=True) as lab:
         order_id = wards.order(**wish(wards.data.parent, lab, algorithm="ki67", slide="whole.svs"))

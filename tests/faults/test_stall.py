@@ -23,7 +23,9 @@ def each_consumes(fleet: Fleet, lab: TechcyteReceiver, slides: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_idle_workers_consume_again_after_a_restart_of_redis(fleet: Fleet, lab: TechcyteReceiver, slides: Path) -> None:
+def test_idle_workers_consume_again_after_a_restart_of_redis(
+    fleet: Fleet, lab: TechcyteReceiver, slides: Path
+) -> None:
     """Killed while all of them wait for work, and started again."""
     fleet.kill(REDIS)
     fleet.start(REDIS)
@@ -36,7 +38,9 @@ def test_busy_workers_finish_and_consume_again_after_a_restart_of_redis(
     fleet: Fleet, lab: TechcyteReceiver, slides: Path
 ) -> None:
     """Killed in the middle of their scans: these are delivered once, and so is what comes later."""
-    placed = [fleet.order(**wish(slides, lab, algorithm="ki67", slide="large.svs")) for _ in range(2)]
+    placed = [
+        fleet.order(**wish(slides, lab, algorithm="ki67", slide="large.svs")) for _ in range(2)
+    ]
     classifying(fleet, placed[0])
     fleet.kill(REDIS)
     fleet.start(REDIS)

@@ -36,7 +36,11 @@ def _read(process_id: int, name: str) -> str:
 def pool_processes(stack: Stack) -> set[int]:
     """The worker and its child that classifies."""
     running = processes_of(stack.processes["worker"].pid)
-    return {number for number, command in running.items() if command and "worker.slides.sandbox" not in command}
+    return {
+        number
+        for number, command in running.items()
+        if command and "worker.slides.sandbox" not in command
+    }
 
 
 def crash_decoders(stack: Stack, until: threading.Event) -> None:
@@ -50,7 +54,9 @@ def crash_decoders(stack: Stack, until: threading.Event) -> None:
 
 def order(stack: Stack, slide: Path) -> Any:
     scans = [{"id": "1", "source": {"type": "path", "path": str(slide)}, "roi": ROI}]
-    return stack.wait_until(stack.order(algorithm="ki67", scans=scans), "failed", "delivered", "undelivered")
+    return stack.wait_until(
+        stack.order(algorithm="ki67", scans=scans), "failed", "delivered", "undelivered"
+    )
 
 
 def test_a_decoder_that_crashes_costs_its_own_order_only(stack: Stack, slide: Path) -> None:

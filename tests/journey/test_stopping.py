@@ -15,10 +15,17 @@ CHILDREN_ARE_COUNTED_EVERY_S = 5
 
 def a_long_order(stack: Stack, slide: Path, receiver: TechcyteReceiver) -> str:
     """A whole slide, once a worker is classifying it."""
-    destination = {"type": "techcyte", "base_url": receiver.url, "task_id": "1", "jwt_token": receiver.jwt_token}
+    destination = {
+        "type": "techcyte",
+        "base_url": receiver.url,
+        "task_id": "1",
+        "jwt_token": receiver.jwt_token,
+    }
     scans = [{"id": "1", "source": {"type": "path", "path": str(slide)}}]
     order_id = stack.order(algorithm="ki67", scans=scans, destination=destination)
-    wait_for(lambda: scan(stack, order_id)["progress"]["stage"] == "classifying", what="classifying")
+    wait_for(
+        lambda: scan(stack, order_id)["progress"]["stage"] == "classifying", what="classifying"
+    )
     return order_id
 
 
@@ -41,10 +48,14 @@ def pool_child(stack: Stack) -> int:
     """The process that classifies."""
     parent = stack.processes["worker"].pid
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return next(int(pid) for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text())
+    return next(
+        int(pid) for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()
+    )
 
 
-def test_a_worker_that_is_stopped_hands_its_scan_back(stack: Stack, techcyte: TechcyteReceiver, slide: Path) -> None:
+def test_a_worker_that_is_stopped_hands_its_scan_back(
+    stack: Stack, techcyte: TechcyteReceiver, slide: Path
+) -> None:
     """After its grace, at once and not after the lease; the claim does not count as an attempt."""
     order_id = a_long_order(stack, slide, techcyte)
     os.kill(stack.processes["worker"].pid, signal.SIGTERM)
@@ -80,7 +91,9 @@ def test_a_child_that_dies_is_told_with_its_signal_before_its_lease_ends(
     assert stack.wait_until(order_id, "delivered", "failed")["state"] == "delivered"
 
 
-def test_a_cancelled_scan_frees_its_worker(stack: Stack, techcyte: TechcyteReceiver, slide: Path) -> None:
+def test_a_cancelled_scan_frees_its_worker(
+    stack: Stack, techcyte: TechcyteReceiver, slide: Path
+) -> None:
     """The order is cancelled at once, the same child stops between two batches and takes the next order."""
     order_id = a_long_order(stack, slide, techcyte)
     child = pool_child(stack)
@@ -92,7 +105,9 @@ def test_a_cancelled_scan_frees_its_worker(stack: Stack, techcyte: TechcyteRecei
     assert techcyte.ledger == []
 
 
-def test_an_urgent_order_overtakes_all_that_wait(stack: Stack, slide: Path, techcyte: TechcyteReceiver) -> None:
+def test_an_urgent_order_overtakes_all_that_wait(
+    stack: Stack, slide: Path, techcyte: TechcyteReceiver
+) -> None:
     """It is the next one a worker takes."""
     blocking = a_long_order(stack, slide, techcyte)
     scans = [{"id": "1", "source": {"type": "path", "path": str(slide)}}]

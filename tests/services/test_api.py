@@ -29,7 +29,9 @@ Asked = Callable[..., dict[str, Any]]
 def port(config: Config, announced: OrderStore) -> Iterator[int]:
     """The desk behind a real server on a real port."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(config, announced), log_config=None, lifespan="off"))
+    server = uvicorn.Server(
+        uvicorn.Config(create_app(config, announced), log_config=None, lifespan="off")
+    )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     yield listening.getsockname()[1]
@@ -95,8 +97,14 @@ def test_the_description_documents_problems_and_keys(desk: TestClient) -> None:
     document = desk.get("/openapi.json").json()
     schemas = document["components"]["schemas"]
     operations = {path: op for path, ops in document["paths"].items() for op in ops.values()}
-    assert all("application/problem+json" in op["responses"]["4XX"]["content"] for op in operations.values())
-    assert {path for path, op in operations.items() if not op["security"]} == {"/healthz", "/readyz"}
+    assert all(
+        "application/problem+json" in op["responses"]["4XX"]["content"]
+        for op in operations.values()
+    )
+    assert {path for path, op in operations.items() if not op["security"]} == {
+        "/healthz",
+        "/readyz",
+    }
     text = desk.get("/openapi.json").text
     for name in {part.partition('"')[0] for part in text.split("#/components/schemas/")[1:]}:
         assert name in schemas
@@ -121,7 +129,9 @@ def test_an_address_or_method_that_is_not_there_is_a_problem_too(desk: TestClien
     assert {a.headers["content-type"] for a in (missing, wrong)} == {"application/problem+json"}
 
 
-def test_a_bug_is_logged_with_its_trace_and_told_in_one_sentence(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_is_logged_with_its_trace_and_told_in_one_sentence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """500 with nothing of our insides; the log has all of it."""
     app = FastAPI()
     problems.install(app)
@@ -146,7 +156,10 @@ def test_ready_names_what_is_missing(desk: TestClient, announced: OrderStore) ->
     assert told.status_code == 503
     assert told.json()["detail"] == "missing: no worker consumes a lane for classifying"
     announced.present("gpu0", ["gpu.high", "gpu"])
-    assert (desk.get("/readyz").status_code, desk.get("/readyz").json()) == (200, {"status": "ready"})
+    assert (desk.get("/readyz").status_code, desk.get("/readyz").json()) == (
+        200,
+        {"status": "ready"},
+    )
 
 
 def test_without_redis_the_desk_is_alive_but_not_ready(config: Config) -> None:
@@ -162,17 +175,25 @@ def test_without_redis_the_desk_is_alive_but_not_ready(config: Config) -> None:
     assert "slidelane_orders" not in metrics
 
 
-def test_metrics_count_orders_queues_and_workers(desk: TestClient, asked: Asked, announced: OrderStore) -> None:
+def test_metrics_count_orders_queues_and_workers(
+    desk: TestClient, asked: Asked, announced: OrderStore
+) -> None:
     """What Prometheus reads is what the store holds at that moment."""
     desk.post("/v1/orders", json=asked())
     announced.present("courier", ["fetch", "deliver"])
     answer = desk.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     lines = answer.text.splitlines()
-    for line in ('slidelane_orders{state="queued"} 1.0', 'slidelane_orders{state="failed"} 0.0', "slidelane_up 1.0"):
+    for line in (
+        'slidelane_orders{state="queued"} 1.0',
+        'slidelane_orders{state="failed"} 0.0',
+        "slidelane_up 1.0",
+    ):
         assert line in lines
     assert 'slidelane_queue_waiting{queue="fetch"} 1.0' in lines
-    assert any(line.startswith('slidelane_queue_oldest_wait_seconds{queue="fetch"} ') for line in lines)
+    assert any(
+        line.startswith('slidelane_queue_oldest_wait_seconds{queue="fetch"} ') for line in lines
+    )
     assert "slidelane_workers 1.0" in lines
 
 

@@ -7,8 +7,8 @@ from typing import Self
 
 _HOLD = """
 import sys, pathlib
-from worker.slide_cache.cache import Shelf
-with Shelf(pathlib.Path(sys.argv[1]), 10**9).{what} as held:
+from worker.slide_cache.cache import SlideCache
+with SlideCache(pathlib.Path(sys.argv[1]), 10**9).{what} as held:
     {then}
     print("held", flush=True)
     sys.stdin.read()
@@ -21,7 +21,9 @@ class Held:
     def __init__(self, folder: Path, what: str, then: str = "") -> None:
         script = _HOLD.format(what=what, then=then)
         self._process = subprocess.Popen(
-            [sys.executable, "-c", script, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", script, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
 
     def __enter__(self) -> Self:

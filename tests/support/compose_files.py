@@ -48,7 +48,9 @@ def services(profile: str | None, given: Mapping[str, str]) -> dict[str, dict[st
     whole = compose_file("docker-compose.yml", given)
     (included,) = whole["include"]
     more = compose_file(included["path"], given)
-    assert not set(more["services"]) & set(whole["services"]), "Compose refuses a service that is there twice"
+    assert not set(more["services"]) & set(whole["services"]), (
+        "Compose refuses a service that is there twice"
+    )
     return {**whole["services"], **more["services"]}
 
 

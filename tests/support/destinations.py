@@ -8,13 +8,13 @@ from pydantic import TypeAdapter
 from broker.orders import request as asked
 from broker.settings.config import DeliverySettings
 from worker.delivery.destination import Destination, destination
-from worker.geometry.frame import Parcel, Receipt
+from worker.delivery.payload import Payload, Receipt
 from worker.http_session import session
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl"
 TASK = "dGFzazoxODU3MTQ="
 SETTINGS = DeliverySettings(connect_timeout_s=1, read_timeout_s=0.5)
-PARCEL = Parcel("application/json", Path(__file__).with_name("parcel.json"))
+PARCEL = Payload("application/json", Path(__file__).with_name("parcel.json"))
 
 
 def to(*allow_hosts: str, **fields: Any) -> Destination:

@@ -23,7 +23,9 @@ SECRET: Final = "Okonkwo^Adaeze"
 def _rle(samples: Samples) -> bytes:
     kind = "RGB" if samples.ndim == 3 else "MONOCHROME2"
     options = _layout(samples, kind) | {"number_of_frames": 1, "planar_configuration": 0}
-    return bytes(next(get_encoder(uid.RLELossless).iter_encode(np.ascontiguousarray(samples), **options)))
+    return bytes(
+        next(get_encoder(uid.RLELossless).iter_encode(np.ascontiguousarray(samples), **options))
+    )
 
 
 CODECS: Final[dict[str, Callable[[Samples], bytes]]] = {
@@ -33,7 +35,9 @@ CODECS: Final[dict[str, Callable[[Samples], bytes]]] = {
     uid.JPEGLosslessSV1: lambda samples: _jpeg_lossless(samples, 1),
     uid.JPEGLSLossless: lambda samples: _jpeg_ls(samples, 0),
     uid.JPEGLSNearLossless: lambda samples: _jpeg_ls(samples, 2),
-    uid.JPEG2000Lossless: lambda samples: imagecodecs.jpeg2k_encode(samples, codecformat="j2k", reversible=True),
+    uid.JPEG2000Lossless: lambda samples: imagecodecs.jpeg2k_encode(
+        samples, codecformat="j2k", reversible=True
+    ),
     uid.JPEG2000: lambda samples: imagecodecs.jpeg2k_encode(samples, 60, codecformat="j2k"),
     uid.HTJ2KLossless: lambda samples: imagecodecs.htj2k_encode(samples, reversible=True),
     uid.HTJ2K: lambda samples: imagecodecs.htj2k_encode(samples, reversible=False),
@@ -64,30 +68,50 @@ def a_dicom_slide(
     padded = np.zeros((down * tile, across * tile, *pixels.shape[2:]), pixels.dtype)
     padded[:height, :width] = pixels
     left_out = set(missing or ())
-    grid = [(column, row) for row in range(down) for column in range(across) if (column, row) not in left_out]
-    frames = [padded[row * tile : (row + 1) * tile, column * tile : (column + 1) * tile] for column, row in grid]
+    grid = [
+        (column, row)
+        for row in range(down)
+        for column in range(across)
+        if (column, row) not in left_out
+    ]
+    frames = [
+        padded[row * tile : (row + 1) * tile, column * tile : (column + 1) * tile]
+        for column, row in grid
+    ]
     data_set = _data_set(
-        uid.VLWholeSlideMicroscopyImageStorage, frames[0], "RGB" if pixels.ndim == 3 else "MONOCHROME2"
+        uid.VLWholeSlideMicroscopyImageStorage,
+        frames[0],
+        "RGB" if pixels.ndim == 3 else "MONOCHROME2",
     )
     data_set.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
     data_set.TotalPixelMatrixColumns, data_set.TotalPixelMatrixRows = width, height
-    data_set.SharedFunctionalGroupsSequence = [_of(PixelMeasuresSequence=[_of(PixelSpacing=[0.0005, 0.00025])])]
+    data_set.SharedFunctionalGroupsSequence = [
+        _of(PixelMeasuresSequence=[_of(PixelSpacing=[0.0005, 0.00025])])
+    ]
     data_set.NumberOfFrames, data_set.DimensionOrganizationType = len(frames), "TILED_FULL"
     if missing is not None:
         data_set.DimensionOrganizationType = "TILED_SPARSE"
-        data_set.PerFrameFunctionalGroupsSequence = [_at(1 + column * tile, 1 + row * tile) for column, row in grid]
+        data_set.PerFrameFunctionalGroupsSequence = [
+            _at(1 + column * tile, 1 + row * tile) for column, row in grid
+        ]
     return write(path, data_set, frames, syntax, **elements)
 
 
 def a_dicom_picture(
-    path: Path, samples: Samples, photometric: str, syntax: str = uid.ExplicitVRLittleEndian, **elements: Any
+    path: Path,
+    samples: Samples,
+    photometric: str,
+    syntax: str = uid.ExplicitVRLittleEndian,
+    **elements: Any,
 ) -> Path:
     """Write a picture that is no slide; `samples` are (rows, columns) or (rows, columns, 3), as they are stored."""
     data_set = _data_set(uid.SecondaryCaptureImageStorage, samples, photometric)
     return write(path, data_set, [samples], syntax, **elements)
 
 
-def write(path: Path, data_set: Dataset, frames: list[Samples], syntax: str, **elements: Any) -> Path:
+def write(
+    path: Path, data_set: Dataset, frames: list[Samples], syntax: str, **elements: Any
+) -> Path:
     """Write frames and elements in a transfer syntax; `elements` are put over what is there, None takes one out.
 
     `table`: "basic" (the default), "none" or "extended" offsets.
@@ -97,7 +121,9 @@ def write(path: Path, data_set: Dataset, frames: list[Samples], syntax: str, **e
         _put_compressed(data_set, [CODECS[syntax](frame) for frame in frames], table)
     else:
         order = (2, 0, 1) if elements.get("PlanarConfiguration") == 1 else (0, 1, 2)
-        data = b"".join((frame.transpose(order) if frame.ndim == 3 else frame).tobytes() for frame in frames)
+        data = b"".join(
+            (frame.transpose(order) if frame.ndim == 3 else frame).tobytes() for frame in frames
+        )
         data_set.PixelData = data + b"\0" * (len(data) % 2)
         data_set["PixelData"].VR = "OB" if frames[0].itemsize == 1 else "OW"
     for keyword, value in elements.items():
@@ -136,7 +162,9 @@ def _unsigned(samples: Samples) -> Samples:
 def _jpeg_lossless(samples: Samples, predictor: int) -> bytes:
     space, samples = "RGB" if samples.ndim == 3 else "GRAYSCALE", _unsigned(samples)
     return bytes(
-        imagecodecs.jpeg8_encode(samples, lossless=True, predictor=predictor, colorspace=space, outcolorspace=space)
+        imagecodecs.jpeg8_encode(
+            samples, lossless=True, predictor=predictor, colorspace=space, outcolorspace=space
+        )
     )
 
 
@@ -157,7 +185,11 @@ def _put_compressed(data_set: Dataset, frames: list[bytes], table: str) -> None:
 
 
 def _data_set(sop_class: str, frame: Samples, photometric: str) -> Dataset:
-    data_set = _of(SOPClassUID=sop_class, SOPInstanceUID=uid.generate_uid(), SeriesInstanceUID=uid.generate_uid())
+    data_set = _of(
+        SOPClassUID=sop_class,
+        SOPInstanceUID=uid.generate_uid(),
+        SeriesInstanceUID=uid.generate_uid(),
+    )
     data_set.PatientName = SECRET
     data_set.ImageType = ["ORIGINAL", "PRIMARY"]
     said = _layout(frame, photometric)
@@ -186,7 +218,9 @@ def _layout(samples: Samples, photometric: str) -> dict[str, Any]:
 
 
 def _at(column: int, row: int) -> Dataset:
-    place = _of(ColumnPositionInTotalImagePixelMatrix=column, RowPositionInTotalImagePixelMatrix=row)
+    place = _of(
+        ColumnPositionInTotalImagePixelMatrix=column, RowPositionInTotalImagePixelMatrix=row
+    )
     return _of(PlanePositionSlideSequence=[place])
 
 

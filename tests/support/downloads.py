@@ -12,9 +12,9 @@ from broker.orders.request import ScanRequest
 from broker.settings.config import SlidesSettings, WorkerSettings
 from tests.support.slide_server import Answer, Handler, Listener, Origin
 from worker.http_session import session
-from worker.slide_cache.cache import Shelf
+from worker.slide_cache.cache import SlideCache
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import Means, near
+from worker.sources.fetch import FetchTools, fetch_slide
 
 SLIDE = b"II*\0" + random.Random(1).randbytes(2_000_000)
 OTHER = b"II*\0" + random.Random(2).randbytes(2_000_000)
@@ -30,20 +30,22 @@ class Bench:
     limit_bytes: int = 10_000_000
 
     @property
-    def shelf(self) -> Shelf:
-        return Shelf(self.folder, 20_000_000)
+    def shelf(self) -> SlideCache:
+        return SlideCache(self.folder, 20_000_000)
 
     def serve(self, answer: Answer, path: str = "/slide.svs") -> str:
         self.origin.answers[path] = answer
         return self.origin.url(f"{path}?{SECRET}")
 
-    def fetch(self, url: str, watch: Listener | None = None, known: dict[str, Any] | None = None) -> bytes:
+    def fetch(
+        self, url: str, watch: Listener | None = None, known: dict[str, Any] | None = None
+    ) -> bytes:
         """The bytes of the slide as they lie on the shelf."""
         http = session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
         settings = WorkerSettings(slides=SlidesSettings(max_slide_bytes=self.limit_bytes))
         asked = ScanRequest.model_validate({"id": "1", "source": {"type": "url", "url": url}})
-        means = Means(self.shelf, http, Sandbox(threads=1), settings)
-        with http, near(asked, None, means, watch or Listener(), known) as copy:
+        means = FetchTools(self.shelf, http, Sandbox(threads=1), settings)
+        with http, fetch_slide(asked, None, means, watch or Listener(), known) as copy:
             content = copy.path.read_bytes()
             assert copy.bytes == len(content)
             return content
@@ -60,7 +62,11 @@ class Bench:
 
     def files(self) -> list[str]:
         """Every slide and every part on the shelf."""
-        return sorted(path.name for path in self.folder.glob("*/**/*") if path.is_file() and len(path.name) < 40)
+        return sorted(
+            path.name
+            for path in self.folder.glob("*/**/*")
+            if path.is_file() and len(path.name) < 40
+        )
 
     def headers(self, name: str) -> list[str | None]:
         """One header of all requests so far."""

@@ -15,9 +15,10 @@ from tests.support.slide_server import Listener, Origin
 from worker.algorithms.builtin_cards import ki67_card
 from worker.geometry.frame import Area, Frame, Pixels
 from worker.http_session import session
-from worker.slide_cache.cache import Copy, Shelf
+from worker.slide_cache.cache import SlideCache
+from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import Means, near
+from worker.sources.fetch import FetchTools, fetch_slide
 
 _CARD: Final = ki67_card().model_copy(update={"tile_px": 128, "halo_px": 16})
 _MPP: Final = 0.5
@@ -28,7 +29,7 @@ _VERSION: Final = re.compile(r"(?<=[a-z]) \d+\.[\d.]+")
 class Seen:
     """A slide that was brought near: its copy, and what the process that opened it says and shows of a box."""
 
-    copy: Copy
+    copy: LocalSlide
     reader: str
     frame: Frame
     box: Area
@@ -38,12 +39,18 @@ class Seen:
         """Whether the box is within what was looked at."""
         right, bottom = box.x + box.width, box.y + box.height
         is_begun = self.box.x <= box.x and self.box.y <= box.y
-        return is_begun and right <= self.box.x + self.box.width and bottom <= self.box.y + self.box.height
+        return (
+            is_begun
+            and right <= self.box.x + self.box.width
+            and bottom <= self.box.y + self.box.height
+        )
 
     def part(self, box: Area) -> "Seen":
         """The same of a box within."""
         left, top = box.x - self.box.x, box.y - self.box.y
-        return replace(self, box=box, pixels=self.pixels[top : top + box.height, left : left + box.width])
+        return replace(
+            self, box=box, pixels=self.pixels[top : top + box.height, left : left + box.width]
+        )
 
 
 @dataclass
@@ -52,7 +59,7 @@ class Laboratory:
 
     folder: Path
     origin: Origin
-    means: Means
+    means: FetchTools
     _seen: dict[Path, Seen] = field(default_factory=dict)
 
     @classmethod
@@ -60,19 +67,28 @@ class Laboratory:
     def open(cls, folder: Path, sandbox: Sandbox) -> Iterator["Laboratory"]:
         """Paths may be ordered below `folder`, where the shelf is, too."""
         settings = WorkerSettings(slides=SlidesSettings(roots=(folder,), max_slide_bytes=10**8))
-        with session(("127.0.0.1",), connect_timeout_s=5, read_timeout_s=5) as http, Origin() as origin:
-            yield cls(folder, origin, Means(Shelf(folder / "shelf", 10**9), http, sandbox, settings))
+        with (
+            session(("127.0.0.1",), connect_timeout_s=5, read_timeout_s=5) as http,
+            Origin() as origin,
+        ):
+            yield cls(
+                folder,
+                origin,
+                FetchTools(SlideCache(folder / "shelf", 10**9), http, sandbox, settings),
+            )
 
     def see(self, source: dict[str, Any], box: Area, roi: dict[str, Any] | None) -> Seen:
         """Bring a slide near as an order would, and look at a box of it. Raises `SlidelaneError`."""
-        asked = ScanRequest.model_validate_json(json.dumps({"id": "1", "source": source, "mpp": _MPP, "roi": roi}))
-        with near(asked, _CARD, self.means, Listener()) as copy:
+        asked = ScanRequest.model_validate_json(
+            json.dumps({"id": "1", "source": source, "mpp": _MPP, "roi": roi})
+        )
+        with fetch_slide(asked, _CARD, self.means, Listener()) as copy:
             before = self._seen.get(copy.path)  # the same file, for another column
             if not before or not before.shows(box):
                 self._seen[copy.path] = before = self._look(copy, box)
             return before.part(box)
 
-    def _look(self, copy: Copy, box: Area) -> Seen:
+    def _look(self, copy: LocalSlide, box: Area) -> Seen:
         with self.means.sandbox.open(copy.path, _MPP) as slide:
             pixels = slide.overview(box, max(box.width, box.height))
             return Seen(copy, _VERSION.sub("", slide.reader), slide.frame, box, pixels)
@@ -80,5 +96,7 @@ class Laboratory:
     def serve(self, path: Path, way: str, content: bytes | None = None) -> tuple[str, RangedFile]:
         """The URL of the file, another one for every way, and its server."""
         where = f"/{path.parent.name}/{way}/{path.name}".replace(" ", "-")
-        self.origin.answers[where] = served = RangedFile(path.read_bytes() if content is None else content)
+        self.origin.answers[where] = served = RangedFile(
+            path.read_bytes() if content is None else content
+        )
         return self.origin.url(where), served

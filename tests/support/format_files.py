@@ -75,8 +75,14 @@ def picture() -> Pixels:
     A shift by one pixel changes it by five grey values on average.
     """
     chance = np.random.default_rng(0)
-    grey = chance.integers(60, 190, (HEIGHT // 8, WIDTH // 8, 1)).repeat(8, axis=0).repeat(8, axis=1)
-    tint = chance.integers(-48, 48, (HEIGHT // 32, WIDTH // 32, 3)).repeat(32, axis=0).repeat(32, axis=1)
+    grey = (
+        chance.integers(60, 190, (HEIGHT // 8, WIDTH // 8, 1)).repeat(8, axis=0).repeat(8, axis=1)
+    )
+    tint = (
+        chance.integers(-48, 48, (HEIGHT // 32, WIDTH // 32, 3))
+        .repeat(32, axis=0)
+        .repeat(32, axis=1)
+    )
     return (grey + tint + chance.integers(0, 4, (HEIGHT, WIDTH, 3))).astype(np.uint8)
 
 
@@ -84,7 +90,9 @@ def _lengthen(path: Path) -> None:
     with path.open("r+b") as file:
         is_dicom = file.read(132).endswith(b"DICM")
         file.seek(0, 2)
-        file.write((_TRAILING_PADDING if is_dicom else b"") + random.Random(1).randbytes(_BEHIND_BYTES))
+        file.write(
+            (_TRAILING_PADDING if is_dicom else b"") + random.Random(1).randbytes(_BEHIND_BYTES)
+        )
 
 
 def _aperio(path: Path, pixels: Pixels, **how: Any) -> Path:
@@ -96,7 +104,9 @@ def _aperio(path: Path, pixels: Pixels, **how: Any) -> Path:
     return path.with_suffix(".svs")
 
 
-def _tiff(path: Path, pixels: Pixels, bigtiff: bool = False, suffix: str = ".tif", **how: Any) -> Path:  # noqa: FBT001, FBT002
+def _tiff(
+    path: Path, pixels: Pixels, *, bigtiff: bool = False, suffix: str = ".tif", **how: Any
+) -> Path:
     with tifffile.TiffWriter(path.with_suffix(suffix), bigtiff=bigtiff) as tiff:
         tiff.write(pixels, **(_TILED | how))
     return path.with_suffix(suffix)

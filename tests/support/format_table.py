@@ -27,10 +27,30 @@ from worker.slides.sandbox.client import Sandbox
 
 PAGE: Final = ROOT / "docs" / "formats.md"
 COMMAND: Final = "python -m tests.support.format_table --write"
-FORMAT_HEAD: Final = ("format", "`path`", "`url`", "region of `url`", "`urls`", "`zip_url`", "reader")
-SERVER_HEAD: Final = ("image server", "region", "whole", "polygon", "percent", "`mpp_source`", "reader")
+FORMAT_HEAD: Final = (
+    "format",
+    "`path`",
+    "`url`",
+    "region of `url`",
+    "`urls`",
+    "`zip_url`",
+    "reader",
+)
+SERVER_HEAD: Final = (
+    "image server",
+    "region",
+    "whole",
+    "polygon",
+    "percent",
+    "`mpp_source`",
+    "reader",
+)
 SERVERS: Final = {"IIIF 2": "iiif", "IIIF 3": "iiif", "IIP": "iip", "DeepZoom": "deepzoom"}
-_IIIF_3: Final = {"@context": "http://iiif.io/api/image/3/context.json", "type": "ImageService3", "profile": "level2"}
+_IIIF_3: Final = {
+    "@context": "http://iiif.io/api/image/3/context.json",
+    "type": "ImageService3",
+    "profile": "level2",
+}
 _PHYSICAL: Final = {
     "service": {
         "profile": "http://iiif.io/api/annex/services/physdim", "physicalScale": 0.00025, "physicalUnits": "mm"
@@ -55,7 +75,11 @@ class Trial:
         self._laboratory, self._format = laboratory, tried
         folder = laboratory.folder / "made"
         self._main, self._pixels = tried.made(folder)
-        self._files = {str(path.relative_to(folder)): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        self._files = {
+            str(path.relative_to(folder)): path
+            for path in sorted(folder.rglob("*"))
+            if path.is_file()
+        }
         self._readers: dict[str, None] = {}
 
     def row(self) -> Row:
@@ -88,7 +112,9 @@ class Trial:
 
     def _zip(self) -> str:
         content = zipped({name: path.read_bytes() for name, path in self._files.items()}, 0)
-        return self._shown({"type": "url", "zip_url": self._laboratory.serve(self._main, "zip", content)[0]})
+        return self._shown(
+            {"type": "url", "zip_url": self._laboratory.serve(self._main, "zip", content)[0]}
+        )
 
     def _shown(self, source: dict[str, Any], part: tuple[int, int, int, int] | None = None) -> str:
         """`yes` where all of the picture is as it was written, of a region how it came; else the error's code."""
@@ -100,7 +126,9 @@ class Trial:
         except SlidelaneError as error:
             return f"`{error.code}`"
         off = np.abs(seen.pixels.astype(int) - self._pixels[y : y + height, x : x + width]).mean()
-        assert off <= self._format.off, f"{self._format.name} from {source}: off by {off:.2f} grey values"
+        assert off <= self._format.off, (
+            f"{self._format.name} from {source}: off by {off:.2f} grey values"
+        )
         self._readers[seen.reader.removesuffix(", from ranges of the file")] = None
         is_part = seen.copy.path.name == manifest.NAME
         return ("part" if is_part else "whole") if part else "yes"
@@ -124,11 +152,17 @@ class Rows:
     def tables(self) -> dict[str, str]:
         """Both tables by the name of their marks."""
         formats = table(FORMAT_HEAD, [self.of_format(tried) for tried in FORMATS])
-        return {"formats": formats, "servers": table(SERVER_HEAD, [self.of_server(name) for name in SERVERS])}
+        return {
+            "formats": formats,
+            "servers": table(SERVER_HEAD, [self.of_server(name) for name in SERVERS]),
+        }
 
     def _once(self, name: str, find_out: Callable[[Laboratory], Row]) -> Row:
         if name not in self._found:
-            with tempfile.TemporaryDirectory() as folder, Laboratory.open(Path(folder), self.sandbox) as laboratory:
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                Laboratory.open(Path(folder), self.sandbox) as laboratory,
+            ):
                 self._found[name] = find_out(laboratory)
         return self._found[name]
 
@@ -147,9 +181,15 @@ def _server_row(laboratory: Laboratory, name: str) -> Row:
 def _served(laboratory: Laboratory, name: str, server: ImageServer, form: str) -> Seen:
     """A region, or the whole, as the server's picture has it."""
     x, y, width, height = _BOX if _ROIS[form] else (0, 0, *_SIZE)
-    source = {"type": "image_server", "url": server.url(FORMS[SERVERS[name]]), "protocol": SERVERS[name]}
+    source = {
+        "type": "image_server",
+        "url": server.url(FORMS[SERVERS[name]]),
+        "protocol": SERVERS[name],
+    }
     seen = laboratory.see(source, Area(x, y, width, height), _ROIS[form])
-    assert np.array_equal(seen.pixels, server.pixels[y : y + height, x : x + width]), f"{name}, {form}"
+    assert np.array_equal(seen.pixels, server.pixels[y : y + height, x : x + width]), (
+        f"{name}, {form}"
+    )
     return seen
 
 
@@ -161,7 +201,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def between(name: str) -> re.Pattern[str]:
     """Where a table stands on the page."""
-    return re.compile(rf"(?<=<!-- {name}: made by tests/support/format_table.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
+    return re.compile(
+        rf"(?<=<!-- {name}: made by tests/support/format_table.py -->\n).*?(?=<!-- end -->)",
+        re.DOTALL,
+    )
 
 
 def write() -> None:

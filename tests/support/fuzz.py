@@ -18,18 +18,18 @@ from typing import Any
 import numpy as np
 
 from broker.errors import OrderError
-from broker.orders.algorithm_card import Card
+from broker.orders.algorithm_card import AlgorithmCard
 from tests.support.mirax import TILE_PX, a_mirax
 from tests.support.slide_corpus import MIRAX, corpus
 from tests.support.slides import a_picture
-from worker.geometry.roi import area_of
-from worker.geometry.tile_grid import cut
+from worker.geometry.roi import resolve_roi
+from worker.geometry.tile_grid import tile_grid
 from worker.inference import parallel_tiles
 from worker.slides.sandbox.client import Sandbox
 
 READ_S = 10.0
 MAX_BYTES = 2**31
-CARD = Card(name="all", version="1", digest="0", title="", description="", output="objects", mpp=0.5, tile_px=256,
+CARD = AlgorithmCard(name="all", version="1", digest="0", title="", description="", output="objects", mpp=0.5, tile_px=256,
             halo_px=0, classes=(), parameters={})  # fmt: skip
 EXTREMES = (b"\0", b"\xff", b"\x7f", b"\x80")
 
@@ -124,8 +124,8 @@ def _placed(case: Case, folder: Path) -> Path:
 
 def _read_all(path: Path, sandbox: Sandbox) -> None:
     with sandbox.open(path, 0.5) as slide:
-        grid = cut(area_of(None, slide.frame), slide.frame, CARD)
-        for pixels in (batch.value for batch in parallel_tiles.worked(slide, grid, 2, np.copy)):
+        grid = tile_grid(resolve_roi(None, slide.frame), slide.frame, CARD)
+        for pixels in (batch.value for batch in parallel_tiles.map_tiles(slide, grid, 2, np.copy)):
             assert pixels.dtype == np.uint8
 
 
@@ -137,7 +137,9 @@ def _clear(error: OrderError, folder: Path) -> str:
     return error.code
 
 
-def run(count: int, seed: int, tell: Callable[[int, Case, str, float], None]) -> Counter[tuple[str, str]]:
+def run(
+    count: int, seed: int, tell: Callable[[int, Case, str, float], None]
+) -> Counter[tuple[str, str]]:
     """Try `count` files; how often each format ended how."""
     ends: Counter[tuple[str, str]] = Counter()
     sandbox = Sandbox(1, max_bytes=MAX_BYTES, read_s=READ_S)

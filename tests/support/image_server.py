@@ -94,18 +94,30 @@ class ImageServer(Origin):
     def _region(self, handler: Handler, name: str) -> None:
         region, size, _, _ = name.split("/")[-4:]
         width, height = self.size
-        x, y, wide, high = (0, 0, width, height) if region == "full" else map(int, region.split(","))
-        given = [int(edge) if edge else 0 for edge in size.split(",")] if "," in size else [wide, high]
-        self._picture(handler, (x, y, wide, high), (given[0], given[1] or round(high * given[0] / wide)))
+        x, y, wide, high = (
+            (0, 0, width, height) if region == "full" else map(int, region.split(","))
+        )
+        given = (
+            [int(edge) if edge else 0 for edge in size.split(",")] if "," in size else [wide, high]
+        )
+        self._picture(
+            handler, (x, y, wide, high), (given[0], given[1] or round(high * given[0] / wide))
+        )
 
     def _iip(self, handler: Handler, query: dict[str, str]) -> None:
         width, height = self.size
         if "CVT" not in query:
             tile = self.manners.tile
-            handler.answer(200, f"IIP:1.0\r\nMax-size:{width} {height}\r\nTile-size:{tile} {tile}\r\n".encode())
+            handler.answer(
+                200, f"IIP:1.0\r\nMax-size:{width} {height}\r\nTile-size:{tile} {tile}\r\n".encode()
+            )
             return
-        fractions = np.array(query["RGN"].split(","), np.float32) * np.array([*self.size, *self.size], np.float32)
-        x, y, wide, high = (int(edge) if self.manners.cuts_off else round(float(edge)) for edge in fractions)
+        fractions = np.array(query["RGN"].split(","), np.float32) * np.array(
+            [*self.size, *self.size], np.float32
+        )
+        x, y, wide, high = (
+            int(edge) if self.manners.cuts_off else round(float(edge)) for edge in fractions
+        )
         wide, high = min(wide, width - x), min(high, height - y)
         if self.manners.deaf:
             x, y, wide, high = 0, 0, width, height
@@ -130,7 +142,9 @@ class ImageServer(Origin):
         left, top = max(0, column * tile - overlap), max(0, row * tile - overlap)
         right = min(self.size[0], (column + 1) * tile + overlap)
         bottom = min(self.size[1], (row + 1) * tile + overlap)
-        self._picture(handler, (left, top, right - left, bottom - top), (right - left, bottom - top))
+        self._picture(
+            handler, (left, top, right - left, bottom - top), (right - left, bottom - top)
+        )
 
     def _picture(self, handler: Handler, box: Box, size: tuple[int, int]) -> None:
         self.boxes.append(box)

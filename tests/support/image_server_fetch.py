@@ -12,7 +12,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from broker.errors import SlidelaneError
-from broker.orders.algorithm_card import Card
+from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.roi import Roi
 from broker.orders.source import ImageServerSource
 from broker.settings.config import DeliverySettings, SlidesSettings, WorkerSettings
@@ -20,11 +20,12 @@ from tests.support.image_server import ImageServer
 from tests.support.slide_server import Listener
 from worker.geometry.frame import Pixels
 from worker.http_session import session
-from worker.slide_cache.cache import Copy, Shelf
+from worker.slide_cache.cache import SlideCache
+from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.partial.image_pieces import open_cutout
 from worker.slides.sandbox.client import Sandbox
 from worker.sources import image_server
-from worker.sources.request import Errand, Means
+from worker.sources.request import FetchRequest, FetchTools
 
 SECRET = "token=5ecre7"
 FORMS = {
@@ -50,23 +51,30 @@ class Visit:
     path: str = ""
     roi: Roi | None = None
     mpp: float | None = 0.5
-    card: Card | None = None
+    card: AlgorithmCard | None = None
     limit_bytes: int = 50_000_000
     read_timeout_s: float = 5
 
-    def fetch(self, look: Callable[[Copy], Any] = lambda copy: copy, watch: Listener | None = None) -> Any:
+    def fetch(
+        self, look: Callable[[LocalSlide], Any] = lambda copy: copy, watch: Listener | None = None
+    ) -> Any:
         """What `look` makes of the slide while it is near."""
         url = self.server.url(self.path or FORMS[self.protocol])
-        source = ImageServerSource.model_validate({"type": "image_server", "url": url, "protocol": self.protocol})
+        source = ImageServerSource.model_validate(
+            {"type": "image_server", "url": url, "protocol": self.protocol}
+        )
         http = session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=self.read_timeout_s)
         settings = WorkerSettings(
             slides=SlidesSettings(max_slide_bytes=self.limit_bytes),
             deliver=DeliverySettings(connect_timeout_s=2, read_timeout_s=self.read_timeout_s),
         )
-        means = Means(Shelf(self.folder, 100_000_000), http, Sandbox(threads=1), settings)
+        means = FetchTools(SlideCache(self.folder, 100_000_000), http, Sandbox(threads=1), settings)
         with http, ExitStack() as pins:
             return look(
-                image_server.fetch(source, Errand(self.roi, self.mpp, self.card, means, watch or Listener(), pins))
+                image_server.fetch(
+                    source,
+                    FetchRequest(self.roi, self.mpp, self.card, means, watch or Listener(), pins),
+                )
             )
 
     def pixels(self, x: int, y: int, width: int, height: int) -> Pixels:
@@ -83,11 +91,15 @@ class Visit:
             told += repr(error)
             error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
         assert "5ecre7" not in told
-        assert not [path for path in self.folder.glob("*/**/*") if path.is_file() and path.parent.name != "sources"]
+        assert not [
+            path
+            for path in self.folder.glob("*/**/*")
+            if path.is_file() and path.parent.name != "sources"
+        ]
         return caught.value
 
 
-def read(copy: Copy, x: int, y: int, width: int, height: int) -> Pixels:
+def read(copy: LocalSlide, x: int, y: int, width: int, height: int) -> Pixels:
     """A box of level 0 as (height, width, 3)."""
     pyramid = open_cutout(copy.path)
     picture = pyramid.read_region((x, y), 0, (width, height))

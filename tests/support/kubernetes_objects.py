@@ -30,7 +30,10 @@ def pod(objects: list[Object], name: str) -> Object:
 def environment(objects: list[Object], name: str) -> dict[str, str]:
     """What the one container of a pod is started with, secrets left out."""
     (container,) = pod(objects, name)["containers"]
-    shared = [find(objects, "ConfigMap", source["configMapRef"]["name"]) for source in container.get("envFrom", ())]
+    shared = [
+        find(objects, "ConfigMap", source["configMapRef"]["name"])
+        for source in container.get("envFrom", ())
+    ]
     own = {one["name"]: one["value"] for one in container.get("env", ()) if "value" in one}
     return {key: value for one in shared for key, value in one["data"].items()} | own
 
@@ -38,7 +41,9 @@ def environment(objects: list[Object], name: str) -> dict[str, str]:
 def secret_keys(pod: Object) -> set[str]:
     """The keys of the Secret that a pod reads."""
     (container,) = pod["containers"]
-    refs = [one["valueFrom"]["secretKeyRef"] for one in container.get("env", ()) if "valueFrom" in one]
+    refs = [
+        one["valueFrom"]["secretKeyRef"] for one in container.get("env", ()) if "valueFrom" in one
+    ]
     files = [volume["secret"] for volume in pod.get("volumes", ()) if "secret" in volume]
     assert {ref["name"] for ref in refs} | {one["secretName"] for one in files} == {"slidelane"}
     return {ref["key"] for ref in refs} | {item["key"] for one in files for item in one["items"]}

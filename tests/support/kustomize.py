@@ -25,7 +25,10 @@ def rendered(overlay: str) -> list[Object]:
 def render(folder: Path) -> list[Object]:
     """Every object of a folder with a kustomization. Raises `ValueError` for a word that is not known here."""
     (asked,) = documents(folder / FILE)
-    if (asked.pop("apiVersion"), asked.pop("kind")) != ("kustomize.config.k8s.io/v1beta1", "Kustomization"):
+    if (asked.pop("apiVersion"), asked.pop("kind")) != (
+        "kustomize.config.k8s.io/v1beta1",
+        "Kustomization",
+    ):
         raise ValueError(f"{folder}: not a Kustomization")
     objects = [one for name in asked.pop("resources") for one in named(folder / name)]
     for word, value in asked.items():
@@ -62,7 +65,11 @@ def _image(objects: list[Object], change: Object) -> None:
 
 
 def _patch(objects: list[Object], change: Object) -> None:
-    meant = [one for one in objects if (one["kind"], one["metadata"]["name"]) == tuple(change["target"].values())]
+    meant = [
+        one
+        for one in objects
+        if (one["kind"], one["metadata"]["name"]) == tuple(change["target"].values())
+    ]
     assert list(change["target"]) == ["kind", "name"]
     assert meant, f"a patch has no target: {change}"
     for one in meant:
@@ -85,4 +92,8 @@ def _step(one: Object, step: Object) -> None:
         raise ValueError(f"{step['op']} is not rendered here")
 
 
-WORDS: dict[str, Callable[[list[Object], Any], None]] = {"namespace": _namespace, "images": _image, "patches": _patch}
+WORDS: dict[str, Callable[[list[Object], Any], None]] = {
+    "namespace": _namespace,
+    "images": _image,
+    "patches": _patch,
+}

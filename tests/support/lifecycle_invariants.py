@@ -25,7 +25,10 @@ def check(before: Picture, now: Picture, reopened: set[str]) -> None:
 
 
 def _path(now: Picture, order_id: str, scan: int | None) -> list[str]:
-    said, prefix = now.log(order_id), "" if scan is None else f"scan {now.scans(order_id)[scan]['id']}: "
+    said, prefix = (
+        now.log(order_id),
+        "" if scan is None else f"scan {now.scans(order_id)[scan]['id']}: ",
+    )
     known = {prefix + state: state for state in TRANSITIONS["order" if scan is None else "scan"]}
     first = [] if scan is None else ["queued"]
     return first + [known[text] for text in said if text in known]
@@ -36,7 +39,9 @@ def _moved_along_the_tables(now: Picture, order_id: str) -> None:
     states = [now.orders[order_id]["state"], *(scan["state"] for scan in now.scans(order_id))]
     for number, state in enumerate(states):
         path = _path(now, order_id, number - 1 if number else None)
-        moves, ways_out = (tables["scan" if number else "order"] for tables in (TRANSITIONS, REOPENED))
+        moves, ways_out = (
+            tables["scan" if number else "order"] for tables in (TRANSITIONS, REOPENED)
+        )
         assert path[0] == "queued"
         assert path[-1] == state
         for one, other in pairwise(path):
@@ -64,7 +69,9 @@ def _delivered_by_a_claim(now: Picture, order_id: str) -> None:
 def _cancelled_in_the_end(now: Picture, order_id: str) -> None:
     """A wish to cancel waits for nothing but a delivery that is under way."""
     if now.orders[order_id]["cancel"] == "1":
-        assert now.ended(order_id) or (now.orders[order_id]["state"] == "delivering" and order_id in now.held())
+        assert now.ended(order_id) or (
+            now.orders[order_id]["state"] == "delivering" and order_id in now.held()
+        )
 
 
 def _only_grew(before: Picture, now: Picture, order_id: str) -> None:
@@ -88,19 +95,25 @@ def _listed_once(now: Picture) -> None:
     for state in OrderState:
         there = {order_id for order_id, order in now.orders.items() if order["state"] == state}
         assert lists.get(f":state:{state}", set()) == there
-    assert set(now.keys.get("sl:ended", {})) == {order_id for order_id in now.orders if now.ended(order_id)}
+    assert set(now.keys.get("sl:ended", {})) == {
+        order_id for order_id in now.orders if now.ended(order_id)
+    }
 
 
 def _where_it_belongs(now: Picture) -> None:
     """Work that goes on either waits on its queue or is held, and the timer has it; what ended is nowhere."""
     waits, held = now.waits(), now.held()
     for work, fields in now.works.items():
-        assert (work in waits) == (fields["state"] in WAITING[_kind(work)] and work not in held), work
+        assert (work in waits) == (fields["state"] in WAITING[_kind(work)] and work not in held), (
+            work
+        )
         assert (work in held) == (fields["state"] in HELD[_kind(work)] and work not in waits), work
     assert all(now.works[work]["queue"] == queue for work, (queue, _) in waits.items())
     assert sum(len(queue) for queue in now.below("sl:waiting:").values()) == len(waits)
     assert {queue for queue, _ in waits.values()} <= set(now.keys.get("sl:queues", []))
-    assert {work: worker for worker, works in now.below("sl:held:").items() for work in works} == held
+    assert {
+        work: worker for worker, works in now.below("sl:held:").items() for work in works
+    } == held
     going_on = {order_id for order_id in now.orders if not now.ended(order_id)}
     assert set(now.keys.get("sl:due", {})) == going_on | set(waits) | set(held)
 

@@ -11,11 +11,11 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from broker.errors import Problem
 from broker.order_store import Claim, LeaseLostError, OrderStore
-from broker.order_store.redis_client import Door
-from broker.orders.order import Leg
+from broker.order_store.redis_client import RedisClient
+from broker.orders.order import Stage
 from tests.support.record_snapshot import Picture
 
-LEGS: dict[str, Leg] = {"queued": "fetch", "staged": "classify", "delivering": "deliver"}
+LEGS: dict[str, Stage] = {"queued": "fetch", "staged": "classify", "delivering": "deliver"}
 GOOD = {"fetch": "staged", "classify": "classified", "deliver": "delivered"}
 BAD = {"fetch": "failed", "classify": "failed", "deliver": "undelivered"}
 PROBLEM = Problem("slide_unreadable", "it ends too early", blame="input")
@@ -35,7 +35,7 @@ def pick(data: st.DataObject, among: Sequence[T]) -> T:
 class AtWork(RuleBasedStateMachine):
     """Couriers and workers on real records, each doing what it may at a time of its own choosing."""
 
-    def __init__(self, store: OrderStore, door: Door) -> None:
+    def __init__(self, store: OrderStore, door: RedisClient) -> None:
         super().__init__()
         self.store, self.door = store, door
         self.door.records.flushdb()
@@ -46,7 +46,9 @@ class AtWork(RuleBasedStateMachine):
         return Picture.take(self.door.records)
 
     def is_ours(self, claim: Claim) -> bool:
-        return claim.work in self.now.held() and self.now.works[claim.work]["fence"] == str(claim.fence)
+        return claim.work in self.now.held() and self.now.works[claim.work]["fence"] == str(
+            claim.fence
+        )
 
     def held(self) -> list[Claim]:
         return [claim for claim in self.claims if self.is_ours(claim)]
@@ -65,7 +67,7 @@ class AtWork(RuleBasedStateMachine):
         after = self.picture().works
         assert all(int(after[work]["fence"]) > fence for work, fence in fences.items())
 
-    def take(self, work: str, leg: Leg, worker: str = "a") -> Claim:
+    def take(self, work: str, leg: Stage, worker: str = "a") -> Claim:
         fence = int(self.picture().works[work]["fence"])
         claim = self.store.claim(work, leg, worker)
         assert claim, f"{work} waits and is refused"
@@ -82,7 +84,7 @@ class AtWork(RuleBasedStateMachine):
 
     @THERE_ARE_ORDERS
     @rule(data=st.data(), leg=st.sampled_from(list(GOOD)), worker=st.sampled_from(WORKERS))
-    def claim(self, data: st.DataObject, leg: Leg, worker: str) -> None:
+    def claim(self, data: st.DataObject, leg: Stage, worker: str) -> None:
         """Whatever a hint says, the record decides; and it answers a repeated claim like the first."""
         work = pick(data, list(self.now.works))
         if work not in self.now.ready() or LEGS[self.now.works[work]["state"]] != leg:
@@ -112,7 +114,9 @@ class AtWork(RuleBasedStateMachine):
         """Finishing twice is finishing once: the first answer may have been lost."""
         claim = pick(data, self.held())
         problem = PROBLEM if ends is BAD else None
-        finish = partial(self.store.finish, claim, ends[claim.leg], {"result": "r"}, problem=problem)
+        finish = partial(
+            self.store.finish, claim, ends[claim.leg], {"result": "r"}, problem=problem
+        )
         finish()
         self.nothing_changes(finish)
 
@@ -121,10 +125,15 @@ class AtWork(RuleBasedStateMachine):
     def give_back(self, data: st.DataObject, delay_s: int) -> None:
         """What is given back counts for nothing, and giving it back twice is giving it back once."""
         claim = pick(data, self.held())
-        give_back = partial(self.store.give_back, claim, {"retries": 1}, problem=PROBLEM, delay_s=delay_s)
+        give_back = partial(
+            self.store.give_back, claim, {"retries": 1}, problem=PROBLEM, delay_s=delay_s
+        )
         give_back()
         self.nothing_changes(give_back)
-        assert not delay_s or self.nothing_changes(lambda: self.store.claim(claim.work, claim.leg, "a")) is None
+        assert (
+            not delay_s
+            or self.nothing_changes(lambda: self.store.claim(claim.work, claim.leg, "a")) is None
+        )
         assert int(self.picture().works[claim.work]["attempts"]) == claim.attempts - 1
 
     @SOMETHING_IS_HELD
@@ -132,7 +141,9 @@ class AtWork(RuleBasedStateMachine):
     def tell(self, data: st.DataObject, *, anew: bool) -> None:
         """Heartbeats, and an attempt at the destination, which is written before it is made and after."""
         claim = pick(data, self.held())
-        wanted = "cancel" if self.now.orders[claim.work.partition(".")[0]]["cancel"] == "1" else "ok"
+        wanted = (
+            "cancel" if self.now.orders[claim.work.partition(".")[0]]["cancel"] == "1" else "ok"
+        )
         assert self.store.renew(claim, {"stage": "tiles"}) == wanted
         assert self.nothing_changes(lambda: self.store.look(claim)) == wanted
         made = len(self.now.below("sl:attempts:").get(claim.work, []))
@@ -148,10 +159,20 @@ class AtWork(RuleBasedStateMachine):
         claim = pick(data, [claim for claim in self.claims if not self.is_ours(claim)])
         work = self.now.works.get(claim.work)
         overtaken = not work or int(work["fence"]) > claim.fence
-        note, finish = partial(self.store.note, claim, {"slide": {}}), partial(self.store.finish, claim)
+        note, finish = (
+            partial(self.store.note, claim, {"slide": {}}),
+            partial(self.store.finish, claim),
+        )
         bad = partial(finish, BAD[claim.leg], problem=PROBLEM)
-        for write in (note, partial(finish, GOOD[claim.leg]), bad, partial(self.store.give_back, claim)):
-            with pytest.raises(LeaseLostError) if overtaken else contextlib.suppress(LeaseLostError):
+        for write in (
+            note,
+            partial(finish, GOOD[claim.leg]),
+            bad,
+            partial(self.store.give_back, claim),
+        ):
+            with (
+                pytest.raises(LeaseLostError) if overtaken else contextlib.suppress(LeaseLostError)
+            ):
                 self.nothing_changes(write)
         for ask in (self.store.renew, self.store.look):
             assert self.nothing_changes(partial(ask, claim)) == "lost"

@@ -12,16 +12,27 @@ class Machines(Stack):
 
     roles: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, data: Path, roots: Iterable[Path], storage: str, settings: dict[str, str]) -> None:
+    def __init__(
+        self, data: Path, roots: Iterable[Path], storage: str, settings: dict[str, str]
+    ) -> None:
         super().__init__(data, roots)
-        self.env |= {"SLIDELANE_BROKER__STORAGE": storage, "SLIDELANE_WORKER__THREADS": "1", **settings}
+        self.env |= {
+            "SLIDELANE_BROKER__STORAGE": storage,
+            "SLIDELANE_WORKER__THREADS": "1",
+            **settings,
+        }
 
     def start(self, role: str, **settings: str) -> None:
         """Start one process on its machine."""
         data = self.disk(role[-1])
         data.mkdir(exist_ok=True)
         redis_url = (self.data / "redis" / "url").read_text()
-        super().start(role, SLIDELANE_BROKER__REDIS_URL=redis_url, SLIDELANE_BROKER__DATA=str(data), **settings)
+        super().start(
+            role,
+            SLIDELANE_BROKER__REDIS_URL=redis_url,
+            SLIDELANE_BROKER__DATA=str(data),
+            **settings,
+        )
 
     def disk(self, machine: str) -> Path:
         """The machine's data folder."""

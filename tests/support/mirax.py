@@ -47,7 +47,9 @@ IMAGE_CONCAT_FACTOR = %d
 """
 
 
-def a_mirax(folder: Path, pixels: Pixels, name: str = "slide", column: int = 2, row: int = 1) -> Path:
+def a_mirax(
+    folder: Path, pixels: Pixels, name: str = "slide", column: int = 2, row: int = 1
+) -> Path:
     """Write a slide of ACROSS by DOWN tiles that shows `pixels` from tile (column, row) on; the path of its .mrxs."""
     files = folder / name
     files.mkdir(parents=True)
@@ -96,5 +98,15 @@ def _index(levels: list[list[bytes]]) -> bytes:
     pointers = []
     for records in levels:
         pointers.append(place + len(pages))
-        pages += struct.pack("<2i", 0, pointers[-1] + 8) + struct.pack("<2i", len(records), 0) + b"".join(records)
-    return b"01.02" + _ID.encode() + struct.pack("<2i", table, 0) + struct.pack(f"<{len(levels)}i", *pointers) + pages
+        pages += (
+            struct.pack("<2i", 0, pointers[-1] + 8)
+            + struct.pack("<2i", len(records), 0)
+            + b"".join(records)
+        )
+    return (
+        b"01.02"
+        + _ID.encode()
+        + struct.pack("<2i", table, 0)
+        + struct.pack(f"<{len(levels)}i", *pointers)
+        + pages
+    )

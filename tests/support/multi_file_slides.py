@@ -17,12 +17,14 @@ from broker.settings.config import SlidesSettings, WorkerSettings
 from tests.support.dicom_files import a_dicom_slide
 from tests.support.slide_server import File, Listener, Origin
 from tests.support.slides import shrunk
-from worker.geometry.frame import Pixels, Watch
+from worker.geometry.frame import Pixels
 from worker.http_session import session
-from worker.slide_cache.cache import Copy, Shelf
+from worker.progress import Progress
+from worker.slide_cache.cache import SlideCache
+from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.sandbox.client import Sandbox
 from worker.sources.dicom_series.fetch import fetch as fetch_series
-from worker.sources.request import Errand, Means
+from worker.sources.request import FetchRequest, FetchTools
 from worker.sources.zip.fetch import fetch as fetch_zip
 
 SECRET = "X-Amz-Signature=5ecre7&X-Amz-Expires=60"
@@ -46,21 +48,27 @@ class Gathering:
         return [self.origin.url(f"/{name}?{SECRET}") for name in files]
 
     @contextmanager
-    def errand(self, watch: Watch | None = None) -> Iterator[Errand]:
+    def errand(self, watch: Progress | None = None) -> Iterator[FetchRequest]:
         """An errand whose slide stays near while the context lasts."""
-        settings = WorkerSettings(slides=SlidesSettings(max_slide_bytes=self.limit_bytes, max_bytes=self.max_bytes))
+        settings = WorkerSettings(
+            slides=SlidesSettings(max_slide_bytes=self.limit_bytes, max_bytes=self.max_bytes)
+        )
         http = session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
         with http, ExitStack() as pins:
-            means = Means(Shelf(self.folder, self.max_bytes), http, Sandbox(threads=1), settings)
-            yield Errand(None, None, None, means, watch or Listener(), pins)
+            means = FetchTools(
+                SlideCache(self.folder, self.max_bytes), http, Sandbox(threads=1), settings
+            )
+            yield FetchRequest(None, None, None, means, watch or Listener(), pins)
 
     @contextmanager
-    def series(self, urls: Sequence[str], watch: Watch | None = None) -> Iterator[Copy]:
+    def series(self, urls: Sequence[str], watch: Progress | None = None) -> Iterator[LocalSlide]:
         with self.errand(watch) as errand:
             yield fetch_series(urls, errand)
 
     @contextmanager
-    def archive(self, url: str, sha256: str | None = None, watch: Watch | None = None) -> Iterator[Copy]:
+    def archive(
+        self, url: str, sha256: str | None = None, watch: Progress | None = None
+    ) -> Iterator[LocalSlide]:
         with self.errand(watch) as errand:
             yield fetch_zip(url, errand, sha256)
 
@@ -70,7 +78,10 @@ class Gathering:
 
     def refusal_of(self, *urls: str, zip_url: str = "") -> SlidelaneError:
         """The error that it ends in; whatever it is, it gives no secret away and leaves nothing on the disk."""
-        with pytest.raises(SlidelaneError) as caught, self.archive(zip_url) if zip_url else self.series(urls):
+        with (
+            pytest.raises(SlidelaneError) as caught,
+            self.archive(zip_url) if zip_url else self.series(urls),
+        ):
             pytest.fail("nothing was wrong with it")
         told = f"{caught.value.problem} {caught.value!r} {caught.value.__cause__!r}"
         assert "5ecre7" not in told
@@ -80,7 +91,12 @@ class Gathering:
 
     def bytes(self) -> int:
         """The disk that all slides and parts take."""
-        files = [path for part in ("parts", "??/*") for path in self.folder.glob(f"{part}/**/*") if path.is_file()]
+        files = [
+            path
+            for part in ("parts", "??/*")
+            for path in self.folder.glob(f"{part}/**/*")
+            if path.is_file()
+        ]
         return sum(512 * path.lstat().st_blocks for path in files)
 
     def entries(self) -> list[str]:
@@ -116,9 +132,18 @@ def a_series(folder: Path, pixels: Pixels, series_uid: str = "1.2.3.4") -> dict[
     """The files of a DICOM slide with two levels and a label, and an annotation without pixels beside them."""
     folder.mkdir()
     label = ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]
-    for name, picture, kind in (("fine", pixels, None), ("coarse", shrunk(pixels, 2), None), ("label", pixels, label)):
+    for name, picture, kind in (
+        ("fine", pixels, None),
+        ("coarse", shrunk(pixels, 2), None),
+        ("label", pixels, label),
+    ):
         more: dict[str, Any] = {"ImageType": kind} if kind else {}
         a_dicom_slide(
-            folder / f"{name}.dcm", picture, uid.ExplicitVRLittleEndian, 32, SeriesInstanceUID=series_uid, **more
+            folder / f"{name}.dcm",
+            picture,
+            uid.ExplicitVRLittleEndian,
+            32,
+            SeriesInstanceUID=series_uid,
+            **more,
         )
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

@@ -28,13 +28,22 @@ class Layers(nn.Sequential):
 
     def __init__(self) -> None:
         torch.manual_seed(3)
-        super().__init__(nn.Conv2d(3, 8, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+        super().__init__(
+            nn.Conv2d(3, 8, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+        )
 
 
 def a_config(**changed: Any) -> dict[str, Any]:
     """What describes a network of 64 px tiles that were 128 px of 0.25 um."""
-    said = {"spec_version": "1.0", "architecture": "redness", "num_classes": 3, "class_names": CLASSES}
-    return said | {"patch_size_pixels": 128, "spacing_um_px": 0.25, "transform": TRANSFORM} | changed
+    said = {
+        "spec_version": "1.0",
+        "architecture": "redness",
+        "num_classes": 3,
+        "class_names": CLASSES,
+    }
+    return (
+        said | {"patch_size_pixels": 128, "spacing_um_px": 0.25, "transform": TRANSFORM} | changed
+    )
 
 
 def a_network(folder: Path, module: nn.Module | None = None, **changed: Any) -> Path:
@@ -43,7 +52,9 @@ def a_network(folder: Path, module: nn.Module | None = None, **changed: Any) -> 
     (folder / "config.json").write_text(json.dumps(a_config(**changed)))
     edge = 64
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript; the zoo's networks are
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # of TorchScript; the zoo's networks are
         traced = torch.jit.trace((module or Redness()).eval(), torch.zeros(1, 3, edge, edge))
         torch.jit.save(traced, str(folder / "torchscript_model.pt"))
     return folder

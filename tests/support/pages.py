@@ -4,7 +4,9 @@ import re
 
 from tests.support.paths import ROOT
 
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")]
+)
 
 
 def read(page: str) -> str:
@@ -13,7 +15,11 @@ def read(page: str) -> str:
 
 def table(text: str) -> dict[str, list[str]]:
     """The rows of the tables whose first cell is code, by that cell."""
-    rows = [re.split(r"\s*(?<!\\)\|\s*", line.strip("| \n")) for line in text.splitlines() if line.startswith("| `")]
+    rows = [
+        re.split(r"\s*(?<!\\)\|\s*", line.strip("| \n"))
+        for line in text.splitlines()
+        if line.startswith("| `")
+    ]
     assert len(rows) == len({row[0] for row in rows}), "a row is there twice"
     return {row[0].strip("`"): row[1:] for row in rows}
 

@@ -10,7 +10,7 @@ from PIL import Image
 from broker.errors import OrderError
 from tests.support.slides import a_picture
 from worker.geometry.frame import Pixels
-from worker.slides.formats import Pyramid
+from worker.slides.reader import SlideReader
 
 WIDTH, HEIGHT = 203, 151
 
@@ -25,7 +25,7 @@ class ReaderSuite:
         """Write a file of this kind whose level 0 shows the (H, W, 3) `pixels`; which file to open."""
         raise NotImplementedError
 
-    def open(self, path: Path) -> Pyramid:
+    def open(self, path: Path) -> SlideReader:
         """The reader at work on it."""
         raise NotImplementedError
 
@@ -35,7 +35,9 @@ class ReaderSuite:
         sizes, downsamples = pyramid.level_dimensions, pyramid.level_downsamples
         pyramid.close()
         assert sizes[0] == (WIDTH, HEIGHT)
-        assert downsamples == tuple(pytest.approx((WIDTH / wide + HEIGHT / high) / 2) for wide, high in sizes)
+        assert downsamples == tuple(
+            pytest.approx((WIDTH / wide + HEIGHT / high) / 2) for wide, high in sizes
+        )
         assert list(downsamples) == sorted(set(downsamples))
 
     def test_what_it_says_of_itself_is_text(self, tmp_path: Path) -> None:
@@ -46,9 +48,18 @@ class ReaderSuite:
         pyramid.close()
 
     @pytest.mark.parametrize(
-        "box", [(0, 0, WIDTH, HEIGHT), (0, 0, 1, 1), (63, 63, 2, 2), (17, 41, 150, 90), (WIDTH - 1, HEIGHT - 1, 1, 1)]
+        "box",
+        [
+            (0, 0, WIDTH, HEIGHT),
+            (0, 0, 1, 1),
+            (63, 63, 2, 2),
+            (17, 41, 150, 90),
+            (WIDTH - 1, HEIGHT - 1, 1, 1),
+        ],
     )
-    def test_a_region_is_the_picture_s_own_pixels(self, tmp_path: Path, box: tuple[int, int, int, int]) -> None:
+    def test_a_region_is_the_picture_s_own_pixels(
+        self, tmp_path: Path, box: tuple[int, int, int, int]
+    ) -> None:
         """Wherever stored tiles meet, a region of level 0 is opaque and shows what was written there."""
         pixels = a_picture(WIDTH, HEIGHT)
         pyramid = self.open(self.make(tmp_path, pixels))
@@ -69,7 +80,9 @@ class ReaderSuite:
         around[7 : 7 + HEIGHT, 10 : 10 + WIDTH] = 0
         assert not around.any()
 
-    @pytest.mark.parametrize("location", [(-500, 0), (0, -500), (WIDTH, 0), (0, HEIGHT), (10**9, 10**9)])
+    @pytest.mark.parametrize(
+        "location", [(-500, 0), (0, -500), (WIDTH, 0), (0, HEIGHT), (10**9, 10**9)]
+    )
     def test_far_outside_there_is_nothing(self, tmp_path: Path, location: tuple[int, int]) -> None:
         """A region that misses the picture is transparent throughout."""
         pyramid = self.open(self.make(tmp_path, a_picture(WIDTH, HEIGHT)))
@@ -83,7 +96,9 @@ class ReaderSuite:
         pyramid = self.open(self.make(tmp_path, pixels))
         corners = [(x, y) for x in range(0, WIDTH - 40, 20) for y in range(0, HEIGHT - 30, 20)]
         with ThreadPoolExecutor(8) as pool:
-            regions = list(pool.map(lambda corner: pyramid.read_region(corner, 0, (40, 30)), corners))
+            regions = list(
+                pool.map(lambda corner: pyramid.read_region(corner, 0, (40, 30)), corners)
+            )
         pyramid.close()
         for region, (x, y) in zip(regions, corners, strict=True):
             self.agree(region, pixels[y : y + 30, x : x + 40])

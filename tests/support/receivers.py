@@ -11,7 +11,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """`/status/N`, `/echo/N`, `/cut/before|after|reply`, `/silent`, `/drip`, `/redirect`, or one of `answers`."""
-        body = b"" if self.path.startswith("/cut/before") else self.rfile.read(int(self.headers["Content-Length"] or 0))
+        body = (
+            b""
+            if self.path.startswith("/cut/before")
+            else self.rfile.read(int(self.headers["Content-Length"] or 0))
+        )
         self.server.got.append((self.command, self.path, dict(self.headers), body))
         _, kind, *rest = self.path.partition("?")[0].split("/")
         match kind, rest:

@@ -65,12 +65,18 @@ class Picture:
 
     def below(self, prefix: str) -> dict[str, Any]:
         """What the keys that begin like this hold, by the rest of the key."""
-        return {key.removeprefix(prefix): held for key, held in self.keys.items() if key.startswith(prefix)}
+        return {
+            key.removeprefix(prefix): held
+            for key, held in self.keys.items()
+            if key.startswith(prefix)
+        }
 
     @property
     def orders(self) -> dict[str, Fields]:
         """The hash of each order, oldest first."""
-        return dict(sorted(self.below("sl:order:").items(), key=lambda item: int(item[1]["number"])))
+        return dict(
+            sorted(self.below("sl:order:").items(), key=lambda item: int(item[1]["number"]))
+        )
 
     @property
     def works(self) -> dict[str, Fields]:
@@ -84,7 +90,10 @@ class Picture:
 
     def scans(self, order_id: str) -> list[Fields]:
         """The scans of one order."""
-        return [self.works[f"{order_id}.{index}"] for index in range(int(self.orders[order_id]["scans"]))]
+        return [
+            self.works[f"{order_id}.{index}"]
+            for index in range(int(self.orders[order_id]["scans"]))
+        ]
 
     def ended(self, order_id: str) -> bool:
         """Whether the order is at one of its ends."""
@@ -97,11 +106,19 @@ class Picture:
     def waits(self) -> dict[str, tuple[str, float]]:
         """Work that waits, on which queue and since when (ms)."""
         queues = self.below("sl:waiting:")
-        return {work: (queue, float(since)) for queue, held in queues.items() for work, since in held.items()}
+        return {
+            work: (queue, float(since))
+            for queue, held in queues.items()
+            for work, since in held.items()
+        }
 
     def held(self) -> dict[str, str]:
         """Work that is held, and by whom."""
-        return {work: fields["worker"] for work, fields in self.works.items() if int(fields["lease_until"]) > 0}
+        return {
+            work: fields["worker"]
+            for work, fields in self.works.items()
+            if int(fields["lease_until"]) > 0
+        }
 
     def ready(self) -> list[str]:
         """Work that may be taken at once, in the order of the record."""

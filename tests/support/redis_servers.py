@@ -26,13 +26,13 @@ _RING = """
 import logging, sys, time
 from concurrent.futures import ThreadPoolExecutor
 logging.basicConfig(stream=sys.stderr)
-from broker.queue.celery_app import send
-from broker.order_store import Hint
+from broker.queue.celery_app import enqueue
+from broker.order_store import TaskMessage
 for line in sys.stdin:
     threads, *works = line.split()
     began = time.monotonic()
     with ThreadPoolExecutor(int(threads)) as pool:
-        list(pool.map(lambda _: send([Hint("fetch", work, "fetch") for work in works]), range(int(threads))))
+        list(pool.map(lambda _: enqueue([TaskMessage("fetch", work, "fetch") for work in works]), range(int(threads))))
     print(time.monotonic() - began, flush=True)
 """
 
@@ -92,7 +92,9 @@ class Ringer:
 
 
 @contextmanager
-def server(folder: Path, lines: str, *options: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def server(
+    folder: Path, lines: str, *options: str
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A server with these lines of configuration, and its port."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +125,11 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     pem, secret = folder / "ca.pem", folder / "key.pem"
     pem.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
     secret.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
     )
     return pem, secret
 

@@ -36,7 +36,9 @@ class S3Server:
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
         quiet = subprocess.DEVNULL
-        self._process = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
+        self._process = subprocess.Popen(
+            command, stdout=quiet, stderr=quiet, start_new_session=True
+        )
         wait_for(self._answers, 60, "the S3 server")
         self.make_bucket()
         return self
@@ -47,7 +49,9 @@ class S3Server:
 
     def below(self, prefix: str) -> set[str]:
         """The keys of all objects of the bucket below a prefix, without it."""
-        with urllib.request.urlopen(f"{self.url}/{BUCKET}?list-type=2&prefix={prefix}/", timeout=30) as answer:
+        with urllib.request.urlopen(
+            f"{self.url}/{BUCKET}?list-type=2&prefix={prefix}/", timeout=30
+        ) as answer:
             listed = answer.read().decode()
         return {key.removeprefix(f"{prefix}/") for key in re.findall("<Key>([^<]*)</Key>", listed)}
 
@@ -64,7 +68,9 @@ class S3Server:
         self._ask("DELETE", BUCKET)
 
     def _ask(self, method: str, path: str, content: bytes = b"") -> None:
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/{path}", content, method=method), timeout=30):
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{self.url}/{path}", content, method=method), timeout=30
+        ):
             pass
 
     def _answers(self) -> Any:

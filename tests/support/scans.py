@@ -16,23 +16,24 @@ from typing import Any
 import cv2
 import numpy as np
 
-from broker.orders.algorithm_card import Card, ClassCard
+from broker.orders.algorithm_card import AlgorithmCard, ClassCard
 from broker.orders.order import Order, OrderState
 from broker.orders.request import OrderRequest
 from broker.settings.config import AlgorithmSettings
 from tests.support.paths import ROOT
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
-from worker.geometry.frame import Area, Frame, Objects, Pixels
+from worker.geometry.frame import Area, Frame, Pixels
 from worker.inference import pipeline
 from worker.inference.checkpoint import Checkpoint
 from worker.results import result_folder
-from worker.slide_cache.cache import Copy
+from worker.results.objects import Objects
+from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.sandbox.client import Sandbox
 
 NEVER = -1
 KI67 = {"ki67": AlgorithmSettings(kind="ki67")}
-CARD = Card(name="dots", version="1", digest="0" * 64, title="Dots", description="Finds dark dots.", output="objects",
+CARD = AlgorithmCard(name="dots", version="1", digest="0" * 64, title="Dots", description="Finds dark dots.", output="objects",
             mpp=0.5, tile_px=32, halo_px=8, parameters={},
             classes=(ClassCard(name="dot", color="#000000", annotation_type="dot"),))  # fmt: skip
 
@@ -66,7 +67,9 @@ class DotsClassifier:
         rings = tuple(centre + square for centre in centres)
         return Objects(centres, rings, np.zeros(count - 1, np.int64), np.full(count - 1, 1 / 3))
 
-    def summarise(self, counts: Sequence[int], frame: Frame, area: Area) -> tuple[dict[str, Any], str]:
+    def summarise(
+        self, counts: Sequence[int], frame: Frame, area: Area
+    ) -> tuple[dict[str, Any], str]:
         return {"dots": counts[0], "darkest": self.darkest}, f"{counts[0]} dots"
 
 
@@ -102,17 +105,21 @@ def model_of(name: str) -> Algorithm:
 def scan(model: Algorithm, slide: Path, folder: Path, fence: int, watch: Any) -> dict[str, float]:
     """Attempt number `fence` at one scan of the whole slide, whose results are kept in `folder`/FENCE."""
     source = {"id": "1", "source": {"type": "path", "path": str(slide)}}
-    request = OrderRequest.model_validate({"algorithm": model.card.name, "scans": [source]}, strict=False)
+    request = OrderRequest.model_validate(
+        {"algorithm": model.card.name, "scans": [source]}, strict=False
+    )
     order = Order(id="1", state=OrderState.RUNNING, request=request, lane="gpu", created_at=1, updated_at=1,
                   expires_at=9, scans=())  # fmt: skip
     checkpoint = Often(folder / "unfinished" / f"1.0.{fence}")
-    job = pipeline.Job(order, request.scans[0], Copy(slide, "0" * 64, 1), checkpoint)
+    job = pipeline.Job(order, request.scans[0], LocalSlide(slide, "0" * 64, 1), checkpoint)
     done = pipeline.classify(job, model, Sandbox(threads=1), watch)
     result_folder.keep(folder / str(fence), done.result, done.overlay)
     return done.timings | job.clock.timings
 
 
-def scanned_elsewhere(algorithm: str, slide: Path, folder: Path, fence: int, killed_at: int = NEVER) -> dict[str, Any]:
+def scanned_elsewhere(
+    algorithm: str, slide: Path, folder: Path, fence: int, killed_at: int = NEVER
+) -> dict[str, Any]:
     """The same in a process of its own: what it measured, or nothing where it was killed."""
     told = [algorithm, str(slide), str(folder), str(fence), str(killed_at)]
     done = subprocess.run([sys.executable, "-m", "tests.support.scans", *told], capture_output=True, check=False, text=True,
@@ -123,4 +130,8 @@ def scanned_elsewhere(algorithm: str, slide: Path, folder: Path, fence: int, kil
 
 if __name__ == "__main__":
     name, slide, folder, fence, killed_at = sys.argv[1:]
-    print(json.dumps(scan(model_of(name), Path(slide), Path(folder), int(fence), Killer(int(killed_at)))))
+    print(
+        json.dumps(
+            scan(model_of(name), Path(slide), Path(folder), int(fence), Killer(int(killed_at)))
+        )
+    )

@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from worker.slide_cache.cache import Shelf
+from worker.slide_cache.cache import SlideCache
 
 
-def put(shelf: Shelf, content: bytes, used_s: float = 0) -> str:
+def put(shelf: SlideCache, content: bytes, used_s: float = 0) -> str:
     """Put a slide on the shelf; `used_s` says when it was last used."""
     with shelf.part() as part:
         part.reserve(len(content))

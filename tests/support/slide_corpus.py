@@ -51,7 +51,11 @@ def corpus() -> dict[str, bytes]:
         for name, syntax in SYNTAXES.items():
             a_dicom_slide(folder / f"slide-{name}.dcm", pixels, syntax)
         a_dicom_picture(
-            folder / "grey.dcm", pixels[..., 0].astype(np.uint16) * 16, "MONOCHROME2", BitsStored=12, HighBit=11
+            folder / "grey.dcm",
+            pixels[..., 0].astype(np.uint16) * 16,
+            "MONOCHROME2",
+            BitsStored=12,
+            HighBit=11,
         )
         files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
         a_mirax(folder / MIRAX, a_picture(TILE_PX, TILE_PX))
@@ -59,6 +63,11 @@ def corpus() -> dict[str, bytes]:
 
 
 def _tiff(path: Path, pixels: Pixels, **how: Any) -> None:
-    usual: dict[str, Any] = {"tile": (64, 64), "photometric": "rgb", "compression": "zlib", "metadata": None}
+    usual: dict[str, Any] = {
+        "tile": (64, 64),
+        "photometric": "rgb",
+        "compression": "zlib",
+        "metadata": None,
+    }
     with tifffile.TiffWriter(path, bigtiff=how.pop("bigtiff", False)) as tiff:
         tiff.write(pixels, **(usual | how))

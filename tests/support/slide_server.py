@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
-from worker.geometry.frame import Stop
+from worker.progress import StopWork
 
 
 class Listener:
@@ -24,7 +24,7 @@ class Listener:
         self.heard.append((stage, done, total))
         self.called.set()
         if self._stop_when(done):
-            raise Stop
+            raise StopWork
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -132,7 +132,10 @@ class File:
         same = handler.headers.get("If-Range", self.etag) in (self.etag, self.last_modified)
         if not found or not same or not self.ranges or int(found[1]) >= len(self.content):
             return None
-        return slice(int(found[1]), min(int(found[2] or len(self.content)) + bool(found[2]), len(self.content)))
+        return slice(
+            int(found[1]),
+            min(int(found[2] or len(self.content)) + bool(found[2]), len(self.content)),
+        )
 
     def _head(self, handler: Handler, wanted: slice | None) -> None:
         size = len(self.content)
@@ -142,7 +145,9 @@ class File:
         if wanted:
             headers["Content-Range"] = f"bytes {wanted.start}-{wanted.stop - 1}/{size}"
         length = wanted.stop - wanted.start if wanted else size
-        headers |= {"Transfer-Encoding": "chunked"} if self.chunked else {"Content-Length": str(length)}
+        headers |= (
+            {"Transfer-Encoding": "chunked"} if self.chunked else {"Content-Length": str(length)}
+        )
         for name, value in headers.items():
             if value:
                 handler.send_header(name, value)

@@ -10,7 +10,11 @@ import tifffile
 from worker.geometry.frame import Pixels
 
 LOSSLESS: Mapping[str, Any] = {"photometric": "rgb", "compression": "zlib"}
-JPEG_RGB: Mapping[str, Any] = {"photometric": "rgb", "compression": "jpeg", "compressionargs": {"level": 90}}
+JPEG_RGB: Mapping[str, Any] = {
+    "photometric": "rgb",
+    "compression": "jpeg",
+    "compressionargs": {"level": 90},
+}
 JPEG_YCBCR: Mapping[str, Any] = JPEG_RGB | {"photometric": "ycbcr", "subsampling": (2, 2)}
 _APERIO = "Aperio Image Library v11.2.1\r\n"
 
@@ -57,8 +61,14 @@ def a_slide(
     return path
 
 
-def a_tiled_tiff(path: Path, pixels: Pixels, dots_per_cm: tuple[float, float] | None = None) -> Path:
+def a_tiled_tiff(
+    path: Path, pixels: Pixels, dots_per_cm: tuple[float, float] | None = None
+) -> Path:
     """Write a generic tiled TIFF, with resolution tags or without."""
-    said = {} if dots_per_cm is None else {"resolution": dots_per_cm, "resolutionunit": "CENTIMETER"}
-    tifffile.imwrite(path, pixels, tile=(64, 64), photometric="rgb", compression="zlib", metadata=None, **said)
+    said = (
+        {} if dots_per_cm is None else {"resolution": dots_per_cm, "resolutionunit": "CENTIMETER"}
+    )
+    tifffile.imwrite(
+        path, pixels, tile=(64, 64), photometric="rgb", compression="zlib", metadata=None, **said
+    )
     return path

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.error import HTTPError, URLError
 
-from broker.order_store.embedded_redis import Embedded
+from broker.order_store.embedded_redis import EmbeddedRedis
 from broker.settings.config import BrokerSettings
 from tests.support.paths import ROOT
 
@@ -50,9 +50,11 @@ class Stack:
     def __init__(self, data: Path, roots: Iterable[Path]) -> None:
         self.data, self.port = data, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.redis = Embedded(BrokerSettings(data=data))
+        self.redis = EmbeddedRedis(BrokerSettings(data=data))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.env = {name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")} | {
+        self.env = {
+            name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")
+        } | {
             "SLIDELANE_BROKER__DATA": str(data),
             "SLIDELANE_BROKER__ALLOW_HOSTS": '["127.0.0.1"]',
             "SLIDELANE_BROKER__LEASE_S": str(LEASE_S),
@@ -94,11 +96,16 @@ class Stack:
             os.killpg(process.pid, number)
         process.wait(timeout=60)
 
-    def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+    def call(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any]:
         """Status and decoded body. Status 0 when nobody listens."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
-            self.url + path, data, {"Content-Type": "application/json", **(headers or {})}, method=method
+            self.url + path,
+            data,
+            {"Content-Type": "application/json", **(headers or {})},
+            method=method,
         )
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:

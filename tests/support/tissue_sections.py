@@ -13,7 +13,8 @@ from scipy.spatial import cKDTree
 from broker.settings.config import AlgorithmSettings
 from worker.algorithms import registry
 from worker.algorithms.ki67.ki67 import Ki67, Ki67Classifier
-from worker.geometry.frame import Floats, Objects, Pixels
+from worker.geometry.frame import Floats, Pixels
+from worker.results.objects import Objects
 
 SETTINGS = {"ki67": AlgorithmSettings(kind="ki67"), "grid": AlgorithmSettings(kind="grid")}
 MATCH_PX = 6  # 3 um
@@ -31,7 +32,11 @@ class Section:
 
 
 def section(
-    seed: int, count: int = 150, size_px: int = 512, gap: float = 1.15, haematoxylin_of_positive: Any = (0.12, 0.28)
+    seed: int,
+    count: int = 150,
+    size_px: int = 512,
+    gap: float = 1.15,
+    haematoxylin_of_positive: Any = (0.12, 0.28),
 ) -> Section:
     """Ellipses of 2.5 to 6 um radius, a third of them brown, on tissue of uneven stain, through Beer and Lambert."""
     rng = np.random.default_rng(seed)
@@ -41,11 +46,20 @@ def section(
     positive = rng.random(len(places)) < 0.35
     for (x, y, short, long), is_positive in zip(places, positive, strict=True):
         inside = _ellipse(short, long, rng.uniform(0, np.pi))
-        texture = (1 + 0.45 * cv2.GaussianBlur(rng.standard_normal(inside.shape), (0, 0), 1.5))[inside]
+        texture = (1 + 0.45 * cv2.GaussianBlur(rng.standard_normal(inside.shape), (0, 0), 1.5))[
+            inside
+        ]
         here = np.s_[int(y) - _REACH : int(y) + _REACH + 1, int(x) - _REACH : int(x) + _REACH + 1]
-        blue[here][inside] = rng.uniform(*(haematoxylin_of_positive if is_positive else (0.22, 0.45))) * texture
+        blue[here][inside] = (
+            rng.uniform(*(haematoxylin_of_positive if is_positive else (0.22, 0.45))) * texture
+        )
         brown[here][inside] = rng.uniform(*((0.35, 0.9) if is_positive else (0, 0.06))) * texture
-    return Section(_stained(blue, brown, rng), places[:, :2] + 0.5, np.sqrt(places[:, 2] * places[:, 3]), positive)
+    return Section(
+        _stained(blue, brown, rng),
+        places[:, :2] + 0.5,
+        np.sqrt(places[:, 2] * places[:, 3]),
+        positive,
+    )
 
 
 def _places(rng: np.random.Generator, count: int, size_px: int, gap: float) -> Floats:

@@ -33,7 +33,12 @@ def leica(path: Path, pixels: Pixels) -> Path:
     height, width = pixels.shape[:2]
     small, nm = shrunk(pixels, 4), 500
     canvas = f'sizeX="{2 * width * nm}" sizeY="{2 * height * nm}"'
-    main = _scn_image([(pixels, 0), (small, 1)], 20, f'sizeX="{width * nm}" sizeY="{height * nm}"', (64 * nm, 32 * nm))
+    main = _scn_image(
+        [(pixels, 0), (small, 1)],
+        20,
+        f'sizeX="{width * nm}" sizeY="{height * nm}"',
+        (64 * nm, 32 * nm),
+    )
     macro = _scn_image([(small, 2)], 1, canvas, (0, 0))
     xml = (
         '<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01" version="1">'
@@ -46,9 +51,13 @@ def leica(path: Path, pixels: Pixels) -> Path:
     return path
 
 
-def _scn_image(levels: list[tuple[Pixels, int]], objective: int, size: str, offset: tuple[int, int]) -> str:
+def _scn_image(
+    levels: list[tuple[Pixels, int]], objective: int, size: str, offset: tuple[int, int]
+) -> str:
     sizes = [f'sizeX="{picture.shape[1]}" sizeY="{picture.shape[0]}"' for picture, _ in levels]
-    dimensions = "".join(f'<dimension {sizes[r]} r="{r}" ifd="{ifd}"/>' for r, (_, ifd) in enumerate(levels))
+    dimensions = "".join(
+        f'<dimension {sizes[r]} r="{r}" ifd="{ifd}"/>' for r, (_, ifd) in enumerate(levels)
+    )
     return (
         '<image name="i"><creationDate>2020</creationDate><device model="m" version="1"/>'
         f"<pixels {sizes[0]}>{dimensions}</pixels>"
@@ -84,7 +93,9 @@ def philips(path: Path, pixels: Pixels) -> Path:
         + '<Attribute Name="PIM_DP_SCANNED_IMAGES" Group="0x301D" Element="0x1003" PMSVR="IDataObjectArray"><Array>'
         + '<DataObject ObjectType="DPScannedImage">'
         + attribute("PIM_DP_IMAGE_TYPE", "WSI")
-        + attribute("DICOM_PIXEL_SPACING", "&quot;0.000500&quot; &quot;0.000500&quot;", "IDoubleArray")
+        + attribute(
+            "DICOM_PIXEL_SPACING", "&quot;0.000500&quot; &quot;0.000500&quot;", "IDoubleArray"
+        )
         + '<Attribute Name="PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE" Group="0x1001" Element="0x8B01" '
         + f'PMSVR="IDataObjectArray"><Array>{levels}</Array></Attribute></DataObject></Array></Attribute></DataObject>'
     )
@@ -143,7 +154,10 @@ def _ndpi_tags(picture: Pixels, lens: float, offset: int, count: int) -> list[by
         65424: 0,
     }
     floats = {282: per_cm, 283: per_cm, 65421: lens}
-    entries = {tag: struct.pack("<HHII", tag, 9 if tag == 65424 else 4, 1, value) for tag, value in longs.items()}
+    entries = {
+        tag: struct.pack("<HHII", tag, 9 if tag == 65424 else 4, 1, value)
+        for tag, value in longs.items()
+    }
     entries |= {tag: struct.pack("<HHIf", tag, 11, 1, value) for tag, value in floats.items()}
     return [entries[tag] for tag in sorted(entries)]
 
@@ -152,7 +166,10 @@ def vms(path: Path, pixels: Pixels) -> Path:
     """Hamamatsu VMS: an ini file that names JPEGs beside it; lossy."""
     path = path.with_suffix(".vms")
     height, width = pixels.shape[:2]
-    for name, picture in ((f"{path.stem}-main.jpg", pixels), (f"{path.stem}-map.jpg", shrunk(pixels, 4))):
+    for name, picture in (
+        (f"{path.stem}-main.jpg", pixels),
+        (f"{path.stem}-map.jpg", shrunk(pixels, 4)),
+    ):
         path.with_name(name).write_bytes(_jpeg(picture))
     lines = ["[Virtual Microscope Specimen]", "NoLayers=1", "NoJpegColumns=1", "NoJpegRows=1",
              f"ImageFile={path.stem}-main.jpg", f"MapFile={path.stem}-map.jpg", f"MacroImage={path.stem}-map.jpg",

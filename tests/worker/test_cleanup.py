@@ -8,32 +8,34 @@ from threading import Event
 import pytest
 import requests
 
-from broker.file_storage import storage
-from broker.file_storage.s3 import Bucket
+from broker.file_storage import open_storage
+from broker.file_storage.s3 import S3Storage
 from broker.order_store import OrderStore
 from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings, Config
 from tests.support.s3 import BUCKET, S3Server
 from worker.cleanup import release_slides, remove_files, remove_left_behind, remove_unfinished
-from worker.context import Bench
-from worker.delivery.circuit_breaker import Circuits
+from worker.context import WorkerContext
+from worker.delivery.circuit_breaker import CircuitBreakers
 from worker.inference.checkpoint import UNFINISHED
-from worker.slide_cache.cache import Shelf
+from worker.slide_cache.cache import SlideCache
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import Means
+from worker.sources.fetch import FetchTools
 
 DIGEST = "ab" + "0" * 62
 
 
 @pytest.fixture
-def here(broker_settings: BrokerSettings, store: OrderStore) -> Bench:
-    shelf = Shelf(broker_settings.data / "shelf", 1000)
+def here(broker_settings: BrokerSettings, store: OrderStore) -> WorkerContext:
+    shelf = SlideCache(broker_settings.data / "shelf", 1000)
     config = Config(broker=broker_settings)
-    means = Means(shelf, requests.Session(), Sandbox(threads=1), config.worker)
-    return Bench(config, store, means, Event(), Circuits(at_once=1), storage(config.broker))
+    means = FetchTools(shelf, requests.Session(), Sandbox(threads=1), config.worker)
+    return WorkerContext(
+        config, store, means, Event(), CircuitBreakers(at_once=1), open_storage(config.broker)
+    )
 
 
-def on_shelf(here: Bench) -> Path:
+def on_shelf(here: WorkerContext) -> Path:
     slide = here.data / "shelf" / DIGEST[:2] / DIGEST / "slide.tif"
     slide.parent.mkdir(parents=True)
     slide.write_bytes(b"x" * 900)
@@ -42,10 +44,12 @@ def on_shelf(here: Bench) -> Path:
 
 def an_order(store: OrderStore) -> str:
     scan = {"id": "1", "source": {"type": "path", "path": "/a.svs"}}
-    return store.create(OrderRequest.model_validate({"algorithm": "grid", "scans": (scan,)}), lane="gpu").order_id
+    return store.create(
+        OrderRequest.model_validate({"algorithm": "grid", "scans": (scan,)}), lane="gpu"
+    ).order_id
 
 
-def test_a_slide_is_kept_for_its_scan_and_no_longer(here: Bench) -> None:
+def test_a_slide_is_kept_for_its_scan_and_no_longer(here: WorkerContext) -> None:
     """While the scan waits the shelf is full; once the order ended, the slide may go."""
     slide, order_id = on_shelf(here), an_order(here.store)
     here.shelf.want(DIGEST, f"{order_id}.0")
@@ -57,7 +61,7 @@ def test_a_slide_is_kept_for_its_scan_and_no_longer(here: Bench) -> None:
     assert slide.exists()
 
 
-def test_a_promise_to_an_order_that_is_unknown_is_void(here: Bench) -> None:
+def test_a_promise_to_an_order_that_is_unknown_is_void(here: WorkerContext) -> None:
     """Nobody will come for it."""
     on_shelf(here)
     here.shelf.want(DIGEST, "gone.0")
@@ -65,10 +69,16 @@ def test_a_promise_to_an_order_that_is_unknown_is_void(here: Bench) -> None:
     assert here.shelf.wanted() == []
 
 
-def test_unfinished_work_goes_with_the_end_of_its_scan(here: Bench) -> None:
+def test_unfinished_work_goes_with_the_end_of_its_scan(here: WorkerContext) -> None:
     """While the scan may be taken up again it stays; ended, or unknown, it is nobody's, whatever the order's age."""
     goes_on, cancelled = an_order(here.store), an_order(here.store)
-    for name in (f"{goes_on}.0.1", f"{cancelled}.0.1", f"{cancelled}.0.3", "gone.0.1", "no.work.of-ours"):
+    for name in (
+        f"{goes_on}.0.1",
+        f"{cancelled}.0.1",
+        f"{cancelled}.0.3",
+        "gone.0.1",
+        "no.work.of-ours",
+    ):
         (here.data / UNFINISHED / name / "found").mkdir(parents=True)
     here.store.cancel(cancelled)
     remove_unfinished(here)
@@ -76,7 +86,7 @@ def test_unfinished_work_goes_with_the_end_of_its_scan(here: Bench) -> None:
     assert left == {f"{goes_on}.0.1", "no.work.of-ours"}
 
 
-def test_the_files_of_an_order_go_and_those_of_others_stay(here: Bench) -> None:
+def test_the_files_of_an_order_go_and_those_of_others_stay(here: WorkerContext) -> None:
     """Results of every attempt, and the parcel."""
     for name in (
         "results/a/0.1/results.json",
@@ -89,24 +99,34 @@ def test_the_files_of_an_order_go_and_those_of_others_stay(here: Bench) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     remove_files(here, "a")
-    assert [str(p.relative_to(here.data)) for p in here.data.rglob("*.json")] == ["results/b/0.1/results.json"]
+    assert [str(p.relative_to(here.data)) for p in here.data.rglob("*.json")] == [
+        "results/b/0.1/results.json"
+    ]
     assert not (here.data / "parcels" / "a.123").exists()
 
 
 @pytest.fixture
-def before_a_bucket(here: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Bench, S3Server]]:
+def before_a_bucket(
+    here: WorkerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[WorkerContext, S3Server]]:
     """A bench whose storage is a bucket."""
     with S3Server() as server:
         for name, value in server.env.items():
             monkeypatch.setenv(name, value)
-        yield replace(here, storage=Bucket(f"s3://{BUCKET}/site", tmp_path / "unsent")), server
+        yield replace(here, storage=S3Storage(f"s3://{BUCKET}/site", tmp_path / "unsent")), server
 
 
-def test_an_order_that_is_forgotten_leaves_nothing_in_a_bucket(before_a_bucket: tuple[Bench, S3Server]) -> None:
+def test_an_order_that_is_forgotten_leaves_nothing_in_a_bucket(
+    before_a_bucket: tuple[WorkerContext, S3Server],
+) -> None:
     """Nor on this machine, where an attempt was killed before it had sent all; what another order has stays."""
     here, server = before_a_bucket
     for key in ("results/a/0.1", "results/a/0.2", "results/ab/0.1", "parcels/a.0f"):
-        path = here.storage.folder / key / "overlay.png" if "results" in key else here.storage.folder / key
+        path = (
+            here.storage.folder / key / "overlay.png"
+            if "results" in key
+            else here.storage.folder / key
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         here.storage.share(key, lambda _done, _total: None)
@@ -116,12 +136,18 @@ def test_an_order_that_is_forgotten_leaves_nothing_in_a_bucket(before_a_bucket: 
     assert not (here.storage.folder / "results/a").exists()
 
 
-def test_what_was_never_sent_goes_once_its_order_is_forgotten(before_a_bucket: tuple[Bench, S3Server]) -> None:
+def test_what_was_never_sent_goes_once_its_order_is_forgotten(
+    before_a_bucket: tuple[WorkerContext, S3Server],
+) -> None:
     """Whoever forgot it: each machine clears its own disk, and leaves what a known order may still be making."""
     here, _ = before_a_bucket
     known = an_order(here.store)
     for order_id in (known, "gone"):
-        for name in (f"results/{order_id}/0.1", f"results/{order_id}/.0.2-x", f"parcels/.{order_id}.x"):
+        for name in (
+            f"results/{order_id}/0.1",
+            f"results/{order_id}/.0.2-x",
+            f"parcels/.{order_id}.x",
+        ):
             (here.storage.folder / name).mkdir(parents=True)
         (here.storage.folder / f"parcels/{order_id}.0f").touch()
     remove_left_behind(here)

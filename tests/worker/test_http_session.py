@@ -36,7 +36,9 @@ def refused(http: requests.Session, url: str) -> OrderError:
     with pytest.raises(OrderError) as caught:
         http.get(url, stream=True)
     assert caught.value.code == "host_not_allowed"
-    assert "5ecre7" not in str(caught.value.problem) + repr(caught.value) + repr(caught.value.__context__)
+    assert "5ecre7" not in str(caught.value.problem) + repr(caught.value) + repr(
+        caught.value.__context__
+    )
     return caught.value
 
 
@@ -55,7 +57,8 @@ def test_a_listed_host_is_connected_to_under_its_own_name(origin: Origin, entry:
 
 
 @pytest.mark.parametrize(
-    "target", ["http://127.0.0.2:1/", "http://169.254.169.254/latest", "http://[::1]/", "file:///etc/passwd"]
+    "target",
+    ["http://127.0.0.2:1/", "http://169.254.169.254/latest", "http://[::1]/", "file:///etc/passwd"],
 )
 def test_a_redirect_leads_nowhere_that_is_not_allowed(origin: Origin, target: str) -> None:
     """A redirect to a private address or another scheme is refused like the address itself."""
@@ -74,13 +77,17 @@ def test_redirects_end(origin: Origin) -> None:
 def test_a_token_does_not_follow_to_another_host(origin: Origin) -> None:
     """Authorization is dropped when a redirect leaves the host."""
     origin.answers["/away"] = redirect(origin.url("/ok", "localhost"))
-    guarded("127.0.0.1", "localhost").get(origin.url("/away"), headers={"Authorization": "Bearer t"})
+    guarded("127.0.0.1", "localhost").get(
+        origin.url("/away"), headers={"Authorization": "Bearer t"}
+    )
     assert ["Authorization" in headers for _, headers in origin.asked] == [True, False]
 
 
 def test_the_endless_body_of_a_redirect_is_not_read(origin: Origin) -> None:
     """A redirect is followed at once although its body never ends."""
-    origin.answers["/drip"] = drip(b"HTTP/1.1 302 Found\r\nLocation: /ok\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n")
+    origin.answers["/drip"] = drip(
+        b"HTTP/1.1 302 Found\r\nLocation: /ok\r\nTransfer-Encoding: chunked\r\n\r\nff\r\n"
+    )
     assert guarded("127.0.0.1").get(origin.url("/drip")).content == b"fine"
 
 
@@ -100,7 +107,9 @@ def test_a_silent_server_is_left(origin: Origin) -> None:
         guarded("127.0.0.1", read_timeout_s=0.1).get(origin.url("/silent"))
 
 
-def test_the_environment_and_earlier_answers_leave_no_mark(origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_and_earlier_answers_leave_no_mark(
+    origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Proxies of the environment are not used, cookies not kept, and compression is not asked for."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     http = guarded("127.0.0.1")
@@ -127,7 +136,9 @@ def test_a_reply_is_read_up_to_its_limit(origin: Origin) -> None:
         assert read_capped(response, 1000, 5) == b"x" * 1000
 
 
-@pytest.mark.parametrize("framing", ["Connection: close\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1;"])
+@pytest.mark.parametrize(
+    "framing", ["Connection: close\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n1;"]
+)
 def test_a_reply_that_drips_is_read_until_the_deadline(origin: Origin, framing: str) -> None:
     """A body, or a chunk's length, that comes byte by byte for ever is left after the deadline."""
     origin.answers["/drip"] = drip(f"HTTP/1.1 200 OK\r\n{framing}".encode())
@@ -149,7 +160,9 @@ def test_a_reply_that_drips_is_read_until_the_deadline(origin: Origin, framing: 
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
     ],
 )
-def test_retry_after_is_seconds_or_a_date_and_at_most_a_day(origin: Origin, said: str, wait_s: float | None) -> None:
+def test_retry_after_is_seconds_or_a_date_and_at_most_a_day(
+    origin: Origin, said: str, wait_s: float | None
+) -> None:
     """What cannot be read counts as not said."""
     origin.answers["/later"] = lambda h: h.answer(503, b"", Retry_After=said)
     assert retry_after_s(guarded("127.0.0.1").get(origin.url("/later"))) == wait_s

@@ -2,16 +2,18 @@
 
 import numpy as np
 
-from broker.orders.algorithm_card import Card
+from broker.orders.algorithm_card import AlgorithmCard
 from worker.algorithms.builtin_cards import GridParameters
-from worker.geometry.frame import Area, Findings, Floats, Frame, Objects
-from worker.geometry.region import inside
+from worker.geometry.frame import Area, Floats, Frame
+from worker.geometry.roi import inside
+from worker.results.objects import Objects
+from worker.results.result import Findings
 
 
 class BoxGrid:
     """Rows times columns boxes that cover the area without gap or overlap; those with their centre in its polygon."""
 
-    def __init__(self, card: Card, parameters: GridParameters) -> None:
+    def __init__(self, card: AlgorithmCard, parameters: GridParameters) -> None:
         self.card = card
         self._rows, self._columns = parameters.rows, parameters.columns
 
@@ -30,7 +32,9 @@ class BoxGrid:
         boxes = tuple(every[n] for n in np.flatnonzero(wanted))
         objects = Objects(centres[wanted], boxes, np.zeros(count, np.int64), np.ones(count))
         summary = {"boxes": count, "rows": self._rows, "columns": self._columns}
-        return Findings(frame, area, objects, summary, f"{count:,} boxes ({self._rows} x {self._columns})")
+        return Findings(
+            frame, area, objects, summary, f"{count:,} boxes ({self._rows} x {self._columns})"
+        )
 
 
 def _box(left: float, top: float, right: float, bottom: float) -> Floats:

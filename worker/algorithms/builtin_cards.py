@@ -6,20 +6,25 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from broker.orders.algorithm_card import Card, ClassCard
+from broker.orders.algorithm_card import AlgorithmCard, ClassCard
 
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
 
 class _Parameters(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 class Ki67Parameters(_Parameters):
     """What an order may set on `ki67`. Optical densities are decadic: -log10 of the transmitted share of light."""
 
     positive_threshold: float = Field(
-        0.15, ge=0.01, le=2, description="mean DAB optical density of a nucleus at or above which it is positive"
+        0.15,
+        ge=0.01,
+        le=2,
+        description="mean DAB optical density of a nucleus at or above which it is positive",
     )
     haematoxylin_threshold: float | None = Field(
         None,
@@ -27,8 +32,12 @@ class Ki67Parameters(_Parameters):
         le=1,
         description="haematoxylin optical density that tells nuclei from the rest; null = found by Otsu's method",
     )
-    min_nucleus_um2: float = Field(10, ge=2, le=80, description="smaller things are no nuclei, in square microns")
-    max_nucleus_um2: float = Field(300, ge=100, le=314, description="larger things are no nuclei, in square microns")
+    min_nucleus_um2: float = Field(
+        10, ge=2, le=80, description="smaller things are no nuclei, in square microns"
+    )
+    max_nucleus_um2: float = Field(
+        300, ge=100, le=314, description="larger things are no nuclei, in square microns"
+    )
 
 
 class NoParameters(_Parameters):
@@ -42,9 +51,9 @@ class GridParameters(_Parameters):
     columns: int = Field(2, ge=1, le=64, description="boxes from left to right")
 
 
-def ki67_card() -> Card:
+def ki67_card() -> AlgorithmCard:
     """Nuclei and the Ki-67 labelling index."""
-    return Card(
+    return AlgorithmCard(
         name="ki67",
         version="1.0.0",
         digest=_digest("ki67/stain.py", "ki67/nuclei.py", "ki67/outlines.py", "ki67/ki67.py"),
@@ -62,9 +71,9 @@ def ki67_card() -> Card:
     )
 
 
-def grid_card() -> Card:
+def grid_card() -> AlgorithmCard:
     """Boxes that divide the area; a way to try a route to a destination without waiting for a classifier."""
-    return Card(
+    return AlgorithmCard(
         name="grid",
         version="1.0.0",
         digest=_digest("box_grid.py"),

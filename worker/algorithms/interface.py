@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from broker.orders.algorithm_card import Card
-from worker.geometry.frame import Area, Findings, Floats, Frame, Objects, Pixels
+from broker.orders.algorithm_card import AlgorithmCard
+from worker.geometry.frame import Area, Floats, Frame, Pixels
+from worker.results.objects import Objects
+from worker.results.result import Findings
 
 
 class TileClassifier(Protocol):
@@ -21,14 +23,16 @@ class TileClassifier(Protocol):
         down, origin at the halo's corner. An object near the core has the same centre whichever tile shows it.
         """
 
-    def summarise(self, counts: Sequence[int], frame: Frame, area: Area) -> tuple[dict[str, Any], str]:
+    def summarise(
+        self, counts: Sequence[int], frame: Frame, area: Area
+    ) -> tuple[dict[str, Any], str]:
         """From how many objects of each class the whole area has: figures fit for JSON, and a headline of one line."""
 
 
 class TileAlgorithm(Protocol):
     """An algorithm that sees a slide tile by tile."""
 
-    card: Card
+    card: AlgorithmCard
     batch_tiles: int
     """Tiles that it likes to be given at a time."""
 
@@ -39,7 +43,7 @@ class TileAlgorithm(Protocol):
 class ReportAlgorithm(Protocol):
     """An algorithm that answers for a whole area at once."""
 
-    card: Card
+    card: AlgorithmCard
 
     def report(self, frame: Frame, area: Area) -> Findings:
         """All findings of the area, in level-0 pixels."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from threading import Lock
 
 from broker.errors import TemporaryError
-from worker.geometry.frame import Receipt
+from worker.delivery.payload import Receipt
 
 SILENT_TIMES = 3
 PAUSE_S = 30.0
@@ -24,7 +24,7 @@ class _Host:
     closed_until: float = 0.0
 
 
-class Circuits:
+class CircuitBreakers:
     """One circuit for each host. Threads share it."""
 
     def __init__(self, at_once: int) -> None:
@@ -32,7 +32,7 @@ class Circuits:
         self._hosts: dict[str, _Host] = {}
 
     @contextmanager
-    def through(self, host: str) -> Iterator["Circuits"]:
+    def through(self, host: str) -> Iterator["CircuitBreakers"]:
         """One exchange with the host; none is needed for `""`.
 
         Raises `TemporaryError` at once: `destination_unreachable` while it is silent, `destination_busy` while it has
@@ -63,7 +63,9 @@ class Circuits:
             detail = f"{host} was silent {known.silent} times in a row; it is left alone for {wait_s:.0f} s"
             raise TemporaryError("destination_unreachable", detail, retry_after_s=wait_s)
         if known.inside >= (1 if known.silent >= SILENT_TIMES else self._at_once):
-            raise TemporaryError("destination_busy", f"{host} has its share of our threads", retry_after_s=BUSY_S)
+            raise TemporaryError(
+                "destination_busy", f"{host} has its share of our threads", retry_after_s=BUSY_S
+            )
 
     def hear(self, host: str, receipt: Receipt) -> None:
         """Count silence; any answer, also a refusal, ends it."""

@@ -12,13 +12,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from broker.errors import Problem
-from broker.file_storage import PARCELS, unreachable
-from broker.order_store import Claim, Hint
+from broker.file_storage.interface import PARCELS, unreachable
+from broker.order_store import Claim, TaskMessage
 from broker.orders.order import Order
-from worker.context import Bench
+from worker.context import WorkerContext
 from worker.delivery.destination import Destination, destination
+from worker.delivery.payload import Payload, Receipt
 from worker.disk import sync_folder
-from worker.geometry.frame import Parcel, Receipt
 from worker.process.lease import Lease
 from worker.results import result_folder
 
@@ -26,7 +26,9 @@ ON_ITS_WAY = "sent; no answer yet"
 Kept = Mapping[str, Any]
 
 
-def attempt(here: Bench, order: Order, claim: Claim, lease: Lease) -> tuple[Hint, ...]:
+def attempt(
+    here: WorkerContext, order: Order, claim: Claim, lease: Lease
+) -> tuple[TaskMessage, ...]:
     """Deliver, or find out that it was delivered, or say when to try again."""
     to = destination(order.id, order.request.destination, here.http, here.config.worker.deliver)
     parcel = _kept_parcel(here, order, claim, lease, to)
@@ -35,8 +37,8 @@ def attempt(here: Bench, order: Order, claim: Claim, lease: Lease) -> tuple[Hint
 
 
 def _ask_or_send(
-    here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination, parcel: Kept
-) -> tuple[Hint, ...]:
+    here: WorkerContext, order: Order, claim: Claim, lease: Lease, to: Destination, parcel: Kept
+) -> tuple[TaskMessage, ...]:
     if order.attempts:
         last = order.attempts[-1]
         arrived = last.outcome == "accepted" or to.arrived(order.id)
@@ -49,7 +51,9 @@ def _ask_or_send(
         if arrived is None and stop and _may_have_arrived(order):
             return here.store.finish(claim, "undelivered", problem=_nobody_knows())
         if arrived is False and order.cancel:
-            cancelled = Problem("cancelled", "cancelled; the destination says that nothing arrived", blame="input")
+            cancelled = Problem(
+                "cancelled", "cancelled; the destination says that nothing arrived", blame="input"
+            )
             return here.store.finish(claim, "cancelled", problem=cancelled)
     return _send(here, order, claim, lease, to, parcel)
 
@@ -58,7 +62,9 @@ def _may_have_arrived(order: Order) -> bool:
     return order.attempts[-1].outcome == "unknown" and not order.resend
 
 
-def _send(here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination, parcel: Kept) -> tuple[Hint, ...]:
+def _send(
+    here: WorkerContext, order: Order, claim: Claim, lease: Lease, to: Destination, parcel: Kept
+) -> tuple[TaskMessage, ...]:
     number, digest = len(order.attempts), parcel["digest"]
     with _near(here, parcel) as whole:
         lease.confirm()
@@ -76,30 +82,42 @@ def _send(here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination
 
 
 @contextmanager
-def _near(here: Bench, parcel: Kept) -> Iterator[Parcel]:
+def _near(here: WorkerContext, parcel: Kept) -> Iterator[Payload]:
     """The parcel on this machine's disk. What is sent is what was recorded, whatever the storage gives back."""
     with here.storage.near(parcel["file"]) as path:
-        whole = Parcel(parcel["content_type"], path)
+        whole = Payload(parcel["content_type"], path)
         if _digest(whole) != parcel["digest"]:
-            raise unreachable("the parcel is not the one that was kept", "put it back, or cancel the order")
+            raise unreachable(
+                "the parcel is not the one that was kept", "put it back, or cancel the order"
+            )
         yield whole
 
 
-def _let_settle(here: Bench, order: Order, claim: Claim) -> tuple[Hint, ...]:
+def _let_settle(here: WorkerContext, order: Order, claim: Claim) -> tuple[TaskMessage, ...]:
     """Its courier was lost in the middle of the attempt. What it sent may still be worked on, so a no counts later."""
     number, last = len(order.attempts) - 1, order.attempts[-1]
-    told = {"digest": last.digest, "outcome": "unknown", "error": "the courier was lost before the answer came"}
-    here.store.note(claim, attempt=(number, told), log=f"delivery attempt {number + 1}: {told['error']}")
+    told = {
+        "digest": last.digest,
+        "outcome": "unknown",
+        "error": "the courier was lost before the answer came",
+    }
+    here.store.note(
+        claim, attempt=(number, told), log=f"delivery attempt {number + 1}: {told['error']}"
+    )
     return here.store.give_back(claim, delay_s=here.config.worker.deliver.read_timeout_s)
 
 
-def _kept_parcel(here: Bench, order: Order, claim: Claim, lease: Lease, to: Destination) -> Kept:
+def _kept_parcel(
+    here: WorkerContext, order: Order, claim: Claim, lease: Lease, to: Destination
+) -> Kept:
     """What the record says of the parcel; it is made from the kept results, and put there, the first time."""
     if order.parcel and here.storage.find(order.parcel["file"]):
         return order.parcel
     folder = here.storage.folder / PARCELS
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{order.id}.", dir=folder, ignore_cleanup_errors=True) as beside:
+    with TemporaryDirectory(
+        prefix=f".{order.id}.", dir=folder, ignore_cleanup_errors=True
+    ) as beside:
         made = _packed(here, order, to, Path(beside) / "parcel")
         digest, size_bytes = _digest(made), made.path.stat().st_size
         file = f"{PARCELS}/{order.id}.{digest[:16]}"
@@ -110,10 +128,11 @@ def _kept_parcel(here: Bench, order: Order, claim: Claim, lease: Lease, to: Dest
     return told
 
 
-def _packed(here: Bench, order: Order, to: Destination, path: Path) -> Parcel:
+def _packed(here: WorkerContext, order: Order, to: Destination, path: Path) -> Payload:
     with ExitStack() as near:
         findings = [
-            near.enter_context(here.storage.near(f"{scan.result}/{result_folder.FINDINGS}")) for scan in order.scans
+            near.enter_context(here.storage.near(f"{scan.result}/{result_folder.FINDINGS}"))
+            for scan in order.scans
         ]
         return to.pack([result_folder.load(folder.parent) for folder in findings], path)
 
@@ -125,7 +144,7 @@ def _move_whole(made: Path, to: Path) -> None:
     sync_folder(to.parent)
 
 
-def _digest(parcel: Parcel) -> str:
+def _digest(parcel: Payload) -> str:
     with parcel.path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -146,7 +165,7 @@ def _line(number: int, receipt: Receipt) -> str:
     )
 
 
-def _delay_s(here: Bench, number: int, receipt: Receipt) -> float:
+def _delay_s(here: WorkerContext, number: int, receipt: Receipt) -> float:
     settings = here.config.worker.deliver
     if receipt.retry_after_s is not None:
         return receipt.retry_after_s
@@ -158,7 +177,12 @@ def _delay_s(here: Bench, number: int, receipt: Receipt) -> float:
 
 def _refused(receipt: Receipt) -> Problem:
     hint = "the results are kept; GET the order's payload to see what was sent"
-    return Problem("destination_refused", receipt.detail or f"answered {receipt.status}", hint, blame="destination")
+    return Problem(
+        "destination_refused",
+        receipt.detail or f"answered {receipt.status}",
+        hint,
+        blame="destination",
+    )
 
 
 def _nobody_knows() -> Problem:

@@ -8,11 +8,11 @@ import requests
 
 from broker.orders import request as asked
 from broker.settings.config import DeliverySettings
-from worker.delivery.destinations.none import Nowhere
+from worker.delivery.destinations.none import NoDelivery
 from worker.delivery.destinations.quip.client import Annotation
 from worker.delivery.destinations.techcyte.client import Techcyte
 from worker.delivery.http_exchange import Check, always
-from worker.geometry.frame import Parcel, Receipt
+from worker.delivery.payload import Payload, Receipt
 from worker.results.result import Result
 
 
@@ -23,7 +23,7 @@ class Destination(Protocol):
     def host(self) -> str:
         """Whom the bytes go to, host and port; empty where nothing is sent."""
 
-    def pack(self, results: Sequence[Result], path: Path) -> Parcel:
+    def pack(self, results: Sequence[Result], path: Path) -> Payload:
         """Write what will be sent to `path`: the same results give the same bytes.
 
         Raises `OrderError` where they cannot be sent.
@@ -35,7 +35,7 @@ class Destination(Protocol):
         Raises `TemporaryError` where it cannot be asked now.
         """
 
-    def post(self, parcel: Parcel, check: Check = always) -> Receipt:
+    def post(self, parcel: Payload, check: Check = always) -> Receipt:
         """One attempt. Never raises for what the other side does or does not do.
 
         `check` is called before each piece of the parcel goes out; what it raises ends the attempt.
@@ -52,4 +52,4 @@ def destination(
         case asked.AnnotationDestination():
             return Annotation(request, http, settings)
         case asked.NoDestination():
-            return Nowhere(order_id)
+            return NoDelivery(order_id)

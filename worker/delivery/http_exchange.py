@@ -19,14 +19,16 @@ from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnection
 
 from broker.errors import OrderError
 from broker.settings.config import DeliverySettings
-from worker.geometry.frame import Parcel, Receipt
+from worker.delivery.payload import Payload, Receipt
 from worker.http_session import read_capped, retry_after_s
 
 REPLY_MAX_BYTES = 64 * 2**10
 DETAIL_MAX_CHARS = 300
 LATER = frozenset({408, 425, 429, 500, 503})
 """Answers that say: not taken, come again. A gateway's 502 and 504 do not: what is behind it may have taken it."""
-SECRET = re.compile(r"(?<=\?)[^\s\"'<>]+|(?<=[Bb]earer )\S+|(?<=[Bb]asic )\S+|eyJ[\w-]+\.[\w-]+\.[\w-]*")
+SECRET = re.compile(
+    r"(?<=\?)[^\s\"'<>]+|(?<=[Bb]earer )\S+|(?<=[Bb]asic )\S+|eyJ[\w-]+\.[\w-]+\.[\w-]*"
+)
 """What may be a secret wherever it comes from: the query of a URL, a header's credentials, a JWT."""
 
 
@@ -64,28 +66,38 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class HttpExchange:
     """The way to one destination. `hidden` are the strings that its answers may repeat and nobody may read."""
 
     http: requests.Session
     settings: DeliverySettings
     hidden: tuple[str, ...]
 
-    def send(self, url: str, parcel: Parcel, headers: Headers, check: Check) -> Reply:
+    def send(self, url: str, parcel: Payload, headers: Headers, check: Check) -> Reply:
         """POST the parcel; `check` is called before each piece of it. Raises `UnansweredError`, and what it raises."""
         # A stream, because a time limit counts for each piece that is sent and would count once for all bytes.
         with _Body(parcel.path, check) as body:
             return self.ask("POST", url, {**headers, "Content-Type": parcel.content_type}, body)
 
     def ask(
-        self, method: str, url: str, headers: Headers, data: Any = None, limit_bytes: int = REPLY_MAX_BYTES
+        self,
+        method: str,
+        url: str,
+        headers: Headers,
+        data: Any = None,
+        limit_bytes: int = REPLY_MAX_BYTES,
     ) -> Reply:
         """Any request; a redirect is an answer and not followed. Raises `UnansweredError`."""
         read_s = self.settings.read_timeout_s
-        how: dict[str, Any] = {"timeout": (self.settings.connect_timeout_s, read_s), "allow_redirects": False}
+        how: dict[str, Any] = {
+            "timeout": (self.settings.connect_timeout_s, read_s),
+            "allow_redirects": False,
+        }
         headers = {**headers, "Connection": "close"}
         try:
-            with self.http.request(method, url, headers=headers, data=data, stream=True, **how) as response:
+            with self.http.request(
+                method, url, headers=headers, data=data, stream=True, **how
+            ) as response:
                 _use_once(response)
                 body = read_capped(response, limit_bytes, read_s)
                 whole = response.headers.get("Content-Length") == str(len(body))
@@ -93,12 +105,18 @@ class Line:
         except OrderError as error:
             raise UnansweredError(Receipt("refused", detail=error.detail)) from None
         except requests.RequestException as error:
-            raise UnansweredError(_silence(error, urlsplit(url).hostname or "the destination")) from None
+            raise UnansweredError(
+                _silence(error, urlsplit(url).hostname or "the destination")
+            ) from None
 
     def judge(self, reply: Reply) -> Receipt:
         """What an answer means by its status alone."""
         outcome = _outcome(reply.status)
-        detail = "" if outcome == "accepted" else f"answered {reply.status}: {self.shown(reply.body)}".rstrip(": ")
+        detail = (
+            ""
+            if outcome == "accepted"
+            else f"answered {reply.status}: {self.shown(reply.body)}".rstrip(": ")
+        )
         wait_s = reply.retry_after_s if outcome == "later" else None
         return Receipt(outcome, reply.status, detail, wait_s)
 
@@ -108,7 +126,9 @@ class Line:
         for secret in filter(None, self.hidden):
             said = said.replace(secret, "…")
         said = SECRET.sub("…", said)
-        return " ".join("".join(c if c.isprintable() else " " for c in said).split())[:DETAIL_MAX_CHARS]
+        return " ".join("".join(c if c.isprintable() else " " for c in said).split())[
+            :DETAIL_MAX_CHARS
+        ]
 
 
 class _Body(io.FileIO):
@@ -151,14 +171,20 @@ def _silence(error: requests.RequestException, host: str) -> Receipt:
     if _never_connected(error):
         return Receipt("later", detail=f"no connection to {host} ({_root(error)})")
     if isinstance(error, requests.ConnectionError | requests.Timeout):
-        return Receipt("unknown", detail=f"the request went to {host} and no answer came ({_root(error)})")
-    return Receipt("refused", detail=f"the request to {host} cannot be made ({type(error).__name__})")
+        return Receipt(
+            "unknown", detail=f"the request went to {host} and no answer came ({_root(error)})"
+        )
+    return Receipt(
+        "refused", detail=f"the request to {host} cannot be made ({type(error).__name__})"
+    )
 
 
 def _never_connected(error: requests.RequestException) -> bool:
     reasons = list(_reasons(error))
     refused = (NewConnectionError, ConnectTimeoutError, ssl.SSLCertVerificationError)
-    return isinstance(error, requests.ConnectTimeout) or any(isinstance(reason, refused) for reason in reasons)
+    return isinstance(error, requests.ConnectTimeout) or any(
+        isinstance(reason, refused) for reason in reasons
+    )
 
 
 def _root(error: requests.RequestException) -> str:

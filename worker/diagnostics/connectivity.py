@@ -25,7 +25,10 @@ _HOLE = re.compile(r"\{\w+\}.*")
 
 def reached(config: Config, asked: list[str]) -> Iterator[Row]:
     """A row for each host: those of `worker.locator`, then those in `asked`."""
-    places = {_origin(url): where for where, url in [*_in_settings(config), *(("asked for", url) for url in asked)]}
+    places = {
+        _origin(url): where
+        for where, url in [*_in_settings(config), *(("asked for", url) for url in asked)]
+    }
     deliver = config.worker.deliver
     with session(
         config.broker.allow_hosts,
@@ -35,7 +38,9 @@ def reached(config: Config, asked: list[str]) -> Iterator[Row]:
         for origin, where in places.items():
             yield _row(origin, where, http, config.broker.allow_hosts)
     if not places:
-        yield Row(WHAT, "absent", "the settings name none, orders do; try one with --destination URL")
+        yield Row(
+            WHAT, "absent", "the settings name none, orders do; try one with --destination URL"
+        )
 
 
 def _in_settings(config: Config) -> Iterator[tuple[str, str]]:
@@ -64,7 +69,11 @@ def _row(origin: str, where: str, http: requests.Session, allow_hosts: tuple[str
     try:
         check_literal(origin, allow_hosts, where)
         with http.head(f"{origin}/", allow_redirects=False) as answer:
-            return Row(WHAT, "ok", f"{said} answers {answer.status_code} in {1000 * (time.monotonic() - began):.0f} ms")
+            return Row(
+                WHAT,
+                "ok",
+                f"{said} answers {answer.status_code} in {1000 * (time.monotonic() - began):.0f} ms",
+            )
     except OrderError as error:
         return Row(WHAT, "failed", f"{said}: {error.detail}; {error.hint}")
     except (requests.RequestException, OSError) as error:

@@ -20,7 +20,7 @@ import numpy as np
 
 from broker.diagnostics import Row
 from broker.order_store import OrderStore
-from broker.order_store.embedded_redis import Embedded
+from broker.order_store.embedded_redis import EmbeddedRedis
 from broker.orders.order import Scan, ScanState
 from broker.orders.request import OrderRequest
 from broker.settings.config import PREFIX, BrokerSettings, Config
@@ -37,7 +37,11 @@ def spawn() -> Iterator[Row]:
     """A fresh process, as the classifier's is: CUDA does not survive a fork."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         other = pool.apply_async(os.getpid).get(_STARTS_S)
-    yield Row("spawn", "ok" if other != os.getpid() else "failed", f"process {other} was spawned and has answered")
+    yield Row(
+        "spawn",
+        "ok" if other != os.getpid() else "failed",
+        f"process {other} was spawned and has answered",
+    )
 
 
 def drain(config: Config) -> Iterator[Row]:
@@ -45,12 +49,16 @@ def drain(config: Config) -> Iterator[Row]:
     with TemporaryDirectory() as name, ExitStack() as ends:
         folder = Path(name)
         broker = BrokerSettings(data=folder / "data")
-        ends.enter_context(Embedded(broker))
+        ends.enter_context(EmbeddedRedis(broker))
         workers = [_worker(folder, config, role, ends) for role in ("gpu", "courier")]
         store = OrderStore.connect(broker)
         order_id = _order(store, _slow_slide(folder / "slow.svs"))
         try:
-            _until(lambda: _scan(store, order_id).state == ScanState.CLASSIFYING, _STARTS_S, "no worker took the scan")
+            _until(
+                lambda: _scan(store, order_id).state == ScanState.CLASSIFYING,
+                _STARTS_S,
+                "no worker took the scan",
+            )
         except TimeoutError as error:
             raise TimeoutError(f"{error}; it said last: {_last_words(folder)}") from None
         yield _stopped(store, order_id, workers)
@@ -63,25 +71,48 @@ def _stopped(store: OrderStore, order_id: str, workers: list[subprocess.Popen[by
         worker.send_signal(signal.SIGTERM)
     statuses = [worker.wait(_LEAVES_S) for worker in workers]
     took_s, scan = time.monotonic() - began, _scan(store, order_id)
-    _until(lambda: not any(Path(f"/proc/{child}").exists() for child in left), _LEAVES_S, "a child stayed behind")
+    _until(
+        lambda: not any(Path(f"/proc/{child}").exists() for child in left),
+        _LEAVES_S,
+        "a child stayed behind",
+    )
     told = any("asked to stop" in line["text"] for line in store.log(order_id))
-    how = "ended the scan in its grace" if scan.state == ScanState.CLASSIFIED else "handed the scan back"
+    how = (
+        "ended the scan in its grace"
+        if scan.state == ScanState.CLASSIFIED
+        else "handed the scan back"
+    )
     said = f"told to stop (SIGTERM), worker and courier left in {took_s:.1f} s with {statuses}; the worker {how}"
-    is_well = statuses == [0, 0] and (scan.state == ScanState.CLASSIFIED or (scan.state == ScanState.STAGED and told))
-    return Row("drain", "ok" if is_well else "failed", said if is_well else f"{said}, and the scan is {scan.state}")
+    is_well = statuses == [0, 0] and (
+        scan.state == ScanState.CLASSIFIED or (scan.state == ScanState.STAGED and told)
+    )
+    return Row(
+        "drain",
+        "ok" if is_well else "failed",
+        said if is_well else f"{said}, and the scan is {scan.state}",
+    )
 
 
 def _worker(folder: Path, config: Config, role: str, ends: ExitStack) -> subprocess.Popen[bytes]:
     """One that knows only its folder, and this site's device. In our group: it ends where we are ended."""
     settings = {
         "broker": {"data": str(folder / "data"), "heartbeat_s": 1, "hint_again_s": 1},
-        "worker": {"grace_s": _GRACE_S, "device": config.worker.device, "slides": {"roots": [str(folder)]}},
+        "worker": {
+            "grace_s": _GRACE_S,
+            "device": config.worker.device,
+            "slides": {"roots": [str(folder)]},
+        },
     }
     (folder / "config.json").write_text(json.dumps(settings))
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     environment |= {f"{PREFIX}CONFIG": str(folder / "config.json")}
-    command, log = [sys.executable, "-m", "worker", role], ends.enter_context((folder / f"{role}.log").open("wb"))
-    worker = ends.enter_context(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log))
+    command, log = (
+        [sys.executable, "-m", "worker", role],
+        ends.enter_context((folder / f"{role}.log").open("wb")),
+    )
+    worker = ends.enter_context(
+        subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=log)
+    )
     ends.callback(worker.kill)
     return worker
 
@@ -108,7 +139,9 @@ def _slow_slide(path: Path) -> Path:
 
 def _order(store: OrderStore, slide: Path) -> str:
     scan = {"id": "1", "source": {"type": "path", "path": str(slide)}}
-    return store.create(OrderRequest.model_validate({"algorithm": "ki67", "scans": (scan,)}), lane="gpu").order_id
+    return store.create(
+        OrderRequest.model_validate({"algorithm": "ki67", "scans": (scan,)}), lane="gpu"
+    ).order_id
 
 
 def _scan(store: OrderStore, order_id: str) -> Scan:

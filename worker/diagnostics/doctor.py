@@ -34,12 +34,16 @@ Check = Callable[[], Iterator[Row]]
 
 def main() -> None:
     """Print a row for each check, as it is done."""
-    parser = argparse.ArgumentParser(prog="python -m worker.diagnostics.doctor", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m worker.diagnostics.doctor", description=__doc__
+    )
     parser.add_argument("--in-container", action="store_true")
     parser.add_argument("--require-gpu", action="store_true")
     parser.add_argument("--destination", action="append", default=[])
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what a trial started is ended
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # so that what a trial started is ended
     config = load()
     checks: dict[str, Check] = {
         "cores": lambda: _cores(config),
@@ -70,7 +74,11 @@ def _safely(what: str, check: Check) -> Iterator[Row]:
 def _cores(config: Config) -> Iterator[Row]:
     threads, granted = config.worker.threads, granted_cores()
     used = f"; worker.threads makes it {threads}" if threads else ""
-    yield Row("cores", "ok", f"{granted} granted: affinity leaves {usable_cores()}, {_stated(core_limits())}{used}")
+    yield Row(
+        "cores",
+        "ok",
+        f"{granted} granted: affinity leaves {usable_cores()}, {_stated(core_limits())}{used}",
+    )
 
 
 def _memory(config: Config) -> Iterator[Row]:
@@ -83,7 +91,10 @@ def _memory(config: Config) -> Iterator[Row]:
 
 def _stated(limits: list[Limit]) -> str:
     """The kernel's files as they stand."""
-    return ", ".join(f"{limit.file} says {limit.text}" for limit in limits) or "no cgroup says anything"
+    return (
+        ", ".join(f"{limit.file} says {limit.text}" for limit in limits)
+        or "no cgroup says anything"
+    )
 
 
 def _gpu(config: Config, *, required: bool) -> Iterator[Row]:
@@ -107,11 +118,20 @@ def _openslide(config: Config) -> Iterator[Row]:
     pixels = np.random.default_rng(0).integers(0, 256, (_EDGE_PX, _EDGE_PX, 3), np.uint8)
     described = f"Aperio Image Library v12\r\n{_EDGE_PX}x{_EDGE_PX} ({_TILE_PX}x{_TILE_PX})|AppMag = 40|MPP = {_MPP}"
     limits, began = config.worker.limits, time.monotonic()
-    sandbox = Sandbox(config.worker.threads or granted_cores(), max_bytes=limits.decode_bytes, read_s=limits.decode_s)
+    sandbox = Sandbox(
+        config.worker.threads or granted_cores(),
+        max_bytes=limits.decode_bytes,
+        read_s=limits.decode_s,
+    )
     with TemporaryDirectory() as folder:
         path = Path(folder) / "trial.svs"
         tifffile.imwrite(
-            path, pixels, tile=(_TILE_PX, _TILE_PX), photometric="rgb", description=described, metadata=None
+            path,
+            pixels,
+            tile=(_TILE_PX, _TILE_PX),
+            photometric="rgb",
+            description=described,
+            metadata=None,
         )
         with sandbox.open(path) as slide:
             region = np.empty((64, 64, 3), np.uint8)
@@ -119,20 +139,28 @@ def _openslide(config: Config) -> Iterator[Row]:
             reader, is_right = slide.reader, bool((region == pixels[200:264, 100:164]).all())
     took = f"read a slide in a process of its own in {time.monotonic() - began:.1f} s"
     said = f"{reader} {took} (openslide-python {version('openslide-python')})"
-    yield Row("openslide", "ok" if is_right else "failed", said if is_right else f"{said}, and its pixels are wrong")
+    yield Row(
+        "openslide",
+        "ok" if is_right else "failed",
+        said if is_right else f"{said}, and its pixels are wrong",
+    )
 
 
 def _models(config: Config) -> Iterator[Row]:
     algorithms, device = config.worker.algorithms, config.worker.device
     cards = [registry.load(name, algorithms, {}, device).card for name in algorithms]
-    yield Row("models", "ok", f"loaded: {', '.join(f'{card.name} {card.version}' for card in cards)}")
+    yield Row(
+        "models", "ok", f"loaded: {', '.join(f'{card.name} {card.version}' for card in cards)}"
+    )
 
 
 def _slides(config: Config) -> Iterator[Row]:
     roots = config.worker.slides.roots
     missing = [str(root) for root in roots if not root.is_dir()]
     if missing:
-        yield Row("slides", "failed", f"worker.slides.roots: {', '.join(missing)} cannot be seen here")
+        yield Row(
+            "slides", "failed", f"worker.slides.roots: {', '.join(missing)} cannot be seen here"
+        )
     elif roots:
         yield Row("slides", "ok", f"paths may lie below {', '.join(map(str, roots))}")
     else:

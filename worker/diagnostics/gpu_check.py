@@ -47,7 +47,9 @@ def _trial(name: str) -> Trial:
     same = square @ torch.eye(_EDGE, device=name)  # also warms up
     took_s = min(_timed(square) for _ in range(_TIMES))
     is_right = bool(torch.allclose(same, square, atol=1e-2))
-    return Trial(str(told["name"]), name != "cpu", int(told.get("memory_bytes", 0)), took_s, is_right)
+    return Trial(
+        str(told["name"]), name != "cpu", int(told.get("memory_bytes", 0)), took_s, is_right
+    )
 
 
 def _timed(square: torch.Tensor) -> float:

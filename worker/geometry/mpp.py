@@ -18,7 +18,9 @@ _COARSEST_UM: Final = 100.0
 _COARSEST_TAG_UM: Final = 10.0
 
 
-def spacing(properties: Mapping[str, str], said_mpp: float | None = None, whose: MppSource = "order") -> Spacing:
+def spacing(
+    properties: Mapping[str, str], said_mpp: float | None = None, whose: MppSource = "order"
+) -> Spacing:
     """Microns per pixel in x and y, and whose word it is: the slide's or its server's, its tags', `whose`."""
     for mpp_x, mpp_y, coarsest, source in _statements(properties, said_mpp, whose):
         if _FINEST_UM < mpp_x < coarsest and _FINEST_UM < mpp_y < coarsest:
@@ -29,7 +31,9 @@ def spacing(properties: Mapping[str, str], said_mpp: float | None = None, whose:
 def server_properties(mpp_x: float | None, mpp_y: float | None) -> dict[str, str]:
     """What an image server says of its image, None where it says nothing, in OpenSlide's names."""
     said = {"openslide.mpp-x": mpp_x, "openslide.mpp-y": mpp_y}
-    return {"openslide.vendor": _IMAGE_SERVER} | {name: repr(mpp) for name, mpp in said.items() if mpp is not None}
+    return {"openslide.vendor": _IMAGE_SERVER} | {
+        name: repr(mpp) for name, mpp in said.items() if mpp is not None
+    }
 
 
 def _statements(

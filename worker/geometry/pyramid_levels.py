@@ -54,7 +54,9 @@ def levels(
     full_x, full_y = dimensions[0]
     stored = [
         Level(number, _scale(full_x, width), _scale(full_y, height), downsample)
-        for number, ((width, height), downsample) in enumerate(zip(dimensions, downsamples, strict=True))
+        for number, ((width, height), downsample) in enumerate(
+            zip(dimensions, downsamples, strict=True)
+        )
     ]
     reduced = [
         Level(level.number, level.scale_x * by, level.scale_y * by, level.located_by * by, by)
@@ -62,13 +64,20 @@ def levels(
         for by in smaller
     ]
     # of two that are as fine the less reduced comes last: fewer tiles are decoded for it
-    return tuple(sorted([*stored, *reduced], key=lambda level: (level.scale_x * level.scale_y, -level.reduction)))
+    return tuple(
+        sorted(
+            [*stored, *reduced], key=lambda level: (level.scale_x * level.scale_y, -level.reduction)
+        )
+    )
 
 
 def nearest_finer(levels: Sequence[Level], downsample_x: float, downsample_y: float) -> Level:
     """The coarsest level that loses nothing at this downsample, else level 0."""
     most_x, most_y = downsample_x * (1 + _EXACT), downsample_y * (1 + _EXACT)
-    return [levels[0], *(level for level in levels if level.scale_x <= most_x and level.scale_y <= most_y)][-1]
+    return [
+        levels[0],
+        *(level for level in levels if level.scale_x <= most_x and level.scale_y <= most_y),
+    ][-1]
 
 
 def span(start: float, count: int, downsample: float, scale: float, located_by: float) -> Span:

@@ -3,34 +3,102 @@
 Owns the geometry of the grid; knows no pixels and no reader.
 """
 
+import hashlib
 import math
-from typing import Final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Final, overload
 
 import numpy as np
 
 from broker.errors import OrderError
-from broker.orders.algorithm_card import Card
-from worker.geometry.frame import Area, Frame, Ints
-from worker.geometry.grid import Grid, Tiles
-from worker.geometry.region import touching
+from broker.orders.algorithm_card import AlgorithmCard
+from worker.geometry.frame import Area, Frame, Ints, microns
+from worker.geometry.roi import touching
 
 MAX_TILES: Final = 2**22
 _FINEST_DOWNSAMPLE: Final = 0.5  # a pixel may be stretched over at most two
 
 
-def microns(frame: Frame) -> tuple[float, float]:
-    """Microns per level-0 pixel in x and y. Raises `OrderError`: `mpp_missing`."""
-    if frame.mpp_x is None or frame.mpp_y is None:
-        raise OrderError(
-            "mpp_missing",
-            "Nothing believable says how large a pixel is: not the slide, not its TIFF resolution, not the order",
-            hint="give the scan's `mpp`, microns per level-0 pixel, with the order",
-            field="mpp",
-        )
-    return frame.mpp_x, frame.mpp_y
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One square of the working grid. Its core starts at (x, y) in level-0 pixels; fractions are exact."""
+
+    index: int
+    x: float
+    y: float
 
 
-def cut(area: Area, frame: Frame, card: Card) -> Grid:
+@dataclass(frozen=True, slots=True, eq=False)
+class Tiles(Sequence[Tile]):
+    """Tiles of a grid of `columns`, row by row, by their numbers alone: a slide has millions.
+
+    Tile (0, 0) starts at level-0 (x, y), and the next one `step_x` or `step_y` farther on.
+    """
+
+    x: float
+    y: float
+    step_x: float
+    step_y: float
+    columns: int
+    indices: Ints
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, which: int) -> Tile: ...
+    @overload
+    def __getitem__(self, which: slice) -> "Tiles": ...
+    def __getitem__(self, which: int | slice) -> "Tile | Tiles":
+        if isinstance(which, slice):
+            return replace(self, indices=self.indices[which])
+        index = int(self.indices[which])
+        row, column = divmod(index, self.columns)
+        return Tile(index, self.x + column * self.step_x, self.y + row * self.step_y)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are, down to the last one that has a tile."""
+        return int(self.indices[-1]) // self.columns + 1 if len(self) else 0
+
+    def by_row(self) -> Iterator[Ints]:
+        """The columns of every row's tiles."""
+        starts = np.searchsorted(self.indices, np.arange(self.rows + 1) * self.columns).tolist()
+        for row, (start, stop) in enumerate(pairwise(starts)):
+            yield self.indices[start:stop] - row * self.columns
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Tiles) and self.digest() == other.digest()
+
+    def __hash__(self) -> int:
+        return hash(self.digest())
+
+    def digest(self) -> bytes:
+        """What tells these tiles from others."""
+        where = np.array([self.x, self.y, self.step_x, self.step_y, self.columns])
+        return where.tobytes() + hashlib.sha256(np.ascontiguousarray(self.indices).data).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How an area is cut: tiles of `tile_px` with `halo_px` around them, at `downsample_*` level-0 pixels per pixel."""
+
+    area: Area
+    tile_px: int
+    halo_px: int
+    downsample_x: float
+    downsample_y: float
+    tiles: Tiles
+
+    @property
+    def read_px(self) -> int:
+        """Edge of what is read for one tile, halo included."""
+        return self.tile_px + 2 * self.halo_px
+
+
+def tile_grid(area: Area, frame: Frame, card: AlgorithmCard) -> Grid:
     """Cover the area from its top left corner, row by row; tiles of the last row and column may stick out.
 
     Tiles that have nothing of the area's polygon are left out.
@@ -46,7 +114,9 @@ def cut(area: Area, frame: Frame, card: Card) -> Grid:
     columns, rows = _count(area.width, step_x), _count(area.height, step_y)
     if columns * rows > MAX_TILES:
         raise _too_many(columns * rows)
-    tiles = Tiles(area.x, area.y, step_x, step_y, columns, _wanted(area, step_x, step_y, columns, rows))
+    tiles = Tiles(
+        area.x, area.y, step_x, step_y, columns, _wanted(area, step_x, step_y, columns, rows)
+    )
     return Grid(area, card.tile_px, card.halo_px, downsample_x, downsample_y, tiles)
 
 
@@ -57,7 +127,8 @@ def _wanted(area: Area, step_x: float, step_y: float, columns: int, rows: int) -
     left = area.x + step_x * np.arange(columns, dtype=np.float64)
     tops = area.y + step_y * np.arange(rows, dtype=np.float64)
     wanted = [
-        touching(left, np.full(columns, top), left + step_x, np.full(columns, top + step_y), area) for top in tops
+        touching(left, np.full(columns, top), left + step_x, np.full(columns, top + step_y), area)
+        for top in tops
     ]
     return np.flatnonzero(np.concatenate(wanted))
 
@@ -67,7 +138,7 @@ def _count(length: int, step: float) -> int:
     return max(1, math.ceil(length / step - 1e-9))
 
 
-def _unfit(frame: Frame, card: Card) -> OrderError:
+def _unfit(frame: Frame, card: AlgorithmCard) -> OrderError:
     return OrderError(
         "mpp_unfit",
         f"The slide has {frame.mpp_x:g} x {frame.mpp_y:g} microns per pixel, as the {frame.mpp_source} says; "

@@ -23,7 +23,7 @@ from typing import Annotated, Final
 from pydantic import Field, FiniteFloat, TypeAdapter
 
 from worker.disk import sync_folder
-from worker.results.object_store import Spool
+from worker.results.object_store import ObjectStore
 
 UNFINISHED: Final = Path("results", ".unfinished")
 """Below the storage's folder; on one disk with the results, so that what was found only has to be moved."""
@@ -59,7 +59,7 @@ class Checkpoint:
         self._folder, self._work, self._fence, self._since = folder, work, int(fence), since
         self._every_s, self._marked_at, self._begun = every_s, monotonic(), False
 
-    def begin(self, work: str, tiles: int) -> tuple[Spool, Point]:
+    def begin(self, work: str, tiles: int) -> tuple[ObjectStore, Point]:
         """An empty spool; or, where an earlier attempt came further with the same `work`, a copy of what it found.
 
         `work` names all that the result depends on: objects of other parameters or another slide must not be mixed in.
@@ -68,25 +68,31 @@ class Checkpoint:
         self._begun = True
         self._remove(self._folder)
         earlier = [folder for folder in self._earlier() if int(folder.suffix[1:]) > self._since]
-        points = [(point, folder) for folder in earlier if (point := _point(folder)) and point.work == work]
+        points = [
+            (point, folder)
+            for folder in earlier
+            if (point := _point(folder)) and point.work == work
+        ]
         for point, folder in sorted(points, key=lambda one: one[0].tiles, reverse=True):
             spool = self._copied(folder, point.objects) if 0 < point.tiles <= tiles else None
             if spool:
                 return spool, point
-        return Spool.begin(self._folder / "found"), Point(work, 0, 0, ())
+        return ObjectStore.begin(self._folder / "found"), Point(work, 0, 0, ())
 
     def due(self) -> bool:
         """Whether the last mark is so long ago that another one is worth its time."""
         return monotonic() - self._marked_at >= self._every_s
 
-    def mark(self, spool: Spool, point: Point) -> None:
+    def mark(self, spool: ObjectStore, point: Point) -> None:
         """Remember that the scan has come so far. Where the disk refuses, the scan goes on without."""
         try:
             self._write(spool, point)
         except FileNotFoundError:
             raise  # nobody wants this attempt any longer
         except OSError as error:
-            _log.warning("how far %s has come could not be kept: %s", self._folder.name, error.strerror)
+            _log.warning(
+                "how far %s has come could not be kept: %s", self._folder.name, error.strerror
+            )
         else:
             self._remove(*self._earlier())  # all that they found is here by now
         self._marked_at = monotonic()
@@ -103,13 +109,17 @@ class Checkpoint:
     def _earlier(self) -> list[Path]:
         """The folders of attempts before this one."""
         folders = self._folder.parent.glob(f"{self._work}.*")
-        return [folder for folder in folders if (fence := folder.suffix[1:]).isdecimal() and int(fence) < self._fence]
+        return [
+            folder
+            for folder in folders
+            if (fence := folder.suffix[1:]).isdecimal() and int(fence) < self._fence
+        ]
 
-    def _copied(self, theirs: Path, objects: int) -> Spool | None:
+    def _copied(self, theirs: Path, objects: int) -> ObjectStore | None:
         """What another attempt found, or None where it cannot be had: its worker may live and end it meanwhile."""
-        spool = Spool.begin(self._folder / "found")
+        spool = ObjectStore.begin(self._folder / "found")
         try:
-            spool.copy(Spool(theirs / "found"), objects)
+            spool.copy(ObjectStore(theirs / "found"), objects)
         except (OSError, ValueError) as error:
             self._remove(self._folder)
             if isinstance(error, OSError) and error.errno in _NO_ROOM:
@@ -118,7 +128,7 @@ class Checkpoint:
             return None
         return spool
 
-    def _write(self, spool: Spool, point: Point) -> None:
+    def _write(self, spool: ObjectStore, point: Point) -> None:
         spool.settle()
         beside = self._folder / "point.new"
         with beside.open("wb") as file:
@@ -130,7 +140,9 @@ class Checkpoint:
 
     def _remove(self, *folders: Path) -> None:
         for folder in folders:
-            with suppress(OSError):  # first of all its point: of a folder that is half removed nothing counts
+            with suppress(
+                OSError
+            ):  # first of all its point: of a folder that is half removed nothing counts
                 (folder / _POINT).unlink()
             shutil.rmtree(folder, ignore_errors=True)
 

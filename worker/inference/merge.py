@@ -5,22 +5,23 @@ from typing import Final
 
 import numpy as np
 
-from worker.geometry.frame import Floats, Objects
-from worker.geometry.grid import Grid, Tile
-from worker.geometry.region import inside
+from worker.geometry.frame import Floats
+from worker.geometry.roi import inside
+from worker.geometry.tile_grid import Grid, Tile
+from worker.results.objects import Objects
 
 SEAM_PX: Final = 2.0
 """How far, in pixels of the working grid, two tiles may disagree about one centre: resampling is exact to a grey value,
 and a peak on a flat top may move."""
 
 _Seen = list[tuple[int, Floats]]
-Seams = Sequence[tuple[int, float, float]]
+SeamState = Sequence[tuple[int, float, float]]
 
 
-class Merger:
+class SeamMerger:
     """Takes the tiles of a grid in their order. Remembers only what lies on the seams to tiles yet to come."""
 
-    def __init__(self, grid: Grid, seams: Seams = ()) -> None:
+    def __init__(self, grid: Grid, seams: SeamState = ()) -> None:
         self._grid = grid
         self._reach = 2 * SEAM_PX * np.array([grid.downsample_x, grid.downsample_y])
         self._seen: dict[tuple[int, int], _Seen] = {}
@@ -29,7 +30,7 @@ class Merger:
             self._remember(np.array([x, y]), tile)
 
     @property
-    def seams(self) -> Seams:
+    def seams(self) -> SeamState:
         """What a merger that takes over must know: the tile, x and y of every object on a seam that is still open."""
         return [(tile, *place.tolist()) for seen in self._seen.values() for tile, place in seen]
 
@@ -55,8 +56,16 @@ class Merger:
     def _is_new(self, centre: Floats, tile: int) -> bool:
         """Whether no other tile has an object here; looked up in cells as large as tiles may disagree."""
         column, row = (int(c) for c in centre // self._reach)
-        around = [n for x in (-1, 0, 1) for y in (-1, 0, 1) for n in self._seen.get((column + x, row + y), ())]
-        if any(other != tile and (np.abs(place - centre) < self._reach / 2).all() for other, place in around):
+        around = [
+            n
+            for x in (-1, 0, 1)
+            for y in (-1, 0, 1)
+            for n in self._seen.get((column + x, row + y), ())
+        ]
+        if any(
+            other != tile and (np.abs(place - centre) < self._reach / 2).all()
+            for other, place in around
+        ):
             return False
         self._remember(centre, tile)
         return True
@@ -86,3 +95,26 @@ def joined(parts: Sequence[Objects]) -> Objects:
         np.concatenate([np.empty(0), *(part.scores for part in parts)]),
         np.concatenate([part.probabilities for part in parts if len(part)] or [np.empty((0, 0))]),
     )
+
+
+class TileSquares:
+    """Turns tiles into objects. Tiles know nothing of each other, so that it remembers none."""
+
+    seams: SeamState = ()
+
+    def __init__(self, grid: Grid, _seams: SeamState = ()) -> None:
+        size = grid.tile_px * grid.downsample_x, grid.tile_px * grid.downsample_y
+        self._corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) * size
+
+    def place(self, tiles: Sequence[Tile], probabilities: Floats) -> Objects:
+        """One square for each tile; `probabilities` has shape (N, classes)."""
+        corners = np.array([(tile.x, tile.y) for tile in tiles])
+        outlines = corners[:, None] + self._corners
+        classes = probabilities.argmax(axis=1)
+        return Objects(
+            outlines.mean(axis=1),
+            tuple(outlines),
+            classes,
+            probabilities.max(axis=1),
+            probabilities,
+        )

@@ -17,17 +17,20 @@ from threading import Event
 from time import monotonic
 from typing import Final, Generic, TypeVar
 
-from worker.geometry.frame import Pixels, Readable
-from worker.geometry.grid import Grid, Tile
+from worker.geometry.frame import Pixels
+from worker.geometry.tile_grid import Grid, Tile
+from worker.slides.reader import ReadableSlide
 
 T = TypeVar("T")
 _AHEAD: Final = 2  # shares in hand for every thread: the one it is at, and one that waits for it or for the reader
 _SHARE_S: Final = 0.05  # of work at a time: progress is seen, and the last threads end together
-_SHARE_BYTES: Final = 8 * 2**20  # of pixels at a time: what the processor's caches may still hold when they are used
+_SHARE_BYTES: Final = (
+    8 * 2**20
+)  # of pixels at a time: what the processor's caches may still hold when they are used
 
 
 @dataclass(frozen=True, slots=True)
-class Worked(Generic[T]):
+class MappedTiles(Generic[T]):
     """What came of one batch, and the seconds that its thread read and worked."""
 
     tiles: tuple[Tile, ...]
@@ -36,7 +39,7 @@ class Worked(Generic[T]):
     work_s: float
 
 
-def workers(slide: Readable, tiles: int, batch_tiles: int) -> int:
+def workers(slide: ReadableSlide, tiles: int, batch_tiles: int) -> int:
     """How many threads work on so many tiles."""
     return max(1, min(slide.threads, -(-tiles // batch_tiles)))
 
@@ -47,16 +50,18 @@ def share_tiles(batch_tiles: int, tile_s: float, most_tiles: int) -> int:
     return batch_tiles * max(1, int(wanted / batch_tiles))
 
 
-def worked(slide: Readable, grid: Grid, batch_tiles: int, work: Callable[[Pixels], T]) -> Iterator[Worked[T]]:
+def map_tiles(
+    slide: ReadableSlide, grid: Grid, batch_tiles: int, work: Callable[[Pixels], T]
+) -> Iterator[MappedTiles[T]]:
     """`work` on the tiles with their halo, in order: pixels of shape (N, read_px, read_px, 3), N at most `batch_tiles`.
 
     The pixels are overwritten afterwards. Whatever reading or `work` raises comes out in its turn. Closing the iterator
     waits for the batches that have begun and drops the others.
     """
     threads = workers(slide, len(grid.tiles), batch_tiles)
-    hands = _Hands(slide, grid, batch_tiles, threads)
+    hands = _TileWorkers(slide, grid, batch_tiles, threads)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="tiles")
-    ahead: deque[Future[list[Worked[T]]]] = deque()
+    ahead: deque[Future[list[MappedTiles[T]]]] = deque()
     start, tile_s = 0, _SHARE_S
     try:
         while start < len(grid.tiles) or ahead:
@@ -66,7 +71,9 @@ def worked(slide: Readable, grid: Grid, batch_tiles: int, work: Callable[[Pixels
                 tile_s = (done[-1].read_s + done[-1].work_s) / len(done[-1].tiles)
             else:
                 left = len(grid.tiles) - start
-                share = share_tiles(batch_tiles, tile_s, min(hands.most_tiles, left // (_AHEAD * threads)))
+                share = share_tiles(
+                    batch_tiles, tile_s, min(hands.most_tiles, left // (_AHEAD * threads))
+                )
                 stop = start + min(left, share)
                 ahead.append(pool.submit(hands.work_on, tuple(grid.tiles[start:stop]), work))
                 start = stop
@@ -75,18 +82,22 @@ def worked(slide: Readable, grid: Grid, batch_tiles: int, work: Callable[[Pixels
         pool.shutdown(cancel_futures=True)
 
 
-class _Hands:
+class _TileWorkers:
     """What the threads have in common, and what one of them does with its share of the tiles."""
 
-    def __init__(self, slide: Readable, grid: Grid, batch_tiles: int, threads: int) -> None:
+    def __init__(self, slide: ReadableSlide, grid: Grid, batch_tiles: int, threads: int) -> None:
         self._slide, self._grid, self._batch_tiles = slide, grid, batch_tiles
-        self.most_tiles = max(batch_tiles, min(len(grid.tiles), _SHARE_BYTES // (3 * grid.read_px**2)))
+        self.most_tiles = max(
+            batch_tiles, min(len(grid.tiles), _SHARE_BYTES // (3 * grid.read_px**2))
+        )
         self._spaces: SimpleQueue[Pixels] = SimpleQueue()
         for number in range(threads):
-            self._spaces.put(slide.workspace(number, (self.most_tiles, grid.read_px, grid.read_px, 3)))
+            self._spaces.put(
+                slide.workspace(number, (self.most_tiles, grid.read_px, grid.read_px, 3))
+            )
         self.closed = Event()
 
-    def work_on(self, tiles: tuple[Tile, ...], work: Callable[[Pixels], T]) -> list[Worked[T]]:
+    def work_on(self, tiles: tuple[Tile, ...], work: Callable[[Pixels], T]) -> list[MappedTiles[T]]:
         """`work` on each batch of the share."""
         space, began = self._spaces.get(), monotonic()
         try:
@@ -100,13 +111,15 @@ class _Hands:
 
     def _batches(
         self, tiles: tuple[Tile, ...], pixels: Pixels, work: Callable[[Pixels], T], read_s: float
-    ) -> Iterator[Worked[T]]:
+    ) -> Iterator[MappedTiles[T]]:
         for start in range(0, len(tiles), self._batch_tiles):
             if self.closed.is_set():
                 return
             stop, began = min(len(tiles), start + self._batch_tiles), monotonic()
             value = work(pixels[start:stop])
-            yield Worked(tiles[start:stop], value, read_s * (stop - start), monotonic() - began)
+            yield MappedTiles(
+                tiles[start:stop], value, read_s * (stop - start), monotonic() - began
+            )
 
 
 def _corner(grid: Grid, tile: Tile) -> tuple[float, float]:

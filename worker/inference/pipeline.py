@@ -9,15 +9,16 @@ from time import monotonic
 from broker.orders.order import Order
 from broker.orders.request import ScanRequest
 from worker.algorithms.interface import Algorithm, ReportAlgorithm, TileAlgorithm
-from worker.geometry.frame import Area, Findings, MppSource, Pixels, Readable, Watch
-from worker.geometry.roi import area_of
+from worker.geometry.frame import Area, MppSource, Pixels
+from worker.geometry.roi import resolve_roi
 from worker.inference.checkpoint import Checkpoint
-from worker.inference.tile_inference import Counts, Search, find
+from worker.inference.tile_inference import Counts, TileJob, run_tiles
+from worker.progress import Progress, Stopwatch
 from worker.results import overlay
-from worker.results.result import Result
+from worker.results.result import Findings, Result
+from worker.slides.reader import ReadableSlide
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import Copy
-from worker.stopwatch import Stopwatch
+from worker.sources.fetch import LocalSlide
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Job:
 
     order: Order
     asked: ScanRequest
-    copy: Copy
+    copy: LocalSlide
     checkpoint: Checkpoint
     clock: Stopwatch = field(default_factory=Stopwatch)
 
@@ -43,13 +44,13 @@ class Done:
     timings: dict[str, float]
 
 
-def classify(job: Job, model: Algorithm, sandbox: Sandbox, watch: Watch) -> Done:
+def classify(job: Job, model: Algorithm, sandbox: Sandbox, watch: Progress) -> Done:
     """Open the slide, find what there is to find in the area that was asked for, and draw it."""
     began, order, asked, clock = monotonic(), job.order, job.asked, job.clock
     with ExitStack() as opened:
         with clock.stage("open"):
             slide = opened.enter_context(sandbox.open(job.copy.path, *_said_mpp(asked, job.copy)))
-        area = area_of(asked.roi, slide.frame)
+        area = resolve_roi(asked.roi, slide.frame)
         findings, counts = _FINDERS[model.card.output](job, model, slide, area, watch)
         took_s = monotonic() - began
         parameters, provenance = dict(order.request.parameters), _provenance(slide, job.copy)
@@ -57,7 +58,9 @@ def classify(job: Job, model: Algorithm, sandbox: Sandbox, watch: Watch) -> Done
         watch.progress("drawing", 0, 1)
         with clock.stage("read"):
             view = slide.overview(area, overlay.MAX_PX)
-    return Done(result, _begin_drawing(view, result, clock), _measured(counts, took_s) | clock.timings)
+    return Done(
+        result, _begin_drawing(view, result, clock), _measured(counts, took_s) | clock.timings
+    )
 
 
 def _begin_drawing(view: Pixels, result: Result, clock: Stopwatch) -> Callable[[], bytes]:
@@ -80,23 +83,31 @@ def _begin_drawing(view: Pixels, result: Result, clock: Stopwatch) -> Callable[[
 def _measured(counts: Counts, took_s: float) -> dict[str, float]:
     measured = {"classify_s": round(took_s, 3), **counts}
     if "tiles" in counts:
-        measured["tiles_per_s"] = round((counts["tiles"] - counts["tiles_resumed"]) / max(took_s, 1e-9), 2)
+        measured["tiles_per_s"] = round(
+            (counts["tiles"] - counts["tiles_resumed"]) / max(took_s, 1e-9), 2
+        )
     return measured
 
 
-def _said_mpp(asked: ScanRequest, copy: Copy) -> tuple[float | None, MppSource]:
+def _said_mpp(asked: ScanRequest, copy: LocalSlide) -> tuple[float | None, MppSource]:
     """What is believed where the slide does not say: the order, else the locator."""
-    return (copy.mpp, "locator") if asked.mpp is None and copy.mpp is not None else (asked.mpp, "order")
+    return (
+        (copy.mpp, "locator")
+        if asked.mpp is None and copy.mpp is not None
+        else (asked.mpp, "order")
+    )
 
 
 def _find_in_tiles(
-    job: Job, model: TileAlgorithm, slide: Readable, area: Area, watch: Watch
+    job: Job, model: TileAlgorithm, slide: ReadableSlide, area: Area, watch: Progress
 ) -> tuple[Findings, Counts]:
     about = [job.order.request.parameters, _provenance(slide, job.copy)]
-    return find(Search(model, slide, area, about), job.checkpoint, job.clock, watch)
+    return run_tiles(TileJob(model, slide, area, about), job.checkpoint, job.clock, watch)
 
 
-def _report(job: Job, model: ReportAlgorithm, slide: Readable, area: Area, watch: Watch) -> tuple[Findings, Counts]:
+def _report(
+    job: Job, model: ReportAlgorithm, slide: ReadableSlide, area: Area, watch: Progress
+) -> tuple[Findings, Counts]:
     watch.progress("classifying", 0, 1)
     with job.clock.stage("model"):
         return model.report(slide.frame, area), {}
@@ -109,5 +120,5 @@ _FINDERS: dict[str, Callable[..., tuple[Findings, Counts]]] = {
 }
 
 
-def _provenance(slide: Readable, copy: Copy) -> dict[str, object]:
+def _provenance(slide: ReadableSlide, copy: LocalSlide) -> dict[str, object]:
     return {"reader": slide.reader, "slide_digest": copy.digest, "slide_bytes": copy.bytes}

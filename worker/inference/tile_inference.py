@@ -15,60 +15,72 @@ import numpy as np
 
 from worker.algorithms import registry
 from worker.algorithms.interface import TileAlgorithm, TileClassifier
-from worker.geometry.frame import CHUNK, Area, Findings, Objects, Readable, Watch
-from worker.geometry.grid import Grid
-from worker.geometry.tile_grid import cut
+from worker.geometry.frame import Area
+from worker.geometry.tile_grid import Grid, tile_grid
 from worker.inference import parallel_tiles, tissue
 from worker.inference.checkpoint import Checkpoint, Point
-from worker.inference.merge import Merger, Seams, joined
-from worker.inference.squares import Squares
-from worker.results.object_store import Spool
-from worker.stopwatch import Stopwatch
+from worker.inference.merge import SeamMerger, SeamState, TileSquares, joined
+from worker.progress import Progress, Stopwatch
+from worker.results.object_store import ObjectStore
+from worker.results.objects import CHUNK, Objects
+from worker.results.result import Findings
+from worker.slides.reader import ReadableSlide
 
 Counts = dict[str, float]
 SAMPLE_TILES = 12
 """Tiles that an algorithm is calibrated on, spread evenly over the tissue."""
 
 
-class Placer(Protocol):
+class Placement(Protocol):
     """From an algorithm's answers for tiles, in their order, to objects in level-0 pixels."""
 
     @property
-    def seams(self) -> Seams:
+    def seams(self) -> SeamState:
         """What must be known to go on after the tiles so far."""
 
     def place(self, tiles: Any, found: Any) -> Objects:
         """The objects of these tiles."""
 
 
-_PLACERS: Final[dict[str, Callable[[Grid, Seams], Placer]]] = {"objects": Merger, "tiles": Squares}
+_PLACERS: Final[dict[str, Callable[[Grid, SeamState], Placement]]] = {
+    "objects": SeamMerger,
+    "tiles": TileSquares,
+}
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class TileJob:
     """A model and the area of an open slide that it looks at; `about` is all else that the findings hang on."""
 
     model: TileAlgorithm
-    slide: Readable
+    slide: ReadableSlide
     area: Area
     about: Any
 
 
-def find(search: Search, checkpoint: Checkpoint, clock: Stopwatch, watch: Watch) -> tuple[Findings, Counts]:
+def run_tiles(
+    search: TileJob, checkpoint: Checkpoint, clock: Stopwatch, watch: Progress
+) -> tuple[Findings, Counts]:
     """All that there is to find in the area's tissue; the spool that holds it lies in the checkpoint's folder."""
     model, slide, area = search.model, search.slide, search.area
     watch.progress("tissue", 0, 1)
     with clock.stage("tissue"):
-        grid = tissue.keep(slide, cut(area, slide.frame, model.card))
+        grid = tissue.keep(slide, tile_grid(area, slide.frame, model.card))
     classifier = _calibrated(clock, model, slide, grid, watch)
     # an empty summary states what was calibrated: findings by other thresholds must not be mixed in
     empty = classifier.summarise([0] * len(model.card.classes), slide.frame, area)
     with clock.stage("merge"):
         spool, point = checkpoint.begin(_work(search, grid, empty), len(grid.tiles))
     _found(search, classifier, grid, _Kept(checkpoint, spool, point, clock), watch)
-    summary, headline = classifier.summarise(spool.counts(len(model.card.classes)), slide.frame, area)
+    summary, headline = classifier.summarise(
+        spool.counts(len(model.card.classes)), slide.frame, area
+    )
     read_bytes = (len(grid.tiles) - point.tiles) * 3 * grid.read_px**2
-    counts: Counts = {"tiles": len(grid.tiles), "tiles_resumed": point.tiles, "read_bytes": read_bytes}
+    counts: Counts = {
+        "tiles": len(grid.tiles),
+        "tiles_resumed": point.tiles,
+        "read_bytes": read_bytes,
+    }
     return Findings(slide.frame, area, spool, summary, headline), counts
 
 
@@ -77,19 +89,21 @@ class _Kept:
     """Where findings go, and how far an earlier attempt that was lost had come."""
 
     checkpoint: Checkpoint
-    spool: Spool
+    spool: ObjectStore
     point: Point
     clock: Stopwatch
     _in_hand: list[Objects] = field(default_factory=list)
 
-    def add(self, objects: Objects, tiles: int, placer: Placer) -> None:
+    def add(self, objects: Objects, tiles: int, placer: Placement) -> None:
         """Some at a time, for a tile may hold a single one."""
         self._in_hand.append(objects)
         due = self.checkpoint.due()
         if due or sum(map(len, self._in_hand)) >= CHUNK:
             self.flush()
         if due:
-            self.checkpoint.mark(self.spool, Point(self.point.work, tiles, len(self.spool), placer.seams))
+            self.checkpoint.mark(
+                self.spool, Point(self.point.work, tiles, len(self.spool), placer.seams)
+            )
 
     def flush(self) -> None:
         """All objects so far are in the spool."""
@@ -97,16 +111,20 @@ class _Kept:
         self._in_hand.clear()
 
 
-def _found(search: Search, classifier: TileClassifier, grid: Grid, kept: _Kept, watch: Watch) -> None:
+def _found(
+    search: TileJob, classifier: TileClassifier, grid: Grid, kept: _Kept, watch: Progress
+) -> None:
     placer = _PLACERS[search.model.card.output](grid, kept.point.seams)
     done, total, clock = kept.point.tiles, len(grid.tiles), kept.clock
     rest = replace(grid, tiles=grid.tiles[done:])
     # as for the whole grid, also where only the rest of it is left: a network may answer other batches in other bits
     batch_tiles = _batch_tiles(search, total)
-    registry.compute_threads(max(1, search.slide.threads // parallel_tiles.workers(search.slide, total, batch_tiles)))
+    registry.compute_threads(
+        max(1, search.slide.threads // parallel_tiles.workers(search.slide, total, batch_tiles))
+    )
     threads = parallel_tiles.workers(search.slide, len(rest.tiles), batch_tiles)
     watch.progress("classifying", done, total)
-    for batch in parallel_tiles.worked(search.slide, rest, batch_tiles, classifier.classify):
+    for batch in parallel_tiles.map_tiles(search.slide, rest, batch_tiles, classifier.classify):
         clock.add("read", batch.read_s / threads)
         clock.add("model", batch.work_s / threads)
         with clock.stage("merge"):
@@ -117,12 +135,12 @@ def _found(search: Search, classifier: TileClassifier, grid: Grid, kept: _Kept, 
         kept.flush()
 
 
-def _batch_tiles(search: Search, tiles: int) -> int:
+def _batch_tiles(search: TileJob, tiles: int) -> int:
     """As many as the model likes, but of a small region every thread gets its share."""
     return max(1, min(search.model.batch_tiles, -(-tiles // search.slide.threads)))
 
 
-def _work(search: Search, grid: Grid, empty: object) -> str:
+def _work(search: TileJob, grid: Grid, empty: object) -> str:
     """A digest of all that the findings depend on, batches included: two attempts with the same one may be joined."""
     frame, batch_tiles = search.slide.frame.as_dict(), _batch_tiles(search, len(grid.tiles))
     about = (search.model.card.model_dump(mode="json"), search.about, frame, batch_tiles)
@@ -134,16 +152,20 @@ def _work(search: Search, grid: Grid, empty: object) -> str:
 def _code() -> str:
     """A digest of the bench itself: while it is being replaced, old and new workers take over from one another."""
     here = Path(__file__).parents[1]
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(here.rglob("*.py")))).hexdigest()
+    return hashlib.sha256(
+        b"\0".join(path.read_bytes() for path in sorted(here.rglob("*.py")))
+    ).hexdigest()
 
 
-def _calibrated(clock: Stopwatch, model: TileAlgorithm, slide: Readable, grid: Grid, watch: Watch) -> TileClassifier:
+def _calibrated(
+    clock: Stopwatch, model: TileAlgorithm, slide: ReadableSlide, grid: Grid, watch: Progress
+) -> TileClassifier:
     step = max(1, -(-len(grid.tiles) // SAMPLE_TILES))
     edge = grid.tile_px
     sample = Grid(grid.area, edge, 0, grid.downsample_x, grid.downsample_y, grid.tiles[::step])
     samples = np.empty((len(sample.tiles), edge, edge, 3), np.uint8)
     with clock.stage("read"):
-        for number, batch in enumerate(parallel_tiles.worked(slide, sample, 1, np.copy)):
+        for number, batch in enumerate(parallel_tiles.map_tiles(slide, sample, 1, np.copy)):
             samples[number] = batch.value[0]
             watch.progress("calibrating", number + 1, len(samples))
     registry.compute_threads(slide.threads)

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.geometry.frame import Area, Floats, Ints, Pixels, Readable
-from worker.geometry.grid import Grid
-from worker.geometry.tile_grid import microns
+from worker.geometry.frame import Area, Floats, Ints, Pixels, microns
+from worker.geometry.tile_grid import Grid
+from worker.slides.reader import ReadableSlide
 
 Mask = NDArray[np.bool_]
 
@@ -31,23 +31,35 @@ _BLACK: Final = 16  # what a scanner writes where it did not scan
 _NEAR: Final = np.ones((5, 5), np.uint8)
 
 
-def keep(slide: Readable, grid: Grid) -> Grid:
+def keep(slide: ReadableSlide, grid: Grid) -> Grid:
     """The grid without the tiles whose core holds no tissue; a grid of no tiles where there is none at all.
 
     Looked at strip by strip of the overview, by limits that the whole area sets, so that memory does not grow with it.
     """
     view, tiles = _Overview.of(slide, grid.area), grid.tiles
-    limits = _Limits.of(slide.overview(grid.area, min(_LIMITS_MAX_PX, max(view.width, view.height))))
-    rows, columns = np.arange(tiles.rows, dtype=np.float64), np.arange(tiles.columns, dtype=np.float64)
-    left, right = _pixels(columns * tiles.step_x, tiles.step_x, view.width / grid.area.width, view.width)
-    tops, bottoms = _pixels(rows * tiles.step_y, tiles.step_y, view.height / grid.area.height, view.height)
+    limits = _Limits.of(
+        slide.overview(grid.area, min(_LIMITS_MAX_PX, max(view.width, view.height)))
+    )
+    rows, columns = (
+        np.arange(tiles.rows, dtype=np.float64),
+        np.arange(tiles.columns, dtype=np.float64),
+    )
+    left, right = _pixels(
+        columns * tiles.step_x, tiles.step_x, view.width / grid.area.width, view.width
+    )
+    tops, bottoms = _pixels(
+        rows * tiles.step_y, tiles.step_y, view.height / grid.area.height, view.height
+    )
     kept, strip = [], _Strip(0, np.empty((0, view.width), np.bool_))
     for top, bottom, of_row in zip(tops.tolist(), bottoms.tolist(), tiles.by_row(), strict=True):
         if bottom > strip.top + len(strip.mask):
             strip = view.strip(slide, limits, top, max(bottom, top + _STRIP_PX))
         counts = np.append(0, strip.mask[top - strip.top : bottom - strip.top].sum(axis=0).cumsum())
         kept.append((counts[right] > counts[left])[of_row])
-    return replace(grid, tiles=replace(tiles, indices=tiles.indices[np.concatenate([np.empty(0, np.bool_), *kept])]))
+    return replace(
+        grid,
+        tiles=replace(tiles, indices=tiles.indices[np.concatenate([np.empty(0, np.bool_), *kept])]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +79,26 @@ class _Overview:
     height: int
 
     @classmethod
-    def of(cls, slide: Readable, area: Area) -> Self:
-        longest_um = max(area.width * microns(slide.frame)[0], area.height * microns(slide.frame)[1])
-        downsample = max(1.0, max(area.width, area.height) / min(_OVERVIEW_MAX_PX, max(1, longest_um / _OVERVIEW_UM)))
-        return cls(area, max(1, round(area.width / downsample)), max(1, round(area.height / downsample)))
+    def of(cls, slide: ReadableSlide, area: Area) -> Self:
+        longest_um = max(
+            area.width * microns(slide.frame)[0], area.height * microns(slide.frame)[1]
+        )
+        downsample = max(
+            1.0,
+            max(area.width, area.height) / min(_OVERVIEW_MAX_PX, max(1, longest_um / _OVERVIEW_UM)),
+        )
+        return cls(
+            area, max(1, round(area.width / downsample)), max(1, round(area.height / downsample))
+        )
 
-    def strip(self, slide: Readable, limits: "_Limits", top: int, bottom: int) -> _Strip:
+    def strip(self, slide: ReadableSlide, limits: "_Limits", top: int, bottom: int) -> _Strip:
         """The rows from `top` to `bottom`, judged with those beside them."""
         first, last = max(0, top - _BESIDE_PX), min(self.height, bottom + _BESIDE_PX)
         picture = np.empty((last - first, self.width, 3), np.uint8)
         downsample_x, downsample_y = self.area.width / self.width, self.area.height / self.height
-        slide.fill(picture, self.area.x, self.area.y + first * downsample_y, downsample_x, downsample_y)
+        slide.fill(
+            picture, self.area.x, self.area.y + first * downsample_y, downsample_x, downsample_y
+        )
         return _Strip(top, limits.tissue(picture)[top - first : bottom - first])
 
 

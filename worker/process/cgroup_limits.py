@@ -58,7 +58,10 @@ def core_limits(root: Path = _ROOT) -> list[Limit]:
 
 def memory_limits(root: Path = _ROOT) -> list[Limit]:
     """What every cgroup that this process is in says of memory, the innermost first."""
-    return [*_read(root, "memory", "cgroup2", _memory_2), *_read(root, "memory", "cgroup", _memory_1)]
+    return [
+        *_read(root, "memory", "cgroup2", _memory_2),
+        *_read(root, "memory", "cgroup", _memory_1),
+    ]
 
 
 def usable_cores() -> int:
@@ -68,7 +71,9 @@ def usable_cores() -> int:
 
 def _read(root: Path, controller: str, kind: str, read: Callable[[Path], Limit]) -> Iterator[Limit]:
     for folder in _folders(root, controller, kind):
-        with suppress(OSError, ValueError):  # a cgroup without this controller, or one that is not shown to us
+        with suppress(
+            OSError, ValueError
+        ):  # a cgroup without this controller, or one that is not shown to us
             yield read(folder)
 
 
@@ -76,7 +81,11 @@ def _folders(root: Path, controller: str, kind: str) -> Iterator[Path]:
     """The folder of this process's cgroup, and of all above it as far as they are seen."""
     own = _own(root, controller, kind)
     for mount in _mounts(root):
-        if own is None or mount.kind != kind or (kind == "cgroup" and controller not in mount.controllers):
+        if (
+            own is None
+            or mount.kind != kind
+            or (kind == "cgroup" and controller not in mount.controllers)
+        ):
             continue
         # a container that shares the host's names is told a path that its own mount does not begin with
         below = own.relative_to(mount.top) if own.is_relative_to(mount.top) else PurePosixPath()
@@ -91,7 +100,11 @@ def _own(root: Path, controller: str, kind: str) -> PurePosixPath | None:
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             number, _, rest = line.partition(":")
             names, _, path = rest.partition(":")
-            if (number == "0" and not names) if kind == "cgroup2" else controller in names.split(","):
+            if (
+                (number == "0" and not names)
+                if kind == "cgroup2"
+                else controller in names.split(",")
+            ):
                 return PurePosixPath(path)
     return None
 
@@ -116,7 +129,9 @@ def _quota_2(folder: Path) -> Limit:
 
 def _quota_1(folder: Path) -> Limit:
     file = folder / "cpu.cfs_quota_us"
-    quota, period = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+    quota, period = (
+        int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period")
+    )
     return Limit(file, f"{quota} of {period}", inf if quota <= 0 else quota / period)
 
 

@@ -55,7 +55,9 @@ def take(device: str, data: Path) -> Held | None:
     held = claim(data / "gpus", gpus)
     os.environ[_VISIBLE] = held.gpu
     if held.sharers:
-        _log.warning("every GPU has a worker already: %s is shared by %d", held.gpu, held.sharers + 1)
+        _log.warning(
+            "every GPU has a worker already: %s is shared by %d", held.gpu, held.sharers + 1
+        )
     return held
 
 

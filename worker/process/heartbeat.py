@@ -8,17 +8,19 @@ from celery import signals
 
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore
-from broker.orders.algorithm_card import Card
-from broker.queue.celery_app import send
+from broker.orders.algorithm_card import AlgorithmCard
+from broker.queue.celery_app import enqueue
 
 _SAY_EVERY_S = 5.0
 _log = logging.getLogger(__name__)
 
 
-class Presence:
+class Heartbeat:
     """One worker, as its parent process sees it. Speaks from Celery's event loop: a stuck one falls silent."""
 
-    def __init__(self, store: OrderStore, name: str, queues: list[str], cards: Iterable[Card]) -> None:
+    def __init__(
+        self, store: OrderStore, name: str, queues: list[str], cards: Iterable[AlgorithmCard]
+    ) -> None:
         self._store, self._name, self._queues, self._cards = store, name, queues, tuple(cards)
         self._said_at = 0.0
 
@@ -40,18 +42,20 @@ class Presence:
         except TemporaryError as error:
             _log.warning("could not say that this worker is here: %s", error.detail)
 
-    def child_lost(self, exception: BaseException, args: list[str] | None = None, **_: object) -> None:
+    def child_lost(
+        self, exception: BaseException, args: list[str] | None = None, **_: object
+    ) -> None:
         """A child died under its task: nobody has to wait for the lease, and what was seen is written down."""
         try:
             for work in args or ():
-                send(self._store.lost(self._name, " ".join(str(exception).split()), work=work))
+                enqueue(self._store.lost(self._name, " ".join(str(exception).split()), work=work))
         except TemporaryError as error:
             _log.warning("a lost child could not be told, its lease will: %s", error.detail)
 
     def leave(self, **_: object) -> None:
         """All children are gone: what they held goes back at once, and counts for nothing."""
         try:
-            send(self._store.lost(self._name, "it was asked to stop", asked_to_go=True))
+            enqueue(self._store.lost(self._name, "it was asked to stop", asked_to_go=True))
             self._store.leave(self._name)
         except TemporaryError as error:
             _log.warning("could not say goodbye: %s", error.detail)

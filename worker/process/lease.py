@@ -10,8 +10,8 @@ from typing import Any, Self, TypeVar
 from broker.errors import Blame, Problem, TemporaryError
 from broker.order_store import Claim, OrderStore
 from broker.settings.config import BrokerSettings
-from worker.geometry.frame import Stop
-from worker.process.progress_log import At, Voice
+from worker.process.progress_log import ProgressLog, ProgressSnapshot
+from worker.progress import StopWork
 
 _TICK_S = 1.0
 ASKED_FOR = frozenset({"cancel", "leaving"})
@@ -29,7 +29,7 @@ class Limits:
 
 
 class Lease:
-    """A claim, kept alive until the context ends. `progress` raises `Stop` once the work is not wanted or not ours.
+    """A claim, kept alive until the context ends. `progress` raises `StopWork` once the work is not wanted or not ours.
 
     `leaving` is set when this process is to end. `give_up` is called, from the lease's own thread, with the problem of
     work that broke its limits: it may be stuck where no exception reaches it.
@@ -51,7 +51,7 @@ class Lease:
         self._changed, self._stage_first = False, 0
         self._began = self._stage_began = self._moved = self._confirmed = time.monotonic()
         self._refusal = ""
-        self._voice = Voice(claim)
+        self._voice = ProgressLog(claim)
         self._thread = Thread(target=self._beat, name=f"lease-{claim.work}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -67,14 +67,18 @@ class Lease:
         self._limits = limits
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """Say how far the work is. Raises `Stop`."""
+        """Say how far the work is. Raises `StopWork`."""
         now = time.monotonic()
         with self._lock:
             if self._told.get("stage") != stage:
                 self._stage_began, self._stage_first = now, done
             moved = done - self._stage_first  # it may go on where another attempt was lost
             left = total - done
-            eta_s = round((now - self._stage_began) / moved * left, 1) if moved > 0 and left >= 0 else None
+            eta_s = (
+                round((now - self._stage_began) / moved * left, 1)
+                if moved > 0 and left >= 0
+                else None
+            )
             told = {"stage": stage, "done": done, "total": total}
             if told != {name: self._told.get(name) for name in told}:
                 self._moved, self._changed = now, True
@@ -82,33 +86,35 @@ class Lease:
         self.check()
 
     def check_held(self) -> None:
-        """Raises `Stop` when the work may be another's by now: taken over, or a whole lease out of touch with Redis."""
+        """Raises `StopWork` when the work may be another's by now: taken over, or a whole lease out of touch with Redis."""
         if self._refusal and self._refusal not in ASKED_FOR:
-            raise Stop(self._refusal)
+            raise StopWork(self._refusal)
         if time.monotonic() - self._confirmed > self._settings.lease_s:
             self._refusal = "lost"
-            raise Stop(self._refusal)
+            raise StopWork(self._refusal)
 
     def check(self) -> None:
-        """Raises `Stop` when the work must end, also because somebody asked for that."""
+        """Raises `StopWork` when the work must end, also because somebody asked for that."""
         self.check_held()
         if not self._refusal and self._leaving.is_set():
             self._refusal = "leaving"
         if self._refusal:
-            raise Stop(self._refusal)
+            raise StopWork(self._refusal)
 
     def insist(self, write: Callable[[], T]) -> T:
-        """Write what was hard to come by: tried until Redis answers. Raises `Stop` once the work may be another's."""
+        """Write what was hard to come by: tried until Redis answers. Raises `StopWork` once the work may be another's."""
         while True:
             try:
                 return write()
             except TemporaryError as error:
-                _log.warning("a write is tried again: %s", error.detail, extra={"work": self._claim.work})
+                _log.warning(
+                    "a write is tried again: %s", error.detail, extra={"work": self._claim.work}
+                )
                 self.check_held()
                 time.sleep(_TICK_S)
 
     def confirm(self) -> None:
-        """Ask Redis now, before something that cannot be taken back. Raises `Stop` or `TemporaryError`."""
+        """Ask Redis now, before something that cannot be taken back. Raises `StopWork` or `TemporaryError`."""
         self._renew()
         self.check()
 
@@ -136,7 +142,9 @@ class Lease:
             try:
                 renewed = self._renew_or_look(renewed)
             except TemporaryError as error:
-                _log.warning("a heartbeat was lost: %s", error.detail, extra={"work": self._claim.work})
+                _log.warning(
+                    "a heartbeat was lost: %s", error.detail, extra={"work": self._claim.work}
+                )
 
     def _renew_or_look(self, renewed: float) -> float:
         with self._lock:
@@ -147,10 +155,10 @@ class Lease:
             return renewed
         return self._renew(told)
 
-    def _at(self) -> At:
+    def _at(self) -> ProgressSnapshot:
         with self._lock:
             told = self._told
-            return At(
+            return ProgressSnapshot(
                 told.get("stage", "starting"),
                 told.get("done", 0),
                 told.get("total", 0),
@@ -162,10 +170,19 @@ class Lease:
         now, stage = time.monotonic(), self._told.get("stage", "starting")
         if now - self._moved > self._limits.stall_s:
             detail = f"no progress for {self._limits.stall_s:g} s while {stage}, which is the limit"
-            return Problem("stalled", detail, "the worker's log says what it was doing", blame=self._blame)
+            return Problem(
+                "stalled", detail, "the worker's log says what it was doing", blame=self._blame
+            )
         if now - self._began > self._limits.total_s:
-            detail = f"not done after {self._limits.total_s:g} s, which is the limit; it was {stage}"
-            return Problem("time_limit", detail, "raise the limit, or order a smaller region", blame=self._blame)
+            detail = (
+                f"not done after {self._limits.total_s:g} s, which is the limit; it was {stage}"
+            )
+            return Problem(
+                "time_limit",
+                detail,
+                "raise the limit, or order a smaller region",
+                blame=self._blame,
+            )
         return None
 
     @property

@@ -24,7 +24,9 @@ def write(result: Result, file: BinaryIO) -> int:
     Coordinates are level-0 pixels of the full canvas, as the member `frame` says. QuPath crops a slide that has bounds
     (MRXS and some others) unless it is opened with `--no-crop`; only there, take `frame.bounds_offset` off.
     """
-    file.write(b'{"type":"FeatureCollection",' + strict_json(_about(result))[1:-1] + b',"features":[')
+    file.write(
+        b'{"type":"FeatureCollection",' + strict_json(_about(result))[1:-1] + b',"features":['
+    )
     written = 0
     features = _features(result)
     while batch := list(islice(features, BATCH)):

@@ -14,7 +14,9 @@ def strict_json(document: Any, indent: int | None = None) -> bytes:
     ASCII, because Caracal decodes a body chunk by chunk and breaks characters that lie across two.
     """
     separators = (",", ":") if indent is None else (",", ": ")
-    text = json.dumps(document, sort_keys=True, allow_nan=False, separators=separators, indent=indent)
+    text = json.dumps(
+        document, sort_keys=True, allow_nan=False, separators=separators, indent=indent
+    )
     return text.encode("ascii")
 
 

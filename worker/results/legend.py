@@ -11,7 +11,9 @@ from worker.geometry.frame import Pixels
 from worker.results.result import Result
 
 INK, PAPER = "#1c1c1c", "#ffffff"
-PLAIN = str.maketrans({"\u00b5": "u", "\u03bc": "u", "\u00b2": "2", "\u00b3": "3", "\u00d7": "x", "\u2013": "-"})
+PLAIN = str.maketrans(
+    {"\u00b5": "u", "\u03bc": "u", "\u00b2": "2", "\u00b3": "3", "\u00d7": "x", "\u2013": "-"}
+)
 """Pillow's own font has no such letters and would draw empty boxes."""
 
 
@@ -61,7 +63,10 @@ def _headline(result: Result) -> list[_Piece]:
 def _classes(result: Result) -> list[_Piece]:
     colors = [entry.color for entry in result.card.classes]
     counts = result.counts().items()
-    return [_Piece(f"{name} {count:,}", color) for color, (name, count) in zip(colors, counts, strict=True)]
+    return [
+        _Piece(f"{name} {count:,}", color)
+        for color, (name, count) in zip(colors, counts, strict=True)
+    ]
 
 
 def _rows(pieces: Iterable[_Piece], kind: _Type, room_px: float) -> list[list[_Piece]]:
@@ -84,7 +89,9 @@ def _draw_row(pen: ImageDraw.ImageDraw, row: list[_Piece], kind: _Type, y: float
         if piece.color:
             indent = kind.size_px * 1.3
             pen.rounded_rectangle(
-                (x, y + 0.15 * kind.size_px, x + kind.size_px, y + 1.15 * kind.size_px), 3, piece.color
+                (x, y + 0.15 * kind.size_px, x + kind.size_px, y + 1.15 * kind.size_px),
+                3,
+                piece.color,
             )
         pen.text((x + indent, y), piece.text, INK, kind.font)
         x += kind.advance_px(piece)

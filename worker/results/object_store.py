@@ -17,13 +17,13 @@ from typing import Any, BinaryIO, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.geometry.frame import CHUNK, Objects, outlines
+from worker.results.objects import CHUNK, Objects, outlines
 
 _TYPES: Final = {"centres": "<f8", "scores": "<f8", "classes": "<u2", "lengths": "<u4", "points": "<f8",
                  "probabilities": "<f4"}  # fmt: skip
 
 
-class Spool:
+class ObjectStore:
     """The objects in a folder. Whoever reads sees what was appended before."""
 
     def __init__(self, folder: Path) -> None:
@@ -63,7 +63,10 @@ class Spool:
         rows |= {"probabilities": other.width * count}
         for name, kind in _TYPES.items():
             size_bytes = rows.get(name, count) * np.dtype(kind).itemsize
-            with (other.folder / name).open("rb") as theirs, (self.folder / name).open("wb") as ours:
+            with (
+                (other.folder / name).open("rb") as theirs,
+                (self.folder / name).open("wb") as ours,
+            ):
                 shutil.copyfileobj(theirs, ours)
                 if ours.tell() < size_bytes:
                     raise ValueError(f"{name} ends before object {count}")
@@ -72,7 +75,9 @@ class Spool:
     def chunks(self) -> Iterator[Objects]:
         """All objects in order, at most `CHUNK` at a time, to the last bit as they were appended."""
         with ExitStack() as files:
-            open_files = {name: files.enter_context((self.folder / name).open("rb")) for name in _TYPES}
+            open_files = {
+                name: files.enter_context((self.folder / name).open("rb")) for name in _TYPES
+            }
             width = self.width
             while chunk := _next(open_files, width):
                 yield chunk
@@ -107,6 +112,8 @@ def _next(files: Mapping[str, BinaryIO], width: int) -> Objects | None:
     points = np.fromfile(files["points"], _TYPES["points"], 2 * int(lengths.sum())).reshape(-1, 2)
     centres = np.fromfile(files["centres"], _TYPES["centres"], 2 * count).reshape(-1, 2)
     scores = np.fromfile(files["scores"], _TYPES["scores"], count)
-    probabilities = np.fromfile(files["probabilities"], _TYPES["probabilities"], width * count).reshape(count, width)
+    probabilities = np.fromfile(
+        files["probabilities"], _TYPES["probabilities"], width * count
+    ).reshape(count, width)
     whole = classes.astype(np.int64), scores, probabilities.astype(np.float64)
     return Objects(centres, tuple(outlines(points, lengths.tolist())), *whole) if count else None

@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.geometry.frame import Area, Floats, Found, Pixels, outlines
-from worker.geometry.region import borders
+from worker.geometry.frame import Area, Floats, Pixels
+from worker.geometry.roi import borders
 from worker.results.geojson import rgb
 from worker.results.legend import legend
+from worker.results.objects import ObjectSource, outlines
 from worker.results.result import Result
 
 MAX_PX = 2048
@@ -76,13 +77,19 @@ class _Scale:
 
     def lines(self, found: Sequence[Floats]) -> list[NDArray[np.int32]]:
         """Outlines in fixed point, all of their points at once."""
-        return list(outlines(self.fixed(np.concatenate([np.empty((0, 2)), *found])), map(len, found)))
+        return list(
+            outlines(self.fixed(np.concatenate([np.empty((0, 2)), *found])), map(len, found))
+        )
 
-    def median_diameter_px(self, found: Found) -> float:
+    def median_diameter_px(self, found: ObjectSource) -> float:
         """Of the boxes around the objects, in picture pixels; a few thousand of them say enough."""
         step = len(found) // 2000 + 1
         some = [outline for objects in found.chunks() for outline in objects.outlines[::step]]
-        return float(np.median([np.ptp(outline, axis=0).mean() for outline in some])) * self.x if some else 0.0
+        return (
+            float(np.median([np.ptp(outline, axis=0).mean() for outline in some])) * self.x
+            if some
+            else 0.0
+        )
 
 
 def _enlarged(picture: Pixels) -> Pixels:
@@ -93,31 +100,39 @@ def _enlarged(picture: Pixels) -> Pixels:
     return large
 
 
-def _outlines(canvas: Pixels, scale: _Scale, found: Found, colors: list[_Color], width_px: int) -> None:
+def _outlines(
+    canvas: Pixels, scale: _Scale, found: ObjectSource, colors: list[_Color], width_px: int
+) -> None:
     for number, color in enumerate(colors):
         for objects in found.chunks():
             lines = scale.lines(list(compress(objects.outlines, objects.classes == number)))
             cv2.polylines(canvas, lines, True, color, width_px, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _tint(canvas: Pixels, scale: _Scale, found: Found, colors: list[_Color]) -> None:
+def _tint(canvas: Pixels, scale: _Scale, found: ObjectSource, colors: list[_Color]) -> None:
     """Colour squares so that the tissue shows through, the surer the stronger."""
     for objects in found.chunks():
-        corners = np.rint([scale.points(outline[[0, 2]]) for outline in objects.outlines]).astype(int) + 1
+        corners = (
+            np.rint([scale.points(outline[[0, 2]]) for outline in objects.outlines]).astype(int) + 1
+        )
         for ((left, top), (right, bottom)), kind, score in zip(
             corners.clip(0).tolist(), objects.classes.tolist(), objects.scores.tolist(), strict=True
         ):
             square, strength = canvas[top:bottom, left:right], TINT * score
-            square[...] = (square * (1 - strength) + np.array(colors[kind]) * strength).astype(np.uint8)
+            square[...] = (square * (1 - strength) + np.array(colors[kind]) * strength).astype(
+                np.uint8
+            )
 
 
-def _dots(canvas: Pixels, scale: _Scale, found: Found, colors: list[_Color]) -> None:
+def _dots(canvas: Pixels, scale: _Scale, found: ObjectSource, colors: list[_Color]) -> None:
     """The rarest class comes last, so that it is not buried."""
     counts = np.array(found.counts(len(colors)))
     for number in np.argsort(-counts, kind="stable"):
         for objects in found.chunks():
             for x, y in scale.fixed(objects.centres[objects.classes == number]).tolist():
-                cv2.circle(canvas, (x, y), DOT_RADIUS, colors[number], -1, cv2.LINE_AA, SUBPIXEL_BITS)
+                cv2.circle(
+                    canvas, (x, y), DOT_RADIUS, colors[number], -1, cv2.LINE_AA, SUBPIXEL_BITS
+                )
 
 
 def _border(canvas: Pixels, scale: _Scale, area: Area) -> None:
@@ -139,5 +154,11 @@ def _png(canvas: Pixels) -> bytes:
     each line this one wins nearly always, and a region waits for its picture.
     """
     repeats = cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE
-    how = (cv2.IMWRITE_PNG_COMPRESSION, 1, *repeats, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_PAETH)
+    how = (
+        cv2.IMWRITE_PNG_COMPRESSION,
+        1,
+        *repeats,
+        cv2.IMWRITE_PNG_FILTER,
+        cv2.IMWRITE_PNG_FILTER_PAETH,
+    )
     return cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR), how)[1].tobytes()

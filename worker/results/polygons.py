@@ -6,7 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from worker.geometry.frame import Findings, Floats, Frame, Ints, Objects
+from worker.geometry.frame import Floats, Frame, Ints
+from worker.results.objects import Objects
+from worker.results.result import Findings
 
 STEPS_PER_PX = 10
 """Files hold tenths of a level-0 pixel: finer than any outline is known, and half the bytes of exact floats."""
@@ -43,14 +45,21 @@ def rings(findings: Findings) -> Iterator[Ring]:
 
 def _rings(objects: Objects, frame: Frame, first: int) -> Iterator[Ring]:
     outlined = np.concatenate(objects.outlines)
-    if not all(np.isfinite(part).all() for part in (objects.scores, objects.centres, objects.probabilities, outlined)):
+    if not all(
+        np.isfinite(part).all()
+        for part in (objects.scores, objects.centres, objects.probabilities, outlined)
+    ):
         raise ValueError("an object's numbers are not finite")
     steps, owner = _without_repeats(outlined, [len(outline) for outline in objects.outlines], frame)
     twice_area = _shoelace(steps, owner, len(objects))
     points, starts = _closed(steps / STEPS_PER_PX, owner, twice_area)
     numbers = np.flatnonzero(twice_area).tolist()
     areas = (np.abs(twice_area) / 2 / STEPS_PER_PX**2).tolist()
-    kinds, scores, centres = objects.classes.tolist(), objects.scores.tolist(), objects.centres.tolist()
+    kinds, scores, centres = (
+        objects.classes.tolist(),
+        objects.scores.tolist(),
+        objects.centres.tolist(),
+    )
     likely = objects.probabilities.tolist() or [[]] * len(objects)
     bounds = pairwise([*starts.tolist(), len(points)])
     for number, box, (start, stop) in zip(numbers, _boxes(points, starts), bounds, strict=True):
@@ -72,7 +81,11 @@ def _closed(points: Floats, owner: Ints, twice_area: Floats) -> tuple[Floats, In
     lengths = np.bincount(owner, minlength=len(twice_area))
     ends = lengths.cumsum()
     has_area = twice_area != 0
-    ends, lengths, turn = ends[has_area], lengths[has_area], np.sign(twice_area[has_area]).astype(np.int64)
+    ends, lengths, turn = (
+        ends[has_area],
+        lengths[has_area],
+        np.sign(twice_area[has_area]).astype(np.int64),
+    )
     closed = lengths + 1
     starts = closed.cumsum() - closed
     step = np.arange(closed.sum()) - np.repeat(starts, closed)
@@ -93,7 +106,9 @@ def _without_repeats(points: Floats, lengths: Sequence[int], frame: Frame) -> tu
 def _shoelace(steps: Floats, owner: Ints, count: int) -> Floats:
     """Twice the signed area of each ring in square steps; exact, as whole numbers below 2**53 are."""
     (x, y), (x_before, y_before) = steps.T, steps[_before(owner)].T
-    return np.asarray(np.bincount(owner, weights=x_before * y - x * y_before, minlength=count), np.float64)
+    return np.asarray(
+        np.bincount(owner, weights=x_before * y - x * y_before, minlength=count), np.float64
+    )
 
 
 def _before(owner: Ints) -> Ints:

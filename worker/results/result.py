@@ -3,8 +3,20 @@
 from dataclasses import dataclass
 from typing import Any
 
-from broker.orders.algorithm_card import Card
-from worker.geometry.frame import Findings
+from broker.orders.algorithm_card import AlgorithmCard
+from worker.geometry.frame import Area, Frame
+from worker.results.objects import ObjectSource
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that an algorithm says of one scan, in level-0 pixels."""
+
+    frame: Frame
+    area: Area
+    objects: ObjectSource
+    summary: dict[str, Any]
+    headline: str
 
 
 @dataclass(frozen=True)
@@ -13,7 +25,7 @@ class Result:
 
     order_id: str
     scan_id: str
-    card: Card
+    card: AlgorithmCard
     parameters: dict[str, Any]
     findings: Findings
     provenance: dict[str, Any]

@@ -8,11 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from broker.orders.algorithm_card import Card
-from worker.geometry.frame import Area, Findings, Found, Frame
+from broker.orders.algorithm_card import AlgorithmCard
+from worker.geometry.frame import Area, Frame
 from worker.results import geojson, results_json
-from worker.results.object_store import Spool
-from worker.results.result import Result
+from worker.results.object_store import ObjectStore
+from worker.results.objects import ObjectSource
+from worker.results.result import Findings, Result
 
 FINDINGS, ABOUT = "findings", "about.json"
 
@@ -26,7 +27,9 @@ def keep(folder: Path, result: Result, overlay: Callable[[], bytes]) -> None:
     that nobody reads. Objects on the same disk in a spool are moved, not copied: use the result no more.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True) as beside:
+    with TemporaryDirectory(
+        prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
+    ) as beside:
         new = Path(beside) / "new"
         new.mkdir()
         _write(new, result, overlay)
@@ -40,7 +43,7 @@ def keep(folder: Path, result: Result, overlay: Callable[[], bytes]) -> None:
 def load(folder: Path) -> Result:
     """The result that was kept in `folder`, floats exact, its objects still on the disk."""
     about = json.loads((folder / FINDINGS / ABOUT).read_bytes())
-    return _result(about, Spool(folder / FINDINGS))
+    return _result(about, ObjectStore(folder / FINDINGS))
 
 
 def _write(folder: Path, result: Result, overlay: Callable[[], bytes]) -> None:
@@ -56,11 +59,11 @@ def _write(folder: Path, result: Result, overlay: Callable[[], bytes]) -> None:
         _sync(path)
 
 
-def _move_objects(found: Found, to: Path) -> None:
-    if isinstance(found, Spool):
+def _move_objects(found: ObjectSource, to: Path) -> None:
+    if isinstance(found, ObjectStore):
         found.folder.rename(to)
         return
-    spool = Spool.begin(to)
+    spool = ObjectStore.begin(to)
     for objects in found.chunks():
         spool.append(objects)
 
@@ -80,12 +83,19 @@ def _about(result: Result) -> dict[str, Any]:
     }
 
 
-def _result(about: dict[str, Any], objects: Found) -> Result:
+def _result(about: dict[str, Any], objects: ObjectSource) -> Result:
     polygon = tuple((x, y) for x, y in about["area"].get("polygon", ()))
     area = Area(**about["area"] | {"polygon": polygon})
     findings = Findings(Frame(**about["frame"]), area, objects, about["summary"], about["headline"])
-    card = Card.model_validate(about["card"])
-    return Result(about["order_id"], about["scan_id"], card, about["parameters"], findings, about["provenance"])
+    card = AlgorithmCard.model_validate(about["card"])
+    return Result(
+        about["order_id"],
+        about["scan_id"],
+        card,
+        about["parameters"],
+        findings,
+        about["provenance"],
+    )
 
 
 def _sync(path: Path) -> None:

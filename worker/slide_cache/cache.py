@@ -21,45 +21,24 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from worker.disk import sync_folder, try_lock
-from worker.geometry.frame import Watch
-from worker.slide_cache.eviction import Entry, Room
-from worker.slide_cache.file_set import Bundle
-from worker.slide_cache.partial_file import Part, Source
+from worker.progress import Progress
+from worker.slide_cache.eviction import Entry, SlideCacheEviction
+from worker.slide_cache.file_set import FileSet
+from worker.slide_cache.local_slide import LocalSlide
+from worker.slide_cache.partial_file import CachedSource, PartialFile
 
 _POLL_S = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """A slide that is near. `digest`: SHA-256 of its content, or `stat:…` for a file used where it lies.
-
-    `bytes`: its length; of several files, the disk they take. `mpp`: microns per pixel as the locator says, where it
-    was asked.
-    """
-
-    path: Path
-    digest: str
-    bytes: int
-    mpp: float | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The copy as the record of a scan keeps it."""
-        return {"path": str(self.path), "digest": self.digest, "bytes": self.bytes} | (
-            {} if self.mpp is None else {"mpp": self.mpp}
-        )
-
-
-class Shelf:
+class SlideCache:
     """A folder of slides that several threads and processes share."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder, self._parts = folder, folder / "parts"
-        self._room = Room(folder, max_bytes)
+        self._room = SlideCacheEviction(folder, max_bytes)
         for name in ("parts", "sources"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
@@ -69,39 +48,43 @@ class Shelf:
         return self._room.disk_bytes
 
     @contextmanager
-    def source(self, key: str, watch: Watch) -> Iterator[Source]:
+    def source(self, key: str, watch: Progress) -> Iterator[CachedSource]:
         """Hold the source `key` alone; while another holds it, wait and stay open to `Stop`."""
         path = self._folder / "sources" / key
         while True:
-            with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
+            with os.fdopen(
+                os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0
+            ) as file:
                 polls = 0
                 while not try_lock(file):
                     polls += 1
                     watch.progress("waiting", polls, 0)
                     time.sleep(_POLL_S)
-                if os.fstat(file.fileno()).st_nlink:  # else it was swept away between opening and locking
+                if os.fstat(
+                    file.fileno()
+                ).st_nlink:  # else it was swept away between opening and locking
                     os.utime(file.fileno())
-                    yield Source(file)
+                    yield CachedSource(file)
                     return
 
     @contextmanager
-    def part(self) -> Iterator[Part]:
+    def part(self) -> Iterator[PartialFile]:
         """A new part, pinned from birth; unless it was put on the shelf it is removed at the end."""
         with self._room.lock():
             number, name = tempfile.mkstemp(dir=self._parts)
             file = os.fdopen(number, "r+b", buffering=0)
             fcntl.flock(file, fcntl.LOCK_SH)
         try:
-            yield Part(file, Path(name), self._room.grow)
+            yield PartialFile(file, Path(name), self._room.grow)
         finally:
             with self._room.lock(), file:
                 Path(name).unlink(missing_ok=True)
 
     @contextmanager
-    def bundle(self) -> Iterator[Bundle]:
+    def bundle(self) -> Iterator[FileSet]:
         """A new bundle, pinned from birth; unless it was put on the shelf it is removed at the end."""
         with self._room.lock():
-            bundle = Bundle(Path(tempfile.mkdtemp(dir=self._parts)), self._room.grow)
+            bundle = FileSet(Path(tempfile.mkdtemp(dir=self._parts)), self._room.grow)
         try:
             yield bundle
         finally:
@@ -110,7 +93,7 @@ class Shelf:
                 shutil.rmtree(bundle.place, ignore_errors=True)
 
     @contextmanager
-    def put(self, part: Part, suffix: str) -> Iterator[Copy]:
+    def put(self, part: PartialFile, suffix: str) -> Iterator[LocalSlide]:
         """Put a whole slide on the shelf, unless its content stands there; pinned while the context lasts."""
         part.settle()
         with self._room.lock():
@@ -123,10 +106,10 @@ class Shelf:
                 entry = Entry(place / f"slide{suffix}")
             path, file = entry.pin()
         with file:
-            yield Copy(path, part.digest, part.bytes)
+            yield LocalSlide(path, part.digest, part.bytes)
 
     @contextmanager
-    def put_bundle(self, bundle: Bundle, main: str, digest: str) -> Iterator[Copy]:
+    def put_bundle(self, bundle: FileSet, main: str, digest: str) -> Iterator[LocalSlide]:
         """Put a whole slide of several files on the shelf, unless it stands there; pinned while the context lasts.
 
         `main`: the file to open, relative to the bundle's folder. `digest`: 64 hex characters that tell the content.
@@ -144,14 +127,14 @@ class Shelf:
                 entry = Entry(place / "slide")
             path, file = entry.pin()
         with file:
-            yield Copy(path, digest, entry.bytes)
+            yield LocalSlide(path, digest, entry.bytes)
 
     def has(self, digest: str) -> bool:
         """Whether the slide stands on the shelf now; only `pinned` makes it stay."""
         return self._entry(digest) is not None
 
     @contextmanager
-    def pinned(self, digest: str) -> Iterator[Copy | None]:
+    def pinned(self, digest: str) -> Iterator[LocalSlide | None]:
         """The slide, kept from eviction while the context lasts; None when it is not on the shelf."""
         with self._room.lock():
             entry = self._entry(digest)
@@ -161,7 +144,7 @@ class Shelf:
             return
         path, file = found
         with file:
-            yield Copy(path, digest, entry.bytes)
+            yield LocalSlide(path, digest, entry.bytes)
 
     def want(self, digest: str, work: str) -> None:
         """Keep the slide from eviction until `release`: this work was promised to find it here."""
@@ -176,7 +159,10 @@ class Shelf:
 
     def wanted(self) -> list[tuple[str, str]]:
         """Every promise: the digest of a slide, and the work that waits for it."""
-        return [(path.parent.name, path.name.removeprefix("for-")) for path in self._folder.glob("??/*/for-*")]
+        return [
+            (path.parent.name, path.name.removeprefix("for-"))
+            for path in self._folder.glob("??/*/for-*")
+        ]
 
     def discard(self, unused_s: float) -> None:
         """Remove slides that nobody used for so long and no work waits for."""

@@ -38,7 +38,9 @@ class Entry:
     @property
     def bytes(self) -> int:
         """The length of its only file, or the disk that its files take."""
-        return (self.slide.with_name(ROOM) if self.slide.is_symlink() else self.slide).stat().st_size
+        return (
+            (self.slide.with_name(ROOM) if self.slide.is_symlink() else self.slide).stat().st_size
+        )
 
     def used_ns(self) -> int:
         """When it was last used (Unix ns)."""
@@ -57,7 +59,7 @@ class Entry:
         return path, file
 
 
-class Room:
+class SlideCacheEviction:
     """The shelf's folder as bytes. All methods but `lock` and `grow` are called under the lock."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -105,10 +107,10 @@ class Room:
                 victims.append(entry)
                 missing -= entry.bytes
         if missing > 0:
-            detail = (
-                f"no room on the shelf for {more_bytes} bytes: {missing} too many, and the rest is used or waited for"
+            detail = f"no room on the shelf for {more_bytes} bytes: {missing} too many, and the rest is used or waited for"
+            raise TemporaryError(
+                "shelf_full", detail, hint="raise worker.slides.max_bytes or free the disk"
             )
-            raise TemporaryError("shelf_full", detail, hint="raise worker.slides.max_bytes or free the disk")
         return victims
 
     @property

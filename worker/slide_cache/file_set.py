@@ -17,13 +17,13 @@ from typing import BinaryIO
 
 from broker.errors import OrderError
 from worker.disk import sync_folder
-from worker.slide_cache.partial_file import Part
+from worker.slide_cache.partial_file import PartialFile
 
 ROOM = "room"
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own blocks are
 
 
-class Bundle:
+class FileSet:
     """The files of one slide that are here. Whoever writes a file into `folder` has reserved its bytes before."""
 
     def __init__(self, place: Path, grow: Callable[[BinaryIO, int], None]) -> None:
@@ -44,7 +44,7 @@ class Bundle:
             self._grow(self._room, size_bytes)
 
     @contextmanager
-    def part(self, name: str, limit_bytes: int) -> Iterator[Part]:
+    def part(self, name: str, limit_bytes: int) -> Iterator[PartialFile]:
         """The file `name`, filled as a slide of one file is; threads may fill several at the same time.
 
         Raises `OrderError("input_too_large")` before all files together are longer than `limit_bytes`.
@@ -52,7 +52,11 @@ class Bundle:
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x+b", buffering=0) as file:
-            part = Part(file, path, lambda _, size_bytes: self._lengthen(file, name, size_bytes, limit_bytes))
+            part = PartialFile(
+                file,
+                path,
+                lambda _, size_bytes: self._lengthen(file, name, size_bytes, limit_bytes),
+            )
             yield part
             self._lengths[name] = part.bytes
 
@@ -61,7 +65,11 @@ class Bundle:
             total_bytes = sum((self._lengths | {name: size_bytes}).values())
             if total_bytes > limit_bytes:
                 detail = f"the slide's files have at least {total_bytes} bytes together; at most {limit_bytes} fit"
-                raise OrderError("input_too_large", detail, hint="the operator sets worker.slides.max_slide_bytes")
+                raise OrderError(
+                    "input_too_large",
+                    detail,
+                    hint="the operator sets worker.slides.max_slide_bytes",
+                )
             self.reserve(total_bytes)
             self._lengths[name] = size_bytes
             file.truncate(size_bytes)

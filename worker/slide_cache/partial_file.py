@@ -20,7 +20,7 @@ _HASH_BYTES, _READ_BYTES = 2**24, 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class SourceRecord:
     """What a source gave last: the slide, its strong ETag if any, the URL that was asked (hashed) and when (Unix s)."""
 
     digest: str
@@ -29,29 +29,29 @@ class Kept:
     at: float
 
 
-class Source:
+class CachedSource:
     """What is remembered of a source, for the one who holds its lock."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
     @property
-    def kept(self) -> Kept | None:
+    def kept(self) -> SourceRecord | None:
         """What it gave last; None when it was never asked, or when a writer died half-way."""
         self._file.seek(0)
         try:
-            return Kept(**json.loads(self._file.read()))
+            return SourceRecord(**json.loads(self._file.read()))
         except (ValueError, TypeError):
             return None
 
-    def keep(self, kept: Kept) -> None:
+    def keep(self, kept: SourceRecord) -> None:
         """Remember what it gave."""
         self._file.seek(0)
         self._file.truncate()
         self._file.write(json.dumps(asdict(kept)).encode())
 
 
-class Part:
+class PartialFile:
     """The part of a slide that is here, from wherever it came first. Its file has the full length, to hold the room."""
 
     def __init__(self, file: BinaryIO, path: Path, grow: Callable[[BinaryIO, int], None]) -> None:
@@ -62,7 +62,9 @@ class Part:
     def restart(self, *algorithms: str) -> None:
         """Forget what came; the room stays. What comes is hashed by SHA-256 and by `algorithms` of hashlib."""
         self.bytes = self._hashed_bytes = 0
-        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in ("sha256", *algorithms)}
+        self._hashes = {
+            name: hashlib.new(name, usedforsecurity=False) for name in ("sha256", *algorithms)
+        }
 
     def reserve(self, size_bytes: int) -> None:
         """Make sure that the slide may grow to `size_bytes`. Raises `TemporaryError("shelf_full")`."""
@@ -80,7 +82,9 @@ class Part:
                 written = os.pwrite(self._file.fileno(), rest, place)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise TemporaryError("shelf_full", f"the disk with {self.path.parent} is full") from None
+                    raise TemporaryError(
+                        "shelf_full", f"the disk with {self.path.parent} is full"
+                    ) from None
                 raise
             rest, place = rest[written:], place + written
         with self._counting:
@@ -91,7 +95,9 @@ class Part:
         stop = min(end, self._hashed_bytes + _HASH_BYTES)
         left = self._hashed_bytes < stop
         while self._hashed_bytes < stop:
-            data = os.pread(self._file.fileno(), min(_READ_BYTES, stop - self._hashed_bytes), self._hashed_bytes)
+            data = os.pread(
+                self._file.fileno(), min(_READ_BYTES, stop - self._hashed_bytes), self._hashed_bytes
+            )
             for each in self._hashes.values():
                 each.update(data)
             self._hashed_bytes += len(data)

@@ -12,65 +12,21 @@ from PIL import Image
 from broker.errors import OrderError
 from worker.slides.partial.manifest import MARK, NAME
 from worker.geometry.frame import Pixels
+from worker.slides.reader import SlideReader
 
-BLOCK_PX: Final = 2**26
-"""The most pixels that are decoded at a time, be it a stored tile or a region of a level."""
 _HEAD_BYTES: Final = 132
 _PLAINLY_TILED: Final = frozenset({"aperio", "dicom"})
 _TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-class Stored(Protocol):
-    """The levels of a pyramid in their own pixels, tile by tile. Threads may share it."""
-
-    @property
-    def reductions(self) -> Sequence[Sequence[int]]:
-        """For every level, by which whole numbers its tiles can be made smaller while they are decoded."""
-
-    def fill(self, region: Pixels, level: int, left: int, top: int, reduction: int = 1) -> None:
-        """Write what is at (left, top), in pixels of the level so reduced, into `region`, (height, width, 3), on white.
-
-        Raises `OrderError`: `slide_unreadable`.
-        """
 
 
-class Pyramid(Protocol):
-    """An open slide as its reader sees it, in OpenSlide's words. Threads may share it."""
-
-    @property
-    def name(self) -> str:
-        """Which reader it is, with its version, as provenance states it."""
-
-    @property
-    def properties(self) -> Mapping[str, str]:
-        """What the file says, in OpenSlide's names: openslide.mpp-x, openslide.bounds-x, tiff.XResolution …"""
-
-    @property
-    def level_dimensions(self) -> tuple[tuple[int, int], ...]:
-        """Width and height of every level in its own pixels, level 0 first."""
-
-    @property
-    def level_downsamples(self) -> tuple[float, ...]:
-        """Level-0 pixels per pixel of every level: the mean of both axes, as locations are divided by it."""
-
-    @property
-    def stored(self) -> Stored | None:
-        """Its stored tiles, where they can be had one by one."""
-
-    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
-        """`size` pixels of the level from a level-0 location on, in RGBA; transparent where there is no picture.
-
-        Raises `OrderError`: `slide_unreadable`.
-        """
-
-    def close(self) -> None:
-        """Close the file. Nothing may be read any more."""
 
 
-_P = TypeVar("_P", bound=Pyramid)
+_P = TypeVar("_P", bound=SlideReader)
 
 
-def open_pyramid(path: Path) -> Pyramid:
+def open_pyramid(path: Path) -> SlideReader:
     """The slide or picture at `path`: OpenSlide first, then whoever else reads such content.
 
     Some faults and compressions show only when a tile is decoded, so the first is.
@@ -85,7 +41,7 @@ def open_pyramid(path: Path) -> Pyramid:
     return _known_to_openslide(path, head) or _tried(_other(path, head))
 
 
-def _known_to_openslide(path: Path, head: bytes) -> Pyramid | None:
+def _known_to_openslide(path: Path, head: bytes) -> SlideReader | None:
     """What OpenSlide knows but cannot read, often for its compression, another reader may; else both are told.
 
     Only where tiles lie beside each other: of scanners whose tiles overlap it would show them unstitched.
@@ -121,7 +77,7 @@ def _tried(pyramid: _P) -> _P:
     return pyramid
 
 
-def _other(path: Path, head: bytes) -> Pyramid:
+def _other(path: Path, head: bytes) -> SlideReader:
     from worker.slides.image_reader import open_picture
 
     if path.suffix.lower() == ".mrxs":  # a JPEG of the whole, beside its data: nobody asked for findings in that
@@ -133,7 +89,7 @@ def _other(path: Path, head: bytes) -> Pyramid:
     return (_reader_of(head) or open_picture)(path)
 
 
-def _reader_of(head: bytes) -> Callable[[Path], Pyramid] | None:
+def _reader_of(head: bytes) -> Callable[[Path], SlideReader] | None:
     """Who reads what begins like this, pictures aside. Imported only now: a slide seldom needs more than one reader."""
     if head.startswith(_TIFF):
         from worker.slides.tiff.reader import open_tiff

@@ -14,7 +14,7 @@ import openslide
 from PIL import Image
 
 from broker.errors import OrderError
-from worker.slides.formats import BLOCK_PX
+from worker.slides.reader import (BLOCK_PX)
 
 _CACHE_BYTES: Final = 64 * 2**20
 _ANY_TIFF: Final = "generic-tiff"

@@ -4,12 +4,13 @@ from typing import Final
 
 import numpy as np
 
-from worker.geometry.frame import Area, Pixels, Readable
+from worker.geometry.frame import (Area, Pixels)
+from worker.slides.reader import (ReadableSlide)
 
 _STRIP_PX: Final = 2**28  # level-0 pixels that one read covers: seconds where they are all decoded
 
 
-def overview(slide: Readable, area: Area, max_px: int) -> Pixels:
+def overview(slide: ReadableSlide, area: Area, max_px: int) -> Pixels:
     """A picture of exactly `area`, its longer side `max_px` or, where the area has fewer pixels, all of them."""
     downsample = max(1.0, area.width / max_px, area.height / max_px)
     width_px, height_px = max(1, round(area.width / downsample)), max(1, round(area.height / downsample))

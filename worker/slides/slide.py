@@ -15,7 +15,8 @@ from broker.errors import OrderError
 from worker.process.cgroup_limits import granted_cores
 from worker.geometry.pyramid_levels import Level, Span, is_between, levels, nearest_finer, span
 from worker.slides.overview import overview
-from worker.slides.formats import BLOCK_PX, Pyramid, open_pyramid
+from worker.slides.reader import (BLOCK_PX, SlideReader)
+from worker.slides.formats import (open_pyramid)
 from worker.slides.tiled_pyramid import on_white
 from worker.geometry.mpp import spacing
 from worker.geometry.frame import Area, Frame, MppSource, Pixels
@@ -27,7 +28,7 @@ _BLOCK_EDGE_PX: Final = 1024  # of what is read of a larger one: resampling take
 class Slide:
     """An open slide. Threads may share it; after `slide_unreadable` it may answer nothing else."""
 
-    def __init__(self, pyramid: Pyramid, mpp: float | None = None, whose: MppSource = "order") -> None:
+    def __init__(self, pyramid: SlideReader, mpp: float | None = None, whose: MppSource = "order") -> None:
         self._pyramid = pyramid
         reductions = pyramid.stored.reductions if pyramid.stored else ()
         self._levels = levels(pyramid.level_dimensions, pyramid.level_downsamples, reductions)

@@ -16,8 +16,8 @@ from broker.errors import OrderError, SlidelaneError, TemporaryError
 from broker.orders.fields import without_query
 from broker.orders.source import Located
 from broker.settings.locator import HttpLocator, Locator
-from worker.geometry.frame import Watch
 from worker.http_session import cut_after, read_some, retry_after_s
+from worker.progress import Progress
 
 ANSWER_S = 30.0
 _ANSWER_BYTES = 2**16
@@ -28,7 +28,11 @@ _OPERATOR = "check the case id; the operator compares worker.locator with what t
 
 
 def locate(
-    case_id: str, locator: Locator | None, http: requests.Session, watch: Watch, within_s: float = ANSWER_S
+    case_id: str,
+    locator: Locator | None,
+    http: requests.Session,
+    watch: Progress,
+    within_s: float = ANSWER_S,
 ) -> tuple[Located, float | None]:
     """Where the slide of `case_id` is, and its microns per pixel where the locator says.
 
@@ -66,13 +70,24 @@ def _answer(case_id: str, locator: HttpLocator, http: requests.Session, within_s
         raise _misled(f"{shown} answered what is not JSON") from None
 
 
-def _get(url: str, locator: HttpLocator, http: requests.Session, within_s: float) -> requests.Response:
+def _get(
+    url: str, locator: HttpLocator, http: requests.Session, within_s: float
+) -> requests.Response:
     shown = without_query(url)
-    headers = {"Accept": "application/json"} | {k: v.get_secret_value() for k, v in locator.headers.items()}
+    headers = {"Accept": "application/json"} | {
+        k: v.get_secret_value() for k, v in locator.headers.items()
+    }
     query = {name: value.get_secret_value() for name, value in locator.query.items()}
     try:
         # Not to where it may redirect: the headers would go along. Headers that drip may take two silences.
-        return http.get(url, params=query, headers=headers, stream=True, allow_redirects=False, timeout=within_s / 3)
+        return http.get(
+            url,
+            params=query,
+            headers=headers,
+            stream=True,
+            allow_redirects=False,
+            timeout=within_s / 3,
+        )
     except requests.Timeout:
         raise TemporaryError("input_unreachable", f"{shown} did not answer in time") from None
     except ValueError:
@@ -104,7 +119,9 @@ def _body(response: requests.Response, shown: str, within_s: float) -> bytes:
     if len(body) > _ANSWER_BYTES:
         raise _misled(f"{shown} answered more than {_ANSWER_BYTES} bytes")
     if late.is_set() or response.raw.length_remaining:
-        raise TemporaryError("input_unreachable", f"{shown} cut its answer short, or took too long over it")
+        raise TemporaryError(
+            "input_unreachable", f"{shown} cut its answer short, or took too long over it"
+        )
     return bytes(body)
 
 
@@ -140,7 +157,11 @@ def _at(pointer: str, answer: Any) -> Any:
         name = token.replace("~1", "/").replace("~0", "~")
         if isinstance(answer, dict):
             answer = answer.get(name)
-        elif isinstance(answer, list) and re.fullmatch(r"0|[1-9][0-9]{0,5}", name) and int(name) < len(answer):
+        elif (
+            isinstance(answer, list)
+            and re.fullmatch(r"0|[1-9][0-9]{0,5}", name)
+            and int(name) < len(answer)
+        ):
             answer = answer[int(name)]
         else:
             return None
@@ -160,7 +181,9 @@ def _microns(value: Any) -> float | None:
 
 def _unknown(case_id: str) -> OrderError:
     hint = "check the case id, or give the slide's address"
-    return OrderError("input_not_found", f"the locator knows no case {case_id!r}", hint=hint, field=_FIELD)
+    return OrderError(
+        "input_not_found", f"the locator knows no case {case_id!r}", hint=hint, field=_FIELD
+    )
 
 
 def _misled(detail: str) -> OrderError:

@@ -33,7 +33,9 @@ def of(main: Path) -> list[Path]:
     files = sorted(path for path in islice(found, _MOST + 1) if path != main and not path.is_dir())
     if len(files) > _MOST:
         raise OrderError(
-            "not_a_slide", f"{main.name} lies beside more than {_MOST} files", hint="give it its own folder"
+            "not_a_slide",
+            f"{main.name} lies beside more than {_MOST} files",
+            hint="give it its own folder",
         )
     return files
 
@@ -50,4 +52,6 @@ def refuse_upwards(path: Path) -> None:
     with path.open("rb") as file:
         text = file.read(_TEXT_BYTES + 1)
     if len(text) > _TEXT_BYTES or _UPWARDS.search(text):
-        raise OrderError("not_a_slide", f"{path.name!r} is too long, or names files outside of its own folder")
+        raise OrderError(
+            "not_a_slide", f"{path.name!r} is too long, or names files outside of its own folder"
+        )

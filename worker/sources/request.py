@@ -5,19 +5,19 @@ from dataclasses import dataclass
 
 import requests
 
-from broker.orders.algorithm_card import Card
+from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.roi import Roi
 from broker.settings.config import WorkerSettings
-from worker.geometry.frame import Watch
-from worker.slide_cache.cache import Shelf
+from worker.progress import Progress
+from worker.slide_cache.cache import SlideCache
 from worker.slides.sandbox.client import Sandbox
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class FetchTools:
     """What slides are brought near with."""
 
-    shelf: Shelf
+    shelf: SlideCache
     http: requests.Session
     sandbox: Sandbox
     settings: WorkerSettings
@@ -30,12 +30,12 @@ class Means:
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class FetchRequest:
     """One slide's way. `card`: whose tiles will be read, None where nobody has announced it; `pins` keep what came."""
 
     roi: Roi | None
     mpp: float | None
-    card: Card | None
-    means: Means
-    watch: Watch
+    card: AlgorithmCard | None
+    means: FetchTools
+    watch: Progress
     pins: ExitStack

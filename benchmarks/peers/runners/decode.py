@@ -14,7 +14,10 @@ def main() -> None:
     """Run it."""
     task = Task.told()
     edge, stored = task.config["patch_size_pixels"], task.stored
-    with Path(task.slide).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with (
+        Path(task.slide).open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
 
         def some(first: int) -> None:
             buffer, view = np.empty((edge, edge, 3), np.uint8), memoryview(data)

@@ -21,7 +21,7 @@ def main() -> None:
             return len(pixels)
 
         def classify() -> None:
-            for _ in parallel_tiles.worked(slide, grid, BATCH, look):
+            for _ in parallel_tiles.map_tiles(slide, grid, BATCH, look):
                 pass
 
         classify()

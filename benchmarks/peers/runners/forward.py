@@ -66,17 +66,25 @@ def main() -> None:
 
 def _arrangements(task: Task) -> list[Arrangement]:
     loaded = load(task)
-    models = (jit(lambda: torch.jit.freeze(loaded)), jit(lambda: torch.jit.optimize_for_inference(loaded)))
+    models = (
+        jit(lambda: torch.jit.freeze(loaded)),
+        jit(lambda: torch.jit.optimize_for_inference(loaded)),
+    )
     layouts, edge = (torch.contiguous_format, torch.channels_last), task.config["patch_size_pixels"]
     kind = torch.device(task.device).type
     together = {1, task.threads} if kind == "cpu" else {1}
     return [
         Arrangement(
             model,
-            tuple(torch.rand(batch, 3, edge, edge).to(task.device, memory_format=layout) for _ in range(at_once)),
+            tuple(
+                torch.rand(batch, 3, edge, edge).to(task.device, memory_format=layout)
+                for _ in range(at_once)
+            ),
             task.threads // at_once,
         )
-        for model, layout, batch, at_once in product(models, layouts, BATCHES[kind], sorted(together))
+        for model, layout, batch, at_once in product(
+            models, layouts, BATCHES[kind], sorted(together)
+        )
     ]
 
 

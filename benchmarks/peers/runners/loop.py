@@ -20,7 +20,11 @@ def main() -> None:
             tile = np.asarray(slide.read_region((x, y), 0, (edge, edge)).convert("RGB"))
             pixels = torch.from_numpy(tile.transpose(2, 0, 1).copy()).float() / 255
             with torch.no_grad():
-                answers.append(torch.softmax(model(((pixels - mean) / std)[None].to(task.device)), 1).cpu().numpy())
+                answers.append(
+                    torch.softmax(model(((pixels - mean) / std)[None].to(task.device)), 1)
+                    .cpu()
+                    .numpy()
+                )
         return np.concatenate(answers)
 
     run(task, "plain loop with OpenSlide", "openslide-python", classify)

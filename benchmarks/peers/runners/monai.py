@@ -21,7 +21,13 @@ def main() -> None:
     ]
     patches = [{"image": task.slide, "location": (y, x)} for x, y in task.corners.tolist()]
     data = PatchWSIDataset(
-        patches, (edge, edge), 0, Compose(steps), include_label=False, center_location=False, reader="cuCIM"
+        patches,
+        (edge, edge),
+        0,
+        Compose(steps),
+        include_label=False,
+        center_location=False,
+        reader="cuCIM",
     )
     loader = DataLoader(data, batch_size=task.batch, num_workers=task.workers)
 

@@ -12,7 +12,7 @@ from broker.settings.config import AlgorithmSettings
 from worker.algorithms import registry
 from worker.algorithms.tile_classifier import TileScorer, TrainedNetwork
 from worker.geometry.frame import Area, Frame
-from worker.geometry.grid import Grid, Tiles
+from worker.geometry.tile_grid import Grid, Tiles
 from worker.inference import parallel_tiles
 from worker.inference.tile_inference import SAMPLE_TILES
 from worker.slides.sandbox.client import Sandbox, SandboxedSlide
@@ -21,7 +21,9 @@ from worker.slides.sandbox.client import Sandbox, SandboxedSlide
 def main() -> None:
     """Run it."""
     task = Task.told()
-    settings = {"race": AlgorithmSettings(kind="weights", folder=Path(task.model), tolerance=task.tolerance)}
+    settings = {
+        "race": AlgorithmSettings(kind="weights", folder=Path(task.model), tolerance=task.tolerance)
+    }
     model = registry.load("race", settings, {}, task.device)
     if not isinstance(model, TrainedNetwork):
         raise TypeError(model)
@@ -32,10 +34,10 @@ def main() -> None:
         registry.compute_threads(1)
 
         def classify() -> Probabilities:
-            done = parallel_tiles.worked(slide, grid, model.batch_tiles, scorer.classify)
+            done = parallel_tiles.map_tiles(slide, grid, model.batch_tiles, scorer.classify)
             return task.in_order(corners_of(grid), np.concatenate([batch.value for batch in done]))
 
-        for _ in parallel_tiles.worked(
+        for _ in parallel_tiles.map_tiles(
             slide, grid_of(task, slide.frame, edge, 4 * model.batch_tiles), 4, scorer.classify
         ):
             pass  # the first batches of each thread, as everybody warms up
@@ -50,7 +52,9 @@ def _calibrated(model: TrainedNetwork, slide: SandboxedSlide, task: Task) -> Til
     slide.fill_tiles(samples, [(float(x), float(y)) for x, y in corners], 1.0, 1.0)
     scorer = model.calibrate(samples)
     if task.tolerance and scorer.precision == "float32":
-        raise RuntimeError(f"half precision is not there, or moves a probability by more than {task.tolerance}")
+        raise RuntimeError(
+            f"half precision is not there, or moves a probability by more than {task.tolerance}"
+        )
     return scorer
 
 

@@ -22,7 +22,9 @@ def main() -> None:
 
     task = Task.told()
     edge = task.config["patch_size_pixels"]
-    engine = PatchPredictor(_model(task), task.batch, task.workers, device=task.device, verbose=False)
+    engine = PatchPredictor(
+        _model(task), task.batch, task.workers, device=task.device, verbose=False
+    )
     mask = _mask(task, WSIReader.open(task.slide).info.slide_dimensions, edge)
     config = IOPatchPredictorConfig(
         input_resolutions=[{"units": "mpp", "resolution": task.config["spacing_um_px"]}],

@@ -8,13 +8,19 @@ from pathlib import Path
 import pytest
 
 from broker.errors import TemporaryError
-from broker.file_storage import Folder, Storage, storage
-from broker.file_storage.s3 import Bucket
+from broker.file_storage import open_storage
+from broker.file_storage.folder import FolderStorage
+from broker.file_storage.interface import Storage
+from broker.file_storage.s3 import S3Storage
 from broker.settings.config import BrokerSettings, ConfigError, load
 from tests.support.s3 import BUCKET, SECRET, S3Server, by_environment
-from worker.geometry.frame import Stop
+from worker.progress import StopWork
 
-RESULT = {"findings/about.json": b"{}", "findings/points": b"", "overlay.png": bytes(range(256)) * 40_000}
+RESULT = {
+    "findings/about.json": b"{}",
+    "findings/points": b"",
+    "overlay.png": bytes(range(256)) * 40_000,
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +33,8 @@ def server() -> Iterator[S3Server]:
 def kept(request: pytest.FixtureRequest, server: S3Server, tmp_path: Path) -> Storage:
     """A storage that nothing was put into yet."""
     if request.param == "folder":
-        return Folder(tmp_path / "shared", mounted=False)
-    return Bucket(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "unsent")
+        return FolderStorage(tmp_path / "shared", mounted=False)
+    return S3Storage(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "unsent")
 
 
 def make(kept: Storage, key: str, content: bytes) -> None:
@@ -78,13 +84,17 @@ def test_what_was_shared_is_overwritten_as_a_whole(kept: Storage) -> None:
 def test_what_the_record_names_and_nobody_finds_is_waited_for(kept: Storage) -> None:
     """A share that is not mounted looks like this; it is worth another try, and says what is missing."""
     kept.folder.mkdir(exist_ok=True)
-    with pytest.raises(TemporaryError, match=r"no results/a1/0\.9") as fault, kept.near("results/a1/0.9"):
+    with (
+        pytest.raises(TemporaryError, match=r"no results/a1/0\.9") as fault,
+        kept.near("results/a1/0.9"),
+    ):
         pass
     assert fault.value.code == "storage_unreachable"
 
 
 @pytest.mark.parametrize(
-    "key", ["../a", "results/../../etc", "/etc/passwd", "results//a", "a\n", "", "a?versionId=1", "."]
+    "key",
+    ["../a", "results/../../etc", "/etc/passwd", "results//a", "a\n", "", "a?versionId=1", "."],
 )
 def test_a_key_never_leads_out_of_the_storage(kept: Storage, key: str) -> None:
     """Whatever a record may come to hold."""
@@ -96,35 +106,42 @@ def test_a_key_never_leads_out_of_the_storage(kept: Storage, key: str) -> None:
 
 def test_nothing_of_a_bucket_stays_on_the_disk(server: S3Server, tmp_path: Path) -> None:
     """What was shared and what came near are gone from this machine; another finds them."""
-    one, other = (Bucket(f"s3://{BUCKET}/{tmp_path.name}/", tmp_path / name) for name in ("one", "other"))
+    one, other = (
+        S3Storage(f"s3://{BUCKET}/{tmp_path.name}/", tmp_path / name) for name in ("one", "other")
+    )
     key = share_result(one)
     with other.near(key) as folder:
         assert (folder / "overlay.png").stat().st_size == len(RESULT["overlay.png"])
-    assert [path for name in ("one", "other") for path in (tmp_path / name).rglob("*") if path.is_file()] == []
+    assert [
+        path for name in ("one", "other") for path in (tmp_path / name).rglob("*") if path.is_file()
+    ] == []
     assert server.below(tmp_path.name) == {f"{key}/{name}" for name in RESULT}
 
 
 def test_a_bucket_forgets_an_order_and_no_other(server: S3Server, tmp_path: Path) -> None:
     """Results of every attempt and the parcel go; those of an order whose id begins alike stay."""
-    bucket = Bucket(f"s3://{BUCKET}/{tmp_path.name}", tmp_path)
+    bucket = S3Storage(f"s3://{BUCKET}/{tmp_path.name}", tmp_path)
     for order_id in ("a1", "a12"):
         share_result(bucket, order_id)
         make(bucket, f"parcels/{order_id}.0f", b"parcel")
         bucket.share(f"parcels/{order_id}.0f", lambda _done, _total: None)
     bucket.forget("a1")
-    assert server.below(tmp_path.name) == {"parcels/a12.0f", *(f"results/a12/0.3/{name}" for name in RESULT)}
+    assert server.below(tmp_path.name) == {
+        "parcels/a12.0f",
+        *(f"results/a12/0.3/{name}" for name in RESULT),
+    }
 
 
 def test_an_upload_ends_when_the_work_is_not_wanted(server: S3Server, tmp_path: Path) -> None:
     """It asks with every part; what was made is gone, and no object appears for the file that was on its way."""
-    bucket = Bucket(f"s3://{BUCKET}/{tmp_path.name}", tmp_path)
+    bucket = S3Storage(f"s3://{BUCKET}/{tmp_path.name}", tmp_path)
     make(bucket, "parcels/a1.0f", b"x" * (3 * 2**24))
 
     def cancelled(done: int, total: int) -> None:
         assert 0 < done < total == 3 * 2**24
-        raise Stop("cancel")
+        raise StopWork("cancel")
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopWork):
         bucket.share("parcels/a1.0f", cancelled)
     assert server.below(tmp_path.name) == set()
     assert not (tmp_path / "parcels" / "a1.0f").exists()
@@ -137,7 +154,7 @@ def test_a_bucket_that_fails_is_worth_another_try_and_tells_no_secret(
     """It is not there, or nobody answers: both are told by kind, and asking whether a file is there is no `no`."""
     if port := wrong.get("port"):
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://user:{SECRET}@127.0.0.1:{port}")
-    bucket = Bucket(wrong.get("url", f"s3://{BUCKET}"), tmp_path)
+    bucket = S3Storage(wrong.get("url", f"s3://{BUCKET}"), tmp_path)
     with pytest.raises(TemporaryError) as fault:
         bucket.find("results/a1/0.3/overlay.png")
     assert fault.value.code == "storage_unreachable"
@@ -148,7 +165,7 @@ def test_a_mounted_folder_that_is_away_is_never_made(tmp_path: Path) -> None:
     """Else the disk below its mount point would fill, and the others would see nothing of it."""
     away = tmp_path / "share"
     away.mkdir()
-    kept = storage(BrokerSettings(data=tmp_path / "data", storage=str(away)))
+    kept = open_storage(BrokerSettings(data=tmp_path / "data", storage=str(away)))
     away.rmdir()
     with pytest.raises(TemporaryError, match="is not there"):
         make(kept, "results/a1/0.3/overlay.png", b"")
@@ -157,7 +174,7 @@ def test_a_mounted_folder_that_is_away_is_never_made(tmp_path: Path) -> None:
 
 def test_by_default_the_data_folder_is_the_storage(tmp_path: Path) -> None:
     """One machine needs no setting, and nothing is copied."""
-    kept = storage(BrokerSettings(data=tmp_path))
+    kept = open_storage(BrokerSettings(data=tmp_path))
     assert kept.folder == tmp_path
     make(kept, "parcels/a1.0f", b"x")
     with kept.near("parcels/a1.0f") as path:
@@ -185,7 +202,7 @@ def test_a_storage_that_is_none_stops_the_start(named: str) -> None:
 def test_a_folder_that_is_missing_at_the_start_stops_it(tmp_path: Path) -> None:
     """It is somebody else's to make and mount."""
     with pytest.raises(ConfigError, match=r"no folder .*/nowhere"):
-        storage(BrokerSettings(storage=str(tmp_path / "nowhere")))
+        open_storage(BrokerSettings(storage=str(tmp_path / "nowhere")))
 
 
 def test_a_bucket_without_its_library_stops_the_start_with_what_to_install() -> None:
@@ -195,5 +212,7 @@ def test_a_bucket_without_its_library_stops_the_start_with_what_to_install() -> 
         "from broker.file_storage import storage; from broker.settings.config import BrokerSettings\n"
         "storage(BrokerSettings(storage='s3://bucket'))"
     )
-    tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    tried = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert "pip install 'slidelane[s3]'" in tried.stderr.splitlines()[-1]

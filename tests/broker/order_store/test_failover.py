@@ -12,8 +12,8 @@ import redis
 
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore
-from broker.order_store.redis_client import Door
-from broker.order_store.redis_url import Address
+from broker.order_store.redis_client import RedisClient
+from broker.order_store.redis_url import RedisUrl
 from broker.settings.config import BrokerSettings
 from tests.support.redis_servers import Ringer, answers, certificate, server, tls_before, wait_for
 
@@ -39,18 +39,24 @@ def house(tmp_path: Path) -> Iterator[House]:
     with ExitStack() as stack:
         locked = f'{DURABLE}requirepass "{PASSWORD}"\nmasterauth "{PASSWORD}"\n'
         master, first = stack.enter_context(server(tmp_path / "1", locked))
-        _, second = stack.enter_context(server(tmp_path / "2", f"{locked}replicaof 127.0.0.1 {first}\n"))
+        _, second = stack.enter_context(
+            server(tmp_path / "2", f"{locked}replicaof 127.0.0.1 {first}\n")
+        )
         watch = (
             f'requirepass "{WORD}"\nsentinel monitor lab 127.0.0.1 {first} 1\nsentinel auth-pass lab "{PASSWORD}"\n'
             "sentinel down-after-milliseconds lab 500\nsentinel failover-timeout lab 3000\n"
         )
         replica = stack.enter_context(redis.Redis(port=second, password=PASSWORD))
-        wait_for(lambda: answers(replica) and replica.info("replication")["master_link_status"] == "up")
+        wait_for(
+            lambda: answers(replica) and replica.info("replication")["master_link_status"] == "up"
+        )
         _, sentinel = stack.enter_context(server(tmp_path / "3", watch, "--sentinel"))
         watcher = stack.enter_context(redis.Redis(port=sentinel, password=WORD))
         wait_for(lambda: answers(watcher) and watcher.sentinel_master("lab")["num-slaves"] == 1)
         # the first Sentinel named does not exist: the next one is asked
-        url = f"sentinel://:p%2Fw%3B1@127.0.0.1:1,127.0.0.1:{sentinel}/lab/2?sentinel_password=w%40rd"
+        url = (
+            f"sentinel://:p%2Fw%3B1@127.0.0.1:1,127.0.0.1:{sentinel}/lab/2?sentinel_password=w%40rd"
+        )
         yield House(master, second, url)
 
 
@@ -90,11 +96,11 @@ def test_tls_is_checked_by_both_clients(tmp_path: Path) -> None:
         url = f"rediss://:p%2Fw%3B1@127.0.0.1:{safe}/0?ssl_cert_reqs=required&ssl_ca_certs="
         with redis.Redis(port=port, password=PASSWORD) as plain, Ringer(url + str(pem)) as known:
             wait_for(lambda: answers(plain))
-            Door(Address.at(url + str(pem))).records.set("here", 1)
+            RedisClient(RedisUrl.at(url + str(pem))).records.set("here", 1)
             known.ring("a.0")
             assert plain.llen("fetch") == 1
             with pytest.raises(TemporaryError, match="does not answer"):
-                Door(Address.at(url + str(other))).lengths()
+                RedisClient(RedisUrl.at(url + str(other))).lengths()
             with Ringer(url + str(other)) as stranger:
                 stranger.ring("b.0")
             assert plain.llen("fetch") == 1

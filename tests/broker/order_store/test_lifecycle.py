@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
 from broker.errors import OrderError
-from broker.order_store import Claim, Hint, OrderStore
-from broker.order_store.embedded_redis import Embedded
-from broker.order_store.redis_client import Door
-from broker.order_store.redis_url import Address
+from broker.order_store import Claim, OrderStore, TaskMessage
+from broker.order_store.embedded_redis import EmbeddedRedis
+from broker.order_store.redis_client import RedisClient
+from broker.order_store.redis_url import RedisUrl
 from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings
 from tests.support.lifecycle_invariants import check
@@ -22,14 +22,17 @@ from tests.support.record_snapshot import pass_time
 
 DAY_S = 86400
 KEEP_S = 8 * DAY_S
-WAYS_OUT = {"retry": {"failed", "expired", "cancelled"}, "deliver_again": {"undelivered", "cancelled"}}
+WAYS_OUT = {
+    "retry": {"failed", "expired", "cancelled"},
+    "deliver_again": {"undelivered", "cancelled"},
+}
 TIMES = st.sampled_from([2, 31, 31, 61, 61, 700, 9 * DAY_S])
 
 
 class Life(AtWork):
     """Callers, the timer and time itself, around those who work."""
 
-    def __init__(self, store: OrderStore, door: Door) -> None:
+    def __init__(self, store: OrderStore, door: RedisClient) -> None:
         super().__init__(store, door)
         self.reopened: set[str] = set()
 
@@ -39,13 +42,16 @@ class Life(AtWork):
     def deliveries(self) -> list[Claim]:
         return [claim for claim in self.held() if claim.leg == "deliver"]
 
-    def rung(self, hints: tuple[Hint, ...]) -> None:
+    def rung(self, hints: tuple[TaskMessage, ...]) -> None:
         """Every hint names work that waits for this leg on this queue, and none twice."""
         now = self.picture()
         assert len({hint.work for hint in hints}) == len(hints)
         for hint in hints:
             assert hint.work in now.ready()
-            assert (LEGS[now.works[hint.work]["state"]], now.works[hint.work]["queue"]) == (hint.leg, hint.queue)
+            assert (LEGS[now.works[hint.work]["state"]], now.works[hint.work]["queue"]) == (
+                hint.leg,
+                hint.queue,
+            )
 
     @rule(
         scans=st.integers(1, 3),
@@ -55,7 +61,9 @@ class Life(AtWork):
     )
     def order(self, scans: int, priority: str, key: str, legs_done: int) -> None:
         """The same key is the same order, however often it is asked for. Some orders get on quickly."""
-        slides = [{"id": str(n), "source": {"type": "path", "path": "/a.svs"}} for n in range(scans)]
+        slides = [
+            {"id": str(n), "source": {"type": "path", "path": "/a.svs"}} for n in range(scans)
+        ]
         body = {"algorithm": "grid", "scans": slides, "priority": priority, "labels": {"case": "1"}}
         request = OrderRequest.model_validate_json(json.dumps(body))
         create = partial(self.store.create, request, lane="gpu", key=key or None, fingerprint="f")
@@ -77,7 +85,9 @@ class Life(AtWork):
             return
         with self.taken_away([work for work in self.now.held() if work.startswith(f"{order_id}.")]):
             self.store.cancel(order_id)
-        assert self.picture().orders[order_id]["state"] == "cancelled" or order_id in self.now.held()
+        assert (
+            self.picture().orders[order_id]["state"] == "cancelled" or order_id in self.now.held()
+        )
 
     @precondition(lambda self: self.deliveries())
     @rule(data=st.data(), arrives=st.booleans(), comes_back=st.booleans())
@@ -92,7 +102,9 @@ class Life(AtWork):
             self.store.give_back(claim, delay_s=60)
         else:
             self.store.lost(claim.worker, "signal 9", work=claim.work)
-        assert self.picture().orders[claim.work]["state"] == ("delivered" if arrives else "cancelled")
+        assert self.picture().orders[claim.work]["state"] == (
+            "delivered" if arrives else "cancelled"
+        )
 
     @THERE_ARE_ORDERS
     @rule(data=st.data(), wish=st.sampled_from(list(WAYS_OUT)))
@@ -100,7 +112,9 @@ class Life(AtWork):
         """Where scans are missing they are done; where only the delivery is missing, that is."""
         order_id = self.some_order(data)
         missing = [scan for scan in self.now.scans(order_id) if scan["state"] != "classified"]
-        allowed = self.now.orders[order_id]["state"] in WAYS_OUT[wish] and bool(missing) == (wish == "retry")
+        allowed = self.now.orders[order_id]["state"] in WAYS_OUT[wish] and bool(missing) == (
+            wish == "retry"
+        )
         if not allowed:
             with pytest.raises(OrderError, match=r"is (tried|delivered) again"):
                 self.nothing_changes(lambda: getattr(self.store, wish)(order_id))
@@ -109,7 +123,9 @@ class Life(AtWork):
         self.reopened.add(order_id)
         self.rung(hints)
         order = self.picture().orders[order_id]
-        self.nothing_changes(lambda: self.door.ask("reopen", order_id, order["state"], 1, order["reopened"]))
+        self.nothing_changes(
+            lambda: self.door.ask("reopen", order_id, order["state"], 1, order["reopened"])
+        )
         assert len(hints) == len(missing or [order_id])
 
     @rule(seconds=TIMES)
@@ -133,7 +149,10 @@ class Life(AtWork):
         after = self.picture()
         assert worker not in after.held().values()
         for work in had:
-            assert int(after.works[work]["attempts"]) == int(self.now.works[work]["attempts"]) - asked_to_go
+            assert (
+                int(after.works[work]["attempts"])
+                == int(self.now.works[work]["attempts"]) - asked_to_go
+            )
         assert self.nothing_changes(lose) == ()
 
     @THERE_ARE_ORDERS
@@ -173,13 +192,15 @@ class Life(AtWork):
 def test_no_order_of_events_breaks_the_record(tmp_path: Path) -> None:
     """Whatever callers, workers, the timer and time do to it, every picture is whole and every order ends."""
     kept = BrokerSettings(data=tmp_path, keep_s=KEEP_S)
-    with Embedded(kept):
-        store, door = OrderStore.connect(kept), Door(Address.of(kept))
-        door.records.config_set("appendonly", "no")  # nothing here is about disks, and a thousand syncs take a minute
+    with EmbeddedRedis(kept):
+        store, door = OrderStore.connect(kept), RedisClient(RedisUrl.of(kept))
+        door.records.config_set(
+            "appendonly", "no"
+        )  # nothing here is about disks, and a thousand syncs take a minute
         run(store, door)
 
 
-def run(store: OrderStore, door: Door) -> None:
+def run(store: OrderStore, door: RedisClient) -> None:
     """The model on this Redis, the same way every time."""
 
     class OnThisRedis(Life):

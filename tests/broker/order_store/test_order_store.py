@@ -8,16 +8,20 @@ import pytest
 
 from broker.errors import OrderError, Problem, TemporaryError
 from broker.order_store import Claim, LeaseLostError, OrderStore
-from broker.order_store.redis_client import Door
-from broker.order_store.redis_url import Address
+from broker.order_store.redis_client import RedisClient
+from broker.order_store.redis_url import RedisUrl
 from broker.orders.order import OrderState, ScanState
 from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings
 
 
 def an_order(scans: int = 1, **more: object) -> OrderRequest:
-    slides = [{"id": str(n), "source": {"type": "path", "path": "/slides/a.svs"}} for n in range(scans)]
-    return OrderRequest.model_validate({"algorithm": "grid", "scans": tuple(slides), **more}, strict=False)
+    slides = [
+        {"id": str(n), "source": {"type": "path", "path": "/slides/a.svs"}} for n in range(scans)
+    ]
+    return OrderRequest.model_validate(
+        {"algorithm": "grid", "scans": tuple(slides), **more}, strict=False
+    )
 
 
 def wait_for(condition: Callable[[], object]) -> object:
@@ -56,7 +60,8 @@ def test_work_is_taken_by_one_worker_only(store: OrderStore) -> None:
     order_id = store.create(an_order(), lane="gpu").order_id
     claims: list[Claim | None] = []
     threads = [
-        threading.Thread(target=lambda: claims.append(store.claim(f"{order_id}.0", "fetch", "w"))) for _ in range(16)
+        threading.Thread(target=lambda: claims.append(store.claim(f"{order_id}.0", "fetch", "w")))
+        for _ in range(16)
     ]
     for thread in threads:
         thread.start()
@@ -67,7 +72,9 @@ def test_work_is_taken_by_one_worker_only(store: OrderStore) -> None:
 
 def test_a_stale_worker_can_neither_write_nor_renew(broker_settings: BrokerSettings) -> None:
     """Once its lease ran out and another took over, every write of the first is refused."""
-    store = OrderStore.connect(broker_settings.model_copy(update={"lease_s": 0.2, "heartbeat_s": 0.05}))
+    store = OrderStore.connect(
+        broker_settings.model_copy(update={"lease_s": 0.2, "heartbeat_s": 0.05})
+    )
     order_id = store.create(an_order(), lane="gpu").order_id
     work = f"{order_id}.0"
     first = taken(store, work, "fetch")
@@ -83,7 +90,9 @@ def test_a_stale_worker_can_neither_write_nor_renew(broker_settings: BrokerSetti
 
 def test_a_scan_that_loses_its_worker_three_times_fails(broker_settings: BrokerSettings) -> None:
     """The record says how often and blames the algorithm."""
-    store = OrderStore.connect(broker_settings.model_copy(update={"lease_s": 0.05, "heartbeat_s": 0.01}))
+    store = OrderStore.connect(
+        broker_settings.model_copy(update={"lease_s": 0.05, "heartbeat_s": 0.01})
+    )
     order_id = store.create(an_order(), lane="gpu").order_id
     for _ in range(3):
         wait_for(lambda: store.due() is not None and store.claim(f"{order_id}.0", "fetch", "w"))
@@ -167,7 +176,9 @@ def test_too_many_waiting_orders_are_refused(broker_settings: BrokerSettings) ->
 
 def test_lists_are_filtered_and_paged_newest_first(store: OrderStore) -> None:
     """Filters combine; the cursor leads on from where a page ended."""
-    ids = [store.create(an_order(labels={"case": f"c{n % 2}"}), lane="gpu").order_id for n in range(6)]
+    ids = [
+        store.create(an_order(labels={"case": f"c{n % 2}"}), lane="gpu").order_id for n in range(6)
+    ]
     page = store.find(labels={"case": "c0"}, state="queued", limit=2)
     assert [order.id for order in page.orders] == [ids[4], ids[2]]
     rest = store.find(labels={"case": "c0"}, state="queued", cursor=page.cursor, limit=2)
@@ -183,9 +194,16 @@ def test_secrets_are_sealed_at_rest(broker_settings: BrokerSettings, redis_url: 
     store = OrderStore.connect(
         broker_settings.model_copy(update={"secret_key": SecretStr(Fernet.generate_key().decode())})
     )
-    destination = {"type": "techcyte", "host": "ci.techcyte.com", "task_id": "1", "jwt_token": "top-secret"}
+    destination = {
+        "type": "techcyte",
+        "host": "ci.techcyte.com",
+        "task_id": "1",
+        "jwt_token": "top-secret",
+    }
     order_id = store.create(an_order(destination=destination), lane="gpu").order_id
-    assert "top-secret" not in str(Door(Address.at(redis_url)).records.hgetall(f"sl:order:{order_id}"))
+    assert "top-secret" not in str(
+        RedisClient(RedisUrl.at(redis_url)).records.hgetall(f"sl:order:{order_id}")
+    )
     kept = store.get(order_id).request.destination
     assert kept.type == "techcyte"
     assert kept.jwt_token
@@ -202,7 +220,9 @@ def test_a_cancelled_order_ends_at_once_and_refuses_its_worker(store: OrderStore
     assert store.claim(f"{order_id}.1", "fetch", "w") is None
 
 
-def test_cancelling_a_delivery_under_way_leaves_the_decision_to_its_outcome(store: OrderStore) -> None:
+def test_cancelling_a_delivery_under_way_leaves_the_decision_to_its_outcome(
+    store: OrderStore,
+) -> None:
     """What arrived is delivered; what did not is not sent again."""
     for outcome, end in (("delivered", OrderState.DELIVERED), ("back", OrderState.CANCELLED)):
         order_id = store.create(an_order(), lane="gpu").order_id
@@ -255,7 +275,9 @@ def test_an_undelivered_order_is_delivered_again_on_request_only(store: OrderSto
 
 def test_low_priority_work_goes_up_with_the_time_it_waited(broker_settings: BrokerSettings) -> None:
     """From `low` to the plain queue to `high`, never to `urgent`; nothing starves."""
-    store = OrderStore.connect(broker_settings.model_copy(update={"age_s": 0.05, "hint_again_s": 0.01}))
+    store = OrderStore.connect(
+        broker_settings.model_copy(update={"age_s": 0.05, "hint_again_s": 0.01})
+    )
     store.create(an_order(priority="low"), lane="gpu")
     seen: list[str] = []
     wait_for(lambda: seen.extend(hint.queue for hint in store.due()) or "fetch.high" in seen)
@@ -286,7 +308,9 @@ def test_a_worker_known_to_be_gone_gives_its_work_back_at_once(store: OrderStore
     assert "signal 9 (SIGKILL)" in error["detail"]
 
 
-def test_what_ended_long_ago_is_forgotten_whole(broker_settings: BrokerSettings, redis_url: str) -> None:
+def test_what_ended_long_ago_is_forgotten_whole(
+    broker_settings: BrokerSettings, redis_url: str
+) -> None:
     """No key of it stays behind."""
     store = OrderStore.connect(broker_settings.model_copy(update={"keep_s": 0.01}))
     order_id = store.create(an_order(labels={"case": "1"}), lane="gpu").order_id
@@ -294,7 +318,7 @@ def test_what_ended_long_ago_is_forgotten_whole(broker_settings: BrokerSettings,
     store.cancel(order_id)
     assert wait_for(store.forgettable) == [order_id]
     store.forget(order_id)
-    records = Door(Address.at(redis_url)).records
+    records = RedisClient(RedisUrl.at(redis_url)).records
     assert [key for key in records.scan_iter("*") if order_id in key] == []
     assert store.find().orders == ()
 
@@ -302,7 +326,9 @@ def test_what_ended_long_ago_is_forgotten_whole(broker_settings: BrokerSettings,
 def test_what_waits_says_where_behind_what_and_why(store: OrderStore) -> None:
     """More urgent work counts as ahead; a queue that nobody consumes is named."""
     first = store.create(an_order(), lane="gpu").order_id
-    wait_for(lambda: time.time() > store.get(first).created_at + 0.001)  # of one millisecond nobody is ahead
+    wait_for(
+        lambda: time.time() > store.get(first).created_at + 0.001
+    )  # of one millisecond nobody is ahead
     second = store.create(an_order(), lane="gpu").order_id
     store.create(an_order(priority="urgent"), lane="gpu")
     waits = store.waits(store.get(second))
@@ -320,7 +346,7 @@ def test_a_broken_record_does_not_stop_the_timer(store: OrderStore, redis_url: s
     """It is looked at again later and says so in its log; the others go on."""
     broken = store.create(an_order(), lane="gpu").order_id
     fine = store.create(an_order(), lane="gpu").order_id
-    Door(Address.at(redis_url)).records.hset(f"sl:scan:{broken}.0", "queue", "nowhere")
+    RedisClient(RedisUrl.at(redis_url)).records.hset(f"sl:scan:{broken}.0", "queue", "nowhere")
     rung: list[str] = []
     wait_for(lambda: rung.extend(hint.work for hint in store.due()) or f"{fine}.0" in rung)
     assert "stumbled" in store.log(broken)[-1]["text"]
@@ -335,7 +361,9 @@ def delivering_after(store: OrderStore, outcome: str) -> str:
     return order_id
 
 
-def test_an_acceptance_on_record_is_the_end_whatever_happens_next(broker_settings: BrokerSettings) -> None:
+def test_an_acceptance_on_record_is_the_end_whatever_happens_next(
+    broker_settings: BrokerSettings,
+) -> None:
     """Lost, cancelled or expired: results that arrived are delivered."""
     store = OrderStore.connect(broker_settings)
     assert store.get(delivering_after(store, "accepted")).state == OrderState.DELIVERED
@@ -358,7 +386,9 @@ def test_an_order_expires_while_its_delivery_is_postponed(broker_settings: Broke
     claim = taken(store, order_id, "deliver")
     store.note(claim, attempt=(0, {"digest": "d", "outcome": "unknown", "error": "silence"}))
     store.give_back(claim, delay_s=3600)
-    wait_for(lambda: store.due() is not None and store.get(order_id).state == OrderState.UNDELIVERED)
+    wait_for(
+        lambda: store.due() is not None and store.get(order_id).state == OrderState.UNDELIVERED
+    )
     error = store.get(order_id).error
     assert error
     assert (error["code"], "silence" in error["detail"]) == ("delivery_unknown", True)

@@ -14,9 +14,9 @@ import redis
 
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore
-from broker.order_store.embedded_redis import Embedded, find_server
-from broker.order_store.redis_client import Door
-from broker.order_store.redis_url import Address, embedded_url
+from broker.order_store.embedded_redis import EmbeddedRedis, find_server
+from broker.order_store.redis_client import RedisClient
+from broker.order_store.redis_url import RedisUrl, embedded_url
 from broker.orders.order import OrderState, ScanState
 from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings
@@ -31,23 +31,23 @@ def an_order() -> OrderRequest:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Embedded]:
+def own(tmp_path: Path) -> Iterator[EmbeddedRedis]:
     """A server that only this test knows."""
-    with Embedded(BrokerSettings(data=tmp_path)) as embedded:
+    with EmbeddedRedis(BrokerSettings(data=tmp_path)) as embedded:
         yield embedded
 
 
 @pytest.fixture
-def store(own: Embedded, tmp_path: Path) -> OrderStore:
+def store(own: EmbeddedRedis, tmp_path: Path) -> OrderStore:
     return OrderStore.connect(BrokerSettings(data=tmp_path))
 
 
 @pytest.fixture
-def records(own: Embedded, tmp_path: Path) -> Any:
-    return Door(Address.at(embedded_url(tmp_path))).records
+def records(own: EmbeddedRedis, tmp_path: Path) -> Any:
+    return RedisClient(RedisUrl.at(embedded_url(tmp_path))).records
 
 
-def send_signal(own: Embedded, number: int) -> None:
+def send_signal(own: EmbeddedRedis, number: int) -> None:
     assert own.process
     own.process.send_signal(number)
     if number == signal.SIGKILL:
@@ -63,7 +63,9 @@ def unreachable(call: Callable[[], object], says: str | None = None) -> None:
     assert (error.value.code, error.value.retry_after_s) == ("store_unreachable", 5)
 
 
-def test_a_killed_redis_comes_back_with_every_order_and_no_script(own: Embedded, store: OrderStore) -> None:
+def test_a_killed_redis_comes_back_with_every_order_and_no_script(
+    own: EmbeddedRedis, store: OrderStore
+) -> None:
     """Its script cache is empty then; each script is loaded again by the call that misses it."""
     order_id = store.create(an_order(), lane="gpu").order_id
     send_signal(own, signal.SIGKILL)
@@ -76,7 +78,9 @@ def test_a_killed_redis_comes_back_with_every_order_and_no_script(own: Embedded,
     assert store.get(order_id).scans[0].state == ScanState.STAGED
 
 
-def test_a_frozen_redis_ends_every_call_in_time_and_doubles_nothing(own: Embedded, store: OrderStore) -> None:
+def test_a_frozen_redis_ends_every_call_in_time_and_doubles_nothing(
+    own: EmbeddedRedis, store: OrderStore
+) -> None:
     """Awake again it runs what it was sent, twice even; who repeats with the same key finds that one order."""
 
     def create() -> str:
@@ -92,7 +96,9 @@ def test_a_frozen_redis_ends_every_call_in_time_and_doubles_nothing(own: Embedde
     assert store.counts()["queued"] == 1
 
 
-def test_the_last_quarter_of_memory_is_for_orders_that_are_kept_already(store: OrderStore, records: Any) -> None:
+def test_the_last_quarter_of_memory_is_for_orders_that_are_kept_already(
+    store: OrderStore, records: Any
+) -> None:
     """A new order is refused before Redis is full; what is accepted runs to its end."""
     order_id = store.create(an_order(), lane="gpu", key="k", fingerprint="f").order_id
     records.config_set("maxmemory", int(records.info("memory")["used_memory"] / 0.8))
@@ -128,8 +134,16 @@ def test_a_full_redis_writes_nothing_by_halves(store: OrderStore, records: Any) 
     ("into", "out_of", "says"),
     [
         (["REPLICAOF", "127.0.0.1", "1"], ["REPLICAOF", "NO", "ONE"], "a replica"),
-        (["CONFIG", "SET", "min-replicas-to-write", "1"], ["CONFIG", "SET", "min-replicas-to-write", "0"], "too few"),
-        (["ACL", "SETUSER", "default", "-evalsha"], ["ACL", "SETUSER", "default", "+evalsha"], "access list"),
+        (
+            ["CONFIG", "SET", "min-replicas-to-write", "1"],
+            ["CONFIG", "SET", "min-replicas-to-write", "0"],
+            "too few",
+        ),
+        (
+            ["ACL", "SETUSER", "default", "-evalsha"],
+            ["ACL", "SETUSER", "default", "+evalsha"],
+            "access list",
+        ),
     ],
 )
 def test_a_state_of_the_server_is_worth_another_try(
@@ -159,7 +173,9 @@ def _ask_for_ever(records: Any) -> None:
         records.eval("while true do end", 0)
 
 
-def test_a_redis_that_reads_its_file_is_worth_another_try(own: Embedded, store: OrderStore, tmp_path: Path) -> None:
+def test_a_redis_that_reads_its_file_is_worth_another_try(
+    own: EmbeddedRedis, store: OrderStore, tmp_path: Path
+) -> None:
     """After a start it answers at once, but nothing useful until everything is in memory again."""
     with redis.Redis.from_url(embedded_url(tmp_path)) as client:
         client.config_set("rdbcompression", "no")
@@ -181,11 +197,11 @@ def _refusal(store: OrderStore) -> str:
     return ""
 
 
-def test_a_wrong_password_is_told_without_it(own: Embedded, tmp_path: Path) -> None:
+def test_a_wrong_password_is_told_without_it(own: EmbeddedRedis, tmp_path: Path) -> None:
     """The message names the setting to mend."""
     wrong = embedded_url(tmp_path).replace("redis://:", "redis://:wrong")
     with pytest.raises(TemporaryError, match=r"password of broker\.redis_url") as error:
-        Door(Address.at(wrong)).lengths()
+        RedisClient(RedisUrl.at(wrong)).lengths()
     assert "wrong" not in str(error.value)
     assert error.value.__suppress_context__
 

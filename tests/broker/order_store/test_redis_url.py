@@ -6,28 +6,32 @@ import pytest
 from kombu import Connection
 from kombu.utils.json import dumps
 
-from broker.order_store.redis_url import Address
+from broker.order_store.redis_url import RedisUrl
 from broker.settings.config import ConfigError
 
 SENTINELS = "sentinel://app:p%2Fw@s1:26380,s2,[::1]:7/lab/3?sentinel_password=word"
 
 
-def celery(address: Address) -> Connection:
-    return Connection(address.broker_url, ssl=dict(address.tls) or False, transport_options=address.broker_options)
+def celery(address: RedisUrl) -> Connection:
+    return Connection(
+        address.broker_url, ssl=dict(address.tls) or False, transport_options=address.broker_options
+    )
 
 
 def test_a_plain_url_names_server_database_and_login() -> None:
     """Ports and database have Redis' defaults; what is percent-encoded in the URL is decoded."""
-    address = Address.at("redis://app:p%2Fw%3B@cache.example/2")
+    address = RedisUrl.at("redis://app:p%2Fw%3B@cache.example/2")
     assert (address.hosts, address.database) == ((("cache.example", 6379),), 2)
     assert address.login == {"username": "app", "password": "p/w;"}
-    assert Address.at("redis://h").database == 0
+    assert RedisUrl.at("redis://h").database == 0
 
 
-@pytest.mark.parametrize("url", ["redis://h", "redis://:p%2F%3Bw@h:1/2", "redis://u:%40@[::1]:7/15"])
+@pytest.mark.parametrize(
+    "url", ["redis://h", "redis://:p%2F%3Bw@h:1/2", "redis://u:%40@[::1]:7/15"]
+)
 def test_celery_reads_the_same_server_and_login(url: str) -> None:
     """Its own parser gets back host, port, database, user and password."""
-    address = Address.at(url)
+    address = RedisUrl.at(url)
     known = celery(address)
     assert ((known.hostname, known.port),) == address.hosts
     assert int(known.virtual_host) == address.database
@@ -36,14 +40,16 @@ def test_celery_reads_the_same_server_and_login(url: str) -> None:
 
 def test_tls_checks_the_certificate_unless_told_otherwise() -> None:
     """Celery alone would take `rediss://` without options for unchecked."""
-    assert Address.at("rediss://h").login["ssl_cert_reqs"] == "required"
-    assert celery(Address.at("rediss://h")).ssl == {"ssl_cert_reqs": "required"}
+    assert RedisUrl.at("rediss://h").login["ssl_cert_reqs"] == "required"
+    assert celery(RedisUrl.at("rediss://h")).ssl == {"ssl_cert_reqs": "required"}
 
 
 @pytest.mark.parametrize("written", ["none", "CERT_NONE", "cert_none"])
 def test_tls_options_mean_the_same_to_both_clients(written: str) -> None:
     """Celery's names and redis-py's are both understood."""
-    address = Address.at(f"rediss://h?ssl_ca_certs=/ca.pem&ssl_cert_reqs={written}&ssl_check_hostname=False")
+    address = RedisUrl.at(
+        f"rediss://h?ssl_ca_certs=/ca.pem&ssl_cert_reqs={written}&ssl_check_hostname=False"
+    )
     tls = {"ssl_ca_certs": "/ca.pem", "ssl_cert_reqs": "none", "ssl_check_hostname": False}
     assert address.login == {"username": None, "password": None, "ssl": True, **tls}
     assert celery(address).ssl == tls
@@ -51,31 +57,31 @@ def test_tls_options_mean_the_same_to_both_clients(written: str) -> None:
 
 def test_sentinels_stand_before_the_service_and_its_database() -> None:
     """The login is the server's; the Sentinels have a password of their own."""
-    address = Address.at(SENTINELS)
+    address = RedisUrl.at(SENTINELS)
     assert address.hosts == (("s1", 26380), ("s2", 26379), ("::1", 7))
     assert (address.service, address.database) == ("lab", 3)
     assert address.login == {"username": "app", "password": "p/w"}
     assert address.sentinel_options["credential_provider"].get_credentials() == ("word",)
-    assert Address.at("sentinel://s1/lab").database == 0
+    assert RedisUrl.at("sentinel://s1/lab").database == 0
 
 
 def test_tls_behind_sentinels_covers_the_sentinels_too() -> None:
     """Any option of TLS switches it on for both."""
-    address = Address.at("sentinel://s/lab?ssl_ca_certs=/ca.pem")
+    address = RedisUrl.at("sentinel://s/lab?ssl_ca_certs=/ca.pem")
     assert address.login["ssl"] is address.sentinel_options["ssl"] is True
     assert address.sentinel_options["ssl_cert_reqs"] == "required"
 
 
 def test_what_celery_tells_flower_holds_no_sentinel_password() -> None:
     """`inspect stats` shows the transport options as JSON."""
-    shown = dumps(celery(Address.at(SENTINELS)).info()["transport_options"])
+    shown = dumps(celery(RedisUrl.at(SENTINELS)).info()["transport_options"])
     assert json.loads(shown)["sentinel_kwargs"]["credential_provider"] == "**"
     assert "word" not in shown.replace("credential", "")
 
 
 def test_an_address_prints_no_password() -> None:
     """Neither it nor the Sentinels' login."""
-    address = Address.at(SENTINELS)
+    address = RedisUrl.at(SENTINELS)
     assert "p/w" not in f"{address!r}"
     assert "word" not in repr(address.sentinel_login)
 
@@ -102,7 +108,7 @@ def test_an_address_prints_no_password() -> None:
 def test_a_url_that_cannot_work_is_refused_without_repeating_it(url: str, says: str) -> None:
     """The message names the setting and what to do; a password may stand anywhere in a wrong URL."""
     with pytest.raises(ConfigError, match=says) as refused:
-        Address.at(url)
+        RedisUrl.at(url)
     assert "broker.redis_url" in str(refused.value)
     assert "secret" not in str(refused.value)
     assert refused.value.__cause__ is None

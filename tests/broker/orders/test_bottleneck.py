@@ -2,11 +2,22 @@
 
 import pytest
 
-from broker.orders.timing import bottleneck
+from broker.orders.order import bottleneck
 
 EVEN = {
     f"{stage}_s": 1.0
-    for stage in ("fetch", "open", "tissue", "read", "load", "calibrate", "model", "merge", "draw", "keep")
+    for stage in (
+        "fetch",
+        "open",
+        "tissue",
+        "read",
+        "load",
+        "calibrate",
+        "model",
+        "merge",
+        "draw",
+        "keep",
+    )
 }
 
 

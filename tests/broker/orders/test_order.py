@@ -12,7 +12,10 @@ from broker.orders.request import OrderRequest
 
 def body(**more: Any) -> dict[str, Any]:
     url = "https://bucket.example/a.svs?X-Amz-Signature=SECRET"
-    return {"algorithm": "ki67", "scans": [{"id": "1", "source": {"type": "url", "url": url}}]} | more
+    return {
+        "algorithm": "ki67",
+        "scans": [{"id": "1", "source": {"type": "url", "url": url}}],
+    } | more
 
 
 def asked(**more: Any) -> OrderRequest:
@@ -23,7 +26,12 @@ def scan(**more: Any) -> list[dict[str, Any]]:
     return [body()["scans"][0] | more]
 
 
-TECHCYTE = {"type": "techcyte", "host": "ci.techcyte.com", "task_id": "dGFzazox", "jwt_token": "TOKEN"}
+TECHCYTE = {
+    "type": "techcyte",
+    "host": "ci.techcyte.com",
+    "task_id": "dGFzazox",
+    "jwt_token": "TOKEN",
+}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +104,9 @@ REGIONS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("roi", REGIONS)
 @pytest.mark.parametrize("source", SOURCES)
-def test_what_the_store_keeps_reads_back_the_same(source: dict[str, Any], roi: dict[str, Any]) -> None:
+def test_what_the_store_keeps_reads_back_the_same(
+    source: dict[str, Any], roi: dict[str, Any]
+) -> None:
     """Nothing is lost on the way through JSON: no URL, no digit of a coordinate."""
     more = {"priority": "high", "expires_at": "2030-01-01T00:00:00Z", "labels": {"case": "S26-1"}}
     order = asked(destination=TECHCYTE, scans=scan(source=source, roi=roi), **more)
@@ -107,9 +117,13 @@ def test_what_the_store_keeps_reads_back_the_same(source: dict[str, Any], roi: d
 
 @pytest.mark.parametrize(
     ("source", "fields"),
-    list(zip(SOURCES, [["url"], ["urls[0]", "urls[1]"], ["zip_url"], ["url"], [], []], strict=True)),
+    list(
+        zip(SOURCES, [["url"], ["urls[0]", "urls[1]"], ["zip_url"], ["url"], [], []], strict=True)
+    ),
 )
-def test_every_source_names_the_addresses_it_is_fetched_from(source: dict[str, Any], fields: list[str]) -> None:
+def test_every_source_names_the_addresses_it_is_fetched_from(
+    source: dict[str, Any], fields: list[str]
+) -> None:
     """In clear and by their fields, for those who must check them; and nowhere else in clear."""
     order = asked(scans=scan(source=source))
     assert all(address == SIGNED for _, address in order.scans[0].source.addresses)

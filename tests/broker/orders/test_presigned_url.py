@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from broker.order_store import OrderStore
-from broker.order_store.redis_client import Door
-from broker.order_store.redis_url import Address
+from broker.order_store.redis_client import RedisClient
+from broker.order_store.redis_url import RedisUrl
 from broker.orders.presigned_url import url_dies_at
 from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings
@@ -21,7 +21,10 @@ HOUR_S = 3600
 @pytest.mark.parametrize(
     ("query", "dies_at"),
     [
-        ("X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20261121T080000Z&X-Amz-Expires=3600", AT + 3600),
+        (
+            "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date=20261121T080000Z&X-Amz-Expires=3600",
+            AT + 3600,
+        ),
         ("x-amz-date=20261121T080000Z&x-amz-expires=0", AT),
         ("X-Goog-Date=20261121T080000Z&X-Goog-Expires=60&X-Goog-Signature=ab", AT + 60),
         (f"AWSAccessKeyId=A&Signature=b&Expires={AT:.0f}", AT),
@@ -52,15 +55,24 @@ def signed(life_s: float) -> str:
 
 
 def an_order(*sources: Mapping[str, object], **more: str) -> OrderRequest:
-    scans = [{"id": str(n), "source": {"type": "url", **source}} for n, source in enumerate(sources)]
+    scans = [
+        {"id": str(n), "source": {"type": "url", **source}} for n, source in enumerate(sources)
+    ]
     return OrderRequest.model_validate({"algorithm": "grid", "scans": scans, **more}, strict=False)
 
 
 def test_a_series_dies_with_the_first_of_its_files(store: OrderStore, redis_url: str) -> None:
     """Of several URLs the earliest counts, in whichever field it stands."""
-    urls = [signed(3 * HOUR_S), signed(HOUR_S), "https://bucket.example/open.dcm", signed(2 * HOUR_S)]
-    store.create(an_order({"urls": urls}, {"zip_url": signed(HOUR_S)}, {"url": urls[2]}), lane="gpu")
-    works = Picture.take(Door(Address.at(redis_url)).records).works.values()
+    urls = [
+        signed(3 * HOUR_S),
+        signed(HOUR_S),
+        "https://bucket.example/open.dcm",
+        signed(2 * HOUR_S),
+    ]
+    store.create(
+        an_order({"urls": urls}, {"zip_url": signed(HOUR_S)}, {"url": urls[2]}), lane="gpu"
+    )
+    works = Picture.take(RedisClient(RedisUrl.at(redis_url)).records).works.values()
     died = [int(work["dies_at"]) / 1000 - time.time() for work in works if "dies_at" in work]
     assert [round(left_s / 60) for left_s in died] == [60, 60]
 
@@ -68,7 +80,9 @@ def test_a_series_dies_with_the_first_of_its_files(store: OrderStore, redis_url:
 def test_within_an_order_the_url_that_dies_first_is_rung_first(store: OrderStore) -> None:
     """The rest keep the order they were given in, those that never die at the end."""
     lives = [None, 5 * HOUR_S, 2 * HOUR_S, None, 9 * HOUR_S]
-    sources = [{"url": signed(life_s) if life_s else "https://bucket.example/open.svs"} for life_s in lives]
+    sources = [
+        {"url": signed(life_s) if life_s else "https://bucket.example/open.svs"} for life_s in lives
+    ]
     hints = store.create(an_order(*sources), lane="gpu").hints
     assert [hint.work.partition(".")[2] for hint in hints] == ["2", "1", "4", "0", "3"]
 
@@ -81,8 +95,10 @@ def test_a_url_that_comes_to_die_soon_while_it_waits_becomes_urgent(
     store = OrderStore.connect(broker_settings)
     created = store.create(an_order({"url": signed(HOUR_S)}, priority=priority), lane="gpu")
     assert created.hints[0].queue != "fetch.urgent"
-    pass_time(Door(Address.at(redis_url)).records, 50 * 60)
-    assert [(hint.work, hint.queue) for hint in store.due()] == [(created.hints[0].work, "fetch.urgent")]
+    pass_time(RedisClient(RedisUrl.at(redis_url)).records, 50 * 60)
+    assert [(hint.work, hint.queue) for hint in store.due()] == [
+        (created.hints[0].work, "fetch.urgent")
+    ]
     assert store.claim(created.hints[0].work, "fetch", "w1")
 
 

@@ -38,5 +38,7 @@ def test_only_what_went_well_is_over_for_good(kind: str, for_good: set[str]) -> 
 @pytest.mark.parametrize("kind", ["order", "scan"])
 def test_nothing_goes_round_without_being_taken(kind: str) -> None:
     """A state comes again only after a claim, which counts; so nothing goes round unseen."""
-    moves = {state: set(row) - CLAIMED.get(state, set()) for state, row in TRANSITIONS[kind].items()}
+    moves = {
+        state: set(row) - CLAIMED.get(state, set()) for state, row in TRANSITIONS[kind].items()
+    }
     assert all(state not in reached(moves, to) for state, row in moves.items() for to in row)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from broker.order_store.embedded_redis import Embedded
+from broker.order_store.embedded_redis import EmbeddedRedis
 from broker.order_store.redis_url import embedded_url
 from broker.settings.config import BrokerSettings
 from tests.support.redis_servers import Ringer, wait_for
@@ -16,32 +16,34 @@ LONGEST_RING_S = 4
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Embedded]:
+def own(tmp_path: Path) -> Iterator[EmbeddedRedis]:
     """A server that only this test knows."""
-    with Embedded(BrokerSettings(data=tmp_path)) as embedded:
+    with EmbeddedRedis(BrokerSettings(data=tmp_path)) as embedded:
         yield embedded
         freeze(embedded, signal.SIGCONT)
 
 
 @pytest.fixture
-def ringer(own: Embedded, tmp_path: Path) -> Iterator[Ringer]:
+def ringer(own: EmbeddedRedis, tmp_path: Path) -> Iterator[Ringer]:
     with Ringer(embedded_url(tmp_path)) as ringer:
         yield ringer
 
 
 @pytest.fixture
-def queue(own: Embedded, tmp_path: Path) -> Iterator[redis.Redis]:
+def queue(own: EmbeddedRedis, tmp_path: Path) -> Iterator[redis.Redis]:
     """Celery's database."""
     with redis.Redis.from_url(embedded_url(tmp_path)) as client:
         yield client
 
 
-def freeze(own: Embedded, number: int = signal.SIGSTOP) -> None:
+def freeze(own: EmbeddedRedis, number: int = signal.SIGSTOP) -> None:
     assert own.process
     own.process.send_signal(number)
 
 
-def test_a_frozen_redis_holds_nobody_up(own: Embedded, ringer: Ringer, queue: redis.Redis) -> None:
+def test_a_frozen_redis_holds_nobody_up(
+    own: EmbeddedRedis, ringer: Ringer, queue: redis.Redis
+) -> None:
     """Neither one who never rang before nor one with an open line; awake again, it is heard."""
     freeze(own)
     assert ringer.ring("a.0") < LONGEST_RING_S
@@ -53,7 +55,9 @@ def test_a_frozen_redis_holds_nobody_up(own: Embedded, ringer: Ringer, queue: re
     freeze(own, signal.SIGCONT)
 
 
-def test_a_redis_that_was_restarted_is_heard_again(own: Embedded, ringer: Ringer, queue: redis.Redis) -> None:
+def test_a_redis_that_was_restarted_is_heard_again(
+    own: EmbeddedRedis, ringer: Ringer, queue: redis.Redis
+) -> None:
     """One ring over an old line may be lost; the next one opens a new one."""
     ringer.ring("a.0")
     assert own.process
@@ -67,7 +71,9 @@ def test_a_redis_that_was_restarted_is_heard_again(own: Embedded, ringer: Ringer
     assert queue.llen("fetch") > before
 
 
-def test_many_who_ring_a_frozen_redis_do_not_wait_for_each_other(own: Embedded, ringer: Ringer) -> None:
+def test_many_who_ring_a_frozen_redis_do_not_wait_for_each_other(
+    own: EmbeddedRedis, ringer: Ringer
+) -> None:
     """Forty threads, as many as the API has, are all through in the time of a few."""
     freeze(own)
     assert ringer.ring("a.0", threads=12) < 2 * LONGEST_RING_S

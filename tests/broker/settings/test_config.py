@@ -61,7 +61,9 @@ def test_a_secret_is_read_from_a_file(tmp_path: Path, monkeypatch: pytest.Monkey
         ("{", "cannot be read"),
     ],
 )
-def test_what_cannot_work_stops_the_start_and_names_the_key(config_file: Path, file: str, named: str) -> None:
+def test_what_cannot_work_stops_the_start_and_names_the_key(
+    config_file: Path, file: str, named: str
+) -> None:
     """Unknown keys, impossible values and impossible pairs alike."""
     config_file.write_text(file)
     with pytest.raises(ConfigError, match=named.replace(".", r"\.")):
@@ -69,14 +71,18 @@ def test_what_cannot_work_stops_the_start_and_names_the_key(config_file: Path, f
 
 
 @pytest.mark.usefixtures("config_file")
-def test_an_unknown_name_in_the_environment_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_in_the_environment_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A typing error in a name never silently does nothing."""
     monkeypatch.setenv("SLIDELANE_WORKR__DEVICE", "cpu")
     with pytest.raises(ConfigError, match="SLIDELANE_WORKR__DEVICE"):
         load()
 
 
-def test_a_config_file_that_is_named_but_absent_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_config_file_that_is_named_but_absent_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Defaults never stand in for a file somebody asked for."""
     monkeypatch.setenv("SLIDELANE_CONFIG", "/nowhere/config.json")
     with pytest.raises(ConfigError, match=r"/nowhere/config\.json"):

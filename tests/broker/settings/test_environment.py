@@ -22,7 +22,11 @@ HTTP: dict[str, Any] = {
     "type": "http",
     "url": "https://locator.example/{case_id}",
     "location": "/0/location",
-    "source": {"type": "image_server", "url": "https://images.example/{location}", "protocol": "iiif"},
+    "source": {
+        "type": "image_server",
+        "url": "https://images.example/{location}",
+        "protocol": "iiif",
+    },
 }
 WORDS: dict[str, Any] = {
     "broker.redis_url": "rediss://:secret@redis.example:6380/2",
@@ -71,7 +75,11 @@ def beside(key: str) -> dict[str, str]:
     if key.startswith("worker.locator."):
         whole = MAP if key.endswith(".cases") else HTTP
         return {NAMED[f"worker.locator.{name}"]: written(value) for name, value in whole.items()}
-    return {NAMED["worker.algorithms.NAME.kind"]: "grid"} if key.startswith("worker.algorithms.NAME") else {}
+    return (
+        {NAMED["worker.algorithms.NAME.kind"]: "grid"}
+        if key.startswith("worker.algorithms.NAME")
+        else {}
+    )
 
 
 def written(value: Any) -> str:
@@ -126,7 +134,9 @@ def test_a_setting_arrives_by_its_variable(key: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("key", NAMED)
-def test_a_setting_arrives_by_a_file(key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_arrives_by_a_file(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """NAME_FILE, as secrets are mounted: not one setting is without it, and a newline at the end is not part of it."""
     for name, value in beside(key).items():
         monkeypatch.setenv(name, value)
@@ -136,7 +146,9 @@ def test_a_setting_arrives_by_a_file(key: str, tmp_path: Path, monkeypatch: pyte
     assert_arrived(key)
 
 
-@pytest.mark.parametrize("key", [key for key in NAMED if "secret" in written(WORDS.get(key, "")) or "secret_" in key])
+@pytest.mark.parametrize(
+    "key", [key for key in NAMED if "secret" in written(WORDS.get(key, "")) or "secret_" in key]
+)
 def test_a_secret_that_arrived_is_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings are printed where they are wrong, and while a fault is looked for."""
     for name, value in (beside(key) | {NAMED[key]: written(sample(key))}).items():

@@ -49,16 +49,28 @@ def a_map(**source: Any) -> dict[str, Any]:
         (BINDAAS | {"headers": {"X-Key": f"{KEY}\r\nHost: x"}}, r"worker\.locator\.headers hold"),
         (BINDAAS | {"headers": {"X Key": KEY}}, r"worker\.locator\.headers\.X Key"),
         (BINDAAS | {"source": {"type": "url", "url": "http://oss/a"}}, r"must hold \{location\}"),
-        (BINDAAS | {"source": {"type": "url", "url": "http://{location}/a"}}, r"worker\.locator\.source, filled,"),
-        (BINDAAS | {"source": {"type": "case", "case_id": "{location}"}}, r"worker\.locator\.source, filled,"),
-        (BINDAAS | {"url": "http://10.0.0.1/{case_id}"}, r"worker\.locator\.url: 10\.0\.0\.1 .* broker\.allow_hosts"),
+        (
+            BINDAAS | {"source": {"type": "url", "url": "http://{location}/a"}},
+            r"worker\.locator\.source, filled,",
+        ),
+        (
+            BINDAAS | {"source": {"type": "case", "case_id": "{location}"}},
+            r"worker\.locator\.source, filled,",
+        ),
+        (
+            BINDAAS | {"url": "http://10.0.0.1/{case_id}"},
+            r"worker\.locator\.url: 10\.0\.0\.1 .* broker\.allow_hosts",
+        ),
         (
             BINDAAS | {"source": {"type": "url", "url": "http://127.1{location}"}},
             r"worker\.locator\.source\.url: 127\.1 .* broker\.allow_hosts",
         ),
         (BINDAAS | PATHS, r"worker\.slides\.roots"),
         (a_map(type="path", path="/slides/a.svs"), r"worker\.slides\.roots"),
-        (a_map(type="url", url="http://localhost/a"), r"worker\.locator\.cases\.S26-1\.url: .* broker\.allow_hosts"),
+        (
+            a_map(type="url", url="http://localhost/a"),
+            r"worker\.locator\.cases\.S26-1\.url: .* broker\.allow_hosts",
+        ),
         (a_map(type="case", case_id="S26-2"), r"worker\.locator\.cases\.S26-1"),
     ],
 )
@@ -72,11 +84,19 @@ def test_a_locator_that_cannot_work_stops_the_start(locator: dict[str, Any], tol
 def test_the_locators_of_the_field_are_taken() -> None:
     """Bindaas with an image server, `Slide/find` with paths, a service that signs URLs, a table."""
     slides = {"roots": ["/slides"]}
-    find = BINDAAS | PATHS | {"url": "http://ca:4010/data/Slide/find?name={case_id}", "location": "/0/location"}
+    find = (
+        BINDAAS
+        | PATHS
+        | {"url": "http://ca:4010/data/Slide/find?name={case_id}", "location": "/0/location"}
+    )
     signing = BINDAAS | {"location": "/url", "source": {"type": "url", "url": "{location}"}}
     for locator in (BINDAAS, find, signing):
-        assert isinstance(load(worker={"slides": slides, "locator": locator}).worker.locator, HttpLocator)
-    table = load(worker={"locator": a_map(type="url", urls=["https://a.example/1", "https://a.example/2"])})
+        assert isinstance(
+            load(worker={"slides": slides, "locator": locator}).worker.locator, HttpLocator
+        )
+    table = load(
+        worker={"locator": a_map(type="url", urls=["https://a.example/1", "https://a.example/2"])}
+    )
     assert isinstance(table.worker.locator, MapLocator)
     assert isinstance(table.worker.locator.cases["S26-1"], UrlSource)
 

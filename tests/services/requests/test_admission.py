@@ -37,7 +37,11 @@ def roi(**fields: int) -> list[dict[str, Any]]:
         ({"scans": roi(depth=3)}, "request_invalid", "scans[0].roi.depth"),
         ({"scans": []}, "request_invalid", "scans"),
         ({"scans": source(type="url")}, "request_invalid", "scans[0].source"),
-        ({"scans": source(type="url", url="ftp://example.org/a")}, "request_invalid", "scans[0].source.url"),
+        (
+            {"scans": source(type="url", url="ftp://example.org/a")},
+            "request_invalid",
+            "scans[0].source.url",
+        ),
         ({"scans": source(type="magnet")}, "request_invalid", "scans[0].source"),
         (
             {"destination": {"type": "annotation", "url": "https://a.example.org"}},
@@ -50,25 +54,59 @@ def roi(**fields: int) -> list[dict[str, Any]]:
         ({"expires_at": "2020-01-01T00:00:00Z"}, "request_invalid", "expires_at"),
         ({"expires_at": "9999-12-31T23:59:59-12:00"}, "request_invalid", "expires_at"),
         ({"algorithm": "her2"}, "algorithm_unknown", "algorithm"),
-        ({"parameters": {"positive_threshold": 2}}, "parameters_invalid", "parameters.positive_threshold"),
+        (
+            {"parameters": {"positive_threshold": 2}},
+            "parameters_invalid",
+            "parameters.positive_threshold",
+        ),
         ({"parameters": {"sizes": [1, "two"]}}, "parameters_invalid", "parameters.sizes[1]"),
         ({"parameters": {"treshold": 0.1}}, "parameters_invalid", "parameters.treshold"),
-        ({"scans": source(type="url", url="http://169.254.169.254/latest")}, "host_not_allowed", "scans[0].source.url"),
-        ({"scans": source(type="path", path="/slides/../etc/passwd")}, "path_not_allowed", "scans[0].source.path"),
-        ({"scans": source(type="path", path="slides/a.svs")}, "path_not_allowed", "scans[0].source.path"),
-        ({"scans": source(type="path", path="/slidesx/a.svs")}, "path_not_allowed", "scans[0].source.path"),
+        (
+            {"scans": source(type="url", url="http://169.254.169.254/latest")},
+            "host_not_allowed",
+            "scans[0].source.url",
+        ),
+        (
+            {"scans": source(type="path", path="/slides/../etc/passwd")},
+            "path_not_allowed",
+            "scans[0].source.path",
+        ),
+        (
+            {"scans": source(type="path", path="slides/a.svs")},
+            "path_not_allowed",
+            "scans[0].source.path",
+        ),
+        (
+            {"scans": source(type="path", path="/slidesx/a.svs")},
+            "path_not_allowed",
+            "scans[0].source.path",
+        ),
         (
             {"destination": {"type": "annotation", "url": "http://10.0.0.1/x", "case_id": "c"}},
             "host_not_allowed",
             "destination.url",
         ),
         (
-            {"destination": {"type": "techcyte", "host": "192.168.1.5:99", "task_id": "t", "jwt_token": SECRET}},
+            {
+                "destination": {
+                    "type": "techcyte",
+                    "host": "192.168.1.5:99",
+                    "task_id": "t",
+                    "jwt_token": SECRET,
+                }
+            },
             "host_not_allowed",
             "destination.host",
         ),
         (
-            {"destination": {"type": "techcyte", "base_url": "http://[::1]/", "task_id": "t", "jwt_token": SECRET}},
+            {
+                "destination": {
+                    "type": "techcyte",
+                    "base_url": "http://[::1]/",
+                    "task_id": "t",
+                    "jwt_token": SECRET,
+                }
+            },
             "host_not_allowed",
             "destination.base_url",
         ),
@@ -86,10 +124,18 @@ def test_a_wrong_order_is_refused_with_code_and_field(
     assert desk.get("/v1/orders").json()["orders"] == []
 
 
-def test_every_fault_is_listed_and_the_first_is_the_main_one(desk: TestClient, asked: Asked) -> None:
+def test_every_fault_is_listed_and_the_first_is_the_main_one(
+    desk: TestClient, asked: Asked
+) -> None:
     """A caller mends an order in one round; what was wrong is quoted."""
-    told = desk.post("/v1/orders", json=asked(scans=roi(width=0, height=-5), priority="asap")).json()
-    assert [fault["field"] for fault in told["errors"]] == ["scans[0].roi.width", "scans[0].roi.height", "priority"]
+    told = desk.post(
+        "/v1/orders", json=asked(scans=roi(width=0, height=-5), priority="asap")
+    ).json()
+    assert [fault["field"] for fault in told["errors"]] == [
+        "scans[0].roi.width",
+        "scans[0].roi.height",
+        "priority",
+    ]
     assert told["field"] == "scans[0].roi.width"
     assert "it is -5" in told["errors"][1]["detail"]
     assert 'it is "asap"' in told["errors"][2]["detail"]
@@ -103,9 +149,30 @@ def test_every_fault_is_listed_and_the_first_is_the_main_one(desk: TestClient, a
         {"scans": source(type="url", url=f"http://[{SECRET}]/")},
         {"scans": source(type="url", url="http://host/" + SECRET * 1000)},
         {"scans": source(type="path", path="/slides/a", url=f"http://h/?{SECRET}")},
-        {"destination": {"type": "techcyte", "host": f"u:{SECRET}@h", "task_id": "t", "jwt_token": SECRET}},
-        {"destination": {"type": "techcyte", "host": "h.example.org", "task_id": 5, "jwt_token": SECRET}},
-        {"destination": {"type": "techcyte", "host": "h.example.org", "task_id": "t", "jwt_token": [SECRET]}},
+        {
+            "destination": {
+                "type": "techcyte",
+                "host": f"u:{SECRET}@h",
+                "task_id": "t",
+                "jwt_token": SECRET,
+            }
+        },
+        {
+            "destination": {
+                "type": "techcyte",
+                "host": "h.example.org",
+                "task_id": 5,
+                "jwt_token": SECRET,
+            }
+        },
+        {
+            "destination": {
+                "type": "techcyte",
+                "host": "h.example.org",
+                "task_id": "t",
+                "jwt_token": [SECRET],
+            }
+        },
         {"destination": {"type": "none", "id": SECRET}},
         {"token": SECRET},
         {"scans": source(type="url", url=f"http://10.0.0.1/a?sig={SECRET}")},
@@ -150,10 +217,13 @@ def test_a_body_of_very_many_values_is_refused_at_once() -> None:
         order_request(b'{"scans": [' + b"{}," * 100_000 + b"{}]}")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.floats() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda c: st.lists(c) | st.dictionaries(st.text(), c),
     )
 )
 def test_whatever_stands_in_an_order_is_read_or_refused(asked: Asked, value: Any) -> None:
@@ -166,7 +236,9 @@ def test_whatever_stands_in_an_order_is_read_or_refused(asked: Asked, value: Any
 
 def test_a_body_that_does_not_call_itself_json_is_refused(desk: TestClient, asked: Asked) -> None:
     """Pages elsewhere can make a browser send text; they cannot make it say application/json unasked."""
-    answer = desk.post("/v1/orders", content=json.dumps(asked()), headers={"Content-Type": "text/plain"})
+    answer = desk.post(
+        "/v1/orders", content=json.dumps(asked()), headers={"Content-Type": "text/plain"}
+    )
     assert (answer.status_code, answer.json()["code"]) == (415, "media_type_unsupported")
 
 
@@ -176,9 +248,13 @@ def test_a_body_over_the_limit_is_refused(desk: TestClient, asked: Asked) -> Non
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 
 
-def test_before_a_worker_came_the_caller_is_asked_to_wait(config: Any, store: OrderStore, asked: Asked) -> None:
+def test_before_a_worker_came_the_caller_is_asked_to_wait(
+    config: Any, store: OrderStore, asked: Asked
+) -> None:
     """503 with Retry-After: nothing is wrong with the order."""
-    desk = TestClient(create_app(config, store), base_url="http://localhost", client=("127.0.0.1", 1))
+    desk = TestClient(
+        create_app(config, store), base_url="http://localhost", client=("127.0.0.1", 1)
+    )
     answer = desk.post("/v1/orders", json=asked())
     assert (answer.status_code, answer.json()["code"]) == (503, "algorithms_not_announced")
     assert answer.headers["retry-after"] == "5"

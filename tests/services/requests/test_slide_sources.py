@@ -45,13 +45,33 @@ def signed(life_s: float) -> str:
         (url(), "request_invalid", "", "exactly one of url, urls and zip_url"),
         (url(url=OPEN, zip_url=OPEN), "request_invalid", "", "exactly one of"),
         (url(url=OPEN, urls=[OPEN]), "request_invalid", "", "exactly one of"),
-        (url(urls=[OPEN], sha256="0" * 64), "request_invalid", "", "sha256 goes with url or zip_url"),
+        (
+            url(urls=[OPEN], sha256="0" * 64),
+            "request_invalid",
+            "",
+            "sha256 goes with url or zip_url",
+        ),
         (url(url=OPEN, sha256="0" * 63), "request_invalid", ".sha256", "should match"),
         (url(url=OPEN, sha265="0" * 64), "request_invalid", ".sha265", "not permitted"),
         (url(urls=[]), "request_invalid", ".urls", "at least 1"),
-        (url(urls=[OPEN, f"ftp://h/?{SECRET}"]), "request_invalid", ".urls[1]", "not an http or https URL"),
-        (url(urls=[OPEN, f"http://[{SECRET}]"]), "request_invalid", ".urls[1]", "not an http or https URL"),
-        (url(zip_url=f"file:///{SECRET}"), "request_invalid", ".zip_url", "not an http or https URL"),
+        (
+            url(urls=[OPEN, f"ftp://h/?{SECRET}"]),
+            "request_invalid",
+            ".urls[1]",
+            "not an http or https URL",
+        ),
+        (
+            url(urls=[OPEN, f"http://[{SECRET}]"]),
+            "request_invalid",
+            ".urls[1]",
+            "not an http or https URL",
+        ),
+        (
+            url(zip_url=f"file:///{SECRET}"),
+            "request_invalid",
+            ".zip_url",
+            "not an http or https URL",
+        ),
         (url(urls=[OPEN, OPEN, INNER]), "host_not_allowed", ".urls[2]", "private address space"),
         (url(zip_url=INNER), "host_not_allowed", ".zip_url", "private address space"),
         (url(url=DEAD), "input_expired", ".url", "died at 2020-09-13T12:26:40+00:00"),
@@ -64,7 +84,12 @@ def signed(life_s: float) -> str:
         ({"type": "image_server", "url": OPEN}, "request_invalid", ".protocol", "required"),
         ({"type": "case"}, "request_invalid", ".case_id", "required"),
         ({"type": "case", "case_id": "a/../b"}, "request_invalid", ".case_id", "should match"),
-        ({"type": "case", "case_id": "S26-1", "url": f"https://{SECRET}/"}, "request_invalid", ".url", "not permitted"),
+        (
+            {"type": "case", "case_id": "S26-1", "url": f"https://{SECRET}/"},
+            "request_invalid",
+            ".url",
+            "not permitted",
+        ),
         ({"type": "case", "case_id": "S26-1"}, "request_invalid", ".type", "no locator"),
         (f"https://h/?{SECRET}", "request_invalid", "", "should be an object"),
     ],
@@ -106,11 +131,19 @@ def test_a_wrong_source_is_told_by_its_field(
         ({"pct": "full"}, ".pct", "valid array"),
     ],
 )
-def test_a_wrong_region_is_told_by_its_field(desk: TestClient, asked: Asked, roi: Any, field: str, said: str) -> None:
+def test_a_wrong_region_is_told_by_its_field(
+    desk: TestClient, asked: Asked, roi: Any, field: str, said: str
+) -> None:
     """A mixture of forms is one fault; a wrong point or share is named with its place and its value."""
-    answer = desk.post("/v1/orders", json=asked(scans=scan({"type": "path", "path": "/slides/a.svs"}, roi=roi)))
+    answer = desk.post(
+        "/v1/orders", json=asked(scans=scan({"type": "path", "path": "/slides/a.svs"}, roi=roi))
+    )
     told = answer.json()
-    assert (answer.status_code, told["code"], told["field"]) == (422, "request_invalid", f"scans[0].roi{field}")
+    assert (answer.status_code, told["code"], told["field"]) == (
+        422,
+        "request_invalid",
+        f"scans[0].roi{field}",
+    )
     assert said in told["detail"]
     assert len(told.get("errors", [told])) == 1
     assert SECRET not in answer.text
@@ -119,10 +152,16 @@ def test_a_wrong_region_is_told_by_its_field(desk: TestClient, asked: Asked, roi
 @pytest.mark.parametrize(
     ("source", "roi"),
     [
-        (url(url=f"{OPEN}?sig={SECRET}", sha256="0" * 64), {"x": 0, "y": 0, "width": 1, "height": 1}),
+        (
+            url(url=f"{OPEN}?sig={SECRET}", sha256="0" * 64),
+            {"x": 0, "y": 0, "width": 1, "height": 1},
+        ),
         (url(urls=[f"{OPEN}?sig={SECRET}", OPEN]), {"polygon": [[0.5, 0], [10, 0], [0, 10.25]]}),
         (url(zip_url=f"{OPEN}?sig={SECRET}"), {"pct": [0, 0, 100, 100]}),
-        (server(url=f"http://127.0.0.1:81/iiif/a.svs?token={SECRET}"), {"pct": [12.5, 12.5, 25, 25]}),
+        (
+            server(url=f"http://127.0.0.1:81/iiif/a.svs?token={SECRET}"),
+            {"pct": [12.5, 12.5, 25, 25]},
+        ),
         (server(protocol="deepzoom"), None),
     ],
 )
@@ -130,7 +169,9 @@ def test_every_source_and_every_region_is_taken_and_shown(
     desk: TestClient, asked: Asked, source: dict[str, Any], roi: dict[str, Any] | None
 ) -> None:
     """As it was asked for, but for the queries of URLs."""
-    answer = desk.post("/v1/orders", json=asked(scans=scan(source, **({"roi": roi} if roi else {}))))
+    answer = desk.post(
+        "/v1/orders", json=asked(scans=scan(source, **({"roi": roi} if roi else {})))
+    )
     assert answer.status_code == 202, answer.text
     assert SECRET not in answer.text
     (shown,) = answer.json()["scans"]
@@ -149,14 +190,22 @@ def test_a_case_is_taken_where_a_locator_knows_where_to_look(
 ) -> None:
     """What the locator says of it is the bench's to find out."""
     located = load(**config.model_dump() | {"worker": {"locator": {"type": "map", "cases": {}}}})
-    desk = TestClient(create_app(located, announced), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 1))
+    desk = TestClient(
+        create_app(located, announced), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 1)
+    )
     scans = scan({"type": "case", "case_id": "S26-1"})
-    assert desk.post("/v1/orders", json=asked(scans=scans)).json()["scans"][0]["source"] == scans[0]["source"]
+    assert (
+        desk.post("/v1/orders", json=asked(scans=scans)).json()["scans"][0]["source"]
+        == scans[0]["source"]
+    )
 
 
 def test_the_largest_orders_are_judged_in_moments(asked: Asked) -> None:
     """Tens of thousands of URLs, and a polygon of as many points as are allowed."""
-    series = [{"id": str(n), "source": url(urls=[f"http://h/{k}" for k in range(1000)])} for n in range(48)]
+    series = [
+        {"id": str(n), "source": url(urls=[f"http://h/{k}" for k in range(1000)])}
+        for n in range(48)
+    ]
     ring = [[n, n * n % 9999] for n in range(10_000)]
     began = time.process_time()
     for scans in (series, scan(url(url=OPEN), roi={"polygon": ring})):
@@ -168,9 +217,15 @@ def test_the_largest_orders_are_judged_in_moments(asked: Asked) -> None:
     ("more", "said"),
     [
         ({"source": url(urls=[OPEN] * 1001)}, "source.urls: .* at most 1000"),
-        ({"source": url(url=OPEN), "roi": {"polygon": [[n, n * n] for n in range(10_001)]}}, "roi.polygon: .* 10000"),
+        (
+            {"source": url(url=OPEN), "roi": {"polygon": [[n, n * n] for n in range(10_001)]}},
+            "roi.polygon: .* 10000",
+        ),
         ({"source": url(urls=["ftp://h/"] * 1000)}, r"source.urls\[0\]: .* not an http"),
-        ({"source": url(url=OPEN), "roi": {"polygon": [[-1, -1]] * 10_000}}, r"roi.polygon\[0\]\[0\]: .* it is -1"),
+        (
+            {"source": url(url=OPEN), "roi": {"polygon": [[-1, -1]] * 10_000}},
+            r"roi.polygon\[0\]\[0\]: .* it is -1",
+        ),
     ],
 )
 def test_of_too_much_or_much_that_is_wrong_the_first_faults_are_told(

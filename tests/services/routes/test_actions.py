@@ -34,14 +34,20 @@ def test_a_waiting_order_is_cancelled_at_once(desk: TestClient, asked: Asked) ->
 def test_a_failed_order_is_tried_again(desk: TestClient, asked: Asked, store: OrderStore) -> None:
     """It is queued once more, and its error is gone."""
     order_id = placed(desk, asked)
-    store.finish(taken(store, f"{order_id}.0", "fetch"), "failed", problem=Problem("not_a_slide", "no", blame="input"))
+    store.finish(
+        taken(store, f"{order_id}.0", "fetch"),
+        "failed",
+        problem=Problem("not_a_slide", "no", blame="input"),
+    )
     answer = desk.post(f"/v1/orders/{order_id}/retry")
     assert (answer.status_code, answer.json()["state"]) == (202, "queued")
     assert "error" not in answer.json()
 
 
 @pytest.mark.parametrize("wish", ["retry", "deliver"])
-def test_what_the_state_does_not_allow_is_a_conflict(desk: TestClient, asked: Asked, wish: str) -> None:
+def test_what_the_state_does_not_allow_is_a_conflict(
+    desk: TestClient, asked: Asked, wish: str
+) -> None:
     """409 that names the state and the rule."""
     answer = desk.post(f"/v1/orders/{placed(desk, asked)}/{wish}")
     assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")

@@ -8,28 +8,37 @@ import pytest
 from fastapi.testclient import TestClient
 
 from broker.order_store import OrderStore
-from broker.order_store.redis_client import Door
-from broker.order_store.redis_url import Address
+from broker.order_store.redis_client import RedisClient
+from broker.order_store.redis_url import RedisUrl
 from broker.settings.config import Config, load
 from services.app import create_app
 
 Asked = Callable[..., dict[str, Any]]
-TECHCYTE = {"type": "techcyte", "host": "ci.techcyte.com", "task_id": "dGFzaw==", "jwt_token": "eyJ.s3cret.tok"}
+TECHCYTE = {
+    "type": "techcyte",
+    "host": "ci.techcyte.com",
+    "task_id": "dGFzaw==",
+    "jwt_token": "eyJ.s3cret.tok",
+}
 
 
-def finish(store: OrderStore, work: str, leg: Any, to: str, fields: dict[str, Any] | None = None) -> None:
+def finish(
+    store: OrderStore, work: str, leg: Any, to: str, fields: dict[str, Any] | None = None
+) -> None:
     claim = store.claim(work, leg, "w1")
     assert claim
     store.finish(claim, to, fields)
 
 
-def test_an_accepted_order_is_kept_and_its_bell_is_rung(desk: TestClient, asked: Asked, redis_url: str) -> None:
+def test_an_accepted_order_is_kept_and_its_bell_is_rung(
+    desk: TestClient, asked: Asked, redis_url: str
+) -> None:
     """202, a Location, the order as GET shows it, and one hint on the queue of the first leg."""
     answer = desk.post("/v1/orders", json=asked())
     assert answer.status_code == 202
     assert answer.headers["location"] == f"/v1/orders/{answer.json()['id']}"
     assert desk.get(answer.headers["location"]).json() == answer.json()
-    assert sum(Door(Address.at(redis_url)).lengths().values()) == 1
+    assert sum(RedisClient(RedisUrl.at(redis_url)).lengths().values()) == 1
 
 
 def test_defaults_of_the_algorithm_are_filled_in(desk: TestClient, asked: Asked) -> None:
@@ -40,7 +49,9 @@ def test_defaults_of_the_algorithm_are_filled_in(desk: TestClient, asked: Asked)
 
 def test_a_fresh_order_shows_every_promised_field(desk: TestClient, asked: Asked) -> None:
     """The shape is the contract's, and absent things are absent."""
-    order = desk.post("/v1/orders", json=asked(destination=TECHCYTE, labels={"case": "S26-1"})).json()
+    order = desk.post(
+        "/v1/orders", json=asked(destination=TECHCYTE, labels={"case": "S26-1"})
+    ).json()
     assert set(order) == {
         "id", "state", "algorithm", "parameters", "priority", "labels", "created_at", "updated_at", "expires_at",
         "destination", "scans", "delivery", "links",
@@ -74,7 +85,10 @@ def test_the_same_key_and_body_answers_the_first_order(desk: TestClient, asked: 
 def test_the_order_of_names_does_not_make_another_body(desk: TestClient, asked: Asked) -> None:
     """A client whose dictionary has no fixed order may repeat all the same."""
     turned = dict(reversed(asked().items()))
-    ids = {desk.post("/v1/orders", json=b, headers={"Idempotency-Key": "k"}).json()["id"] for b in (asked(), turned)}
+    ids = {
+        desk.post("/v1/orders", json=b, headers={"Idempotency-Key": "k"}).json()["id"]
+        for b in (asked(), turned)
+    }
     assert len(ids) == 1
 
 
@@ -89,7 +103,9 @@ def test_the_same_key_with_another_body_is_refused(desk: TestClient, asked: Aske
 @pytest.mark.parametrize("key", ["", "x" * 256, "caf\xe9"])
 def test_an_impossible_idempotency_key_is_refused(desk: TestClient, asked: Asked, key: str) -> None:
     """1 to 255 printable ASCII characters, or it could not be told apart safely."""
-    answer = desk.post("/v1/orders", json=asked(), headers={"Idempotency-Key": key.encode("latin-1")})
+    answer = desk.post(
+        "/v1/orders", json=asked(), headers={"Idempotency-Key": key.encode("latin-1")}
+    )
     assert (answer.status_code, answer.json()["field"]) == (422, "Idempotency-Key")
 
 
@@ -100,7 +116,9 @@ def test_an_unknown_wish_is_not_taken_for_an_order(desk: TestClient, asked: Aske
     assert desk.get("/v1/orders").json()["orders"] == []
 
 
-def test_polling_an_unchanged_order_costs_no_body(desk: TestClient, asked: Asked, announced: OrderStore) -> None:
+def test_polling_an_unchanged_order_costs_no_body(
+    desk: TestClient, asked: Asked, announced: OrderStore
+) -> None:
     """304 for a known ETag, 200 again as soon as something happened."""
     path = desk.post("/v1/orders", json=asked()).headers["location"]
     tag = desk.get(path).headers["etag"]
@@ -111,7 +129,9 @@ def test_polling_an_unchanged_order_costs_no_body(desk: TestClient, asked: Asked
     assert desk.get(path, headers={"If-None-Match": tag}).status_code == 200
 
 
-def test_the_delivery_is_told_in_the_callers_words(desk: TestClient, asked: Asked, announced: OrderStore) -> None:
+def test_the_delivery_is_told_in_the_callers_words(
+    desk: TestClient, asked: Asked, announced: OrderStore
+) -> None:
     """Waiting, trying, delivered; each attempt with its time, status and outcome."""
     path = desk.post("/v1/orders", json=asked(destination=TECHCYTE)).headers["location"]
     order_id = path.rpartition("/")[2]
@@ -125,15 +145,24 @@ def test_the_delivery_is_told_in_the_callers_words(desk: TestClient, asked: Aske
     announced.finish(claim, "delivered")
     order = desk.get(path).json()
     (attempt,) = order["delivery"]["attempts"]
-    assert (order["delivery"]["state"], attempt["status"], attempt["outcome"]) == ("delivered", 200, "accepted")
+    assert (order["delivery"]["state"], attempt["status"], attempt["outcome"]) == (
+        "delivered",
+        200,
+        "accepted",
+    )
     assert order["created_at"] <= attempt["at"] <= order["updated_at"]
 
 
 def test_the_list_pages_through_what_matches(desk: TestClient, asked: Asked) -> None:
     """Newest first, by label, until the cursor is null."""
-    ids = [desk.post("/v1/orders", json=asked(labels={"case": c})).json()["id"] for c in ("A", "B", "A", "A")]
+    ids = [
+        desk.post("/v1/orders", json=asked(labels={"case": c})).json()["id"]
+        for c in ("A", "B", "A", "A")
+    ]
     first = desk.get("/v1/orders", params={"label.case": "A", "state": "queued", "limit": 2}).json()
-    second = desk.get("/v1/orders", params={"label.case": "A", "limit": 2, "cursor": first["next"]}).json()
+    second = desk.get(
+        "/v1/orders", params={"label.case": "A", "limit": 2, "cursor": first["next"]}
+    ).json()
     assert [o["id"] for o in first["orders"] + second["orders"]] == [ids[3], ids[2], ids[0]]
     assert second["next"] is None
 
@@ -152,13 +181,21 @@ def test_the_list_pages_through_what_matches(desk: TestClient, asked: Asked) -> 
         (f"label.case={'x' * 257}", "label.case"),
     ],
 )
-def test_a_list_query_that_is_not_understood_is_refused(desk: TestClient, query: str, field: str) -> None:
+def test_a_list_query_that_is_not_understood_is_refused(
+    desk: TestClient, query: str, field: str
+) -> None:
     """A filter that was mistyped must not answer everything."""
     answer = desk.get(f"/v1/orders?{query}")
-    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (422, "request_invalid", field)
+    assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (
+        422,
+        "request_invalid",
+        field,
+    )
 
 
-def test_the_log_is_one_line_per_thing(desk: TestClient, asked: Asked, announced: OrderStore) -> None:
+def test_the_log_is_one_line_per_thing(
+    desk: TestClient, asked: Asked, announced: OrderStore
+) -> None:
     """A time and a text on each line; what a far server said cannot forge another line."""
     path = desk.post("/v1/orders", json=asked()).headers["location"]
     claim = announced.claim(f"{path.rpartition('/')[2]}.0", "fetch", "w1")
@@ -177,11 +214,15 @@ def test_an_order_that_is_not_there_is_a_404(desk: TestClient) -> None:
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_a_full_house_says_when_to_come_back(config: Config, announced: OrderStore, asked: Asked) -> None:
+def test_a_full_house_says_when_to_come_back(
+    config: Config, announced: OrderStore, asked: Asked
+) -> None:
     """One order more than may wait is answered 429 with Retry-After."""
     settings = config.broker.model_copy(update={"max_waiting": 1})
     full = TestClient(
-        create_app(config, OrderStore.connect(settings)), base_url="http://localhost", client=("127.0.0.1", 1)
+        create_app(config, OrderStore.connect(settings)),
+        base_url="http://localhost",
+        client=("127.0.0.1", 1),
     )
     assert full.post("/v1/orders", json=asked()).status_code == 202
     answer = full.post("/v1/orders", json=asked())
@@ -193,7 +234,9 @@ def test_without_redis_the_outcome_is_called_unknown(config: Config, asked: Aske
     """503 with Retry-After, and the advice that makes repeating safe."""
     away = load(**config.model_dump() | {"broker": {"redis_url": "redis://127.0.0.1:1/0"}})
     desk = TestClient(
-        create_app(away, OrderStore.connect(away.broker)), base_url="http://localhost", client=("127.0.0.1", 1)
+        create_app(away, OrderStore.connect(away.broker)),
+        base_url="http://localhost",
+        client=("127.0.0.1", 1),
     )
     answer = desk.post("/v1/orders", json=asked(), headers={"Idempotency-Key": "k"})
     assert (answer.status_code, answer.json()["code"]) == (503, "store_unreachable")
@@ -202,11 +245,13 @@ def test_without_redis_the_outcome_is_called_unknown(config: Config, asked: Aske
     assert desk.get("/v1/orders/0").status_code == 503
 
 
-def test_what_was_accepted_once_is_not_judged_again(desk: TestClient, asked: Asked, redis_url: str) -> None:
+def test_what_was_accepted_once_is_not_judged_again(
+    desk: TestClient, asked: Asked, redis_url: str
+) -> None:
     """A repeated order gets its first answer, also when it would be refused by now."""
     key = {"Idempotency-Key": "once"}
     first = desk.post("/v1/orders", json=asked(), headers=key)
-    Door(Address.at(redis_url)).records.delete("sl:cards")
+    RedisClient(RedisUrl.at(redis_url)).records.delete("sl:cards")
     assert desk.post("/v1/orders", json=asked()).status_code == 503
     again = desk.post("/v1/orders", json=asked(), headers=key)
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])

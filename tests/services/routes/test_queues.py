@@ -36,7 +36,9 @@ def demand(desk: TestClient, name: str = "gpu") -> dict[str, int]:
     return {key: value for key, value in answer.json().items() if key != "name"}
 
 
-def test_work_that_waits_is_told_without_any_worker(desk: TestClient, announced: OrderStore, asked: Asked) -> None:
+def test_work_that_waits_is_told_without_any_worker(
+    desk: TestClient, announced: OrderStore, asked: Asked
+) -> None:
     """What scales from zero must see work that nobody listens for, in every priority of the lane."""
     assert demand(desk) == NOTHING
     staged(desk, announced, asked())
@@ -45,7 +47,9 @@ def test_work_that_waits_is_told_without_any_worker(desk: TestClient, announced:
     assert demand(desk) == {"waiting": 2, "running": 0, "unfinished": 2}
 
 
-def test_work_that_runs_counts_until_it_ends(desk: TestClient, announced: OrderStore, asked: Asked) -> None:
+def test_work_that_runs_counts_until_it_ends(
+    desk: TestClient, announced: OrderStore, asked: Asked
+) -> None:
     """A lane with nothing waiting is not idle while a worker holds its work."""
     claim = classified_by(announced, "gpu-1@here", staged(desk, announced, asked()))
     assert demand(desk) == {"waiting": 0, "running": 1, "unfinished": 1}
@@ -55,7 +59,9 @@ def test_work_that_runs_counts_until_it_ends(desk: TestClient, announced: OrderS
     assert demand(desk, "deliver") == {"waiting": 1, "running": 0, "unfinished": 1}
 
 
-def test_work_of_a_worker_that_died_still_counts(desk: TestClient, announced: OrderStore, asked: Asked) -> None:
+def test_work_of_a_worker_that_died_still_counts(
+    desk: TestClient, announced: OrderStore, asked: Asked
+) -> None:
     """Else its last worker's death would look like the end of the work."""
     classified_by(announced, "gpu-1@here", staged(desk, announced, asked()))
     announced.lost("gpu-1@here", "killed")
@@ -69,7 +75,9 @@ def test_a_lane_without_work_has_none_and_a_name_that_is_none_is_refused(desk: T
     assert desk.get("/v1/queues/GPU").status_code == 422
 
 
-def test_prometheus_is_told_what_runs(desk: TestClient, announced: OrderStore, asked: Asked) -> None:
+def test_prometheus_is_told_what_runs(
+    desk: TestClient, announced: OrderStore, asked: Asked
+) -> None:
     """The same two numbers, by queue."""
     staged(desk, announced, asked())
     classified_by(announced, "gpu-1@here", staged(desk, announced, asked(priority="high")))

@@ -11,7 +11,11 @@ from broker.order_store import OrderStore
 from broker.settings.config import BrokerSettings
 
 Asked = Callable[..., dict[str, Any]]
-CONTENT = {"features.geojson": b'{"type":"FeatureCollection"}', "results.json": b"{}", "overlay.png": b"\x89PNG"}
+CONTENT = {
+    "features.geojson": b'{"type":"FeatureCollection"}',
+    "results.json": b"{}",
+    "overlay.png": b"\x89PNG",
+}
 
 
 @pytest.fixture
@@ -39,9 +43,15 @@ def classified(order_id: str, announced: OrderStore, broker_settings: BrokerSett
 
 @pytest.mark.parametrize(
     ("name", "media_type"),
-    [("features.geojson", "application/geo+json"), ("results.json", "application/json"), ("overlay.png", "image/png")],
+    [
+        ("features.geojson", "application/geo+json"),
+        ("results.json", "application/json"),
+        ("overlay.png", "image/png"),
+    ],
 )
-def test_a_result_is_served_byte_for_byte(desk: TestClient, classified: str, name: str, media_type: str) -> None:
+def test_a_result_is_served_byte_for_byte(
+    desk: TestClient, classified: str, name: str, media_type: str
+) -> None:
     """Found by the link of its scan, with its own media type, never sniffed."""
     scan = desk.get(f"/v1/orders/{classified}").json()["scans"][0]
     answer = desk.get(scan["links"][name])
@@ -51,7 +61,9 @@ def test_a_result_is_served_byte_for_byte(desk: TestClient, classified: str, nam
     assert scan["summary"] == {"headline": "Ki-67 12 %"}
 
 
-def test_results_are_not_there_before_the_scan_is_classified(desk: TestClient, order_id: str) -> None:
+def test_results_are_not_there_before_the_scan_is_classified(
+    desk: TestClient, order_id: str
+) -> None:
     """409 that tells the scan's state; no link promises more."""
     answer = desk.get(f"/v1/orders/{order_id}/scans/a/results.json")
     assert (answer.status_code, answer.json()["code"]) == (409, "not_ready")
@@ -59,7 +71,9 @@ def test_results_are_not_there_before_the_scan_is_classified(desk: TestClient, o
     assert desk.get(f"/v1/orders/{order_id}").json()["scans"][0]["links"] == {}
 
 
-@pytest.mark.parametrize("tail", ["scans/b/results.json", "scans/a/findings.npz", "scans/a/..%2f..%2fx", "scans/a"])
+@pytest.mark.parametrize(
+    "tail", ["scans/b/results.json", "scans/a/findings.npz", "scans/a/..%2f..%2fx", "scans/a"]
+)
 def test_what_is_no_result_is_a_404(desk: TestClient, classified: str, tail: str) -> None:
     """Only the three files of the order's own scans are served, whatever else lies in the folder."""
     answer = desk.get(f"/v1/orders/{classified}/{tail}")
@@ -83,7 +97,12 @@ def test_the_payload_is_the_parcel_as_it_goes_out(
     (broker_settings.data / "parcel").write_bytes(b"--x\r\nbytes")
     claim = announced.claim(classified, "deliver", "w1")
     assert claim
-    parcel = {"file": "parcel", "digest": "d", "bytes": 10, "content_type": "multipart/form-data; boundary=x"}
+    parcel = {
+        "file": "parcel",
+        "digest": "d",
+        "bytes": 10,
+        "content_type": "multipart/form-data; boundary=x",
+    }
     announced.note(claim, {"parcel": parcel})
     answer = desk.get(desk.get(f"/v1/orders/{classified}").json()["links"]["payload"])
     assert answer.content == b"--x\r\nbytes"

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tests.support.tissue_sections import SETTINGS
 from worker.algorithms import registry
 from worker.algorithms.box_grid import BoxGrid
-from worker.geometry.frame import Area, Findings, Frame
+from worker.geometry.frame import Area, Frame
+from worker.results.result import Findings
 
 FRAME = Frame(100_000, 80_000, 0.25, 0.25, "slide")
 
@@ -36,14 +37,22 @@ def test_unasked_it_is_two_by_two() -> None:
 
 
 @given(
-    st.integers(1, 64), st.integers(1, 64), st.integers(0, 10**5), st.integers(1, 2 * 10**5), st.integers(1, 2 * 10**5)
+    st.integers(1, 64),
+    st.integers(1, 64),
+    st.integers(0, 10**5),
+    st.integers(1, 2 * 10**5),
+    st.integers(1, 2 * 10**5),
 )
-def test_boxes_cover_the_area_without_gap_or_overlap(rows: int, columns: int, x: int, width: int, height: int) -> None:
+def test_boxes_cover_the_area_without_gap_or_overlap(
+    rows: int, columns: int, x: int, width: int, height: int
+) -> None:
     """Neighbours share their side to the last bit, the outermost sides are the area's, and every centre is inside."""
     objects = boxes(Area(x, 7, width, height), rows=rows, columns=columns).objects
     assert len(objects) == len(objects.outlines) == rows * columns
     grid = np.array(objects.outlines).reshape(rows, columns, 4, 2)
-    assert all(np.array_equal(left[:, 1], right[:, 0]) for left, right in pairwise(grid.swapaxes(0, 1)))
+    assert all(
+        np.array_equal(left[:, 1], right[:, 0]) for left, right in pairwise(grid.swapaxes(0, 1))
+    )
     assert all(np.array_equal(upper[:, 3], lower[:, 0]) for upper, lower in pairwise(grid))
     assert grid[0, 0, 0].tolist() == [x, 7]
     assert grid[-1, -1, 2].tolist() == [x + width, 7 + height]
@@ -56,7 +65,10 @@ def test_it_reads_no_pixels() -> None:
     card = registry.cards(SETTINGS)["grid"]
     assert (card.mpp, card.output, [c.name for c in card.classes]) == (None, "report", ["box"])
     unmeasured = Frame(10, 10, None, None, "none")
-    assert len(BoxGrid(card, registry.GridParameters()).report(unmeasured, Area(0, 0, 10, 10)).objects) == 4
+    assert (
+        len(BoxGrid(card, registry.GridParameters()).report(unmeasured, Area(0, 0, 10, 10)).objects)
+        == 4
+    )
 
 
 def test_it_works_without_asking_for_a_device() -> None:

@@ -59,7 +59,9 @@ libc.fclose(file)
 """
 
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="the C library is not glibc")
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "malloc_info"), reason="the C library is not glibc"
+)
 def test_threads_share_as_many_heaps_as_there_are_cores(tmp_path: Path) -> None:
     """A region has threads of its own: with a heap for each a worker held 1.7 GB after some hundred of them."""
     subprocess.run([sys.executable, "-c", _THREADS, str(tmp_path / "heaps.xml")], check=True)

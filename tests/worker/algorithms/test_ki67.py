@@ -12,10 +12,18 @@ from skimage.filters import gaussian, threshold_otsu
 from skimage.segmentation import watershed
 
 from broker.errors import OrderError
-from tests.support.tissue_sections import Section, calibrated, found_in, matched, photograph, section
+from tests.support.tissue_sections import (
+    Section,
+    calibrated,
+    found_in,
+    matched,
+    photograph,
+    section,
+)
 from worker.algorithms.builtin_cards import ki67_card
 from worker.algorithms.ki67.stain import DAB, HAEMATOXYLIN, density
-from worker.geometry.frame import Area, Floats, Frame, Objects, Pixels
+from worker.geometry.frame import Area, Floats, Frame, Pixels
+from worker.results.objects import Objects
 
 FRAME, AREA = Frame(4000, 4000, 0.5, 0.5, "slide"), Area(0, 0, 2000, 1000)
 CARD = ki67_card()
@@ -36,7 +44,9 @@ def by_scikit_image(pixels: Pixels) -> tuple[Floats, Floats]:
     hed = rgb2hed(pixels)
     blue = gaussian(hed[..., 0].clip(0), 1)
     least = 0.75 * threshold_otsu(blue)
-    blobs = blob_log(blue / blue.max(), min_sigma=3, max_sigma=6, num_sigma=4, threshold=0.08, overlap=0.3)
+    blobs = blob_log(
+        blue / blue.max(), min_sigma=3, max_sigma=6, num_sigma=4, threshold=0.08, overlap=0.3
+    )
     at = blobs[:, :2].astype(int)
     at = at[blue[at[:, 0], at[:, 1]] > least]
     markers = np.zeros(blue.shape, int)
@@ -64,7 +74,9 @@ def test_known_nuclei_are_found_and_judged_right(name: str, drawn: dict[str, Any
     pairs = matched(found.centres, made.centres)
     right = np.mean([found.classes[mine] == made.positive[true] for true, mine in pairs.items()])
     recall, precision = len(pairs) / len(made.centres), len(pairs) / len(found)
-    print(f"{name}: {len(made.centres)} nuclei, recall {recall:.3f}, precision {precision:.3f}, positivity {right:.3f}")
+    print(
+        f"{name}: {len(made.centres)} nuclei, recall {recall:.3f}, precision {precision:.3f}, positivity {right:.3f}"
+    )
     assert min(recall, precision, right) >= 0.95
 
 
@@ -80,13 +92,19 @@ def test_scikit_image_agrees_on_the_photograph(tissue: Pixels) -> None:
     """Both find most of the same nuclei, in pale stroma more than in brown glands, and judge them alike."""
     found, (markers, amounts) = found_in(tissue), by_scikit_image(tissue)
     brown = gaussian(rgb2hed(tissue)[..., 2], 8)
-    pale = [brown[at[:, 1].astype(int), at[:, 0].astype(int)] < 0.04 for at in (found.centres, markers)]
+    pale = [
+        brown[at[:, 1].astype(int), at[:, 0].astype(int)] < 0.04 for at in (found.centres, markers)
+    ]
     stroma = f1(found.centres[pale[0]], markers[pale[1]])
     pairs = matched(found.centres, markers)
-    theirs = amounts * np.log(1e6) / np.log(10) >= 0.15  # scikit-image divides by ln(1e6), we by ln(10)
+    theirs = (
+        amounts * np.log(1e6) / np.log(10) >= 0.15
+    )  # scikit-image divides by ln(1e6), we by ln(10)
     alike = np.mean([found.classes[mine] == theirs[other] for other, mine in pairs.items()])
     everywhere = f1(found.centres, markers)
-    print(f"photograph: F1 {everywhere:.3f}, in pale stroma {stroma:.3f}, positivity alike {alike:.3f}")
+    print(
+        f"photograph: F1 {everywhere:.3f}, in pale stroma {stroma:.3f}, positivity alike {alike:.3f}"
+    )
     assert (everywhere >= 0.7, stroma >= 0.8, alike >= 0.9) == (True, True, True)
 
 
@@ -102,7 +120,9 @@ def test_stains_are_those_of_scikit_image(tissue: Pixels) -> None:
 
 def test_the_threshold_parts_positive_from_negative(spread_out: Section) -> None:
     """With a low threshold every nucleus is positive, with a high one none; the nuclei stay the same."""
-    low, high = (found_in(spread_out.pixels, {"positive_threshold": value}) for value in (0.01, 2.0))
+    low, high = (
+        found_in(spread_out.pixels, {"positive_threshold": value}) for value in (0.01, 2.0)
+    )
     assert np.array_equal(low.centres, high.centres)
     assert low.classes.mean() > 0.9
     assert high.classes.sum() == 0
@@ -110,7 +130,9 @@ def test_the_threshold_parts_positive_from_negative(spread_out: Section) -> None
 
 def test_scores_grow_with_the_distance_from_the_threshold(spread_out: Section) -> None:
     """A score is at least one half, and grows as the threshold moves away from a negative nucleus."""
-    near, far = (found_in(spread_out.pixels, {"positive_threshold": value}) for value in (0.15, 0.3))
+    near, far = (
+        found_in(spread_out.pixels, {"positive_threshold": value}) for value in (0.15, 0.3)
+    )
     negative = near.classes == 0
     assert near.scores.min() >= 0.5
     assert (far.scores[negative] > near.scores[negative]).all()
@@ -134,7 +156,11 @@ def test_an_even_picture_holds_no_nuclei(value: int) -> None:
     classifier = calibrated(even)
     (found,) = classifier.classify(even[None])
     summary, headline = classifier.summarise(found.counts(2), FRAME, AREA)
-    assert (len(found), summary["labelling_index_pct"], headline) == (0, None, "Ki-67: no nuclei found")
+    assert (len(found), summary["labelling_index_pct"], headline) == (
+        0,
+        None,
+        "Ki-67: no nuclei found",
+    )
 
 
 def test_noise_holds_hardly_any_nuclei() -> None:
@@ -147,7 +173,9 @@ def test_noise_holds_hardly_any_nuclei() -> None:
 def test_the_summary_counts(spread_out: Section) -> None:
     """Counts add up, the index is their share, densities are per mm2 of the area, and the headline says it."""
     classifier = calibrated(spread_out.pixels)
-    found = Objects(np.zeros((1000, 2)), (), (np.arange(1000) < 123).astype(np.int64), np.ones(1000))
+    found = Objects(
+        np.zeros((1000, 2)), (), (np.arange(1000) < 123).astype(np.int64), np.ones(1000)
+    )
     summary, headline = classifier.summarise(found.counts(2), FRAME, AREA)
     assert summary["labelling_index_pct"] == pytest.approx(12.3)
     assert (summary["nuclei"], summary["positive"], summary["negative"]) == (1000, 123, 877)

@@ -7,11 +7,20 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.support.tissue_sections import SETTINGS, Section, calibrated, found_in, matched, photograph, section
+from tests.support.tissue_sections import (
+    SETTINGS,
+    Section,
+    calibrated,
+    found_in,
+    matched,
+    photograph,
+    section,
+)
 from worker.algorithms import registry
 from worker.algorithms.builtin_cards import ki67_card
 from worker.algorithms.ki67.ki67 import Ki67
-from worker.geometry.frame import Area, Floats, Frame, Objects, Pixels
+from worker.geometry.frame import Area, Floats, Frame, Pixels
+from worker.results.objects import Objects
 
 FRAME, AREA = Frame(4000, 4000, 0.5, 0.5, "slide"), Area(0, 0, 2000, 1000)
 CARD = ki67_card()
@@ -28,21 +37,31 @@ def spread_out() -> Section:
 
 
 def mirrored(pixels: Pixels, edge: int) -> Pixels:
-    return np.pad(pixels, ((0, edge - pixels.shape[0]), (0, edge - pixels.shape[1]), (0, 0)), mode="symmetric")
+    return np.pad(
+        pixels, ((0, edge - pixels.shape[0]), (0, edge - pixels.shape[1]), (0, 0)), mode="symmetric"
+    )
 
 
-def owned(found: Objects, at: tuple[int, int], core_px: int, halo_px: int) -> dict[tuple[float, ...], tuple[Any, ...]]:
+def owned(
+    found: Objects, at: tuple[int, int], core_px: int, halo_px: int
+) -> dict[tuple[float, ...], tuple[Any, ...]]:
     """Everything about the objects of one tile's core, by their centre in the whole picture."""
     own = ((found.centres >= halo_px) & (found.centres < halo_px + core_px)).all(axis=1)
     move = np.array(at) - halo_px
     return {
-        tuple(found.centres[n] + move): ((found.outlines[n] + move).tobytes(), found.classes[n], found.scores[n])
+        tuple(found.centres[n] + move): (
+            (found.outlines[n] + move).tobytes(),
+            found.classes[n],
+            found.scores[n],
+        )
         for n in np.flatnonzero(own)
     }
 
 
 @pytest.mark.parametrize("picture", ["photograph", "made"])
-def test_a_nucleus_is_the_same_in_every_tile(picture: str, tissue: Pixels, spread_out: Section) -> None:
+def test_a_nucleus_is_the_same_in_every_tile(
+    picture: str, tissue: Pixels, spread_out: Section
+) -> None:
     """Nine tiles with halo give the nuclei of one large tile, to the last bit of outline and score, each once."""
     halo, core = CARD.halo_px, 256
     whole = mirrored(tissue if picture == "photograph" else spread_out.pixels, 3 * core + 2 * halo)
@@ -70,7 +89,11 @@ def test_threads_may_share_a_classifier(tissue: Pixels) -> None:
 def crosses_itself(ring: Floats) -> bool:
     """Whether two sides of an open ring meet other than at the corner they share."""
     a, b = ring, np.roll(ring, -1, axis=0)
-    side = lambda p, q, r: np.sign((q - p)[..., 0] * (r - p)[..., 1] - (q - p)[..., 1] * (r - p)[..., 0])  # noqa: E731
+
+    def side(p: Floats, q: Floats, r: Floats) -> Floats:
+        cross = (q - p)[..., 0] * (r - p)[..., 1] - (q - p)[..., 1] * (r - p)[..., 0]
+        return np.sign(cross)
+
     p, q, r, s = a[:, None], b[:, None], a[None], b[None]
     return bool(((side(p, q, r) * side(p, q, s) < 0) & (side(r, s, p) * side(r, s, q) < 0)).any())
 
@@ -91,7 +114,8 @@ def test_an_outline_follows_its_nucleus(spread_out: Section) -> None:
     """For 95 % of the nuclei the radius of the outlined disc is within one micron of the drawn one's."""
     found = found_in(spread_out.pixels)
     off_px = [
-        np.sqrt(cv2.contourArea(found.outlines[mine].astype(np.float32)) / np.pi) - spread_out.radii_px[true]
+        np.sqrt(cv2.contourArea(found.outlines[mine].astype(np.float32)) / np.pi)
+        - spread_out.radii_px[true]
         for true, mine in matched(found.centres, spread_out.centres).items()
     ]
     print(f"radius: {np.mean(off_px) / 2:+.2f} um on average")
@@ -100,7 +124,10 @@ def test_an_outline_follows_its_nucleus(spread_out: Section) -> None:
 
 def test_the_size_limits_hold(spread_out: Section) -> None:
     """Nuclei smaller than asked for are left out."""
-    everything, large = found_in(spread_out.pixels), found_in(spread_out.pixels, {"min_nucleus_um2": 50.0})
+    everything, large = (
+        found_in(spread_out.pixels),
+        found_in(spread_out.pixels, {"min_nucleus_um2": 50.0}),
+    )
     assert 0 < len(large) < len(everything)
 
 

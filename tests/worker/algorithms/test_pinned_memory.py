@@ -35,7 +35,9 @@ class Recorder:
         return self._can
 
     def _unregister(self, start: int) -> None:
-        self.first_bytes.append(ctypes.c_uint8.from_address(start).value)  # ends the process where nothing is mapped
+        self.first_bytes.append(
+            ctypes.c_uint8.from_address(start).value
+        )  # ends the process where nothing is mapped
         del self.held[start]
 
 
@@ -53,13 +55,17 @@ def address(slot: Pixels) -> int:
 def test_each_slot_is_pinned_once_whole_however_many_batches_and_threads_come() -> None:
     """Views of a slot are no other memory than the slot."""
     recorder, spaces = Recorder(), slots(SharedPixels(4), 4)
-    batches = [space[start : start + 2] for _ in range(50) for space in spaces for start in (0, 2, 4, 6)]
+    batches = [
+        space[start : start + 2] for _ in range(50) for space in spaces for start in (0, 2, 4, 6)
+    ]
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(recorder.memory.hold, batches))
     assert sorted(recorder.asked) == sorted((address(space), SIZE_BYTES) for space in spaces)
 
 
-def test_a_slot_stays_pinned_until_its_last_view_is_gone_even_when_the_memory_is_closed_before() -> None:
+def test_a_slot_stays_pinned_until_its_last_view_is_gone_even_when_the_memory_is_closed_before() -> (
+    None
+):
     """And it is still mapped when it is let go."""
     recorder, shared = Recorder(), SharedPixels(2)
     (slot, _) = slots(shared, 2)
@@ -122,7 +128,9 @@ def test_memory_that_cannot_be_pinned_is_tried_once_and_copied_from_all_the_same
     assert recorder.first_bytes == []
 
 
-def test_all_that_a_sandboxed_slide_gives_to_work_in_can_be_pinned_and_is_let_go_with_it(tmp_path: Path) -> None:
+def test_all_that_a_sandboxed_slide_gives_to_work_in_can_be_pinned_and_is_let_go_with_it(
+    tmp_path: Path,
+) -> None:
     """The slide is closed before its memory is."""
     recorder = Recorder()
     with Sandbox(2).open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:

@@ -50,7 +50,9 @@ def test_cards_need_no_torch() -> None:
 
 
 @pytest.mark.parametrize(("name", "given", "field"), WRONG)
-def test_a_wrong_parameter_is_refused_by_schema_and_bench_alike(name: str, given: dict[str, Any], field: str) -> None:
+def test_a_wrong_parameter_is_refused_by_schema_and_bench_alike(
+    name: str, given: dict[str, Any], field: str
+) -> None:
     """What the card's schema refuses at the door, `load` refuses too, and names the field."""
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(given, registry.cards(SETTINGS)[name].parameters)
@@ -75,11 +77,16 @@ def test_the_defaults_of_a_schema_are_valid(name: str) -> None:
 
 def test_a_sites_own_entry_changes_name_lane_limit_and_defaults() -> None:
     """The card of an entry carries the site's words; the kind's own card stays as it was."""
-    own = AlgorithmSettings(kind="ki67", lane="cpu", time_limit_s=60, parameters={"positive_threshold": 0.3})
+    own = AlgorithmSettings(
+        kind="ki67", lane="cpu", time_limit_s=60, parameters={"positive_threshold": 0.3}
+    )
     card = registry.cards({"ki67-strict": own})["ki67-strict"]
     assert (card.name, card.lane, card.time_limit_s) == ("ki67-strict", "cpu", 60)
     assert card.parameters["properties"]["positive_threshold"]["default"] == 0.3
-    assert registry.cards(SETTINGS)["ki67"].parameters["properties"]["positive_threshold"]["default"] == 0.15
+    assert (
+        registry.cards(SETTINGS)["ki67"].parameters["properties"]["positive_threshold"]["default"]
+        == 0.15
+    )
 
 
 def test_an_order_overrides_the_sites_defaults() -> None:
@@ -93,9 +100,21 @@ def test_an_order_overrides_the_sites_defaults() -> None:
 @pytest.mark.parametrize(
     ("name", "entry", "told"),
     [
-        ("her2", {"kind": "her2"}, "worker.algorithms.her2.kind: there is no kind 'her2'; there are: grid, ki67"),
-        ("ki67", {"kind": "ki67", "parameters": {"positive_threshold": 9}}, "ki67.parameters.positive_threshold: "),
-        ("ki67", {"kind": "ki67", "parameters": {"colour": 1}}, "worker.algorithms.ki67.parameters.colour: "),
+        (
+            "her2",
+            {"kind": "her2"},
+            "worker.algorithms.her2.kind: there is no kind 'her2'; there are: grid, ki67",
+        ),
+        (
+            "ki67",
+            {"kind": "ki67", "parameters": {"positive_threshold": 9}},
+            "ki67.parameters.positive_threshold: ",
+        ),
+        (
+            "ki67",
+            {"kind": "ki67", "parameters": {"colour": 1}},
+            "worker.algorithms.ki67.parameters.colour: ",
+        ),
         ("Ki 67", {"kind": "ki67"}, "worker.algorithms.Ki 67: "),
     ],
 )
@@ -129,9 +148,14 @@ def test_a_gpu_that_is_not_there_is_told() -> None:
 
 def test_a_worker_whose_gpu_is_not_there_does_not_start(tmp_path: Path) -> None:
     """It says so in one sentence, instead of failing every scan."""
-    settings = {"SLIDELANE_WORKER__DEVICE": "cuda:99", "SLIDELANE_BROKER__REDIS_URL": "redis://127.0.0.1:1/0"}
+    settings = {
+        "SLIDELANE_WORKER__DEVICE": "cuda:99",
+        "SLIDELANE_BROKER__REDIS_URL": "redis://127.0.0.1:1/0",
+    }
     environment = os.environ | settings | {"SLIDELANE_BROKER__DATA": str(tmp_path)}
     command = [sys.executable, "-m", "worker", "gpu"]
-    ended = subprocess.run(command, check=False, env=environment, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    ended = subprocess.run(
+        command, check=False, env=environment, capture_output=True, text=True, timeout=120, cwd=ROOT
+    )
     assert ended.returncode == 1
     assert "slidelane: worker.device: cuda:99 is a GPU that torch does not see" in ended.stderr

@@ -24,7 +24,9 @@ MEAN, DEVIATION = np.array([0.7, 0.6, 0.7]), np.array([0.2, 0.25, 0.2])
 
 def loaded(folder: Path, **said: Any) -> TrainedNetwork:
     """The algorithm `zoo` of this folder, on the CPU."""
-    model = registry.load("zoo", {"zoo": AlgorithmSettings(kind="weights", folder=folder, **said)}, {}, "cpu")
+    model = registry.load(
+        "zoo", {"zoo": AlgorithmSettings(kind="weights", folder=folder, **said)}, {}, "cpu"
+    )
     assert isinstance(model, TrainedNetwork)
     return model
 
@@ -60,11 +62,14 @@ def test_threads_get_what_one_gets(tmp_path: Path) -> None:
     """Each has its own buffer."""
     model = loaded(a_network(tmp_path / "zoo", Layers()))
     scorer = model.calibrate(np.empty((0, 64, 64, 3), np.uint8))
-    batches = [np.stack([a_picture(64, 64, seed + n) for n in range(1 + seed % 5)]) for seed in range(24)]
+    batches = [
+        np.stack([a_picture(64, 64, seed + n) for n in range(1 + seed % 5)]) for seed in range(24)
+    ]
     expected = [scorer.classify(batch) for batch in batches]
     with ThreadPoolExecutor(4) as pool:
         assert all(
-            np.allclose(*both, atol=1e-6) for both in zip(expected, pool.map(scorer.classify, batches), strict=True)
+            np.allclose(*both, atol=1e-6)
+            for both in zip(expected, pool.map(scorer.classify, batches), strict=True)
         )
 
 
@@ -119,10 +124,19 @@ def test_a_scan_is_squares_with_all_probabilities(tmp_path: Path) -> None:
         ({"patch_size_pixels": 10**9}, "patch_size_pixels"),
         ({"transform": [{"name": "ColorJitter"}]}, "transform.0.name"),
         ({"transform": [{"name": "Resize", "arguments": {"size": [64, 32]}}]}, "squares"),
-        ({"transform": [{"name": "Normalize", "arguments": {"mean": [0, 0, 0], "std": [1, 0, 1]}}]}, "std of 0"),
+        (
+            {
+                "transform": [
+                    {"name": "Normalize", "arguments": {"mean": [0, 0, 0], "std": [1, 0, 1]}}
+                ]
+            },
+            "std of 0",
+        ),
     ],
 )
-def test_a_description_that_cannot_work_stops_the_start(tmp_path: Path, changed: dict[str, Any], told: str) -> None:
+def test_a_description_that_cannot_work_stops_the_start(
+    tmp_path: Path, changed: dict[str, Any], told: str
+) -> None:
     """The message names the setting, the file and what is wrong."""
     folder = a_network(tmp_path / "zoo")
     (folder / "config.json").write_text(json.dumps(a_config(**changed)))
@@ -139,7 +153,9 @@ def test_a_folder_without_a_network_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"torchscript_model.pt does not run"):
         loaded(folder)
     (folder / "torchscript_model.pt").unlink()
-    with pytest.raises(ConfigError, match=r"neither torchscript_model.pt nor model.pt2; safetensors"):
+    with pytest.raises(
+        ConfigError, match=r"neither torchscript_model.pt nor model.pt2; safetensors"
+    ):
         loaded(folder)
     with pytest.raises(ConfigError, match="'ki67' takes none"):
         registry.cards({"ki67": AlgorithmSettings(kind="ki67", folder=tmp_path)})

@@ -32,7 +32,9 @@ class TestAnswers:
             *((status, "unknown") for status in (502, 504, 520)),
         ],
     )
-    def test_a_status_says_whether_to_try_again(self, receiving: Receiving, status: int, outcome: str) -> None:
+    def test_a_status_says_whether_to_try_again(
+        self, receiving: Receiving, status: int, outcome: str
+    ) -> None:
         """Refusals are final, pressure and failure come again, a gateway that lost the answer is asked about."""
         receipt = posted(receiving.url(f"/status/{status}"))
         assert (receipt.outcome, receipt.status) == (outcome, status)
@@ -106,7 +108,9 @@ class TestSilence:
 class TestSecrets:
     """Nothing that opens a door is told."""
 
-    def test_a_server_that_repeats_everything_gives_nothing_away(self, receiving: Receiving) -> None:
+    def test_a_server_that_repeats_everything_gives_nothing_away(
+        self, receiving: Receiving
+    ) -> None:
         """Token, query and password are absent from what is kept, though the answer held them."""
         base = receiving.url("/echo/400").replace("http://", "http://user:pa55word@")
         loader = posted(base + "?sig=5ecret")
@@ -115,7 +119,12 @@ class TestSecrets:
         assert "sig=5ecret" in receiving.got[0][1]
         for receipt in (loader, token):
             assert receipt.status == 400
-            for secret in ("5ecret", "pa55word", "plain-token-77", base64.b64encode(b"user:pa55word").decode()):
+            for secret in (
+                "5ecret",
+                "pa55word",
+                "plain-token-77",
+                base64.b64encode(b"user:pa55word").decode(),
+            ):
                 assert secret not in repr(receipt)
 
     def test_a_fault_on_the_way_does_not_tell_the_address(self) -> None:
@@ -141,7 +150,9 @@ class TestSecrets:
 def test_results_for_pick_up_go_nowhere(tmp_path: Path) -> None:
     """The parcel lists every scan's results.json, and delivering it is done at once."""
     there = to(type="none")
-    scans = json.loads(there.pack([a_result(), a_result(scan_id="2")], tmp_path / "parcel").path.read_bytes())["scans"]
+    scans = json.loads(
+        there.pack([a_result(), a_result(scan_id="2")], tmp_path / "parcel").path.read_bytes()
+    )["scans"]
     assert [scan["scan"] for scan in scans] == ["8946136", "2"]
     assert there.arrived("ord-1") is False
     assert there.post(PARCEL).outcome == "accepted"

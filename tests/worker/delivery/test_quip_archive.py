@@ -85,7 +85,9 @@ def test_the_table_holds_level_0_polygons() -> None:
 
 def test_the_mask_covers_the_nuclei_of_the_area() -> None:
     """The mask has the area's size and is 255 where a nucleus is, 0 elsewhere."""
-    mask = mask_of(members(a_result(objects([around(1200, 600, 10, 40), around(1500, 800, 20, 40)]))))
+    mask = mask_of(
+        members(a_result(objects([around(1200, 600, 10, 40), around(1500, 800, 20, 40)])))
+    )
     assert mask.shape == (AREA.height, AREA.width)
     assert set(np.unique(mask).tolist()) == {0, 255}
     assert mask[100, 200] == 255

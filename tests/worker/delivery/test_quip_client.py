@@ -45,7 +45,9 @@ def test_the_same_results_are_the_same_parcel(tmp_path: Path) -> None:
         (b'{"Job": {"id": "7"}}', "7"),
     ],
 )
-def test_a_job_with_an_id_is_an_acceptance(receiving: Receiving, body: bytes, remote_id: str) -> None:
+def test_a_job_with_an_id_is_an_acceptance(
+    receiving: Receiving, body: bytes, remote_id: str
+) -> None:
     """The id may stand beside the job or in it."""
     receiving.answers["/zip"] = (200, body)
     receipt = posted(receiving.url("/zip"))
@@ -53,7 +55,8 @@ def test_a_job_with_an_id_is_an_acceptance(receiving: Receiving, body: bytes, re
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"null", b"[]", b"<html>ok</html>", b'{"id": 3}', b'{"Job": {}}', b'{"Job": 5, "id": 5}']
+    "body",
+    [b"", b"null", b"[]", b"<html>ok</html>", b'{"id": 3}', b'{"Job": {}}', b'{"Job": 5, "id": 5}'],
 )
 def test_a_200_without_a_job_is_no_acceptance(receiving: Receiving, body: bytes) -> None:
     """The loader says 200 to many things; only a job in its queue counts."""

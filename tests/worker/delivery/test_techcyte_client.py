@@ -23,7 +23,9 @@ def receiving() -> Iterator[Receiving]:
 
 @pytest.fixture
 def lab() -> Iterator[TechcyteReceiver]:
-    with TechcyteReceiver({"185714": {"8946136", "2"}}, jwt_token=TOKEN, api_key_secret="s3cr3t-key") as server:
+    with TechcyteReceiver(
+        {"185714": {"8946136", "2"}}, jwt_token=TOKEN, api_key_secret="s3cr3t-key"
+    ) as server:
         yield server
 
 
@@ -40,7 +42,9 @@ def test_results_are_posted_once_and_found_again(tmp_path: Path, lab: TechcyteRe
     assert entry.bytes == parcel.path.stat().st_size
 
 
-def test_an_answer_lost_after_the_commit_is_cleared_up(tmp_path: Path, lab: TechcyteReceiver) -> None:
+def test_an_answer_lost_after_the_commit_is_cleared_up(
+    tmp_path: Path, lab: TechcyteReceiver
+) -> None:
     """The post is unknown, the question afterwards says yes."""
     lab.faults.add(Fault(cut="after"))
     there = to_techcyte(lab.url)
@@ -77,8 +81,12 @@ def test_a_wrong_api_key_is_refused(lab: TechcyteReceiver) -> None:
     assert "wr0ng" not in receipt.detail
 
 
-@pytest.mark.parametrize("fault", [Fault(cut="after"), Fault(cut="before"), Fault(status=502), Fault(status=503)])
-def test_trouble_with_the_token_never_leaves_the_results_in_doubt(lab: TechcyteReceiver, fault: Fault) -> None:
+@pytest.mark.parametrize(
+    "fault", [Fault(cut="after"), Fault(cut="before"), Fault(status=502), Fault(status=503)]
+)
+def test_trouble_with_the_token_never_leaves_the_results_in_doubt(
+    lab: TechcyteReceiver, fault: Fault
+) -> None:
     """The results were not sent yet, so it is always safe to come again."""
     lab.faults.add(fault)
     key = {"api_key_id": lab.api_key_id, "api_key_secret": "s3cr3t-key", "jwt_token": None}
@@ -88,7 +96,9 @@ def test_trouble_with_the_token_never_leaves_the_results_in_doubt(lab: TechcyteR
 def test_a_key_answered_without_a_token_is_tried_again(receiving: Receiving) -> None:
     """A 200 that is not success is no token."""
     receiving.answers["/api/v3/token"] = (200, b'["access_token"]')
-    there = to_techcyte(receiving.url(""), jwt_token=None, api_key_id="me", api_key_secret="s3cr3t-key")
+    there = to_techcyte(
+        receiving.url(""), jwt_token=None, api_key_id="me", api_key_secret="s3cr3t-key"
+    )
     assert there.post(PARCEL).outcome == "later"
 
 

@@ -68,7 +68,10 @@ def test_the_report_says_everything_in_strings() -> None:
         {"name": "Labelling index pct", "result": "44.4444"},
         {"name": "Thresholds dab od", "result": "0.15"},
     ]
-    assert [(s["name"], s["result"]) for s in report["segments"]] == [("negative", "5"), ("positive", "4")]
+    assert [(s["name"], s["result"]) for s in report["segments"]] == [
+        ("negative", "5"),
+        ("positive", "4"),
+    ]
     empty = json.loads(written([a_result(objects([]))]))["scanResults"][0]["workflow"]["report"]
     assert {"name": "Labelling index pct", "result": "not available"} in empty["results"]
 
@@ -90,12 +93,18 @@ BREAKS: dict[str, Broken] = {
     "an empty list of reasons": lambda b: b["scanResults"][0].update(qcFailReasons=[]),
     "no order id": lambda b: b["scanResults"][0]["results"].pop("order_id"),
     "a summary that is a number": lambda b: b["scanResults"][0]["results"].update(summary=12),
-    "no annotation type": lambda b: b["scanResults"][0]["geojson"]["features"][0]["properties"].clear(),
+    "no annotation type": lambda b: b["scanResults"][0]["geojson"]["features"][0][
+        "properties"
+    ].clear(),
     "a box of three": lambda b: b["scanResults"][0]["geojson"]["features"][0]["bbox"].pop(),
     "a box inside out": lambda b: b["scanResults"][0]["geojson"]["features"][0]["bbox"].reverse(),
-    "an open ring": lambda b: b["scanResults"][0]["geojson"]["features"][0]["geometry"]["coordinates"][0].pop(),
+    "an open ring": lambda b: b["scanResults"][0]["geojson"]["features"][0]["geometry"][
+        "coordinates"
+    ][0].pop(),
     "an unknown report": lambda b: b["scanResults"][1]["workflow"]["report"].update(type="Fancy"),
-    "a result that is a number": lambda b: b["scanResults"][0]["workflow"]["report"]["results"][0].update(result=1),
+    "a result that is a number": lambda b: b["scanResults"][0]["workflow"]["report"]["results"][
+        0
+    ].update(result=1),
     "ruo in words": lambda b: b["scanResults"][0]["workflow"].update(ruo="true"),
 }
 

@@ -14,14 +14,24 @@ from worker.slides.slide import Slide
 def test_what_the_slide_says_is_believed_first(tmp_path: Path) -> None:
     """The slide's own mpp wins over the order's."""
     with Slide.open(a_slide(tmp_path / "a.svs", a_picture(70, 50), mpp=0.2527), mpp=0.5) as slide:
-        assert (slide.frame.mpp_x, slide.frame.mpp_y, slide.frame.mpp_source) == (0.2527, 0.2527, "slide")
+        assert (slide.frame.mpp_x, slide.frame.mpp_y, slide.frame.mpp_source) == (
+            0.2527,
+            0.2527,
+            "slide",
+        )
 
 
 def test_tiff_tags_are_believed_before_the_order(tmp_path: Path) -> None:
     """A generic TIFF's resolution tags count, each axis for itself, tiled (OpenSlide) or striped (Pillow)."""
     tiled = a_tiled_tiff(tmp_path / "tiled.tiff", a_picture(70, 50), (20000, 40000))
     striped = tmp_path / "striped.tiff"
-    tifffile.imwrite(striped, a_picture(70, 50), photometric="rgb", resolution=(50800, 101600), resolutionunit="INCH")
+    tifffile.imwrite(
+        striped,
+        a_picture(70, 50),
+        photometric="rgb",
+        resolution=(50800, 101600),
+        resolutionunit="INCH",
+    )
     for path in (tiled, striped):
         with Slide.open(path, mpp=0.7) as slide:
             assert (slide.frame.mpp_x, slide.frame.mpp_y) == pytest.approx((0.5, 0.25))
@@ -36,7 +46,9 @@ def test_absurd_microns_are_not_believed(tmp_path: Path, mpp: float) -> None:
 
 
 @pytest.mark.parametrize("dots_per_inch", [72, 96, 300])
-def test_the_resolution_of_screens_and_printers_is_not_believed(tmp_path: Path, dots_per_inch: int) -> None:
+def test_the_resolution_of_screens_and_printers_is_not_believed(
+    tmp_path: Path, dots_per_inch: int
+) -> None:
     """72, 96 and 300 dpi are what programs write who know nothing."""
     path = a_tiled_tiff(tmp_path / "a.tiff", a_picture(70, 50), (dots_per_inch / 2.54,) * 2)
     with Slide.open(path, mpp=0.5) as slide:
@@ -46,7 +58,11 @@ def test_the_resolution_of_screens_and_printers_is_not_believed(tmp_path: Path, 
 def test_a_slide_without_mpp_opens_and_says_so(tmp_path: Path) -> None:
     """Who reads no pixels needs no mpp."""
     with Slide.open(a_slide(tmp_path / "a.svs", a_picture(70, 50), mpp=None)) as slide:
-        assert (slide.frame.mpp_x, slide.frame.mpp_y, slide.frame.mpp_source) == (None, None, "none")
+        assert (slide.frame.mpp_x, slide.frame.mpp_y, slide.frame.mpp_source) == (
+            None,
+            None,
+            "none",
+        )
 
 
 def test_the_bounds_offset_is_openslide_s(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.support.paths import ROOT
 from tests.support.results import equal, nuclei
 from worker.inference.checkpoint import Checkpoint, Point, unfinished
 from worker.inference.merge import joined
-from worker.results.object_store import Spool
+from worker.results.object_store import ObjectStore
 
 WORK, TILES = "digest", 100
 SEAMS = ((3, 0.1 + 0.2, 1e300 / 3), (4, 5e-324, -1.5))
@@ -22,7 +22,9 @@ def attempt(folder: Path, fence: int, every_s: float = 0) -> Checkpoint:
     return Checkpoint(folder / f"order.0.{fence}", every_s)
 
 
-def marked(folder: Path, fence: int = 1, tiles: int = 10, work: str = WORK) -> tuple[Checkpoint, Spool]:
+def marked(
+    folder: Path, fence: int = 1, tiles: int = 10, work: str = WORK
+) -> tuple[Checkpoint, ObjectStore]:
     """An attempt that was lost: of its nine nuclei the last five lie behind its mark."""
     checkpoint = attempt(folder, fence)
     spool, _ = checkpoint.begin(work, TILES)
@@ -32,7 +34,7 @@ def marked(folder: Path, fence: int = 1, tiles: int = 10, work: str = WORK) -> t
     return checkpoint, spool
 
 
-def is_fresh(begun: tuple[Spool, Point]) -> bool:
+def is_fresh(begun: tuple[ObjectStore, Point]) -> bool:
     return len(begun[0]) == 0 and begun[1] == Point(WORK, 0, 0, ())
 
 
@@ -46,7 +48,9 @@ def test_the_next_attempt_has_what_was_marked_and_not_what_came_behind(tmp_path:
     assert equal(joined(list(spool.chunks())), joined([nuclei(4, seed=10), nuclei(2)]))
 
 
-def test_what_was_found_before_the_scan_was_asked_for_once_more_is_left_alone(tmp_path: Path) -> None:
+def test_what_was_found_before_the_scan_was_asked_for_once_more_is_left_alone(
+    tmp_path: Path,
+) -> None:
     """It may be why that life of the scan failed; a courier elsewhere could not remove it from this machine."""
     marked(tmp_path, fence=2, tiles=60)
     marked(tmp_path, fence=5, tiles=20)
@@ -106,7 +110,9 @@ def test_a_mark_that_is_damaged_is_not_believed(tmp_path: Path, point: str) -> N
 
 @pytest.mark.parametrize("column", ["centres", "scores", "classes", "lengths", "points"])
 @pytest.mark.parametrize("left_bytes", [None, 0, 7])
-def test_a_spool_that_lacks_something_is_not_gone_on_with(tmp_path: Path, column: str, left_bytes: int | None) -> None:
+def test_a_spool_that_lacks_something_is_not_gone_on_with(
+    tmp_path: Path, column: str, left_bytes: int | None
+) -> None:
     """Its worker may end it meanwhile, or the disk lost a part: nothing is filled up with zeros."""
     _, spool = marked(tmp_path)
     if left_bytes is None:
@@ -133,7 +139,9 @@ def test_a_mark_makes_what_was_before_it_superfluous(tmp_path: Path) -> None:
     assert attempt(tmp_path, 3).begin(WORK, TILES)[1].tiles == 10
 
 
-def test_a_mark_that_finds_no_room_costs_only_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_mark_that_finds_no_room_costs_only_itself(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """The scan goes on, and the mark before it still counts."""
     checkpoint, spool = marked(tmp_path)
     (tmp_path / "order.0.1" / "point.new").symlink_to("/dev/full")
@@ -161,8 +169,17 @@ def test_a_copy_that_finds_no_room_is_made_later(tmp_path: Path) -> None:
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount")
     marked(tmp_path)
-    script = ["sh", "-c", ON_A_SMALL_DISK, sys.executable, str(tmp_path / "disk"), str(tmp_path / "order.0.1")]
-    done = subprocess.run(["unshare", "-rm", *script], capture_output=True, check=True, text=True, cwd=ROOT)
+    script = [
+        "sh",
+        "-c",
+        ON_A_SMALL_DISK,
+        sys.executable,
+        str(tmp_path / "disk"),
+        str(tmp_path / "order.0.1"),
+    ]
+    done = subprocess.run(
+        ["unshare", "-rm", *script], capture_output=True, check=True, text=True, cwd=ROOT
+    )
     assert done.stdout.strip() == f"{errno.ENOSPC} ['filler', 'order.0.1']", done.stderr
 
 
@@ -171,7 +188,10 @@ def test_an_attempt_learns_that_its_folder_was_removed(tmp_path: Path) -> None:
     checkpoint, spool = marked(tmp_path)
     assert not checkpoint.gone
     attempt(tmp_path, 2).clear()
-    for write in (lambda: spool.append(nuclei(1)), lambda: checkpoint.mark(spool, Point(WORK, 20, 9, ()))):
+    for write in (
+        lambda: spool.append(nuclei(1)),
+        lambda: checkpoint.mark(spool, Point(WORK, 20, 9, ())),
+    ):
         with pytest.raises(FileNotFoundError):
             write()
     assert checkpoint.gone
@@ -180,7 +200,15 @@ def test_an_attempt_learns_that_its_folder_was_removed(tmp_path: Path) -> None:
 
 def test_clearing_leaves_nothing_of_this_scan_and_all_of_others(tmp_path: Path) -> None:
     """Whoever began it; a later attempt's folder is not ours to remove. Clearing nothing is no fault."""
-    for name in ("order.0.1", "order.0.2", "order.0.5", "order.1.1", "order.00.1", "order.0.x", "other.0.1"):
+    for name in (
+        "order.0.1",
+        "order.0.2",
+        "order.0.5",
+        "order.1.1",
+        "order.00.1",
+        "order.0.x",
+        "other.0.1",
+    ):
         (tmp_path / name / "found").mkdir(parents=True)
     attempt(tmp_path, 2).clear()
     left = {"order.0.5", "order.1.1", "order.00.1", "order.0.x", "other.0.1"}

@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from worker.geometry.frame import Area, Objects
-from worker.geometry.grid import Grid, Tile, Tiles
-from worker.inference.merge import Merger, joined
+from worker.geometry.frame import Area
+from worker.geometry.tile_grid import Grid, Tile, Tiles
+from worker.inference.merge import SeamMerger, joined
+from worker.results.objects import Objects
 
 GRID = Grid(
     Area(100, 200, 40, 60),
@@ -21,12 +22,17 @@ def found(*core_px: tuple[float, float]) -> Objects:
     """Objects with these centres, in pixels from the corner of a tile's core."""
     centres = np.array(core_px, float).reshape(-1, 2) + GRID.halo_px
     ring = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
-    return Objects(centres, tuple(c + ring for c in centres), np.zeros(len(centres), np.int64), np.ones(len(centres)))
+    return Objects(
+        centres,
+        tuple(c + ring for c in centres),
+        np.zeros(len(centres), np.int64),
+        np.ones(len(centres)),
+    )
 
 
 def merged(*tiles: tuple[Objects, Tile]) -> Objects:
     """What the tiles come to, one after another."""
-    merger = Merger(GRID)
+    merger = SeamMerger(GRID)
     return joined([merger.add(*tile) for tile in tiles])
 
 
@@ -54,7 +60,7 @@ def test_an_object_on_the_seam_to_the_row_below_counts_once() -> None:
     below = Tile(2, 100.0, 220.0)
     assert len(merged((found((5.0, 9.9)), LEFT), (found((5.0, -0.1)), below))) == 1
     assert len(merged((found((5.0, 10.1)), LEFT), (found((5.0, 0.1)), below))) == 1
-    merger = Merger(GRID)
+    merger = SeamMerger(GRID)
     merger.add(found((0.5, 5.0), (5.0, 9.9)), LEFT)
     merger.add(found(), Tile(2, 100.0, 240.0))
     assert len(merger.add(found((5.0, -10.1)), Tile(3, 100.0, 240.0))) == 0

@@ -10,16 +10,15 @@ import pytest
 import tifffile
 
 from broker.errors import OrderError
-from broker.orders.algorithm_card import Card
+from broker.orders.algorithm_card import AlgorithmCard
 from tests.support.slides import a_picture, a_slide
 from worker.geometry.frame import Pixels
-from worker.geometry.grid import Grid
-from worker.geometry.roi import area_of
-from worker.geometry.tile_grid import cut
-from worker.inference.parallel_tiles import Worked, share_tiles, worked, workers
+from worker.geometry.roi import resolve_roi
+from worker.geometry.tile_grid import Grid, tile_grid
+from worker.inference.parallel_tiles import MappedTiles, map_tiles, share_tiles, workers
 from worker.slides.slide import Slide
 
-CARD = Card(name="eye", version="1", digest="0", title="Eye", description="", output="objects", classes=(),
+CARD = AlgorithmCard(name="eye", version="1", digest="0", title="Eye", description="", output="objects", classes=(),
             parameters={}, mpp=0.8, tile_px=20, halo_px=3)  # fmt: skip
 
 
@@ -29,7 +28,11 @@ class CountingSlide(Slide):
     reads, calls = 0, 0
 
     def fill_tiles(
-        self, tiles: Pixels, corners: Sequence[tuple[float, float]], downsample_x: float, downsample_y: float
+        self,
+        tiles: Pixels,
+        corners: Sequence[tuple[float, float]],
+        downsample_x: float,
+        downsample_y: float,
     ) -> None:
         self.reads += len(corners)
         self.calls += 1
@@ -38,7 +41,7 @@ class CountingSlide(Slide):
 
 def a_grid(slide: Slide) -> Grid:
     """The whole slide, cut."""
-    return cut(area_of(None, slide.frame), slide.frame, CARD)
+    return tile_grid(resolve_roi(None, slide.frame), slide.frame, CARD)
 
 
 def readers() -> list[threading.Thread]:
@@ -46,9 +49,9 @@ def readers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("tiles")]
 
 
-def fed(slide: Slide, grid: Grid, batch_tiles: int) -> Iterator[Worked[Pixels]]:
+def fed(slide: Slide, grid: Grid, batch_tiles: int) -> Iterator[MappedTiles[Pixels]]:
     """What `work` was given, copied, for it is overwritten."""
-    return worked(slide, grid, batch_tiles, np.copy)
+    return map_tiles(slide, grid, batch_tiles, np.copy)
 
 
 @pytest.mark.parametrize("threads", [1, 4])
@@ -61,7 +64,9 @@ def test_tiles_come_in_order_with_their_halo(tmp_path: Path, threads: int) -> No
         assert [len(batch.value) for batch in batches] == [8, 8, 8, 8, 3]
         for batch in batches:
             for tile, found in zip(batch.tiles, batch.value, strict=True):
-                assert np.array_equal(found, slide.read(tile.x - 3 * 1.6, tile.y - 3 * 1.6, 26, 26, 1.6, 1.6))
+                assert np.array_equal(
+                    found, slide.read(tile.x - 3 * 1.6, tile.y - 3 * 1.6, 26, 26, 1.6, 1.6)
+                )
 
 
 def test_results_come_in_order_whichever_is_first(tmp_path: Path) -> None:
@@ -78,7 +83,7 @@ def test_results_come_in_order_whichever_is_first(tmp_path: Path) -> None:
         slide.threads = 3
         expected = [batch.value.tobytes() for batch in fed(slide, a_grid(slide), 5)]
         first = expected[0]
-        assert [batch.value for batch in worked(slide, a_grid(slide), 5, work)] == expected
+        assert [batch.value for batch in map_tiles(slide, a_grid(slide), 5, work)] == expected
 
 
 def test_a_grid_of_no_tiles_feeds_nothing(tmp_path: Path) -> None:
@@ -110,11 +115,13 @@ def test_quick_tiles_are_taken_many_at_a_time_and_slow_ones_batch_by_batch() -> 
     assert share_tiles(8, 0.0, 40) == 40
 
 
-def test_a_share_is_worked_on_in_the_batches_that_it_would_have_been_asked_for_in(tmp_path: Path) -> None:
+def test_a_share_is_worked_on_in_the_batches_that_it_would_have_been_asked_for_in(
+    tmp_path: Path,
+) -> None:
     """A network may answer other batches in other bits, and shares follow the clock."""
     with CountingSlide.open(a_slide(tmp_path / "a.svs", a_picture(803, 751))) as slide:
         slide.threads = 1
-        batches = list(worked(slide, a_grid(slide), 2, len))
+        batches = list(map_tiles(slide, a_grid(slide), 2, len))
         assert [batch.value for batch in batches[:-1]] == [2] * (len(batches) - 1)
         assert slide.calls < len(batches)
 
@@ -131,7 +138,7 @@ def test_closing_in_the_middle_of_a_share_ends_it_after_its_batch(tmp_path: Path
 
     with CountingSlide.open(a_slide(tmp_path / "a.svs", a_picture(803, 751))) as slide:
         slide.threads = 1
-        feed = worked(slide, a_grid(slide), 1, work)
+        feed = map_tiles(slide, a_grid(slide), 1, work)
         next(feed)
         next(feed)  # the third share is asked for, and longer than a batch
         assert all(begun.acquire(timeout=30) for _ in range(3))

@@ -8,10 +8,11 @@ import pytest
 from tests.support.scans import Dots, DotsClassifier, Often
 from tests.support.slide_server import Listener
 from tests.support.slides import a_slide
-from worker.geometry.frame import Area, Objects, Pixels, Stop
-from worker.inference.tile_inference import Search, find
+from worker.geometry.frame import Area, Pixels
+from worker.inference.tile_inference import TileJob, run_tiles
+from worker.progress import Stopwatch, StopWork
+from worker.results.objects import Objects
 from worker.slides.slide import Slide
-from worker.stopwatch import Stopwatch
 
 
 class Sized(Dots):
@@ -44,8 +45,12 @@ def test_the_rest_of_a_scan_comes_in_batches_of_the_same_size(tmp_path: Path) ->
         slide.threads = 4
         area = Area(0, 0, 256, 256)
         stopped = Listener(lambda done: done == 56)
-        with pytest.raises(Stop):
-            find(Search(first, slide, area, "x"), Often(tmp_path / "1.0.1"), Stopwatch(), stopped)
-        counts = find(Search(second, slide, area, "x"), Often(tmp_path / "1.0.2"), Stopwatch(), Listener())[1]
+        with pytest.raises(StopWork):
+            run_tiles(
+                TileJob(first, slide, area, "x"), Often(tmp_path / "1.0.1"), Stopwatch(), stopped
+            )
+        counts = run_tiles(
+            TileJob(second, slide, area, "x"), Often(tmp_path / "1.0.2"), Stopwatch(), Listener()
+        )[1]
     assert counts["tiles"] - counts["tiles_resumed"] == sum(second.batches) == 16
     assert set(first.batches) == set(second.batches) == {8}

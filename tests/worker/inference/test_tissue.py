@@ -5,20 +5,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from broker.orders.algorithm_card import Card
+from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.roi import Rectangle
 from tests.support.paths import SLIDES
 from tests.support.slides import a_slide, a_tiled_tiff
 from worker.geometry.frame import Pixels
-from worker.geometry.grid import Grid
-from worker.geometry.roi import area_of
-from worker.geometry.tile_grid import cut
+from worker.geometry.roi import resolve_roi
+from worker.geometry.tile_grid import Grid, tile_grid
 from worker.inference.tissue import keep
 from worker.slides.slide import Slide
 
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")
 
-CARD = Card(name="eye", version="1", digest="0", title="Eye", description="", output="objects", classes=(),
+CARD = AlgorithmCard(name="eye", version="1", digest="0", title="Eye", description="", output="objects", classes=(),
             parameters={}, mpp=0.5, tile_px=128)  # fmt: skip
 COLUMNS, ROWS = 4, 3
 GLASS = (243, 243, 242)
@@ -40,7 +39,12 @@ def speckled(colour: tuple[int, int, int], other: tuple[int, int, int]) -> Pixel
 def kept(folder: Path, pixels: Pixels, roi: Rectangle | None = None) -> list[int]:
     """The numbers of the tiles kept of a slide with these pixels."""
     with Slide.open(a_slide(folder / "a.svs", pixels, levels=(1, 4))) as slide:
-        return [tile.index for tile in keep(slide, cut(area_of(roi, slide.frame), slide.frame, CARD)).tiles]
+        return [
+            tile.index
+            for tile in keep(
+                slide, tile_grid(resolve_roi(roi, slide.frame), slide.frame, CARD)
+            ).tiles
+        ]
 
 
 @pytest.mark.parametrize("colour", [GLASS, (255, 255, 255), (205, 205, 205), (232, 227, 233)])
@@ -108,10 +112,14 @@ def test_the_kept_tiles_are_the_grid_s_own(tmp_path: Path) -> None:
     pixels = glass()
     pixels[160:220, 160:220] = (120, 70, 50)
     with Slide.open(a_tiled_tiff(tmp_path / "a.tiff", pixels, (20000, 40000))) as slide:
-        grid = cut(area_of(None, slide.frame), slide.frame, CARD)
+        grid = tile_grid(resolve_roi(None, slide.frame), slide.frame, CARD)
         some = keep(slide, grid)
     assert [(tile.index, tile.x, tile.y) for tile in some.tiles] == [(1, 128.0, 0.0)]
-    assert (some.downsample_x, some.downsample_y) == (1.0, 0.5 / 0.25) == (grid.downsample_x, grid.downsample_y)
+    assert (
+        (some.downsample_x, some.downsample_y)
+        == (1.0, 0.5 / 0.25)
+        == (grid.downsample_x, grid.downsample_y)
+    )
 
 
 @real_slides
@@ -119,7 +127,7 @@ class TestRealSlides:
     def kept(self, name: str, mpp: float | None = None) -> tuple[Slide, Grid, Grid]:
         """The slide, its grid and what is kept of it."""
         slide = Slide.open(SLIDES / name, mpp)
-        grid = cut(area_of(None, slide.frame), slide.frame, CARD)
+        grid = tile_grid(resolve_roi(None, slide.frame), slide.frame, CARD)
         return slide, grid, keep(slide, grid)
 
     def test_skin_is_kept_and_the_glass_beside_it_is_not(self) -> None:

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
-from worker.process.cgroup_limits import core_limits, granted_cores, granted_memory_bytes, memory_limits
+from worker.process.cgroup_limits import (
+    core_limits,
+    granted_cores,
+    granted_memory_bytes,
+    memory_limits,
+)
 
 USABLE = len(os.sched_getaffinity(0))
 PHYSICAL_BYTES = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -22,7 +27,10 @@ V1 = (
 
 def kernel(root: Path, own: str, mounts: str, **files: str) -> Path:
     """A root with /proc/self, and `files` below /sys/fs/cgroup."""
-    told = {"proc/self/cgroup": own, "proc/self/mountinfo": "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n" + mounts}
+    told = {
+        "proc/self/cgroup": own,
+        "proc/self/mountinfo": "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n" + mounts,
+    }
     told |= {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
     for name, text in told.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +79,9 @@ def test_the_tightest_cgroup_on_the_way_up_rules(tmp_path: Path) -> None:
     )
     assert granted_cores(root) == 1
     assert granted_memory_bytes(root) == 500_000_000
-    told = {str(limit.file.relative_to(root)): (limit.text, limit.amount) for limit in core_limits(root)}
+    told = {
+        str(limit.file.relative_to(root)): (limit.text, limit.amount) for limit in core_limits(root)
+    }
     assert told == {
         "sys/fs/cgroup/job/step/cpu.max": ("max 100000", inf),
         "sys/fs/cgroup/job/cpu.max": ("20000 100000", 0.2),
@@ -99,14 +109,17 @@ def test_version_1_is_read_where_its_controllers_are_mounted(tmp_path: Path) -> 
 
 def test_a_path_outside_of_what_is_mounted_means_the_mounted_cgroup(tmp_path: Path) -> None:
     """A container with its own names is told `/`, one without them a path that it cannot see."""
-    root = kernel(tmp_path, "4:memory:/kubepods/x\n", V1, **{"memory/memory.limit_in_bytes": "200000000"})
+    root = kernel(
+        tmp_path, "4:memory:/kubepods/x\n", V1, **{"memory/memory.limit_in_bytes": "200000000"}
+    )
     assert granted_memory_bytes(root) == 200_000_000
     outside = v2(tmp_path / "2", "/../../system.slice", **{"memory.max": "100000000"})
     assert granted_memory_bytes(outside) == 100_000_000
 
 
 @pytest.mark.parametrize(
-    "files", [{}, {"memory.max": "max", "cpu.max": "max 100000"}, {"cpu.max": "?", "memory.max": ""}]
+    "files",
+    [{}, {"memory.max": "max", "cpu.max": "max 100000"}, {"cpu.max": "?", "memory.max": ""}],
 )
 def test_without_a_limit_it_is_the_machine(tmp_path: Path, files: dict[str, str]) -> None:
     """Nothing stated, no limit stated, or words that cannot be read."""
@@ -117,7 +130,12 @@ def test_without_a_limit_it_is_the_machine(tmp_path: Path, files: dict[str, str]
 
 def test_the_largest_number_of_version_1_is_no_limit(tmp_path: Path) -> None:
     """The kernel has no word for it there."""
-    root = kernel(tmp_path, "4:memory:/docker/abc\n", V1, **{"memory/memory.limit_in_bytes": "9223372036854771712"})
+    root = kernel(
+        tmp_path,
+        "4:memory:/docker/abc\n",
+        V1,
+        **{"memory/memory.limit_in_bytes": "9223372036854771712"},
+    )
     assert [limit.amount for limit in memory_limits(root)] == [inf]
     assert granted_memory_bytes(root) == PHYSICAL_BYTES
 
@@ -139,8 +157,13 @@ def test_cores_that_affinity_takes_away_are_not_granted() -> None:
 @pytest.mark.parametrize(("given", "threads"), [("7", 7), ("", USABLE)])
 def test_the_setting_overrides_what_is_granted(tmp_path: Path, given: str, threads: int) -> None:
     """A worker's reading processes and its readers ahead are sized by `worker.threads` where it is set."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")}
-    environment |= {"SLIDELANE_BROKER__REDIS_URL": "redis://127.0.0.1:1/0", "SLIDELANE_BROKER__DATA": str(tmp_path)}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")
+    }
+    environment |= {
+        "SLIDELANE_BROKER__REDIS_URL": "redis://127.0.0.1:1/0",
+        "SLIDELANE_BROKER__DATA": str(tmp_path),
+    }
     environment |= {"SLIDELANE_WORKER__THREADS": given} if given else {}
     code = """
 import numpy as np
@@ -153,6 +176,11 @@ with bench().means.sandbox.open(Path("dark.png"), 0.5) as slide:
 """
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.split() == [str(threads)]

@@ -28,7 +28,9 @@ class Worker:
 
     def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
         command = [sys.executable, "-c", HOLD, str(folder), *names]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         assert self.process.stdout
         gpu, sharers = self.process.stdout.readline().split()
         self.gpu, self.sharers = gpu, int(sharers)
@@ -52,7 +54,9 @@ def workers(ends: ExitStack, folder: Path, names: tuple[str, ...], count: int) -
     return started
 
 
-def test_each_worker_has_a_gpu_of_its_own_while_there_are_enough(ends: ExitStack, tmp_path: Path) -> None:
+def test_each_worker_has_a_gpu_of_its_own_while_there_are_enough(
+    ends: ExitStack, tmp_path: Path
+) -> None:
     """Replicas that see the same GPUs take different ones, without speaking to each other."""
     names = tuple(f"GPU-{number}" for number in range(4))
     took = workers(ends, tmp_path, names, 4)
@@ -89,5 +93,7 @@ def test_a_machine_without_gpus_takes_none_and_asks_nobody(device: str, tmp_path
 
 def test_a_gpu_that_is_not_there_stops_the_start_with_its_name(tmp_path: Path) -> None:
     """The message names the setting and what torch sees, without a trace."""
-    with pytest.raises(ConfigError, match=r"^worker.device: cuda:99 is a GPU that torch does not see"):
+    with pytest.raises(
+        ConfigError, match=r"^worker.device: cuda:99 is a GPU that torch does not see"
+    ):
         gpu_lock.take("cuda:99", tmp_path)

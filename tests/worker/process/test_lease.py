@@ -8,8 +8,8 @@ import pytest
 from broker.errors import Problem
 from broker.order_store import Claim, OrderStore
 from broker.settings.config import BrokerSettings
-from worker.geometry.frame import Stop
 from worker.process.lease import Lease, Limits
+from worker.progress import StopWork
 
 LONG = Limits(1000, 1000)
 
@@ -39,7 +39,7 @@ def stops(lease: Lease) -> str:
     def stopped() -> bool:
         try:
             lease.check()
-        except Stop as stop:
+        except StopWork as stop:
             reason.append(str(stop))
         return bool(reason)
 
@@ -55,10 +55,14 @@ def a_lease(
     leaving: threading.Event | None = None,
 ) -> tuple[Lease, list[Problem]]:
     given_up: list[Problem] = []
-    return Lease(store, claim, settings, limits, leaving or threading.Event(), given_up.append), given_up
+    return Lease(
+        store, claim, settings, limits, leaving or threading.Event(), given_up.append
+    ), given_up
 
 
-def test_a_lease_outlives_its_length_while_it_is_held(store: OrderStore, claim: Claim, quick: BrokerSettings) -> None:
+def test_a_lease_outlives_its_length_while_it_is_held(
+    store: OrderStore, claim: Claim, quick: BrokerSettings
+) -> None:
     """The heartbeat renews it, and carries the progress into the record."""
     lease, _ = a_lease(store, claim, quick)
     order_id = claim.work.partition(".")[0]
@@ -66,10 +70,18 @@ def test_a_lease_outlives_its_length_while_it_is_held(store: OrderStore, claim: 
         lease.progress("fetching", 1, 4)
         began = store.get(order_id).updated_at
         until(lambda: store.get(order_id).scans[0].progress.done == 1)
-        until(lambda: not store.due() and store.look(claim) == "ok" and store._now_ms() / 1000 - began > 1.0)
+        until(
+            lambda: (
+                not store.due()
+                and store.look(claim) == "ok"
+                and store._now_ms() / 1000 - began > 1.0
+            )
+        )
 
 
-def test_a_cancelled_order_stops_its_work(store: OrderStore, claim: Claim, quick: BrokerSettings) -> None:
+def test_a_cancelled_order_stops_its_work(
+    store: OrderStore, claim: Claim, quick: BrokerSettings
+) -> None:
     """At the next step, within a heartbeat."""
     lease, _ = a_lease(store, claim, quick)
     with lease:
@@ -85,7 +97,9 @@ def test_out_of_touch_with_redis_for_a_lease_is_lost(claim: Claim, quick: Broker
         assert stops(lease) == "lost"
 
 
-def test_work_that_does_not_move_is_given_up(store: OrderStore, claim: Claim, quick: BrokerSettings) -> None:
+def test_work_that_does_not_move_is_given_up(
+    store: OrderStore, claim: Claim, quick: BrokerSettings
+) -> None:
     """Saying the same again is no progress; the problem names the limit and the stage."""
     lease, given_up = a_lease(store, claim, quick, Limits(1000, 0.2))
     with lease:
@@ -96,7 +110,9 @@ def test_work_that_does_not_move_is_given_up(store: OrderStore, claim: Claim, qu
     assert given_up[0].blame == ("algorithm" if claim.leg == "classify" else "platform")
 
 
-def test_work_that_takes_too_long_is_given_up(store: OrderStore, claim: Claim, quick: BrokerSettings) -> None:
+def test_work_that_takes_too_long_is_given_up(
+    store: OrderStore, claim: Claim, quick: BrokerSettings
+) -> None:
     """Even while it moves."""
     lease, given_up = a_lease(store, claim, quick, Limits(0.2, 0.2))
     with lease:
@@ -104,7 +120,9 @@ def test_work_that_takes_too_long_is_given_up(store: OrderStore, claim: Claim, q
     assert given_up[0].code in ("time_limit", "stalled")
 
 
-def test_a_process_that_leaves_stops_its_work(store: OrderStore, claim: Claim, quick: BrokerSettings) -> None:
+def test_a_process_that_leaves_stops_its_work(
+    store: OrderStore, claim: Claim, quick: BrokerSettings
+) -> None:
     """So that it can be handed back at once."""
     leaving = threading.Event()
     lease, _ = a_lease(store, claim, quick, leaving=leaving)

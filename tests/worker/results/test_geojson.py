@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.results import AREA, FRAME, a_card, a_result, around, nuclei, objects
-from worker.geometry.frame import Floats, Objects
+from worker.geometry.frame import Floats
 from worker.results import geojson
+from worker.results.objects import Objects
 from worker.results.polygons import Ring, rings
 from worker.results.result import Result
 
@@ -86,7 +87,9 @@ def test_an_outline_without_area_is_left_out_and_counted() -> None:
 def test_a_report_gives_annotations_that_people_may_edit() -> None:
     """The few shapes of a report are no detections."""
     document = written(a_result(card=a_card("report")))
-    assert {feature["properties"]["objectType"] for feature in document["features"]} == {"annotation"}
+    assert {feature["properties"]["objectType"] for feature in document["features"]} == {
+        "annotation"
+    }
 
 
 def test_nothing_found_is_an_empty_collection() -> None:
@@ -114,7 +117,9 @@ def test_memory_does_not_grow_with_the_number_of_objects() -> None:
     outline = around(1200, 700, points=16)
     peaks = []
     for count in (10_000, 5_000):
-        found = Objects(np.zeros((count, 2)), (outline,) * count, np.zeros(count, np.int64), np.ones(count))
+        found = Objects(
+            np.zeros((count, 2)), (outline,) * count, np.zeros(count, np.int64), np.ones(count)
+        )
         result = a_result(found)
         tracemalloc.start()
         geojson.write(result, Sink())  # type: ignore[arg-type]
@@ -128,7 +133,9 @@ POINT = st.tuples(st.floats(-50, FRAME.width + 50), st.floats(-50, FRAME.height 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.lists(POINT, min_size=3, max_size=12), min_size=1, max_size=6))
-def test_a_ring_is_closed_on_the_canvas_and_turns_one_way(outlines: list[list[tuple[float, float]]]) -> None:
+def test_a_ring_is_closed_on_the_canvas_and_turns_one_way(
+    outlines: list[list[tuple[float, float]]],
+) -> None:
     """Whatever the outline: tenths of a pixel, no point twice in a row, area above zero, order kept."""
     found: list[Floats] = [np.array(outline) for outline in outlines]
     made = drawn(objects(found))

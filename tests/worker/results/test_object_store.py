@@ -6,17 +6,20 @@ from pathlib import Path
 
 from tests.support.paths import ROOT
 from tests.support.results import equal, nuclei, objects
-from worker.geometry.frame import CHUNK
 from worker.inference.merge import joined
-from worker.results.object_store import Spool
+from worker.results.object_store import ObjectStore
+from worker.results.objects import CHUNK
 
 
 def test_what_is_appended_comes_back_in_order_to_the_last_bit(tmp_path: Path) -> None:
     """Piece by piece, empty pieces included, whatever the pieces were."""
-    spool, given = Spool.begin(tmp_path / "found"), [nuclei(3), objects([], []), nuclei(CHUNK + 5, seed=1), nuclei(1)]
+    spool, given = (
+        ObjectStore.begin(tmp_path / "found"),
+        [nuclei(3), objects([], []), nuclei(CHUNK + 5, seed=1), nuclei(1)],
+    )
     for piece in given:
         spool.append(piece)
-    read = list(Spool(tmp_path / "found").chunks())
+    read = list(ObjectStore(tmp_path / "found").chunks())
     assert equal(joined(read), joined(given))
     assert [len(chunk) for chunk in read] == [CHUNK, 9]
     assert len(spool) == CHUNK + 9
@@ -25,7 +28,7 @@ def test_what_is_appended_comes_back_in_order_to_the_last_bit(tmp_path: Path) ->
 
 def test_nothing_found_is_no_chunk(tmp_path: Path) -> None:
     """An empty spool has no objects, and says so without an error."""
-    spool = Spool.begin(tmp_path / "found")
+    spool = ObjectStore.begin(tmp_path / "found")
     assert list(spool.chunks()) == []
     assert spool.counts(2) == [0, 0]
 
@@ -38,9 +41,9 @@ from tests.support.results import a_result, nuclei
 from worker.delivery.destinations.quip import archive
 from worker.delivery.destinations.techcyte import payload
 from worker.results import geojson
-from worker.results.object_store import Spool
+from worker.results.object_store import ObjectStore
 
-spool, piece = Spool.begin(Path({folder!r}) / "found"), nuclei(2000)
+spool, piece = ObjectStore.begin(Path({folder!r}) / "found"), nuclei(2000)
 for _ in range({pieces}):
     spool.append(piece)
 result = a_result(spool)
@@ -56,7 +59,9 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 def peak_kib(folder: Path, pieces: int) -> int:
     folder.mkdir()
     script = WRITES_A_FILE.format(root=str(ROOT), folder=str(folder), pieces=pieces)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
     return int(done.stdout)
 
 

@@ -29,7 +29,9 @@ def opened(picture: Pixels, result: Result) -> Pixels:
 
 def near(image: Pixels, x: float, y: float, reach_px: int = 2) -> set[tuple[int, ...]]:
     """The colours around a place."""
-    square = image[int(y) - reach_px : int(y) + reach_px + 1, int(x) - reach_px : int(x) + reach_px + 1]
+    square = image[
+        int(y) - reach_px : int(y) + reach_px + 1, int(x) - reach_px : int(x) + reach_px + 1
+    ]
     return {tuple(color) for color in square.reshape(-1, 3).tolist()}
 
 
@@ -48,7 +50,10 @@ def test_nuclei_too_small_for_outlines_are_dots_on_a_pale_picture() -> None:
     """On a whole slide each nucleus is a dot in its class's colour, and the tissue steps back to grey."""
     whole = Area(0, 0, 40_000, 30_000)
     found = objects([around(8000, 6000), around(20_000, 15_000)], [0, 1])
-    image = opened(a_picture(1600, 1200), a_result(found, area=whole, frame=Frame(40_000, 30_000, 0.25, 0.25, "slide")))
+    image = opened(
+        a_picture(1600, 1200),
+        a_result(found, area=whole, frame=Frame(40_000, 30_000, 0.25, 0.25, "slide")),
+    )
     assert BLUE in near(image, 320, 240)
     assert RED in near(image, 800, 600)
     (background,) = near(image, 1200, 300)
@@ -60,12 +65,17 @@ def test_a_rare_class_is_not_buried_under_a_common_one() -> None:
     """Where dots lie upon each other the rarest class is seen."""
     whole = Area(0, 0, 40_000, 30_000)
     found = objects([around(20_000, 15_000)] * 5, [1, 0, 0, 0, 0])
-    image = opened(a_picture(1600, 1200), a_result(found, area=whole, frame=Frame(40_000, 30_000, 0.25, 0.25, "slide")))
+    image = opened(
+        a_picture(1600, 1200),
+        a_result(found, area=whole, frame=Frame(40_000, 30_000, 0.25, 0.25, "slide")),
+    )
     assert RED in near(image, 800, 600)
     assert BLUE not in near(image, 800, 600, 0)
 
 
-@pytest.mark.parametrize(("width", "height"), [(2048, 1365), (1365, 2048), (90, 300), (300, 2), (1, 1)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(2048, 1365), (1365, 2048), (90, 300), (300, 2), (1, 1)]
+)
 def test_the_legend_fits_below_any_picture(width: int, height: int) -> None:
     """A picture of any shape keeps its pixels, small ones enlarged by a whole factor, and gets a strip below."""
     area = Area(1000, 500, width, height)
@@ -81,7 +91,9 @@ def test_the_legend_fits_below_any_picture(width: int, height: int) -> None:
 def test_many_classes_are_wrapped_and_not_cut() -> None:
     """More classes make a higher strip, never a wider one."""
     result = a_result(nuclei(0))
-    classes = tuple(result.card.classes[0].model_copy(update={"name": f"class {n}"}) for n in range(30))
+    classes = tuple(
+        result.card.classes[0].model_copy(update={"name": f"class {n}"}) for n in range(30)
+    )
     longer = a_result(nuclei(0), card=result.card.model_copy(update={"classes": classes}))
     short, tall = (opened(a_picture(700, 300), r) for r in (result, longer))
     assert short.shape[1] == tall.shape[1]

@@ -12,7 +12,7 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.results import a_result, nuclei, objects, same
 from worker.results import result_folder
-from worker.results.object_store import Spool
+from worker.results.object_store import ObjectStore
 
 FILES = {"findings", "results.json", "features.geojson", "overlay.png"}
 
@@ -38,7 +38,9 @@ def test_the_files_appear_together(tmp_path: Path) -> None:
 def test_a_result_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     """A summary that is no JSON is a bug that surfaces, and no half a result stays behind."""
     with pytest.raises(ValueError, match="not JSON compliant"):
-        result_folder.keep(tmp_path / "r", a_result(summary={"index": float("nan")}), lambda: b"png")
+        result_folder.keep(
+            tmp_path / "r", a_result(summary={"index": float("nan")}), lambda: b"png"
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -52,7 +54,7 @@ def test_a_second_result_takes_the_first_ones_place(tmp_path: Path) -> None:
 
 def test_objects_in_a_spool_are_moved(tmp_path: Path) -> None:
     """What is on the disk already is not written again, and nothing of it stays where it was."""
-    spool = Spool.begin(tmp_path / "found")
+    spool = ObjectStore.begin(tmp_path / "found")
     spool.append(nuclei(9))
     result_folder.keep(tmp_path / "r", a_result(spool), lambda: b"png")
     assert same(result_folder.load(tmp_path / "r"), a_result(nuclei(9)))
@@ -65,7 +67,7 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.support.results import a_result
 from worker.results import result_folder
-from worker.results.object_store import Spool
+from worker.results.object_store import ObjectStore
 
 class Fatal(dict):
     def items(self):
@@ -77,8 +79,12 @@ result_folder.keep(Path({folder!r}), a_result(parameters=Fatal(a=1)), lambda: b"
 
 def test_a_worker_killed_while_keeping_leaves_no_result(tmp_path: Path) -> None:
     """After SIGKILL in the middle of writing there is no folder of the result's name, and keeping it again works."""
-    script = KILLED_WHILE_WRITING.format(root=str(ROOT), signal=int(signal.SIGKILL), folder=str(tmp_path / "r"))
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False, env=os.environ)
+    script = KILLED_WHILE_WRITING.format(
+        root=str(ROOT), signal=int(signal.SIGKILL), folder=str(tmp_path / "r")
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=False, env=os.environ
+    )
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert any(tmp_path.iterdir())
     assert not (tmp_path / "r").exists()

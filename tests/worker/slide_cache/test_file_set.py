@@ -9,19 +9,19 @@ import pytest
 from broker.errors import OrderError, TemporaryError
 from tests.support.cache_holder import Held
 from tests.support.slide_caches import files, put
-from worker.geometry.frame import Stop
-from worker.slide_cache.cache import Shelf
+from worker.progress import StopWork
+from worker.slide_cache.cache import SlideCache
 
 DIGEST, OTHER, THIRD = "d" * 64, "e" * 64, "f" * 64
 KB = 1024
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path, 100 * KB)
+def shelf(tmp_path: Path) -> SlideCache:
+    return SlideCache(tmp_path, 100 * KB)
 
 
-def put_bundle(shelf: Shelf, digest: str, size: int = 8 * KB, used_s: float = 0) -> Path:
+def put_bundle(shelf: SlideCache, digest: str, size: int = 8 * KB, used_s: float = 0) -> Path:
     """Put a slide of two files on the shelf, each half of `size`; the path of its main file."""
     with shelf.bundle() as bundle:
         bundle.reserve(size)
@@ -33,7 +33,9 @@ def put_bundle(shelf: Shelf, digest: str, size: int = 8 * KB, used_s: float = 0)
             return copy.path
 
 
-def test_the_files_of_a_slide_stay_beside_each_other_under_their_names(shelf: Shelf, tmp_path: Path) -> None:
+def test_the_files_of_a_slide_stay_beside_each_other_under_their_names(
+    shelf: SlideCache, tmp_path: Path
+) -> None:
     """The copy is the main file; what it looks for by name is where it looks."""
     put_bundle(shelf, DIGEST)
     with shelf.pinned(DIGEST) as copy:
@@ -44,7 +46,7 @@ def test_the_files_of_a_slide_stay_beside_each_other_under_their_names(shelf: Sh
     assert list((tmp_path / "parts").iterdir()) == []
 
 
-def test_the_same_slide_is_kept_once(shelf: Shelf) -> None:
+def test_the_same_slide_is_kept_once(shelf: SlideCache) -> None:
     """The second bundle of one digest is dropped for the first."""
     first = put_bundle(shelf, DIGEST)
     content = first.read_bytes()
@@ -52,7 +54,7 @@ def test_the_same_slide_is_kept_once(shelf: Shelf) -> None:
     assert first.read_bytes() == content
 
 
-def test_holes_take_no_room(shelf: Shelf) -> None:
+def test_holes_take_no_room(shelf: SlideCache) -> None:
     """A file of which only a part was written counts for the disk it takes, not for its length."""
     with shelf.bundle() as bundle:
         bundle.reserve(4 * KB)
@@ -66,7 +68,7 @@ def test_holes_take_no_room(shelf: Shelf) -> None:
     assert shelf.has(DIGEST)
 
 
-def test_eviction_takes_all_files_of_a_slide(shelf: Shelf, tmp_path: Path) -> None:
+def test_eviction_takes_all_files_of_a_slide(shelf: SlideCache, tmp_path: Path) -> None:
     """Slides of one file and of several leave by their last use alike, and whole."""
     put_bundle(shelf, DIGEST, 40 * KB, used_s=10)
     single = put(shelf, b"b" * 40 * KB, used_s=20)
@@ -78,7 +80,7 @@ def test_eviction_takes_all_files_of_a_slide(shelf: Shelf, tmp_path: Path) -> No
     assert sorted(files(tmp_path)) == sorted(2 * ["Data.dat", "room", "slide", "slide.mrxs"])
 
 
-def test_a_slide_in_use_or_waited_for_is_not_evicted(shelf: Shelf) -> None:
+def test_a_slide_in_use_or_waited_for_is_not_evicted(shelf: SlideCache) -> None:
     """A pin on the main file, or a promise to some work, keeps all the files."""
     put_bundle(shelf, DIGEST, 40 * KB, used_s=10)
     put_bundle(shelf, OTHER, 40 * KB, used_s=20)
@@ -95,7 +97,7 @@ def test_a_slide_in_use_or_waited_for_is_not_evicted(shelf: Shelf) -> None:
     assert [shelf.has(digest) for digest in (DIGEST, OTHER)] == [False, False]
 
 
-def test_a_bundle_on_its_way_holds_its_room(shelf: Shelf) -> None:
+def test_a_bundle_on_its_way_holds_its_room(shelf: SlideCache) -> None:
     """What was reserved is nobody else's; when the bundle fails it is free again, and nothing is left."""
 
     def fail() -> None:
@@ -104,14 +106,14 @@ def test_a_bundle_on_its_way_holds_its_room(shelf: Shelf) -> None:
             (bundle.folder / "half").write_bytes(b"x")
             with pytest.raises(TemporaryError), shelf.part() as part:
                 part.reserve(60 * KB)
-            raise Stop
+            raise StopWork
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopWork):
         fail()
     put_bundle(shelf, DIGEST, 96 * KB)
 
 
-def test_what_was_written_without_room_is_not_put(shelf: Shelf) -> None:
+def test_what_was_written_without_room_is_not_put(shelf: SlideCache) -> None:
     """A writer who took more than he reserved does not break the budget."""
     with shelf.bundle() as bundle:
         (bundle.folder / "slide.mrxs").write_bytes(os.urandom(101 * KB))
@@ -120,18 +122,24 @@ def test_what_was_written_without_room_is_not_put(shelf: Shelf) -> None:
     assert not shelf.has(DIGEST)
 
 
-def test_parts_of_a_bundle_share_its_limit(shelf: Shelf) -> None:
+def test_parts_of_a_bundle_share_its_limit(shelf: SlideCache) -> None:
     """Files that come at the same time may be as large together as one slide may be."""
-    with shelf.bundle() as bundle, bundle.part("a", 10_000) as first, bundle.part("b", 10_000) as second:
+    with (
+        shelf.bundle() as bundle,
+        bundle.part("a", 10_000) as first,
+        bundle.part("b", 10_000) as second,
+    ):
         first.reserve(6000)
         with pytest.raises(OrderError) as caught:
             second.reserve(6000)
     assert caught.value.code == "input_too_large"
 
 
-def test_what_a_dead_writer_left_is_swept(shelf: Shelf, tmp_path: Path) -> None:
+def test_what_a_dead_writer_left_is_swept(shelf: SlideCache, tmp_path: Path) -> None:
     """A bundle whose writer was killed is no slide, and its room is there again."""
-    with Held(tmp_path, "bundle()", "held.reserve(90000); (held.folder / 'a').write_bytes(b'half')") as other:
+    with Held(
+        tmp_path, "bundle()", "held.reserve(90000); (held.folder / 'a').write_bytes(b'half')"
+    ) as other:
         with pytest.raises(TemporaryError):
             put(shelf, b"b" * 60 * KB)
         other.kill()
@@ -142,8 +150,8 @@ def test_what_a_dead_writer_left_is_swept(shelf: Shelf, tmp_path: Path) -> None:
 
 PUT = """
 import itertools, os, pathlib, sys
-from worker.slide_cache.cache import Shelf
-shelf = Shelf(pathlib.Path(sys.argv[1]), 100 * 1024)
+from worker.slide_cache.cache import SlideCache
+shelf = SlideCache(pathlib.Path(sys.argv[1]), 100 * 1024)
 for turn in itertools.count():
     with shelf.bundle() as bundle:
         bundle.reserve(24 * 1024)
@@ -154,10 +162,12 @@ for turn in itertools.count():
 """
 
 
-def test_killed_at_any_moment_no_half_slide_counts(shelf: Shelf, tmp_path: Path) -> None:
+def test_killed_at_any_moment_no_half_slide_counts(shelf: SlideCache, tmp_path: Path) -> None:
     """A process that puts and evicts without end is killed time and again: what stands on the shelf is whole."""
     for turn in range(6):
-        with subprocess.Popen([sys.executable, "-c", PUT, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            [sys.executable, "-c", PUT, str(tmp_path)], stdout=subprocess.PIPE
+        ) as process:
             assert process.stdout
             for _ in range(5 + turn):
                 process.stdout.readline()
@@ -165,8 +175,8 @@ def test_killed_at_any_moment_no_half_slide_counts(shelf: Shelf, tmp_path: Path)
         standing = [path.parent for path in tmp_path.glob("??/*/slide")]
         assert standing
         for place in standing:
-            assert {file.name: file.stat().st_size for file in (place / "files").iterdir()} == dict.fromkeys(
-                "abc", 8 * KB
-            )
+            assert {
+                file.name: file.stat().st_size for file in (place / "files").iterdir()
+            } == dict.fromkeys("abc", 8 * KB)
     put_bundle(shelf, DIGEST, used_s=time.time())
     assert list((tmp_path / "parts").iterdir()) == []

@@ -7,17 +7,17 @@ import pytest
 from broker.errors import TemporaryError
 from tests.support.slide_caches import files, put
 from tests.support.slide_server import Listener
-from worker.geometry.frame import Stop
-from worker.slide_cache.cache import Shelf
-from worker.slide_cache.partial_file import Kept, Part
+from worker.progress import StopWork
+from worker.slide_cache.cache import SlideCache
+from worker.slide_cache.partial_file import PartialFile, SourceRecord
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
-    return Shelf(tmp_path, 1000)
+def shelf(tmp_path: Path) -> SlideCache:
+    return SlideCache(tmp_path, 1000)
 
 
-def test_a_slide_is_kept_once_under_its_digest(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_slide_is_kept_once_under_its_digest(shelf: SlideCache, tmp_path: Path) -> None:
     """The same content put twice is one file, named by what it holds."""
     digest = put(shelf, b"slide")
     assert put(shelf, b"slide") == digest
@@ -30,21 +30,25 @@ def test_a_slide_is_kept_once_under_its_digest(shelf: Shelf, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("digest", ["0" * 64, "../../etc/passwd", "", "stat:" + "0" * 64])
-def test_what_is_not_on_the_shelf_is_none(shelf: Shelf, digest: str) -> None:
+def test_what_is_not_on_the_shelf_is_none(shelf: SlideCache, digest: str) -> None:
     """An unknown or odd digest gives nothing, and touches nothing outside the shelf."""
     with shelf.pinned(digest) as copy:
         assert copy is None
     assert not shelf.has(digest)
 
 
-def test_the_least_recently_used_slide_goes_first(shelf: Shelf) -> None:
+def test_the_least_recently_used_slide_goes_first(shelf: SlideCache) -> None:
     """When room is needed, slides leave in the order of their last use and no more of them than needed."""
-    old, older, young = put(shelf, b"a" * 300, 20), put(shelf, b"b" * 300, 10), put(shelf, b"c" * 300, 30)
+    old, older, young = (
+        put(shelf, b"a" * 300, 20),
+        put(shelf, b"b" * 300, 10),
+        put(shelf, b"c" * 300, 30),
+    )
     put(shelf, b"d" * 350, 40)
     assert [shelf.has(digest) for digest in (older, old, young)] == [False, True, True]
 
 
-def test_using_a_slide_makes_it_young(shelf: Shelf) -> None:
+def test_using_a_slide_makes_it_young(shelf: SlideCache) -> None:
     """A pin counts as a use, so the other slide is the one that goes."""
     first, second = put(shelf, b"a" * 400, 10), put(shelf, b"b" * 400, 20)
     with shelf.pinned(first):
@@ -53,7 +57,7 @@ def test_using_a_slide_makes_it_young(shelf: Shelf) -> None:
     assert [shelf.has(digest) for digest in (first, second)] == [True, False]
 
 
-def test_a_pinned_slide_is_never_evicted(shelf: Shelf) -> None:
+def test_a_pinned_slide_is_never_evicted(shelf: SlideCache) -> None:
     """A slide in use stays although it is the oldest; where only pinned ones are left the shelf is full."""
     pinned, other = put(shelf, b"a" * 400, 10), put(shelf, b"b" * 400, 20)
     with shelf.pinned(pinned):
@@ -66,7 +70,7 @@ def test_a_pinned_slide_is_never_evicted(shelf: Shelf) -> None:
     assert not shelf.has(pinned)
 
 
-def test_a_slide_that_work_waits_for_is_not_evicted(shelf: Shelf) -> None:
+def test_a_slide_that_work_waits_for_is_not_evicted(shelf: SlideCache) -> None:
     """Its URL may be dead by then; a full shelf postpones the next fetch instead. Released, it goes like any other."""
     digest = put(shelf, b"a" * 900)
     shelf.want(digest, "order.0")
@@ -78,7 +82,7 @@ def test_a_slide_that_work_waits_for_is_not_evicted(shelf: Shelf) -> None:
     assert not shelf.has(digest)
 
 
-def test_a_slide_unused_for_long_is_discarded(shelf: Shelf) -> None:
+def test_a_slide_unused_for_long_is_discarded(shelf: SlideCache) -> None:
     """Unless it is pinned, or work waits for it."""
     old, wanted, pinned = put(shelf, b"a"), put(shelf, b"b"), put(shelf, b"c")
     young = put(shelf, b"d", used_s=time.time())
@@ -87,10 +91,15 @@ def test_a_slide_unused_for_long_is_discarded(shelf: Shelf) -> None:
         assert copy
         os.utime(copy.path, (0, 0))
         shelf.discard(3600)
-    assert [shelf.has(digest) for digest in (old, wanted, pinned, young)] == [False, True, True, True]
+    assert [shelf.has(digest) for digest in (old, wanted, pinned, young)] == [
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
-def test_nothing_is_evicted_in_vain(shelf: Shelf) -> None:
+def test_nothing_is_evicted_in_vain(shelf: SlideCache) -> None:
     """A slide larger than the budget is refused, and those that stand on the shelf stay."""
     digest = put(shelf, b"a" * 400)
     with pytest.raises(TemporaryError, match="no room on the shelf for 1001 bytes"):
@@ -98,7 +107,7 @@ def test_nothing_is_evicted_in_vain(shelf: Shelf) -> None:
     assert shelf.has(digest)
 
 
-def test_a_slide_on_its_way_holds_its_room(shelf: Shelf) -> None:
+def test_a_slide_on_its_way_holds_its_room(shelf: SlideCache) -> None:
     """Two slides that do not fit together are not both let in, though neither has come yet."""
     with shelf.part() as first, shelf.part() as second:
         first.reserve(600)
@@ -108,20 +117,20 @@ def test_a_slide_on_its_way_holds_its_room(shelf: Shelf) -> None:
         third.reserve(1000)
 
 
-def test_a_part_that_failed_leaves_nothing(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_part_that_failed_leaves_nothing(shelf: SlideCache, tmp_path: Path) -> None:
     """An exception in the middle removes what had come."""
 
     def fail() -> None:
         with shelf.part() as part:
             part.write(b"half")
-            raise Stop
+            raise StopWork
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopWork):
         fail()
     assert files(tmp_path) == []
 
 
-def test_a_part_may_start_again(shelf: Shelf) -> None:
+def test_a_part_may_start_again(shelf: SlideCache) -> None:
     """After a restart only the later bytes count, also when they are fewer."""
     with shelf.part() as part:
         part.reserve(10)
@@ -136,18 +145,18 @@ def test_a_part_may_start_again(shelf: Shelf) -> None:
 def test_a_full_disk_is_worth_another_try() -> None:
     """A write that the disk refuses for lack of room is `shelf_full`."""
     with Path("/dev/full").open("r+b", buffering=0) as file:
-        part = Part(file, Path("/dev/full"), lambda _file, _size: None)
+        part = PartialFile(file, Path("/dev/full"), lambda _file, _size: None)
         with pytest.raises(TemporaryError) as caught:
             part.write(b"x")
     assert caught.value.code == "shelf_full"
 
 
-def test_a_source_is_remembered(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_source_is_remembered(shelf: SlideCache, tmp_path: Path) -> None:
     """What was kept comes back whole; what a dying writer left half-written counts as nothing."""
-    kept = Kept("d" * 64, '"v1"', "a" * 64, 12.5)
+    kept = SourceRecord("d" * 64, '"v1"', "a" * 64, 12.5)
     with shelf.source("key", Listener()) as source:
         assert source.kept is None
-        source.keep(Kept("e" * 64, '"a longer one"', "a" * 64, 12.25))
+        source.keep(SourceRecord("e" * 64, '"a longer one"', "a" * 64, 12.25))
         source.keep(kept)
     with shelf.source("key", Listener()) as source:
         assert source.kept == kept
@@ -156,7 +165,7 @@ def test_a_source_is_remembered(shelf: Shelf, tmp_path: Path) -> None:
         assert source.kept is None
 
 
-def test_a_source_nobody_asked_for_a_month_is_forgotten(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_source_nobody_asked_for_a_month_is_forgotten(shelf: SlideCache, tmp_path: Path) -> None:
     """Old sources are swept when room is made, except one that is being asked right now."""
     month_ago = time.time() - 31 * 86400
     for key in ("old", "again", "held"):

@@ -14,7 +14,7 @@ from PIL import Image
 from broker.errors import OrderError
 from broker.orders.roi import Rectangle
 from worker.geometry.frame import Area, Pixels
-from worker.geometry.roi import area_of
+from worker.geometry.roi import resolve_roi
 from worker.slides.slide import Slide
 
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")
@@ -122,15 +122,15 @@ class TestArea:
     def test_a_region_is_clipped_to_the_slide(self, tmp_path: Path) -> None:
         """The part of the rectangle that lies on the slide is what is worked on; without one it is all."""
         with Slide.open(a_slide(tmp_path / "a.svs", a_picture(100, 80))) as slide:
-            assert area_of(None, slide.frame) == Area(0, 0, 100, 80)
-            assert area_of(Rectangle(x=10, y=20, width=30, height=40), slide.frame) == Area(10, 20, 30, 40)
-            assert area_of(Rectangle(x=99, y=79, width=500, height=500), slide.frame) == Area(99, 79, 1, 1)
+            assert resolve_roi(None, slide.frame) == Area(0, 0, 100, 80)
+            assert resolve_roi(Rectangle(x=10, y=20, width=30, height=40), slide.frame) == Area(10, 20, 30, 40)
+            assert resolve_roi(Rectangle(x=99, y=79, width=500, height=500), slide.frame) == Area(99, 79, 1, 1)
 
     @pytest.mark.parametrize(("x", "y"), [(100, 0), (0, 80), (5000, 5000)])
     def test_a_region_beside_the_slide_is_refused(self, tmp_path: Path, x: int, y: int) -> None:
         """The message has the rectangle and the slide's size."""
         with Slide.open(a_slide(tmp_path / "a.svs", a_picture(100, 80))) as slide, pytest.raises(OrderError) as caught:
-            area_of(Rectangle(x=x, y=y, width=7, height=9), slide.frame)
+            resolve_roi(Rectangle(x=x, y=y, width=7, height=9), slide.frame)
         assert caught.value.code == "roi_outside_slide"
         assert "7 x 9" in caught.value.detail
         assert f"({x}, {y})" in caught.value.detail
@@ -176,4 +176,4 @@ class TestRealSlides:
         with Slide.open(SLIDES / "camelyon-lowres-level.dcm") as slide:
             assert (slide.frame.width, slide.frame.height) == (1152, 700)
             assert (slide.frame.mpp_x, slide.frame.mpp_y, slide.frame.mpp_source) == (28.969, 28.968, "slide")
-            assert slide.overview(area_of(None, slide.frame), 100).shape == (61, 100, 3)
+            assert slide.overview(resolve_roi(None, slide.frame), 100).shape == (61, 100, 3)

@@ -31,10 +31,14 @@ def origin() -> Iterator[Origin]:
 
 
 def asking(origin: Origin, path: str = "/find?id={case_id}", **more: Any) -> Any:
-    return TypeAdapter(Locator).validate_python(BINDAAS | {"type": "http", "url": origin.url(path)} | more)
+    return TypeAdapter(Locator).validate_python(
+        BINDAAS | {"type": "http", "url": origin.url(path)} | more
+    )
 
 
-def found(origin: Origin, answer: Answer, case_id: str = "S26-1", **more: Any) -> tuple[Located, float | None]:
+def found(
+    origin: Origin, answer: Answer, case_id: str = "S26-1", **more: Any
+) -> tuple[Located, float | None]:
     origin.answers["/find"] = answer
     with session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http:
         return locate(case_id, asking(origin, **more), http, Listener())
@@ -72,13 +76,18 @@ def test_a_whole_url_is_taken_as_it_was_answered(origin: Origin) -> None:
     """A service that signs URLs itself is passed on, query and all."""
     url = "https://bucket.example/a%20b.svs?X-Amz-Signature=1"
     answer = status(200, json.dumps({"a/b": {"~": url}}).encode())
-    source, _ = found(origin, answer, location="/a~1b/~0", source={"type": "url", "url": "{location}"})
+    source, _ = found(
+        origin, answer, location="/a~1b/~0", source={"type": "url", "url": "{location}"}
+    )
     assert source.addresses == (("url", url),)
 
 
 def test_a_table_answers_without_asking_anybody() -> None:
     """What is in `cases` is the source; what is not, is known to nobody."""
-    table = {"type": "map", "cases": {"S26-1": {"type": "url", "urls": ["https://a.example/1", "https://a.example/2"]}}}
+    table = {
+        "type": "map",
+        "cases": {"S26-1": {"type": "url", "urls": ["https://a.example/1", "https://a.example/2"]}},
+    }
     locator = MapLocator.model_validate(table)
     with session((), connect_timeout_s=2, read_timeout_s=2) as http:
         assert locate("S26-1", locator, http, Listener()) == (locator.cases["S26-1"], None)
@@ -98,7 +107,9 @@ def test_a_table_answers_without_asking_anybody() -> None:
         ("/{case_id}/x", ".", []),
     ],
 )
-def test_a_case_id_cannot_leave_its_place_in_the_url(origin: Origin, path: str, case_id: str, asked: list[str]) -> None:
+def test_a_case_id_cannot_leave_its_place_in_the_url(
+    origin: Origin, path: str, case_id: str, asked: list[str]
+) -> None:
     """Whatever it holds is percent-encoded; one that would climb is not asked for at all."""
     origin.answers["/find%3Fa%3D.."] = status(404)
     assert refusal(origin, status(404), case_id, url=origin.url(path)).code == "input_not_found"
@@ -127,7 +138,9 @@ def test_a_case_id_cannot_leave_its_place_in_the_url(origin: Origin, path: str, 
         (status(302, Location="https://elsewhere.example/"), "answered 302"),
     ],
 )
-def test_an_answer_that_leads_to_no_slide_is_told_as_what_it_is(origin: Origin, answer: Answer, said: str) -> None:
+def test_an_answer_that_leads_to_no_slide_is_told_as_what_it_is(
+    origin: Origin, answer: Answer, said: str
+) -> None:
     """Nothing found, several found, a location that would change the host, a page, a flood: a clear word for each."""
     told = refusal(origin, answer)
     assert isinstance(told, OrderError)
@@ -161,7 +174,9 @@ def test_a_refused_key_is_the_platforms_fault(origin: Origin, code: int) -> None
         (status(200, b"5\r\n[{", Transfer_Encoding="chunked"), None),
     ],
 )
-def test_a_service_that_stumbles_is_worth_another_try(origin: Origin, answer: Answer, waits_s: float | None) -> None:
+def test_a_service_that_stumbles_is_worth_another_try(
+    origin: Origin, answer: Answer, waits_s: float | None
+) -> None:
     """Overload and a cut line are told apart from a wrong answer, and what it asks for is waited."""
 
     def cut(handler: Any) -> None:
@@ -177,23 +192,33 @@ def test_a_service_that_stumbles_is_worth_another_try(origin: Origin, answer: An
 def test_a_service_that_drips_is_cut_off(origin: Origin, head: bytes) -> None:
     """One byte at a time holds no thread for ever."""
     origin.answers["/find"] = drip(head)
-    with session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http, pytest.raises(TemporaryError):
+    with (
+        session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http,
+        pytest.raises(TemporaryError),
+    ):
         locate("S26-1", asking(origin), http, Listener(), within_s=0.3)
 
 
 def test_a_service_that_is_not_there_is_worth_another_try(origin: Origin) -> None:
     """Nobody listens at the address: later, perhaps."""
-    assert isinstance(refusal(origin, status(200), url="http://127.0.0.1:9/{case_id}"), TemporaryError)
+    assert isinstance(
+        refusal(origin, status(200), url="http://127.0.0.1:9/{case_id}"), TemporaryError
+    )
 
 
 def test_a_locator_in_private_address_space_must_be_listed(origin: Origin) -> None:
     """The guard of the network holds for the operator's own services too."""
-    with session((), connect_timeout_s=2, read_timeout_s=2) as http, pytest.raises(OrderError) as caught:
+    with (
+        session((), connect_timeout_s=2, read_timeout_s=2) as http,
+        pytest.raises(OrderError) as caught,
+    ):
         locate("S26-1", asking(origin), http, Listener())
     assert caught.value.code == "host_not_allowed"
 
 
-@pytest.mark.parametrize("mpp", ["null", '""', '"x"', "-1", "0", "1e400", "true", "[]", '"NaN"', "1000000000"])
+@pytest.mark.parametrize(
+    "mpp", ["null", '""', '"x"', "-1", "0", "1e400", "true", "[]", '"NaN"', "1000000000"]
+)
 def test_microns_that_cannot_be_say_nothing(origin: Origin, mpp: str) -> None:
     """What loaders write where they do not know is not taken for a size."""
     answer = status(200, f'[{{"file-location": "/a", "mpp": {mpp}}}]'.encode())

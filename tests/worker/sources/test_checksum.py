@@ -12,9 +12,9 @@ from tests.support.downloads import OTHER, SLIDE, Bench, one_after_another
 from tests.support.slide_server import File, Listener, Origin
 from worker.http_session import session
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import Means
+from worker.sources.fetch import FetchTools
 from worker.sources.http.checksum import Checksum, stated
-from worker.sources.request import Errand
+from worker.sources.request import FetchRequest
 from worker.sources.url import fetch
 
 SHA256, MD5 = hashlib.sha256(SLIDE).digest(), hashlib.md5(SLIDE, usedforsecurity=False).digest()
@@ -42,11 +42,15 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         ("x-ms-blob-content-md5", text(MD5), "md5"),
     ],
 )
-def test_a_stated_checksum_is_held_against_what_came(bench: Bench, header: str, value: str, algorithm: str) -> None:
+def test_a_stated_checksum_is_held_against_what_came(
+    bench: Bench, header: str, value: str, algorithm: str
+) -> None:
     """In each form that a server may use: broken bytes are fetched again, and the right ones are kept."""
     headers = {header: value}
     broken = File(SLIDE[:-1] + b"?", headers=headers)
-    assert bench.fetch(bench.serve(one_after_another(broken, File(SLIDE, headers=headers)))) == SLIDE
+    assert (
+        bench.fetch(bench.serve(one_after_another(broken, File(SLIDE, headers=headers)))) == SLIDE
+    )
     assert len(bench.origin.asked) == 2
     digest = {"sha256": SHA256, "md5": MD5}[algorithm].hex()
     assert stated(headers) == Checksum(algorithm, digest, header)
@@ -55,7 +59,11 @@ def test_a_stated_checksum_is_held_against_what_came(bench: Bench, header: str, 
 def test_bytes_that_are_broken_twice_are_worth_another_try_later(bench: Bench) -> None:
     """The error tells both digests, so that who is right can be found out."""
     error = bench.refusal(bench.serve(File(OTHER, headers={"Content-MD5": text(MD5)})))
-    assert (type(error), error.code, len(bench.origin.asked)) == (TemporaryError, "input_unreachable", 2)
+    assert (type(error), error.code, len(bench.origin.asked)) == (
+        TemporaryError,
+        "input_unreachable",
+        2,
+    )
     assert MD5.hex() in error.detail
     assert hashlib.md5(OTHER, usedforsecurity=False).hexdigest() in error.detail
 
@@ -87,8 +95,10 @@ def test_the_strongest_checksum_counts() -> None:
 def brought(bench: Bench, url: str, sha256: str) -> bytes:
     http = session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
     with http, ExitStack() as pins:
-        means = Means(bench.shelf, http, Sandbox(threads=1), WorkerSettings())
-        return fetch(url, Errand(None, None, None, means, Listener(), pins), sha256).path.read_bytes()
+        means = FetchTools(bench.shelf, http, Sandbox(threads=1), WorkerSettings())
+        return fetch(
+            url, FetchRequest(None, None, None, means, Listener(), pins), sha256
+        ).path.read_bytes()
 
 
 def test_the_order_gets_the_file_it_asked_for(bench: Bench) -> None:

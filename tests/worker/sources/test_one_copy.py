@@ -104,8 +104,8 @@ from broker.settings.config import WorkerSettings
 from broker.orders.request import ScanRequest
 from worker.http_session import session
 from worker.slides.sandbox.client import Sandbox
-from worker.slide_cache.cache import Shelf
-from worker.sources.fetch import Means, near
+from worker.slide_cache.cache import SlideCache
+from worker.sources.fetch import FetchTools, fetch_slide
 
 class Teller:
     def progress(self, stage, done, total):
@@ -113,8 +113,8 @@ class Teller:
 
 http = session(["127.0.0.1"], connect_timeout_s=2, read_timeout_s=20)
 asked = ScanRequest.model_validate({"id": "1", "source": {"type": "url", "url": sys.argv[2]}})
-means = Means(Shelf(pathlib.Path(sys.argv[1]), 10**8), http, Sandbox(threads=1), WorkerSettings())
-with near(asked, None, means, Teller()) as copy:
+means = FetchTools(SlideCache(pathlib.Path(sys.argv[1]), 10**8), http, Sandbox(threads=1), WorkerSettings())
+with fetch_slide(asked, None, means, Teller()) as copy:
     print("near", copy.bytes, flush=True)
 """
 

@@ -10,9 +10,9 @@ from tests.support.mirax import a_mirax
 from tests.support.slide_server import Listener
 from tests.support.slides import a_picture
 from worker.http_session import session
-from worker.slide_cache.cache import Shelf
+from worker.slide_cache.cache import SlideCache
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import Means, near
+from worker.sources.fetch import FetchTools, fetch_slide
 from worker.sources.path import find
 
 
@@ -35,8 +35,10 @@ def test_a_slide_below_a_root_is_used_where_it_lies(root: Path, tmp_path: Path) 
     source = {"type": "path", "path": str(root / "case" / "a.svs")}
     http = session((), connect_timeout_s=1, read_timeout_s=1)
     settings = WorkerSettings(slides=SlidesSettings(roots=(root,)))
-    means = Means(Shelf(tmp_path / "shelf", 100), http, Sandbox(threads=1), settings)
-    with near(ScanRequest.model_validate({"id": "1", "source": source}), None, means, Listener()) as copy:
+    means = FetchTools(SlideCache(tmp_path / "shelf", 100), http, Sandbox(threads=1), settings)
+    with fetch_slide(
+        ScanRequest.model_validate({"id": "1", "source": source}), None, means, Listener()
+    ) as copy:
         assert (copy.path, copy.bytes) == (root / "case" / "a.svs", 9)
         assert copy.digest.startswith("stat:")
     assert list((tmp_path / "shelf").glob("??/*")) == []
@@ -60,7 +62,10 @@ def test_links_are_followed_within_the_roots(root: Path, tmp_path: Path) -> None
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "b.svs").write_bytes(b"b")
     (root / "b.svs").symlink_to(tmp_path / "more" / "b.svs")
-    assert find(str(tmp_path / "alias" / "case" / "a.svs"), [tmp_path / "alias"]).path == root / "case" / "a.svs"
+    assert (
+        find(str(tmp_path / "alias" / "case" / "a.svs"), [tmp_path / "alias"]).path
+        == root / "case" / "a.svs"
+    )
     assert find(str(root / "b.svs"), [root, tmp_path / "more"]).path == tmp_path / "more" / "b.svs"
 
 
@@ -82,7 +87,10 @@ def test_nobody_learns_what_exists_outside(root: Path, tmp_path: Path) -> None:
     """The answer for a file out there is the same whether it exists or not."""
     (root / "there").symlink_to(tmp_path / "secret.svs")
     (root / "gone").symlink_to(tmp_path / "none.svs")
-    for exists, missing in ((tmp_path / "secret.svs", tmp_path / "none.svs"), (root / "there", root / "gone")):
+    for exists, missing in (
+        (tmp_path / "secret.svs", tmp_path / "none.svs"),
+        (root / "there", root / "gone"),
+    ):
         details = []
         for path in (exists, missing):
             with pytest.raises(OrderError) as caught:

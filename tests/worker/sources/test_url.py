@@ -7,7 +7,7 @@ import pytest
 from broker.errors import OrderError, TemporaryError
 from tests.support.downloads import SECRET, SLIDE, Bench, status
 from tests.support.slide_server import Answer, File, Listener, Origin, drip
-from worker.geometry.frame import Stop
+from worker.progress import StopWork
 from worker.sources.url import source_key
 
 
@@ -32,17 +32,17 @@ def test_a_slide_larger_than_the_shelf_is_worth_another_try(bench: Bench) -> Non
 
 
 def test_a_fetch_that_is_stopped_leaves_nothing(bench: Bench) -> None:
-    """`Stop` ends a transfer in the middle and removes what had come."""
+    """`StopWork` ends a transfer in the middle and removes what had come."""
     slide = File(SLIDE, gate=threading.Event())
-    with pytest.raises(Stop):
+    with pytest.raises(StopWork):
         bench.fetch(bench.serve(slide), Listener(lambda done: done > 0 and not slide.gate.set()))
     assert bench.files() == []
 
 
 def test_a_slide_that_drips_can_be_stopped(bench: Bench) -> None:
-    """A transfer that hardly moves still reports on, so that `Stop` ends it."""
+    """A transfer that hardly moves still reports on, so that `StopWork` ends it."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\nII*\0"
-    with pytest.raises(Stop):
+    with pytest.raises(StopWork):
         bench.fetch(bench.serve(drip(head)), Listener(lambda done: done > 20))
     assert bench.files() == []
 
@@ -64,7 +64,9 @@ def test_a_slide_that_drips_can_be_stopped(bench: Bench) -> None:
         (status(302, Location=f"http://127.0.0.2/?{SECRET}"), "host_not_allowed", "127.0.0.2"),
     ],
 )  # fmt: skip
-def test_a_refusal_is_the_callers_to_mend(bench: Bench, answer: Answer, code: str, tells: str) -> None:
+def test_a_refusal_is_the_callers_to_mend(
+    bench: Bench, answer: Answer, code: str, tells: str
+) -> None:
     """Each refusal has its code and names the status and the storage's reason, and is asked for once only."""
     error = bench.refusal(bench.serve(answer))
     assert (type(error), error.code) == (OrderError, code)
@@ -89,6 +91,15 @@ def test_a_source_is_its_url_without_what_every_signature_changes() -> None:
         ("sv=1&sr=b&sig=a&se=1&sp=r", "sig=b&se=2&skoid=1&sktid=2&skt=3&ske=4&sks=b&skv=5"),
     ]
     assert all(source_key(f"{base}?{one}") == source_key(f"{base}?{two}") for one, two in same)
-    others = ["", "?versionId=1", "?versionId=2", "?sr=1", "?sr=2", "?Expires=1", "2", "?se=1&X-Amz-Signature=a"]
+    others = [
+        "",
+        "?versionId=1",
+        "?versionId=2",
+        "?sr=1",
+        "?sr=2",
+        "?Expires=1",
+        "2",
+        "?se=1&X-Amz-Signature=a",
+    ]
     assert len({source_key(base + other) for other in others}) == len(others)
     assert source_key(base) != source_key(base.replace("b.example", "c.example"))

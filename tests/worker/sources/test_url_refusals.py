@@ -40,7 +40,9 @@ def s3(code: str, rest: str = "") -> bytes:
         (status(403, b'{"error": {"errors": [{"reason": "forbidden"}]}}'), "input_expired", "fresh URL"),
     ],
 )  # fmt: skip
-def test_a_storage_says_what_the_caller_must_mend(bench: Bench, answer: Answer, code: str, hint: str) -> None:
+def test_a_storage_says_what_the_caller_must_mend(
+    bench: Bench, answer: Answer, code: str, hint: str
+) -> None:
     """S3's, Azure's and Google's reasons are understood, and nothing else of their documents is shown."""
     error = bench.refusal(bench.serve(answer))
     assert (type(error), error.code) == (OrderError, code)
@@ -53,7 +55,9 @@ def test_a_storage_says_what_the_caller_must_mend(bench: Bench, answer: Answer, 
         status(503, s3("SlowDown"), Retry_After="3"),
         status(400, s3("RequestTimeout"), Retry_After="3"),
         status(500, b"", x_ms_error_code="OperationTimedOut", Retry_After="3"),
-        status(403, b'{"error": {"errors": [{"reason": "userRateLimitExceeded"}]}}', Retry_After="3"),
+        status(
+            403, b'{"error": {"errors": [{"reason": "userRateLimitExceeded"}]}}', Retry_After="3"
+        ),
     ],
 )
 def test_a_storage_that_is_busy_is_asked_again(bench: Bench, answer: Answer) -> None:
@@ -92,7 +96,10 @@ def test_a_redirect_to_a_presigned_url_is_followed_each_time(bench: Bench) -> No
     bench.serve(File(SLIDE, cuts=[700_000]), "/signed.svs")
     url = bench.serve(status(302, Location=f"/signed.svs?{SECRET}"))
     assert bench.fetch(url) == SLIDE
-    assert [path.partition("?")[0] for path, _ in bench.origin.asked] == ["/slide.svs", "/signed.svs"] * 2
+    assert [path.partition("?")[0] for path, _ in bench.origin.asked] == [
+        "/slide.svs",
+        "/signed.svs",
+    ] * 2
 
 
 def test_what_a_redirect_leads_to_is_refused_without_its_secrets(bench: Bench) -> None:
@@ -100,7 +107,11 @@ def test_what_a_redirect_leads_to_is_refused_without_its_secrets(bench: Bench) -
     query, ended = signed(-60)
     bench.serve(status(403, s3("AccessDenied")), "/signed.svs")
     error = bench.refusal(bench.serve(status(307, Location=f"/signed.svs?{query}")))
-    assert (error.code, ended in error.detail, "/slide.svs?…" in error.detail) == ("input_expired", True, True)
+    assert (error.code, ended in error.detail, "/slide.svs?…" in error.detail) == (
+        "input_expired",
+        True,
+        True,
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,16 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from broker.orders.algorithm_card import Card
+from broker.orders.algorithm_card import AlgorithmCard
 from worker.algorithms.builtin_cards import Ki67Parameters
 from worker.algorithms.ki67.nuclei import haematoxylin, search
 from worker.algorithms.ki67.outlines import Bits, Densities, outline
 from worker.algorithms.ki67.stain import otsu
 from worker.algorithms.torch_device.device import Device
 from worker.algorithms.torch_device.memory import keep_freed, sparing
-from worker.geometry.frame import Area, Frame, Objects, Pixels
-from worker.geometry.region import size_mm2
+from worker.geometry.frame import Area, Frame, Pixels
+from worker.geometry.roi import size_mm2
+from worker.results.objects import Objects
 
 NEGATIVE: Final = 0
 POSITIVE: Final = 1
@@ -31,7 +32,7 @@ _SURE_OD: Final = 0.05  # a nucleus this far from the threshold scores 0.73
 class Ki67:
     """The algorithm with an order's parameters, on one device."""
 
-    def __init__(self, card: Card, parameters: Ki67Parameters, device: Device) -> None:
+    def __init__(self, card: AlgorithmCard, parameters: Ki67Parameters, device: Device) -> None:
         self.card, self.batch_tiles = card, device.batch(on_cpu=1, on_gpu=4)
         self._parameters, self._device = parameters, device
         if not device.is_gpu:
@@ -50,7 +51,11 @@ class Ki67:
             blue = haematoxylin(torch.tensor(sample[None], device=self._device.torch)).cpu().numpy()
             counts += np.histogram(blue, bins=len(counts), range=(0, 2))[0]
         counts[: int(_GLASS_OD * _BINS_PER_OD)] = 0
-        return float(np.clip(otsu(counts) / _BINS_PER_OD, _LEAST_OD, _MOST_OD)) if counts.any() else _MOST_OD
+        return (
+            float(np.clip(otsu(counts) / _BINS_PER_OD, _LEAST_OD, _MOST_OD))
+            if counts.any()
+            else _MOST_OD
+        )
 
 
 class Ki67Classifier:
@@ -66,9 +71,13 @@ class Ki67Classifier:
     def _classify(self, batch: Pixels) -> list[Objects]:
         with self._device.turn():
             evidence = search(self._device.copied(batch), self._haematoxylin_od)
-        return [self._objects(*tile) for tile in zip(*(part.numpy() for part in evidence), strict=True)]
+        return [
+            self._objects(*tile) for tile in zip(*(part.numpy() for part in evidence), strict=True)
+        ]
 
-    def summarise(self, counts: Sequence[int], frame: Frame, area: Area) -> tuple[dict[str, Any], str]:
+    def summarise(
+        self, counts: Sequence[int], frame: Frame, area: Area
+    ) -> tuple[dict[str, Any], str]:
         """Count. The index is the share of positive nuclei in percent, None where there is no nucleus."""
         count, positive = sum(counts), counts[POSITIVE]
         area_mm2 = size_mm2(area, frame)
@@ -91,7 +100,9 @@ class Ki67Classifier:
         nuclei = outline(dark, peaks, dab, *limits)
         above_od = nuclei.dab - self._parameters.positive_threshold
         classes = np.where(above_od >= 0, POSITIVE, NEGATIVE).astype(np.int64)
-        return Objects(nuclei.centres, nuclei.outlines, classes, 1 / (1 + np.exp(-np.abs(above_od) / _SURE_OD)))
+        return Objects(
+            nuclei.centres, nuclei.outlines, classes, 1 / (1 + np.exp(-np.abs(above_od) / _SURE_OD))
+        )
 
     def _thresholds(self) -> dict[str, Any]:
         asked = self._parameters.haematoxylin_threshold

@@ -84,7 +84,9 @@ def search(pixels: Tensor, threshold_od: float) -> Evidence:
     dark |= (brown > _DAB_OD) & (_doubled(brown_band.where(nuclear, 0)) > _DAB_CONTRAST_OD)
     blob = blue_scales.blob + (_DAB_WEIGHT * fall).where(nuclear, 0)
     peaks = (blob > _BLOB * threshold_od) & (blob == _highest_around(blob))
-    return Evidence(dark.squeeze(1).to(torch.uint8).cpu(), peaks.squeeze(1).cpu(), brown.squeeze(1).cpu())
+    return Evidence(
+        dark.squeeze(1).to(torch.uint8).cpu(), peaks.squeeze(1).cpu(), brown.squeeze(1).cpu()
+    )
 
 
 def _scales(stain: Tensor) -> _Scales:
@@ -129,7 +131,9 @@ def _highest_around(x: Tensor) -> Tensor:
     """The greatest value within a disc."""
     span = range(-int(_APART_HALF_PX), int(_APART_HALF_PX) + 1)
     highest = x
-    for dy, dx in ((dy, dx) for dy in span for dx in span if dy * dy + dx * dx <= _APART_HALF_PX**2):
+    for dy, dx in (
+        (dy, dx) for dy in span for dx in span if dy * dy + dx * dx <= _APART_HALF_PX**2
+    ):
         highest = torch.maximum(highest, _moved(x, dy, dx))
     return highest
 

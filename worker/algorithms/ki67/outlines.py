@@ -45,7 +45,9 @@ def outline(dark: Pixels, peaks: Bits, dab: Densities, min_um2: float, max_um2: 
     mean_dab = _means(owned, dab, int(labels.max()) + 1)
     low_px, high_px = min_um2 / MICRONS2_PER_PX, max_um2 / MICRONS2_PER_PX
     rings, markers = _largest_rings(cores, owned), _markers(seeds, labels)
-    found = sorted(label for label in rings.keys() & markers.keys() if low_px <= rings[label][0] <= high_px)
+    found = sorted(
+        label for label in rings.keys() & markers.keys() if low_px <= rings[label][0] <= high_px
+    )
     centres = np.array([markers[label] for label in found], np.float64).reshape(-1, 2)
     return Nuclei(centres, tuple(_simplified(rings[label][1]) for label in found), mean_dab[found])
 
@@ -55,7 +57,9 @@ def _nearest_marker(seeds: Bits, inside: Bits) -> Labels:
     empty = np.where(seeds, 0, 1).astype(np.uint8)
     if not seeds.any():
         return np.zeros(seeds.shape, np.int32)
-    away, labels = cv2.distanceTransformWithLabels(empty, cv2.DIST_L2, _CHAMFER, labelType=cv2.DIST_LABEL_CCOMP)
+    away, labels = cv2.distanceTransformWithLabels(
+        empty, cv2.DIST_L2, _CHAMFER, labelType=cv2.DIST_LABEL_CCOMP
+    )
     labels[(away > _REACH_PX) | ~inside] = 0
     return np.asarray(labels, np.int32)
 
@@ -122,7 +126,11 @@ def _outwards(ring: Floats, by_px: float) -> Floats:
     following = np.roll(ring, -1, axis=0)
     sides = following - ring
     turn = np.sign((ring[:, 0] * following[:, 1] - following[:, 0] * ring[:, 1]).sum())
-    normals = turn * np.column_stack([sides[:, 1], -sides[:, 0]]) / np.linalg.norm(sides, axis=1, keepdims=True)
+    normals = (
+        turn
+        * np.column_stack([sides[:, 1], -sides[:, 0]])
+        / np.linalg.norm(sides, axis=1, keepdims=True)
+    )
     before = np.roll(normals, 1, axis=0)
     # at a corner both sides move; a needle's tip would move far, so no corner moves more than at a right angle
     spread = np.maximum(1 + (normals * before).sum(axis=1, keepdims=True), 1)

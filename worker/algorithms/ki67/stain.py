@@ -14,7 +14,11 @@ from worker.geometry.frame import Floats
 
 HAEMATOXYLIN: Final = 0
 DAB: Final = 2
-_VECTORS: Final = ((0.65, 0.70, 0.29), (0.07, 0.99, 0.11), (0.27, 0.57, 0.78))  # haematoxylin, eosin, DAB in RGB
+_VECTORS: Final = (
+    (0.65, 0.70, 0.29),
+    (0.07, 0.99, 0.11),
+    (0.27, 0.57, 0.78),
+)  # haematoxylin, eosin, DAB in RGB
 _STEPS: Final = 1024
 """Densities are whole numbers of 1/1024: then float32 adds them exactly in any order, and tiles agree to the bit."""
 

@@ -40,8 +40,11 @@ class Device:
         """The half precision that it computes with faster than with the full one; None where there is none."""
         if self.is_gpu:
             return torch.float16
-        has_instructions = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001
-        return torch.bfloat16 if has_instructions else None
+        has_avx512 = torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 - there is no public one
+        has_amx = torch.cpu._is_amx_tile_supported()  # noqa: SLF001
+        if has_avx512 or has_amx:
+            return torch.bfloat16
+        return None
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -78,7 +81,9 @@ def resolve(name: str) -> Device:
         return Device(torch.device("cuda:0" if count else "cpu"))
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= count:
-        raise ConfigError(f"worker.device: {name} is a GPU that torch does not see (it sees {count}); use auto or cpu")
+        raise ConfigError(
+            f"worker.device: {name} is a GPU that torch does not see (it sees {count}); use auto or cpu"
+        )
     return Device(device)
 
 
@@ -97,4 +102,7 @@ def compute_threads(count: int) -> None:
 
 def names() -> list[str]:
     """The GPUs that torch sees, each by the name that CUDA_VISIBLE_DEVICES takes for it, whatever else is visible."""
-    return [f"GPU-{torch.cuda.get_device_properties(index).uuid}" for index in range(torch.cuda.device_count())]
+    return [
+        f"GPU-{torch.cuda.get_device_properties(index).uuid}"
+        for index in range(torch.cuda.device_count())
+    ]

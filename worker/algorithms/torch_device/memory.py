@@ -22,13 +22,19 @@ _KEPT_BYTES: Final = 512 * 2**20  # by each thread, of what lies at the end of i
 _LARGEST_KEPT_BYTES: Final = 32 * 2**20  # the most that glibc takes
 _OURS: Final = 0.7  # of the memory that is free, for all batches that are there at the same time
 _ON_THE_CPU: Final = "DefaultCPUAllocator"  # whose exception is not of a kind of its own
-_MEMORY, _STATUS, _CLEAR = Path("/proc/meminfo"), Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_MEMORY, _STATUS, _CLEAR = (
+    Path("/proc/meminfo"),
+    Path("/proc/self/status"),
+    Path("/proc/self/clear_refs"),
+)
 _PEAK: Final = re.compile(r"VmHWM:\s+(\d+) kB")
 _AVAILABLE: Final = re.compile(r"MemAvailable:\s+(\d+) kB")
 
 
 def sparing(
-    run: Callable[[Pixels], _Found], batch: Pixels, join: Callable[[Any, Any], _Found] = operator.add
+    run: Callable[[Pixels], _Found],
+    batch: Pixels,
+    join: Callable[[Any, Any], _Found] = operator.add,
 ) -> _Found:
     """`run` on the batch (N, …), or on halves of it, `join`ed, where the device's memory does not suffice.
 
@@ -40,7 +46,9 @@ def sparing(
         if not is_short_of_memory(error):
             raise
         if len(batch) <= 1:
-            raise TemporaryError("out_of_memory", f"one tile is too much for the device: {error}"[:300]) from None
+            raise TemporaryError(
+                "out_of_memory", f"one tile is too much for the device: {error}"[:300]
+            ) from None
     release()
     half = len(batch) // 2
     return join(sparing(run, batch[:half], join), sparing(run, batch[half:], join))

@@ -23,10 +23,14 @@ class PinnedMemory:
     `register(start, size_bytes)` pins and says whether it could, `unregister(start)` ends that; starts are addresses.
     """
 
-    def __init__(self, register: Callable[[int, int], bool], unregister: Callable[[int], object]) -> None:
+    def __init__(
+        self, register: Callable[[int, int], bool], unregister: Callable[[int], object]
+    ) -> None:
         self._register, self._unregister = register, unregister
         self._lock = Lock()
-        self._copyable: dict[int, bool] = {}  # by the identity of the array, which is another's only after it is gone
+        self._copyable: dict[
+            int, bool
+        ] = {}  # by the identity of the array, which is another's only after it is gone
         self._held: dict[int, range] = {}
 
     def hold(self, batch: Pixels) -> bool:
@@ -36,7 +40,11 @@ class PinnedMemory:
         nothing that is both.
         """
         array = _whole(batch)
-        if not isinstance(_owner(array), mmap.mmap) or array.ctypes.data % mmap.PAGESIZE or not array.nbytes:
+        if (
+            not isinstance(_owner(array), mmap.mmap)
+            or array.ctypes.data % mmap.PAGESIZE
+            or not array.nbytes
+        ):
             return True
         with self._lock:
             if id(array) not in self._copyable:
@@ -69,7 +77,9 @@ def for_card(card: torch.device) -> PinnedMemory:
         return _went_well(_runtime().cudaHostRegister(start, size_bytes, 0), card)
 
     def unregister(start: int) -> None:
-        with torch.cuda.device(card):  # else a thread that never computed takes memory on the first card
+        with torch.cuda.device(
+            card
+        ):  # else a thread that never computed takes memory on the first card
             _went_well(_runtime().cudaHostUnregister(start), card)
 
     return PinnedMemory(register, unregister)
@@ -82,7 +92,9 @@ def _runtime() -> Any:
 def _went_well(code: Any, card: torch.device) -> bool:
     if int(code) == 0:
         return True
-    with suppress(RuntimeError):  # CUDA keeps the error for whoever asks next, which torch does after each kernel
+    with suppress(
+        RuntimeError
+    ):  # CUDA keeps the error for whoever asks next, which torch does after each kernel
         torch.ones(1, device=card)
     return False
 

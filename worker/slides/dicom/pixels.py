@@ -13,7 +13,7 @@ from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import convert_color_space
 
-from worker.slides.formats import BLOCK_PX
+from worker.slides.reader import (BLOCK_PX)
 from worker.slides.dicom.file import BROKEN, unreadable
 from worker.slides.dicom.header import Head, Stored
 from worker.slides.dicom.lookup_tables import evenly

@@ -11,13 +11,14 @@ from PIL import Image
 
 from broker.errors import OrderError
 from worker.slides.partial.manifest import NAME, Ranges, filled
-from worker.slides.formats import Pyramid, Stored, open_pyramid
+from worker.slides.reader import (SlideReader, TileReader)
+from worker.slides.formats import (open_pyramid)
 from worker.geometry.frame import Pixels
 
 _Box = tuple[float, float, float, float]
 
 
-def open_ranged(folder: Path, manifest: Ranges) -> Pyramid:
+def open_ranged(folder: Path, manifest: Ranges) -> SlideReader:
     """The slide in the folder of this manifest. Raises `OrderError` as any reader does."""
     if manifest.file == NAME:
         raise _lacking("its manifest names itself")
@@ -32,7 +33,7 @@ def open_ranged(folder: Path, manifest: Ranges) -> Pyramid:
 class RangedPyramid:
     """The levels of a slide that are filled, within the box in which they are. Threads may share it."""
 
-    def __init__(self, inner: Pyramid, manifest: Ranges) -> None:
+    def __init__(self, inner: SlideReader, manifest: Ranges) -> None:
         self._inner, self._within = inner, manifest.within
         sizes = inner.level_dimensions
         self._numbers = [number for number, size in enumerate(sizes) if size in manifest.levels]
@@ -67,7 +68,7 @@ class RangedPyramid:
 class _Watched:
     """Stored tiles of the levels that are filled."""
 
-    def __init__(self, inner: Stored, numbers: list[int], refuse_holes: Callable[[int, _Box], None]) -> None:
+    def __init__(self, inner: TileReader, numbers: list[int], refuse_holes: Callable[[int, _Box], None]) -> None:
         self._inner, self._numbers, self._refuse_holes = inner, numbers, refuse_holes
         self.reductions = [inner.reductions[number] for number in numbers]
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from broker.errors import OrderError
 from worker.slides.partial.manifest import Pieces, Ranges, read
-from worker.slides.formats import BLOCK_PX, Pyramid
+from worker.slides.reader import (BLOCK_PX, SlideReader)
 from worker.slides.partial.file_ranges import open_ranged
 from worker.geometry.mpp import server_properties
 from worker.geometry.frame import Area
@@ -25,7 +25,7 @@ _CACHE_BYTES: Final = 64 * 2**20
 _BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
-def open_cutout(path: Path) -> Pyramid:
+def open_cutout(path: Path) -> SlideReader:
     """The slide of the manifest at `path`. Raises `OrderError`: `not_a_slide`, `slide_unreadable`."""
     manifest = read(path)
     if isinstance(manifest, Ranges):

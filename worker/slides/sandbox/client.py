@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from worker.slides.sandbox.process import Child, unreadable
+from worker.slides.sandbox.process import DecoderProcess, unreadable
 from worker.slides.overview import overview
 from worker.geometry.frame import Area, MppSource, Pixels
 
@@ -25,7 +25,7 @@ class Sandbox:
 
     def __init__(self, threads: int, *, max_bytes: int = MAX_BYTES, read_s: float = READ_S) -> None:
         self._threads, self._max_bytes, self._read_s = threads, max_bytes, read_s
-        self._spare: Child | None = None
+        self._spare: DecoderProcess | None = None
         self._lock = Lock()
 
     @contextmanager
@@ -46,19 +46,19 @@ class Sandbox:
         with self._lock, suppress(OSError):  # short of processes or files: whoever opens that slide will say so
             self._spare = self._spare or self._started()
 
-    def _child(self) -> Child:
+    def _child(self) -> DecoderProcess:
         with self._lock:
             child, self._spare = self._spare, None
         return child if child and child.is_alive else self._started()
 
-    def _started(self) -> Child:
-        return Child(self._threads, self._max_bytes, self._read_s)
+    def _started(self) -> DecoderProcess:
+        return DecoderProcess(self._threads, self._max_bytes, self._read_s)
 
 
 class SandboxedSlide:
     """A slide that another process reads, `threads` regions at a time. See `worker.slide.Slide`."""
 
-    def __init__(self, child: Child, threads: int, path: Path, mpp: float | None, whose: MppSource) -> None:
+    def __init__(self, child: DecoderProcess, threads: int, path: Path, mpp: float | None, whose: MppSource) -> None:
         self._child, self.threads, self.process_id = child, threads, child.id
         answer = child.ask({"what": "open", "path": str(path.resolve()), "mpp": mpp, "whose": whose})
         if answer.frame is None:

@@ -14,7 +14,7 @@ _SIZES: Final = struct.Struct("<II")  # bytes of JSON, bytes of pixels
 _MOST_JSON_BYTES: Final = 2**20
 
 
-class NonsenseError(Exception):
+class ProtocolError(Exception):
     """The other end does not speak as it should."""
 
 
@@ -28,12 +28,12 @@ def send(wire: socket.socket, told: bytes, pixels: Pixels | None = None) -> None
 def receive(wire: socket.socket, into: Pixels | None = None, within_s: float | None = None) -> tuple[bytes, bool]:
     """The next message, and whether pixels came with it, which are in `into` then.
 
-    Raises `NonsenseError`; `TimeoutError` when it is not here in time; `ConnectionError` when the other end is gone.
+    Raises `ProtocolError`; `TimeoutError` when it is not here in time; `ConnectionError` when the other end is gone.
     """
     deadline = None if within_s is None else monotonic() + within_s
     told_bytes, pixel_bytes = _SIZES.unpack(_exactly(wire, bytearray(_SIZES.size), deadline))
     if told_bytes > _MOST_JSON_BYTES or pixel_bytes not in (0, 0 if into is None else into.nbytes):
-        raise NonsenseError(f"a message of {told_bytes} and {pixel_bytes} bytes")
+        raise ProtocolError(f"a message of {told_bytes} and {pixel_bytes} bytes")
     told = bytes(_exactly(wire, bytearray(told_bytes), deadline))
     if into is not None and pixel_bytes:
         _exactly(wire, _bytes_of(into), deadline)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from broker.errors import OrderError, TemporaryError
 from worker.slides.sandbox.shared_memory import SharedPixels
 from worker.geometry.frame import Frame, Pixels
-from worker.slides.sandbox.messages import NonsenseError, receive, send
+from worker.slides.sandbox.messages import ProtocolError, receive, send
 
 _ENDS_S: Final = 5.0
 _FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
@@ -61,7 +61,7 @@ class Answer(_Strict):
     bug: str = Field("", max_length=8000)
 
 
-class Child:
+class DecoderProcess:
     """The process, and the wires to it: one for every thread, and one by which each knows whether the other is up."""
 
     def __init__(self, threads: int, max_bytes: int, read_s: float) -> None:
@@ -93,7 +93,7 @@ class Child:
             answer, has_pixels = self._asked(wire, request, into)
         except TimeoutError:
             raise self._condemned(f"a part of it took longer than {self._read_s:g} s to decode") from None
-        except (NonsenseError, ValidationError):
+        except (ProtocolError, ValidationError):
             raise self._condemned("its decoder gives impossible answers") from None
         except OSError:
             raise self._fault() from None

@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from broker.errors import OrderError
-from worker.slides.formats import Pyramid
+from worker.slides.reader import (SlideReader)
 from worker.slides.openslide_reader import OpenSlidePyramid
 from worker.slides.tiff.reader import TiffPyramid, open_tiff
 
@@ -35,7 +35,7 @@ class AperioPyramid:
         self._tiff.close()
 
 
-def with_stored_tiles(slide: OpenSlidePyramid, path: Path) -> Pyramid:
+def with_stored_tiles(slide: OpenSlidePyramid, path: Path) -> SlideReader:
     """The slide that OpenSlide has opened; where its levels are plain pages of JPEG tiles, with these tiles at hand.
 
     It rests until it is asked for pixels, which is seldom where these are there.

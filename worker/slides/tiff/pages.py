@@ -9,7 +9,7 @@ from typing import Final, Literal
 from tifffile import COMPRESSION, TiffFile, TiffPage, TiffPages
 
 from broker.errors import OrderError
-from worker.slides.formats import BLOCK_PX
+from worker.slides.reader import (BLOCK_PX)
 
 _MAX_PAGES: Final = 256
 _STRIP_PX: Final = 2**20  # what is read at a time of an uncompressed picture in a single strip

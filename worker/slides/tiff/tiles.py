@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tifffile import TIFF, TiffPage
 from tifffile.tifffile import jpeg_shape
 
-from worker.slides.formats import BLOCK_PX
+from worker.slides.reader import (BLOCK_PX)
 from worker.slides.tiled_pyramid import TiledLevel
 from worker.slides.tiff.color import Colour
 from worker.slides.tiff.jpeg_tiles import is_plain_jpeg, jpeg_level

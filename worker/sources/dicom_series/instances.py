@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Final
 
 from broker.errors import OrderError
-from worker.slide_cache.cache import Copy
-from worker.slide_cache.file_set import Bundle
+from worker.slide_cache.file_set import FileSet
+from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.dicom.file import DicomFile, dicom_file, parsing
-from worker.sources.request import Errand
+from worker.sources.request import FetchRequest
 
 _WANTED: Final = (
     "ImageType", "SeriesInstanceUID", "Rows", "Columns", "TotalPixelMatrixColumns", "TotalPixelMatrixRows"
 )  # fmt: skip
-_LAST_TAG: Final = 0x00480007  # TotalPixelMatrixRows; optical paths and frame positions come later and may be long
+_LAST_TAG: Final = (
+    0x00480007  # TotalPixelMatrixRows; optical paths and frame positions come later and may be long
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def is_dicom(head: bytes) -> bool:
     return head[128:132] == b"DICM"
 
 
-def put(files: Sequence[Arrived], bundle: Bundle, errand: Errand) -> Copy:
+def put(files: Sequence[Arrived], bundle: FileSet, errand: FetchRequest) -> LocalSlide:
     """Put the images among the files on the shelf as one slide.
 
     The same images are the same slide, in whatever order and by whatever way they came, once or twice. Raises
@@ -57,12 +59,16 @@ def put(files: Sequence[Arrived], bundle: Bundle, errand: Errand) -> Copy:
     _refuse_others(images)
     for number, image in enumerate(images):
         image.path.rename(bundle.folder / f"{number:04}.dcm")
-    main = max(range(len(images)), key=lambda number: (images[number].volume, images[number].pixels))
+    main = max(
+        range(len(images)), key=lambda number: (images[number].volume, images[number].pixels)
+    )
     digest = hashlib.sha256("".join(image.digest for image in images).encode()).hexdigest()
-    return errand.pins.enter_context(errand.means.shelf.put_bundle(bundle, f"{main:04}.dcm", digest))
+    return errand.pins.enter_context(
+        errand.means.shelf.put_bundle(bundle, f"{main:04}.dcm", digest)
+    )
 
 
-def _images(files: Sequence[Arrived], errand: Errand) -> list[_Image]:
+def _images(files: Sequence[Arrived], errand: FetchRequest) -> list[_Image]:
     """The images by their digests. Annotations and reports that come along are removed, and so is what came twice."""
     images: dict[str, _Image] = {}
     for number, file in enumerate(sorted(files, key=lambda file: file.digest)):
@@ -92,7 +98,9 @@ def _read(file: Arrived, found: DicomFile) -> _Image | None:
         rows = int(said.get("TotalPixelMatrixRows") or rows)
         columns = int(said.get("TotalPixelMatrixColumns") or columns)
         volume = [str(word) for word in said.get("ImageType") or ()][2:3] == ["VOLUME"]
-        return _Image(file.path, file.digest, str(said.get("SeriesInstanceUID") or ""), volume, rows * columns)
+        return _Image(
+            file.path, file.digest, str(said.get("SeriesInstanceUID") or ""), volume, rows * columns
+        )
 
 
 def _refuse_others(images: Sequence[_Image]) -> None:
@@ -102,7 +110,9 @@ def _refuse_others(images: Sequence[_Image]) -> None:
         hint = "give the files of the whole-slide images themselves"
         raise OrderError("not_a_slide", "none of the DICOM files holds an image", hint=hint)
     if len(counts) > 1:
-        detail = f"the DICOM files are of {len(counts)} series, with {', '.join(counts[:10])} images"
+        detail = (
+            f"the DICOM files are of {len(counts)} series, with {', '.join(counts[:10])} images"
+        )
         raise OrderError("not_a_slide", detail, hint="order each series as a scan of its own")
     if len(images) > 1 and not any(image.volume for image in images):
         detail = f"none of the {len(images)} DICOM images is a VOLUME, so that they are several pictures and no slide"

@@ -14,10 +14,17 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from broker.errors import TemporaryError
-from worker.geometry.frame import Watch
 from worker.http_session import cut_after, read_some
+from worker.progress import Progress
 from worker.sources.http import http_errors
-from worker.sources.http.remote_file import Changed, Cut, Remote, Stretch, stretch, strong_etag
+from worker.sources.http.remote_file import (
+    ConnectionLost,
+    ContentChanged,
+    ContentRange,
+    RemoteFile,
+    stretch,
+    strong_etag,
+)
 
 FIRST_BYTES: Final = 2**15
 """What the first request asks for: enough for a header and a small directory."""
@@ -40,7 +47,7 @@ class Range(NamedTuple):
     stop: int
 
 
-class Unfit(Exception):  # noqa: N818 - the caller has another way
+class RangesUnsuitable(Exception):  # noqa: N818 - the caller has another way
     """Not a file of which a part can be fetched, or not worth it; the message says why."""
 
 
@@ -51,11 +58,11 @@ class RangedUrl:
         self,
         http: requests.Session,
         url: str,
-        watch: Watch,
+        watch: Progress,
         silence_s: float = _SILENCE_S,
         timeout_s: tuple[float, float] = _TIMEOUT_S,
     ) -> None:
-        self._remote, self._watch = Remote(http, url), watch
+        self._remote, self._watch = RemoteFile(http, url), watch
         self._silence_s, self._timeout_s = silence_s, timeout_s
         self._halt, self._retries, self._told = Event(), 0, 0
         self._live: set[requests.Response] = set()
@@ -71,20 +78,25 @@ class RangedUrl:
 
         Whatever keeps it from answering is left to the download of the whole, which knows the words for it.
         """
-        with suppress(Cut), self._get(Range(0, FIRST_BYTES), {"If-None-Match": known_etag}) as response:
+        with (
+            suppress(ConnectionLost),
+            self._get(Range(0, FIRST_BYTES), {"If-None-Match": known_etag}) as response,
+        ):
             self.unchanged = response.status_code == 304 and bool(known_etag)
             self.etag = known_etag if self.unchanged else strong_etag(response)
             given = stretch(response)
             if given and given.total and self.etag:
                 self.total_bytes = given.total
                 first = Range(0, min(FIRST_BYTES, given.total))
-                return (given.start, given.end) == first and self._copy(response, first, take) == first.stop
+                return (given.start, given.end) == first and self._copy(
+                    response, first, take
+                ) == first.stop
         return self.unchanged
 
     def fetch(self, ranges: Iterable[Range], take: Take) -> None:
         """Bring all the ranges, in any order. After an error nothing more can be fetched.
 
-        Raises `Changed`, and `TemporaryError` or `OrderError` where the server falls silent or refuses.
+        Raises `ContentChanged`, and `TemporaryError` or `OrderError` where the server falls silent or refuses.
         """
         pieces = [piece for wanted in ranges for piece in _pieces(wanted)]
         self._asked_bytes += sum(piece.stop - piece.start for piece in pieces)
@@ -119,16 +131,19 @@ class RangedUrl:
         while at < wanted.stop and not self._halt.is_set():
             before = at
             try:
-                with self._get(Range(at, wanted.stop), {"If-Range": self.etag}, self._timeout_s) as response:
+                with self._get(
+                    Range(at, wanted.stop), {"If-Range": self.etag}, self._timeout_s
+                ) as response:
                     self._check(response, Range(at, wanted.stop))
                     at = self._copy(response, Range(at, wanted.stop), take)
                 reason = "cut the connection or sends next to nothing"
-            except Cut as cut:
+            except ConnectionLost as cut:
                 reason = str(cut)
             barren = 0 if at == wanted.stop or at - before >= _BARREN_BYTES else barren + 1
             if barren == _TRIES:
                 raise TemporaryError(
-                    "input_unreachable", f"{self._remote.shown} {reason}; {self._came_bytes} bytes had come"
+                    "input_unreachable",
+                    f"{self._remote.shown} {reason}; {self._came_bytes} bytes had come",
                 )
             if barren:
                 self._retries += 1
@@ -136,9 +151,14 @@ class RangedUrl:
 
     @contextmanager
     def _get(
-        self, wanted: Range, conditions: dict[str, str], timeout_s: tuple[float, float] | None = None
+        self,
+        wanted: Range,
+        conditions: dict[str, str],
+        timeout_s: tuple[float, float] | None = None,
     ) -> Iterator[requests.Response]:
-        headers = {"Range": f"bytes={wanted.start}-{wanted.stop - 1}"} | {k: v for k, v in conditions.items() if v}
+        headers = {"Range": f"bytes={wanted.start}-{wanted.stop - 1}"} | {
+            k: v for k, v in conditions.items() if v
+        }
         response = self._remote.get(headers, timeout_s)
         self._live.add(response)
         try:
@@ -149,13 +169,16 @@ class RangedUrl:
 
     def _check(self, response: requests.Response, wanted: Range) -> None:
         """Let an answer pass only when it is exactly that range of the same content."""
-        if stretch(response) == Stretch(*wanted, self.total_bytes) and strong_etag(response) == self.etag:
+        if (
+            stretch(response) == ContentRange(*wanted, self.total_bytes)
+            and strong_etag(response) == self.etag
+        ):
             return
         if response.status_code in (200, 206, 412, 416):
-            raise Changed
+            raise ContentChanged
         error = http_errors.refusal(response, self._remote.shown)
         if isinstance(error, TemporaryError):
-            raise Cut(f"answered {response.status_code} in the middle")
+            raise ConnectionLost(f"answered {response.status_code} in the middle")
         raise error
 
     def _copy(self, response: requests.Response, wanted: Range, take: Take) -> int:
@@ -163,7 +186,9 @@ class RangedUrl:
         at = wanted.start
         with cut_after(self._silence_s, response.raw.shutdown) as late:
             while at < wanted.stop and not self._halt.is_set() and (data := _read(response)):
-                if late.is_set() or self._halt.is_set():  # after a TLS line was shut down come its records, not bytes
+                if (
+                    late.is_set() or self._halt.is_set()
+                ):  # after a TLS line was shut down come its records, not bytes
                     break
                 take(at, data[: wanted.stop - at])
                 at = min(at + len(data), wanted.stop)

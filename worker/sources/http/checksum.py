@@ -16,7 +16,11 @@ _STATED: Final = (
     # header, where in it the digest stands, the algorithm; the strongest first
     ("Repr-Digest", re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]+):"), "sha256"),
     ("Digest", re.compile(r"(?:^|,)\s*sha-256=([A-Za-z0-9+/=]+)", re.IGNORECASE), "sha256"),
-    ("x-amz-checksum-sha256", re.compile(r"^([A-Za-z0-9+/=]+)$"), "sha256"),  # `…-3` is a checksum of checksums
+    (
+        "x-amz-checksum-sha256",
+        re.compile(r"^([A-Za-z0-9+/=]+)$"),
+        "sha256",
+    ),  # `…-3` is a checksum of checksums
     ("x-goog-hash", re.compile(r"(?:^|,)\s*md5=([A-Za-z0-9+/=]+)"), "md5"),
     ("x-ms-blob-content-md5", re.compile(r"^([A-Za-z0-9+/=]+)$"), "md5"),
     ("Content-MD5", re.compile(r"^([A-Za-z0-9+/=]+)$"), "md5"),
@@ -38,7 +42,9 @@ def stated(headers: Mapping[str, str]) -> Checksum | None:
     for header, pattern, algorithm in _STATED:
         found = pattern.search(headers.get(header, ""))
         digest = _decoded(found[1]) if found else b""
-        if len(digest) == _DIGEST_BYTES[algorithm] and not (header == "x-goog-hash" and _unpacked(headers)):
+        if len(digest) == _DIGEST_BYTES[algorithm] and not (
+            header == "x-goog-hash" and _unpacked(headers)
+        ):
             return Checksum(algorithm, digest.hex(), header)
     return None
 
@@ -58,6 +64,10 @@ def _decoded(text: str) -> bytes:
 def demand(sha256: str | None, digest: str, shown: str) -> None:
     """Raises `OrderError` when the order states another SHA-256 than that of the file behind the URL `shown`."""
     if sha256 not in (None, digest):
-        detail = f"the file behind {shown} has the SHA-256 {digest}, and the order asks for {sha256}"
-        hint = "check the URL and the sha256: one of them is another file's, or the file was replaced"
+        detail = (
+            f"the file behind {shown} has the SHA-256 {digest}, and the order asks for {sha256}"
+        )
+        hint = (
+            "check the URL and the sha256: one of them is another file's, or the file was replaced"
+        )
         raise OrderError("input_differs", detail, hint=hint, field="source.sha256")

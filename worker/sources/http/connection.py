@@ -12,21 +12,37 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from broker.errors import OrderError
-from worker.slide_cache.partial_file import Part
+from worker.slide_cache.partial_file import PartialFile
 from worker.sources.http.blocks import Block, Blocks
-from worker.sources.http.remote_file import Changed, Cut, Remote, Version, stretch
+from worker.sources.http.remote_file import (
+    ConnectionLost,
+    ContentChanged,
+    RemoteFile,
+    Version,
+    stretch,
+)
 
 _READ_BYTES: Final = 2**18
 _BARREN_BYTES: Final = 2**16  # what brings less is not tried again beside other connections
 _ROOM_BYTES: Final = 2**22
-_EXTRA_TIMEOUT_S: Final = (3.0, 3.0)  # a server need not let more connections in, and nobody waits long for that
+_EXTRA_TIMEOUT_S: Final = (
+    3.0,
+    3.0,
+)  # a server need not let more connections in, and nobody waits long for that
 _PACE_S, _PACE_BYTES = 60.0, 60_000
 
 
 class Stream:
     """Brings blocks of one version into the part, over one connection at a time, until it is ended."""
 
-    def __init__(self, remote: Remote, version: Version, blocks: Blocks, part: Part, limit_bytes: int) -> None:
+    def __init__(
+        self,
+        remote: RemoteFile,
+        version: Version,
+        blocks: Blocks,
+        part: PartialFile,
+        limit_bytes: int,
+    ) -> None:
         self._remote, self._version, self._blocks, self._part = remote, version, blocks, part
         self._limit_bytes = limit_bytes
         self._answer: requests.Response | None = None
@@ -42,14 +58,14 @@ class Stream:
     def run(self, answer: requests.Response | None = None, at: int = 0) -> str:
         """Bring what comes from `answer`, which goes on at `at`, then ask for blocks; say why it stopped, if it had to.
 
-        Raises `Changed`, and `OrderError` or `TemporaryError` where the slide is too large or the disk too small.
+        Raises `ContentChanged`, and `OrderError` or `TemporaryError` where the slide is too large or the disk too small.
         """
         try:
             if answer is not None:
                 self._follow(answer, at)
             while not self._ended.is_set() and (block := self._blocks.ask(self)):
                 self._bring(block)
-        except Cut as cut:
+        except ConnectionLost as cut:
             return self._why or str(cut)
         finally:
             self._blocks.leave(self)
@@ -83,7 +99,7 @@ class Stream:
             with self._remote.get(headers, _EXTRA_TIMEOUT_S) as answer:
                 self._check(answer, start, block.end)
                 self._copy(answer, block, start)
-        except Cut:
+        except ConnectionLost:
             if self._came_bytes - before_bytes < _BARREN_BYTES:
                 raise
         finally:
@@ -92,11 +108,11 @@ class Stream:
     def _check(self, answer: requests.Response, start: int, end: int) -> None:
         part = stretch(answer)
         if answer.status_code in (200, 206) and self._version.differs(answer):
-            raise Changed
+            raise ContentChanged
         if part and part.total not in (None, self._version.total):
-            raise Changed
+            raise ContentChanged
         if not part or (part.start, part.end) != (start, end):
-            raise Cut(f"answered {answer.status_code} to a second connection")
+            raise ConnectionLost(f"answered {answer.status_code} to a second connection")
 
     def _copy(self, answer: requests.Response, block: Block, at: int) -> None:
         """Bring the block from `at` on, held as soon as bytes come, unless it was taken meanwhile."""
@@ -116,19 +132,29 @@ class Stream:
         try:
             data: bytes = b"" if self._ended.is_set() else answer.raw.read1(most_bytes)
         except (HTTPError, OSError):
-            raise Cut("cut the connection or fell silent") from None
-        if self._ended.is_set():  # to http.client a connection that was cut looks like one that ended well
-            raise Cut("was ended")
+            raise ConnectionLost("cut the connection or fell silent") from None
+        if (
+            self._ended.is_set()
+        ):  # to http.client a connection that was cut looks like one that ended well
+            raise ConnectionLost("was ended")
         return data
 
     def _end_at(self, size_bytes: int, answer: requests.Response) -> None:
         """Take the end of an answer for the end of the slide where nothing says how long it is, nor can be asked."""
         if self._version.total is not None:
-            raise Cut(f"ended before its {self._version.total} bytes were here")
+            raise ConnectionLost(f"ended before its {self._version.total} bytes were here")
         if not size_bytes:
-            raise Cut("sent nothing")  # how http.client shows a line that goes dead among the headers
-        if self._version.ranges and self._version.validator and "Transfer-Encoding" not in answer.headers:
-            raise Cut("does not say how long the slide is")  # a line that was cut looks the same
+            raise ConnectionLost(
+                "sent nothing"
+            )  # how http.client shows a line that goes dead among the headers
+        if (
+            self._version.ranges
+            and self._version.validator
+            and "Transfer-Encoding" not in answer.headers
+        ):
+            raise ConnectionLost(
+                "does not say how long the slide is"
+            )  # a line that was cut looks the same
         self._blocks.end_at(size_bytes)
 
     def _make_room(self, size_bytes: int) -> None:
@@ -136,8 +162,12 @@ class Stream:
         self._part.reserve(min(-(-size_bytes // _ROOM_BYTES) * _ROOM_BYTES, self._limit_bytes))
 
 
-def check_size(remote: Remote, size_bytes: int, limit_bytes: int) -> None:
+def check_size(remote: RemoteFile, size_bytes: int, limit_bytes: int) -> None:
     """Raises `OrderError` when so many bytes are more than may be fetched."""
     if size_bytes > limit_bytes:
-        detail = f"{remote.shown} has at least {size_bytes} bytes; at most {limit_bytes} are fetched"
-        raise OrderError("input_too_large", detail, hint="the operator sets worker.slides.max_slide_bytes")
+        detail = (
+            f"{remote.shown} has at least {size_bytes} bytes; at most {limit_bytes} are fetched"
+        )
+        raise OrderError(
+            "input_too_large", detail, hint="the operator sets worker.slides.max_slide_bytes"
+        )

@@ -41,7 +41,9 @@ class Transfer:
                     stream.end()
         return first.result() or "ended before all was here"
 
-    def _start(self, pool: ThreadPoolExecutor, answer: requests.Response | None = None) -> Future[str]:
+    def _start(
+        self, pool: ThreadPoolExecutor, answer: requests.Response | None = None
+    ) -> Future[str]:
         stream = self._new()
         self._streams.append(stream)
         job = pool.submit(stream.run, answer, self._blocks.front)

@@ -13,14 +13,21 @@ from typing import Final
 import requests
 
 from broker.errors import OrderError, TemporaryError
-from worker.geometry.frame import Watch
-from worker.slide_cache.partial_file import Part
+from worker.progress import Progress
+from worker.slide_cache.partial_file import PartialFile
 from worker.slides import signatures
 from worker.sources.http import http_errors
 from worker.sources.http.blocks import Blocks
 from worker.sources.http.connection import Stream, check_size
 from worker.sources.http.connection_pool import Transfer
-from worker.sources.http.remote_file import Changed, Cut, Remote, Stretch, Version, stretch
+from worker.sources.http.remote_file import (
+    ConnectionLost,
+    ContentChanged,
+    ContentRange,
+    RemoteFile,
+    Version,
+    stretch,
+)
 
 _STREAMS: Final = 4
 _PARALLEL_BYTES: Final = 2**24  # less is here before more connections are
@@ -37,12 +44,12 @@ class Download:
         self,
         http: requests.Session,
         url: str,
-        part: Part,
+        part: PartialFile,
         limit_bytes: int,
-        watch: Watch,
+        watch: Progress,
         judge: Callable[[bytes], object] = signatures.suffix,
     ) -> None:
-        self._remote, self._part, self._limit_bytes = Remote(http, url), part, limit_bytes
+        self._remote, self._part, self._limit_bytes = RemoteFile(http, url), part, limit_bytes
         self._watch, self._judge = watch, judge
         self._version: Version | None = None
         self._blocks = Blocks(0)
@@ -64,14 +71,16 @@ class Download:
             before = self._part.bytes
             try:
                 return self._attempt(known_etag)
-            except Cut as cut:
+            except ConnectionLost as cut:
                 reason = str(cut)
-            except Changed:
+            except ContentChanged:
                 self._note_change()
                 reason = self._start_over("changed while it was fetched")
             barren = barren + 1 if self._part.bytes - before < _BARREN_BYTES else 0
             if barren == _TRIES:
-                raise TemporaryError("input_unreachable", f"{self._remote.shown} {reason}; {self._came()}")
+                raise TemporaryError(
+                    "input_unreachable", f"{self._remote.shown} {reason}; {self._came()}"
+                )
             if barren:  # it moves, although nothing comes
                 self._watch.progress("asking again", barren, _TRIES)
             self._pause(random.uniform(0, _PAUSE_S * 2**barren))  # noqa: S311 - spreads load, guards nothing
@@ -106,9 +115,11 @@ class Download:
             return self._start(replace(version, ranges=version.ranges and self._resumes))
         if known and self._part.bytes and response.status_code in (206, 416):
             return self._go_on(known, response)
-        error = http_errors.refusal(response, self._remote.shown, self._came() if self._part.bytes else "")
+        error = http_errors.refusal(
+            response, self._remote.shown, self._came() if self._part.bytes else ""
+        )
         if self._part.bytes and isinstance(error, TemporaryError):
-            raise Cut(f"answered {response.status_code} in the middle")
+            raise ConnectionLost(f"answered {response.status_code} in the middle")
         raise error
 
     def _start(self, version: Version) -> Version:
@@ -120,13 +131,16 @@ class Download:
     def _go_on(self, known: Version, response: requests.Response) -> Version:
         """Take an answer to `Range` only when it is the rest of the same content, or says that there is no more."""
         part, front = stretch(response), self._blocks.front
-        if response.status_code == 416 and response.headers.get("Content-Range") == f"bytes */{front}":
-            part = Stretch(front, front, front)
+        if (
+            response.status_code == 416
+            and response.headers.get("Content-Range") == f"bytes */{front}"
+        ):
+            part = ContentRange(front, front, front)
         if not part or part.start != front:
             self._resumes = False
-            raise Cut(self._start_over("answers a Range wrongly"))
+            raise ConnectionLost(self._start_over("answers a Range wrongly"))
         if known.differs(response) or (known.total and part.total not in (None, known.total)):
-            raise Changed
+            raise ContentChanged
         if known.total is None and part.total is not None:
             known = replace(known, total=part.total)
             self._make_room(known)
@@ -144,9 +158,11 @@ class Download:
 
         left_bytes = (version.total or 0) - self._part.bytes
         parallel = version.ranges and version.validator and left_bytes > _PARALLEL_BYTES
-        why = Transfer(new, self._streams if parallel else 1, self._blocks).run(response, self._look)
+        why = Transfer(new, self._streams if parallel else 1, self._blocks).run(
+            response, self._look
+        )
         if not self._blocks.whole:
-            raise Cut(why)
+            raise ConnectionLost(why)
         self._watch.progress("fetching", self._part.bytes, self._part.bytes)
 
     def _look(self) -> bool:
@@ -164,10 +180,12 @@ class Download:
             return
         came = f"what came has the {said.algorithm} {self._part.digest_by(said.algorithm)}"
         self._mismatches += 1
-        why = self._start_over(f"sends something else than its {said.header} says: {came}, and it says {said.digest}")
+        why = self._start_over(
+            f"sends something else than its {said.header} says: {came}, and it says {said.digest}"
+        )
         if self._mismatches == 2:
             raise TemporaryError("input_unreachable", f"{self._remote.shown} {why}")
-        raise Cut(why)
+        raise ConnectionLost(why)
 
     def _start_over(self, why: str) -> str:
         """Forget what came and go on carefully, over one connection; hands back `why`."""
@@ -179,14 +197,20 @@ class Download:
         self._changes += 1
         if self._changes == 2:
             detail = f"{self._remote.shown} changed twice while it was fetched"
-            raise OrderError("slide_unreadable", detail, hint="order again once the slide is complete at its source")
+            raise OrderError(
+                "slide_unreadable",
+                detail,
+                hint="order again once the slide is complete at its source",
+            )
 
     def _came(self) -> str:
         of = f" of {self._version.total}" if self._version and self._version.total else ""
         return f"{self._part.bytes}{of} bytes had come"
 
     def _tell(self) -> None:
-        self._watch.progress("fetching", self._part.bytes, (self._version and self._version.total) or 0)
+        self._watch.progress(
+            "fetching", self._part.bytes, (self._version and self._version.total) or 0
+        )
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds

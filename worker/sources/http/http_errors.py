@@ -73,7 +73,9 @@ def _lifetime(response: requests.Response) -> str:
     deaths = [url_dies_at(asked.url) for asked in (*response.history, response)]
     dies_at = min((death for death in deaths if death), default=None)
     return (
-        f"; the URL says it is good until {datetime.fromtimestamp(dies_at, UTC):%Y-%m-%dT%H:%M:%SZ}" if dies_at else ""
+        f"; the URL says it is good until {datetime.fromtimestamp(dies_at, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        if dies_at
+        else ""
     )
 
 

@@ -12,13 +12,13 @@ from typing import Final
 
 from broker.errors import OrderError, TemporaryError
 from worker.geometry.frame import Area
-from worker.slide_cache.cache import Copy
-from worker.slide_cache.file_set import Bundle
+from worker.slide_cache.file_set import FileSet
+from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.partial import manifest
 from worker.sources.image_server import image_headers, tile_plan
-from worker.sources.image_server.client import AT_A_TIME, Dialogue, Question
+from worker.sources.image_server.client import AT_A_TIME, ImageRequest, ImageServerClient
 from worker.sources.image_server.image_info import Image
-from worker.sources.request import Errand
+from worker.sources.request import FetchRequest
 
 _AHEAD: Final = AT_A_TIME + 2  # answers that may wait for their turn
 _AHEAD_BYTES: Final = 2**27  # and have so many bytes in all
@@ -26,11 +26,13 @@ _RESERVED_BYTES: Final = 2**24
 _BLOCK_BYTES: Final = 4096  # of disk, which even a small file takes
 
 
-def gather(image: Image, within: Area, errand: Errand, dialogue: Dialogue) -> Copy:
+def gather(
+    image: Image, within: Area, errand: FetchRequest, dialogue: ImageServerClient
+) -> LocalSlide:
     """Pictures that cover `within`, on the shelf.
 
     A server that answers smaller pictures of the right shape has told the largest it gives; it is asked once more, for
-    no more than that. Raises what `plan.cut`, `Dialogue.result` and `pictures.checked` raise, and `input_too_large`.
+    no more than that. Raises what `plan.cut`, `ImageServerClient.result` and `pictures.checked` raise, and `input_too_large`.
     """
     try:
         return _gather(tile_plan.cut(image, within), image, within, errand, dialogue)
@@ -43,7 +45,13 @@ def gather(image: Image, within: Area, errand: Errand, dialogue: Dialogue) -> Co
     return _gather(boxes, image, within, errand, dialogue)
 
 
-def _gather(boxes: Sequence[Area], image: Image, within: Area, errand: Errand, dialogue: Dialogue) -> Copy:
+def _gather(
+    boxes: Sequence[Area],
+    image: Image,
+    within: Area,
+    errand: FetchRequest,
+    dialogue: ImageServerClient,
+) -> LocalSlide:
     shelf = errand.means.shelf
     with shelf.bundle() as bundle:
         writer = _Writer(bundle, errand.means.limit_bytes)
@@ -65,11 +73,21 @@ def _gather(boxes: Sequence[Area], image: Image, within: Area, errand: Errand, d
         return errand.pins.enter_context(shelf.put_bundle(bundle, manifest.NAME, writer.digest))
 
 
-def _answers(boxes: Sequence[Area], image: Image, dialogue: Dialogue) -> Iterator[tuple[Area, bytes]]:
+def _answers(
+    boxes: Sequence[Area], image: Image, dialogue: ImageServerClient
+) -> Iterator[tuple[Area, bytes]]:
     """Each box with the answer for it, in order."""
     most_bytes = max(map(image_headers.most_bytes, boxes))
     left = (
-        (box, Question(image.url(box), image_headers.most_bytes(box), image_headers.whole, image_headers.judge))
+        (
+            box,
+            ImageRequest(
+                image.url(box),
+                image_headers.most_bytes(box),
+                image_headers.whole,
+                image_headers.judge,
+            ),
+        )
         for box in boxes
     )
     at_once = max(1, min(_AHEAD, _AHEAD_BYTES // most_bytes))
@@ -83,7 +101,7 @@ def _answers(boxes: Sequence[Area], image: Image, dialogue: Dialogue) -> Iterato
 class _Writer:
     """Files into a bundle, within a limit and hashed as they come."""
 
-    def __init__(self, bundle: Bundle, limit_bytes: int) -> None:
+    def __init__(self, bundle: FileSet, limit_bytes: int) -> None:
         self._bundle, self._limit_bytes = bundle, limit_bytes
         self._bytes = self._reserved = 0
         self._digests: list[bytes] = []
@@ -100,7 +118,9 @@ class _Writer:
             (self._bundle.folder / name).write_bytes(data)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise TemporaryError("shelf_full", f"the disk with {self._bundle.folder} is full") from None
+                raise TemporaryError(
+                    "shelf_full", f"the disk with {self._bundle.folder} is full"
+                ) from None
             raise
         self._digests.append(hashlib.sha256(data).digest())
 
@@ -108,7 +128,9 @@ class _Writer:
         self._bytes += size_bytes
         if self._bytes > self._limit_bytes:
             detail = f"the region's pictures have at least {self._bytes} bytes; at most {self._limit_bytes} are fetched"
-            raise OrderError("input_too_large", detail, hint="the operator sets worker.slides.max_slide_bytes")
+            raise OrderError(
+                "input_too_large", detail, hint="the operator sets worker.slides.max_slide_bytes"
+            )
         if self._bytes > self._reserved:
             self._reserved = min(self._bytes + _RESERVED_BYTES, self._limit_bytes)
             self._bundle.reserve(self._reserved)

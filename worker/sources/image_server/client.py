@@ -18,21 +18,23 @@ from urllib3.exceptions import HTTPError
 
 from broker.errors import OrderError, TemporaryError
 from broker.orders.fields import without_query
-from worker.geometry.frame import Stop, Watch
 from worker.http_session import cut_after, read_some
+from worker.progress import Progress, StopWork
 from worker.sources.http import http_errors
 
 AT_A_TIME: Final = 4
 _TRIES: Final = 4
 _PAUSE_S: Final = 0.125
-_PATIENCE_S: Final = 30.0  # a server that asks for a longer pause gets it from the queue, not from a thread
+_PATIENCE_S: Final = (
+    30.0  # a server that asks for a longer pause gets it from the queue, not from a thread
+)
 _ANSWER_S: Final = 60.0
 _TELL_S: Final = 0.25
 _HEAD_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ImageRequest:
     """A URL, the most bytes its answer may have, and whether an answer is whole."""
 
     url: str
@@ -42,13 +44,15 @@ class Question:
     """Raises when the first bytes are of nothing that is wanted: no gigabytes of something else."""
 
 
-class Dialogue:
-    """Threads that ask and wait. `watch` hears of the bytes that came; its `Stop` ends them, as the context does.
+class ImageServerClient:
+    """Threads that ask and wait. `watch` hears of the bytes that came; its `StopWork` ends them, as the context does.
 
     `timeout_s`: for one connection and one silence. Only a question's last try may take what the session allows.
     """
 
-    def __init__(self, http: requests.Session, watch: Watch, timeout_s: tuple[float, float]) -> None:
+    def __init__(
+        self, http: requests.Session, watch: Progress, timeout_s: tuple[float, float]
+    ) -> None:
         self._http, self._watch, self._timeout_s, self._ended = http, watch, timeout_s, Event()
         self._pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="image-server")
         self._bytes = self._retries = self._told = 0
@@ -58,7 +62,10 @@ class Dialogue:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._ended.set()
         for response in list(self._live):
@@ -66,7 +73,7 @@ class Dialogue:
                 response.raw.shutdown()
         self._pool.shutdown(cancel_futures=True)
 
-    def begin(self, question: Question) -> Future[bytes]:
+    def begin(self, question: ImageRequest) -> Future[bytes]:
         """Ask as soon as a thread is free."""
         return self._pool.submit(self._ask, question)
 
@@ -74,7 +81,7 @@ class Dialogue:
         """The body of the answer.
 
         Raises what `answers.refusal` makes of any status but 200; `TemporaryError` for silence and cuts; `OrderError`
-        for what leads nowhere; `Stop` when `watch` does.
+        for what leads nowhere; `StopWork` when `watch` does.
         """
         self._watch.progress("fetching", self._bytes, 0)
         while not wait([answer], _TELL_S).done:
@@ -85,7 +92,7 @@ class Dialogue:
         self._bytes += len(answer.result())
         return answer.result()
 
-    def _ask(self, question: Question) -> bytes:
+    def _ask(self, question: ImageRequest) -> bytes:
         """The first whole answer, or the last one as it is: what is wrong with it is for others to say."""
         for number in range(1, _TRIES + 1):
             pause_s = random.uniform(0, _PAUSE_S * 2**number)  # noqa: S311 - spreads load, guards nothing
@@ -101,9 +108,9 @@ class Dialogue:
             self._retries += 1
             if self._ended.wait(pause_s):
                 break
-        raise Stop
+        raise StopWork
 
-    def _attempt(self, question: Question, timeout_s: tuple[float, float] | None) -> bytes:
+    def _attempt(self, question: ImageRequest, timeout_s: tuple[float, float] | None) -> bytes:
         shown = without_query(question.url)
         with self._get(question.url, shown, timeout_s) as response, self._kept(response):
             if response.status_code != 200:
@@ -121,12 +128,14 @@ class Dialogue:
         self._live.add(response)
         try:
             if self._ended.is_set():
-                raise Stop
+                raise StopWork
             yield
         finally:
             self._live.discard(response)
 
-    def _get(self, url: str, shown: str, timeout_s: tuple[float, float] | None) -> requests.Response:
+    def _get(
+        self, url: str, shown: str, timeout_s: tuple[float, float] | None
+    ) -> requests.Response:
         try:
             return self._http.get(url, stream=True, timeout=timeout_s)
         except requests.Timeout:
@@ -139,7 +148,7 @@ class Dialogue:
         except (requests.RequestException, HTTPError, OSError):
             raise _unreachable(shown, "cannot be reached") from None
 
-    def _body(self, response: requests.Response, question: Question, shown: str) -> bytes:
+    def _body(self, response: requests.Response, question: ImageRequest, shown: str) -> bytes:
         body = bytearray()
         with cut_after(_ANSWER_S, response.raw.shutdown) as late:
             try:
@@ -149,7 +158,7 @@ class Dialogue:
                     if len(body) - len(data) < _HEAD_BYTES <= len(body):
                         question.judge(bytes(body[:_HEAD_BYTES]))
                     if self._ended.is_set():
-                        raise Stop
+                        raise StopWork
             except (HTTPError, OSError):
                 raise _unreachable(shown, "cut the connection or fell silent") from None
         if late.is_set():
@@ -163,10 +172,14 @@ def _length(response: requests.Response) -> int | None:
     return int(value) if re.fullmatch(r"[0-9]{1,18}", value) and not chunked else None
 
 
-def _check_size(size_bytes: int, question: Question, shown: str) -> None:
+def _check_size(size_bytes: int, question: ImageRequest, shown: str) -> None:
     if size_bytes > question.limit_bytes:
         detail = f"{shown} answers with at least {size_bytes} bytes; at most {question.limit_bytes} can be right"
-        raise OrderError("slide_unreadable", detail, hint="see that source.url and source.protocol belong together")
+        raise OrderError(
+            "slide_unreadable",
+            detail,
+            hint="see that source.url and source.protocol belong together",
+        )
 
 
 def _unreachable(shown: str, reason: str) -> TemporaryError:

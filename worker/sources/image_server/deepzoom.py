@@ -45,7 +45,9 @@ class DeepZoomImage:
         """The tile whose box, overlap included, this is."""
         column = (box.x + self.tiling.overlap_px) // self.tiling.tile_width_px
         row = (box.y + self.tiling.overlap_px) // self.tiling.tile_height_px
-        level = (max(self.width, self.height) - 1).bit_length()  # level 0 has one pixel, each further one twice as many
+        level = (
+            max(self.width, self.height) - 1
+        ).bit_length()  # level 0 has one pixel, each further one twice as many
         return self.address.url(f"{self.address.name}_files/{level}/{column}_{row}.{self.format}")
 
 

@@ -76,5 +76,7 @@ def _address(url: str) -> Address:
 
 
 def _pair(description: bytes, name: bytes) -> tuple[int, int] | None:
-    found = re.search(rb"^%s:\s*(\d{1,10})\s+(\d{1,10})\s*$" % name, description, re.MULTILINE | re.IGNORECASE)
+    found = re.search(
+        rb"^%s:\s*(\d{1,10})\s+(\d{1,10})\s*$" % name, description, re.MULTILINE | re.IGNORECASE
+    )
     return (int(found[1]), int(found[2])) if found else None

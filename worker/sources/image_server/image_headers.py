@@ -27,7 +27,9 @@ class SmallerError(OrderError):
     """The picture has the shape of its box and fewer pixels: `largest_px`, which is what the server gives at most."""
 
     def __init__(self, detail: str, largest_px: tuple[int, int]) -> None:
-        super().__init__("slide_unreadable", detail, hint="the image server limits its answers; raise its limit")
+        super().__init__(
+            "slide_unreadable", detail, hint="the image server limits its answers; raise its limit"
+        )
         self.largest_px = largest_px
 
 
@@ -65,7 +67,11 @@ def checked(data: bytes, box: Area) -> str:
     detail = f"The image server answered {width} x {height} px {asked}"
     if width <= box.width and height <= box.height and _same_shape(width, height, box):
         raise SmallerError(detail, (width, height))
-    raise OrderError("slide_unreadable", detail, hint="see that the server serves regions of this image in a viewer")
+    raise OrderError(
+        "slide_unreadable",
+        detail,
+        hint="see that the server serves regions of this image in a viewer",
+    )
 
 
 def _suffix(data: bytes, asked: str) -> str:
@@ -96,9 +102,13 @@ def _same_shape(width: int, height: int, box: Area) -> bool:
 
 
 def _unreadable(what: str) -> OrderError:
-    return OrderError("slide_unreadable", f"The image server answered {what}", hint="try the region in a viewer")
+    return OrderError(
+        "slide_unreadable", f"The image server answered {what}", hint="try the region in a viewer"
+    )
 
 
 def _no_picture(what: str, asked: str) -> OrderError:
     hint = "open source.url in a viewer; a page instead of a picture often asks for a login"
-    return OrderError("not_a_slide", f"The image server: {what}, {asked}", hint=hint, field="source.url")
+    return OrderError(
+        "not_a_slide", f"The image server: {what}, {asked}", hint=hint, field="source.url"
+    )

@@ -10,9 +10,9 @@ from typing import Final
 from broker.errors import OrderError
 from worker.geometry.frame import Area, Frame
 from worker.geometry.mpp import server_properties, spacing
-from worker.geometry.roi import area_of, reach
+from worker.geometry.roi import read_footprint, resolve_roi
 from worker.sources.image_server.image_info import Image, Tiling, unclear
-from worker.sources.request import Errand
+from worker.sources.request import FetchRequest
 
 MAX_PIECES: Final = 20_000
 _PIECE_PX: Final = 1024
@@ -20,14 +20,14 @@ _TILE_PX: Final = 2**24
 _LARGEST_PX: Final = 4096  # iipsrv makes what is larger than 5000 px smaller, and does not say so
 
 
-def wanted(image: Image, errand: Errand) -> Area:
+def wanted(image: Image, errand: FetchRequest) -> Area:
     """The box that must be near.
 
     Raises `OrderError`: `roi_outside_slide`, `mpp_missing`.
     """
     mpp_x, mpp_y, source = spacing(server_properties(image.mpp_x, image.mpp_y), errand.mpp)
     frame = Frame(image.width, image.height, mpp_x, mpp_y, source)
-    return reach(area_of(errand.roi, frame), frame, errand.card)
+    return read_footprint(resolve_roi(errand.roi, frame), frame, errand.card)
 
 
 def cut(image: Image, within: Area, largest_px: tuple[int, int] | None = None) -> tuple[Area, ...]:
@@ -38,18 +38,24 @@ def cut(image: Image, within: Area, largest_px: tuple[int, int] | None = None) -
     tiling = image.tiling
     if largest_px and not tiling.fixed:
         # Shaped, for the smaller answer may have been the whole slide.
-        tiling = replace(tiling, max_width_px=largest_px[0], max_height_px=largest_px[1], shaped=True)
+        tiling = replace(
+            tiling, max_width_px=largest_px[0], max_height_px=largest_px[1], shaped=True
+        )
     width, height = _fixed(tiling) if tiling.fixed else _free(tiling)
     columns = range(within.x // width, -(-(within.x + within.width) // width))
     rows = range(within.y // height, -(-(within.y + within.height) // height))
     if len(columns) * len(rows) > MAX_PIECES:
         raise _too_many(len(columns) * len(rows), width, height)
     whole = Area(0, 0, image.width, image.height)
-    tiles = (Area(column * width, row * height, width, height) for row in rows for column in columns)
+    tiles = (
+        Area(column * width, row * height, width, height) for row in rows for column in columns
+    )
     if tiling.fixed:
         return tuple(_grown(_inside(tile, whole), tiling.overlap_px, whole) for tile in tiles)
     boxes = (_inside(tile, within) for tile in tiles)
-    return tuple(part for box in boxes for part in (_told_apart(box, whole) if tiling.shaped else (box,)))
+    return tuple(
+        part for box in boxes for part in (_told_apart(box, whole) if tiling.shaped else (box,))
+    )
 
 
 def _fixed(tiling: Tiling) -> tuple[int, int]:
@@ -79,7 +85,11 @@ def _edge(tile_px: int, max_px: int) -> int:
 
 def _told_apart(box: Area, whole: Area) -> Iterator[Area]:
     """Halves of a box that has the slide's own shape: the answer for it would not differ from the whole slide's."""
-    if box == whole or abs(box.width * whole.height / whole.width - box.height) > 1.5 or box.width == box.height == 1:
+    if (
+        box == whole
+        or abs(box.width * whole.height / whole.width - box.height) > 1.5
+        or box.width == box.height == 1
+    ):
         yield box
     elif box.height > 1:
         half = box.height // 2
@@ -100,7 +110,9 @@ def _inside(box: Area, outer: Area) -> Area:
 
 def _grown(box: Area, margin_px: int, outer: Area | Frame) -> Area:
     """The box and a margin around it, as far as the slide goes."""
-    grown = Area(box.x - margin_px, box.y - margin_px, box.width + 2 * margin_px, box.height + 2 * margin_px)
+    grown = Area(
+        box.x - margin_px, box.y - margin_px, box.width + 2 * margin_px, box.height + 2 * margin_px
+    )
     return _inside(grown, Area(0, 0, outer.width, outer.height))
 
 

@@ -10,14 +10,14 @@ import logging
 from contextlib import suppress
 from typing import Final
 
-from worker.slide_cache.cache import Copy
+from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.partial import manifest
-from worker.sources.asking import hashed, near
-from worker.sources.http.byte_ranges import RangedUrl, Unfit
-from worker.sources.http.remote_file import Changed
-from worker.sources.remote_tiff.select_tiles import Needs, bring
+from worker.sources.asking import hashed, revalidate
+from worker.sources.http.byte_ranges import RangedUrl, RangesUnsuitable
+from worker.sources.http.remote_file import ContentChanged
+from worker.sources.remote_tiff.select_tiles import Needs, select_tiles
 from worker.sources.remote_tiff.sparse_file import SparseFile
-from worker.sources.request import Errand
+from worker.sources.request import FetchRequest
 from worker.sources.url import source_key
 
 _FILE: Final = "slide.tif"
@@ -26,7 +26,7 @@ _TRIES: Final = 2  # a slide that changed while it was fetched has hardly change
 _log = logging.getLogger(__name__)
 
 
-def fetch(url: str, errand: Errand) -> Copy | None:
+def fetch(url: str, errand: FetchRequest) -> LocalSlide | None:
     """What reading the errand's region takes of the slide behind `url`, on the shelf; None where the whole must come.
 
     That is so where nobody knows what will be read, the whole is near, the server gives no ranges of strongly
@@ -37,36 +37,52 @@ def fetch(url: str, errand: Errand) -> Copy | None:
         return None
     needs = Needs(errand.roi, errand.mpp, errand.card)
     try:
-        return near(_key(url, needs), url, errand, lambda known_etag: _of_one_content(url, needs, known_etag, errand))
-    except Unfit as unfit:
+        return revalidate(
+            _key(url, needs),
+            url,
+            errand,
+            lambda known_etag: _of_one_content(url, needs, known_etag, errand),
+        )
+    except RangesUnsuitable as unfit:
         _log.info("a slide is fetched whole for one region of it: %s", unfit)
         return None
 
 
-def _of_one_content(url: str, needs: Needs, known_etag: str, errand: Errand) -> tuple[Copy | None, str]:
+def _of_one_content(
+    url: str, needs: Needs, known_etag: str, errand: FetchRequest
+) -> tuple[LocalSlide | None, str]:
     for _ in range(_TRIES):
-        with suppress(Changed):
+        with suppress(ContentChanged):
             return _ask(url, needs, known_etag, errand)
-    raise Unfit("its server gives something else each time, or other ranges than it is asked for")
+    raise RangesUnsuitable(
+        "its server gives something else each time, or other ranges than it is asked for"
+    )
 
 
-def _ask(url: str, needs: Needs, known_etag: str, errand: Errand) -> tuple[Copy | None, str]:
+def _ask(
+    url: str, needs: Needs, known_etag: str, errand: FetchRequest
+) -> tuple[LocalSlide | None, str]:
     """The part and its ETag; None and the known ETag where that still stands."""
     shelf, remote = errand.means.shelf, RangedUrl(errand.means.http, url, errand.watch)
-    with shelf.bundle() as bundle, SparseFile(bundle.folder / _FILE, remote, bundle.reserve) as file:
+    with (
+        shelf.bundle() as bundle,
+        SparseFile(bundle.folder / _FILE, remote, bundle.reserve) as file,
+    ):
         if not file.begin(known_etag):
-            raise Unfit("its server gives no ranges with a strong ETag")
+            raise RangesUnsuitable("its server gives no ranges with a strong ETag")
         if remote.unchanged:
             return None, known_etag
         if not _WORTH_BYTES <= file.total_bytes <= errand.means.limit_bytes:
-            raise Unfit(f"it has {file.total_bytes} bytes")
-        listing = manifest.dumped(bring(file, needs, errand.means.sandbox))
+            raise RangesUnsuitable(f"it has {file.total_bytes} bytes")
+        listing = manifest.dumped(select_tiles(file, needs, errand.means.sandbox))
         (bundle.folder / manifest.NAME).write_bytes(listing)
-        copy = errand.pins.enter_context(shelf.put_bundle(bundle, manifest.NAME, file.digest(listing)))
+        copy = errand.pins.enter_context(
+            shelf.put_bundle(bundle, manifest.NAME, file.digest(listing))
+        )
         return copy, remote.etag
 
 
-def _whole_is_near(url: str, errand: Errand) -> bool:
+def _whole_is_near(url: str, errand: FetchRequest) -> bool:
     shelf = errand.means.shelf
     with shelf.source(source_key(url), errand.watch) as whole:
         return whole.kept is not None and shelf.has(whole.kept.digest)

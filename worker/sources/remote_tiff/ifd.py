@@ -12,7 +12,7 @@ from typing import Final, Self
 import numpy as np
 
 from worker.geometry.frame import Ints
-from worker.sources.http.byte_ranges import Range, Unfit
+from worker.sources.http.byte_ranges import Range, RangesUnsuitable
 from worker.sources.remote_tiff.sparse_file import SparseFile
 
 _MAX_IFDS: Final = 256
@@ -50,11 +50,11 @@ class _Form:
     offset: str
 
     def unpack(self, form: str, data: bytes) -> tuple[int, ...]:
-        """Numbers in the file's byte order. Raises `Unfit` where the file ends before."""
+        """Numbers in the file's byte order. Raises `RangesUnsuitable` where the file ends before."""
         try:
             return struct.unpack(self.order + form, data)
         except struct.error:
-            raise Unfit("its directory is cut off") from None
+            raise RangesUnsuitable("its directory is cut off") from None
 
 
 _CLASSIC: Final = ("H", "HHI4s", "I")
@@ -62,7 +62,7 @@ _BIG: Final = ("Q", "HHQ8s", "Q")
 
 
 class TiffDirectory:
-    """Every IFD of a file. Raises `Unfit`."""
+    """Every IFD of a file. Raises `RangesUnsuitable`."""
 
     def __init__(self, file: SparseFile, form: _Form) -> None:
         self._file, self._form = file, form
@@ -79,15 +79,19 @@ class TiffDirectory:
         return directory
 
     def numbers(self, tag: Tag | None) -> Ints:
-        """The whole numbers of a tag; none where there is no such tag, or one of them needs 64 bits. Raises `Unfit`."""
+        """The whole numbers of a tag; none where there is no such tag, or one of them needs 64 bits. Raises `RangesUnsuitable`."""
         kind = _WHOLE_NUMBERS.get(tag.kind) if tag else None
         if not tag or not kind:
             return np.empty(0, np.int64)
         if tag.values.stop - tag.values.start > _MAX_NUMBERS * _VALUE_BYTES[tag.kind]:
-            raise Unfit(f"one of its tags holds more than {_MAX_NUMBERS} numbers")
+            raise RangesUnsuitable(f"one of its tags holds more than {_MAX_NUMBERS} numbers")
         self._file.need([tag.values])
         found = np.frombuffer(self._file.read(tag.values), self._form.order + kind)
-        return found.astype(np.int64) if not found.size or int(found.max()) < 2**63 else np.empty(0, np.int64)
+        return (
+            found.astype(np.int64)
+            if not found.size or int(found.max()) < 2**63
+            else np.empty(0, np.int64)
+        )
 
     def _walk(self, first: int) -> None:
         ahead, seen = [first], {0}
@@ -96,7 +100,7 @@ class TiffDirectory:
             if at in seen:  # sub-IFDs that are listed, and name each other as the next one as well
                 continue
             if len(self.ifds) == _MAX_IFDS:
-                raise Unfit(f"its directory has more than {_MAX_IFDS} parts")
+                raise RangesUnsuitable(f"its directory has more than {_MAX_IFDS} parts")
             seen.add(at)
             tags, following = self._ifd(at)
             self.ifds.append(tags)
@@ -110,14 +114,16 @@ class TiffDirectory:
         )
         (count,) = form.unpack(form.count, self._bring(at, count_bytes))
         if count > _MAX_TAGS:
-            raise Unfit(f"a part of its directory has {count} tags")
+            raise RangesUnsuitable(f"a part of its directory has {count} tags")
         entries_at = at + count_bytes
         data = self._bring(entries_at, count * entry_bytes + offset_bytes)
         (following,) = form.unpack(form.offset, data[-offset_bytes:])
         tags = {}
         for number in range(count):
             start = number * entry_bytes
-            code, kind, length, value = struct.unpack(form.order + form.entry, data[start : start + entry_bytes])
+            code, kind, length, value = struct.unpack(
+                form.order + form.entry, data[start : start + entry_bytes]
+            )
             inline_at = entries_at + start + entry_bytes - offset_bytes
             tags[code] = Tag(kind, self._values(kind, length, value, inline_at))
         return tags, following
@@ -135,13 +141,17 @@ class TiffDirectory:
         self._count(at, size_bytes)
         wanted = Range(at, at + size_bytes)
         if not self._file.has(wanted):
-            self._file.need([Range(at, min(at + max(size_bytes, _WINDOW_BYTES), self._file.total_bytes))])
+            self._file.need(
+                [Range(at, min(at + max(size_bytes, _WINDOW_BYTES), self._file.total_bytes))]
+            )
         return self._file.read(wanted)
 
     def _count(self, at: int, size_bytes: int) -> None:
         self._bytes += size_bytes
         if at + size_bytes > self._file.total_bytes or self._bytes > _MAX_BYTES:
-            raise Unfit(f"its directory leads out of the file, or has more than {_MAX_BYTES} bytes")
+            raise RangesUnsuitable(
+                f"its directory leads out of the file, or has more than {_MAX_BYTES} bytes"
+            )
 
 
 def _form(head: bytes) -> _Form:
@@ -150,7 +160,7 @@ def _form(head: bytes) -> _Form:
         for magic, parts in ((42, _CLASSIC), (43, _BIG)):
             if head[2:4] == struct.pack(order + "H", magic):
                 return _Form(order, *parts)
-    raise Unfit("it is no TIFF")
+    raise RangesUnsuitable("it is no TIFF")
 
 
 def _first(head: bytes, form: _Form) -> int:
@@ -159,5 +169,5 @@ def _first(head: bytes, form: _Form) -> int:
         return form.unpack("I", head[4:8])[0]
     width_bytes, zero, first = form.unpack("HHQ", head[4:16])
     if (width_bytes, zero) != (8, 0):
-        raise Unfit("it is no BigTIFF")
+        raise RangesUnsuitable("it is no BigTIFF")
     return first

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.errors import OrderError
-from broker.orders.algorithm_card import Card
+from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.roi import Roi
 from worker.geometry.frame import Area, Frame
-from worker.geometry.roi import area_of, reach
+from worker.geometry.roi import read_footprint, resolve_roi
 from worker.slides.partial import manifest
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.http.byte_ranges import Unfit
+from worker.sources.http.byte_ranges import RangesUnsuitable
 from worker.sources.remote_tiff.ifd import TiffDirectory
 from worker.sources.remote_tiff.sparse_file import SparseFile
 from worker.sources.remote_tiff.tile_offsets import TiledPicture, tiled_pictures
 
-_WORTH_SHARE: Final = 0.6  # of the file; beyond that the whole comes as fast, and serves every other order as well
+_WORTH_SHARE: Final = (
+    0.6  # of the file; beyond that the whole comes as fast, and serves every other order as well
+)
 _SAME_SHAPE_PX: Final = 2  # levels round their sizes
 
 
@@ -29,27 +31,31 @@ class Needs:
 
     roi: Roi
     mpp: float | None
-    card: Card
+    card: AlgorithmCard
 
     def within(self, frame: Frame) -> Area:
         """The box that must be near."""
-        return reach(area_of(self.roi, frame), frame, self.card)
+        return read_footprint(resolve_roi(self.roi, frame), frame, self.card)
 
 
-def bring(file: SparseFile, needs: Needs, sandbox: Sandbox) -> manifest.Ranges:
-    """Have all of the file that reading the region takes. Raises `Unfit`, and `OrderError` as reading it would."""
+def select_tiles(file: SparseFile, needs: Needs, sandbox: Sandbox) -> manifest.Ranges:
+    """Have all of the file that reading the region takes. Raises `RangesUnsuitable`, and `OrderError` as reading it would."""
     pictures = tiled_pictures(TiffDirectory.of(file), file.total_bytes)
     if not pictures:
-        raise Unfit("none of its pictures is tiled")
+        raise RangesUnsuitable("none of its pictures is tiled")
     file.need(pictures[0].tiles(0, 0, 1, 1))  # readers try whether they can decode what they open
     frame = _frame(file, needs, sandbox)
     within, full = needs.within(frame), (frame.width, frame.height)
     levels = _levels(pictures, full)
-    wanted = [tile for level in levels for tile in level.tiles(*manifest.filled(within, full, level.size))]
+    wanted = [
+        tile for level in levels for tile in level.tiles(*manifest.filled(within, full, level.size))
+    ]
     if file.bytes_with(wanted) > _WORTH_SHARE * file.total_bytes:
-        raise Unfit("the region needs most of it")
+        raise RangesUnsuitable("the region needs most of it")
     file.need(wanted)
-    return manifest.Ranges(file=file.path.name, within=within, levels=tuple(dict.fromkeys(lv.size for lv in levels)))
+    return manifest.Ranges(
+        file=file.path.name, within=within, levels=tuple(dict.fromkeys(lv.size for lv in levels))
+    )
 
 
 def _frame(file: SparseFile, needs: Needs, sandbox: Sandbox) -> Frame:
@@ -58,7 +64,7 @@ def _frame(file: SparseFile, needs: Needs, sandbox: Sandbox) -> Frame:
         with sandbox.open(file.path, needs.mpp) as slide:
             frame = slide.frame
     except OrderError as error:
-        raise Unfit(f"without its tiles it does not open: {error.detail}") from None
+        raise RangesUnsuitable(f"without its tiles it does not open: {error.detail}") from None
     sandbox.prepare()
     return frame
 
@@ -69,7 +75,7 @@ def _levels(pictures: Sequence[TiledPicture], full: tuple[int, int]) -> list[Til
     Where a format lays out its canvas in another way (several scanned regions, overlapping tiles), none is.
     """
     if all(picture.size != full for picture in pictures):
-        raise Unfit(f"none of its pictures has the slide's {full[0]} x {full[1]} px")
+        raise RangesUnsuitable(f"none of its pictures has the slide's {full[0]} x {full[1]} px")
     return [picture for picture in pictures if _same_shape(picture.size, full)]
 
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from broker.errors import TemporaryError
-from worker.sources.http.byte_ranges import FIRST_BYTES, Range, RangedUrl, Unfit
+from worker.sources.http.byte_ranges import FIRST_BYTES, Range, RangedUrl, RangesUnsuitable
 
 _BLOCK_BYTES: Final = 4096  # what a file system gives at least for each end of a range
 _HASHED_BYTES: Final = 2**20
@@ -31,7 +31,9 @@ class SparseFile:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, _k: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None) -> None:
+    def __exit__(
+        self, _k: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None
+    ) -> None:
         self._file.close()
 
     def begin(self, known_etag: str = "") -> bool:
@@ -51,13 +53,15 @@ class SparseFile:
 
     def bytes_with(self, wanted: Iterable[Range]) -> int:
         """How many bytes of it would be here if these ranges were, too."""
-        return sum(stop - start for start, stop in merged([*self._here, *merged(wanted, _GAP_BYTES)]))
+        return sum(
+            stop - start for start, stop in merged([*self._here, *merged(wanted, _GAP_BYTES)])
+        )
 
     def need(self, wanted: Iterable[Range]) -> None:
-        """Have these ranges here. Raises `Unfit`, `TemporaryError`: `shelf_full`, and what `RangedUrl.fetch` does."""
+        """Have these ranges here. Raises `RangesUnsuitable`, `TemporaryError`: `shelf_full`, and what `RangedUrl.fetch` does."""
         lacking = _without(merged(wanted, _GAP_BYTES), self._here)
         if len(lacking) > _MAX_RANGES:
-            raise Unfit(f"what is needed of it lies in {len(lacking)} places")
+            raise RangesUnsuitable(f"what is needed of it lies in {len(lacking)} places")
         if lacking:
             here = merged([*self._here, *lacking])
             self._reserve(sum(stop - start + 2 * _BLOCK_BYTES for start, stop in here))
@@ -76,7 +80,9 @@ class SparseFile:
         """SHA-256, in hex, over `manifest` and the offset, length and SHA-256 of each range that is here."""
         whole = hashlib.sha256(manifest)
         for found in self._here:
-            whole.update(b"%d %d %s\n" % (found.start, found.stop - found.start, self._hashed(found)))
+            whole.update(
+                b"%d %d %s\n" % (found.start, found.stop - found.start, self._hashed(found))
+            )
         return whole.hexdigest()
 
     def _hashed(self, found: Range) -> bytes:
@@ -92,7 +98,9 @@ class SparseFile:
                 wrote = os.pwrite(self._file.fileno(), rest, at)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise TemporaryError("shelf_full", f"the disk with {self.path.parent} is full") from None
+                    raise TemporaryError(
+                        "shelf_full", f"the disk with {self.path.parent} is full"
+                    ) from None
                 raise
             at, rest = at + wrote, rest[wrote:]
 

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from worker.geometry.frame import Ints
-from worker.sources.http.byte_ranges import Range, Unfit
+from worker.sources.http.byte_ranges import Range, RangesUnsuitable
 from worker.sources.remote_tiff.ifd import Tags, TiffDirectory
 
 _WIDTH, _HEIGHT, _COMPRESSION, _PLANAR, _SAMPLES = 256, 257, 259, 284, 277
 _TILE_WIDTH, _TILE_HEIGHT, _OFFSETS, _COUNTS, _DEPTH = 322, 323, 324, 325, 32997
 _SEPARATE_PLANES: Final = 2
 _OLD_JPEG: Final = 6  # its tables lie wherever its tags point to
-_HAMAMATSU: Final = (
-    65420  # NDPI bends the rules of TIFF: strips with restart marks, offsets of 64 bits in a classic file
-)
+_HAMAMATSU: Final = 65420  # NDPI bends the rules of TIFF: strips with restart marks, offsets of 64 bits in a classic file
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +41,18 @@ class TiledPicture:
         """The stored tiles that this half-open box, in pixels of the picture, touches."""
         rows = slice(top // self.tile_height, -(-bottom // self.tile_height))
         columns = slice(left // self.tile_width, -(-right // self.tile_width))
-        starts, sizes = (values[:, rows, columns].ravel().tolist() for values in (self.starts, self.sizes))
-        return (Range(start, start + size) for start, size in zip(starts, sizes, strict=True) if size)
+        starts, sizes = (
+            values[:, rows, columns].ravel().tolist() for values in (self.starts, self.sizes)
+        )
+        return (
+            Range(start, start + size) for start, size in zip(starts, sizes, strict=True) if size
+        )
 
 
 def tiled_pictures(directory: TiffDirectory, total_bytes: int) -> list[TiledPicture]:
-    """All tiled pictures of a file of so many bytes. Raises `Unfit` where one is laid out in no way known here."""
+    """All tiled pictures of a file of so many bytes. Raises `RangesUnsuitable` where one is laid out in no way known here."""
     if any(_HAMAMATSU in tags for tags in directory.ifds):
-        raise Unfit("it is an NDPI file")
+        raise RangesUnsuitable("it is an NDPI file")
     return [_picture(directory, tags, total_bytes) for tags in directory.ifds if _OFFSETS in tags]
 
 
@@ -59,18 +61,23 @@ def _picture(directory: TiffDirectory, tags: Tags, total_bytes: int) -> TiledPic
         _number(directory, tags, code, 0) for code in (_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT)
     )
     if min(width, height, tile_width, tile_height) < 1 or _number(directory, tags, _DEPTH, 1) != 1:
-        raise Unfit("one of its pictures has no size, or more than two dimensions")
+        raise RangesUnsuitable("one of its pictures has no size, or more than two dimensions")
     if _number(directory, tags, _COMPRESSION, 1) == _OLD_JPEG:
-        raise Unfit("one of its pictures has old-style JPEG tiles")
+        raise RangesUnsuitable("one of its pictures has old-style JPEG tiles")
     separate = _number(directory, tags, _PLANAR, 1) == _SEPARATE_PLANES
     planes = _number(directory, tags, _SAMPLES, 1) if separate else 1
     shape = planes, -(-height // tile_height), -(-width // tile_width)
     starts, sizes = (directory.numbers(tags.get(code)) for code in (_OFFSETS, _COUNTS))
     if not 0 < starts.size == sizes.size == shape[0] * shape[1] * shape[2]:
-        raise Unfit("one of its pictures has another number of tiles than it needs")
-    if int(max(starts.max(), sizes.max())) > total_bytes or int((starts + sizes).max()) > total_bytes:
-        raise Unfit("one of its tiles lies outside the file")
-    return TiledPicture(width, height, tile_width, tile_height, starts.reshape(shape), sizes.reshape(shape))
+        raise RangesUnsuitable("one of its pictures has another number of tiles than it needs")
+    if (
+        int(max(starts.max(), sizes.max())) > total_bytes
+        or int((starts + sizes).max()) > total_bytes
+    ):
+        raise RangesUnsuitable("one of its tiles lies outside the file")
+    return TiledPicture(
+        width, height, tile_width, tile_height, starts.reshape(shape), sizes.reshape(shape)
+    )
 
 
 def _number(directory: TiffDirectory, tags: Tags, code: int, default: int) -> int:

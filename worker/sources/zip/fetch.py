@@ -10,9 +10,9 @@ from typing import Final
 
 from broker.errors import OrderError
 from broker.orders.fields import without_query
-from worker.slide_cache.cache import Copy
-from worker.slide_cache.file_set import Bundle
-from worker.slide_cache.partial_file import Part
+from worker.slide_cache.file_set import FileSet
+from worker.slide_cache.local_slide import LocalSlide
+from worker.slide_cache.partial_file import PartialFile
 from worker.slides import signatures
 from worker.sources import asking, companion_files
 from worker.sources.companion_files import FLANKED, FOLDERED
@@ -20,7 +20,7 @@ from worker.sources.dicom_series import instances
 from worker.sources.dicom_series.instances import Arrived
 from worker.sources.http import checksum
 from worker.sources.http.download import Download
-from worker.sources.request import Errand
+from worker.sources.request import FetchRequest
 from worker.sources.url import source_key
 from worker.sources.zip import unzip
 from worker.sources.zip.unzip import Archive, Member
@@ -38,26 +38,28 @@ class _Found:
     members: tuple[Member, ...]
 
 
-def fetch(url: str, errand: Errand, sha256: str | None = None) -> Copy:
+def fetch(url: str, errand: FetchRequest, sha256: str | None = None) -> LocalSlide:
     """The slide in the zip behind `url`, on the shelf; fetched again only if it changed.
 
     `sha256`: of the zip, in hex, where the order states it. Raises `OrderError`: `not_a_slide` for a zip without a
     slide or with several, and for one that is not safe to unpack; `slide_unreadable` for one that is broken.
     """
 
-    def ask(etag: str) -> tuple[Copy | None, str]:
+    def ask(etag: str) -> tuple[LocalSlide | None, str]:
         with errand.means.shelf.part() as part:
-            download = Download(errand.means.http, url, part, errand.means.limit_bytes, errand.watch, unzip.judge)
+            download = Download(
+                errand.means.http, url, part, errand.means.limit_bytes, errand.watch, unzip.judge
+            )
             if not download.run(etag):
                 return None, ""
             part.settle()
             checksum.demand(sha256, part.digest, without_query(url))
             return _unpacked(part, errand), download.etag
 
-    return asking.near(asking.hashed(f"zip\n{source_key(url)}\n{sha256}"), url, errand, ask)
+    return asking.revalidate(asking.hashed(f"zip\n{source_key(url)}\n{sha256}"), url, errand, ask)
 
 
-def _unpacked(part: Part, errand: Errand) -> Copy:
+def _unpacked(part: PartialFile, errand: FetchRequest) -> LocalSlide:
     means = errand.means
     with unzip.opened(part.path) as archive:
         found = _slide(archive.members)
@@ -74,19 +76,27 @@ def _unpacked(part: Part, errand: Errand) -> Copy:
             return _together(found.main, files, bundle, errand)
 
 
-def _alone(archive: Archive, member: Member, errand: Errand) -> Copy:
+def _alone(archive: Archive, member: Member, errand: FetchRequest) -> LocalSlide:
     """A slide of one file, the same on the shelf as if it had come without a zip."""
     with errand.means.shelf.part() as part:
         part.reserve(member.bytes)
         archive.copy(member, part, errand.watch, 0, member.bytes)
-        return errand.pins.enter_context(errand.means.shelf.put(part, signatures.suffix(part.head())))
+        return errand.pins.enter_context(
+            errand.means.shelf.put(part, signatures.suffix(part.head()))
+        )
 
 
-def _files(archive: Archive, found: _Found, bundle: Bundle, errand: Errand, total_bytes: int) -> list[Arrived]:
+def _files(
+    archive: Archive, found: _Found, bundle: FileSet, errand: FetchRequest, total_bytes: int
+) -> list[Arrived]:
     """The slide's files, unpacked into the bundle: by number, or where a main file looks for them."""
     files, before_bytes = [], 0
     for number, member in enumerate(found.members):
-        name = str(member.name.relative_to(found.main.name.parent)) if found.main else f"member {number}"
+        name = (
+            str(member.name.relative_to(found.main.name.parent))
+            if found.main
+            else f"member {number}"
+        )
         with bundle.part(name, total_bytes) as part:
             archive.copy(member, part, errand.watch, before_bytes, total_bytes)
             files.append(Arrived(str(member.name), part.path, part.digest))
@@ -94,7 +104,9 @@ def _files(archive: Archive, found: _Found, bundle: Bundle, errand: Errand, tota
     return files
 
 
-def _together(main: Member, files: Sequence[Arrived], bundle: Bundle, errand: Errand) -> Copy:
+def _together(
+    main: Member, files: Sequence[Arrived], bundle: FileSet, errand: FetchRequest
+) -> LocalSlide:
     """A slide of several files; its digest is over their names and contents."""
     for file in files:
         companion_files.refuse_upwards(file.path)
@@ -106,7 +118,9 @@ def _together(main: Member, files: Sequence[Arrived], bundle: Bundle, errand: Er
 def _slide(members: Sequence[Member]) -> _Found:
     """The one slide among the members. Raises `OrderError("not_a_slide")` for none or several."""
     series = tuple(member for member in members if instances.is_dicom(member.head))
-    mains = [member for member in members if not instances.is_dicom(member.head) and _is_slide(member)]
+    mains = [
+        member for member in members if not instances.is_dicom(member.head) and _is_slide(member)
+    ]
     if not series and not mains:
         mains = [member for member in members if _kind(member) in _PICTURES]
     if len(mains) + bool(series) != 1:
@@ -127,7 +141,9 @@ def _companions(main: Member, members: Sequence[Member]) -> list[Member]:
     found = [member for member in members if own in member.name.parents]
     if not any(member.name == own / _INDEX for member in found):
         detail = f"the zip holds {main.name.name!r}, but no {str(own / _INDEX)!r}"
-        raise OrderError("not_a_slide", detail, hint="zip the .mrxs file together with the folder beside it")
+        raise OrderError(
+            "not_a_slide", detail, hint="zip the .mrxs file together with the folder beside it"
+        )
     return found
 
 
@@ -144,10 +160,18 @@ def _kind(member: Member) -> str:
         return ""
 
 
-def _none_or_several(members: Sequence[Member], series: Sequence[Member], mains: Sequence[Member]) -> OrderError:
-    hint = "zip one slide: the images of one DICOM series, an .mrxs with its folder, or a single file"
-    found = ([f"{len(series)} DICOM files"] if series else []) + [repr(str(main.name)[:100]) for main in mains[:10]]
+def _none_or_several(
+    members: Sequence[Member], series: Sequence[Member], mains: Sequence[Member]
+) -> OrderError:
+    hint = (
+        "zip one slide: the images of one DICOM series, an .mrxs with its folder, or a single file"
+    )
+    found = ([f"{len(series)} DICOM files"] if series else []) + [
+        repr(str(main.name)[:100]) for main in mains[:10]
+    ]
     if found:
-        return OrderError("not_a_slide", f"the zip holds more than one slide: {', '.join(found)}", hint=hint)
+        return OrderError(
+            "not_a_slide", f"the zip holds more than one slide: {', '.join(found)}", hint=hint
+        )
     names = ", ".join(repr(str(member.name)[:100]) for member in members[:10]) or "nothing"
     return OrderError("not_a_slide", f"the zip holds no slide, but {names}", hint=hint)

@@ -18,7 +18,10 @@ _MAX_NAME, _MAX_DEPTH = 1000, 32
 _MAX_PART_BYTES: Final = 255  # of a name between two slashes, on every usual file system
 _SHOWN: Final = 100
 _LOCAL_HEADER_BYTES: Final = 30
-_METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks the others without a bound on memory
+_METHODS: Final = (
+    zipfile.ZIP_STORED,
+    zipfile.ZIP_DEFLATED,
+)  # zipfile unpacks the others without a bound on memory
 _ENCRYPTED: Final = 0x2041  # the bits for a password, strong encryption and a masked directory
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
@@ -53,7 +56,10 @@ def shown(name: PurePosixPath | str) -> str:
 def _refuse_overlaps(infos: Sequence[zipfile.ZipInfo], end: int) -> None:
     """Each file must end before the next begins: one that many share unpacks to more than any ratio shows."""
     for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
-        if info.header_offset < 0 or info.header_offset + _LOCAL_HEADER_BYTES + info.compress_size > end:
+        if (
+            info.header_offset < 0
+            or info.header_offset + _LOCAL_HEADER_BYTES + info.compress_size > end
+        ):
             raise refused(f"{shown(info.filename)} overlaps another file or the end")
         end = info.header_offset
 
@@ -65,7 +71,9 @@ def _refuse_odd(info: zipfile.ZipInfo) -> None:
     if info.flag_bits & _ENCRYPTED:
         raise refused(f"{shown(info.filename)} is encrypted")
     if info.compress_type not in _METHODS:
-        raise refused(f"{shown(info.filename)} is packed by method {info.compress_type}, not stored or by deflate")
+        raise refused(
+            f"{shown(info.filename)} is packed by method {info.compress_type}, not stored or by deflate"
+        )
 
 
 def _name(info: zipfile.ZipInfo) -> PurePosixPath:
@@ -73,7 +81,10 @@ def _name(info: zipfile.ZipInfo) -> PurePosixPath:
     name = unicodedata.normalize("NFC", info.orig_filename.replace("\\", "/"))
     path = PurePosixPath(name)
     odd = (
-        not 0 < len(path.parts) <= _MAX_DEPTH or path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", name)
+        not 0 < len(path.parts) <= _MAX_DEPTH
+        or path.is_absolute()
+        or ".." in path.parts
+        or re.match("[A-Za-z]:", name)
     )
     if (
         odd

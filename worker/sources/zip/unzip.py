@@ -15,16 +15,21 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
 from broker.errors import OrderError
-from worker.geometry.frame import Watch
-from worker.slide_cache.partial_file import Part
+from worker.progress import Progress
+from worker.slide_cache.partial_file import PartialFile
 from worker.sources.zip import limits
 
-_MAX_RATIO, _FREE_BYTES = 200, 10 * 2**20  # slides are compressed already; small texts and empty tiles are not
+_MAX_RATIO, _FREE_BYTES = (
+    200,
+    10 * 2**20,
+)  # slides are compressed already; small texts and empty tiles are not
 _MAX_DIRECTORY_BYTES: Final = 4 * 2**20  # 5000 files with names of 700 characters
 _READ_BYTES: Final = 2**18
 _HEAD_BYTES: Final = 1024
 _SAID: Final = 200
-_LITTER: Final = re.compile(r"(^|/)(__MACOSX/.*|\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini|DICOMDIR)$", re.IGNORECASE)
+_LITTER: Final = re.compile(
+    r"(^|/)(__MACOSX/.*|\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini|DICOMDIR)$", re.IGNORECASE
+)
 _BROKEN: Final = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
@@ -59,7 +64,14 @@ class Archive:
             if not _LITTER.search(str(name))
         )
 
-    def copy(self, member: Member, part: Part, watch: Watch, before_bytes: int, total_bytes: int) -> None:
+    def copy(
+        self,
+        member: Member,
+        part: PartialFile,
+        watch: Progress,
+        before_bytes: int,
+        total_bytes: int,
+    ) -> None:
         """Unpack `member` into `part`; `watch` hears of it as of `total_bytes`, of which `before_bytes` are here.
 
         Raises `OrderError("slide_unreadable")` when it is not what the archive says it is.
@@ -69,7 +81,9 @@ class Archive:
                 part.write(data)
                 watch.progress("unpacking", before_bytes + part.bytes, total_bytes)
         if part.bytes != member.bytes:
-            raise _broken(f"{limits.shown(member.name)} has {part.bytes} bytes where {member.bytes} are declared")
+            raise _broken(
+                f"{limits.shown(member.name)} has {part.bytes} bytes where {member.bytes} are declared"
+            )
 
     def _head(self, info: zipfile.ZipInfo) -> bytes:
         with self._open(info) as file:
@@ -104,14 +118,21 @@ def opened(path: Path) -> Iterator[Archive]:
 
 def total_bytes(members: Sequence[Member], limit_bytes: int) -> int:
     """The bytes of the members, unpacked. Raises `OrderError` when they are too many, or packed too well to be true."""
-    total, packed = sum(member.bytes for member in members), sum(member.info.compress_size for member in members)
+    total, packed = (
+        sum(member.bytes for member in members),
+        sum(member.info.compress_size for member in members),
+    )
     if total > limit_bytes:
         detail = f"the zip unpacks to {total} bytes; there is room for {limit_bytes}"
         raise OrderError(
-            "input_too_large", detail, hint="the operator sets worker.slides.max_slide_bytes and max_bytes"
+            "input_too_large",
+            detail,
+            hint="the operator sets worker.slides.max_slide_bytes and max_bytes",
         )
     if total > _FREE_BYTES + _MAX_RATIO * packed:
-        raise limits.refused(f"{packed} bytes of it unpack to {total}; no slide is packed {_MAX_RATIO}:1")
+        raise limits.refused(
+            f"{packed} bytes of it unpack to {total}; no slide is packed {_MAX_RATIO}:1"
+        )
     return total
 
 
@@ -140,4 +161,6 @@ class _Bounded(FileIO):
 
 
 def _broken(detail: str) -> OrderError:
-    return OrderError("slide_unreadable", f"The zip is broken: {detail}", hint="pack and send it again, whole")
+    return OrderError(
+        "slide_unreadable", f"The zip is broken: {detail}", hint="pack and send it again, whole"
+    )

@@ -14,14 +14,14 @@ from tests.support.reader_suite import ReaderSuite
 
 from worker.geometry.frame import Pixels
 from worker.slides.dicom.reader import open_dicom
-from worker.slides.formats import Pyramid
+from worker.slides.reader import (SlideReader)
 
 
 class TestPicture(ReaderSuite):
     def make(self, folder: Path, pixels: Pixels) -> Path:
         return a_dicom_picture(folder / "a.dcm", pixels, "RGB", uid.JPEG2000Lossless)
 
-    def open(self, path: Path) -> Pyramid:
+    def open(self, path: Path) -> SlideReader:
         return open_dicom(path)
 
 

@@ -15,7 +15,7 @@ from tests.support.reader_suite import ReaderSuite
 
 from worker.geometry.frame import Pixels
 from worker.slides.dicom.reader import open_dicom
-from worker.slides.formats import Pyramid
+from worker.slides.reader import (SlideReader)
 
 SERIES = uid.generate_uid()
 
@@ -24,7 +24,7 @@ class TestSparseRle(ReaderSuite):
     def make(self, folder: Path, pixels: Pixels) -> Path:
         return a_dicom_slide(folder / "a.dcm", pixels, uid.RLELossless, missing=())
 
-    def open(self, path: Path) -> Pyramid:
+    def open(self, path: Path) -> SlideReader:
         return open_dicom(path)
 
 
@@ -33,7 +33,7 @@ class TestSeriesOfTwo(ReaderSuite):
         a_dicom_slide(folder / "b.dcm", shrunk(pixels, 4), uid.HTJ2KLossless, SeriesInstanceUID=SERIES)
         return a_dicom_slide(folder / "a.dcm", pixels, table="extended", SeriesInstanceUID=SERIES)
 
-    def open(self, path: Path) -> Pyramid:
+    def open(self, path: Path) -> SlideReader:
         return open_dicom(path)
 
 

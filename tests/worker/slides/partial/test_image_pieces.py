@@ -11,7 +11,7 @@ from tests.support.reader_suite import HEIGHT, WIDTH, ReaderSuite
 
 from broker.errors import OrderError
 from worker.geometry.frame import Area, Pixels
-from worker.slides.formats import Pyramid
+from worker.slides.reader import (SlideReader)
 from worker.slides.partial import manifest
 from worker.slides.partial.image_pieces import open_cutout
 from worker.slides.slide import Slide
@@ -43,7 +43,7 @@ class TestPieces(ReaderSuite):
     def make(self, folder: Path, pixels: Pixels) -> Path:
         return pieces(folder, pixels, BOXES)
 
-    def open(self, path: Path) -> Pyramid:
+    def open(self, path: Path) -> SlideReader:
         return open_cutout(path)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from worker.slides.sandbox.messages import NonsenseError, receive, send
+from worker.slides.sandbox.messages import ProtocolError, receive, send
 from worker.slides.sandbox.process import Answer
 
 Wires = tuple[socket.socket, socket.socket]
@@ -39,7 +39,7 @@ def test_sizes_that_were_not_asked_for_are_nonsense(wires: Wires, sizes: tuple[i
     """No memory is taken for what the other end only claims to send."""
     ours, theirs = wires
     theirs.sendall(struct.pack("<II", *sizes))
-    with pytest.raises(NonsenseError):
+    with pytest.raises(ProtocolError):
         receive(ours, np.empty((4, 5, 3), np.uint8), 5)
 
 
@@ -47,7 +47,7 @@ def test_pixels_that_were_not_asked_for_are_nonsense(wires: Wires) -> None:
     """An answer in words comes without them."""
     ours, theirs = wires
     send(theirs, b"{}", np.zeros((1, 1, 3), np.uint8))
-    with pytest.raises(NonsenseError):
+    with pytest.raises(ProtocolError):
         receive(ours, None, 5)
 
 

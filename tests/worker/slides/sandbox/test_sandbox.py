@@ -9,7 +9,7 @@ from tests.support.slides import a_picture, a_slide
 
 from broker.errors import OrderError
 from worker.geometry.frame import Area, Pixels
-from worker.geometry.roi import area_of
+from worker.geometry.roi import resolve_roi
 from worker.slides.overview import overview
 from worker.slides.sandbox.client import Sandbox, SandboxedSlide
 from worker.slides.slide import Slide
@@ -34,7 +34,7 @@ def test_the_pixels_are_those_of_the_slide(path: Path) -> None:
         assert (there.frame, there.reader) == (here.frame, here.reader)
         expected = here.read(3.5, 2.25, 64, 64, 1.3, 1.7)
         assert all(np.array_equal(region, expected) for region in pool.map(lambda _: read(there), range(24)))
-        area = area_of(None, here.frame)
+        area = resolve_roi(None, here.frame)
         assert np.array_equal(there.overview(area, 50), here.overview(area, 50))
 
 

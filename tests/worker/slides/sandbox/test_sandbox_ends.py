@@ -15,7 +15,8 @@ from tests.support.slides import a_picture, a_slide
 from PIL import Image
 
 from broker.errors import OrderError, TemporaryError
-from worker.geometry.frame import Pixels, Stop
+from worker.geometry.frame import (Pixels)
+from worker.progress import (StopWork)
 from worker.slides.sandbox.client import Sandbox, SandboxedSlide
 
 
@@ -136,10 +137,10 @@ def test_an_installation_that_cannot_start_it_does_not_blame_the_slide(
 
 def stopped_in_a_read(sandbox: Sandbox, path: Path, pool: ThreadPoolExecutor) -> Future[Pixels]:
     """What became of the read that was under way when the slide was left."""
-    with suppress(Stop), sandbox.open(path) as slide:
+    with suppress(StopWork), sandbox.open(path) as slide:
         os.kill(slide.process_id, signal.SIGSTOP)
         reading = pool.submit(read, slide)
-        raise Stop("cancelled")
+        raise StopWork("cancelled")
     return reading
 
 

@@ -11,7 +11,7 @@ from tests.support.multi_file_slides import Gathering, a_series, bench
 from tests.support.paths import ROOT, SLIDES
 from tests.support.slide_server import File, Listener
 from tests.support.slides import a_picture
-from worker.geometry.frame import Stop
+from worker.progress import StopWork
 from worker.slides.slide import Slide
 
 __all__ = ["bench"]
@@ -27,7 +27,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def test_the_files_of_a_series_are_one_slide(bench: Gathering, files: dict[str, bytes]) -> None:
     """Its levels lie in files of their own; opened by the finest, all are there, and every pixel is."""
     with bench.series(bench.serve(files)) as copy, Slide.open(copy.path) as slide:
-        assert sorted(path.name for path in copy.path.parent.iterdir()) == ["0000.dcm", "0001.dcm", "0002.dcm"]
+        assert sorted(path.name for path in copy.path.parent.iterdir()) == [
+            "0000.dcm",
+            "0001.dcm",
+            "0002.dcm",
+        ]
         assert copy.path.read_bytes() == files["fine.dcm"]
         assert (slide.frame.width, slide.frame.height) == (96, 64)
         assert np.array_equal(slide.read(0, 0, 96, 64, 1, 1), PIXELS)
@@ -42,7 +46,9 @@ def test_a_real_series_is_one_slide(bench: Gathering) -> None:
         assert copy.path.read_bytes() == (REAL / "volume-8192.dcm").read_bytes()
 
 
-def test_one_series_is_one_entry_however_it_comes(bench: Gathering, files: dict[str, bytes]) -> None:
+def test_one_series_is_one_entry_however_it_comes(
+    bench: Gathering, files: dict[str, bytes]
+) -> None:
     """In another order, from other URLs, twice over or zipped: the shelf holds it once."""
     urls = bench.serve(files)
     with bench.series(urls) as copy:
@@ -61,7 +67,9 @@ def test_one_series_is_one_entry_however_it_comes(bench: Gathering, files: dict[
     assert bench.entries() == [digest]
 
 
-def test_a_changed_file_brings_the_whole_series_anew(bench: Gathering, files: dict[str, bytes], tmp_path: Path) -> None:
+def test_a_changed_file_brings_the_whole_series_anew(
+    bench: Gathering, files: dict[str, bytes], tmp_path: Path
+) -> None:
     """The files that did not change are fetched as well, for the old slide stays as it was."""
     urls = bench.serve(files)
     with bench.series(urls) as copy:
@@ -74,7 +82,9 @@ def test_a_changed_file_brings_the_whole_series_anew(bench: Gathering, files: di
     assert len(bench.asked()) == 3 + 3 + 2
 
 
-def test_without_validators_a_series_is_fetched_again(bench: Gathering, files: dict[str, bytes]) -> None:
+def test_without_validators_a_series_is_fetched_again(
+    bench: Gathering, files: dict[str, bytes]
+) -> None:
     """One file without a strong ETag is enough: nothing proves that it is still the same."""
     urls = bench.serve(files)
     bench.serve({"label.dcm": files["label.dcm"]}, etag='W/"weak"')
@@ -84,7 +94,9 @@ def test_without_validators_a_series_is_fetched_again(bench: Gathering, files: d
     assert bench.headers("If-None-Match") == [None] * 6
 
 
-def test_two_orders_for_one_series_download_it_once(bench: Gathering, files: dict[str, bytes]) -> None:
+def test_two_orders_for_one_series_download_it_once(
+    bench: Gathering, files: dict[str, bytes]
+) -> None:
     """The second waits, says so, and takes what the first brought."""
     gate = threading.Event()
     urls = bench.serve(files, gate=gate)
@@ -121,7 +133,7 @@ def test_the_url_that_dies_first_is_asked_first(bench: Gathering, files: dict[st
 def test_who_stops_leaves_nothing(bench: Gathering, files: dict[str, bytes]) -> None:
     """A cancelled order ends while its files come, and no thread goes on."""
     urls = bench.serve(files, until=lambda: False)
-    with pytest.raises(Stop), bench.series(urls, Listener(lambda done: done > 0)):
+    with pytest.raises(StopWork), bench.series(urls, Listener(lambda done: done > 0)):
         pytest.fail("it was stopped")
     assert bench.bytes() == 0
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("series")]

@@ -14,10 +14,10 @@ from tests.support.image_server import ImageServer, Manners
 from tests.support.image_server_fetch import Visit, region
 from tests.support.range_server import RangedFile, from_number, set_to
 from tests.support.slide_server import Answer, File, Handler, Listener, Origin
-from worker.geometry.frame import Stop
 from worker.http_session import session
+from worker.progress import StopWork
 from worker.sources.http.byte_ranges import Range, RangedUrl
-from worker.sources.image_server.client import Dialogue, Question
+from worker.sources.image_server.client import ImageRequest, ImageServerClient
 
 PICTURE = np.zeros((300, 300, 3), np.uint8)
 FAR = Range(1_000_000, 1_000_100)
@@ -73,7 +73,9 @@ def test_an_image_server_is_shown_to_be_asked_again(tmp_path: Path) -> None:
     """While a picture is waited for whose first request brought nothing, and whose second does not yet."""
     listener = Listener()
     with ImageServer(PICTURE, Manners(first=[silent, silent])) as origin:
-        Visit(origin, tmp_path, roi=region(x=9, y=9, width=50, height=50), read_timeout_s=0.6).fetch(watch=listener)
+        Visit(
+            origin, tmp_path, roi=region(x=9, y=9, width=50, height=50), read_timeout_s=0.6
+        ).fetch(watch=listener)
     assert tries(listener)[:1] == [1]
 
 
@@ -85,18 +87,20 @@ def test_a_stop_does_not_wait_for_a_range(http: requests.Session) -> None:
         remote = RangedUrl(http, origin.url("/slide.svs"), stop, timeout_s=(2, 0.5))
         assert remote.begin("", lambda at, data: None)
         began = time.monotonic()
-        with pytest.raises(Stop):
+        with pytest.raises(StopWork):
             remote.fetch([FAR], lambda at, data: None)
     assert time.monotonic() - began < 5
 
 
 @pytest.mark.parametrize(("answer", "silence_s"), [(silent, 0.5), (announced, 20)])
-def test_a_stop_does_not_wait_for_an_image_server(http: requests.Session, answer: Answer, silence_s: float) -> None:
+def test_a_stop_does_not_wait_for_an_image_server(
+    http: requests.Session, answer: Answer, silence_s: float
+) -> None:
     """Not for its headers beyond one short silence, and not at all for what these announce."""
     with Origin() as origin:
         origin.answers["/picture"] = answer
         stop = Listener(lambda _: len(origin.asked) > 0)
         began = time.monotonic()
-        with pytest.raises(Stop), Dialogue(http, stop, (2, silence_s)) as dialogue:
-            dialogue.result(dialogue.begin(Question(origin.url("/picture"), 100)))
+        with pytest.raises(StopWork), ImageServerClient(http, stop, (2, silence_s)) as dialogue:
+            dialogue.result(dialogue.begin(ImageRequest(origin.url("/picture"), 100)))
     assert time.monotonic() - began < 5

@@ -13,16 +13,19 @@ from hypothesis import strategies as st
 from broker.errors import OrderError, TemporaryError
 from tests.support.range_server import RangedFile, Reply, from_number, set_to
 from tests.support.slide_server import Listener, Origin
-from worker.geometry.frame import Stop
 from worker.http_session import session
-from worker.sources.http.byte_ranges import FIRST_BYTES, Range, RangedUrl, Unfit
-from worker.sources.http.remote_file import Changed
+from worker.progress import StopWork
+from worker.sources.http.byte_ranges import FIRST_BYTES, Range, RangedUrl, RangesUnsuitable
+from worker.sources.http.remote_file import ContentChanged
 from worker.sources.remote_tiff.sparse_file import SparseFile, merged
 
 CONTENT = random.Random(3).randbytes(9_000_000)
 FAR = Range(8_000_000, 8_000_100)
 SECRET = "X-Amz-Signature=5ecre7"
-Spans = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda pair: Range(*sorted(pair))), max_size=8)
+Spans = st.lists(
+    st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda pair: Range(*sorted(pair))),
+    max_size=8,
+)
 
 Opened = Callable[..., SparseFile]
 
@@ -46,7 +49,9 @@ def test_needed_ranges_are_here_and_the_rest_are_holes(opened: Opened) -> None:
     with opened(RangedFile(CONTENT)) as file:
         assert file.begin()
         file.need(wanted)
-        assert all(file.read(part) == CONTENT[slice(*part)] for part in [*wanted, Range(0, FIRST_BYTES)])
+        assert all(
+            file.read(part) == CONTENT[slice(*part)] for part in [*wanted, Range(0, FIRST_BYTES)]
+        )
         assert file.path.stat().st_size == len(CONTENT)
         assert file.path.stat().st_blocks * 512 < 700_000
         assert not any(file.read(Range(4_000_000, 5_000_000)))
@@ -76,7 +81,8 @@ def test_a_small_gap_comes_along(opened: Opened) -> None:
 def test_a_cut_range_is_resumed_where_it_stopped(opened: Opened) -> None:
     """After a cut only what is missing is asked for, of the same content."""
     served = RangedFile(
-        CONTENT, bend=lambda number, reply: setattr(reply, "cut_after", 70_000 if number == 1 else None)
+        CONTENT,
+        bend=lambda number, reply: setattr(reply, "cut_after", 70_000 if number == 1 else None),
     )
     with opened(served) as file:
         file.begin()
@@ -101,11 +107,13 @@ def test_a_cut_range_is_resumed_where_it_stopped(opened: Opened) -> None:
         set_to(status=416, body=b""),
     ],
 )
-def test_anything_but_that_range_of_that_content_is_not_taken(opened: Opened, bend: Callable[[Reply], None]) -> None:
+def test_anything_but_that_range_of_that_content_is_not_taken(
+    opened: Opened, bend: Callable[[Reply], None]
+) -> None:
     """Another version, another range, another length or the whole content leaves no byte in the file."""
     with opened(RangedFile(CONTENT, bend=from_number(1, bend))) as file:
         file.begin()
-        with pytest.raises(Changed):
+        with pytest.raises(ContentChanged):
             file.need([FAR])
         assert not any(file.read(FAR))
 
@@ -161,12 +169,12 @@ def test_a_refusal_in_the_middle_is_told_without_the_signature(
 
 
 def test_a_fetch_that_is_stopped_asks_for_nothing_more(opened: Opened) -> None:
-    """`Stop` ends the transfer of what is under way and of all that waited."""
+    """`StopWork` ends the transfer of what is under way and of all that waited."""
     gate = threading.Event()
     served = RangedFile(CONTENT, bend=from_number(9, lambda reply: gate.wait(20)))
     with opened(served, Listener(lambda done: done > 0 and not gate.set())) as file:
         file.begin()
-        with pytest.raises(Stop):
+        with pytest.raises(StopWork):
             file.need([Range(start, start + 10) for start in range(100_000, 9_000_000, 100_000)])
     assert len(served.asked) < 20
 
@@ -176,8 +184,10 @@ def test_what_lies_in_too_many_places_is_not_fetched_in_parts(opened: Opened) ->
     served = RangedFile(CONTENT)
     with opened(served) as file:
         file.begin()
-        with pytest.raises(Unfit):
-            file.need([Range(start, start + 1) for start in range(2**32, 2**32 + 5000 * 2**17, 2**17)])
+        with pytest.raises(RangesUnsuitable):
+            file.need(
+                [Range(start, start + 1) for start in range(2**32, 2**32 + 5000 * 2**17, 2**17)]
+            )
     assert len(served.asked) == 1
 
 

@@ -24,7 +24,9 @@ class Sleepy:
 
     def __call__(self, at: int, data: bytes) -> None:
         tick = threading.Event()
-        while not self.slept and any(isinstance(thread, threading.Timer) for thread in threading.enumerate()):
+        while not self.slept and any(
+            isinstance(thread, threading.Timer) for thread in threading.enumerate()
+        ):
             tick.wait(0.01)
         self.slept = True
         self.content[at : at + len(data)] = data
@@ -35,10 +37,15 @@ def test_what_comes_after_a_cut_is_not_taken_for_the_file(tmp_path: Path) -> Non
     pem = certificate_for_localhost(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
-    with Origin(tls=context) as origin, session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http:
+    with (
+        Origin(tls=context) as origin,
+        session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http,
+    ):
         http.verify = str(pem)
         origin.answers["/slide.svs"] = RangedFile(CONTENT)
-        remote = RangedUrl(http, origin.url("/slide.svs", "localhost", "https"), Listener(), silence_s=0.5)
+        remote = RangedUrl(
+            http, origin.url("/slide.svs", "localhost", "https"), Listener(), silence_s=0.5
+        )
         assert remote.begin("", lambda at, data: None)
         take = Sleepy()
         remote.fetch([WANTED], take)

@@ -24,7 +24,9 @@ def test_a_cut_download_is_resumed_where_it_stopped(bench: Bench) -> None:
 def test_a_date_serves_where_there_is_no_etag(bench: Bench) -> None:
     """A download is resumed by Last-Modified, too."""
     date = "Wed, 21 Oct 2015 07:28:00 GMT"
-    assert bench.fetch(bench.serve(File(SLIDE, etag="", last_modified=date, cuts=[700_000]))) == SLIDE
+    assert (
+        bench.fetch(bench.serve(File(SLIDE, etag="", last_modified=date, cuts=[700_000]))) == SLIDE
+    )
     assert bench.headers("If-Range") == [None, date]
 
 
@@ -75,14 +77,20 @@ def rest_of(content: bytes, start: int, said: int, **headers: str) -> Answer:
 )
 def test_a_wrong_answer_to_a_range_is_not_believed(bench: Bench, wrong: Answer) -> None:
     """A part of other content, from another place or of another length makes the download start again."""
-    assert bench.fetch(bench.serve(one_after_another(File(SLIDE, cuts=[700_000]), wrong, File(SLIDE)))) == SLIDE
+    assert (
+        bench.fetch(bench.serve(one_after_another(File(SLIDE, cuts=[700_000]), wrong, File(SLIDE))))
+        == SLIDE
+    )
     assert bench.headers("Range") == [None, "bytes=700000-", None]
 
 
 def test_an_overload_in_the_middle_does_not_lose_what_came(bench: Bench) -> None:
     """A 503 to the second request is waited out, and the rest is asked for again."""
     whole = File(SLIDE)
-    assert bench.fetch(bench.serve(one_after_another(File(SLIDE, cuts=[700_000]), status(503), whole))) == SLIDE
+    assert (
+        bench.fetch(bench.serve(one_after_another(File(SLIDE, cuts=[700_000]), status(503), whole)))
+        == SLIDE
+    )
     assert bench.headers("Range")[1:] == ["bytes=700000-"] * 2
 
 
@@ -114,7 +122,10 @@ def test_nobody_listening_is_worth_another_try(bench: Bench) -> None:
     with Origin() as gone:
         url = gone.url(f"/slide.svs?{SECRET}")
     error = bench.refusal(url)
-    assert (error.code, error.detail.endswith("/slide.svs?… cannot be reached; 0 bytes had come")) == (
+    assert (
+        error.code,
+        error.detail.endswith("/slide.svs?… cannot be reached; 0 bytes had come"),
+    ) == (
         "input_unreachable",
         True,
     )

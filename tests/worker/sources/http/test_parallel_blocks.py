@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from tests.support.slide_server import Origin, drip
 from worker.http_session import session
-from worker.slide_cache.cache import Shelf
+from worker.slide_cache.cache import SlideCache
 from worker.sources.http.blocks import Blocks
 from worker.sources.http.connection import Stream
-from worker.sources.http.remote_file import Remote, Version
+from worker.sources.http.remote_file import RemoteFile, Version
 
 TOTAL = 30_000_000
 
@@ -49,7 +49,12 @@ class Bringer:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["follow", "ask", "bring", "bring", "cut"])), max_size=60))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.sampled_from(["follow", "ask", "bring", "bring", "cut"])),
+        max_size=60,
+    )
+)
 def test_every_byte_comes_once_whoever_brings_it(steps: list[tuple[int, str]]) -> None:
     """In whatever order three connections ask, bring and are cut, no byte is brought twice and none is forgotten."""
     here = bytearray(TOTAL)
@@ -70,10 +75,16 @@ def test_every_byte_comes_once_whoever_brings_it(steps: list[tuple[int, str]]) -
 @pytest.mark.parametrize("late_s", [0, 61])
 def test_a_connection_that_drips_is_ended_after_a_minute(tmp_path: Path, late_s: float) -> None:
     """A hundred bytes a second keep no connection alive, though each of them comes in time."""
-    with Origin() as origin, Shelf(tmp_path, 10**9).part() as part, ThreadPoolExecutor(1) as pool:
-        origin.answers["/slide.svs"] = drip(b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\nII*\0")
+    with (
+        Origin() as origin,
+        SlideCache(tmp_path, 10**9).part() as part,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        origin.answers["/slide.svs"] = drip(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\nII*\0"
+        )
         with session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=20) as http:
-            remote = Remote(http, origin.url("/slide.svs"))
+            remote = RemoteFile(http, origin.url("/slide.svs"))
             answer = remote.get({})
             stream = Stream(remote, Version.of(answer), Blocks(2_000_000), part, 10**9)
             ended = pool.submit(stream.run, answer)
@@ -89,7 +100,7 @@ def test_pieces_in_any_order_have_the_digest_of_the_whole(tmp_path: Path) -> Non
     """A part that is written from several places is hashed as if it had come in one piece, and hashed once."""
     content = random.Random(5).randbytes(3_000_000)
     pieces = [(at, content[at : at + 70_000]) for at in range(0, len(content), 70_000)]
-    with Shelf(tmp_path, 10**9).part() as whole, Shelf(tmp_path, 10**9).part() as part:
+    with SlideCache(tmp_path, 10**9).part() as whole, SlideCache(tmp_path, 10**9).part() as part:
         whole.write(content)
         part.restart("md5")
         for at, piece in random.Random(6).sample(pieces, len(pieces)):

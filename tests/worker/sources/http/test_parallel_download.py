@@ -10,10 +10,10 @@ import pytest
 from broker.errors import OrderError, SlidelaneError
 from tests.support.downloads import SECRET, status
 from tests.support.slide_server import Answer, File, Handler, Listener, Origin
-from worker.geometry.frame import Stop
 from worker.http_session import session
-from worker.slide_cache.cache import Shelf
-from worker.slide_cache.partial_file import Part
+from worker.progress import StopWork
+from worker.slide_cache.cache import SlideCache
+from worker.slide_cache.partial_file import PartialFile
 from worker.sources.http.download import Download
 
 SLIDE = b"II*\0" + random.Random(3).randbytes(26_000_000)
@@ -25,7 +25,7 @@ class Bench:
     """One URL of an origin, and what came of it."""
 
     origin: Origin
-    part: Part
+    part: PartialFile
     listener: Listener = field(default_factory=Listener)
 
     def fetch(self, answer: Answer) -> bytes:
@@ -36,7 +36,11 @@ class Bench:
             try:
                 assert Download(http, url, self.part, 10**8, self.listener).run()
             finally:
-                assert [thread.name for thread in threading.enumerate() if thread.name.startswith("download")] == []
+                assert [
+                    thread.name
+                    for thread in threading.enumerate()
+                    if thread.name.startswith("download")
+                ] == []
         content = self.part.path.read_bytes()[: self.part.bytes]
         assert self.part.digest == hashlib.sha256(content).hexdigest()
         return content
@@ -47,7 +51,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
-    with Origin() as origin, Shelf(tmp_path, 10**9).part() as part:
+    with Origin() as origin, SlideCache(tmp_path, 10**9).part() as part:
         yield Bench(origin, part)
 
 
@@ -58,7 +62,10 @@ def parted(whole: Answer, ranged: Answer) -> Answer:
 
 def test_a_large_slide_comes_over_four_connections(bench: Bench) -> None:
     """With the first answer, three ranges come at a time, each asked for once and only of the same content."""
-    asked_4, most_here = lambda: len(bench.origin.asked) >= 4, lambda: bench.part.bytes > len(SLIDE) - 4_500_000
+    asked_4, most_here = (
+        lambda: len(bench.origin.asked) >= 4,
+        lambda: bench.part.bytes > len(SLIDE) - 4_500_000,
+    )
     assert bench.fetch(parted(File(SLIDE, until=most_here), File(SLIDE, until=asked_4))) == SLIDE
     ranges = [headers for _, headers in bench.origin.asked if "Range" in headers]
     assert {headers["If-Range"] for headers in ranges} == {'"v1"'}
@@ -147,7 +154,7 @@ def test_a_slide_that_keeps_changing_is_the_callers_to_mend(bench: Bench) -> Non
 
 
 def test_a_stop_leaves_no_connection(bench: Bench) -> None:
-    """`Stop` ends all connections where they are, and their threads."""
+    """`StopWork` ends all connections where they are, and their threads."""
     bench.listener = Listener(lambda done: len(bench.origin.asked) >= 4)
-    with pytest.raises(Stop):
+    with pytest.raises(StopWork):
         bench.fetch(File(SLIDE, until=lambda: False))

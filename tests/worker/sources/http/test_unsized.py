@@ -23,7 +23,9 @@ def unsized(end: int = len(SLIDE), **headers: str) -> Answer:
 
     def answer(handler: Handler) -> None:
         handler.send_response(200)
-        for name, value in ({"Connection": "close", "ETag": '"v1"', "Accept_Ranges": "bytes"} | headers).items():
+        for name, value in (
+            {"Connection": "close", "ETag": '"v1"', "Accept_Ranges": "bytes"} | headers
+        ).items():
             handler.send_header(name.replace("_", "-"), value)
         handler.end_headers()
         handler.wfile.write(SLIDE[:end])
@@ -41,8 +43,12 @@ def test_a_connection_that_ended_in_the_middle_is_gone_on_with(bench: Bench) -> 
 
 def test_a_rest_of_an_unknown_length_is_asked_for_too(bench: Bench) -> None:
     """A part that does not say of how much it is one is not the end."""
-    rest = status(206, SLIDE[HALF:-9], Content_Range=f"bytes {HALF}-{len(SLIDE) - 10}/*", ETag='"v1"')
-    last = status(206, SLIDE[-9:], Content_Range=f"bytes {len(SLIDE) - 9}-{len(SLIDE) - 1}/*", ETag='"v1"')
+    rest = status(
+        206, SLIDE[HALF:-9], Content_Range=f"bytes {HALF}-{len(SLIDE) - 10}/*", ETag='"v1"'
+    )
+    last = status(
+        206, SLIDE[-9:], Content_Range=f"bytes {len(SLIDE) - 9}-{len(SLIDE) - 1}/*", ETag='"v1"'
+    )
     assert bench.fetch(bench.serve(one_after_another(unsized(HALF), rest, last, ALL))) == SLIDE
 
 
@@ -61,7 +67,9 @@ def test_a_server_that_has_no_more_says_that_it_was_all(bench: Bench) -> None:
         (one_after_another(unsized(), status(416), unsized()), 3),
     ],
 )
-def test_where_nobody_can_say_more_the_end_is_the_end(bench: Bench, answer: Answer, requests: int) -> None:
+def test_where_nobody_can_say_more_the_end_is_the_end(
+    bench: Bench, answer: Answer, requests: int
+) -> None:
     """Without ranges, or with ranges that are only claimed, what came is taken, and it is not fetched for ever."""
     assert bench.fetch(bench.serve(answer)) == SLIDE
     assert len(bench.origin.asked) == requests

@@ -11,16 +11,32 @@ from tests.support.image_server_fetch import SECRET, Visit, region
 from tests.support.slides import a_picture
 
 WIDTH, HEIGHT = 403, 287
-V3 = {"@context": "http://iiif.io/api/image/3/context.json", "type": "ImageService3", "profile": "level2"}
+V3 = {
+    "@context": "http://iiif.io/api/image/3/context.json",
+    "type": "ImageService3",
+    "profile": "level2",
+}
 TILES = {"tiles": [{"width": 64, "scaleFactors": [1, 2, 4]}]}
 OSS_LITE = {"width": str(WIDTH), "height": str(HEIGHT), "maxWidth": 150}
 LEVEL_0 = {"profile": "level0", "maxWidth": 64} | TILES
 SERVERS = {
-    "iiif 2, tiles": ("iiif", Manners(tile=64, info=TILES | {"profile": ["level2", {"maxWidth": 150}]}), ""),
-    "iiif 2, tiles of two edges": ("iiif", Manners(info={"tiles": [{"width": 96, "height": 32}], "maxArea": 9000}), ""),
+    "iiif 2, tiles": (
+        "iiif",
+        Manners(tile=64, info=TILES | {"profile": ["level2", {"maxWidth": 150}]}),
+        "",
+    ),
+    "iiif 2, tiles of two edges": (
+        "iiif",
+        Manners(info={"tiles": [{"width": 96, "height": 32}], "maxArea": 9000}),
+        "",
+    ),
     "iiif 2, oss-lite": ("iiif", Manners(info=OSS_LITE), f"/iiif/slide/info.json?{SECRET}"),
     "iiif 2, own tiles only": ("iiif", Manners(info=LEVEL_0), ""),
-    "iiif 2, iipsrv": ("iiif", Manners(kind="PNG", info=TILES), f"/iipsrv.fcgi?{SECRET}&IIIF=/slide.svs"),
+    "iiif 2, iipsrv": (
+        "iiif",
+        Manners(kind="PNG", info=TILES),
+        f"/iipsrv.fcgi?{SECRET}&IIIF=/slide.svs",
+    ),
     "iiif 3": ("iiif", Manners(info=V3 | {"maxWidth": 300, "maxHeight": 100}), ""),
     "iiif 3, tiles": ("iiif", Manners(info=V3 | TILES | {"maxArea": 20_000}), ""),
     "iiif 3, own tiles only": ("iiif", Manners(info=V3 | LEVEL_0), ""),
@@ -28,7 +44,11 @@ SERVERS = {
     "iip, one that cuts fractions off": ("iip", Manners(tile=100, cuts_off=True), ""),
     "deepzoom": ("deepzoom", Manners(tile=64), ""),
     "deepzoom, overlapping": ("deepzoom", Manners(tile=62, overlap=1), ""),
-    "deepzoom, iipsrv": ("deepzoom", Manners(tile=256), f"/iipsrv.fcgi?DeepZoom=/slide.svs.dzi&{SECRET}"),
+    "deepzoom, iipsrv": (
+        "deepzoom",
+        Manners(tile=256),
+        f"/iipsrv.fcgi?DeepZoom=/slide.svs.dzi&{SECRET}",
+    ),
 }
 EDGES = {
     "top left": (0, 0, 70, 70),
@@ -59,13 +79,25 @@ def test_a_region_at_any_edge_is_the_source_s_pixels(tmp_path: Path, server: str
     pixels = a_picture(WIDTH, HEIGHT)
     with ImageServer(pixels, manners) as origin:
         for name, (x, y, width, height) in EDGES.items():
-            visit = Visit(origin, tmp_path / name, protocol, path, region(x=x, y=y, width=width, height=height))
-            assert np.array_equal(visit.pixels(x, y, width, height), pixels[y : y + height, x : x + width]), name
+            visit = Visit(
+                origin,
+                tmp_path / name,
+                protocol,
+                path,
+                region(x=x, y=y, width=width, height=height),
+            )
+            assert np.array_equal(
+                visit.pixels(x, y, width, height), pixels[y : y + height, x : x + width]
+            ), name
 
 
 @pytest.mark.parametrize("cuts_off", [False, True])
-@pytest.mark.parametrize(("width", "height"), [(262_144, 9), (9, 262_144), (199_999, 11), (65_537, 7)])
-def test_iip_fractions_land_on_the_pixel(tmp_path: Path, width: int, height: int, cuts_off: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize(
+    ("width", "height"), [(262_144, 9), (9, 262_144), (199_999, 11), (65_537, 7)]
+)
+def test_iip_fractions_land_on_the_pixel(
+    tmp_path: Path, width: int, height: int, cuts_off: bool
+) -> None:
     """In 32 bits, rounded or cut off, at the far end of the longest slides."""
     pixels = np.zeros((height, width, 3), np.uint8)
     corner = width - min(width, 1500), height - min(height, 1500)
@@ -102,7 +134,9 @@ def test_only_what_is_read_is_asked_for(tmp_path: Path) -> None:
         ({"pct": [25, 50, 10, 20]}, (101, 144, 40, 57)),
     ],
 )
-def test_polygons_and_percents_bring_their_box(tmp_path: Path, roi: dict[str, Any], box: tuple[int, ...]) -> None:
+def test_polygons_and_percents_bring_their_box(
+    tmp_path: Path, roi: dict[str, Any], box: tuple[int, ...]
+) -> None:
     """They are worked out with the size that the server tells."""
     pixels, (x, y, width, height) = a_picture(WIDTH, HEIGHT), box
     with ImageServer(pixels, Manners(info={"maxWidth": 100})) as origin:
@@ -115,17 +149,24 @@ def test_polygons_and_percents_bring_their_box(tmp_path: Path, roi: dict[str, An
 def test_jpeg_is_taken_where_there_is_nothing_better(tmp_path: Path) -> None:
     """The pieces are near the source, and the manifest tells what they are."""
     pixels = np.full((200, 300, 3), 190, np.uint8)
-    with ImageServer(pixels, Manners("JPEG", info={"profile": ["level1", {"formats": ["jpg"]}]})) as origin:
+    with ImageServer(
+        pixels, Manners("JPEG", info={"profile": ["level1", {"formats": ["jpg"]}]})
+    ) as origin:
         visit = Visit(origin, tmp_path)
         assert np.abs(visit.pixels(0, 0, 300, 200).astype(int) - 190).max() <= 2
         assert all(path.endswith(f".jpg?{SECRET}") for path, _ in origin.asked[1:])
 
 
 @pytest.mark.parametrize(
-    ("protocol", "path"), [("iip", "/iipsrv.fcgi?IIIF=/a.svs"), ("deepzoom", "/slide.svs"), ("deepzoom", "/slide")]
+    ("protocol", "path"),
+    [("iip", "/iipsrv.fcgi?IIIF=/a.svs"), ("deepzoom", "/slide.svs"), ("deepzoom", "/slide")],
 )
 def test_a_url_of_another_kind_is_refused(tmp_path: Path, protocol: str, path: str) -> None:
     """It is the order's to mend, and no request is made."""
     with ImageServer(a_picture(9, 9)) as origin:
         error = Visit(origin, tmp_path, protocol, path).refusal()
-        assert (error.code, error.problem.field, origin.asked) == ("request_invalid", "source.url", [])
+        assert (error.code, error.problem.field, origin.asked) == (
+            "request_invalid",
+            "source.url",
+            [],
+        )

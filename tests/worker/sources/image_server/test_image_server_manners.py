@@ -16,7 +16,7 @@ from tests.support.image_server import ImageServer, Manners, encoded
 from tests.support.image_server_fetch import FORMS, SECRET, Visit, region
 from tests.support.slide_server import Answer, Handler, Listener
 from tests.support.slides import a_picture
-from worker.geometry.frame import Stop
+from worker.progress import StopWork
 
 PICTURE = a_picture(500, 300)
 CUT = {"info": {"maxWidth": 100}}  # into 15 pieces
@@ -55,9 +55,20 @@ def ending_early(handler: Handler) -> None:
 
 
 @pytest.mark.parametrize(
-    "trouble", [half, ending_early, status(200), status(503), status(503, Retry_After="0"), status(429), status(500)]
+    "trouble",
+    [
+        half,
+        ending_early,
+        status(200),
+        status(503),
+        status(503, Retry_After="0"),
+        status(429),
+        status(500),
+    ],
 )
-def test_a_piece_that_failed_is_asked_for_again(tmp_path: Path, server: ImageServer, trouble: Answer) -> None:
+def test_a_piece_that_failed_is_asked_for_again(
+    tmp_path: Path, server: ImageServer, trouble: Answer
+) -> None:
     """That one alone; the others stay as they came."""
     server.manners.first = [trouble]
     assert np.array_equal(Visit(server, tmp_path).pixels(0, 0, 500, 300), PICTURE)
@@ -67,7 +78,9 @@ def test_a_piece_that_failed_is_asked_for_again(tmp_path: Path, server: ImageSer
 def test_a_silent_piece_is_asked_for_again(tmp_path: Path, server: ImageServer) -> None:
     """Silence ends after the read timeout."""
     server.manners.first = [stalled]
-    assert np.array_equal(Visit(server, tmp_path, read_timeout_s=0.3).pixels(0, 0, 500, 300), PICTURE)
+    assert np.array_equal(
+        Visit(server, tmp_path, read_timeout_s=0.3).pixels(0, 0, 500, 300), PICTURE
+    )
 
 
 @pytest.mark.parametrize(
@@ -81,12 +94,22 @@ def test_a_silent_piece_is_asked_for_again(tmp_path: Path, server: ImageServer) 
         (status(200), OrderError, "not_a_slide", "an empty file"),
         (status(200, PAGE), OrderError, "not_a_slide", "an HTML page"),
         (status(200, b"II*\0" + bytes(99)), OrderError, "not_a_slide", "neither PNG nor JPEG"),
-        (status(200, b"\x89PNG\r\n\x1a\n" + bytes(99) + b"IEND\xaeB`\x82"), OrderError, "slide_unreadable", "damaged"),
+        (
+            status(200, b"\x89PNG\r\n\x1a\n" + bytes(99) + b"IEND\xaeB`\x82"),
+            OrderError,
+            "slide_unreadable",
+            "damaged",
+        ),
         (status(200, bytes(3_000_000)), OrderError, "slide_unreadable", "at most"),
     ],
 )
 def test_what_is_no_picture_is_a_clear_problem(
-    tmp_path: Path, server: ImageServer, answer: Answer, kind: type[Exception], code: str, words: str
+    tmp_path: Path,
+    server: ImageServer,
+    answer: Answer,
+    kind: type[Exception],
+    code: str,
+    words: str,
 ) -> None:
     """Whatever the status says; and nothing of it stays on the shelf."""
     server.manners.send = lambda handler, _: answer(handler)
@@ -113,7 +136,9 @@ def test_a_cap_that_shows_is_learned(tmp_path: Path, protocol: str) -> None:
         assert len(small) >= 8 * 5
 
 
-def test_a_server_that_goes_on_making_answers_smaller_is_refused(tmp_path: Path, server: ImageServer) -> None:
+def test_a_server_that_goes_on_making_answers_smaller_is_refused(
+    tmp_path: Path, server: ImageServer
+) -> None:
     """What was learned is tried once."""
     server.manners.send = lambda handler, body: handler.answer(
         200, encoded(np.asarray(Image.open(BytesIO(body)))[::2, ::2])
@@ -124,15 +149,21 @@ def test_a_server_that_goes_on_making_answers_smaller_is_refused(tmp_path: Path,
 
 
 @pytest.mark.parametrize("size", [(101, 100), (100, 50), (500, 300), (60, 100)])
-def test_a_picture_of_another_size_is_refused(tmp_path: Path, server: ImageServer, size: tuple[int, int]) -> None:
+def test_a_picture_of_another_size_is_refused(
+    tmp_path: Path, server: ImageServer, size: tuple[int, int]
+) -> None:
     """Larger, the whole slide, or of another shape: it shows something else than the box."""
-    server.manners.send = lambda handler, _: handler.answer(200, encoded(PICTURE[: size[1], : size[0]]))
+    server.manners.send = lambda handler, _: handler.answer(
+        200, encoded(PICTURE[: size[1], : size[0]])
+    )
     error = Visit(server, tmp_path).refusal()
     assert error.code == "slide_unreadable"
     assert f"{size[0]} x {size[1]} px where 100 x 100 px at (0, 0) were asked for" in error.detail
 
 
-@pytest.mark.parametrize(("width", "height"), [(2048, 1024), (1500, 1500), (1030, 2060), (1800, 1201)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(2048, 1024), (1500, 1500), (1030, 2060), (1800, 1201)]
+)
 def test_a_whole_slide_in_place_of_a_region_shows(tmp_path: Path, width: int, height: int) -> None:
     """An IIP server that understands no region is found out even where slide and region have the same shape."""
     with ImageServer(np.zeros((height, width, 3), np.uint8), Manners(deaf=True)) as origin:
@@ -150,11 +181,13 @@ def test_a_whole_slide_in_place_of_a_region_shows(tmp_path: Path, width: int, he
      b'<Image TileSize="90000" Format="png"><Size Width="90000" Height="90000"/></Image>',
      b'{"width": 90000, "height": 90000, "profile": "level0"}'],
 )  # fmt: skip
-def test_a_description_that_cannot_be_used_is_refused(tmp_path: Path, protocol: str, description: bytes) -> None:
+def test_a_description_that_cannot_be_used_is_refused(
+    tmp_path: Path, protocol: str, description: bytes
+) -> None:
     """Before any picture is asked for."""
     with ImageServer(PICTURE) as origin:
-        origin.answers[FORMS[protocol].partition("?")[0] + "/info.json" * (protocol == "iiif")] = status(
-            200, description
+        origin.answers[FORMS[protocol].partition("?")[0] + "/info.json" * (protocol == "iiif")] = (
+            status(200, description)
         )
         error = Visit(origin, tmp_path, protocol).refusal()
         assert (error.code, origin.boxes) == ("slide_unreadable", [])
@@ -177,7 +210,9 @@ def test_redirects_are_followed_to_allowed_hosts_only(tmp_path: Path, server: Im
     """To itself it works; to an address that is not allowed, or round in circles, it is a problem."""
     server.manners.first = [redirected(lambda handler: handler.path)] * 3
     assert np.array_equal(Visit(server, tmp_path / "a").pixels(0, 0, 500, 300), PICTURE)
-    server.manners.send = lambda handler, _: redirected(lambda _: f"http://169.254.169.254/?{SECRET}")(handler)
+    server.manners.send = lambda handler, _: redirected(
+        lambda _: f"http://169.254.169.254/?{SECRET}"
+    )(handler)
     assert Visit(server, tmp_path / "b").refusal().code == "host_not_allowed"
     server.manners.send = lambda handler, _: redirected(lambda handler: handler.path)(handler)
     assert Visit(server, tmp_path / "c").refusal().code == "input_not_found"
@@ -187,8 +222,12 @@ def test_stop_ends_the_threads(tmp_path: Path, server: ImageServer) -> None:
     """Once the work is not wanted nobody asks any more, and nothing stays on the shelf."""
     server.manners.send = lambda handler, _: stalled(handler)
     began = time.monotonic()
-    with pytest.raises(Stop):
-        Visit(server, tmp_path, read_timeout_s=1).fetch(watch=Listener(lambda _: len(server.boxes) >= 4))
+    with pytest.raises(StopWork):
+        Visit(server, tmp_path, read_timeout_s=1).fetch(
+            watch=Listener(lambda _: len(server.boxes) >= 4)
+        )
     assert time.monotonic() - began < 5
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("image-server")]
+    assert not [
+        thread for thread in threading.enumerate() if thread.name.startswith("image-server")
+    ]
     assert not list((tmp_path / "parts").iterdir())

@@ -15,13 +15,13 @@ from tests.support.slide_server import Listener
 from tests.support.slides import a_picture, a_slide
 from tests.support.tissue_sections import SETTINGS, section
 from worker.algorithms import registry
-from worker.geometry.frame import Objects, Pixels
-from worker.geometry.grid import Grid
-from worker.geometry.roi import area_of
-from worker.geometry.tile_grid import cut
+from worker.geometry.frame import Pixels
+from worker.geometry.roi import resolve_roi
+from worker.geometry.tile_grid import Grid, tile_grid
 from worker.inference import tissue
 from worker.results import overlay
-from worker.slide_cache.cache import Copy
+from worker.results.objects import Objects
+from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.slide import Slide
 
 PHYSICAL = {"@context": "http://iiif.io/api/annex/services/physdim/1/context.json",
@@ -41,8 +41,10 @@ def found(path: Path, roi: Any) -> tuple[Objects, np.ndarray]:
     """What `ki67` finds in a region, and the overview that its picture is drawn on."""
     model: Any = registry.load("ki67", SETTINGS, {}, "cpu")
     with Slide.open(path, 0.5) as slide:
-        area = area_of(roi, slide.frame)
-        pixels = np.stack(read_tiles(slide, tissue.keep(slide, cut(area, slide.frame, model.card))))
+        area = resolve_roi(roi, slide.frame)
+        pixels = np.stack(
+            read_tiles(slide, tissue.keep(slide, tile_grid(area, slide.frame, model.card)))
+        )
         return model.calibrate(pixels).classify(pixels)[0], slide.overview(area, overlay.MAX_PX)
 
 
@@ -64,17 +66,19 @@ def test_findings_are_those_of_the_file(tmp_path: Path, roi: dict[str, int] | No
 @pytest.mark.parametrize("halo_px", [0, 16])
 @pytest.mark.parametrize("mpp", [0.26, 0.5, 0.98])
 @pytest.mark.parametrize("card_mpp", [None, 0.5])
-def test_all_that_an_order_reads_is_near(tmp_path: Path, mpp: float, halo_px: int, card_mpp: float | None) -> None:
+def test_all_that_an_order_reads_is_near(
+    tmp_path: Path, mpp: float, halo_px: int, card_mpp: float | None
+) -> None:
     """Tiles with their halo, the overview that tissue is found on, the picture; at any resolution, at odd places."""
     card = CARD.model_copy(update={"halo_px": halo_px, "tile_px": 128, "mpp": card_mpp})
     roi = region(x=501, y=703, width=2503, height=211)
 
-    def read(copy: Copy) -> None:
+    def read(copy: LocalSlide) -> None:
         with Slide.open(copy.path, mpp=mpp) as slide:
-            area = area_of(roi, slide.frame)
+            area = resolve_roi(roi, slide.frame)
             slide.overview(area, overlay.MAX_PX)
             if card_mpp:
-                assert read_tiles(slide, tissue.keep(slide, cut(area, slide.frame, card)))
+                assert read_tiles(slide, tissue.keep(slide, tile_grid(area, slide.frame, card)))
 
     with ImageServer(a_picture(3600, 1400)) as origin:
         Visit(origin, tmp_path, roi=roi, mpp=mpp, card=card).fetch(read)
@@ -95,12 +99,16 @@ def test_microns_come_from_the_service_block(
     tmp_path: Path,
     said: dict[str, Any],
     mpp: float | None,
-    listed: bool,  # noqa: FBT001
+    listed: bool,
 ) -> None:
     """The server's physical dimensions are its word; where there are none, the order's count."""
-    service = [{"profile": "http://example.org/other"}, PHYSICAL | said] if listed else PHYSICAL | said
+    service = (
+        [{"profile": "http://example.org/other"}, PHYSICAL | said] if listed else PHYSICAL | said
+    )
     with ImageServer(a_picture(99, 99), Manners(info={"service": service})) as origin:
-        frame = Visit(origin, tmp_path, card=CARD, mpp=0.7).fetch(lambda copy: Slide.open(copy.path, 0.7).frame)
+        frame = Visit(origin, tmp_path, card=CARD, mpp=0.7).fetch(
+            lambda copy: Slide.open(copy.path, 0.7).frame
+        )
     expected = (mpp, "server") if mpp else (0.7, "order")
     assert (pytest.approx(frame.mpp_x), frame.mpp_source) == expected
 
@@ -178,4 +186,8 @@ def test_an_order_names_its_token_nowhere(tmp_path: Path) -> None:
     """Nothing that stays on the shelf holds it."""
     with ImageServer(a_picture(99, 99)) as origin:
         Visit(origin, tmp_path).fetch()
-        assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"5ecre7" in path.read_bytes()]
+        assert not [
+            path
+            for path in tmp_path.rglob("*")
+            if path.is_file() and b"5ecre7" in path.read_bytes()
+        ]

@@ -8,17 +8,17 @@ import pytest
 import tifffile
 
 from broker.errors import OrderError
-from broker.orders.algorithm_card import Card
+from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.roi import Percent, Polygon, Rectangle, Roi
 from tests.support.paths import SLIDES
 from tests.support.remote_regions import CARD, GENERIC, ROI, Slides, Ward, noise_slide
 from worker.algorithms.builtin_cards import grid_card, ki67_card
 from worker.geometry.frame import Pixels
-from worker.geometry.roi import area_of
-from worker.geometry.tile_grid import cut
+from worker.geometry.roi import resolve_roi
+from worker.geometry.tile_grid import tile_grid
 from worker.inference import tissue
 from worker.results import overlay
-from worker.slide_cache.cache import Copy
+from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.slide import Slide
 
 SYNTH = SLIDES / "synth-he-8k.svs"
@@ -37,21 +37,30 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Slides:
     return {name: noise_slide(folder, name) for name in ("aperio", "one level", *GENERIC)}
 
 
-def seen(path: Path, roi: Roi, card: Card) -> list[Pixels]:
+def seen(path: Path, roi: Roi, card: AlgorithmCard) -> list[Pixels]:
     """All pixels that classifying a region reads: its overviews, as picture and as tissue, and its tiles with halos."""
     with Slide.open(path) as slide:
-        area = area_of(roi, slide.frame)
+        area = resolve_roi(roi, slide.frame)
         pixels = [slide.overview(area, overlay.MAX_PX)]
         if card.mpp:
-            grid = cut(area, slide.frame, card)
-            pixels.append(np.array([tile.index for tile in tissue.keep(slide, grid).tiles], np.uint8))
+            grid = tile_grid(area, slide.frame, card)
+            pixels.append(
+                np.array([tile.index for tile in tissue.keep(slide, grid).tiles], np.uint8)
+            )
             for tile in grid.tiles:
-                x, y = tile.x - grid.halo_px * grid.downsample_x, tile.y - grid.halo_px * grid.downsample_y
-                pixels.append(slide.read(x, y, grid.read_px, grid.read_px, grid.downsample_x, grid.downsample_y))
+                x, y = (
+                    tile.x - grid.halo_px * grid.downsample_x,
+                    tile.y - grid.halo_px * grid.downsample_y,
+                )
+                pixels.append(
+                    slide.read(
+                        x, y, grid.read_px, grid.read_px, grid.downsample_x, grid.downsample_y
+                    )
+                )
         return pixels
 
 
-def shows_the_same(copy: Copy | None, slide: Path, roi: Roi, card: Card) -> bool:
+def shows_the_same(copy: LocalSlide | None, slide: Path, roi: Roi, card: AlgorithmCard) -> bool:
     assert copy
     assert copy.path != slide
     one, other = seen(copy.path, roi, card), seen(slide, roi, card)
@@ -83,7 +92,9 @@ def needed_bytes(slide: Path, roi: Rectangle) -> int:
         ("one level", Rectangle(x=5, y=900, width=1000, height=3)),
     ],
 )  # fmt: skip
-def test_a_region_shows_what_the_whole_file_shows(ward: Ward, slides: Slides, name: str, roi: Roi) -> None:
+def test_a_region_shows_what_the_whole_file_shows(
+    ward: Ward, slides: Slides, name: str, roi: Roi
+) -> None:
     """Overviews, tissue and every tile with its halo are the same to the last bit, for less than half of the bytes."""
     ward.roi = roi
     copy = ward.fetch(ward.serve(slides[name].read_bytes()))
@@ -92,10 +103,14 @@ def test_a_region_shows_what_the_whole_file_shows(ward: Ward, slides: Slides, na
 
 
 @pytest.mark.parametrize("card", [COARSE, grid_card()], ids=["coarse tiles", "a report"])
-def test_coarse_tiles_and_reports_see_the_same(ward: Ward, slides: Slides, card: Card) -> None:
+def test_coarse_tiles_and_reports_see_the_same(
+    ward: Ward, slides: Slides, card: AlgorithmCard
+) -> None:
     """An algorithm that works at a coarse resolution, and one that reads no tiles, see what the whole file shows."""
     ward.card = card
-    assert shows_the_same(ward.fetch(ward.serve(slides["aperio"].read_bytes())), slides["aperio"], ROI, card)
+    assert shows_the_same(
+        ward.fetch(ward.serve(slides["aperio"].read_bytes())), slides["aperio"], ROI, card
+    )
 
 
 @pytest.mark.skipif(not SYNTH.exists(), reason="the shared slides are not here")
@@ -115,12 +130,19 @@ def test_hardly_more_comes_than_the_tiles_that_are_needed(ward: Ward, slides: Sl
     assert ward.served.sent_bytes < 1.6 * needed_bytes(slides["aperio"], roi)
 
 
-@pytest.mark.parametrize(("x", "y", "level"), [(200, 500, 0), (700, 100, 0), (700, 1400, 0), (0, 0, 1)])
-def test_what_was_not_fetched_is_never_shown(ward: Ward, slides: Slides, x: int, y: int, level: int) -> None:
+@pytest.mark.parametrize(
+    ("x", "y", "level"), [(200, 500, 0), (700, 100, 0), (700, 1400, 0), (0, 0, 1)]
+)
+def test_what_was_not_fetched_is_never_shown(
+    ward: Ward, slides: Slides, x: int, y: int, level: int
+) -> None:
     """A read beyond the region is an error on every level, and no picture of a hole."""
     copy = ward.fetch(ward.serve(slides["aperio"].read_bytes()))
     assert copy
-    with Slide.open(copy.path) as slide, pytest.raises(OrderError, match="reach beyond what was fetched"):
+    with (
+        Slide.open(copy.path) as slide,
+        pytest.raises(OrderError, match="reach beyond what was fetched"),
+    ):
         slide.read(x, y, 64, 64, 4**level, 4**level)
 
 

@@ -17,7 +17,7 @@ from tests.support.tissue_sections import SETTINGS, section
 from worker.algorithms import registry
 from worker.inference.checkpoint import Checkpoint
 from worker.inference.pipeline import Done, Job, classify
-from worker.slide_cache.cache import Copy
+from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.sandbox.client import Sandbox
 
 SCAN = {"id": "1", "source": {"type": "path", "path": "/slide.tif"}}
@@ -26,20 +26,27 @@ SCAN = {"id": "1", "source": {"type": "path", "path": "/slide.tif"}}
 def a_stained_slide(path: Path) -> bytes:
     """A pyramid of a section repeated 4 x 4 times, uncompressed: 2048 px square, 0.5 microns per pixel."""
     pixels = np.tile(section(seed=1).pixels, (4, 4, 1))
-    layout = {"tile": (128, 128), "photometric": "rgb", "resolution": (20_000, 20_000), "resolutionunit": "CENTIMETER"}
+    layout = {
+        "tile": (128, 128),
+        "photometric": "rgb",
+        "resolution": (20_000, 20_000),
+        "resolutionunit": "CENTIMETER",
+    }
     with tifffile.TiffWriter(path) as tiff:
         tiff.write(pixels, metadata=None, **layout)
         tiff.write(np.ascontiguousarray(pixels[::4, ::4]), metadata=None, subfiletype=1, **layout)
     return path.read_bytes()
 
 
-def classified(copy: Copy, roi: Roi, algorithm: str, folder: Path, sandbox: Sandbox) -> Done:
+def classified(copy: LocalSlide, roi: Roi, algorithm: str, folder: Path, sandbox: Sandbox) -> Done:
     asked = SCAN | {"roi": roi.model_dump(mode="json")}
     request = OrderRequest.model_validate({"algorithm": algorithm, "scans": [asked]}, strict=False)
     order = Order(id="1", state=OrderState.RUNNING, request=request, lane="gpu", created_at=1, updated_at=1,
                   expires_at=9, scans=())  # fmt: skip
     model = registry.load(algorithm, SETTINGS, {}, "cpu")
-    job = Job(order, request.scans[0], replace(copy, digest="0" * 64, bytes=1), Checkpoint(folder / "0.1"))
+    job = Job(
+        order, request.scans[0], replace(copy, digest="0" * 64, bytes=1), Checkpoint(folder / "0.1")
+    )
     return classify(job, model, sandbox, Listener())
 
 
@@ -59,11 +66,15 @@ def test_findings_are_those_of_the_whole_file(tmp_path: Path, algorithm: str, ro
         ward.roi, ward.card = roi, registry.cards(SETTINGS)[algorithm]
         part = ward.fetch(ward.serve(content))
         assert part
-        whole = Copy(tmp_path / "whole.tif", "", 0)
+        whole = LocalSlide(tmp_path / "whole.tif", "", 0)
         one, other = (
-            classified(copy, roi, algorithm, tmp_path / name, sandbox) for copy, name in ((part, "a"), (whole, "b"))
+            classified(copy, roi, algorithm, tmp_path / name, sandbox)
+            for copy, name in ((part, "a"), (whole, "b"))
         )
-    assert one.result.provenance["reader"] == f"{other.result.provenance['reader']}, from ranges of the file"
+    assert (
+        one.result.provenance["reader"]
+        == f"{other.result.provenance['reader']}, from ranges of the file"
+    )
     assert same(replace(one.result, provenance={}), replace(other.result, provenance={}))
     assert one.overlay() == other.overlay()
     assert sum(one.result.counts().values())

@@ -29,7 +29,11 @@ def entry(content: bytearray, code: int) -> int:
     """Where the first IFD of a little-endian classic TIFF keeps a tag."""
     (at,) = struct.unpack_from("<I", content, 4)
     (count,) = struct.unpack_from("<H", content, at)
-    return next(e for e in range(at + 2, at + 2 + 12 * count, 12) if struct.unpack_from("<H", content, e)[0] == code)
+    return next(
+        e
+        for e in range(at + 2, at + 2 + 12 * count, 12)
+        if struct.unpack_from("<H", content, e)[0] == code
+    )
 
 
 def values(content: bytearray, code: int) -> int:

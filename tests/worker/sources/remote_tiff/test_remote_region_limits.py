@@ -55,7 +55,9 @@ def test_a_server_that_cannot_be_trusted_with_ranges_gives_the_whole(
     assert left_behind(tmp_path) == []
 
 
-def test_a_slide_that_changes_in_the_middle_is_fetched_once_more(ward: Ward, slides: Slides) -> None:
+def test_a_slide_that_changes_in_the_middle_is_fetched_once_more(
+    ward: Ward, slides: Slides
+) -> None:
     """After one change all ranges are of the new version."""
 
     def change(number: int, _reply: object) -> None:
@@ -73,7 +75,9 @@ def test_a_slide_that_changes_in_the_middle_is_fetched_once_more(ward: Ward, sli
 
 def test_files_of_other_kinds_come_whole(ward: Ward, slides: Slides, tmp_path: Path) -> None:
     """A small slide, a striped TIFF and anything that is no TIFF are left to the download after a few requests."""
-    tifffile.imwrite(tmp_path / "striped.tif", a_picture(2000, 1700), photometric="rgb", rowsperstrip=16)
+    tifffile.imwrite(
+        tmp_path / "striped.tif", a_picture(2000, 1700), photometric="rgb", rowsperstrip=16
+    )
     for content in (
         slides["aperio"].read_bytes()[:1_000_000],
         (tmp_path / "striped.tif").read_bytes(),
@@ -141,12 +145,16 @@ def test_what_is_wrong_with_the_order_is_found_before_its_tiles_come(
     assert ward.served.sent_bytes < 200_000
 
 
-@pytest.mark.parametrize(("status", "kind"), [(403, OrderError), (503, TemporaryError)], ids=["expired", "overloaded"])
+@pytest.mark.parametrize(
+    ("status", "kind"), [(403, OrderError), (503, TemporaryError)], ids=["expired", "overloaded"]
+)
 def test_a_url_that_dies_in_the_middle_leaves_nothing(
     ward: Ward, slides: Slides, tmp_path: Path, status: int, kind: type[Exception]
 ) -> None:
     """The error is the one that a download would end in, without the signature, and the shelf holds no part."""
-    source = ward.serve(slides["aperio"].read_bytes(), from_number(5, set_to(status=status, body=b"")))
+    source = ward.serve(
+        slides["aperio"].read_bytes(), from_number(5, set_to(status=status, body=b""))
+    )
     with pytest.raises(kind) as caught:
         ward.fetch(source)
     assert "5ecre7" not in f"{caught.value} {caught.value.__cause__!r} {caught.value.__context__!r}"

@@ -16,7 +16,9 @@ __all__ = ["bench"]
 SLIDE = b"II*\0" + random.Random(1).randbytes(20_000)
 
 
-def member(name: str, mode: int = 0, flags: int = 0, times: int = 1, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+def member(
+    name: str, mode: int = 0, flags: int = 0, times: int = 1, method: int = zipfile.ZIP_DEFLATED
+) -> bytes:
     """A zip with one slide of that name, `times` over."""
     info = zipfile.ZipInfo("placeholder")
     info.external_attr, info.compress_type = mode << 16, method
@@ -31,7 +33,9 @@ def member(name: str, mode: int = 0, flags: int = 0, times: int = 1, method: int
 def patched(content: bytes, record: bytes, offset: int, layout: str, *values: int) -> bytes:
     """The zip with other values at `offset` of its last `record`."""
     place = content.rindex(record) + offset
-    return content[:place] + struct.pack(layout, *values) + content[place + struct.calcsize(layout) :]
+    return (
+        content[:place] + struct.pack(layout, *values) + content[place + struct.calcsize(layout) :]
+    )
 
 
 def refusal(bench: Gathering, content: bytes) -> SlidelaneError:
@@ -50,20 +54,26 @@ def test_names_that_lead_elsewhere_are_refused(bench: Gathering, name: str) -> N
     assert "is no name for a file in it" in error.detail
 
 
-@pytest.mark.parametrize("name", ["./a/./b.tif", "a\\b.tif", "a//b.tif", "ä…\u202eb.tif", "..a/b...tif"])
+@pytest.mark.parametrize(
+    "name", ["./a/./b.tif", "a\\b.tif", "a//b.tif", "ä…\u202eb.tif", "..a/b...tif"]
+)
 def test_odd_but_honest_names_are_taken(bench: Gathering, name: str) -> None:
     """Windows' slashes, dots and other people's letters."""
     with bench.archive(bench.serve({"slide.zip": member(name)})[0]) as copy:
         assert copy.path.read_bytes() == SLIDE
 
 
-@pytest.mark.parametrize("names", [("a.tif", "./a.tif"), ("b/a.tif", "b\\a.tif"), ("a\u0308", "\xe4"), ("a", "a/b")])
+@pytest.mark.parametrize(
+    "names", [("a.tif", "./a.tif"), ("b/a.tif", "b\\a.tif"), ("a\u0308", "\xe4"), ("a", "a/b")]
+)
 def test_two_files_of_one_name_are_refused(bench: Gathering, names: tuple[str, str]) -> None:
     """Which of them would be read depends on who unpacks."""
     assert refusal(bench, zipped(dict.fromkeys(names, SLIDE))).code == "not_a_slide"
 
 
-@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK])
+@pytest.mark.parametrize(
+    "kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK]
+)
 def test_links_and_devices_are_refused(bench: Gathering, kind: int) -> None:
     """None of them is a slide."""
     assert "is a link or a device" in refusal(bench, member("a.tif", kind | 0o777)).detail
@@ -86,7 +96,9 @@ def test_too_many_files_are_refused(bench: Gathering) -> None:
     files = {f"{number}.txt": b"" for number in range(4999)}
     with bench.archive(bench.zip(files | {"a.tif": SLIDE})) as copy:
         assert copy.bytes == len(SLIDE)
-    error = bench_of_two(bench).refusal_of(zip_url=bench.zip(files | {"a.tif": SLIDE, "b.txt": b""}, "more.zip"))
+    error = bench_of_two(bench).refusal_of(
+        zip_url=bench.zip(files | {"a.tif": SLIDE, "b.txt": b""}, "more.zip")
+    )
     assert "it holds 5001 files" in error.detail
 
 
@@ -107,18 +119,26 @@ def a_lying_bomb() -> bytes:
 
 def a_quoted_bomb() -> bytes:
     """Fifty names for one and the same megabytes, each within every ratio."""
-    content = zipped({"a/Slidedat.ini": b"x", "a.mrxs": SLIDE[4:] + bytes(4 * MB)}, zipfile.ZIP_STORED)
+    content = zipped(
+        {"a/Slidedat.ini": b"x", "a.mrxs": SLIDE[4:] + bytes(4 * MB)}, zipfile.ZIP_STORED
+    )
     start, end = content.index(b"PK\x01\x02"), content.rindex(b"PK\x05\x06")
     entry = content[content.rindex(b"PK\x01\x02") : end]
     entries = content[start:end] + entry * 49
-    return content[:start] + entries + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 51, 51, len(entries), start, 0)
+    return (
+        content[:start]
+        + entries
+        + struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, 51, 51, len(entries), start, 0)
+    )
 
 
 def a_long_directory() -> bytes:
     """A directory that would be read into memory whole."""
     content = zipped({"a.tif": SLIDE})
     end = content.rindex(b"PK\x05\x06")
-    return patched(content[:end] + bytes(5 * MB) + content[end:], b"PK\x05\x06", 12, "<I", 5 * MB + 51)
+    return patched(
+        content[:end] + bytes(5 * MB) + content[end:], b"PK\x05\x06", 12, "<I", 5 * MB + 51
+    )
 
 
 @pytest.mark.parametrize(
@@ -132,7 +152,9 @@ def a_long_directory() -> bytes:
     ],
     ids=["too large", "ratio", "lie", "quoted", "directory"],
 )
-def test_bombs_take_no_disk(bench: Gathering, bomb: Callable[[], bytes], code: str, limit_bytes: int) -> None:
+def test_bombs_take_no_disk(
+    bench: Gathering, bomb: Callable[[], bytes], code: str, limit_bytes: int
+) -> None:
     """Each is refused with no more on the disk than the zip itself and what it may unpack to by its own word."""
     bench.limit_bytes, bench.max_bytes, content = limit_bytes, 2 * limit_bytes, bomb()
     (zip_url,) = bench.serve({"slide.zip": content})
@@ -172,12 +194,17 @@ def test_damage_within_is_found(bench: Gathering) -> None:
 
 def test_whatever_is_wrong_ends_in_a_problem(bench: Gathering) -> None:
     """Two hundred zips with flipped bytes in their headers: each is a slide or a clear problem."""
-    dice, content = random.Random(4), zipped({"a/Slidedat.ini": b"x" * 100, "a.mrxs": SLIDE[4:300], "a/b": SLIDE[:300]})
+    dice, content = (
+        random.Random(4),
+        zipped({"a/Slidedat.ini": b"x" * 100, "a.mrxs": SLIDE[4:300], "a/b": SLIDE[:300]}),
+    )
     ends = {"slide": 0}
     for turn in range(200):
         broken = bytearray(content)
         for _ in range(dice.choice([1, 2, 8])):
-            broken[dice.choice([dice.randrange(60), -dice.randrange(1, 220)])] = dice.choice([0, 1, 0x7F, 0xFF])
+            broken[dice.choice([dice.randrange(60), -dice.randrange(1, 220)])] = dice.choice(
+                [0, 1, 0x7F, 0xFF]
+            )
         (zip_url,) = bench.serve({f"{turn}.zip": bytes(broken)})
         try:
             with bench.archive(zip_url):

@@ -17,10 +17,10 @@ import cv2
 import numpy as np
 
 from broker.errors import OrderError
-from worker.geometry.frame import CHUNK, Findings
 from worker.results.json_text import numbers_json, strict_json
+from worker.results.objects import CHUNK
 from worker.results.polygons import Ring, rings
-from worker.results.result import Result
+from worker.results.result import Findings, Result
 
 MASK_MAX_PX = 16 * 2**20
 """A mask is as large as its area, so a whole slide gets none, or a smaller one where nothing else is said of it."""
@@ -51,12 +51,19 @@ def _write_scan(archive: zipfile.ZipFile, result: Result, case_id: str) -> None:
         _put(archive, f"{prefix}-algmeta.json", [strict_json(about) + b"\n"])
         _put(archive, f"{prefix}-algmeta.csv", _csv([list(about), list(about.values())]))
         rows = chain([COLUMNS], map(_row, rings(result.findings)))
-        _put(archive, f"{prefix}-features.csv", _csv(rows), large=len(result.findings.objects) > ZIP64_FROM)
+        _put(
+            archive,
+            f"{prefix}-features.csv",
+            _csv(rows),
+            large=len(result.findings.objects) > ZIP64_FROM,
+        )
     if not has_rows or area.width * area.height <= MASK_MAX_PX:
         _put(archive, f"{prefix}-seg.png", [_mask(result.findings)])
 
 
-def _put(archive: zipfile.ZipFile, name: str, content: Iterable[bytes], *, large: bool = False) -> None:
+def _put(
+    archive: zipfile.ZipFile, name: str, content: Iterable[bytes], *, large: bool = False
+) -> None:
     info = zipfile.ZipInfo(name, FIXED_TIME)
     info.external_attr = 0o644 << 16
     info.compress_type = zipfile.ZIP_DEFLATED
@@ -71,7 +78,9 @@ def _prefix(result: Result, case_id: str) -> str:
     area, mpp = result.findings.area, result.findings.frame.mpp_x
     if mpp is None:
         hint = "give `mpp` with the scan, or another destination"
-        raise OrderError("mpp_missing", f"scan {result.scan_id}: the loader needs microns per pixel", hint=hint)
+        raise OrderError(
+            "mpp_missing", f"scan {result.scan_id}: the loader needs microns per pixel", hint=hint
+        )
     return f"{case_id}.{case_id}.{token}_mpp_{mpp:g}_x{area.x}_y{area.y}"
 
 
@@ -106,7 +115,14 @@ def _about(result: Result, case_id: str, prefix: str) -> dict[str, Any]:
 def _row(ring: Ring) -> list[str]:
     x, y = ring.centre
     points = numbers_json(ring.points)[2:-2].replace("],[", ":").replace(",", ":")
-    return [f"{ring.area_px2:.2f}", f"{x:.1f}", f"{y:.1f}", str(ring.kind), f"{ring.score:.4f}", f"[{points}]"]
+    return [
+        f"{ring.area_px2:.2f}",
+        f"{x:.1f}",
+        f"{y:.1f}",
+        str(ring.kind),
+        f"{ring.score:.4f}",
+        f"[{points}]",
+    ]
 
 
 def _csv(rows: Iterable[Sequence[Any]]) -> Iterator[bytes]:

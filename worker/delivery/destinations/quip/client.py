@@ -18,8 +18,8 @@ from urllib3.filepost import encode_multipart_formdata
 from broker.orders.request import AnnotationDestination
 from broker.settings.config import DeliverySettings
 from worker.delivery.destinations.quip import archive
-from worker.delivery.http_exchange import Check, Line, UnansweredError, always
-from worker.geometry.frame import Parcel, Receipt
+from worker.delivery.http_exchange import Check, HttpExchange, UnansweredError, always
+from worker.delivery.payload import Payload, Receipt
 from worker.results.result import Result
 
 
@@ -36,32 +36,36 @@ class Annotation:
         """Host and port."""
         return urlsplit(self.request.url.get_secret_value()).netloc.rpartition("@")[2]
 
-    def pack(self, results: Sequence[Result], path: Path) -> Parcel:
+    def pack(self, results: Sequence[Result], path: Path) -> Payload:
         """The multipart form with the case and one zip of all scans."""
         with tempfile.TemporaryFile(dir=path.parent) as zip_file, path.open("wb") as file:
             archive.write(results, self.request.case_id, zip_file)
             zip_file.seek(0)
-            boundary = hashlib.file_digest(zip_file, "sha256").hexdigest()  # the same zip is the same form
+            boundary = hashlib.file_digest(
+                zip_file, "sha256"
+            ).hexdigest()  # the same zip is the same form
             fields: dict[str, Any] = {
                 "case_id": self.request.case_id,
                 "zip": ("output.zip", boundary, "application/zip"),
             }
             form, content_type = encode_multipart_formdata(fields, boundary)
-            head, _, tail = form.rpartition(boundary.encode() + b"\r\n--")  # where the zip's digest stands for it
+            head, _, tail = form.rpartition(
+                boundary.encode() + b"\r\n--"
+            )  # where the zip's digest stands for it
             zip_file.seek(0)
             file.write(head)
             shutil.copyfileobj(zip_file, file)
             file.write(b"\r\n--" + tail)
-        return Parcel(content_type, path)
+        return Payload(content_type, path)
 
     def arrived(self, order_id: str) -> None:
         """None: the loader keeps no list that can be asked."""
 
-    def post(self, parcel: Parcel, check: Check = always) -> Receipt:
+    def post(self, parcel: Payload, check: Check = always) -> Receipt:
         """Hand the form to the loader; only a job in its own queue means that it took it."""
         url = self.request.url.get_secret_value()
         parts = urlsplit(url)
-        line = Line(self.http, self.settings, (parts.query, parts.password or ""))
+        line = HttpExchange(self.http, self.settings, (parts.query, parts.password or ""))
         try:
             reply = line.send(url, parcel, {}, check)
         except UnansweredError as silence:
@@ -74,7 +78,11 @@ class Annotation:
             return replace(receipt, outcome="unknown", detail="the loader's answer was cut off")
         job = _job(answer)
         if not job:
-            return replace(receipt, outcome="refused", detail=f"the loader did not queue it: {line.shown(reply.body)}")
+            return replace(
+                receipt,
+                outcome="refused",
+                detail=f"the loader did not queue it: {line.shown(reply.body)}",
+            )
         return replace(receipt, remote_id=job)
 
 

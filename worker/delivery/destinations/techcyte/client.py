@@ -17,8 +17,8 @@ from broker.errors import TemporaryError
 from broker.orders.request import TechcyteDestination
 from broker.settings.config import DeliverySettings
 from worker.delivery.destinations.techcyte import payload
-from worker.delivery.http_exchange import Check, Line, Reply, UnansweredError, always
-from worker.geometry.frame import Parcel, Receipt
+from worker.delivery.http_exchange import Check, HttpExchange, Reply, UnansweredError, always
+from worker.delivery.payload import Payload, Receipt
 from worker.results.result import Result
 
 EVALUATIONS_MAX_BYTES = 16 * 2**20
@@ -38,11 +38,11 @@ class Techcyte:
         """Host and port."""
         return urlsplit(self._url("")).netloc.rpartition("@")[2]
 
-    def pack(self, results: Sequence[Result], path: Path) -> Parcel:
+    def pack(self, results: Sequence[Result], path: Path) -> Payload:
         """Every scan in one body."""
         with path.open("wb") as file:
             payload.write(results, file)
-        return Parcel("application/json", path)
+        return Payload("application/json", path)
 
     def arrived(self, order_id: str) -> bool | None:
         """Whether an evaluation of the case holds the order's id: our results carry it, Techcyte gives it back.
@@ -62,7 +62,7 @@ class Techcyte:
         evaluations = reply.json() if reply.status == 200 else None
         return _holds(evaluations, order_id) if isinstance(evaluations, list) else None
 
-    def post(self, parcel: Parcel, check: Check = always) -> Receipt:
+    def post(self, parcel: Payload, check: Check = always) -> Receipt:
         """Post all scans, which ends the task."""
         url = self._url(f"external/results/{task_segment(self.request.task_id)}")
         try:
@@ -84,13 +84,17 @@ class Techcyte:
             return self.request.jwt_token.get_secret_value()
         token = _access_token(self._exchange_key())
         if token is None:
-            raise UnansweredError(Receipt("later", detail="the answer to the API key holds no access_token"))
+            raise UnansweredError(
+                Receipt("later", detail="the answer to the API key holds no access_token")
+            )
         return token
 
     def _exchange_key(self) -> Reply:
         line, form = self._line(), {"grant_type": "client_credentials"}
         try:
-            reply = line.ask("POST", self._url("token"), {"Authorization": f"Basic {self._basic()}"}, form)
+            reply = line.ask(
+                "POST", self._url("token"), {"Authorization": f"Basic {self._basic()}"}, form
+            )
         except UnansweredError as silence:
             raise UnansweredError(_nothing_sent(silence.receipt)) from None
         receipt = line.judge(reply)
@@ -103,10 +107,10 @@ class Techcyte:
         pair = f"{key_id}:{secret.get_secret_value() if secret else ''}"
         return base64.b64encode(pair.encode()).decode()
 
-    def _line(self, token: str = "") -> Line:
+    def _line(self, token: str = "") -> HttpExchange:
         secrets = (self.request.jwt_token, self.request.api_key_secret)
         hidden = [secret.get_secret_value() for secret in secrets if secret]
-        return Line(self.http, self.settings, (token, self._basic(), *hidden))
+        return HttpExchange(self.http, self.settings, (token, self._basic(), *hidden))
 
 
 def task_segment(task_id: str) -> str:

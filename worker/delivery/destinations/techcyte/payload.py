@@ -50,7 +50,9 @@ def _about(result: Result) -> dict[str, Any]:
 
 
 def _features(result: Result) -> Iterator[str]:
-    properties = [strict_json({"annotation_type": c.annotation_type}).decode() for c in result.card.classes]
+    properties = [
+        strict_json({"annotation_type": c.annotation_type}).decode() for c in result.card.classes
+    ]
     for ring in rings(result.findings):
         bbox, shared = numbers_json(ring.bbox), properties[ring.kind]
         geometry = f'{{"type":"Polygon","coordinates":[{numbers_json(ring.points)}]}}'
@@ -78,7 +80,11 @@ def _workflow(result: Result) -> dict[str, Any]:
         "ruo": result.card.ruo,
         "key": result.card.title,
         "value": result.findings.headline,
-        "report": {"type": "Basic", "results": list(_lines(result.findings.summary)), "segments": _segments(result)},
+        "report": {
+            "type": "Basic",
+            "results": list(_lines(result.findings.summary)),
+            "segments": _segments(result),
+        },
     }
 
 
@@ -95,8 +101,13 @@ def _text(value: Any) -> str:
     """A measurement as Techcyte wants it, a string."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return value if isinstance(value, str) else "not available" if value is None else json.dumps(value)
+    return (
+        value if isinstance(value, str) else "not available" if value is None else json.dumps(value)
+    )
 
 
 def _segments(result: Result) -> list[dict[str, Any]]:
-    return [{"name": n, "result": str(count), "feature_collection": EMPTY} for n, count in result.counts().items()]
+    return [
+        {"name": n, "result": str(count), "feature_collection": EMPTY}
+        for n, count in result.counts().items()
+    ]

@@ -31,7 +31,9 @@ Ring = Annotated[list[Any], Field(min_length=4), AfterValidator(_is_ring)]
 
 
 class _Rule(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 class Polygon(_Rule):
@@ -73,7 +75,9 @@ class FeatureCollection(_Rule):
 class Results(BaseModel):
     """Shown with the scan and given back by `case_evaluations`; any further fields may be there."""
 
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        strict=True, extra="allow", allow_inf_nan=False, hide_input_in_errors=True
+    )
 
     summary: str
     order_id: Name
@@ -153,5 +157,7 @@ def _check(rule: type[_Rule], body: bytes) -> None:
 
 def _told(error: ValidationError) -> str:
     faults: list[Any] = error.errors(include_url=False, include_input=False, include_context=False)
-    first = "; ".join(f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in faults[:3])
+    first = "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in faults[:3]
+    )
     return f"the results break {len(faults)} of Techcyte's rules: {first}"

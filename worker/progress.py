@@ -1,9 +1,21 @@
-"""How long the stages of one scan take. Owns the stopwatch; which stage held the scan up is `broker.timing`'s."""
+"""How far work is, how long its stages take, and when it must stop."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Who hears how far the work is and says when it must stop."""
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Say how far `stage` is (bytes, tiles, …). Raises `StopWork` when the work was cancelled or is no longer ours."""
+
+
+class StopWork(Exception):  # noqa: N818 - not an error: somebody asked
+    """The work must end without a trace: it was cancelled, or its lease is lost."""
 
 
 class Stopwatch:
