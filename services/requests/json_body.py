@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
-from broker.errors import OrderError
+from broker.errors import ErrorCode, OrderError
 
 WITHIN_S = 30.0
 MAX_DEPTH = 32
@@ -17,7 +17,7 @@ MAX_VALUES = 50_000
 MAX_DIGITS = 18
 
 
-def refused(why: str, code: str = "body_not_json") -> OrderError:
+def refused(why: str, code: ErrorCode = "body_not_json") -> OrderError:
     """The fault of a body that is not (whole, plain) JSON."""
     return OrderError(code, why, hint="send one JSON object as application/json")
 

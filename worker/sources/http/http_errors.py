@@ -9,7 +9,7 @@ from typing import Final
 
 import requests
 
-from broker.errors import OrderError, SlidelaneError, TemporaryError
+from broker.errors import ErrorCode, OrderError, SlidelaneError, TemporaryError
 from broker.orders.presigned_url import url_dies_at
 from worker.http_session import read_capped, retry_after_s
 
@@ -24,7 +24,7 @@ _REASON: Final = (
 _SIGN_AGAIN: Final = "order again with a fresh URL, signed to allow GET"
 _REGION: Final = "sign the URL for the region and endpoint that the bucket is in"
 _ARCHIVED: Final = "restore the slide from the archive tier, then order again"
-_MEANINGS: Final[dict[str, tuple[str, str]]] = {
+_MEANINGS: Final[dict[str, tuple[ErrorCode, str]]] = {
     # the storage's reason -> our code, and what next; for everything else the status decides
     "SlowDown": ("input_unreachable", ""),
     "RequestTimeout": ("input_unreachable", ""),
@@ -58,7 +58,7 @@ def refusal(response: requests.Response, shown: str, came: str = "") -> Slidelan
     return OrderError(code, detail + (f"; {came}" if came else ""), hint=hint)
 
 
-def _by_status(status: int) -> tuple[str, str]:
+def _by_status(status: int) -> tuple[ErrorCode, str]:
     if status in _LATER or status >= 500:
         return "input_unreachable", ""
     if status in (401, 403):
