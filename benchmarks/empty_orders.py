@@ -1,4 +1,4 @@
-"""Orders without the work: claim, lease, finish and ring on every leg, and nothing between. What keeping orders costs.
+"""Orders without the work: claim, lease, finish and ring on every stage, and nothing between. What keeping orders costs.
 
 Takes the place of `worker.tasks` in a worker; must not know slides, results or receivers.
 """
@@ -36,9 +36,9 @@ def deliver(work: str) -> None:
     _take(work, "deliver", "delivered")
 
 
-def _take(work: str, leg: Stage, to: str) -> None:
+def _take(work: str, stage: Stage, to: str) -> None:
     here = worker_context()
-    claim = here.store.claim(work, leg, current_task.request.hostname)
+    claim = here.store.claim(work, stage, current_task.request.hostname)
     if claim:
         with Lease(here.store, claim, here.config.broker, Limits(60, 60), here.leaving, _log.error):
             hints = here.store.finish(claim, to)

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Literal
 
 Form = Literal["text", "json"]
-_FIELDS: Final = ("work", "leg", "fence", "code", "stage", "done", "total", "per_s", "eta_s")
+_FIELDS: Final = ("work", "stage", "fence", "code", "step", "done", "total", "per_s", "eta_s")
 _SECRETS: Final = (
     (re.compile(r"(?<=://)[^\s/@'\"]+@"), "…@"),  # a login in a URL
     (

@@ -49,13 +49,13 @@ def test_the_courier_never_loads_torch() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_no_file_is_longer_than_two_hundred_lines() -> None:
-    """Size keeps a house readable."""
+def test_no_file_is_longer_than_three_hundred_lines() -> None:
+    """A file that grows past this holds more than one idea; below it, length is a matter of judgement."""
     long = [
         f
         for room in ROOMS
         for f in (ROOT / room).rglob("*.py")
-        if len(f.read_text().splitlines()) > 200
+        if len(f.read_text().splitlines()) > 300
     ]
     assert long == []
 

@@ -21,7 +21,7 @@ from worker.sources.fetch import FetchTools
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """Everything a leg works with."""
+    """Everything a stage works with."""
 
     config: Config
     store: OrderStore

@@ -1,4 +1,4 @@
-"""The three legs of an order's life, each as one story: bring the slide near, classify it, deliver the results."""
+"""The three stages of an order's life, each as one story: bring the slide near, classify it, deliver the results."""
 
 import gc
 from collections.abc import Iterator, Mapping

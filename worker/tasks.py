@@ -1,4 +1,4 @@
-"""The three legs as Celery tasks: taking work, and turning how it went into a state. Knows Celery and the order's life,
+"""The three stages as Celery tasks: taking work, and turning how it went into a state. Knows Celery and the order's life,
 nothing of slides, tensors or receivers.
 """
 
@@ -63,22 +63,24 @@ def deliver(work: str) -> None:
     _take(work, "deliver", stages.deliver)
 
 
-def _take(work: str, leg: Stage, step: Step) -> None:
+def _take(work: str, stage: Stage, step: Step) -> None:
     try:
         here = worker_context()
-        wanted = [here.store.soonest(work), work] if leg == "fetch" else [work]
+        wanted = [here.store.soonest(work), work] if stage == "fetch" else [work]
         claims = (
-            here.store.claim(one, leg, current_task.request.hostname)
+            here.store.claim(one, stage, current_task.request.hostname)
             for one in dict.fromkeys(wanted)
         )
         if claim := next(filter(None, claims), None):
             enqueue(_do(here, claim, step))
     except TemporaryError as error:
-        _log.warning("%s; the lease brings it back", error.detail, extra={"work": work, "leg": leg})
+        _log.warning(
+            "%s; the lease brings it back", error.detail, extra={"work": work, "stage": stage}
+        )
 
 
 def _do(here: WorkerContext, claim: Claim, step: Step) -> tuple[TaskMessage, ...]:
-    """Run one leg and write down how it went: the work is finished, given back, or left to its lease."""
+    """Run one stage and write down how it went: the work is finished, given back, or left to its lease."""
     try:
         with _lease(here, claim) as lease:
             return step(here, claim, lease)
@@ -108,7 +110,7 @@ def _unforeseen(here: WorkerContext, claim: Claim, error: Exception) -> tuple[Ta
 
 def _told(claim: Claim, code: str) -> dict[str, object]:
     """What a line in the log is about."""
-    return {"work": claim.work, "leg": claim.leg, "fence": claim.fence, "code": code}
+    return {"work": claim.work, "stage": claim.stage, "fence": claim.fence, "code": code}
 
 
 def _trouble(here: WorkerContext, error: OSError) -> TemporaryError | None:
@@ -127,7 +129,7 @@ def _trouble(here: WorkerContext, error: OSError) -> TemporaryError | None:
 
 def _lease(here: WorkerContext, claim: Claim) -> Lease:
     limits = here.config.worker.limits
-    if claim.leg == "deliver":  # its steps are few and long
+    if claim.stage == "deliver":  # its steps are few and long
         limit = Limits(limits.deliver_s, limits.deliver_s)
     else:
         limit = Limits(limits.fetch_s, limits.stall_s)
@@ -139,13 +141,13 @@ def _lease(here: WorkerContext, claim: Claim) -> Lease:
 def _give_up(here: WorkerContext, claim: Claim, problem: Problem) -> None:
     _log.error("given up: %s", problem.detail, extra=_told(claim, problem.code))
     try:
-        if claim.leg == "deliver":
+        if claim.stage == "deliver":
             enqueue(_unless_lost(here.store.give_back, claim, problem=problem))
         else:
             enqueue(_fail(here, claim, problem))
     except TemporaryError as error:
         _log.warning("%s; the lease brings it back", error.detail, extra={"work": claim.work})
-    if claim.leg == "classify":
+    if claim.stage == "classify":
         os._exit(
             EX_TEMPFAIL
         )  # alone in its child process, and stuck where no exception reaches it: frees the device

@@ -17,9 +17,9 @@ Fields = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class TaskMessage:
-    """A ring of the doorbell: this work waits for this leg on this queue. May be lost or doubled."""
+    """A ring of the doorbell: this work waits for this stage on this queue. May be lost or doubled."""
 
-    leg: Stage
+    stage: Stage
     work: str
     queue: str
 
@@ -38,7 +38,7 @@ class Claim:
     """Work that is ours while its lease lasts. `fence` goes with every write; a stale one is refused."""
 
     work: str
-    leg: Stage
+    stage: Stage
     worker: str
     fence: int
     attempts: int
@@ -51,7 +51,7 @@ class LeaseLostError(Exception):
 
 def messages_of(answer: Mapping[str, Any]) -> tuple[TaskMessage, ...]:
     """Whom to ring, as a script answered it."""
-    return tuple(TaskMessage(h["leg"], h["work"], h["queue"]) for h in answer.get("hints") or ())
+    return tuple(TaskMessage(h["stage"], h["work"], h["queue"]) for h in answer.get("hints") or ())
 
 
 def _as_texts(fields: Fields | None) -> str:
@@ -130,12 +130,12 @@ class Lifecycle(StoreBase):
         """
         return str(self._door.run("soonest", work, limit))
 
-    def claim(self, work: str, leg: Stage, worker: str) -> Claim | None:
+    def claim(self, work: str, stage: Stage, worker: str) -> Claim | None:
         """Take waiting work, or None when it is not there to be taken (any more)."""
-        answer = self._door.ask("claim", work, leg, worker, self._lease_ms, secrets.token_hex(8))
+        answer = self._door.ask("claim", work, stage, worker, self._lease_ms, secrets.token_hex(8))
         if "refused" in answer:
             return None
-        return Claim(work, leg, worker, answer["fence"], answer["attempts"], answer["retries"])
+        return Claim(work, stage, worker, answer["fence"], answer["attempts"], answer["retries"])
 
     def renew(
         self, claim: Claim, progress: Fields | None = None

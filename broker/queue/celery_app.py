@@ -1,4 +1,4 @@
-"""The Celery app: three legs, stable task names, messages that carry one id.
+"""The Celery app: three stages, stable task names, messages that carry one id.
 
 A message is a hint and may be lost or doubled; the record is the truth.
 """
@@ -114,7 +114,7 @@ def enqueue(hints: Iterable[TaskMessage]) -> None:
         with _ringers().acquire(block=True, timeout=_RINGER_WAIT_S) as producer, producer.batch():
             for hint in hints:
                 app.send_task(
-                    TASKS[hint.leg],
+                    TASKS[hint.stage],
                     args=[hint.work],
                     queue=hint.queue,
                     retry=False,

@@ -21,7 +21,7 @@ def routes(store: OrderStore) -> APIRouter:
 
     @router.get("/readyz")
     def readyz() -> JSONResponse:
-        """Orders would be worked on: Redis answers, and every leg has a worker."""
+        """Orders would be worked on: Redis answers, and every stage has a worker."""
         missing = _missing(store)
         if not missing:
             return JSONResponse({"status": "ready"})

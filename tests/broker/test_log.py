@@ -13,7 +13,7 @@ from broker.log import _FIELDS
 from tests.support.pages import read, section, table
 from tests.support.paths import ROOT
 
-ABOUT = '{"work": "o1.0", "leg": "classify", "code": "stalled"}'
+ABOUT = '{"work": "o1.0", "stage": "classify", "code": "stalled"}'
 
 
 def lines(form: str, code: str) -> list[str]:
@@ -30,7 +30,7 @@ def objects(code: str) -> list[dict[str, Any]]:
 
 
 def test_a_line_of_json_names_what_it_is_about() -> None:
-    """Time, level, logger and message always; the work, its leg and a code where they are given."""
+    """Time, level, logger and message always; the work, its stage and a code where they are given."""
     (line,) = objects(f"log.error('given up: %s', 'no progress', extra={ABOUT})")
     assert line.pop("time").endswith("+00:00")
     assert line == {
@@ -38,7 +38,7 @@ def test_a_line_of_json_names_what_it_is_about() -> None:
         "logger": "worker.x",
         "message": "given up: no progress",
         "work": "o1.0",
-        "leg": "classify",
+        "stage": "classify",
         "code": "stalled",
     }
 
@@ -46,7 +46,7 @@ def test_a_line_of_json_names_what_it_is_about() -> None:
 def test_a_line_of_text_can_be_searched_by_its_code() -> None:
     """`grep code=stalled` finds what ran into its limit."""
     (line,) = lines("text", f"log.error('given up', extra={ABOUT})")
-    assert line.endswith("error    worker.x: given up work=o1.0 leg=classify code=stalled")
+    assert line.endswith("error    worker.x: given up work=o1.0 stage=classify code=stalled")
 
 
 @pytest.mark.parametrize(

@@ -69,14 +69,14 @@ def to_deliver(here: WorkerContext, destination: dict[str, Any]) -> str:
     return order_id
 
 
-def claimed(here: WorkerContext, work: str, leg: Any = "deliver") -> Claim:
+def claimed(here: WorkerContext, work: str, stage: Any = "deliver") -> Claim:
     """The work, as soon as it can be had; the timer runs meanwhile."""
 
     def had() -> Claim | None:
         here.store.due()
-        return here.store.claim(work, leg, "w")
+        return here.store.claim(work, stage, "w")
 
-    claim = wait_for(had, within_s=10, what=f"{leg} of {work}")
+    claim = wait_for(had, within_s=10, what=f"{stage} of {work}")
     assert isinstance(claim, Claim)
     return claim
 

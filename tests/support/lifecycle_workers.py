@@ -15,7 +15,7 @@ from broker.order_store.redis_client import RedisClient
 from broker.orders.order import Stage
 from tests.support.record_snapshot import Picture
 
-LEGS: dict[str, Stage] = {"queued": "fetch", "staged": "classify", "delivering": "deliver"}
+STAGES: dict[str, Stage] = {"queued": "fetch", "staged": "classify", "delivering": "deliver"}
 GOOD = {"fetch": "staged", "classify": "classified", "deliver": "delivered"}
 BAD = {"fetch": "failed", "classify": "failed", "deliver": "undelivered"}
 PROBLEM = Problem("slide_unreadable", "it ends too early", blame="input")
@@ -67,9 +67,9 @@ class AtWork(RuleBasedStateMachine):
         after = self.picture().works
         assert all(int(after[work]["fence"]) > fence for work, fence in fences.items())
 
-    def take(self, work: str, leg: Stage, worker: str = "a") -> Claim:
+    def take(self, work: str, stage: Stage, worker: str = "a") -> Claim:
         fence = int(self.picture().works[work]["fence"])
-        claim = self.store.claim(work, leg, worker)
+        claim = self.store.claim(work, stage, worker)
         assert claim, f"{work} waits and is refused"
         assert claim.fence == fence + 1
         self.claims.append(claim)
@@ -78,28 +78,28 @@ class AtWork(RuleBasedStateMachine):
     def work_through(self, works: Iterable[str], ends: dict[str, str] = GOOD) -> None:
         problem = PROBLEM if ends is BAD else None
         for work in works:
-            leg = LEGS[self.picture().works[work]["state"]]
-            for hint in self.store.finish(self.take(work, leg), ends[leg], problem=problem):
+            stage = STAGES[self.picture().works[work]["state"]]
+            for hint in self.store.finish(self.take(work, stage), ends[stage], problem=problem):
                 assert hint.work in self.picture().ready()
 
     @THERE_ARE_ORDERS
-    @rule(data=st.data(), leg=st.sampled_from(list(GOOD)), worker=st.sampled_from(WORKERS))
-    def claim(self, data: st.DataObject, leg: Stage, worker: str) -> None:
+    @rule(data=st.data(), stage=st.sampled_from(list(GOOD)), worker=st.sampled_from(WORKERS))
+    def claim(self, data: st.DataObject, stage: Stage, worker: str) -> None:
         """Whatever a hint says, the record decides; and it answers a repeated claim like the first."""
         work = pick(data, list(self.now.works))
-        if work not in self.now.ready() or LEGS[self.now.works[work]["state"]] != leg:
-            assert self.nothing_changes(lambda: self.store.claim(work, leg, worker)) is None
+        if work not in self.now.ready() or STAGES[self.now.works[work]["state"]] != stage:
+            assert self.nothing_changes(lambda: self.store.claim(work, stage, worker)) is None
             return
-        claim = self.take(work, leg, worker)
+        claim = self.take(work, stage, worker)
         token = self.picture().works[work]["token"]
-        again = self.nothing_changes(lambda: self.door.ask("claim", work, leg, worker, 1, token))
+        again = self.nothing_changes(lambda: self.door.ask("claim", work, stage, worker, 1, token))
         assert again == {"fence": claim.fence, "attempts": claim.attempts, "retries": claim.retries}
 
     @precondition(lambda self: self.now.ready())
     @rule(data=st.data(), worker=st.sampled_from(WORKERS))
     def claim_what_waits(self, data: st.DataObject, worker: str) -> None:
         work = pick(data, self.now.ready())
-        self.take(work, LEGS[self.now.works[work]["state"]], worker)
+        self.take(work, STAGES[self.now.works[work]["state"]], worker)
 
     @precondition(lambda self: self.now.ready())
     @rule(data=st.data(), ends=st.sampled_from([GOOD, GOOD, BAD]))
@@ -115,7 +115,7 @@ class AtWork(RuleBasedStateMachine):
         claim = pick(data, self.held())
         problem = PROBLEM if ends is BAD else None
         finish = partial(
-            self.store.finish, claim, ends[claim.leg], {"result": "r"}, problem=problem
+            self.store.finish, claim, ends[claim.stage], {"result": "r"}, problem=problem
         )
         finish()
         self.nothing_changes(finish)
@@ -132,7 +132,7 @@ class AtWork(RuleBasedStateMachine):
         self.nothing_changes(give_back)
         assert (
             not delay_s
-            or self.nothing_changes(lambda: self.store.claim(claim.work, claim.leg, "a")) is None
+            or self.nothing_changes(lambda: self.store.claim(claim.work, claim.stage, "a")) is None
         )
         assert int(self.picture().works[claim.work]["attempts"]) == claim.attempts - 1
 
@@ -147,7 +147,7 @@ class AtWork(RuleBasedStateMachine):
         assert self.store.renew(claim, {"stage": "tiles"}) == wanted
         assert self.nothing_changes(lambda: self.store.look(claim)) == wanted
         made = len(self.now.below("sl:attempts:").get(claim.work, []))
-        attempt = (max(0, made - (not anew)), {"digest": "d"}) if claim.leg == "deliver" else None
+        attempt = (max(0, made - (not anew)), {"digest": "d"}) if claim.stage == "deliver" else None
         note = partial(self.store.note, claim, {"slide": {}}, attempt=attempt)
         note()
         self.nothing_changes(note)
@@ -163,10 +163,10 @@ class AtWork(RuleBasedStateMachine):
             partial(self.store.note, claim, {"slide": {}}),
             partial(self.store.finish, claim),
         )
-        bad = partial(finish, BAD[claim.leg], problem=PROBLEM)
+        bad = partial(finish, BAD[claim.stage], problem=PROBLEM)
         for write in (
             note,
-            partial(finish, GOOD[claim.leg]),
+            partial(finish, GOOD[claim.stage]),
             bad,
             partial(self.store.give_back, claim),
         ):

@@ -61,7 +61,7 @@ class Stack:
             "SLIDELANE_BROKER__HEARTBEAT_S": "1",
             "SLIDELANE_BROKER__HINT_AGAIN_S": "1",
             "SLIDELANE_SERVICES__PORT": str(self.port),
-            "SLIDELANE_WORKER__SLIDES_ROOTS": json.dumps([str(root) for root in roots]),
+            "SLIDELANE_WORKER__SLIDES__ROOTS": json.dumps([str(root) for root in roots]),
             "SLIDELANE_WORKER__DELIVER__READ_TIMEOUT_S": "3",
             "SLIDELANE_WORKER__GRACE_S": "1",
         }

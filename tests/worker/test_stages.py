@@ -1,4 +1,4 @@
-"""The legs of one scan on a real bench: what stays on the disk between them, and what the record says of its time."""
+"""The stages of one scan on a real bench: what stays on the disk between them, and what the record says of its time."""
 
 import errno
 import re
@@ -32,7 +32,7 @@ from worker.slide_cache.cache import SlideCache
 from worker.slides.sandbox.client import Sandbox
 from worker.sources.fetch import FetchTools
 
-Leg = Callable[..., Any]
+StageFunction = Callable[..., Any]
 
 
 @pytest.fixture
@@ -61,14 +61,14 @@ def an_order(here: WorkerContext, slide: Path) -> str:
     return here.store.create(request, lane="gpu").order_id
 
 
-def done(here: WorkerContext, order_id: str, name: Any, leg: Leg) -> None:
-    """One leg of the order's only scan, from its claim to its end."""
+def done(here: WorkerContext, order_id: str, name: Any, stage: StageFunction) -> None:
+    """One stage of the order's only scan, from its claim to its end."""
     claim = here.store.claim(f"{order_id}.0", name, "w")
     assert claim
     with Lease(
         here.store, claim, here.config.broker, Limits(60, 60), here.leaving, _must_not
     ) as lease:
-        leg(here, claim, lease)
+        stage(here, claim, lease)
 
 
 def _must_not(problem: Problem) -> None:
@@ -103,7 +103,7 @@ def test_a_scan_that_is_asked_for_once_more_is_begun_anew(
 def test_a_classified_scan_leaves_nothing_unfinished_and_says_where_its_time_went(
     here: WorkerContext, tmp_path: Path
 ) -> None:
-    """Both legs are in its timings, and one line of the log names the bottleneck."""
+    """Both stages are in its timings, and one line of the log names the bottleneck."""
     order_id = an_order(here, a_slide(tmp_path / "a.svs", a_picture(300, 200)))
     done(here, order_id, "fetch", stages.fetch)
     unfinished(here, order_id, 1)

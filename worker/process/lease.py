@@ -188,4 +188,4 @@ class Lease:
     @property
     def _blame(self) -> Blame:
         """Only classifying runs the algorithm."""
-        return "algorithm" if self._claim.leg == "classify" else "platform"
+        return "algorithm" if self._claim.stage == "classify" else "platform"

@@ -12,7 +12,7 @@ from broker.order_store import Claim
 
 SAYS_EVERY_S: Final = 30.0
 SLOW_AFTER: Final = 0.5
-"""The share of its limit that a stage may be silent before somebody is told."""
+"""The share of its limit that a step may be silent before somebody is told."""
 _UNITS: Final = {
     "classifying": "tiles",
     "calibrating": "tiles",
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 class ProgressSnapshot:
     """How far the work is; `total` is 0 where nobody knows it. `still_s`: since when it has not moved."""
 
-    stage: str
+    step: str
     done: int
     total: int
     eta_s: float | None
@@ -37,22 +37,22 @@ class ProgressLog:
     """One piece of work, speaking from its lease's thread."""
 
     def __init__(self, claim: Claim, every_s: float = SAYS_EVERY_S) -> None:
-        self._told = {"work": claim.work, "leg": claim.leg, "fence": claim.fence}
+        self._told = {"work": claim.work, "stage": claim.stage, "fence": claim.fence}
         self._every_s = every_s
-        self._said_at, self._since, self._stage, self._done = (
+        self._said_at, self._since, self._step, self._done = (
             time.monotonic(),
             time.monotonic(),
             "",
             0,
         )
-        self._is_scan, self._is_slow = claim.leg != "deliver", False
+        self._is_scan, self._is_slow = claim.stage != "deliver", False
 
     def speak(self, at: ProgressSnapshot, limit_s: float) -> None:
         """Say what is due. To be called often."""
         now = time.monotonic()
         self._warn_once(at, limit_s)
-        if at.stage != self._stage:
-            self._since, self._stage, self._done = now - at.still_s, at.stage, at.done
+        if at.step != self._step:
+            self._since, self._step, self._done = now - at.still_s, at.step, at.done
         if self._is_scan and now - self._said_at >= self._every_s:
             self._say(at, now)
 
@@ -62,23 +62,23 @@ class ProgressLog:
             text = "no progress for %.0f s while %s; at %g s it is given up"
             told = self._told | {
                 "code": "slow_stage",
-                "stage": at.stage,
+                "step": at.step,
                 "done": at.done,
                 "total": at.total,
             }
-            _log.warning(text, at.still_s, at.stage, limit_s, extra=told)
+            _log.warning(text, at.still_s, at.step, limit_s, extra=told)
 
     def _say(self, at: ProgressSnapshot, now: float) -> None:
         per_s = round((at.done - self._done) / max(now - self._since, 1e-9), 1)
-        unit = _UNITS.get(at.stage, "steps")
+        unit = _UNITS.get(at.step, "steps")
         of = f"{at.done} of {at.total}" if at.total else f"{at.done}"
         eta = "" if at.eta_s is None else f", {at.eta_s:.0f} s to go"
         told = self._told | {
-            "stage": at.stage,
+            "step": at.step,
             "done": at.done,
             "total": at.total,
             "per_s": per_s,
             "eta_s": at.eta_s,
         }
-        _log.info("%s: %s %s, %.1f %s/s%s", at.stage, of, unit, per_s, unit, eta, extra=told)
+        _log.info("%s: %s %s, %.1f %s/s%s", at.step, of, unit, per_s, unit, eta, extra=told)
         self._said_at, self._since, self._done = now, now, at.done

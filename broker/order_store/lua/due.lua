@@ -46,7 +46,7 @@ local function ring_again(work)
   redis.call('ZADD', 'sl:due', now + again_ms * (1 + math.min(59, math.floor(waiting / 1000))), work)
   if length >= waiting then return nil end
   lengths[queue] = length + 1
-  return {leg = leg_of(work), work = work, queue = queue}
+  return {stage = stage_of(work), work = work, queue = queue}
 end
 
 local function look(work)

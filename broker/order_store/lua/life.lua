@@ -80,8 +80,8 @@ local function move_scan(work, to, moves)
   log_work(work, to)
 end
 
--- Which leg this work waits for or is on.
-local function leg_of(work)
+-- Which stage this work waits for or is on.
+local function stage_of(work)
   local _, index = split(work)
   if not index then return 'deliver' end
   local state = redis.call('HGET', key_of(work), 'state')
@@ -97,14 +97,14 @@ local function rank_of(work)
   local id = split(work)
   local rank, dies_at = unpack(redis.call('HMGET', key_of(work), 'rank', 'dies_at'))
   local priority = PRIORITIES[redis.call('HGET', order_key(id), 'priority')]
-  if leg_of(work) == 'fetch' and dies_at and tonumber(dies_at) - now < DIES_SOON_MS then return 4 end
+  if stage_of(work) == 'fetch' and dies_at and tonumber(dies_at) - now < DIES_SOON_MS then return 4 end
   return math.max(priority, tonumber(rank or '0'))
 end
 
 local function queue_of(work)
   local id = split(work)
-  local leg = leg_of(work)
-  return (leg == 'classify' and redis.call('HGET', order_key(id), 'lane') or leg) .. SUFFIX[rank_of(work)]
+  local stage = stage_of(work)
+  return (stage == 'classify' and redis.call('HGET', order_key(id), 'lane') or stage) .. SUFFIX[rank_of(work)]
 end
 
 local function is_held(work) return tonumber(redis.call('HGET', key_of(work), 'lease_until') or '0') > 0 end
@@ -129,7 +129,7 @@ local function wait(work, delay_ms)
   local expires = tonumber(redis.call('HGET', order_key(split(work)), 'expires_at'))
   redis.call('ZADD', 'sl:due', math.min(expires, now + (delay_ms > 0 and delay_ms or GRACE_MS)), work)
   if delay_ms > 0 then return nil end
-  return {leg = leg_of(work), work = work, queue = queue}
+  return {stage = stage_of(work), work = work, queue = queue}
 end
 
 local function fail_order(id, state, problem)
@@ -219,7 +219,7 @@ local function lose(work, seen, allowed)
   log_work(work, 'lost by ' .. worker .. ': ' .. seen)
   if index and tonumber(attempts) >= allowed then
     return end_scan(work, 'failed', {code = 'worker_lost', blame = 'algorithm',
-      detail = 'the scan lost its worker ' .. attempts .. ' times, last ' .. worker .. ' in ' .. leg_of(work) .. ': ' .. seen,
+      detail = 'the scan lost its worker ' .. attempts .. ' times, last ' .. worker .. ' in ' .. stage_of(work) .. ': ' .. seen,
       hint = "the workers' logs say what ended them"})
   end
   if not index and last_outcome(id) == 'accepted' then

@@ -209,8 +209,8 @@ def test_a_bucket_without_its_library_stops_the_start_with_what_to_install() -> 
     """Only who uses one needs s3fs."""
     code = (
         "import sys; sys.modules['s3fs'] = None\n"
-        "from broker.file_storage import storage; from broker.settings.config import BrokerSettings\n"
-        "storage(BrokerSettings(storage='s3://bucket'))"
+        "from broker.file_storage import open_storage; from broker.settings.config import BrokerSettings\n"
+        "open_storage(BrokerSettings(storage='s3://bucket'))"
     )
     tried = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False

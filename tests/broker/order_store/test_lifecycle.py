@@ -17,7 +17,7 @@ from broker.order_store.redis_url import RedisUrl
 from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings
 from tests.support.lifecycle_invariants import check
-from tests.support.lifecycle_workers import LEGS, THERE_ARE_ORDERS, WORKERS, AtWork, pick
+from tests.support.lifecycle_workers import STAGES, THERE_ARE_ORDERS, WORKERS, AtWork, pick
 from tests.support.record_snapshot import pass_time
 
 DAY_S = 86400
@@ -40,16 +40,16 @@ class Life(AtWork):
         return pick(data, list(self.now.orders))
 
     def deliveries(self) -> list[Claim]:
-        return [claim for claim in self.held() if claim.leg == "deliver"]
+        return [claim for claim in self.held() if claim.stage == "deliver"]
 
     def rung(self, hints: tuple[TaskMessage, ...]) -> None:
-        """Every hint names work that waits for this leg on this queue, and none twice."""
+        """Every hint names work that waits for this stage on this queue, and none twice."""
         now = self.picture()
         assert len({hint.work for hint in hints}) == len(hints)
         for hint in hints:
             assert hint.work in now.ready()
-            assert (LEGS[now.works[hint.work]["state"]], now.works[hint.work]["queue"]) == (
-                hint.leg,
+            assert (STAGES[now.works[hint.work]["state"]], now.works[hint.work]["queue"]) == (
+                hint.stage,
                 hint.queue,
             )
 

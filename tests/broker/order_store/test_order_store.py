@@ -33,8 +33,8 @@ def wait_for(condition: Callable[[], object]) -> object:
     raise AssertionError("it never came true")
 
 
-def taken(store: OrderStore, work: str, leg: str) -> Claim:
-    claim = store.claim(work, leg, "w1")
+def taken(store: OrderStore, work: str, stage: str) -> Claim:
+    claim = store.claim(work, stage, "w1")
     assert claim is not None
     return claim
 
@@ -46,7 +46,7 @@ def classified(store: OrderStore, order_id: str, index: int = 0) -> None:
 
 
 def test_an_order_walks_from_queued_to_delivered(store: OrderStore) -> None:
-    """Each leg taken and finished moves the order one step on its way."""
+    """Each stage taken and finished moves the order one step on its way."""
     order_id = store.create(an_order(), lane="gpu").order_id
     assert store.get(order_id).state == OrderState.QUEUED
     classified(store, order_id)
@@ -267,7 +267,7 @@ def test_an_undelivered_order_is_delivered_again_on_request_only(store: OrderSto
     classified(store, order_id)
     problem = Problem("destination_refused", "no such task", blame="destination")
     store.finish(taken(store, order_id, "deliver"), "undelivered", problem=problem)
-    assert store.deliver_again(order_id)[0].leg == "deliver"
+    assert store.deliver_again(order_id)[0].stage == "deliver"
     store.finish(taken(store, order_id, "deliver"), "delivered")
     with pytest.raises(OrderError, match="is delivered"):
         store.deliver_again(order_id)

@@ -107,8 +107,8 @@ def test_the_last_quarter_of_memory_is_for_orders_that_are_kept_already(
     assert refused.value.code == "too_many_waiting"
     assert store.counts()["queued"] == 1
     assert store.create(an_order(), lane="gpu", key="k", fingerprint="f").order_id == order_id
-    for leg, to in (("fetch", "staged"), ("classify", "classified"), ("deliver", "delivered")):
-        claim = store.claim(order_id if leg == "deliver" else f"{order_id}.0", leg, "w")  # type: ignore[arg-type]
+    for stage, to in (("fetch", "staged"), ("classify", "classified"), ("deliver", "delivered")):
+        claim = store.claim(order_id if stage == "deliver" else f"{order_id}.0", stage, "w")  # type: ignore[arg-type]
         assert claim
         assert store.renew(claim, {"done": 1}) == "ok"
         store.finish(claim, to)

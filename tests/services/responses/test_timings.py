@@ -10,8 +10,8 @@ from broker.order_store import OrderStore
 Asked = Callable[..., dict[str, Any]]
 
 
-def finish(store: OrderStore, work: str, leg: Any, to: str, timings: dict[str, float]) -> None:
-    claim = store.claim(work, leg, "w1")
+def finish(store: OrderStore, work: str, stage: Any, to: str, timings: dict[str, float]) -> None:
+    claim = store.claim(work, stage, "w1")
     assert claim
     store.finish(claim, to, {"timings": timings})
 

@@ -16,8 +16,8 @@ def placed(desk: TestClient, asked: Asked) -> str:
     return str(desk.post("/v1/orders", json=asked()).json()["id"])
 
 
-def taken(store: OrderStore, work: str, leg: str) -> Claim:
-    claim = store.claim(work, leg, "w")  # type: ignore[arg-type]
+def taken(store: OrderStore, work: str, stage: str) -> Claim:
+    claim = store.claim(work, stage, "w")  # type: ignore[arg-type]
     assert claim
     return claim
 

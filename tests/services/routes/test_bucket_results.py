@@ -52,8 +52,8 @@ def overlay(away: Config, announced: OrderStore) -> str:
         ("fetch", "staged", {}),
         ("classify", "classified", {"result": key}),
     ]
-    for leg, to, fields in steps:
-        claim = announced.claim(f"{order_id}.0", leg, "w1")
+    for stage, to, fields in steps:
+        claim = announced.claim(f"{order_id}.0", stage, "w1")
         assert claim
         announced.finish(claim, to, fields)
     return f"/v1/orders/{order_id}/scans/a/overlay.png"

@@ -23,9 +23,9 @@ TECHCYTE = {
 
 
 def finish(
-    store: OrderStore, work: str, leg: Any, to: str, fields: dict[str, Any] | None = None
+    store: OrderStore, work: str, stage: Any, to: str, fields: dict[str, Any] | None = None
 ) -> None:
-    claim = store.claim(work, leg, "w1")
+    claim = store.claim(work, stage, "w1")
     assert claim
     store.finish(claim, to, fields)
 
@@ -33,7 +33,7 @@ def finish(
 def test_an_accepted_order_is_kept_and_its_bell_is_rung(
     desk: TestClient, asked: Asked, redis_url: str
 ) -> None:
-    """202, a Location, the order as GET shows it, and one hint on the queue of the first leg."""
+    """202, a Location, the order as GET shows it, and one hint on the queue of the first stage."""
     answer = desk.post("/v1/orders", json=asked())
     assert answer.status_code == 202
     assert answer.headers["location"] == f"/v1/orders/{answer.json()['id']}"

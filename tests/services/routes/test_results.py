@@ -34,8 +34,8 @@ def classified(order_id: str, announced: OrderStore, broker_settings: BrokerSett
         ("fetch", "staged", {}),
         ("classify", "classified", {"result": str(folder), "summary": {"headline": "Ki-67 12 %"}}),
     )
-    for leg, to, fields in steps:
-        claim = announced.claim(f"{order_id}.0", leg, "w1")
+    for stage, to, fields in steps:
+        claim = announced.claim(f"{order_id}.0", stage, "w1")
         assert claim
         announced.finish(claim, to, fields)
     return order_id

@@ -169,9 +169,9 @@ def test_the_setting_overrides_what_is_granted(tmp_path: Path, given: str, threa
 import numpy as np
 from pathlib import Path
 from PIL import Image
-from worker.context import bench
+from worker.context import worker_context
 Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save("dark.png")
-with bench().means.sandbox.open(Path("dark.png"), 0.5) as slide:
+with worker_context().means.sandbox.open(Path("dark.png"), 0.5) as slide:
     print(slide.threads)
 """
     environment["PYTHONPATH"] = str(ROOT)

@@ -107,7 +107,7 @@ def test_work_that_does_not_move_is_given_up(
         until(lambda: given_up)
         assert stops(lease) == "stalled"
     assert "0.2 s while fetching" in given_up[0].detail
-    assert given_up[0].blame == ("algorithm" if claim.leg == "classify" else "platform")
+    assert given_up[0].blame == ("algorithm" if claim.stage == "classify" else "platform")
 
 
 def test_work_that_takes_too_long_is_given_up(

@@ -29,13 +29,13 @@ def test_a_scan_says_how_far_it_is(claim: Claim, caplog: pytest.LogCaptureFixtur
     assert first.getMessage() == "classifying: 100 of 800 tiles, 0.0 tiles/s"
     assert second.getMessage().startswith("classifying: 120 of 800 tiles, 10.0 tiles/s, 68 s to go")
     told = vars(second)
-    assert (told["work"], told["leg"], told["done"], told["total"]) == (
+    assert (told["work"], told["stage"], told["done"], told["total"]) == (
         claim.work,
         "fetch",
         120,
         800,
     )
-    assert (told["stage"], told["per_s"], told["eta_s"]) == ("classifying", 10.0, 68.0)
+    assert (told["step"], told["per_s"], told["eta_s"]) == ("classifying", 10.0, 68.0)
 
 
 def test_it_speaks_no_more_often_than_it_should(

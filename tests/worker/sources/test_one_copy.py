@@ -48,7 +48,7 @@ def test_a_copy_on_the_shelf_opens_to_no_expired_signature(bench: Bench) -> None
 
 
 def test_what_was_near_before_is_used_after_its_url_expired(bench: Bench) -> None:
-    """With what an earlier leg knew the server is not asked; once evicted, it is."""
+    """With what an earlier stage knew the server is not asked; once evicted, it is."""
     url = bench.serve(one_after_another(File(SLIDE), status(403)))
     bench.fetch(url)
     digest = next(bench.folder.glob("??/*/slide*")).parent.name
