@@ -33,7 +33,7 @@ bench: $(READY) ## every benchmark against its yardstick, as a table of ratios; 
 
 faults: $(READY) ## orders while everything is killed at random, and damaged slides: none lost; ORDERS, FILES and SEED choose
 	@$(BIN)/python -m tests.faults.run $(if $(ORDERS),--orders $(ORDERS)) $(if $(SEED),--seed $(SEED))
-	@$(BIN)/python tests/worker/fuzz.py $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED))
+	@$(BIN)/python -m tests.support.fuzz $(if $(FILES),--files $(FILES)) $(if $(SEED),--seed $(SEED))
 
 check: $(READY) ## format, lint, strict types, import contracts, Kubernetes schemas; what CI runs first
 	$(BIN)/ruff format --check .

@@ -15,13 +15,13 @@ from statistics import median
 
 import requests
 
-from benchmarks.bed import ROOT
-from benchmarks.row import Row
-from broker.config import WorkerSettings
-from worker.http import session
-from worker.sandbox import Sandbox
-from worker.shelf import Shelf
-from worker.sources.errand import Errand, Means
+from benchmarks.comparison import Row
+from benchmarks.environment import ROOT
+from broker.settings.config import WorkerSettings
+from worker.http_session import session
+from worker.slide_cache.cache import SlideCache
+from worker.slides.sandbox.client import Sandbox
+from worker.sources.request import FetchRequest, FetchTools
 from worker.sources.url import fetch
 
 Fetch = Callable[[str, Path], object]
@@ -45,7 +45,9 @@ def measure(limited_mb: int, free_mb: int, rounds: int, say: Callable[[str], Non
             tempfile.TemporaryDirectory(prefix="slidelane-bench-") as folder,
             _served(Path(folder), size_mb, limit) as url,
         ):
-            rows += _compared(f"slide over HTTP, {name}", size_mb, lambda way: _seconds(way, url), rounds)
+            rows += _compared(
+                f"slide over HTTP, {name}", size_mb, lambda way: _seconds(way, url), rounds
+            )
     return rows
 
 
@@ -76,7 +78,9 @@ def _served(folder: Path, size_mb: int, limit: int) -> Iterator[str]:
     slide = folder / "slide.tif"
     slide.write_bytes(b"II*\0" + bytes(size_mb * 10**6 - 4))
     command = [sys.executable, "-m", "benchmarks.fileserver", str(slide), str(limit)]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
         assert server.stdin
         assert server.stdout
         yield f"http://127.0.0.1:{server.stdout.readline().strip()}/slide.tif"
@@ -84,16 +88,24 @@ def _served(folder: Path, size_mb: int, limit: int) -> Iterator[str]:
 
 
 def _ours(url: str, folder: Path) -> None:
-    with session(("127.0.0.1",), connect_timeout_s=5, read_timeout_s=30) as http, ExitStack() as pins:
-        means = Means(Shelf(folder, 10**12), http, Sandbox(threads=1), WorkerSettings())
-        fetch(url, Errand(None, None, None, means, Unwatched(), pins))
+    with (
+        session(("127.0.0.1",), connect_timeout_s=5, read_timeout_s=30) as http,
+        ExitStack() as pins,
+    ):
+        means = FetchTools(SlideCache(folder, 10**12), http, Sandbox(threads=1), WorkerSettings())
+        fetch(url, FetchRequest(None, None, None, means, Unwatched(), pins))
 
 
 def _by_requests(url: str, folder: Path) -> None:
-    with requests.get(url, stream=True, timeout=30) as response, (folder / "slide").open("wb") as file:
+    with (
+        requests.get(url, stream=True, timeout=30) as response,
+        (folder / "slide").open("wb") as file,
+    ):
         for data in response.iter_content(2**20):
             file.write(data)
 
 
 def _by_curl(url: str, folder: Path) -> None:
-    subprocess.run(["curl", "--silent", "--fail", "--output", str(folder / "slide"), url], check=True)
+    subprocess.run(
+        ["curl", "--silent", "--fail", "--output", str(folder / "slide"), url], check=True
+    )

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import watched
-from benchmarks.race import networks, slides
-from benchmarks.row import Row
+from benchmarks import peak_memory
+from benchmarks.comparison import Row
+from benchmarks.peers import networks, synthetic_slides
 
 WITHIN_S = 3600
 NETWORK = "tiny-cnn"
@@ -27,24 +27,36 @@ def measure(rounds: int, edges_px: tuple[int, ...], say: Callable[[str], None]) 
     found: dict[int, list[dict[str, Any]]] = {edge_px: [] for edge_px in edges_px}
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as name:
         folder = Path(name) / NETWORK
-        networks.save(NETWORK, folder, np.random.default_rng(0).integers(0, 256, (64, 256, 256, 3), np.uint8))
+        networks.save(
+            NETWORK, folder, np.random.default_rng(0).integers(0, 256, (64, 256, 256, 3), np.uint8)
+        )
         for edge_px in edges_px:
-            slides.draw(_slide(name, edge_px), edge_px, shared=True)
+            synthetic_slides.draw(_slide(name, edge_px), edge_px, shared=True)
         for edge_px in edges_px * rounds:
             say(f"a whole slide of {_size(edge_px)}")
-            command = [sys.executable, "-m", "benchmarks.whole_slide", str(_slide(name, edge_px)), str(folder)]
-            found[edge_px].append(watched.run(command, {}, WITHIN_S, watched.OFTEN_S))
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.whole_slide",
+                str(_slide(name, edge_px)),
+                str(folder),
+            ]
+            found[edge_px].append(peak_memory.run(command, {}, WITHIN_S, peak_memory.OFTEN_S))
     return [row for edge_px in edges_px for row in _rows(edge_px, edges_px[0], found)]
 
 
-def _rows(edge_px: int, first_px: int, found: Mapping[int, Sequence[Mapping[str, Any]]]) -> Iterator[Row]:
+def _rows(
+    edge_px: int, first_px: int, found: Mapping[int, Sequence[Mapping[str, Any]]]
+) -> Iterator[Row]:
     for what, unit, name, scale in (
         (f"peak memory of {found[edge_px][0]['tiles']:,.0f} tiles", "MB", "peak_rss_bytes", 1e-6),
         ("opened to classified", "tiles/s", "tiles_per_s", 1.0),
     ):
         ours, theirs = ([one[name] * scale for one in found[px]] for px in (edge_px, first_px))
         ratios = tuple(mine / other for mine, other in zip(ours, theirs, strict=True))
-        yield Row(f"{_size(edge_px)}, {what}", unit, median(ours), _size(first_px), median(theirs), ratios)
+        yield Row(
+            f"{_size(edge_px)}, {what}", unit, median(ours), _size(first_px), median(theirs), ratios
+        )
 
 
 def _slide(folder: str, edge_px: int) -> Path:

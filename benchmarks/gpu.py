@@ -14,7 +14,7 @@ from datetime import datetime
 
 import torch
 
-from worker.algorithms.device import names
+from worker.algorithms.torch_device.device import names
 
 EVERY_MS = 200
 _LINE = re.compile(r"(\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{3}), (\d+)")
@@ -35,8 +35,20 @@ def command(gpu: str) -> tuple[str, ...]:
     """What says its samples, a line each; empty where there is no GPU or nobody to ask."""
     if not gpu or not all(map(shutil.which, ("stdbuf", "nvidia-smi"))):
         return ()
-    asked = ("--query-gpu=timestamp,utilization.gpu", "--format=csv,noheader,nounits", "-lms", str(EVERY_MS))
-    return ("stdbuf", "-oL", "nvidia-smi", "-i", gpu, *asked)  # line by line, for it is killed at last
+    asked = (
+        "--query-gpu=timestamp,utilization.gpu",
+        "--format=csv,noheader,nounits",
+        "-lms",
+        str(EVERY_MS),
+    )
+    return (
+        "stdbuf",
+        "-oL",
+        "nvidia-smi",
+        "-i",
+        gpu,
+        *asked,
+    )  # line by line, for it is killed at last
 
 
 @contextmanager

@@ -12,12 +12,12 @@ from typing import Protocol
 
 from celery import Celery
 
-from benchmarks.bed import Bed
-from benchmarks.chain import FINISHED
-from benchmarks.row import Row
-from broker.queue import TASKS, queue_names
-from broker.request import OrderRequest
-from broker.store import OrderStore
+from benchmarks.celery_chain import FINISHED
+from benchmarks.comparison import Row
+from benchmarks.environment import Bed
+from broker.order_store import OrderStore
+from broker.orders.request import OrderRequest
+from broker.queue.celery_app import TASKS, queue_names
 from demo.slide import make_sample_slide
 
 THREADS = 8
@@ -41,13 +41,18 @@ class Orders:
 
     def __init__(self, bed: Bed, database: int) -> None:
         scan = {"id": "1", "source": {"type": "path", "path": str(bed.folder / "slide.svs")}}
-        self._request = OrderRequest.model_validate_json(json.dumps({"algorithm": "grid", "scans": [scan]}))
-        self._store, self._app = OrderStore.connect(bed.settings(database)), Celery(broker=bed.url(database))
+        self._request = OrderRequest.model_validate_json(
+            json.dumps({"algorithm": "grid", "scans": [scan]})
+        )
+        self._store, self._app = (
+            OrderStore.connect(bed.settings(database)),
+            Celery(broker=bed.url(database)),
+        )
 
     def submit(self) -> None:
         """As the API does: keep it, then ring."""
         for hint in self._store.create(self._request, lane="gpu").hints:
-            self._app.send_task(TASKS[hint.leg], args=[hint.work], queue=hint.queue)
+            self._app.send_task(TASKS[hint.stage], args=[hint.work], queue=hint.queue)
 
     def finished(self) -> int:
         """Orders delivered."""
@@ -80,9 +85,14 @@ def measure(rounds: int, orders: int, say: Callable[[str], None]) -> list[Row]:
         for number in range(1, rounds + 1):
             say(f"orders per second, round {number} of {rounds}")
             counts = (max(1, orders // WHOLE_SHARE), orders, orders)
-            rates.append([_per_second(bed, c, count) for c, count in zip(contestants, counts, strict=True)])
+            rates.append(
+                [_per_second(bed, c, count) for c, count in zip(contestants, counts, strict=True)]
+            )
     whole, empty, chain = zip(*rates, strict=True)
-    return [_row("orders without the work", empty, chain), _row("whole `grid` orders", whole, chain)]
+    return [
+        _row("orders without the work", empty, chain),
+        _row("whole `grid` orders", whole, chain),
+    ]
 
 
 def _row(what: str, ours: Sequence[float], chain: Sequence[float]) -> Row:
@@ -108,7 +118,9 @@ def _whole(bed: Bed) -> Orders:
 
 def _empty(bed: Bed) -> Orders:
     couriers = [*queue_names("deliver"), *queue_names("fetch")]
-    _start(bed, "empty", {"threads": couriers, "prefork": queue_names("gpu")}, bed.environment(EMPTY))
+    _start(
+        bed, "empty", {"threads": couriers, "prefork": queue_names("gpu")}, bed.environment(EMPTY)
+    )
     return Orders(bed, EMPTY)
 
 
@@ -118,10 +130,27 @@ def _chain(bed: Bed) -> Chain:
     return Chain(bed)
 
 
-def _start(bed: Bed, module: str, queues: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> None:
+def _start(
+    bed: Bed, module: str, queues: Mapping[str, Sequence[str]], environment: Mapping[str, str]
+) -> None:
     for pool, names in queues.items():
         slots = str(THREADS if pool == "threads" else 1)
-        wishes = ["--pool", pool, "--concurrency", slots, "-Q", ",".join(names), "-n", f"{module}-{pool}@%h"]
+        wishes = [
+            "--pool",
+            pool,
+            "--concurrency",
+            slots,
+            "-Q",
+            ",".join(names),
+            "-n",
+            f"{module}-{pool}@%h",
+        ]
         bed.start(
-            f"{module}-{pool}", "celery", "-A", f"benchmarks.{module}", "worker", *wishes, environment=environment
+            f"{module}-{pool}",
+            "celery",
+            "-A",
+            f"benchmarks.{module}",
+            "worker",
+            *wishes,
+            environment=environment,
         )

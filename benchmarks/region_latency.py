@@ -17,21 +17,21 @@ from typing import Any
 import numpy as np
 import requests
 
-from benchmarks.bed import Bed
-from benchmarks.row import Row
-from broker.config import AlgorithmSettings
-from broker.roi import Rectangle
+from benchmarks.comparison import Row
+from benchmarks.environment import Bed
+from broker.orders.roi import Rectangle
+from broker.settings.config import AlgorithmSettings
+from demo.http_server import Answer, Request
 from demo.slide import make_sample_slide, tissue_roi
 from demo.stack import free_ports
 from demo.techcyte import TechcyteReceiver
-from demo.web import Answer, Request
-from worker import feed, tissue
 from worker.algorithms import registry
-from worker.algorithms.protocol import TileAlgorithm
-from worker.areas import area_of
-from worker.slide import Slide
-from worker.tiles import cut
-from worker.values import Pixels
+from worker.algorithms.interface import TileAlgorithm
+from worker.geometry.frame import Pixels
+from worker.geometry.roi import resolve_roi
+from worker.geometry.tile_grid import tile_grid
+from worker.inference import parallel_tiles, tissue
+from worker.slides.slide import Slide
 
 DATABASE, EDGE_PX, JITTER_PX = 0, 2048, 256
 KI67 = {"ki67": AlgorithmSettings(kind="ki67")}
@@ -53,7 +53,10 @@ def measure(orders: int, say: Callable[[str], None]) -> list[Row]:
             for _ in range(WARM_UP_ORDERS):
                 _turn(desk, slide, model, [_jittered(roi)])
             turns = -(-orders // ORDERS_IN_TURN)
-            taken = [_turn(desk, slide, model, [_jittered(roi) for _ in range(ORDERS_IN_TURN)]) for _ in range(turns)]
+            taken = [
+                _turn(desk, slide, model, [_jittered(roi) for _ in range(ORDERS_IN_TURN)])
+                for _ in range(turns)
+            ]
         desk.prove(turns * ORDERS_IN_TURN + WARM_UP_ORDERS)
     ours, alone = [one for turn, _ in taken for one in turn], [one for _, one in taken]
     ratios = tuple(median(turn) / theirs for turn, theirs in taken)
@@ -76,20 +79,26 @@ def _jittered(roi: dict[str, int]) -> dict[str, int]:
     return {"x": x, "y": y, "width": EDGE_PX, "height": EDGE_PX}
 
 
-def _turn(desk: "_Desk", slide: Slide, model: Any, rois: list[dict[str, int]]) -> tuple[list[float], float]:
+def _turn(
+    desk: "_Desk", slide: Slide, model: Any, rois: list[dict[str, int]]
+) -> tuple[list[float], float]:
     return [desk.deliver(roi) for roi in rois], _alone(slide, model, rois[-1])
 
 
 def _alone(slide: Slide, model: TileAlgorithm, roi: dict[str, int]) -> float:
     """Decode and compute; the model is calibrated on the region's own tiles."""
     began = perf_counter()
-    grid = tissue.keep(slide, cut(area_of(Rectangle(**roi), slide.frame), slide.frame, model.card))
+    grid = tissue.keep(
+        slide, tile_grid(resolve_roi(Rectangle(**roi), slide.frame), slide.frame, model.card)
+    )
     registry.compute_threads(1)
-    held: list[Pixels] = [batch.value for batch in feed.worked(slide, grid, 1, np.copy)]
+    held: list[Pixels] = [
+        batch.value for batch in parallel_tiles.map_tiles(slide, grid, 1, np.copy)
+    ]
     halo = grid.halo_px
     cores = np.concatenate(held)[:, halo:-halo, halo:-halo]
     classifier = model.calibrate(np.ascontiguousarray(cores))
-    for _ in feed.worked(slide, grid, 1, classifier.classify):
+    for _ in parallel_tiles.map_tiles(slide, grid, 1, classifier.classify):
         pass
     return perf_counter() - began
 
@@ -113,7 +122,11 @@ class _Desk:
         self._url = f"http://127.0.0.1:{port}"
         allowed = {"BROKER__ALLOW_HOSTS": '["127.0.0.1"]', "SERVICES__PORT": str(port)}
         environment = bed.environment(DATABASE, **allowed)
-        for name, arguments in (("api", ["services"]), ("courier", ["worker", "courier"]), ("gpu", ["worker", "gpu"])):
+        for name, arguments in (
+            ("api", ["services"]),
+            ("courier", ["worker", "courier"]),
+            ("gpu", ["worker", "gpu"]),
+        ):
             bed.start(name, *arguments, environment=environment)
         bed.wait_for(self._is_ready, "the service")
 
@@ -139,7 +152,9 @@ class _Desk:
         """Every order was delivered, and once."""
         tasks = [evaluation["task_id"] for evaluation in self._techcyte.evaluations]
         if not len(tasks) == len(set(tasks)) == orders:
-            raise AssertionError(f"{orders} orders, {len(tasks)} deliveries of {len(set(tasks))} tasks")
+            raise AssertionError(
+                f"{orders} orders, {len(tasks)} deliveries of {len(set(tasks))} tasks"
+            )
 
     def _is_ready(self) -> bool:
         try:
@@ -149,5 +164,7 @@ class _Desk:
         return True
 
     def _call(self, path: str, body: Any = None) -> None:
-        answer = requests.request("GET" if body is None else "POST", self._url + path, json=body, timeout=30)
+        answer = requests.request(
+            "GET" if body is None else "POST", self._url + path, json=body, timeout=30
+        )
         answer.raise_for_status()

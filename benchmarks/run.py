@@ -15,10 +15,20 @@ from types import FrameType
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import download, gigapixels, latency, memory, nuclei, orders, polygons, region_latency, roi
-from benchmarks.bed import Bed
-from benchmarks.race import measure as race
-from benchmarks.row import Row
+from benchmarks import (
+    backlog_latency,
+    download,
+    geojson_export,
+    gigapixels,
+    ki67_vs_scikit_image,
+    orders,
+    redis_memory,
+    region_latency,
+    remote_region,
+)
+from benchmarks.comparison import Row
+from benchmarks.environment import Bed
+from benchmarks.peers import rounds as race
 
 WIDTH = 130  # the table needs it; a pipe says 80
 
@@ -32,8 +42,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.run", description="Every benchmark beside its yardstick."
     )
-    parser.add_argument("--quick", action="store_true", help=f"fewer rounds, shorter backlogs; leaves out {_LONG}")
-    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
+    parser.add_argument(
+        "--quick", action="store_true", help=f"fewer rounds, shorter backlogs; leaves out {_LONG}"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}"
+    )
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, _end)
     console = Console(highlight=False, soft_wrap=True)
@@ -52,15 +66,17 @@ def _queue(quick: bool, say: Say) -> list[Row]:
 
 
 def _latency(quick: bool, say: Say) -> list[Row]:
-    return latency.measure(*(((100, 1_000, 3_000), 40) if quick else ((100, 10_000, 100_000), 300)), say)
+    return backlog_latency.measure(
+        *(((100, 1_000, 3_000), 40) if quick else ((100, 10_000, 100_000), 300)), say
+    )
 
 
 def _memory(quick: bool, say: Say) -> list[Row]:
-    return memory.measure(1_000 if quick else 10_000, say)
+    return redis_memory.measure(1_000 if quick else 10_000, say)
 
 
 def _roi(quick: bool, say: Say) -> list[Row]:
-    return roi.measure(*((3, 20_000, 12_000) if quick else (7, 40_000, 30_000)), say)
+    return remote_region.measure(*((3, 20_000, 12_000) if quick else (7, 40_000, 30_000)), say)
 
 
 def _download(quick: bool, say: Say) -> list[Row]:
@@ -74,11 +90,11 @@ def _race(quick: bool, say: Say) -> list[Row]:
 
 
 def _nuclei(quick: bool, say: Say) -> list[Row]:
-    return nuclei.measure(*((1, 4) if quick else (5, 16)), say)
+    return ki67_vs_scikit_image.measure(*((1, 4) if quick else (5, 16)), say)
 
 
 def _polygons(quick: bool, say: Say) -> list[Row]:
-    return polygons.measure((100_000,) if quick else (1_000_000, 10_000_000), say)
+    return geojson_export.measure((100_000,) if quick else (1_000_000, 10_000_000), say)
 
 
 def _regions(quick: bool, say: Say) -> list[Row]:
@@ -104,7 +120,9 @@ def _end(number: int, _frame: FrameType | None) -> None:
 def _where() -> str:
     with Bed() as bed:
         told = bed.client(0).info("server")
-    server = f"{told.get('server_name', 'redis')} {told.get('valkey_version', told['redis_version'])}"
+    server = (
+        f"{told.get('server_name', 'redis')} {told.get('valkey_version', told['redis_version'])}"
+    )
     libraries = ", ".join(f"{name} {version(name)}" for name in ("celery", "kombu", "redis"))
     return f"{os.cpu_count()} cores, {platform.platform()}, Python {platform.python_version()}, {libraries}, {server}"
 

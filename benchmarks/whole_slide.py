@@ -8,16 +8,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.roi import Nobody
-from broker.config import AlgorithmSettings
-from broker.order import Order, OrderState
-from broker.request import OrderRequest
-from worker import kept, pipeline
+from benchmarks.remote_region import Nobody
+from broker.orders.order import Order, OrderState
+from broker.orders.request import OrderRequest
+from broker.settings.config import AlgorithmSettings
 from worker.algorithms import registry
-from worker.checkpoint import Checkpoint
-from worker.cores import granted_cores
-from worker.sandbox import Sandbox
-from worker.shelf import Copy
+from worker.inference import pipeline
+from worker.inference.checkpoint import Checkpoint
+from worker.process.cgroup_limits import granted_cores
+from worker.results import result_folder
+from worker.slide_cache.local_slide import LocalSlide
+from worker.slides.sandbox.client import Sandbox
 
 
 def main() -> None:
@@ -27,13 +28,26 @@ def main() -> None:
     model = registry.load("zoo", settings, {}, "auto")
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as name:
         checkpoint = Checkpoint(Path(name) / "unfinished" / "1.0.1")
-        job = pipeline.Job(_order(slide), _order(slide).request.scans[0], Copy(slide, "0" * 64, 1), checkpoint)
+        job = pipeline.Job(
+            _order(slide),
+            _order(slide).request.scans[0],
+            LocalSlide(slide, "0" * 64, 1),
+            checkpoint,
+        )
         done = pipeline.classify(job, model, Sandbox(granted_cores()), Nobody())
-        kept.keep(Path(name) / "result", done.result, done.overlay)
+        result_folder.keep(Path(name) / "result", done.result, done.overlay)
         size_bytes = (Path(name) / "result" / "features.geojson").stat().st_size
     told = {
         key: done.timings[key]
-        for key in ("tiles", "tiles_per_s", "classify_s", "tissue_s", "read_s", "model_s", "merge_s")
+        for key in (
+            "tiles",
+            "tiles_per_s",
+            "classify_s",
+            "tissue_s",
+            "read_s",
+            "model_s",
+            "merge_s",
+        )
     }
     print(json.dumps(told | {"geojson_bytes": size_bytes}))
 

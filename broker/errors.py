@@ -7,6 +7,55 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 Blame = Literal["input", "algorithm", "platform", "destination"]
+ErrorCode = Literal[
+    "request_invalid",
+    "body_not_json",
+    "body_too_slow",
+    "media_type_unsupported",
+    "body_too_large",
+    "algorithm_unknown",
+    "algorithms_not_announced",
+    "parameters_invalid",
+    "host_not_allowed",
+    "path_not_allowed",
+    "key_reused",
+    "key_missing",
+    "key_refused",
+    "loopback_only",
+    "not_found",
+    "method_not_allowed",
+    "state_conflict",
+    "not_ready",
+    "too_many_waiting",
+    "store_unreachable",
+    "storage_unreachable",
+    "workers_missing",
+    "bug",
+    "input_not_found",
+    "input_differs",
+    "input_expired",
+    "input_unreachable",
+    "input_too_large",
+    "not_a_slide",
+    "slide_unreadable",
+    "roi_outside_slide",
+    "mpp_missing",
+    "mpp_unfit",
+    "shelf_full",
+    "out_of_memory",
+    "worker_lost",
+    "time_limit",
+    "stalled",
+    "scan_failed",
+    "destination_refused",
+    "destination_busy",
+    "destination_unreachable",
+    "delivery_unknown",
+    "parcel_invalid",
+    "cancelled",
+    "expired",
+]
+"""The codes that may stand in `code`; the type checker finds one that is misspelt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +67,7 @@ class Code:
     title: str
 
 
-CODES: dict[str, Code] = {
+CODES: dict[ErrorCode, Code] = {
     # refused at the door
     "request_invalid": Code(422, "input", "The request is not a valid order"),
     "body_not_json": Code(400, "input", "The body is not JSON"),
@@ -28,7 +77,9 @@ CODES: dict[str, Code] = {
     "algorithm_unknown": Code(422, "input", "No such algorithm"),
     "algorithms_not_announced": Code(503, "platform", "No worker has announced its algorithms yet"),
     "parameters_invalid": Code(422, "input", "The algorithm does not accept these parameters"),
-    "host_not_allowed": Code(422, "input", "The host lies in private address space and is not on the list"),
+    "host_not_allowed": Code(
+        422, "input", "The host lies in private address space and is not on the list"
+    ),
     "path_not_allowed": Code(422, "input", "The path lies outside the allowed folders"),
     "key_reused": Code(422, "input", "The idempotency key was used for another order"),
     "key_missing": Code(401, "input", "An API key is needed"),
@@ -62,7 +113,9 @@ CODES: dict[str, Code] = {
     "scan_failed": Code(422, "input", "A scan of the order failed"),
     # found out by the courier
     "destination_refused": Code(422, "destination", "The destination refused the results"),
-    "destination_busy": Code(503, "destination", "The destination is busy with other results of ours"),
+    "destination_busy": Code(
+        503, "destination", "The destination is busy with other results of ours"
+    ),
     "destination_unreachable": Code(502, "destination", "The destination does not answer"),
     "delivery_unknown": Code(502, "destination", "Nobody can say whether the results arrived"),
     "parcel_invalid": Code(500, "algorithm", "The results break the destination's rules"),
@@ -76,7 +129,7 @@ CODES: dict[str, Code] = {
 class Problem:
     """What is told about a fault: what, which value, what next. Goes into records and answers alike."""
 
-    code: str
+    code: ErrorCode
     detail: str
     hint: str = ""
     field: str = ""
@@ -90,9 +143,12 @@ class Problem:
 class SlidelaneError(Exception):
     """A fault with a stable code. Subclasses say whose it is."""
 
-    def __init__(self, code: str, detail: str, *, hint: str = "", field: str = "") -> None:
+    def __init__(self, code: ErrorCode, detail: str, *, hint: str = "", field: str = "") -> None:
         super().__init__(detail)
-        self.code, self.detail, self.hint, self.field = code, detail, hint, field
+        self.code = code
+        self.detail = detail
+        self.hint = hint
+        self.field = field
 
     @property
     def problem(self) -> Problem:
@@ -107,6 +163,8 @@ class OrderError(SlidelaneError):
 class TemporaryError(SlidelaneError):
     """Worth another try, after `retry_after_s` where the other side said so."""
 
-    def __init__(self, code: str, detail: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, code: ErrorCode, detail: str, *, hint: str = "", retry_after_s: float | None = None
+    ) -> None:
         super().__init__(code, detail, hint=hint)
         self.retry_after_s = retry_after_s

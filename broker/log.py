@@ -13,10 +13,13 @@ from types import TracebackType
 from typing import Any, Final, Literal
 
 Form = Literal["text", "json"]
-_FIELDS: Final = ("work", "leg", "fence", "code", "stage", "done", "total", "per_s", "eta_s")
+_FIELDS: Final = ("work", "stage", "fence", "code", "step", "done", "total", "per_s", "eta_s")
 _SECRETS: Final = (
     (re.compile(r"(?<=://)[^\s/@'\"]+@"), "…@"),  # a login in a URL
-    (re.compile(r"(?<=[\w/%.~-])\?[^\s'\"<>()?]*=[^\s'\"<>()]*"), "?…"),  # the query of a URL, presigned ones too
+    (
+        re.compile(r"(?<=[\w/%.~-])\?[^\s'\"<>()?]*=[^\s'\"<>()]*"),
+        "?…",
+    ),  # the query of a URL, presigned ones too
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), r"\1 …"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "…"),  # a JWT, wherever it stands
 )
@@ -54,7 +57,9 @@ def set_up(form: Form, level: int = logging.INFO) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    apart = logging.getLogger("multiprocessing")  # billiard cuts it off from the root: what it says of dead children
+    apart = logging.getLogger(
+        "multiprocessing"
+    )  # billiard cuts it off from the root: what it says of dead children
     apart.handlers, apart.propagate = [handler], False
     logging.captureWarnings(True)
     sys.excepthook = _uncaught

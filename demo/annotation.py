@@ -7,9 +7,9 @@ from email.message import EmailMessage, MIMEPart
 from email.parser import BytesParser
 from email.policy import HTTP
 
+from demo.http_server import Answer, Request
 from demo.quip_rules import check_zip
 from demo.receivers import LOOPBACK, Receiver, RefusedError, serve_alone
-from demo.web import Answer, Request
 
 SUBMIT = "/submitZipOrder"
 
@@ -24,7 +24,9 @@ class AnnotationReceiver(Receiver):
     def answer(self, request: Request) -> Answer:
         """Answer as the loader does: 200 queued, 400 a field is missing, 500 the zip cannot be imported."""
         if (request.method, request.path) != ("POST", SUBMIT):
-            raise RefusedError(404, f"{request.method} {request.path} is not an address of this loader")
+            raise RefusedError(
+                404, f"{request.method} {request.path} is not an address of this loader"
+            )
         fields = _fields(request)
         case, parcel = fields.get("case_id", b"").decode("utf-8"), fields.get("zip", b"")
         if not case or not parcel:
@@ -46,10 +48,15 @@ class AnnotationReceiver(Receiver):
 def _fields(request: Request) -> dict[str, bytes]:
     """The fields of a multipart form by name. Raises `RefusedError` when it is not one."""
     kind = request.headers.get("Content-Type", "")
-    message = BytesParser(EmailMessage, policy=HTTP).parsebytes(f"Content-Type: {kind}\r\n\r\n".encode() + request.body)
+    message = BytesParser(EmailMessage, policy=HTTP).parsebytes(
+        f"Content-Type: {kind}\r\n\r\n".encode() + request.body
+    )
     if message.get_content_type() != "multipart/form-data" or message.defects:
         raise RefusedError(400, "a whole multipart/form-data body is needed")
-    return {str(part.get_param("name", "", "content-disposition")): _bytes(part) for part in message.iter_parts()}
+    return {
+        str(part.get_param("name", "", "content-disposition")): _bytes(part)
+        for part in message.iter_parts()
+    }
 
 
 def _bytes(part: MIMEPart) -> bytes:

@@ -54,7 +54,9 @@ class Faults:
         with self._lock:
             for position, fault in enumerate(self._waiting):
                 if line.startswith(fault.on):
-                    self._waiting[position : position + 1] = [replace(fault, times=fault.times - 1)] * (fault.times > 1)
+                    self._waiting[position : position + 1] = [
+                        replace(fault, times=fault.times - 1)
+                    ] * (fault.times > 1)
                     return fault
         return Fault()
 
@@ -65,4 +67,6 @@ def parse_faults(body: bytes) -> list[Fault]:
     try:
         return [Fault(**fault) for fault in given]
     except TypeError as error:
-        raise ValueError(f"a list of faults is needed, each with fields of {list(Fault.__slots__)}: {error}") from error
+        raise ValueError(
+            f"a list of faults is needed, each with fields of {list(Fault.__slots__)}: {error}"
+        ) from error

@@ -55,7 +55,9 @@ class Orders:
         """Place one order. Raises `FollowError` with the answer when it is not accepted."""
         answer = self._http.post(f"{self._url}/v1/orders", json=request, timeout=TIMEOUT_S)
         if answer.status_code != 202:
-            raise FollowError(f"the order {title!r} was answered {answer.status_code}: {answer.text[:2000]}")
+            raise FollowError(
+                f"the order {title!r} was answered {answer.status_code}: {answer.text[:2000]}"
+            )
         followed = Followed(title, {})
         followed.see(answer.json())
         return followed
@@ -76,7 +78,10 @@ class Orders:
         """Download one result of the order's first scan into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         url = f"{self._url}/v1/orders/{order.order['id']}/scans/{order.scan['id']}/{name}"
-        with self._http.get(url, stream=True, timeout=TIMEOUT_S) as answer, (folder / name).open("wb") as file:
+        with (
+            self._http.get(url, stream=True, timeout=TIMEOUT_S) as answer,
+            (folder / name).open("wb") as file,
+        ):
             answer.raise_for_status()
             for chunk in answer.iter_content(CHUNK_BYTES):
                 file.write(chunk)

@@ -18,7 +18,9 @@ MAX_MEMBERS = 1000
 MAX_UNPACKED_BYTES = 2**30
 MAX_META_BYTES = 2**20
 MEMBER = re.compile(r"(?P<prefix>.+\..+\.[^./]+_mpp_[0-9.]+_x\d+_y\d+)-(?P<part>[a-z]+\.[a-z]+)")
-PARTS = frozenset({"algmeta.json", "algmeta.csv", "features.csv", "seg.png", "tile.jpg", "overlay.jpg"})
+PARTS = frozenset(
+    {"algmeta.json", "algmeta.csv", "features.csv", "seg.png", "tile.jpg", "overlay.jpg"}
+)
 WORDS = ("case_id", "subject_id", "analysis_id", "analysis_desc", "out_file_prefix")
 SIZES = ("image_width", "image_height", "mpp")
 
@@ -27,7 +29,9 @@ def check_zip(parcel: bytes) -> int:
     """The number of polygons in the zip. Raises `ValueError` that names the member and the broken rule."""
     try:
         with zipfile.ZipFile(io.BytesIO(parcel)) as archive:
-            return sum(_segmentation(archive, prefix, parts) for prefix, parts in _members(archive).items())
+            return sum(
+                _segmentation(archive, prefix, parts) for prefix, parts in _members(archive).items()
+            )
     except (zipfile.BadZipFile, zlib.error, csv.Error, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"the zip cannot be read: {error}") from error
 
@@ -36,7 +40,10 @@ def _members(archive: zipfile.ZipFile) -> dict[str, set[str]]:
     """The parts by prefix; the zip is flat and holds nothing else."""
     found: dict[str, set[str]] = defaultdict(set)
     members = archive.infolist()
-    if not 1 <= len(members) <= MAX_MEMBERS or sum(m.file_size for m in members) > MAX_UNPACKED_BYTES:
+    if (
+        not 1 <= len(members) <= MAX_MEMBERS
+        or sum(m.file_size for m in members) > MAX_UNPACKED_BYTES
+    ):
         raise ValueError("the zip is empty or too large")
     for name in archive.namelist():
         match = MEMBER.fullmatch(name)
@@ -47,7 +54,9 @@ def _members(archive: zipfile.ZipFile) -> dict[str, set[str]]:
 
 
 def _segmentation(archive: zipfile.ZipFile, prefix: str, parts: set[str]) -> int:
-    if "seg.png" in parts and not _head(archive, f"{prefix}-seg.png").startswith(b"\x89PNG\r\n\x1a\n"):
+    if "seg.png" in parts and not _head(archive, f"{prefix}-seg.png").startswith(
+        b"\x89PNG\r\n\x1a\n"
+    ):
         raise ValueError(f"{prefix}-seg.png: not a PNG")
     described = parts & {"algmeta.json", "algmeta.csv", "features.csv"}
     if not described:
@@ -59,7 +68,9 @@ def _segmentation(archive: zipfile.ZipFile, prefix: str, parts: set[str]) -> int
         raise ValueError(f"{prefix}-algmeta.json: out_file_prefix is {meta['out_file_prefix']!r}")
     _algmeta_csv(_head(archive, f"{prefix}-algmeta.csv"), f"{prefix}-algmeta.csv")
     with archive.open(f"{prefix}-features.csv") as member:
-        return _features(io.TextIOWrapper(member, "utf-8", newline=""), meta, f"{prefix}-features.csv")
+        return _features(
+            io.TextIOWrapper(member, "utf-8", newline=""), meta, f"{prefix}-features.csv"
+        )
 
 
 def _head(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -87,18 +98,24 @@ def _algmeta(content: bytes, name: str) -> dict[str, Any]:
 def _algmeta_csv(content: bytes, name: str) -> None:
     rows = list(csv.reader(io.StringIO(content.decode("utf-8"))))
     if len(rows) != 2 or len(rows[0]) != len(rows[1]) or "" in rows[0]:
-        raise ValueError(f"{name}: a header and one row of the same columns are needed, without a trailing comma")
+        raise ValueError(
+            f"{name}: a header and one row of the same columns are needed, without a trailing comma"
+        )
 
 
 def _features(lines: io.TextIOWrapper, meta: dict[str, Any], name: str) -> int:
     rows = csv.reader(lines)
     header = next(rows, [])
     if header[:1] != ["AreaInPixels"] or header[-1:] != ["Polygon"] or "" in header:
-        raise ValueError(f"{name}: the columns start with AreaInPixels and end with Polygon, without a trailing comma")
+        raise ValueError(
+            f"{name}: the columns start with AreaInPixels and end with Polygon, without a trailing comma"
+        )
     count = 0
     for count, row in enumerate(rows, 1):
         if len(row) != len(header):
-            raise ValueError(f"{name}: row {count} has {len(row)} columns, the header {len(header)}")
+            raise ValueError(
+                f"{name}: row {count} has {len(row)} columns, the header {len(header)}"
+            )
         for column, value in zip(header[:-1], row, strict=False):
             _number(value, f"{name}: {column} of row {count}")
         _polygon(row[-1], meta, f"{name}: Polygon of row {count}")
@@ -115,7 +132,10 @@ def _polygon(text: str, meta: dict[str, Any], where: str) -> None:
     points = list(zip(numbers[::2], numbers[1::2], strict=False))
     if len(numbers) % 2 or len(points) < 3 or all(a == b for a, b in pairwise(points)):
         raise ValueError(f"{where}: three points or more are needed, each an x and a y")
-    if any(not (0 <= x <= float(meta["image_width"]) and 0 <= y <= float(meta["image_height"])) for x, y in points):
+    if any(
+        not (0 <= x <= float(meta["image_width"]) and 0 <= y <= float(meta["image_height"]))
+        for x, y in points
+    ):
         raise ValueError(f"{where}: outside the image")
 
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from demo.faults import Faults, parse_faults
-from demo.web import Answer, Request, Server
+from demo.http_server import Answer, Request, Server
 
 LOOPBACK = "127.0.0.1"
 
@@ -50,7 +50,9 @@ class Receiver:
         self.faults = Faults()
         self._one_at_a_time = threading.Lock()
         self._server = Server(host, port, self._respond, self.faults)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.05}
+        )
 
     @property
     def url(self) -> str:
@@ -95,11 +97,15 @@ def serve_alone(start: Callable[[int, str], Receiver], shown: tuple[str, ...]) -
     parser = argparse.ArgumentParser(description=serve_alone.__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument(
-        "--host", default=LOOPBACK, help="the address to listen on, where others than this machine come"
+        "--host",
+        default=LOOPBACK,
+        help="the address to listen on, where others than this machine come",
     )
     given = parser.parse_args()
     stops = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # before any thread starts, so that only `sigwait` sees them
+    signal.pthread_sigmask(
+        signal.SIG_BLOCK, stops
+    )  # before any thread starts, so that only `sigwait` sees them
     with start(given.port, given.host) as receiver:
         print(json.dumps({name: getattr(receiver, name) for name in shown}), flush=True)
         signal.sigwait(stops)

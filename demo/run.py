@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from demo.annotation import SUBMIT, AnnotationReceiver
-from demo.files import FileBucket
+from demo.bucket import FileBucket
+from demo.console import Screen
 from demo.orders import Followed, FollowError, Orders
-from demo.show import Screen
 from demo.slide import make_sample_slide, tissue_roi
 from demo.stack import Stack, StackError
 from demo.techcyte import TechcyteReceiver
@@ -30,14 +30,22 @@ FAILED, INTERRUPTED = 1, 130
 def main(argv: list[str] | None = None) -> int:
     """Run the demonstration; 0 only if both orders were delivered, each exactly once."""
     parser = argparse.ArgumentParser(prog="python -m demo.run", description=main.__doc__)
-    parser.add_argument("--data", type=Path, help="keep everything in this folder (default: a temporary one)")
-    parser.add_argument("--output", type=Path, default=Path("demo-output"), help="where the results are put")
-    parser.add_argument("--width", type=int, default=20000, metavar="PX", help="of the sample slide")
+    parser.add_argument(
+        "--data", type=Path, help="keep everything in this folder (default: a temporary one)"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("demo-output"), help="where the results are put"
+    )
+    parser.add_argument(
+        "--width", type=int, default=20000, metavar="PX", help="of the sample slide"
+    )
     parser.add_argument("--height", type=int, default=12000, metavar="PX")
     given = parser.parse_args(argv)
     data = given.data or Path(tempfile.mkdtemp(prefix="slidelane-"))
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # every way to end it ends what it started
+        signal.signal(
+            number, signal.default_int_handler
+        )  # every way to end it ends what it started
     code = _attempt(data.resolve(), given.output.resolve(), (given.width, given.height))
     if given.data is None and code != FAILED:
         shutil.rmtree(data, ignore_errors=True)
@@ -62,7 +70,11 @@ def _attempt(data: Path, output: Path, size: tuple[int, int]) -> int:
 def demonstrate(screen: Screen, data: Path, output: Path, size: tuple[int, int]) -> bool:
     """Everything from the slide to the report; whether both receivers hold exactly what was ordered."""
     slide = _drawn(screen, data / "slides" / "sample.svs", size)
-    bucket, techcyte, annotation = FileBucket(slide), TechcyteReceiver({TASK: {SCAN}}), AnnotationReceiver()
+    bucket, techcyte, annotation = (
+        FileBucket(slide),
+        TechcyteReceiver({TASK: {SCAN}}),
+        AnnotationReceiver(),
+    )
     with bucket, techcyte, annotation, Stack(data, (slide.parent,)) as stack:
         with screen.step("Starting Redis, API, courier, worker and Flower"):
             stack.wait_ready()
@@ -94,7 +106,9 @@ def whole_slide(bucket: FileBucket, techcyte: TechcyteReceiver) -> dict[str, Any
     """The order of a whole slide behind a presigned URL, for Techcyte."""
     return {
         "algorithm": ALGORITHM,
-        "scans": [{"id": SCAN, "source": {"type": "url", "url": bucket.signed_url}, "stain": "Ki67"}],
+        "scans": [
+            {"id": SCAN, "source": {"type": "url", "url": bucket.signed_url}, "stain": "Ki67"}
+        ],
         "destination": {
             "type": "techcyte",
             "base_url": techcyte.url,
@@ -109,7 +123,13 @@ def region(slide: Path, annotation: AnnotationReceiver) -> dict[str, Any]:
     """The order of a region of a slide on disk, for the annotation loader."""
     return {
         "algorithm": ALGORITHM,
-        "scans": [{"id": SCAN, "source": {"type": "path", "path": str(slide.resolve())}, "roi": tissue_roi(slide)}],
+        "scans": [
+            {
+                "id": SCAN,
+                "source": {"type": "path", "path": str(slide.resolve())},
+                "roi": tissue_roi(slide),
+            }
+        ],
         "destination": {"type": "annotation", "url": f"{annotation.url}{SUBMIT}", "case_id": CASE},
         "labels": {"case": CASE},
     }

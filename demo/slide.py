@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from demo.section import Section
+from demo.synthetic_tissue import Section
 
 TILE_PX = 256
 LEVEL_RATIO = 4  # level downsamples 1, 4, 16, ... as Aperio writes them
@@ -26,10 +26,14 @@ GLASS_TILES = 16
 Pixels = NDArray[np.uint8]
 
 
-def make_sample_slide(path: Path, width_px: int = 20000, height_px: int = 12000, seed: int = 0) -> None:
+def make_sample_slide(
+    path: Path, width_px: int = 20000, height_px: int = 12000, seed: int = 0
+) -> None:
     """Write a slide to `path` that OpenSlide opens as `aperio`: 0.5 µm per pixel, about a fifth of it tissue."""
     if min(width_px, height_px) < 2 * TILE_PX:
-        raise ValueError(f"a slide of {width_px}x{height_px} px is too small: each side needs {2 * TILE_PX} px or more")
+        raise ValueError(
+            f"a slide of {width_px}x{height_px} px is too small: each side needs {2 * TILE_PX} px or more"
+        )
     import tifffile
 
     rng = np.random.default_rng(seed)
@@ -37,9 +41,19 @@ def make_sample_slide(path: Path, width_px: int = 20000, height_px: int = 12000,
     level = np.full((-(-height_px // LEVEL_RATIO), -(-width_px // LEVEL_RATIO), 3), GLASS, np.uint8)
     with tifffile.TiffWriter(path, bigtiff=True) as tiff:
         whole = _description(width_px, height_px)
-        _write_level(tiff, _draw(section, glass, level), (height_px, width_px), f"{whole}|AppMag = 20|MPP = {MPP}")
+        _write_level(
+            tiff,
+            _draw(section, glass, level),
+            (height_px, width_px),
+            f"{whole}|AppMag = 20|MPP = {MPP}",
+        )
         thumbnail = _shrunk(level, max(1.0, max(level.shape) / THUMBNAIL_PX))
-        tiff.write(thumbnail, photometric="rgb", metadata=None, description="Aperio Image Library\r\nthumbnail")
+        tiff.write(
+            thumbnail,
+            photometric="rgb",
+            metadata=None,
+            description="Aperio Image Library\r\nthumbnail",
+        )
         _write_level(tiff, _cut(level), level.shape[:2], whole)
         while max(level.shape) > SMALLEST_LEVEL_PX:
             level = _shrunk(level, LEVEL_RATIO)
@@ -68,7 +82,9 @@ def _glass(rng: np.random.Generator) -> list[Pixels]:
 
 def _draw(section: Section, glass: list[Pixels], level: Pixels) -> Iterator[bytes]:
     """Level 0, tile by tile, encoded; on the way level 1 is drawn into `level`."""
-    encoded = [_jpeg(tile) for tile in glass]  # most of a slide is glass, so each kind is encoded once
+    encoded = [
+        _jpeg(tile) for tile in glass
+    ]  # most of a slide is glass, so each kind is encoded once
     edge = TILE_PX // LEVEL_RATIO
     for number, (y, x) in enumerate(_corners(level, edge)):
         kind = (number * 7) % GLASS_TILES
@@ -98,7 +114,9 @@ def _shrunk(pixels: Pixels, ratio: float) -> Pixels:
 def _jpeg(tile: Pixels) -> bytes:
     import imagecodecs
 
-    return bytes(imagecodecs.jpeg8_encode(tile, level=JPEG_QUALITY, colorspace="RGB", subsampling="420"))
+    return bytes(
+        imagecodecs.jpeg8_encode(tile, level=JPEG_QUALITY, colorspace="RGB", subsampling="420")
+    )
 
 
 def _description(width_px: int, height_px: int) -> str:
@@ -107,9 +125,24 @@ def _description(width_px: int, height_px: int) -> str:
     return f"Aperio Image Library v11.2.1\r\n{size} [0,0 {size}] ({TILE_PX}x{TILE_PX}) JPEG/RGB Q={JPEG_QUALITY}"
 
 
-def _write_level(tiff: Any, tiles: Iterator[bytes], size: tuple[int, ...], description: str) -> None:
-    layout = {"tile": (TILE_PX, TILE_PX), "photometric": "ycbcr", "subsampling": (2, 2), "compression": "jpeg"}
-    tiff.write(tiles, shape=(*size, 3), dtype="uint8", description=description, metadata=None, software=None, **layout)
+def _write_level(
+    tiff: Any, tiles: Iterator[bytes], size: tuple[int, ...], description: str
+) -> None:
+    layout = {
+        "tile": (TILE_PX, TILE_PX),
+        "photometric": "ycbcr",
+        "subsampling": (2, 2),
+        "compression": "jpeg",
+    }
+    tiff.write(
+        tiles,
+        shape=(*size, 3),
+        dtype="uint8",
+        description=description,
+        metadata=None,
+        software=None,
+        **layout,
+    )
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -35,7 +35,9 @@ class Stack:
         self.url, self.flower_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{flower_port}"
         self._process: subprocess.Popen[bytes] | None = None
         # A setting meant for somebody's real service must not reach the demonstration.
-        self._env = {name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")} | {
+        self._env = {
+            name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")
+        } | {
             DATA_VARIABLE: str(self.data),
             "SLIDELANE_BROKER__ALLOW_HOSTS": '["127.0.0.1"]',
             "SLIDELANE_SERVICES__PORT": str(port),
@@ -79,7 +81,9 @@ class Stack:
         finally:  # also when somebody will not wait: a second Ctrl-C
             self._signal(signal.SIGKILL)
         if not _until(lambda: not self.processes(), GRACE_S):
-            raise StackError(f"processes of the service are left behind: {sorted(self.processes())}")
+            raise StackError(
+                f"processes of the service are left behind: {sorted(self.processes())}"
+            )
 
     def processes(self) -> set[int]:
         """The living processes of the service: all that belong to its data folder, where the system shows that."""

@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
+from demo.http_server import Answer, Request
 from demo.receivers import LOOPBACK, Receiver, RefusedError, serve_alone
 from demo.techcyte_rules import check_results
-from demo.web import Answer, Request
 
 TOKEN_PATH = "/api/v3/token"  # noqa: S105 - an address
 RESULTS = "/api/v3/external/results/"
@@ -67,10 +67,16 @@ class TechcyteReceiver(Receiver):
         raise RefusedError(404, f"{method} {path} is not an address of this API")
 
     def _token(self, request: Request) -> Answer:
-        form = {name: values[0] for name, values in parse_qs(request.body.decode("ascii", "replace")).items()}
+        form = {
+            name: values[0]
+            for name, values in parse_qs(request.body.decode("ascii", "replace")).items()
+        }
         if form.get("grant_type") != "client_credentials":
             raise RefusedError(400, "grant_type must be client_credentials")
-        given = _basic(request.headers.get("Authorization", "")) or (form.get("client_id"), form.get("client_secret"))
+        given = _basic(request.headers.get("Authorization", "")) or (
+            form.get("client_id"),
+            form.get("client_secret"),
+        )
         if given != (self.api_key_id, self.api_key_secret):
             raise RefusedError(401, "this API key is not known")
         token = secrets.token_urlsafe()
@@ -95,25 +101,39 @@ class TechcyteReceiver(Receiver):
         ids = [scan["scanId"] for scan in scans["scanResults"]]
         strangers = sorted(set(ids) - self.tasks[task])
         if strangers and not self.any_task:
-            raise RefusedError(400, f"scans that do not belong to task {task}: {', '.join(strangers)}")
+            raise RefusedError(
+                400, f"scans that do not belong to task {task}: {', '.join(strangers)}"
+            )
         self.tasks[task].update(ids)
         for scan in scans["scanResults"]:
             self.evaluations.append(self._evaluation(task, scan, scans.get("caseResults")))
         self.completed.add(task)
-        features = sum(len(scan.get("geojson", {}).get("features", ())) for scan in scans["scanResults"])
-        self.accept(request, {"task": task, "scans": ids, "evaluations": len(ids), "features": features})
+        features = sum(
+            len(scan.get("geojson", {}).get("features", ())) for scan in scans["scanResults"]
+        )
+        self.accept(
+            request, {"task": task, "scans": ids, "evaluations": len(ids), "features": features}
+        )
         return Answer(201, None)
 
     def _evaluation(self, task: str, scan: dict[str, Any], case_results: Any) -> dict[str, Any]:
         """What the case shows afterwards; the workflow is not part of it."""
         report = scan.get("results", {})
-        details = {"report": report, "external_url": report.get("external_url"), "caseReport": case_results}
+        details = {
+            "report": report,
+            "external_url": report.get("external_url"),
+            "caseReport": case_results,
+        }
         return {
             "id": str(len(self.evaluations) + 1),
             "sample_id": scan["scanId"],
             "case_id": f"case-{task}",
             "task_id": task,
-            "details": {name: value for name, value in details.items() if name == "report" or value is not None},
+            "details": {
+                name: value
+                for name, value in details.items()
+                if name == "report" or value is not None
+            },
         }
 
     def _patch_case(self, task: str, request: Request) -> Answer:
@@ -145,4 +165,6 @@ def _basic(header: str) -> tuple[str, str] | None:
 
 
 if __name__ == "__main__":
-    serve_alone(lambda port, host: TechcyteReceiver(any_task=True, port=port, host=host), CREDENTIALS)
+    serve_alone(
+        lambda port, host: TechcyteReceiver(any_task=True, port=port, host=host), CREDENTIALS
+    )

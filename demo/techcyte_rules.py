@@ -21,7 +21,15 @@ REPORTS = frozenset(
     }
 )
 GEOMETRIES = frozenset(
-    {"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon", "GeometryCollection"}
+    {
+        "Point",
+        "MultiPoint",
+        "LineString",
+        "MultiLineString",
+        "Polygon",
+        "MultiPolygon",
+        "GeometryCollection",
+    }
 )
 
 
@@ -54,12 +62,20 @@ def _object(value: Any, where: str) -> dict[str, Any]:
 
 def _scan(value: Any, where: str) -> None:
     scan = _object(value, where)
-    _need(isinstance(scan.get("scanId"), str) and scan["scanId"], f"{where}.scanId", "must be a string")
+    _need(
+        isinstance(scan.get("scanId"), str) and scan["scanId"],
+        f"{where}.scanId",
+        "must be a string",
+    )
     results = _object(scan.get("results", {}), f"{where}.results")
-    _need(isinstance(results.get("summary", ""), str), f"{where}.results.summary", "must be a string")
+    _need(
+        isinstance(results.get("summary", ""), str), f"{where}.results.summary", "must be a string"
+    )
     reasons = scan.get("qcFailReasons") or []
     _need(
-        isinstance(reasons, list) and all(isinstance(r, str) for r in reasons), f"{where}.qcFailReasons", "not strings"
+        isinstance(reasons, list) and all(isinstance(r, str) for r in reasons),
+        f"{where}.qcFailReasons",
+        "not strings",
     )
     if "geojson" in scan:
         _collection(scan["geojson"], f"{where}.geojson", typed=True)
@@ -72,7 +88,11 @@ def _workflow(workflow: dict[str, Any], where: str) -> None:
     for name in ("model_name", "provider", "key", "value"):
         _need(isinstance(workflow.get(name, ""), str), f"{where}.{name}", "must be a string")
     report = _object(workflow.get("report", {"type": "Basic"}), f"{where}.report")
-    _need(report.get("type") in REPORTS, f"{where}.report.type", f"{report.get('type')!r} is not a report type")
+    _need(
+        report.get("type") in REPORTS,
+        f"{where}.report.type",
+        f"{report.get('type')!r} is not a report type",
+    )
     if report["type"] == "Basic":
         _basic(report, f"{where}.report")
 
@@ -93,28 +113,44 @@ def _basic(report: dict[str, Any], where: str) -> None:
 def _collection(value: Any, where: str, *, typed: bool) -> None:
     """A FeatureCollection; `typed` is the top-level one, whose features must say their `annotation_type`."""
     collection = _object(value, where)
-    _need(collection.get("type") == "FeatureCollection", f"{where}.type", "must be FeatureCollection")
+    _need(
+        collection.get("type") == "FeatureCollection", f"{where}.type", "must be FeatureCollection"
+    )
     features = collection.get("features")
     _need(isinstance(features, list), f"{where}.features", "must be a list")
     for number, feature in enumerate(features or ()):
-        _feature(_object(feature, f"{where}.features[{number}]"), f"{where}.features[{number}]", typed=typed)
+        _feature(
+            _object(feature, f"{where}.features[{number}]"),
+            f"{where}.features[{number}]",
+            typed=typed,
+        )
 
 
 def _feature(feature: dict[str, Any], where: str, *, typed: bool) -> None:
     _need(feature.get("type") == "Feature", f"{where}.type", "must be Feature")
     properties = _object(feature.get("properties") or {}, f"{where}.properties")
     kind = properties.get("annotation_type")
-    _need(not typed or (isinstance(kind, str) and kind), f"{where}.properties.annotation_type", "must be a string")
+    _need(
+        not typed or (isinstance(kind, str) and kind),
+        f"{where}.properties.annotation_type",
+        "must be a string",
+    )
     colours = properties.get("contour_colors", [])
     _need(_are_colours(colours), f"{where}.properties.contour_colors", "must be a list of #rrggbb")
     if "bbox" in feature:
         box = feature["bbox"]
-        _need(isinstance(box, list) and len(box) == 4 and all(map(_number, box)), f"{where}.bbox", "must be 4 numbers")
+        _need(
+            isinstance(box, list) and len(box) == 4 and all(map(_number, box)),
+            f"{where}.bbox",
+            "must be 4 numbers",
+        )
     _geometry(_object(feature.get("geometry"), f"{where}.geometry"), f"{where}.geometry")
 
 
 def _are_colours(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(c, str) and re.fullmatch("#[0-9a-fA-F]{6}", c) for c in value)
+    return isinstance(value, list) and all(
+        isinstance(c, str) and re.fullmatch("#[0-9a-fA-F]{6}", c) for c in value
+    )
 
 
 def _geometry(geometry: dict[str, Any], where: str) -> None:
@@ -122,16 +158,25 @@ def _geometry(geometry: dict[str, Any], where: str) -> None:
     _need(kind in GEOMETRIES, f"{where}.type", f"{kind!r} is not a geometry")
     if kind == "GeometryCollection":
         for number, part in enumerate(geometry.get("geometries", ())):
-            _geometry(_object(part, f"{where}.geometries[{number}]"), f"{where}.geometries[{number}]")
+            _geometry(
+                _object(part, f"{where}.geometries[{number}]"), f"{where}.geometries[{number}]"
+            )
     elif kind == "Polygon":
         rings = geometry.get("coordinates")
         _need(
-            isinstance(rings, list) and rings and all(map(_ring, rings)), where, "every ring must be closed, 4+ points"
+            isinstance(rings, list) and rings and all(map(_ring, rings)),
+            where,
+            "every ring must be closed, 4+ points",
         )
 
 
 def _ring(ring: Any) -> bool:
-    return isinstance(ring, list) and len(ring) >= 4 and ring[0] == ring[-1] and all(map(_position, ring))
+    return (
+        isinstance(ring, list)
+        and len(ring) >= 4
+        and ring[0] == ring[-1]
+        and all(map(_position, ring))
+    )
 
 
 def _position(value: Any) -> bool:

@@ -7,8 +7,8 @@ import sys
 import uvicorn
 
 from broker import log
-from broker.config import ConfigError, load
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.settings.config import ConfigError, load
 from services.app import create_app
 
 SHUTDOWN_S = 10

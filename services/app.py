@@ -3,16 +3,18 @@
 from fastapi import Depends, FastAPI
 from fastapi.responses import JSONResponse
 
-from broker.config import Config
-from broker.storage import storage
-from broker.store import OrderStore
-from services import algorithms, health, metrics, openapi, orders, problems, queues, results, wishes
+from broker.file_storage import open_storage
+from broker.order_store import OrderStore
+from broker.settings.config import Config
+from services import openapi
 from services.auth import Gate
+from services.responses import problems
+from services.routes import actions, algorithms, health, metrics, orders, queues, results
 
 
 def create_app(config: Config, store: OrderStore) -> FastAPI:
     """The API on this store. Opens nothing until it is asked something. Raises `ConfigError`."""
-    app = openapi.Desk(
+    app = openapi.SlidelaneApi(
         title=openapi.TITLE,
         description=openapi.DESCRIPTION,
         version="1",
@@ -26,8 +28,8 @@ def create_app(config: Config, store: OrderStore) -> FastAPI:
     )
     gate = Gate(config.services.keys)
     app.include_router(orders.routes(config, store, gate))
-    app.include_router(wishes.routes(store, gate))
-    app.include_router(results.routes(storage(config.broker), store, gate))
+    app.include_router(actions.routes(store, gate))
+    app.include_router(results.routes(open_storage(config.broker), store, gate))
     app.include_router(algorithms.routes(store, gate))
     app.include_router(queues.routes(store, gate))
     app.include_router(metrics.routes(store, gate))

@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
-from broker.config import LOOPBACK, ApiKey, Scope
 from broker.errors import OrderError
+from broker.settings.config import LOOPBACK, ApiKey, Scope
 
 ANYBODY = "anybody on loopback"
 
@@ -56,14 +56,18 @@ class Gate:
     def _known(self, given: bytes) -> ApiKey:
         if not given:
             raise OrderError(
-                "key_missing", "no API key came along", hint="send Authorization: Bearer KEY, or X-API-Key: KEY"
+                "key_missing",
+                "no API key came along",
+                hint="send Authorization: Bearer KEY, or X-API-Key: KEY",
             )
         digest = hashlib.sha256(given).hexdigest()
         # All are compared, so that the time taken tells nothing about which one came near.
         matching = [key for key in self._keys if hmac.compare_digest(key.sha256, digest)]
         if not matching:
             raise OrderError(
-                "key_missing", "the API key is not known here", hint="services.keys lists the keys by their SHA-256"
+                "key_missing",
+                "the API key is not known here",
+                hint="services.keys lists the keys by their SHA-256",
             )
         return matching[0]
 

@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from broker.request import OrderRequest
-from services.problems import MEDIA_TYPE, ProblemAnswer
+from broker.orders.request import OrderRequest
+from services.responses.problems import MEDIA_TYPE, ProblemAnswer
 
 REF = "#/components/schemas/{model}"
 TITLE = "Slidelane"
@@ -27,7 +27,13 @@ RESPONSES: dict[int | str, dict[str, Any]] = {"4XX": PROBLEM, "5XX": PROBLEM}
 WHOLE_SLIDE = {
     "algorithm": "ki67",
     "scans": [
-        {"id": "8946136", "source": {"type": "url", "url": "https://bucket.example.org/slide.svs?X-Amz-Expires=3600"}}
+        {
+            "id": "8946136",
+            "source": {
+                "type": "url",
+                "url": "https://bucket.example.org/slide.svs?X-Amz-Expires=3600",
+            },
+        }
     ],
     "destination": {
         "type": "techcyte",
@@ -49,11 +55,17 @@ REGION = {
             "stain": "Ki67",
         }
     ],
-    "destination": {"type": "annotation", "url": "https://camicroscope.example.org/quip/upload", "case_id": "S26-1234"},
+    "destination": {
+        "type": "annotation",
+        "url": "https://camicroscope.example.org/quip/upload",
+        "case_id": "S26-1234",
+    },
 }
 PICK_UP = {
     "algorithm": "ki67",
-    "scans": [{"id": "1", "source": {"type": "url", "url": "https://slides.example.org/S26-1235.svs"}}],
+    "scans": [
+        {"id": "1", "source": {"type": "url", "url": "https://slides.example.org/S26-1235.svs"}}
+    ],
     "destination": {"type": "none"},
 }
 IMAGE_SERVER = {
@@ -78,14 +90,20 @@ SERIES = {
             "id": "1.2.826.0.1",
             "source": {
                 "type": "url",
-                "urls": ["https://pacs.example.org/level-0.dcm", "https://pacs.example.org/level-1.dcm"],
+                "urls": [
+                    "https://pacs.example.org/level-0.dcm",
+                    "https://pacs.example.org/level-1.dcm",
+                ],
             },
             "roi": {"pct": [25, 25, 50, 50]},
         }
     ],
 }
 EXAMPLES: dict[str, dict[str, Any]] = {
-    "whole-slide-to-techcyte": {"summary": "A whole slide, results to Techcyte", "value": WHOLE_SLIDE},
+    "whole-slide-to-techcyte": {
+        "summary": "A whole slide, results to Techcyte",
+        "value": WHOLE_SLIDE,
+    },
     "region-to-annotation": {"summary": "One region, annotations to a loader", "value": REGION},
     "pick-up": {"summary": "Keep the results for pick-up", "value": PICK_UP},
     "region-of-an-image-server": {"summary": "A polygon on a IIIF server", "value": IMAGE_SERVER},
@@ -94,12 +112,17 @@ EXAMPLES: dict[str, dict[str, Any]] = {
 ORDER_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": {"$ref": REF.format(model="OrderRequest")}, "examples": EXAMPLES}},
+        "content": {
+            "application/json": {
+                "schema": {"$ref": REF.format(model="OrderRequest")},
+                "examples": EXAMPLES,
+            }
+        },
     }
 }
 
 
-class Desk(FastAPI):
+class SlidelaneApi(FastAPI):
     """The application with its description completed."""
 
     def openapi(self) -> dict[str, Any]:
@@ -121,4 +144,6 @@ def _complete(document: dict[str, Any]) -> None:
     components["securitySchemes"] = SECURITY_SCHEMES
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            operation["security"] = [] if path in OPEN else [{name: []} for name in SECURITY_SCHEMES]
+            operation["security"] = (
+                [] if path in OPEN else [{name: []} for name in SECURITY_SCHEMES]
+            )

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from broker.config import ConfigError, load
+from broker.settings.config import ConfigError, load
 from slidelane import doctor, health, worker
 from slidelane.ports import flower_port
 from slidelane.serve import Supervisor

@@ -1,7 +1,7 @@
 """`slidelane doctor`: one table of what an installation has, and status 1 where a worker lacks something.
 
-Owns what is asked of Redis and the disk, and the table. What needs the bench's libraries is asked of `worker.doctor`,
-in a process of its own; where there is no bench, as in the API's image, that is said.
+Owns what is asked of Redis and the disk, and the table. What needs a worker's libraries is asked of
+`worker.diagnostics.doctor`, in a process of its own; where they are not installed, as in the API's image, that is said.
 """
 
 import argparse
@@ -14,12 +14,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from broker.checkup import Row
-from broker.config import Config, ConfigError, load
-from broker.embedded import find_server
+from broker.diagnostics import Row
 from broker.errors import TemporaryError
-from broker.store import OrderStore, ServerView
-from slidelane import selftest
+from broker.order_store import OrderStore, ServerView
+from broker.order_store.embedded_redis import find_server
+from broker.settings.config import Config, ConfigError, load
+from slidelane import container_checks
 from slidelane.process import lines_of
 
 COURIER_QUEUES = frozenset({"fetch", "deliver"})
@@ -30,12 +30,22 @@ _SPARE_BYTES = 10**9
 
 def add_to(commands: Any) -> None:
     """The subcommand."""
-    parser = commands.add_parser("doctor", help="what this installation has and lacks; status 1 if a worker lacks it")
+    parser = commands.add_parser(
+        "doctor", help="what this installation has and lacks; status 1 if a worker lacks it"
+    )
     parser.add_argument(
-        "--in-container", action="store_true", help="try it out as well: signals, time limits, a worker"
+        "--in-container",
+        action="store_true",
+        help="try it out as well: signals, time limits, a worker",
     )
     parser.add_argument("--require-gpu", action="store_true", help="fail where torch sees no GPU")
-    parser.add_argument("--destination", action="append", default=[], metavar="URL", help="a host to reach; repeatable")
+    parser.add_argument(
+        "--destination",
+        action="append",
+        default=[],
+        metavar="URL",
+        help="a host to reach; repeatable",
+    )
     parser.set_defaults(run=run)
 
 
@@ -52,7 +62,7 @@ def _rows(config: Config, asked: argparse.Namespace) -> Iterator[Row]:
     yield from _redis(config, needs_none=asked.in_container)
     yield _disk(config.broker.data)
     if asked.in_container:
-        yield from selftest.rows()
+        yield from container_checks.rows()
     yield from _bench(asked)
 
 
@@ -84,7 +94,9 @@ def _told(store: OrderStore) -> str:
 
 
 def _promises(server: ServerView) -> Iterator[str]:
-    yield "append-only file" if server.is_durable else "NO append-only file: a power cut loses orders"
+    yield (
+        "append-only file" if server.is_durable else "NO append-only file: a power cut loses orders"
+    )
     if server.evicts:
         yield "EVICTS keys when its memory is full: set maxmemory-policy noeviction"
 
@@ -98,7 +110,10 @@ def _binary() -> str:
 
 def _workers(store: OrderStore) -> Row:
     workers = store.workers()
-    said = [f"{worker.name} on {','.join(queue for queue in worker.queues if '.' not in queue)}" for worker in workers]
+    said = [
+        f"{worker.name} on {','.join(queue for queue in worker.queues if '.' not in queue)}"
+        for worker in workers
+    ]
     consumed = {queue for worker in workers for queue in worker.queues}
     missing = [f"nobody consumes {queue}" for queue in sorted(COURIER_QUEUES - consumed)]
     if not any(queue.partition(".")[0] not in COURIER_QUEUES for queue in consumed):
@@ -114,7 +129,11 @@ def _disk(data: Path) -> Row:
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(b"1")
     except OSError as error:
-        return Row("disk", "failed", f"{said}, but nothing can be written there ({error.strerror}); see broker.data")
+        return Row(
+            "disk",
+            "failed",
+            f"{said}, but nothing can be written there ({error.strerror}); see broker.data",
+        )
     if disk.free < min(_SPARE_BYTES, 0.05 * disk.total):
         return Row("disk", "failed", f"{said}, which is kept free: no slide would be fetched")
     return Row("disk", "ok", said)
@@ -125,10 +144,16 @@ def _bench(asked: argparse.Namespace) -> Iterator[Row]:
         said = "there is none here: run this where a worker runs to see GPU, OpenSlide, models and destinations"
         yield Row("bench", "failed" if asked.require_gpu else "absent", said)
         return
-    flags = [f"--{name.replace('_', '-')}" for name in ("in_container", "require_gpu") if getattr(asked, name)]
+    flags = [
+        f"--{name.replace('_', '-')}"
+        for name in ("in_container", "require_gpu")
+        if getattr(asked, name)
+    ]
     urls = [f"--destination={url}" for url in asked.destination]
     try:
-        for line in lines_of([sys.executable, "-m", "worker.doctor", *flags, *urls], _LIMIT_S):
+        for line in lines_of(
+            [sys.executable, "-m", "worker.diagnostics.doctor", *flags, *urls], _LIMIT_S
+        ):
             yield Row.of_json(line)
     except (TimeoutError, ChildProcessError, ValueError) as error:
         yield Row("bench", "failed", f"the checks themselves: {error}")

@@ -6,9 +6,9 @@ Flower itself asks once, when it starts. Started beside its workers it would fin
 import logging
 import sys
 
-from broker.config import load
 from broker.log import set_up
-from broker.queue import app
+from broker.queue.celery_app import app
+from broker.settings.config import load
 
 _ASK_EVERY_MS = 5000
 _HOUSE = ("--read_only", "--max_tasks=10000", "--purge_offline_workers=60", "--logging=warning")

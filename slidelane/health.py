@@ -9,9 +9,9 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
-from broker.config import Config, ConfigError, load
 from broker.errors import TemporaryError
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.settings.config import Config, ConfigError, load
 from slidelane.ports import flower_port
 
 _WORKERS = {"courier": "courier", "worker": "gpu"}
@@ -26,7 +26,9 @@ class UnhealthyError(Exception):
 
 def add_to(commands: Any) -> None:
     """Its place on the command line."""
-    parser = commands.add_parser("health", help="whether a role does its work on this machine: status 0 or 1")
+    parser = commands.add_parser(
+        "health", help="whether a role does its work on this machine: status 0 or 1"
+    )
     parser.add_argument("role", choices=ROLES)
     parser.set_defaults(run=_run)
 
@@ -61,7 +63,9 @@ def _consumes(kind: str, config: Config) -> str:
     try:
         present = OrderStore.connect(config.broker).workers()
     except (TemporaryError, ConfigError) as error:
-        raise UnhealthyError(f"nobody can say whether the {kind} of {machine} consumes: {error}") from None
+        raise UnhealthyError(
+            f"nobody can say whether the {kind} of {machine} consumes: {error}"
+        ) from None
     for worker in present:
         if worker.name.startswith(f"{kind}-") and worker.name.endswith(f"@{machine}"):
             return f"{worker.name} consumes {', '.join(worker.queues)}; it said so {worker.seen_s_ago:.0f} s ago"

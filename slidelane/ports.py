@@ -4,7 +4,7 @@ import os
 import socket
 import time
 
-from broker.config import Config, ConfigError
+from broker.settings.config import Config, ConfigError
 
 FLOWER_HOST = "127.0.0.1"
 _VARIABLE = "FLOWER_PORT"
@@ -25,7 +25,9 @@ def check_ports(config: Config, flower: int) -> None:
     """Raises `ConfigError` that names the port which is taken, or may not be had, and its setting."""
     api = config.services
     if api.port == flower:
-        raise ConfigError(f"PORT (services.port) and {_VARIABLE} are both {flower}; each needs its own")
+        raise ConfigError(
+            f"PORT (services.port) and {_VARIABLE} are both {flower}; each needs its own"
+        )
     _check(api.host, api.port, "PORT (services.port)")
     _check(FLOWER_HOST, flower, _VARIABLE)
 
@@ -36,7 +38,9 @@ def _check(host: str, port: int, setting: str) -> None:
     while (fault := _fault(host, port)) and time.monotonic() < deadline:
         time.sleep(_POLL_S)
     if fault:
-        raise ConfigError(f"nothing can listen on {host}:{port} ({fault}); end what does, or choose another {setting}")
+        raise ConfigError(
+            f"nothing can listen on {host}:{port} ({fault}); end what does, or choose another {setting}"
+        )
 
 
 def _fault(host: str, port: int) -> str:

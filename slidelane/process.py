@@ -19,7 +19,11 @@ _ENDS_S = 3.0
 
 def start_module(*arguments: str) -> subprocess.Popen[bytes]:
     """`python -m …` as the leader of a session of its own."""
-    return subprocess.Popen([sys.executable, "-m", *arguments], start_new_session=True, preexec_fn=_die_with_parent)  # noqa: PLW1509 - no thread holds a lock here
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        start_new_session=True,
+        preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread holds a lock here
+    )
 
 
 def signal_group(leader: int, number: signal.Signals) -> None:
@@ -30,7 +34,9 @@ def signal_group(leader: int, number: signal.Signals) -> None:
         return
 
 
-def lines_of(command: list[str], limit_s: float, more: Mapping[str, str] | None = None) -> Iterator[str]:
+def lines_of(
+    command: list[str], limit_s: float, more: Mapping[str, str] | None = None
+) -> Iterator[str]:
     """What a program writes to stdout, line by line, with `more` in its environment.
 
     At `limit_s`, or when nobody reads on, it is told to end, and killed a moment later with all that it started. Raises

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import FrameType
 
-from broker.config import Config, ConfigError
-from broker.embedded import Embedded
-from broker.storage import storage
-from broker.store import OrderStore
+from broker.file_storage import open_storage
+from broker.order_store import OrderStore
+from broker.order_store.embedded_redis import EmbeddedRedis
+from broker.settings.config import Config, ConfigError
 from slidelane.ports import FLOWER_HOST, check_ports
 from slidelane.process import signal_group, start_module
 
@@ -76,7 +76,9 @@ class Child:
         if self.process is None or self.process.poll() is None:
             return None
         status = self.process.returncode
-        signal_group(self.process.pid, signal.SIGTERM)  # an orphan would hold the device against its successor
+        signal_group(
+            self.process.pid, signal.SIGTERM
+        )  # an orphan would hold the device against its successor
         self.process = None
         return status
 
@@ -85,7 +87,7 @@ def _flower(port: int) -> list[str]:
     return ["slidelane.flower", f"--address={FLOWER_HOST}", f"--port={port}"]
 
 
-def _started(redis: Embedded) -> str:
+def _started(redis: EmbeddedRedis) -> str:
     """Its URL. Raises `ConfigError`."""
     try:
         return redis.start()
@@ -99,7 +101,9 @@ class Supervisor:
     def __init__(self, config: Config, flower_port: int) -> None:
         self._config, self._flower_port = config, flower_port
         self._stopping, self._redis_url = False, ""
-        self._redis = Embedded(config.broker) if config.broker.redis_url == "embedded" else None
+        self._redis = (
+            EmbeddedRedis(config.broker) if config.broker.redis_url == "embedded" else None
+        )
         self._children = [
             Child("api", partial(start_module, "services")),
             Child("courier", partial(start_module, "worker", "courier")),
@@ -110,13 +114,15 @@ class Supervisor:
     def run(self) -> None:
         """Block until SIGINT, SIGTERM or SIGHUP. Raises `ConfigError` when it cannot start."""
         check_ports(self._config, self._flower_port)
-        storage(self._config.broker)
+        open_storage(self._config.broker)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop)
         try:
             if self._redis:
                 self._redis_url = _started(self._redis)
-            OrderStore.connect(self._config.broker)  # settings that no child could work with end it here
+            OrderStore.connect(
+                self._config.broker
+            )  # settings that no child could work with end it here
             self._introduce()
             while not self._stopping:
                 self._tend()
@@ -150,7 +156,9 @@ class Supervisor:
             _say(str(error))
             time.sleep(_REDIS_PAUSE_S)
             return
-        if url != self._redis_url:  # its port was taken meanwhile, and the children know only the old address
+        if (
+            url != self._redis_url
+        ):  # its port was taken meanwhile, and the children know only the old address
             self._redis_url = url
             for child in self._children:
                 child.kill()

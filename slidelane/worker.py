@@ -16,11 +16,11 @@ from math import inf
 from types import FrameType
 from typing import Any
 
-from broker.config import Config, ConfigError, load
 from broker.errors import TemporaryError
 from broker.log import set_up
-from broker.order import SCAN_ENDED, Order, OrderState
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.orders.order import SCAN_ENDED, Order, OrderState
+from broker.settings.config import Config, ConfigError, load
 from slidelane.process import signal_group, start_module
 
 _log = logging.getLogger("slidelane")
@@ -40,10 +40,22 @@ _CLOCK = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 def add_to(commands: Any) -> None:
     """The subcommand."""
     parser = commands.add_parser("worker", help="one worker on this machine; it may end by itself")
-    parser.add_argument("role", nargs="?", choices=("gpu", "courier"), default="gpu", help="gpu (default) classifies")
-    parser.add_argument("--until-idle", action="store_true", help="end when there is nothing left that it could do")
     parser.add_argument(
-        "--for", dest="for_s", type=_span_s, metavar="TIME", help="be gone after 2h, 90m, 3600 or 1:30:00"
+        "role",
+        nargs="?",
+        choices=("gpu", "courier"),
+        default="gpu",
+        help="gpu (default) classifies",
+    )
+    parser.add_argument(
+        "--until-idle", action="store_true", help="end when there is nothing left that it could do"
+    )
+    parser.add_argument(
+        "--for",
+        dest="for_s",
+        type=_span_s,
+        metavar="TIME",
+        help="be gone after 2h, 90m, 3600 or 1:30:00",
     )
     parser.set_defaults(run=run)
 
@@ -106,9 +118,13 @@ class Shift:
         try:
             status = process.wait(self._leaves_s)
         except subprocess.TimeoutExpired:
-            _log.error("the worker did not leave in time and is killed; its leases bring its work back")
+            _log.error(
+                "the worker did not leave in time and is killed; its leases bring its work back"
+            )
             return 1
-        return 0 if status == -signal.SIGTERM else _status(status)  # told before it could listen: it had no work yet
+        return (
+            0 if status == -signal.SIGTERM else _status(status)
+        )  # told before it could listen: it had no work yet
 
     def _is_idle(self, worker: int) -> bool:
         """Whether it is there, and no order will need it any more. Who cannot know says no."""
@@ -123,7 +139,9 @@ class Shift:
         """A courier until an order has ended; a worker until its scans on our lanes have, fetched or not."""
         if self._role == "courier":
             return True
-        return order.lane in self._lanes and any(scan.state not in SCAN_ENDED for scan in order.scans)
+        return order.lane in self._lanes and any(
+            scan.state not in SCAN_ENDED for scan in order.scans
+        )
 
     def _unfinished(self) -> Iterator[Order]:
         for state in _UNFINISHED[self._role]:
@@ -142,7 +160,9 @@ def _status(status: int) -> int:
 def _span_s(text: str) -> float:
     """Seconds of `2h`, `1h30m`, `90m`, `3600`, or as batch systems write it: `1:30:00`, `2-00:00:00`, `90:00`."""
     if (found := _SPAN.fullmatch(text)) and any(found.groups()):
-        return float(sum(int(n) * size for n, size in zip(found.groups("0"), _UNITS_S.values(), strict=True)))
+        return float(
+            sum(int(n) * size for n, size in zip(found.groups("0"), _UNITS_S.values(), strict=True))
+        )
     if found := _CLOCK.fullmatch(text):
         days, hours, minutes, seconds = (int(n) for n in found.groups("0"))
         return float(86400 * days + 3600 * hours + 60 * minutes + seconds)

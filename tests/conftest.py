@@ -5,25 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from broker.address import Address
-from broker.config import BrokerSettings
-from broker.embedded import Embedded
-from broker.request import OrderRequest
-from broker.store import Claim, OrderStore
-from broker.store.door import Door
+from broker.order_store import Claim, OrderStore
+from broker.order_store.embedded_redis import EmbeddedRedis
+from broker.order_store.redis_client import RedisClient
+from broker.order_store.redis_url import RedisUrl
+from broker.orders.request import OrderRequest
+from broker.settings.config import BrokerSettings
 
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     settings = BrokerSettings(data=tmp_path_factory.mktemp("redis"))
-    with Embedded(settings) as embedded:
+    with EmbeddedRedis(settings) as embedded:
         assert embedded.process
         yield (settings.data / "redis" / "url").read_text()
 
 
 @pytest.fixture
 def broker_settings(redis_url: str, tmp_path: Path) -> BrokerSettings:
-    door = Door(Address.at(redis_url))
+    door = RedisClient(RedisUrl.at(redis_url))
     door.records.flushall()
     return BrokerSettings(redis_url=redis_url, data=tmp_path / "data", allow_hosts=("127.0.0.1",))
 
@@ -37,7 +37,9 @@ def store(broker_settings: BrokerSettings) -> OrderStore:
 def claim(store: OrderStore) -> Claim:
     """One scan, being fetched by a worker called w."""
     slide = {"id": "1", "source": {"type": "path", "path": "/a.svs"}}
-    created = store.create(OrderRequest.model_validate({"algorithm": "grid", "scans": (slide,)}), lane="gpu")
+    created = store.create(
+        OrderRequest.model_validate({"algorithm": "grid", "scans": (slide,)}), lane="gpu"
+    )
     claim = store.claim(f"{created.order_id}.0", "fetch", "w")
     assert claim
     return claim

@@ -10,8 +10,16 @@ from typing import Any
 
 import pytest
 
-from tests.composed import EXAMPLE, PROFILES, VARIABLE, compose_file, example, seconds, services
-from tests.pages import ROOT
+from tests.support.compose_files import (
+    EXAMPLE,
+    PROFILES,
+    VARIABLE,
+    compose_file,
+    example,
+    seconds,
+    services,
+)
+from tests.support.pages import ROOT
 from tests.test_docs_settings import EXPECTED
 
 DOCKERFILES = {"Dockerfile.api": {"services"}, "Dockerfile.worker": {"worker"}}
@@ -28,7 +36,9 @@ GIVEN = {
 
 def instructions(dockerfile: str) -> list[tuple[str, str]]:
     """What a Dockerfile does, in its order."""
-    text = re.sub(r"^#.*\n", "", (ROOT / dockerfile).read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    text = re.sub(r"^#.*\n", "", (ROOT / dockerfile).read_text(), flags=re.MULTILINE).replace(
+        "\\\n", " "
+    )
     return [(line.split()[0], line.split(None, 1)[1]) for line in text.splitlines() if line.strip()]
 
 
@@ -44,7 +54,9 @@ def profile(request: pytest.FixtureRequest) -> str:
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_an_image_holds_its_own_rooms_alone(dockerfile: str) -> None:
     """A folder is what goes into an image: what is not copied cannot be imported, whatever the code says."""
-    copied = {what.split()[0].rstrip("/") for name, what in instructions(dockerfile) if name == "COPY"}
+    copied = {
+        what.split()[0].rstrip("/") for name, what in instructions(dockerfile) if name == "COPY"
+    }
     rooms = {"broker", "services", "worker", "slidelane", "demo", "tests", "benchmarks"}
     assert copied & (rooms | {"."}) == {"broker", "slidelane", *DOCKERFILES[dockerfile]}
 
@@ -54,10 +66,14 @@ def test_libraries_are_pinned_and_come_before_the_code(dockerfile: str) -> None:
     """A change of the code builds no library again, and each is the one that the tests ran with."""
     verbs = instructions(dockerfile)
     install = next(i for i, (name, what) in enumerate(verbs) if name == "RUN" and "pip" in what)
-    code = next(i for i, (name, what) in enumerate(verbs) if name == "COPY" and what.startswith("broker/"))
+    code = next(
+        i for i, (name, what) in enumerate(verbs) if name == "COPY" and what.startswith("broker/")
+    )
     assert install < code
     assert "-c constraints.txt" in verbs[install][1]
-    assert [what.split()[0] for name, what in verbs if name == "FROM"] == ["python:3.11-slim-bookworm"] * 2
+    assert [what.split()[0] for name, what in verbs if name == "FROM"] == [
+        "python:3.11-slim-bookworm"
+    ] * 2
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
@@ -65,7 +81,9 @@ def test_an_image_runs_as_nobody_under_an_init_and_can_be_asked(dockerfile: str)
     """A number as user, because an orchestrator cannot tell whether a name is root."""
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", last(dockerfile, "USER"))
     assert json.loads(last(dockerfile, "ENTRYPOINT")) == ["tini", "--"]
-    assert re.search(r'CMD \["slidelane", "health", "(api|worker)"\]$', last(dockerfile, "HEALTHCHECK"))
+    assert re.search(
+        r'CMD \["slidelane", "health", "(api|worker)"\]$', last(dockerfile, "HEALTHCHECK")
+    )
     assert last(dockerfile, "LABEL").count("org.opencontainers.image.") >= 5
 
 
@@ -79,9 +97,21 @@ def test_an_image_is_made_with_no_secret_and_no_address(dockerfile: str) -> None
 
 def test_the_builder_is_sent_the_rooms_and_nothing_else() -> None:
     """Data, `.env` and whatever else lies beside the code never reach the builder."""
-    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and line[0] != "#"]
+    rules = [
+        line
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line and line[0] != "#"
+    ]
     assert rules[0] == "*"
-    needed = {"broker", "services", "worker", "slidelane", "pyproject.toml", "constraints.txt", "LICENSE"}
+    needed = {
+        "broker",
+        "services",
+        "worker",
+        "slidelane",
+        "pyproject.toml",
+        "constraints.txt",
+        "LICENSE",
+    }
     assert {rule[1:] for rule in rules if rule[0] == "!"} == needed
 
 
@@ -89,7 +119,10 @@ def test_the_builder_is_sent_the_rooms_and_nothing_else() -> None:
 def test_every_variable_of_the_container_files_is_a_setting(file: str) -> None:
     """A name that was mistyped or renamed would stop every start."""
     known = {row[0].strip("`") for row in EXPECTED.values()}
-    named = {name.removesuffix("_FILE") for name in re.findall(r"SLIDELANE_[A-Z0-9_]+", (ROOT / file).read_text())}
+    named = {
+        name.removesuffix("_FILE")
+        for name in re.findall(r"SLIDELANE_[A-Z0-9_]+", (ROOT / file).read_text())
+    }
     assert named <= known
 
 
@@ -103,7 +136,11 @@ def test_the_example_names_what_compose_asks_for() -> None:
 
 def test_no_secret_has_a_default() -> None:
     """The example leaves them empty, and Compose refuses to start until they are filled in."""
-    empty = dict(EXAMPLE.findall(re.sub(r"^#.*$", "", (ROOT / ".env.example").read_text(), flags=re.MULTILINE)))
+    empty = dict(
+        EXAMPLE.findall(
+            re.sub(r"^#.*$", "", (ROOT / ".env.example").read_text(), flags=re.MULTILINE)
+        )
+    )
     assert {name for name, value in empty.items() if SECRET.search(name) and value} == set()
     for name in GIVEN:
         with pytest.raises(KeyError, match=name):
@@ -132,16 +169,27 @@ def test_worker_and_courier_have_the_same_settings_and_folders(profile: str) -> 
     whole = services(profile, GIVEN)
     worker, courier = whole["worker"], whole["courier"]
     own = {"SLIDELANE_WORKER__DEVICE"}
-    assert {n: v for n, v in worker["environment"].items() if n not in own} == courier["environment"]
+    assert {n: v for n, v in worker["environment"].items() if n not in own} == courier[
+        "environment"
+    ]
     assert worker["volumes"] == courier["volumes"]
-    assert {worker["image"], worker["build"]["dockerfile"]} == {courier["image"], courier["build"]["dockerfile"]}
+    assert {worker["image"], worker["build"]["dockerfile"]} == {
+        courier["image"],
+        courier["build"]["dockerfile"],
+    }
 
 
 def test_names_and_ports_never_clash(profile: str) -> None:
     """A service that is scaled has no name and no port of its own; published ports differ."""
     whole = services(profile, GIVEN)
-    assert not [name for name, service in whole.items() if "container_name" in service or "hostname" in service]
-    published = [port.rsplit(":", 2)[1] for service in whole.values() for port in service.get("ports", ())]
+    assert not [
+        name
+        for name, service in whole.items()
+        if "container_name" in service or "hostname" in service
+    ]
+    published = [
+        port.rsplit(":", 2)[1] for service in whole.values() for port in service.get("ports", ())
+    ]
     assert len(published) == len(set(published)) == 2
     assert "ports" not in whole["worker"]
 
@@ -154,15 +202,17 @@ def test_every_service_is_locked_down(profile: str) -> None:
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["restart"] == "unless-stopped", name
         assert not {"privileged", "network_mode"} & set(service), name
-        assert service.get("cap_add", []) == (["CHOWN", "SETGID", "SETUID"] if name == "redis" else []), name
+        assert service.get("cap_add", []) == (
+            ["CHOWN", "SETGID", "SETUID"] if name == "redis" else []
+        ), name
 
 
 def test_every_service_is_bounded(profile: str) -> None:
     """In memory and processes; a worker also in processors, where its machine has several."""
     whole = services(profile, GIVEN | {"WORKER_CPUS": "4"})
-    assert {name: ("mem_limit" in service, service["pids_limit"]) for name, service in whole.items()} == dict.fromkeys(
-        whole, (True, 4096)
-    )
+    assert {
+        name: ("mem_limit" in service, service["pids_limit"]) for name, service in whole.items()
+    } == dict.fromkeys(whole, (True, 4096))
     assert str(whole["worker"]["cpus"]) == "4"
     assert str(services(profile, GIVEN)["worker"]["cpus"]) == "0", "as many as there are"
 
@@ -206,9 +256,17 @@ def test_redis_keeps_what_it_accepts_and_is_reached_by_nobody_else(profile: str)
     """What docs/redis.md asks for, with a password, on a network that leads nowhere."""
     redis = services(profile, GIVEN)["redis"]
     conf = redis["command"][-1]
-    for line in ("appendonly yes", "appendfsync always", "maxmemory-policy noeviction", "requirepass $$REDIS_PASSWORD"):
+    for line in (
+        "appendonly yes",
+        "appendfsync always",
+        "maxmemory-policy noeviction",
+        "requirepass $$REDIS_PASSWORD",
+    ):
         assert line in conf
-    assert "exec setpriv --reuid=redis --regid=redis --clear-groups --inh-caps=-all redis-server -" in conf
+    assert (
+        "exec setpriv --reuid=redis --regid=redis --clear-groups --inh-caps=-all redis-server -"
+        in conf
+    )
     assert (redis["image"], redis["networks"]) == ("redis:7-bookworm", ["record"])
     assert "ports" not in redis
     assert compose_file("docker-compose.yml", GIVEN)["networks"]["record"] == {"internal": True}
@@ -219,11 +277,13 @@ def image_environment(dockerfile: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["api", "courier", "worker", "flower"])
-def test_the_settings_of_every_service_can_be_loaded(profile: str, name: str, tmp_path: Path) -> None:
+def test_the_settings_of_every_service_can_be_loaded(
+    profile: str, name: str, tmp_path: Path
+) -> None:
     """As its process would load them, from the image's environment and its own."""
     service: dict[str, Any] = services(profile, GIVEN)[name]
     given = {key: str(value) for key, value in service["environment"].items() if value is not None}
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     environment |= image_environment(service["build"]["dockerfile"]) | given
-    command = [sys.executable, "-c", "from broker.config import load; load()"]
+    command = [sys.executable, "-c", "from broker.settings.config import load; load()"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)

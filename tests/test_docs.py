@@ -12,17 +12,22 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from broker.config import Config
 from broker.errors import CODES
-from broker.order import REOPENED, TRANSITIONS, OrderState, ScanState
-from broker.request import AnnotationDestination, OrderRequest, ScanRequest, TechcyteDestination
-from broker.roi import Percent, Polygon, Rectangle, Roi
-from broker.source import CaseSource, ImageServerSource, PathSource, Source, UrlSource
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.orders.order import REOPENED, TRANSITIONS, OrderState, ScanState
+from broker.orders.request import (
+    AnnotationDestination,
+    OrderRequest,
+    ScanRequest,
+    TechcyteDestination,
+)
+from broker.orders.roi import Percent, Polygon, Rectangle, Roi
+from broker.orders.source import CaseSource, ImageServerSource, PathSource, Source, UrlSource
+from broker.settings.config import Config
 from services.app import create_app
-from services.views import OrderView
-from tests.pages import PAGES, ROOT, blocks, read, readme_order, section, table
-from worker.values import MppSource
+from services.responses.views import OrderView
+from tests.support.pages import PAGES, ROOT, blocks, read, readme_order, section, table
+from worker.geometry.frame import MppSource
 
 ROOMS = ("broker", "services", "worker", "slidelane")
 WISH = {"queued": "retry", "delivering": "deliver"}
@@ -45,17 +50,26 @@ def codes_in(file: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
             code = node.args[0]
-            if node.func.id in ("OrderError", "TemporaryError", "Problem") and isinstance(code, ast.Constant):
+            if node.func.id in ("OrderError", "TemporaryError", "Problem") and isinstance(
+                code, ast.Constant
+            ):
                 yield str(code.value)
 
 
 def test_every_fault_that_is_made_has_a_documented_code() -> None:
     """A code that is not in the list would be answered as a bug."""
-    files = [file for room in ROOMS for kind in ("py", "lua") for file in (ROOT / room).rglob(f"*.{kind}")]
+    files = [
+        file
+        for room in ROOMS
+        for kind in ("py", "lua")
+        for file in (ROOT / room).rglob(f"*.{kind}")
+    ]
     assert {code for file in files for code in codes_in(file)} <= set(CODES)
 
 
-@pytest.mark.parametrize(("title", "states"), [("States of an order", OrderState), ("States of a scan", ScanState)])
+@pytest.mark.parametrize(
+    ("title", "states"), [("States of an order", OrderState), ("States of a scan", ScanState)]
+)
 def test_every_state_is_documented(title: str, states: type[StrEnum]) -> None:
     """docs/orders.md says what each state means, in the order of the code, and which of them are ends."""
     rows = table(section(read("docs/orders.md"), title))
@@ -70,8 +84,15 @@ def picture(kind: str) -> str:
     """The life of an order or a scan as a Mermaid state diagram."""
     moves = [f"{state} --> {after}" for state, many in TRANSITIONS[kind].items() for after in many]
     ends = [f"{state} --> [*]" for state, many in TRANSITIONS[kind].items() if not many]
-    asked = [f"{state} --> {after}: {WISH[after]}" for state, many in REOPENED[kind].items() for after in many]
-    return "".join(f"{line}\n" for line in ["stateDiagram-v2", "    [*] --> queued", *indented(moves + ends + asked)])
+    asked = [
+        f"{state} --> {after}: {WISH[after]}"
+        for state, many in REOPENED[kind].items()
+        for after in many
+    ]
+    return "".join(
+        f"{line}\n"
+        for line in ["stateDiagram-v2", "    [*] --> queued", *indented(moves + ends + asked)]
+    )
 
 
 def indented(lines: list[str]) -> list[str]:
@@ -105,7 +126,10 @@ def test_every_field_of_an_order_is_documented() -> None:
     """The tables of docs/orders.md hold the fields that the order's model has, by their names."""
     rows = table(section(read("docs/orders.md"), "One order in full"))
     scan = {f"scans[].{name}" for name in ScanRequest.model_fields}
-    kinds: dict[str, type[BaseModel]] = {"techcyte": TechcyteDestination, "annotation": AnnotationDestination}
+    kinds: dict[str, type[BaseModel]] = {
+        "techcyte": TechcyteDestination,
+        "annotation": AnnotationDestination,
+    }
     assert set(rows) == {*OrderRequest.model_fields, *scan, *kinds, "none"}
     assert lacking(rows, kinds) == []
 
@@ -134,7 +158,9 @@ def test_every_form_of_region_is_documented_with_an_example() -> None:
 
 def test_every_word_for_whose_microns_they_are_is_documented() -> None:
     """What results say in `mpp_source` is explained, each word once."""
-    assert set(table(section(read("docs/orders.md"), "Microns per pixel"))) == set(get_args(MppSource))
+    assert set(table(section(read("docs/orders.md"), "Microns per pixel"))) == set(
+        get_args(MppSource)
+    )
 
 
 def test_the_example_of_an_order_is_accepted() -> None:
@@ -188,6 +214,7 @@ def headings(file: Path) -> set[str]:
 def test_every_file_that_is_named_exists(page: Path) -> None:
     """A path in code style that starts with one of our folders is there."""
     named = re.findall(
-        r"`((?:broker|services|worker|slidelane|demo|tests|benchmarks|docs)/[\w./-]*)`", page.read_text()
+        r"`((?:broker|services|worker|slidelane|demo|tests|benchmarks|docs)/[\w./-]*)`",
+        page.read_text(),
     )
     assert [path for path in named if not (ROOT / path).exists()] == []

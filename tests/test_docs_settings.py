@@ -10,9 +10,16 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from broker.config import CONFIG_VARIABLE, PREFIX, BrokerSettings, Config, ServicesSettings, WorkerSettings
-from broker.section import Section
-from tests.pages import PAGES, blocks, read, table
+from broker.settings.config import (
+    CONFIG_VARIABLE,
+    PREFIX,
+    BrokerSettings,
+    Config,
+    ServicesSettings,
+    WorkerSettings,
+)
+from broker.settings.section import Section
+from tests.support.pages import PAGES, blocks, read, table
 
 SECTIONS: dict[str, type[BaseModel]] = {
     "broker": BrokerSettings,
@@ -68,7 +75,9 @@ EXPECTED = dict(row for name, model in SECTIONS.items() for row in settings(mode
 def test_every_setting_is_documented_with_its_default(key: str) -> None:
     """docs/settings.md has one row for each key: its environment name, its default, its meaning."""
     row = table(read("docs/settings.md")).get(key)
-    assert row, f"docs/settings.md has no row for {key}: | `{key}` | {' | '.join(EXPECTED[key])} | … |"
+    assert row, (
+        f"docs/settings.md has no row for {key}: | `{key}` | {' | '.join(EXPECTED[key])} | … |"
+    )
     assert row[:2] == EXPECTED[key]
     assert len(row[2].split()) >= 3
 
@@ -82,7 +91,9 @@ def test_no_setting_is_documented_that_is_not_there() -> None:
 def test_every_settings_example_can_be_loaded(example: str) -> None:
     """Each config.json of the page is accepted as it stands."""
     given = json.loads(example)
-    assert Config(**given).broker.allow_hosts == tuple(given.get("broker", {}).get("allow_hosts", ()))
+    assert Config(**given).broker.allow_hosts == tuple(
+        given.get("broker", {}).get("allow_hosts", ())
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

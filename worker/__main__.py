@@ -11,15 +11,15 @@ from threading import Event, Thread, Timer
 
 from celery import signals
 
-from broker.config import ConfigError, WorkerSettings
-from broker.dispatch import dispatch
 from broker.log import Form, set_up
-from broker.queue import app, queue_names
-from worker import gpus
+from broker.queue.celery_app import app, queue_names
+from broker.queue.scheduler import run_scheduler
+from broker.settings.config import ConfigError, WorkerSettings
 from worker.algorithms import registry
-from worker.bench import bench
-from worker.presence import Presence
-from worker.sweep import sweep
+from worker.cleanup import sweep
+from worker.context import worker_context
+from worker.process import gpu_lock
+from worker.process.heartbeat import Heartbeat
 
 _log = logging.getLogger("worker")
 
@@ -28,15 +28,22 @@ def _options(role: str, settings: WorkerSettings) -> tuple[list[str], list[str]]
     if role == "courier":
         queues = [*queue_names("deliver"), *queue_names("fetch")]
         return queues, ["--pool", "threads", "--concurrency", str(settings.courier_threads)]
-    return [name for lane in settings.lanes for name in queue_names(lane)], ["--pool", "prefork", "--concurrency", "1"]
+    return [name for lane in settings.lanes for name in queue_names(lane)], [
+        "--pool",
+        "prefork",
+        "--concurrency",
+        "1",
+    ]
 
 
 def _run_beside(role: str, stopped: Event) -> None:
     """The sweep runs as long as the worker does, for a machine may hold no other; the timer beside couriers only."""
-    here = bench()
+    here = worker_context()
     threads = [Thread(target=sweep, args=(here, stopped), name="sweep", daemon=True)]
     if role == "courier":
-        threads.append(Thread(target=dispatch, args=(here.store, stopped), name="timer", daemon=True))
+        threads.append(
+            Thread(target=run_scheduler, args=(here.store, stopped), name="timer", daemon=True)
+        )
 
     @signals.worker_ready.connect(weak=False)
     def _start(**_: object) -> None:
@@ -49,15 +56,23 @@ def _leave_in_time(role: str, grace_s: float, stopped: Event) -> None:
 
     def hand_back() -> None:
         if role == "courier":  # its threads cannot be ended from outside; their leases tell them
-            bench().leaving.set()
+            worker_context().leaving.set()
         else:
-            os.kill(os.getpid(), signal.SIGQUIT)  # Celery's cold shutdown: ends the child, and then `Presence.leave`
+            os.kill(
+                os.getpid(), signal.SIGQUIT
+            )  # Celery's cold shutdown: ends the child, and then `Heartbeat.leave`
 
     @signals.worker_shutting_down.connect(weak=False)
     def _shutting_down(how: str, **_: object) -> None:
         stopped.set()
-        said = ("asked to stop (%s); running work has %g s", how.lower(), grace_s if how == "Warm" else 0)
-        Thread(target=_log.info, args=said).start()  # a signal may have come in the middle of a line
+        said = (
+            "asked to stop (%s); running work has %g s",
+            how.lower(),
+            grace_s if how == "Warm" else 0,
+        )
+        Thread(
+            target=_log.info, args=said
+        ).start()  # a signal may have come in the middle of a line
         if how == "Warm":
             timer = Timer(grace_s, hand_back)
             timer.daemon = True
@@ -97,15 +112,15 @@ def _log_alone(form: Form) -> None:
 
 
 def _work(role: str) -> None:
-    settings = bench().config.worker
-    _log_alone(bench().config.broker.log)
+    settings = worker_context().config.worker
+    _log_alone(worker_context().config.broker.log)
     _take_all_files()
     queues, pool = _options(role, settings)
     name = f"{role}-{os.getpid()}@{os.uname().nodename}"
     cards = registry.cards(settings.algorithms)
-    Presence(bench().store, name, queues, cards.values()).listen()
+    Heartbeat(worker_context().store, name, queues, cards.values()).listen()
     stopped = Event()
-    held = gpus.take(settings.device, bench().data) if role == "gpu" else None
+    held = gpu_lock.take(settings.device, worker_context().data) if role == "gpu" else None
     _run_beside(role, stopped)
     _leave_in_time(role, settings.grace_s, stopped)
     app.conf.update(include=["worker.tasks"])

@@ -10,18 +10,18 @@ from typing import Any
 import pytest
 
 from broker.log import _FIELDS
-from tests.pages import read, section, table
+from tests.support.pages import read, section, table
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
-ABOUT = '{"work": "o1.0", "leg": "classify", "code": "stalled"}'
+ABOUT = '{"work": "o1.0", "stage": "classify", "code": "stalled"}'
 
 
 def lines(form: str, code: str) -> list[str]:
     """What a process writes that sets its log up and then runs `code`."""
-    code = (
-        f"import logging\nfrom broker.log import set_up\nset_up({form!r})\nlog = logging.getLogger('worker.x')\n{code}"
+    code = f"import logging\nfrom broker.log import set_up\nset_up({form!r})\nlog = logging.getLogger('worker.x')\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     return done.stderr.splitlines()
 
 
@@ -30,7 +30,7 @@ def objects(code: str) -> list[dict[str, Any]]:
 
 
 def test_a_line_of_json_names_what_it_is_about() -> None:
-    """Time, level, logger and message always; the work, its leg and a code where they are given."""
+    """Time, level, logger and message always; the work, its stage and a code where they are given."""
     (line,) = objects(f"log.error('given up: %s', 'no progress', extra={ABOUT})")
     assert line.pop("time").endswith("+00:00")
     assert line == {
@@ -38,7 +38,7 @@ def test_a_line_of_json_names_what_it_is_about() -> None:
         "logger": "worker.x",
         "message": "given up: no progress",
         "work": "o1.0",
-        "leg": "classify",
+        "stage": "classify",
         "code": "stalled",
     }
 
@@ -46,7 +46,7 @@ def test_a_line_of_json_names_what_it_is_about() -> None:
 def test_a_line_of_text_can_be_searched_by_its_code() -> None:
     """`grep code=stalled` finds what ran into its limit."""
     (line,) = lines("text", f"log.error('given up', extra={ABOUT})")
-    assert line.endswith("error    worker.x: given up work=o1.0 leg=classify code=stalled")
+    assert line.endswith("error    worker.x: given up work=o1.0 stage=classify code=stalled")
 
 
 @pytest.mark.parametrize(
@@ -71,10 +71,15 @@ def test_a_warning_is_a_line_like_any_other() -> None:
     assert line["logger"] == "py.warnings"
 
 
-@pytest.mark.parametrize("first", ["", "from billiard.util import get_logger\nget_logger()\n"], ids=["late", "early"])
+@pytest.mark.parametrize(
+    "first", ["", "from billiard.util import get_logger\nget_logger()\n"], ids=["late", "early"]
+)
 def test_what_the_pool_says_of_its_children_is_a_line_once(first: str) -> None:
     """Billiard cuts its logger off from all others, whenever it is first used."""
-    said = first + "set_up('json')\nfrom billiard.util import get_logger\nget_logger().error('it exited with SIGKILL')"
+    said = (
+        first
+        + "set_up('json')\nfrom billiard.util import get_logger\nget_logger().error('it exited with SIGKILL')"
+    )
     (line,) = objects(said)
     assert line["message"] == "it exited with SIGKILL"
 
@@ -110,7 +115,10 @@ def test_a_hostile_text_makes_no_line_of_its_own() -> None:
     forged = "odd\n2026-01-01T00:00:00 error worker.x: forged\r\x1b[2K"
     (line,) = lines("text", f"log.error('%s', {forged!r})")
     assert "odd\\n2026" in line
-    said = lines("text", f"try:\n    raise ValueError({forged!r})\nexcept ValueError:\n    log.exception('x')")
+    said = lines(
+        "text",
+        f"try:\n    raise ValueError({forged!r})\nexcept ValueError:\n    log.exception('x')",
+    )
     assert [one for one in said[1:] if not one.startswith("    ")] == []
 
 
@@ -126,18 +134,28 @@ def test_every_line_of_the_api_is_json(redis_url: str, tmp_path: Path) -> None:
     """Uvicorn's lines too, and where it listens."""
     given = {"REDIS_URL": redis_url, "DATA": str(tmp_path), "LOG": "json"}
     said = a_process(["services"], given, until="startup complete")
-    assert {json.loads(line)["logger"].partition(".")[0] for line in said} == {"services", "uvicorn"}
+    assert {json.loads(line)["logger"].partition(".")[0] for line in said} == {
+        "services",
+        "uvicorn",
+    }
 
 
 def a_process(module: list[str], broker: dict[str, str], until: str) -> list[str]:
     """All that a process writes, on both streams, from its start until it was told to stop when it said `until`."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")
+    }
     environment |= {f"SLIDELANE_BROKER__{name}": value for name, value in broker.items()}
     environment |= {"SLIDELANE_SERVICES__PORT": "0"}
     command = [sys.executable, "-m", *module]
     said: list[str] = []
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     ) as process:
         assert process.stdout
         for line in process.stdout:
@@ -151,5 +169,7 @@ def a_process(module: list[str], broker: dict[str, str], until: str) -> list[str
 def test_every_field_of_a_line_is_documented() -> None:
     """The table of docs/operations.md, in the order in which a line has them."""
     about = dict.fromkeys(_FIELDS, "x")
-    (line,) = objects(f"try:\n    1 / 0\nexcept ArithmeticError:\n    log.exception('x', extra={about})")
+    (line,) = objects(
+        f"try:\n    1 / 0\nexcept ArithmeticError:\n    log.exception('x', extra={about})"
+    )
     assert list(table(section(read("docs/operations.md"), "Logs"))) == list(line)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.deploy.objects import Object
-from tests.deploy.rendered import OVERLAYS, rendered
+from tests.support.kubernetes_objects import Object
+from tests.support.kustomize import OVERLAYS, rendered
 
 
 @pytest.fixture(params=OVERLAYS)

@@ -13,8 +13,8 @@ import kubernetes_validate
 from kubernetes_validate import SchemaNotFoundError
 from pydantic import ValidationError
 
-from tests.deploy.objects import Object
-from tests.deploy.rendered import K8S, OVERLAYS, documents, rendered
+from tests.support.kubernetes_objects import Object
+from tests.support.kustomize import K8S, OVERLAYS, documents, rendered
 
 VERSIONS = ("1.30", "1.37")
 EXAMPLE = K8S / "secret.example.yaml"
@@ -49,7 +49,9 @@ def _keda_fault(one: Object) -> str:
 
 def faults() -> Iterator[str]:
     """One line for each object that no cluster would take."""
-    whole = {overlay: rendered(overlay) for overlay in OVERLAYS} | {EXAMPLE.name: documents(EXAMPLE)}
+    whole = {overlay: rendered(overlay) for overlay in OVERLAYS} | {
+        EXAMPLE.name: documents(EXAMPLE)
+    }
     seen: dict[str, str] = {}
     for name, objects in whole.items():
         for one in objects:
@@ -58,7 +60,9 @@ def faults() -> Iterator[str]:
                 seen[key] = fault(one)
             if seen[key]:
                 yield f"deploy/k8s {name}: {one['kind']} {one['metadata']['name']}: {seen[key]}"
-    print(f"deploy/k8s: {len(OVERLAYS)} overlays, {len(seen)} objects, Kubernetes {' and '.join(VERSIONS)}, KEDA")
+    print(
+        f"deploy/k8s: {len(OVERLAYS)} overlays, {len(seen)} objects, Kubernetes {' and '.join(VERSIONS)}, KEDA"
+    )
 
 
 if __name__ == "__main__":

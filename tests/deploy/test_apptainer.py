@@ -3,9 +3,9 @@
 import re
 import subprocess
 
-from tests.deploy.objects import containers
-from tests.deploy.rendered import rendered
-from tests.pages import ROOT
+from tests.support.kubernetes_objects import containers
+from tests.support.kustomize import rendered
+from tests.support.pages import ROOT
 from tests.test_docs_settings import EXPECTED
 
 TEXT = (ROOT / "deploy" / "apptainer" / "worker.def").read_text()

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 import pytest
 
 from demo.slide import make_sample_slide
-from tests.deploy.objects import find
-from tests.deploy.rendered import rendered
-from tests.journey.stack import Stack, wait_for
+from tests.support.kubernetes_objects import find
+from tests.support.kustomize import rendered
+from tests.support.stack import Stack, wait_for
 
 KEYS = {"lab": "a key that orders", "keda": "a key that reads"}
 SCOPES = {"lab": ["order", "read"], "keda": ["read"]}
@@ -25,7 +25,10 @@ class Asleep(Stack):
     def __init__(self, data: Path, roots: list[Path]) -> None:
         super().__init__(data, roots)
         hashes = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in KEYS.items()}
-        keys = [{"name": name, "sha256": digest, "scopes": SCOPES[name]} for name, digest in hashes.items()]
+        keys = [
+            {"name": name, "sha256": digest, "scopes": SCOPES[name]}
+            for name, digest in hashes.items()
+        ]
         self.env["SLIDELANE_SERVICES__KEYS"] = json.dumps(keys)
 
     def as_lab(self) -> dict[str, str]:
@@ -52,13 +55,23 @@ def asleep(tmp_path: Path) -> Iterator[Asleep]:
         yield stack
 
 
-def test_work_wakes_workers_that_are_gone_and_its_end_lets_them_go(asleep: Asleep, tmp_path: Path) -> None:
+def test_work_wakes_workers_that_are_gone_and_its_end_lets_them_go(
+    asleep: Asleep, tmp_path: Path
+) -> None:
     """0, then what was ordered while nobody could do it, then never 0 until the last scan has ended, then 0."""
     algorithms = "/v1/algorithms/ki67"
-    wait_for(lambda: asleep.call("GET", algorithms, headers=asleep.as_lab())[0] == 200, what="the courier's cards")
+    wait_for(
+        lambda: asleep.call("GET", algorithms, headers=asleep.as_lab())[0] == 200,
+        what="the courier's cards",
+    )
     assert asleep.keda_reads() == 0
-    scans = [{"id": str(n), "source": {"type": "path", "path": str(tmp_path / "a.svs")}} for n in range(3)]
-    status, order = asleep.call("POST", "/v1/orders", {"algorithm": "ki67", "scans": scans}, headers=asleep.as_lab())
+    scans = [
+        {"id": str(n), "source": {"type": "path", "path": str(tmp_path / "a.svs")}}
+        for n in range(3)
+    ]
+    status, order = asleep.call(
+        "POST", "/v1/orders", {"algorithm": "ki67", "scans": scans}, headers=asleep.as_lab()
+    )
     assert status == 202, order
     wait_for(lambda: asleep.keda_reads() == 3, what="three scans that wait for a worker")
     # what the API's pod is asked, and what it would say if it were asked for workers
@@ -74,6 +87,8 @@ def test_work_wakes_workers_that_are_gone_and_its_end_lets_them_go(asleep: Aslee
     assert not is_delivered()
     asleep.start("worker")
     wait_for(is_delivered, within_s=150, what="the delivery")
-    assert all(number >= unfinished for number, unfinished in told), "a scan that was taken counts until it ends"
+    assert all(number >= unfinished for number, unfinished in told), (
+        "a scan that was taken counts until it ends"
+    )
     assert told[0] == (3, 3)
     assert asleep.keda_reads() == 0

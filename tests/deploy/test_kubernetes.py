@@ -13,10 +13,18 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.objects import Object, containers, environment, find, pod, pods, secret_keys
-from tests.deploy.rendered import K8S, OVERLAYS, rendered
 from tests.deploy.schemas import fault
-from tests.pages import blocks, read
+from tests.support.kubernetes_objects import (
+    Object,
+    containers,
+    environment,
+    find,
+    pod,
+    pods,
+    secret_keys,
+)
+from tests.support.kustomize import K8S, OVERLAYS, rendered
+from tests.support.pages import blocks, read
 
 HANDS_BACK_S = 30
 
@@ -26,7 +34,9 @@ HANDS_BACK_S = 30
 def test_our_rendering_is_that_of_kubectl(overlay: str) -> None:
     """What these tests look at is what a cluster is sent."""
     command = ["kubectl", "kustomize", str(K8S / "overlays" / overlay)]
-    real = yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    real = yaml.safe_load_all(
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    )
 
     def by_name(objects: Any) -> dict[tuple[str, str], Object]:
         return {(one["kind"], one["metadata"]["name"]): one for one in objects}
@@ -39,22 +49,32 @@ def test_the_overlay_that_the_docs_show_can_be_rendered(tmp_path: Path) -> None:
     """Somebody's own registry, hosts and size over ours, as docs/deploy.md says."""
     (shown,) = blocks(read("docs/deploy.md"), "yaml")
     beside = os.path.relpath(K8S / "overlays" / "gpu", tmp_path.resolve())
-    (tmp_path / "kustomization.yaml").write_text(shown.replace("../slidelane/deploy/k8s/overlays/gpu", beside))
-    told = subprocess.run(["kubectl", "kustomize", tmp_path], capture_output=True, text=True, check=True).stdout
+    (tmp_path / "kustomization.yaml").write_text(
+        shown.replace("../slidelane/deploy/k8s/overlays/gpu", beside)
+    )
+    told = subprocess.run(
+        ["kubectl", "kustomize", tmp_path], capture_output=True, text=True, check=True
+    ).stdout
     objects = list(yaml.safe_load_all(told))
     assert [fault(one) for one in objects if fault(one)] == []
     assert find(objects, "ScaledObject", "worker")["spec"]["maxReplicaCount"] == 16
-    assert "registry.example/slidelane-worker:0.1.0-gpu" in {one["image"] for one in containers(objects)}
+    assert "registry.example/slidelane-worker:0.1.0-gpu" in {
+        one["image"] for one in containers(objects)
+    }
 
 
 SPOILT: dict[str, Callable[[list[Object]], object]] = {
     "an unknown field": lambda objects: pod(objects, "api").update(enableServiceLink=False),
-    "a word for a number": lambda objects: pod(objects, "worker").update(terminationGracePeriodSeconds="long"),
-    "no selector": lambda objects: find(objects, "Deployment", "courier")["spec"].pop("selector"),
-    "a trigger without a type": lambda objects: find(objects, "ScaledObject", "worker")["spec"]["triggers"][0].pop(
-        "type"
+    "a word for a number": lambda objects: pod(objects, "worker").update(
+        terminationGracePeriodSeconds="long"
     ),
-    "an unknown field of KEDA": lambda objects: find(objects, "ScaledObject", "worker")["spec"].update(minReplicas=0),
+    "no selector": lambda objects: find(objects, "Deployment", "courier")["spec"].pop("selector"),
+    "a trigger without a type": lambda objects: find(objects, "ScaledObject", "worker")["spec"][
+        "triggers"
+    ][0].pop("type"),
+    "an unknown field of KEDA": lambda objects: find(objects, "ScaledObject", "worker")[
+        "spec"
+    ].update(minReplicas=0),
 }
 
 
@@ -74,10 +94,18 @@ def test_everything_that_is_mounted_is_there(objects: list[Object]) -> None:
     for name, each in pods(objects):
         volumes = {volume["name"]: volume for volume in each.get("volumes", ())}
         (container,) = each["containers"]
-        assert {mount["name"] for mount in container["volumeMounts"]} == set(volumes) | templates.get(name, set())
-        used = {v["persistentVolumeClaim"]["claimName"] for v in volumes.values() if "persistentVolumeClaim" in v}
+        assert {mount["name"] for mount in container["volumeMounts"]} == set(
+            volumes
+        ) | templates.get(name, set())
+        used = {
+            v["persistentVolumeClaim"]["claimName"]
+            for v in volumes.values()
+            if "persistentVolumeClaim" in v
+        }
         assert used <= claims, name
-    mounts = {mount["name"]: mount for mount in pod(objects, "api")["containers"][0]["volumeMounts"]}
+    mounts = {
+        mount["name"]: mount for mount in pod(objects, "api")["containers"][0]["volumeMounts"]
+    }
     assert mounts["data"]["readOnly"] is True
 
 
@@ -96,7 +124,11 @@ def test_selectors_find_their_pods(objects: list[Object]) -> None:
             assert spec["selector"] == labels[name]
     policies = json.dumps([one["spec"] for one in objects if one["kind"] == "NetworkPolicy"])
     named = set(re.findall(r'"app.kubernetes.io/component": "(\w+)"', policies))
-    named |= {name for group in re.findall(r'"values": \[([^]]*)\]', policies) for name in json.loads(f"[{group}]")}
+    named |= {
+        name
+        for group in re.findall(r'"values": \[([^]]*)\]', policies)
+        for name in json.loads(f"[{group}]")
+    }
     assert named <= set(labels)
 
 
@@ -106,10 +138,14 @@ def test_ports_match(objects: list[Object]) -> None:
         (container,) = each["containers"]
         ports = {port["name"]: port["containerPort"] for port in container.get("ports", ())}
         probes = [container[probe] for probe in ("startupProbe", "readinessProbe", "livenessProbe")]
-        assert {probe["httpGet"]["port"] for probe in probes if "httpGet" in probe} <= set(ports), name
+        assert {probe["httpGet"]["port"] for probe in probes if "httpGet" in probe} <= set(ports), (
+            name
+        )
         for one in objects:
             if one["kind"] == "Service" and one["metadata"]["name"] == name:
-                assert [(p["targetPort"], p["port"]) for p in one["spec"]["ports"]] == list(ports.items())
+                assert [(p["targetPort"], p["port"]) for p in one["spec"]["ports"]] == list(
+                    ports.items()
+                )
     assert environment(objects, "api")["SLIDELANE_SERVICES__PORT"] == "8000"
     assert "--port=5555" in pod(objects, "flower")["containers"][0]["args"]
     (allowed,) = find(objects, "NetworkPolicy", "callers")["spec"]["ingress"]
@@ -117,7 +153,9 @@ def test_ports_match(objects: list[Object]) -> None:
 
 
 @pytest.mark.parametrize("name", ["worker", "courier"])
-def test_a_pod_that_must_go_has_time_to_hand_its_work_back(objects: list[Object], name: str) -> None:
+def test_a_pod_that_must_go_has_time_to_hand_its_work_back(
+    objects: list[Object], name: str
+) -> None:
     """Kubernetes ends it later than worker.grace_s by what handing back takes."""
     grace_s = float(environment(objects, name)["SLIDELANE_WORKER__GRACE_S"])
     assert pod(objects, name)["terminationGracePeriodSeconds"] >= grace_s + HANDS_BACK_S
@@ -128,7 +166,10 @@ def test_no_probe_needs_another_pod_to_be_well(objects: list[Object], name: str)
     """The API is ready without workers; workers are given ten minutes without Redis before they are started again."""
     (container,) = pod(objects, name)["containers"]
     if name in ("api", "flower"):
-        paths = {container[probe]["httpGet"]["path"] for probe in ("startupProbe", "readinessProbe", "livenessProbe")}
+        paths = {
+            container[probe]["httpGet"]["path"]
+            for probe in ("startupProbe", "readinessProbe", "livenessProbe")
+        }
         assert paths == {"/healthz" if name == "api" else "/healthcheck"}
         return
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -147,7 +188,9 @@ def test_the_autoscaler_follows_the_lane_of_its_workers(objects: list[Object]) -
     """From none to a bound, by the number that the API answers for the one lane they listen to."""
     spec = find(objects, "ScaledObject", "worker")["spec"]
     assert spec["scaleTargetRef"]["name"] == "worker"
-    assert "replicas" not in find(objects, "Deployment", "worker")["spec"], "each apply would undo the autoscaler"
+    assert "replicas" not in find(objects, "Deployment", "worker")["spec"], (
+        "each apply would undo the autoscaler"
+    )
     assert (spec["minReplicaCount"], spec["maxReplicaCount"] > 1) == (0, True)
     (trigger,) = spec["triggers"]
     (lane,) = json.loads(environment(objects, "worker")["SLIDELANE_WORKER__LANES"])
@@ -160,7 +203,8 @@ def test_workers_have_one_gpu_each_or_none() -> None:
     """The overlay `cpu` differs in the device, the image and the GPU alone."""
     gpu, cpu = rendered("gpu"), rendered("cpu")
     limits = {
-        name: pod(one, "worker")["containers"][0]["resources"]["limits"] for name, one in (("gpu", gpu), ("cpu", cpu))
+        name: pod(one, "worker")["containers"][0]["resources"]["limits"]
+        for name, one in (("gpu", gpu), ("cpu", cpu))
     }
     assert limits["gpu"].pop("nvidia.com/gpu") == 1
     assert limits["gpu"] == limits["cpu"]
@@ -171,7 +215,11 @@ def test_workers_have_one_gpu_each_or_none() -> None:
         "cuda",
         "cpu",
     )
-    assert {one["image"] for one in containers(cpu)} == {"slidelane-api", "slidelane-worker:cpu", "redis:7-bookworm"}
+    assert {one["image"] for one in containers(cpu)} == {
+        "slidelane-api",
+        "slidelane-worker:cpu",
+        "redis:7-bookworm",
+    }
 
 
 def test_the_overlay_with_a_url_has_no_redis_of_ours() -> None:

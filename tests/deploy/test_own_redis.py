@@ -9,18 +9,20 @@ from typing import Any
 import pytest
 import redis
 
-from broker.embedded import find_server
-from tests.broker.servers import free_port
-from tests.deploy.objects import find
-from tests.deploy.rendered import rendered
-from tests.journey.stack import wait_for
+from broker.order_store.embedded_redis import find_server
+from tests.support.kubernetes_objects import find
+from tests.support.kustomize import rendered
+from tests.support.redis_servers import free_port
+from tests.support.stack import wait_for
 
 PASSWORD = "0f1e2d3c4b5a"
 
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Any]:
-    (container,) = find(rendered("gpu"), "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
+    (container,) = find(rendered("gpu"), "StatefulSet", "redis")["spec"]["template"]["spec"][
+        "containers"
+    ]
     shell, flag, script = container["command"]
     (tmp_path / "redis-server").symlink_to(find_server())
     port = free_port()
@@ -37,7 +39,9 @@ def client(tmp_path: Path) -> Iterator[Any]:
 
     try:
         wait_for(answers, 30, "the server")
-        assert PASSWORD not in Path(f"/proc/{running.pid}/cmdline").read_text(), "a process list shows the password"
+        assert PASSWORD not in Path(f"/proc/{running.pid}/cmdline").read_text(), (
+            "a process list shows the password"
+        )
         yield client
     finally:
         client.close()
@@ -47,7 +51,12 @@ def client(tmp_path: Path) -> Iterator[Any]:
 
 def test_our_redis_loses_and_throws_away_nothing(client: Any) -> None:
     """What docs/redis.md asks for, behind a password that everybody needs."""
-    asked = {"appendonly": "yes", "appendfsync": "always", "save": "", "maxmemory-policy": "noeviction"}
+    asked = {
+        "appendonly": "yes",
+        "appendfsync": "always",
+        "save": "",
+        "maxmemory-policy": "noeviction",
+    }
     assert {name: client.config_get(name)[name] for name in asked} == asked
     assert client.config_get("maxmemory")["maxmemory"] == str(2 * 2**30)
     port = client.get_connection_kwargs()["port"]

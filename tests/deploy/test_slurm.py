@@ -14,9 +14,9 @@ from typing import Any, ClassVar, Self
 import pytest
 
 from demo.slide import make_sample_slide
-from tests.journey.stack import Stack, wait_for
-from tests.pages import ROOT
-from tests.worker.origin import File, Origin, drips_until
+from tests.support.pages import ROOT
+from tests.support.slide_server import File, Origin, drips_until
+from tests.support.stack import Stack, wait_for
 
 SCRIPT = ROOT / "deploy" / "slurm" / "worker.sbatch"
 PROGRAMS = Path(sys.executable).parent
@@ -38,7 +38,9 @@ class Cluster(Stack):
         url.parent.mkdir()
         url.write_text((self.data / "redis" / "url").read_text())
         url.chmod(0o600)
-        wait_for(lambda: self.call("GET", "/v1/algorithms/ki67")[0] == 200, what="the courier's cards")
+        wait_for(
+            lambda: self.call("GET", "/v1/algorithms/ki67")[0] == 200, what="the courier's cards"
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -59,7 +61,9 @@ class Cluster(Stack):
             "SLIDELANE_WORKER__DEVICE": "cpu",
         }
         with (self.folder / "job.log").open("ab") as log:
-            job = subprocess.Popen(["bash", SCRIPT, *asked], cwd=ROOT, env=env | slurm, stdout=log, stderr=log)
+            job = subprocess.Popen(
+                ["bash", SCRIPT, *asked], cwd=ROOT, env=env | slurm, stdout=log, stderr=log
+            )
         self.jobs.append(job)
         return job
 
@@ -95,7 +99,9 @@ def test_a_job_takes_orders_and_ends_when_nothing_is_left(cluster: Cluster) -> N
     assert job.wait(timeout=150) == 0, cluster.said
     assert cluster.scan(order_id)["state"] == "classified"
     assert "nothing is left to do" in cluster.said
-    (password,) = re.findall(r"redis://:(\w+)@", (cluster.folder / "secrets" / "redis-url").read_text())
+    (password,) = re.findall(
+        r"redis://:(\w+)@", (cluster.folder / "secrets" / "redis-url").read_text()
+    )
     assert password not in cluster.said
 
 
@@ -147,14 +153,23 @@ REFUSED = {
     "no time": ({"SLURM_JOB_END_TIME": "1"}, "longer --time"),
     "no secret": ({"FOLDER": "/nowhere"}, "/nowhere/secrets/redis-url is not there"),
     "no squeue": ({}, "squeue does not say when the job ends"),
-    "no secret key": ({"SLIDELANE_BROKER__SECRET_KEY_FILE": "/nowhere/key"}, "/nowhere/key is not there"),
+    "no secret key": (
+        {"SLIDELANE_BROKER__SECRET_KEY_FILE": "/nowhere/key"},
+        "/nowhere/key is not there",
+    ),
 }
 
 
 def refusal(folder: Path, **slurm: str) -> str:
     """What the script says when it does not start."""
-    env = {"PATH": f"{PROGRAMS}:/usr/bin:/bin", "FOLDER": str(folder), "SLURM_JOB_ID": "4711"} | slurm
-    tried = subprocess.run(["bash", SCRIPT], env=env, capture_output=True, text=True, check=False, timeout=60)
+    env = {
+        "PATH": f"{PROGRAMS}:/usr/bin:/bin",
+        "FOLDER": str(folder),
+        "SLURM_JOB_ID": "4711",
+    } | slurm
+    tried = subprocess.run(
+        ["bash", SCRIPT], env=env, capture_output=True, text=True, check=False, timeout=60
+    )
     assert tried.returncode == 64, tried.stderr
     return tried.stderr
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import requests
 
-from tests.faults.book import Book
+from tests.faults.ledger import Book
 from tests.faults.plan import Wanted
 
 TIMEOUT_S = (2.0, 8.0)
@@ -19,7 +19,11 @@ AGAIN = {0, 429, 503}
 
 
 def call(
-    http: requests.Session, method: str, url: str, timeout_s: tuple[float, float] = TIMEOUT_S, **more: Any
+    http: requests.Session,
+    method: str,
+    url: str,
+    timeout_s: tuple[float, float] = TIMEOUT_S,
+    **more: Any,
 ) -> tuple[int, Any]:
     """Status and JSON of the answer; status 0 when none came."""
     try:
@@ -39,13 +43,18 @@ def session() -> requests.Session:
 class Clients:
     """Threads that place the wanted orders, `per_s` a second in all, each until it is promised or refused."""
 
-    def __init__(self, url: str, wanted: Iterable[Wanted], book: Book, seed: int, per_s: float) -> None:
+    def __init__(
+        self, url: str, wanted: Iterable[Wanted], book: Book, seed: int, per_s: float
+    ) -> None:
         self._url, self._book, self._pause_s = f"{url}/v1/orders", book, 1 / per_s
         self._waiting: queue.SimpleQueue[Wanted] = queue.SimpleQueue()
         for one in wanted:
             self._waiting.put(one)
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(Random(seed + n),), name="client") for n in range(4)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(Random(seed + n),), name="client")
+            for n in range(4)
+        ]
 
     def start(self) -> None:
         """Begin."""
@@ -73,7 +82,9 @@ class Clients:
         headers = {"Idempotency-Key": wanted.key}
         while not self._stop.is_set():
             patience_s = IMPATIENT_S if rng.random() < IMPATIENT else TIMEOUT_S
-            status, answer = call(http, "POST", self._url, patience_s, json=wanted.body, headers=headers)
+            status, answer = call(
+                http, "POST", self._url, patience_s, json=wanted.body, headers=headers
+            )
             if status == 202:
                 return self._book.promised(wanted, answer["id"])
             if status not in AGAIN:

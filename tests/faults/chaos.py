@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
-from broker.config import ConfigError
+from broker.settings.config import ConfigError
 from tests.faults.fleet import REDIS, Fleet
-from tests.journey.stack import LEASE_S
+from tests.support.stack import LEASE_S
 
 What = Literal["killed", "frozen", "lost its child", "ended by itself"]
 TICK_S = 0.05
@@ -106,7 +106,9 @@ class Chaos:
             if at <= now:
                 try:
                     bring(role)
-                except ConfigError:  # Redis' port may be held for a moment by somebody who was connecting to it
+                except (
+                    ConfigError
+                ):  # Redis' port may be held for a moment by somebody who was connecting to it
                     continue
                 del self._back[role]
 
@@ -114,4 +116,7 @@ class Chaos:
         for role in (REDIS, *self._fleet.roles):
             if role not in self._back and not self._fleet.runs(role):
                 self.blows.append(Blow(time.time(), role, "ended by itself", 0))
-                self._back[role] = (time.monotonic() + self._rng.uniform(0, LONGEST_AWAY_S), self._fleet.start)
+                self._back[role] = (
+                    time.monotonic() + self._rng.uniform(0, LONGEST_AWAY_S),
+                    self._fleet.start,
+                )

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from broker.order import ENDED, TRANSITIONS, Order, OrderState, Scan, ScanState
+from broker.orders.order import ENDED, TRANSITIONS, Order, OrderState, Scan, ScanState
 from demo.receivers import Entry
-from tests.faults.book import Book, Promise
 from tests.faults.chaos import Blow
+from tests.faults.ledger import Book, Promise
 from tests.faults.receivers import Hit
 
 Kind = Literal["lost", "delivered twice", "disagrees"]
@@ -42,22 +42,36 @@ class Run:
 def judge(run: Run) -> list[Finding]:
     """Every finding of a run; none when all is well."""
     found = [Finding("disagrees", "", doubled) for doubled in run.book.doubled]
-    found += [Finding("disagrees", "", f"refused for good: {refused}") for refused in run.book.refused]
+    found += [
+        Finding("disagrees", "", f"refused for good: {refused}") for refused in run.book.refused
+    ]
     found += _unpromised(run)
     for promise in run.book.promises.values():
         order = run.orders.get(promise.order_id)
         if order is None:
-            found.append(Finding("lost", promise.order_id, "it was answered 202 and there is no record of it"))
+            found.append(
+                Finding(
+                    "lost", promise.order_id, "it was answered 202 and there is no record of it"
+                )
+            )
             continue
         effects = run.effects.get(promise.wanted.tag, ()) if promise.wanted.tag else ()
-        found += [Finding(kind, order.id, what) for kind, what in _about(run, promise, order, effects)]
+        found += [
+            Finding(kind, order.id, what) for kind, what in _about(run, promise, order, effects)
+        ]
     return found
 
 
-def _about(run: Run, promise: Promise, order: Order, effects: Sequence[Entry]) -> Iterator[tuple[Kind, str]]:
+def _about(
+    run: Run, promise: Promise, order: Order, effects: Sequence[Entry]
+) -> Iterator[tuple[Kind, str]]:
     yield from _ends(run, order)
     yield from _arrives_once(promise, order, effects)
-    for what in (*_fences(order, run.logs[order.id]), *_sights(promise), *_foretold(promise, effects)):
+    for what in (
+        *_fences(order, run.logs[order.id]),
+        *_sights(promise),
+        *_foretold(promise, effects),
+    ):
         yield "disagrees", what
 
 
@@ -65,7 +79,9 @@ def _unpromised(run: Run) -> Iterator[Finding]:
     """(c) No effect without a 202."""
     promised = {promise.wanted.tag for promise in run.book.promises.values()}
     for tag in run.effects.keys() - promised:
-        yield Finding("disagrees", "", f"a receiver has results for {tag}, which nobody was promised")
+        yield Finding(
+            "disagrees", "", f"a receiver has results for {tag}, which nobody was promised"
+        )
 
 
 def _ends(run: Run, order: Order) -> Iterator[tuple[Kind, str]]:
@@ -79,7 +95,10 @@ def _ends(run: Run, order: Order) -> Iterator[tuple[Kind, str]]:
         elif not _an_answer_was_lost(run, order):
             yield "disagrees", "it ended delivery_unknown, and no fault came near its last attempt"
     elif order.state != OrderState.DELIVERED:
-        yield "lost", f"it ended {order.state.value}: {order.error}, {[scan.error for scan in order.scans]}"
+        yield (
+            "lost",
+            f"it ended {order.state.value}: {order.error}, {[scan.error for scan in order.scans]}",
+        )
 
 
 def _an_answer_was_lost(run: Run, order: Order) -> bool:
@@ -90,7 +109,9 @@ def _an_answer_was_lost(run: Run, order: Order) -> bool:
     return any(abs(trouble - at) < NEAR_S for trouble in troubles)
 
 
-def _arrives_once(promise: Promise, order: Order, effects: Sequence[Entry]) -> Iterator[tuple[Kind, str]]:
+def _arrives_once(
+    promise: Promise, order: Order, effects: Sequence[Entry]
+) -> Iterator[tuple[Kind, str]]:
     """(b) One effect for a delivered order, with the bytes on record; never two."""
     if len(effects) > 1:
         yield "delivered twice", f"its receiver took it {len(effects)} times"
@@ -104,7 +125,9 @@ def _arrives_once(promise: Promise, order: Order, effects: Sequence[Entry]) -> I
 def _fences(order: Order, log: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """(d) One fence for each claim and each loss, one holder at a time, results under the last claim's fence."""
     lines = [str(line["text"]) for line in log]
-    yield from _fence("the delivery", order.fence, [text for text in lines if not text.startswith("scan ")])
+    yield from _fence(
+        "the delivery", order.fence, [text for text in lines if not text.startswith("scan ")]
+    )
     for scan in order.scans:
         prefix = f"scan {scan.id}: "
         mine = [text.removeprefix(prefix) for text in lines if text.startswith(prefix)]

@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Self
 
-from broker.config import BrokerSettings
-from broker.store import OrderStore
-from tests.journey.stack import Stack
+from broker.order_store import OrderStore
+from broker.settings.config import BrokerSettings
+from tests.support.stack import Stack
 
 REDIS = "redis"
 SETTINGS = {
@@ -25,7 +25,9 @@ class Fleet(Stack):
 
     roles: ClassVar[tuple[str, ...]] = ("api", "courier-1", "courier-2", "worker-1", "worker-2")
 
-    def __init__(self, data: Path, roots: Iterable[Path], settings: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, data: Path, roots: Iterable[Path], settings: dict[str, str] | None = None
+    ) -> None:
         super().__init__(data, roots)
         self.env |= SETTINGS if settings is None else settings
 

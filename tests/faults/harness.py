@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from broker.store import OrderStore
-from tests.faults.book import Book
+from broker.order_store import OrderStore
 from tests.faults.callers import Clients, Watcher
 from tests.faults.chaos import Chaos, What
 from tests.faults.checker import Finding, Run, judge
 from tests.faults.fleet import Fleet
+from tests.faults.ledger import Book
 from tests.faults.plan import make_slides, plan
 from tests.faults.receivers import Receivers
-from tests.journey.stack import wait_for
+from tests.support.stack import wait_for
 
 PEACE_AT = 0.97
 """The faults end when this share of the orders has ended, so that all legs of nearly all orders meet them."""
@@ -61,7 +61,9 @@ def run(size: Size, seed: int, data: Path, show: Callable[[Seen], None]) -> Verd
     with Receivers(slides, seed) as receivers, Fleet(data, [data / "slides"]) as fleet:
         fleet.wait_ready()
         book = Book()
-        clients = Clients(fleet.url, plan(size.orders, seed, slides, receivers), book, seed, size.per_s)
+        clients = Clients(
+            fleet.url, plan(size.orders, seed, slides, receivers), book, seed, size.per_s
+        )
         chaos = Chaos(fleet, seed, size.pause_s)
         spent_s = _War(chaos, receivers, (clients, Watcher(fleet.url, book)), book, size, show).go()
         told = _told(fleet.store, book, receivers, chaos)
@@ -97,7 +99,10 @@ class _War:
     def _until(self, stage: str, share: float, within_s: float) -> None:
         """Until that share of the orders ended, or the time is over: what then is missing is the judge's to name."""
         deadline = time.monotonic() + within_s
-        wait_for(lambda: self._tell(stage) >= share * self.size.orders or time.monotonic() > deadline, within_s * 2)
+        wait_for(
+            lambda: self._tell(stage) >= share * self.size.orders or time.monotonic() > deadline,
+            within_s * 2,
+        )
 
     def _tell(self, stage: str) -> int:
         ended = self.book.ended

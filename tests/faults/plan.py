@@ -35,13 +35,18 @@ def make_slides(folder: Path) -> list[Path]:
 def plan(count: int, seed: int, slides: list[Path], receivers: Receivers) -> list[Wanted]:
     """`count` orders of one to three scans for all destinations, by path and by URL, in all priorities."""
     rng = Random(seed)
-    return [_wanted(f"{seed % 10**6}{number:06d}", rng, slides, receivers) for number in range(count)]
+    return [
+        _wanted(f"{seed % 10**6}{number:06d}", rng, slides, receivers) for number in range(count)
+    ]
 
 
 def _wanted(tag: str, rng: Random, slides: list[Path], receivers: Receivers) -> Wanted:
     destination = _destination(tag, rng, receivers)
     ki67 = rng.random() < KI67
-    scans = [_scan(str(number), rng, slides, receivers, ki67=ki67) for number in range(rng.choice((1, 1, 2, 3)))]
+    scans = [
+        _scan(str(number), rng, slides, receivers, ki67=ki67)
+        for number in range(rng.choice((1, 1, 2, 3)))
+    ]
     body = {
         "algorithm": "ki67" if ki67 else "grid",
         "scans": scans,
@@ -52,13 +57,17 @@ def _wanted(tag: str, rng: Random, slides: list[Path], receivers: Receivers) -> 
     return Wanted(f"key-{tag}", "" if destination["type"] == "none" else tag, body)
 
 
-def _scan(name: str, rng: Random, slides: list[Path], receivers: Receivers, *, ki67: bool) -> dict[str, Any]:
+def _scan(
+    name: str, rng: Random, slides: list[Path], receivers: Receivers, *, ki67: bool
+) -> dict[str, Any]:
     which = rng.randrange(len(slides))
     source = {"type": "path", "path": str(slides[which])}
     if rng.random() > NEAR:
         source = {"type": "url", "url": receivers.buckets[which].signed_url}
     roi = (
-        {"x": 256, "y": 256, "width": 512, "height": 384} if ki67 else {"x": 100, "y": 50, "width": 300, "height": 200}
+        {"x": 256, "y": 256, "width": 512, "height": 384}
+        if ki67
+        else {"x": 100, "y": 50, "width": 300, "height": 200}
     )
     return {"id": name, "source": source, "roi": roi}
 

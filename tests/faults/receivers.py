@@ -9,8 +9,8 @@ from random import Random
 from typing import Self
 
 from demo.annotation import AnnotationReceiver
+from demo.bucket import FileBucket
 from demo.faults import Fault, Faults
-from demo.files import FileBucket
 from demo.receivers import Entry, Receiver
 from demo.techcyte import TechcyteReceiver
 

@@ -18,9 +18,13 @@ def show(verdict: Verdict, console: Console) -> None:
     console.print(_table(verdict))
     for finding in verdict.findings[:SHOWN]:
         console.rule(f"{finding.kind}: {finding.order_id}")
-        console.print("\n".join(history(verdict.run, finding)), markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            "\n".join(history(verdict.run, finding)), markup=False, highlight=False, soft_wrap=True
+        )
     if verdict.findings:
-        console.print(f"{len(verdict.findings)} findings; the same plan again: make faults SEED={verdict.seed}")
+        console.print(
+            f"{len(verdict.findings)} findings; the same plan again: make faults SEED={verdict.seed}"
+        )
 
 
 def _table(verdict: Verdict) -> Table:
@@ -44,7 +48,9 @@ def _table(verdict: Verdict) -> Table:
     table.add_row("seconds to drain", f"{verdict.peace_s:.1f}")
     table.add_section()
     for kind, name in KINDS.items():
-        table.add_row(name, str(len({f.order_id or f.what for f in verdict.findings if f.kind == kind})))
+        table.add_row(
+            name, str(len({f.order_id or f.what for f in verdict.findings if f.kind == kind}))
+        )
     return table
 
 
@@ -54,15 +60,25 @@ def history(run: Run, finding: Finding) -> Iterator[str]:
     order, promise = run.orders.get(finding.order_id), run.book.promises.get(finding.order_id)
     if order is None or promise is None:
         return
-    yield json.dumps(order.model_dump(mode="json", exclude={"request"}) | {"request": order.request.shown()}, indent=1)
+    yield json.dumps(
+        order.model_dump(mode="json", exclude={"request"}) | {"request": order.request.shown()},
+        indent=1,
+    )
     lines = [(float(line["at"]), f"log     {line['text']}") for line in run.logs[order.id]]
-    lines += [(sight.at, f"shown   {sight.order} {', '.join(sight.scans)}") for sight in promise.sights]
+    lines += [
+        (sight.at, f"shown   {sight.order} {', '.join(sight.scans)}") for sight in promise.sights
+    ]
     effects = run.effects.get(promise.wanted.tag, ()) if promise.wanted.tag else ()
-    lines += [(entry.at, f"ledger  {entry.path} {entry.bytes} bytes, sha256 {entry.sha256}") for entry in effects]
+    lines += [
+        (entry.at, f"ledger  {entry.path} {entry.bytes} bytes, sha256 {entry.sha256}")
+        for entry in effects
+    ]
     first, last = min(at for at, _ in lines) - 1, max(at for at, _ in lines) + 1
     lines += [(b.at, f"fault   {b.role} {b.what}, {b.for_s:.1f} s") for b in run.blows]
     lines += [
-        (h.at, f"fault   {h.line}: {h.fault}") for h in run.hits if promise.wanted.tag in h.line or "POST" in h.line
+        (h.at, f"fault   {h.line}: {h.fault}")
+        for h in run.hits
+        if promise.wanted.tag in h.line or "POST" in h.line
     ]
     for at, text in sorted(lines):
         if first <= at <= last:

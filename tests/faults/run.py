@@ -19,9 +19,13 @@ def main() -> None:
     """One run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.run", description=__doc__)
     parser.add_argument("--orders", type=int, default=1000)
-    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**6), help="of the plan; printed at the end")
+    parser.add_argument(
+        "--seed", type=int, default=secrets.randbelow(10**6), help="of the plan; printed at the end"
+    )
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that whoever ends it leaves no process behind
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # so that whoever ends it leaves no process behind
     data, console = Path(tempfile.mkdtemp(prefix="slidelane-faults-")), Console()
     verdict = _watched(Size(given.orders), given.seed, data, console)
     show(verdict, console)
@@ -32,7 +36,12 @@ def main() -> None:
 
 
 def _watched(size: Size, seed: int, data: Path, console: Console) -> Verdict:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("starting", total=size.orders)
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import redis
 
-from broker.config import BrokerSettings
-from broker.embedded import Embedded
 from broker.errors import OrderError
-from broker.request import OrderRequest
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.order_store.embedded_redis import EmbeddedRedis
+from broker.orders.request import OrderRequest
+from broker.settings.config import BrokerSettings
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import REDIS, Fleet
-from tests.faults.wishes import delivered, held, wish
+from tests.faults.orders import delivered, held, wish
 
 RESUMED_S = 30
 
@@ -65,7 +65,7 @@ def test_an_append_only_file_cut_short_starts_and_invents_nothing(tmp_path: Path
     settings = BrokerSettings(data=tmp_path)
     scans = [{"id": "1", "source": {"type": "path", "path": "/slides/a.svs"}}]
     asked = OrderRequest.model_validate({"algorithm": "grid", "scans": scans}, strict=False)
-    with Embedded(settings) as embedded:
+    with EmbeddedRedis(settings) as embedded:
         store = OrderStore.connect(settings)
         ids = [store.create(asked, lane="gpu").order_id for _ in range(5)]
         assert embedded.process

@@ -8,13 +8,15 @@ from typing import Any
 
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.wishes import delivered, wish
-from tests.journey.stack import wait_for
+from tests.faults.orders import delivered, wish
+from tests.support.stack import wait_for
 
 CALLERS = 50
 
 
-def test_fifty_callers_with_the_same_key_make_one_order(fleet: Fleet, lab: TechcyteReceiver, slides: Path) -> None:
+def test_fifty_callers_with_the_same_key_make_one_order(
+    fleet: Fleet, lab: TechcyteReceiver, slides: Path
+) -> None:
     """All at once, and all are told of the same order."""
     answers: list[tuple[int, Any]] = []
     order, ready = wish(slides, lab), threading.Barrier(CALLERS)
@@ -50,8 +52,15 @@ def test_a_caller_that_left_before_the_answer_finds_its_order_by_the_key(
 
 def _send_and_leave(fleet: Fleet, order: dict[str, Any], headers: dict[str, str]) -> None:
     body = json.dumps(order).encode()
-    lines = ["POST /v1/orders HTTP/1.1", f"Host: 127.0.0.1:{fleet.port}", "Content-Type: application/json"]
-    lines += [f"Content-Length: {len(body)}", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [
+        "POST /v1/orders HTTP/1.1",
+        f"Host: 127.0.0.1:{fleet.port}",
+        "Content-Type: application/json",
+    ]
+    lines += [
+        f"Content-Length: {len(body)}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
     with socket.create_connection(("127.0.0.1", fleet.port), timeout=5) as connection:
         connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
 

@@ -9,8 +9,8 @@ import pytest
 
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.wishes import delivered, log, wish
-from tests.journey.stack import ROOT, wait_for
+from tests.faults.orders import delivered, log, wish
+from tests.support.stack import ROOT, wait_for
 
 ON_A_FULL_DISK = 'mount -t tmpfs -o size=1m full "$0" && (head -c 2m /dev/zero > "$0/filler" || true) && exec "$@"'
 
@@ -39,13 +39,29 @@ def test_results_that_find_no_room_are_made_again_when_there_is_some(
 def _may_mount(folder: Path) -> None:
     """A disk of one megabyte is made in a mount namespace of its own, which takes rights that not everybody has."""
     trial = ["unshare", "--mount", "mount", "-t", "tmpfs", "full", str(folder)]
-    if not shutil.which("unshare") or subprocess.run(trial, capture_output=True, check=False).returncode:
+    if (
+        not shutil.which("unshare")
+        or subprocess.run(trial, capture_output=True, check=False).returncode
+    ):
         pytest.skip("needs the right to mount")
 
 
 def _start_on_a_full_disk(fleet: Fleet, folder: Path) -> int:
-    command = ["unshare", "--mount", "sh", "-c", ON_A_FULL_DISK, str(folder), sys.executable, "-m", "worker", "gpu"]
+    command = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        ON_A_FULL_DISK,
+        str(folder),
+        sys.executable,
+        "-m",
+        "worker",
+        "gpu",
+    ]
     with (fleet.data / "worker-1.log").open("ab") as out:
-        process = subprocess.Popen(command, cwd=ROOT, env=fleet.env, stdout=out, stderr=out, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=fleet.env, stdout=out, stderr=out, start_new_session=True
+        )
     fleet.processes["worker-1"] = process
     return process.pid

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from broker.order import Attempt, Order, OrderState, Scan, ScanState
-from broker.request import OrderRequest
+from broker.orders.order import Attempt, Order, OrderState, Scan, ScanState
+from broker.orders.request import OrderRequest
 from demo.receivers import Entry
-from tests.faults.book import Book
 from tests.faults.checker import Run, judge
+from tests.faults.ledger import Book
 from tests.faults.plan import Wanted
 
 DIGEST = "d" * 64
@@ -35,8 +35,19 @@ VIEWS = (("queued", "queued"), ("running", "staged"), ("delivered", "classified"
 
 def an_order(**changed: Any) -> Order:
     scan = Scan(index=0, id="0", state=ScanState.CLASSIFIED, fence=4, result="results/o/0.4")
-    usual = {"id": "o", "state": OrderState.DELIVERED, "lane": "gpu", "created_at": 1, "updated_at": 1, "expires_at": 9}
-    usual |= {"request": OrderRequest.model_validate(REQUEST, strict=False), "fence": 1, "scans": (scan,)}
+    usual = {
+        "id": "o",
+        "state": OrderState.DELIVERED,
+        "lane": "gpu",
+        "created_at": 1,
+        "updated_at": 1,
+        "expires_at": 9,
+    }
+    usual |= {
+        "request": OrderRequest.model_validate(REQUEST, strict=False),
+        "fence": 1,
+        "scans": (scan,),
+    }
     usual |= {"attempts": (Attempt(at=1, digest=DIGEST),), "parcel": {"digest": DIGEST}}
     return Order(**(usual | changed))
 
@@ -51,7 +62,14 @@ def a_run(views: tuple[tuple[str, str], ...] = VIEWS) -> Run:
     book.promised(Wanted("key", "7", REQUEST), "o")
     for order, scan in views:
         book.see({"id": "o", "state": order, "scans": [{"state": scan}]})
-    return Run(book, {"o": an_order()}, {"o": [{"text": text} for text in LOG]}, {"7": [an_entry()]}, [], [])
+    return Run(
+        book,
+        {"o": an_order()},
+        {"o": [{"text": text} for text in LOG]},
+        {"7": [an_entry()]},
+        [],
+        [],
+    )
 
 
 def logged(*lines: str) -> dict[str, list[dict[str, str]]]:

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import redis
 
-from broker.config import BrokerSettings
-from broker.request import OrderRequest
-from broker.store import Hint, OrderStore
+from broker.order_store import OrderStore, TaskMessage
+from broker.orders.request import OrderRequest
+from broker.settings.config import BrokerSettings
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.wishes import delivered, wish
-from tests.journey.stack import wait_for
+from tests.faults.orders import delivered, wish
+from tests.support.stack import wait_for
 
 COURIERS = ("courier-1", "courier-2")
 
@@ -47,7 +47,7 @@ def test_hints_that_a_dying_timer_did_not_send_come_again(broker_settings: Broke
 def test_timers_side_by_side_ring_once(store: OrderStore) -> None:
     """Of four timers that look at the same time, one sees what is due."""
     ids = [store.create(an_order(), lane="gpu").order_id for _ in range(20)]
-    rung: list[Hint] = []
+    rung: list[TaskMessage] = []
 
     def look() -> None:
         def all_rung() -> bool:
@@ -77,6 +77,12 @@ def test_rubbish_on_the_queues_costs_at_most_a_restart(
     for queue in ("fetch", "gpu", "deliver"):
         hints.rpush(queue, unknown, b"\x00rubbish")
     order_id = fleet.order(**wish(slides, lab))
-    wait_for(lambda: fleet.tend() and fleet.get(order_id)["state"] == "delivered", what="the order behind the rubbish")
-    wait_for(lambda: fleet.tend() and not any(map(hints.llen, ("fetch", "gpu", "deliver"))), what="empty queues")
+    wait_for(
+        lambda: fleet.tend() and fleet.get(order_id)["state"] == "delivered",
+        what="the order behind the rubbish",
+    )
+    wait_for(
+        lambda: fleet.tend() and not any(map(hints.llen, ("fetch", "gpu", "deliver"))),
+        what="empty queues",
+    )
     assert len(lab.ledger) == 1

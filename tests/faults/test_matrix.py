@@ -3,7 +3,7 @@
 import ast
 import re
 
-from tests.journey.stack import ROOT
+from tests.support.stack import ROOT
 
 ROWS = 33
 ROW = re.compile(r"\| (\d+) \|.*\| (.+?) \|")
@@ -18,7 +18,9 @@ def test_every_row_of_the_matrix_is_proven_or_says_why_not() -> None:
         named = NAMED.findall(proof)
         assert named or proof.startswith("not here: "), f"row {number} proves nothing"
         for file, test in named:
-            assert test in _functions(file), f"row {number} names {file}::{test}, which is not there"
+            assert test in _functions(file), (
+                f"row {number} names {file}::{test}, which is not there"
+            )
 
 
 def _functions(file: str) -> set[str]:

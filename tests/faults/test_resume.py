@@ -11,15 +11,15 @@ import pytest
 from demo.slide import make_sample_slide
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.wishes import delivered, held, log, wish
-from tests.journey.gate import LOOKS_EVERY_S
-from tests.journey.stack import GATED, ROLES, wait_for
-from tests.worker.makers import a_slide
-from tests.worker.origin import Listener
-from tests.worker.scanning import Dots, DotsClassifier, scan, scanned_elsewhere
-from tests.worker.sections import section
-from worker.checkpoint import UNFINISHED
-from worker.values import Pixels
+from tests.faults.orders import delivered, held, log, wish
+from tests.support.gate import LOOKS_EVERY_S
+from tests.support.scans import Dots, DotsClassifier, scan, scanned_elsewhere
+from tests.support.slide_server import Listener
+from tests.support.slides import a_slide
+from tests.support.stack import GATED, ROLES, wait_for
+from tests.support.tissue_sections import section
+from worker.geometry.frame import Pixels
+from worker.inference.checkpoint import UNFINISHED
 
 KEPT = ("features.geojson", "results.json", "overlay.png")
 
@@ -31,17 +31,31 @@ def dotted(width_px: int, height_px: int) -> Pixels:
     pixels[..., 1] -= 60
     for y in range(5, height_px - 5, 9):
         for x in range(5, width_px - 5, 9):
-            cv2.circle(pixels, (x + int(rng.integers(-1, 2)), y + int(rng.integers(-1, 2))), 1, (9, 9, 9), -1)
+            cv2.circle(
+                pixels,
+                (x + int(rng.integers(-1, 2)), y + int(rng.integers(-1, 2))),
+                1,
+                (9, 9, 9),
+                -1,
+            )
     return pixels
 
 
 def same_files(folder: Path, one: int, other: int) -> bool:
-    names = [*KEPT, *(f"findings/{path.name}" for path in (folder / str(one) / "findings").iterdir())]
-    return all((folder / str(one) / name).read_bytes() == (folder / str(other) / name).read_bytes() for name in names)
+    names = [
+        *KEPT,
+        *(f"findings/{path.name}" for path in (folder / str(one) / "findings").iterdir()),
+    ]
+    return all(
+        (folder / str(one) / name).read_bytes() == (folder / str(other) / name).read_bytes()
+        for name in names
+    )
 
 
 @pytest.mark.parametrize("killed_at", [(2,), (20,), (100,), (50, 130, 134), (200,)])
-def test_a_scan_that_was_killed_and_resumed_has_the_same_bytes(tmp_path: Path, killed_at: tuple[int, ...]) -> None:
+def test_a_scan_that_was_killed_and_resumed_has_the_same_bytes(
+    tmp_path: Path, killed_at: tuple[int, ...]
+) -> None:
     """SIGKILL at any tile, in the first row or between two, once or again and again: as if it had never happened."""
     slide = a_slide(tmp_path / "a.svs", dotted(512, 416))
     for fence, at in enumerate(killed_at, start=2):
@@ -102,7 +116,10 @@ def wards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """
     folder = tmp_path_factory.mktemp("resume")
     make_sample_slide(folder / "whole.svs", width_px=3072, height_px=2048)
-    settings = {"SLIDELANE_WORKER__THREADS": "1", "SLIDELANE_BROKER__HEARTBEAT_S": str(LOOKS_EVERY_S / 2)}
+    settings = {
+        "SLIDELANE_WORKER__THREADS": "1",
+        "SLIDELANE_BROKER__HEARTBEAT_S": str(LOOKS_EVERY_S / 2),
+    }
     fleet = Fleet(folder / "data", [folder], settings)
     fleet.modules = ROLES | GATED
     with fleet:
@@ -117,7 +134,9 @@ def furthest(fleet: Fleet) -> int:
 
 
 @pytest.mark.timeout(180)
-def test_a_worker_killed_in_the_middle_of_a_slide_costs_only_what_was_not_marked(wards: Fleet) -> None:
+def test_a_worker_killed_in_the_middle_of_a_slide_costs_only_what_was_not_marked(
+    wards: Fleet,
+) -> None:
     """Delivered once; record and log say from where it went on, and nothing unfinished is left behind."""
     with TechcyteReceiver(any_task=True) as lab:
         wards.gate.close(after=1)

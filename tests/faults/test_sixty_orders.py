@@ -19,7 +19,9 @@ def test_sixty_orders_under_fire_arrive_once(tmp_path: Path) -> None:
     verdict = run(SIXTY, seed, tmp_path, _nobody_looks)
     assert len(verdict.run.book.promises) == SIXTY.orders
     assert verdict.run.blows
-    assert not verdict.findings, "\n".join("\n".join(history(verdict.run, found)) for found in verdict.findings[:3])
+    assert not verdict.findings, "\n".join(
+        "\n".join(history(verdict.run, found)) for found in verdict.findings[:3]
+    )
 
 
 def _nobody_looks(seen: Seen) -> None:

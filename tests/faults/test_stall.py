@@ -6,7 +6,7 @@ import pytest
 
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import REDIS, Fleet
-from tests.faults.wishes import delivered, held, wish
+from tests.faults.orders import delivered, held, wish
 
 PAIRS = (("courier-1", "worker-1"), ("courier-2", "worker-2"))
 
@@ -23,7 +23,9 @@ def each_consumes(fleet: Fleet, lab: TechcyteReceiver, slides: Path) -> None:
 
 
 @pytest.mark.timeout(180)
-def test_idle_workers_consume_again_after_a_restart_of_redis(fleet: Fleet, lab: TechcyteReceiver, slides: Path) -> None:
+def test_idle_workers_consume_again_after_a_restart_of_redis(
+    fleet: Fleet, lab: TechcyteReceiver, slides: Path
+) -> None:
     """Killed while all of them wait for work, and started again."""
     fleet.kill(REDIS)
     fleet.start(REDIS)
@@ -37,7 +39,9 @@ def test_busy_workers_finish_and_consume_again_after_a_restart_of_redis(
 ) -> None:
     """Killed in the middle of their scans: these are delivered once, and so is what comes later."""
     fleet.gate.close()
-    placed = [fleet.order(**wish(slides, lab, algorithm="ki67", slide="large.svs")) for _ in range(2)]
+    placed = [
+        fleet.order(**wish(slides, lab, algorithm="ki67", slide="large.svs")) for _ in range(2)
+    ]
     for order_id in placed:
         held(fleet, order_id)
     fleet.kill(REDIS)

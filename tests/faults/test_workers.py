@@ -10,8 +10,8 @@ import pytest
 
 from demo.techcyte import TOKEN_PATH, TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.wishes import delivered, held, log, role_of, wish
-from tests.journey.stack import wait_for
+from tests.faults.orders import delivered, held, log, role_of, wish
+from tests.support.stack import wait_for
 
 
 def test_an_order_that_always_kills_its_worker_fails_and_others_are_served(
@@ -29,7 +29,9 @@ def test_an_order_that_always_kills_its_worker_fails_and_others_are_served(
     delivered(fleet, fleet.order(**wish(slides, lab)))
 
 
-def test_a_frozen_worker_that_goes_on_writes_nothing(fleet: Fleet, lab: TechcyteReceiver, slides: Path) -> None:
+def test_a_frozen_worker_that_goes_on_writes_nothing(
+    fleet: Fleet, lab: TechcyteReceiver, slides: Path
+) -> None:
     """It slept past its lease, another did its scan; awake again it is refused, and the record stays as it was."""
     fleet.gate.close()
     order_id = fleet.order(**wish(slides, lab, algorithm="ki67", slide="large.svs"))
@@ -59,7 +61,9 @@ def test_a_frozen_courier_that_goes_on_posts_nothing(fleet: Fleet, slides: Path)
     with _Holding(any_task=True) as lab:
         order = wish(slides, lab)
         key = {"api_key_id": lab.api_key_id, "api_key_secret": lab.api_key_secret}
-        order["destination"] = {name: v for name, v in order["destination"].items() if name != "jwt_token"} | key
+        order["destination"] = {
+            name: v for name, v in order["destination"].items() if name != "jwt_token"
+        } | key
         order_id = fleet.order(**order)
         assert lab.asked.wait(60)
         sleeper = role_of(fleet, re.findall(r"deliver taken by (\S+)", log(fleet, order_id))[0])

@@ -7,11 +7,11 @@ from signal import SIGTERM
 import pytest
 
 from demo.annotation import AnnotationReceiver
-from demo.files import FileBucket
+from demo.bucket import FileBucket
 from demo.slide import make_sample_slide
 from demo.techcyte import TechcyteReceiver
-from tests.journey.gate import Gate
-from tests.journey.stack import GATED, ROLES, Stack
+from tests.support.gate import Gate
+from tests.support.stack import GATED, ROLES, Stack
 
 
 @pytest.fixture(scope="session")

@@ -40,20 +40,31 @@ def zipped(content: dict[str, bytes]) -> bytes:
 
 def submit(receiver: AnnotationReceiver, parcel: bytes, case: str = "S1") -> requests.Response:
     files = {"zip": ("output.zip", parcel, "application/zip")}
-    return requests.post(f"{receiver.url}/submitZipOrder", data={"case_id": case}, files=files, timeout=10)
+    return requests.post(
+        f"{receiver.url}/submitZipOrder", data={"case_id": case}, files=files, timeout=10
+    )
 
 
 def test_a_zip_is_queued(annotation: AnnotationReceiver) -> None:
     """A good zip is answered as the loader does, and its polygons are counted."""
     answer = submit(annotation, zipped(members()))
     assert answer.status_code == 200
-    assert (answer.json()["Status"], answer.json()["id"], answer.json()["Job"]["id"]) == ("Queued", 1, 1)
+    assert (answer.json()["Status"], answer.json()["id"], answer.json()["Job"]["id"]) == (
+        "Queued",
+        1,
+        1,
+    )
     assert [entry.note for entry in annotation.ledger] == [{"case": "S1", "features": 1}]
 
 
 def test_a_mask_alone_says_that_nothing_was_found(annotation: AnnotationReceiver) -> None:
     """With no nuclei there is no algmeta and no features.csv, only the mask."""
-    assert submit(annotation, zipped({f"{PREFIX}-seg.png": members()[f"{PREFIX}-seg.png"]})).status_code == 200
+    assert (
+        submit(
+            annotation, zipped({f"{PREFIX}-seg.png": members()[f"{PREFIX}-seg.png"]})
+        ).status_code
+        == 200
+    )
     assert annotation.ledger[0].note["features"] == 0
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.journey.stack import wait_for
 from tests.journey.test_worker_command import Desk, announced, drips_until
-from tests.worker.origin import Handler, Origin
+from tests.support.slide_server import Handler, Origin
+from tests.support.stack import wait_for
 
 LIMITS = {
     "SLIDELANE_WORKER__LIMITS__DECODE_S": "1",
@@ -31,8 +31,12 @@ def codes(said: str, form: str, order_id: str) -> list[str]:
     """The codes of the lines about an order, in their order."""
     if form == "json":
         lines = [json.loads(line) for line in said.splitlines()]
-        return [line["code"] for line in lines if line.get("work") == f"{order_id}.0" and "code" in line]
-    lines = [line for line in said.splitlines() if f" work={order_id}.0 " in line and " code=" in line]
+        return [
+            line["code"] for line in lines if line.get("work") == f"{order_id}.0" and "code" in line
+        ]
+    lines = [
+        line for line in said.splitlines() if f" work={order_id}.0 " in line and " code=" in line
+    ]
     return [line.partition(" code=")[2].split()[0] for line in lines]
 
 
@@ -40,13 +44,19 @@ def codes(said: str, form: str, order_id: str) -> list[str]:
 def test_work_that_breaks_a_limit_is_found_by_its_code(tmp_path: Path, form: str) -> None:
     """A source that falls silent: `slow_stage`, then `stalled`; one that drips without end: `time_limit`."""
     with Desk(tmp_path, []) as desk, Origin() as origin:
-        origin.answers |= {"/silent.svs": falls_silent, "/drips.svs": drips_until(threading.Event())}
+        origin.answers |= {
+            "/silent.svs": falls_silent,
+            "/drips.svs": drips_until(threading.Event()),
+        }
         desk.worker("courier", "--for", "1h", SLIDELANE_BROKER__LOG=form, **LIMITS)
         wait_for(lambda: desk.call("GET", "/healthz")[0] == 200, what="/healthz")
         wait_for(lambda: announced(desk), what="an algorithm")
         placed = []
         for name in ("silent", "drips"):
-            source = {"type": "url", "url": f"http://127.0.0.1:{origin.server_port}/{name}.svs?sig=hidden"}
+            source = {
+                "type": "url",
+                "url": f"http://127.0.0.1:{origin.server_port}/{name}.svs?sig=hidden",
+            }
             placed.append(desk.order(algorithm="grid", scans=[{"id": "1", "source": source}]))
         for order_id in placed:
             desk.wait_until(order_id, "failed")

@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.journey.gate import Gate
-from tests.journey.stack import Stack
+from tests.support.gate import Gate
+from tests.support.stack import Stack
 
 ROI = {"x": 1001, "y": 999, "width": 1500, "height": 1200}
 
@@ -37,7 +37,9 @@ def _read(process_id: int, name: str) -> str:
 def pool_processes(stack: Stack) -> set[int]:
     """The worker and its child that classifies."""
     running = processes_of(stack.processes["worker"].pid)
-    return {number for number, command in running.items() if command and "worker.reading" not in command}
+    return {
+        number for number, command in running.items() if command and "worker.reading" not in command
+    }
 
 
 def crash_decoders(stack: Stack, until: threading.Event) -> None:
@@ -57,10 +59,14 @@ def crash_decoders(stack: Stack, until: threading.Event) -> None:
 
 def order(stack: Stack, slide: Path) -> Any:
     scans = [{"id": "1", "source": {"type": "path", "path": str(slide)}, "roi": ROI}]
-    return stack.wait_until(stack.order(algorithm="ki67", scans=scans), "failed", "delivered", "undelivered")
+    return stack.wait_until(
+        stack.order(algorithm="ki67", scans=scans), "failed", "delivered", "undelivered"
+    )
 
 
-def test_a_decoder_that_crashes_costs_its_own_order_only(gate: Gate, stack: Stack, slide: Path) -> None:
+def test_a_decoder_that_crashes_costs_its_own_order_only(
+    gate: Gate, stack: Stack, slide: Path
+) -> None:
     """The scan fails and its file is blamed; the same worker process classifies the next one."""
     gate.close()
     ended = threading.Event()

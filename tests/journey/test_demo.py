@@ -12,11 +12,25 @@ SIZE = ("--width", "4000", "--height", "3000")
 def test_the_demonstration_delivers_both_and_leaves_no_process(tmp_path: Path) -> None:
     """Exit 0 says that both receivers hold their order exactly once; the files it names are there."""
     data, output = tmp_path / "data", tmp_path / "output"
-    command = [sys.executable, "-m", "demo.run", *SIZE, "--data", str(data), "--output", str(output)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "demo.run",
+        *SIZE,
+        "--data",
+        str(data),
+        "--output",
+        str(output),
+    ]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=150, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     for receiver in ("Techcyte", "annotation loader"):
         assert done.stdout.count(f"{receiver} accepted") == 1
     for folder in ("whole-slide", "region"):
-        assert {file.name for file in (output / folder).iterdir()} == {"overlay.png", "features.geojson"}
+        assert {file.name for file in (output / folder).iterdir()} == {
+            "overlay.png",
+            "features.geojson",
+        }
     assert list(belonging(data.resolve())) == []

@@ -7,25 +7,33 @@ from pathlib import Path
 
 import pytest
 
-from broker.config import Config
+from broker.settings.config import Config
 from demo.techcyte import TechcyteReceiver
 from slidelane.process import lines_of
-from tests.journey.stack import ROOT, Stack, free_port
-from worker.reach import reached
+from tests.support.stack import ROOT, Stack, free_port
+from worker.diagnostics.connectivity import reached
 
 Table = dict[str, tuple[str, str]]
 _COMMAND = [sys.executable, "-m", "slidelane.cli", "doctor"]
-_WITHOUT_BENCH = (
-    "import sys; sys.modules['worker'] = None; sys.argv[1:] = ['doctor']; from slidelane.cli import main; main()"
-)
+_WITHOUT_BENCH = "import sys; sys.modules['worker'] = None; sys.argv[1:] = ['doctor']; from slidelane.cli import main; main()"
 
 
 def doctor(*asked: str, command: list[str] = _COMMAND, **settings: str) -> tuple[int, Table, str]:
     """Its status, its rows as (state, sentence), and all that it printed."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")} | settings
-    done = subprocess.run([*command, *asked], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    rows = [(line[:12].strip(), line[13:20].strip(), line[21:]) for line in done.stdout.splitlines()]
-    return done.returncode, {what: (state, said) for what, state, said in rows}, done.stdout + done.stderr
+    env = {
+        name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")
+    } | settings
+    done = subprocess.run(
+        [*command, *asked], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
+    rows = [
+        (line[:12].strip(), line[13:20].strip(), line[21:]) for line in done.stdout.splitlines()
+    ]
+    return (
+        done.returncode,
+        {what: (state, said) for what, state, said in rows},
+        done.stdout + done.stderr,
+    )
 
 
 def on(stack: Stack, *asked: str, **more: str) -> tuple[int, Table, str]:
@@ -97,7 +105,9 @@ def test_settings_that_cannot_work_are_told_before_all_else() -> None:
 def test_a_container_is_tried_out_for_real(tmp_path: Path) -> None:
     """Settings arrive, a family of processes is ended by its time limit, a worker that is told to stop leaves."""
     asked = ["--in-container"]
-    status, rows, shown = doctor(*asked, SLIDELANE_BROKER__DATA=str(tmp_path), SLIDELANE_WORKER__THREADS="2")
+    status, rows, shown = doctor(
+        *asked, SLIDELANE_BROKER__DATA=str(tmp_path), SLIDELANE_WORKER__THREADS="2"
+    )
     assert status == 0, shown
     assert [rows[what][0] for what in ("environment", "time limit", "spawn", "drain")] == ["ok"] * 4
     assert "SLIDELANE_WORKER__THREADS" in rows["environment"][1]
@@ -118,7 +128,9 @@ for row in selftest.rows():
 def test_a_container_whose_first_process_reaps_nobody_fails() -> None:
     """Processes that were killed would stay in its table for ever."""
     code = [sys.executable, "-c", _ADOPTS_AND_REAPS_NOBODY]
-    said = subprocess.run(code, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    said = subprocess.run(
+        code, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     assert said[0].startswith("ok")
     assert said[1].startswith("failed")
     assert "zombies" in said[1]
@@ -126,7 +138,9 @@ def test_a_container_whose_first_process_reaps_nobody_fails() -> None:
 
 def test_a_gpu_that_is_required_and_absent_fails(tmp_path: Path) -> None:
     """So that a container which was started without one is noticed."""
-    status, rows, _ = doctor("--require-gpu", CUDA_VISIBLE_DEVICES="", SLIDELANE_BROKER__DATA=str(tmp_path))
+    status, rows, _ = doctor(
+        "--require-gpu", CUDA_VISIBLE_DEVICES="", SLIDELANE_BROKER__DATA=str(tmp_path)
+    )
     assert (status, rows["gpu"][0]) == (1, "failed")
     assert rows["gpu"][1].startswith("none is seen")
 
@@ -137,7 +151,12 @@ def settings(*allow_hosts: str, **worker: object) -> Config:
 
 def test_a_destination_is_held_to_the_rules_of_orders(techcyte: TechcyteReceiver) -> None:
     """One inside must be listed; one that does not answer, or is none, says why; paths and queries are not shown."""
-    asked = [f"{techcyte.url}/in?token=hidden", f"http://127.0.0.1:{free_port()}/", "http://no-such-host.invalid", "x"]
+    asked = [
+        f"{techcyte.url}/in?token=hidden",
+        f"http://127.0.0.1:{free_port()}/",
+        "http://no-such-host.invalid",
+        "x",
+    ]
     inside = list(reached(settings("127.0.0.1"), asked))
     assert [row.state for row in inside] == ["ok", "failed", "failed", "failed"]
     assert f"{techcyte.url} (asked for) answers" in inside[0].said
@@ -153,7 +172,12 @@ def test_a_destination_is_held_to_the_rules_of_orders(techcyte: TechcyteReceiver
 def test_the_hosts_that_the_settings_name_are_tried(techcyte: TechcyteReceiver) -> None:
     """Of a locator that asks: its service and what it builds; of a table: each host once; else it says what to do."""
     source = {"type": "image_server", "url": f"{techcyte.url}{{location}}", "protocol": "iiif"}
-    http = {"type": "http", "url": f"{techcyte.url}/q?id={{case_id}}", "location": "/0", "source": source}
+    http = {
+        "type": "http",
+        "url": f"{techcyte.url}/q?id={{case_id}}",
+        "location": "/0",
+        "source": source,
+    }
     (row,) = reached(settings("127.0.0.1", locator=http), [])
     assert (row.state, "worker.locator" in row.said) == ("ok", True)
     whole = http | {"source": {"type": "url", "url": "{location}"}}
@@ -171,5 +195,14 @@ def test_a_program_that_hangs_or_fails_is_told_apart() -> None:
     with pytest.raises(TimeoutError, match=r"not done after 0\.5 s"):
         list(lines_of([sys.executable, "-c", "import threading; threading.Event().wait()"], 0.5))
     with pytest.raises(ChildProcessError, match="ended with 3: last words"):
-        list(lines_of([sys.executable, "-c", "import sys; print('last words', file=sys.stderr); sys.exit(3)"], 60))
+        list(
+            lines_of(
+                [
+                    sys.executable,
+                    "-c",
+                    "import sys; print('last words', file=sys.stderr); sys.exit(3)",
+                ],
+                60,
+            )
+        )
     assert list(lines_of([sys.executable, "-c", "print(1); print(2)"], 60)) == ["1\n", "2\n"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journey.stack import ROOT, Stack, wait_for
+from tests.support.stack import ROOT, Stack, wait_for
 
 
 class Alone(Stack):
@@ -18,7 +18,13 @@ class Alone(Stack):
     def health(self, role: str, **settings: str) -> tuple[int, str]:
         command = [sys.executable, "-m", "slidelane.cli", "health", role]
         told = subprocess.run(
-            command, cwd=ROOT, env=self.env | settings, capture_output=True, text=True, check=False, timeout=60
+            command,
+            cwd=ROOT,
+            env=self.env | settings,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
         return told.returncode, told.stdout + told.stderr
 
@@ -34,7 +40,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
 
 
 @pytest.mark.parametrize(
-    ("role", "said"), [("api", "answers 200"), ("courier", "consumes deliver"), ("worker", "consumes gpu")]
+    ("role", "said"),
+    [("api", "answers 200"), ("courier", "consumes deliver"), ("worker", "consumes gpu")],
 )
 def test_who_does_his_work_is_healthy(alone: Alone, role: str, said: str) -> None:
     """Status 0, and one sentence that says how it was seen."""
@@ -63,7 +70,7 @@ def test_a_worker_that_lives_and_consumes_nothing_is_not_healthy(alone: Alone) -
 def test_a_worker_elsewhere_does_not_make_this_machine_healthy(alone: Alone) -> None:
     """The name that a worker goes by holds its machine: replicas share one Redis, and each is asked for itself."""
     code = (
-        "import sys; from broker.config import load; from broker.store import OrderStore;"
+        "import sys; from broker.settings.config import load; from broker.order_store import OrderStore;"
         "OrderStore.connect(load().broker).present('gpu-1@elsewhere', ['gpu'])"
     )
     alone.kill("worker", signal.SIGTERM)
@@ -75,7 +82,10 @@ def test_a_worker_elsewhere_does_not_make_this_machine_healthy(alone: Alone) -> 
 
 def test_nobody_to_ask_is_not_healthy(alone: Alone, tmp_path: Path) -> None:
     """No Redis, no API, no Flower: a sentence and status 1, never a trace and never a token."""
-    nowhere = {"SLIDELANE_BROKER__REDIS_URL": "redis://:hush@127.0.0.1:1/0", "SLIDELANE_SERVICES__PORT": "1"}
+    nowhere = {
+        "SLIDELANE_BROKER__REDIS_URL": "redis://:hush@127.0.0.1:1/0",
+        "SLIDELANE_SERVICES__PORT": "1",
+    }
     for role in ("api", "courier", "worker", "flower"):
         status, told = alone.health(role, FLOWER_PORT="1", **nowhere)
         assert (status, len(told.splitlines())) == (1, 1), told

@@ -10,8 +10,8 @@ from typing import Self
 import pytest
 
 from demo.techcyte import TechcyteReceiver
-from tests.broker.servers import free_port, server
-from tests.journey.stack import Stack, wait_for
+from tests.support.redis_servers import free_port, server
+from tests.support.stack import Stack, wait_for
 
 TRIES = "Cannot connect to"
 DURABLE = 'appendonly yes\nappendfsync always\nsave ""\nmaxmemory-policy noeviction\n'
@@ -39,7 +39,9 @@ class Early(Stack):
 
     def shown(self) -> set[str]:
         """The workers that Flower shows, by the first part of their names."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.flower_port}/workers?json=1", timeout=30) as answer:
+        with urllib.request.urlopen(
+            f"http://127.0.0.1:{self.flower_port}/workers?json=1", timeout=30
+        ) as answer:
             return {worker["hostname"].split("-")[0] for worker in json.load(answer)["data"]}
 
 
@@ -55,7 +57,10 @@ def test_everything_comes_up_by_itself_when_redis_does(
     """The API answers 503 meanwhile, workers try again; then an order is delivered, by the processes of the start."""
     started = {role: process.pid for role, process in early.processes.items()}
     wait_for(lambda: early.call("GET", "/healthz")[0] == 200, what="the API")
-    wait_for(lambda: early.tried("courier") >= 3 and early.tried("worker") >= 3, what="attempts to connect")
+    wait_for(
+        lambda: early.tried("courier") >= 3 and early.tried("worker") >= 3,
+        what="attempts to connect",
+    )
     assert early.call("GET", "/readyz")[0] == 503
     assert early.call("POST", "/v1/orders", {"algorithm": "ki67"})[0] in (422, 503)
     with ExitStack() as late:
@@ -64,9 +69,16 @@ def test_everything_comes_up_by_itself_when_redis_does(
         order = early.order(
             algorithm="grid",
             scans=[{"id": "1", "source": {"type": "path", "path": str(slide)}}],
-            destination={"type": "techcyte", "base_url": techcyte.url, "task_id": "1", "jwt_token": techcyte.jwt_token},
+            destination={
+                "type": "techcyte",
+                "base_url": techcyte.url,
+                "task_id": "1",
+                "jwt_token": techcyte.jwt_token,
+            },
         )
         early.wait_until(order, "delivered")
         wait_for(lambda: early.shown() == {"gpu", "courier"}, what="the workers in Flower")
-        assert {role: process.pid for role, process in early.processes.items() if process.poll() is None} == started
+        assert {
+            role: process.pid for role, process in early.processes.items() if process.poll() is None
+        } == started
     assert len(techcyte.ledger) == 1

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from demo.files import FileBucket
+from demo.bucket import FileBucket
 from demo.slide import make_sample_slide
 from demo.techcyte import TechcyteReceiver
-from tests.journey.gate import LOOKS_EVERY_S
-from tests.journey.machines import Machines
-from tests.journey.stack import GATED, ROLES, wait_for
-from tests.s3 import BUCKET, SECRET, S3Server
-from worker.checkpoint import UNFINISHED
+from tests.support.gate import LOOKS_EVERY_S
+from tests.support.machines import Machines
+from tests.support.s3 import BUCKET, SECRET, S3Server
+from tests.support.stack import GATED, ROLES, wait_for
+from worker.inference.checkpoint import UNFINISHED
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,11 @@ class Shared:
     def files(self) -> set[str]:
         if self.server:
             return self.server.below("site/1")
-        return {str(path.relative_to(self.named)) for path in Path(self.named).rglob("*") if path.is_file()}
+        return {
+            str(path.relative_to(self.named))
+            for path in Path(self.named).rglob("*")
+            if path.is_file()
+        }
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -77,9 +81,19 @@ def machines(shared: Shared, tmp_path: Path, slide: Path) -> Iterator[Machines]:
 
 def placed(machines: Machines, scan: dict[str, Any], lab: TechcyteReceiver) -> str:
     """An order's id, once a courier on `a` has fetched its slide; no worker runs yet."""
-    destination = {"type": "techcyte", "base_url": lab.url, "task_id": "185714", "jwt_token": lab.jwt_token}
-    wait_for(lambda: (machines.call("GET", "/v1/algorithms")[1] or {}).get("algorithms"), what="an algorithm")
-    order_id = machines.order(algorithm="ki67", scans=[{"id": "1", **scan}], destination=destination)
+    destination = {
+        "type": "techcyte",
+        "base_url": lab.url,
+        "task_id": "185714",
+        "jwt_token": lab.jwt_token,
+    }
+    wait_for(
+        lambda: (machines.call("GET", "/v1/algorithms")[1] or {}).get("algorithms"),
+        what="an algorithm",
+    )
+    order_id = machines.order(
+        algorithm="ki67", scans=[{"id": "1", **scan}], destination=destination
+    )
     wait_for(lambda: machines.get(order_id)["scans"][0]["state"] == "staged", what="the slide")
     return order_id
 
@@ -91,7 +105,9 @@ def delivered(machines: Machines, order_id: str) -> dict[str, Any]:
 
 
 def bytes_of(machines: Machines, path: str, **headers: str) -> tuple[int, bytes]:
-    with urllib.request.urlopen(urllib.request.Request(machines.url + path, headers=headers), timeout=60) as answer:
+    with urllib.request.urlopen(
+        urllib.request.Request(machines.url + path, headers=headers), timeout=60
+    ) as answer:
         return answer.status, answer.read()
 
 
@@ -133,9 +149,15 @@ def test_an_order_goes_from_machine_to_machine_and_is_delivered_once(
     assert len(techcyte.ledger) == 1
 
     scan = order["scans"][0]
-    assert scan["timings"]["tiles_resumed"] == 0 if shared.server else scan["timings"]["tiles_resumed"] >= marked
+    assert (
+        scan["timings"]["tiles_resumed"] == 0
+        if shared.server
+        else scan["timings"]["tiles_resumed"] >= marked
+    )
     results = {name: bytes_of(machines, path)[1] for name, path in scan["links"].items()}
-    assert len(json.loads(results["features.geojson"])["features"]) == scan["summary"]["nuclei"] > 100
+    assert (
+        len(json.loads(results["features.geojson"])["features"]) == scan["summary"]["nuclei"] > 100
+    )
     assert results["overlay.png"].startswith(b"\x89PNG")
     assert json.loads(results["results.json"])["scan"] == "1"
     payload = bytes_of(machines, order["links"]["payload"])[1]
@@ -146,8 +168,13 @@ def test_an_order_goes_from_machine_to_machine_and_is_delivered_once(
     assert {name.split("/")[0] for name in shared.files()} == {"results", "parcels"}
     for machine in "abcd":
         assert machines.files(machine, "results") + machines.files(machine, "parcels") == []
-    wait_for(lambda: not machines.files("c", "unsent") + machines.files("d", "unsent"), what="nothing left to be sent")
-    slides = {machine: len(list(machines.disk(machine).glob("shelf/*/*/slide.tif"))) for machine in "abcd"}
+    wait_for(
+        lambda: not machines.files("c", "unsent") + machines.files("d", "unsent"),
+        what="nothing left to be sent",
+    )
+    slides = {
+        machine: len(list(machines.disk(machine).glob("shelf/*/*/slide.tif"))) for machine in "abcd"
+    }
     assert slides == {"a": 1, "b": 1, "c": 1, "d": 0}
     assert not any(SECRET in machines.said(role) for role in machines.processes)
     assert SECRET not in str(order) + bytes_of(machines, order["links"]["log"])[1].decode()
@@ -165,7 +192,9 @@ def test_a_storage_that_is_away_delays_an_order_and_loses_none(
     if shared.server:  # what was found waits on `b`, to be put once more
         wait_for(lambda: "there is no such bucket" in machines.said("worker-b"), what="the fault")
     else:
-        wait_for(lambda: "storage_unreachable: the folder" in log(machines, order_id), what="the fault")
+        wait_for(
+            lambda: "storage_unreachable: the folder" in log(machines, order_id), what="the fault"
+        )
     assert machines.get(order_id)["state"] == "running"
     shared.bring_back()
     order = delivered(machines, order_id)

@@ -8,17 +8,22 @@ from typing import Any
 import pytest
 
 from demo.annotation import AnnotationReceiver
+from demo.bucket import FileBucket
 from demo.faults import Fault
-from demo.files import FileBucket
 from demo.techcyte import TechcyteReceiver
-from tests.journey.gate import Gate
-from tests.journey.stack import Stack, wait_for
+from tests.support.gate import Gate
+from tests.support.stack import Stack, wait_for
 
 ROI = {"x": 1001, "y": 999, "width": 1500, "height": 1200}
 
 
 def to_techcyte(receiver: TechcyteReceiver, task: str = "dGFzazoxODU3MTQ=") -> dict[str, Any]:
-    return {"type": "techcyte", "base_url": receiver.url, "task_id": task, "jwt_token": receiver.jwt_token}
+    return {
+        "type": "techcyte",
+        "base_url": receiver.url,
+        "task_id": task,
+        "jwt_token": receiver.jwt_token,
+    }
 
 
 def at_path(slide: Path, **more: Any) -> list[dict[str, Any]]:
@@ -31,7 +36,10 @@ def test_a_whole_slide_by_url_reaches_techcyte_once(
     """The README's order: fetched, classified, delivered, and readable in every form."""
     scans = [{"id": "8946136", "source": {"type": "url", "url": bucket.signed_url}}]
     order_id = stack.order(
-        algorithm="ki67", scans=scans, destination=to_techcyte(techcyte), labels={"case": "S26-1234"}
+        algorithm="ki67",
+        scans=scans,
+        destination=to_techcyte(techcyte),
+        labels={"case": "S26-1234"},
     )
     order = stack.wait_until(order_id, "delivered", "failed", "undelivered")
     assert order["state"] == "delivered", order
@@ -44,13 +52,22 @@ def test_a_whole_slide_by_url_reaches_techcyte_once(
     status, payload = stack.call("GET", f"/v1/orders/{order_id}/payload")
     assert status == 200
     assert payload["scanResults"][0]["scanId"] == "8946136"
-    assert stack.call("GET", f"/v1/orders/{order_id}/scans/8946136/overlay.png")[1].startswith(b"\x89PNG")
+    assert stack.call("GET", f"/v1/orders/{order_id}/scans/8946136/overlay.png")[1].startswith(
+        b"\x89PNG"
+    )
     log = stack.call("GET", f"/v1/orders/{order_id}/log")[1].decode()
-    assert log.index("queued") < log.index("running") < log.index("delivering") < log.rindex("delivered")
+    assert (
+        log.index("queued")
+        < log.index("running")
+        < log.index("delivering")
+        < log.rindex("delivered")
+    )
     assert "signature=" not in json.dumps(order) + log
 
 
-def test_a_region_by_path_reaches_the_annotation_loader(stack: Stack, loader: AnnotationReceiver, slide: Path) -> None:
+def test_a_region_by_path_reaches_the_annotation_loader(
+    stack: Stack, loader: AnnotationReceiver, slide: Path
+) -> None:
     """Everything found lies inside the region, in level-0 pixels."""
     destination = {"type": "annotation", "url": f"{loader.url}/submitZipOrder", "case_id": "CASE-1"}
     order_id = stack.order(algorithm="ki67", scans=at_path(slide, roi=ROI), destination=destination)
@@ -100,7 +117,9 @@ def test_a_receiver_that_is_down_gets_its_results_when_it_is_up(
 ) -> None:
     """503 twice, then 201: one evaluation, three attempts on record."""
     techcyte.faults.add(Fault(status=503, times=2))
-    order_id = stack.order(algorithm="grid", scans=at_path(slide), destination=to_techcyte(techcyte))
+    order_id = stack.order(
+        algorithm="grid", scans=at_path(slide), destination=to_techcyte(techcyte)
+    )
     order = stack.wait_until(order_id, "delivered", "undelivered")
     assert [attempt["status"] for attempt in order["delivery"]["attempts"]] == [503, 503, 201]
     assert len(techcyte.ledger) == 1
@@ -109,23 +128,31 @@ def test_a_receiver_that_is_down_gets_its_results_when_it_is_up(
 def test_a_refusal_is_final_and_keeps_the_results(stack: Stack, slide: Path) -> None:
     """A task the receiver does not know: undelivered, with its own words, and the payload is there."""
     with TechcyteReceiver({"1": {"8946136"}}) as strict:
-        order_id = stack.order(algorithm="grid", scans=at_path(slide), destination=to_techcyte(strict, task="2"))
+        order_id = stack.order(
+            algorithm="grid", scans=at_path(slide), destination=to_techcyte(strict, task="2")
+        )
         order = stack.wait_until(order_id, "delivered", "undelivered")
     assert order["error"]["code"] == "destination_refused"
     assert "no task" in order["error"]["detail"]
     assert stack.call("GET", f"/v1/orders/{order_id}/payload")[0] == 200
 
 
-def test_a_lost_answer_makes_no_second_evaluation(stack: Stack, techcyte: TechcyteReceiver, slide: Path) -> None:
+def test_a_lost_answer_makes_no_second_evaluation(
+    stack: Stack, techcyte: TechcyteReceiver, slide: Path
+) -> None:
     """The receiver kept the results and cut the line: asked first, it says so, and nothing is sent again."""
     techcyte.faults.add(Fault(cut="after"))
-    order_id = stack.order(algorithm="grid", scans=at_path(slide), destination=to_techcyte(techcyte))
+    order_id = stack.order(
+        algorithm="grid", scans=at_path(slide), destination=to_techcyte(techcyte)
+    )
     order = stack.wait_until(order_id, "delivered", "undelivered")
     assert order["state"] == "delivered"
     assert len(techcyte.ledger) == 1
 
 
-def test_where_nobody_can_say_the_order_ends_undelivered(stack: Stack, loader: AnnotationReceiver, slide: Path) -> None:
+def test_where_nobody_can_say_the_order_ends_undelivered(
+    stack: Stack, loader: AnnotationReceiver, slide: Path
+) -> None:
     """The loader cannot be asked; a possible double is not risked unless configured."""
     loader.faults.add(Fault(cut="after"))
     destination = {"type": "annotation", "url": f"{loader.url}/submitZipOrder", "case_id": "CASE-1"}
@@ -141,8 +168,13 @@ def test_a_worker_killed_while_classifying_costs_only_time(
 ) -> None:
     """The lease runs out, another worker takes the scan, and the results arrive once."""
     gate.close(after=1)
-    order_id = stack.order(algorithm="ki67", scans=at_path(slide), destination=to_techcyte(techcyte))
-    wait_for(lambda: stack.get(order_id)["scans"][0]["progress"]["stage"] == "classifying", what="classifying")
+    order_id = stack.order(
+        algorithm="ki67", scans=at_path(slide), destination=to_techcyte(techcyte)
+    )
+    wait_for(
+        lambda: stack.get(order_id)["scans"][0]["progress"]["stage"] == "classifying",
+        what="classifying",
+    )
     wait_for(gate.held, what="a tile at the gate")
     stack.kill("worker")
     gate.open()
@@ -154,7 +186,9 @@ def test_a_worker_killed_while_classifying_costs_only_time(
 
 
 @pytest.mark.timeout(300)
-def test_a_courier_killed_after_the_receiver_kept_the_results_delivers_once(stack: Stack, slide: Path) -> None:
+def test_a_courier_killed_after_the_receiver_kept_the_results_delivers_once(
+    stack: Stack, slide: Path
+) -> None:
     """Between the receiver's commit and our record of it: the next courier asks before it sends."""
     kept, killed = threading.Event(), threading.Event()
 
@@ -167,7 +201,9 @@ def test_a_courier_killed_after_the_receiver_kept_the_results_delivers_once(stac
             return reply
 
     with Holding(any_task=True) as receiver:
-        order_id = stack.order(algorithm="grid", scans=at_path(slide), destination=to_techcyte(receiver))
+        order_id = stack.order(
+            algorithm="grid", scans=at_path(slide), destination=to_techcyte(receiver)
+        )
         assert kept.wait(60)
         stack.kill("courier")
         killed.set()
@@ -177,9 +213,13 @@ def test_a_courier_killed_after_the_receiver_kept_the_results_delivers_once(stac
         assert len(receiver.ledger) == 1
 
 
-def test_killing_everything_loses_no_order(stack: Stack, techcyte: TechcyteReceiver, slide: Path) -> None:
+def test_killing_everything_loses_no_order(
+    stack: Stack, techcyte: TechcyteReceiver, slide: Path
+) -> None:
     """API, courier, worker and Redis by SIGKILL; started again, the order goes on."""
-    order_id = stack.order(algorithm="ki67", scans=at_path(slide), destination=to_techcyte(techcyte))
+    order_id = stack.order(
+        algorithm="ki67", scans=at_path(slide), destination=to_techcyte(techcyte)
+    )
     for role in tuple(stack.processes):
         stack.kill(role)
     assert stack.redis.process
@@ -189,5 +229,8 @@ def test_killing_everything_loses_no_order(stack: Stack, techcyte: TechcyteRecei
     for role in tuple(stack.processes):
         stack.start(role)
     stack.wait_ready()
-    assert stack.wait_until(order_id, "delivered", "failed", "undelivered", within_s=150)["state"] == "delivered"
+    assert (
+        stack.wait_until(order_id, "delivered", "failed", "undelivered", within_s=150)["state"]
+        == "delivered"
+    )
     assert len(techcyte.ledger) == 1

@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 import tifffile
 
-from demo.files import FileBucket
+from demo.bucket import FileBucket
 from demo.techcyte import TechcyteReceiver
-from tests.journey.stack import Stack
-from tests.pages import readme_order
+from tests.support.pages import readme_order
+from tests.support.stack import Stack
 
 EDGE_PX = 512
 
 
 def a_large_slide(path: Path, roi: dict[str, int]) -> None:
     """As large as the region needs; every tile holds the same few nuclei on glass, so that it is written at once."""
-    columns, rows = -(-(roi["x"] + roi["width"]) // EDGE_PX), -(-(roi["y"] + roi["height"]) // EDGE_PX)
+    columns, rows = (
+        -(-(roi["x"] + roi["width"]) // EDGE_PX),
+        -(-(roi["y"] + roi["height"]) // EDGE_PX),
+    )
     tile = np.full((EDGE_PX, EDGE_PX, 3), 240, np.uint8)
     for x, y in ((100, 100), (250, 180), (400, 400)):
         cv2.circle(tile, (x, y), 8, (120, 70, 40), -1)

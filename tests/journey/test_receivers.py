@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import requests
 
+from demo.bucket import FileBucket
 from demo.faults import Fault
-from demo.files import FileBucket
 from demo.techcyte import TechcyteReceiver
+from tests.support.paths import ROOT
 
 RESULTS = {"scanResults": [{"scanId": "7", "results": {"summary": "12 nuclei"}}]}
 
@@ -26,7 +27,9 @@ def techcyte() -> Iterator[TechcyteReceiver]:
 
 def post(receiver: TechcyteReceiver) -> requests.Response:
     bearer = {"Authorization": f"Bearer {receiver.jwt_token}"}
-    return requests.post(f"{receiver.url}/api/v3/external/results/185714", json=RESULTS, headers=bearer, timeout=10)
+    return requests.post(
+        f"{receiver.url}/api/v3/external/results/185714", json=RESULTS, headers=bearer, timeout=10
+    )
 
 
 def test_a_lost_answer_is_kept_all_the_same(techcyte: TechcyteReceiver) -> None:
@@ -79,13 +82,19 @@ def test_a_slow_receiver_does_not_hold_up_its_own_end() -> None:
 def test_a_receiver_in_its_own_process_is_ruled_over_http() -> None:
     """`PUT /_faults` and `GET /_ledger` do from outside what the Python attributes do from inside."""
     command = [sys.executable, "-m", "demo.techcyte"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout
         shown = json.loads(process.stdout.readline())
         bearer = {"Authorization": f"Bearer {shown['jwt_token']}"}
         url = f"{shown['url']}/api/v3/external/results/5"
-        assert requests.put(f"{shown['url']}/_faults", json=[{"status": 500}], timeout=10).status_code == 204
-        answers = [requests.post(url, json=RESULTS, headers=bearer, timeout=10).status_code for _ in range(2)]
+        assert (
+            requests.put(f"{shown['url']}/_faults", json=[{"status": 500}], timeout=10).status_code
+            == 204
+        )
+        answers = [
+            requests.post(url, json=RESULTS, headers=bearer, timeout=10).status_code
+            for _ in range(2)
+        ]
         ledger = requests.get(f"{shown['url']}/_ledger", timeout=10).json()
         process.terminate()
     assert answers == [500, 201]
@@ -107,7 +116,11 @@ def test_the_bucket_serves_ranges_behind_a_signature(tmp_path: Path) -> None:
         part = requests.get(bucket.signed_url, headers={"Range": "bytes=3-5"}, timeout=10)
         rest = requests.get(bucket.signed_url, headers={"Range": "bytes=8-"}, timeout=10)
         beyond = requests.get(bucket.signed_url, headers={"Range": "bytes=10-"}, timeout=10)
-        assert (part.status_code, part.content, part.headers["Content-Range"]) == (206, b"345", "bytes 3-5/10")
+        assert (part.status_code, part.content, part.headers["Content-Range"]) == (
+            206,
+            b"345",
+            "bytes 3-5/10",
+        )
         assert (rest.content, beyond.status_code) == (b"89", 416)
         assert requests.get(bucket.signed_url, timeout=10).content == b"0123456789"
         assert requests.head(bucket.signed_url, timeout=10).status_code == 403

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 import requests
 
-from broker.address import embedded_url
+from broker.order_store.redis_url import embedded_url
 from demo.stack import ROOT, Stack, free_ports
-from tests.journey.stack import wait_for
+from tests.support.stack import wait_for
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found in Linux' /proc")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="processes are found in Linux' /proc"
+)
 ROLES = {
     "api": "-m services",
     "courier": "-m worker courier",
@@ -58,7 +60,9 @@ def answers(url: str) -> bool:
 def place(stack: Stack, slide: Path) -> str:
     """An order that is done at once where there is anybody to do it; returns its address."""
     scans = [{"id": "1", "source": {"type": "path", "path": str(slide)}}]
-    answer = requests.post(f"{stack.url}/v1/orders", json={"algorithm": "grid", "scans": scans}, timeout=10)
+    answer = requests.post(
+        f"{stack.url}/v1/orders", json={"algorithm": "grid", "scans": scans}, timeout=10
+    )
     assert answer.status_code == 202, answer.text
     return stack.url + answer.headers["Location"]
 
@@ -91,8 +95,12 @@ def serving(tmp_path_factory: pytest.TempPathFactory, slide: Path) -> Iterator[S
 def test_a_second_service_on_the_same_data_is_refused(serving: Stack, tmp_path: Path) -> None:
     """It ends with one sentence that names the folder, and the first one goes on."""
     api, flower = map(str, free_ports(2))
-    said = serve_fails(SLIDELANE_BROKER__DATA=str(serving.data), SLIDELANE_SERVICES__PORT=api, FLOWER_PORT=flower)
-    assert re.fullmatch(rf"slidelane: {serving.data}/redis is in use by another Slidelane; .*\n", said)
+    said = serve_fails(
+        SLIDELANE_BROKER__DATA=str(serving.data), SLIDELANE_SERVICES__PORT=api, FLOWER_PORT=flower
+    )
+    assert re.fullmatch(
+        rf"slidelane: {serving.data}/redis is in use by another Slidelane; .*\n", said
+    )
     assert get(f"{serving.url}/readyz").status_code == 200
 
 
@@ -100,7 +108,11 @@ def test_a_second_service_on_the_same_data_is_refused(serving: Stack, tmp_path: 
 def test_a_port_that_is_taken_is_told(setting: str, tmp_path: Path) -> None:
     """Nothing is started that could only fail for ever; one sentence names the port and its setting."""
     api, flower = map(str, free_ports(2))
-    given = {"SLIDELANE_BROKER__DATA": str(tmp_path), "SLIDELANE_SERVICES__PORT": api, "FLOWER_PORT": flower}
+    given = {
+        "SLIDELANE_BROKER__DATA": str(tmp_path),
+        "SLIDELANE_SERVICES__PORT": api,
+        "FLOWER_PORT": flower,
+    }
     with socket.create_server(("127.0.0.1", int(given[setting]))):
         said = serve_fails(**given)
     assert f"127.0.0.1:{given[setting]} (Address already in use)" in said
@@ -112,7 +124,9 @@ def test_a_port_that_is_taken_is_told(setting: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("port", ["http", "65536", "8000"])
 def test_a_flower_port_that_is_none_is_refused(port: str, tmp_path: Path) -> None:
     """A word, an impossible number and the API's own port are told in one sentence."""
-    said = serve_fails(SLIDELANE_BROKER__DATA=str(tmp_path), SLIDELANE_SERVICES__PORT="8000", FLOWER_PORT=port)
+    said = serve_fails(
+        SLIDELANE_BROKER__DATA=str(tmp_path), SLIDELANE_SERVICES__PORT="8000", FLOWER_PORT=port
+    )
     assert re.fullmatch(r"slidelane: .*FLOWER_PORT .*\n", said)
 
 
@@ -121,16 +135,24 @@ def test_a_data_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     api, flower = map(str, free_ports(2))
     data = str(tmp_path / "file" / "data")
-    said = serve_fails(SLIDELANE_BROKER__DATA=data, SLIDELANE_SERVICES__PORT=api, FLOWER_PORT=flower)
+    said = serve_fails(
+        SLIDELANE_BROKER__DATA=data, SLIDELANE_SERVICES__PORT=api, FLOWER_PORT=flower
+    )
     assert re.fullmatch(rf"slidelane: broker\.data .*{data}.*\n", said)
 
 
 def test_a_storage_that_is_not_mounted_is_told(tmp_path: Path) -> None:
     """The sentence names the setting and the folder, and nothing is started."""
     api, flower = map(str, free_ports(2))
-    given = {"SLIDELANE_BROKER__DATA": str(tmp_path), "SLIDELANE_SERVICES__PORT": api, "FLOWER_PORT": flower}
+    given = {
+        "SLIDELANE_BROKER__DATA": str(tmp_path),
+        "SLIDELANE_SERVICES__PORT": api,
+        "FLOWER_PORT": flower,
+    }
     said = serve_fails(SLIDELANE_BROKER__STORAGE=f"{tmp_path}/share", **given)
-    assert re.fullmatch(rf"slidelane: broker\.storage: there is no folder {tmp_path}/share.*\n", said)
+    assert re.fullmatch(
+        rf"slidelane: broker\.storage: there is no folder {tmp_path}/share.*\n", said
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -140,17 +162,34 @@ def test_flower_shows_our_queues_and_lets_nobody_in(serving: Stack) -> None:
     def shown() -> set[str]:
         return set(re.findall(r"<td>([a-z.]+)</td>", get(f"{serving.flower_url}/broker").text))
 
-    wait_for(lambda: shown() >= {"fetch", "gpu", "deliver", "gpu.urgent"}, within_s=30, what="the list of queues")
+    wait_for(
+        lambda: shown() >= {"fetch", "gpu", "deliver", "gpu.urgent"},
+        within_s=30,
+        what="the list of queues",
+    )
     assert get(f"{serving.flower_url}/api/workers").status_code == 401
-    assert requests.post(f"{serving.flower_url}/api/task/send-task/slidelane.fetch", timeout=10).status_code == 401
+    assert (
+        requests.post(
+            f"{serving.flower_url}/api/task/send-task/slidelane.fetch", timeout=10
+        ).status_code
+        == 401
+    )
     port = int(serving.flower_url.rpartition(":")[2])
     assert listeners(port) == {"0100007F"}
 
 
 def listeners(port: int) -> set[str]:
     """The local addresses, as the kernel writes them, on which somebody listens on the port."""
-    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
-    return {fields[1].partition(":")[0] for fields in lines if fields[3] == "0A" and fields[1].endswith(f":{port:04X}")}
+    lines = [
+        line.split()
+        for name in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{name}").read_text().splitlines()
+    ]
+    return {
+        fields[1].partition(":")[0]
+        for fields in lines
+        if fields[3] == "0A" and fields[1].endswith(f":{port:04X}")
+    }
 
 
 @pytest.mark.parametrize("role", ["api", "courier", "worker", "flower", "redis"])
@@ -173,7 +212,11 @@ def test_redis_may_come_back_on_another_port(serving: Stack, slide: Path) -> Non
     kill({redis})
     with wait_for(lambda: taken(port), what="the port of the dead Redis"):
         os.kill(supervisor, signal.SIGCONT)
-        wait_for(lambda: f":{port}/" not in embedded_url(serving.data), within_s=30, what="another address")
+        wait_for(
+            lambda: f":{port}/" not in embedded_url(serving.data),
+            within_s=30,
+            what="another address",
+        )
         serving.wait_ready()
         order = place(serving, slide)
         wait_for(lambda: delivered(order), what="the order")

@@ -10,8 +10,8 @@ import redis
 
 from demo.slide import make_sample_slide
 from demo.techcyte import TechcyteReceiver
-from tests.journey.gate import Gate
-from tests.journey.stack import Stack, wait_for
+from tests.support.gate import Gate
+from tests.support.stack import Stack, wait_for
 
 # Celery hears that a child has closed its files, which may be before the kernel says that it is dead: then only its
 # next look finds out.
@@ -36,10 +36,17 @@ def stack(gate: Gate, stack: Stack) -> Stack:
 def a_long_order(stack: Stack, slide: Path, receiver: TechcyteReceiver) -> str:
     """Order a whole slide, and wait until its second tile is held at the gate."""
     stack.gate.close(after=1)
-    destination = {"type": "techcyte", "base_url": receiver.url, "task_id": "1", "jwt_token": receiver.jwt_token}
+    destination = {
+        "type": "techcyte",
+        "base_url": receiver.url,
+        "task_id": "1",
+        "jwt_token": receiver.jwt_token,
+    }
     scans = [{"id": "1", "source": {"type": "path", "path": str(slide)}}]
     order_id = stack.order(algorithm="ki67", scans=scans, destination=destination)
-    wait_for(lambda: scan(stack, order_id)["progress"]["stage"] == "classifying", what="classifying")
+    wait_for(
+        lambda: scan(stack, order_id)["progress"]["stage"] == "classifying", what="classifying"
+    )
     wait_for(stack.gate.held, what="a tile at the gate")
     return order_id
 
@@ -83,7 +90,9 @@ def pool_child(stack: Stack) -> int:
     """The process that classifies."""
     parent = stack.processes["worker"].pid
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return next(int(pid) for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text())
+    return next(
+        int(pid) for pid in children if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text()
+    )
 
 
 def test_a_worker_that_is_stopped_hands_its_scan_back(
@@ -128,7 +137,9 @@ def test_a_child_that_dies_is_told_with_its_signal_before_its_lease_ends(
     assert stack.wait_until(order_id, "delivered", "failed")["state"] == "delivered"
 
 
-def test_a_cancelled_scan_frees_its_worker(stack: Stack, techcyte: TechcyteReceiver, few_tiles: Path) -> None:
+def test_a_cancelled_scan_frees_its_worker(
+    stack: Stack, techcyte: TechcyteReceiver, few_tiles: Path
+) -> None:
     """The order is cancelled at once, the same child stops between two batches and takes the next order."""
     order_id = a_long_order(stack, few_tiles, techcyte)
     child, said = pool_child(stack), len(worker_said(stack))
@@ -145,7 +156,9 @@ def test_a_cancelled_scan_frees_its_worker(stack: Stack, techcyte: TechcyteRecei
     assert techcyte.ledger == []
 
 
-def test_an_urgent_order_overtakes_all_that_wait(stack: Stack, few_tiles: Path, techcyte: TechcyteReceiver) -> None:
+def test_an_urgent_order_overtakes_all_that_wait(
+    stack: Stack, few_tiles: Path, techcyte: TechcyteReceiver
+) -> None:
     """It is the next one a worker takes."""
     blocking = a_long_order(stack, few_tiles, techcyte)
     scans = [{"id": "1", "source": {"type": "path", "path": str(few_tiles)}}]

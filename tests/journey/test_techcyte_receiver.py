@@ -38,7 +38,9 @@ def techcyte() -> Iterator[TechcyteReceiver]:
 
 def post(receiver: TechcyteReceiver, body: Any, task: str = "185714") -> requests.Response:
     bearer = {"Authorization": f"Bearer {receiver.jwt_token}"}
-    return requests.post(f"{receiver.url}/api/v3/external/results/{task}", json=body, headers=bearer, timeout=10)
+    return requests.post(
+        f"{receiver.url}/api/v3/external/results/{task}", json=body, headers=bearer, timeout=10
+    )
 
 
 def evaluations(receiver: TechcyteReceiver) -> list[dict[str, Any]]:
@@ -67,7 +69,10 @@ def test_an_evaluation_echoes_results_but_not_the_workflow(techcyte: TechcyteRec
     post(techcyte, {**results(), "caseResults": {"note": "x"}})
     (evaluation,) = evaluations(techcyte)
     assert evaluation["sample_id"] == "7"
-    assert evaluation["details"] == {"report": results()["scanResults"][0]["results"], "caseReport": {"note": "x"}}
+    assert evaluation["details"] == {
+        "report": results()["scanResults"][0]["results"],
+        "caseReport": {"note": "x"},
+    }
 
 
 def test_a_task_is_known_by_number_and_by_base64(techcyte: TechcyteReceiver) -> None:
@@ -82,7 +87,9 @@ def test_an_api_key_is_exchanged_for_a_token(techcyte: TechcyteReceiver, how: st
     key = (techcyte.api_key_id, techcyte.api_key_secret)
     form = {"grant_type": "client_credentials"}
     form |= {"client_id": key[0], "client_secret": key[1]} if how == "form" else {}
-    answer = requests.post(f"{techcyte.url}/api/v3/token", data=form, auth=key if how == "basic" else None, timeout=10)
+    answer = requests.post(
+        f"{techcyte.url}/api/v3/token", data=form, auth=key if how == "basic" else None, timeout=10
+    )
     bearer = {"Authorization": f"Bearer {answer.json()['access_token']}"}
     url = f"{techcyte.url}/api/v3/external/results/185714"
     assert requests.post(url, json=results(), headers=bearer, timeout=10).status_code == 201
@@ -92,9 +99,19 @@ def test_a_stranger_is_refused(techcyte: TechcyteReceiver) -> None:
     """Without a token, with a wrong one, and with a wrong key, the answer is 401."""
     url = f"{techcyte.url}/api/v3/external/results/185714"
     assert requests.post(url, json=results(), timeout=10).status_code == 401
-    assert requests.post(url, json=results(), headers={"Authorization": "Bearer x"}, timeout=10).status_code == 401
+    assert (
+        requests.post(
+            url, json=results(), headers={"Authorization": "Bearer x"}, timeout=10
+        ).status_code
+        == 401
+    )
     form = {"grant_type": "client_credentials"}
-    assert requests.post(f"{techcyte.url}/api/v3/token", data=form, auth=("a", "b"), timeout=10).status_code == 401
+    assert (
+        requests.post(
+            f"{techcyte.url}/api/v3/token", data=form, auth=("a", "b"), timeout=10
+        ).status_code
+        == 401
+    )
 
 
 def test_an_unknown_task_and_a_foreign_scan_are_refused(techcyte: TechcyteReceiver) -> None:
@@ -109,7 +126,12 @@ def test_the_triage_of_a_case_can_be_set(techcyte: TechcyteReceiver) -> None:
     """PATCH case is answered 204 and remembered."""
     bearer = {"Authorization": f"Bearer {techcyte.jwt_token}"}
     url = f"{techcyte.url}/api/v3/external/case/185714"
-    assert requests.patch(url, json={"triage_category": "High"}, headers=bearer, timeout=10).status_code == 204
+    assert (
+        requests.patch(
+            url, json={"triage_category": "High"}, headers=bearer, timeout=10
+        ).status_code
+        == 204
+    )
     assert techcyte.triage == {"185714": {"triage_category": "High"}}
 
 
@@ -118,9 +140,13 @@ BROKEN: dict[str, Callable[[dict[str, Any]], Any]] = {
     "summary": lambda scan: scan["results"].update(summary=12),
     "annotation_type": lambda scan: scan["geojson"].update(features=[feature(properties={})]),
     "bbox": lambda scan: scan["geojson"].update(features=[feature(bbox=[1, 2, 3])]),
-    "closed": lambda scan: scan["geojson"]["features"][0]["geometry"].update(coordinates=[RING[:-1]]),
+    "closed": lambda scan: scan["geojson"]["features"][0]["geometry"].update(
+        coordinates=[RING[:-1]]
+    ),
     "report type": lambda scan: scan["workflow"]["report"].update(type="Basics"),
-    "result": lambda scan: scan["workflow"]["report"].update(results=[{"name": "Nuclei", "result": 12}]),
+    "result": lambda scan: scan["workflow"]["report"].update(
+        results=[{"name": "Nuclei", "result": 12}]
+    ),
     "boolean": lambda scan: scan["workflow"].update(ruo="yes"),
     "NaN": lambda scan: scan["results"].update(score=float("nan")),
 }

@@ -12,13 +12,13 @@ from typing import ClassVar
 
 import pytest
 
-from broker.config import BrokerSettings
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.settings.config import BrokerSettings
 from demo.techcyte import TechcyteReceiver
 from slidelane.worker import _span_s
-from tests.journey.stack import ROOT, Stack, wait_for
-from tests.worker.origin import Origin, drips_until
-from worker.algorithms.cards import grid_card
+from tests.support.slide_server import Origin, drips_until
+from tests.support.stack import ROOT, Stack, wait_for
+from worker.algorithms.builtin_cards import grid_card
 
 
 class Desk(Stack):
@@ -30,7 +30,9 @@ class Desk(Stack):
         """`slidelane worker …`; its lines, and those of its worker, go to one file for both roles."""
         command = [sys.executable, "-m", "slidelane.cli", "worker", *asked]
         with (self.data / "worker.log").open("ab") as log:
-            worker = subprocess.Popen(command, cwd=ROOT, env=self.env | settings, stdout=log, stderr=log)
+            worker = subprocess.Popen(
+                command, cwd=ROOT, env=self.env | settings, stdout=log, stderr=log
+            )
         self.processes[f"{asked[0]}-{worker.pid}"] = worker
         return worker
 
@@ -58,18 +60,29 @@ def announced(desk: Desk) -> bool:
     return bool(desk.call("GET", "/v1/algorithms")[1]["algorithms"])
 
 
-def test_workers_end_once_all_orders_are_delivered(desk: Desk, slide: Path, techcyte: TechcyteReceiver) -> None:
+def test_workers_end_once_all_orders_are_delivered(
+    desk: Desk, slide: Path, techcyte: TechcyteReceiver
+) -> None:
     """Not before: the one that classifies stays while slides are still being fetched, the courier while others work."""
     courier = desk.worker("courier", "--until-idle")
     wait_for(lambda: announced(desk), what="an algorithm")
-    destination = {"type": "techcyte", "base_url": techcyte.url, "task_id": "1", "jwt_token": techcyte.jwt_token}
+    destination = {
+        "type": "techcyte",
+        "base_url": techcyte.url,
+        "task_id": "1",
+        "jwt_token": techcyte.jwt_token,
+    }
     roi = {"x": 2000, "y": 1500, "width": 1024, "height": 1024}
-    scans = [{"id": name, "source": {"type": "path", "path": str(slide)}, "roi": roi} for name in "ab"]
+    scans = [
+        {"id": name, "source": {"type": "path", "path": str(slide)}, "roi": roi} for name in "ab"
+    ]
     orders = [desk.order(algorithm="ki67", scans=scans, destination=destination)]
     orders += [desk.order(algorithm="grid", scans=scans[:1]) for _ in range(2)]
     worker = desk.worker("gpu", "--until-idle")
     assert worker.wait(timeout=150) == 0, desk.said
-    assert {scan["state"] for order_id in orders for scan in desk.get(order_id)["scans"]} == {"classified"}
+    assert {scan["state"] for order_id in orders for scan in desk.get(order_id)["scans"]} == {
+        "classified"
+    }
     assert courier.wait(timeout=90) == 0, desk.said
     assert [desk.get(order_id)["state"] for order_id in orders] == ["delivered"] * 3
     assert len(techcyte.ledger) == 1
@@ -83,7 +96,15 @@ def test_a_worker_whose_time_is_nearly_over_hands_its_work_back(desk: Desk) -> N
         origin.answers["/slide.svs"] = drips_until(opened)
         # the worker's time must not pass while the order is placed
         OrderStore.connect(BrokerSettings(data=desk.data)).announce([grid_card()])
-        scans = [{"id": "1", "source": {"type": "url", "url": f"http://127.0.0.1:{origin.server_port}/slide.svs"}}]
+        scans = [
+            {
+                "id": "1",
+                "source": {
+                    "type": "url",
+                    "url": f"http://127.0.0.1:{origin.server_port}/slide.svs",
+                },
+            }
+        ]
         order_id = desk.order(algorithm="grid", scans=scans)
         courier = desk.worker("courier", "--for", "40s")
         wait_for(lambda: desk.get(order_id)["scans"][0]["state"] == "fetching", what="fetching")

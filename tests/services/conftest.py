@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from broker.card import Card, ClassCard
-from broker.config import BrokerSettings, Config, load
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.orders.algorithm_card import AlgorithmCard, ClassCard
+from broker.settings.config import BrokerSettings, Config, load
 from services.app import create_app
 
 LOOPBACK = ("127.0.0.1", 50000)
 KEYS = {"clerk": "order-key-1", "reader": "read-key-2", "chief": "admin-key-3"}
 SCOPES = {"clerk": ["order"], "reader": ["read"], "chief": ["admin"]}
-CARD = Card(
+CARD = AlgorithmCard(
     name="ki67",
     version="1",
     digest="0" * 64,
@@ -62,7 +62,9 @@ def announced(store: OrderStore) -> OrderStore:
 
 @pytest.fixture
 def desk(config: Config, announced: OrderStore) -> TestClient:
-    return TestClient(create_app(config, announced), base_url="http://127.0.0.1:8000", client=LOOPBACK)
+    return TestClient(
+        create_app(config, announced), base_url="http://127.0.0.1:8000", client=LOOPBACK
+    )
 
 
 @pytest.fixture
@@ -73,7 +75,11 @@ def keyed(config: Config, announced: OrderStore) -> TestClient:
         for name, key in KEYS.items()
     ]
     locked = load(**config.model_dump() | {"services": {"keys": keys, "host": "0.0.0.0"}})  # noqa: S104 - to test it
-    return TestClient(create_app(locked, announced), base_url="https://desk.example.org", client=("203.0.113.7", 4711))
+    return TestClient(
+        create_app(locked, announced),
+        base_url="https://desk.example.org",
+        client=("203.0.113.7", 4711),
+    )
 
 
 @pytest.fixture

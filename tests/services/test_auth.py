@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from broker.config import Config
-from broker.store import OrderStore
+from broker.order_store import OrderStore
+from broker.settings.config import Config
 from services.app import create_app
 
 Asked = Callable[..., dict[str, Any]]
@@ -19,10 +19,15 @@ def bearer(key: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "headers", [{}, bearer("wrong"), bearer(""), {"X-API-Key": "wrong"}, {"Authorization": "Basic eA=="}]
+    "headers",
+    [{}, bearer("wrong"), bearer(""), {"X-API-Key": "wrong"}, {"Authorization": "Basic eA=="}],
 )
-@pytest.mark.parametrize("path", ["/v1/orders", "/v1/orders/0", "/v1/algorithms", "/v1/queues", "/metrics"])
-def test_without_a_known_key_nothing_is_shown(keyed: TestClient, path: str, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "path", ["/v1/orders", "/v1/orders/0", "/v1/algorithms", "/v1/queues", "/metrics"]
+)
+def test_without_a_known_key_nothing_is_shown(
+    keyed: TestClient, path: str, headers: dict[str, str]
+) -> None:
     """401 that says how to come in, and never repeats what was sent."""
     answer = keyed.get(path, headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (401, "key_missing")
@@ -32,7 +37,9 @@ def test_without_a_known_key_nothing_is_shown(keyed: TestClient, path: str, head
 
 @pytest.mark.parametrize("key", [CLERK, CHIEF])
 @pytest.mark.parametrize("name", ["Authorization", "X-API-Key"])
-def test_a_key_that_may_order_orders_and_reads(keyed: TestClient, asked: Asked, key: str, name: str) -> None:
+def test_a_key_that_may_order_orders_and_reads(
+    keyed: TestClient, asked: Asked, key: str, name: str
+) -> None:
     """Either header; `admin` implies everything."""
     headers = {name: key if name == "X-API-Key" else f"bearer {key}"}
     path = keyed.post("/v1/orders", json=asked(), headers=headers).headers["location"]
@@ -49,14 +56,20 @@ def test_a_key_that_may_read_cannot_order(keyed: TestClient, asked: Asked) -> No
 
 def test_a_stranger_is_refused_before_the_body_is_looked_at(keyed: TestClient) -> None:
     """401 even for a body that is too large and is no JSON."""
-    answer = keyed.post("/v1/orders", content=b"x" * 2_000_000, headers={"Content-Type": "application/json"})
+    answer = keyed.post(
+        "/v1/orders", content=b"x" * 2_000_000, headers={"Content-Type": "application/json"}
+    )
     assert answer.status_code == 401
 
 
-def test_two_callers_with_the_same_idempotency_key_do_not_meet(keyed: TestClient, asked: Asked) -> None:
+def test_two_callers_with_the_same_idempotency_key_do_not_meet(
+    keyed: TestClient, asked: Asked
+) -> None:
     """The key belongs to who sent it."""
     ids = {
-        keyed.post("/v1/orders", json=asked(), headers=bearer(key) | {"Idempotency-Key": "1"}).json()["id"]
+        keyed.post(
+            "/v1/orders", json=asked(), headers=bearer(key) | {"Idempotency-Key": "1"}
+        ).json()["id"]
         for key in (CLERK, CHIEF)
     }
     assert len(ids) == 2
@@ -79,7 +92,9 @@ def test_without_keys_loopback_may_do_all(desk: TestClient, host: str) -> None:
 
 def test_without_keys_a_caller_from_elsewhere_is_refused(config: Config, store: OrderStore) -> None:
     """Even where something forwards strangers with a loopback Host."""
-    desk = TestClient(create_app(config, store), base_url="http://localhost", client=("203.0.113.7", 4711))
+    desk = TestClient(
+        create_app(config, store), base_url="http://localhost", client=("203.0.113.7", 4711)
+    )
     assert desk.get("/v1/orders").status_code == 403
 
 

@@ -4,13 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import httpx2
 import pytest
 
+from tests.support.paths import ROOT
+
 Start = Callable[..., "subprocess.Popen[str]"]
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -19,11 +19,17 @@ def start(redis_url: str) -> Iterator[Start]:
 
     def start(**settings: str) -> "subprocess.Popen[str]":
         environment = (
-            os.environ | {"SLIDELANE_BROKER__REDIS_URL": redis_url, "SLIDELANE_SERVICES__PORT": "0"} | settings
+            os.environ
+            | {"SLIDELANE_BROKER__REDIS_URL": redis_url, "SLIDELANE_SERVICES__PORT": "0"}
+            | settings
         )
         command = [sys.executable, "-m", "services"]
         pipe = subprocess.PIPE
-        started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True))
+        started.append(
+            subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True
+            )
+        )
         return started[-1]
 
     yield start
@@ -39,7 +45,9 @@ def test_it_prints_where_it_listens_and_that_it_is_open_to_loopback_only(start: 
     line = stdout.readline()
     assert line.startswith("Slidelane listens on http://127.0.0.1:")
     assert "loopback only" in line
-    assert httpx2.get(line.split()[3] + "/healthz", timeout=20, trust_env=False).json() == {"status": "ok"}
+    assert httpx2.get(line.split()[3] + "/healthz", timeout=20, trust_env=False).json() == {
+        "status": "ok"
+    }
 
 
 def test_a_setting_that_cannot_work_ends_it_with_a_message(start: Start) -> None:

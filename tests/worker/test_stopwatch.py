@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from makers import a_slide
-from origin import Listener
-from scanning import Dots, scan
 
-from worker.timing import Stopwatch
+from tests.support.scans import Dots, scan
+from tests.support.slide_server import Listener
+from tests.support.slides import a_slide
+from worker.progress import Stopwatch
 
 
 class Hands:
@@ -53,9 +53,20 @@ def test_a_scan_says_what_each_stage_took(tmp_path: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 160, (256, 256, 3), dtype=np.uint8)
     timings = scan(Dots(), a_slide(tmp_path / "a.svs", pixels), tmp_path, 1, Listener())
     stages = ("open_s", "tissue_s", "calibrate_s", "read_s", "model_s", "merge_s")
-    assert {*stages, "draw_s", "classify_s", "tiles", "tiles_resumed", "tiles_per_s", "read_bytes"} == set(timings)
+    assert {
+        *stages,
+        "draw_s",
+        "classify_s",
+        "tiles",
+        "tiles_resumed",
+        "tiles_per_s",
+        "read_bytes",
+    } == set(timings)
     assert timings["tiles"] == 64
     assert timings["read_bytes"] == 64 * 48 * 48 * 3
     assert 0 <= timings["model_s"] <= timings["classify_s"]
-    assert sum(timings[stage] for stage in stages[:-1]) <= timings["classify_s"] + timings["draw_s"] + 0.1
+    assert (
+        sum(timings[stage] for stage in stages[:-1])
+        <= timings["classify_s"] + timings["draw_s"] + 0.1
+    )
     assert timings["tiles_per_s"] == pytest.approx(64 / timings["classify_s"], rel=0.02)

@@ -12,20 +12,32 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from broker.card import Card, ClassCard
-from broker.config import AlgorithmSettings, ConfigError
-from worker.algorithms.cards import NoParameters, schema
+from broker.orders.algorithm_card import AlgorithmCard, ClassCard
+from broker.settings.config import AlgorithmSettings, ConfigError
+from worker.algorithms.builtin_cards import NoParameters, schema
 
 FILES: Final = ("torchscript_model.pt", "model.pt2")
 # Distinct to colour-blind eyes: Okabe and Ito, "Color Universal Design" (2008), then darker ones.
-_COLORS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#5b3a8c", "#8c3a3a")
+_COLORS: Final = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#f0e442",
+    "#5b3a8c",
+    "#8c3a3a",
+)
 _MOST_CLASSES: Final = 1000
 _Three = tuple[float, float, float]
 _Edge = Annotated[int, Field(ge=1, le=4096)]
 
 
 class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", allow_inf_nan=False, hide_input_in_errors=True
+    )
 
 
 class _Resize(_Shape):
@@ -56,8 +68,12 @@ class Description(_Shape):
     @property
     def input_px(self) -> int:
         """Edge of what the network is given. A patch is read at that size at once, and so resampled only once."""
-        sizes = [_Resize.model_validate(step.arguments or {}).size for step in self._steps("Resize")]
-        edges = {edge for size in sizes for edge in (size if isinstance(size, Sequence) else (size,))}
+        sizes = [
+            _Resize.model_validate(step.arguments or {}).size for step in self._steps("Resize")
+        ]
+        edges = {
+            edge for size in sizes for edge in (size if isinstance(size, Sequence) else (size,))
+        }
         if len(edges) > 1:
             raise ValueError(f"Resize to {sorted(edges)}: the network must be given squares")
         return edges.pop() if edges else self.patch_size_pixels
@@ -70,7 +86,9 @@ class Description(_Shape):
     @property
     def normalization(self) -> tuple[_Three, _Three]:
         """Mean and deviation of each channel, of samples from 0 to 1."""
-        found = [_Normalize.model_validate(step.arguments or {}) for step in self._steps("Normalize")]
+        found = [
+            _Normalize.model_validate(step.arguments or {}) for step in self._steps("Normalize")
+        ]
         if len(found) > 1 or any(0 in one.std for one in found):
             raise ValueError("Normalize must stand there once at most, with no std of 0")
         return (found[0].mean, found[0].std) if found else ((0, 0, 0), (1, 1, 1))
@@ -83,12 +101,17 @@ def describe(name: str, folder: Path) -> Description:
     """What the folder's config.json says. Raises `ConfigError`, which names the algorithm `name`."""
     try:
         said = Description.model_validate_json((folder / "config.json").read_bytes())
-        if len(said.class_names) != said.num_classes or len(set(said.class_names)) != said.num_classes:
+        if (
+            len(said.class_names) != said.num_classes
+            or len(set(said.class_names)) != said.num_classes
+        ):
             raise ValueError(f"class_names: {said.num_classes} different ones are needed")
         _ = said.mpp, said.normalization
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise _wrong(name, f"config.json: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise _wrong(
+            name, f"config.json: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from None
     except (OSError, ValueError) as error:
         raise _wrong(name, f"config.json: {error}") from None
     return said
@@ -99,18 +122,23 @@ def network_file(name: str, folder: Path) -> Path:
     for file in (folder / one for one in FILES):
         if file.is_file():
             return file
-    raise _wrong(name, f"it holds neither {' nor '.join(FILES)}; safetensors without their code cannot be run")
+    raise _wrong(
+        name,
+        f"it holds neither {' nor '.join(FILES)}; safetensors without their code cannot be run",
+    )
 
 
-def weights_card(name: str, entry: AlgorithmSettings) -> Card:
+def weights_card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
     """The card of the network in `entry.folder`. Raises `ConfigError`."""
     if entry.folder is None:
         raise _wrong(name, "there is none")
     said, file = describe(name, entry.folder), network_file(name, entry.folder)
     if entry.compile and file.suffix != ".pt2":
-        raise ConfigError(f"worker.algorithms.{name}.compile: only model.pt2 can be compiled, not {file.name}")
+        raise ConfigError(
+            f"worker.algorithms.{name}.compile: only model.pt2 can be compiled, not {file.name}"
+        )
     digest = _digest(file, file.stat().st_mtime_ns, (entry.folder / "config.json").read_bytes())
-    return Card(
+    return AlgorithmCard(
         name=name,
         version=digest[:12],
         digest=digest,

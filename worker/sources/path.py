@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from broker.errors import OrderError
-from worker.shelf import Copy
-from worker.sources import neighbours
+from worker.slide_cache.local_slide import LocalSlide
+from worker.sources import companion_files
 
 _FIELD = "source.path"
 
 
-def find(path: str, roots: Sequence[Path]) -> Copy:
+def find(path: str, roots: Sequence[Path]) -> LocalSlide:
     """The slide at `path`, links resolved, which must lie below one of `roots`.
 
     The digest is `stat:` and the SHA-256 of path, size and mtime (ns) of all its files: to hash gigabytes would cost
@@ -38,17 +38,17 @@ def find(path: str, roots: Sequence[Path]) -> Copy:
     others = _neighbours(real, roots)
     identity = "\0".join(map(_identity, [real, *others]))
     size_bytes = found.st_size + sum(other.stat().st_size for other in others)
-    return Copy(real, "stat:" + hashlib.sha256(os.fsencode(identity)).hexdigest(), size_bytes)
+    return LocalSlide(real, "stat:" + hashlib.sha256(os.fsencode(identity)).hexdigest(), size_bytes)
 
 
 def _neighbours(main: Path, roots: Sequence[Path]) -> list[Path]:
     """The other files of the slide, which must lie below a root as well, wherever links among them lead."""
-    found = neighbours.of(main)
+    found = companion_files.of(main)
     for other in found:
         _resolved(str(other), roots)
     for text in (main, *found):
-        neighbours.refuse_upwards(text)
-    return found if neighbours.is_part_of_the_slide(main) else []
+        companion_files.refuse_upwards(text)
+    return found if companion_files.is_part_of_the_slide(main) else []
 
 
 def _identity(path: Path) -> str:
@@ -67,7 +67,9 @@ def _resolved(path: str, roots: Sequence[Path]) -> Path:
         if _below(real, allowed):
             return real
     hint = "the operator lists the folders in worker.slides.roots"
-    raise OrderError("path_not_allowed", f"{path} does not lie below an allowed folder", hint=hint, field=_FIELD)
+    raise OrderError(
+        "path_not_allowed", f"{path} does not lie below an allowed folder", hint=hint, field=_FIELD
+    )
 
 
 def _below(path: Path, roots: Sequence[Path]) -> bool:
@@ -75,4 +77,6 @@ def _below(path: Path, roots: Sequence[Path]) -> bool:
 
 
 def _unreadable(path: str) -> OrderError:
-    return OrderError("slide_unreadable", f"the worker may not read {path}", hint="check its mode", field=_FIELD)
+    return OrderError(
+        "slide_unreadable", f"the worker may not read {path}", hint="check its mode", field=_FIELD
+    )

@@ -26,7 +26,11 @@ class Address:
             key, _, name = pair.partition("=")
             if key.lower() == command.lower():
                 before = "&".join([*pairs[:number], f"{key}="])
-                return cls(f"{root}{parts.path}?{before}", name, "".join(f"&{p}" for p in pairs[number + 1 :]))
+                return cls(
+                    f"{root}{parts.path}?{before}",
+                    name,
+                    "".join(f"&{p}" for p in pairs[number + 1 :]),
+                )
         return cls(root, parts.path, f"?{parts.query}" if parts.query else "")
 
     def url(self, name: str) -> str:

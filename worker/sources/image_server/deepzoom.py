@@ -10,10 +10,10 @@ from xml.parsers import expat
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from broker.errors import OrderError
-from broker.fields import MAX_COORDINATE
+from broker.orders.fields import MAX_COORDINATE
+from worker.geometry.frame import Area
 from worker.sources.image_server.address import Address
-from worker.sources.image_server.image import Tiling, check_size, unclear
-from worker.values import Area
+from worker.sources.image_server.image_info import Tiling, check_size, unclear
 
 _SUFFIXES: Final = (".dzi", ".xml")
 
@@ -45,7 +45,9 @@ class DeepZoomImage:
         """The tile whose box, overlap included, this is."""
         column = (box.x + self.tiling.overlap_px) // self.tiling.tile_width_px
         row = (box.y + self.tiling.overlap_px) // self.tiling.tile_height_px
-        level = (max(self.width, self.height) - 1).bit_length()  # level 0 has one pixel, each further one twice as many
+        level = (
+            max(self.width, self.height) - 1
+        ).bit_length()  # level 0 has one pixel, each further one twice as many
         return self.address.url(f"{self.address.name}_files/{level}/{column}_{row}.{self.format}")
 
 

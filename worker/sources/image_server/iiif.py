@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from broker.fields import MAX_COORDINATE
+from broker.orders.fields import MAX_COORDINATE
+from worker.geometry.frame import Area
 from worker.sources.image_server.address import Address
-from worker.sources.image_server.image import Tiling, unclear
-from worker.values import Area
+from worker.sources.image_server.image_info import Tiling, unclear
 
 _UNITS_UM: Final = {"mm": 1e3, "cm": 1e4, "in": 25400.0}
 _SIZES: Final = frozenset({"sizeByWh", "sizeByForcedWh", "sizeByDistortedWh"})
@@ -80,7 +80,9 @@ class _Info(_Limits):
     @property
     def own_tiles_only(self) -> bool:
         """Whether it gives no region but its tiles: level 0, without the features that would allow more."""
-        features = {name for limits in self.limits for name in (*limits.supports, *limits.extra_features)}
+        features = {
+            name for limits in self.limits for name in (*limits.supports, *limits.extra_features)
+        }
         return "level0" in self.levels and not ("regionByPx" in features and features & _SIZES)
 
 
@@ -135,7 +137,13 @@ def image(url: str, description: bytes) -> IiifImage:
         first = error.errors(include_url=False, include_input=False)[0]
         raise unclear(f"info.json: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     return IiifImage(
-        _address(url), info.version, _format(info), info.width, info.height, _mpp(info.service), _tiling(info)
+        _address(url),
+        info.version,
+        _format(info),
+        info.width,
+        info.height,
+        _mpp(info.service),
+        _tiling(info),
     )
 
 
@@ -147,7 +155,9 @@ def _address(url: str) -> Address:
 def _format(info: _Info) -> str:
     """PNG loses nothing; level 2 guarantees it."""
     offered = {
-        name for limits in info.limits for name in limits.formats + limits.preferred_formats + limits.extra_formats
+        name
+        for limits in info.limits
+        for name in limits.formats + limits.preferred_formats + limits.extra_formats
     }
     return "png" if "png" in offered or "level2" in info.levels else "jpg"
 
@@ -177,7 +187,10 @@ def _below(full_px: int, limit_px: int) -> int:
 def _mpp(service: Any) -> float | None:
     """Microns per pixel by the first service that tells physical dimensions."""
     for block in service if isinstance(service, list) else [service]:
-        if isinstance(block, dict) and "physdim" in f"{block.get('profile')} {block.get('@context')}":
+        if (
+            isinstance(block, dict)
+            and "physdim" in f"{block.get('profile')} {block.get('@context')}"
+        ):
             return _microns(block)
     return None
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from broker.errors import OrderError
+from worker.geometry.frame import Area
 from worker.sources.image_server.address import Address
-from worker.sources.image_server.image import Tiling, check_size, unclear
-from worker.values import Area
+from worker.sources.image_server.image_info import Tiling, check_size, unclear
 
 # Servers hold fractions in 32 bits, multiply them by the length and round or, old ones, cut off. An offset a sixteenth
 # of a pixel above the whole number comes out right either way: 32 bits lose 1/32 px at 262,144 px. An extent is shared
@@ -76,5 +76,7 @@ def _address(url: str) -> Address:
 
 
 def _pair(description: bytes, name: bytes) -> tuple[int, int] | None:
-    found = re.search(rb"^%s:\s*(\d{1,10})\s+(\d{1,10})\s*$" % name, description, re.MULTILINE | re.IGNORECASE)
+    found = re.search(
+        rb"^%s:\s*(\d{1,10})\s+(\d{1,10})\s*$" % name, description, re.MULTILINE | re.IGNORECASE
+    )
     return (int(found[1]), int(found[2])) if found else None

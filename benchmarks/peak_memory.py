@@ -1,0 +1,100 @@
+"""A process that is measured: what it says at last, and the most memory that it and its children held together.
+
+Memory is proportional (PSS): what several processes share counts once. It is looked at from outside, twice a second
+where speed counts: ten times took a tenth of its speed from whoever holds much of it.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from benchmarks.environment import ROOT
+
+EVERY_S = 0.5
+OFTEN_S = 0.05  # where memory alone counts: a peak may last a tenth of a second
+
+
+def run(
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    within_s: float,
+    every_s: float = EVERY_S,
+) -> dict[str, Any]:
+    """The JSON of its last line, and `peak_rss_bytes`. Raises `RuntimeError` with its last lines where it fails."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ | environment,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+        try:
+            peak_bytes = _peak(process, time.monotonic() + within_s, every_s)
+        finally:
+            with suppress(ProcessLookupError):  # its group is gone with its last process
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        if process.returncode:
+            err.seek(0)
+            raise RuntimeError(
+                f"{' '.join(command)} ended with {process.returncode}\n{err.read()[-2000:]}"
+            )
+        out.seek(0)
+        told: dict[str, Any] = json.loads(out.read().splitlines()[-1])
+    return told | {"peak_rss_bytes": peak_bytes}
+
+
+def _peak(process: subprocess.Popen[bytes], end: float, every_s: float) -> int:
+    peak_bytes = 0
+    while process.poll() is None:
+        held_bytes = _family_bytes(process.pid)
+        if (
+            held_bytes > peak_bytes
+        ):  # looked at twice: a child that has no program of its own yet counts its parent's
+            peak_bytes = max(peak_bytes, min(held_bytes, _family_bytes(process.pid)))
+        if time.monotonic() > end:
+            raise TimeoutError(f"{process.args!r} took too long")
+        time.sleep(every_s)
+    return peak_bytes
+
+
+def _family_bytes(parent: int) -> int:
+    return sum(_held_bytes(one) for one in _family(parent))
+
+
+def _family(parent: int) -> Iterator[int]:
+    yield parent
+    for task in _entries(Path(f"/proc/{parent}/task")):
+        for child in _read(task / "children").split():
+            yield from _family(int(child))
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # it ended meanwhile
+        return []
+
+
+def _held_bytes(process: int) -> int:
+    found = re.search(
+        r"^Pss: +(\d+) kB", _read(Path(f"/proc/{process}/smaps_rollup")), re.MULTILINE
+    )
+    return int(found[1]) * 1024 if found else 0
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError:  # it ended meanwhile
+        return ""

@@ -1,0 +1,38 @@
+"""The limit of reading: libjpeg-turbo alone, all threads, the stored bytes of the same tiles into reused buffers."""
+
+import mmap
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import simplejpeg
+
+from benchmarks.peers.task import Task, run
+
+
+def main() -> None:
+    """Run it."""
+    task = Task.told()
+    edge, stored = task.config["patch_size_pixels"], task.stored
+    with (
+        Path(task.slide).open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+
+        def some(first: int) -> None:
+            buffer, view = np.empty((edge, edge, 3), np.uint8), memoryview(data)
+            for offset, length in stored[first :: task.threads].tolist():
+                simplejpeg.decode_jpeg(view[offset : offset + length], "RGB", buffer=buffer)
+            view.release()
+
+        with ThreadPoolExecutor(task.threads) as pool:
+
+            def everything() -> None:
+                list(pool.map(some, range(task.threads)))
+
+            list(pool.map(some, [len(stored) - 1] * task.threads))
+            run(task, "decoding alone", "simplejpeg", everything)
+
+
+if __name__ == "__main__":
+    main()

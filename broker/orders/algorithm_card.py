@@ -1,0 +1,53 @@
+"""The card of an algorithm: everything desk and bench need to know of it without loading it."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ClassCard(BaseModel):
+    """One class an algorithm tells apart."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    color: str = Field(pattern=r"^#[0-9a-f]{6}$", description="hex, as viewers draw it")
+    annotation_type: str = Field(description="what Techcyte calls it")
+
+
+class AlgorithmCard(BaseModel):
+    """What can be ordered: announced by the workers, shown and enforced by the API."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")
+    version: str
+    digest: str = Field(description="sha256 of the code or weights that make the result")
+    title: str
+    description: str
+    output: Literal["objects", "tiles", "report"]
+    mpp: float | None = Field(
+        default=None, gt=0, description="microns per pixel it works at; None reads no pixels"
+    )
+    tile_px: int = Field(
+        default=1024, gt=0, description="edge of a tile without its halo, at `mpp`"
+    )
+    halo_px: int = Field(default=0, ge=0, description="context read around a tile, at `mpp`")
+    classes: tuple[ClassCard, ...]
+    parameters: dict[str, Any] = Field(
+        description="JSON schema (2020-12) of the order's `parameters`"
+    )
+    tolerance: float = Field(
+        default=0,
+        ge=0,
+        le=1,
+        description="by how much half precision may change a probability; 0 = not at all",
+    )
+    lane: str = Field(
+        default="gpu", pattern=r"^[a-z][a-z0-9-]{0,31}$", description="queue its scans wait on"
+    )
+    time_limit_s: float = Field(
+        default=7200, gt=0, description="longest a scan may take to classify"
+    )
+    stall_limit_s: float = Field(default=300, gt=0, description="longest without a finished tile")
+    ruo: bool = Field(default=True, description="research use only")

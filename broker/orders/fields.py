@@ -1,0 +1,58 @@
+"""The kinds of values that requests are made of. Each checks itself, and hides itself if it must."""
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, SerializationInfo
+from pydantic.functional_validators import AfterValidator
+
+REVEAL = {"reveal": True}
+MAX_COORDINATE = 2**31 - 1
+
+
+def without_query(url: str) -> str:
+    """The URL as it may be shown: no user, no query, no fragment."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else "")
+
+
+def _shown(secret: SecretStr, info: SerializationInfo) -> str | None:
+    return secret.get_secret_value() if info.context == REVEAL else None
+
+
+def _url_shown(secret: SecretStr, info: SerializationInfo) -> str:
+    url = secret.get_secret_value()
+    return url if info.context == REVEAL else without_query(url)
+
+
+def _http_url(secret: SecretStr) -> SecretStr:
+    url = secret.get_secret_value()
+    if not re.fullmatch(r"[\x21-\x7e]+", url):
+        raise ValueError("a URL holds printable ASCII only; percent-encode the rest")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("only http and https URLs are fetched")
+    if not parts.hostname:
+        raise ValueError("the URL names no host")
+    _ = parts.port  # raises on an impossible port
+    return secret
+
+
+Secret = Annotated[SecretStr, PlainSerializer(_shown), Field(min_length=1, max_length=16384)]
+HttpUrl = Annotated[
+    SecretStr, AfterValidator(_http_url), PlainSerializer(_url_shown), Field(max_length=8192)
+]
+Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:\d{1,5})?$")]
+Coordinate = Annotated[int, Field(ge=0, le=MAX_COORDINATE)]
+Length = Annotated[int, Field(ge=1, le=MAX_COORDINATE)]
+CaseId = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f/\\]+$")]
+
+
+class RequestModel(BaseModel):
+    """A part of a request: frozen, strict, without unknown fields, and silent about its input where it is refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )

@@ -1,0 +1,115 @@
+"""What is asked: the order as it comes in over HTTP, checked to the last field.
+
+Serialises in two ways: as it may be shown (tokens absent, URL queries replaced by `…`), and, with
+`context=REVEAL`, whole, for the store alone.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AwareDatetime, Field, JsonValue, model_validator
+
+from broker.orders.fields import REVEAL, CaseId, Host, HttpUrl, RequestModel, Secret
+from broker.orders.roi import Roi
+from broker.orders.source import Source
+
+LABELS = Annotated[
+    dict[
+        Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")],
+        Annotated[str, Field(max_length=256)],
+    ],
+    Field(max_length=16),
+]
+
+
+def _without_empty(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_empty(v) for k, v in value.items() if v is not None}
+    return [_without_empty(v) for v in value] if isinstance(value, list) else value
+
+
+class ScanRequest(RequestModel):
+    """One slide, or one region of it."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$")]
+    source: Source
+    roi: Annotated[Roi | None, Field(description="absent = the whole slide")] = None
+    mpp: Annotated[
+        float | None, Field(gt=0.01, lt=100, description="used only where the slide does not say")
+    ] = None
+    stain: Annotated[str | None, Field(max_length=64)] = None
+
+
+class TechcyteDestination(RequestModel):
+    """Techcyte's external results API, with the task's token or an API key."""
+
+    type: Literal["techcyte"]
+    host: Host | None = None
+    base_url: HttpUrl | None = None
+    task_id: Annotated[str, Field(min_length=1, max_length=256)]
+    jwt_token: Secret | None = None
+    api_key_id: Annotated[str | None, Field(min_length=1, max_length=256)] = None
+    api_key_secret: Secret | None = None
+
+    @model_validator(mode="after")
+    def _one_address_and_one_credential(self) -> Self:
+        if (self.host is None) == (self.base_url is None):
+            raise ValueError("give either host or base_url")
+        if self.jwt_token is None and (self.api_key_id is None or self.api_key_secret is None):
+            raise ValueError("give jwt_token, or api_key_id and api_key_secret")
+        return self
+
+
+class AnnotationDestination(RequestModel):
+    """A DynamicServices-style loader that takes a QuIP zip by multipart."""
+
+    type: Literal["annotation"]
+    url: HttpUrl
+    case_id: CaseId
+
+
+class NoDestination(RequestModel):
+    """Keep the results for pick-up."""
+
+    type: Literal["none"] = "none"
+
+
+Destination = Annotated[
+    TechcyteDestination | AnnotationDestination | NoDestination, Field(discriminator="type")
+]
+
+
+class OrderRequest(RequestModel):
+    """One order: 1 to 64 scans, one algorithm, one delivery."""
+
+    algorithm: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+    parameters: dict[str, JsonValue] = Field(default_factory=dict, max_length=64)
+    scans: Annotated[tuple[ScanRequest, ...], Field(min_length=1, max_length=64)]
+    destination: Destination = NoDestination()
+    priority: Literal["low", "normal", "high", "urgent"] = "normal"
+    expires_at: AwareDatetime | None = None
+    labels: LABELS = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _scan_ids_differ(self) -> Self:
+        ids = [scan.id for scan in self.scans]
+        twice = {i for i in ids if ids.count(i) > 1}
+        if twice:
+            raise ValueError(
+                f"scan ids must differ within an order; given twice: {', '.join(sorted(twice))}"
+            )
+        return self
+
+    def shown(self) -> dict[str, Any]:
+        """The request as it may be shown to anybody who may read the order."""
+        shown: dict[str, Any] = _without_empty(self.model_dump(mode="json"))
+        return shown
+
+    def whole(self) -> str:
+        """The request with its secrets, for the store alone."""
+        return self.model_dump_json(context=REVEAL, exclude_none=True)
+
+
+def expiry_ms(when: datetime | None) -> int | None:
+    """`expires_at` as Redis' clock counts, in milliseconds."""
+    return None if when is None else int(when.timestamp() * 1000)

@@ -1,0 +1,88 @@
+"""Where a slide may be: behind URLs, on an image server, below a folder, or wherever the site's locator says."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from broker.orders.fields import CaseId, HttpUrl, RequestModel
+
+
+class UrlSource(RequestModel):
+    """A slide behind http(s), presigned or not: one file, the files of a DICOM series, or a zip of either."""
+
+    type: Literal["url"]
+    url: HttpUrl | None = None
+    urls: (
+        Annotated[tuple[HttpUrl, ...], Field(min_length=1, max_length=1000, strict=False)] | None
+    ) = None
+    zip_url: HttpUrl | None = None
+    sha256: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[0-9a-f]{64}$", description="of the file behind `url` or `zip_url`, in hex"
+        ),
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        if [self.url, self.urls, self.zip_url].count(None) != 2:
+            raise ValueError("give exactly one of url, urls and zip_url")
+        if self.urls and self.sha256:
+            raise ValueError("sha256 goes with url or zip_url; a series is told by its files")
+        return self
+
+    @property
+    def addresses(self) -> tuple[tuple[str, str], ...]:
+        """Every URL of the source in clear, with the field it stands in."""
+        given = [("url", self.url), ("zip_url", self.zip_url)]
+        given += [(f"urls[{n}]", url) for n, url in enumerate(self.urls or ())]
+        return tuple((field, url.get_secret_value()) for field, url in given if url)
+
+
+class ImageServerSource(RequestModel):
+    """A slide on an image server, which gives any region of it as a picture."""
+
+    type: Literal["image_server"]
+    url: Annotated[
+        HttpUrl,
+        Field(description="IIIF: the image's base URI; IIP: with its FIF; DeepZoom: the .dzi"),
+    ]
+    protocol: Literal["iiif", "iip", "deepzoom"]
+
+    @property
+    def addresses(self) -> tuple[tuple[str, str], ...]:
+        """The server's URL in clear, with the field it stands in."""
+        return (("url", self.url.get_secret_value()),)
+
+
+class PathSource(RequestModel):
+    """A slide below one of `worker.slides.roots`."""
+
+    type: Literal["path"]
+    path: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
+
+    @property
+    def addresses(self) -> tuple[tuple[str, str], ...]:
+        """None: nothing is asked over the network."""
+        return ()
+
+
+Located = Annotated[UrlSource | ImageServerSource | PathSource, Field(discriminator="type")]
+"""A source that says itself where the slide is."""
+
+
+class CaseSource(RequestModel):
+    """A slide known by its case: `worker.locator` says where it is."""
+
+    type: Literal["case"]
+    case_id: CaseId
+
+    @property
+    def addresses(self) -> tuple[tuple[str, str], ...]:
+        """None: the address is the operator's."""
+        return ()
+
+
+Source = Annotated[
+    UrlSource | ImageServerSource | PathSource | CaseSource, Field(discriminator="type")
+]

@@ -1,0 +1,1 @@
+"""The Celery app, and the scheduler that puts work on its queues."""

@@ -1,0 +1,209 @@
+"""config.json and the environment become one frozen `Config`, or a message that names the key.
+
+Precedence: command line > environment > file > default. Every value has an environment name
+(`SLIDELANE_WORKER__SLIDES__MAX_BYTES`); with `_FILE` behind it the value is read from that file.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    JsonConfigSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from broker.allowed_hosts import check_literal
+from broker.errors import OrderError
+from broker.log import Form
+from broker.settings.environment import CONFIG_VARIABLE, PREFIX, ConfigError, Environment
+from broker.settings.section import Section
+from broker.settings.worker import (
+    AlgorithmSettings,
+    DeliverySettings,
+    LimitSettings,
+    SlidesSettings,
+    WorkerSettings,
+)
+
+__all__ = ["CONFIG_VARIABLE", "LOOPBACK", "PREFIX", "AlgorithmSettings", "ApiKey", "BrokerSettings", "Config",
+           "ConfigError", "DeliverySettings", "LimitSettings", "Scope", "ServicesSettings", "SlidesSettings",
+           "WorkerSettings", "load"]  # fmt: skip
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*/?")
+Scope = Literal["order", "read", "admin"]
+
+
+class BrokerSettings(Section):
+    """What desk and bench share."""
+
+    redis_url: str = Field("embedded", repr=False, pattern=r"^(embedded$|rediss?://|sentinel://)")
+    data: Path = Field(
+        Path("data"), description="folder for everything kept on this machine's disk"
+    )
+    storage: str | None = Field(
+        None, min_length=1, description="where results and parcels are kept; None = in `data`"
+    )
+    allow_hosts: tuple[str, ...] = Field(
+        (), description="hosts or networks in private address space that may be named"
+    )
+    log: Form = Field("text", description="how log lines look: one for people, or one JSON object")
+    secret_key: SecretStr | None = Field(
+        None, description="a Fernet key; seals the secrets of orders at rest"
+    )
+    embedded_max_bytes: int = Field(
+        2 * 2**30, ge=2**24, description="memory limit of our own Redis"
+    )
+    lease_s: float = Field(30, gt=0, description="how long taken work is held without a heartbeat")
+    heartbeat_s: float = Field(10, gt=0)
+    hint_again_s: float = Field(10, gt=0, description="waiting work is hinted at again after this")
+    attempts: int = Field(3, ge=1, description="how often a scan may lose its worker")
+    order_life_s: float = Field(
+        7 * 86400, gt=0, description="an order without `expires_at` expires after this"
+    )
+    idempotency_s: int = Field(
+        7 * 86400, gt=0, description="how long an Idempotency-Key is remembered"
+    )
+    age_s: float = Field(
+        600, gt=0, description="work that waited this long goes up one queue, at most to `high`"
+    )
+    keep_s: float = Field(
+        30 * 86400,
+        gt=0,
+        description="an order that ended is forgotten after this, with its results",
+    )
+    max_waiting: int = Field(
+        100_000, ge=1, description="orders that may wait; one more is answered 429"
+    )
+
+    @field_validator("storage")
+    @classmethod
+    def _is_a_storage(cls, named: str | None) -> str | None:
+        if (
+            named and "://" in named and not _S3.fullmatch(named)
+        ):  # what was given may hold a key: it is not repeated
+            raise ValueError(
+                "is a folder or s3://BUCKET/PREFIX; credentials and endpoint come by AWS_… variables"
+            )
+        return named
+
+    @model_validator(mode="after")
+    def _times_fit(self) -> Self:
+        if self.heartbeat_s * 2 > self.lease_s:
+            raise ValueError(
+                "broker.lease_s must be at least twice broker.heartbeat_s: one lost heartbeat is no loss"
+            )
+        if self.keep_s < self.idempotency_s:
+            raise ValueError(
+                "broker.keep_s must be at least broker.idempotency_s: a key must not outlive its order"
+            )
+        return self
+
+
+class ApiKey(Section):
+    """One caller. The key itself is never kept, only its SHA-256."""
+
+    name: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    scopes: tuple[Scope, ...] = ("order", "read")
+
+
+class ServicesSettings(Section):
+    """The front desk."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8000, ge=0, le=65535)
+    keys: tuple[ApiKey, ...] = ()
+    max_body_bytes: int = Field(1_000_000, ge=1000)
+
+    @model_validator(mode="after")
+    def _open_only_with_keys(self) -> Self:
+        if not self.keys and self.host not in LOOPBACK:
+            raise ValueError("services.host may leave loopback only when services.keys holds a key")
+        return self
+
+
+class Config(BaseSettings):
+    """All settings, frozen. Three sections, one for each room."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    broker: BrokerSettings = BrokerSettings()
+    services: ServicesSettings = ServicesSettings()
+    worker: WorkerSettings = WorkerSettings()
+
+    @model_validator(mode="after")
+    def _work_ends_before_its_order_expires(self) -> Self:
+        limits = self.worker.limits
+        longest = {
+            f"worker.algorithms.{name}.time_limit_s": entry.time_limit_s or 0
+            for name, entry in self.worker.algorithms.items()
+        }
+        longest |= {
+            "worker.limits.fetch_s": limits.fetch_s,
+            "worker.limits.deliver_s": limits.deliver_s,
+        }
+        for key, limit_s in longest.items():
+            if limit_s >= self.broker.order_life_s:
+                raise ValueError(
+                    f"{key} must be below broker.order_life_s: the order would expire first"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _what_the_locator_names_may_be_reached(self) -> Self:
+        for field, address in self.worker.locator_addresses:
+            try:
+                check_literal(address, self.broker.allow_hosts, field)
+            except OrderError as fault:
+                raise ValueError(
+                    f"{field}: {fault.detail}; broker.allow_hosts must list it"
+                ) from None
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - ours takes its place
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - there is none
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - NAME_FILE takes its place
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line, environment, file; in this order."""
+        file = JsonConfigSettingsSource(
+            settings_cls, json_file=os.environ.get(CONFIG_VARIABLE, "config.json")
+        )
+        return init_settings, Environment(settings_cls), file
+
+
+def load(**overrides: Any) -> Config:
+    """Read the settings; `overrides` (by section) are the command line's. Raises `ConfigError`."""
+    path = os.environ.get(CONFIG_VARIABLE)
+    if path and not Path(path).is_file():
+        raise ConfigError(f"{CONFIG_VARIABLE}: there is no file {path}")
+    try:
+        return Config(**overrides)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_input=False)
+        lines = (f"{_key(fault['loc'])}: {fault['msg']}" for fault in faults)
+        raise ConfigError("the settings cannot work:\n  " + "\n  ".join(lines)) from None
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"the settings cannot be read: {error}") from None
+
+
+def _key(loc: tuple[str | int, ...]) -> str:
+    """The place as the settings name it: without the kind of locator that pydantic puts in."""
+    if loc[:2] == ("worker", "locator"):
+        loc = loc[:2] + loc[3:]
+    return ".".join(map(str, loc))

@@ -1,0 +1,130 @@
+"""The settings of the bench. Knows no file and no environment; `broker.settings.config` reads them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from broker.orders.source import PathSource
+from broker.settings.locator import HttpLocator, Locator
+from broker.settings.section import Section
+
+
+class SlidesSettings(Section):
+    """Slides on this machine's disk."""
+
+    roots: tuple[Path, ...] = Field((), description="folders from which `path` sources may be read")
+    max_bytes: int = Field(200 * 10**9, gt=0, description="byte budget of the shelf")
+    max_slide_bytes: int = Field(50 * 10**9, gt=0, description="the largest slide that is fetched")
+    keep_s: float = Field(
+        30 * 86400, gt=0, description="a fetched slide that was not used for so long is removed"
+    )
+
+
+class AlgorithmSettings(Section):
+    """One orderable algorithm: a built-in `kind`, with this site's lane, limits and parameter defaults."""
+
+    kind: str
+    folder: Path | None = Field(
+        None, description="of kind `weights`: where config.json and the trained network are"
+    )
+    tolerance: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description="of kind `weights`: by how much half precision may change a probability",
+    )
+    compile: bool = Field(
+        False, description="of kind `weights`, file .pt2: have torch.compile make it faster"
+    )
+    lane: str | None = Field(None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    time_limit_s: float | None = Field(None, gt=0)
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, description="defaults that differ from the card's"
+    )
+
+
+class DeliverySettings(Section):
+    """How results go out."""
+
+    connect_timeout_s: float = Field(5, gt=0)
+    read_timeout_s: float = Field(30, gt=0)
+    first_retry_s: float = Field(1, gt=0)
+    max_retry_s: float = Field(900, gt=0)
+    on_unknown: Literal["stop", "repeat"] = Field(
+        "stop",
+        description="after a lost answer nobody can clear up: end `undelivered`, or risk a second delivery",
+    )
+
+
+class LimitSettings(Section):
+    """What work may take. A scan's own limits for classifying are on its algorithm's card."""
+
+    fetch_s: float = Field(6 * 3600, gt=0, description="longest a slide may take to arrive")
+    deliver_s: float = Field(900, gt=0, description="longest one delivery attempt may take")
+    stall_s: float = Field(300, gt=0, description="longest without a byte or a step")
+    decode_s: float = Field(60, gt=0, description="longest one read of pixels may take")
+    decode_bytes: int = Field(
+        4 * 2**30, ge=2**29, description="memory that a process that decodes a slide may use"
+    )
+
+    @model_validator(mode="after")
+    def _each_can_be_reached(self) -> Self:
+        if self.stall_s > min(self.fetch_s, self.deliver_s):
+            raise ValueError(
+                "worker.limits.stall_s must not exceed worker.limits.fetch_s or deliver_s: it would never be reached"
+            )
+        if self.decode_s > self.stall_s:
+            raise ValueError(
+                "worker.limits.decode_s must not exceed worker.limits.stall_s: it would never be reached"
+            )
+        return self
+
+
+class WorkerSettings(Section):
+    """The bench."""
+
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    lanes: tuple[str, ...] = Field(
+        ("gpu",), min_length=1, description="queues this worker's classify leg listens to"
+    )
+    threads: int | None = Field(
+        None, ge=1, description="decoding and computing threads; None = what the machine grants"
+    )
+    grace_s: float = Field(
+        20,
+        ge=0,
+        description="how long running work may go on after SIGTERM; then it is handed back",
+    )
+    courier_threads: int = Field(8, ge=2, description="fetches and deliveries at a time")
+    slides: SlidesSettings = SlidesSettings()
+    locator: Locator | None = Field(
+        None, description="who says where the slide of a `case` source is"
+    )
+    algorithms: dict[str, AlgorithmSettings] = Field(
+        default_factory=lambda: {
+            "ki67": AlgorithmSettings(kind="ki67"),
+            "grid": AlgorithmSettings(kind="grid"),
+        }
+    )
+    deliver: DeliverySettings = DeliverySettings()
+    limits: LimitSettings = LimitSettings()
+
+    @model_validator(mode="after")
+    def _located_paths_may_be_read(self) -> Self:
+        sources = self.locator.sources if self.locator else ()
+        if not self.slides.roots and any(isinstance(source, PathSource) for _, source in sources):
+            raise ValueError(
+                "worker.locator names paths, and worker.slides.roots no folder that they may lie below"
+            )
+        return self
+
+    @property
+    def locator_addresses(self) -> Iterator[tuple[str, str]]:
+        """Every URL that the locator leads to, its own included, in clear, with the key it stands at."""
+        if isinstance(self.locator, HttpLocator):
+            yield "worker.locator.url", self.locator.url.get_secret_value()
+        for key, source in self.locator.sources if self.locator else ():
+            for field, address in source.addresses:
+                yield f"worker.locator.{key}.{field}", address

@@ -1,0 +1,157 @@
+"""What can be known to be wrong with an order before any work: algorithm, parameters, addresses, paths, expiry."""
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from referencing import Registry
+
+from broker.allowed_hosts import check_literal
+from broker.errors import OrderError, Problem, TemporaryError
+from broker.orders.algorithm_card import AlgorithmCard
+from broker.orders.presigned_url import url_dies_at
+from broker.orders.request import (
+    AnnotationDestination,
+    Destination,
+    OrderRequest,
+    TechcyteDestination,
+)
+from broker.orders.source import CaseSource, PathSource, Source
+from broker.settings.config import Config
+from services.requests.order_validation import MAX_FAULTS, field_path
+from services.responses.problems import ManyFaultsError
+
+LONGEST_LIFE = timedelta(days=3653)
+SKEW_S = 5.0
+"""How much our clock may be ahead of the one that signed a URL."""
+
+
+def admit(
+    request: OrderRequest, cards: Mapping[str, AlgorithmCard], config: Config
+) -> tuple[OrderRequest, AlgorithmCard]:
+    """The order with its parameters filled in, and its algorithm's card. Raises `OrderError` or `TemporaryError`."""
+    card = _card(request.algorithm, cards)
+    parameters = _parameters(request.parameters, card)
+    for index, scan in enumerate(request.scans):
+        _check_source(scan.source, f"scans[{index}].source", config)
+    for field, address in _destination_addresses(request.destination):
+        check_literal(address, config.broker.allow_hosts, field)
+    if request.expires_at:
+        _check_expiry(request.expires_at)
+    return request.model_copy(update={"parameters": parameters}), card
+
+
+def _card(name: str, cards: Mapping[str, AlgorithmCard]) -> AlgorithmCard:
+    if not cards:
+        raise TemporaryError(
+            "algorithms_not_announced",
+            "no worker has said yet what can be ordered",
+            hint="start a worker",
+            retry_after_s=5,
+        )
+    if name not in cards:
+        known = ", ".join(sorted(cards))
+        raise OrderError(
+            "algorithm_unknown",
+            f"there is no algorithm {name!r}",
+            hint=f"there are: {known}",
+            field="algorithm",
+        )
+    return cards[name]
+
+
+def _parameters(given: Mapping[str, Any], card: AlgorithmCard) -> dict[str, Any]:
+    known = card.parameters.get("properties", {})
+    filled = {
+        name: schema["default"] for name, schema in known.items() if "default" in schema
+    } | dict(given)
+    for name, value in filled.items():
+        if (
+            known.get(name, {}).get("type") == "integer"
+            and isinstance(value, float)
+            and value.is_integer()
+        ):
+            filled[name] = int(value)  # JSON Schema calls 2.0 an integer; the algorithm would not
+    # An empty registry: a `$ref` to elsewhere must not make the desk fetch it.
+    checks = Draft202012Validator(card.parameters, registry=Registry())
+    faults = [_parameter_fault(error) for error in islice(checks.iter_errors(filled), MAX_FAULTS)]
+    if faults:
+        raise ManyFaultsError(faults)
+    return filled
+
+
+def _parameter_fault(error: ValidationError) -> Problem:
+    path = ["parameters", *error.absolute_path]
+    if error.validator == "additionalProperties":
+        path += sorted(set(error.instance) - set(error.schema.get("properties", {})))[:1]
+    elif error.validator == "required":
+        path += [name for name in error.validator_value if name not in error.instance][:1]
+    field = field_path(path)
+    return Problem(
+        "parameters_invalid",
+        f"{field}: {error.message[:300]}",
+        "GET /v1/algorithms shows the schema",
+        field,
+        "input",
+    )
+
+
+def _check_source(source: Source, field: str, config: Config) -> None:
+    for name, address in source.addresses:
+        check_literal(address, config.broker.allow_hosts, f"{field}.{name}")
+        _check_alive(address, f"{field}.{name}")
+    if isinstance(source, PathSource):
+        _check_path(source.path, config.worker.slides.roots, f"{field}.path")
+    elif isinstance(source, CaseSource) and config.worker.locator is None:
+        raise OrderError(
+            "request_invalid", f"{field}.type: this site has no locator that could say where a case is",
+            hint="give the slide's address, or have worker.locator configured", field=f"{field}.type",
+        )  # fmt: skip
+
+
+def _check_alive(url: str, field: str) -> None:
+    dies_at = url_dies_at(url)
+    if dies_at is not None and dies_at < time.time() - SKEW_S:
+        when = datetime.fromtimestamp(dies_at, UTC).isoformat(timespec="seconds")
+        raise OrderError(
+            "input_expired", f"{field}: by its own words the URL died at {when}",
+            hint="order again with a fresh URL", field=field,
+        )  # fmt: skip
+
+
+def _destination_addresses(destination: Destination) -> Iterator[tuple[str, str]]:
+    if isinstance(destination, AnnotationDestination):
+        yield "destination.url", destination.url.get_secret_value()
+    elif isinstance(destination, TechcyteDestination):
+        if destination.host:
+            yield "destination.host", destination.host
+        if destination.base_url:
+            yield "destination.base_url", destination.base_url.get_secret_value()
+
+
+def _check_path(path: str, roots: Sequence[Path], field: str) -> None:
+    # By its letters alone: whether it exists is the bench's to see, and must not be found out from here.
+    normal = Path(os.path.normpath(path))
+    if not any(normal.is_relative_to(os.path.normpath(root.absolute())) for root in roots):
+        raise OrderError(
+            "path_not_allowed", f"{field}: {path[:200]!r} lies outside worker.slides.roots",
+            hint="give an absolute path below one of these folders, or have its folder added", field=field,
+        )  # fmt: skip
+
+
+def _check_expiry(when: datetime) -> None:
+    now = datetime.now(UTC)
+    if not now < when < now + LONGEST_LIFE:
+        late = "lies in the past" if when <= now else "lies more than ten years ahead"
+        raise OrderError(
+            "request_invalid",
+            f"expires_at: {when.isoformat()} {late}",
+            hint="leave it out, or give a moment to come",
+            field="expires_at",
+        )

@@ -1,0 +1,134 @@
+"""A request's body becomes one JSON document, in bounded time, memory and depth. Knows nothing of orders."""
+
+import asyncio
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from broker.errors import ErrorCode, OrderError
+
+WITHIN_S = 30.0
+MAX_DEPTH = 32
+MAX_VALUES = 50_000
+MAX_DIGITS = 18
+
+
+def refused(why: str, code: ErrorCode = "body_not_json") -> OrderError:
+    """The fault of a body that is not (whole, plain) JSON."""
+    return OrderError(code, why, hint="send one JSON object as application/json")
+
+
+async def read(request: Request, max_bytes: int, within_s: float = WITHIN_S) -> bytes:
+    """The body as sent, never more than `max_bytes` of it in memory. Raises `OrderError`."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise refused(
+            f"the Content-Type is {media_type[:100]!r}, not 'application/json'",
+            "media_type_unsupported",
+        )
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:MAX_DIGITS]) > max_bytes:
+        raise _too_large(max_bytes)
+    try:
+        async with asyncio.timeout(within_s):
+            return await _taken(request, max_bytes)
+    except TimeoutError:
+        raise refused(
+            f"the body did not arrive whole within {within_s:g} s", "body_too_slow"
+        ) from None
+    except ClientDisconnect:
+        raise refused("the body was cut off") from None
+
+
+async def _taken(request: Request, max_bytes: int) -> bytes:
+    taken = bytearray()
+    async for piece in request.stream():
+        taken += piece
+        if len(taken) > max_bytes:
+            raise _too_large(max_bytes)
+    return bytes(taken)
+
+
+def _too_large(max_bytes: int) -> OrderError:
+    return OrderError(
+        "body_too_large",
+        f"the body is larger than {max_bytes} bytes",
+        hint="services.max_body_bytes is the limit; split the order",
+    )
+
+
+def parse(raw: bytes) -> Any:
+    """The JSON document.
+
+    Raises `OrderError` for NaN, infinities, very long integers, a name given twice, and too many values or levels.
+    """
+    try:
+        document = json.loads(
+            raw.decode(),
+            object_pairs_hook=_object,
+            parse_constant=_constant,
+            parse_float=_float,
+            parse_int=_int,
+        )
+    except UnicodeDecodeError as error:
+        raise refused(f"byte {error.start} is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise refused(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except RecursionError:
+        raise _too_deep() from None
+    _check_shape(document)
+    return document
+
+
+def _too_deep() -> OrderError:
+    return refused(f"it is nested more than {MAX_DEPTH} deep")
+
+
+def _check_shape(document: Any) -> None:
+    # What comes after this costs time for every value, and more for every wrong one.
+    level, values = [document], 0
+    for _ in range(MAX_DEPTH + 1):
+        level = [inner for outer in level for inner in _inside(outer)]
+        values += len(level)
+        if values > MAX_VALUES:
+            raise refused(f"it holds more than {MAX_VALUES} values")
+        if not level:
+            return
+    raise _too_deep()
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Two readers of such a body may each see another value: an order must mean one thing.
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise refused(f"the name {json.dumps(name[:64])} is given twice in one object")
+        found[name] = value
+    return found
+
+
+def _constant(name: str) -> Any:
+    raise refused(f"{name} is not a JSON number")
+
+
+def _float(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise refused(f"the number {text[:32]} is too large")
+    return number
+
+
+def _int(text: str) -> int:
+    if len(text.lstrip("-")) > MAX_DIGITS:
+        raise refused(f"the number {text[:32]} has more than {MAX_DIGITS} digits")
+    return int(text)

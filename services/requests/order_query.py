@@ -1,0 +1,111 @@
+"""The query of `GET /v1/orders`: which orders, how many, from where."""
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pydantic import BaseModel, Field
+from starlette.datastructures import QueryParams
+
+from broker.errors import OrderError
+from broker.orders.order import OrderState
+from services.responses.views import OrderView
+
+MAX_LIMIT = 200
+STATES = tuple(state.value for state in OrderState)
+KNOWN = ("state", "algorithm", "cursor", "limit")
+LABEL = re.compile(r"label\.([A-Za-z0-9_-]{1,64})")
+
+
+class OrdersView(BaseModel):
+    """A page of orders, newest first."""
+
+    orders: list[OrderView]
+    next: str | None = Field(description="`cursor` of the following page; null at the end")
+
+
+def _documented(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": about, "schema": schema}
+
+
+PARAMETERS: dict[str, Any] = {
+    "parameters": [
+        _documented("state", "only orders in this state", {"type": "string", "enum": list(STATES)}),
+        _documented("algorithm", "only orders for this algorithm", {"type": "string"}),
+        _documented(
+            "label.case",
+            "only orders whose label `case` has this value; any label's name will do",
+            {"type": "string"},
+        ),
+        _documented("cursor", "`next` of the page before", {"type": "string"}),
+        _documented(
+            "limit",
+            "orders per page",
+            {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": 50},
+        ),
+    ]
+}
+
+
+def refuse_parameters(given: QueryParams, known: Collection[str]) -> None:
+    """Refuse what is unknown or given twice: a wish that is not understood must not be taken for another."""
+    for name, _ in given.multi_items():
+        if name not in known and not (known and LABEL.fullmatch(name)):
+            takes = ", ".join(known) + ", label.NAME" if known else "none"
+            raise _refused(
+                name[:64], "this query parameter is not known here", f"there are: {takes}"
+            )
+        if len(given.getlist(name)) > 1:
+            raise _refused(name, "this query parameter is given twice", "give it once")
+
+
+def query(given: QueryParams) -> dict[str, Any]:
+    """The arguments of `OrderStore.find`. Raises `OrderError("request_invalid")` with the parameter as its field."""
+    refuse_parameters(given, KNOWN)
+    return {
+        "state": _state(given.get("state")),
+        "algorithm": _algorithm(given.get("algorithm")),
+        "labels": _labels(given),
+        "cursor": given.get("cursor"),
+        "limit": _limit(given.get("limit", "50")),
+    }
+
+
+def _refused(field: str, why: str, hint: str) -> OrderError:
+    return OrderError("request_invalid", f"{field}: {why}", hint=hint, field=field)
+
+
+def _state(given: str | None) -> OrderState | None:
+    if given is None:
+        return None
+    if given not in STATES:
+        raise _refused(
+            "state", f"{given[:64]!r} is not a state of an order", f"there are: {', '.join(STATES)}"
+        )
+    return OrderState(given)
+
+
+def _algorithm(given: str | None) -> str | None:
+    if given is not None and not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", given):
+        raise _refused(
+            "algorithm", f"{given[:64]!r} is no name of an algorithm", "see GET /v1/algorithms"
+        )
+    return given
+
+
+def _labels(given: QueryParams) -> Mapping[str, str]:
+    labels = {
+        name.removeprefix("label."): value for name, value in given.items() if LABEL.fullmatch(name)
+    }
+    for name, value in labels.items():
+        if len(value) > 256:
+            raise _refused(f"label.{name}", "a label holds at most 256 characters", "shorten it")
+    return labels
+
+
+def _limit(given: str) -> int:
+    if not re.fullmatch(r"\d{1,3}", given, re.ASCII) or not 1 <= int(given) <= MAX_LIMIT:
+        raise _refused(
+            "limit", f"{given[:64]!r} is not a number from 1 to {MAX_LIMIT}", "the default is 50"
+        )
+    return int(given)

@@ -1,0 +1,204 @@
+"""An order as it is shown: no secret, times as RFC 3339 in UTC, links to what is there. Knows no store."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from broker.errors import CODES
+from broker.order_store import Wait
+from broker.orders.order import (
+    ENDED,
+    Attempt,
+    Bottleneck,
+    Order,
+    OrderState,
+    Progress,
+    Scan,
+    ScanState,
+    bottleneck,
+    work_id,
+)
+
+ABSENT = Field(default=None, exclude_if=lambda value: value is None)
+DeliveryState = Literal["waiting", "trying", "delivered", "undelivered", "none"]
+RESULTS = {
+    "features.geojson": "application/geo+json",
+    "results.json": "application/json",
+    "overlay.png": "image/png",
+}
+"""What can be picked up of a classified scan, with its media type."""
+
+
+class AttemptView(BaseModel):
+    """One try at the destination."""
+
+    at: str
+    status: int | None = Field(description="HTTP status of the answer; null when none came")
+    outcome: str
+    error: Annotated[str | None, ABSENT] = None
+
+
+class WaitView(BaseModel):
+    """Why it is not being done yet."""
+
+    queue: str
+    ahead: int = Field(description="how much is taken before it")
+    reason: str
+
+
+class DeliveryView(BaseModel):
+    """Where the results are on their way to the destination."""
+
+    state: DeliveryState
+    waiting: Annotated[WaitView | None, ABSENT] = None
+    attempts: list[AttemptView]
+
+
+class ScanView(BaseModel):
+    """One scan: what was asked and how far it is."""
+
+    id: str
+    state: ScanState
+    source: dict[str, Any]
+    roi: Annotated[dict[str, Any] | None, ABSENT] = None
+    mpp: Annotated[float | None, ABSENT] = None
+    stain: Annotated[str | None, ABSENT] = None
+    waiting: Annotated[WaitView | None, ABSENT] = None
+    progress: Progress
+    timings: dict[str, float] = Field(description="seconds by stage, and counts of bytes and tiles")
+    bottleneck: Annotated[Bottleneck | None, ABSENT] = Field(
+        default=None, description="what a classified scan spent most of its time on"
+    )
+    summary: dict[str, Any]
+    error: Annotated[dict[str, Any] | None, ABSENT] = None
+    links: dict[str, str] = Field(description="the results, as soon as they are there")
+
+
+class OrderView(BaseModel):
+    """One order as `GET /v1/orders/{id}` shows it."""
+
+    id: str
+    state: OrderState
+    algorithm: str
+    parameters: dict[str, Any]
+    priority: str
+    labels: dict[str, str]
+    created_at: str
+    updated_at: str
+    expires_at: str
+    destination: dict[str, Any]
+    scans: list[ScanView]
+    delivery: DeliveryView
+    error: Annotated[dict[str, Any] | None, ABSENT] = None
+    links: dict[str, str]
+
+
+def rfc3339(seconds: float) -> str:
+    """Seconds since 1970 as people and programs read a time."""
+    return (
+        datetime.fromtimestamp(seconds, UTC)
+        .isoformat(timespec="milliseconds")
+        .replace("+00:00", "Z")
+    )
+
+
+def order_path(order_id: str) -> str:
+    """Where an order is found."""
+    return f"/v1/orders/{order_id}"
+
+
+def order_view(order: Order, waits: Mapping[str, Wait] | None = None) -> OrderView:
+    """The order as anybody may see it who may read; with `waits`, why what waits does so."""
+    request, shown = order.request, order.request.shown()
+    waiting = {work: WaitView(**asdict(wait)) for work, wait in (waits or {}).items()}
+    delivery = DeliveryView(
+        state=delivery_state(order),
+        waiting=waiting.get(work_id(order.id)),
+        attempts=[_attempt(attempt) for attempt in order.attempts],
+    )
+    return OrderView(
+        id=order.id,
+        state=order.state,
+        algorithm=request.algorithm,
+        parameters=request.parameters,
+        priority=request.priority,
+        labels=request.labels,
+        created_at=rfc3339(order.created_at),
+        updated_at=rfc3339(order.updated_at),
+        expires_at=rfc3339(order.expires_at),
+        destination=shown["destination"],
+        scans=[
+            _scan(
+                order.id,
+                scan,
+                shown["scans"][scan.index],
+                waiting.get(work_id(order.id, scan.index)),
+            )
+            for scan in order.scans
+        ],
+        delivery=delivery,
+        error=_problem(order.error),
+        links=_links(order),
+    )
+
+
+def delivery_state(order: Order) -> DeliveryState:
+    """Where the delivery stands; `none` when nothing was to be or will be delivered."""
+    if order.request.destination.type == "none":
+        return "none"
+    if order.state == OrderState.DELIVERED:
+        return "delivered"
+    if order.state == OrderState.DELIVERING:
+        return "trying"
+    if order.state not in ENDED:
+        return "waiting"
+    return "undelivered" if order.attempts or order.state == OrderState.UNDELIVERED else "none"
+
+
+def _scan(order_id: str, scan: Scan, asked: dict[str, Any], waiting: WaitView | None) -> ScanView:
+    path = f"{order_path(order_id)}/scans/{scan.id}"
+    return ScanView(
+        id=scan.id,
+        state=scan.state,
+        source=asked["source"],
+        roi=asked.get("roi"),
+        mpp=asked.get("mpp"),
+        stain=asked.get("stain"),
+        waiting=waiting,
+        progress=scan.progress,
+        timings=scan.timings,
+        bottleneck=bottleneck(scan.timings),
+        summary=scan.summary,
+        error=_problem(scan.error),
+        links={name: f"{path}/{name}" for name in RESULTS} if scan.result else {},
+    )
+
+
+def _attempt(attempt: Attempt) -> AttemptView:
+    return AttemptView(
+        at=rfc3339(attempt.at),
+        status=attempt.status,
+        outcome=attempt.outcome,
+        error=attempt.error or None,
+    )
+
+
+def _problem(error: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The fault as a refused request shows it."""
+    if error is None:
+        return None
+    code = CODES[error["code"]]
+    return {
+        "type": f"urn:slidelane:problem:{error['code']}",
+        "title": code.title,
+        "status": code.status,
+    } | error
+
+
+def _links(order: Order) -> dict[str, str]:
+    path = order_path(order.id)
+    links = {"self": path, "log": f"{path}/log"}
+    return links | {"payload": f"{path}/payload"} if order.parcel else links

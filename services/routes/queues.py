@@ -1,0 +1,53 @@
+"""What waits, for how long, and what runs: the queues as the record knows them, whether or not a worker listens."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path
+from pydantic import BaseModel
+
+from broker.order_store import OrderStore, QueueView
+from services.auth import Gate
+
+QueueName = Annotated[
+    str, Path(pattern=r"^[a-z][a-z0-9-]{0,31}$", description="a lane, `fetch` or `deliver`")
+]
+
+
+class QueuesView(BaseModel):
+    """Every queue that work has waited on, by name."""
+
+    queues: list[QueueView]
+
+
+class DemandView(BaseModel):
+    """How much work one queue has, over all its priorities."""
+
+    name: str
+    waiting: int
+    running: int
+    unfinished: int
+    """Both together: whoever counts the waiting alone stops the workers that took it."""
+
+    @classmethod
+    def of(cls, name: str, queues: list[QueueView]) -> "DemandView":
+        """The sum over its priorities; 0 where nothing ever waited: an autoscaler asks before anybody orders."""
+        own = [queue for queue in queues if queue.name.partition(".")[0] == name]
+        waiting, running = sum(queue.waiting for queue in own), sum(queue.running for queue in own)
+        return cls(name=name, waiting=waiting, running=running, unfinished=waiting + running)
+
+
+def routes(store: OrderStore, gate: Gate) -> APIRouter:
+    """`/v1/queues`."""
+    router = APIRouter(prefix="/v1/queues", tags=["queues"], dependencies=[Depends(gate.read)])
+
+    @router.get("")
+    def list_queues() -> QueuesView:
+        """The queues: how much waits, how long the oldest has, how much runs, and how many workers listen."""
+        return QueuesView(queues=store.queues())
+
+    @router.get("/{name}")
+    def get_queue(name: QueueName) -> DemandView:
+        """What one queue and its priorities have to do, as one number for an autoscaler."""
+        return DemandView.of(name, store.queues())
+
+    return router

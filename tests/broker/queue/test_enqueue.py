@@ -1,0 +1,95 @@
+"""The doorbell when Celery's Redis is frozen, killed or gone: nobody waits long, and it heals by itself."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from broker.order_store.embedded_redis import EmbeddedRedis
+from broker.order_store.redis_url import embedded_url
+from broker.settings.config import BrokerSettings
+from tests.support.redis_servers import Ringer, wait_for
+
+LONGEST_RING_S = 4
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[EmbeddedRedis]:
+    """A server that only this test knows."""
+    with EmbeddedRedis(BrokerSettings(data=tmp_path)) as embedded:
+        yield embedded
+        freeze(embedded, signal.SIGCONT)
+
+
+@pytest.fixture
+def ringer(own: EmbeddedRedis, tmp_path: Path) -> Iterator[Ringer]:
+    with Ringer(embedded_url(tmp_path)) as ringer:
+        yield ringer
+
+
+@pytest.fixture
+def queue(own: EmbeddedRedis, tmp_path: Path) -> Iterator[redis.Redis]:
+    """Celery's database."""
+    with redis.Redis.from_url(embedded_url(tmp_path)) as client:
+        yield client
+
+
+def freeze(own: EmbeddedRedis, number: int = signal.SIGSTOP) -> None:
+    assert own.process
+    own.process.send_signal(number)
+
+
+def test_a_frozen_redis_holds_nobody_up(
+    own: EmbeddedRedis, ringer: Ringer, queue: redis.Redis
+) -> None:
+    """Neither one who never rang before nor one with an open line; awake again, it is heard."""
+    freeze(own)
+    assert ringer.ring("a.0") < LONGEST_RING_S
+    freeze(own, signal.SIGCONT)
+    ringer.ring("b.0", "b.1", "b.2")
+    assert queue.llen("fetch") >= 3
+    freeze(own)
+    assert ringer.ring("c.0") < LONGEST_RING_S
+    freeze(own, signal.SIGCONT)
+
+
+def test_a_redis_that_was_restarted_is_heard_again(
+    own: EmbeddedRedis, ringer: Ringer, queue: redis.Redis
+) -> None:
+    """One ring over an old line may be lost; the next one opens a new one."""
+    ringer.ring("a.0")
+    assert own.process
+    own.process.kill()
+    own.process.wait()
+    assert ringer.ring("b.0") < LONGEST_RING_S
+    own.start()
+    before = queue.llen("fetch")
+    ringer.ring("c.0")
+    ringer.ring("d.0")
+    assert queue.llen("fetch") > before
+
+
+def test_many_who_ring_a_frozen_redis_do_not_wait_for_each_other(
+    own: EmbeddedRedis, ringer: Ringer
+) -> None:
+    """Forty threads, as many as the API has, are all through in the time of a few."""
+    freeze(own)
+    assert ringer.ring("a.0", threads=12) < 2 * LONGEST_RING_S
+    freeze(own, signal.SIGCONT)
+
+
+def test_threads_that_ring_at_once_are_all_heard(ringer: Ringer, queue: redis.Redis) -> None:
+    """More of them than lines, each with all the scans of an order: every hint is there, once."""
+    ringer.ring(*(f"a.{n}" for n in range(8)), threads=12)
+    assert queue.llen("fetch") == 12 * 8
+
+
+def test_a_full_redis_fails_no_ring(ringer: Ringer, queue: redis.Redis) -> None:
+    """The hint is dropped, the caller goes on; the timer rings when there is room."""
+    queue.config_set("maxmemory", 1)
+    assert ringer.ring("a.0") < LONGEST_RING_S
+    queue.config_set("maxmemory", 0)
+    ringer.ring("b.0")
+    wait_for(lambda: queue.llen("fetch"))

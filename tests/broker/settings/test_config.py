@@ -1,0 +1,97 @@
+"""Settings: one file, the environment over it, and a message that names the key."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from broker.settings.config import Config, ConfigError, load
+from tests.support.paths import ROOT
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in [name for name in os.environ if name.startswith("SLIDELANE_")]:
+        monkeypatch.delenv(name)
+    path = tmp_path / "config.json"
+    path.write_text("{}")
+    monkeypatch.setenv("SLIDELANE_CONFIG", str(path))
+    return path
+
+
+def test_the_shipped_config_has_exactly_the_three_rooms() -> None:
+    """The file's top level is the house."""
+    shipped = json.loads((ROOT / "config.json").read_text())
+    assert set(shipped) == {"broker", "services", "worker"} == set(Config.model_fields)
+
+
+def test_command_line_beats_environment_beats_file_beats_default(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each source yields to the one before it."""
+    assert load().services.port == 8000
+    config_file.write_text('{"services": {"port": 1}}')
+    assert load().services.port == 1
+    monkeypatch.setenv("SLIDELANE_SERVICES__PORT", "2")
+    assert load().services.port == 2
+    assert load(services={"port": 3}).services.port == 3
+
+
+@pytest.mark.usefixtures("config_file")
+def test_a_secret_is_read_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NAME_FILE stands for what is in it, so that no secret is in the environment."""
+    (tmp_path / "key").write_text("abc\n")
+    monkeypatch.setenv("SLIDELANE_BROKER__SECRET_KEY_FILE", str(tmp_path / "key"))
+    secret = load().broker.secret_key
+    assert secret
+    assert secret.get_secret_value() == "abc"
+    assert "abc" not in repr(load())
+
+
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ('{"wroker": {}}', "wroker"),
+        ('{"worker": {"slides": {"max_byte": 1}}}', "worker.slides.max_byte"),
+        ('{"worker": {"device": "gpu"}}', "worker.device"),
+        ('{"broker": {"lease_s": 10, "heartbeat_s": 6}}', "broker.lease_s"),
+        ('{"services": {"host": "0.0.0.0"}}', "services.keys"),
+        ('{"broker": {"redis_url": "http://x"}}', "broker.redis_url"),
+        ("{", "cannot be read"),
+    ],
+)
+def test_what_cannot_work_stops_the_start_and_names_the_key(
+    config_file: Path, file: str, named: str
+) -> None:
+    """Unknown keys, impossible values and impossible pairs alike."""
+    config_file.write_text(file)
+    with pytest.raises(ConfigError, match=named.replace(".", r"\.")):
+        load()
+
+
+@pytest.mark.usefixtures("config_file")
+def test_an_unknown_name_in_the_environment_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A typing error in a name never silently does nothing."""
+    monkeypatch.setenv("SLIDELANE_WORKR__DEVICE", "cpu")
+    with pytest.raises(ConfigError, match="SLIDELANE_WORKR__DEVICE"):
+        load()
+
+
+def test_a_config_file_that_is_named_but_absent_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Defaults never stand in for a file somebody asked for."""
+    monkeypatch.setenv("SLIDELANE_CONFIG", "/nowhere/config.json")
+    with pytest.raises(ConfigError, match=r"/nowhere/config\.json"):
+        load()
+
+
+def test_a_list_that_is_no_json_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the variable and never its value, which may be a secret."""
+    monkeypatch.setenv("SLIDELANE_WORKER__SLIDES__ROOTS", "/slides")
+    with pytest.raises(ConfigError, match=r"^SLIDELANE_WORKER__SLIDES__ROOTS must be JSON") as told:
+        load()
+    assert "/slides" not in str(told.value)

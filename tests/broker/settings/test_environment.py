@@ -1,0 +1,165 @@
+"""Each setting arrives by its environment variable, and by the file that NAME_FILE names."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, SecretStr
+
+from broker.settings.config import PREFIX, Config, ConfigError, load
+from tests.test_docs_settings import EXPECTED
+
+NAMED = {key: row[0].strip("`") for key, row in EXPECTED.items() if "[]" not in key}
+"""What stands in a list has no variable of its own: it comes with the list."""
+
+SHA256 = "0123456789abcdef" * 4
+KEYS = [{"name": "lab", "sha256": SHA256, "scopes": ["read"]}]
+CASES = {"S1": {"type": "url", "url": "https://slides.example/a.svs"}}
+MAP: dict[str, Any] = {"type": "map", "cases": CASES}
+HTTP: dict[str, Any] = {
+    "type": "http",
+    "url": "https://locator.example/{case_id}",
+    "location": "/0/location",
+    "source": {
+        "type": "image_server",
+        "url": "https://images.example/{location}",
+        "protocol": "iiif",
+    },
+}
+WORDS: dict[str, Any] = {
+    "broker.redis_url": "rediss://:secret@redis.example:6380/2",
+    "broker.data": "/elsewhere",
+    "broker.allow_hosts": ["10.1.0.0/16", "pacs.example"],
+    "broker.log": "json",
+    "broker.storage": "s3://bucket/prefix",
+    "broker.secret_key": "a-fernet-key",
+    "services.host": "::1",
+    "services.keys": KEYS,
+    "worker.device": "cuda:3",
+    "worker.lanes": ["gpu-24g", "cpu"],
+    "worker.threads": 3,
+    "worker.slides.roots": ["/slides", "/more"],
+    "worker.locator": MAP,
+    "worker.locator.type": "http",
+    "worker.locator.cases": CASES,
+    "worker.locator.url": HTTP["url"],
+    "worker.locator.headers": {"authorization": "Bearer secret"},
+    "worker.locator.query": {"api_key": "secret"},
+    "worker.locator.location": "/1/place",
+    "worker.locator.mpp": "/0/mpp",
+    "worker.locator.source": HTTP["source"],
+    "worker.algorithms": {"other": {"kind": "grid"}},
+    "worker.algorithms.NAME.kind": "grid",
+    "worker.algorithms.NAME.folder": "/models/mine",
+    "worker.algorithms.NAME.compile": True,
+    "worker.algorithms.NAME.lane": "gpu-24g",
+    "worker.algorithms.NAME.time_limit_s": 123.5,
+    "worker.algorithms.NAME.parameters": {"rows": 3},
+    "worker.deliver.on_unknown": "repeat",
+}
+"""A value for each key whose default is no number to count on from."""
+
+
+def sample(key: str) -> Any:
+    """A value that is not the default."""
+    default = json.loads(EXPECTED[key][1].strip("`")) if key not in WORDS else None
+    if isinstance(default, int | float) and not isinstance(default, bool):
+        return default + 1
+    return WORDS[key]
+
+
+def beside(key: str) -> dict[str, str]:
+    """What else must be said for a key to be allowed: a locator whole, an algorithm with its kind."""
+    if key.startswith("worker.locator."):
+        whole = MAP if key.endswith(".cases") else HTTP
+        return {NAMED[f"worker.locator.{name}"]: written(value) for name, value in whole.items()}
+    return (
+        {NAMED["worker.algorithms.NAME.kind"]: "grid"}
+        if key.startswith("worker.algorithms.NAME")
+        else {}
+    )
+
+
+def written(value: Any) -> str:
+    """As one writes it into the environment: words as they are, all else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def arrived(config: Config, key: str) -> Any:
+    """What stands at the key, secrets in clear."""
+    found: Any = config
+    for name in key.split("."):
+        found = found["name"] if name == "NAME" else getattr(found, name)
+    return clear(found)
+
+
+def assert_arrived(key: str) -> None:
+    found = arrived(load(), key)
+    if key == "worker.algorithms":  # what is given comes to those that are there without it
+        assert set(found) == {"ki67", "grid", "other"}
+        found = {"other": {"kind": found["other"]["kind"]}}
+    assert found == sample(key)
+
+
+def clear(value: Any) -> Any:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, BaseModel):
+        return {name: clear(getattr(value, name)) for name in value.model_fields_set}
+    if isinstance(value, dict):
+        return {name: clear(inner) for name, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return [clear(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+@pytest.fixture(autouse=True)
+def _only_what_the_test_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith(PREFIX)]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("key", NAMED)
+def test_a_setting_arrives_by_its_variable(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name that docs/settings.md states for it, with a value that is not its default."""
+    without = load()
+    for name, value in (beside(key) | {NAMED[key]: written(sample(key))}).items():
+        monkeypatch.setenv(name, value)
+    assert_arrived(key)
+    if not key.startswith(("worker.locator.", "worker.algorithms.NAME")):
+        assert arrived(without, key) != sample(key)
+
+
+@pytest.mark.parametrize("key", NAMED)
+def test_a_setting_arrives_by_a_file(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NAME_FILE, as secrets are mounted: not one setting is without it, and a newline at the end is not part of it."""
+    for name, value in beside(key).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(NAMED[key], raising=False)
+    (tmp_path / "mounted").write_text(written(sample(key)) + "\n")
+    monkeypatch.setenv(f"{NAMED[key]}_FILE", str(tmp_path / "mounted"))
+    assert_arrived(key)
+
+
+@pytest.mark.parametrize(
+    "key", [key for key in NAMED if "secret" in written(WORDS.get(key, "")) or "secret_" in key]
+)
+def test_a_secret_that_arrived_is_not_shown(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings are printed where they are wrong, and while a fault is looked for."""
+    for name, value in (beside(key) | {NAMED[key]: written(sample(key))}).items():
+        monkeypatch.setenv(name, value)
+    shown = repr(load()) + str(load())
+    assert "secret" not in shown.replace("secret_key", "")
+    assert "fernet" not in shown
+
+
+def test_a_file_that_is_not_there_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A secret that was not mounted is told by its path, and never replaced by a default."""
+    monkeypatch.setenv("SLIDELANE_BROKER__SECRET_KEY_FILE", "/nowhere/key")
+    with pytest.raises(ConfigError, match="/nowhere/key"):
+        load()

@@ -1,0 +1,125 @@
+from ipaddress import ip_address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.allowed_hosts import allowed, check_literal
+from broker.errors import OrderError
+
+PRIVATE = [
+    "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.1", "224.0.0.1",
+    "255.255.255.255", "168.63.129.16", "::1", "::", "fe80::1", "fd00:ec2::254", "ff02::1", "::ffff:127.0.0.1",
+    "::127.0.0.1", "2002:7f00:1::", "64:ff9b::a9fe:a9fe", "64:ff9b:1::1",
+]  # fmt: skip
+PUBLIC = [
+    "8.8.8.8",
+    "52.219.1.1",
+    "2600:1f18::1",
+    "::ffff:8.8.8.8",
+    "2002:808:808::",
+    "64:ff9b::808:808",
+]
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_a_private_address_is_refused_unless_listed(address: str) -> None:
+    """Loopback, private, link-local, metadata and wrapped addresses need an entry, and one is enough."""
+    assert not allowed("slides.example", ip_address(address), ())
+    assert allowed("slides.example", ip_address(address), ("slides.example",))
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_a_public_address_needs_no_entry(address: str) -> None:
+    """Public addresses are allowed, also wrapped into IPv6."""
+    assert allowed("slides.example", ip_address(address), ())
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "pacs.local",
+        "PACS.local.",
+        "pacs.local:8080",
+        "10.1.2.3",
+        "10.1.2.3:443",
+        "10.0.0.0/8",
+        "10.1.2.3/8",
+        " 10.1.2.3 ",
+    ],
+)
+def test_an_entry_is_a_name_an_address_or_a_network(entry: str) -> None:
+    """Names, addresses and networks match in any case, with a trailing dot and with a port."""
+    assert allowed("pacs.local", ip_address("10.1.2.3"), (entry,))
+    assert not allowed("other.local", ip_address("192.168.1.1"), (entry,))
+
+
+@pytest.mark.parametrize(
+    "entry", ["", "::1", "[::1]:80", "fd00::/8", "http://[", "pacs.local.evil"]
+)
+def test_an_entry_for_something_else_allows_nothing(entry: str) -> None:
+    """An entry that is empty, broken or of the other address family lets no private IPv4 address through."""
+    assert not allowed("pacs.local", ip_address("10.1.2.3"), (entry,))
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "http://127.0.0.1/x", "https://user@10.0.0.1:8443/x", "http://[::1]:80/", "http://2130706433/", "http://127.1/",
+        "http://0x7f000001/", "http://0177.0.0.1/", "http://0x7f.1/", "http://127.0.0.1./", "http://localhost/",
+        "http://LOCALHOST.:80/", "http://a.localhost/", "http://[::ffff:10.0.0.1]/", "localhost:80", "10.0.0.1", "::1",
+        "[::1]:443", "http://0/",
+    ],
+)  # fmt: skip
+def test_a_private_host_is_seen_in_every_notation(written: str) -> None:
+    """Decimal, octal, hexadecimal and short addresses are the same private host, and the error names the field."""
+    with pytest.raises(OrderError) as caught:
+        check_literal(written, (), "scans[0].source.url")
+    assert (caught.value.code, caught.value.field) == ("host_not_allowed", "scans[0].source.url")
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["https://bucket.example/s.svs?X=1", "ci.techcyte.com", "http://8.8.8.8/", "1.2.3.4.5"],
+)
+def test_names_and_public_addresses_pass_the_door(written: str) -> None:
+    """No DNS is asked at the door, so a name passes whatever it resolves to."""
+    check_literal(written, (), "x")
+
+
+@pytest.mark.parametrize("entry", ["127.0.0.1", "localhost", "127.0.0.0/8"])
+def test_localhost_passes_the_door_when_listed(entry: str) -> None:
+    """`localhost` is allowed by its name or by its address."""
+    check_literal("http://localhost:9000/x", (entry,), "x")
+
+
+def test_the_query_is_not_in_the_refusal() -> None:
+    """A refusal names the host, never the rest of the URL."""
+    with pytest.raises(OrderError) as caught:
+        check_literal("http://me:pass@127.0.0.1/x?X-Amz-Signature=abc", (), "x")
+    assert not {"abc", "pass"} & set(str(caught.value.problem.as_dict()).replace("'", " ").split())
+    assert "127.0.0.1" in caught.value.detail
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_every_notation_of_an_address_is_judged_alike(number: int) -> None:
+    """Whatever the address, its decimal and hexadecimal forms pass or fail as its dotted form does."""
+    verdicts = set()
+    for written in (
+        str(ip_address(number)),
+        str(number),
+        hex(number),
+        f"[::ffff:{ip_address(number)}]",
+    ):
+        try:
+            check_literal(f"http://{written}/", (), "x")
+            verdicts.add("passes")
+        except OrderError:
+            verdicts.add("refused")
+    assert len(verdicts) == 1
+
+
+@pytest.mark.parametrize("address", ["192.0.0.192", "192.0.0.9", "fec0::1", "::ffff:192.0.0.192"])
+def test_what_some_pythons_call_global_is_not_public(address: str) -> None:
+    """A cloud's metadata service among the protocol assignments, and the old site-local addresses."""
+    assert not allowed("x", ip_address(address), ())

@@ -1,0 +1,272 @@
+"""What is refused at the door, and how it is said."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from broker.errors import OrderError
+from broker.order_store import OrderStore
+from services.app import create_app
+from services.requests.order_validation import order_request
+
+Asked = Callable[..., dict[str, Any]]
+SECRET = "s3cret-t0ken"
+
+
+def source(**fields: Any) -> list[dict[str, Any]]:
+    return [{"id": "a", "source": fields}]
+
+
+def roi(**fields: int) -> list[dict[str, Any]]:
+    box = {"x": 0, "y": 0, "width": 10, "height": 10} | fields
+    return [{"id": "a", "source": {"type": "path", "path": "/slides/a.svs"}, "roi": box}]
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "field"),
+    [
+        ({"scans": roi(width=0)}, "request_invalid", "scans[0].roi.width"),
+        ({"scans": roi(x=-1)}, "request_invalid", "scans[0].roi.x"),
+        ({"scans": roi(x=2**31)}, "request_invalid", "scans[0].roi.x"),
+        ({"scans": roi(depth=3)}, "request_invalid", "scans[0].roi.depth"),
+        ({"scans": []}, "request_invalid", "scans"),
+        ({"scans": source(type="url")}, "request_invalid", "scans[0].source"),
+        (
+            {"scans": source(type="url", url="ftp://example.org/a")},
+            "request_invalid",
+            "scans[0].source.url",
+        ),
+        ({"scans": source(type="magnet")}, "request_invalid", "scans[0].source"),
+        (
+            {"destination": {"type": "annotation", "url": "https://a.example.org"}},
+            "request_invalid",
+            "destination.case_id",
+        ),
+        ({"destination": {"type": "techcyte"}}, "request_invalid", "destination.task_id"),
+        ({"labels": {"no spaces": "x"}}, "request_invalid", 'labels["no spaces"]'),
+        ({"priority": "asap"}, "request_invalid", "priority"),
+        ({"expires_at": "2020-01-01T00:00:00Z"}, "request_invalid", "expires_at"),
+        ({"expires_at": "9999-12-31T23:59:59-12:00"}, "request_invalid", "expires_at"),
+        ({"algorithm": "her2"}, "algorithm_unknown", "algorithm"),
+        (
+            {"parameters": {"positive_threshold": 2}},
+            "parameters_invalid",
+            "parameters.positive_threshold",
+        ),
+        ({"parameters": {"sizes": [1, "two"]}}, "parameters_invalid", "parameters.sizes[1]"),
+        ({"parameters": {"treshold": 0.1}}, "parameters_invalid", "parameters.treshold"),
+        (
+            {"scans": source(type="url", url="http://169.254.169.254/latest")},
+            "host_not_allowed",
+            "scans[0].source.url",
+        ),
+        (
+            {"scans": source(type="path", path="/slides/../etc/passwd")},
+            "path_not_allowed",
+            "scans[0].source.path",
+        ),
+        (
+            {"scans": source(type="path", path="slides/a.svs")},
+            "path_not_allowed",
+            "scans[0].source.path",
+        ),
+        (
+            {"scans": source(type="path", path="/slidesx/a.svs")},
+            "path_not_allowed",
+            "scans[0].source.path",
+        ),
+        (
+            {"destination": {"type": "annotation", "url": "http://10.0.0.1/x", "case_id": "c"}},
+            "host_not_allowed",
+            "destination.url",
+        ),
+        (
+            {
+                "destination": {
+                    "type": "techcyte",
+                    "host": "192.168.1.5:99",
+                    "task_id": "t",
+                    "jwt_token": SECRET,
+                }
+            },
+            "host_not_allowed",
+            "destination.host",
+        ),
+        (
+            {
+                "destination": {
+                    "type": "techcyte",
+                    "base_url": "http://[::1]/",
+                    "task_id": "t",
+                    "jwt_token": SECRET,
+                }
+            },
+            "host_not_allowed",
+            "destination.base_url",
+        ),
+    ],
+)
+def test_a_wrong_order_is_refused_with_code_and_field(
+    desk: TestClient, asked: Asked, more: dict[str, Any], code: str, field: str
+) -> None:
+    """422 naming the field as a path; nothing is kept."""
+    answer = desk.post("/v1/orders", json=asked(**more))
+    told = answer.json()
+    assert (answer.status_code, told["code"], told["field"]) == (422, code, field)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert {"type", "title", "status", "detail", "instance"} <= set(told)
+    assert desk.get("/v1/orders").json()["orders"] == []
+
+
+def test_every_fault_is_listed_and_the_first_is_the_main_one(
+    desk: TestClient, asked: Asked
+) -> None:
+    """A caller mends an order in one round; what was wrong is quoted."""
+    told = desk.post(
+        "/v1/orders", json=asked(scans=roi(width=0, height=-5), priority="asap")
+    ).json()
+    assert [fault["field"] for fault in told["errors"]] == [
+        "scans[0].roi.width",
+        "scans[0].roi.height",
+        "priority",
+    ]
+    assert told["field"] == "scans[0].roi.width"
+    assert "it is -5" in told["errors"][1]["detail"]
+    assert 'it is "asap"' in told["errors"][2]["detail"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"scans": source(type="url", url=f"http://user:{SECRET}/x@host/a")},
+        {"scans": source(type="url", url=f"ftp://host/a?sig={SECRET}")},
+        {"scans": source(type="url", url=f"http://[{SECRET}]/")},
+        {"scans": source(type="url", url="http://host/" + SECRET * 1000)},
+        {"scans": source(type="path", path="/slides/a", url=f"http://h/?{SECRET}")},
+        {
+            "destination": {
+                "type": "techcyte",
+                "host": f"u:{SECRET}@h",
+                "task_id": "t",
+                "jwt_token": SECRET,
+            }
+        },
+        {
+            "destination": {
+                "type": "techcyte",
+                "host": "h.example.org",
+                "task_id": 5,
+                "jwt_token": SECRET,
+            }
+        },
+        {
+            "destination": {
+                "type": "techcyte",
+                "host": "h.example.org",
+                "task_id": "t",
+                "jwt_token": [SECRET],
+            }
+        },
+        {"destination": {"type": "none", "id": SECRET}},
+        {"token": SECRET},
+        {"scans": source(type="url", url=f"http://10.0.0.1/a?sig={SECRET}")},
+    ],
+)
+def test_a_refusal_repeats_no_secret(desk: TestClient, asked: Asked, more: dict[str, Any]) -> None:
+    """Neither a URL nor a token nor what stands in a field that does not belong there is quoted."""
+    answer = desk.post("/v1/orders", json=asked(**more))
+    assert answer.status_code == 422
+    assert SECRET not in answer.text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"\xff{}",
+        b"[]",
+        b'"a"',
+        b'{"algorithm": "ki67", "algorithm": "grid"}',
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": 1e999}',
+        b'{"a": ' + b"9" * 5000 + b"}",
+        b"[" * 5000,
+        b'{"a":' + b"[" * 32 + b"]" * 32 + b"}",
+        b'{"algorithm": "\\ud800"}',
+        '{"a": 1}'.encode("utf-16"),
+    ],
+)
+def test_what_is_not_one_plain_json_object_is_refused(desk: TestClient, body: bytes) -> None:
+    """Truncated, twice named, infinite, bottomless or wrongly encoded: an answer, and never a fault of ours."""
+    answer = desk.post("/v1/orders", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert answer.json()["code"] in ("body_not_json", "request_invalid")
+
+
+def test_a_body_of_very_many_values_is_refused_at_once() -> None:
+    """A hundred thousand empty scans are not judged one by one."""
+    with pytest.raises(OrderError, match="more than 50000 values"):
+        order_request(b'{"scans": [' + b"{}," * 100_000 + b"{}]}")
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(),
+        lambda c: st.lists(c) | st.dictionaries(st.text(), c),
+    )
+)
+def test_whatever_stands_in_an_order_is_read_or_refused(asked: Asked, value: Any) -> None:
+    """No JSON value in any place raises anything but an `OrderError`."""
+    for name in ("algorithm", "parameters", "scans", "destination", "expires_at", "labels"):
+        raw = json.dumps(asked(**{name: value})).encode()
+        with suppress(OrderError):
+            order_request(raw)
+
+
+def test_a_body_that_does_not_call_itself_json_is_refused(desk: TestClient, asked: Asked) -> None:
+    """Pages elsewhere can make a browser send text; they cannot make it say application/json unasked."""
+    answer = desk.post(
+        "/v1/orders", content=json.dumps(asked()), headers={"Content-Type": "text/plain"}
+    )
+    assert (answer.status_code, answer.json()["code"]) == (415, "media_type_unsupported")
+
+
+def test_a_body_over_the_limit_is_refused(desk: TestClient, asked: Asked) -> None:
+    """413 by the announced length alone."""
+    answer = desk.post("/v1/orders", json=asked(labels={"a": "x" * 20_000}))
+    assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+
+
+def test_before_a_worker_came_the_caller_is_asked_to_wait(
+    config: Any, store: OrderStore, asked: Asked
+) -> None:
+    """503 with Retry-After: nothing is wrong with the order."""
+    desk = TestClient(
+        create_app(config, store), base_url="http://localhost", client=("127.0.0.1", 1)
+    )
+    answer = desk.post("/v1/orders", json=asked())
+    assert (answer.status_code, answer.json()["code"]) == (503, "algorithms_not_announced")
+    assert answer.headers["retry-after"] == "5"
+
+
+def test_a_listed_private_host_is_allowed(desk: TestClient, asked: Asked) -> None:
+    """`broker.allow_hosts` opens exactly what it names."""
+    scans = source(type="url", url="http://127.0.0.1:8123/a.svs")
+    assert desk.post("/v1/orders", json=asked(scans=scans)).status_code == 202
+
+
+def test_a_path_is_judged_by_its_letters(desk: TestClient, asked: Asked) -> None:
+    """Whether the file exists is not told at the door."""
+    scans = source(type="path", path="/slides/x/../not/there.svs")
+    assert desk.post("/v1/orders", json=asked(scans=scans)).status_code == 202

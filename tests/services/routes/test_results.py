@@ -1,0 +1,109 @@
+"""Picking up what was found."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from broker.order_store import OrderStore
+from broker.settings.config import BrokerSettings
+
+Asked = Callable[..., dict[str, Any]]
+CONTENT = {
+    "features.geojson": b'{"type":"FeatureCollection"}',
+    "results.json": b"{}",
+    "overlay.png": b"\x89PNG",
+}
+
+
+@pytest.fixture
+def order_id(desk: TestClient, asked: Asked) -> str:
+    return str(desk.post("/v1/orders", json=asked()).json()["id"])
+
+
+@pytest.fixture
+def classified(order_id: str, announced: OrderStore, broker_settings: BrokerSettings) -> str:
+    """An order whose scan is classified, its files where a worker puts them."""
+    folder = Path("results") / order_id / "0"
+    (broker_settings.data / folder).mkdir(parents=True)
+    for name, content in CONTENT.items():
+        (broker_settings.data / folder / name).write_bytes(content)
+    steps: tuple[tuple[Any, str, dict[str, Any]], ...] = (
+        ("fetch", "staged", {}),
+        ("classify", "classified", {"result": str(folder), "summary": {"headline": "Ki-67 12 %"}}),
+    )
+    for stage, to, fields in steps:
+        claim = announced.claim(f"{order_id}.0", stage, "w1")
+        assert claim
+        announced.finish(claim, to, fields)
+    return order_id
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("features.geojson", "application/geo+json"),
+        ("results.json", "application/json"),
+        ("overlay.png", "image/png"),
+    ],
+)
+def test_a_result_is_served_byte_for_byte(
+    desk: TestClient, classified: str, name: str, media_type: str
+) -> None:
+    """Found by the link of its scan, with its own media type, never sniffed."""
+    scan = desk.get(f"/v1/orders/{classified}").json()["scans"][0]
+    answer = desk.get(scan["links"][name])
+    assert (answer.status_code, answer.content) == (200, CONTENT[name])
+    assert answer.headers["content-type"] == media_type
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert scan["summary"] == {"headline": "Ki-67 12 %"}
+
+
+def test_results_are_not_there_before_the_scan_is_classified(
+    desk: TestClient, order_id: str
+) -> None:
+    """409 that tells the scan's state; no link promises more."""
+    answer = desk.get(f"/v1/orders/{order_id}/scans/a/results.json")
+    assert (answer.status_code, answer.json()["code"]) == (409, "not_ready")
+    assert "queued" in answer.json()["detail"]
+    assert desk.get(f"/v1/orders/{order_id}").json()["scans"][0]["links"] == {}
+
+
+@pytest.mark.parametrize(
+    "tail", ["scans/b/results.json", "scans/a/findings.npz", "scans/a/..%2f..%2fx", "scans/a"]
+)
+def test_what_is_no_result_is_a_404(desk: TestClient, classified: str, tail: str) -> None:
+    """Only the three files of the order's own scans are served, whatever else lies in the folder."""
+    answer = desk.get(f"/v1/orders/{classified}/{tail}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_a_result_that_was_cleared_away_is_a_404(
+    desk: TestClient, classified: str, broker_settings: BrokerSettings
+) -> None:
+    """The record outlives the files; that is said instead of failing."""
+    (broker_settings.data / "results" / classified / "0" / "overlay.png").unlink()
+    answer = desk.get(f"/v1/orders/{classified}/scans/a/overlay.png")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+def test_the_payload_is_the_parcel_as_it_goes_out(
+    desk: TestClient, classified: str, announced: OrderStore, broker_settings: BrokerSettings
+) -> None:
+    """409 until it is made, then the exact bytes with the type they are sent with."""
+    assert desk.get(f"/v1/orders/{classified}/payload").status_code == 409
+    (broker_settings.data / "parcel").write_bytes(b"--x\r\nbytes")
+    claim = announced.claim(classified, "deliver", "w1")
+    assert claim
+    parcel = {
+        "file": "parcel",
+        "digest": "d",
+        "bytes": 10,
+        "content_type": "multipart/form-data; boundary=x",
+    }
+    announced.note(claim, {"parcel": parcel})
+    answer = desk.get(desk.get(f"/v1/orders/{classified}").json()["links"]["payload"])
+    assert answer.content == b"--x\r\nbytes"
+    assert answer.headers["content-type"] == "multipart/form-data; boundary=x"

@@ -1,0 +1,149 @@
+"""Slides of several files on an origin, and their way onto a shelf."""
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import uid
+
+from broker.errors import SlidelaneError
+from broker.settings.config import SlidesSettings, WorkerSettings
+from tests.support.dicom_files import a_dicom_slide
+from tests.support.slide_server import File, Listener, Origin
+from tests.support.slides import shrunk
+from worker.geometry.frame import Pixels
+from worker.http_session import session
+from worker.progress import Progress
+from worker.slide_cache.cache import SlideCache
+from worker.slide_cache.local_slide import LocalSlide
+from worker.slides.sandbox.client import Sandbox
+from worker.sources.dicom_series.fetch import fetch as fetch_series
+from worker.sources.request import FetchRequest, FetchTools
+from worker.sources.zip.fetch import fetch as fetch_zip
+
+SECRET = "X-Amz-Signature=5ecre7&X-Amz-Expires=60"
+MB = 2**20
+
+
+@dataclass
+class Gathering:
+    """An origin with the files of a slide, and a shelf for what they are together."""
+
+    origin: Origin
+    folder: Path
+    limit_bytes: int = 50 * MB
+    max_bytes: int = 100 * MB
+
+    def serve(self, files: Mapping[str, bytes], etag: str = "", **manners: Any) -> list[str]:
+        """The URLs of the files, presigned; each has its own ETag, or `etag`."""
+        for name, content in files.items():
+            own = f'"{hashlib.md5(content).hexdigest()}"'  # noqa: S324 - as S3 makes them
+            self.origin.answers[f"/{name}"] = File(content, etag or own, **manners)
+        return [self.origin.url(f"/{name}?{SECRET}") for name in files]
+
+    @contextmanager
+    def errand(self, watch: Progress | None = None) -> Iterator[FetchRequest]:
+        """An errand whose slide stays near while the context lasts."""
+        settings = WorkerSettings(
+            slides=SlidesSettings(max_slide_bytes=self.limit_bytes, max_bytes=self.max_bytes)
+        )
+        http = session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
+        with http, ExitStack() as pins:
+            means = FetchTools(
+                SlideCache(self.folder, self.max_bytes), http, Sandbox(threads=1), settings
+            )
+            yield FetchRequest(None, None, None, means, watch or Listener(), pins)
+
+    @contextmanager
+    def series(self, urls: Sequence[str], watch: Progress | None = None) -> Iterator[LocalSlide]:
+        with self.errand(watch) as errand:
+            yield fetch_series(urls, errand)
+
+    @contextmanager
+    def archive(
+        self, url: str, sha256: str | None = None, watch: Progress | None = None
+    ) -> Iterator[LocalSlide]:
+        with self.errand(watch) as errand:
+            yield fetch_zip(url, errand, sha256)
+
+    def zip(self, files: Mapping[str, bytes], name: str = "slide.zip") -> str:
+        """The URL of a zip of the files."""
+        return self.serve({name: zipped(files)})[0]
+
+    def refusal_of(self, *urls: str, zip_url: str = "") -> SlidelaneError:
+        """The error that it ends in; whatever it is, it gives no secret away and leaves nothing on the disk."""
+        with (
+            pytest.raises(SlidelaneError) as caught,
+            self.archive(zip_url) if zip_url else self.series(urls),
+        ):
+            pytest.fail("nothing was wrong with it")
+        told = f"{caught.value.problem} {caught.value!r} {caught.value.__cause__!r}"
+        assert "5ecre7" not in told
+        assert caught.value.__suppress_context__ or "5ecre7" not in repr(caught.value.__context__)
+        assert self.bytes() == 0
+        return caught.value
+
+    def bytes(self) -> int:
+        """The disk that all slides and parts take."""
+        files = [
+            path
+            for part in ("parts", "??/*")
+            for path in self.folder.glob(f"{part}/**/*")
+            if path.is_file()
+        ]
+        return sum(512 * path.lstat().st_blocks for path in files)
+
+    def entries(self) -> list[str]:
+        """The digests of the slides on the shelf."""
+        return sorted(path.parent.name for path in self.folder.glob("??/*/slide*"))
+
+    def headers(self, name: str) -> list[str | None]:
+        """One header of all requests so far."""
+        return [headers.get(name) for _, headers in self.origin.asked]
+
+    def asked(self) -> list[str]:
+        """What the origin was asked for, without the queries."""
+        return [path.partition("?")[0] for path, _ in self.origin.asked]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Gathering]:
+    """A shelf in a folder of its own, and an origin."""
+    with Origin() as origin:
+        yield Gathering(origin, tmp_path / "shelf")
+
+
+def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A zip of the files."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as made:
+        for name, content in files.items():
+            made.writestr(name, content)
+    return file.getvalue()
+
+
+def a_series(folder: Path, pixels: Pixels, series_uid: str = "1.2.3.4") -> dict[str, bytes]:
+    """The files of a DICOM slide with two levels and a label, and an annotation without pixels beside them."""
+    folder.mkdir()
+    label = ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]
+    for name, picture, kind in (
+        ("fine", pixels, None),
+        ("coarse", shrunk(pixels, 2), None),
+        ("label", pixels, label),
+    ):
+        more: dict[str, Any] = {"ImageType": kind} if kind else {}
+        a_dicom_slide(
+            folder / f"{name}.dcm",
+            picture,
+            uid.ExplicitVRLittleEndian,
+            32,
+            SeriesInstanceUID=series_uid,
+            **more,
+        )
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}

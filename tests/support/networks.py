@@ -1,0 +1,72 @@
+"""Small networks made by the tests, in folders as WSInfer's zoo has them."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+CLASSES = ("background", "tumour", "stroma")
+TRANSFORM: list[dict[str, Any]] = [
+    {"name": "Resize", "arguments": {"size": 64}},
+    {"name": "ToTensor"},
+    {"name": "Normalize", "arguments": {"mean": [0.7, 0.6, 0.7], "std": [0.2, 0.25, 0.2]}},
+]
+
+
+class Redness(nn.Module):
+    """Scores that anybody can compute: the mean of each normalised channel, ten times."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return 10 * pixels.mean(dim=(2, 3))
+
+
+class Layers(nn.Sequential):
+    """A few layers with random weights, always the same ones."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(3)
+        super().__init__(
+            nn.Conv2d(3, 8, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
+        )
+
+
+def a_config(**changed: Any) -> dict[str, Any]:
+    """What describes a network of 64 px tiles that were 128 px of 0.25 um."""
+    said = {
+        "spec_version": "1.0",
+        "architecture": "redness",
+        "num_classes": 3,
+        "class_names": CLASSES,
+    }
+    return (
+        said | {"patch_size_pixels": 128, "spacing_um_px": 0.25, "transform": TRANSFORM} | changed
+    )
+
+
+def a_network(folder: Path, module: nn.Module | None = None, **changed: Any) -> Path:
+    """A folder with a TorchScript network and its config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(a_config(**changed)))
+    edge = 64
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # of TorchScript; the zoo's networks are
+        traced = torch.jit.trace((module or Redness()).eval(), torch.zeros(1, 3, edge, edge))
+        torch.jit.save(traced, str(folder / "torchscript_model.pt"))
+    return folder
+
+
+def an_exported_network(folder: Path, module: nn.Module | None = None) -> Path:
+    """The same as torch.export leaves it, for any number of tiles."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(a_config()))
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    exported = torch.export.export(
+        (module or Redness()).eval(), (torch.zeros(2, 3, 64, 64),), dynamic_shapes=[{0: batch}]
+    )
+    torch.export.save(exported, folder / "model.pt2")
+    return folder

@@ -1,0 +1,93 @@
+"""A receiver of results that answers by path: with a status, late, never, or by cutting the line."""
+
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: "Receiving"
+
+    def do_POST(self) -> None:
+        """`/status/N`, `/echo/N`, `/cut/before|after|reply`, `/silent`, `/drip`, `/redirect`, or one of `answers`."""
+        body = (
+            b""
+            if self.path.startswith("/cut/before")
+            else self.rfile.read(int(self.headers["Content-Length"] or 0))
+        )
+        self.server.got.append((self.command, self.path, dict(self.headers), body))
+        _, kind, *rest = self.path.partition("?")[0].split("/")
+        match kind, rest:
+            case (("status" | "echo"), [status, *_]):
+                said = f"{self.path} {dict(self.headers)}" if kind == "echo" else "so it is"
+                self.answer(int(status), said.encode(), **self.server.headers)
+            case "cut", ["reply", *_]:
+                self.head(200, **{"Content-Length": "1000"})
+                self.wfile.write(b'{"Job": {')
+                self.hang_up()
+            case "cut", _:
+                self.hang_up()
+            case "silent", _:
+                self.server.closing.wait(20)
+            case "drip", _:
+                self.head(201)
+                while not self.server.closing.wait(0.01):
+                    self.wfile.write(b"x")
+            case "redirect", _:
+                self.answer(302, b"", Location=self.server.url("/status/200"))
+            case _:
+                status, content = self.server.answers[self.path.partition("?")[0]]
+                self.answer(status, content, **self.server.headers)
+
+    do_GET = do_POST  # noqa: N815 - the name http.server calls
+
+    def answer(self, status: int, body: bytes, **headers: str) -> None:
+        """A whole answer."""
+        self.head(status, **{"Content-Length": str(len(body))} | headers)
+        self.wfile.write(body)
+
+    def head(self, status: int, **headers: str) -> None:
+        """Status and headers."""
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def hang_up(self) -> None:
+        """End the connection at once."""
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, *args: Any) -> None:
+        """Say nothing."""
+
+
+class Receiving(ThreadingHTTPServer):
+    """`got` lists (method, path, headers, body); `answers` maps further paths to (status, body)."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.got: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.answers: dict[str, tuple[int, bytes]] = {}
+        self.headers: dict[str, str] = {}
+        self.closing = threading.Event()
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
+
+    def url(self, path: str) -> str:
+        """Where a path is."""
+        return f"http://127.0.0.1:{self.server_port}{path}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.closing.set()
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that hung up is no news."""

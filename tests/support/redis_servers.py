@@ -1,0 +1,173 @@
+"""Real servers in trouble: Redis behind TLS, a master with its replica and Sentinel, and a process that rings."""
+
+import datetime
+import ipaddress
+import os
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Self
+
+import redis
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from broker.order_store.embedded_redis import find_server
+from tests.support.paths import ROOT
+
+_RING = """
+import logging, sys, time
+from concurrent.futures import ThreadPoolExecutor
+logging.basicConfig(stream=sys.stderr)
+from broker.queue.celery_app import enqueue
+from broker.order_store import TaskMessage
+for line in sys.stdin:
+    threads, *works = line.split()
+    began = time.monotonic()
+    with ThreadPoolExecutor(int(threads)) as pool:
+        list(pool.map(lambda _: enqueue([TaskMessage("fetch", work, "fetch") for work in works]), range(int(threads))))
+    print(time.monotonic() - began, flush=True)
+"""
+
+
+def wait_for(condition: Callable[[], Any], within_s: float = 30) -> Any:
+    """The first truthy answer of `condition`."""
+    tick, deadline = threading.Event(), time.monotonic() + within_s
+    while not (answer := condition()):
+        assert time.monotonic() < deadline, "it never came true"
+        tick.wait(0.05)
+    return answer
+
+
+def answers(client: Any) -> bool:
+    """Whether this server is up."""
+    with suppress(redis.RedisError):
+        return bool(client.ping())
+    return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Ringer:
+    """Another process that rings: Celery's app belongs to one process and one Redis."""
+
+    def __init__(self, url: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _RING],
+            cwd=ROOT,
+            env=os.environ | {"SLIDELANE_BROKER__REDIS_URL": url},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.wait(timeout=30)
+        self._process.stdout.close()
+
+    def ring(self, *works: str, threads: int = 1) -> float:
+        """Ring for these, from several threads at once; answers how long that took, in seconds."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(" ".join([str(threads), *works]) + "\n")
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+
+@contextmanager
+def server(
+    folder: Path, lines: str, *options: str
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A server with these lines of configuration, and its port."""
+    port = free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    conf = folder / "redis.conf"
+    conf.write_text(f"bind 127.0.0.1\nport {port}\ndir {folder}\nlogfile {folder}/log\n{lines}")
+    process = subprocess.Popen([find_server(), conf, *options], stdout=subprocess.DEVNULL)
+    try:
+        yield process, port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that is its own authority, and its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(address, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, secret = folder / "ca.pem", folder / "key.pem"
+    pem.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return pem, secret
+
+
+@contextmanager
+def tls_before(port: int, pem: Path, key: Path) -> Iterator[int]:
+    """A port that speaks TLS and passes everything on to `port`, as the terminators in front of a Redis do."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pem, key)
+    listener = socket.create_server(("127.0.0.1", 0))
+    open_sockets: list[socket.socket] = []
+
+    def pass_on(source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with suppress(OSError):
+            sink.shutdown(socket.SHUT_RDWR)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                plain, _ = listener.accept()
+                open_sockets.append(plain)
+                try:
+                    near = context.wrap_socket(plain, server_side=True)
+                except OSError:
+                    continue
+                far = socket.create_connection(("127.0.0.1", port))
+                open_sockets.extend((near, far))
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=pass_on, args=ends, daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    try:
+        yield int(listener.getsockname()[1])
+    finally:
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        for each in (listener, *open_sockets):
+            each.close()

@@ -1,0 +1,161 @@
+"""From settings and orders to algorithms."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import torch
+
+from broker.errors import OrderError
+from broker.settings.config import AlgorithmSettings, ConfigError
+from tests.support.paths import ROOT
+from tests.support.tissue_sections import SETTINGS
+from worker.algorithms import registry
+from worker.algorithms.torch_device.device import describe, resolve
+
+WRONG: list[tuple[str, dict[str, Any], str]] = [
+    ("ki67", {"positive_threshold": 3}, "parameters.positive_threshold"),
+    ("ki67", {"positive_threshold": "0.2"}, "parameters.positive_threshold"),
+    ("ki67", {"positive_threshold": True}, "parameters.positive_threshold"),
+    ("ki67", {"min_nucleus_um2": 1}, "parameters.min_nucleus_um2"),
+    ("ki67", {"haematoxylin_threshold": -1}, "parameters.haematoxylin_threshold"),
+    ("ki67", {"threshold": 1}, "parameters.threshold"),
+    ("grid", {"rows": 0}, "parameters.rows"),
+    ("grid", {"columns": 65}, "parameters.columns"),
+    ("grid", {"rows": 2.5}, "parameters.rows"),
+]
+
+
+def test_the_cards_announce_what_can_be_ordered() -> None:
+    """One card for each entry, with two classes for `ki67` and a digest of what makes the result."""
+    cards = registry.cards(SETTINGS)
+    assert sorted(cards) == ["grid", "ki67"]
+    assert [c.name for c in cards["ki67"].classes] == ["negative", "positive"]
+    assert (cards["ki67"].mpp, cards["ki67"].output) == (0.5, "objects")
+    assert len({card.digest for card in cards.values()} - {""}) == 2
+    assert cards["ki67"].tile_px % 8 == cards["ki67"].halo_px % 8 == 0
+
+
+def test_cards_need_no_torch() -> None:
+    """Announcing loads neither torch nor OpenCV, so that a courier stays small."""
+    code = (
+        "import sys; from broker.settings.config import WorkerSettings; from worker.algorithms import registry;"
+        "registry.cards(WorkerSettings().algorithms); sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize(("name", "given", "field"), WRONG)
+def test_a_wrong_parameter_is_refused_by_schema_and_bench_alike(
+    name: str, given: dict[str, Any], field: str
+) -> None:
+    """What the card's schema refuses at the door, `load` refuses too, and names the field."""
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(given, registry.cards(SETTINGS)[name].parameters)
+    with pytest.raises(OrderError) as refused:
+        registry.load(name, SETTINGS, given, "cpu")
+    assert (refused.value.code, refused.value.field) == ("parameters_invalid", field)
+    assert field in refused.value.detail
+
+
+@pytest.mark.parametrize("name", ["ki67", "grid"])
+def test_the_defaults_of_a_schema_are_valid(name: str) -> None:
+    """An order filled up from the card's schema passes the schema, and every number in it has bounds and a meaning."""
+    schema = registry.cards(SETTINGS)[name].parameters
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate({key: one["default"] for key, one in schema["properties"].items()}, schema)
+    assert schema["additionalProperties"] is False
+    for one in schema["properties"].values():
+        assert one["description"]
+        numbers = [kind for kind in one.get("anyOf", [one]) if kind["type"] != "null"]
+        assert all({"minimum", "maximum"} <= set(kind) for kind in numbers)
+
+
+def test_a_sites_own_entry_changes_name_lane_limit_and_defaults() -> None:
+    """The card of an entry carries the site's words; the kind's own card stays as it was."""
+    own = AlgorithmSettings(
+        kind="ki67", lane="cpu", time_limit_s=60, parameters={"positive_threshold": 0.3}
+    )
+    card = registry.cards({"ki67-strict": own})["ki67-strict"]
+    assert (card.name, card.lane, card.time_limit_s) == ("ki67-strict", "cpu", 60)
+    assert card.parameters["properties"]["positive_threshold"]["default"] == 0.3
+    assert (
+        registry.cards(SETTINGS)["ki67"].parameters["properties"]["positive_threshold"]["default"]
+        == 0.15
+    )
+
+
+def test_an_order_overrides_the_sites_defaults() -> None:
+    """Site's defaults hold where the order is silent."""
+    settings = {"grid": AlgorithmSettings(kind="grid", parameters={"rows": 3, "columns": 5})}
+    report = registry.load("grid", settings, {"rows": 1}, "cpu")
+    assert vars(report)["_rows"] == 1
+    assert vars(report)["_columns"] == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "told"),
+    [
+        (
+            "her2",
+            {"kind": "her2"},
+            "worker.algorithms.her2.kind: there is no kind 'her2'; there are: grid, ki67",
+        ),
+        (
+            "ki67",
+            {"kind": "ki67", "parameters": {"positive_threshold": 9}},
+            "ki67.parameters.positive_threshold: ",
+        ),
+        (
+            "ki67",
+            {"kind": "ki67", "parameters": {"colour": 1}},
+            "worker.algorithms.ki67.parameters.colour: ",
+        ),
+        ("Ki 67", {"kind": "ki67"}, "worker.algorithms.Ki 67: "),
+    ],
+)
+def test_settings_that_cannot_work_are_named(name: str, entry: dict[str, Any], told: str) -> None:
+    """A wrong kind, parameter or name stops the start with the key in the message."""
+    with pytest.raises(ConfigError) as refused:
+        registry.cards({name: AlgorithmSettings.model_validate(entry)})
+    assert told in str(refused.value)
+
+
+def test_an_unknown_algorithm_is_the_orders_fault() -> None:
+    """The message says which, the hint what there is."""
+    with pytest.raises(OrderError) as refused:
+        registry.load("her2", SETTINGS, {}, "cpu")
+    assert (refused.value.code, refused.value.hint) == ("algorithm_unknown", "it has: grid, ki67")
+
+
+def test_auto_is_a_gpu_where_there_is_one() -> None:
+    """`auto` takes the first GPU torch sees, else the CPU; records can name it."""
+    device = resolve("auto")
+    assert device.torch.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert {"device", "name"} <= set(describe(device))
+
+
+def test_a_gpu_that_is_not_there_is_told() -> None:
+    """Asking for one GPU more than there are names the setting and what to do."""
+    count = torch.cuda.device_count()
+    with pytest.raises(ConfigError, match=rf"worker.device: cuda:{count} .* use auto or cpu"):
+        resolve(f"cuda:{count}")
+
+
+def test_a_worker_whose_gpu_is_not_there_does_not_start(tmp_path: Path) -> None:
+    """It says so in one sentence, instead of failing every scan."""
+    settings = {
+        "SLIDELANE_WORKER__DEVICE": "cuda:99",
+        "SLIDELANE_BROKER__REDIS_URL": "redis://127.0.0.1:1/0",
+    }
+    environment = os.environ | settings | {"SLIDELANE_BROKER__DATA": str(tmp_path)}
+    command = [sys.executable, "-m", "worker", "gpu"]
+    ended = subprocess.run(
+        command, check=False, env=environment, capture_output=True, text=True, timeout=120, cwd=ROOT
+    )
+    assert ended.returncode == 1
+    assert "slidelane: worker.device: cuda:99 is a GPU that torch does not see" in ended.stderr

@@ -1,0 +1,180 @@
+"""Trained networks from a folder: what they are given, what they say, and which folders are refused."""
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from broker.settings.config import AlgorithmSettings, ConfigError
+from tests.support.networks import CLASSES, Layers, a_config, a_network, an_exported_network
+from tests.support.scans import scan
+from tests.support.slide_server import Listener
+from tests.support.slides import a_picture, a_slide
+from worker.algorithms import registry
+from worker.algorithms.tile_classifier import TrainedNetwork
+from worker.geometry.frame import Floats, Pixels
+from worker.results import result_folder
+
+MEAN, DEVIATION = np.array([0.7, 0.6, 0.7]), np.array([0.2, 0.25, 0.2])
+
+
+def loaded(folder: Path, **said: Any) -> TrainedNetwork:
+    """The algorithm `zoo` of this folder, on the CPU."""
+    model = registry.load(
+        "zoo", {"zoo": AlgorithmSettings(kind="weights", folder=folder, **said)}, {}, "cpu"
+    )
+    assert isinstance(model, TrainedNetwork)
+    return model
+
+
+def answers(model: TrainedNetwork, batch: Pixels) -> Floats:
+    return model.calibrate(batch[:0]).classify(batch)
+
+
+def by_hand(batch: Pixels) -> Floats:
+    """What `Redness` says, in double precision."""
+    means = 10 * ((batch / 255 - MEAN) / DEVIATION).mean(axis=(1, 2))
+    powers = np.exp(means - means.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("make", [a_network, an_exported_network])
+@pytest.mark.parametrize("tiles", [1, 3, 40])
+def test_it_says_how_likely_each_class_is(tmp_path: Path, make: Any, tiles: int) -> None:
+    """Pixels are scaled, normalised and answered as config.json says, whatever the number of tiles."""
+    batch = np.stack([a_picture(64, 64, seed) // 2 + 60 for seed in range(tiles)])
+    assert answers(loaded(make(tmp_path / "zoo")), batch) == pytest.approx(by_hand(batch), abs=1e-4)
+
+
+def test_tiles_are_read_at_the_size_that_the_network_takes(tmp_path: Path) -> None:
+    """128 px of 0.25 um, resized to 64, are 64 px of 0.5 um: the slide is resampled once, from its nearest level."""
+    card = loaded(a_network(tmp_path / "zoo")).card
+    assert (card.mpp, card.tile_px, card.halo_px, card.output) == (0.5, 64, 0, "tiles")
+    assert [entry.name for entry in card.classes] == list(CLASSES)
+    assert len({entry.color for entry in card.classes}) == 3
+
+
+def test_threads_get_what_one_gets(tmp_path: Path) -> None:
+    """Each has its own buffer."""
+    model = loaded(a_network(tmp_path / "zoo", Layers()))
+    scorer = model.calibrate(np.empty((0, 64, 64, 3), np.uint8))
+    batches = [
+        np.stack([a_picture(64, 64, seed + n) for n in range(1 + seed % 5)]) for seed in range(24)
+    ]
+    expected = [scorer.classify(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        assert all(
+            np.allclose(*both, atol=1e-6)
+            for both in zip(expected, pool.map(scorer.classify, batches), strict=True)
+        )
+
+
+def test_it_stays_loaded_between_orders(tmp_path: Path) -> None:
+    """The second order's algorithm holds the network of the first; a changed file is loaded anew."""
+    folder = a_network(tmp_path / "zoo")
+    first = loaded(folder)
+    assert loaded(folder)._full is first._full
+    a_network(folder, Layers())
+    assert loaded(folder).card.digest != first.card.digest
+    assert loaded(folder)._full is not first._full
+
+
+def test_half_precision_only_within_the_tolerance(tmp_path: Path) -> None:
+    """A network that half precision changes by more than the card allows computes in full; none allowed, none tried."""
+    folder = a_network(tmp_path / "zoo", Layers())
+    samples = np.stack([a_picture(64, 64, seed) for seed in range(3)])
+    assert loaded(folder).calibrate(samples).precision == "float32"
+    model = loaded(folder, tolerance=1e-9)
+    if model._half is None:
+        pytest.skip("this processor has no half precision")
+    assert model.calibrate(samples).precision == "float32"
+    assert loaded(folder, tolerance=0.5).calibrate(samples).precision == "bfloat16"
+
+
+def test_a_scan_is_squares_with_all_probabilities(tmp_path: Path) -> None:
+    """Each tissue tile is one object in level-0 pixels, of its likeliest class; the file says all probabilities."""
+    pixels = a_picture(512, 384) // 2
+    slide = a_slide(tmp_path / "a.svs", pixels, mpp=0.25)
+    scan(loaded(a_network(tmp_path / "zoo")), slide, tmp_path, 1, Listener())
+    result = result_folder.load(tmp_path / "1")
+    (objects,) = result.findings.objects.chunks()
+    assert len(objects) == 4 * 3
+    assert np.array_equal(objects.outlines[5], [(128, 128), (256, 128), (256, 256), (128, 256)])
+    assert objects.probabilities.shape == (12, 3)
+    assert objects.classes.tolist() == objects.probabilities.argmax(axis=1).tolist()
+    assert sum(result.findings.summary["tiles_by_class"].values()) == 12
+    features = json.loads((tmp_path / "1" / "features.geojson").read_bytes())["features"]
+    assert features[0]["properties"]["objectType"] == "tile"
+    measured = features[0]["properties"]["measurements"]
+    assert {f"prob_{name}" for name in CLASSES} | {"score"} == set(measured)
+    assert sum(measured[f"prob_{name}"] for name in CLASSES) == pytest.approx(1, abs=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"spec_version": "7"}, "spec_version"),
+        ({"num_classes": 2}, "2 different ones"),
+        ({"class_names": ["a", "a", "b"]}, "3 different ones"),
+        ({"spacing_um_px": -1}, "spacing_um_px"),
+        ({"patch_size_pixels": 10**9}, "patch_size_pixels"),
+        ({"transform": [{"name": "ColorJitter"}]}, "transform.0.name"),
+        ({"transform": [{"name": "Resize", "arguments": {"size": [64, 32]}}]}, "squares"),
+        (
+            {
+                "transform": [
+                    {"name": "Normalize", "arguments": {"mean": [0, 0, 0], "std": [1, 0, 1]}}
+                ]
+            },
+            "std of 0",
+        ),
+    ],
+)
+def test_a_description_that_cannot_work_stops_the_start(
+    tmp_path: Path, changed: dict[str, Any], told: str
+) -> None:
+    """The message names the setting, the file and what is wrong."""
+    folder = a_network(tmp_path / "zoo")
+    (folder / "config.json").write_text(json.dumps(a_config(**changed)))
+    with pytest.raises(ConfigError, match=f"worker.algorithms.zoo.folder: config.json: .*{told}"):
+        loaded(folder)
+
+
+def test_a_folder_without_a_network_stops_the_start(tmp_path: Path) -> None:
+    """Nothing there, no description, a file that is none; and a kind that has no use for a folder."""
+    with pytest.raises(ConfigError, match=r"config.json: .*No such file"):
+        loaded(tmp_path)
+    folder = a_network(tmp_path / "zoo")
+    (folder / "torchscript_model.pt").write_bytes(b"hello")
+    with pytest.raises(ConfigError, match=r"torchscript_model.pt does not run"):
+        loaded(folder)
+    (folder / "torchscript_model.pt").unlink()
+    with pytest.raises(
+        ConfigError, match=r"neither torchscript_model.pt nor model.pt2; safetensors"
+    ):
+        loaded(folder)
+    with pytest.raises(ConfigError, match="'ki67' takes none"):
+        registry.cards({"ki67": AlgorithmSettings(kind="ki67", folder=tmp_path)})
+    with pytest.raises(ConfigError, match="'weights' needs one"):
+        registry.cards({"zoo": AlgorithmSettings(kind="weights")})
+
+
+def test_only_an_exported_network_can_be_compiled(tmp_path: Path) -> None:
+    """TorchScript is asked for in vain, and told so at the start."""
+    with pytest.raises(ConfigError, match=r"zoo.compile: only model.pt2 can be compiled"):
+        loaded(a_network(tmp_path / "zoo"), compile=True)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_a_compiled_network_says_the_same(tmp_path: Path) -> None:
+    """Whatever torch.compile makes of it stays within what single precision rounds, for any number of tiles."""
+    folder = an_exported_network(tmp_path / "zoo")
+    model = loaded(folder, compile=True)
+    for tiles in (1, 5):
+        batch = np.stack([a_picture(64, 64, seed) // 2 + 60 for seed in range(tiles)])
+        assert answers(model, batch) == pytest.approx(by_hand(batch), abs=1e-4)

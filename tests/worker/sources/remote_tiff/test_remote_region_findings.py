@@ -1,0 +1,80 @@
+"""What is found in a region that was fetched alone, against what is found in it in the whole file."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from broker.orders.order import Order, OrderState
+from broker.orders.request import OrderRequest
+from broker.orders.roi import Polygon, Rectangle, Roi
+from tests.support.remote_regions import Ward
+from tests.support.results import same
+from tests.support.slide_server import Listener
+from tests.support.tissue_sections import SETTINGS, section
+from worker.algorithms import registry
+from worker.inference.checkpoint import Checkpoint
+from worker.inference.pipeline import Done, Job, classify
+from worker.slide_cache.local_slide import LocalSlide
+from worker.slides.sandbox.client import Sandbox
+
+SCAN = {"id": "1", "source": {"type": "path", "path": "/slide.tif"}}
+
+
+def a_stained_slide(path: Path) -> bytes:
+    """A pyramid of a section repeated 4 x 4 times, uncompressed: 2048 px square, 0.5 microns per pixel."""
+    pixels = np.tile(section(seed=1).pixels, (4, 4, 1))
+    layout = {
+        "tile": (128, 128),
+        "photometric": "rgb",
+        "resolution": (20_000, 20_000),
+        "resolutionunit": "CENTIMETER",
+    }
+    with tifffile.TiffWriter(path) as tiff:
+        tiff.write(pixels, metadata=None, **layout)
+        tiff.write(np.ascontiguousarray(pixels[::4, ::4]), metadata=None, subfiletype=1, **layout)
+    return path.read_bytes()
+
+
+def classified(copy: LocalSlide, roi: Roi, algorithm: str, folder: Path, sandbox: Sandbox) -> Done:
+    asked = SCAN | {"roi": roi.model_dump(mode="json")}
+    request = OrderRequest.model_validate({"algorithm": algorithm, "scans": [asked]}, strict=False)
+    order = Order(id="1", state=OrderState.RUNNING, request=request, lane="gpu", created_at=1, updated_at=1,
+                  expires_at=9, scans=())  # fmt: skip
+    model = registry.load(algorithm, SETTINGS, {}, "cpu")
+    job = Job(
+        order, request.scans[0], replace(copy, digest="0" * 64, bytes=1), Checkpoint(folder / "0.1")
+    )
+    return classify(job, model, sandbox, Listener())
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "roi"),
+    [
+        ("ki67", Rectangle(x=300, y=250, width=500, height=450)),
+        ("ki67", Polygon(polygon=((300.5, 200), (800, 420.25), (500, 700)))),
+        ("grid", Rectangle(x=300, y=250, width=500, height=450)),
+    ],
+)
+def test_findings_are_those_of_the_whole_file(tmp_path: Path, algorithm: str, roi: Roi) -> None:
+    """Every outline, class, score and summary is the same to the last bit, and so is the picture."""
+    sandbox = Sandbox(threads=1)
+    with Ward.open(tmp_path / "shelf", sandbox) as ward:
+        content = a_stained_slide(tmp_path / "whole.tif")
+        ward.roi, ward.card = roi, registry.cards(SETTINGS)[algorithm]
+        part = ward.fetch(ward.serve(content))
+        assert part
+        whole = LocalSlide(tmp_path / "whole.tif", "", 0)
+        one, other = (
+            classified(copy, roi, algorithm, tmp_path / name, sandbox)
+            for copy, name in ((part, "a"), (whole, "b"))
+        )
+    assert (
+        one.result.provenance["reader"]
+        == f"{other.result.provenance['reader']}, from ranges of the file"
+    )
+    assert same(replace(one.result, provenance={}), replace(other.result, provenance={}))
+    assert one.overlay() == other.overlay()
+    assert sum(one.result.counts().values())

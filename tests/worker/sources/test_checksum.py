@@ -1,0 +1,123 @@
+import hashlib
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from broker.errors import OrderError, TemporaryError
+from broker.settings.config import WorkerSettings
+from tests.support.downloads import OTHER, SLIDE, Bench, one_after_another
+from tests.support.slide_server import File, Listener, Origin
+from worker.http_session import session
+from worker.slides.sandbox.client import Sandbox
+from worker.sources.fetch import FetchTools
+from worker.sources.http.checksum import Checksum, stated
+from worker.sources.request import FetchRequest
+from worker.sources.url import fetch
+
+SHA256, MD5 = hashlib.sha256(SLIDE).digest(), hashlib.md5(SLIDE, usedforsecurity=False).digest()
+
+
+def text(digest: bytes) -> str:
+    return b64encode(digest).decode()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with Origin() as origin:
+        yield Bench(origin, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "algorithm"),
+    [
+        ("Repr-Digest", f"sha-256=:{text(SHA256)}:", "sha256"),
+        ("Repr-Digest", f"sha-512=:AAAA:, sha-256=:{text(SHA256)}:", "sha256"),
+        ("Digest", f"SHA-256={text(SHA256)},unixsum=30637", "sha256"),
+        ("x-amz-checksum-sha256", text(SHA256), "sha256"),
+        ("Content-MD5", text(MD5), "md5"),
+        ("x-goog-hash", f"crc32c=AAAAAA==,md5={text(MD5)}", "md5"),
+        ("x-ms-blob-content-md5", text(MD5), "md5"),
+    ],
+)
+def test_a_stated_checksum_is_held_against_what_came(
+    bench: Bench, header: str, value: str, algorithm: str
+) -> None:
+    """In each form that a server may use: broken bytes are fetched again, and the right ones are kept."""
+    headers = {header: value}
+    broken = File(SLIDE[:-1] + b"?", headers=headers)
+    assert (
+        bench.fetch(bench.serve(one_after_another(broken, File(SLIDE, headers=headers)))) == SLIDE
+    )
+    assert len(bench.origin.asked) == 2
+    digest = {"sha256": SHA256, "md5": MD5}[algorithm].hex()
+    assert stated(headers) == Checksum(algorithm, digest, header)
+
+
+def test_bytes_that_are_broken_twice_are_worth_another_try_later(bench: Bench) -> None:
+    """The error tells both digests, so that who is right can be found out."""
+    error = bench.refusal(bench.serve(File(OTHER, headers={"Content-MD5": text(MD5)})))
+    assert (type(error), error.code, len(bench.origin.asked)) == (
+        TemporaryError,
+        "input_unreachable",
+        2,
+    )
+    assert MD5.hex() in error.detail
+    assert hashlib.md5(OTHER, usedforsecurity=False).hexdigest() in error.detail
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-amz-checksum-sha256": f"{text(SHA256)}-3"},
+        {"x-goog-hash": f"md5={text(MD5)}", "x-goog-stored-content-encoding": "gzip"},
+        {"x-goog-hash": "crc32c=AAAAAA=="},
+        {"Content-MD5": text(SHA256)},
+        {"Content-MD5": "not base64"},
+        {"Digest": "md5=abc="},
+        {"Repr-Digest": "sha-256=" + "A" * 10_000},
+    ],
+)
+def test_what_is_no_checksum_of_the_whole_is_not_taken_for_one(headers: dict[str, str]) -> None:
+    """A checksum of checksums, of what is stored otherwise, of another length or not of this form says nothing."""
+    assert stated(headers) is None
+
+
+def test_the_strongest_checksum_counts() -> None:
+    """SHA-256 before MD5, whatever their order."""
+    found = stated({"Content-MD5": text(MD5), "Repr-Digest": f"sha-256=:{text(SHA256)}:"})
+    assert found
+    assert found.algorithm == "sha256"
+
+
+def brought(bench: Bench, url: str, sha256: str) -> bytes:
+    http = session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
+    with http, ExitStack() as pins:
+        means = FetchTools(bench.shelf, http, Sandbox(threads=1), WorkerSettings())
+        return fetch(
+            url, FetchRequest(None, None, None, means, Listener(), pins), sha256
+        ).path.read_bytes()
+
+
+def test_the_order_gets_the_file_it_asked_for(bench: Bench) -> None:
+    """With the SHA-256 of what lies there the slide comes as ever, from its server and from the shelf."""
+    url = bench.serve(File(SLIDE))
+    assert brought(bench, url, SHA256.hex()) == brought(bench, url, SHA256.hex()) == SLIDE
+    assert len(bench.origin.asked) == 2
+
+
+@pytest.mark.parametrize("on_shelf", [False, True])
+def test_another_file_than_the_order_asks_for_is_refused(bench: Bench, *, on_shelf: bool) -> None:
+    """Also when it stands on the shelf and its server says that it is unchanged; the error tells both digests."""
+    url, other = bench.serve(File(SLIDE)), "0" * 64
+    if on_shelf:
+        bench.fetch(url)
+    with pytest.raises(OrderError) as caught:
+        brought(bench, url, other)
+    assert (caught.value.code, caught.value.field) == ("input_differs", "source.sha256")
+    assert SHA256.hex() in caught.value.detail
+    assert other in caught.value.detail
+    assert "5ecre7" not in repr(caught.value.problem)
+    assert bench.files() == (["slide.tif"] if on_shelf else [])

@@ -1,0 +1,138 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from broker.errors import OrderError
+from broker.orders.request import ScanRequest
+from broker.settings.config import SlidesSettings, WorkerSettings
+from tests.support.mirax import a_mirax
+from tests.support.slide_server import Listener
+from tests.support.slides import a_picture
+from worker.http_session import session
+from worker.slide_cache.cache import SlideCache
+from worker.slides.sandbox.client import Sandbox
+from worker.sources.fetch import FetchTools, fetch_slide
+from worker.sources.path import find
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "slides" / "case").mkdir(parents=True)
+    (tmp_path / "slides" / "case" / "a.svs").write_bytes(b"II*\0slide")
+    (tmp_path / "secret.svs").write_bytes(b"II*\0other")
+    return tmp_path / "slides"
+
+
+def code(path: Path | str, *roots: Path) -> str:
+    with pytest.raises(OrderError) as caught:
+        find(str(path), roots)
+    return caught.value.code
+
+
+def test_a_slide_below_a_root_is_used_where_it_lies(root: Path, tmp_path: Path) -> None:
+    """Nothing is copied, and the copy's digest says that it stands for path, size and time."""
+    source = {"type": "path", "path": str(root / "case" / "a.svs")}
+    http = session((), connect_timeout_s=1, read_timeout_s=1)
+    settings = WorkerSettings(slides=SlidesSettings(roots=(root,)))
+    means = FetchTools(SlideCache(tmp_path / "shelf", 100), http, Sandbox(threads=1), settings)
+    with fetch_slide(
+        ScanRequest.model_validate({"id": "1", "source": source}), None, means, Listener()
+    ) as copy:
+        assert (copy.path, copy.bytes) == (root / "case" / "a.svs", 9)
+        assert copy.digest.startswith("stat:")
+    assert list((tmp_path / "shelf").glob("??/*")) == []
+
+
+def test_the_digest_changes_with_the_file(root: Path) -> None:
+    """The same file has the same digest; another time or size gives another."""
+    slide = root / "case" / "a.svs"
+    first = find(str(slide), [root]).digest
+    assert find(str(slide), [root]).digest == first
+    os.utime(slide, ns=(1, 1))
+    second = find(str(slide), [root]).digest
+    slide.write_bytes(b"II*\0longer")
+    os.utime(slide, ns=(1, 1))
+    assert len({first, second, find(str(slide), [root]).digest}) == 3
+
+
+def test_links_are_followed_within_the_roots(root: Path, tmp_path: Path) -> None:
+    """A root may be a link itself, and a link below it may lead to another root."""
+    (tmp_path / "alias").symlink_to(root)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "b.svs").write_bytes(b"b")
+    (root / "b.svs").symlink_to(tmp_path / "more" / "b.svs")
+    assert (
+        find(str(tmp_path / "alias" / "case" / "a.svs"), [tmp_path / "alias"]).path
+        == root / "case" / "a.svs"
+    )
+    assert find(str(root / "b.svs"), [root, tmp_path / "more"]).path == tmp_path / "more" / "b.svs"
+
+
+def test_nothing_outside_the_roots_is_reachable(root: Path, tmp_path: Path) -> None:
+    """Neither dots, nor links, nor relative paths, nor a root's name as a prefix lead out."""
+    (root / "out").symlink_to(tmp_path)
+    (root / "loop").symlink_to(root / "loop")
+    (tmp_path / "slides-of-others").mkdir()
+    (tmp_path / "slides-of-others" / "c.svs").write_bytes(b"c")
+    away = [
+        tmp_path / "secret.svs", f"{root}/../secret.svs", root / "out" / "secret.svs", "slides/case/a.svs",
+        tmp_path / "slides-of-others" / "c.svs", root / "loop" / "x.svs", f"{root}/out/../secret.svs",
+    ]  # fmt: skip
+    assert {code(path, root) for path in away} == {"path_not_allowed"}
+    assert code(root / "case" / "a.svs") == "path_not_allowed"
+
+
+def test_nobody_learns_what_exists_outside(root: Path, tmp_path: Path) -> None:
+    """The answer for a file out there is the same whether it exists or not."""
+    (root / "there").symlink_to(tmp_path / "secret.svs")
+    (root / "gone").symlink_to(tmp_path / "none.svs")
+    for exists, missing in (
+        (tmp_path / "secret.svs", tmp_path / "none.svs"),
+        (root / "there", root / "gone"),
+    ):
+        details = []
+        for path in (exists, missing):
+            with pytest.raises(OrderError) as caught:
+                find(str(path), [root])
+            details.append((caught.value.code, caught.value.detail.replace(str(path), "")))
+        assert details[0] == details[1]
+
+
+def test_what_is_no_readable_file_is_named(root: Path) -> None:
+    """A missing file, a folder and a pipe each get their own answer, and none of them blocks."""
+    os.mkfifo(root / "pipe")
+    assert code(root / "none.svs", root) == "input_not_found"
+    assert code(root / "case" / "a.svs" / "x", root) == "input_not_found"
+    assert code(root / "case", root) == "not_a_slide"
+    assert code(root / "pipe", root) == "not_a_slide"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_said_to_be_so(root: Path) -> None:
+    """Missing permission is not mistaken for a missing file."""
+    (root / "case" / "a.svs").chmod(0)
+    assert code(root / "case" / "a.svs", root) == "slide_unreadable"
+
+
+def test_the_other_files_of_a_slide_lie_below_a_root_too(root: Path, tmp_path: Path) -> None:
+    """A link among them to elsewhere, and a text that names a file above its folder, are refused."""
+    main = a_mirax(root, a_picture(32, 32))
+    assert find(str(main), [root]).bytes > main.stat().st_size
+    data = root / "slide" / "Data0000.dat"
+    data.rename(tmp_path / "Data0000.dat")
+    data.symlink_to(tmp_path / "Data0000.dat")
+    assert code(main, root) == "path_not_allowed"
+    data.unlink()
+    index = root / "slide" / "Slidedat.ini"
+    index.write_text(index.read_text().replace("Data0000.dat", "../../Data0000.dat"))
+    assert code(main, root) == "not_a_slide"
+
+
+def test_the_digest_changes_with_any_file_of_the_slide(root: Path) -> None:
+    """The pixels of a MIRAX slide are in its data files."""
+    main = a_mirax(root, a_picture(32, 32))
+    first = find(str(main), [root]).digest
+    with (root / "slide" / "Data0000.dat").open("ab") as file:
+        file.write(b"more")
+    assert find(str(main), [root]).digest != first

@@ -1,0 +1,95 @@
+"""The cards of the built-in algorithms and the parameters they take. Loads no torch."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from broker.orders.algorithm_card import AlgorithmCard, ClassCard
+
+JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+
+class Ki67Parameters(_Parameters):
+    """What an order may set on `ki67`. Optical densities are decadic: -log10 of the transmitted share of light."""
+
+    positive_threshold: float = Field(
+        0.15,
+        ge=0.01,
+        le=2,
+        description="mean DAB optical density of a nucleus at or above which it is positive",
+    )
+    haematoxylin_threshold: float | None = Field(
+        None,
+        ge=0.02,
+        le=1,
+        description="haematoxylin optical density that tells nuclei from the rest; null = found by Otsu's method",
+    )
+    min_nucleus_um2: float = Field(
+        10, ge=2, le=80, description="smaller things are no nuclei, in square microns"
+    )
+    max_nucleus_um2: float = Field(
+        300, ge=100, le=314, description="larger things are no nuclei, in square microns"
+    )
+
+
+class NoParameters(_Parameters):
+    """What an order may set on an algorithm that takes nothing: the slide alone decides."""
+
+
+class GridParameters(_Parameters):
+    """What an order may set on `grid`."""
+
+    rows: int = Field(2, ge=1, le=64, description="boxes from top to bottom")
+    columns: int = Field(2, ge=1, le=64, description="boxes from left to right")
+
+
+def ki67_card() -> AlgorithmCard:
+    """Nuclei and the Ki-67 labelling index."""
+    return AlgorithmCard(
+        name="ki67",
+        version="1.0.0",
+        digest=_digest("ki67/stain.py", "ki67/nuclei.py", "ki67/outlines.py", "ki67/ki67.py"),
+        title="Ki-67 labelling index",
+        description="Outlines the nuclei of a haematoxylin-DAB section and counts how many of them are brown.",
+        output="objects",
+        mpp=0.5,
+        tile_px=1024,
+        halo_px=96,  # what a nucleus depends on reaches 90 px; the sum stands in `outlines`
+        classes=(
+            ClassCard(name="negative", color="#1f6fd6", annotation_type="ki67_negative"),
+            ClassCard(name="positive", color="#c8321e", annotation_type="ki67_positive"),
+        ),
+        parameters=schema(Ki67Parameters),
+    )
+
+
+def grid_card() -> AlgorithmCard:
+    """Boxes that divide the area; a way to try a route to a destination without waiting for a classifier."""
+    return AlgorithmCard(
+        name="grid",
+        version="1.0.0",
+        digest=_digest("box_grid.py"),
+        title="Grid of boxes",
+        description="Divides the area into equal boxes, without reading a pixel.",
+        output="report",
+        classes=(ClassCard(name="box", color="#2e8b57", annotation_type="box"),),
+        parameters=schema(GridParameters),
+    )
+
+
+def schema(parameters: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of an algorithm's parameters."""
+    return {"$schema": JSON_SCHEMA} | parameters.model_json_schema()
+
+
+def _digest(*sources: str) -> str:
+    here = Path(__file__).parent
+    return hashlib.sha256(b"\0".join((here / name).read_bytes() for name in sources)).hexdigest()

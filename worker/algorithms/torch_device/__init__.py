@@ -1,0 +1,1 @@
+"""Where a network runs: the device, its memory, and pinned host memory."""

@@ -1,0 +1,1 @@
+"""A kept result arrives once at its destination."""

@@ -1,0 +1,1 @@
+"""Techcyte: the payload, its schema, and the call that posts it."""

@@ -1,0 +1,1 @@
+"""The checks of `slidelane doctor` that need a worker's libraries."""

@@ -1,0 +1,1 @@
+"""Frame, area, ROI, tile grid, pyramid levels and microns per pixel. No I/O."""

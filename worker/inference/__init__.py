@@ -1,0 +1,1 @@
+"""A slide and an area become a result: tissue, tiles, batches, merging, checkpoint."""

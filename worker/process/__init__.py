@@ -1,0 +1,1 @@
+"""What a worker process owes the machine and the queue: lease, heartbeat, GPU lock, cgroup limits."""

@@ -1,0 +1,1 @@
+"""Findings as values, on disk, and in each file format."""

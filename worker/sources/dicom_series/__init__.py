@@ -1,0 +1,1 @@
+"""A DICOM series behind one URL for each of its files."""

@@ -1,0 +1,1 @@
+"""Bytes over HTTP: downloads, ranges, retries and limits."""

@@ -1,0 +1,1 @@
+"""A slide in a zip archive behind a URL."""
