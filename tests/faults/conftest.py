@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import redis
-from tests.journey.stack import GATED, ROLES
 
 from demo.slide import make_sample_slide
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import REDIS, Fleet
+from tests.support.stack import GATED, ROLES
 
 
 @pytest.fixture(scope="session")
