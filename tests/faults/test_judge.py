@@ -1,4 +1,4 @@
-"""The judge of the runs sees each thing that must not be."""
+"""The judge of a run finds each violation."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,8 +10,8 @@ from broker.orders.order import Attempt, Order, OrderState, Scan, ScanState
 from broker.orders.request import OrderRequest
 from demo.receivers import Entry
 from tests.faults.checker import Run, judge
-from tests.faults.ledger import Book
-from tests.faults.plan import Wanted
+from tests.faults.ledger import ClientLedger
+from tests.faults.plan import PlannedOrder
 
 DIGEST = "d" * 64
 REQUEST = {
@@ -35,7 +35,7 @@ VIEWS = (("queued", "queued"), ("running", "staged"), ("delivered", "classified"
 
 def an_order(**changed: Any) -> Order:
     scan = Scan(index=0, id="0", state=ScanState.CLASSIFIED, fence=4, result="results/o/0.4")
-    usual = {
+    fields = {
         "id": "o",
         "state": OrderState.DELIVERED,
         "lane": "gpu",
@@ -43,13 +43,13 @@ def an_order(**changed: Any) -> Order:
         "updated_at": 1,
         "expires_at": 9,
     }
-    usual |= {
+    fields |= {
         "request": OrderRequest.model_validate(REQUEST, strict=False),
         "fence": 1,
         "scans": (scan,),
     }
-    usual |= {"attempts": (Attempt(at=1, digest=DIGEST),), "parcel": {"digest": DIGEST}}
-    return Order(**(usual | changed))
+    fields |= {"attempts": (Attempt(at=1, digest=DIGEST),), "parcel": {"digest": DIGEST}}
+    return Order(**(fields | changed))
 
 
 def an_entry(**changed: Any) -> Entry:
@@ -57,13 +57,13 @@ def an_entry(**changed: Any) -> Entry:
 
 
 def a_run(views: tuple[tuple[str, str], ...] = VIEWS) -> Run:
-    """One order that was lost once, and delivered once."""
-    book = Book()
-    book.promised(Wanted("key", "7", REQUEST), "o")
+    """Return a run with one order whose worker was lost once, and that was delivered once."""
+    ledger = ClientLedger()
+    ledger.accept(PlannedOrder("key", "7", REQUEST), "o")
     for order, scan in views:
-        book.see({"id": "o", "state": order, "scans": [{"state": scan}]})
+        ledger.observe({"id": "o", "state": order, "scans": [{"state": scan}]})
     return Run(
-        book,
+        ledger,
         {"o": an_order()},
         {"o": [{"text": text} for text in LOG]},
         {"7": [an_entry()]},
@@ -77,12 +77,12 @@ def logged(*lines: str) -> dict[str, list[dict[str, str]]]:
 
 
 def test_a_run_without_a_fault_is_found_without_one() -> None:
-    """A worker was lost on the way, and that is all."""
+    """The only fault was a lost worker."""
     assert judge(a_run()) == []
 
 
 UNKNOWN = {"state": OrderState.UNDELIVERED, "error": {"code": "delivery_unknown"}}
-SPOILT: dict[str, tuple[str, str, Callable[[Run], Run]]] = {
+VIOLATIONS: dict[str, tuple[str, str, Callable[[Run], Run]]] = {
     "no record": ("lost", "no record", lambda run: replace(run, orders={})),
     "no end": ("lost", "still", lambda run: replace(run, orders={"o": an_order(state=OrderState.DELIVERING)})),
     "failed": ("lost", "ended failed", lambda run: replace(run, orders={"o": an_order(state=OrderState.FAILED)})),
@@ -100,11 +100,11 @@ SPOILT: dict[str, tuple[str, str, Callable[[Run], Run]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", SPOILT)
+@pytest.mark.parametrize("what", VIOLATIONS)
 def test_what_must_not_be_is_found(what: str) -> None:
     """Each of these alone makes a finding."""
-    kind, said, spoil = SPOILT[what]
-    assert any(found.kind == kind and said in found.what for found in judge(spoil(a_run())))
+    kind, text, violate = VIOLATIONS[what]
+    assert any(found.kind == kind and text in found.what for found in judge(violate(a_run())))
 
 
 def test_a_step_back_in_what_was_shown_is_found() -> None:
@@ -116,5 +116,5 @@ def test_a_step_back_in_what_was_shown_is_found() -> None:
 def test_one_key_for_two_orders_is_found() -> None:
     """The same key must stand for the same order each time."""
     run = a_run()
-    run.book.promised(Wanted("key", "7", REQUEST), "p")
+    run.ledger.accept(PlannedOrder("key", "7", REQUEST), "p")
     assert any("stands for o and for p" in found.what for found in judge(run))

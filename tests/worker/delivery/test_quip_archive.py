@@ -103,7 +103,7 @@ def test_nothing_found_gives_the_mask_alone() -> None:
 
 
 def test_a_whole_slide_has_no_mask_of_gigapixels() -> None:
-    """A large area goes without mask, and an empty one gives a small black one, as something must be there."""
+    """A large area with objects gets no mask; one without objects gets a small black one."""
     frame = Frame(60_000, 40_000, 0.25, 0.25, "slide")
     whole = Area(0, 0, 60_000, 40_000)
     found = members(a_result(frame=frame, area=whole))
