@@ -77,7 +77,6 @@ def test_work_wakes_workers_that_are_gone_and_its_end_lets_them_go(
     # what the API's pod is asked, and what it would say if it were asked for workers
     assert (asleep.call("GET", "/healthz")[0], asleep.call("GET", "/readyz")[0]) == (200, 503)
 
-    asleep.start("worker")
     told = []
 
     def is_delivered() -> bool:
@@ -85,6 +84,8 @@ def test_work_wakes_workers_that_are_gone_and_its_end_lets_them_go(
         told.append((number, sum(scan["state"] != "classified" for scan in now["scans"])))
         return bool(now["state"] == "delivered")
 
+    assert not is_delivered()
+    asleep.start("worker")
     wait_for(is_delivered, within_s=150, what="the delivery")
     assert all(number >= unfinished for number, unfinished in told), (
         "a scan that was taken counts until it ends"

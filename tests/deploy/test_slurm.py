@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from demo.slide import make_sample_slide
 from tests.support.pages import ROOT
+from tests.support.slide_server import File, Origin, drips_until
 from tests.support.stack import Stack, wait_for
 
 SCRIPT = ROOT / "deploy" / "slurm" / "worker.sbatch"
@@ -112,22 +114,38 @@ def test_a_job_leaves_before_its_time_is_over(cluster: Cluster) -> None:
     assert time.time() < ends_at
 
 
+def lost_from_the_shelf(cluster: Cluster, origin: Origin) -> str:
+    """An order whose slide was fetched and is gone from the shelf.
+
+    Whoever fetches it once more gets bytes without end.
+    """
+    (asked,) = slide(cluster, 1500)
+    origin.answers["/slide.svs"] = File(Path(asked["source"]["path"]).read_bytes())
+    source = {"type": "url", "url": origin.url("/slide.svs")}
+    order_id = cluster.order(algorithm="ki67", scans=[asked | {"source": source}])
+    wait_for(lambda: cluster.scan(order_id)["state"] == "staged", what="the slide")
+    origin.answers["/slide.svs"] = drips_until(threading.Event())
+    (shelved,) = cluster.data.glob("shelf/??/*/slide*")
+    shelved.unlink()
+    return order_id
+
+
 def test_the_signal_of_slurm_hands_the_work_back(cluster: Cluster) -> None:
     """It reaches the batch shell alone, which passes it on and waits; no process is left."""
     squeue = cluster.folder / "squeue"
     squeue.write_text("#!/bin/sh\necho N/A\n")  # as for a job without a limit of time
     squeue.chmod(0o755)
-    order_id = cluster.order(algorithm="ki67", scans=slide(cluster, 9000))
-    job = cluster.job(PATH=f"{cluster.folder}:{PROGRAMS}:{os.environ['PATH']}")
-    wait_for(
-        lambda: cluster.scan(order_id)["progress"]["stage"] == "classifying", what="classifying"
-    )
-    (worker,) = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
-    job.send_signal(signal.SIGTERM)
-    assert job.wait(timeout=90) == 0, cluster.said
-    assert cluster.scan(order_id)["state"] == "staged"
-    assert not Path(f"/proc/{worker}").exists()
-    assert "endless" in cluster.said
+    with Origin() as origin:
+        order_id = lost_from_the_shelf(cluster, origin)
+        job = cluster.job(PATH=f"{cluster.folder}:{PROGRAMS}:{os.environ['PATH']}")
+        wait_for(lambda: cluster.scan(order_id)["state"] == "classifying", what="classifying")
+        wait_for(lambda: cluster.scan(order_id)["progress"].get("done"), what="some of the slide")
+        (worker,) = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
+        job.send_signal(signal.SIGTERM)
+        assert job.wait(timeout=90) == 0, cluster.said
+        assert cluster.scan(order_id)["state"] == "staged"
+        assert not Path(f"/proc/{worker}").exists()
+        assert "endless" in cluster.said
 
 
 REFUSED = {

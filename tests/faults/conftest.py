@@ -9,11 +9,15 @@ import redis
 from demo.slide import make_sample_slide
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import REDIS, Fleet
+from tests.support.stack import GATED, ROLES
 
 
 @pytest.fixture(scope="session")
 def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`small.svs` is done in no time, `large.svs` takes seconds to classify."""
+    """`small.svs` for orders that only have to arrive.
+
+    `large.svs` for orders that a test holds at the gate: it has several tiles.
+    """
     folder = tmp_path_factory.mktemp("slides")
     make_sample_slide(folder / "small.svs", width_px=1536, height_px=1024)
     make_sample_slide(folder / "large.svs", width_px=2048, height_px=1536)
@@ -23,13 +27,19 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory, slides: Path) -> Iterator[Fleet]:
     settings = {"SLIDELANE_WORKER__THREADS": "1", "SLIDELANE_WORKER__DELIVER__MAX_RETRY_S": "2"}
-    with Fleet(tmp_path_factory.mktemp("data"), [slides], settings) as fleet:
+    fleet = Fleet(tmp_path_factory.mktemp("data"), [slides], settings)
+    fleet.modules = ROLES | GATED
+    with fleet:
         yield fleet
 
 
 @pytest.fixture
 def fleet(running: Fleet) -> Fleet:
-    """The fleet with every process up and awake, whatever the test before did to it."""
+    """The fleet with every process up and awake and its gate open.
+
+    Whatever the test before did to it is undone.
+    """
+    running.gate.open()
     for role in (REDIS, *running.roles):
         running.thaw(role)
     if not running.runs(REDIS):

@@ -84,12 +84,15 @@ class Fleet(Stack):
 
     def kill_child(self, role: str) -> None:
         """Do as the kernel does when memory is short: kill the largest child of a worker, and nothing else."""
-        children = (
-            Path(f"/proc/{self._pid(role)}/task/{self._pid(role)}/children").read_text().split()
-        )
+        children = self.children(role)
         with suppress(ProcessLookupError):
             if children:
-                os.kill(int(max(children, key=_resident_pages)), signal.SIGKILL)
+                os.kill(max(children, key=_resident_pages), signal.SIGKILL)
+
+    def children(self, role: str) -> set[int]:
+        """The processes that this one has started and that have not ended."""
+        pid = self._pid(role)
+        return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
     def _pid(self, role: str) -> int:
         process = self.redis.process if role == REDIS else self.processes[role]
@@ -97,7 +100,7 @@ class Fleet(Stack):
         return process.pid
 
 
-def _resident_pages(pid: str) -> int:
+def _resident_pages(pid: int) -> int:
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except FileNotFoundError:

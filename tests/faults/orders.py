@@ -44,6 +44,13 @@ def classifying(fleet: Fleet, order_id: str) -> str:
     return role_of(fleet, wait_for(busy, what="classifying"))
 
 
+def held(fleet: Fleet, order_id: str) -> str:
+    """The role of the worker that has the order's scan at the gate, which the test has closed."""
+    role = classifying(fleet, order_id)
+    wait_for(lambda: fleet.gate.held() & fleet.children(role), what="a tile at the gate")
+    return role
+
+
 def role_of(fleet: Fleet, worker: str) -> str:
     """Whose name this is: workers are called by their process, `gpu-PID@HOST`."""
     pid = int(worker.partition("@")[0].rpartition("-")[2])

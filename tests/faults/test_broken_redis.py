@@ -12,8 +12,7 @@ from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import REDIS, Fleet
-from tests.faults.orders import delivered, wish
-from tests.support.stack import wait_for
+from tests.faults.orders import delivered, held, wish
 
 RESUMED_S = 30
 
@@ -36,12 +35,14 @@ def test_a_frozen_redis_is_answered_503_in_time_and_breaks_no_order(
     fleet: Fleet, lab: TechcyteReceiver, slides: Path
 ) -> None:
     """Five seconds without a heartbeat, longer than a lease: the scan that is being classified is not lost."""
+    fleet.gate.close()
     order_id = fleet.order(**wish(slides, lab, algorithm="ki67", slide="large.svs"))
-    wait_for(lambda: fleet.get(order_id)["scans"][0]["state"] == "classifying", what="classifying")
+    held(fleet, order_id)
     fleet.freeze(REDIS)
     status, problem = fleet.call("POST", "/v1/orders", wish(slides, lab))
     assert (status, problem["code"]) == (503, "store_unreachable")
     fleet.thaw(REDIS)
+    fleet.gate.open()
     delivered(fleet, order_id)
     assert len(lab.ledger) == 1
 

@@ -11,11 +11,12 @@ import pytest
 from demo.slide import make_sample_slide
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.orders import classifying, delivered, log, wish
+from tests.faults.orders import delivered, held, log, wish
+from tests.support.gate import LOOKS_EVERY_S
 from tests.support.scans import Dots, DotsClassifier, scan, scanned_elsewhere
 from tests.support.slide_server import Listener
 from tests.support.slides import a_slide
-from tests.support.stack import wait_for
+from tests.support.stack import GATED, ROLES, wait_for
 from tests.support.tissue_sections import section
 from worker.geometry.frame import Pixels
 from worker.inference.checkpoint import UNFINISHED
@@ -109,11 +110,19 @@ def test_a_scan_whose_threshold_came_out_otherwise_is_begun_anew(tmp_path: Path)
 
 @pytest.fixture(scope="module")
 def wards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A fleet with a slide that takes it many heartbeats."""
+    """A fleet, and a slide of six tiles.
+
+    A heartbeat is shorter than any wait at the gate, so that a tile that was held is marked.
+    """
     folder = tmp_path_factory.mktemp("resume")
-    make_sample_slide(folder / "whole.svs", width_px=6000, height_px=4000)
-    settings = {"SLIDELANE_WORKER__THREADS": "1", "SLIDELANE_BROKER__HEARTBEAT_S": "0.5"}
-    with Fleet(folder / "data", [folder], settings) as fleet:
+    make_sample_slide(folder / "whole.svs", width_px=3072, height_px=2048)
+    settings = {
+        "SLIDELANE_WORKER__THREADS": "1",
+        "SLIDELANE_BROKER__HEARTBEAT_S": str(LOOKS_EVERY_S / 2),
+    }
+    fleet = Fleet(folder / "data", [folder], settings)
+    fleet.modules = ROLES | GATED
+    with fleet:
         fleet.wait_ready()
         yield fleet
 
@@ -130,10 +139,13 @@ def test_a_worker_killed_in_the_middle_of_a_slide_costs_only_what_was_not_marked
 ) -> None:
     """Delivered once; record and log say from where it went on, and nothing unfinished is left behind."""
     with TechcyteReceiver(any_task=True) as lab:
+        wards.gate.close(after=1)
         order_id = wards.order(**wish(wards.data.parent, lab, algorithm="ki67", slide="whole.svs"))
-        role = classifying(wards, order_id)
+        role = held(wards, order_id)
+        wards.gate.close(after=2)  # a mark is due after a tile that was held
         marked = wait_for(lambda: furthest(wards), what="a mark")
         wards.kill(role)
+        wards.gate.open()
         order = delivered(wards, order_id)
         assert len(lab.ledger) == 1
     wards.tend()

@@ -6,7 +6,7 @@ import pytest
 
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import REDIS, Fleet
-from tests.faults.orders import classifying, delivered, wish
+from tests.faults.orders import delivered, held, wish
 
 PAIRS = (("courier-1", "worker-1"), ("courier-2", "worker-2"))
 
@@ -38,12 +38,15 @@ def test_busy_workers_finish_and_consume_again_after_a_restart_of_redis(
     fleet: Fleet, lab: TechcyteReceiver, slides: Path
 ) -> None:
     """Killed in the middle of their scans: these are delivered once, and so is what comes later."""
+    fleet.gate.close()
     placed = [
         fleet.order(**wish(slides, lab, algorithm="ki67", slide="large.svs")) for _ in range(2)
     ]
-    classifying(fleet, placed[0])
+    for order_id in placed:
+        held(fleet, order_id)
     fleet.kill(REDIS)
     fleet.start(REDIS)
+    fleet.gate.open()
     for order_id in placed:
         delivered(fleet, order_id)
     each_consumes(fleet, lab, slides)

@@ -10,7 +10,7 @@ import pytest
 
 from demo.techcyte import TOKEN_PATH, TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.orders import classifying, delivered, log, role_of, wish
+from tests.faults.orders import delivered, held, log, role_of, wish
 from tests.support.stack import wait_for
 
 
@@ -18,10 +18,11 @@ def test_an_order_that_always_kills_its_worker_fails_and_others_are_served(
     fleet: Fleet, lab: TechcyteReceiver, slides: Path
 ) -> None:
     """Three workers lost are enough: the scan fails with what was seen, and the next order is delivered."""
+    fleet.gate.close()
     order_id = fleet.order(**wish(slides, lab, algorithm="ki67", slide="large.svs"))
     for lost in range(3):
         wait_for(partial(_was_lost, fleet, order_id, lost), what="its worker being missed")
-        fleet.kill_child(classifying(fleet, order_id))
+        fleet.kill_child(held(fleet, order_id))
     order = fleet.wait_until(order_id, "failed", "delivered")
     assert order["scans"][0]["error"]["code"] == "worker_lost"
     assert lab.ledger == []
@@ -32,9 +33,11 @@ def test_a_frozen_worker_that_goes_on_writes_nothing(
     fleet: Fleet, lab: TechcyteReceiver, slides: Path
 ) -> None:
     """It slept past its lease, another did its scan; awake again it is refused, and the record stays as it was."""
+    fleet.gate.close()
     order_id = fleet.order(**wish(slides, lab, algorithm="ki67", slide="large.svs"))
-    sleeper = classifying(fleet, order_id)
+    sleeper = held(fleet, order_id)
     fleet.freeze(sleeper)
+    fleet.gate.open()
     delivered(fleet, order_id)
     before, said = fleet.store.get(order_id), _said(fleet, sleeper)
     assert len(re.findall("classify taken by", log(fleet, order_id))) == 2

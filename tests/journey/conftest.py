@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from signal import SIGTERM
 
 import pytest
 
@@ -9,7 +10,8 @@ from demo.annotation import AnnotationReceiver
 from demo.bucket import FileBucket
 from demo.slide import make_sample_slide
 from demo.techcyte import TechcyteReceiver
-from tests.support.stack import Stack
+from tests.support.gate import Gate
+from tests.support.stack import GATED, ROLES, Stack
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +36,29 @@ def stack(running: Stack) -> Stack:
             running.start(role)
     running.wait_ready()
     return running
+
+
+@pytest.fixture(scope="module")
+def gated(running: Stack) -> Iterator[Stack]:
+    """The service with a worker whose ki67 waits at the gate while that is closed.
+
+    It stays so for the rest of a file. It has one thread: tiles come one after another.
+    """
+    env = running.env
+    running.env, running.modules = env | {"SLIDELANE_WORKER__THREADS": "1"}, ROLES | GATED
+    running.kill("worker", SIGTERM)
+    running.start("worker")
+    yield running
+    running.env, running.modules = env, ROLES
+    running.kill("worker", SIGTERM)
+    running.start("worker")
+
+
+@pytest.fixture
+def gate(gated: Stack) -> Iterator[Gate]:
+    """The gate of that worker, open before and after."""
+    yield gated.gate
+    gated.gate.open()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.support.gate import Gate
 from tests.support.stack import Stack
 
 ROI = {"x": 1001, "y": 999, "width": 1500, "height": 1200}
@@ -37,19 +38,23 @@ def pool_processes(stack: Stack) -> set[int]:
     """The worker and its child that classifies."""
     running = processes_of(stack.processes["worker"].pid)
     return {
-        number
-        for number, command in running.items()
-        if command and "worker.slides.sandbox" not in command
+        number for number, command in running.items() if command and "worker.reading" not in command
     }
 
 
 def crash_decoders(stack: Stack, until: threading.Event) -> None:
-    """Send SIGSEGV to every process that reads for the worker, again and again."""
+    """Send SIGSEGV to every process that reads for the worker, again and again.
+
+    A scan that came as far as the gate is let through once its reader has been sent the signal.
+    """
     while not until.wait(0.02):
+        held = stack.gate.held()
         for number, command in processes_of(stack.processes["worker"].pid).items():
-            if "worker.slides.sandbox" in command:
+            if "worker.reading" in command:
                 with suppress(ProcessLookupError):
                     os.kill(number, signal.SIGSEGV)
+        if held:
+            stack.gate.open()
 
 
 def order(stack: Stack, slide: Path) -> Any:
@@ -59,14 +64,18 @@ def order(stack: Stack, slide: Path) -> Any:
     )
 
 
-def test_a_decoder_that_crashes_costs_its_own_order_only(stack: Stack, slide: Path) -> None:
+def test_a_decoder_that_crashes_costs_its_own_order_only(
+    gate: Gate, stack: Stack, slide: Path
+) -> None:
     """The scan fails and its file is blamed; the same worker process classifies the next one."""
+    gate.close()
     ended = threading.Event()
     crashing = threading.Thread(target=crash_decoders, args=(stack, ended))
     crashing.start()
     crashed = order(stack, slide)
     ended.set()
     crashing.join()
+    gate.open()
     assert crashed["state"] == "failed"
     error = crashed["scans"][0]["error"]
     assert (error["code"], error["blame"]) == ("slide_unreadable", "input")

@@ -13,9 +13,10 @@ import pytest
 from demo.bucket import FileBucket
 from demo.slide import make_sample_slide
 from demo.techcyte import TechcyteReceiver
+from tests.support.gate import LOOKS_EVERY_S
 from tests.support.machines import Machines
 from tests.support.s3 import BUCKET, SECRET, S3Server
-from tests.support.stack import wait_for
+from tests.support.stack import GATED, ROLES, wait_for
 from worker.inference.checkpoint import UNFINISHED
 
 
@@ -61,7 +62,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
 
 @pytest.fixture(scope="module")
 def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One that is classified in some seconds, and marked meanwhile."""
+    """One of six tiles: the gate holds them as long as a test needs."""
     path = tmp_path_factory.mktemp("slides") / "sample.svs"
     make_sample_slide(path, width_px=3072, height_px=2048)
     return path
@@ -70,7 +71,9 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def machines(shared: Shared, tmp_path: Path, slide: Path) -> Iterator[Machines]:
     (tmp_path / "data").mkdir()
-    with Machines(tmp_path / "data", [slide.parent], shared.named, shared.env) as machines:
+    machines = Machines(tmp_path / "data", [slide.parent], shared.named, shared.env)
+    machines.modules = ROLES | GATED
+    with machines:
         machines.start("api-a")
         machines.start("courier-a")
         yield machines
@@ -115,6 +118,18 @@ def marks(machines: Machines, shared: Shared) -> int:
     return max((int(point["tiles"]) for point in points), default=0)
 
 
+def begun_and_marked(machines: Machines, shared: Shared) -> int:
+    """Start a worker on `b`, and wait until it is held in the middle of its scan.
+
+    Answers how many tiles it has marked.
+    """
+    machines.gate.close(after=1)
+    machines.start("worker-b", SLIDELANE_BROKER__HEARTBEAT_S=str(LOOKS_EVERY_S / 2))
+    wait_for(machines.gate.held, what="a tile at the gate")
+    machines.gate.close(after=2)  # a mark is due after a tile that was held
+    return int(wait_for(lambda: marks(machines, shared), what="a mark"))
+
+
 @pytest.mark.timeout(300)
 def test_an_order_goes_from_machine_to_machine_and_is_delivered_once(
     machines: Machines, shared: Shared, techcyte: TechcyteReceiver, bucket: FileBucket
@@ -126,9 +141,9 @@ def test_an_order_goes_from_machine_to_machine_and_is_delivered_once(
     order_id = placed(machines, {"source": {"type": "url", "url": bucket.signed_url}}, techcyte)
     machines.kill("courier-a")
     machines.start("courier-d")
-    machines.start("worker-b", SLIDELANE_BROKER__HEARTBEAT_S="0.2")
-    marked = wait_for(lambda: marks(machines, shared), what="a mark")
+    marked = begun_and_marked(machines, shared)
     machines.kill("worker-b")
+    machines.gate.open()
     machines.start("worker-c")
     order = delivered(machines, order_id)
     assert len(techcyte.ledger) == 1
@@ -171,9 +186,9 @@ def test_a_storage_that_is_away_delays_an_order_and_loses_none(
 ) -> None:
     """Gone while a scan is classified, back later: delivered once, and log and desk say what is missing."""
     order_id = placed(machines, {"source": {"type": "path", "path": str(slide)}}, techcyte)
-    machines.start("worker-b", SLIDELANE_BROKER__HEARTBEAT_S="0.2")
-    marked = wait_for(lambda: marks(machines, shared), what="a mark")
+    marked = begun_and_marked(machines, shared)
     shared.take_away()
+    machines.gate.open()
     if shared.server:  # what was found waits on `b`, to be put once more
         wait_for(lambda: "there is no such bucket" in machines.said("worker-b"), what="the fault")
     else:

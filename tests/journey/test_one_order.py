@@ -11,6 +11,7 @@ from demo.annotation import AnnotationReceiver
 from demo.bucket import FileBucket
 from demo.faults import Fault
 from demo.techcyte import TechcyteReceiver
+from tests.support.gate import Gate
 from tests.support.stack import Stack, wait_for
 
 ROI = {"x": 1001, "y": 999, "width": 1500, "height": 1200}
@@ -163,9 +164,10 @@ def test_where_nobody_can_say_the_order_ends_undelivered(
 
 @pytest.mark.timeout(300)
 def test_a_worker_killed_while_classifying_costs_only_time(
-    stack: Stack, techcyte: TechcyteReceiver, slide: Path
+    gate: Gate, stack: Stack, techcyte: TechcyteReceiver, slide: Path
 ) -> None:
     """The lease runs out, another worker takes the scan, and the results arrive once."""
+    gate.close(after=1)
     order_id = stack.order(
         algorithm="ki67", scans=at_path(slide), destination=to_techcyte(techcyte)
     )
@@ -173,7 +175,9 @@ def test_a_worker_killed_while_classifying_costs_only_time(
         lambda: stack.get(order_id)["scans"][0]["progress"]["stage"] == "classifying",
         what="classifying",
     )
+    wait_for(gate.held, what="a tile at the gate")
     stack.kill("worker")
+    gate.open()
     stack.start("worker")
     order = stack.wait_until(order_id, "delivered", "failed", "undelivered", within_s=180)
     assert order["state"] == "delivered"

@@ -8,14 +8,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 
+from broker.order_store import OrderStore
+from broker.settings.config import BrokerSettings
 from demo.techcyte import TechcyteReceiver
 from slidelane.worker import _span_s
-from tests.support.slide_server import Handler, Origin
+from tests.support.slide_server import Origin, drips_until
 from tests.support.stack import ROOT, Stack, wait_for
+from worker.algorithms.builtin_cards import grid_card
 
 
 class Desk(Stack):
@@ -86,33 +89,13 @@ def test_workers_end_once_all_orders_are_delivered(
     assert desk.said.count("nothing is left to do") == 2
 
 
-def drips_until(opened: threading.Event) -> Any:
-    """A file that never ends, until somebody lets it end at once."""
-
-    def answer(handler: Handler) -> None:
-        if opened.is_set():
-            handler.answer(404)
-            return
-        handler.send_response(200)
-        handler.send_header("Content-Length", str(10**9))
-        handler.end_headers()
-        try:
-            handler.wfile.write(b"II*\0")  # so it might be a slide
-            while not handler.server.closing.wait(0.05):
-                handler.wfile.write(bytes(1000))
-        except OSError:
-            return
-
-    return answer
-
-
 def test_a_worker_whose_time_is_nearly_over_hands_its_work_back(desk: Desk) -> None:
     """What would take longer goes back to its queue, counts for nothing, and the next worker takes it."""
     opened = threading.Event()
     with Origin() as origin:
         origin.answers["/slide.svs"] = drips_until(opened)
-        courier = desk.worker("courier", "--for", "40s")
-        wait_for(lambda: announced(desk), what="an algorithm")
+        # the worker's time must not pass while the order is placed
+        OrderStore.connect(BrokerSettings(data=desk.data)).announce([grid_card()])
         scans = [
             {
                 "id": "1",
@@ -123,6 +106,7 @@ def test_a_worker_whose_time_is_nearly_over_hands_its_work_back(desk: Desk) -> N
             }
         ]
         order_id = desk.order(algorithm="grid", scans=scans)
+        courier = desk.worker("courier", "--for", "40s")
         wait_for(lambda: desk.get(order_id)["scans"][0]["state"] == "fetching", what="fetching")
         assert courier.wait(timeout=90) == 0, desk.said
         assert "its time is nearly over" in desk.said

@@ -120,7 +120,7 @@ class File:
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if self.chunked else piece)
             self.half_sent.set()
             if self.gate:
-                self.gate.wait(20)
+                self.gate.wait(60)
             while not self.until() and not handler.server.closing.wait(0.01):
                 pass
         if self.chunked:
@@ -162,5 +162,25 @@ def drip(head: bytes) -> Answer:
         handler.wfile.write(head)
         while not handler.server.closing.wait(0.01):
             handler.wfile.write(b"x")
+
+    return answer
+
+
+def drips_until(opened: threading.Event) -> Answer:
+    """A file that never ends, until somebody lets it end at once."""
+
+    def answer(handler: Handler) -> None:
+        if opened.is_set():
+            handler.answer(404)
+            return
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(10**9))
+        handler.end_headers()
+        try:
+            handler.wfile.write(b"II*\0")  # so it might be a slide
+            while not handler.server.closing.wait(0.05):
+                handler.wfile.write(bytes(1000))
+        except OSError:
+            return
 
     return answer

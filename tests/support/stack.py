@@ -15,6 +15,7 @@ from urllib.error import HTTPError, URLError
 
 from broker.order_store.embedded_redis import EmbeddedRedis
 from broker.settings.config import BrokerSettings
+from tests.support.gate import FOLDER, Gate
 from tests.support.paths import ROOT
 
 ROLES = {
@@ -23,6 +24,8 @@ ROLES = {
     "worker": ["worker", "gpu"],
     "flower": ["slidelane.flower", "--address=127.0.0.1"],
 }
+GATED = {"worker": ["tests.support.gated_worker", "gpu"]}
+"""The worker whose ki67 waits where `Stack.gate` is closed."""
 LEASE_S = 4
 
 
@@ -52,6 +55,7 @@ class Stack:
         self.url = f"http://127.0.0.1:{self.port}"
         self.redis = EmbeddedRedis(BrokerSettings(data=data))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.gate, self.modules = Gate(data / "gate"), ROLES
         self.env = {
             name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")
         } | {
@@ -64,6 +68,7 @@ class Stack:
             "SLIDELANE_WORKER__SLIDES__ROOTS": json.dumps([str(root) for root in roots]),
             "SLIDELANE_WORKER__DELIVER__READ_TIMEOUT_S": "3",
             "SLIDELANE_WORKER__GRACE_S": "1",
+            FOLDER: str(self.gate.folder),
         }
 
     def __enter__(self) -> Self:
@@ -81,7 +86,7 @@ class Stack:
         """Start one process, with settings of its own; its lines go to `<data>/ROLE.log`."""
         with (self.data / f"{role}.log").open("ab") as log:
             self.processes[role] = subprocess.Popen(
-                [sys.executable, "-m", *ROLES[role.partition("-")[0]]],
+                [sys.executable, "-m", *self.modules[role.partition("-")[0]]],
                 cwd=ROOT,
                 env=self.env | settings,
                 stdout=log,

@@ -57,7 +57,7 @@ def test_a_source_is_free_when_its_holder_is_killed(shelf: SlideCache, tmp_path:
     """Whoever waits gets the source when the process that held it dies."""
     with Held(tmp_path, "source('key', None)") as other:
         listener = Listener()
-        killer = threading.Thread(target=lambda: (listener.called.wait(10), other.kill()))
+        killer = threading.Thread(target=lambda: (listener.called.wait(60), other.kill()))
         killer.start()
         with shelf.source("key", listener):
             killer.join()

@@ -74,9 +74,9 @@ def test_threads_that_want_the_same_slide_download_it_once(bench: Bench) -> None
     waiting = [Listener(), Listener()]
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(bench.fetch, url)
-        assert slide.half_sent.wait(10)
+        assert slide.half_sent.wait(60)
         others = [pool.submit(bench.fetch, url, listener) for listener in waiting]
-        assert all(listener.called.wait(10) for listener in waiting)
+        assert all(listener.called.wait(60) for listener in waiting)
         slide.gate.set()
         assert {first.result(), *(other.result() for other in others)} == {SLIDE}
     assert len(bench.origin.asked) == 1
@@ -89,9 +89,9 @@ def test_another_signature_is_not_let_in_by_waiting(bench: Bench) -> None:
     listener = Listener()
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(bench.fetch, url)
-        assert slide.half_sent.wait(10)
+        assert slide.half_sent.wait(60)
         other = pool.submit(bench.fetch, url.replace("5ecre7", "f0rged"), listener)
-        assert listener.called.wait(10)
+        assert listener.called.wait(60)
         slide.gate.set()
         assert first.result() == SLIDE
         with pytest.raises(OrderError):
@@ -129,7 +129,7 @@ def test_processes_that_want_the_same_slide_download_it_once(bench: Bench) -> No
     slide = File(SLIDE, gate=threading.Event())
     url = bench.serve(slide)
     with in_another_process(bench, url) as first:
-        assert slide.half_sent.wait(20)
+        assert slide.half_sent.wait(60)
         with in_another_process(bench, url) as second:
             assert second.stdout
             assert second.stdout.readline() == "1\n"

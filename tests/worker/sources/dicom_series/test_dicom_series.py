@@ -109,9 +109,9 @@ def test_two_orders_for_one_series_download_it_once(
 
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(fetch, Listener())
-        assert fine.half_sent.wait(10)
+        assert fine.half_sent.wait(60)
         second = pool.submit(fetch, waiting)
-        assert waiting.called.wait(10)
+        assert waiting.called.wait(60)
         gate.set()
         assert first.result() == second.result()
     assert waiting.heard[0][0] == "waiting"
@@ -155,7 +155,7 @@ def test_killed_in_the_middle_nothing_counts(bench: Gathering, files: dict[str, 
     assert isinstance(fine, File)
     command = [sys.executable, "-c", FETCH, str(bench.folder), *urls]
     with subprocess.Popen(command, env={"PYTHONPATH": str(ROOT)}) as process:
-        assert fine.half_sent.wait(20)
+        assert fine.half_sent.wait(60)
         process.kill()
     assert bench.entries() == []
     gate.set()

@@ -171,7 +171,7 @@ def test_a_refusal_in_the_middle_is_told_without_the_signature(
 def test_a_fetch_that_is_stopped_asks_for_nothing_more(opened: Opened) -> None:
     """`StopWork` ends the transfer of what is under way and of all that waited."""
     gate = threading.Event()
-    served = RangedFile(CONTENT, bend=from_number(9, lambda reply: gate.wait(20)))
+    served = RangedFile(CONTENT, bend=from_number(9, lambda reply: gate.wait(60)))
     with opened(served, Listener(lambda done: done > 0 and not gate.set())) as file:
         file.begin()
         with pytest.raises(StopWork):

@@ -142,7 +142,7 @@ def test_two_orders_at_once_fetch_a_region_once(tmp_path: Path) -> None:
     gate = threading.Event()
 
     def late(handler: Any, body: bytes) -> None:
-        gate.wait(20)
+        gate.wait(60)
         handler.answer(200, body)
 
     with ImageServer(a_picture(99, 99), Manners(send=late)) as origin, ExitStack() as stack:
@@ -156,7 +156,7 @@ def test_two_orders_at_once_fetch_a_region_once(tmp_path: Path) -> None:
         stack.callback(gate.set)
         for thread in threads:
             thread.start()
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while "waiting" not in {stage for watch in watches for stage, _, _ in list(watch.heard)}:
             assert time.monotonic() < until
             time.sleep(0.01)
@@ -171,7 +171,7 @@ def test_pieces_come_four_at_a_time_and_are_told(tmp_path: Path) -> None:
     gate, watch, sent = threading.Barrier(4), Listener(), []
 
     def together(handler: Any, body: bytes) -> None:
-        gate.wait(10)
+        gate.wait(60)
         sent.append(len(body))
         handler.answer(200, body)
 
