@@ -1,6 +1,7 @@
-"""Run one Celery worker: `python -m worker gpu` classifies, `python -m worker courier` does the rest.
+"""Run one Celery worker.
 
-A courier fetches, delivers and runs the scheduler.
+`python -m worker gpu` classifies; `python -m worker courier` fetches, delivers and runs the
+scheduler.
 """
 
 import argparse

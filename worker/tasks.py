@@ -131,7 +131,7 @@ def _run(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessag
 
 
 def _lease(context: WorkerContext, claim: Claim) -> Lease:
-    """Return a lease with the stage's limits; `stages.classify` replaces them by the algorithm's."""
+    """Return a lease with the stage's limits; `stages.classify` sets those of the algorithm."""
     settings = context.config.worker.limits
     limits = Limits(settings.fetch_s, settings.stall_s)
     if claim.stage == "deliver":  # its steps are few and long

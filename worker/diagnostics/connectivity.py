@@ -1,4 +1,4 @@
-"""Check that the hosts answer which this worker will contact: the settings' own, and requested ones.
+"""Check that the hosts answer which a worker contacts: those in the settings, and given ones.
 
 Each host gets one HEAD of `/` without credentials, under the rules that hold for every order.
 """

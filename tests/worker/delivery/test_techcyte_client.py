@@ -58,7 +58,7 @@ def test_an_answer_lost_after_the_commit_is_cleared_up(
 
 
 def test_no_connection_is_used_twice(lab: TechcyteReceiver) -> None:
-    """A server that ends each connection after its answer never makes the next request look lost."""
+    """A server may close after each answer; the next request does not look lost."""
     destination = a_techcyte(lab.url)
     assert [destination.has_received("ord-1") for _ in range(300)] == [False] * 300
 

@@ -43,7 +43,7 @@ def test_an_independent_reader_of_the_rules_agrees(count: int) -> None:
 
 
 def test_the_order_can_be_recognised_when_it_comes_back() -> None:
-    """`results` is what `case_evaluations` gives back, and it holds the order's id and the headline."""
+    """`case_evaluations` returns `results`, which holds the order's id and the headline."""
     results = a_body()["scanResults"][0]["results"]
     assert results["order_id"] == "ord-1"
     assert results["summary"] == "4 of 9 nuclei are positive (\u2265 0.15)"

@@ -24,12 +24,14 @@ from worker.results.polygons import Ring, rings
 from worker.results.result import Findings, Result
 
 MASK_MAX_PX = 16 * 2**20
-"""A mask covers the whole area. A larger area gets no mask if it has objects, else a reduced one."""
+"""The largest mask. A larger area gets no mask if it has objects, else one of reduced size."""
 COLUMNS = ("AreaInPixels", "CentroidX", "CentroidY", "ClassNumber", "Score", "Polygon")
 """The importer expects area first and polygon last, and keeps columns of numbers only."""
 ZIP64_MIN_OBJECTS = 10**6
-"""So many objects may make a member of more than 2 GiB. Below, zip64 is avoided: not every importer
-reads it."""
+"""So many objects may make a member of more than 2 GiB.
+
+With fewer, zip64 is avoided: not every importer reads it.
+"""
 SUBPIXEL_BITS = 4
 FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 UNUSED_SETTINGS = (

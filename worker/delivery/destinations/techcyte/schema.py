@@ -54,7 +54,10 @@ class FeatureProperties(_Rule):
 
 
 class Feature(_Rule):
-    """One object. The box is always sent: Techcyte computes a missing one for some geometries only."""
+    """One object.
+
+    The box is always sent: Techcyte computes a missing one for some geometries only.
+    """
 
     type: Literal["Feature"]
     bbox: tuple[float, float, float, float]
