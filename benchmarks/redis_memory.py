@@ -119,7 +119,7 @@ def _live(store: OrderStore, order_id: str) -> None:
         store.note(
             held,
             {"parcel": parcel | {"content_type": "application/json"}},
-            log="parcel of 688 bytes kept",
+            log="payload of 688 bytes stored",
         )
         store.note(held, attempt=(0, ATTEMPT | {"outcome": "unknown"}))
         store.note(held, attempt=(0, ATTEMPT), log="delivery attempt 1: accepted (201)")

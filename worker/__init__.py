@@ -1,4 +1,4 @@
-"""The bench: takes an id, makes a delivered result.
+"""Turns the id of waiting work into a result that is delivered.
 
-Imports `broker` only; knows nothing of HTTP requests that come in.
+Imports `broker` only, and knows nothing of HTTP requests that come in.
 """

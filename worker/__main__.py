@@ -1,4 +1,8 @@
-"""`python -m worker gpu` classifies; `python -m worker courier` fetches, delivers and runs the timer."""
+"""Run one Celery worker.
+
+`python -m worker gpu` classifies; `python -m worker courier` fetches, delivers and runs the
+scheduler.
+"""
 
 import argparse
 import logging
@@ -6,6 +10,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from threading import Event, Thread, Timer
 
@@ -16,34 +21,87 @@ from broker.queue.celery_app import app, queue_names
 from broker.queue.scheduler import run_scheduler
 from broker.settings.config import ConfigError, WorkerSettings
 from worker.algorithms import registry
-from worker.cleanup import sweep
-from worker.context import worker_context
-from worker.process import gpu_lock
+from worker.cleanup import run_cleanup
+from worker.context import WorkerContext, worker_context
+from worker.process.gpu_lock import reserve_gpu
 from worker.process.heartbeat import Heartbeat
 
 _log = logging.getLogger("worker")
 
 
-def _options(role: str, settings: WorkerSettings) -> tuple[list[str], list[str]]:
+def main() -> None:
+    """Run one Celery worker in this process until it is asked to stop."""
+    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
+    parser.add_argument("role", choices=("gpu", "courier"))
+    role = parser.parse_args().role
+    try:
+        _run_worker(role)
+    except ConfigError as error:
+        sys.exit(f"slidelane: {error}")
+
+
+def _run_worker(role: str) -> None:
+    context = worker_context()
+    settings = context.config.worker
+    _log_only_to_stderr(context.config.broker.log)
+    _raise_file_limit()
+    queues = _queues(role, settings)
+    name = f"{role}-{os.getpid()}@{os.uname().nodename}"
+    cards = registry.cards(settings.algorithms)
+    Heartbeat(context.store, name, queues, cards.values()).connect_signals()
+    stopped = Event()
+    gpu_lock = None
+    if role == "gpu":
+        gpu_lock = reserve_gpu(settings.device, context.data)
+    _start_threads_when_ready(role, context, stopped)
+    _Shutdown(role, settings.grace_s, stopped).connect_signals()
+    app.conf.update(include=["worker.tasks"])
+    app.worker_main(_celery_options(name, queues, _pool_options(role, settings)))
+    if gpu_lock:
+        gpu_lock.release()
+
+
+def _queues(role: str, settings: WorkerSettings) -> list[str]:
     if role == "courier":
-        queues = [*queue_names("deliver"), *queue_names("fetch")]
-        return queues, ["--pool", "threads", "--concurrency", str(settings.courier_threads)]
-    return [name for lane in settings.lanes for name in queue_names(lane)], [
-        "--pool",
-        "prefork",
-        "--concurrency",
-        "1",
+        return [*queue_names("deliver"), *queue_names("fetch")]
+    return [name for lane in settings.lanes for name in queue_names(lane)]
+
+
+def _pool_options(role: str, settings: WorkerSettings) -> list[str]:
+    if role == "courier":
+        return ["--pool", "threads", "--concurrency", str(settings.courier_threads)]
+    return ["--pool", "prefork", "--concurrency", "1"]
+
+
+def _celery_options(name: str, queues: Sequence[str], pool_options: Sequence[str]) -> list[str]:
+    return [
+        "-q",  # no banner between the log lines
+        "worker",
+        *pool_options,
+        "-Q",
+        ",".join(queues),
+        "-n",
+        name,
+        "-E",
+        "--without-gossip",
+        "--without-mingle",
+        "-l",
+        "INFO",
     ]
 
 
-def _run_beside(role: str, stopped: Event) -> None:
-    """The sweep runs as long as the worker does, for a machine may hold no other; the timer beside couriers only."""
-    here = worker_context()
-    threads = [Thread(target=sweep, args=(here, stopped), name="sweep", daemon=True)]
+def _start_threads_when_ready(role: str, context: WorkerContext, stopped: Event) -> None:
+    """Start the cleanup beside every worker, and the scheduler beside couriers only.
+
+    A machine may run no courier, and its disk must be cleaned up all the same.
+    """
+    cleanup = Thread(target=run_cleanup, args=(context, stopped), name="cleanup", daemon=True)
+    threads = [cleanup]
     if role == "courier":
-        threads.append(
-            Thread(target=run_scheduler, args=(here.store, stopped), name="timer", daemon=True)
+        scheduler = Thread(
+            target=run_scheduler, args=(context.store, stopped), name="scheduler", daemon=True
         )
+        threads.append(scheduler)
 
     @signals.worker_ready.connect(weak=False)
     def _start(**_: object) -> None:
@@ -51,97 +109,63 @@ def _run_beside(role: str, stopped: Event) -> None:
             thread.start()
 
 
-def _leave_in_time(role: str, grace_s: float, stopped: Event) -> None:
-    """After SIGTERM running work may end by itself for `grace_s`; then it is handed back."""
+class _Shutdown:
+    """After SIGTERM let running work end by itself for `grace_s`, then give it back."""
 
-    def hand_back() -> None:
-        if role == "courier":  # its threads cannot be ended from outside; their leases tell them
-            worker_context().leaving.set()
-        else:
-            os.kill(
-                os.getpid(), signal.SIGQUIT
-            )  # Celery's cold shutdown: ends the child, and then `Heartbeat.leave`
+    def __init__(self, role: str, grace_s: float, stopped: Event) -> None:
+        self._role = role
+        self._grace_s = grace_s
+        self._stopped = stopped
 
-    @signals.worker_shutting_down.connect(weak=False)
-    def _shutting_down(how: str, **_: object) -> None:
-        stopped.set()
-        said = (
-            "asked to stop (%s); running work has %g s",
-            how.lower(),
-            grace_s if how == "Warm" else 0,
-        )
-        Thread(
-            target=_log.info, args=said
-        ).start()  # a signal may have come in the middle of a line
-        if how == "Warm":
-            timer = Timer(grace_s, hand_back)
+    def connect_signals(self) -> None:
+        """Handle Celery's signals from now on."""
+        signals.worker_shutting_down.connect(self._begin, weak=False)
+
+    def _begin(self, how: str, **_: object) -> None:
+        self._stopped.set()
+        is_warm = how == "Warm"
+        grace_s = 0.0
+        if is_warm:
+            grace_s = self._grace_s
+        message = "asked to stop (%s); running work has %g s"
+        # From another thread: the signal may have come in the middle of writing a line.
+        Thread(target=_log.info, args=(message, how.lower(), grace_s)).start()
+        if is_warm:
+            timer = Timer(grace_s, self._give_back)
             timer.daemon = True
             timer.start()
 
-
-def main() -> None:
-    """Run one Celery worker in this process until it is told to stop."""
-    parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
-    parser.add_argument("role", choices=("gpu", "courier"))
-    role = parser.parse_args().role
-    try:
-        _work(role)
-    except ConfigError as error:
-        sys.exit(f"slidelane: {error}")
+    def _give_back(self) -> None:
+        if self._role == "courier":
+            # Its threads cannot be ended from outside; their leases stop them.
+            worker_context().leaving.set()
+        else:
+            # Celery's cold shutdown ends the child, and then calls `Heartbeat.leave`.
+            os.kill(os.getpid(), signal.SIGQUIT)
 
 
-def _take_all_files() -> None:
-    """Each open slide takes a wire for every thread: the usual soft limit of 1,024 is soon reached on a large host."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system grants.
+
+    Each open slide takes a connection for every thread: the usual soft limit of 1,024 is soon
+    reached on a large host.
+    """
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # some systems name a limit that they do not grant
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 
 
-def _log_alone(form: Form) -> None:
-    """From here on, and before Celery asks for it, all goes into the log: Celery also writes to stdout, past it."""
+def _log_only_to_stderr(form: Form) -> None:
+    """Set up the log before Celery does, and discard stdout, to which Celery also writes."""
     set_up(form)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    os.close(nowhere)
+    null_file = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null_file, 1)
+    os.close(null_file)
 
     @signals.celeryd_after_setup.connect(weak=False)
-    def _children_too(**_: object) -> None:
-        os.environ["_MP_FORK_LOGLEVEL_"] = (
-            ""  # else billiard writes in a form of its own until a child has set up its log
-        )
-
-
-def _work(role: str) -> None:
-    settings = worker_context().config.worker
-    _log_alone(worker_context().config.broker.log)
-    _take_all_files()
-    queues, pool = _options(role, settings)
-    name = f"{role}-{os.getpid()}@{os.uname().nodename}"
-    cards = registry.cards(settings.algorithms)
-    Heartbeat(worker_context().store, name, queues, cards.values()).listen()
-    stopped = Event()
-    held = gpu_lock.take(settings.device, worker_context().data) if role == "gpu" else None
-    _run_beside(role, stopped)
-    _leave_in_time(role, settings.grace_s, stopped)
-    app.conf.update(include=["worker.tasks"])
-    app.worker_main(
-        [
-            "-q",  # no banner between the log lines
-            "worker",
-            *pool,
-            "-Q",
-            ",".join(queues),
-            "-n",
-            name,
-            "-E",
-            "--without-gossip",
-            "--without-mingle",
-            "-l",
-            "INFO",
-        ]
-    )
-    if held:
-        held.let_go()
+    def _silence_children(**_: object) -> None:
+        # Otherwise billiard writes in a form of its own until a child has set up its log.
+        os.environ["_MP_FORK_LOGLEVEL_"] = ""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Removes what nobody is to keep any longer: orders that ended long ago, their files, slides long unused."""
+"""Remove what is no longer needed: expired orders, their files, unfinished work, unused slides."""
 
 import logging
 import shutil
@@ -11,64 +11,73 @@ from broker.orders.order import SCAN_ENDED, parse_work_id
 from worker.context import WorkerContext
 from worker.inference import checkpoint
 
-_EVERY_S = 60.0
+_INTERVAL_S = 60.0
 _log = logging.getLogger(__name__)
 
 
-def sweep(here: WorkerContext, stopped: Event) -> None:
-    """Once a minute until `stopped`. Files go before their record: what is left of a sweep that died is swept again."""
-    while not stopped.wait(_EVERY_S):
+def run_cleanup(context: WorkerContext, stopped: Event) -> None:
+    """Clean up once a minute until `stopped` is set."""
+    while not stopped.wait(_INTERVAL_S):
         try:
-            release_slides(here)
-            remove_unfinished(here)
-            remove_left_behind(here)
-            here.shelf.discard(here.config.worker.slides.keep_s)
-            for order_id in here.store.forgettable():
-                remove_files(here, order_id)
-                here.store.forget(order_id)
+            clean_up(context)
         except (TemporaryError, OSError) as error:
-            _log.warning("the sweep waits: %s", error)
+            _log.warning("the cleanup waits: %s", error)
 
 
-def release_slides(here: WorkerContext) -> None:
-    """Slides that were kept for scans which have ended, or are known no longer, may be evicted."""
-    for digest, work in here.shelf.wanted():
-        if _has_ended(here, work):
-            here.shelf.release(digest, work)
+def clean_up(context: WorkerContext) -> None:
+    """Remove everything that is no longer needed.
+
+    The files of an order go before its record, so that a cleanup that was killed is repeated.
+    """
+    release_slides(context)
+    remove_unfinished(context)
+    remove_left_behind(context)
+    context.slide_cache.discard(context.config.worker.slides.keep_s)
+    for order_id in context.store.forgettable():
+        remove_files(context, order_id)
+        context.store.forget(order_id)
 
 
-def remove_unfinished(here: WorkerContext) -> None:
-    """What was found of scans that have ended since, or are known no longer. A worker still at one of them stops."""
-    for folder, work in checkpoint.unfinished(here.storage.folder):
-        if _has_ended(here, work):
+def release_slides(context: WorkerContext) -> None:
+    """Allow eviction of slides that were cached for scans that ended or are unknown."""
+    for digest, work in context.slide_cache.wanted():
+        if _has_ended(context, work):
+            context.slide_cache.release(digest, work)
+
+
+def remove_unfinished(context: WorkerContext) -> None:
+    """Remove the unfinished work of scans that ended or are unknown; their workers then stop."""
+    for folder, work in checkpoint.unfinished(context.storage.folder):
+        if _has_ended(context, work):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _has_ended(here: WorkerContext, work: str) -> bool:
+def _has_ended(context: WorkerContext, work: str) -> bool:
     order_id, index = parse_work_id(work)
-    (order,) = here.store.get_many([order_id])
+    (order,) = context.store.get_many([order_id])
     return order is None or index is None or order.scans[index].state in SCAN_ENDED
 
 
-def remove_left_behind(here: WorkerContext) -> None:
-    """What this machine was making for orders that are known no longer, when a process of it died."""
-    left = list(here.storage.left_behind())
-    for order_id, order in zip(left, here.store.get_many(left), strict=True):
+def remove_left_behind(context: WorkerContext) -> None:
+    """Remove what killed processes of this machine left of orders that are unknown by now."""
+    order_ids = list(context.storage.left_behind())
+    orders = context.store.get_many(order_ids)
+    for order_id, order in zip(order_ids, orders, strict=True):
         if order is None:
-            _remove_here(here.storage.folder, order_id)
+            _remove_local_files(context.storage.folder, order_id)
 
 
-def remove_files(here: WorkerContext, order_id: str) -> None:
-    """Everything that belongs to the order, on this machine and for all of them."""
-    _remove_here(here.storage.folder, order_id)
-    here.storage.forget(order_id)
+def remove_files(context: WorkerContext, order_id: str) -> None:
+    """Remove every file of the order, on this machine and from the shared storage."""
+    _remove_local_files(context.storage.folder, order_id)
+    context.storage.forget(order_id)
 
 
-def _remove_here(folder: Path, order_id: str) -> None:
+def _remove_local_files(folder: Path, order_id: str) -> None:
     shutil.rmtree(folder / RESULTS / order_id, ignore_errors=True)
     for unfinished in (folder / checkpoint.UNFINISHED).glob(f"{order_id}.*"):
         shutil.rmtree(unfinished, ignore_errors=True)
-    for parcel in (folder / PARCELS).glob(f"{order_id}.*"):
-        parcel.unlink(missing_ok=True)
+    for payload in (folder / PARCELS).glob(f"{order_id}.*"):
+        payload.unlink(missing_ok=True)
     for unfinished in (folder / PARCELS).glob(f".{order_id}.*"):
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,17 +1,16 @@
-"""What one worker process holds: settings, the record, the shelf, a way out to the network."""
+"""Build the parts that one worker process works with, from its settings."""
 
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Event
 
-import requests
-
 from broker.file_storage import open_storage
 from broker.file_storage.interface import Storage
 from broker.order_store import OrderStore
-from broker.settings.config import Config, load
+from broker.settings.config import Config, WorkerSettings, load
 from worker.delivery.circuit_breaker import CircuitBreakers
+from worker.delivery.deliver_order import Deliverer
 from worker.http_session import session
 from worker.process.cgroup_limits import granted_cores
 from worker.slide_cache.cache import SlideCache
@@ -21,55 +20,58 @@ from worker.sources.fetch import FetchTools
 
 @dataclass(frozen=True, slots=True)
 class WorkerContext:
-    """Everything a stage works with."""
+    """The parts of one worker process. `leaving` is set when the process is to end."""
 
     config: Config
     store: OrderStore
-    means: FetchTools
-    leaving: Event
-    circuits: CircuitBreakers
     storage: Storage
+    fetch_tools: FetchTools
+    deliverer: Deliverer
+    leaving: Event
 
     @property
-    def shelf(self) -> SlideCache:
-        """The slides on this machine's disk."""
-        return self.means.shelf
+    def slide_cache(self) -> SlideCache:
+        """Return the slides on this machine's disk."""
+        return self.fetch_tools.shelf
 
     @property
-    def http(self) -> requests.Session:
-        """The way out to the network."""
-        return self.means.http
+    def sandbox(self) -> Sandbox:
+        """Return the sandbox in which slides are read."""
+        return self.fetch_tools.sandbox
 
     @property
     def data(self) -> Path:
-        """The folder for everything kept on this machine's disk."""
+        """Return the folder for everything that is stored on this machine's disk."""
         return self.config.broker.data
 
 
 @cache
 def worker_context() -> WorkerContext:
-    """This process's bench."""
+    """Return this process's context, built from the settings at the first call."""
     config = load()
-    slides, deliver = config.worker.slides, config.worker.deliver
+    worker = config.worker
+    store = OrderStore.connect(config.broker)
+    storage = open_storage(config.broker)
     http = session(
         config.broker.allow_hosts,
-        connect_timeout_s=deliver.connect_timeout_s,
-        read_timeout_s=deliver.read_timeout_s,
+        connect_timeout_s=worker.deliver.connect_timeout_s,
+        read_timeout_s=worker.deliver.read_timeout_s,
     )
+    slide_cache = SlideCache(config.broker.data / "shelf", worker.slides.max_bytes)
+    breakers = CircuitBreakers(max_concurrent=max(1, worker.courier_threads // 4))
     return WorkerContext(
         config=config,
-        store=OrderStore.connect(config.broker),
-        means=FetchTools(
-            SlideCache(config.broker.data / "shelf", slides.max_bytes),
-            http,
-            Sandbox(
-                config.worker.threads or granted_cores(),
-                max_bytes=config.worker.limits.decode_bytes,
-                read_s=config.worker.limits.decode_s,
-            ),
-            config.worker,
-        ),
+        store=store,
+        storage=storage,
+        fetch_tools=FetchTools(slide_cache, http, _sandbox(worker), worker),
+        deliverer=Deliverer(store, storage, http, breakers, worker.deliver),
         leaving=Event(),
-        circuits=CircuitBreakers(at_once=max(1, config.worker.courier_threads // 4)),
-        storage=open_storage(config.broker),
+    )
+
+
+def _sandbox(settings: WorkerSettings) -> Sandbox:
+    return Sandbox(
+        settings.threads or granted_cores(),
+        max_bytes=settings.limits.decode_bytes,
+        read_s=settings.limits.decode_s,
     )

@@ -1,148 +1,186 @@
-"""The three stages of an order's life, each as one story: bring the slide near, classify it, deliver the results."""
+"""The three stages of an order: fetch a slide, classify it, deliver the results.
+
+Each returns the task messages to enqueue next. How a failed stage becomes a state is decided in
+`tasks.py`.
+"""
 
 import gc
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from broker.errors import OrderError
-from broker.order_store import Claim, TaskMessage
+from broker.file_storage.interface import RESULTS, Storage
+from broker.order_store import Claim, OrderStore, TaskMessage
 from broker.orders.order import Order, Scan, bottleneck, parse_work_id
+from broker.settings.config import WorkerSettings
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
 from worker.context import WorkerContext
-from worker.delivery import deliver_order
 from worker.inference import pipeline
 from worker.inference.checkpoint import UNFINISHED, Checkpoint
 from worker.inference.pipeline import Done, Job
 from worker.process.lease import Lease, Limits
 from worker.progress import Stopwatch, StopWork
 from worker.results import result_folder
+from worker.results.result import Result
 from worker.sources.fetch import fetch_slide
 
 
-def fetch(here: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
-    """Warm the shelf: the slide is downloaded, or found to be there already."""
-    order, index = _scan(here, claim)
-    _checkpoint(
-        here, claim
-    ).clear()  # a scan that somebody asked for once more shall not go on from what failed
-    card, clock = here.store.cards().get(order.request.algorithm), Stopwatch()
-    with ExitStack() as pins:
-        with clock.stage("fetch"):
-            copy = pins.enter_context(fetch_slide(order.asked(index), card, here.means, lease))
-        here.shelf.want(copy.digest, claim.work)
-        timings = clock.timings | {"bytes": copy.bytes}
-        fields = {"slide": copy.as_dict(), "timings": timings, "staged_by": claim.fence}
-        return here.store.finish(claim, "staged", fields)
-
-
-def classify(here: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
-    """From the slide to kept findings. Asks the shelf, which fetches again where the slide is gone."""
-    order, index = _scan(here, claim)
-    asked, scan, clock = order.asked(index), order.scans[index], Stopwatch()
-    with clock.stage("load"):
-        model = _model(here, order)
-        _settle()
-    lease.limit(Limits(model.card.time_limit_s, model.card.stall_limit_s))
-    folder = Path("results") / order.id / f"{index}.{claim.fence}"
-    checkpoint = _checkpoint(here, claim, scan.staged_by)
-    with _wanted(here, checkpoint), ExitStack() as pins:
-        with clock.stage("fetch"):
-            copy = pins.enter_context(
-                fetch_slide(asked, model.card, here.means, lease, known=scan.slide)
+def fetch(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
+    """Download the slide of one scan into the slide cache, unless it is there already."""
+    order, index = _order_and_index(context.store, claim)
+    # A scan that is retried must not resume from what its failed attempt found.
+    _checkpoint(context, claim).clear()
+    card = context.store.cards().get(order.request.algorithm)
+    stopwatch = Stopwatch()
+    with ExitStack() as slides:
+        with stopwatch.stage("fetch"):
+            slide = slides.enter_context(
+                fetch_slide(order.asked(index), card, context.fetch_tools, lease)
             )
-        done = pipeline.classify(
-            Job(order, asked, copy, checkpoint, clock), model, here.means.sandbox, lease
-        )
+        context.slide_cache.want(slide.digest, claim.work)
+        fields = {
+            "slide": slide.as_dict(),
+            "timings": stopwatch.timings | {"bytes": slide.bytes},
+            "staged_by": claim.fence,
+        }
+        return context.store.finish(claim, "staged", fields)
+
+
+def classify(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
+    """Run the algorithm on one scan and store its result.
+
+    The slide is fetched again if the cache has evicted it.
+    """
+    order, index = _order_and_index(context.store, claim)
+    scan = order.scans[index]
+    request = order.asked(index)
+    stopwatch = Stopwatch()
+    with stopwatch.stage("load"):
+        algorithm = _load_algorithm(order, context.config.worker)
+        _freeze_loaded_objects()
+    lease.limit(Limits(algorithm.card.time_limit_s, algorithm.card.stall_limit_s))
+    checkpoint = _checkpoint(context, claim, scan.staged_by)
+    result_key = f"{RESULTS}/{order.id}/{index}.{claim.fence}"
+    with _release_device_on_stop(context.storage, checkpoint), ExitStack() as slides:
+        with stopwatch.stage("fetch"):
+            slide = slides.enter_context(
+                fetch_slide(request, algorithm.card, context.fetch_tools, lease, known=scan.slide)
+            )
+        job = Job(order, request, slide, checkpoint, stopwatch)
+        done = pipeline.classify(job, algorithm, context.sandbox, lease)
         lease.progress("keeping", 0, 1)
-        with clock.stage("keep"):
-            made = here.storage.folder / folder
-            result_folder.keep(made, done.result, done.overlay)
-            kept_bytes = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
-            here.storage.share(str(folder), partial(lease.progress, "keeping"))
-    findings, timings = (
-        done.result.findings,
-        _timings(scan, done, clock) | {"kept_bytes": kept_bytes},
-    )
+        with stopwatch.stage("keep"):
+            kept_bytes = _store_result(context.storage, result_key, done, lease)
+    timings = _timings(scan, done, stopwatch) | {"kept_bytes": kept_bytes}
     fields = {
-        "result": str(folder),
-        "summary": findings.summary | {"headline": findings.headline, **findings.frame.as_dict()},
+        "result": result_key,
+        "summary": _summary(done.result),
         "timings": timings,
     }
-    lease.insist(lambda: here.store.note(claim, log=_told(timings)))
-    hints = lease.insist(lambda: here.store.finish(claim, "classified", fields))
+    lease.retry_write(lambda: context.store.note(claim, log=_log_line(timings)))
+    messages = lease.retry_write(lambda: context.store.finish(claim, "classified", fields))
     checkpoint.clear()
-    here.shelf.release(str(scan.slide.get("digest")), claim.work)
-    here.means.sandbox.prepare()
-    return hints
+    context.slide_cache.release(str(scan.slide.get("digest")), claim.work)
+    context.sandbox.prepare()
+    return messages
 
 
-def _model(here: WorkerContext, order: Order) -> Algorithm:
-    settings = here.config.worker
+def deliver(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
+    """Make one attempt to deliver the results of an order."""
+    _freeze_loaded_objects()
+    return context.deliverer.attempt(context.store.get(claim.work), claim, lease)
+
+
+def _order_and_index(store: OrderStore, claim: Claim) -> tuple[Order, int]:
+    """Return the order of the claimed scan, and the scan's index in it."""
+    order_id, index = parse_work_id(claim.work)
+    if index is None:
+        raise OrderError("bug", f"{claim.work} names no scan")
+    return store.get(order_id), index
+
+
+def _load_algorithm(order: Order, settings: WorkerSettings) -> Algorithm:
     return registry.load(
         order.request.algorithm, settings.algorithms, order.request.parameters, settings.device
     )
 
 
 @cache
-def _settle() -> None:
-    """Once for the process: what is loaded by now stays, and the collector need not look through it ever again.
+def _freeze_loaded_objects() -> None:
+    """Exclude what is loaded by now from garbage collection; once for the process.
 
-    Else it does while results are written, for they are many small objects: that took half of the time.
+    Writing results makes many small objects, so the collector runs often. Without this it took
+    half of that time to look through modules and models that stay.
     """
     gc.freeze()
 
 
-def _checkpoint(here: WorkerContext, claim: Claim, since: int = 0) -> Checkpoint:
-    """Marked as often as a worker says that it lives: one that is lost is missed no sooner."""
-    folder = here.storage.folder / UNFINISHED / f"{claim.work}.{claim.fence}"
-    return Checkpoint(folder, here.config.broker.heartbeat_s, since=since)
+def _checkpoint(context: WorkerContext, claim: Claim, since: int = 0) -> Checkpoint:
+    """Return the checkpoint of this attempt, marked as often as a heartbeat is sent.
+
+    A shorter interval would not help: a lost worker is noticed no sooner than by its heartbeat.
+    """
+    folder = context.storage.folder / UNFINISHED / f"{claim.work}.{claim.fence}"
+    return Checkpoint(folder, context.config.broker.heartbeat_s, since=since)
 
 
 @contextmanager
-def _wanted(here: WorkerContext, checkpoint: Checkpoint) -> Iterator[None]:
-    """Work that stops gives its memory back; work whose folder was removed stops."""
+def _release_device_on_stop(storage: Storage, checkpoint: Checkpoint) -> Iterator[None]:
+    """Release the device's memory if the work stops.
+
+    Work also stops if its checkpoint folder was removed, which means that its scan has ended.
+    """
     try:
         yield
     except StopWork:
         registry.release_device()
         raise
     except FileNotFoundError:
-        if (
-            here.storage.folder and not checkpoint.gone
-        ):  # the whole storage may be what is gone, which says so itself
+        # Raises `TemporaryError` by itself if the whole storage is what is missing.
+        if storage.folder and not checkpoint.gone:
             raise
         registry.release_device()
         raise StopWork("its unfinished work was removed") from None
 
 
-def _timings(scan: Scan, done: Done, clock: Stopwatch) -> dict[str, float]:
-    """Where the scan's time went, its fetch included."""
-    timings = scan.timings | done.timings | clock.timings
+def _store_result(storage: Storage, key: str, done: Done, lease: Lease) -> int:
+    """Write the result to `key` and share it with all machines; return its size in bytes."""
+    folder = storage.folder / key
+    result_folder.keep(folder, done.result, done.overlay)
+    size_bytes = _size_bytes(folder)
+    storage.share(key, partial(lease.progress, "keeping"))
+    return size_bytes
+
+
+def _size_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _summary(result: Result) -> dict[str, Any]:
+    """Return what the record of the scan shows of its result."""
+    findings = result.findings
+    return findings.summary | {"headline": findings.headline, **findings.frame.as_dict()}
+
+
+def _timings(scan: Scan, done: Done, stopwatch: Stopwatch) -> dict[str, float]:
+    """Return where the scan's time went, both stages included."""
+    timings = scan.timings | done.timings | stopwatch.timings
     timings["fetch_s"] = round(timings["fetch_s"] + scan.timings.get("fetch_s", 0.0), 3)
     return timings
 
 
-def _told(timings: Mapping[str, float]) -> str:
-    """One line for people."""
-    tiles, resumed = round(timings.get("tiles", 0)), round(timings.get("tiles_resumed", 0))
-    before = f" (the first {resumed} by an attempt that was lost)" if resumed else ""
-    counted = f" {tiles} tiles{before} at {timings['tiles_per_s']:.1f}/s" if tiles else ""
-    return (
-        f"classified{counted} in {timings['classify_s']:.1f} s; bottleneck: {bottleneck(timings)}"
-    )
-
-
-def deliver(here: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
-    """One attempt at the destination, with the parcel that was kept for it."""
-    _settle()
-    return deliver_order.attempt(here, here.store.get(claim.work), claim, lease)
-
-
-def _scan(here: WorkerContext, claim: Claim) -> tuple[Order, int]:
-    order_id, index = parse_work_id(claim.work)
-    if index is None:
-        raise OrderError("bug", f"{claim.work} names no scan")
-    return here.store.get(order_id), index
+def _log_line(timings: Mapping[str, float]) -> str:
+    """Return the line of the order's log that says how fast the scan was."""
+    line = "classified"
+    tiles = round(timings.get("tiles", 0))
+    if tiles:
+        line += f" {tiles} tiles"
+        resumed = round(timings.get("tiles_resumed", 0))
+        if resumed:
+            line += f" (the first {resumed} by an attempt that was lost)"
+        line += f" at {timings['tiles_per_s']:.1f}/s"
+    return f"{line} in {timings['classify_s']:.1f} s; bottleneck: {bottleneck(timings)}"

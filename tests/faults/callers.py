@@ -1,4 +1,4 @@
-"""Those who call the API during a run: clients that order until they hear a 202, and one who watches all orders."""
+"""The clients of a run: some place orders until they get a 202, one watches all orders."""
 
 import queue
 import threading
@@ -8,14 +8,16 @@ from typing import Any
 
 import requests
 
-from tests.faults.ledger import Book
-from tests.faults.plan import Wanted
+from tests.faults.ledger import ClientLedger
+from tests.faults.plan import PlannedOrder
 
 TIMEOUT_S = (2.0, 8.0)
-IMPATIENT_S = (2.0, 0.001)
-"""Hangs up before the answer can be there: the order was placed, and its caller does not know."""
-IMPATIENT, REPEATS = 0.02, 0.03
-AGAIN = {0, 429, 503}
+IMPATIENT_TIMEOUT_S = (2.0, 0.001)
+"""Hangs up before the answer can come: the order was placed, and its client does not know."""
+IMPATIENT_SHARE = 0.02
+REPEATED_SHARE = 0.03
+REPEATABLE_STATUSES = {0, 429, 503}
+CLIENTS = 4
 
 
 def call(
@@ -25,7 +27,7 @@ def call(
     timeout_s: tuple[float, float] = TIMEOUT_S,
     **more: Any,
 ) -> tuple[int, Any]:
-    """Status and JSON of the answer; status 0 when none came."""
+    """Return status and JSON of the answer; status 0 when none came."""
     try:
         with http.request(method, url, timeout=timeout_s, **more) as answer:
             return answer.status_code, answer.json()
@@ -34,80 +36,91 @@ def call(
 
 
 def session() -> requests.Session:
-    """Straight to the API, past any proxy of the surroundings."""
+    """Return a session that ignores any proxy of the environment."""
     http = requests.Session()
     http.trust_env = False
     return http
 
 
 class Clients:
-    """Threads that place the wanted orders, `per_s` a second in all, each until it is promised or refused."""
+    """Threads that place orders, `per_s` a second in all, each until accepted or refused."""
 
     def __init__(
-        self, url: str, wanted: Iterable[Wanted], book: Book, seed: int, per_s: float
+        self,
+        url: str,
+        orders: Iterable[PlannedOrder],
+        ledger: ClientLedger,
+        seed: int,
+        per_s: float,
     ) -> None:
-        self._url, self._book, self._pause_s = f"{url}/v1/orders", book, 1 / per_s
-        self._waiting: queue.SimpleQueue[Wanted] = queue.SimpleQueue()
-        for one in wanted:
-            self._waiting.put(one)
+        self._url = f"{url}/v1/orders"
+        self._ledger = ledger
+        self._pause_s = CLIENTS / per_s
+        self._waiting: queue.SimpleQueue[PlannedOrder] = queue.SimpleQueue()
+        for planned in orders:
+            self._waiting.put(planned)
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(Random(seed + n),), name="client")
-            for n in range(4)
+            threading.Thread(target=self._run, args=(Random(seed + number),), name="client")
+            for number in range(CLIENTS)
         ]
 
     def start(self) -> None:
-        """Begin."""
+        """Start placing orders."""
         for thread in self._threads:
             thread.start()
 
-    def calm(self) -> None:
-        """Give up what is left."""
+    def stop(self) -> None:
+        """Stop; what was not placed is left."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
 
     def _run(self, rng: Random) -> None:
         with session() as http:
-            while not self._stop.wait(self._pause_s * len(self._threads) * rng.uniform(0.5, 1.5)):
+            while not self._stop.wait(self._pause_s * rng.uniform(0.5, 1.5)):
                 try:
-                    wanted = self._waiting.get_nowait()
+                    planned = self._waiting.get_nowait()
                 except queue.Empty:
                     return
-                self._place(http, wanted, rng)
-                if rng.random() < REPEATS:
-                    self._place(http, wanted, rng)
+                self._place(http, planned, rng)
+                if rng.random() < REPEATED_SHARE:
+                    self._place(http, planned, rng)
 
-    def _place(self, http: requests.Session, wanted: Wanted, rng: Random) -> None:
-        headers = {"Idempotency-Key": wanted.key}
+    def _place(self, http: requests.Session, planned: PlannedOrder, rng: Random) -> None:
+        headers = {"Idempotency-Key": planned.key}
         while not self._stop.is_set():
-            patience_s = IMPATIENT_S if rng.random() < IMPATIENT else TIMEOUT_S
+            timeout_s = TIMEOUT_S
+            if rng.random() < IMPATIENT_SHARE:
+                timeout_s = IMPATIENT_TIMEOUT_S
             status, answer = call(
-                http, "POST", self._url, patience_s, json=wanted.body, headers=headers
+                http, "POST", self._url, timeout_s, json=planned.body, headers=headers
             )
             if status == 202:
-                return self._book.promised(wanted, answer["id"])
-            if status not in AGAIN:
-                return self._book.refuse(wanted, status, answer)
-            self._book.ask_again()
+                self._ledger.accept(planned, answer["id"])
+                return
+            if status not in REPEATABLE_STATUSES:
+                self._ledger.refuse(planned, status, answer)
+                return
+            self._ledger.repeat()
             self._stop.wait(rng.uniform(0.1, 0.6))
-        return None
 
 
 class Watcher:
     """One thread that looks at all orders again and again, in one order of time."""
 
-    def __init__(self, url: str, book: Book) -> None:
-        self._url, self._book = f"{url}/v1/orders", book
+    def __init__(self, url: str, ledger: ClientLedger) -> None:
+        self._url = f"{url}/v1/orders"
+        self._ledger = ledger
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watcher")
 
     def start(self) -> None:
-        """Begin."""
+        """Start watching."""
         self._thread.start()
 
-    def calm(self) -> None:
-        """End it after the look that is under way."""
+    def stop(self) -> None:
+        """Stop after the look that is under way."""
         self._stop.set()
         self._thread.join()
 
@@ -117,13 +130,13 @@ class Watcher:
                 self._look_at_all(http)
 
     def _look_at_all(self, http: requests.Session) -> None:
-        asked: dict[str, str | int] = {"limit": 100}
+        parameters: dict[str, str | int] = {"limit": 100}
         while not self._stop.is_set():
-            status, page = call(http, "GET", self._url, params=asked)
+            status, page = call(http, "GET", self._url, params=parameters)
             if status != 200:
                 return
             for view in page["orders"]:
-                self._book.see(view)
+                self._ledger.observe(view)
             if not page["next"]:
                 return
-            asked["cursor"] = page["next"]
+            parameters["cursor"] = page["next"]

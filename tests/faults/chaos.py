@@ -1,4 +1,4 @@
-"""Kills and freezes what runs, at random, and brings it back. Knows processes, no orders."""
+"""Kill and freeze processes at random, and start or thaw them again. Knows no orders."""
 
 import threading
 import time
@@ -15,8 +15,12 @@ from tests.support.stack import LEASE_S
 What = Literal["killed", "frozen", "lost its child", "ended by itself"]
 TICK_S = 0.05
 LONGEST_AWAY_S = 2.0
-FROZEN_S = {"api": (1.0, 3.0), REDIS: (1.0, 5.0), "courier": (LEASE_S + 1.0, LEASE_S + 3.0)}
-FROZEN_S["worker"] = FROZEN_S["courier"]
+FROZEN_S = {
+    "api": (1.0, 3.0),
+    REDIS: (1.0, 5.0),
+    "courier": (LEASE_S + 1.0, LEASE_S + 3.0),
+    "worker": (LEASE_S + 1.0, LEASE_S + 3.0),
+}
 TARGETS: tuple[tuple[str, What, int], ...] = (
     ("worker-1", "killed", 2),
     ("worker-2", "killed", 2),
@@ -33,10 +37,11 @@ TARGETS: tuple[tuple[str, What, int], ...] = (
     (REDIS, "killed", 4),
     (REDIS, "frozen", 2),
 )
+"""Role, what is done to it, and how likely that is beside the others."""
 
 
 @dataclass(frozen=True, slots=True)
-class Blow:
+class ProcessFault:
     """One thing that was done to one process. `at` is seconds since 1970."""
 
     at: float
@@ -46,77 +51,76 @@ class Blow:
 
     @property
     def kind(self) -> str:
-        """What was hit, without its number."""
+        """Return the kind of process, without its number."""
         return self.role.partition("-")[0]
 
 
 class Chaos:
-    """Blows at random, until `calm`; then everything runs again."""
+    """Makes process faults at random until it is stopped; then everything runs again."""
 
     def __init__(self, fleet: Fleet, seed: int, pause_s: tuple[float, float]) -> None:
-        self._fleet, self._rng, self._pause_s = fleet, Random(seed), pause_s
-        self._back: dict[str, tuple[float, Callable[[str], None]]] = {}
+        self._fleet = fleet
+        self._rng = Random(seed)
+        self._pause_s = pause_s
+        self._away: dict[str, tuple[float, Callable[[str], None]]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chaos")
-        self.blows: list[Blow] = []
+        self.faults: list[ProcessFault] = []
 
     def start(self) -> None:
-        """Begin."""
+        """Start making faults."""
         self._thread.start()
 
-    def calm(self) -> None:
-        """End it; returns when everything was brought back."""
+    def stop(self) -> None:
+        """Stop; return when every process runs again."""
         self._stop.set()
         self._thread.join()
 
     def counts(self) -> Counter[tuple[str, What]]:
-        """How often what was done to what."""
-        return Counter((blow.kind, blow.what) for blow in self.blows)
+        """Return how often each fault was made, by kind of process."""
+        return Counter((fault.kind, fault.what) for fault in self.faults)
 
     def _run(self) -> None:
-        next_blow = time.monotonic()
+        next_fault_at = time.monotonic()
         while not self._stop.wait(TICK_S):
             self._bring_back(time.monotonic())
             self._notice_the_dead()
-            if time.monotonic() >= next_blow:
-                self._strike()
-                next_blow = time.monotonic() + self._rng.uniform(*self._pause_s)
-        while self._back:
+            if time.monotonic() >= next_fault_at:
+                self._make_fault()
+                next_fault_at = time.monotonic() + self._rng.uniform(*self._pause_s)
+        while self._away:
             self._bring_back(float("inf"))
 
-    def _strike(self) -> None:
-        free = [target for target in TARGETS if target[0] not in self._back]
+    def _make_fault(self) -> None:
+        free = [target for target in TARGETS if target[0] not in self._away]
         if not free:
             return
         role, what, _ = self._rng.choices(free, weights=[weight for *_, weight in free])[0]
         away_s = self._rng.uniform(0, LONGEST_AWAY_S)
         if what == "killed":
             self._fleet.kill(role)
-            self._back[role] = (time.monotonic() + away_s, self._fleet.start)
+            self._away[role] = (time.monotonic() + away_s, self._fleet.start)
         elif what == "frozen":
             away_s = self._rng.uniform(*FROZEN_S[role.partition("-")[0]])
             self._fleet.freeze(role)
-            self._back[role] = (time.monotonic() + away_s, self._fleet.thaw)
+            self._away[role] = (time.monotonic() + away_s, self._fleet.thaw)
         else:
             self._fleet.kill_child(role)
-        self.blows.append(Blow(time.time(), role, what, away_s))
+        self.faults.append(ProcessFault(time.time(), role, what, away_s))
 
     def _bring_back(self, now: float) -> None:
-        for role, (at, bring) in list(self._back.items()):
+        for role, (at, restore) in list(self._away.items()):
             if at <= now:
                 try:
-                    bring(role)
-                except (
-                    ConfigError
-                ):  # Redis' port may be held for a moment by somebody who was connecting to it
+                    restore(role)
+                except ConfigError:
+                    # A client that was connecting may hold Redis' port for a moment.
                     continue
-                del self._back[role]
+                del self._away[role]
 
     def _notice_the_dead(self) -> None:
         for role in (REDIS, *self._fleet.roles):
-            if role not in self._back and not self._fleet.runs(role):
-                self.blows.append(Blow(time.time(), role, "ended by itself", 0))
-                self._back[role] = (
-                    time.monotonic() + self._rng.uniform(0, LONGEST_AWAY_S),
-                    self._fleet.start,
-                )
+            if role not in self._away and not self._fleet.runs(role):
+                self.faults.append(ProcessFault(time.time(), role, "ended by itself", 0))
+                back_at = time.monotonic() + self._rng.uniform(0, LONGEST_AWAY_S)
+                self._away[role] = (back_at, self._fleet.start)

@@ -1,4 +1,4 @@
-"""The service as a fleet of real processes, each of which can be killed or frozen. Knows no order and no plan."""
+"""The service as a fleet of real processes, each of which can be killed or frozen."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from tests.support.stack import Stack
 
 REDIS = "redis"
 SETTINGS = {
-    # a scan that meets many faults by chance must not be taken for one that kills its worker
+    # A scan that meets many faults by chance must not count as one that kills its worker.
     "SLIDELANE_BROKER__ATTEMPTS": "50",
     "SLIDELANE_WORKER__THREADS": "1",
     "SLIDELANE_WORKER__DELIVER__MAX_RETRY_S": "4",
@@ -43,7 +43,7 @@ class Fleet(Stack):
 
     @property
     def store(self) -> OrderStore:
-        """The record itself."""
+        """Return a connection to the order store."""
         return OrderStore.connect(BrokerSettings(data=self.data))
 
     def start(self, role: str, **settings: str) -> None:
@@ -54,12 +54,12 @@ class Fleet(Stack):
             super().start(role, **settings)
 
     def runs(self, role: str) -> bool:
-        """Whether it is alive, frozen or not."""
+        """Return whether the process is alive, frozen or not."""
         process = self.redis.process if role == REDIS else self.processes[role]
         return process is not None and process.poll() is None
 
     def tend(self) -> bool:
-        """Start again what has ended, as every deployment does; True when nothing had."""
+        """Restart what has ended, as every deployment does; return whether nothing had."""
         ended = [role for role in self.roles if not self.runs(role)]
         for role in ended:
             self.start(role)
@@ -78,12 +78,12 @@ class Fleet(Stack):
         os.killpg(self._pid(role), signal.SIGSTOP)
 
     def thaw(self, role: str) -> None:
-        """Let it go on."""
+        """Let a frozen process continue."""
         with suppress(ProcessLookupError):
             os.killpg(self._pid(role), signal.SIGCONT)
 
     def kill_child(self, role: str) -> None:
-        """Do as the kernel does when memory is short: kill the largest child of a worker, and nothing else."""
+        """Kill the largest child of a worker, as the kernel does when memory is short."""
         children = self.children(role)
         with suppress(ProcessLookupError):
             if children:

@@ -1,4 +1,4 @@
-"""One run: orders come in while everything is killed and frozen at random; then peace, and the judge."""
+"""One run: orders are placed while processes are killed and frozen, then all drains, then judge."""
 
 import time
 from collections import Counter
@@ -11,106 +11,130 @@ from tests.faults.callers import Clients, Watcher
 from tests.faults.chaos import Chaos, What
 from tests.faults.checker import Finding, Run, judge
 from tests.faults.fleet import Fleet
-from tests.faults.ledger import Book
+from tests.faults.ledger import ClientLedger
 from tests.faults.plan import make_slides, plan
 from tests.faults.receivers import Receivers
 from tests.support.stack import wait_for
 
-PEACE_AT = 0.97
-"""The faults end when this share of the orders has ended, so that all legs of nearly all orders meet them."""
+FAULTS_UNTIL_SHARE = 0.97
+"""The faults end when this share of the orders has ended.
+
+So all stages of nearly all orders meet them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much of it. `per_s`: orders placed a second; `pause_s`: shortest and longest time between two faults."""
+    """How large a run is and how long it may take.
+
+    `per_s`: orders placed a second. `pause_s`: shortest and longest time between two faults.
+    """
 
     orders: int
     per_s: float = 4.0
     pause_s: tuple[float, float] = (0.8, 3.0)
-    longest_war_s: float = 1800.0
-    longest_peace_s: float = 180.0
+    faults_limit_s: float = 1800.0
+    drain_limit_s: float = 180.0
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Status:
     """How far a run is."""
 
-    stage: str
-    promised: int
+    phase: str
+    accepted: int
     ended: int
-    blows: int
+    faults: int
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What came of a run."""
+class Outcome:
+    """The outcome of a run."""
 
     seed: int
     run: Run
     findings: list[Finding]
-    blows: Counter[tuple[str, What]]
-    war_s: float
-    peace_s: float
+    fault_counts: Counter[tuple[str, What]]
+    faults_s: float
+    drain_s: float
     by_state: Counter[str] = field(default_factory=Counter)
 
 
-def run(size: Size, seed: int, data: Path, show: Callable[[Seen], None]) -> Verdict:
-    """Do it in the folder `data` and judge it."""
+def run(size: Size, seed: int, data: Path, show: Callable[[Status], None]) -> Outcome:
+    """Make a run in the folder `data` and judge it."""
     data.mkdir(parents=True, exist_ok=True)
     slides = make_slides(data / "slides")
     with Receivers(slides, seed) as receivers, Fleet(data, [data / "slides"]) as fleet:
         fleet.wait_ready()
-        book = Book()
-        clients = Clients(
-            fleet.url, plan(size.orders, seed, slides, receivers), book, seed, size.per_s
-        )
+        ledger = ClientLedger()
+        orders = plan(size.orders, seed, slides, receivers)
+        clients = Clients(fleet.url, orders, ledger, seed, size.per_s)
+        watcher = Watcher(fleet.url, ledger)
         chaos = Chaos(fleet, seed, size.pause_s)
-        spent_s = _War(chaos, receivers, (clients, Watcher(fleet.url, book)), book, size, show).go()
-        told = _told(fleet.store, book, receivers, chaos)
-        states = Counter(order.state.value for order in told.orders.values())
-        return Verdict(seed, told, judge(told), chaos.counts(), *spent_s, by_state=states)
+        phases = _Phases(chaos, receivers, clients, watcher, ledger, size, show)
+        faults_s, drain_s = phases.run()
+        collected = _collect(fleet.store, ledger, receivers, chaos)
+    return Outcome(
+        seed=seed,
+        run=collected,
+        findings=judge(collected),
+        fault_counts=chaos.counts(),
+        faults_s=faults_s,
+        drain_s=drain_s,
+        by_state=Counter(order.state.value for order in collected.orders.values()),
+    )
 
 
 @dataclass(frozen=True)
-class _War:
+class _Phases:
+    """The two phases of a run: with faults, and draining without."""
+
     chaos: Chaos
     receivers: Receivers
-    callers: tuple[Clients, Watcher]
-    book: Book
+    clients: Clients
+    watcher: Watcher
+    ledger: ClientLedger
     size: Size
-    show: Callable[[Seen], None]
+    show: Callable[[Status], None]
 
-    def go(self) -> tuple[float, float]:
-        """Seconds of war and of peace until everything ended."""
-        began = time.monotonic()
-        for one in (*self.callers, self.chaos):
-            one.start()
+    def run(self) -> tuple[float, float]:
+        """Run until every order ended; return the seconds of each phase."""
+        began_at = time.monotonic()
+        self.clients.start()
+        self.watcher.start()
+        self.chaos.start()
         try:
-            self._until("faults", PEACE_AT, self.size.longest_war_s)
-            self.chaos.calm()
-            self.receivers.calm()
-            peace = time.monotonic()
-            self._until("drain", 1.0, self.size.longest_peace_s)
-            return peace - began, time.monotonic() - peace
+            self._wait("faults", FAULTS_UNTIL_SHARE, self.size.faults_limit_s)
+            self.chaos.stop()
+            self.receivers.stop_faults()
+            drain_began_at = time.monotonic()
+            self._wait("drain", 1.0, self.size.drain_limit_s)
+            return drain_began_at - began_at, time.monotonic() - drain_began_at
         finally:
-            for one in (self.chaos, *self.callers):
-                one.calm()
+            self.chaos.stop()
+            self.clients.stop()
+            self.watcher.stop()
 
-    def _until(self, stage: str, share: float, within_s: float) -> None:
-        """Until that share of the orders ended, or the time is over: what then is missing is the judge's to name."""
-        deadline = time.monotonic() + within_s
+    def _wait(self, phase: str, share: float, limit_s: float) -> None:
+        """Wait until that share of the orders ended, or the time is over.
+
+        What is missing then is a finding.
+        """
+        deadline = time.monotonic() + limit_s
+        needed = share * self.size.orders
         wait_for(
-            lambda: self._tell(stage) >= share * self.size.orders or time.monotonic() > deadline,
-            within_s * 2,
+            lambda: self._show(phase) >= needed or time.monotonic() > deadline,
+            limit_s * 2,
         )
 
-    def _tell(self, stage: str) -> int:
-        ended = self.book.ended
-        self.show(Seen(stage, len(self.book.promises), ended, len(self.chaos.blows)))
+    def _show(self, phase: str) -> int:
+        """Show the status; return how many orders have ended."""
+        ended = self.ledger.ended
+        self.show(Status(phase, len(self.ledger.accepted), ended, len(self.chaos.faults)))
         return ended
 
 
-def _told(store: OrderStore, book: Book, receivers: Receivers, chaos: Chaos) -> Run:
-    orders = {order.id: order for order in store.get_many(book.promises) if order}
+def _collect(store: OrderStore, ledger: ClientLedger, receivers: Receivers, chaos: Chaos) -> Run:
+    orders = {order.id: order for order in store.get_many(ledger.accepted) if order}
     logs = {order_id: store.log(order_id) for order_id in orders}
-    return Run(book, orders, logs, receivers.effects(), receivers.hits, chaos.blows)
+    return Run(ledger, orders, logs, receivers.effects(), receivers.faults, chaos.faults)

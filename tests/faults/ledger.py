@@ -1,4 +1,7 @@
-"""What the outside saw of a run: who was promised what, and which states were shown when. Threads may share it."""
+"""What clients saw during a run: which orders were accepted, and which states were shown when.
+
+Threads may share it.
+"""
 
 import threading
 import time
@@ -6,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker.orders.order import ENDED, OrderState
-from tests.faults.plan import Wanted
+from tests.faults.plan import PlannedOrder
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """The states an order and its scans were seen in. `at`: the answer was here, seconds since 1970."""
+class Observation:
+    """The states of an order and its scans in one answer. `at`: seconds since 1970."""
 
     at: float
     order: str
@@ -19,61 +22,66 @@ class Sight:
 
 
 @dataclass
-class Promise:
+class AcceptedOrder:
     """An order that was answered 202."""
 
     order_id: str
-    wanted: Wanted
-    sights: list[Sight] = field(default_factory=list)
+    planned: PlannedOrder
+    observations: list[Observation] = field(default_factory=list)
 
 
-class Book:
-    """The one book of a run."""
+class ClientLedger:
+    """Everything that the clients of a run were answered."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.promises: dict[str, Promise] = {}
+        self.accepted: dict[str, AcceptedOrder] = {}
         self.refused: list[str] = []
         self.doubled: list[str] = []
-        self.asked_again = 0
+        self.repeated_calls = 0
 
-    def promised(self, wanted: Wanted, order_id: str) -> None:
-        """A 202 came. The same key must stand for the same order each time."""
+    def accept(self, planned: PlannedOrder, order_id: str) -> None:
+        """Record a 202. The same key must stand for the same order each time."""
         with self._lock:
             before = [
-                one.order_id for one in self.promises.values() if one.wanted.key == wanted.key
+                order.order_id
+                for order in self.accepted.values()
+                if order.planned.key == planned.key
             ]
             if before and before != [order_id]:
-                self.doubled.append(f"{wanted.key} stands for {before[0]} and for {order_id}")
-            self.promises.setdefault(order_id, Promise(order_id, wanted))
+                self.doubled.append(f"{planned.key} stands for {before[0]} and for {order_id}")
+            self.accepted.setdefault(order_id, AcceptedOrder(order_id, planned))
 
-    def refuse(self, wanted: Wanted, status: int, answer: Any) -> None:
-        """A final no came."""
+    def refuse(self, planned: PlannedOrder, status: int, answer: Any) -> None:
+        """Record a final refusal."""
         with self._lock:
-            self.refused.append(f"{wanted.key}: {status} {answer}")
+            self.refused.append(f"{planned.key}: {status} {answer}")
 
-    def ask_again(self) -> None:
-        """No answer came, or one that says to repeat."""
+    def repeat(self) -> None:
+        """Record that no answer came, or one that says to repeat."""
         with self._lock:
-            self.asked_again += 1
+            self.repeated_calls += 1
 
-    def see(self, view: dict[str, Any]) -> None:
-        """An order as it was shown just now."""
-        sight = Sight(time.time(), view["state"], tuple(scan["state"] for scan in view["scans"]))
+    def observe(self, view: dict[str, Any]) -> None:
+        """Record an order as it was shown just now."""
+        scans = tuple(scan["state"] for scan in view["scans"])
+        seen = Observation(time.time(), view["state"], scans)
         with self._lock:
-            promise = self.promises.get(view["id"])
-            if promise is None:
+            order = self.accepted.get(view["id"])
+            if order is None:
                 return
-            last = promise.sights[-1] if promise.sights else None
-            if last is None or (last.order, last.scans) != (sight.order, sight.scans):
-                promise.sights.append(sight)
+            if order.observations:
+                last = order.observations[-1]
+                if (last.order, last.scans) == (seen.order, seen.scans):
+                    return
+            order.observations.append(seen)
 
     @property
     def ended(self) -> int:
-        """How many of the promised orders were seen at an end."""
+        """Return how many of the accepted orders were seen at an end."""
         with self._lock:
-            return sum(_at_an_end(promise) for promise in self.promises.values())
+            return sum(_has_ended(order) for order in self.accepted.values())
 
 
-def _at_an_end(promise: Promise) -> bool:
-    return bool(promise.sights) and OrderState(promise.sights[-1].order) in ENDED
+def _has_ended(order: AcceptedOrder) -> bool:
+    return bool(order.observations) and OrderState(order.observations[-1].order) in ENDED

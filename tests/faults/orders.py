@@ -1,4 +1,4 @@
-"""Orders as the tests of single faults place them, and where they are."""
+"""Place the orders of the tests of single faults, and see which worker holds them."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,10 @@ from tests.faults.fleet import Fleet
 from tests.support.stack import wait_for
 
 
-def wish(
+def order_body(
     slides: Path, lab: TechcyteReceiver, *, algorithm: str = "grid", slide: str = "small.svs"
 ) -> dict[str, Any]:
-    """One scan by path, delivered to the lab."""
+    """Return the body of an order with one scan by path, delivered to the lab."""
     destination = {
         "type": "techcyte",
         "base_url": lab.url,
@@ -23,19 +23,19 @@ def wish(
 
 
 def delivered(fleet: Fleet, order_id: str, within_s: float = 60) -> dict[str, Any]:
-    """The order at its end, which must be `delivered`."""
+    """Return the order at its end, which must be `delivered`."""
     order = fleet.wait_until(order_id, "delivered", "undelivered", "failed", within_s=within_s)
     assert order["state"] == "delivered", order
     return dict(order)
 
 
 def log(fleet: Fleet, order_id: str) -> str:
-    """What happened to the order."""
+    """Return the order's log as text."""
     return str(fleet.call("GET", f"/v1/orders/{order_id}/log")[1].decode())
 
 
 def classifying(fleet: Fleet, order_id: str) -> str:
-    """The role of the worker that is busy classifying the order's scan now."""
+    """Return the role of the worker that classifies the order's scan now."""
 
     def busy() -> str:
         (scan,) = fleet.store.get(order_id).scans
@@ -52,7 +52,7 @@ def held(fleet: Fleet, order_id: str) -> str:
 
 
 def role_of(fleet: Fleet, worker: str) -> str:
-    """Whose name this is: workers are called by their process, `gpu-PID@HOST`."""
+    """Return the role of the process that a worker's name, `gpu-PID@HOST`, stands for."""
     pid = int(worker.partition("@")[0].rpartition("-")[2])
     (role,) = [role for role, process in fleet.processes.items() if process.pid == pid]
     return role

@@ -1,4 +1,4 @@
-"""What is ordered in a run: small orders of every kind, the same ones for the same seed."""
+"""The orders of a run: small ones of every kind, the same for the same seed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +11,16 @@ from tests.faults.receivers import Receivers
 
 SLIDES = 3
 PRIORITIES = ("normal", "normal", "low", "high", "urgent")
-NEAR, KI67 = 0.7, 0.04
+PATH_SHARE = 0.7
+KI67_SHARE = 0.04
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """One order to place. `tag` is by what its receiver knows it, empty where nothing is delivered."""
+class PlannedOrder:
+    """One order to place.
+
+    `tag` is what its receiver knows it by, empty where nothing is delivered.
+    """
 
     key: str
     tag: str
@@ -24,7 +28,7 @@ class Wanted:
 
 
 def make_slides(folder: Path) -> list[Path]:
-    """A few small slides."""
+    """Write a few small slides and return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{number}.svs" for number in range(SLIDES)]
     for number, path in enumerate(paths):
@@ -32,43 +36,46 @@ def make_slides(folder: Path) -> list[Path]:
     return paths
 
 
-def plan(count: int, seed: int, slides: list[Path], receivers: Receivers) -> list[Wanted]:
-    """`count` orders of one to three scans for all destinations, by path and by URL, in all priorities."""
+def plan(count: int, seed: int, slides: list[Path], receivers: Receivers) -> list[PlannedOrder]:
+    """Return `count` orders of one to three scans.
+
+    They have all destinations and priorities, and slides by path and by URL.
+    """
     rng = Random(seed)
-    return [
-        _wanted(f"{seed % 10**6}{number:06d}", rng, slides, receivers) for number in range(count)
-    ]
+    tags = [f"{seed % 10**6}{number:06d}" for number in range(count)]
+    return [_order(tag, rng, slides, receivers) for tag in tags]
 
 
-def _wanted(tag: str, rng: Random, slides: list[Path], receivers: Receivers) -> Wanted:
+def _order(tag: str, rng: Random, slides: list[Path], receivers: Receivers) -> PlannedOrder:
     destination = _destination(tag, rng, receivers)
-    ki67 = rng.random() < KI67
+    is_ki67 = rng.random() < KI67_SHARE
     scans = [
-        _scan(str(number), rng, slides, receivers, ki67=ki67)
+        _scan(str(number), rng, slides, receivers, is_ki67=is_ki67)
         for number in range(rng.choice((1, 1, 2, 3)))
     ]
+    algorithm = "ki67" if is_ki67 else "grid"
     body = {
-        "algorithm": "ki67" if ki67 else "grid",
+        "algorithm": algorithm,
         "scans": scans,
         "destination": destination,
         "priority": rng.choice(PRIORITIES),
         "labels": {"tag": tag},
     }
-    return Wanted(f"key-{tag}", "" if destination["type"] == "none" else tag, body)
+    if destination["type"] == "none":
+        return PlannedOrder(f"key-{tag}", "", body)
+    return PlannedOrder(f"key-{tag}", tag, body)
 
 
 def _scan(
-    name: str, rng: Random, slides: list[Path], receivers: Receivers, *, ki67: bool
+    name: str, rng: Random, slides: list[Path], receivers: Receivers, *, is_ki67: bool
 ) -> dict[str, Any]:
-    which = rng.randrange(len(slides))
-    source = {"type": "path", "path": str(slides[which])}
-    if rng.random() > NEAR:
-        source = {"type": "url", "url": receivers.buckets[which].signed_url}
-    roi = (
-        {"x": 256, "y": 256, "width": 512, "height": 384}
-        if ki67
-        else {"x": 100, "y": 50, "width": 300, "height": 200}
-    )
+    number = rng.randrange(len(slides))
+    source = {"type": "path", "path": str(slides[number])}
+    if rng.random() > PATH_SHARE:
+        source = {"type": "url", "url": receivers.buckets[number].signed_url}
+    roi = {"x": 100, "y": 50, "width": 300, "height": 200}
+    if is_ki67:
+        roi = {"x": 256, "y": 256, "width": 512, "height": 384}
     return {"id": name, "source": source, "roi": roi}
 
 

@@ -1,4 +1,7 @@
-"""Who gives slides and takes results during a run, in trouble now and then. They live in the harness, unharmed."""
+"""The servers of a run that give slides and take results, with faults at random.
+
+They run in the test's own process and are never killed.
+"""
 
 import threading
 import time
@@ -18,7 +21,7 @@ POST_FAULTS = (
     (0.05, Fault(status=503)),
     (0.03, Fault(status=429, retry_after="1")),
     (0.02, Fault(slow_s=1.5)),
-    (0.015, Fault(slow_s=4.5)),  # longer than a courier listens; taken all the same
+    (0.015, Fault(slow_s=4.5)),  # longer than a courier waits for an answer; taken all the same
     (0.02, Fault(cut="before")),
     (0.02, Fault(cut="after")),
 )
@@ -26,30 +29,34 @@ GET_FAULTS = ((0.03, Fault(status=503)), (0.01, Fault(slow_s=1.5)), (0.02, Fault
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
-    """A request that was befallen. `at` is seconds since 1970."""
+class RequestFault:
+    """A request that met a fault. `at` is seconds since 1970."""
 
     at: float
     line: str
     fault: Fault
 
 
-class Trouble(Faults):
-    """Faults that come by chance, for as long as `lasts`, and are remembered."""
+class RandomFaults(Faults):
+    """Faults at random while `is_active`, with a record of them."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        self._rng, self._one = Random(seed), threading.Lock()
-        self.lasts = True
-        self.hits: list[Hit] = []
+        self._rng = Random(seed)
+        self._lock = threading.Lock()
+        self.is_active = True
+        self.made: list[RequestFault] = []
 
     def next(self, line: str) -> Fault:
-        """What befalls this request, if anything."""
-        with self._one:
+        """Return the fault of this request, or one that does nothing."""
+        shares = GET_FAULTS
+        if line.startswith("POST"):
+            shares = POST_FAULTS
+        with self._lock:
             chance = self._rng.random()
-            for share, fault in POST_FAULTS if line.startswith("POST") else GET_FAULTS:
-                if self.lasts and chance < share:
-                    self.hits.append(Hit(time.time(), line, fault))
+            for share, fault in shares:
+                if self.is_active and chance < share:
+                    self.made.append(RequestFault(time.time(), line, fault))
                     return fault
                 chance -= share
         return Fault()
@@ -63,7 +70,9 @@ class Receivers:
         self.loader = AnnotationReceiver()
         self.buckets = [FileBucket(path) for path in slides]
         self._stack = ExitStack()
-        self._troubles = [_troubled(one, seed + number) for number, one in enumerate(self._all)]
+        self._faults = [
+            _add_faults(receiver, seed + number) for number, receiver in enumerate(self._all)
+        ]
 
     @property
     def _all(self) -> list[Receiver]:
@@ -77,25 +86,27 @@ class Receivers:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def calm(self) -> None:
-        """No more trouble."""
-        for trouble in self._troubles:
-            trouble.lasts = False
+    def stop_faults(self) -> None:
+        """Answer every request without a fault from now on."""
+        for faults in self._faults:
+            faults.is_active = False
 
     @property
-    def hits(self) -> list[Hit]:
-        """All that went wrong here, in no order."""
-        return [hit for trouble in self._troubles for hit in trouble.hits]
+    def faults(self) -> list[RequestFault]:
+        """Return the faults of all receivers, in no order."""
+        return [made for faults in self._faults for made in faults.made]
 
     def effects(self) -> dict[str, list[Entry]]:
-        """What was taken, by tag: a task's number at Techcyte, a case at the loader."""
+        """Return what was taken, by tag: a task's number at Techcyte, a case at the loader."""
         found: dict[str, list[Entry]] = {}
         for entry in [*self.lab.ledger, *self.loader.ledger]:
-            found.setdefault(str(entry.note.get("task") or entry.note["case"]), []).append(entry)
+            tag = str(entry.note.get("task") or entry.note["case"])
+            found.setdefault(tag, []).append(entry)
         return found
 
 
-def _troubled(receiver: Receiver, seed: int) -> Trouble:
-    trouble = Trouble(seed)
-    receiver.faults = receiver._server.faults = trouble
-    return trouble
+def _add_faults(receiver: Receiver, seed: int) -> RandomFaults:
+    faults = RandomFaults(seed)
+    receiver.faults = faults
+    receiver._server.faults = faults
+    return faults

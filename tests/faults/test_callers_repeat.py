@@ -1,4 +1,4 @@
-"""Callers that ask twice: at the same time, or because they left before they heard the answer."""
+"""Callers that place an order twice: at the same time, or since they missed the answer."""
 
 import json
 import socket
@@ -8,7 +8,7 @@ from typing import Any
 
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.orders import delivered, wish
+from tests.faults.orders import delivered, order_body
 from tests.support.stack import wait_for
 
 CALLERS = 50
@@ -17,9 +17,10 @@ CALLERS = 50
 def test_fifty_callers_with_the_same_key_make_one_order(
     fleet: Fleet, lab: TechcyteReceiver, slides: Path
 ) -> None:
-    """All at once, and all are told of the same order."""
+    """All at once, and all get the id of the same order."""
     answers: list[tuple[int, Any]] = []
-    order, ready = wish(slides, lab), threading.Barrier(CALLERS)
+    order = order_body(slides, lab)
+    ready = threading.Barrier(CALLERS)
 
     def place() -> None:
         ready.wait()
@@ -39,15 +40,15 @@ def test_fifty_callers_with_the_same_key_make_one_order(
 def test_a_caller_that_left_before_the_answer_finds_its_order_by_the_key(
     fleet: Fleet, lab: TechcyteReceiver, slides: Path
 ) -> None:
-    """The order was kept; asked again with the same key, the API answers with it instead of making another."""
-    order = wish(slides, lab) | {"labels": {"caller": "left"}}
+    """The order exists; the same key again gets its id instead of another order."""
+    order = order_body(slides, lab) | {"labels": {"caller": "left"}}
     headers = {"Idempotency-Key": "left-early"}
     _send_and_leave(fleet, order, headers)
-    kept = wait_for(lambda: _labelled(fleet, "left"), what="the order")
+    existing = wait_for(lambda: _labelled(fleet, "left"), what="the order")
     status, answer = fleet.call("POST", "/v1/orders", order, headers)
-    assert (status, [answer["id"]]) == (202, kept)
+    assert (status, [answer["id"]]) == (202, existing)
     delivered(fleet, answer["id"])
-    assert _labelled(fleet, "left") == kept
+    assert _labelled(fleet, "left") == existing
 
 
 def _send_and_leave(fleet: Fleet, order: dict[str, Any], headers: dict[str, str]) -> None:
@@ -67,4 +68,6 @@ def _send_and_leave(fleet: Fleet, order: dict[str, Any], headers: dict[str, str]
 
 def _labelled(fleet: Fleet, caller: str) -> list[str]:
     status, page = fleet.call("GET", f"/v1/orders?label.caller={caller}")
-    return [order["id"] for order in page["orders"]] if status == 200 else []
+    if status != 200:
+        return []
+    return [order["id"] for order in page["orders"]]

@@ -1,4 +1,4 @@
-"""A disk that is full when the results are to be kept."""
+"""A disk that is full when the results are written."""
 
 import shutil
 import subprocess
@@ -9,22 +9,26 @@ import pytest
 
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.orders import delivered, log, wish
+from tests.faults.orders import delivered, log, order_body
 from tests.support.stack import ROOT, wait_for
 
-ON_A_FULL_DISK = 'mount -t tmpfs -o size=1m full "$0" && (head -c 2m /dev/zero > "$0/filler" || true) && exec "$@"'
+ON_A_FULL_DISK = """
+mount -t tmpfs -o size=1m full "$0" &&
+(head -c 2m /dev/zero > "$0/filler" || true) &&
+exec "$@"
+"""
 
 
 def test_results_that_find_no_room_are_made_again_when_there_is_some(
     fleet: Fleet, lab: TechcyteReceiver, slides: Path
 ) -> None:
-    """A full disk is worth another try: no half result is to be seen, and the order is delivered in the end."""
+    """The scan is retried: no partial result is visible, and the order is delivered."""
     results = fleet.data / "results"
     results.mkdir(exist_ok=True)
-    _may_mount(results)
+    _skip_unless_mountable(results)
     for worker in ("worker-1", "worker-2"):
         fleet.kill(worker)
-    order_id = fleet.order(**wish(slides, lab))
+    order_id = fleet.order(**order_body(slides, lab))
     pid = _start_on_a_full_disk(fleet, results)
     try:
         wait_for(lambda: "is full" in log(fleet, order_id), what="the full disk")
@@ -36,8 +40,8 @@ def test_results_that_find_no_room_are_made_again_when_there_is_some(
     assert len(lab.ledger) == 1
 
 
-def _may_mount(folder: Path) -> None:
-    """A disk of one megabyte is made in a mount namespace of its own, which takes rights that not everybody has."""
+def _skip_unless_mountable(folder: Path) -> None:
+    """Skip the test without the right to mount a small disk in a namespace of its own."""
     trial = ["unshare", "--mount", "mount", "-t", "tmpfs", "full", str(folder)]
     if (
         not shutil.which("unshare")

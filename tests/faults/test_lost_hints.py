@@ -1,5 +1,6 @@
-"""Hints that are lost, doubled, or no hints at all."""
+"""Task messages that are lost, sent twice, or no task messages at all."""
 
+import json
 import threading
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.orders import delivered, wish
+from tests.faults.orders import delivered, order_body
 from tests.support.stack import wait_for
 
 COURIERS = ("courier-1", "courier-2")
@@ -24,10 +25,10 @@ def an_order() -> OrderRequest:
 def test_a_hint_that_died_with_its_courier_is_rung_again(
     fleet: Fleet, lab: TechcyteReceiver, slides: Path, hints: redis.Redis
 ) -> None:
-    """Between taking the message and claiming the work nobody but the record knows of it."""
+    """Between taking the message and claiming the work only the record knows of it."""
     for courier in COURIERS:
         fleet.kill(courier)
-    order_id = fleet.order(**wish(slides, lab))
+    order_id = fleet.order(**order_body(slides, lab))
     assert hints.lpop("fetch")
     for courier in COURIERS:
         fleet.start(courier)
@@ -36,47 +37,60 @@ def test_a_hint_that_died_with_its_courier_is_rung_again(
 
 
 def test_hints_that_a_dying_timer_did_not_send_come_again(broker_settings: BrokerSettings) -> None:
-    """It had picked what is due and was killed before it rang: the next look picks it again, a little later."""
+    """It was killed before it sent what is due: the next look finds it again, a little later."""
     store = OrderStore.connect(broker_settings.model_copy(update={"hint_again_s": 0.2}))
     order_id = store.create(an_order(), lane="gpu").order_id
     for _ in range(3):
-        picked = wait_for(store.due, within_s=5, what="the timer")
-        assert [hint.work for hint in picked] == [f"{order_id}.0"]
+        messages = wait_for(store.due, within_s=5, what="the scheduler")
+        assert [message.work for message in messages] == [f"{order_id}.0"]
 
 
 def test_timers_side_by_side_ring_once(store: OrderStore) -> None:
-    """Of four timers that look at the same time, one sees what is due."""
+    """Of four schedulers that look at the same time, one gets what is due."""
     ids = [store.create(an_order(), lane="gpu").order_id for _ in range(20)]
-    rung: list[TaskMessage] = []
+    messages: list[TaskMessage] = []
 
-    def look() -> None:
-        def all_rung() -> bool:
-            rung.extend(store.due())
-            return len(rung) >= len(ids)
+    def look_until_all() -> None:
+        def has_all() -> bool:
+            messages.extend(store.due())
+            return len(messages) >= len(ids)
 
-        wait_for(all_rung, within_s=5, what="all hints")
+        wait_for(has_all, within_s=5, what="all messages")
 
-    timers = [threading.Thread(target=look) for _ in range(4)]
-    for timer in timers:
-        timer.start()
-    for timer in timers:
-        timer.join()
-    assert sorted(hint.work for hint in rung) == sorted(f"{order_id}.0" for order_id in ids)
+    schedulers = [threading.Thread(target=look_until_all) for _ in range(4)]
+    for scheduler in schedulers:
+        scheduler.start()
+    for scheduler in schedulers:
+        scheduler.join()
+    assert sorted(message.work for message in messages) == sorted(
+        f"{order_id}.0" for order_id in ids
+    )
 
 
 def test_rubbish_on_the_queues_costs_at_most_a_restart(
     fleet: Fleet, lab: TechcyteReceiver, slides: Path, hints: redis.Redis
 ) -> None:
-    """Celery discards a message for an unknown task, and ends over bytes that are none; what lies behind is done."""
-    unknown = (
-        b'{"body": "W1tdLCB7fSwge31d", "content-encoding": "utf-8", "content-type": "application/json",'
-        b' "headers": {"lang": "py", "task": "no.such.task", "id": "1"},'
-        b' "properties": {"delivery_tag": "1", "delivery_info": {"exchange": "", "routing_key": "fetch"},'
-        b' "delivery_mode": 2, "body_encoding": "base64"}}'
-    )
+    """Celery discards a message for an unknown task and ends over bytes that are no message.
+
+    What lies behind them on the queue is done.
+    """
+    unknown = json.dumps(
+        {
+            "body": "W1tdLCB7fSwge31d",
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": {"lang": "py", "task": "no.such.task", "id": "1"},
+            "properties": {
+                "delivery_tag": "1",
+                "delivery_info": {"exchange": "", "routing_key": "fetch"},
+                "delivery_mode": 2,
+                "body_encoding": "base64",
+            },
+        }
+    ).encode()
     for queue in ("fetch", "gpu", "deliver"):
         hints.rpush(queue, unknown, b"\x00rubbish")
-    order_id = fleet.order(**wish(slides, lab))
+    order_id = fleet.order(**order_body(slides, lab))
     wait_for(
         lambda: fleet.tend() and fleet.get(order_id)["state"] == "delivered",
         what="the order behind the rubbish",

@@ -1,4 +1,4 @@
-"""The page of faults names tests that exist, for every row."""
+"""docs/faults.md names tests that exist, for every row."""
 
 import ast
 import re

@@ -11,7 +11,7 @@ import pytest
 from demo.slide import make_sample_slide
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.orders import delivered, held, log, wish
+from tests.faults.orders import delivered, held, log, order_body
 from tests.support.gate import LOOKS_EVERY_S
 from tests.support.scans import Dots, DotsClassifier, scan, scanned_elsewhere
 from tests.support.slide_server import Listener
@@ -140,7 +140,9 @@ def test_a_worker_killed_in_the_middle_of_a_slide_costs_only_what_was_not_marked
     """Delivered once; record and log say from where it went on, and nothing unfinished is left behind."""
     with TechcyteReceiver(any_task=True) as lab:
         wards.gate.close(after=1)
-        order_id = wards.order(**wish(wards.data.parent, lab, algorithm="ki67", slide="whole.svs"))
+        order_id = wards.order(
+            **order_body(wards.data.parent, lab, algorithm="ki67", slide="whole.svs")
+        )
         role = held(wards, order_id)
         wards.gate.close(after=2)  # a mark is due after a tile that was held
         marked = wait_for(lambda: furthest(wards), what="a mark")

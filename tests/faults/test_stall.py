@@ -6,7 +6,7 @@ import pytest
 
 from demo.techcyte import TechcyteReceiver
 from tests.faults.fleet import REDIS, Fleet
-from tests.faults.orders import delivered, held, wish
+from tests.faults.orders import delivered, held, order_body
 
 PAIRS = (("courier-1", "worker-1"), ("courier-2", "worker-2"))
 
@@ -17,7 +17,7 @@ def each_consumes(fleet: Fleet, lab: TechcyteReceiver, slides: Path) -> None:
         fleet.tend()  # Celery 5.7.0 may end a worker whose broker goes away; every deployment starts it again
         for role in asleep:
             fleet.freeze(role)
-        delivered(fleet, fleet.order(**wish(slides, lab)))
+        delivered(fleet, fleet.order(**order_body(slides, lab)))
         for role in asleep:
             fleet.thaw(role)
 
@@ -40,7 +40,8 @@ def test_busy_workers_finish_and_consume_again_after_a_restart_of_redis(
     """Killed in the middle of their scans: these are delivered once, and so is what comes later."""
     fleet.gate.close()
     placed = [
-        fleet.order(**wish(slides, lab, algorithm="ki67", slide="large.svs")) for _ in range(2)
+        fleet.order(**order_body(slides, lab, algorithm="ki67", slide="large.svs"))
+        for _ in range(2)
     ]
     for order_id in placed:
         held(fleet, order_id)

@@ -10,7 +10,7 @@ import pytest
 
 from demo.techcyte import TOKEN_PATH, TechcyteReceiver
 from tests.faults.fleet import Fleet
-from tests.faults.orders import delivered, held, log, role_of, wish
+from tests.faults.orders import delivered, held, log, order_body, role_of
 from tests.support.stack import wait_for
 
 
@@ -19,14 +19,14 @@ def test_an_order_that_always_kills_its_worker_fails_and_others_are_served(
 ) -> None:
     """Three workers lost are enough: the scan fails with what was seen, and the next order is delivered."""
     fleet.gate.close()
-    order_id = fleet.order(**wish(slides, lab, algorithm="ki67", slide="large.svs"))
+    order_id = fleet.order(**order_body(slides, lab, algorithm="ki67", slide="large.svs"))
     for lost in range(3):
         wait_for(partial(_was_lost, fleet, order_id, lost), what="its worker being missed")
         fleet.kill_child(held(fleet, order_id))
     order = fleet.wait_until(order_id, "failed", "delivered")
     assert order["scans"][0]["error"]["code"] == "worker_lost"
     assert lab.ledger == []
-    delivered(fleet, fleet.order(**wish(slides, lab)))
+    delivered(fleet, fleet.order(**order_body(slides, lab)))
 
 
 def test_a_frozen_worker_that_goes_on_writes_nothing(
@@ -34,7 +34,7 @@ def test_a_frozen_worker_that_goes_on_writes_nothing(
 ) -> None:
     """It slept past its lease, another did its scan; awake again it is refused, and the record stays as it was."""
     fleet.gate.close()
-    order_id = fleet.order(**wish(slides, lab, algorithm="ki67", slide="large.svs"))
+    order_id = fleet.order(**order_body(slides, lab, algorithm="ki67", slide="large.svs"))
     sleeper = held(fleet, order_id)
     fleet.freeze(sleeper)
     fleet.gate.open()
@@ -59,7 +59,7 @@ def _said(fleet: Fleet, role: str) -> int:
 def test_a_frozen_courier_that_goes_on_posts_nothing(fleet: Fleet, slides: Path) -> None:
     """It fell asleep right before its post, another delivered; awake again it finds that it may not post any more."""
     with _Holding(any_task=True) as lab:
-        order = wish(slides, lab)
+        order = order_body(slides, lab)
         key = {"api_key_id": lab.api_key_id, "api_key_secret": lab.api_key_secret}
         order["destination"] = {
             name: v for name, v in order["destination"].items() if name != "jwt_token"

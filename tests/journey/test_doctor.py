@@ -11,7 +11,7 @@ from broker.settings.config import Config
 from demo.techcyte import TechcyteReceiver
 from slidelane.process import lines_of
 from tests.support.stack import ROOT, Stack, free_port
-from worker.diagnostics.connectivity import reached
+from worker.diagnostics.connectivity import check_hosts
 
 Table = dict[str, tuple[str, str]]
 _COMMAND = [sys.executable, "-m", "slidelane.cli", "doctor"]
@@ -118,8 +118,8 @@ def test_a_container_is_tried_out_for_real(tmp_path: Path) -> None:
 _ADOPTS_AND_REAPS_NOBODY = """
 import ctypes
 ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER, as process 1 of a container is one
-from slidelane import selftest
-for row in selftest.rows():
+from slidelane import container_checks
+for row in container_checks.rows():
     print(row.state, row.said)
 """
 
@@ -157,13 +157,13 @@ def test_a_destination_is_held_to_the_rules_of_orders(techcyte: TechcyteReceiver
         "http://no-such-host.invalid",
         "x",
     ]
-    inside = list(reached(settings("127.0.0.1"), asked))
+    inside = list(check_hosts(settings("127.0.0.1"), asked))
     assert [row.state for row in inside] == ["ok", "failed", "failed", "failed"]
     assert f"{techcyte.url} (asked for) answers" in inside[0].said
     assert "no connection can be made" in inside[1].said
     assert "its name has no address" in inside[2].said
     assert "give the whole address" in inside[3].said
-    (outside,) = reached(settings(), asked[:1])
+    (outside,) = check_hosts(settings(), asked[:1])
     assert outside.state == "failed"
     assert "broker.allow_hosts" in outside.said
     assert "hidden" not in str([*inside, outside])
@@ -178,15 +178,15 @@ def test_the_hosts_that_the_settings_name_are_tried(techcyte: TechcyteReceiver) 
         "location": "/0",
         "source": source,
     }
-    (row,) = reached(settings("127.0.0.1", locator=http), [])
+    (row,) = check_hosts(settings("127.0.0.1", locator=http), [])
     assert (row.state, "worker.locator" in row.said) == ("ok", True)
     whole = http | {"source": {"type": "url", "url": "{location}"}}
-    (row,) = reached(settings("127.0.0.1", locator=whole), [])
+    (row,) = check_hosts(settings("127.0.0.1", locator=whole), [])
     assert "worker.locator.url" in row.said
     cases = {name: {"type": "url", "url": f"{techcyte.url}/{name}.svs"} for name in ("A1", "A2")}
-    (row,) = reached(settings("127.0.0.1", locator={"type": "map", "cases": cases}), [])
+    (row,) = check_hosts(settings("127.0.0.1", locator={"type": "map", "cases": cases}), [])
     assert row.state == "ok"
-    (row,) = reached(settings(), [])
+    (row,) = check_hosts(settings(), [])
     assert (row.state, "--destination" in row.said) == ("absent", True)
 
 

@@ -1,40 +1,40 @@
-"""Destinations as an order names them, on a guarded session with short limits."""
+"""Destinations as an order names them, on a guarded session with short time limits."""
 
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from broker.orders import request as asked
+from broker.orders.request import Destination as DestinationRequest
 from broker.settings.config import DeliverySettings
-from worker.delivery.destination import Destination, destination
+from worker.delivery.destination import Destination, create_destination
 from worker.delivery.payload import Payload, Receipt
 from worker.http_session import session
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.c2VjcmV0.c2lnbmF0dXJl"
 TASK = "dGFzazoxODU3MTQ="
 SETTINGS = DeliverySettings(connect_timeout_s=1, read_timeout_s=0.5)
-PARCEL = Payload("application/json", Path(__file__).with_name("parcel.json"))
+PAYLOAD = Payload("application/json", Path(__file__).with_name("payload.json"))
 
 
-def to(*allow_hosts: str, **fields: Any) -> Destination:
-    """Any destination of order `ord-1`; loopback is allowed unless other hosts are."""
-    request: Any = TypeAdapter(asked.Destination).validate_python(fields)
+def a_destination(*allow_hosts: str, **fields: Any) -> Destination:
+    """Return any destination of order `ord-1`; loopback is allowed unless other hosts are."""
+    request: Any = TypeAdapter(DestinationRequest).validate_python(fields)
     http = session(allow_hosts or ("127.0.0.1",), connect_timeout_s=1, read_timeout_s=0.5)
-    return destination("ord-1", request, http, SETTINGS)
+    return create_destination("ord-1", request, http, SETTINGS)
 
 
-def to_techcyte(base_url: str, **fields: Any) -> Destination:
-    """Task 185714 of the Techcyte at an address."""
-    usual = {"task_id": TASK, "jwt_token": TOKEN}
-    return to(type="techcyte", base_url=base_url, **(usual | fields))
+def a_techcyte(base_url: str, **fields: Any) -> Destination:
+    """Return task 185714 of the Techcyte at the URL."""
+    defaults = {"task_id": TASK, "jwt_token": TOKEN}
+    return a_destination(type="techcyte", base_url=base_url, **(defaults | fields))
 
 
-def to_loader(url: str, *allow_hosts: str) -> Destination:
-    """Case CMU1 of the loader at an address."""
-    return to(*allow_hosts, type="annotation", url=url, case_id="CMU1")
+def a_loader(url: str, *allow_hosts: str) -> Destination:
+    """Return case CMU1 of the loader at the URL."""
+    return a_destination(*allow_hosts, type="annotation", url=url, case_id="CMU1")
 
 
-def posted(url: str, *allow_hosts: str) -> Receipt:
-    """What one attempt at the loader of an address came to."""
-    return to_loader(url, *allow_hosts).post(PARCEL)
+def post_to_loader(url: str, *allow_hosts: str) -> Receipt:
+    """Make one attempt at the loader at the URL."""
+    return a_loader(url, *allow_hosts).post(PAYLOAD)

@@ -1,4 +1,4 @@
-"""A receiver of results that answers by path: with a status, late, never, or by cutting the line."""
+"""An HTTP receiver whose answer follows from the path: a status, late, never, or cut off."""
 
 import socket
 import threading
@@ -7,21 +7,22 @@ from typing import Any, Self
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: "Receiving"
+    server: "PathReceiver"
 
     def do_POST(self) -> None:
-        """`/status/N`, `/echo/N`, `/cut/before|after|reply`, `/silent`, `/drip`, `/redirect`, or one of `answers`."""
-        body = (
-            b""
-            if self.path.startswith("/cut/before")
-            else self.rfile.read(int(self.headers["Content-Length"] or 0))
-        )
-        self.server.got.append((self.command, self.path, dict(self.headers), body))
+        """Answer by path.
+
+        `/status/N`, `/echo/N`, `/cut/before|after|reply`, `/silent`, `/drip`, `/redirect`, or one
+        of `answers`.
+        """
+        self.server.requests.append((self.command, self.path, dict(self.headers), self.body()))
         _, kind, *rest = self.path.partition("?")[0].split("/")
         match kind, rest:
-            case (("status" | "echo"), [status, *_]):
-                said = f"{self.path} {dict(self.headers)}" if kind == "echo" else "so it is"
-                self.answer(int(status), said.encode(), **self.server.headers)
+            case "status", [status, *_]:
+                self.answer(int(status), b"so it is", **self.server.headers)
+            case "echo", [status, *_]:
+                echo = f"{self.path} {dict(self.headers)}"
+                self.answer(int(status), echo.encode(), **self.server.headers)
             case "cut", ["reply", *_]:
                 self.head(200, **{"Content-Length": "1000"})
                 self.wfile.write(b'{"Job": {')
@@ -31,9 +32,7 @@ class Handler(BaseHTTPRequestHandler):
             case "silent", _:
                 self.server.closing.wait(20)
             case "drip", _:
-                self.head(201)
-                while not self.server.closing.wait(0.01):
-                    self.wfile.write(b"x")
+                self.drip()
             case "redirect", _:
                 self.answer(302, b"", Location=self.server.url("/status/200"))
             case _:
@@ -42,13 +41,25 @@ class Handler(BaseHTTPRequestHandler):
 
     do_GET = do_POST  # noqa: N815 - the name http.server calls
 
+    def body(self) -> bytes:
+        """Read the body, unless the path says to hang up before."""
+        if self.path.startswith("/cut/before"):
+            return b""
+        return self.rfile.read(int(self.headers["Content-Length"] or 0))
+
+    def drip(self) -> None:
+        """Send a body without end, a byte at a time."""
+        self.head(201)
+        while not self.server.closing.wait(0.01):
+            self.wfile.write(b"x")
+
     def answer(self, status: int, body: bytes, **headers: str) -> None:
-        """A whole answer."""
+        """Send a whole answer."""
         self.head(status, **{"Content-Length": str(len(body))} | headers)
         self.wfile.write(body)
 
     def head(self, status: int, **headers: str) -> None:
-        """Status and headers."""
+        """Send status and headers."""
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
@@ -59,24 +70,27 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
-class Receiving(ThreadingHTTPServer):
-    """`got` lists (method, path, headers, body); `answers` maps further paths to (status, body)."""
+class PathReceiver(ThreadingHTTPServer):
+    """The receiver; `answers` maps further paths to (status, body).
+
+    `requests` lists (method, path, headers, body) of what came.
+    """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.got: list[tuple[str, str, dict[str, str], bytes]] = []
+        self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.headers: dict[str, str] = {}
         self.closing = threading.Event()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
 
     def url(self, path: str) -> str:
-        """Where a path is."""
+        """Return the URL of a path."""
         return f"http://127.0.0.1:{self.server_port}{path}"
 
     def __enter__(self) -> Self:
@@ -90,4 +104,4 @@ class Receiving(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that hung up is no news."""
+        """Ignore a client that hung up."""

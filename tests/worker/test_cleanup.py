@@ -1,4 +1,4 @@
-"""What is kept for nobody goes."""
+"""What is no longer needed is removed."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +17,7 @@ from tests.support.s3 import BUCKET, S3Server
 from worker.cleanup import release_slides, remove_files, remove_left_behind, remove_unfinished
 from worker.context import WorkerContext
 from worker.delivery.circuit_breaker import CircuitBreakers
+from worker.delivery.deliver_order import Deliverer
 from worker.inference.checkpoint import UNFINISHED
 from worker.slide_cache.cache import SlideCache
 from worker.slides.sandbox.client import Sandbox
@@ -26,17 +27,24 @@ DIGEST = "ab" + "0" * 62
 
 
 @pytest.fixture
-def here(broker_settings: BrokerSettings, store: OrderStore) -> WorkerContext:
-    shelf = SlideCache(broker_settings.data / "shelf", 1000)
+def context(broker_settings: BrokerSettings, store: OrderStore) -> WorkerContext:
+    slide_cache = SlideCache(broker_settings.data / "shelf", 1000)
     config = Config(broker=broker_settings)
-    means = FetchTools(shelf, requests.Session(), Sandbox(threads=1), config.worker)
+    http = requests.Session()
+    storage = open_storage(config.broker)
+    breakers = CircuitBreakers(max_concurrent=1)
     return WorkerContext(
-        config, store, means, Event(), CircuitBreakers(at_once=1), open_storage(config.broker)
+        config=config,
+        store=store,
+        storage=storage,
+        fetch_tools=FetchTools(slide_cache, http, Sandbox(threads=1), config.worker),
+        deliverer=Deliverer(store, storage, http, breakers, config.worker.deliver),
+        leaving=Event(),
     )
 
 
-def on_shelf(here: WorkerContext) -> Path:
-    slide = here.data / "shelf" / DIGEST[:2] / DIGEST / "slide.tif"
+def a_cached_slide(context: WorkerContext) -> Path:
+    slide = context.data / "shelf" / DIGEST[:2] / DIGEST / "slide.tif"
     slide.parent.mkdir(parents=True)
     slide.write_bytes(b"x" * 900)
     return slide
@@ -49,29 +57,31 @@ def an_order(store: OrderStore) -> str:
     ).order_id
 
 
-def test_a_slide_is_kept_for_its_scan_and_no_longer(here: WorkerContext) -> None:
-    """While the scan waits the shelf is full; once the order ended, the slide may go."""
-    slide, order_id = on_shelf(here), an_order(here.store)
-    here.shelf.want(DIGEST, f"{order_id}.0")
-    release_slides(here)
-    assert here.shelf.wanted() == [(DIGEST, f"{order_id}.0")]
-    here.store.cancel(order_id)
-    release_slides(here)
-    assert here.shelf.wanted() == []
+def test_a_slide_is_kept_for_its_scan_and_no_longer(context: WorkerContext) -> None:
+    """While the scan waits, its slide stays; once the order ended, it may be evicted."""
+    slide = a_cached_slide(context)
+    order_id = an_order(context.store)
+    context.slide_cache.want(DIGEST, f"{order_id}.0")
+    release_slides(context)
+    assert context.slide_cache.wanted() == [(DIGEST, f"{order_id}.0")]
+    context.store.cancel(order_id)
+    release_slides(context)
+    assert context.slide_cache.wanted() == []
     assert slide.exists()
 
 
-def test_a_promise_to_an_order_that_is_unknown_is_void(here: WorkerContext) -> None:
-    """Nobody will come for it."""
-    on_shelf(here)
-    here.shelf.want(DIGEST, "gone.0")
-    release_slides(here)
-    assert here.shelf.wanted() == []
+def test_a_promise_to_an_order_that_is_unknown_is_void(context: WorkerContext) -> None:
+    """No scan will need the slide."""
+    a_cached_slide(context)
+    context.slide_cache.want(DIGEST, "gone.0")
+    release_slides(context)
+    assert context.slide_cache.wanted() == []
 
 
-def test_unfinished_work_goes_with_the_end_of_its_scan(here: WorkerContext) -> None:
-    """While the scan may be taken up again it stays; ended, or unknown, it is nobody's, whatever the order's age."""
-    goes_on, cancelled = an_order(here.store), an_order(here.store)
+def test_unfinished_work_goes_with_the_end_of_its_scan(context: WorkerContext) -> None:
+    """It stays while the scan may be resumed, and goes once that ended or is unknown."""
+    goes_on = an_order(context.store)
+    cancelled = an_order(context.store)
     for name in (
         f"{goes_on}.0.1",
         f"{cancelled}.0.1",
@@ -79,15 +89,15 @@ def test_unfinished_work_goes_with_the_end_of_its_scan(here: WorkerContext) -> N
         "gone.0.1",
         "no.work.of-ours",
     ):
-        (here.data / UNFINISHED / name / "found").mkdir(parents=True)
-    here.store.cancel(cancelled)
-    remove_unfinished(here)
-    left = {path.name for path in (here.data / UNFINISHED).iterdir()}
+        (context.data / UNFINISHED / name / "found").mkdir(parents=True)
+    context.store.cancel(cancelled)
+    remove_unfinished(context)
+    left = {path.name for path in (context.data / UNFINISHED).iterdir()}
     assert left == {f"{goes_on}.0.1", "no.work.of-ours"}
 
 
-def test_the_files_of_an_order_go_and_those_of_others_stay(here: WorkerContext) -> None:
-    """Results of every attempt, and the parcel."""
+def test_the_files_of_an_order_go_and_those_of_others_stay(context: WorkerContext) -> None:
+    """Results of every attempt, and the payload."""
     for name in (
         "results/a/0.1/results.json",
         "results/a/0.2/results.json",
@@ -95,61 +105,64 @@ def test_the_files_of_an_order_go_and_those_of_others_stay(here: WorkerContext) 
         "results/.unfinished/a.0.3/point.json",
         "parcels/a.123",
     ):
-        path = here.data / name
+        path = context.data / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    remove_files(here, "a")
-    assert [str(p.relative_to(here.data)) for p in here.data.rglob("*.json")] == [
+    remove_files(context, "a")
+    assert [str(p.relative_to(context.data)) for p in context.data.rglob("*.json")] == [
         "results/b/0.1/results.json"
     ]
-    assert not (here.data / "parcels" / "a.123").exists()
+    assert not (context.data / "parcels" / "a.123").exists()
 
 
 @pytest.fixture
 def before_a_bucket(
-    here: WorkerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: WorkerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[WorkerContext, S3Server]]:
-    """A bench whose storage is a bucket."""
+    """A context whose storage is a bucket, and the bucket's server."""
     with S3Server() as server:
         for name, value in server.env.items():
             monkeypatch.setenv(name, value)
-        yield replace(here, storage=S3Storage(f"s3://{BUCKET}/site", tmp_path / "unsent")), server
+        yield (
+            replace(context, storage=S3Storage(f"s3://{BUCKET}/site", tmp_path / "unsent")),
+            server,
+        )
 
 
 def test_an_order_that_is_forgotten_leaves_nothing_in_a_bucket(
     before_a_bucket: tuple[WorkerContext, S3Server],
 ) -> None:
-    """Nor on this machine, where an attempt was killed before it had sent all; what another order has stays."""
-    here, server = before_a_bucket
+    """Nor on this machine, where an attempt was killed half-way; other orders stay."""
+    context, server = before_a_bucket
     for key in ("results/a/0.1", "results/a/0.2", "results/ab/0.1", "parcels/a.0f"):
-        path = (
-            here.storage.folder / key / "overlay.png"
-            if "results" in key
-            else here.storage.folder / key
-        )
+        path = context.storage.folder / key
+        if key.startswith("results"):
+            path = path / "overlay.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        here.storage.share(key, lambda _done, _total: None)
-    (here.storage.folder / "results/a/0.3").mkdir(parents=True)
-    remove_files(here, "a")
+        context.storage.share(key, lambda _done, _total: None)
+    (context.storage.folder / "results/a/0.3").mkdir(parents=True)
+    remove_files(context, "a")
     assert server.below("site") == {"results/ab/0.1/overlay.png"}
-    assert not (here.storage.folder / "results/a").exists()
+    assert not (context.storage.folder / "results/a").exists()
 
 
 def test_what_was_never_sent_goes_once_its_order_is_forgotten(
     before_a_bucket: tuple[WorkerContext, S3Server],
 ) -> None:
-    """Whoever forgot it: each machine clears its own disk, and leaves what a known order may still be making."""
-    here, _ = before_a_bucket
-    known = an_order(here.store)
+    """Each machine clears its own disk, and leaves what a known order may still be making."""
+    context, _ = before_a_bucket
+    known = an_order(context.store)
     for order_id in (known, "gone"):
         for name in (
             f"results/{order_id}/0.1",
             f"results/{order_id}/.0.2-x",
             f"parcels/.{order_id}.x",
         ):
-            (here.storage.folder / name).mkdir(parents=True)
-        (here.storage.folder / f"parcels/{order_id}.0f").touch()
-    remove_left_behind(here)
-    left = {str(path.relative_to(here.storage.folder)) for path in here.storage.folder.glob("*/*")}
+            (context.storage.folder / name).mkdir(parents=True)
+        (context.storage.folder / f"parcels/{order_id}.0f").touch()
+    remove_left_behind(context)
+    left = {
+        str(path.relative_to(context.storage.folder)) for path in context.storage.folder.glob("*/*")
+    }
     assert left == {f"results/{known}", f"parcels/.{known}.x", f"parcels/{known}.0f"}

@@ -1,4 +1,4 @@
-"""Where a scan's time goes is measured stage by stage."""
+"""The time of a scan is measured for each of its parts."""
 
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from tests.support.slides import a_slide
 from worker.progress import Stopwatch
 
 
-class Hands:
-    """A clock that stands until somebody works."""
+class ManualClock:
+    """A clock that advances only when it is told to."""
 
     def __init__(self) -> None:
         self.at_s = 0.0
@@ -20,36 +20,36 @@ class Hands:
     def __call__(self) -> float:
         return self.at_s
 
-    def work(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.at_s += seconds
 
-    def fail(self) -> None:
-        self.work(5)
+    def fail_after(self, seconds: float) -> None:
+        self.advance(seconds)
         raise ZeroDivisionError
 
 
 def test_a_stage_is_added_up_also_when_it_fails() -> None:
-    """Each name for itself, and an exception goes through."""
-    hands = Hands()
-    clock = Stopwatch(hands)
+    """Each name has its own sum, and an exception passes through."""
+    now = ManualClock()
+    stopwatch = Stopwatch(now)
     for _ in range(3):
-        with clock.stage("a"):
-            hands.work(2)
-    with pytest.raises(ZeroDivisionError), clock.stage("b"):
-        hands.fail()
-    assert clock.timings == {"a_s": 6, "b_s": 5}
+        with stopwatch.stage("a"):
+            now.advance(2)
+    with pytest.raises(ZeroDivisionError), stopwatch.stage("b"):
+        now.fail_after(5)
+    assert stopwatch.timings == {"a_s": 6, "b_s": 5}
 
 
 def test_what_others_measured_is_added() -> None:
-    """Threads measure for themselves."""
-    clock = Stopwatch(Hands())
+    """Other threads measure for themselves."""
+    stopwatch = Stopwatch(ManualClock())
     for spent_s in (0.5, 0.25):
-        clock.add("read", spent_s)
-    assert clock.timings == {"read_s": 0.75}
+        stopwatch.add("read", spent_s)
+    assert stopwatch.timings == {"read_s": 0.75}
 
 
 def test_a_scan_says_what_each_stage_took(tmp_path: Path) -> None:
-    """Every stage is there, and together they are no more than the whole."""
+    """Every part is there, and together they are no more than the whole."""
     pixels = np.random.default_rng(1).integers(0, 160, (256, 256, 3), dtype=np.uint8)
     timings = scan(Dots(), a_slide(tmp_path / "a.svs", pixels), tmp_path, 1, Listener())
     stages = ("open_s", "tissue_s", "calibrate_s", "read_s", "model_s", "merge_s")

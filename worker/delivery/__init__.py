@@ -1,1 +1,1 @@
-"""A kept result arrives once at its destination."""
+"""Deliver stored results to their destination exactly once."""

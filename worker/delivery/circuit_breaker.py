@@ -1,6 +1,7 @@
-"""Keeps one dead or slow destination from filling the courier: few attempts at once, a pause after repeated silence.
+"""Limit what one slow or dead destination costs a courier.
 
-Knows hosts and outcomes, no protocol. Each courier has its own; nothing here is kept.
+Each host gets a limited number of exchanges at the same time, and a pause after repeated failures
+to answer. The state lives in this process only; every courier has its own.
 """
 
 import time
@@ -12,68 +13,88 @@ from threading import Lock
 from broker.errors import TemporaryError
 from worker.delivery.payload import Receipt
 
-SILENT_TIMES = 3
+FAILURES_TO_OPEN = 3
 PAUSE_S = 30.0
-BUSY_S = 1.0
+BUSY_RETRY_S = 1.0
 
 
 @dataclass
 class _Host:
-    inside: int = 0
-    silent: int = 0
-    closed_until: float = 0.0
+    """The state of one host's breaker; `failures` counts attempts without an answer in a row."""
+
+    active: int = 0
+    failures: int = 0
+    open_until: float = 0.0
 
 
 class CircuitBreakers:
-    """One circuit for each host. Threads share it."""
+    """One circuit breaker for each host; threads share the object.
 
-    def __init__(self, at_once: int) -> None:
-        self._at_once, self._lock = at_once, Lock()
+    A host has at most `max_concurrent` exchanges at the same time. A host that did not answer
+    `FAILURES_TO_OPEN` times in a row is not contacted for `PAUSE_S`, and then by one thread first.
+    """
+
+    def __init__(self, max_concurrent: int) -> None:
+        self._max_concurrent = max_concurrent
+        self._lock = Lock()
         self._hosts: dict[str, _Host] = {}
 
     @contextmanager
-    def through(self, host: str) -> Iterator["CircuitBreakers"]:
-        """One exchange with the host; none is needed for `""`.
+    def acquire(self, name: str) -> Iterator[None]:
+        """Hold one of the host's slots while the context lasts; an empty name needs none.
 
-        Raises `TemporaryError` at once: `destination_unreachable` while it is silent, `destination_busy` while it has
-        its share of our threads.
+        Raise `TemporaryError` at once: `destination_unreachable` while the breaker is open,
+        `destination_busy` while all slots of the host are in use.
         """
-        if not host:
-            yield self
+        if not name:
+            yield
             return
         with self._lock:
-            known = self._hosts.setdefault(host, _Host())
-            self._refuse(host, known)
-            known.inside += 1
+            host = self._hosts.setdefault(name, _Host())
+            self._raise_if_refused(name, host)
+            host.active += 1
         try:
-            yield self
+            yield
         except TemporaryError as error:
             if error.code == "destination_unreachable":
-                self.hear(host, Receipt("later", detail=error.detail))
+                self.record(name, Receipt("later", detail=error.detail))
             raise
         finally:
             with self._lock:
-                known.inside -= 1
-                if not known.inside and not known.silent:
-                    del self._hosts[host]
+                host.active -= 1
+                if not host.active and not host.failures:
+                    del self._hosts[name]
 
-    def _refuse(self, host: str, known: _Host) -> None:
-        wait_s = known.closed_until - time.monotonic()
+    def record(self, name: str, receipt: Receipt) -> None:
+        """Count a missing answer; any answer, also a refusal, closes the breaker again."""
+        with self._lock:
+            host = self._hosts.setdefault(name, _Host())
+            if receipt.status is not None or receipt.outcome == "accepted":
+                host.failures = 0
+                host.open_until = 0.0
+                return
+            host.failures += 1
+            if host.failures >= FAILURES_TO_OPEN:
+                host.open_until = time.monotonic() + PAUSE_S
+
+    def _raise_if_refused(self, name: str, host: _Host) -> None:
+        wait_s = host.open_until - time.monotonic()
         if wait_s > 0:
-            detail = f"{host} was silent {known.silent} times in a row; it is left alone for {wait_s:.0f} s"
-            raise TemporaryError("destination_unreachable", detail, retry_after_s=wait_s)
-        if known.inside >= (1 if known.silent >= SILENT_TIMES else self._at_once):
             raise TemporaryError(
-                "destination_busy", f"{host} has its share of our threads", retry_after_s=BUSY_S
+                "destination_unreachable",
+                f"{name} did not answer {host.failures} times in a row; "
+                f"it is left alone for {wait_s:.0f} s",
+                retry_after_s=wait_s,
+            )
+        if host.active >= self._slots(host):
+            raise TemporaryError(
+                "destination_busy",
+                f"{name} already has its share of the delivery threads",
+                retry_after_s=BUSY_RETRY_S,
             )
 
-    def hear(self, host: str, receipt: Receipt) -> None:
-        """Count silence; any answer, also a refusal, ends it."""
-        with self._lock:
-            known = self._hosts.setdefault(host, _Host())
-            if receipt.status is not None or receipt.outcome == "accepted":
-                known.silent, known.closed_until = 0, 0.0
-                return
-            known.silent += 1
-            if known.silent >= SILENT_TIMES:
-                known.closed_until = time.monotonic() + PAUSE_S
+    def _slots(self, host: _Host) -> int:
+        """Return how many exchanges the host may have now; one until a failing host answers."""
+        if host.failures >= FAILURES_TO_OPEN:
+            return 1
+        return self._max_concurrent

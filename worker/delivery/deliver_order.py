@@ -1,5 +1,7 @@
-"""Delivering once: the parcel is kept before it is sent, every attempt is recorded before it is made, and after a lost
-answer the destination is asked before anything is sent again.
+"""Deliver the results of an order exactly once.
+
+The payload is stored before it is sent, every attempt is recorded before it is made, and after a
+lost answer the destination is asked before anything is sent again.
 """
 
 import hashlib
@@ -11,146 +13,206 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import requests
+
 from broker.errors import Problem
-from broker.file_storage.interface import PARCELS, unreachable
-from broker.order_store import Claim, TaskMessage
+from broker.file_storage.interface import PARCELS, Storage, unreachable
+from broker.order_store import Claim, OrderStore, TaskMessage
 from broker.orders.order import Order
-from worker.context import WorkerContext
-from worker.delivery.destination import Destination, destination
+from broker.settings.config import DeliverySettings
+from worker.delivery.circuit_breaker import CircuitBreakers
+from worker.delivery.destination import Destination, create_destination
 from worker.delivery.payload import Payload, Receipt
 from worker.disk import sync_folder
 from worker.process.lease import Lease
 from worker.results import result_folder
 
-ON_ITS_WAY = "sent; no answer yet"
-Kept = Mapping[str, Any]
+NO_ANSWER_YET = "sent; no answer yet"
+"""The `error` of an attempt on record whose outcome was not written down yet."""
+PayloadRecord = Mapping[str, Any]
+"""`file`, `digest`, `bytes` and `content_type` of a stored payload, as the order records them."""
 
 
-def attempt(
-    here: WorkerContext, order: Order, claim: Claim, lease: Lease
-) -> tuple[TaskMessage, ...]:
-    """Deliver, or find out that it was delivered, or say when to try again."""
-    to = destination(order.id, order.request.destination, here.http, here.config.worker.deliver)
-    parcel = _kept_parcel(here, order, claim, lease, to)
-    with here.circuits.through(to.host):
-        return _ask_or_send(here, order, claim, lease, to, parcel)
+class Deliverer:
+    """Makes delivery attempts; threads share it."""
+
+    def __init__(
+        self,
+        store: OrderStore,
+        storage: Storage,
+        session: requests.Session,
+        breakers: CircuitBreakers,
+        settings: DeliverySettings,
+    ) -> None:
+        self._store = store
+        self._storage = storage
+        self._session = session
+        self._breakers = breakers
+        self._settings = settings
+
+    def attempt(self, order: Order, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
+        """Deliver the order, or find that it was delivered, or schedule another attempt.
+
+        Return the task messages to enqueue. Raise `StopWork` or `LeaseLostError` if the work is no
+        longer ours, `OrderError` if the results cannot be sent, and `TemporaryError` if the
+        destination or the storage cannot be reached.
+        """
+        destination = create_destination(
+            order.id, order.request.destination, self._session, self._settings
+        )
+        record = self._stored_payload(order, claim, lease, destination)
+        with self._breakers.acquire(destination.host):
+            if order.attempts:
+                messages = self._end_without_sending(order, claim, destination)
+                if messages is not None:
+                    return messages
+            return self._send(order, claim, lease, destination, record)
+
+    def _end_without_sending(
+        self, order: Order, claim: Claim, destination: Destination
+    ) -> tuple[TaskMessage, ...] | None:
+        """Return the task messages if an earlier attempt forbids another one now, else None."""
+        received = self._has_received(order, destination)
+        if received:
+            self._store.note(claim, log="the destination has the results already")
+            return self._store.finish(claim, "delivered")
+        if received is None:
+            if self._may_have_arrived(order) and self._must_not_repeat(order):
+                return self._store.finish(claim, "undelivered", problem=_delivery_unknown())
+            return None
+        if order.attempts[-1].error == NO_ANSWER_YET:
+            return self._wait_for_lost_attempt(order, claim)
+        if order.cancel:
+            return self._store.finish(claim, "cancelled", problem=_cancelled())
+        return None
+
+    def _has_received(self, order: Order, destination: Destination) -> bool | None:
+        """Return whether an earlier attempt arrived; None if the destination cannot say."""
+        if order.attempts[-1].outcome == "accepted":
+            return True
+        return destination.has_received(order.id)
+
+    def _may_have_arrived(self, order: Order) -> bool:
+        return order.attempts[-1].outcome == "unknown" and not order.resend
+
+    def _must_not_repeat(self, order: Order) -> bool:
+        return bool(order.cancel) or self._settings.on_unknown == "stop"
+
+    def _wait_for_lost_attempt(self, order: Order, claim: Claim) -> tuple[TaskMessage, ...]:
+        """Record that the last attempt's courier was lost, and give its results time to arrive.
+
+        The destination may still be processing them, so its "no" counts only after this wait.
+        """
+        number = len(order.attempts) - 1
+        error = "the courier was lost before the answer came"
+        attempt = {"digest": order.attempts[-1].digest, "outcome": "unknown", "error": error}
+        log = f"delivery attempt {number + 1}: {error}"
+        self._store.note(claim, attempt=(number, attempt), log=log)
+        return self._store.give_back(claim, delay_s=self._settings.read_timeout_s)
+
+    def _send(
+        self,
+        order: Order,
+        claim: Claim,
+        lease: Lease,
+        destination: Destination,
+        record: PayloadRecord,
+    ) -> tuple[TaskMessage, ...]:
+        number = len(order.attempts)
+        digest = record["digest"]
+        with self._local_payload(record) as payload:
+            lease.confirm()
+            sending = {"digest": digest, "outcome": "unknown", "error": NO_ANSWER_YET}
+            self._store.note(claim, {"resend": 0}, attempt=(number, sending))
+            receipt = destination.post(payload, lease.check_held)
+        self._breakers.record(destination.host, receipt)
+        attempt = (number, _attempt_fields(digest, receipt))
+        log = _log_line(number, receipt)
+        lease.retry_write(lambda: self._store.note(claim, attempt=attempt, log=log))
+        if receipt.outcome == "accepted":
+            return self._store.finish(claim, "delivered")
+        if receipt.outcome == "refused":
+            return self._store.finish(claim, "undelivered", problem=_refused(receipt))
+        return self._store.give_back(claim, delay_s=self._delay_s(number, receipt))
+
+    @contextmanager
+    def _local_payload(self, record: PayloadRecord) -> Iterator[Payload]:
+        """Provide the payload on this machine's disk, with exactly the bytes that were recorded.
+
+        Raise `TemporaryError` if the storage returns other bytes.
+        """
+        with self._storage.near(record["file"]) as path:
+            if _sha256(path) != record["digest"]:
+                raise unreachable(
+                    "the payload is not the one that was kept", "put it back, or cancel the order"
+                )
+            yield Payload(record["content_type"], path)
+
+    def _stored_payload(
+        self, order: Order, claim: Claim, lease: Lease, destination: Destination
+    ) -> PayloadRecord:
+        """Return the record of the stored payload, building and storing it the first time."""
+        if order.parcel and self._storage.find(order.parcel["file"]):
+            return order.parcel
+        folder = self._storage.folder / PARCELS
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(
+            prefix=f".{order.id}.", dir=folder, ignore_cleanup_errors=True
+        ) as temporary:
+            payload = self._build_payload(order, destination, Path(temporary) / "payload")
+            digest = _sha256(payload.path)
+            size_bytes = payload.path.stat().st_size
+            key = f"{PARCELS}/{order.id}.{digest[:16]}"
+            _sync_and_move(payload.path, self._storage.folder / key)
+        self._storage.share(key, lambda _done_bytes, _total_bytes: lease.check_held())
+        record = {
+            "file": key,
+            "digest": digest,
+            "bytes": size_bytes,
+            "content_type": payload.content_type,
+        }
+        self._store.note(claim, {"parcel": record}, log=f"payload of {size_bytes} bytes stored")
+        return record
+
+    def _build_payload(self, order: Order, destination: Destination, path: Path) -> Payload:
+        with ExitStack() as folders:
+            results = []
+            for scan in order.scans:
+                key = f"{scan.result}/{result_folder.FINDINGS}"
+                findings = folders.enter_context(self._storage.near(key))
+                results.append(result_folder.load(findings.parent))
+            return destination.build_payload(results, path)
+
+    def _delay_s(self, number: int, receipt: Receipt) -> float:
+        """Return how long to wait before the next attempt: exponential, with jitter."""
+        if receipt.retry_after_s is not None:
+            return receipt.retry_after_s
+        longest_s = min(
+            self._settings.max_retry_s, self._settings.first_retry_s * 2.0 ** min(number, 30)
+        )
+        delay_s = longest_s * random.uniform(0.5, 1)  # noqa: S311 - jitter
+        if receipt.outcome == "unknown":
+            # What was sent may still be processed: the destination's "no" counts only after that.
+            return max(delay_s, self._settings.read_timeout_s)
+        return delay_s
 
 
-def _ask_or_send(
-    here: WorkerContext, order: Order, claim: Claim, lease: Lease, to: Destination, parcel: Kept
-) -> tuple[TaskMessage, ...]:
-    if order.attempts:
-        last = order.attempts[-1]
-        arrived = last.outcome == "accepted" or to.arrived(order.id)
-        if arrived:
-            here.store.note(claim, log="the destination has the results already")
-            return here.store.finish(claim, "delivered")
-        if arrived is False and last.error == ON_ITS_WAY:
-            return _let_settle(here, order, claim)
-        stop = order.cancel or here.config.worker.deliver.on_unknown == "stop"
-        if arrived is None and stop and _may_have_arrived(order):
-            return here.store.finish(claim, "undelivered", problem=_nobody_knows())
-        if arrived is False and order.cancel:
-            cancelled = Problem(
-                "cancelled", "cancelled; the destination says that nothing arrived", blame="input"
-            )
-            return here.store.finish(claim, "cancelled", problem=cancelled)
-    return _send(here, order, claim, lease, to, parcel)
-
-
-def _may_have_arrived(order: Order) -> bool:
-    return order.attempts[-1].outcome == "unknown" and not order.resend
-
-
-def _send(
-    here: WorkerContext, order: Order, claim: Claim, lease: Lease, to: Destination, parcel: Kept
-) -> tuple[TaskMessage, ...]:
-    number, digest = len(order.attempts), parcel["digest"]
-    with _near(here, parcel) as whole:
-        lease.confirm()
-        sent = {"digest": digest, "outcome": "unknown", "error": ON_ITS_WAY}
-        here.store.note(claim, {"resend": 0}, attempt=(number, sent))
-        receipt = to.post(whole, lease.check_held)
-    here.circuits.hear(to.host, receipt)
-    told = (number, {"digest": digest, **_told(receipt)})
-    lease.insist(lambda: here.store.note(claim, attempt=told, log=_line(number, receipt)))
-    if receipt.outcome == "accepted":
-        return here.store.finish(claim, "delivered")
-    if receipt.outcome == "refused":
-        return here.store.finish(claim, "undelivered", problem=_refused(receipt))
-    return here.store.give_back(claim, delay_s=_delay_s(here, number, receipt))
-
-
-@contextmanager
-def _near(here: WorkerContext, parcel: Kept) -> Iterator[Payload]:
-    """The parcel on this machine's disk. What is sent is what was recorded, whatever the storage gives back."""
-    with here.storage.near(parcel["file"]) as path:
-        whole = Payload(parcel["content_type"], path)
-        if _digest(whole) != parcel["digest"]:
-            raise unreachable(
-                "the parcel is not the one that was kept", "put it back, or cancel the order"
-            )
-        yield whole
-
-
-def _let_settle(here: WorkerContext, order: Order, claim: Claim) -> tuple[TaskMessage, ...]:
-    """Its courier was lost in the middle of the attempt. What it sent may still be worked on, so a no counts later."""
-    number, last = len(order.attempts) - 1, order.attempts[-1]
-    told = {
-        "digest": last.digest,
-        "outcome": "unknown",
-        "error": "the courier was lost before the answer came",
-    }
-    here.store.note(
-        claim, attempt=(number, told), log=f"delivery attempt {number + 1}: {told['error']}"
-    )
-    return here.store.give_back(claim, delay_s=here.config.worker.deliver.read_timeout_s)
-
-
-def _kept_parcel(
-    here: WorkerContext, order: Order, claim: Claim, lease: Lease, to: Destination
-) -> Kept:
-    """What the record says of the parcel; it is made from the kept results, and put there, the first time."""
-    if order.parcel and here.storage.find(order.parcel["file"]):
-        return order.parcel
-    folder = here.storage.folder / PARCELS
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(
-        prefix=f".{order.id}.", dir=folder, ignore_cleanup_errors=True
-    ) as beside:
-        made = _packed(here, order, to, Path(beside) / "parcel")
-        digest, size_bytes = _digest(made), made.path.stat().st_size
-        file = f"{PARCELS}/{order.id}.{digest[:16]}"
-        _move_whole(made.path, here.storage.folder / file)
-    here.storage.share(file, lambda _done, _total: lease.check_held())
-    told = {"file": file, "digest": digest, "bytes": size_bytes, "content_type": made.content_type}
-    here.store.note(claim, {"parcel": told}, log=f"parcel of {size_bytes} bytes kept")
-    return told
-
-
-def _packed(here: WorkerContext, order: Order, to: Destination, path: Path) -> Payload:
-    with ExitStack() as near:
-        findings = [
-            near.enter_context(here.storage.near(f"{scan.result}/{result_folder.FINDINGS}"))
-            for scan in order.scans
-        ]
-        return to.pack([result_folder.load(folder.parent) for folder in findings], path)
-
-
-def _move_whole(made: Path, to: Path) -> None:
-    with made.open("rb") as file:
+def _sync_and_move(source: Path, target: Path) -> None:
+    """Move the file so that it is complete at `target` even after a power cut."""
+    with source.open("rb") as file:
         os.fsync(file.fileno())
-    made.replace(to)
-    sync_folder(to.parent)
+    source.replace(target)
+    sync_folder(target.parent)
 
 
-def _digest(parcel: Payload) -> str:
-    with parcel.path.open("rb") as file:
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _told(receipt: Receipt) -> dict[str, Any]:
+def _attempt_fields(digest: str, receipt: Receipt) -> dict[str, Any]:
     return {
+        "digest": digest,
         "status": receipt.status,
         "outcome": receipt.outcome,
         "error": receipt.detail,
@@ -158,34 +220,30 @@ def _told(receipt: Receipt) -> dict[str, Any]:
     }
 
 
-def _line(number: int, receipt: Receipt) -> str:
-    status = f" ({receipt.status})" if receipt.status else ""
-    return f"delivery attempt {number + 1}: {receipt.outcome}{status}" + (
-        f": {receipt.detail}" if receipt.detail else ""
-    )
-
-
-def _delay_s(here: WorkerContext, number: int, receipt: Receipt) -> float:
-    settings = here.config.worker.deliver
-    if receipt.retry_after_s is not None:
-        return receipt.retry_after_s
-    longest_s = min(settings.max_retry_s, settings.first_retry_s * 2.0 ** min(number, 30))
-    delay_s = longest_s * random.uniform(0.5, 1)  # noqa: S311 - jitter
-    # what was sent may still be worked on: a no of the destination counts only when that is over
-    return max(delay_s, settings.read_timeout_s) if receipt.outcome == "unknown" else delay_s
+def _log_line(number: int, receipt: Receipt) -> str:
+    line = f"delivery attempt {number + 1}: {receipt.outcome}"
+    if receipt.status:
+        line += f" ({receipt.status})"
+    if receipt.detail:
+        line += f": {receipt.detail}"
+    return line
 
 
 def _refused(receipt: Receipt) -> Problem:
-    hint = "the results are kept; GET the order's payload to see what was sent"
     return Problem(
         "destination_refused",
         receipt.detail or f"answered {receipt.status}",
-        hint,
+        "the results are kept; GET the order's payload to see what was sent",
         blame="destination",
     )
 
 
-def _nobody_knows() -> Problem:
+def _cancelled() -> Problem:
+    detail = "cancelled; the destination says that nothing arrived"
+    return Problem("cancelled", detail, blame="input")
+
+
+def _delivery_unknown() -> Problem:
     return Problem(
         "delivery_unknown",
         "the results were sent, no answer came, and this destination cannot be asked",

@@ -1,4 +1,7 @@
-"""Results out: one attempt each, and an honest receipt. Nothing here tries again, waits, or knows an order's state."""
+"""The interface of a destination, and the choice of the class for the kind that an order names.
+
+A destination makes one attempt and reports it. It does not retry, wait, or know an order's state.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,50 +9,55 @@ from typing import Protocol
 
 import requests
 
-from broker.orders import request as asked
+from broker.orders.request import AnnotationDestination, TechcyteDestination
+from broker.orders.request import Destination as DestinationRequest
+from broker.orders.request import NoDestination as NoDestinationRequest
 from broker.settings.config import DeliverySettings
-from worker.delivery.destinations.none import NoDelivery
-from worker.delivery.destinations.quip.client import Annotation
+from worker.delivery.destinations.none import NoDestination
+from worker.delivery.destinations.quip.client import AnnotationLoader
 from worker.delivery.destinations.techcyte.client import Techcyte
-from worker.delivery.http_exchange import Check, always
+from worker.delivery.http_exchange import SendCheck, send_always
 from worker.delivery.payload import Payload, Receipt
 from worker.results.result import Result
 
 
 class Destination(Protocol):
-    """Where the results of one order go."""
+    """Where the results of one order are delivered."""
 
     @property
     def host(self) -> str:
-        """Whom the bytes go to, host and port; empty where nothing is sent."""
+        """Return the host and port that is contacted; empty where nothing is sent."""
 
-    def pack(self, results: Sequence[Result], path: Path) -> Payload:
-        """Write what will be sent to `path`: the same results give the same bytes.
+    def build_payload(self, results: Sequence[Result], path: Path) -> Payload:
+        """Write what will be sent to `path`; the same results give the same bytes.
 
-        Raises `OrderError` where they cannot be sent.
+        Raise `OrderError` if these results cannot be sent.
         """
 
-    def arrived(self, order_id: str) -> bool | None:
-        """Ask the destination whether it has the order's results: yes, no, or None where nobody can say.
+    def has_received(self, order_id: str) -> bool | None:
+        """Ask the destination whether it has the order's results; return None if it cannot say.
 
-        Raises `TemporaryError` where it cannot be asked now.
+        Raise `TemporaryError` if it cannot be asked now.
         """
 
-    def post(self, parcel: Payload, check: Check = always) -> Receipt:
-        """One attempt. Never raises for what the other side does or does not do.
+    def post(self, payload: Payload, check: SendCheck = send_always) -> Receipt:
+        """Make one attempt and return its outcome, whatever the other side does.
 
-        `check` is called before each piece of the parcel goes out; what it raises ends the attempt.
+        `check` is called before each piece of the payload is sent; what it raises ends the attempt.
         """
 
 
-def destination(
-    order_id: str, request: asked.Destination, http: requests.Session, settings: DeliverySettings
+def create_destination(
+    order_id: str,
+    request: DestinationRequest,
+    session: requests.Session,
+    settings: DeliverySettings,
 ) -> Destination:
-    """The destination that the order names."""
+    """Return the destination that the order names."""
     match request:
-        case asked.TechcyteDestination():
-            return Techcyte(request, http, settings)
-        case asked.AnnotationDestination():
-            return Annotation(request, http, settings)
-        case asked.NoDestination():
-            return NoDelivery(order_id)
+        case TechcyteDestination():
+            return Techcyte(request, session, settings)
+        case AnnotationDestination():
+            return AnnotationLoader(request, session, settings)
+        case NoDestinationRequest():
+            return NoDestination(order_id)

@@ -1,7 +1,8 @@
-"""One HTTP exchange with a destination and what it came to. It knows no protocol, and it never tells a secret.
+"""One HTTP exchange with a destination and what its outcome means for results that were sent.
 
-The question that decides every case: can the other side have taken the results? Surely not: `refused` or `later`. It
-said so: `accepted`. Otherwise `unknown`, and nothing may be sent again before the destination was asked.
+Every case is decided by one question: can the other side have taken the results?
+If certainly not: `refused` or `later`. If it confirmed: `accepted`. Otherwise: `unknown`, and
+nothing may be sent again before the destination was asked. Secrets never reach a receipt.
 """
 
 import io
@@ -11,7 +12,7 @@ import ssl
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import requests
@@ -19,29 +20,31 @@ from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnection
 
 from broker.errors import OrderError
 from broker.settings.config import DeliverySettings
-from worker.delivery.payload import Payload, Receipt
+from worker.delivery.payload import Outcome, Payload, Receipt
 from worker.http_session import read_capped, retry_after_s
 
 REPLY_MAX_BYTES = 64 * 2**10
 DETAIL_MAX_CHARS = 300
-LATER = frozenset({408, 425, 429, 500, 503})
-"""Answers that say: not taken, come again. A gateway's 502 and 504 do not: what is behind it may have taken it."""
+RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 503})
+"""Answers of a server that did not take the results and may take them later.
+
+502 and 504 are not among them: what is behind the gateway may have taken the results.
+"""
 SECRET = re.compile(
     r"(?<=\?)[^\s\"'<>]+|(?<=[Bb]earer )\S+|(?<=[Bb]asic )\S+|eyJ[\w-]+\.[\w-]+\.[\w-]*"
 )
-"""What may be a secret wherever it comes from: the query of a URL, a header's credentials, a JWT."""
-
+"""What may be a secret in any text: the query of a URL, credentials of a header, a JWT."""
 
 Headers = Mapping[str, str | bytes]
-Check = Callable[[], object]
+SendCheck = Callable[[], object]
 
 
-def always() -> None:
-    """The check that lets everything pass."""
+def send_always() -> None:
+    """Let every piece of the payload be sent."""
 
 
 class UnansweredError(Exception):
-    """No answer came; `receipt` says what that means for results that were sent."""
+    """No answer came; `receipt` holds what that means for results that were sent."""
 
     def __init__(self, receipt: Receipt) -> None:
         super().__init__(receipt.detail)
@@ -50,15 +53,18 @@ class UnansweredError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, its body cut at a limit. `whole` is False where the body is known to be short, or may be."""
+    """An answer with at most a limited part of its body.
+
+    `is_complete` is False if the body is known to be cut off, or may be.
+    """
 
     status: int
     body: bytes
-    whole: bool
+    is_complete: bool
     retry_after_s: float | None
 
     def json(self) -> Any:
-        """The body as JSON, None where it is none."""
+        """Return the body as JSON, or None if it is not JSON."""
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError):
@@ -67,19 +73,27 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class HttpExchange:
-    """The way to one destination. `hidden` are the strings that its answers may repeat and nobody may read."""
+    """HTTP requests to one destination.
 
-    http: requests.Session
+    `secrets` are strings that an answer may repeat and that must not be shown.
+    """
+
+    session: requests.Session
     settings: DeliverySettings
-    hidden: tuple[str, ...]
+    secrets: tuple[str, ...]
 
-    def send(self, url: str, parcel: Payload, headers: Headers, check: Check) -> Reply:
-        """POST the parcel; `check` is called before each piece of it. Raises `UnansweredError`, and what it raises."""
-        # A stream, because a time limit counts for each piece that is sent and would count once for all bytes.
-        with _Body(parcel.path, check) as body:
-            return self.ask("POST", url, {**headers, "Content-Type": parcel.content_type}, body)
+    def post(self, url: str, payload: Payload, headers: Headers, check: SendCheck) -> Reply:
+        """POST the payload and return the answer; call `check` before each piece is sent.
 
-    def ask(
+        Raise `UnansweredError`, and what `check` raises.
+        """
+        # A file object, because the time limit counts for each piece that is sent; it would count
+        # once for a body given as bytes.
+        with _CheckedFile(payload.path, check) as body:
+            headers = {**headers, "Content-Type": payload.content_type}
+            return self.request("POST", url, headers, body)
+
+    def request(
         self,
         method: str,
         url: str,
@@ -87,70 +101,77 @@ class HttpExchange:
         data: Any = None,
         limit_bytes: int = REPLY_MAX_BYTES,
     ) -> Reply:
-        """Any request; a redirect is an answer and not followed. Raises `UnansweredError`."""
+        """Send any request and return the answer; a redirect is not followed.
+
+        Raise `UnansweredError` if no answer came.
+        """
+        connect_s = self.settings.connect_timeout_s
         read_s = self.settings.read_timeout_s
-        how: dict[str, Any] = {
-            "timeout": (self.settings.connect_timeout_s, read_s),
-            "allow_redirects": False,
-        }
-        headers = {**headers, "Connection": "close"}
         try:
-            with self.http.request(
-                method, url, headers=headers, data=data, stream=True, **how
-            ) as response:
-                _use_once(response)
+            response = self.session.request(
+                method,
+                url,
+                headers={**headers, "Connection": "close"},
+                data=data,
+                timeout=(connect_s, read_s),
+                allow_redirects=False,
+                stream=True,
+            )
+            with response:
+                _close_after_response(response)
                 body = read_capped(response, limit_bytes, read_s)
-                whole = response.headers.get("Content-Length") == str(len(body))
-                return Reply(response.status_code, body, whole, retry_after_s(response))
+                is_complete = response.headers.get("Content-Length") == str(len(body))
+                return Reply(response.status_code, body, is_complete, retry_after_s(response))
         except OrderError as error:
             raise UnansweredError(Receipt("refused", detail=error.detail)) from None
         except requests.RequestException as error:
-            raise UnansweredError(
-                _silence(error, urlsplit(url).hostname or "the destination")
-            ) from None
+            host = urlsplit(url).hostname or "the destination"
+            raise UnansweredError(_receipt_without_answer(error, host)) from None
 
-    def judge(self, reply: Reply) -> Receipt:
-        """What an answer means by its status alone."""
+    def receipt_for(self, reply: Reply) -> Receipt:
+        """Return what the answer's status means."""
         outcome = _outcome(reply.status)
-        detail = (
-            ""
-            if outcome == "accepted"
-            else f"answered {reply.status}: {self.shown(reply.body)}".rstrip(": ")
-        )
-        wait_s = reply.retry_after_s if outcome == "later" else None
-        return Receipt(outcome, reply.status, detail, wait_s)
+        if outcome == "accepted":
+            return Receipt(outcome, reply.status)
+        detail = f"answered {reply.status}: {self.excerpt(reply.body)}".rstrip(": ")
+        if outcome == "later":
+            return Receipt(outcome, reply.status, detail, reply.retry_after_s)
+        return Receipt(outcome, reply.status, detail)
 
-    def shown(self, body: bytes) -> str:
-        """The start of what the other side said, on one line, without secrets."""
-        said = body.decode("utf-8", "replace")
-        for secret in filter(None, self.hidden):
-            said = said.replace(secret, "…")
-        said = SECRET.sub("…", said)
-        return " ".join("".join(c if c.isprintable() else " " for c in said).split())[
-            :DETAIL_MAX_CHARS
-        ]
+    def excerpt(self, body: bytes) -> str:
+        """Return the start of a body as printable text on one line, without secrets."""
+        text = body.decode("utf-8", "replace")
+        for secret in filter(None, self.secrets):
+            text = text.replace(secret, "…")
+        text = SECRET.sub("…", text)
+        printable = "".join(char if char.isprintable() else " " for char in text)
+        return " ".join(printable.split())[:DETAIL_MAX_CHARS]
 
 
-class _Body(io.FileIO):
-    """A body that asks, as each piece is about to go out, whether it still may: its sender may have slept meanwhile."""
+class _CheckedFile(io.FileIO):
+    """A request body that calls `check` before each piece is sent.
 
-    def __init__(self, path: Path, check: Check) -> None:
+    The process may have been suspended since the last piece, and the work may be another's by now.
+    """
+
+    def __init__(self, path: Path, check: SendCheck) -> None:
         super().__init__(path)
         self._check = check
 
     def read(self, size: int | None = -1) -> bytes:
-        """The next piece."""
+        """Return the next piece."""
         piece = super().read(size)
-        if piece:  # at the end everything is sent, and only the answer counts
+        if piece:  # at the end of the file everything was sent, and only the answer counts
             self._check()
         return piece
 
 
-def _use_once(response: requests.Response) -> None:
-    """Take the socket from its connection: the body can be read to its end, and the pool gets nothing to use again.
+def _close_after_response(response: requests.Response) -> None:
+    """Detach the socket from its connection, so that the pool cannot use it again.
 
-    A kept connection may be ended by the server just as the next request goes out, which looks like a lost answer; and
-    servers that close after every answer do not always say so.
+    The body can still be read to its end. A reused connection may be closed by the server just as
+    the next request is sent, which looks like a lost answer; and servers that close after every
+    answer do not always announce it.
     """
     connection = response.raw.connection
     if connection is not None and connection.sock is not None:
@@ -158,44 +179,57 @@ def _use_once(response: requests.Response) -> None:
         connection.sock = None
 
 
-def _outcome(status: int) -> Literal["accepted", "refused", "later", "unknown"]:
+def _outcome(status: int) -> Outcome:
     if 200 <= status < 300:
         return "accepted"
-    if status in LATER:
+    if status in RETRYABLE_STATUSES:
         return "later"
-    return "refused" if status < 500 else "unknown"
+    if status < 500:
+        return "refused"
+    return "unknown"
 
 
-def _silence(error: requests.RequestException, host: str) -> Receipt:
-    """What the lack of an answer means. The error's own text has the URL in it and goes no further."""
+def _receipt_without_answer(error: requests.RequestException, host: str) -> Receipt:
+    """Return what the lack of an answer means.
+
+    The text of the exception holds the URL with its query, so only class names are shown.
+    """
     if _never_connected(error):
-        return Receipt("later", detail=f"no connection to {host} ({_root(error)})")
+        return Receipt("later", detail=f"no connection to {host} ({_root_cause(error)})")
     if isinstance(error, requests.ConnectionError | requests.Timeout):
-        return Receipt(
-            "unknown", detail=f"the request went to {host} and no answer came ({_root(error)})"
-        )
-    return Receipt(
-        "refused", detail=f"the request to {host} cannot be made ({type(error).__name__})"
-    )
+        cause = _root_cause(error)
+        return Receipt("unknown", detail=f"the request went to {host} and no answer came ({cause})")
+    detail = f"the request to {host} cannot be made ({type(error).__name__})"
+    return Receipt("refused", detail=detail)
 
 
 def _never_connected(error: requests.RequestException) -> bool:
-    reasons = list(_reasons(error))
-    refused = (NewConnectionError, ConnectTimeoutError, ssl.SSLCertVerificationError)
-    return isinstance(error, requests.ConnectTimeout) or any(
-        isinstance(reason, refused) for reason in reasons
-    )
+    if isinstance(error, requests.ConnectTimeout):
+        return True
+    not_connected = (NewConnectionError, ConnectTimeoutError, ssl.SSLCertVerificationError)
+    return any(isinstance(cause, not_connected) for cause in _causes(error))
 
 
-def _root(error: requests.RequestException) -> str:
-    *_, last = (type(error).__name__, *(type(reason).__name__ for reason in _reasons(error)))
-    return last
+def _root_cause(error: requests.RequestException) -> str:
+    """Return the class name of the innermost exception."""
+    root: BaseException = error
+    for cause in _causes(error):
+        root = cause
+    return type(root).__name__
 
 
-def _reasons(error: BaseException) -> Iterator[BaseException]:
-    """The faults that requests and urllib3 packed into one another, outermost first."""
-    inner: BaseException | None = error.reason if isinstance(error, MaxRetryError) else None
-    inner = inner or next((part for part in error.args if isinstance(part, BaseException)), None)
-    if inner is not None:
-        yield inner
-        yield from _reasons(inner)
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions that requests and urllib3 wrapped into one another, outermost first."""
+    cause = _cause(error)
+    while cause is not None:
+        yield cause
+        cause = _cause(cause)
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    if isinstance(error, MaxRetryError) and error.reason is not None:
+        return error.reason
+    for argument in error.args:
+        if isinstance(argument, BaseException):
+            return argument
+    return None

@@ -1,13 +1,15 @@
-"""What goes to a destination, and what one attempt came to."""
+"""What is sent to a destination, and the outcome of one attempt to send it."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+Outcome = Literal["accepted", "refused", "later", "unknown"]
+
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """The file whose exact bytes go to a destination."""
+    """The file whose exact bytes are sent to a destination."""
 
     content_type: str
     path: Path
@@ -15,13 +17,15 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What one delivery attempt came to.
+    """The outcome of one delivery attempt.
 
-    `accepted`: the destination confirmed. `refused`: it will not take these bytes. `later`: it did not take them, try
-    again. `unknown`: they were sent and no answer came, so nobody knows until the destination is asked.
+    `accepted`: the destination confirmed that it has the results.
+    `refused`: it will not take these bytes.
+    `later`: it did not take them; another attempt may succeed.
+    `unknown`: they were sent and no answer came; only the destination can say whether they arrived.
     """
 
-    outcome: Literal["accepted", "refused", "later", "unknown"]
+    outcome: Outcome
     status: int | None = None
     detail: str = ""
     retry_after_s: float | None = None

@@ -1,12 +1,11 @@
-"""Whether the hosts answer that this bench will speak to: the settings' own, and those that somebody asks about.
+"""Check that the hosts answer which a worker contacts: those in the settings, and given ones.
 
-Owns what is tried: one HEAD of `/`, without a credential, under the rules that hold for every order. Must not know what
-is sent there later.
+Each host gets one HEAD of `/` without credentials, under the rules that hold for every order.
 """
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 import requests
@@ -20,68 +19,79 @@ from broker.settings.locator import HttpLocator
 from worker.http_session import session
 
 WHAT = "destination"
-_HOLE = re.compile(r"\{\w+\}.*")
+_PLACEHOLDER = re.compile(r"\{\w+\}.*")
+"""A placeholder of a URL template and all that follows it."""
 
 
-def reached(config: Config, asked: list[str]) -> Iterator[Row]:
-    """A row for each host: those of `worker.locator`, then those in `asked`."""
-    places = {
-        _origin(url): where
-        for where, url in [*_in_settings(config), *(("asked for", url) for url in asked)]
-    }
+def check_hosts(config: Config, urls: Sequence[str]) -> Iterator[Row]:
+    """Yield a row for each host of `worker.locator` and of `urls`."""
+    named_by = {_origin(url): name for name, url in _urls_in_settings(config)}
+    for url in urls:
+        named_by[_origin(url)] = "asked for"
+    if not named_by:
+        yield Row(
+            WHAT, "absent", "the settings name none, orders do; try one with --destination URL"
+        )
+        return
     deliver = config.worker.deliver
     with session(
         config.broker.allow_hosts,
         connect_timeout_s=deliver.connect_timeout_s,
         read_timeout_s=deliver.read_timeout_s,
     ) as http:
-        for origin, where in places.items():
-            yield _row(origin, where, http, config.broker.allow_hosts)
-    if not places:
-        yield Row(
-            WHAT, "absent", "the settings name none, orders do; try one with --destination URL"
-        )
+        for origin, name in named_by.items():
+            yield _check_host(origin, name, http, config.broker.allow_hosts)
 
 
-def _in_settings(config: Config) -> Iterator[tuple[str, str]]:
+def _urls_in_settings(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the name of each setting that holds a URL, and the URL."""
     locator = config.worker.locator
     if not isinstance(locator, HttpLocator):
         yield from config.worker.locator_addresses
         return
     yield "worker.locator.url", locator.url.get_secret_value()
     for name, value in locator.source.items():
-        # a location that is answered whole may lead anywhere; one that is put into a URL leads to a host known now
-        if isinstance(value, str) and urlsplit(_HOLE.sub("", value)).netloc:
+        # A template that is a placeholder as a whole may lead to any host; one that has its host
+        # before the placeholder leads to a host that is known now.
+        if isinstance(value, str) and urlsplit(_without_placeholders(value)).netloc:
             yield f"worker.locator.source.{name}", value
 
 
+def _without_placeholders(url: str) -> str:
+    return _PLACEHOLDER.sub("", url)
+
+
 def _origin(url: str) -> str:
-    """Scheme and host alone: paths and queries may hold what nobody else shall see. Empty for no web address."""
-    parts = urlsplit(_HOLE.sub("", url))
+    """Return scheme and host only, since path and query may be secret; empty for no web address."""
+    parts = urlsplit(_without_placeholders(url))
     host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}" if parts.scheme in ("http", "https") and host else ""
+    if parts.scheme not in ("http", "https") or not host:
+        return ""
+    return f"{parts.scheme}://{host}"
 
 
-def _row(origin: str, where: str, http: requests.Session, allow_hosts: tuple[str, ...]) -> Row:
+def _check_host(
+    origin: str, name: str, http: requests.Session, allow_hosts: tuple[str, ...]
+) -> Row:
     if not origin:
-        return Row(WHAT, "failed", f"{where}: give the whole address, like https://ci.techcyte.com")
-    said, began = f"{origin} ({where})", time.monotonic()
+        return Row(WHAT, "failed", f"{name}: give the whole address, like https://ci.techcyte.com")
+    shown = f"{origin} ({name})"
+    began_at = time.monotonic()
     try:
-        check_literal(origin, allow_hosts, where)
-        with http.head(f"{origin}/", allow_redirects=False) as answer:
-            return Row(
-                WHAT,
-                "ok",
-                f"{said} answers {answer.status_code} in {1000 * (time.monotonic() - began):.0f} ms",
-            )
+        check_literal(origin, allow_hosts, name)
+        with http.head(f"{origin}/", allow_redirects=False) as response:
+            took_ms = 1000 * (time.monotonic() - began_at)
+            return Row(WHAT, "ok", f"{shown} answers {response.status_code} in {took_ms:.0f} ms")
     except OrderError as error:
-        return Row(WHAT, "failed", f"{said}: {error.detail}; {error.hint}")
+        return Row(WHAT, "failed", f"{shown}: {error.detail}; {error.hint}")
     except (requests.RequestException, OSError) as error:
-        return Row(WHAT, "failed", f"{said}: {_why(error)}")
+        return Row(WHAT, "failed", f"{shown}: {_reason(error)}")
 
 
-def _why(error: Exception) -> str:
-    cause = getattr(error.args[0], "reason", error) if error.args else error
+def _reason(error: Exception) -> str:
+    cause: object = error
+    if error.args:
+        cause = getattr(error.args[0], "reason", error)
     if isinstance(cause, NameResolutionError):
         return "its name has no address"
     if isinstance(error, requests.exceptions.SSLError):

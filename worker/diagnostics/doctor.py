@@ -1,13 +1,13 @@
-"""`python -m worker.diagnostics.doctor`: whether this bench has what it needs, as rows of JSON for `slidelane doctor`.
+"""`python -m worker.diagnostics.doctor`: check that this machine has what a worker needs.
 
-Owns what a worker needs. Must not know Redis, orders, nor how rows are shown.
+Prints rows of JSON, which `slidelane doctor` shows. Redis and orders are not checked here.
 """
 
 import argparse
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ import numpy as np
 from broker.diagnostics import Row
 from broker.settings.config import Config, load
 from worker.algorithms import registry
-from worker.diagnostics.connectivity import reached
+from worker.diagnostics.connectivity import check_hosts
 from worker.process.cgroup_limits import (
     Limit,
     core_limits,
@@ -28,96 +28,100 @@ from worker.process.cgroup_limits import (
 )
 from worker.slides.sandbox.client import Sandbox
 
-_EDGE_PX, _TILE_PX, _MPP = 512, 256, 0.25
-Check = Callable[[], Iterator[Row]]
+_EDGE_PX = 512
+_TILE_PX = 256
+_MPP = 0.25
 
 
 def main() -> None:
-    """Print a row for each check, as it is done."""
+    """Print the rows of each check as soon as it is done."""
     parser = argparse.ArgumentParser(
         prog="python -m worker.diagnostics.doctor", description=__doc__
     )
     parser.add_argument("--in-container", action="store_true")
     parser.add_argument("--require-gpu", action="store_true")
     parser.add_argument("--destination", action="append", default=[])
-    asked = parser.parse_args()
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # so that what a trial started is ended
+    options = parser.parse_args()
+    # An exit instead of a sudden end, so that the processes of a check are ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     config = load()
-    checks: dict[str, Check] = {
-        "cores": lambda: _cores(config),
-        "memory": lambda: _memory(config),
-        "gpu": lambda: _gpu(config, required=asked.require_gpu),
-        "openslide": lambda: _openslide(config),
-        "models": lambda: _models(config),
-        "slides": lambda: _slides(config),
-        "destination": lambda: reached(config, asked.destination),
-    }
-    if asked.in_container:
+    _print_rows("cores", _cores(config))
+    _print_rows("memory", _memory(config))
+    _print_rows("gpu", _gpu(config, required=options.require_gpu))
+    _print_rows("openslide", _openslide(config))
+    _print_rows("models", _models(config))
+    _print_rows("slides", _slides(config))
+    _print_rows("destination", check_hosts(config, options.destination))
+    if options.in_container:
         from worker.diagnostics import container_checks
 
-        checks |= {"spawn": container_checks.spawn, "drain": lambda: container_checks.drain(config)}
-    for what, check in checks.items():
-        for row in _safely(what, check):
-            sys.stdout.write(f"{row.json}\n")
-            sys.stdout.flush()
+        _print_rows("spawn", container_checks.spawn())
+        _print_rows("drain", container_checks.drain(config))
 
 
-def _safely(what: str, check: Check) -> Iterator[Row]:
+def _print_rows(what: str, rows: Iterable[Row]) -> None:
+    """Run one check by iterating over its rows; an exception becomes a failed row."""
     try:
-        yield from check()
-    except Exception as error:  # noqa: BLE001 - the edge: whatever a check meets is what it found out
-        yield Row(what, "failed", " ".join(str(error).split()) or type(error).__name__)
+        for row in rows:
+            _print(row)
+    except Exception as error:  # noqa: BLE001 - the edge: any failure is the result of the check
+        _print(Row(what, "failed", " ".join(str(error).split()) or type(error).__name__))
+
+
+def _print(row: Row) -> None:
+    sys.stdout.write(f"{row.json}\n")
+    sys.stdout.flush()
 
 
 def _cores(config: Config) -> Iterator[Row]:
-    threads, granted = config.worker.threads, granted_cores()
-    used = f"; worker.threads makes it {threads}" if threads else ""
-    yield Row(
-        "cores",
-        "ok",
-        f"{granted} granted: affinity leaves {usable_cores()}, {_stated(core_limits())}{used}",
-    )
+    text = f"{granted_cores()} granted: affinity leaves {usable_cores()}, {_text(core_limits())}"
+    if config.worker.threads:
+        text += f"; worker.threads makes it {config.worker.threads}"
+    yield Row("cores", "ok", text)
 
 
 def _memory(config: Config) -> Iterator[Row]:
-    granted, decode = granted_memory_bytes(), config.worker.limits.decode_bytes
-    said = f"{_gib(granted)} granted: {_stated(memory_limits())}"
-    if granted < decode:
-        said += f"; less than worker.limits.decode_bytes ({_gib(decode)}), so a large slide may end the whole worker"
-    yield Row("memory", "ok", said)
+    granted_bytes = granted_memory_bytes()
+    decode_bytes = config.worker.limits.decode_bytes
+    text = f"{_gib(granted_bytes)} granted: {_text(memory_limits())}"
+    if granted_bytes < decode_bytes:
+        text += (
+            f"; less than worker.limits.decode_bytes ({_gib(decode_bytes)}), "
+            "so a large slide may end the whole worker"
+        )
+    yield Row("memory", "ok", text)
 
 
-def _stated(limits: list[Limit]) -> str:
-    """The kernel's files as they stand."""
-    return (
-        ", ".join(f"{limit.file} says {limit.text}" for limit in limits)
-        or "no cgroup says anything"
-    )
+def _text(limits: list[Limit]) -> str:
+    """Return the content of the kernel's files."""
+    if not limits:
+        return "no cgroup says anything"
+    return ", ".join(f"{limit.file} says {limit.text}" for limit in limits)
 
 
 def _gpu(config: Config, *, required: bool) -> Iterator[Row]:
     from worker.diagnostics.gpu_check import torch_version, trials
 
     for trial in trials(config.worker.device):
-        memory = f" with {_gib(trial.memory_bytes)}" if trial.memory_bytes else ""
-        said = f"{trial.name}{memory}, 1000x1000 matmul in {1000 * trial.matmul_s:.3f} ms ({torch_version()})"
+        text = trial.name
+        if trial.memory_bytes:
+            text += f" with {_gib(trial.memory_bytes)}"
+        text += f", 1000x1000 matmul in {1000 * trial.matmul_s:.3f} ms ({torch_version()})"
         if not trial.is_right:
-            yield Row("gpu", "failed", f"{said}, and the product is wrong")
+            yield Row("gpu", "failed", f"{text}, and the product is wrong")
         elif trial.is_gpu:
-            yield Row("gpu", "ok", said)
+            yield Row("gpu", "ok", text)
+        elif required:
+            yield Row("gpu", "failed", f"none is seen; {text}")
         else:
-            yield Row("gpu", "failed" if required else "absent", f"none is seen; {said}")
+            yield Row("gpu", "absent", f"none is seen; {text}")
 
 
 def _openslide(config: Config) -> Iterator[Row]:
-    """A slide made on the spot, and read as every slide is."""
-    import tifffile
-
+    """Make a slide and read a region of it as every slide is read."""
     pixels = np.random.default_rng(0).integers(0, 256, (_EDGE_PX, _EDGE_PX, 3), np.uint8)
-    described = f"Aperio Image Library v12\r\n{_EDGE_PX}x{_EDGE_PX} ({_TILE_PX}x{_TILE_PX})|AppMag = 40|MPP = {_MPP}"
-    limits, began = config.worker.limits, time.monotonic()
+    limits = config.worker.limits
+    began_at = time.monotonic()
     sandbox = Sandbox(
         config.worker.threads or granted_cores(),
         max_bytes=limits.decode_bytes,
@@ -125,42 +129,49 @@ def _openslide(config: Config) -> Iterator[Row]:
     )
     with TemporaryDirectory() as folder:
         path = Path(folder) / "trial.svs"
-        tifffile.imwrite(
-            path,
-            pixels,
-            tile=(_TILE_PX, _TILE_PX),
-            photometric="rgb",
-            description=described,
-            metadata=None,
-        )
+        _write_slide(path, pixels)
         with sandbox.open(path) as slide:
             region = np.empty((64, 64, 3), np.uint8)
             slide.fill(region, 100.0, 200.0, 1.0, 1.0)
-            reader, is_right = slide.reader, bool((region == pixels[200:264, 100:164]).all())
-    took = f"read a slide in a process of its own in {time.monotonic() - began:.1f} s"
-    said = f"{reader} {took} (openslide-python {version('openslide-python')})"
-    yield Row(
-        "openslide",
-        "ok" if is_right else "failed",
-        said if is_right else f"{said}, and its pixels are wrong",
+            reader = slide.reader
+    took_s = time.monotonic() - began_at
+    text = f"{reader} read a slide in a process of its own in {took_s:.1f} s"
+    text += f" (openslide-python {version('openslide-python')})"
+    if (region == pixels[200:264, 100:164]).all():
+        yield Row("openslide", "ok", text)
+    else:
+        yield Row("openslide", "failed", f"{text}, and its pixels are wrong")
+
+
+def _write_slide(path: Path, pixels: np.ndarray) -> None:
+    import tifffile
+
+    size = f"{_EDGE_PX}x{_EDGE_PX} ({_TILE_PX}x{_TILE_PX})"
+    tifffile.imwrite(
+        path,
+        pixels,
+        tile=(_TILE_PX, _TILE_PX),
+        photometric="rgb",
+        description=f"Aperio Image Library v12\r\n{size}|AppMag = 40|MPP = {_MPP}",
+        metadata=None,
     )
 
 
 def _models(config: Config) -> Iterator[Row]:
-    algorithms, device = config.worker.algorithms, config.worker.device
-    cards = [registry.load(name, algorithms, {}, device).card for name in algorithms]
-    yield Row(
-        "models", "ok", f"loaded: {', '.join(f'{card.name} {card.version}' for card in cards)}"
-    )
+    settings = config.worker
+    names = []
+    for name in settings.algorithms:
+        card = registry.load(name, settings.algorithms, {}, settings.device).card
+        names.append(f"{card.name} {card.version}")
+    yield Row("models", "ok", f"loaded: {', '.join(names)}")
 
 
 def _slides(config: Config) -> Iterator[Row]:
     roots = config.worker.slides.roots
     missing = [str(root) for root in roots if not root.is_dir()]
     if missing:
-        yield Row(
-            "slides", "failed", f"worker.slides.roots: {', '.join(missing)} cannot be seen here"
-        )
+        text = f"worker.slides.roots: {', '.join(missing)} cannot be seen here"
+        yield Row("slides", "failed", text)
     elif roots:
         yield Row("slides", "ok", f"paths may lie below {', '.join(map(str, roots))}")
     else:

@@ -1,4 +1,4 @@
-"""Whether the device computes: a product of two matrices, timed. Knows torch, and no algorithm."""
+"""Check that each device computes, with a timed product of two matrices."""
 
 import time
 from dataclasses import dataclass
@@ -9,12 +9,15 @@ import torch
 from worker.algorithms.torch_device.device import describe, resolve
 
 _EDGE: Final = 1000
-_TIMES: Final = 5
+_REPEATS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One device: its name, whether it is a GPU, its memory where that is its own, and the quickest product."""
+    """The outcome on one device; `memory_bytes` is 0 if it has no memory of its own.
+
+    `matmul_s` is the time of the fastest product.
+    """
 
     name: str
     is_gpu: bool
@@ -24,42 +27,45 @@ class Trial:
 
 
 def trials(setting: str) -> list[Trial]:
-    """The devices that `worker.device` may lead to, each tried: every GPU, or the one device that it names.
+    """Try every device that `worker.device` may select: all GPUs, or the one that it names.
 
-    Raises `ConfigError` where there is no such device.
+    Raise `ConfigError` if there is no such device.
     """
-    told = describe(resolve(setting))
-    several = setting in ("auto", "cuda") and torch.cuda.device_count()
-    names = [f"cuda:{number}" for number in range(several)] if several else [str(told["device"])]
-    return [_trial(name) for name in names]
+    selected = describe(resolve(setting))
+    if setting in ("auto", "cuda") and torch.cuda.device_count():
+        return [_trial(f"cuda:{number}") for number in range(torch.cuda.device_count())]
+    return [_trial(str(selected["device"]))]
 
 
 def torch_version() -> str:
-    """Which torch this is, and for which CUDA it was built."""
-    return f"torch {torch.__version__}" + (
-        f", CUDA {torch.version.cuda}" if torch.version.cuda else ", built without CUDA"
-    )
+    """Return the versions of torch and of the CUDA that it was built for."""
+    if torch.version.cuda:
+        return f"torch {torch.__version__}, CUDA {torch.version.cuda}"
+    return f"torch {torch.__version__}, built without CUDA"
 
 
 def _trial(name: str) -> Trial:
-    told = describe(resolve(name))
-    square = torch.rand((_EDGE, _EDGE), device=name)
-    same = square @ torch.eye(_EDGE, device=name)  # also warms up
-    took_s = min(_timed(square) for _ in range(_TIMES))
-    is_right = bool(torch.allclose(same, square, atol=1e-2))
+    description = describe(resolve(name))
+    matrix = torch.rand((_EDGE, _EDGE), device=name)
+    product = matrix @ torch.eye(_EDGE, device=name)  # also warms up
+    matmul_s = min(_timed_product_s(matrix) for _ in range(_REPEATS))
     return Trial(
-        str(told["name"]), name != "cpu", int(told.get("memory_bytes", 0)), took_s, is_right
+        name=str(description["name"]),
+        is_gpu=name != "cpu",
+        memory_bytes=int(description.get("memory_bytes", 0)),
+        matmul_s=matmul_s,
+        is_right=bool(torch.allclose(product, matrix, atol=1e-2)),
     )
 
 
-def _timed(square: torch.Tensor) -> float:
-    _wait_for(square)
-    began = time.perf_counter()
-    _ = square @ square
-    _wait_for(square)
-    return time.perf_counter() - began
+def _timed_product_s(matrix: torch.Tensor) -> float:
+    _synchronize(matrix)
+    began_at = time.perf_counter()
+    _ = matrix @ matrix
+    _synchronize(matrix)
+    return time.perf_counter() - began_at
 
 
-def _wait_for(square: torch.Tensor) -> None:
-    if square.is_cuda:
-        torch.cuda.synchronize(square.device)
+def _synchronize(tensor: torch.Tensor) -> None:
+    if tensor.is_cuda:
+        torch.cuda.synchronize(tensor.device)

@@ -1,1 +1,1 @@
-"""What a worker process owes the machine and the queue: lease, heartbeat, GPU lock, cgroup limits."""
+"""What a worker process needs beside its work: lease, heartbeat, progress log, GPU lock, limits."""

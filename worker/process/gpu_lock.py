@@ -1,7 +1,7 @@
-"""Which GPU is a worker's own where its machine has several: taken at the start, dropped by the kernel at its end.
+"""Give each worker a GPU of its own on a machine that has several.
 
-Owns the locks in `broker.data`, which containers of one machine share. Must not load torch: a worker's first process
-stays free of CUDA.
+The locks lie in `broker.data`, which the containers of one machine share; the kernel drops a lock
+when its process ends. Torch is loaded in another process: a worker's parent stays free of CUDA.
 """
 
 import json
@@ -20,7 +20,7 @@ from worker.disk import try_lock
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _DEVICES = Path("/dev")
-_ASK = """
+_LIST_GPUS = """
 import json, sys
 from worker.algorithms.torch_device.device import names, resolve
 resolve(sys.argv[1])
@@ -30,53 +30,57 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A GPU and the lock that keeps it. `sharers` are the workers that had it already."""
+class GpuLock:
+    """A GPU and the lock on it. `sharers`: how many other workers had it already."""
 
     gpu: str
     sharers: int
-    lock: IO[bytes]
+    file: IO[bytes]
 
-    def let_go(self) -> None:
-        """Another worker may have it."""
-        self.lock.close()
+    def release(self) -> None:
+        """Make the GPU available to other workers."""
+        self.file.close()
 
 
-def take(device: str, data: Path) -> Held | None:
-    """Make one GPU the only one that this process and its children see; None where there is nothing to choose.
+def reserve_gpu(device: str, data: Path) -> GpuLock | None:
+    """Make one GPU the only one that this process and its children see.
 
-    `cuda:N` is the operator's own choice. Raises `ConfigError` for a `device` that is not there.
+    Return None if there is no choice: no GPU, a single one, or `cuda:N` chosen by the operator.
+    Raise `ConfigError` if `device` does not exist.
     """
-    if device == "cpu" or (device == "auto" and not any(_DEVICES.glob("nvidia[0-9]*"))):
+    if device == "cpu":
         return None
-    gpus = visible(device)
+    if device == "auto" and not any(_DEVICES.glob("nvidia[0-9]*")):
+        return None
+    gpus = visible_gpus(device)
     if len(gpus) < 2 or device.startswith("cuda:"):
         return None
-    held = claim(data / "gpus", gpus)
-    os.environ[_VISIBLE] = held.gpu
-    if held.sharers:
+    lock = lock_least_shared(data / "gpus", gpus)
+    os.environ[_VISIBLE] = lock.gpu
+    if lock.sharers:
         _log.warning(
-            "every GPU has a worker already: %s is shared by %d", held.gpu, held.sharers + 1
+            "every GPU has a worker already: %s is shared by %d", lock.gpu, lock.sharers + 1
         )
-    return held
+    return lock
 
 
-def visible(device: str) -> list[str]:
-    """The GPUs of this machine by their names, once `device` is known to be there. Raises `ConfigError`."""
-    asked = [sys.executable, "-c", _ASK, device]
-    tried = subprocess.run(asked, capture_output=True, text=True, check=False)
-    if tried.returncode:
-        raise ConfigError(tried.stderr.strip().rpartition("\n")[2].partition(": ")[2])
-    return [str(name) for name in json.loads(tried.stdout)]
+def visible_gpus(device: str) -> list[str]:
+    """Return the names of this machine's GPUs. Raise `ConfigError` if `device` does not exist."""
+    command = [sys.executable, "-c", _LIST_GPUS, device]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last_line = done.stderr.strip().rpartition("\n")[2]
+        raise ConfigError(last_line.partition(": ")[2])
+    return [str(name) for name in json.loads(done.stdout)]
 
 
-def claim(folder: Path, gpus: Sequence[str]) -> Held:
-    """The first GPU that nobody holds; where all are held, one that the fewest share."""
+def lock_least_shared(folder: Path, gpus: Sequence[str]) -> GpuLock:
+    """Lock the first GPU that no worker holds; if all are held, one with the fewest workers."""
     folder.mkdir(parents=True, exist_ok=True)
     for sharers in count():
         for gpu in gpus:
-            lock = (folder / f"{gpu}.{sharers}").open("ab")
-            if try_lock(lock):
-                return Held(gpu, sharers, lock)
-            lock.close()
+            file = (folder / f"{gpu}.{sharers}").open("ab")
+            if try_lock(file):
+                return GpuLock(gpu, sharers, file)
+            file.close()
     raise AssertionError  # `count` has no end

@@ -1,4 +1,8 @@
-"""Holding work while it is done: renewed from a thread, carrying progress, told when to stop, given up when stuck."""
+"""Keep a claim alive while its work is done.
+
+A thread renews the lease, reports progress, notices when the work must stop, and gives up work that
+breaks its limits.
+"""
 
 import logging
 import time
@@ -14,25 +18,26 @@ from worker.process.progress_log import ProgressLog, ProgressSnapshot
 from worker.progress import StopWork
 
 _TICK_S = 1.0
-ASKED_FOR = frozenset({"cancel", "leaving"})
-"""Why work stops although it is still ours."""
+GIVE_BACK_REASONS = frozenset({"cancel", "leaving"})
+"""Reasons to stop work that is still ours: it is given back instead of left to its lease."""
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long work may take in all, and without any progress."""
+    """How long work may take in all, and how long without any progress."""
 
     total_s: float
     stall_s: float
 
 
 class Lease:
-    """A claim, kept alive until the context ends. `progress` raises `StopWork` once the work is not wanted or not ours.
+    """A claim that is kept alive until the context ends.
 
-    `leaving` is set when this process is to end. `give_up` is called, from the lease's own thread, with the problem of
-    work that broke its limits: it may be stuck where no exception reaches it.
+    `progress` raises `StopWork` once the work was cancelled or is no longer ours. `leaving` is set
+    when this process is to end. `give_up` is called from the lease's own thread with the problem of
+    work that broke its limits, because that work may be stuck where no exception reaches it.
     """
 
     def __init__(
@@ -44,15 +49,25 @@ class Lease:
         leaving: Event,
         give_up: Callable[[Problem], None],
     ) -> None:
-        self._store, self._claim, self._settings = store, claim, settings
-        self._limits, self._leaving, self._give_up = limits, leaving, give_up
-        self._ended, self._lock = Event(), Lock()
-        self._told: dict[str, Any] = {}
-        self._changed, self._stage_first = False, 0
-        self._began = self._stage_began = self._moved = self._confirmed = time.monotonic()
-        self._refusal = ""
-        self._voice = ProgressLog(claim)
-        self._thread = Thread(target=self._beat, name=f"lease-{claim.work}", daemon=True)
+        self._store = store
+        self._claim = claim
+        self._settings = settings
+        self._limits = limits
+        self._leaving = leaving
+        self._give_up = give_up
+        self._ended = Event()
+        self._lock = Lock()
+        self._reported: dict[str, Any] = {}
+        self._has_news = False
+        self._step_first_done = 0
+        now = time.monotonic()
+        self._began_at = now
+        self._step_began_at = now
+        self._moved_at = now
+        self._confirmed_at = now
+        self._stop_reason = ""
+        self._progress_log = ProgressLog(claim)
+        self._thread = Thread(target=self._run, name=f"lease-{claim.work}", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -63,46 +78,55 @@ class Lease:
         self._thread.join()
 
     def limit(self, limits: Limits) -> None:
-        """From now on these limits hold."""
+        """Replace the limits from now on."""
         self._limits = limits
 
-    def progress(self, stage: str, done: int, total: int) -> None:
-        """Say how far the work is. Raises `StopWork`."""
+    def progress(self, step: str, done: int, total: int) -> None:
+        """Report how far the current step is. Raise `StopWork` if the work must end."""
         now = time.monotonic()
         with self._lock:
-            if self._told.get("stage") != stage:
-                self._stage_began, self._stage_first = now, done
-            moved = done - self._stage_first  # it may go on where another attempt was lost
-            left = total - done
-            eta_s = (
-                round((now - self._stage_began) / moved * left, 1)
-                if moved > 0 and left >= 0
-                else None
-            )
-            told = {"stage": stage, "done": done, "total": total}
-            if told != {name: self._told.get(name) for name in told}:
-                self._moved, self._changed = now, True
-            self._told = told | {"eta_s": eta_s}
+            if self._reported.get("stage") != step:
+                self._step_began_at = now
+                self._step_first_done = done
+            report = {"stage": step, "done": done, "total": total}
+            if report != {name: self._reported.get(name) for name in report}:
+                self._moved_at = now
+                self._has_news = True
+            self._reported = report | {"eta_s": self._eta_s(now, done, total)}
         self.check()
 
+    def _eta_s(self, now: float, done: int, total: int) -> float | None:
+        """Return the seconds left at the speed of this attempt, which may have resumed another."""
+        moved = done - self._step_first_done
+        left = total - done
+        if moved <= 0 or left < 0:
+            return None
+        return round((now - self._step_began_at) / moved * left, 1)
+
     def check_held(self) -> None:
-        """Raises `StopWork` when the work may be another's by now: taken over, or a whole lease out of touch with Redis."""
-        if self._refusal and self._refusal not in ASKED_FOR:
-            raise StopWork(self._refusal)
-        if time.monotonic() - self._confirmed > self._settings.lease_s:
-            self._refusal = "lost"
-            raise StopWork(self._refusal)
+        """Raise `StopWork` if another worker may hold the work by now.
+
+        That is when it was taken over, or when Redis confirmed nothing for the length of a lease.
+        """
+        if self._stop_reason and self._stop_reason not in GIVE_BACK_REASONS:
+            raise StopWork(self._stop_reason)
+        if time.monotonic() - self._confirmed_at > self._settings.lease_s:
+            self._stop_reason = "lost"
+            raise StopWork(self._stop_reason)
 
     def check(self) -> None:
-        """Raises `StopWork` when the work must end, also because somebody asked for that."""
+        """Raise `StopWork` if the work must end, also because somebody requested that."""
         self.check_held()
-        if not self._refusal and self._leaving.is_set():
-            self._refusal = "leaving"
-        if self._refusal:
-            raise StopWork(self._refusal)
+        if not self._stop_reason and self._leaving.is_set():
+            self._stop_reason = "leaving"
+        if self._stop_reason:
+            raise StopWork(self._stop_reason)
 
-    def insist(self, write: Callable[[], T]) -> T:
-        """Write what was hard to come by: tried until Redis answers. Raises `StopWork` once the work may be another's."""
+    def retry_write(self, write: Callable[[], T]) -> T:
+        """Repeat a write of what took long to compute until Redis answers; return its result.
+
+        Raise `StopWork` once another worker may hold the work.
+        """
         while True:
             try:
                 return write()
@@ -114,72 +138,81 @@ class Lease:
                 time.sleep(_TICK_S)
 
     def confirm(self) -> None:
-        """Ask Redis now, before something that cannot be taken back. Raises `StopWork` or `TemporaryError`."""
+        """Renew the lease now, before something that cannot be undone.
+
+        Raise `StopWork` if the work must end, `TemporaryError` if Redis does not answer.
+        """
         self._renew()
         self.check()
 
-    def _renew(self, progress: dict[str, Any] | None = None) -> float:
-        asked = time.monotonic()  # not when the answer came: this process may have slept in between
-        answer = self._store.renew(self._claim, progress)
-        self._hear(answer)
+    def _renew(self, report: dict[str, Any] | None = None) -> float:
+        # The time of the request counts: this process may be suspended before the answer comes.
+        requested_at = time.monotonic()
+        answer = self._store.renew(self._claim, report)
+        self._apply(answer)
         if answer != "lost":
-            self._confirmed = asked
-        return asked
+            self._confirmed_at = requested_at
+        return requested_at
 
-    def _hear(self, answer: str) -> None:
+    def _apply(self, answer: str) -> None:
         if answer != "ok":
-            self._refusal = answer
+            self._stop_reason = answer
 
-    def _beat(self) -> None:
-        renewed = time.monotonic()
+    def _run(self) -> None:
+        renewed_at = time.monotonic()
         while not self._ended.wait(min(_TICK_S, self._settings.heartbeat_s)):
             problem = self._broken_limit()
             if problem:
-                self._refusal = problem.code
+                self._stop_reason = problem.code
                 self._give_up(problem)
                 return
-            self._voice.speak(self._at(), self._limits.stall_s)
+            self._progress_log.write(self._snapshot(), self._limits.stall_s)
             try:
-                renewed = self._renew_or_look(renewed)
+                renewed_at = self._renew_or_look(renewed_at)
             except TemporaryError as error:
                 _log.warning(
                     "a heartbeat was lost: %s", error.detail, extra={"work": self._claim.work}
                 )
 
-    def _renew_or_look(self, renewed: float) -> float:
-        with self._lock:
-            told = self._told if self._changed else {}
-            self._changed = False
-        if not told and time.monotonic() - renewed < self._settings.heartbeat_s:
-            self._hear(self._store.look(self._claim))
-            return renewed
-        return self._renew(told)
+    def _renew_or_look(self, renewed_at: float) -> float:
+        """Renew the lease if there is news or a heartbeat is due, else only look at the record.
 
-    def _at(self) -> ProgressSnapshot:
+        Return when the lease was renewed last.
+        """
         with self._lock:
-            told = self._told
+            report: dict[str, Any] = {}
+            if self._has_news:
+                report = self._reported
+            self._has_news = False
+        if not report and time.monotonic() - renewed_at < self._settings.heartbeat_s:
+            self._apply(self._store.look(self._claim))
+            return renewed_at
+        return self._renew(report)
+
+    def _snapshot(self) -> ProgressSnapshot:
+        with self._lock:
             return ProgressSnapshot(
-                told.get("stage", "starting"),
-                told.get("done", 0),
-                told.get("total", 0),
-                told.get("eta_s"),
-                time.monotonic() - self._moved,
+                step=self._reported.get("stage", "starting"),
+                done=self._reported.get("done", 0),
+                total=self._reported.get("total", 0),
+                eta_s=self._reported.get("eta_s"),
+                still_s=time.monotonic() - self._moved_at,
             )
 
     def _broken_limit(self) -> Problem | None:
-        now, stage = time.monotonic(), self._told.get("stage", "starting")
-        if now - self._moved > self._limits.stall_s:
-            detail = f"no progress for {self._limits.stall_s:g} s while {stage}, which is the limit"
+        now = time.monotonic()
+        step = self._reported.get("stage", "starting")
+        if now - self._moved_at > self._limits.stall_s:
             return Problem(
-                "stalled", detail, "the worker's log says what it was doing", blame=self._blame
+                "stalled",
+                f"no progress for {self._limits.stall_s:g} s while {step}, which is the limit",
+                "the worker's log says what it was doing",
+                blame=self._blame,
             )
-        if now - self._began > self._limits.total_s:
-            detail = (
-                f"not done after {self._limits.total_s:g} s, which is the limit; it was {stage}"
-            )
+        if now - self._began_at > self._limits.total_s:
             return Problem(
                 "time_limit",
-                detail,
+                f"not done after {self._limits.total_s:g} s, which is the limit; it was {step}",
                 "raise the limit, or order a smaller region",
                 blame=self._blame,
             )
@@ -187,5 +220,7 @@ class Lease:
 
     @property
     def _blame(self) -> Blame:
-        """Only classifying runs the algorithm."""
-        return "algorithm" if self._claim.stage == "classify" else "platform"
+        """Return who is to blame for a broken limit; only classifying runs the algorithm."""
+        if self._claim.stage == "classify":
+            return "algorithm"
+        return "platform"

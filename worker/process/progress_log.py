@@ -1,6 +1,6 @@
-"""What a piece of work says in the log while it is done: how far it is, and that it seems to be stuck.
+"""Log how far a piece of work is, and warn once when it seems to be stuck.
 
-Owns when it speaks. Must not know what the work is, nor end it.
+This module decides when a line is due. It never ends the work.
 """
 
 import logging
@@ -10,9 +10,9 @@ from typing import Final
 
 from broker.order_store import Claim
 
-SAYS_EVERY_S: Final = 30.0
-SLOW_AFTER: Final = 0.5
-"""The share of its limit that a step may be silent before somebody is told."""
+INTERVAL_S: Final = 30.0
+SLOW_SHARE: Final = 0.5
+"""The share of its stall limit after which a step without progress is logged as slow."""
 _UNITS: Final = {
     "classifying": "tiles",
     "calibrating": "tiles",
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ProgressSnapshot:
-    """How far the work is; `total` is 0 where nobody knows it. `still_s`: since when it has not moved."""
+    """How far a step is; `total` is 0 if it is unknown. `still_s`: seconds without progress."""
 
     step: str
     done: int
@@ -34,51 +34,70 @@ class ProgressSnapshot:
 
 
 class ProgressLog:
-    """One piece of work, speaking from its lease's thread."""
+    """The progress lines of one piece of work, written from its lease's thread."""
 
-    def __init__(self, claim: Claim, every_s: float = SAYS_EVERY_S) -> None:
-        self._told = {"work": claim.work, "stage": claim.stage, "fence": claim.fence}
-        self._every_s = every_s
-        self._said_at, self._since, self._step, self._done = (
-            time.monotonic(),
-            time.monotonic(),
-            "",
-            0,
-        )
-        self._is_scan, self._is_slow = claim.stage != "deliver", False
-
-    def speak(self, at: ProgressSnapshot, limit_s: float) -> None:
-        """Say what is due. To be called often."""
+    def __init__(self, claim: Claim, interval_s: float = INTERVAL_S) -> None:
+        self._fields = {"work": claim.work, "stage": claim.stage, "fence": claim.fence}
+        self._interval_s = interval_s
+        self._logs_progress = claim.stage != "deliver"
         now = time.monotonic()
-        self._warn_once(at, limit_s)
-        if at.step != self._step:
-            self._since, self._step, self._done = now - at.still_s, at.step, at.done
-        if self._is_scan and now - self._said_at >= self._every_s:
-            self._say(at, now)
+        self._logged_at = now
+        self._counting_since = now
+        self._counted_from = 0
+        self._step = ""
+        self._is_slow = False
 
-    def _warn_once(self, at: ProgressSnapshot, limit_s: float) -> None:
-        was_slow, self._is_slow = self._is_slow, at.still_s > SLOW_AFTER * limit_s
-        if self._is_slow and not was_slow:
-            text = "no progress for %.0f s while %s; at %g s it is given up"
-            told = self._told | {
-                "code": "slow_stage",
-                "step": at.step,
-                "done": at.done,
-                "total": at.total,
-            }
-            _log.warning(text, at.still_s, at.step, limit_s, extra=told)
+    def write(self, snapshot: ProgressSnapshot, limit_s: float) -> None:
+        """Write the lines that are due; to be called often. `limit_s`: the stall limit."""
+        now = time.monotonic()
+        self._warn_once(snapshot, limit_s)
+        if snapshot.step != self._step:
+            self._counting_since = now - snapshot.still_s
+            self._step = snapshot.step
+            self._counted_from = snapshot.done
+        if self._logs_progress and now - self._logged_at >= self._interval_s:
+            self._log_progress(snapshot, now)
 
-    def _say(self, at: ProgressSnapshot, now: float) -> None:
-        per_s = round((at.done - self._done) / max(now - self._since, 1e-9), 1)
-        unit = _UNITS.get(at.step, "steps")
-        of = f"{at.done} of {at.total}" if at.total else f"{at.done}"
-        eta = "" if at.eta_s is None else f", {at.eta_s:.0f} s to go"
-        told = self._told | {
-            "step": at.step,
-            "done": at.done,
-            "total": at.total,
-            "per_s": per_s,
-            "eta_s": at.eta_s,
+    def _warn_once(self, snapshot: ProgressSnapshot, limit_s: float) -> None:
+        was_slow = self._is_slow
+        self._is_slow = snapshot.still_s > SLOW_SHARE * limit_s
+        if not self._is_slow or was_slow:
+            return
+        fields = {
+            **self._fields,
+            "code": "slow_stage",
+            "step": snapshot.step,
+            "done": snapshot.done,
+            "total": snapshot.total,
         }
-        _log.info("%s: %s %s, %.1f %s/s%s", at.step, of, unit, per_s, unit, eta, extra=told)
-        self._said_at, self._since, self._done = now, now, at.done
+        _log.warning(
+            "no progress for %.0f s while %s; at %g s it is given up",
+            snapshot.still_s,
+            snapshot.step,
+            limit_s,
+            extra=fields,
+        )
+
+    def _log_progress(self, snapshot: ProgressSnapshot, now: float) -> None:
+        unit = _UNITS.get(snapshot.step, "steps")
+        elapsed_s = max(now - self._counting_since, 1e-9)
+        per_s = round((snapshot.done - self._counted_from) / elapsed_s, 1)
+        done = str(snapshot.done)
+        if snapshot.total:
+            done = f"{snapshot.done} of {snapshot.total}"
+        eta = ""
+        if snapshot.eta_s is not None:
+            eta = f", {snapshot.eta_s:.0f} s to go"
+        fields = {
+            **self._fields,
+            "step": snapshot.step,
+            "done": snapshot.done,
+            "total": snapshot.total,
+            "per_s": per_s,
+            "eta_s": snapshot.eta_s,
+        }
+        text = "%s: %s %s, %.1f %s/s%s"
+        _log.info(text, snapshot.step, done, unit, per_s, unit, eta, extra=fields)
+        self._logged_at = now
+        self._counting_since = now
+        self._counted_from = snapshot.done

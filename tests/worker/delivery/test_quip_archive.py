@@ -42,7 +42,7 @@ def mask_of(files: dict[str, bytes]) -> Pixels:
 
 @pytest.mark.parametrize("counts", [(9,), (0,), (3, 0, 5)])
 def test_an_independent_reader_of_the_format_agrees(counts: tuple[int, ...]) -> None:
-    """The demo's loader, which was written apart from this code, reads every polygon of every scan."""
+    """The demo's loader, written independently of this code, reads every polygon."""
     results = [a_result(nuclei(count), scan_id=str(number)) for number, count in enumerate(counts)]
     assert check_zip(zipped(results, "CMU1")) == sum(counts)
 
@@ -103,7 +103,7 @@ def test_nothing_found_gives_the_mask_alone() -> None:
 
 
 def test_a_whole_slide_has_no_mask_of_gigapixels() -> None:
-    """A large area goes without mask, and an empty one gives a small black one, as something must be there."""
+    """A large area with objects gets no mask; one without objects gets a small black one."""
     frame = Frame(60_000, 40_000, 0.25, 0.25, "slide")
     whole = Area(0, 0, 60_000, 40_000)
     found = members(a_result(frame=frame, area=whole))
@@ -121,7 +121,7 @@ def test_the_same_results_are_the_same_bytes() -> None:
 
 
 def test_other_parameters_are_another_layer() -> None:
-    """The viewer groups by analysis id, so it follows from algorithm, version and parameters alone."""
+    """The viewer groups by analysis id: it follows from algorithm, version and parameters."""
     same, other = a_result(order_id="ord-2"), a_result(parameters={"positive_threshold": 0.2})
     assert archive.analysis_id(a_result()) == archive.analysis_id(same)
     assert archive.analysis_id(a_result()) != archive.analysis_id(other)

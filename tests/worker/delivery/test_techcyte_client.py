@@ -1,4 +1,4 @@
-"""Techcyte as a destination: one post, and the question whether it arrived."""
+"""Techcyte as a destination: one post, and reading back whether it arrived."""
 
 import base64
 from collections.abc import Iterator
@@ -9,15 +9,15 @@ import pytest
 from broker.errors import TemporaryError
 from demo.faults import Fault
 from demo.techcyte import TechcyteReceiver
-from tests.support.destinations import PARCEL, TASK, TOKEN, to, to_techcyte
-from tests.support.receivers import Receiving
+from tests.support.destinations import PAYLOAD, TASK, TOKEN, a_destination, a_techcyte
+from tests.support.receivers import PathReceiver
 from tests.support.results import a_result, nuclei
 from worker.delivery.destinations.techcyte.client import task_segment
 
 
 @pytest.fixture
-def receiving() -> Iterator[Receiving]:
-    with Receiving() as server:
+def receiver() -> Iterator[PathReceiver]:
+    with PathReceiver() as server:
         yield server
 
 
@@ -30,52 +30,65 @@ def lab() -> Iterator[TechcyteReceiver]:
 
 
 def test_results_are_posted_once_and_found_again(tmp_path: Path, lab: TechcyteReceiver) -> None:
-    """A strict receiver takes the parcel, and only then says that it has the order's results."""
-    there = to_techcyte(lab.url)
-    assert there.arrived("ord-1") is False
-    parcel = there.pack([a_result(), a_result(nuclei(2), scan_id="2")], tmp_path / "parcel")
-    receipt = there.post(parcel)
+    """A strict receiver takes the payload, and only then says that it has the results."""
+    destination = a_techcyte(lab.url)
+    assert destination.has_received("ord-1") is False
+    payload = destination.build_payload(
+        [a_result(), a_result(nuclei(2), scan_id="2")], tmp_path / "payload"
+    )
+    receipt = destination.post(payload)
     assert (receipt.outcome, receipt.status) == ("accepted", 201)
-    assert there.arrived("ord-1") is True
-    assert there.arrived("ord-") is False
+    assert destination.has_received("ord-1") is True
+    assert destination.has_received("ord-") is False
     (entry,) = lab.ledger
-    assert entry.bytes == parcel.path.stat().st_size
+    assert entry.bytes == payload.path.stat().st_size
 
 
 def test_an_answer_lost_after_the_commit_is_cleared_up(
     tmp_path: Path, lab: TechcyteReceiver
 ) -> None:
-    """The post is unknown, the question afterwards says yes."""
+    """The post is unknown, and reading back afterwards says yes."""
     lab.faults.add(Fault(cut="after"))
-    there = to_techcyte(lab.url)
-    assert there.post(there.pack([a_result()], tmp_path / "parcel")).outcome == "unknown"
-    assert there.arrived("ord-1") is True
+    destination = a_techcyte(lab.url)
+    assert (
+        destination.post(destination.build_payload([a_result()], tmp_path / "payload")).outcome
+        == "unknown"
+    )
+    assert destination.has_received("ord-1") is True
 
 
 def test_no_connection_is_used_twice(lab: TechcyteReceiver) -> None:
-    """A server that ends each connection after its answer never makes the next request look lost."""
-    there = to_techcyte(lab.url)
-    assert [there.arrived("ord-1") for _ in range(300)] == [False] * 300
+    """A server may close after each answer; the next request does not look lost."""
+    destination = a_techcyte(lab.url)
+    assert [destination.has_received("ord-1") for _ in range(300)] == [False] * 300
 
 
 def test_a_trailing_slash_changes_nothing(tmp_path: Path, lab: TechcyteReceiver) -> None:
     """The address may end in slashes."""
-    there = to_techcyte(lab.url + "//")
-    assert there.post(there.pack([a_result()], tmp_path / "parcel")).outcome == "accepted"
+    destination = a_techcyte(lab.url + "//")
+    assert (
+        destination.post(destination.build_payload([a_result()], tmp_path / "payload")).outcome
+        == "accepted"
+    )
 
 
 def test_an_api_key_is_exchanged_for_a_token(tmp_path: Path, lab: TechcyteReceiver) -> None:
-    """With a key in place of a token the parcel arrives all the same."""
+    """A key in place of a token works as well."""
     key = {"api_key_id": lab.api_key_id, "api_key_secret": "s3cr3t-key", "jwt_token": None}
-    there = to_techcyte(lab.url, **key)
-    assert there.post(there.pack([a_result()], tmp_path / "parcel")).outcome == "accepted"
-    assert there.arrived("ord-1") is True
+    destination = a_techcyte(lab.url, **key)
+    assert (
+        destination.post(destination.build_payload([a_result()], tmp_path / "payload")).outcome
+        == "accepted"
+    )
+    assert destination.has_received("ord-1") is True
 
 
 def test_a_wrong_api_key_is_refused(lab: TechcyteReceiver) -> None:
     """The receipt says that it was the key, and holds none of it."""
-    there = to_techcyte(lab.url, jwt_token=None, api_key_id="me", api_key_secret="wr0ng-secret")
-    receipt = there.post(PARCEL)
+    destination = a_techcyte(
+        lab.url, jwt_token=None, api_key_id="me", api_key_secret="wr0ng-secret"
+    )
+    receipt = destination.post(PAYLOAD)
     assert (receipt.outcome, receipt.status) == ("refused", 401)
     assert receipt.detail.startswith("no token for the API key: answered 401")
     assert "wr0ng" not in receipt.detail
@@ -87,19 +100,19 @@ def test_a_wrong_api_key_is_refused(lab: TechcyteReceiver) -> None:
 def test_trouble_with_the_token_never_leaves_the_results_in_doubt(
     lab: TechcyteReceiver, fault: Fault
 ) -> None:
-    """The results were not sent yet, so it is always safe to come again."""
+    """The results were not sent yet, so it is always safe to try again."""
     lab.faults.add(fault)
     key = {"api_key_id": lab.api_key_id, "api_key_secret": "s3cr3t-key", "jwt_token": None}
-    assert to_techcyte(lab.url, **key).post(PARCEL).outcome == "later"
+    assert a_techcyte(lab.url, **key).post(PAYLOAD).outcome == "later"
 
 
-def test_a_key_answered_without_a_token_is_tried_again(receiving: Receiving) -> None:
+def test_a_key_answered_without_a_token_is_tried_again(receiver: PathReceiver) -> None:
     """A 200 that is not success is no token."""
-    receiving.answers["/api/v3/token"] = (200, b'["access_token"]')
-    there = to_techcyte(
-        receiving.url(""), jwt_token=None, api_key_id="me", api_key_secret="s3cr3t-key"
+    receiver.answers["/api/v3/token"] = (200, b'["access_token"]')
+    destination = a_techcyte(
+        receiver.url(""), jwt_token=None, api_key_id="me", api_key_secret="s3cr3t-key"
     )
-    assert there.post(PARCEL).outcome == "later"
+    assert destination.post(PAYLOAD).outcome == "later"
 
 
 @pytest.mark.parametrize(
@@ -116,22 +129,22 @@ def test_a_key_answered_without_a_token_is_tried_again(receiving: Receiving) -> 
     ],
 )
 def test_only_a_list_of_evaluations_answers_the_question(
-    receiving: Receiving, status: int, body: bytes, arrived: object
+    receiver: PathReceiver, status: int, body: bytes, arrived: object
 ) -> None:
     """Anything else leaves it open: a wrong no would deliver twice."""
-    receiving.answers["/api/v3/external/case_evaluations/185714"] = (status, body)
-    assert to_techcyte(receiving.url("")).arrived("ord-1") is arrived
+    receiver.answers["/api/v3/external/case_evaluations/185714"] = (status, body)
+    assert a_techcyte(receiver.url("")).has_received("ord-1") is arrived
 
 
 def test_silence_leaves_the_question_open() -> None:
-    """Nobody answered, so nobody said no: it is asked again later, and nothing is sent meanwhile."""
-    with Receiving() as gone:
+    """No answer is not a "no": it is asked again later, and nothing is sent meanwhile."""
+    with PathReceiver() as gone:
         url = gone.url("")
         gone.answers["/api/v3/external/case_evaluations/185714"] = (500, b"")
         with pytest.raises(TemporaryError, match="500"):
-            to_techcyte(url).arrived("ord-1")
+            a_techcyte(url).has_received("ord-1")
     with pytest.raises(TemporaryError):
-        to_techcyte(url).arrived("ord-1")
+        a_techcyte(url).has_received("ord-1")
 
 
 @pytest.mark.parametrize(
@@ -151,6 +164,8 @@ def test_a_task_id_becomes_one_part_of_the_address(task_id: str, segment: str) -
 
 def test_a_host_is_spoken_to_at_its_api() -> None:
     """The API of a host is at api.HOST, over https."""
-    receipt = to(type="techcyte", host="lab.invalid", task_id=TASK, jwt_token=TOKEN).post(PARCEL)
+    receipt = a_destination(
+        type="techcyte", host="lab.invalid", task_id=TASK, jwt_token=TOKEN
+    ).post(PAYLOAD)
     assert receipt.outcome == "later"
     assert "api.lab.invalid" in receipt.detail

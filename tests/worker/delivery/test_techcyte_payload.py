@@ -1,4 +1,4 @@
-"""The body that Techcyte gets, and our own copy of its rules."""
+"""The body that Techcyte gets, and our copy of its rules."""
 
 import io
 import json
@@ -12,7 +12,7 @@ from broker.orders.algorithm_card import ClassCard
 from demo.techcyte_rules import check_results
 from tests.support.results import a_card, a_result, nuclei, objects
 from worker.delivery.destinations.techcyte import payload
-from worker.delivery.destinations.techcyte.schema import check
+from worker.delivery.destinations.techcyte.schema import check_body
 from worker.results.result import Result
 
 Broken = Callable[[dict[str, Any]], Any]
@@ -43,7 +43,7 @@ def test_an_independent_reader_of_the_rules_agrees(count: int) -> None:
 
 
 def test_the_order_can_be_recognised_when_it_comes_back() -> None:
-    """`results` is what `case_evaluations` gives back, and it holds the order's id and the headline."""
+    """`case_evaluations` returns `results`, which holds the order's id and the headline."""
     results = a_body()["scanResults"][0]["results"]
     assert results["order_id"] == "ord-1"
     assert results["summary"] == "4 of 9 nuclei are positive (\u2265 0.15)"
@@ -82,7 +82,7 @@ def test_no_quality_check_is_claimed() -> None:
 
 
 def test_the_same_results_are_the_same_bytes() -> None:
-    """The digest of a parcel says whether it was sent before."""
+    """The digest of a payload says whether it was sent before."""
     assert written([a_result()]) == written([a_result()])
 
 
@@ -113,10 +113,10 @@ BREAKS: dict[str, Broken] = {
 def test_a_body_that_techcyte_would_reject_is_not_sent(fault: str) -> None:
     """One broken rule in one scan is found before anything is sent, and named without the data."""
     body = a_body()
-    check(json.dumps(body).encode())
+    check_body(json.dumps(body).encode())
     BREAKS[fault](body)
     with pytest.raises(OrderError, match=r"Techcyte's rules: (scanResults|body)") as caught:
-        check(json.dumps(body).encode())
+        check_body(json.dumps(body).encode())
     assert caught.value.code == "parcel_invalid"
 
 

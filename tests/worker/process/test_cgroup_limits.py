@@ -1,4 +1,4 @@
-"""What a container grants is read from the kernel's own files, here made ones below a root."""
+"""What a container grants is read from the kernel's files; here from copies below a root."""
 
 import os
 import subprocess
@@ -25,21 +25,21 @@ V1 = (
 )
 
 
-def kernel(root: Path, own: str, mounts: str, **files: str) -> Path:
-    """A root with /proc/self, and `files` below /sys/fs/cgroup."""
-    told = {
+def kernel_files(root: Path, own: str, mounts: str, **files: str) -> Path:
+    """Write /proc/self, and `files` below /sys/fs/cgroup; return the root."""
+    texts = {
         "proc/self/cgroup": own,
         "proc/self/mountinfo": "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n" + mounts,
     }
-    told |= {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
-    for name, text in told.items():
+    texts |= {f"sys/fs/cgroup/{name}": text for name, text in files.items()}
+    for name, text in texts.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
     return root
 
 
 def v2(root: Path, own: str = "/", **files: str) -> Path:
-    return kernel(root, f"0::{own}\n", V2, **files)
+    return kernel_files(root, f"0::{own}\n", V2, **files)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def v2(root: Path, own: str = "/", **files: str) -> Path:
     ],
 )
 def test_the_quota_of_version_2_bounds_the_cores(tmp_path: Path, quota: str, cores: int) -> None:
-    """`QUOTA PERIOD`, or `max`; never below one, never more than affinity leaves."""
+    """`QUOTA PERIOD`, or `max`; at least one core, at most what affinity leaves."""
     assert granted_cores(v2(tmp_path, **{"cpu.max": quota + "\n"})) == cores
 
 
@@ -79,18 +79,18 @@ def test_the_tightest_cgroup_on_the_way_up_rules(tmp_path: Path) -> None:
     )
     assert granted_cores(root) == 1
     assert granted_memory_bytes(root) == 500_000_000
-    told = {
+    limits = {
         str(limit.file.relative_to(root)): (limit.text, limit.amount) for limit in core_limits(root)
     }
-    assert told == {
+    assert limits == {
         "sys/fs/cgroup/job/step/cpu.max": ("max 100000", inf),
         "sys/fs/cgroup/job/cpu.max": ("20000 100000", 0.2),
     }
 
 
 def test_version_1_is_read_where_its_controllers_are_mounted(tmp_path: Path) -> None:
-    """As in a container that is told the host's name of its cgroup, and sees only what lies below it."""
-    root = kernel(
+    """As in a container that gets the host's name of its cgroup and sees only what is below."""
+    root = kernel_files(
         tmp_path,
         "4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc/inner\n0::/\n",
         V1,
@@ -108,8 +108,8 @@ def test_version_1_is_read_where_its_controllers_are_mounted(tmp_path: Path) -> 
 
 
 def test_a_path_outside_of_what_is_mounted_means_the_mounted_cgroup(tmp_path: Path) -> None:
-    """A container with its own names is told `/`, one without them a path that it cannot see."""
-    root = kernel(
+    """A container with a cgroup namespace gets `/`, one without it a path it cannot see."""
+    root = kernel_files(
         tmp_path, "4:memory:/kubepods/x\n", V1, **{"memory/memory.limit_in_bytes": "200000000"}
     )
     assert granted_memory_bytes(root) == 200_000_000
@@ -122,15 +122,15 @@ def test_a_path_outside_of_what_is_mounted_means_the_mounted_cgroup(tmp_path: Pa
     [{}, {"memory.max": "max", "cpu.max": "max 100000"}, {"cpu.max": "?", "memory.max": ""}],
 )
 def test_without_a_limit_it_is_the_machine(tmp_path: Path, files: dict[str, str]) -> None:
-    """Nothing stated, no limit stated, or words that cannot be read."""
+    """Nothing stated, no limit stated, or a text that cannot be read."""
     root = v2(tmp_path, **files)
     assert (granted_cores(root), granted_memory_bytes(root)) == (USABLE, PHYSICAL_BYTES)
     assert all(limit.amount == inf for limit in [*core_limits(root), *memory_limits(root)])
 
 
 def test_the_largest_number_of_version_1_is_no_limit(tmp_path: Path) -> None:
-    """The kernel has no word for it there."""
-    root = kernel(
+    """Version 1 has no other way to state it."""
+    root = kernel_files(
         tmp_path,
         "4:memory:/docker/abc\n",
         V1,
@@ -156,7 +156,7 @@ def test_cores_that_affinity_takes_away_are_not_granted() -> None:
 
 @pytest.mark.parametrize(("given", "threads"), [("7", 7), ("", USABLE)])
 def test_the_setting_overrides_what_is_granted(tmp_path: Path, given: str, threads: int) -> None:
-    """A worker's reading processes and its readers ahead are sized by `worker.threads` where it is set."""
+    """`worker.threads` sets the number of threads that read a slide."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")
     }
@@ -171,7 +171,7 @@ from pathlib import Path
 from PIL import Image
 from worker.context import worker_context
 Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save("dark.png")
-with worker_context().means.sandbox.open(Path("dark.png"), 0.5) as slide:
+with worker_context().sandbox.open(Path("dark.png"), 0.5) as slide:
     print(slide.threads)
 """
     environment["PYTHONPATH"] = str(ROOT)

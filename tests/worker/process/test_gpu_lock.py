@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from broker.settings.config import ConfigError
-from worker.process import gpu_lock
+from worker.process.gpu_lock import reserve_gpu
 
 PAIR = ("GPU-a", "GPU-b")
 HOLD = """
 import sys
 from pathlib import Path
-from worker.process.gpu_lock import claim
-held = claim(Path(sys.argv[1]), sys.argv[2:])
-print(held.gpu, held.sharers, flush=True)
+from worker.process.gpu_lock import lock_least_shared
+lock = lock_least_shared(Path(sys.argv[1]), sys.argv[2:])
+print(lock.gpu, lock.sharers, flush=True)
 sys.stdin.read()
 """
 
@@ -57,18 +57,18 @@ def workers(ends: ExitStack, folder: Path, names: tuple[str, ...], count: int) -
 def test_each_worker_has_a_gpu_of_its_own_while_there_are_enough(
     ends: ExitStack, tmp_path: Path
 ) -> None:
-    """Replicas that see the same GPUs take different ones, without speaking to each other."""
+    """Replicas that see the same GPUs take different ones."""
     names = tuple(f"GPU-{number}" for number in range(4))
-    took = workers(ends, tmp_path, names, 4)
-    assert {worker.gpu for worker in took} == set(names)
-    assert {worker.sharers for worker in took} == {0}
+    locked = workers(ends, tmp_path, names, 4)
+    assert {worker.gpu for worker in locked} == set(names)
+    assert {worker.sharers for worker in locked} == {0}
 
 
 def test_more_workers_than_gpus_share_them_evenly(ends: ExitStack, tmp_path: Path) -> None:
     """None is refused, and none waits: a fifth worker on two GPUs is the third on one of them."""
-    took = workers(ends, tmp_path, PAIR, 5)
-    assert sorted(worker.gpu for worker in took) == ["GPU-a"] * 3 + ["GPU-b"] * 2
-    assert [worker.sharers for worker in took] == [0, 0, 1, 1, 2]
+    locked = workers(ends, tmp_path, PAIR, 5)
+    assert sorted(worker.gpu for worker in locked) == ["GPU-a"] * 3 + ["GPU-b"] * 2
+    assert [worker.sharers for worker in locked] == [0, 0, 1, 1, 2]
 
 
 def test_the_gpu_of_a_killed_worker_is_free_at_once(ends: ExitStack, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_machine_without_gpus_takes_none_and_asks_nobody(device: str, tmp_path
     if device == "auto" and any(Path("/dev").glob("nvidia[0-9]*")):
         pytest.skip("this machine has a GPU")
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
-    assert gpu_lock.take(device, tmp_path) is None
+    assert reserve_gpu(device, tmp_path) is None
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
     assert list(tmp_path.iterdir()) == []
 
@@ -96,4 +96,4 @@ def test_a_gpu_that_is_not_there_stops_the_start_with_its_name(tmp_path: Path) -
     with pytest.raises(
         ConfigError, match=r"^worker.device: cuda:99 is a GPU that torch does not see"
     ):
-        gpu_lock.take("cuda:99", tmp_path)
+        reserve_gpu("cuda:99", tmp_path)

@@ -1,4 +1,4 @@
-"""A lease lives while its work moves, and ends it when it must."""
+"""A lease is renewed while its work moves, and stops the work when it must end."""
 
 import threading
 from collections.abc import Callable
@@ -35,18 +35,18 @@ def until(condition: Callable[[], object]) -> None:
     raise AssertionError("it never came true")
 
 
-def stops(lease: Lease) -> str:
-    reason: list[str] = []
+def stop_reason(lease: Lease) -> str:
+    reasons: list[str] = []
 
     def stopped() -> bool:
         try:
             lease.check()
         except StopWork as stop:
-            reason.append(str(stop))
-        return bool(reason)
+            reasons.append(str(stop))
+        return bool(reasons)
 
     until(stopped)
-    return reason[0]
+    return reasons[0]
 
 
 def a_lease(
@@ -88,26 +88,26 @@ def test_a_cancelled_order_stops_its_work(
     lease, _ = a_lease(store, claim, quick)
     with lease:
         store.cancel(claim.work.partition(".")[0])
-        assert stops(lease) == "lost"
+        assert stop_reason(lease) == "lost"
 
 
 def test_out_of_touch_with_redis_for_a_lease_is_lost(claim: Claim, quick: BrokerSettings) -> None:
-    """Somebody else may have the work by now, so a worker that is cut off stops by itself."""
+    """Another worker may hold the work by now, so one that is cut off stops by itself."""
     away = OrderStore.connect(quick.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"}))
     lease, _ = a_lease(away, claim, quick)
     with lease:
-        assert stops(lease) == "lost"
+        assert stop_reason(lease) == "lost"
 
 
 def test_work_that_does_not_move_is_given_up(
     store: OrderStore, claim: Claim, quick: BrokerSettings
 ) -> None:
-    """Saying the same again is no progress; the problem names the limit and the stage."""
+    """The same report again is no progress; the problem names the limit and the step."""
     lease, given_up = a_lease(store, claim, quick, Limits(1000, 0.2))
     with lease:
         lease.progress("fetching", 5, 10)
         until(lambda: given_up)
-        assert stops(lease) == "stalled"
+        assert stop_reason(lease) == "stalled"
     assert "0.2 s while fetching" in given_up[0].detail
     assert given_up[0].blame == ("algorithm" if claim.stage == "classify" else "platform")
 
@@ -131,4 +131,4 @@ def test_a_process_that_leaves_stops_its_work(
     with lease:
         lease.progress("fetching", 1, 2)
         leaving.set()
-        assert stops(lease) == "leaving"
+        assert stop_reason(lease) == "leaving"

@@ -1,4 +1,4 @@
-"""What work says in the log while it is done: how far it is, and that it does not move."""
+"""What is logged while work is done: how far it is, and that it makes no progress."""
 
 import logging
 import threading
@@ -23,45 +23,45 @@ def _lines_of_every_level(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 def test_a_scan_says_how_far_it_is(claim: Claim, caplog: pytest.LogCaptureFixture) -> None:
-    """Done, total, how many a second since it last spoke, and the time to go; each a field of the line too."""
-    voice = ProgressLog(claim, every_s=0)
-    voice.speak(ProgressSnapshot("classifying", 100, 800, None, still_s=2.0), 300)
-    voice._since -= 2
-    voice.speak(ProgressSnapshot("classifying", 120, 800, 68.0, still_s=0.0), 300)
+    """Done, total, the speed since the last line, and the time left; each also a field."""
+    progress_log = ProgressLog(claim, interval_s=0)
+    progress_log.write(ProgressSnapshot("classifying", 100, 800, None, still_s=2.0), 300)
+    progress_log._counting_since -= 2
+    progress_log.write(ProgressSnapshot("classifying", 120, 800, 68.0, still_s=0.0), 300)
     first, second = caplog.records
     assert first.getMessage() == "classifying: 100 of 800 tiles, 0.0 tiles/s"
     assert second.getMessage().startswith("classifying: 120 of 800 tiles, 10.0 tiles/s, 68 s to go")
-    told = vars(second)
-    assert (told["work"], told["stage"], told["done"], told["total"]) == (
+    fields = vars(second)
+    assert (fields["work"], fields["stage"], fields["done"], fields["total"]) == (
         claim.work,
         "fetch",
         120,
         800,
     )
-    assert (told["step"], told["per_s"], told["eta_s"]) == ("classifying", 10.0, 68.0)
+    assert (fields["step"], fields["per_s"], fields["eta_s"]) == ("classifying", 10.0, 68.0)
 
 
 def test_it_speaks_no_more_often_than_it_should(
     claim: Claim, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A line for every step would bury all others."""
-    voice = ProgressLog(claim, every_s=1000)
+    """A line for every report would bury all others."""
+    progress_log = ProgressLog(claim, interval_s=1000)
     for done in range(50):
-        voice.speak(ProgressSnapshot("classifying", done, 800, None, 0.0), 300)
+        progress_log.write(ProgressSnapshot("classifying", done, 800, None, 0.0), 300)
     assert caplog.records == []
-    voice._said_at -= 1001
-    voice.speak(ProgressSnapshot("classifying", 60, 800, None, 0.0), 300)
-    voice.speak(ProgressSnapshot("classifying", 70, 800, None, 0.0), 300)
+    progress_log._logged_at -= 1001
+    progress_log.write(ProgressSnapshot("classifying", 60, 800, None, 0.0), 300)
+    progress_log.write(ProgressSnapshot("classifying", 70, 800, None, 0.0), 300)
     assert [vars(line)["done"] for line in caplog.records] == [60]
 
 
 def test_a_stage_that_is_silent_for_half_its_limit_says_so_once(
     claim: Claim, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With a code to search for; once more only when it moved in between."""
-    voice = ProgressLog(claim, every_s=1000)
+    """With a code to search for; again only after progress in between."""
+    progress_log = ProgressLog(claim, interval_s=1000)
     for still_s in (149.0, 151.0, 200.0, 299.0, 0.0, 151.0):
-        voice.speak(ProgressSnapshot("fetching", 5, 10, None, still_s), 300)
+        progress_log.write(ProgressSnapshot("fetching", 5, 10, None, still_s), 300)
     assert [line.getMessage() for line in caplog.records] == [
         "no progress for 151 s while fetching; at 300 s it is given up"
     ] * 2
@@ -76,7 +76,7 @@ def test_work_that_hangs_is_heard_before_it_is_given_up(
     broker_settings: BrokerSettings,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """From the lease's own thread, since the work itself can say nothing."""
+    """From the lease's own thread, since the work itself is stuck."""
     quick = broker_settings.model_copy(update={"heartbeat_s": 0.05})
     given_up = threading.Event()
     lease = Lease(
@@ -86,4 +86,4 @@ def test_work_that_hangs_is_heard_before_it_is_given_up(
         lease.progress("fetching", 5, 10)
         assert given_up.wait(30)
     assert [vars(line)["code"] for line in caplog.records] == ["slow_stage"]
-    assert time.monotonic() - lease._moved > STILL_S
+    assert time.monotonic() - lease._moved_at > STILL_S

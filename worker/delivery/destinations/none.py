@@ -1,37 +1,41 @@
-"""The destination `none`: the results stay where they are kept, for pick-up."""
+"""The destination `none`: nothing is sent, the results stay in storage to be fetched."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.delivery.http_exchange import Check, always
+from worker.delivery.http_exchange import SendCheck, send_always
 from worker.delivery.payload import Payload, Receipt
-from worker.results import results_json as documents
+from worker.results import results_json
 from worker.results.json_text import strict_json
 from worker.results.result import Result
 
 
 @dataclass(frozen=True)
-class NoDelivery:
-    """Nothing is sent."""
+class NoDestination:
+    """A destination that accepts at once and sends nothing."""
 
     order_id: str
 
     @property
     def host(self) -> str:
-        """Nobody."""
+        """Return an empty name: no host is contacted."""
         return ""
 
-    def pack(self, results: Sequence[Result], path: Path) -> Payload:
-        """What there is to pick up: the results.json of every scan, in one document."""
-        scans = [documents.document(result) for result in results]
+    def build_payload(self, results: Sequence[Result], path: Path) -> Payload:
+        """Write one JSON document with the results.json of every scan."""
+        scans = [results_json.document(result) for result in results]
         path.write_bytes(strict_json({"order": self.order_id, "scans": scans}))
         return Payload("application/json", path)
 
-    def arrived(self, order_id: str) -> bool:  # noqa: ARG002 - every destination is asked in the same words
-        """No: there is nowhere to arrive."""
+    def has_received(self, order_id: str) -> bool:  # noqa: ARG002 - the signature of Destination
+        """Return False: nothing is ever sent."""
         return False
 
-    def post(self, parcel: Payload, check: Check = always) -> Receipt:  # noqa: ARG002 - nothing is sent
-        """Done at once."""
+    def post(
+        self,
+        payload: Payload,  # noqa: ARG002 - the signature of Destination
+        check: SendCheck = send_always,  # noqa: ARG002 - the signature of Destination
+    ) -> Receipt:
+        """Return `accepted` without sending anything."""
         return Receipt("accepted")

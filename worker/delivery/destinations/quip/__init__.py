@@ -1,1 +1,1 @@
-"""DynamicServices-style annotation loaders: the zip of QuIP heat maps and JSON, and its upload."""
+"""Annotation loaders like caMicroscope's DynamicServices: the QuIP zip and its upload."""

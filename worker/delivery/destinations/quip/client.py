@@ -1,6 +1,7 @@
-"""Loaders of caMicroscope's DynamicServices: a QuIP zip by multipart. The zip itself is `encode.quip`'s.
+"""Upload a QuIP zip to a loader of caMicroscope's DynamicServices as a multipart form.
 
 Source: camicroscope/uAIMDataLoader, `routes/index.js`, `POST /submitZipOrder`.
+The zip itself is made in `archive.py`.
 """
 
 import hashlib
@@ -18,77 +19,89 @@ from urllib3.filepost import encode_multipart_formdata
 from broker.orders.request import AnnotationDestination
 from broker.settings.config import DeliverySettings
 from worker.delivery.destinations.quip import archive
-from worker.delivery.http_exchange import Check, HttpExchange, UnansweredError, always
+from worker.delivery.http_exchange import (
+    HttpExchange,
+    Reply,
+    SendCheck,
+    UnansweredError,
+    send_always,
+)
 from worker.delivery.payload import Payload, Receipt
 from worker.results.result import Result
 
 
 @dataclass(frozen=True)
-class Annotation:
-    """One loader."""
+class AnnotationLoader:
+    """One loader as the destination of one case."""
 
     request: AnnotationDestination
-    http: requests.Session
+    session: requests.Session
     settings: DeliverySettings
 
     @property
     def host(self) -> str:
-        """Host and port."""
+        """Return host and port of the loader."""
         return urlsplit(self.request.url.get_secret_value()).netloc.rpartition("@")[2]
 
-    def pack(self, results: Sequence[Result], path: Path) -> Payload:
-        """The multipart form with the case and one zip of all scans."""
+    def build_payload(self, results: Sequence[Result], path: Path) -> Payload:
+        """Write the multipart form with the case and one zip of all scans."""
         with tempfile.TemporaryFile(dir=path.parent) as zip_file, path.open("wb") as file:
             archive.write(results, self.request.case_id, zip_file)
             zip_file.seek(0)
-            boundary = hashlib.file_digest(
-                zip_file, "sha256"
-            ).hexdigest()  # the same zip is the same form
+            # The digest is the boundary, so that the same zip gives the same form.
+            boundary = hashlib.file_digest(zip_file, "sha256").hexdigest()
+            # The form is encoded with the boundary in place of the zip, and split there: the zip
+            # may be too large for memory.
             fields: dict[str, Any] = {
                 "case_id": self.request.case_id,
                 "zip": ("output.zip", boundary, "application/zip"),
             }
             form, content_type = encode_multipart_formdata(fields, boundary)
-            head, _, tail = form.rpartition(
-                boundary.encode() + b"\r\n--"
-            )  # where the zip's digest stands for it
+            before, _, after = form.rpartition(boundary.encode() + b"\r\n--")
             zip_file.seek(0)
-            file.write(head)
+            file.write(before)
             shutil.copyfileobj(zip_file, file)
-            file.write(b"\r\n--" + tail)
+            file.write(b"\r\n--" + after)
         return Payload(content_type, path)
 
-    def arrived(self, order_id: str) -> None:
-        """None: the loader keeps no list that can be asked."""
+    def has_received(self, order_id: str) -> None:
+        """Return None: the loader offers no way to ask."""
 
-    def post(self, parcel: Payload, check: Check = always) -> Receipt:
-        """Hand the form to the loader; only a job in its own queue means that it took it."""
+    def post(self, payload: Payload, check: SendCheck = send_always) -> Receipt:
+        """Upload the form; the loader accepted it only if it names a job in its queue."""
         url = self.request.url.get_secret_value()
         parts = urlsplit(url)
-        line = HttpExchange(self.http, self.settings, (parts.query, parts.password or ""))
+        exchange = HttpExchange(self.session, self.settings, (parts.query, parts.password or ""))
         try:
-            reply = line.send(url, parcel, {}, check)
-        except UnansweredError as silence:
-            return silence.receipt
-        receipt = line.judge(reply)
+            reply = exchange.post(url, payload, {}, check)
+        except UnansweredError as error:
+            return error.receipt
+        receipt = exchange.receipt_for(reply)
         if receipt.outcome != "accepted":
             return receipt
-        answer = reply.json()
-        if answer is None and not reply.whole:
-            return replace(receipt, outcome="unknown", detail="the loader's answer was cut off")
-        job = _job(answer)
-        if not job:
-            return replace(
-                receipt,
-                outcome="refused",
-                detail=f"the loader did not queue it: {line.shown(reply.body)}",
-            )
-        return replace(receipt, remote_id=job)
+        return _with_job(receipt, reply, exchange)
 
 
-def _job(answer: Any) -> str:
-    """The id of the loader's job; empty where it made none. Both are asked for, as a 200 alone says nothing."""
+def _with_job(receipt: Receipt, reply: Reply, exchange: HttpExchange) -> Receipt:
+    """Return the receipt of a 2xx answer once its body was read for the loader's job."""
+    answer = reply.json()
+    if answer is None and not reply.is_complete:
+        return replace(receipt, outcome="unknown", detail="the loader's answer was cut off")
+    job_id = _job_id(answer)
+    if not job_id:
+        detail = f"the loader did not queue it: {exchange.excerpt(reply.body)}"
+        return replace(receipt, outcome="refused", detail=detail)
+    return replace(receipt, remote_id=job_id)
+
+
+def _job_id(answer: Any) -> str:
+    """Return the id of the loader's job; empty if it made none.
+
+    The loader also answers 200 to what it does not queue: both `Job` and an id must be there.
+    """
     if not isinstance(answer, dict) or not isinstance(answer.get("Job"), dict):
         return ""
     number = answer.get("id", answer["Job"].get("id"))
-    return str(number)[:64] if isinstance(number, int | str) else ""
+    if not isinstance(number, int | str):
+        return ""
+    return str(number)[:64]

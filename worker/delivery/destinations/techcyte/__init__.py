@@ -1,1 +1,1 @@
-"""Techcyte: the payload, its schema, and the call that posts it."""
+"""Techcyte: the body of the results post, its schema, and the calls to the API."""

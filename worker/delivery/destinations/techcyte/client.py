@@ -1,6 +1,7 @@
-"""Techcyte's external results API. It knows addresses, tokens and read-back; the body is `encode.techcyte`'s.
+"""Techcyte's external results API: addresses, tokens, the post, and reading back what arrived.
 
-A post ends the task, and a second one makes a second evaluation (Techcyte/devkit, posting-external-model-results).
+A post ends the task, and a second one makes a second evaluation
+(Techcyte/devkit, posting-external-model-results). The body is made in `payload.py`.
 """
 
 import base64
@@ -16,8 +17,15 @@ import requests
 from broker.errors import TemporaryError
 from broker.orders.request import TechcyteDestination
 from broker.settings.config import DeliverySettings
-from worker.delivery.destinations.techcyte import payload
-from worker.delivery.http_exchange import Check, HttpExchange, Reply, UnansweredError, always
+from worker.delivery.destinations.techcyte import payload as results_post
+from worker.delivery.http_exchange import (
+    Headers,
+    HttpExchange,
+    Reply,
+    SendCheck,
+    UnansweredError,
+    send_always,
+)
 from worker.delivery.payload import Payload, Receipt
 from worker.results.result import Result
 
@@ -27,124 +35,150 @@ EVALUATIONS_MAX_BYTES = 16 * 2**20
 
 @dataclass(frozen=True)
 class Techcyte:
-    """One task of one Techcyte."""
+    """One task of one Techcyte as the destination."""
 
     request: TechcyteDestination
-    http: requests.Session
+    session: requests.Session
     settings: DeliverySettings
 
     @property
     def host(self) -> str:
-        """Host and port."""
+        """Return host and port of the API."""
         return urlsplit(self._url("")).netloc.rpartition("@")[2]
 
-    def pack(self, results: Sequence[Result], path: Path) -> Payload:
-        """Every scan in one body."""
+    def build_payload(self, results: Sequence[Result], path: Path) -> Payload:
+        """Write one body with every scan."""
         with path.open("wb") as file:
-            payload.write(results, file)
+            results_post.write(results, file)
         return Payload("application/json", path)
 
-    def arrived(self, order_id: str) -> bool | None:
-        """Whether an evaluation of the case holds the order's id: our results carry it, Techcyte gives it back.
+    def has_received(self, order_id: str) -> bool | None:
+        """Return whether an evaluation of the case holds the order's id, which our results carry.
 
-        None where Techcyte will not say (no right to read). Raises `TemporaryError` where it cannot be asked now.
+        Return None if Techcyte does not say, for lack of the right to read. Raise `TemporaryError`
+        if it cannot be asked now.
         """
         url = self._url(f"external/case_evaluations/{task_segment(self.request.task_id)}")
         try:
-            headers = {"Authorization": f"Bearer {self._token()}".encode()}
-            reply = self._line().ask("GET", url, headers, limit_bytes=EVALUATIONS_MAX_BYTES)
-        except UnansweredError as silence:
-            if silence.receipt.outcome == "refused":
+            headers = _bearer(self._token())
+            reply = self._exchange().request("GET", url, headers, limit_bytes=EVALUATIONS_MAX_BYTES)
+        except UnansweredError as error:
+            if error.receipt.outcome == "refused":
                 return None
-            raise _ask_later(silence.receipt.detail, silence.receipt.retry_after_s) from None
+            raise _ask_later(error.receipt.detail, error.receipt.retry_after_s) from None
         if reply.status in (408, 425, 429) or reply.status >= 500:
             raise _ask_later(f"answered {reply.status} when asked what it has", None)
-        evaluations = reply.json() if reply.status == 200 else None
-        return _holds(evaluations, order_id) if isinstance(evaluations, list) else None
+        if reply.status != 200:
+            return None
+        evaluations = reply.json()
+        if not isinstance(evaluations, list):
+            return None
+        return _contains_string(evaluations, order_id)
 
-    def post(self, parcel: Payload, check: Check = always) -> Receipt:
+    def post(self, payload: Payload, check: SendCheck = send_always) -> Receipt:
         """Post all scans, which ends the task."""
         url = self._url(f"external/results/{task_segment(self.request.task_id)}")
         try:
             token = self._token()
-            line = self._line(token)
-            reply = line.send(url, parcel, {"Authorization": f"Bearer {token}".encode()}, check)
-        except UnansweredError as silence:
-            return silence.receipt
-        return line.judge(reply)
+            exchange = self._exchange(token)
+            reply = exchange.post(url, payload, _bearer(token), check)
+        except UnansweredError as error:
+            return error.receipt
+        return exchange.receipt_for(reply)
 
     def _url(self, path: str) -> str:
-        given = self.request.base_url
-        base = given.get_secret_value().rstrip("/") if given else f"https://api.{self.request.host}"
-        return f"{base}/api/v3/{path}"
+        return f"{self._base_url()}/api/v3/{path}"
+
+    def _base_url(self) -> str:
+        if self.request.base_url:
+            return self.request.base_url.get_secret_value().rstrip("/")
+        return f"https://api.{self.request.host}"
 
     def _token(self) -> str:
-        """The task's own token, or one for the API key. Raises `UnansweredError`."""
+        """Return the task's own token, or one for the API key. Raise `UnansweredError`."""
         if self.request.jwt_token:
             return self.request.jwt_token.get_secret_value()
         token = _access_token(self._exchange_key())
         if token is None:
-            raise UnansweredError(
-                Receipt("later", detail="the answer to the API key holds no access_token")
-            )
+            detail = "the answer to the API key holds no access_token"
+            raise UnansweredError(Receipt("later", detail=detail))
         return token
 
     def _exchange_key(self) -> Reply:
-        line, form = self._line(), {"grant_type": "client_credentials"}
+        exchange = self._exchange()
+        headers = {"Authorization": f"Basic {self._basic_credentials()}"}
+        form = {"grant_type": "client_credentials"}
         try:
-            reply = line.ask(
-                "POST", self._url("token"), {"Authorization": f"Basic {self._basic()}"}, form
-            )
-        except UnansweredError as silence:
-            raise UnansweredError(_nothing_sent(silence.receipt)) from None
-        receipt = line.judge(reply)
+            reply = exchange.request("POST", self._url("token"), headers, form)
+        except UnansweredError as error:
+            raise UnansweredError(_token_receipt(error.receipt)) from None
+        receipt = exchange.receipt_for(reply)
         if receipt.outcome != "accepted":
-            raise UnansweredError(_nothing_sent(receipt))
+            raise UnansweredError(_token_receipt(receipt))
         return reply
 
-    def _basic(self) -> str:
-        key_id, secret = self.request.api_key_id, self.request.api_key_secret
-        pair = f"{key_id}:{secret.get_secret_value() if secret else ''}"
-        return base64.b64encode(pair.encode()).decode()
+    def _basic_credentials(self) -> str:
+        secret = ""
+        if self.request.api_key_secret:
+            secret = self.request.api_key_secret.get_secret_value()
+        return base64.b64encode(f"{self.request.api_key_id}:{secret}".encode()).decode()
 
-    def _line(self, token: str = "") -> HttpExchange:
-        secrets = (self.request.jwt_token, self.request.api_key_secret)
-        hidden = [secret.get_secret_value() for secret in secrets if secret]
-        return HttpExchange(self.http, self.settings, (token, self._basic(), *hidden))
+    def _exchange(self, token: str = "") -> HttpExchange:
+        secrets = [token, self._basic_credentials()]
+        if self.request.jwt_token:
+            secrets.append(self.request.jwt_token.get_secret_value())
+        if self.request.api_key_secret:
+            secrets.append(self.request.api_key_secret.get_secret_value())
+        return HttpExchange(self.session, self.settings, tuple(secrets))
 
 
 def task_segment(task_id: str) -> str:
-    """The task as a part of an address: the number where it is the base64 of `task:NUMBER`, else percent-encoded."""
+    """Return the task as one segment of a URL's path.
+
+    That is the number if the id is the base64 of `task:NUMBER`, else the id percent-encoded.
+    """
     try:
         text = base64.b64decode(task_id, validate=True)
     except ValueError:
         text = b""
-    found = re.fullmatch(rb"task:(\d+)", text)
-    return found[1].decode() if found else quote(task_id, safe="")
+    match = re.fullmatch(rb"task:(\d+)", text)
+    if match:
+        return match[1].decode()
+    return quote(task_id, safe="")
 
 
-def _nothing_sent(receipt: Receipt) -> Receipt:
-    """The same for the token: whatever came of that request, the results had not been sent yet."""
-    outcome = "later" if receipt.outcome == "unknown" else receipt.outcome
-    return replace(receipt, outcome=outcome, detail=f"no token for the API key: {receipt.detail}")
+def _bearer(token: str) -> Headers:
+    return {"Authorization": f"Bearer {token}".encode()}
+
+
+def _token_receipt(receipt: Receipt) -> Receipt:
+    """Return the receipt of a failed token request: no results were sent, so none are unknown."""
+    detail = f"no token for the API key: {receipt.detail}"
+    if receipt.outcome == "unknown":
+        return replace(receipt, outcome="later", detail=detail)
+    return replace(receipt, detail=detail)
 
 
 def _access_token(reply: Reply) -> str | None:
     answer = reply.json()
-    token = answer.get("access_token") if isinstance(answer, dict) else None
-    return token if isinstance(token, str) and token else None
+    if not isinstance(answer, dict):
+        return None
+    token = answer.get("access_token")
+    if not isinstance(token, str) or not token:
+        return None
+    return token
 
 
-def _holds(document: Any, wanted: str) -> bool:
-    """Whether a string anywhere in the JSON document is `wanted`."""
-    waiting = [document]
-    while waiting:
-        value = waiting.pop()
+def _contains_string(document: Any, text: str) -> bool:
+    """Return whether any value in the JSON document is the string `text`."""
+    to_visit = [document]
+    while to_visit:
+        value = to_visit.pop()
         if isinstance(value, dict):
-            waiting.extend(value.values())
+            to_visit.extend(value.values())
         elif isinstance(value, list):
-            waiting.extend(value)
-        elif value == wanted:
+            to_visit.extend(value)
+        elif value == text:
             return True
     return False
 

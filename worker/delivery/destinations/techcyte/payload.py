@@ -1,6 +1,6 @@
-"""The body of Techcyte's external results post: every scan of the order, in one post, because it ends the task.
+"""The body of Techcyte's external results post: every scan of the order in one post.
 
-It knows no address and no token. Coordinates are level-0 pixels, x right, y down.
+One post ends the task, so all scans must be in it. Coordinates are level-0 pixels, x right, y down.
 """
 
 import json
@@ -8,60 +8,77 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, BinaryIO
 
-from worker.delivery.destinations.techcyte.schema import check, check_features
+from worker.delivery.destinations.techcyte.schema import check_body, check_features
 from worker.results.json_text import numbers_json, strict_json
 from worker.results.polygons import rings
 from worker.results.result import Result
 
 PROVIDER = "Slidelane"
-BATCH = 1024
-EMPTY = {"type": "FeatureCollection", "features": []}
+FEATURES_PER_BATCH = 1024
+NO_FEATURES = {"type": "FeatureCollection", "features": []}
 
 
 def write(results: Sequence[Result], file: BinaryIO) -> None:
-    """The whole post, checked against Techcyte's rules. Raises `OrderError("parcel_invalid")`."""
-    scans = [_about(result) for result in results]
-    check(strict_json({"scanResults": [{**scan, "geojson": EMPTY} for scan in scans]}))
+    """Write the whole body, checked against Techcyte's rules.
+
+    Raise `OrderError("parcel_invalid")` if Techcyte would reject it.
+    """
+    scans = [_scan_fields(result) for result in results]
+    check_body(strict_json({"scanResults": [{**scan, "geojson": NO_FEATURES} for scan in scans]}))
     file.write(b'{"scanResults":[')
-    for number, (result, about) in enumerate(zip(results, scans, strict=True)):
-        file.write(b"," if number else b"")
-        file.writelines(_scan(result, about))
+    for number, (result, fields) in enumerate(zip(results, scans, strict=True)):
+        if number:
+            file.write(b",")
+        file.writelines(_scan_pieces(result, fields))
     file.write(b"]}")
 
 
-def _scan(result: Result, about: dict[str, Any]) -> Iterator[bytes]:
+def _scan_pieces(result: Result, fields: dict[str, Any]) -> Iterator[bytes]:
+    """Yield the JSON of one scan in pieces, its objects first."""
     yield b'{"geojson":{"type":"FeatureCollection","features":['
     for number, batch in enumerate(_checked_batches(result)):
-        yield b"," + batch if number else batch
-    yield b"]}," + strict_json(about)[1:]
+        if number:
+            yield b","
+        yield batch
+    yield b"]}," + strict_json(fields)[1:]
 
 
 def _checked_batches(result: Result) -> Iterator[bytes]:
-    """The features, checked as text, some at a time: all of a slide as Python objects would be gigabytes."""
+    """Yield the features in checked batches.
+
+    All features of a slide as Python objects would take gigabytes.
+    """
     features = _features(result)
-    while batch := ",".join(islice(features, BATCH)).encode("ascii"):
+    while batch := ",".join(islice(features, FEATURES_PER_BATCH)).encode("ascii"):
         check_features(batch)
         yield batch
 
 
-def _about(result: Result) -> dict[str, Any]:
-    """Everything of a scan but its objects."""
+def _scan_fields(result: Result) -> dict[str, Any]:
+    """Return everything of a scan but its objects."""
     return {"scanId": result.scan_id, "results": _results(result), "workflow": _workflow(result)}
 
 
 def _features(result: Result) -> Iterator[str]:
+    """Yield each object as the JSON text of a GeoJSON feature."""
     properties = [
-        strict_json({"annotation_type": c.annotation_type}).decode() for c in result.card.classes
+        strict_json({"annotation_type": entry.annotation_type}).decode()
+        for entry in result.card.classes
     ]
     for ring in rings(result.findings):
-        bbox, shared = numbers_json(ring.bbox), properties[ring.kind]
+        bbox = numbers_json(ring.bbox)
         geometry = f'{{"type":"Polygon","coordinates":[{numbers_json(ring.points)}]}}'
+        shared = properties[ring.kind]
         yield f'{{"type":"Feature","bbox":{bbox},"geometry":{geometry},"properties":{shared}}}'
 
 
 def _results(result: Result) -> dict[str, Any]:
-    """What the case shows and `case_evaluations` gives back: `order_id` is how a lost answer is cleared up."""
-    card, findings = result.card, result.findings
+    """Return what the case shows and `case_evaluations` gives back.
+
+    `order_id` is how a lost answer is resolved.
+    """
+    card = result.card
+    findings = result.findings
     return {
         "summary": findings.headline,
         "order_id": result.order_id,
@@ -82,32 +99,35 @@ def _workflow(result: Result) -> dict[str, Any]:
         "value": result.findings.headline,
         "report": {
             "type": "Basic",
-            "results": list(_lines(result.findings.summary)),
+            "results": list(_report_lines(result.findings.summary)),
             "segments": _segments(result),
         },
     }
 
 
-def _lines(summary: Mapping[str, Any], above: str = "") -> Iterator[dict[str, str]]:
+def _report_lines(summary: Mapping[str, Any], prefix: str = "") -> Iterator[dict[str, str]]:
+    """Yield one named line for each value; nested fields are named after all keys above them."""
     for key, value in summary.items():
-        name = f"{above} {key}".replace("_", " ").strip()
+        name = f"{prefix} {key}".replace("_", " ").strip()
         if isinstance(value, Mapping):
-            yield from _lines(value, name)
+            yield from _report_lines(value, name)
         else:
             yield {"name": name[:1].upper() + name[1:], "result": _text(value)}
 
 
 def _text(value: Any) -> str:
-    """A measurement as Techcyte wants it, a string."""
+    """Return a measurement as the string that Techcyte requires."""
     if isinstance(value, float):
         return f"{value:.6g}"
-    return (
-        value if isinstance(value, str) else "not available" if value is None else json.dumps(value)
-    )
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return "not available"
+    return json.dumps(value)
 
 
 def _segments(result: Result) -> list[dict[str, Any]]:
     return [
-        {"name": n, "result": str(count), "feature_collection": EMPTY}
-        for n, count in result.counts().items()
+        {"name": name, "result": str(count), "feature_collection": NO_FEATURES}
+        for name, count in result.counts().items()
     ]

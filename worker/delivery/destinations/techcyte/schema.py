@@ -1,6 +1,7 @@
-"""What Techcyte's external results API takes, as strict models: one broken scan makes it reject the whole post.
+"""Techcyte's rules for external results as strict models.
 
-Source: Techcyte/devkit, `docs/guides/posting-external-model-results`. It must not know how a parcel is made.
+One broken scan makes Techcyte reject the whole post, so every body is checked before it is sent.
+Source: Techcyte/devkit, `docs/guides/posting-external-model-results`.
 """
 
 from itertools import chain
@@ -15,7 +16,10 @@ Name = Annotated[str, Field(min_length=1)]
 
 
 def _is_ring(points: list[Any]) -> list[Any]:
-    """As a model of points would have it, in a seventh of the time: an order waits while 100,000 are looked at."""
+    """Return the points if they are a closed ring of finite [x, y]; raise `ValueError` if not.
+
+    A pydantic model of a point takes seven times as long, and a slide has 100,000 rings.
+    """
     if set(map(type, points)) != {list} or set(map(len, points)) != {2}:
         raise ValueError("a ring is a list of [x, y]")
     numbers = list(chain.from_iterable(points))
@@ -27,7 +31,7 @@ def _is_ring(points: list[Any]) -> list[Any]:
 
 
 Ring = Annotated[list[Any], Field(min_length=4), AfterValidator(_is_ring)]
-"""(x, y) in level-0 pixels, the first of them again at the end."""
+"""(x, y) in level-0 pixels; the last point repeats the first."""
 
 
 class _Rule(BaseModel):
@@ -50,7 +54,10 @@ class FeatureProperties(_Rule):
 
 
 class Feature(_Rule):
-    """One object. The box is always sent: without it Techcyte makes one for some geometries and none for others."""
+    """One object.
+
+    The box is always sent: Techcyte computes a missing one for some geometries only.
+    """
 
     type: Literal["Feature"]
     bbox: tuple[float, float, float, float]
@@ -73,7 +80,7 @@ class FeatureCollection(_Rule):
 
 
 class Results(BaseModel):
-    """Shown with the scan and given back by `case_evaluations`; any further fields may be there."""
+    """Shown with the scan and returned by `case_evaluations`; further fields are allowed."""
 
     model_config = ConfigDict(
         strict=True, extra="allow", allow_inf_nan=False, hide_input_in_errors=True
@@ -83,29 +90,29 @@ class Results(BaseModel):
     order_id: Name
 
 
-class Line(_Rule):
+class ReportLine(_Rule):
     """One line of a report; a number is written as text."""
 
     name: Name
     result: str
 
 
-class Segment(Line):
+class Segment(ReportLine):
     """One class of a report."""
 
     feature_collection: FeatureCollection
 
 
 class BasicReport(_Rule):
-    """The plainest of the report types."""
+    """The simplest of the report types."""
 
     type: Literal["Basic"]
-    results: list[Line]
+    results: list[ReportLine]
     segments: list[Segment]
 
 
 class Workflow(_Rule):
-    """The report and what the case's list shows of it (`key`, `value`)."""
+    """The report, and what the list of cases shows of it (`key`, `value`)."""
 
     model_name: Name
     provider: Name
@@ -116,7 +123,10 @@ class Workflow(_Rule):
 
 
 class ScanResult(_Rule):
-    """One scan. `qcFailReasons` is not among the fields: an empty list would record a pass that nobody checked."""
+    """One scan.
+
+    `qcFailReasons` is not sent: an empty list would record a passed check that was never made.
+    """
 
     scanId: Name  # noqa: N815 - their name
     results: Results
@@ -137,27 +147,30 @@ class ExternalResults(_Rule):
         return self
 
 
-def check(body: bytes) -> None:
-    """Raises `OrderError("parcel_invalid")` when Techcyte would reject the body."""
+def check_body(body: bytes) -> None:
+    """Raise `OrderError("parcel_invalid")` if Techcyte would reject the body."""
     _check(ExternalResults, body)
 
 
 def check_features(features: bytes) -> None:
-    """The same for some features alone, separated by commas."""
+    """Raise `OrderError("parcel_invalid")` for features, separated by commas, that break a rule."""
     _check(FeatureCollection, b'{"type":"FeatureCollection","features":[' + features + b"]}")
 
 
-def _check(rule: type[_Rule], body: bytes) -> None:
+def _check(model: type[_Rule], body: bytes) -> None:
     try:
-        rule.model_validate_json(body)
+        model.model_validate_json(body)
     except ValidationError as error:
         hint = "this is a fault of the algorithm or of Slidelane"
-        raise OrderError("parcel_invalid", _told(error), hint=hint) from None
+        raise OrderError("parcel_invalid", _summary(error), hint=hint) from None
 
 
-def _told(error: ValidationError) -> str:
+def _summary(error: ValidationError) -> str:
+    """Return the number of broken rules and the first three of them."""
     faults: list[Any] = error.errors(include_url=False, include_input=False, include_context=False)
-    first = "; ".join(
-        f"{'.'.join(map(str, fault['loc'])) or 'body'}: {fault['msg']}" for fault in faults[:3]
-    )
+    first = "; ".join(f"{_place(fault)}: {fault['msg']}" for fault in faults[:3])
     return f"the results break {len(faults)} of Techcyte's rules: {first}"
+
+
+def _place(fault: dict[str, Any]) -> str:
+    return ".".join(map(str, fault["loc"])) or "body"
