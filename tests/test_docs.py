@@ -26,7 +26,16 @@ from broker.orders.source import CaseSource, ImageServerSource, PathSource, Sour
 from broker.settings.config import Config
 from services.app import create_app
 from services.responses.views import OrderView
-from tests.support.pages import PAGES, ROOT, blocks, read, readme_order, section, table
+from tests.support.pages import (
+    PAGES,
+    ROOT,
+    blocks,
+    read,
+    readme_destination,
+    readme_order,
+    section,
+    table,
+)
 from worker.geometry.frame import MppSource
 
 ROOMS = ("broker", "services", "worker", "slidelane")
@@ -178,8 +187,13 @@ def test_the_example_of_an_answer_is_one() -> None:
 
 
 def test_the_order_of_the_readme_is_accepted() -> None:
-    """What the README tells people to send is a valid order."""
-    assert OrderRequest.model_validate_json(readme_order()).algorithm == "ki67"
+    """What the README tells people to send is a valid order, with the destination that it shows and without."""
+    order = readme_order("/home/somebody/slidelane")
+    assert OrderRequest.model_validate_json(order).algorithm == "ki67"
+    sent = OrderRequest.model_validate_json(
+        json.dumps(json.loads(order) | json.loads(readme_destination()))
+    )
+    assert isinstance(sent.destination, TechcyteDestination)
 
 
 def test_every_make_target_is_explained() -> None:
@@ -210,11 +224,48 @@ def headings(file: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+NO_FILES = ("data/", "results/", "parcels/", "application/")
+"""Folders of a running service, and a kind of media types: in no checkout."""
+SOURCE_SUFFIXES = (".py", ".lua", ".md", ".toml", ".yml", ".yaml", ".sh", ".sbatch", ".def")
+PATH = re.compile(r"[\w.-]+(?:/[\w.*-]+)*/?")
+
+
+def paths_in(text: str) -> Iterator[str]:
+    """The words in code style that name a file or folder of the repository, without what stands behind `::`."""
+    outside_blocks = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    for span in re.findall(r"`([^`\n]+)`", outside_blocks):
+        for word in span.split():
+            path = word.partition("::")[0]
+            if PATH.fullmatch(path) and is_repository_path(path):
+                yield path
+
+
+def is_repository_path(path: str) -> bool:
+    if path.startswith(NO_FILES):
+        return False
+    return "/" in path or path.endswith(SOURCE_SUFFIXES)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_that_is_named_exists(page: Path) -> None:
-    """A path in code style that starts with one of our folders is there."""
-    named = re.findall(
-        r"`((?:broker|services|worker|slidelane|demo|tests|benchmarks|docs)/[\w./-]*)`",
-        page.read_text(),
+    """Every path in code style is there, seen from the root of the repository or from the page's folder."""
+    named = set(paths_in(page.read_text()))
+    missing = [
+        path for path in named if not any(list(folder.glob(path)) for folder in (ROOT, page.parent))
+    ]
+    assert missing == []
+
+
+def test_a_path_that_is_named_is_found_in_commands_and_alone() -> None:
+    """What the check above looks at: paths in commands and with a test behind them, but no addresses and no data."""
+    text = (
+        "`worker/tasks.py`, `tests/a/b.py::test_c`, `pytest -q tests/d.py`, `broker/`, `Makefile`, `cards.py`, "
+        "`/v1/orders`, `data/sample/`, `application/problem+json`, `https://a.example/b`, `features.geojson`"
     )
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert list(paths_in(text)) == [
+        "worker/tasks.py",
+        "tests/a/b.py",
+        "tests/d.py",
+        "broker/",
+        "cards.py",
+    ]

@@ -33,6 +33,21 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def readme_order() -> str:
-    (order,) = re.findall(r"-d '(\{.*?\})'\n", read("README.md"), re.DOTALL)
-    return str(order)
+def readme_commands() -> str:
+    """The README's commands that place an order and pick up its overlay, without the start of the service."""
+    (commands,) = (block for block in blocks(read("README.md"), "sh") if "curl" in block)
+    starting, _, ordering = commands.partition("\n\n")
+    assert starting.startswith("make serve")
+    return ordering
+
+
+def readme_order(folder: str) -> str:
+    """The README's order as a shell that works in `folder` would send it."""
+    (order,) = re.findall(r"-d '(\{.*?\})'\n", readme_commands(), re.DOTALL)
+    return str(order).replace("'\"$PWD\"'", folder)
+
+
+def readme_destination() -> str:
+    """What the README tells people to add to an order, to have its results sent to Techcyte."""
+    (addition,) = blocks(read("README.md"), "json")
+    return addition
