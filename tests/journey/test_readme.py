@@ -1,4 +1,4 @@
-"""The README's order on a sample slide, as its commands place it and with the destination that it shows."""
+"""The README's order on a sample slide: its commands as they are, and with its destination."""
 
 import json
 import shutil
@@ -39,7 +39,7 @@ def test_the_order_of_the_readme_is_delivered(stack: Stack, folder: Path) -> Non
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the README's commands use curl")
 def test_the_commands_of_the_readme_work_as_pasted(stack: Stack, folder: Path) -> None:
-    """A shell runs them against the service and ends with the overlay; only the port is another one."""
+    """A shell runs them against the service and gets the overlay; only the port is changed."""
     assert SERVED_AT in readme_commands()
     commands = readme_commands().replace(SERVED_AT, stack.url.removeprefix("http://"))
     subprocess.run(["bash", "-eu", "-c", commands], cwd=folder, check=True, timeout=90)
