@@ -1,4 +1,4 @@
-# One verb per wish. Bare `make` prints them.
+# What people type; `make` alone prints it.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

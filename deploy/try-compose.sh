@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Proves the containers: builds them, starts the service with N workers, orders slides over the published port, kills one
-# worker, stops another and restarts Redis while they are worked on; starts everything again before Redis, which is late
-# by a minute, and orders once more. Every order must be delivered, each once.
+# Tests the containers: builds them, starts the service with N workers, orders slides over the published port, kills one
+# worker, stops another and restarts Redis during the work; then restarts everything a minute before Redis and orders once
+# more. Every order must be delivered exactly once.
 #
 #   deploy/try-compose.sh                          with Docker, on CPUs (COMPOSE_PROFILES=gpu for GPUs)
 #   COMPOSE="podman-compose" ENGINE="podman" deploy/try-compose.sh
 #
-# BUILD= (empty) takes the images that are there; ORDERS, WORKERS (three or more), LATE_S, API_PORT, FLOWER_PORT and
-# RECEIVER_PORT override. Needs curl and python3. Runs as a project of its own, and removes it at the end; your own service is not touched.
+# BUILD= (empty) uses existing images; ORDERS, WORKERS (three or more), LATE_S, API_PORT, FLOWER_PORT and
+# RECEIVER_PORT override. Needs curl and python3. Runs as a separate project, which it removes at the end; your own service is not touched.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 compose=${COMPOSE:-docker compose} engine=${ENGINE:-docker}
@@ -25,11 +25,11 @@ dc() { $compose "${files[@]}" "$@"; }
 now() { date +%s.%N; }
 since() { python3 -c "import sys; print(f'{float(sys.argv[2]) - float(sys.argv[1]):.1f} s')" "$1" "$(now)"; }
 secret() { python3 -c 'import secrets; print(secrets.token_hex(24))'; }
-# containers of one service that run, or with -a all of them
+# the running containers of one service, or with -a all of them
 containers() { $engine ps -q "${@:2}" --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" --filter "label=com.docker.compose.service=$1"; }
 ask() { curl -sS --noproxy '*' --max-time 30 -H "Authorization: Bearer $key" "$@"; }
 status() { curl -s --noproxy '*' --max-time 10 -o /dev/null -w '%{http_code}' "$@" || true; }
-until_true() { # WHAT COMMAND...: within a time, or the trial has failed
+until_true() { # WHAT COMMAND...: true within a time, or the test has failed
   local what=$1 end=$((SECONDS + within_s)); shift
   until "$@" >/dev/null 2>&1; do ((SECONDS < end)) || fail "$what did not come true within $within_s s"; sleep 0.5; done
 }
@@ -49,7 +49,7 @@ finish() {
   exit "$code"
 }
 
-order() { # NUMBER; the same again is the same order
+order() { # NUMBER; the same number is the same order
   ask -f -o /dev/null -H 'Content-Type: application/json' -H "Idempotency-Key: try-$1" "$api/v1/orders" -d "{
     \"algorithm\": \"ki67\",
     \"scans\": [{\"id\": \"$1\", \"source\": {\"type\": \"path\", \"path\": \"/slides/$1.svs\"}}],
@@ -57,7 +57,7 @@ order() { # NUMBER; the same again is the same order
   }"
 }
 
-# placeholders, so that the file can be read before there is a key
+# placeholders, so that Compose can read the file before there is a key
 export REDIS_PASSWORD FLOWER_PASSWORD SLIDELANE_SERVICES__KEYS
 REDIS_PASSWORD=$(secret) FLOWER_PASSWORD=$(secret) SLIDELANE_SERVICES__KEYS=[]
 if [[ ${BUILD-yes} ]]; then say "building"; dc build; fi
@@ -96,7 +96,7 @@ ended=$($engine inspect -f '{{.State.ExitCode}}' "$stopped")
 say "stopped worker $stopped in $(since "$began"), by itself"
 $engine start "$stopped" >/dev/null && say "started it again"
 until_true "half of the orders" has delivered $((orders / 2))
-$engine restart -t 30 "$(containers redis)" >/dev/null && say "restarted Redis with orders on their way"
+$engine restart -t 30 "$(containers redis)" >/dev/null && say "restarted Redis while orders were running"
 until_true "all orders" has delivered "$orders"
 say "all $orders delivered $(since "$placed") after they were placed"
 
@@ -104,10 +104,10 @@ redis=$(containers redis)
 network=$($engine inspect -f '{{range $name, $_ := .NetworkSettings.Networks}}{{$name}}{{end}}' "$redis")
 $engine network disconnect "$network" "$redis" # not stopped: podman starts nothing without what it depends on
 for name in worker courier api flower; do containers "$name" -a; done | xargs $engine restart -t 30 >/dev/null
-say "took Redis away and started everything else anew"
+say "disconnected Redis and restarted everything else"
 until_true "the API without Redis" is 503 "$api/readyz"
 sleep "$late_s"
-$engine network connect --alias redis "$network" "$redis" && say "gave Redis back $late_s s later"
+$engine network connect --alias redis "$network" "$redis" && say "connected Redis again $late_s s later"
 until_true "an order after that" order "$orders"
 orders=$((orders + 1))
 until_true "its delivery" has delivered "$orders"

@@ -1,4 +1,4 @@
-"""The documents tell the truth: errors, states, addresses, examples and links are compared with the code."""
+"""Compare the documents with the code: errors, states, addresses, examples, links and paths."""
 
 import ast
 import json
@@ -26,15 +26,24 @@ from broker.orders.source import CaseSource, ImageServerSource, PathSource, Sour
 from broker.settings.config import Config
 from services.app import create_app
 from services.responses.views import OrderView
-from tests.support.pages import PAGES, ROOT, blocks, read, readme_order, section, table
+from tests.support.pages import (
+    PAGES,
+    ROOT,
+    blocks,
+    read,
+    readme_destination,
+    readme_order,
+    section,
+    table,
+)
 from worker.geometry.frame import MppSource
 
 ROOMS = ("broker", "services", "worker", "slidelane")
-WISH = {"queued": "retry", "delivering": "deliver"}
+REQUEST = {"queued": "retry", "delivering": "deliver"}
 
 
 def test_every_error_code_is_documented() -> None:
-    """docs/errors.md has one row for each code: status, blame and meaning as in the code, and what to do."""
+    """docs/errors.md has a row for each code: status, blame, meaning as in the code, what to do."""
     rows = {code: row for code, row in table(read("docs/errors.md")).items() if len(row) == 4}
     assert {code: row[:3] for code, row in rows.items()} == {
         code: [str(known.status), known.blame, known.title] for code, known in CODES.items()
@@ -43,7 +52,7 @@ def test_every_error_code_is_documented() -> None:
 
 
 def codes_in(file: Path) -> Iterator[str]:
-    """The codes of the faults that a file makes."""
+    """Yield the codes of the errors that a file raises."""
     if file.suffix == ".lua":
         yield from re.findall(r"code = '(\w+)'", file.read_text())
         return
@@ -71,7 +80,7 @@ def test_every_fault_that_is_made_has_a_documented_code() -> None:
     ("title", "states"), [("States of an order", OrderState), ("States of a scan", ScanState)]
 )
 def test_every_state_is_documented(title: str, states: type[StrEnum]) -> None:
-    """docs/orders.md says what each state means, in the order of the code, and which of them are ends."""
+    """docs/orders.md says what each state means, in the order of the code, and which are ends."""
     rows = table(section(read("docs/orders.md"), title))
     assert list(rows) == [state.value for state in states]
     moves = TRANSITIONS["order" if states is OrderState else "scan"]
@@ -81,17 +90,17 @@ def test_every_state_is_documented(title: str, states: type[StrEnum]) -> None:
 
 
 def picture(kind: str) -> str:
-    """The life of an order or a scan as a Mermaid state diagram."""
+    """Return the states of an order or a scan as a Mermaid state diagram."""
     moves = [f"{state} --> {after}" for state, many in TRANSITIONS[kind].items() for after in many]
     ends = [f"{state} --> [*]" for state, many in TRANSITIONS[kind].items() if not many]
-    asked = [
-        f"{state} --> {after}: {WISH[after]}"
+    reopened = [
+        f"{state} --> {after}: {REQUEST[after]}"
         for state, many in REOPENED[kind].items()
         for after in many
     ]
     return "".join(
         f"{line}\n"
-        for line in ["stateDiagram-v2", "    [*] --> queued", *indented(moves + ends + asked)]
+        for line in ["stateDiagram-v2", "    [*] --> queued", *indented(moves + ends + reopened)]
     )
 
 
@@ -112,8 +121,8 @@ def test_every_address_is_documented(store: OrderStore) -> None:
     assert set(table(section(read("docs/orders.md"), "Addresses"))) == answered
 
 
-def lacking(rows: dict[str, list[str]], kinds: dict[str, type[BaseModel]]) -> list[str]:
-    """The fields of each kind that its row does not name."""
+def undocumented_fields(rows: dict[str, list[str]], kinds: dict[str, type[BaseModel]]) -> list[str]:
+    """Return the fields of each kind that its row does not name."""
     return [
         f"{kind}: {name}"
         for kind, model in kinds.items()
@@ -131,28 +140,34 @@ def test_every_field_of_an_order_is_documented() -> None:
         "annotation": AnnotationDestination,
     }
     assert set(rows) == {*OrderRequest.model_fields, *scan, *kinds, "none"}
-    assert lacking(rows, kinds) == []
+    assert undocumented_fields(rows, kinds) == []
 
 
 def test_every_source_is_documented_with_an_example() -> None:
     """Each kind with its fields, and an order for each of them that is accepted."""
-    told = section(read("docs/orders.md"), "Sources")
+    text = section(read("docs/orders.md"), "Sources")
     kinds: dict[str, type[BaseModel]] = {"url": UrlSource, "image_server": ImageServerSource}
     kinds |= {"path": PathSource, "case": CaseSource}
-    assert set(table(told)) == set(kinds)
-    assert lacking(table(told), kinds) == []
-    examples = [TypeAdapter(Source).validate_json(example) for example in blocks(told, "json")]
-    assert {(example.type, *sorted(example.model_fields_set - {"type"})) for example in examples} == {
-        ("url", "url"), ("url", "urls"), ("url", "sha256", "zip_url"), ("path", "path"), ("case", "case_id"),
+    assert set(table(text)) == set(kinds)
+    assert undocumented_fields(table(text), kinds) == []
+    examples = [TypeAdapter(Source).validate_json(example) for example in blocks(text, "json")]
+    shown = {(example.type, *sorted(example.model_fields_set - {"type"})) for example in examples}
+    assert shown == {
+        ("url", "url"),
+        ("url", "urls"),
+        ("url", "sha256", "zip_url"),
+        ("path", "path"),
+        ("case", "case_id"),
         ("image_server", "protocol", "url"),
-    }  # fmt: skip
+    }
 
 
 def test_every_form_of_region_is_documented_with_an_example() -> None:
     """The fields of each form, and a region of each that is accepted."""
-    told, forms = section(read("docs/orders.md"), "Regions"), (Rectangle, Polygon, Percent)
-    assert set(table(told)) == {name for form in forms for name in form.model_fields}
-    examples = [TypeAdapter(Roi).validate_json(example) for example in blocks(told, "json")]
+    text = section(read("docs/orders.md"), "Regions")
+    forms = (Rectangle, Polygon, Percent)
+    assert set(table(text)) == {name for form in forms for name in form.model_fields}
+    examples = [TypeAdapter(Roi).validate_json(example) for example in blocks(text, "json")]
     assert [type(example) for example in examples] == list(forms)
 
 
@@ -178,8 +193,13 @@ def test_the_example_of_an_answer_is_one() -> None:
 
 
 def test_the_order_of_the_readme_is_accepted() -> None:
-    """What the README tells people to send is a valid order."""
-    assert OrderRequest.model_validate_json(readme_order()).algorithm == "ki67"
+    """The README's order is valid, with the destination that the README shows and without it."""
+    order = readme_order("/home/somebody/slidelane")
+    assert OrderRequest.model_validate_json(order).algorithm == "ki67"
+    sent = OrderRequest.model_validate_json(
+        json.dumps(json.loads(order) | json.loads(readme_destination()))
+    )
+    assert isinstance(sent.destination, TechcyteDestination)
 
 
 def test_every_make_target_is_explained() -> None:
@@ -188,8 +208,8 @@ def test_every_make_target_is_explained() -> None:
     targets = re.findall(r"^  make (\w+)", printed, re.MULTILINE)
     (phony,) = re.findall(r"^\.PHONY: (.*)$", read("Makefile"), re.MULTILINE)
     assert set(targets) == set(phony.split())
-    told = read("README.md") + read("CONTRIBUTING.md")
-    assert [target for target in targets if f"make {target}" not in told and target != "help"] == []
+    text = read("README.md") + read("CONTRIBUTING.md")
+    assert [target for target in targets if f"make {target}" not in text and target != "help"] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -205,16 +225,54 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 def headings(file: Path) -> set[str]:
-    """The anchors of a page, as GitHub makes them."""
+    """Return the anchors of a page, as GitHub makes them."""
     titles = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+NO_FILES = ("data/", "results/", "parcels/", "application/")
+"""Folders of a running service, and media types: nothing in the repository."""
+SOURCE_SUFFIXES = (".py", ".lua", ".md", ".toml", ".yml", ".yaml", ".sh", ".sbatch", ".def")
+PATH = re.compile(r"[\w.-]+(?:/[\w.*-]+)*/?")
+
+
+def paths_in(text: str) -> Iterator[str]:
+    """Yield the words in code style that name a path of the repository, without `::test`."""
+    outside_blocks = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    for span in re.findall(r"`([^`\n]+)`", outside_blocks):
+        for word in span.split():
+            path = word.partition("::")[0]
+            if PATH.fullmatch(path) and is_repository_path(path):
+                yield path
+
+
+def is_repository_path(path: str) -> bool:
+    if path.startswith(NO_FILES):
+        return False
+    return "/" in path or path.endswith(SOURCE_SUFFIXES)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_file_that_is_named_exists(page: Path) -> None:
-    """A path in code style that starts with one of our folders is there."""
-    named = re.findall(
-        r"`((?:broker|services|worker|slidelane|demo|tests|benchmarks|docs)/[\w./-]*)`",
-        page.read_text(),
+    """Every path in code style exists, relative to the root of the repository or to the page."""
+    named = set(paths_in(page.read_text()))
+    missing = [
+        path for path in named if not any(list(folder.glob(path)) for folder in (ROOT, page.parent))
+    ]
+    assert missing == []
+
+
+def test_a_path_that_is_named_is_found_in_commands_and_alone() -> None:
+    """The check reads paths in commands and before `::`, but no addresses and data folders."""
+    text = (
+        "`worker/tasks.py`, `tests/a/b.py::test_c`, `pytest -q tests/d.py`, `broker/`, `cards.py`, "
+        "`Makefile`, `/v1/orders`, `data/sample/`, `application/json`, `application/problem+json`, "
+        "`https://a.example/b`, `features.geojson`"
     )
-    assert [path for path in named if not (ROOT / path).exists()] == []
+    assert list(paths_in(text)) == [
+        "worker/tasks.py",
+        "tests/a/b.py",
+        "tests/d.py",
+        "broker/",
+        "cards.py",
+    ]

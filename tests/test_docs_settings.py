@@ -1,4 +1,4 @@
-"""docs/settings.md tells the truth: every key, its environment name, its default."""
+"""Compare docs/settings.md with the settings: every key, its environment name, its default."""
 
 import json
 import re
@@ -29,7 +29,7 @@ SECTIONS: dict[str, type[BaseModel]] = {
 
 
 def models_in(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
-    """The settings inside a list, a dict or a choice of them, and how a key leads there."""
+    """Yield the settings inside a list, a dict or a union, each with its part of the key."""
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
     arguments = get_args(annotation)
@@ -44,7 +44,7 @@ def models_in(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
 
 
 def settings(model: type[BaseModel], path: str) -> Iterator[tuple[str, list[str]]]:
-    """Every key with its environment name and its default, as a row of the table holds them."""
+    """Yield every key with its environment name and its default, as in a row of the table."""
     for name, field in model.model_fields.items():
         key = f"{path}.{name}"
         kind = field.annotation
@@ -57,7 +57,7 @@ def settings(model: type[BaseModel], path: str) -> Iterator[tuple[str, list[str]
 
 
 def environment_name(key: str) -> str:
-    # what stands in a list has no name of its own
+    # an item of a list has no environment variable of its own
     return "in the list" if "[]" in key else f"`{PREFIX}{key.replace('.', '__').upper()}`"
 
 

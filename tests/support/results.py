@@ -1,4 +1,5 @@
-"""Results made by the tests: a few nuclei with outlines that can be told apart, on a slide that is not square."""
+"""Results made by the tests: a few nuclei with outlines that differ, on a slide that is not
+square."""
 
 from typing import Any
 
@@ -99,8 +100,8 @@ def same(one: Result, other: Result) -> bool:
         )
         for r in (one, other)
     ]
-    said = [(r.findings.summary, r.findings.headline) for r in (one, other)]
-    return arrays and rings and rest[0] == rest[1] and said[0] == said[1]
+    texts = [(r.findings.summary, r.findings.headline) for r in (one, other)]
+    return arrays and rings and rest[0] == rest[1] and texts[0] == texts[1]
 
 
 def equal(one: Objects, other: Objects) -> bool:

@@ -40,7 +40,8 @@ def spread_out() -> Section:
 
 
 def by_scikit_image(pixels: Pixels) -> tuple[Floats, Floats]:
-    """An independent opinion: markers (x, y) and mean DAB (in scikit-image's unit) of each nucleus."""
+    """An independent opinion: markers (x, y) and mean DAB (in scikit-image's unit) of each
+    nucleus."""
     hed = rgb2hed(pixels)
     blue = gaussian(hed[..., 0].clip(0), 1)
     least = 0.75 * threshold_otsu(blue)
@@ -68,7 +69,8 @@ def f1(found: Floats, true: Floats) -> float:
     ],
 )
 def test_known_nuclei_are_found_and_judged_right(name: str, drawn: dict[str, Any]) -> None:
-    """Recall, precision and right positivity are 95 % at least, also where nuclei touch or DAB hides haematoxylin."""
+    """Recall, precision and right positivity are 95 % at least, also where nuclei touch or DAB
+    hides haematoxylin."""
     made = section(seed=2, **drawn)
     found = found_in(made.pixels)
     pairs = matched(found.centres, made.centres)
@@ -89,7 +91,8 @@ def test_scikit_image_agrees_on_made_sections(spread_out: Section) -> None:
 
 
 def test_scikit_image_agrees_on_the_photograph(tissue: Pixels) -> None:
-    """Both find most of the same nuclei, in pale stroma more than in brown glands, and judge them alike."""
+    """Both find most of the same nuclei, in pale stroma more than in brown glands, and judge them
+    alike."""
     found, (markers, amounts) = found_in(tissue), by_scikit_image(tissue)
     brown = gaussian(rgb2hed(tissue)[..., 2], 8)
     pale = [
@@ -119,7 +122,8 @@ def test_stains_are_those_of_scikit_image(tissue: Pixels) -> None:
 
 
 def test_the_threshold_parts_positive_from_negative(spread_out: Section) -> None:
-    """With a low threshold every nucleus is positive, with a high one none; the nuclei stay the same."""
+    """With a low threshold every nucleus is positive, with a high one none; the nuclei stay the
+    same."""
     low, high = (
         found_in(spread_out.pixels, {"positive_threshold": value}) for value in (0.01, 2.0)
     )
@@ -129,7 +133,8 @@ def test_the_threshold_parts_positive_from_negative(spread_out: Section) -> None
 
 
 def test_scores_grow_with_the_distance_from_the_threshold(spread_out: Section) -> None:
-    """A score is at least one half, and grows as the threshold moves away from a negative nucleus."""
+    """A score is at least one half, and grows as the threshold moves away from a negative
+    nucleus."""
     near, far = (
         found_in(spread_out.pixels, {"positive_threshold": value}) for value in (0.15, 0.3)
     )
@@ -171,7 +176,8 @@ def test_noise_holds_hardly_any_nuclei() -> None:
 
 
 def test_the_summary_counts(spread_out: Section) -> None:
-    """Counts add up, the index is their share, densities are per mm2 of the area, and the headline says it."""
+    """Counts add up, the index is their share, densities are per mm2 of the area, and the headline
+    says it."""
     classifier = calibrated(spread_out.pixels)
     found = Objects(
         np.zeros((1000, 2)), (), (np.arange(1000) < 123).astype(np.int64), np.ones(1000)

@@ -1,4 +1,4 @@
-"""The nuclei of `ki67` as shapes: their outlines, and that no tile can be told from the result."""
+"""The nuclei of `ki67` as shapes: their outlines, and that the result does not depend on tiles."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -62,7 +62,8 @@ def owned(
 def test_a_nucleus_is_the_same_in_every_tile(
     picture: str, tissue: Pixels, spread_out: Section
 ) -> None:
-    """Nine tiles with halo give the nuclei of one large tile, to the last bit of outline and score, each once."""
+    """Nine tiles with halo give the nuclei of one large tile, to the last bit of outline and score,
+    each once."""
     halo, core = CARD.halo_px, 256
     whole = mirrored(tissue if picture == "photograph" else spread_out.pixels, 3 * core + 2 * halo)
     classifier = calibrated(whole)
@@ -99,7 +100,8 @@ def crosses_itself(ring: Floats) -> bool:
 
 
 def test_outlines_are_simple_rings_around_their_centres(tissue: Pixels) -> None:
-    """Four points or more, open, inside the picture, not crossing themselves, of the size asked for."""
+    """Four points or more, open, inside the picture, not crossing themselves, of the requested
+    size."""
     found = found_in(tissue)
     assert len(found) > 300
     for ring in found.outlines:
@@ -111,7 +113,8 @@ def test_outlines_are_simple_rings_around_their_centres(tissue: Pixels) -> None:
 
 
 def test_an_outline_follows_its_nucleus(spread_out: Section) -> None:
-    """For 95 % of the nuclei the radius of the outlined disc is within one micron of the drawn one's."""
+    """For 95 % of the nuclei the radius of the outlined disc is within one micron of the drawn
+    one's."""
     found = found_in(spread_out.pixels)
     off_px = [
         np.sqrt(cv2.contourArea(found.outlines[mine].astype(np.float32)) / np.pi)
@@ -123,7 +126,7 @@ def test_an_outline_follows_its_nucleus(spread_out: Section) -> None:
 
 
 def test_the_size_limits_hold(spread_out: Section) -> None:
-    """Nuclei smaller than asked for are left out."""
+    """Nuclei smaller than requested are left out."""
     everything, large = (
         found_in(spread_out.pixels),
         found_in(spread_out.pixels, {"min_nucleus_um2": 50.0}),

@@ -1,4 +1,5 @@
-"""Memory that a GPU copies from: pinned once, let go before it is unmapped. CUDA is played by who writes down."""
+"""Memory that a GPU copies from: pinned once, let go before it is unmapped. A recorder stands in
+for CUDA."""
 
 import ctypes
 import mmap
@@ -20,16 +21,17 @@ SIZE_BYTES = 8 * 64 * 64 * 3
 
 
 class Recorder:
-    """What is pinned by its start, what ever was, and what the first byte was when it was let go."""
+    """What is pinned by its start, what ever was, and what the first byte was when it was let
+    go."""
 
     def __init__(self, *, can: bool = True) -> None:
         self.memory, self._can = PinnedMemory(self._register, self._unregister), can
         self.held: dict[int, int] = {}
-        self.asked: list[tuple[int, int]] = []
+        self.requests: list[tuple[int, int]] = []
         self.first_bytes: list[int] = []
 
     def _register(self, start: int, size_bytes: int) -> bool:
-        self.asked.append((start, size_bytes))
+        self.requests.append((start, size_bytes))
         if self._can:
             self.held[start] = size_bytes
         return self._can
@@ -60,7 +62,7 @@ def test_each_slot_is_pinned_once_whole_however_many_batches_and_threads_come() 
     ]
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(recorder.memory.hold, batches))
-    assert sorted(recorder.asked) == sorted((address(space), SIZE_BYTES) for space in spaces)
+    assert sorted(recorder.requests) == sorted((address(space), SIZE_BYTES) for space in spaces)
 
 
 def test_a_slot_stays_pinned_until_its_last_view_is_gone_even_when_the_memory_is_closed_before() -> (
@@ -103,7 +105,7 @@ def test_what_is_pinned_in_part_for_another_array_is_not_to_be_copied_from() -> 
     assert large is not None
     assert recorder.memory.hold(small)
     assert not recorder.memory.hold(large[1:])
-    assert len(recorder.asked) == 1
+    assert len(recorder.requests) == 1
     del small
     assert recorder.held == {}
 
@@ -116,14 +118,14 @@ def test_memory_that_begins_within_a_page_is_left_as_it_is() -> None:
     within = np.frombuffer(memoryview(whole)[1 + -address(whole) % 4096 :], np.uint8)
     assert recorder.memory.hold(within)
     assert recorder.memory.hold(np.empty((0, 64, 64, 3), np.uint8))
-    assert recorder.asked == []
+    assert recorder.requests == []
 
 
 def test_memory_that_cannot_be_pinned_is_tried_once_and_copied_from_all_the_same() -> None:
     """The scan is slower then, and nothing is let go that was never held."""
     recorder, (slot,) = Recorder(can=False), slots(SharedPixels(1), 1)
     assert all(recorder.memory.hold(slot[start : start + 1]) for start in range(8))
-    assert len(recorder.asked) == 1
+    assert len(recorder.requests) == 1
     del slot
     assert recorder.first_bytes == []
 

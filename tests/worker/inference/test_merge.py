@@ -56,7 +56,8 @@ def test_two_objects_near_a_seam_stay_two() -> None:
 
 
 def test_an_object_on_the_seam_to_the_row_below_counts_once() -> None:
-    """What lay on a seam is still known when the next row comes, and what lay above it is forgotten."""
+    """What lay on a seam is still known when the next row comes, and what lay above it is
+    forgotten."""
     below = Tile(2, 100.0, 220.0)
     assert len(merged((found((5.0, 9.9)), LEFT), (found((5.0, -0.1)), below))) == 1
     assert len(merged((found((5.0, 10.1)), LEFT), (found((5.0, 0.1)), below))) == 1

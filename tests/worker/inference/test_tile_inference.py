@@ -38,7 +38,8 @@ class SizedClassifier(DotsClassifier):
 
 
 def test_the_rest_of_a_scan_comes_in_batches_of_the_same_size(tmp_path: Path) -> None:
-    """Though few tiles are left for each thread: other batches may mean other bits, and the result must not change."""
+    """Though few tiles are left for each thread: other batches may mean other bits, and the result
+    must not change."""
     pixels = np.random.default_rng(1).integers(0, 160, (256, 256, 3), dtype=np.uint8)
     first, second = Sized(), Sized()
     with Slide.open(a_slide(tmp_path / "a.svs", pixels)) as slide:
