@@ -52,7 +52,7 @@ class ScaledToZero(Stack):
 
 
 @pytest.fixture
-def scaled_to_zero(tmp_path: Path) -> Iterator[ScaledToZero]:
+def service(tmp_path: Path) -> Iterator[ScaledToZero]:
     make_sample_slide(tmp_path / "a.svs", width_px=2000, height_px=1500)
     (tmp_path / "data").mkdir()
     with ScaledToZero(tmp_path / "data", [tmp_path]) as stack:
@@ -61,49 +61,44 @@ def scaled_to_zero(tmp_path: Path) -> Iterator[ScaledToZero]:
 
 
 def test_work_wakes_workers_that_are_gone_and_its_end_lets_them_go(
-    scaled_to_zero: ScaledToZero, tmp_path: Path
+    service: ScaledToZero, tmp_path: Path
 ) -> None:
     """The number is 0 without orders, and counts every scan from its order until its end."""
     algorithms = "/v1/algorithms/ki67"
     wait_for(
-        lambda: (
-            scaled_to_zero.call("GET", algorithms, headers=scaled_to_zero.lab_headers())[0] == 200
-        ),
+        lambda: service.call("GET", algorithms, headers=service.lab_headers())[0] == 200,
         what="the courier's cards",
     )
-    assert scaled_to_zero.keda_reads() == 0
+    assert service.keda_reads() == 0
     scans = [
         {"id": str(n), "source": {"type": "path", "path": str(tmp_path / "a.svs")}}
         for n in range(3)
     ]
-    status, order = scaled_to_zero.call(
+    status, order = service.call(
         "POST",
         "/v1/orders",
         {"algorithm": "ki67", "scans": scans},
-        headers=scaled_to_zero.lab_headers(),
+        headers=service.lab_headers(),
     )
     assert status == 202, order
-    wait_for(lambda: scaled_to_zero.keda_reads() == 3, what="three scans that wait for a worker")
+    wait_for(lambda: service.keda_reads() == 3, what="three scans that wait for a worker")
     # the first is the probe of the API's pod; the second would fail without workers
-    assert (
-        scaled_to_zero.call("GET", "/healthz")[0],
-        scaled_to_zero.call("GET", "/readyz")[0],
-    ) == (200, 503)
+    assert (service.call("GET", "/healthz")[0], service.call("GET", "/readyz")[0]) == (200, 503)
 
     readings = []
 
     def is_delivered() -> bool:
-        number = scaled_to_zero.keda_reads()
-        now = scaled_to_zero.get_order(order["id"])
+        number = service.keda_reads()
+        now = service.get_order(order["id"])
         unfinished = sum(scan["state"] != "classified" for scan in now["scans"])
         readings.append((number, unfinished))
         return bool(now["state"] == "delivered")
 
     assert not is_delivered()
-    scaled_to_zero.start("worker")
+    service.start("worker")
     wait_for(is_delivered, within_s=150, what="the delivery")
     assert all(number >= unfinished for number, unfinished in readings), (
         "a scan that is being classified counts until it ends"
     )
     assert readings[0] == (3, 3)
-    assert scaled_to_zero.keda_reads() == 0
+    assert service.keda_reads() == 0
