@@ -1,4 +1,4 @@
-"""The Dockerfiles and compose files keep their promises, read without an engine. deploy/try-compose.sh runs them."""
+"""The Dockerfiles and compose files, read without Docker. deploy/try-compose.sh runs them."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from tests.support.compose_files import (
-    EXAMPLE,
+    ASSIGNMENT,
     PROFILES,
     VARIABLE,
     compose_file,
-    example,
+    example_variables,
     seconds,
     services,
 )
@@ -23,11 +23,16 @@ from tests.support.pages import ROOT
 from tests.test_docs_settings import EXPECTED
 
 DOCKERFILES = {"Dockerfile.api": {"services"}, "Dockerfile.worker": {"worker"}}
-FILES = [*DOCKERFILES, "docker-compose.yml", "docker-compose.override.example.yml", ".env.example",
-         *(str(file.relative_to(ROOT)) for file in sorted((ROOT / "deploy").rglob("*.yml")))]  # fmt: skip
+FILES = [
+    *DOCKERFILES,
+    "docker-compose.yml",
+    "docker-compose.override.example.yml",
+    ".env.example",
+    *(str(file.relative_to(ROOT)) for file in sorted((ROOT / "deploy").rglob("*.yml"))),
+]
 SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|KEY")
-HANDS_BACK_S = 15
-GIVEN = {
+HAND_BACK_S = 15
+VARIABLES = {
     "REDIS_PASSWORD": "r",
     "FLOWER_PASSWORD": "f",
     "SLIDELANE_SERVICES__KEYS": json.dumps([{"name": "lab", "sha256": "0" * 64}]),
@@ -35,15 +40,16 @@ GIVEN = {
 
 
 def instructions(dockerfile: str) -> list[tuple[str, str]]:
-    """What a Dockerfile does, in its order."""
-    text = re.sub(r"^#.*\n", "", (ROOT / dockerfile).read_text(), flags=re.MULTILINE).replace(
-        "\\\n", " "
-    )
+    """Return the instructions of a Dockerfile in their order, each as its name and arguments."""
+    text = (ROOT / dockerfile).read_text()
+    text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE)
+    text = text.replace("\\\n", " ")
     return [(line.split()[0], line.split(None, 1)[1]) for line in text.splitlines() if line.strip()]
 
 
-def last(dockerfile: str, verb: str) -> str:
-    return [what for name, what in instructions(dockerfile) if name == verb][-1]
+def last(dockerfile: str, instruction: str) -> str:
+    """Return the arguments of the last instruction of this name."""
+    return [arguments for name, arguments in instructions(dockerfile) if name == instruction][-1]
 
 
 @pytest.fixture(params=PROFILES)
@@ -53,9 +59,11 @@ def profile(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_an_image_holds_its_own_rooms_alone(dockerfile: str) -> None:
-    """A folder is what goes into an image: what is not copied cannot be imported, whatever the code says."""
+    """Packages that an image does not need are not copied, so its code cannot import them."""
     copied = {
-        what.split()[0].rstrip("/") for name, what in instructions(dockerfile) if name == "COPY"
+        arguments.split()[0].rstrip("/")
+        for name, arguments in instructions(dockerfile)
+        if name == "COPY"
     }
     rooms = {"broker", "services", "worker", "slidelane", "demo", "tests", "benchmarks"}
     assert copied & (rooms | {"."}) == {"broker", "slidelane", *DOCKERFILES[dockerfile]}
@@ -63,22 +71,26 @@ def test_an_image_holds_its_own_rooms_alone(dockerfile: str) -> None:
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_libraries_are_pinned_and_come_before_the_code(dockerfile: str) -> None:
-    """A change of the code builds no library again, and each is the one that the tests ran with."""
-    verbs = instructions(dockerfile)
-    install = next(i for i, (name, what) in enumerate(verbs) if name == "RUN" and "pip" in what)
+    """A change of the code installs no library again; versions are those of the tests."""
+    steps = instructions(dockerfile)
+    install = next(
+        i for i, (name, arguments) in enumerate(steps) if name == "RUN" and "pip" in arguments
+    )
     code = next(
-        i for i, (name, what) in enumerate(verbs) if name == "COPY" and what.startswith("broker/")
+        i
+        for i, (name, arguments) in enumerate(steps)
+        if name == "COPY" and arguments.startswith("broker/")
     )
     assert install < code
-    assert "-c constraints.txt" in verbs[install][1]
-    assert [what.split()[0] for name, what in verbs if name == "FROM"] == [
+    assert "-c constraints.txt" in steps[install][1]
+    assert [arguments.split()[0] for name, arguments in steps if name == "FROM"] == [
         "python:3.11-slim-bookworm"
     ] * 2
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_an_image_runs_as_nobody_under_an_init_and_can_be_asked(dockerfile: str) -> None:
-    """A number as user, because an orchestrator cannot tell whether a name is root."""
+    """The user is a number, because an orchestrator cannot see whether a name is root."""
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", last(dockerfile, "USER"))
     assert json.loads(last(dockerfile, "ENTRYPOINT")) == ["tini", "--"]
     assert re.search(
@@ -89,14 +101,16 @@ def test_an_image_runs_as_nobody_under_an_init_and_can_be_asked(dockerfile: str)
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
 def test_an_image_is_made_with_no_secret_and_no_address(dockerfile: str) -> None:
-    """What stands in ARG or ENV can be read from the image by everybody who has it."""
-    named = " ".join(what for name, what in instructions(dockerfile) if name in ("ARG", "ENV"))
+    """Everybody who has an image can read its ARG and ENV."""
+    named = " ".join(
+        arguments for name, arguments in instructions(dockerfile) if name in ("ARG", "ENV")
+    )
     assert not SECRET.search(named)
     assert "://" not in (ROOT / dockerfile).read_text()
 
 
 def test_the_builder_is_sent_the_rooms_and_nothing_else() -> None:
-    """Data, `.env` and whatever else lies beside the code never reach the builder."""
+    """Data, `.env` and other files beside the code are not sent to the builder."""
     rules = [
         line
         for line in (ROOT / ".dockerignore").read_text().splitlines()
@@ -117,7 +131,7 @@ def test_the_builder_is_sent_the_rooms_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("file", FILES)
 def test_every_variable_of_the_container_files_is_a_setting(file: str) -> None:
-    """A name that was mistyped or renamed would stop every start."""
+    """A process refuses to start when it finds an unknown variable."""
     known = {row[0].strip("`") for row in EXPECTED.values()}
     named = {
         name.removesuffix("_FILE")
@@ -127,35 +141,32 @@ def test_every_variable_of_the_container_files_is_a_setting(file: str) -> None:
 
 
 def test_the_example_names_what_compose_asks_for() -> None:
-    """Whoever copies `.env.example` sees every variable, and none without effect."""
+    """`.env.example` has every variable of the compose files, and none without effect."""
     files = [ROOT / "docker-compose.yml", *(ROOT / "deploy" / "compose").glob("*.yml")]
-    asked = {name for file in files for name, _, _ in VARIABLE.findall(file.read_text())}
+    used = {name for file in files for name, _, _ in VARIABLE.findall(file.read_text())}
     passed_on = {"SLIDELANE_BROKER__SECRET_KEY"}
-    assert set(example()) == asked | passed_on
+    assert set(example_variables()) == used | passed_on
 
 
 def test_no_secret_has_a_default() -> None:
-    """The example leaves them empty, and Compose refuses to start until they are filled in."""
-    empty = dict(
-        EXAMPLE.findall(
-            re.sub(r"^#.*$", "", (ROOT / ".env.example").read_text(), flags=re.MULTILINE)
-        )
-    )
-    assert {name for name, value in empty.items() if SECRET.search(name) and value} == set()
-    for name in GIVEN:
+    """The example leaves secrets empty, and Compose refuses to start until they have a value."""
+    text = (ROOT / ".env.example").read_text()
+    active = dict(ASSIGNMENT.findall(re.sub(r"^#.*$", "", text, flags=re.MULTILINE)))
+    assert {name for name, value in active.items() if SECRET.search(name) and value} == set()
+    for name in VARIABLES:
         with pytest.raises(KeyError, match=name):
-            services("cpu", {other: value for other, value in GIVEN.items() if other != name})
+            services("cpu", {other: value for other, value in VARIABLES.items() if other != name})
 
 
 def test_the_gpu_profile_is_the_one_without_a_word() -> None:
-    """`docker compose up` starts workers on GPUs, also where no `.env` says so."""
-    assert services(None, GIVEN) == services("gpu", GIVEN)
-    assert example()["COMPOSE_PROFILES"] == "gpu"
+    """`docker compose up` without `.env` starts workers on GPUs."""
+    assert services(None, VARIABLES) == services("gpu", VARIABLES)
+    assert example_variables()["COMPOSE_PROFILES"] == "gpu"
 
 
 def test_the_profiles_differ_in_the_device_alone() -> None:
-    """So that both can be scaled as `worker`, and what was tried on CPUs holds on GPUs."""
-    gpu, cpu = (services(name, GIVEN)["worker"] for name in ("gpu", "cpu"))
+    """Both profiles have a service `worker`, and only its device and image differ."""
+    gpu, cpu = (services(name, VARIABLES)["worker"] for name in ("gpu", "cpu"))
     (device,) = gpu.pop("deploy")["resources"]["reservations"]["devices"]
     assert device["driver"] == "nvidia"
     assert gpu["environment"].pop("SLIDELANE_WORKER__DEVICE") == "cuda"
@@ -165,13 +176,14 @@ def test_the_profiles_differ_in_the_device_alone() -> None:
 
 
 def test_worker_and_courier_have_the_same_settings_and_folders(profile: str) -> None:
-    """They hand files to each other, so they must agree on where those lie."""
-    whole = services(profile, GIVEN)
-    worker, courier = whole["worker"], whole["courier"]
+    """Worker and courier exchange files, so both must find them at the same paths."""
+    whole = services(profile, VARIABLES)
+    worker = whole["worker"]
+    courier = whole["courier"]
     own = {"SLIDELANE_WORKER__DEVICE"}
-    assert {n: v for n, v in worker["environment"].items() if n not in own} == courier[
-        "environment"
-    ]
+    assert {
+        name: value for name, value in worker["environment"].items() if name not in own
+    } == courier["environment"]
     assert worker["volumes"] == courier["volumes"]
     assert {worker["image"], worker["build"]["dockerfile"]} == {
         courier["image"],
@@ -180,8 +192,8 @@ def test_worker_and_courier_have_the_same_settings_and_folders(profile: str) -> 
 
 
 def test_names_and_ports_never_clash(profile: str) -> None:
-    """A service that is scaled has no name and no port of its own; published ports differ."""
-    whole = services(profile, GIVEN)
+    """No service has a fixed name, a scaled one publishes no port, and published ports differ."""
+    whole = services(profile, VARIABLES)
     assert not [
         name
         for name, service in whole.items()
@@ -195,8 +207,8 @@ def test_names_and_ports_never_clash(profile: str) -> None:
 
 
 def test_every_service_is_locked_down(profile: str) -> None:
-    """Nothing of the image can be written, nothing gained; and each comes back by itself."""
-    for name, service in services(profile, GIVEN).items():
+    """No writes to the image, no new privileges, and a restart after a failure."""
+    for name, service in services(profile, VARIABLES).items():
         assert service["read_only"] is True, name
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -208,25 +220,25 @@ def test_every_service_is_locked_down(profile: str) -> None:
 
 
 def test_every_service_is_bounded(profile: str) -> None:
-    """In memory and processes; a worker also in processors, where its machine has several."""
-    whole = services(profile, GIVEN | {"WORKER_CPUS": "4"})
+    """Memory and processes are limited; for a worker, processors can be limited too."""
+    whole = services(profile, VARIABLES | {"WORKER_CPUS": "4"})
     assert {
         name: ("mem_limit" in service, service["pids_limit"]) for name, service in whole.items()
     } == dict.fromkeys(whole, (True, 4096))
     assert str(whole["worker"]["cpus"]) == "4"
-    assert str(services(profile, GIVEN)["worker"]["cpus"]) == "0", "as many as there are"
+    assert str(services(profile, VARIABLES)["worker"]["cpus"]) == "0", "0 means all processors"
 
 
 def test_what_an_image_was_built_from_builds_nothing_else_anew() -> None:
-    """Its labels come last; Compose passes the revision on."""
+    """Labels come last, so a new revision, which Compose passes on, invalidates no layer."""
     for dockerfile in DOCKERFILES:
         assert [name for name, _ in instructions(dockerfile)][-3:] == ["ARG", "ARG", "LABEL"]
-    for service in services("cpu", GIVEN | {"REVISION": "abc"}).values():
+    for service in services("cpu", VARIABLES | {"REVISION": "abc"}).values():
         assert "build" not in service or service["build"]["args"]["REVISION"] == "abc"
 
 
 def test_the_override_gives_the_key_to_everybody_who_unseals() -> None:
-    """Whoever copies it as it is has workers that can read the orders they take."""
+    """Every process that decrypts orders gets the key from the example override."""
     text = (ROOT / "docker-compose.override.example.yml").read_text()
     for name in ("worker", "api", "courier"):
         part = text.partition(f"\n  {name}:\n")[2]
@@ -234,27 +246,31 @@ def test_the_override_gives_the_key_to_everybody_who_unseals() -> None:
 
 
 def test_slides_can_only_be_read(profile: str) -> None:
-    """Neither slides nor settings are written to; the API reads results and writes nothing at all."""
-    for name, service in services(profile, GIVEN).items():
+    """Slides and settings are mounted read-only everywhere, and the API has no writable mount."""
+    for name, service in services(profile, VARIABLES).items():
         for volume in service.get("volumes", ()):
-            if "/slides" in volume or "config.json" in volume or (name == "api"):
+            if "/slides" in volume or "config.json" in volume or name == "api":
                 assert volume.endswith(":ro"), (name, volume)
 
 
 @pytest.mark.parametrize("grace_s", [None, "45"])
 def test_a_stopped_worker_has_time_to_hand_its_work_back(profile: str, grace_s: str | None) -> None:
-    """Docker ends a container later than worker.grace_s by what handing back takes."""
-    given = GIVEN | ({"SLIDELANE_WORKER__GRACE_S": grace_s} if grace_s else {})
+    """Docker waits for worker.grace_s and the time to hand work back before it kills."""
+    variables = dict(VARIABLES)
+    if grace_s:
+        variables["SLIDELANE_WORKER__GRACE_S"] = grace_s
     for name in ("worker", "courier"):
-        service = services(profile, given)[name]
+        service = services(profile, variables)[name]
         allowed = float(service["environment"]["SLIDELANE_WORKER__GRACE_S"])
-        assert seconds(service["stop_grace_period"]) >= allowed + HANDS_BACK_S
-        assert "redis" in service["depends_on"], "Redis is stopped after those who hand back"
+        assert seconds(service["stop_grace_period"]) >= allowed + HAND_BACK_S
+        assert "redis" in service["depends_on"], (
+            "Redis must stop after the services that hand work back to it"
+        )
 
 
 def test_redis_keeps_what_it_accepts_and_is_reached_by_nobody_else(profile: str) -> None:
-    """What docs/redis.md asks for, with a password, on a network that leads nowhere."""
-    redis = services(profile, GIVEN)["redis"]
+    """Redis has the settings of docs/redis.md, a password and an internal network."""
+    redis = services(profile, VARIABLES)["redis"]
     conf = redis["command"][-1]
     for line in (
         "appendonly yes",
@@ -269,10 +285,11 @@ def test_redis_keeps_what_it_accepts_and_is_reached_by_nobody_else(profile: str)
     )
     assert (redis["image"], redis["networks"]) == ("redis:7-bookworm", ["record"])
     assert "ports" not in redis
-    assert compose_file("docker-compose.yml", GIVEN)["networks"]["record"] == {"internal": True}
+    assert compose_file("docker-compose.yml", VARIABLES)["networks"]["record"] == {"internal": True}
 
 
 def image_environment(dockerfile: str) -> dict[str, str]:
+    """Return the settings that an image sets."""
     return dict(re.findall(r"(SLIDELANE_\w+)=(\S+)", last(dockerfile, "ENV")))
 
 
@@ -280,10 +297,12 @@ def image_environment(dockerfile: str) -> dict[str, str]:
 def test_the_settings_of_every_service_can_be_loaded(
     profile: str, name: str, tmp_path: Path
 ) -> None:
-    """As its process would load them, from the image's environment and its own."""
-    service: dict[str, Any] = services(profile, GIVEN)[name]
-    given = {key: str(value) for key, value in service["environment"].items() if value is not None}
+    """They are loaded as its process does, from the environments of image and service."""
+    service: dict[str, Any] = services(profile, VARIABLES)[name]
+    variables = {
+        key: str(value) for key, value in service["environment"].items() if value is not None
+    }
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
-    environment |= image_environment(service["build"]["dockerfile"]) | given
+    environment |= image_environment(service["build"]["dockerfile"]) | variables
     command = [sys.executable, "-c", "from broker.settings.config import load; load()"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)

@@ -1,4 +1,4 @@
-"""The house: each room starts without the others' libraries, and importing does nothing."""
+"""Each package starts without the libraries of the others, and importing has no side effect."""
 
 import ast
 import subprocess
@@ -33,7 +33,7 @@ assert "torch" not in sys.modules or {room!r} == "worker"
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_starts_without_the_others_libraries(room: str) -> None:
-    """What its image does not hold, it does not import; and importing opens no socket."""
+    """A package imports nothing that its image lacks, and importing opens no socket."""
     code = _IMPORT_ALL.format(absent=ROOMS[room], room=room)
     subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
@@ -44,25 +44,28 @@ def test_a_room_starts_without_the_others_libraries(room: str) -> None:
 
 
 def test_the_courier_never_loads_torch() -> None:
-    """Fetching and delivering need no classifier; only a classify child pays for one."""
-    code = "import sys, worker.tasks, worker.stages, worker.delivery.deliver_order; assert 'torch' not in sys.modules"
+    """Fetching and delivering need no classifier; only a process that classifies loads torch."""
+    code = (
+        "import sys, worker.tasks, worker.stages, worker.delivery.deliver_order\n"
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_no_file_is_longer_than_three_hundred_lines() -> None:
-    """A file that grows past this holds more than one idea; below it, length is a matter of judgement."""
-    long = [
-        f
+    """A longer file does more than one thing; below that, its length is a matter of judgement."""
+    long_files = [
+        file
         for room in ROOMS
-        for f in (ROOT / room).rglob("*.py")
-        if len(f.read_text().splitlines()) > 300
+        for file in (ROOT / room).rglob("*.py")
+        if len(file.read_text().splitlines()) > 300
     ]
-    assert long == []
+    assert long_files == []
 
 
 def test_every_test_states_its_fact() -> None:
-    """One docstring sentence a test: the suite reads as a specification."""
-    bare = [
+    """Every test has a docstring, so the suite can be read as a specification."""
+    without_docstring = [
         f"{file.name}:{node.name}"
         for file in (ROOT / "tests").rglob("test_*.py")
         for node in ast.walk(ast.parse(file.read_text()))
@@ -70,4 +73,4 @@ def test_every_test_states_its_fact() -> None:
         and node.name.startswith("test_")
         and not ast.get_docstring(node)
     ]
-    assert bare == []
+    assert without_docstring == []

@@ -1,4 +1,4 @@
-"""Each overlay in turn."""
+"""The objects of each overlay, for the tests of deploy/k8s."""
 
 import pytest
 
@@ -8,4 +8,5 @@ from tests.support.kustomize import OVERLAYS, rendered
 
 @pytest.fixture(params=OVERLAYS)
 def objects(request: pytest.FixtureRequest) -> list[Object]:
+    """Return the objects of one overlay; the test runs once for each overlay."""
     return rendered(str(request.param))

@@ -1,7 +1,7 @@
-"""`python -m tests.deploy.schemas`: every object of every overlay against the schemas of Kubernetes and KEDA.
+"""`python -m tests.deploy.schemas`: check every object against the schemas of Kubernetes and KEDA.
 
-Without network: a package holds Kubernetes' own schemas for each version, another the models made from KEDA's custom
-resource definitions. Both refuse fields that they do not know.
+It needs no network: one package holds the schemas of each version of Kubernetes, another the
+models made from KEDA's custom resource definitions. Both refuse unknown fields.
 """
 
 import json
@@ -20,13 +20,13 @@ VERSIONS = ("1.30", "1.37")
 EXAMPLE = K8S / "secret.example.yaml"
 
 
-def fault(one: Object) -> str:
-    """What is wrong with an object, or nothing."""
-    if one["apiVersion"] == "keda.sh/v1alpha1":
-        return _keda_fault(one)
+def fault(obj: Object) -> str:
+    """Return what is wrong with an object, or an empty string."""
+    if obj["apiVersion"] == "keda.sh/v1alpha1":
+        return _keda_fault(obj)
     for version in VERSIONS:
         try:
-            kubernetes_validate.validate(one, version, strict=True)
+            kubernetes_validate.validate(obj, version, strict=True)
         except kubernetes_validate.ValidationError as error:
             return f"Kubernetes {version}: {'.'.join(map(str, error.path))}: {error.message}"
         except SchemaNotFoundError as error:
@@ -34,34 +34,34 @@ def fault(one: Object) -> str:
     return ""
 
 
-def _keda_fault(one: Object) -> str:
+def _keda_fault(obj: Object) -> str:
     from cloudcoil.models.keda import v1alpha1
 
-    model: Any = getattr(v1alpha1, one["kind"], None)
+    model: Any = getattr(v1alpha1, obj["kind"], None)
     if model is None:
-        return f"KEDA has no {one['kind']}"
+        return f"KEDA has no {obj['kind']}"
     try:
-        model.model_validate(one, extra="forbid", by_name=False)
+        model.model_validate(obj, extra="forbid", by_name=False)
     except ValidationError as error:
         return "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in error.errors())
     return ""
 
 
 def faults() -> Iterator[str]:
-    """One line for each object that no cluster would take."""
-    whole = {overlay: rendered(overlay) for overlay in OVERLAYS} | {
-        EXAMPLE.name: documents(EXAMPLE)
-    }
-    seen: dict[str, str] = {}
-    for name, objects in whole.items():
-        for one in objects:
-            key = json.dumps(one, sort_keys=True)
-            if key not in seen:
-                seen[key] = fault(one)
-            if seen[key]:
-                yield f"deploy/k8s {name}: {one['kind']} {one['metadata']['name']}: {seen[key]}"
+    """Yield one line for each object that a cluster would refuse, and print a summary."""
+    objects_by_name = {overlay: rendered(overlay) for overlay in OVERLAYS}
+    objects_by_name[EXAMPLE.name] = documents(EXAMPLE)
+    checked: dict[str, str] = {}
+    for name, objects in objects_by_name.items():
+        for obj in objects:
+            key = json.dumps(obj, sort_keys=True)
+            if key not in checked:
+                checked[key] = fault(obj)
+            if checked[key]:
+                yield f"deploy/k8s {name}: {obj['kind']} {obj['metadata']['name']}: {checked[key]}"
     print(
-        f"deploy/k8s: {len(OVERLAYS)} overlays, {len(seen)} objects, Kubernetes {' and '.join(VERSIONS)}, KEDA"
+        f"deploy/k8s: {len(OVERLAYS)} overlays, {len(checked)} objects, "
+        f"Kubernetes {' and '.join(VERSIONS)}, KEDA"
     )
 
 

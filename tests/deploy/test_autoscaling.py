@@ -1,4 +1,4 @@
-"""What KEDA would ask and be told, from no worker to one and back: a real API, courier, worker and Redis."""
+"""The numbers that KEDA reads to scale workers from none to one and back, with real processes."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ KEYS = {"lab": "a key that orders", "keda": "a key that reads"}
 SCOPES = {"lab": ["order", "read"], "keda": ["read"]}
 
 
-class Asleep(Stack):
-    """A service of which every worker has gone, behind keys."""
+class ScaledToZero(Stack):
+    """A service without a worker, whose API requires keys."""
 
     roles: ClassVar[tuple[str, ...]] = ("api", "courier")
 
@@ -31,64 +31,74 @@ class Asleep(Stack):
         ]
         self.env["SLIDELANE_SERVICES__KEYS"] = json.dumps(keys)
 
-    def as_lab(self) -> dict[str, str]:
+    def lab_headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {KEYS['lab']}"}
 
     def keda_reads(self) -> int:
-        """As the metrics-api scaler does by the ScaledObject: GET with a token, the number at `valueLocation`."""
+        """Return the number that KEDA's metrics-api scaler gets.
+
+        As the ScaledObject says: GET with a bearer token, and the number at `valueLocation`.
+        """
         trigger = find(rendered("gpu"), "ScaledObject", "worker")["spec"]["triggers"][0]["metadata"]
         path = trigger["url"].partition(":8000")[2]
-        status, told = self.call("GET", path, headers={"Authorization": f"Bearer {KEYS['keda']}"})
-        assert (status, trigger["authMode"]) == (200, "bearer"), told
-        return int(told[trigger["valueLocation"]])
+        status, metrics = self.call(
+            "GET", path, headers={"Authorization": f"Bearer {KEYS['keda']}"}
+        )
+        assert (status, trigger["authMode"]) == (200, "bearer"), metrics
+        return int(metrics[trigger["valueLocation"]])
 
-    def order_now(self, order_id: str) -> Any:
-        return self.call("GET", f"/v1/orders/{order_id}", headers=self.as_lab())[1]
+    def get_order(self, order_id: str) -> Any:
+        return self.call("GET", f"/v1/orders/{order_id}", headers=self.lab_headers())[1]
 
 
 @pytest.fixture
-def asleep(tmp_path: Path) -> Iterator[Asleep]:
+def service(tmp_path: Path) -> Iterator[ScaledToZero]:
     make_sample_slide(tmp_path / "a.svs", width_px=2000, height_px=1500)
     (tmp_path / "data").mkdir()
-    with Asleep(tmp_path / "data", [tmp_path]) as stack:
+    with ScaledToZero(tmp_path / "data", [tmp_path]) as stack:
         wait_for(lambda: stack.call("GET", "/healthz")[0] == 200, what="the API")
         yield stack
 
 
 def test_work_wakes_workers_that_are_gone_and_its_end_lets_them_go(
-    asleep: Asleep, tmp_path: Path
+    service: ScaledToZero, tmp_path: Path
 ) -> None:
-    """0, then what was ordered while nobody could do it, then never 0 until the last scan has ended, then 0."""
+    """The number is 0 without orders, and counts every scan from its order until its end."""
     algorithms = "/v1/algorithms/ki67"
     wait_for(
-        lambda: asleep.call("GET", algorithms, headers=asleep.as_lab())[0] == 200,
+        lambda: service.call("GET", algorithms, headers=service.lab_headers())[0] == 200,
         what="the courier's cards",
     )
-    assert asleep.keda_reads() == 0
+    assert service.keda_reads() == 0
     scans = [
         {"id": str(n), "source": {"type": "path", "path": str(tmp_path / "a.svs")}}
         for n in range(3)
     ]
-    status, order = asleep.call(
-        "POST", "/v1/orders", {"algorithm": "ki67", "scans": scans}, headers=asleep.as_lab()
+    status, order = service.call(
+        "POST",
+        "/v1/orders",
+        {"algorithm": "ki67", "scans": scans},
+        headers=service.lab_headers(),
     )
     assert status == 202, order
-    wait_for(lambda: asleep.keda_reads() == 3, what="three scans that wait for a worker")
-    # what the API's pod is asked, and what it would say if it were asked for workers
-    assert (asleep.call("GET", "/healthz")[0], asleep.call("GET", "/readyz")[0]) == (200, 503)
+    wait_for(lambda: service.keda_reads() == 3, what="three scans that wait for a worker")
+    # the first is the probe of the API's pod; the second would fail without workers
+    assert (service.call("GET", "/healthz")[0], service.call("GET", "/readyz")[0]) == (200, 503)
 
-    told = []
+    readings = []
 
     def is_delivered() -> bool:
-        number, now = asleep.keda_reads(), asleep.order_now(order["id"])
-        told.append((number, sum(scan["state"] != "classified" for scan in now["scans"])))
+        number = service.keda_reads()
+        now = service.get_order(order["id"])
+        unfinished = sum(scan["state"] != "classified" for scan in now["scans"])
+        readings.append((number, unfinished))
         return bool(now["state"] == "delivered")
 
     assert not is_delivered()
-    asleep.start("worker")
+    service.start("worker")
     wait_for(is_delivered, within_s=150, what="the delivery")
-    assert all(number >= unfinished for number, unfinished in told), (
-        "a scan that was taken counts until it ends"
+    assert all(number >= unfinished for number, unfinished in readings), (
+        "a scan that is being classified counts until it ends"
     )
-    assert told[0] == (3, 3)
-    assert asleep.keda_reads() == 0
+    assert readings[0] == (3, 3)
+    assert service.keda_reads() == 0

@@ -1,4 +1,4 @@
-"""deploy/k8s keeps its promises, read without a cluster. tests/deploy/schemas.py holds it to the schemas."""
+"""The objects of deploy/k8s, read without a cluster. tests/deploy/schemas.py checks the schemas."""
 
 import copy
 import json
@@ -26,44 +26,44 @@ from tests.support.kubernetes_objects import (
 from tests.support.kustomize import K8S, OVERLAYS, rendered
 from tests.support.pages import blocks, read
 
-HANDS_BACK_S = 30
+HAND_BACK_S = 30
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl to compare with")
 def test_our_rendering_is_that_of_kubectl(overlay: str) -> None:
-    """What these tests look at is what a cluster is sent."""
+    """The tests read the same objects that kubectl would send to a cluster."""
     command = ["kubectl", "kustomize", str(K8S / "overlays" / overlay)]
     real = yaml.safe_load_all(
         subprocess.run(command, capture_output=True, text=True, check=True).stdout
     )
 
     def by_name(objects: Any) -> dict[tuple[str, str], Object]:
-        return {(one["kind"], one["metadata"]["name"]): one for one in objects}
+        return {(obj["kind"], obj["metadata"]["name"]): obj for obj in objects}
 
     assert by_name(rendered(overlay)) == by_name(real)
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl to render with")
 def test_the_overlay_that_the_docs_show_can_be_rendered(tmp_path: Path) -> None:
-    """Somebody's own registry, hosts and size over ours, as docs/deploy.md says."""
+    """An overlay over ours with its own registry, hosts and size, as in docs/deploy.md."""
     (shown,) = blocks(read("docs/deploy.md"), "yaml")
-    beside = os.path.relpath(K8S / "overlays" / "gpu", tmp_path.resolve())
+    overlay = os.path.relpath(K8S / "overlays" / "gpu", tmp_path.resolve())
     (tmp_path / "kustomization.yaml").write_text(
-        shown.replace("../slidelane/deploy/k8s/overlays/gpu", beside)
+        shown.replace("../slidelane/deploy/k8s/overlays/gpu", overlay)
     )
-    told = subprocess.run(
+    output = subprocess.run(
         ["kubectl", "kustomize", tmp_path], capture_output=True, text=True, check=True
     ).stdout
-    objects = list(yaml.safe_load_all(told))
-    assert [fault(one) for one in objects if fault(one)] == []
+    objects = list(yaml.safe_load_all(output))
+    assert [fault(obj) for obj in objects if fault(obj)] == []
     assert find(objects, "ScaledObject", "worker")["spec"]["maxReplicaCount"] == 16
     assert "registry.example/slidelane-worker:0.1.0-gpu" in {
-        one["image"] for one in containers(objects)
+        container["image"] for container in containers(objects)
     }
 
 
-SPOILT: dict[str, Callable[[list[Object]], object]] = {
+INVALID: dict[str, Callable[[list[Object]], object]] = {
     "an unknown field": lambda objects: pod(objects, "api").update(enableServiceLink=False),
     "a word for a number": lambda objects: pod(objects, "worker").update(
         terminationGracePeriodSeconds="long"
@@ -78,18 +78,18 @@ SPOILT: dict[str, Callable[[list[Object]], object]] = {
 }
 
 
-@pytest.mark.parametrize("how", SPOILT)
+@pytest.mark.parametrize("how", INVALID)
 def test_what_no_cluster_would_take_is_found(how: str) -> None:
-    """The check of the schemas can fail."""
+    """Objects that a cluster would refuse fail the check of the schemas."""
     objects = copy.deepcopy(rendered("gpu"))
-    assert [fault(one) for one in objects if fault(one)] == []
-    SPOILT[how](objects)
-    assert len([fault(one) for one in objects if fault(one)]) == 1
+    assert [fault(obj) for obj in objects if fault(obj)] == []
+    INVALID[how](objects)
+    assert len([fault(obj) for obj in objects if fault(obj)]) == 1
 
 
 def test_everything_that_is_mounted_is_there(objects: list[Object]) -> None:
-    """A volume for each mount, a claim for each volume, and the API changes no data."""
-    claims = {one["metadata"]["name"] for one in objects if one["kind"] == "PersistentVolumeClaim"}
+    """Each mount has a volume, each volume has a claim, and the API mounts its data read-only."""
+    claims = {obj["metadata"]["name"] for obj in objects if obj["kind"] == "PersistentVolumeClaim"}
     templates = {"redis": {"redis"}}
     for name, each in pods(objects):
         volumes = {volume["name"]: volume for volume in each.get("volumes", ())}
@@ -110,19 +110,19 @@ def test_everything_that_is_mounted_is_there(objects: list[Object]) -> None:
 
 
 def test_selectors_find_their_pods(objects: list[Object]) -> None:
-    """Deployments, Services and disruption budgets: each the pods of one component, and no policy names a stranger."""
+    """Each Deployment, Service and budget selects one component; policies name existing ones."""
     labels = {
-        one["metadata"]["name"]: one["spec"]["template"]["metadata"]["labels"]
-        for one in objects
-        if one["kind"] in ("Deployment", "StatefulSet")
+        obj["metadata"]["name"]: obj["spec"]["template"]["metadata"]["labels"]
+        for obj in objects
+        if obj["kind"] in ("Deployment", "StatefulSet")
     }
-    for one in objects:
-        name, spec = one["metadata"]["name"], one.get("spec", {})
-        if one["kind"] in ("Deployment", "StatefulSet", "PodDisruptionBudget"):
+    for obj in objects:
+        name, spec = obj["metadata"]["name"], obj.get("spec", {})
+        if obj["kind"] in ("Deployment", "StatefulSet", "PodDisruptionBudget"):
             assert spec["selector"]["matchLabels"] == labels[name]
-        elif one["kind"] == "Service":
+        elif obj["kind"] == "Service":
             assert spec["selector"] == labels[name]
-    policies = json.dumps([one["spec"] for one in objects if one["kind"] == "NetworkPolicy"])
+    policies = json.dumps([obj["spec"] for obj in objects if obj["kind"] == "NetworkPolicy"])
     named = set(re.findall(r'"app.kubernetes.io/component": "(\w+)"', policies))
     named |= {
         name
@@ -133,7 +133,7 @@ def test_selectors_find_their_pods(objects: list[Object]) -> None:
 
 
 def test_ports_match(objects: list[Object]) -> None:
-    """A container listens where its probes and its Service ask; who may reach it is allowed that port."""
+    """Probes, Services and network policies name the port that the container listens on."""
     for name, each in pods(objects):
         (container,) = each["containers"]
         ports = {port["name"]: port["containerPort"] for port in container.get("ports", ())}
@@ -141,9 +141,9 @@ def test_ports_match(objects: list[Object]) -> None:
         assert {probe["httpGet"]["port"] for probe in probes if "httpGet" in probe} <= set(ports), (
             name
         )
-        for one in objects:
-            if one["kind"] == "Service" and one["metadata"]["name"] == name:
-                assert [(p["targetPort"], p["port"]) for p in one["spec"]["ports"]] == list(
+        for obj in objects:
+            if obj["kind"] == "Service" and obj["metadata"]["name"] == name:
+                assert [(p["targetPort"], p["port"]) for p in obj["spec"]["ports"]] == list(
                     ports.items()
                 )
     assert environment(objects, "api")["SLIDELANE_SERVICES__PORT"] == "8000"
@@ -156,14 +156,14 @@ def test_ports_match(objects: list[Object]) -> None:
 def test_a_pod_that_must_go_has_time_to_hand_its_work_back(
     objects: list[Object], name: str
 ) -> None:
-    """Kubernetes ends it later than worker.grace_s by what handing back takes."""
+    """Kubernetes waits for worker.grace_s and the time to hand work back before it kills a pod."""
     grace_s = float(environment(objects, name)["SLIDELANE_WORKER__GRACE_S"])
-    assert pod(objects, name)["terminationGracePeriodSeconds"] >= grace_s + HANDS_BACK_S
+    assert pod(objects, name)["terminationGracePeriodSeconds"] >= grace_s + HAND_BACK_S
 
 
 @pytest.mark.parametrize("name", ["api", "courier", "worker", "flower"])
 def test_no_probe_needs_another_pod_to_be_well(objects: list[Object], name: str) -> None:
-    """The API is ready without workers; workers are given ten minutes without Redis before they are started again."""
+    """The API is ready without workers; workers restart after ten minutes without Redis."""
     (container,) = pod(objects, name)["containers"]
     if name in ("api", "flower"):
         paths = {
@@ -179,13 +179,13 @@ def test_no_probe_needs_another_pod_to_be_well(objects: list[Object], name: str)
 
 
 def test_the_probes_ask_for_roles_that_there_are() -> None:
-    """`slidelane health` knows each of them."""
+    """`slidelane health` accepts each role that a probe names."""
     health = pytest.importorskip("slidelane.health", reason="there is no `slidelane health` yet")
     assert {"courier", "worker"} <= set(health.ROLES)
 
 
 def test_the_autoscaler_follows_the_lane_of_its_workers(objects: list[Object]) -> None:
-    """From none to a bound, by the number that the API answers for the one lane they listen to."""
+    """Workers scale from none to a maximum by the length of the one queue that they consume."""
     spec = find(objects, "ScaledObject", "worker")["spec"]
     assert spec["scaleTargetRef"]["name"] == "worker"
     assert "replicas" not in find(objects, "Deployment", "worker")["spec"], (
@@ -193,18 +193,19 @@ def test_the_autoscaler_follows_the_lane_of_its_workers(objects: list[Object]) -
     )
     assert (spec["minReplicaCount"], spec["maxReplicaCount"] > 1) == (0, True)
     (trigger,) = spec["triggers"]
-    (lane,) = json.loads(environment(objects, "worker")["SLIDELANE_WORKER__LANES"])
+    (queue,) = json.loads(environment(objects, "worker")["SLIDELANE_WORKER__LANES"])
     namespace = find(objects, "Service", "api")["metadata"]["namespace"]
-    assert trigger["metadata"]["url"] == f"http://api.{namespace}:8000/v1/queues/{lane}"
+    assert trigger["metadata"]["url"] == f"http://api.{namespace}:8000/v1/queues/{queue}"
     find(objects, "TriggerAuthentication", trigger["authenticationRef"]["name"])
 
 
 def test_workers_have_one_gpu_each_or_none() -> None:
-    """The overlay `cpu` differs in the device, the image and the GPU alone."""
-    gpu, cpu = rendered("gpu"), rendered("cpu")
+    """The overlay `cpu` differs from `gpu` only in the device, the image and the GPU."""
+    gpu = rendered("gpu")
+    cpu = rendered("cpu")
     limits = {
-        name: pod(one, "worker")["containers"][0]["resources"]["limits"]
-        for name, one in (("gpu", gpu), ("cpu", cpu))
+        name: pod(objects, "worker")["containers"][0]["resources"]["limits"]
+        for name, objects in (("gpu", gpu), ("cpu", cpu))
     }
     assert limits["gpu"].pop("nvidia.com/gpu") == 1
     assert limits["gpu"] == limits["cpu"]
@@ -215,7 +216,7 @@ def test_workers_have_one_gpu_each_or_none() -> None:
         "cuda",
         "cpu",
     )
-    assert {one["image"] for one in containers(cpu)} == {
+    assert {container["image"] for container in containers(cpu)} == {
         "slidelane-api",
         "slidelane-worker:cpu",
         "redis:7-bookworm",
@@ -223,7 +224,8 @@ def test_workers_have_one_gpu_each_or_none() -> None:
 
 
 def test_the_overlay_with_a_url_has_no_redis_of_ours() -> None:
-    """And differs from `gpu` in nothing else."""
-    ours, theirs = rendered("gpu"), rendered("redis-url")
-    assert [one for one in ours if one["metadata"]["name"] != "redis"] == theirs
+    """The overlay `redis-url` has no Redis and differs from `gpu` in nothing else."""
+    ours = rendered("gpu")
+    theirs = rendered("redis-url")
+    assert [obj for obj in ours if obj["metadata"]["name"] != "redis"] == theirs
     assert "redis-password" not in {key for _, each in pods(theirs) for key in secret_keys(each)}

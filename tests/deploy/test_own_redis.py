@@ -1,4 +1,4 @@
-"""The Redis of deploy/k8s keeps what it accepts: its command is run as it stands, by a shell, with a real server."""
+"""The Redis of deploy/k8s is durable: its command is run unchanged with a real server."""
 
 import os
 import subprocess
@@ -20,6 +20,7 @@ PASSWORD = "0f1e2d3c4b5a"
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Any]:
+    """Start Redis by the command of its container and return a client."""
     (container,) = find(rendered("gpu"), "StatefulSet", "redis")["spec"]["template"]["spec"][
         "containers"
     ]
@@ -27,38 +28,38 @@ def client(tmp_path: Path) -> Iterator[Any]:
     (tmp_path / "redis-server").symlink_to(find_server())
     port = free_port()
     script = script.replace("dir /data", f"dir {tmp_path}\nport {port}\nbind 127.0.0.1")
-    given = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "REDIS_PASSWORD": PASSWORD}
-    running = subprocess.Popen([shell, flag, script], env=given, stdout=subprocess.DEVNULL)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "REDIS_PASSWORD": PASSWORD}
+    process = subprocess.Popen([shell, flag, script], env=environment, stdout=subprocess.DEVNULL)
     client = redis.Redis("127.0.0.1", port, password=PASSWORD)
 
-    def answers() -> bool:
+    def is_ready() -> bool:
         try:
             return bool(client.ping())
         except redis.ConnectionError:
             return False
 
     try:
-        wait_for(answers, 30, "the server")
-        assert PASSWORD not in Path(f"/proc/{running.pid}/cmdline").read_text(), (
+        wait_for(is_ready, 30, "the server")
+        assert PASSWORD not in Path(f"/proc/{process.pid}/cmdline").read_text(), (
             "a process list shows the password"
         )
         yield client
     finally:
         client.close()
-        running.kill()
-        running.wait()
+        process.kill()
+        process.wait()
 
 
 def test_our_redis_loses_and_throws_away_nothing(client: Any) -> None:
-    """What docs/redis.md asks for, behind a password that everybody needs."""
-    asked = {
+    """It has the settings that docs/redis.md requires, and refuses clients without a password."""
+    required = {
         "appendonly": "yes",
         "appendfsync": "always",
         "save": "",
         "maxmemory-policy": "noeviction",
     }
-    assert {name: client.config_get(name)[name] for name in asked} == asked
+    assert {name: client.config_get(name)[name] for name in required} == required
     assert client.config_get("maxmemory")["maxmemory"] == str(2 * 2**30)
     port = client.get_connection_kwargs()["port"]
-    with redis.Redis("127.0.0.1", port) as stranger, pytest.raises(redis.AuthenticationError):
-        stranger.ping()
+    with redis.Redis("127.0.0.1", port) as anonymous, pytest.raises(redis.AuthenticationError):
+        anonymous.ping()

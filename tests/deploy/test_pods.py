@@ -1,4 +1,4 @@
-"""What the pods of deploy/k8s may do and what they are told: settings, secrets, rights. Read without a cluster."""
+"""The settings, secrets and permissions of the pods of deploy/k8s, read without a cluster."""
 
 import json
 import os
@@ -34,7 +34,7 @@ SECRETS = {
 
 
 def test_every_container_is_locked_down(objects: list[Object]) -> None:
-    """Nobody is root, nothing of an image is written, nothing gained, and none speaks to the cluster."""
+    """No root, no writes to the image, no new privileges, and no access to the cluster's API."""
     for name, each in pods(objects):
         assert each["automountServiceAccountToken"] is False, name
         assert each["securityContext"]["runAsNonRoot"] is True, name
@@ -42,17 +42,17 @@ def test_every_container_is_locked_down(objects: list[Object]) -> None:
         assert each["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert not {"hostNetwork", "hostPID", "hostIPC"} & set(each), name
     for container in containers(objects):
-        locked = {
+        required = {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
-        assert container["securityContext"] == locked, container["name"]
+        assert container["securityContext"] == required, container["name"]
         assert "memory" in container["resources"]["limits"], container["name"]
 
 
 def test_no_secret_stands_in_any_file() -> None:
-    """They are named, never given; and the example names each that is read, and no other."""
+    """Files only name secrets, and the example names exactly those that pods read."""
     for file in K8S.rglob("*.yaml"):
         assert not re.search(
             r"(?i)(password|token|secret|key)s?: *[\"']?[A-Za-z0-9+/_-]{16,}", file.read_text()
@@ -69,8 +69,8 @@ def test_no_secret_stands_in_any_file() -> None:
 
 
 def test_variables_of_services_do_not_reach_our_pods(objects: list[Object]) -> None:
-    """Kubernetes would put FLOWER_PORT=tcp://… beside the Service `flower`, and Flower take it for its port."""
-    assert {one["metadata"]["name"] for one in objects if one["kind"] == "Service"} >= {
+    """Else FLOWER_PORT=tcp://… of the Service `flower` would be read by Flower as its port."""
+    assert {obj["metadata"]["name"] for obj in objects if obj["kind"] == "Service"} >= {
         "api",
         "flower",
     }
@@ -80,7 +80,7 @@ def test_variables_of_services_do_not_reach_our_pods(objects: list[Object]) -> N
 
 
 def test_every_variable_is_a_setting(objects: list[Object]) -> None:
-    """A name that was mistyped or renamed would stop every start."""
+    """A process refuses to start when it finds an unknown variable."""
     for name, _ in pods(objects):
         ours = {key for key in environment(objects, name) if key.startswith("SLIDELANE_")}
         assert {key.removesuffix("_FILE") for key in ours} <= KNOWN, name
@@ -90,14 +90,16 @@ def test_every_variable_is_a_setting(objects: list[Object]) -> None:
 def test_the_settings_of_every_pod_can_be_loaded(
     objects: list[Object], name: str, tmp_path: Path
 ) -> None:
-    """As its process would load them: its variables, and the files of the Secret that it mounts."""
+    """Its variables and the files of its mounted Secret are loaded as its process does."""
     mounted = secret_keys(pod(objects, name))
-    given = environment(objects, name)
-    for key, path in [(key, path) for key, path in given.items() if key.endswith("_FILE")]:
+    variables = environment(objects, name)
+    file_variables = [key for key in variables if key.endswith("_FILE")]
+    for key in file_variables:
+        path = variables[key]
         secret = Path(path).name
         assert secret in mounted, f"{name} reads {path} and does not mount it"
-        given[key] = str(tmp_path / secret)
-        Path(given[key]).write_text(SECRETS[secret])
-    plain = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+        variables[key] = str(tmp_path / secret)
+        Path(variables[key]).write_text(SECRETS[secret])
+    base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", "from broker.settings.config import load; load()"]
-    subprocess.run(command, cwd=tmp_path, env=plain | given, check=True)
+    subprocess.run(command, cwd=tmp_path, env=base | variables, check=True)

@@ -1,4 +1,4 @@
-"""The batch script as SLURM runs it, by plain bash with SLURM's variables: a real worker, a real end."""
+"""The batch script, run by bash with the variables that SLURM sets, and a real worker."""
 
 import os
 import re
@@ -20,17 +20,18 @@ from tests.support.stack import Stack, wait_for
 
 SCRIPT = ROOT / "deploy" / "slurm" / "worker.sbatch"
 PROGRAMS = Path(sys.executable).parent
-HANDS_BACK_S = 10
+HAND_BACK_S = 10
 
 
 class Cluster(Stack):
-    """A service whose workers are jobs. `folder` is what the nodes share."""
+    """A service whose workers are SLURM jobs. `folder`: the file system that all nodes share."""
 
     roles: ClassVar[tuple[str, ...]] = ("api", "courier")
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / "data", [folder])
-        self.folder, self.jobs = folder, list[subprocess.Popen[bytes]]()
+        self.folder = folder
+        self.jobs: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         super().__enter__()
@@ -39,7 +40,8 @@ class Cluster(Stack):
         url.write_text((self.data / "redis" / "url").read_text())
         url.chmod(0o600)
         wait_for(
-            lambda: self.call("GET", "/v1/algorithms/ki67")[0] == 200, what="the courier's cards"
+            lambda: self.call("GET", "/v1/algorithms/ki67")[0] == 200,
+            what="the courier's algorithm cards",
         )
         return self
 
@@ -50,8 +52,11 @@ class Cluster(Stack):
                 job.wait(timeout=60)
         super().__exit__()
 
-    def job(self, *asked: str, **slurm: str) -> "subprocess.Popen[bytes]":
-        """The script with what SLURM would set. The place of data and Redis is not told: it must find them itself."""
+    def job(self, *arguments: str, **slurm: str) -> "subprocess.Popen[bytes]":
+        """Start the script with the variables that SLURM sets.
+
+        The data folder and Redis are not in its environment: it must find them in `folder`.
+        """
         hidden = {"SLIDELANE_BROKER__DATA", "SLIDELANE_SERVICES__PORT"}
         env = {name: value for name, value in self.env.items() if name not in hidden} | {
             "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
@@ -62,13 +67,14 @@ class Cluster(Stack):
         }
         with (self.folder / "job.log").open("ab") as log:
             job = subprocess.Popen(
-                ["bash", SCRIPT, *asked], cwd=ROOT, env=env | slurm, stdout=log, stderr=log
+                ["bash", SCRIPT, *arguments], cwd=ROOT, env=env | slurm, stdout=log, stderr=log
             )
         self.jobs.append(job)
         return job
 
     @property
-    def said(self) -> str:
+    def log_text(self) -> str:
+        """Return the output of all jobs."""
         return (self.folder / "job.log").read_text()
 
     def scan(self, order_id: str) -> Any:
@@ -82,70 +88,72 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
-def in_s(seconds: int) -> str:
+def unix_time_in(seconds: int) -> str:
+    """Return the Unix time in so many seconds, as SLURM writes it."""
     return str(int(time.time()) + seconds)
 
 
-def slide(cluster: Cluster, width_px: int) -> list[dict[str, Any]]:
+def sample_scan(cluster: Cluster, width_px: int) -> list[dict[str, Any]]:
+    """Write a sample slide and return the scans of an order for it."""
     path = cluster.folder / "a.svs"
     make_sample_slide(path, width_px=width_px, height_px=width_px * 2 // 3)
     return [{"id": "1", "source": {"type": "path", "path": str(path)}}]
 
 
 def test_a_job_takes_orders_and_ends_when_nothing_is_left(cluster: Cluster) -> None:
-    """With status 0, and without Redis' password in its output."""
-    order_id = cluster.order(algorithm="grid", scans=slide(cluster, 1500))
-    job = cluster.job("--until-idle", SLURM_JOB_END_TIME=in_s(3600))
-    assert job.wait(timeout=150) == 0, cluster.said
+    """It ends with status 0, and its output does not contain the password of Redis."""
+    order_id = cluster.order(algorithm="grid", scans=sample_scan(cluster, 1500))
+    job = cluster.job("--until-idle", SLURM_JOB_END_TIME=unix_time_in(3600))
+    assert job.wait(timeout=150) == 0, cluster.log_text
     assert cluster.scan(order_id)["state"] == "classified"
-    assert "nothing is left to do" in cluster.said
+    assert "nothing is left to do" in cluster.log_text
     (password,) = re.findall(
         r"redis://:(\w+)@", (cluster.folder / "secrets" / "redis-url").read_text()
     )
-    assert password not in cluster.said
+    assert password not in cluster.log_text
 
 
 def test_a_job_leaves_before_its_time_is_over(cluster: Cluster) -> None:
-    """By itself and with status 0, before SLURM would have to send a signal."""
+    """It ends by itself and with status 0, before SLURM would send a signal."""
     ends_at = time.time() + 90
     job = cluster.job(SLURM_JOB_END_TIME=str(int(ends_at)))
-    assert job.wait(timeout=120) == 0, cluster.said
-    assert "its time is nearly over" in cluster.said
+    assert job.wait(timeout=120) == 0, cluster.log_text
+    assert "its time is nearly over" in cluster.log_text
     assert time.time() < ends_at
 
 
-def lost_from_the_shelf(cluster: Cluster, origin: Origin) -> str:
-    """An order whose slide was fetched and is gone from the shelf.
+def evicted_slide(cluster: Cluster, origin: Origin) -> str:
+    """Return an order whose slide was fetched and then removed from the cache.
 
-    Whoever fetches it once more gets bytes without end.
+    A worker that fetches it again gets a response that does not end.
     """
-    (asked,) = slide(cluster, 1500)
-    origin.answers["/slide.svs"] = File(Path(asked["source"]["path"]).read_bytes())
+    (request,) = sample_scan(cluster, 1500)
+    origin.answers["/slide.svs"] = File(Path(request["source"]["path"]).read_bytes())
     source = {"type": "url", "url": origin.url("/slide.svs")}
-    order_id = cluster.order(algorithm="ki67", scans=[asked | {"source": source}])
+    order_id = cluster.order(algorithm="ki67", scans=[request | {"source": source}])
     wait_for(lambda: cluster.scan(order_id)["state"] == "staged", what="the slide")
     origin.answers["/slide.svs"] = drips_until(threading.Event())
-    (shelved,) = cluster.data.glob("shelf/??/*/slide*")
-    shelved.unlink()
+    (cached,) = cluster.data.glob("shelf/??/*/slide*")
+    cached.unlink()
     return order_id
 
 
 def test_the_signal_of_slurm_hands_the_work_back(cluster: Cluster) -> None:
-    """It reaches the batch shell alone, which passes it on and waits; no process is left."""
+    """Only the batch shell gets it; it passes it on and waits until no process is left."""
     squeue = cluster.folder / "squeue"
-    squeue.write_text("#!/bin/sh\necho N/A\n")  # as for a job without a limit of time
+    squeue.write_text("#!/bin/sh\necho N/A\n")  # the answer for a job without a time limit
     squeue.chmod(0o755)
     with Origin() as origin:
-        order_id = lost_from_the_shelf(cluster, origin)
+        order_id = evicted_slide(cluster, origin)
         job = cluster.job(PATH=f"{cluster.folder}:{PROGRAMS}:{os.environ['PATH']}")
         wait_for(lambda: cluster.scan(order_id)["state"] == "classifying", what="classifying")
         wait_for(lambda: cluster.scan(order_id)["progress"].get("done"), what="some of the slide")
         (worker,) = Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()
         job.send_signal(signal.SIGTERM)
-        assert job.wait(timeout=90) == 0, cluster.said
+        assert job.wait(timeout=90) == 0, cluster.log_text
         assert cluster.scan(order_id)["state"] == "staged"
         assert not Path(f"/proc/{worker}").exists()
-        assert "endless" in cluster.said
+        assert "endless" in cluster.log_text
 
 
 REFUSED = {
@@ -161,17 +169,17 @@ REFUSED = {
 
 
 def refusal(folder: Path, **slurm: str) -> str:
-    """What the script says when it does not start."""
+    """Return the error of the script, which must end with status 64."""
     env = {
         "PATH": f"{PROGRAMS}:/usr/bin:/bin",
         "FOLDER": str(folder),
         "SLURM_JOB_ID": "4711",
     } | slurm
-    tried = subprocess.run(
+    finished = subprocess.run(
         ["bash", SCRIPT], env=env, capture_output=True, text=True, check=False, timeout=60
     )
-    assert tried.returncode == 64, tried.stderr
-    return tried.stderr
+    assert finished.returncode == 64, finished.stderr
+    return finished.stderr
 
 
 @pytest.fixture
@@ -185,25 +193,25 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("why", REFUSED)
 def test_a_job_that_cannot_work_says_why(folder: Path, why: str) -> None:
-    """At once, with what to type."""
-    slurm, told = REFUSED[why]
-    assert told in refusal(folder, **slurm)
+    """It ends at once and says what to change."""
+    slurm, message = REFUSED[why]
+    assert message in refusal(folder, **slurm)
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604])
 def test_a_secret_that_others_may_read_is_refused(folder: Path, mode: int) -> None:
-    """On a file system that a whole cluster mounts."""
+    """All users of a cluster may mount the file system, so only the owner may read the file."""
     (folder / "secrets" / "redis-url").chmod(mode)
-    assert "chmod 600" in refusal(folder, SLURM_JOB_END_TIME=in_s(3600))
+    assert "chmod 600" in refusal(folder, SLURM_JOB_END_TIME=unix_time_in(3600))
 
 
 def test_the_script_is_sound_and_asks_for_the_signal_in_time() -> None:
-    """ShellCheck finds nothing; SLURM signals the batch shell earlier than the worker needs to leave."""
+    """ShellCheck finds nothing, and SLURM's signal leaves the worker enough time to stop."""
     text = SCRIPT.read_text()
     subprocess.run([PROGRAMS / "shellcheck", SCRIPT], check=True)
-    asked = dict(re.findall(r"^#SBATCH --([\w-]+)=(.*)$", text, re.MULTILINE))
+    options = dict(re.findall(r"^#SBATCH --([\w-]+)=(.*)$", text, re.MULTILINE))
     (grace_s,) = re.findall(r"GRACE_S:-(\d+)", text)
-    told, signal_s = asked["signal"].split("@")
-    assert told == "B:TERM"
-    assert int(signal_s) >= int(grace_s) + HANDS_BACK_S
-    assert asked["gres"] == "gpu:1"
+    signal_name, signal_s = options["signal"].split("@")
+    assert signal_name == "B:TERM"
+    assert int(signal_s) >= int(grace_s) + HAND_BACK_S
+    assert options["gres"] == "gpu:1"

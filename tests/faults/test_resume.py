@@ -1,4 +1,4 @@
-"""A worker lost in the middle of a scan: the next goes on at the last mark, and nobody can tell from what is found."""
+"""A worker is lost during a scan: the next one resumes at a checkpoint, with the same result."""
 
 import json
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ from tests.support.tissue_sections import section
 from worker.geometry.frame import Pixels
 from worker.inference.checkpoint import UNFINISHED
 
-KEPT = ("features.geojson", "results.json", "overlay.png")
+RESULT_FILES = ("features.geojson", "results.json", "overlay.png")
 
 
 def dotted(width_px: int, height_px: int) -> Pixels:
-    """Coloured ground, all of it tissue, with dots everywhere: many lie on the seams of tiles of 32 pixels."""
+    """Return a picture that is all tissue with many dots, also on the seams of tiles of 32 px."""
     rng = np.random.default_rng(4)
     pixels = rng.integers(150, 160, (height_px, width_px, 3), dtype=np.uint8)
     pixels[..., 1] -= 60
@@ -42,8 +42,9 @@ def dotted(width_px: int, height_px: int) -> Pixels:
 
 
 def same_files(folder: Path, one: int, other: int) -> bool:
+    """Return whether two result folders have files of the same bytes."""
     names = [
-        *KEPT,
+        *RESULT_FILES,
         *(f"findings/{path.name}" for path in (folder / str(one) / "findings").iterdir()),
     ]
     return all(
@@ -56,7 +57,7 @@ def same_files(folder: Path, one: int, other: int) -> bool:
 def test_a_scan_that_was_killed_and_resumed_has_the_same_bytes(
     tmp_path: Path, killed_at: tuple[int, ...]
 ) -> None:
-    """SIGKILL at any tile, in the first row or between two, once or again and again: as if it had never happened."""
+    """SIGKILL at any tile, once or several times, leaves the bytes of an undisturbed scan."""
     slide = a_slide(tmp_path / "a.svs", dotted(512, 416))
     for fence, at in enumerate(killed_at, start=2):
         assert scanned_elsewhere("dots", slide, tmp_path, fence, at) == {}
@@ -70,7 +71,7 @@ def test_a_scan_that_was_killed_and_resumed_has_the_same_bytes(
 
 
 def test_ki67_that_was_killed_and_resumed_has_the_same_bytes(tmp_path: Path) -> None:
-    """The real algorithm, its threshold found anew in another process."""
+    """The real algorithm computes its threshold again in another process, with the same result."""
     pixels = np.tile(section(seed=1).pixels, (2, 2, 1))
     slide = a_slide(tmp_path / "a.svs", pixels, tile=256)
     scanned_elsewhere("ki67", slide, tmp_path, 1, killed_at=8)
@@ -80,39 +81,42 @@ def test_ki67_that_was_killed_and_resumed_has_the_same_bytes(tmp_path: Path) -> 
     assert same_files(tmp_path, 2, 3)
 
 
-class Remembering(Dots):
-    """Remembers the classifier that it made."""
+class RecordingDots(Dots):
+    """An algorithm that keeps its last classifier in `classifier`."""
 
-    made: DotsClassifier
+    classifier: DotsClassifier
 
     def calibrate(self, samples: Pixels) -> DotsClassifier:
-        self.made = super().calibrate(samples)
-        return self.made
+        self.classifier = super().calibrate(samples)
+        return self.classifier
 
 
 def test_tiles_before_the_mark_are_not_read_again(tmp_path: Path) -> None:
-    """Neither read nor classified, but for the few samples that fix the threshold."""
-    slide, model = a_slide(tmp_path / "a.svs", dotted(512, 416)), Remembering()
+    """Tiles before the checkpoint are not read or classified, except samples for the threshold."""
+    slide = a_slide(tmp_path / "a.svs", dotted(512, 416))
+    model = RecordingDots()
     scanned_elsewhere("dots", slide, tmp_path, 1, killed_at=100)
     timings = scan(model, slide, tmp_path, 2, Listener())
-    assert model.made.tiles == 208 - 96
+    assert model.classifier.tiles == 208 - 96
     assert timings["read_bytes"] == (208 - 96) * 48 * 48 * 3
 
 
 def test_a_scan_whose_threshold_came_out_otherwise_is_begun_anew(tmp_path: Path) -> None:
-    """Objects that were found by two thresholds must not stand in one result."""
-    slide, model = a_slide(tmp_path / "a.svs", dotted(512, 416)), Remembering()
+    """One result must not contain objects that were found with two thresholds."""
+    slide = a_slide(tmp_path / "a.svs", dotted(512, 416))
+    model = RecordingDots()
     scanned_elsewhere("dots", slide, tmp_path, 1, killed_at=100)
     a_slide(slide, dotted(512, 416) - 9)
     assert scan(model, slide, tmp_path, 2, Listener())["tiles_resumed"] == 0
-    assert model.made.tiles == 208
+    assert model.classifier.tiles == 208
 
 
 @pytest.fixture(scope="module")
-def wards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """A fleet, and a slide of six tiles.
+def gated_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Run a fleet with a gate, and write a slide of six tiles.
 
-    A heartbeat is shorter than any wait at the gate, so that a tile that was held is marked.
+    A heartbeat is shorter than any wait at the gate, so a tile that waited there is followed by
+    a checkpoint.
     """
     folder = tmp_path_factory.mktemp("resume")
     make_sample_slide(folder / "whole.svs", width_px=3072, height_px=2048)
@@ -127,31 +131,35 @@ def wards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
 
 
-def furthest(fleet: Fleet) -> int:
-    """How many tiles are marked on the disk."""
+def checkpoint_tiles(fleet: Fleet) -> int:
+    """Return how many tiles the furthest checkpoint on the disk has."""
     points = [path.read_text() for path in (fleet.data / UNFINISHED).glob("*/point.json")]
     return max((int(json.loads(point)["tiles"]) for point in points), default=0)
 
 
 @pytest.mark.timeout(180)
 def test_a_worker_killed_in_the_middle_of_a_slide_costs_only_what_was_not_marked(
-    wards: Fleet,
+    gated_fleet: Fleet,
 ) -> None:
-    """Delivered once; record and log say from where it went on, and nothing unfinished is left behind."""
+    """The order is delivered once, its log says where it resumed, and no checkpoint is left."""
     with TechcyteReceiver(any_task=True) as lab:
-        wards.gate.close(after=1)
-        order_id = wards.order(
-            **order_body(wards.data.parent, lab, algorithm="ki67", slide="whole.svs")
+        gated_fleet.gate.close(after=1)
+        order_id = gated_fleet.order(
+            **order_body(gated_fleet.data.parent, lab, algorithm="ki67", slide="whole.svs")
         )
-        role = held(wards, order_id)
-        wards.gate.close(after=2)  # a mark is due after a tile that was held
-        marked = wait_for(lambda: furthest(wards), what="a mark")
-        wards.kill(role)
-        wards.gate.open()
-        order = delivered(wards, order_id)
+        role = held(gated_fleet, order_id)
+        gated_fleet.gate.close(after=2)  # a checkpoint is due after a tile that waited
+        saved_tiles = wait_for(lambda: checkpoint_tiles(gated_fleet), what="a checkpoint")
+        gated_fleet.kill(role)
+        gated_fleet.gate.open()
+        order = delivered(gated_fleet, order_id)
         assert len(lab.ledger) == 1
-    wards.tend()
-    timings, said = order["scans"][0]["timings"], log(wards, order_id)
-    assert marked <= timings["tiles_resumed"] < timings["tiles"]
-    assert f"the first {timings['tiles_resumed']:.0f} by an attempt that was lost" in said
-    wait_for(lambda: not any((wards.data / UNFINISHED).iterdir()), what="nothing unfinished")
+    gated_fleet.tend()
+    timings = order["scans"][0]["timings"]
+    log_text = log(gated_fleet, order_id)
+    assert saved_tiles <= timings["tiles_resumed"] < timings["tiles"]
+    assert f"the first {timings['tiles_resumed']:.0f} by an attempt that was lost" in log_text
+    wait_for(
+        lambda: not any((gated_fleet.data / UNFINISHED).iterdir()),
+        what="the removal of checkpoints",
+    )

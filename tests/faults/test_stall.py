@@ -1,4 +1,4 @@
-"""Redis restarted under idle and busy workers: not that they live is shown, but that each of them consumes again."""
+"""Redis restarts under idle and busy workers, and each worker and courier consumes again."""
 
 from pathlib import Path
 
@@ -12,13 +12,14 @@ PAIRS = (("courier-1", "worker-1"), ("courier-2", "worker-2"))
 
 
 def each_consumes(fleet: Fleet, lab: TechcyteReceiver, slides: Path) -> None:
-    """With the other pair frozen, a new order gets through each courier and each worker."""
-    for asleep in PAIRS:
-        fleet.tend()  # Celery 5.7.0 may end a worker whose broker goes away; every deployment starts it again
-        for role in asleep:
+    """Freeze one pair after the other, and have an order delivered by the pair that runs."""
+    for frozen in PAIRS:
+        # Celery 5.7.0 may end a worker whose broker goes away; every deployment restarts it
+        fleet.tend()
+        for role in frozen:
             fleet.freeze(role)
         delivered(fleet, fleet.order(**order_body(slides, lab)))
-        for role in asleep:
+        for role in frozen:
             fleet.thaw(role)
 
 
@@ -26,7 +27,7 @@ def each_consumes(fleet: Fleet, lab: TechcyteReceiver, slides: Path) -> None:
 def test_idle_workers_consume_again_after_a_restart_of_redis(
     fleet: Fleet, lab: TechcyteReceiver, slides: Path
 ) -> None:
-    """Killed while all of them wait for work, and started again."""
+    """Redis is killed while all of them wait for work, and started again."""
     fleet.kill(REDIS)
     fleet.start(REDIS)
     each_consumes(fleet, lab, slides)
@@ -37,7 +38,7 @@ def test_idle_workers_consume_again_after_a_restart_of_redis(
 def test_busy_workers_finish_and_consume_again_after_a_restart_of_redis(
     fleet: Fleet, lab: TechcyteReceiver, slides: Path
 ) -> None:
-    """Killed in the middle of their scans: these are delivered once, and so is what comes later."""
+    """Redis is killed during their scans; these and later orders are delivered once."""
     fleet.gate.close()
     placed = [
         fleet.order(**order_body(slides, lab, algorithm="ki67", slide="large.svs"))

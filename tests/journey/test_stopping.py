@@ -1,4 +1,4 @@
-"""Stopping, cancelling and dying while work is under way: nothing is done twice, nobody waits longer than needed."""
+"""Workers that stop, die or lose a cancelled scan: no work is done twice, and waits are short."""
 
 import os
 import signal
@@ -13,14 +13,14 @@ from demo.techcyte import TechcyteReceiver
 from tests.support.gate import Gate
 from tests.support.stack import Stack, wait_for
 
-# Celery hears that a child has closed its files, which may be before the kernel says that it is dead: then only its
-# next look finds out.
-CHILDREN_ARE_COUNTED_EVERY_S = 5
+# Celery notices a dead child when the child's files close. The kernel may report the death later;
+# then Celery finds out at its next check.
+CHILD_CHECK_INTERVAL_S = 5
 
 
 @pytest.fixture(scope="module")
 def few_tiles(slide: Path) -> Path:
-    """A slide of six tiles: the gate holds them as long as a test needs."""
+    """Return a slide of six tiles, which the gate can stop for as long as a test needs."""
     path = slide.with_name("few-tiles.svs")
     make_sample_slide(path, width_px=3072, height_px=2048)
     return path
@@ -28,13 +28,13 @@ def few_tiles(slide: Path) -> Path:
 
 @pytest.fixture
 def stack(gate: Gate, stack: Stack) -> Stack:
-    """The service, whose worker has a gate in all tests of this file."""
+    """Return the service whose worker passes the gate, in all tests of this module."""
     assert stack.gate is gate
     return stack
 
 
 def a_long_order(stack: Stack, slide: Path, receiver: TechcyteReceiver) -> str:
-    """Order a whole slide, and wait until its second tile is held at the gate."""
+    """Order a whole slide, and wait until its second tile waits at the gate."""
     stack.gate.close(after=1)
     destination = {
         "type": "techcyte",
@@ -52,42 +52,45 @@ def a_long_order(stack: Stack, slide: Path, receiver: TechcyteReceiver) -> str:
 
 
 def restart_worker(stack: Stack, **settings: str) -> None:
-    """The worker, with settings of its own; one that was stopped before a test is started without."""
+    """Restart the worker with additional settings. They end with the next restart."""
     stack.kill("worker", signal.SIGTERM)
     stack.start("worker", **settings)
     stack.wait_ready()
 
 
 def scan(stack: Stack, order_id: str) -> Any:
+    """Return the first scan of the order."""
     return stack.get(order_id)["scans"][0]
 
 
-def worker_said(stack: Stack) -> str:
+def worker_log(stack: Stack) -> str:
+    """Return the log of the worker process."""
     return (stack.data / "worker.log").read_text()
 
 
-def hints(stack: Stack) -> redis.Redis:
-    """Celery's database."""
+def redis_client(stack: Stack) -> redis.Redis:
+    """Return a client of the Redis that Celery uses."""
     return redis.Redis.from_url((stack.data / "redis" / "url").read_text())
 
 
-def wait_until_heard(stack: Stack, order_id: str) -> None:
-    """Wait until the worker has asked about its scan twice.
+def wait_for_heartbeats(stack: Stack, order_id: str) -> None:
+    """Wait until the worker has renewed the lease of its scan twice.
 
-    It has taken in the first answer when it asks again.
+    At the second time it has processed the answer to the first.
     """
-    with hints(stack) as client, client.monitor() as monitor:
-        asked = (seen for seen in monitor.listen() if f" {order_id}.0 " in seen["command"])
-        assert next(asked)["command"].startswith("EVALSHA")
-        assert next(asked)["command"].startswith("EVALSHA")
+    with redis_client(stack) as client, client.monitor() as monitor:
+        calls = (call for call in monitor.listen() if f" {order_id}.0 " in call["command"])
+        assert next(calls)["command"].startswith("EVALSHA")
+        assert next(calls)["command"].startswith("EVALSHA")
 
 
 def log(stack: Stack, order_id: str) -> str:
+    """Return the log of the order."""
     return str(stack.call("GET", f"/v1/orders/{order_id}/log")[1].decode())
 
 
 def pool_child(stack: Stack) -> int:
-    """The process that classifies."""
+    """Return the process id of the worker's child, which classifies."""
     parent = stack.processes["worker"].pid
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     return next(
@@ -98,7 +101,7 @@ def pool_child(stack: Stack) -> int:
 def test_a_worker_that_is_stopped_hands_its_scan_back(
     stack: Stack, techcyte: TechcyteReceiver, few_tiles: Path
 ) -> None:
-    """After its grace, at once and not after the lease; the claim does not count as an attempt."""
+    """It does so after its grace, before its lease ends, and the attempt does not count."""
     order_id = a_long_order(stack, few_tiles, techcyte)
     os.kill(stack.processes["worker"].pid, signal.SIGTERM)
     stack.processes["worker"].wait(timeout=60)
@@ -113,11 +116,14 @@ def test_a_worker_that_is_stopped_hands_its_scan_back(
 def test_a_worker_that_is_stopped_may_finish_within_its_grace(
     stack: Stack, techcyte: TechcyteReceiver, few_tiles: Path
 ) -> None:
-    """Then it leaves by itself."""
+    """A scan that ends within the grace is finished, and then the worker ends."""
     restart_worker(stack, SLIDELANE_WORKER__GRACE_S="120")
     order_id = a_long_order(stack, few_tiles, techcyte)
     os.kill(stack.processes["worker"].pid, signal.SIGTERM)
-    wait_for(lambda: "running work has 120 s" in worker_said(stack), what="the signal being heard")
+    wait_for(
+        lambda: "running work has 120 s" in worker_log(stack),
+        what="the worker's reaction to the signal",
+    )
     stack.gate.open()
     stack.processes["worker"].wait(timeout=120)
     assert scan(stack, order_id)["state"] == "classified"
@@ -127,8 +133,8 @@ def test_a_worker_that_is_stopped_may_finish_within_its_grace(
 def test_a_child_that_dies_is_told_with_its_signal_before_its_lease_ends(
     stack: Stack, techcyte: TechcyteReceiver, few_tiles: Path
 ) -> None:
-    """As the kernel kills for memory: the parent says what it saw, and another child takes the scan."""
-    restart_worker(stack, SLIDELANE_BROKER__LEASE_S=str(CHILDREN_ARE_COUNTED_EVERY_S * 6))
+    """SIGKILL, as for lack of memory: the parent reports it, and another child takes the scan."""
+    restart_worker(stack, SLIDELANE_BROKER__LEASE_S=str(CHILD_CHECK_INTERVAL_S * 6))
     order_id = a_long_order(stack, few_tiles, techcyte)
     os.kill(pool_child(stack), signal.SIGKILL)
     wait_for(lambda: "lost by" in log(stack, order_id), what="the loss in the log")
@@ -140,17 +146,18 @@ def test_a_child_that_dies_is_told_with_its_signal_before_its_lease_ends(
 def test_a_cancelled_scan_frees_its_worker(
     stack: Stack, techcyte: TechcyteReceiver, few_tiles: Path
 ) -> None:
-    """The order is cancelled at once, the same child stops between two batches and takes the next order."""
+    """The child of a cancelled scan stops between two batches and takes the next order."""
     order_id = a_long_order(stack, few_tiles, techcyte)
-    child, said = pool_child(stack), len(worker_said(stack))
+    child = pool_child(stack)
+    log_length = len(worker_log(stack))
     tiles = scan(stack, order_id)["progress"]["total"]
     assert stack.call("POST", f"/v1/orders/{order_id}/cancel")[1]["state"] == "cancelled"
-    wait_until_heard(stack, order_id)
+    wait_for_heartbeats(stack, order_id)
     stack.gate.open()
     scans = [{"id": "1", "source": {"type": "path", "path": str(few_tiles)}}]
     stack.wait_until(stack.order(algorithm="grid", scans=scans), "delivered")
     assert pool_child(stack) == child
-    assert "stopped: lost" in worker_said(stack)[said:]
+    assert "stopped: lost" in worker_log(stack)[log_length:]
     assert stack.gate.passed() < tiles
     assert stack.get(order_id)["state"] == "cancelled"
     assert techcyte.ledger == []
@@ -159,12 +166,12 @@ def test_a_cancelled_scan_frees_its_worker(
 def test_an_urgent_order_overtakes_all_that_wait(
     stack: Stack, few_tiles: Path, techcyte: TechcyteReceiver
 ) -> None:
-    """It is the next one a worker takes."""
+    """An urgent order is the next one that a worker takes."""
     blocking = a_long_order(stack, few_tiles, techcyte)
     scans = [{"id": "1", "source": {"type": "path", "path": str(few_tiles)}}]
     normal = [stack.order(algorithm="grid", scans=scans) for _ in range(4)]
     urgent = stack.order(algorithm="grid", scans=scans, priority="urgent")
-    with hints(stack) as client:
+    with redis_client(stack) as client:
         waiting = (urgent, *normal)
         wait_for(lambda: all(scan(stack, order)["state"] == "staged" for order in waiting))
         wait_for(lambda: client.llen("gpu") and client.llen("gpu.urgent"), what="both queues")

@@ -1,4 +1,4 @@
-"""Another process that holds something of a shelf until it is killed."""
+"""Another process that holds a lock of a slide cache until it is killed."""
 
 import subprocess
 import sys
@@ -8,18 +8,22 @@ from typing import Self
 _HOLD = """
 import sys, pathlib
 from worker.slide_cache.cache import SlideCache
-with SlideCache(pathlib.Path(sys.argv[1]), 10**9).{what} as held:
+with SlideCache(pathlib.Path(sys.argv[1]), 10**9).{call} as held:
     {then}
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
-class Held:
-    """A real process: it enters `what` of the shelf, does `then`, and waits."""
+class CacheHolder:
+    """A real process that enters the context `call` of the cache, runs `then`, and waits.
 
-    def __init__(self, folder: Path, what: str, then: str = "") -> None:
-        script = _HOLD.format(what=what, then=then)
+    `call`: a method of `SlideCache` with its arguments, as source code. `then`: source code that
+    may use the value of the context as `held`.
+    """
+
+    def __init__(self, folder: Path, call: str, then: str = "") -> None:
+        script = _HOLD.format(call=call, then=then)
         self._process = subprocess.Popen(
             [sys.executable, "-c", script, str(folder)],
             stdin=subprocess.PIPE,
@@ -32,6 +36,7 @@ class Held:
         return self
 
     def kill(self) -> None:
+        """Kill the process and wait for its end."""
         self._process.kill()
         self._process.communicate()
 

@@ -1,7 +1,7 @@
-"""A gate at which a test holds a scan, however fast the machine classifies it.
+"""A gate that stops a scan between two batches of tiles until the test opens it.
 
-The worker of `tests.support.gated_worker` asks the gate before every batch of tiles.
-The test and the worker know the gate by its folder.
+The worker of `tests.support.gated_worker` passes the gate before every batch of tiles.
+The test and the worker communicate by files in the folder of the gate.
 """
 
 import os
@@ -10,63 +10,66 @@ from pathlib import Path
 from threading import Event
 from typing import Final
 
-FOLDER: Final = "GATE_OF_THE_TESTS"
-"""The environment variable that names the folder to the worker."""
+FOLDER_VARIABLE: Final = "GATE_OF_THE_TESTS"
+"""The environment variable with the folder of the gate."""
 LOOKS_EVERY_S: Final = 0.2
-"""A batch that was held has waited at least so long."""
-WAITS_S: Final = 170.0
-"""Longer than a test needs. A worker that a test left behind does not wait forever."""
+"""How often a waiting batch looks whether it may pass, so it waits at least this long."""
+MAX_WAIT_S: Final = 170.0
+"""Longer than any test needs; it ends the wait of a worker that a test left behind."""
 
 
 class Gate:
-    """Open until a test closes it."""
+    """A gate that is open until `close`."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self._bar = folder, folder / "closed"
+        self.folder = folder
+        self._closed = folder / "closed"
 
     def close(self, *, after: int = 0) -> None:
         """Let only the first `after` batches of each attempt at a scan pass.
 
-        From now on `passed` counts anew.
+        `passed` counts from zero again.
         """
         for path in self.folder.glob("*.passed"):
             path.unlink()
-        beside = self.folder / "closing"
-        beside.write_text(str(after))
-        beside.replace(self._bar)
+        temporary = self.folder / "closing"
+        temporary.write_text(str(after))
+        temporary.replace(self._closed)
 
     def open(self) -> None:
         """Let every batch pass."""
-        self._bar.unlink(missing_ok=True)
+        self._closed.unlink(missing_ok=True)
 
     def held(self) -> set[int]:
-        """The processes that live and whose batch waits now."""
+        """Return the ids of the living processes that have a batch waiting now."""
         waiting = {int(path.name.partition(".")[0]) for path in self.folder.glob("*.waits")}
         return {pid for pid in waiting if Path(f"/proc/{pid}").exists()}
 
     def passed(self) -> int:
-        """How many batches have passed since the gate was closed last."""
+        """Return how many batches have passed since the last `close`."""
         return len(list(self.folder.glob("*.passed")))
 
     def pass_through(self, number: int, is_ending: Callable[[], bool]) -> None:
-        """For the worker: wait until the batch with this number, from 0, may pass.
+        """Wait in the worker until the batch with this number, counted from 0, may pass.
 
-        A process that is to end waits no longer: its main thread waits for the batch.
+        Return at once when `is_ending` is true: the main thread of a process that ends waits for
+        its batch. Raise TimeoutError after `MAX_WAIT_S`.
         """
-        tick, waits = Event(), self.folder / f"{os.getpid()}.{number}.waits"
-        for _ in range(int(WAITS_S / LOOKS_EVERY_S)):
-            if number < self._allowed() or is_ending():
-                waits.unlink(missing_ok=True)
-                waits.with_suffix(".passed").touch()
+        tick = Event()
+        waiting = self.folder / f"{os.getpid()}.{number}.waits"
+        for _ in range(int(MAX_WAIT_S / LOOKS_EVERY_S)):
+            if number < self._allowed_batches() or is_ending():
+                waiting.unlink(missing_ok=True)
+                waiting.with_suffix(".passed").touch()
                 return
-            waits.touch()
+            waiting.touch()
             tick.wait(LOOKS_EVERY_S)
-        waits.unlink(missing_ok=True)
-        raise TimeoutError(f"batch {number} waited for {WAITS_S:g} s")
+        waiting.unlink(missing_ok=True)
+        raise TimeoutError(f"batch {number} waited for {MAX_WAIT_S:g} s")
 
-    def _allowed(self) -> float:
+    def _allowed_batches(self) -> float:
         try:
-            return int(self._bar.read_text())
+            return int(self._closed.read_text())
         except FileNotFoundError:
             return float("inf")

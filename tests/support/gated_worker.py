@@ -1,7 +1,7 @@
-"""`python -m tests.support.gated_worker gpu`: the ordinary worker with a gate in its ki67.
+"""`python -m tests.support.gated_worker gpu`: the ordinary worker, whose ki67 passes a gate.
 
-It asks the gate before every batch of tiles.
-Celery's children import this module too, because their parent was started with it.
+Every batch of tiles waits at the gate of `tests.support.gate` while that is closed.
+Celery's child processes import this module too, because their parent was started with it.
 """
 
 import os
@@ -15,7 +15,7 @@ from billiard.common import terminate_handler_fired
 
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.settings.config import AlgorithmSettings
-from tests.support.gate import FOLDER, Gate
+from tests.support.gate import FOLDER_VARIABLE, Gate
 from worker.__main__ import main
 from worker.algorithms import registry
 from worker.algorithms.interface import TileAlgorithm, TileClassifier
@@ -25,22 +25,26 @@ from worker.results.objects import Objects
 KI67 = registry._KINDS["ki67"]
 
 
-class Gated:
-    """An algorithm whose classifiers ask the gate."""
+class GatedAlgorithm:
+    """An algorithm whose classifiers pass the gate before every batch."""
 
     def __init__(self, model: TileAlgorithm, gate: Gate) -> None:
-        self.card, self.batch_tiles = model.card, model.batch_tiles
-        self._model, self._gate = model, gate
+        self.card = model.card
+        self.batch_tiles = model.batch_tiles
+        self._model = model
+        self._gate = gate
 
     def calibrate(self, samples: Pixels) -> TileClassifier:
         return GatedClassifier(self._model.calibrate(samples), self._gate)
 
 
 class GatedClassifier:
-    """One attempt at a scan. It numbers the batches as they begin."""
+    """The classifier of one attempt at a scan. It counts the batches as they begin."""
 
     def __init__(self, classifier: TileClassifier, gate: Gate) -> None:
-        self._classifier, self._gate, self._numbers = classifier, gate, count()
+        self._classifier = classifier
+        self._gate = gate
+        self._numbers = count()
 
     def classify(self, batch: Pixels) -> list[Objects] | Floats:
         self._gate.pass_through(next(self._numbers), terminate_handler_fired)
@@ -54,10 +58,10 @@ class GatedClassifier:
 
 def load_gated(
     card: AlgorithmCard, parameters: Any, entry: AlgorithmSettings, device: str
-) -> Gated:
-    """The ordinary ki67 behind the gate."""
+) -> GatedAlgorithm:
+    """Load the ordinary ki67 and put it behind the gate."""
     model: Any = KI67.load(card, parameters, entry, device)
-    return Gated(model, Gate(Path(os.environ[FOLDER])))
+    return GatedAlgorithm(model, Gate(Path(os.environ[FOLDER_VARIABLE])))
 
 
 registry._KINDS = registry._KINDS | {"ki67": replace(KI67, load=load_gated)}  # type: ignore[operator]

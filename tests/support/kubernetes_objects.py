@@ -1,4 +1,4 @@
-"""Objects of Kubernetes as the tests read them: pods, containers, their variables and secrets."""
+"""Read Kubernetes objects: pods, containers, their variables and secrets."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,43 +7,57 @@ Object = dict[str, Any]
 
 
 def pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
-    """The name and the pod of everything that makes pods."""
-    for one in objects:
-        if one["kind"] in ("Deployment", "StatefulSet"):
-            yield one["metadata"]["name"], one["spec"]["template"]["spec"]
+    """Yield the name and the pod spec of every Deployment and StatefulSet."""
+    for obj in objects:
+        if obj["kind"] in ("Deployment", "StatefulSet"):
+            yield obj["metadata"]["name"], obj["spec"]["template"]["spec"]
 
 
 def containers(objects: list[Object]) -> Iterator[Object]:
+    """Yield every container of every pod, init containers included."""
     for _, pod in pods(objects):
         yield from [*pod.get("initContainers", ()), *pod["containers"]]
 
 
 def find(objects: list[Object], kind: str, name: str) -> Object:
-    (found,) = [one for one in objects if (one["kind"], one["metadata"]["name"]) == (kind, name)]
+    """Return the one object of this kind and name."""
+    (found,) = [obj for obj in objects if (obj["kind"], obj["metadata"]["name"]) == (kind, name)]
     return found
 
 
 def pod(objects: list[Object], name: str) -> Object:
+    """Return the pod spec of the Deployment or StatefulSet `name`."""
     return dict(pods(objects))[name]
 
 
 def environment(objects: list[Object], name: str) -> dict[str, str]:
-    """What the one container of a pod is started with, secrets left out."""
+    """Return the environment variables of a pod's one container, except secrets."""
     (container,) = pod(objects, name)["containers"]
     shared = [
         find(objects, "ConfigMap", source["configMapRef"]["name"])
         for source in container.get("envFrom", ())
     ]
-    own = {one["name"]: one["value"] for one in container.get("env", ()) if "value" in one}
-    return {key: value for one in shared for key, value in one["data"].items()} | own
+    variables: dict[str, str] = {}
+    for config_map in shared:
+        variables |= config_map["data"]
+    for variable in container.get("env", ()):
+        if "value" in variable:
+            variables[variable["name"]] = variable["value"]
+    return variables
 
 
 def secret_keys(pod: Object) -> set[str]:
-    """The keys of the Secret that a pod reads."""
+    """Return the keys that a pod reads of the Secret `slidelane`, as variables or files."""
     (container,) = pod["containers"]
     refs = [
-        one["valueFrom"]["secretKeyRef"] for one in container.get("env", ()) if "valueFrom" in one
+        variable["valueFrom"]["secretKeyRef"]
+        for variable in container.get("env", ())
+        if "valueFrom" in variable
     ]
     files = [volume["secret"] for volume in pod.get("volumes", ()) if "secret" in volume]
-    assert {ref["name"] for ref in refs} | {one["secretName"] for one in files} == {"slidelane"}
-    return {ref["key"] for ref in refs} | {item["key"] for one in files for item in one["items"]}
+    assert {ref["name"] for ref in refs} | {secret["secretName"] for secret in files} == {
+        "slidelane"
+    }
+    return {ref["key"] for ref in refs} | {
+        item["key"] for secret in files for item in secret["items"]
+    }

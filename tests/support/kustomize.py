@@ -1,6 +1,6 @@
-"""The overlays as `kubectl kustomize` would render them: the few words of kustomize that they use, and no other.
+"""Render the overlays as `kubectl kustomize` does, with only the fields that they use.
 
-Owns what those words mean; a test holds it to the real program where there is one. Must not know what is rendered.
+Where kubectl is installed, a test compares the result with its output.
 """
 
 from collections.abc import Callable
@@ -18,82 +18,91 @@ FILE = "kustomization.yaml"
 
 
 def rendered(overlay: str) -> list[Object]:
-    """Every object of an overlay."""
+    """Return every object of an overlay."""
     return render(K8S / "overlays" / overlay)
 
 
 def render(folder: Path) -> list[Object]:
-    """Every object of a folder with a kustomization. Raises `ValueError` for a word that is not known here."""
-    (asked,) = documents(folder / FILE)
-    if (asked.pop("apiVersion"), asked.pop("kind")) != (
-        "kustomize.config.k8s.io/v1beta1",
-        "Kustomization",
-    ):
+    """Return every object of a folder with a kustomization.
+
+    Raise ValueError for a field that this module does not support.
+    """
+    (kustomization,) = documents(folder / FILE)
+    api_version = kustomization.pop("apiVersion")
+    kind = kustomization.pop("kind")
+    if (api_version, kind) != ("kustomize.config.k8s.io/v1beta1", "Kustomization"):
         raise ValueError(f"{folder}: not a Kustomization")
-    objects = [one for name in asked.pop("resources") for one in named(folder / name)]
-    for word, value in asked.items():
-        if word not in WORDS:
+    objects = [obj for name in kustomization.pop("resources") for obj in _resources(folder / name)]
+    for field, value in kustomization.items():
+        if field not in TRANSFORMERS:
             raise ValueError(
-                f"{folder}: {word} is not rendered here; tests/support/kustomize.py knows {', '.join(WORDS)}"
+                f"{folder}: the field {field} is not supported; "
+                f"tests/support/kustomize.py supports {', '.join(TRANSFORMERS)}"
             )
-        for part in value if isinstance(value, list) else [value]:
-            WORDS[word](objects, part)
+        changes = value if isinstance(value, list) else [value]
+        for change in changes:
+            TRANSFORMERS[field](objects, change)
     return objects
 
 
 def documents(file: Path) -> list[Any]:
-    return [one for one in yaml.safe_load_all(file.read_text()) if one is not None]
+    """Return the YAML documents of a file, without empty ones."""
+    return [document for document in yaml.safe_load_all(file.read_text()) if document is not None]
 
 
-def named(path: Path) -> list[Object]:
-    return render(path) if path.is_dir() else documents(path)
+def _resources(path: Path) -> list[Object]:
+    if path.is_dir():
+        return render(path)
+    return documents(path)
 
 
-def _namespace(objects: list[Object], name: str) -> None:
-    for one in objects:
-        if one["kind"] == "Namespace":
-            one["metadata"]["name"] = name
+def _set_namespace(objects: list[Object], name: str) -> None:
+    for obj in objects:
+        if obj["kind"] == "Namespace":
+            obj["metadata"]["name"] = name
         else:
-            one["metadata"]["namespace"] = name
+            obj["metadata"]["namespace"] = name
 
 
-def _image(objects: list[Object], change: Object) -> None:
+def _set_image_tag(objects: list[Object], change: Object) -> None:
     assert set(change) == {"name", "newTag"}, change
     for container in containers(objects):
         if container["image"].partition(":")[0] == change["name"]:
             container["image"] = f"{change['name']}:{change['newTag']}"
 
 
-def _patch(objects: list[Object], change: Object) -> None:
-    meant = [
-        one
-        for one in objects
-        if (one["kind"], one["metadata"]["name"]) == tuple(change["target"].values())
+def _apply_patch(objects: list[Object], change: Object) -> None:
+    targets = [
+        obj
+        for obj in objects
+        if (obj["kind"], obj["metadata"]["name"]) == tuple(change["target"].values())
     ]
     assert list(change["target"]) == ["kind", "name"]
-    assert meant, f"a patch has no target: {change}"
-    for one in meant:
-        for step in yaml.safe_load(change["patch"]):
-            _step(one, step)
+    assert targets, f"a patch has no target: {change}"
+    for obj in targets:
+        for operation in yaml.safe_load(change["patch"]):
+            _apply_operation(obj, operation)
 
 
-def _step(one: Object, step: Object) -> None:
-    *way, last = (part.replace("~1", "/") for part in step["path"].split("/")[1:])
-    place: Any = one
-    for part in way:
-        place = place[int(part) if isinstance(place, list) else part]
-    if last not in place:
-        raise ValueError(f"{step['path']} is not there to {step['op']}")
-    if step["op"] == "remove":
-        del place[last]
-    elif step["op"] == "replace":
-        place[last] = step["value"]
+def _apply_operation(obj: Object, operation: Object) -> None:
+    """Apply one operation of a JSON Patch (RFC 6902): `remove` or `replace` of a dict's key."""
+    *parents, last = (part.replace("~1", "/") for part in operation["path"].split("/")[1:])
+    node: Any = obj
+    for part in parents:
+        key = int(part) if isinstance(node, list) else part
+        node = node[key]
+    if last not in node:
+        raise ValueError(f"{operation['op']}: there is no {operation['path']}")
+    if operation["op"] == "remove":
+        del node[last]
+    elif operation["op"] == "replace":
+        node[last] = operation["value"]
     else:
-        raise ValueError(f"{step['op']} is not rendered here")
+        raise ValueError(f"the operation {operation['op']} is not supported")
 
 
-WORDS: dict[str, Callable[[list[Object], Any], None]] = {
-    "namespace": _namespace,
-    "images": _image,
-    "patches": _patch,
+TRANSFORMERS: dict[str, Callable[[list[Object], Any], None]] = {
+    "namespace": _set_namespace,
+    "images": _set_image_tag,
+    "patches": _apply_patch,
 }

@@ -1,4 +1,4 @@
-"""Several machines: processes that share a Redis, a storage and nothing else. Each machine has its own disk."""
+"""Several machines: processes that share only a Redis and a storage, each with its own disk."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +8,10 @@ from tests.support.stack import Stack
 
 
 class Machines(Stack):
-    """A role's last letter is its machine: `worker-b` keeps its data in `<data>/b`. None runs until it is started."""
+    """Processes on several machines. None runs until it is started.
+
+    The last letter of a role is its machine: `worker-b` keeps its data in `<data>/b`.
+    """
 
     roles: ClassVar[tuple[str, ...]] = ()
 
@@ -23,7 +26,7 @@ class Machines(Stack):
         }
 
     def start(self, role: str, **settings: str) -> None:
-        """Start one process on its machine."""
+        """Start the process of one role on its machine."""
         data = self.disk(role[-1])
         data.mkdir(exist_ok=True)
         redis_url = (self.data / "redis" / "url").read_text()
@@ -35,13 +38,13 @@ class Machines(Stack):
         )
 
     def disk(self, machine: str) -> Path:
-        """The machine's data folder."""
+        """Return the data folder of a machine."""
         return self.data / machine
 
     def files(self, machine: str, below: str = ".") -> list[Path]:
-        """Every file on its disk."""
+        """Return every file on the disk of a machine, or in its folder `below`."""
         return [path for path in (self.disk(machine) / below).rglob("*") if path.is_file()]
 
     def said(self, role: str) -> str:
-        """What the process has written."""
+        """Return the log of the process."""
         return (self.data / f"{role}.log").read_text()

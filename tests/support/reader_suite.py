@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from worker.slides.reader import SlideReader
 
 from broker.errors import OrderError
 from tests.support.slides import a_picture
 from worker.geometry.frame import Pixels
+from worker.slides.reader import SlideReader
 
 WIDTH, HEIGHT = 203, 151
 

@@ -1,4 +1,4 @@
-"""An S3-compatible server as a process of its own. Its objects live as long as it does."""
+"""An S3-compatible server in a process of its own, which loses its objects when it ends."""
 
 import os
 import re
@@ -20,7 +20,10 @@ SECRET = "s3-secret-never-to-be-seen"
 
 
 class S3Server:
-    """`with` starts it, with one bucket. `env` is what its clients must find in their environment."""
+    """A server that runs, with one bucket, while its context lasts.
+
+    `env`: the environment variables that its clients need.
+    """
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -35,11 +38,13 @@ class S3Server:
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
-        quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(
-            command, stdout=quiet, stderr=quiet, start_new_session=True
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
-        wait_for(self._answers, 60, "the S3 server")
+        wait_for(self._is_ready, 60, "the S3 server")
         self.make_bucket()
         return self
 
@@ -48,42 +53,42 @@ class S3Server:
         self._process.wait(timeout=60)
 
     def below(self, prefix: str) -> set[str]:
-        """The keys of all objects of the bucket below a prefix, without it."""
+        """Return the keys of all objects below `prefix/`, without this prefix."""
         with urllib.request.urlopen(
             f"{self.url}/{BUCKET}?list-type=2&prefix={prefix}/", timeout=30
-        ) as answer:
-            listed = answer.read().decode()
+        ) as response:
+            listed = response.read().decode()
         return {key.removeprefix(f"{prefix}/") for key in re.findall("<Key>([^<]*)</Key>", listed)}
 
     def replace(self, key: str, content: bytes) -> None:
-        """Put other bytes there, behind everybody's back."""
-        self._ask("PUT", f"{BUCKET}/{key}", content)
+        """Replace the object at `key` without the knowledge of the program under test."""
+        self._request("PUT", f"{BUCKET}/{key}", content)
 
     def make_bucket(self) -> None:
-        """Make it."""
-        self._ask("PUT", BUCKET)
+        """Create the bucket."""
+        self._request("PUT", BUCKET)
 
     def remove_bucket(self) -> None:
-        """Remove it; it must be empty."""
-        self._ask("DELETE", BUCKET)
+        """Remove the bucket, which must be empty."""
+        self._request("DELETE", BUCKET)
 
-    def _ask(self, method: str, path: str, content: bytes = b"") -> None:
+    def _request(self, method: str, path: str, content: bytes = b"") -> None:
         with urllib.request.urlopen(
             urllib.request.Request(f"{self.url}/{path}", content, method=method), timeout=30
         ):
             pass
 
-    def _answers(self) -> Any:
+    def _is_ready(self) -> Any:
         try:
-            with urllib.request.urlopen(self.url, timeout=5) as answer:
-                return answer.status == 200
+            with urllib.request.urlopen(self.url, timeout=5) as response:
+                return response.status == 200
         except (URLError, ConnectionError):
             return False
 
 
 @contextmanager
 def by_environment() -> Iterator[S3Server]:
-    """A server that this process finds in its environment, as clients do."""
+    """Start a server and set its variables in the environment of this process."""
     with S3Server() as server, pytest.MonkeyPatch.context() as environment:
         for name, value in server.env.items():
             environment.setenv(name, value)

@@ -33,9 +33,19 @@ from worker.slides.sandbox.client import Sandbox
 
 NEVER = -1
 KI67 = {"ki67": AlgorithmSettings(kind="ki67")}
-CARD = AlgorithmCard(name="dots", version="1", digest="0" * 64, title="Dots", description="Finds dark dots.", output="objects",
-            mpp=0.5, tile_px=32, halo_px=8, parameters={},
-            classes=(ClassCard(name="dot", color="#000000", annotation_type="dot"),))
+CARD = AlgorithmCard(
+    name="dots",
+    version="1",
+    digest="0" * 64,
+    title="Dots",
+    description="Finds dark dots.",
+    output="objects",
+    mpp=0.5,
+    tile_px=32,
+    halo_px=8,
+    parameters={},
+    classes=(ClassCard(name="dot", color="#000000", annotation_type="dot"),),
+)
 
 
 class Dots:
@@ -110,8 +120,16 @@ def scan(model: Algorithm, slide: Path, folder: Path, fence: int, watch: Any) ->
     request = OrderRequest.model_validate(
         {"algorithm": model.card.name, "scans": [source]}, strict=False
     )
-    order = Order(id="1", state=OrderState.RUNNING, request=request, lane="gpu", created_at=1, updated_at=1,
-                  expires_at=9, scans=())
+    order = Order(
+        id="1",
+        state=OrderState.RUNNING,
+        request=request,
+        lane="gpu",
+        created_at=1,
+        updated_at=1,
+        expires_at=9,
+        scans=(),
+    )
     checkpoint = Often(folder / "unfinished" / f"1.0.{fence}")
     job = pipeline.Job(order, request.scans[0], LocalSlide(slide, "0" * 64, 1), checkpoint)
     done = pipeline.classify(job, model, Sandbox(threads=1), watch)
@@ -124,8 +142,13 @@ def scanned_elsewhere(
 ) -> dict[str, Any]:
     """The same in a process of its own: what it measured, or nothing where it was killed."""
     told = [algorithm, str(slide), str(folder), str(fence), str(killed_at)]
-    done = subprocess.run([sys.executable, "-m", "tests.support.scans", *told], capture_output=True, check=False, text=True,
-                          env=os.environ | {"PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.scans", *told],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == (0 if killed_at == NEVER else -signal.SIGKILL), done.stderr
     return dict(json.loads(done.stdout)) if done.stdout else {}
 

@@ -1,4 +1,4 @@
-"""The whole service as real processes, which a test may kill, and a caller of its API."""
+"""The whole service as real processes, which a test may kill, and a client of its API."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from urllib.error import HTTPError, URLError
 
 from broker.order_store.embedded_redis import EmbeddedRedis
 from broker.settings.config import BrokerSettings
-from tests.support.gate import FOLDER, Gate
+from tests.support.gate import FOLDER_VARIABLE, Gate
 from tests.support.paths import ROOT
 
 ROLES = {
@@ -25,40 +25,51 @@ ROLES = {
     "flower": ["slidelane.flower", "--address=127.0.0.1"],
 }
 GATED = {"worker": ["tests.support.gated_worker", "gpu"]}
-"""The worker whose ki67 waits where `Stack.gate` is closed."""
+"""The modules to start instead, for a worker whose ki67 waits while `Stack.gate` is closed."""
 LEASE_S = 4
 
 
 def wait_for(condition: Callable[[], Any], within_s: float = 90, what: str = "it") -> Any:
-    """The first truthy answer of `condition`."""
+    """Call `condition` until it returns something true, and return that.
+
+    Raise AssertionError, which names `what`, when it did not within `within_s`.
+    """
     tick = threading.Event()
     for _ in range(int(within_s / 0.1)):
-        if answer := condition():
-            return answer
+        result = condition()
+        if result:
+            return result
         tick.wait(0.1)
     raise AssertionError(f"{what} did not come true within {within_s} s")
 
 
 def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 class Stack:
-    """Redis, API, courier and worker over one data folder. A role may have a number behind it: `worker-2`."""
+    """Redis, API, courier and worker with one data folder.
+
+    A role may end in a number, as `worker-2` does, to start several processes of one kind.
+    """
 
     roles: ClassVar[tuple[str, ...]] = ("api", "courier", "worker")
 
     def __init__(self, data: Path, roots: Iterable[Path]) -> None:
-        self.data, self.port = data, free_port()
+        self.data = data
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.redis = EmbeddedRedis(BrokerSettings(data=data))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.gate, self.modules = Gate(data / "gate"), ROLES
-        self.env = {
+        self.gate = Gate(data / "gate")
+        self.modules = ROLES
+        inherited = {
             name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")
-        } | {
+        }
+        self.env = inherited | {
             "SLIDELANE_BROKER__DATA": str(data),
             "SLIDELANE_BROKER__ALLOW_HOSTS": '["127.0.0.1"]',
             "SLIDELANE_BROKER__LEASE_S": str(LEASE_S),
@@ -68,7 +79,7 @@ class Stack:
             "SLIDELANE_WORKER__SLIDES__ROOTS": json.dumps([str(root) for root in roots]),
             "SLIDELANE_WORKER__DELIVER__READ_TIMEOUT_S": "3",
             "SLIDELANE_WORKER__GRACE_S": "1",
-            FOLDER: str(self.gate.folder),
+            FOLDER_VARIABLE: str(self.gate.folder),
         }
 
     def __enter__(self) -> Self:
@@ -83,7 +94,7 @@ class Stack:
         self.redis.stop()
 
     def start(self, role: str, **settings: str) -> None:
-        """Start one process, with settings of its own; its lines go to `<data>/ROLE.log`."""
+        """Start one process with additional settings. Its output goes to `<data>/ROLE.log`."""
         with (self.data / f"{role}.log").open("ab") as log:
             self.processes[role] = subprocess.Popen(
                 [sys.executable, "-m", *self.modules[role.partition("-")[0]]],
@@ -94,17 +105,20 @@ class Stack:
                 start_new_session=True,
             )
 
-    def kill(self, role: str, number: int = signal.SIGKILL) -> None:
-        """Signal a process and all it started, and wait for its end."""
+    def kill(self, role: str, signal_number: int = signal.SIGKILL) -> None:
+        """Send a signal to a process and all that it started, and wait for its end."""
         process = self.processes[role]
         if process.poll() is None:
-            os.killpg(process.pid, number)
+            os.killpg(process.pid, signal_number)
         process.wait(timeout=60)
 
     def call(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int, Any]:
-        """Status and decoded body. Status 0 when nobody listens."""
+        """Send a request to the API, and return the status and the decoded body.
+
+        The status is 0 when nobody listens.
+        """
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             self.url + path,
@@ -113,8 +127,8 @@ class Stack:
             method=method,
         )
         try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, _decoded(answer)
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return response.status, _decoded(response)
         except HTTPError as error:
             with error:
                 return error.code, _decoded(error)
@@ -122,29 +136,33 @@ class Stack:
             return 0, None
 
     def wait_ready(self) -> None:
-        """Until workers consume."""
+        """Wait until the API reports that workers consume."""
         wait_for(lambda: self.call("GET", "/readyz")[0] == 200, what="/readyz")
 
-    def order(self, **asked: Any) -> str:
-        """Place an order; returns its id."""
-        status, order = self.call("POST", "/v1/orders", asked)
+    def order(self, **request: Any) -> str:
+        """Place an order with the fields of `request`, and return its id."""
+        status, order = self.call("POST", "/v1/orders", request)
         assert status == 202, order
         return str(order["id"])
 
     def get(self, order_id: str) -> Any:
-        """The order as the API shows it."""
+        """Return the order as the API shows it."""
         return self.call("GET", f"/v1/orders/{order_id}")[1]
 
     def wait_until(self, order_id: str, *states: str, within_s: float = 90) -> Any:
-        """The order, once it is in one of the states."""
+        """Wait until the order is in one of the states, and return it."""
 
-        def reached() -> Any:
+        def order_in_state() -> Any:
             order = self.get(order_id)
-            return order if order and order["state"] in states else None
+            if order and order["state"] in states:
+                return order
+            return None
 
-        return wait_for(reached, within_s, f"order {order_id} in {states}")
+        return wait_for(order_in_state, within_s, f"order {order_id} in {states}")
 
 
-def _decoded(answer: Any) -> Any:
-    body = answer.read()
-    return json.loads(body) if "json" in answer.headers.get("Content-Type", "") else body
+def _decoded(response: Any) -> Any:
+    body = response.read()
+    if "json" in response.headers.get("Content-Type", ""):
+        return json.loads(body)
+    return body

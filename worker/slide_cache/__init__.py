@@ -1,1 +1,1 @@
-"""Slides on this machine's disk: one copy for each content, pinned while in use, within a budget of bytes."""
+"""Slides on this machine's disk: one copy of each content, pinned in use, in a byte budget."""

@@ -1,16 +1,18 @@
-"""The slides on this machine's disk: one copy per content, pinned while in use, within a byte budget.
+"""The slides on this machine's disk: one copy of each content, pinned while in use.
 
-Owns the folder and who holds what in it. Must not know where slides come from or what they show.
+The cache does not know where slides come from or what they show. Its folder:
 
-    AA/SHA256/slide.tif   a slide; whoever uses it holds a shared lock on it, and its mtime says when it was last used
-    AA/SHA256/slide       of a slide of several files: a link to the main one, which is locked and dated likewise
-    AA/SHA256/for-WORK    that piece of work waits for this slide, so it is not evicted
-    parts/NAME            a slide on its way in, locked by its writer; unlocked = its writer is dead, or it is on its
-                          way out
-    sources/KEY           what a source gave last; locked by the one who asks this source
+    AA/SHA256/slide.tif   a slide; its users hold a shared lock on it, its mtime is its last use
+    AA/SHA256/slide       for a slide of several files: a link to the main one, which is locked
+                          and dated in the same way
+    AA/SHA256/for-WORK    this work waits for the slide, which is therefore not evicted
+    parts/NAME            a slide that is being written, locked by its writer; without a lock its
+                          writer is dead, or the slide is being removed
+    sources/KEY           the last answer of a source; locked by the one who requests this source
 
-Locks are `flock`: the kernel drops them when a process dies. Moves, pins and evictions happen under one more, `lock`,
-within milliseconds each, so that a slide seen to be unpinned stays so until it is removed.
+Locks are `flock`: the kernel drops them when a process dies. Moves, pins and evictions happen
+under one more lock, on the file `lock`, and take milliseconds. So a slide that was seen to be
+unpinned stays unpinned until it is removed.
 """
 
 import fcntl
@@ -21,156 +23,189 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from worker.disk import sync_folder, try_lock
 from worker.progress import Progress
-from worker.slide_cache.eviction import Entry, SlideCacheEviction
+from worker.slide_cache.eviction import CacheEntry, SlideCacheEviction
 from worker.slide_cache.file_set import FileSet
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slide_cache.partial_file import CachedSource, PartialFile
 
 _POLL_S = 0.1
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 class SlideCache:
     """A folder of slides that several threads and processes share."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._folder, self._parts = folder, folder / "parts"
-        self._room = SlideCacheEviction(folder, max_bytes)
+        self._folder = folder
+        self._parts = folder / "parts"
+        self._eviction = SlideCacheEviction(folder, max_bytes)
         for name in ("parts", "sources"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
     @property
     def disk_bytes(self) -> int:
-        """The most that the disk below could ever hold."""
-        return self._room.disk_bytes
+        """Return the most that the cache could hold if nothing else were on this disk."""
+        return self._eviction.disk_bytes
 
     @contextmanager
-    def source(self, key: str, watch: Progress) -> Iterator[CachedSource]:
-        """Hold the source `key` alone; while another holds it, wait and stay open to `Stop`."""
+    def source(self, key: str, progress: Progress) -> Iterator[CachedSource]:
+        """Lock the source `key` for this caller alone, and give its record.
+
+        While another holds the lock, wait and report the stage "waiting" to `progress`, which
+        may raise `StopWork`.
+        """
         path = self._folder / "sources" / key
         while True:
-            with os.fdopen(
-                os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0
-            ) as file:
-                polls = 0
-                while not try_lock(file):
-                    polls += 1
-                    watch.progress("waiting", polls, 0)
-                    time.sleep(_POLL_S)
-                if os.fstat(
-                    file.fileno()
-                ).st_nlink:  # else it was swept away between opening and locking
-                    os.utime(file.fileno())
-                    yield CachedSource(file)
-                    return
+            with _open_or_create(path) as file:
+                _wait_for_lock(file, progress)
+                if os.fstat(file.fileno()).st_nlink == 0:
+                    continue  # it was removed as too old between opening and locking
+                os.utime(file.fileno())
+                yield CachedSource(file)
+                return
 
     @contextmanager
     def part(self) -> Iterator[PartialFile]:
-        """A new part, pinned from birth; unless it was put on the shelf it is removed at the end."""
-        with self._room.lock():
+        """Create a file to write a slide to, locked from the start.
+
+        It is removed at the end of the context unless `put` moved it into the cache.
+        """
+        with self._eviction.lock():
             number, name = tempfile.mkstemp(dir=self._parts)
             file = os.fdopen(number, "r+b", buffering=0)
             fcntl.flock(file, fcntl.LOCK_SH)
         try:
-            yield PartialFile(file, Path(name), self._room.grow)
+            yield PartialFile(file, Path(name), self._eviction)
         finally:
-            with self._room.lock(), file:
+            with self._eviction.lock(), file:
                 Path(name).unlink(missing_ok=True)
 
     @contextmanager
     def bundle(self) -> Iterator[FileSet]:
-        """A new bundle, pinned from birth; unless it was put on the shelf it is removed at the end."""
-        with self._room.lock():
-            bundle = FileSet(Path(tempfile.mkdtemp(dir=self._parts)), self._room.grow)
-        try:
-            yield bundle
-        finally:
-            with self._room.lock():
-                bundle.close()
-                shutil.rmtree(bundle.place, ignore_errors=True)
+        """Create a folder to write a slide of several files to, locked from the start.
 
-    @contextmanager
-    def put(self, part: PartialFile, suffix: str) -> Iterator[LocalSlide]:
-        """Put a whole slide on the shelf, unless its content stands there; pinned while the context lasts."""
-        part.settle()
-        with self._room.lock():
-            entry = self._entry(part.digest)
-            if not entry:
-                place = self._place(part.digest)
-                place.mkdir(parents=True, exist_ok=True)
-                part.path.rename(place / f"slide{suffix}")
-                sync_folder(place)
-                entry = Entry(place / f"slide{suffix}")
-            path, file = entry.pin()
-        with file:
-            yield LocalSlide(path, part.digest, part.bytes)
-
-    @contextmanager
-    def put_bundle(self, bundle: FileSet, main: str, digest: str) -> Iterator[LocalSlide]:
-        """Put a whole slide of several files on the shelf, unless it stands there; pinned while the context lasts.
-
-        `main`: the file to open, relative to the bundle's folder. `digest`: 64 hex characters that tell the content.
+        It is removed at the end of the context unless `put_bundle` moved it into the cache.
         """
-        bundle.settle(main)
-        with self._room.lock():
-            entry = self._entry(digest)
-            if not entry:
-                place = self._place(digest)
-                if place.exists():
-                    self._room.clear(place)
-                place.parent.mkdir(exist_ok=True)
-                bundle.place.rename(place)
-                sync_folder(place.parent)
-                entry = Entry(place / "slide")
+        with self._eviction.lock():
+            file_set = FileSet(Path(tempfile.mkdtemp(dir=self._parts)), self._eviction)
+        try:
+            yield file_set
+        finally:
+            with self._eviction.lock():
+                file_set.close()
+                shutil.rmtree(file_set.root, ignore_errors=True)
+
+    @contextmanager
+    def put(self, partial_file: PartialFile, suffix: str) -> Iterator[LocalSlide]:
+        """Move a complete slide into the cache, unless the cache has a slide of this content.
+
+        The slide is pinned while the context lasts.
+        """
+        partial_file.settle()
+        with self._eviction.lock():
+            digest = partial_file.digest
+            entry = self._find(digest)
+            if entry is None:
+                folder = self._slide_folder(digest)
+                folder.mkdir(parents=True, exist_ok=True)
+                partial_file.path.rename(folder / f"slide{suffix}")
+                sync_folder(folder)
+                entry = CacheEntry(folder / f"slide{suffix}")
             path, file = entry.pin()
         with file:
-            yield LocalSlide(path, digest, entry.bytes)
+            yield LocalSlide(path, digest, partial_file.bytes)
+
+    @contextmanager
+    def put_bundle(self, file_set: FileSet, main: str, digest: str) -> Iterator[LocalSlide]:
+        """Move a complete slide of several files into the cache, unless the cache has it.
+
+        `main`: the file to open, relative to `file_set.folder`.
+        `digest`: 64 hex characters that identify the content.
+        The slide is pinned while the context lasts. Raise `TemporaryError("shelf_full")` where
+        its files take more than was reserved and there is no room for the rest.
+        """
+        file_set.settle(main)
+        with self._eviction.lock():
+            entry = self._find(digest)
+            if entry is None:
+                folder = self._slide_folder(digest)
+                if folder.exists():
+                    self._eviction.remove(folder)
+                folder.parent.mkdir(exist_ok=True)
+                file_set.root.rename(folder)
+                sync_folder(folder.parent)
+                entry = CacheEntry(folder / "slide")
+            path, file = entry.pin()
+        with file:
+            yield LocalSlide(path, digest, entry.size_bytes)
 
     def has(self, digest: str) -> bool:
-        """Whether the slide stands on the shelf now; only `pinned` makes it stay."""
-        return self._entry(digest) is not None
+        """Return whether the slide is in the cache now. Only a pin keeps it there."""
+        return self._find(digest) is not None
 
     @contextmanager
     def pinned(self, digest: str) -> Iterator[LocalSlide | None]:
-        """The slide, kept from eviction while the context lasts; None when it is not on the shelf."""
-        with self._room.lock():
-            entry = self._entry(digest)
-            found = entry.pin() if entry else None
-        if found is None or entry is None:
+        """Pin the slide while the context lasts. Give None when it is not in the cache."""
+        with self._eviction.lock():
+            entry = self._find(digest)
+            if entry is not None:
+                path, file = entry.pin()
+        if entry is None:
             yield None
             return
-        path, file = found
         with file:
-            yield LocalSlide(path, digest, entry.bytes)
+            yield LocalSlide(path, digest, entry.size_bytes)
 
     def want(self, digest: str, work: str) -> None:
-        """Keep the slide from eviction until `release`: this work was promised to find it here."""
-        with self._room.lock():
+        """Exclude the slide from eviction until `release`, because `work` will read it later.
+
+        Do nothing when the slide is not in the cache.
+        """
+        with self._eviction.lock():
             if self.has(digest):
-                (self._place(digest) / f"for-{work}").touch()
+                self._hold_file(digest, work).touch()
 
     def release(self, digest: str, work: str) -> None:
-        """The work needs the slide no longer."""
-        if re.fullmatch(r"[0-9a-f]{64}", digest):
-            (self._place(digest) / f"for-{work}").unlink(missing_ok=True)
+        """Allow eviction again as far as `work` is concerned."""
+        if _DIGEST.fullmatch(digest):
+            self._hold_file(digest, work).unlink(missing_ok=True)
 
     def wanted(self) -> list[tuple[str, str]]:
-        """Every promise: the digest of a slide, and the work that waits for it."""
+        """Return the digest and the work of every `want` that was not released."""
         return [
             (path.parent.name, path.name.removeprefix("for-"))
             for path in self._folder.glob("??/*/for-*")
         ]
 
     def discard(self, unused_s: float) -> None:
-        """Remove slides that nobody used for so long and no work waits for."""
-        with self._room.lock():
-            self._room.discard(unused_s)
+        """Remove the slides that nobody used for `unused_s` and no work waits for."""
+        with self._eviction.lock():
+            self._eviction.remove_unused(unused_s)
 
-    def _entry(self, digest: str) -> Entry | None:
-        return Entry.at(self._place(digest)) if re.fullmatch(r"[0-9a-f]{64}", digest) else None
+    def _find(self, digest: str) -> CacheEntry | None:
+        if not _DIGEST.fullmatch(digest):
+            return None
+        return CacheEntry.find(self._slide_folder(digest))
 
-    def _place(self, digest: str) -> Path:
+    def _slide_folder(self, digest: str) -> Path:
         return self._folder / digest[:2] / digest
+
+    def _hold_file(self, digest: str, work: str) -> Path:
+        return self._slide_folder(digest) / f"for-{work}"
+
+
+def _open_or_create(path: Path) -> FileIO:
+    return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+
+
+def _wait_for_lock(file: FileIO, progress: Progress) -> None:
+    polls = 0
+    while not try_lock(file):
+        polls += 1
+        progress.progress("waiting", polls, 0)
+        time.sleep(_POLL_S)

@@ -1,6 +1,6 @@
-"""The room on the shelf: what takes how much of it, and what leaves when more is needed.
+"""The byte budget of the slide cache: how much it holds, and which slides are evicted for more.
 
-Owns the byte budget and eviction. Must not know how slides come or by what name they are asked for.
+It does not know how slides are fetched or under which source they are looked up.
 """
 
 import fcntl
@@ -18,41 +18,48 @@ from broker.errors import TemporaryError
 from worker.disk import in_use
 from worker.slide_cache.file_set import ROOM, disk_bytes
 
-_KEPT_FREE_BYTES = 10**9
-_KEPT_FREE_PART = 0.05  # of a disk too small for a free gigabyte
+_MIN_FREE_BYTES = 10**9
+_MIN_FREE_FRACTION = 0.05  # of a disk that is too small for a free gigabyte
 _SOURCE_LIFE_S = 30 * 86400
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A slide that stands on the shelf. `slide`: its only file, or the link to the main one of several."""
+class CacheEntry:
+    """A slide in the cache. `path`: its only file, or the link to the main one of several."""
 
-    slide: Path
+    path: Path
 
     @classmethod
-    def at(cls, place: Path) -> Self | None:
-        """The slide in the folder `place`, if one stands there."""
-        found = next(place.glob("slide*"), None)
-        return cls(found) if found else None
+    def find(cls, folder: Path) -> Self | None:
+        """Return the slide in `folder`, or None where there is none."""
+        path = next(folder.glob("slide*"), None)
+        if path is None:
+            return None
+        return cls(path)
 
     @property
-    def bytes(self) -> int:
-        """The length of its only file, or the disk that its files take."""
-        return (
-            (self.slide.with_name(ROOM) if self.slide.is_symlink() else self.slide).stat().st_size
-        )
+    def size_bytes(self) -> int:
+        """Return the length of its only file, or the disk space that its files take."""
+        if self.path.is_symlink():
+            return self.path.with_name(ROOM).stat().st_size
+        return self.path.stat().st_size
 
     def used_ns(self) -> int:
-        """When it was last used (Unix ns)."""
-        return self.slide.stat().st_mtime_ns
+        """Return when the slide was used last (Unix ns)."""
+        return self.path.stat().st_mtime_ns
 
-    def may_go(self) -> bool:
-        """Whether nobody uses it and no work waits for it."""
-        return not any(self.slide.parent.glob("for-*")) and not in_use(self.slide)
+    def is_evictable(self) -> bool:
+        """Return whether nobody uses the slide and no work waits for it."""
+        return not any(self.path.parent.glob("for-*")) and not in_use(self.path)
 
     def pin(self) -> tuple[Path, BinaryIO]:
-        """The file to open, and the open file that holds the slide; this counts as a use."""
-        path = self.slide.parent / self.slide.readlink() if self.slide.is_symlink() else self.slide
+        """Lock the slide against eviction and record the use.
+
+        Return the path of the file to open, and the open file whose lock pins the slide.
+        """
+        path = self.path
+        if path.is_symlink():
+            path = path.parent / path.readlink()
         file = path.open("rb")
         fcntl.flock(file, fcntl.LOCK_SH)
         os.utime(path)
@@ -60,74 +67,100 @@ class Entry:
 
 
 class SlideCacheEviction:
-    """The shelf's folder as bytes. All methods but `lock` and `grow` are called under the lock."""
+    """The disk space of the cache's folder.
+
+    `remove` and `remove_unused` must be called under `lock`. `grow` takes the lock itself.
+    """
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._folder, self._parts, self._max_bytes = folder, folder / "parts", max_bytes
+        self._folder = folder
+        self._parts = folder / "parts"
+        self._max_bytes = max_bytes
+
+    @property
+    def disk_bytes(self) -> int:
+        """Return the most that the cache could hold if nothing else were on this disk."""
+        disk = shutil.disk_usage(self._folder)
+        return disk.total - _min_free_bytes(disk.total)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Nobody else moves, pins or evicts meanwhile, in any process."""
+        """Exclude moves, pins and evictions by other threads and processes."""
         with (self._folder / "lock").open("wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def grow(self, file: BinaryIO, size_bytes: int) -> None:
-        """Make what holds the room `size_bytes` long, evicting what was used least recently until that fits."""
+        """Set the length of `file`, which reserves space for a partial slide, to `size_bytes`.
+
+        Slides are evicted until it fits, the least recently used one first.
+        Raise `TemporaryError("shelf_full")` and evict none where that would not be enough.
+        """
         with self.lock():
-            self._sweep()
+            self._remove_abandoned()
             more_bytes = size_bytes - os.fstat(file.fileno()).st_size
-            for entry in self._victims(more_bytes):
-                self.clear(entry.slide.parent)
+            for entry in self._select_victims(more_bytes):
+                self.remove(entry.path.parent)
             file.truncate(size_bytes)
 
-    def discard(self, unused_s: float) -> None:
-        """Remove slides that nobody used for so long and no work waits for."""
+    def remove_unused(self, unused_s: float) -> None:
+        """Remove the slides that nobody used for `unused_s` and no work waits for."""
         for entry in self._entries():
-            if time.time() - entry.used_ns() / 1e9 > unused_s and entry.may_go():
-                self.clear(entry.slide.parent)
+            idle_s = time.time() - entry.used_ns() / 1e9
+            if idle_s > unused_s and entry.is_evictable():
+                self.remove(entry.path.parent)
 
-    def clear(self, place: Path) -> None:
-        """Remove a slide whole: moved away first, so that one killed half-way leaves a part, and no half slide."""
-        away = tempfile.mkdtemp(dir=self._parts)
-        place.rename(away)
-        shutil.rmtree(away)
+    def remove(self, folder: Path) -> None:
+        """Remove the slide in `folder`.
 
-    def _entries(self) -> list[Entry]:
-        return [Entry(path) for path in self._folder.glob("??/*/slide*")]
+        The folder is moved to `parts` first: a process that is killed while it deletes the files
+        leaves an abandoned part there and no incomplete slide in the cache.
+        """
+        removed = tempfile.mkdtemp(dir=self._parts)
+        folder.rename(removed)
+        shutil.rmtree(removed)
 
-    def _victims(self, more_bytes: int) -> list[Entry]:
-        """The slides to evict for `more_bytes` more. Raises `TemporaryError` when all that may go would not do."""
-        entries, parts = self._entries(), list(self._parts.iterdir())
-        promised = sum(entry.bytes for entry in entries) + sum(_promised(part) for part in parts)
-        missing = max(promised + more_bytes - self._max_bytes, more_bytes - self._free_bytes(parts))
+    def _entries(self) -> list[CacheEntry]:
+        return [CacheEntry(path) for path in self._folder.glob("??/*/slide*")]
+
+    def _select_victims(self, more_bytes: int) -> list[CacheEntry]:
+        """Return the slides to evict to make room for `more_bytes` more.
+
+        Raise `TemporaryError` when all slides that may be evicted would not be enough.
+        """
+        entries = self._entries()
+        parts = list(self._parts.iterdir())
+        reserved_bytes = sum(entry.size_bytes for entry in entries)
+        reserved_bytes += sum(_reserved_bytes(part) for part in parts)
+        over_budget_bytes = reserved_bytes + more_bytes - self._max_bytes
+        over_disk_bytes = more_bytes - self._free_bytes(parts)
+        missing_bytes = max(over_budget_bytes, over_disk_bytes)
         victims = []
-        for entry in sorted(entries, key=Entry.used_ns):
-            if missing > 0 and entry.may_go():
+        for entry in sorted(entries, key=CacheEntry.used_ns):
+            if missing_bytes <= 0:
+                break
+            if entry.is_evictable():
                 victims.append(entry)
-                missing -= entry.bytes
-        if missing > 0:
-            detail = f"no room on the shelf for {more_bytes} bytes: {missing} too many, and the rest is used or waited for"
+                missing_bytes -= entry.size_bytes
+        if missing_bytes > 0:
+            detail = (
+                f"no room in the slide cache for {more_bytes} bytes: {missing_bytes} too many, "
+                "and all other slides are in use or needed by work that waits"
+            )
             raise TemporaryError(
                 "shelf_full", detail, hint="raise worker.slides.max_bytes or free the disk"
             )
         return victims
 
-    @property
-    def disk_bytes(self) -> int:
-        """The most that the disk could ever hold, were there nothing else on it."""
-        disk = shutil.disk_usage(self._folder)
-        return disk.total - _kept_free(disk.total)
-
     def _free_bytes(self, parts: list[Path]) -> int:
         disk = shutil.disk_usage(self._folder)
-        unwritten = sum(max(0, _promised(part) - _written(part)) for part in parts)
-        return disk.free - unwritten - _kept_free(disk.total)
+        unwritten = sum(max(0, _reserved_bytes(part) - _written_bytes(part)) for part in parts)
+        return disk.free - unwritten - _min_free_bytes(disk.total)
 
-    def _sweep(self) -> None:
-        """Remove parts whose writer died, and sources that nobody asked for a month."""
+    def _remove_abandoned(self) -> None:
+        """Remove parts whose writer died, and records of sources unused for a month."""
         for path in self._parts.iterdir():
-            if path.is_dir() and not _held(path):
+            if path.is_dir() and not _is_being_written(path):
                 shutil.rmtree(path)
             elif path.is_file() and not in_use(path):
                 path.unlink()
@@ -136,18 +169,25 @@ class SlideCacheEviction:
                 path.unlink()
 
 
-def _kept_free(total_bytes: int) -> int:
-    return int(min(_KEPT_FREE_BYTES, _KEPT_FREE_PART * total_bytes))
+def _min_free_bytes(total_bytes: int) -> int:
+    return int(min(_MIN_FREE_BYTES, _MIN_FREE_FRACTION * total_bytes))
 
 
-def _held(bundle: Path) -> bool:
-    """Whether its writer lives. One without `room` is a slide that was on its way out."""
-    return (bundle / ROOM).exists() and in_use(bundle / ROOM)
+def _is_being_written(file_set: Path) -> bool:
+    """Return whether the writer of a folder in `parts` is alive.
+
+    A folder without `room` is a slide whose removal was interrupted.
+    """
+    return (file_set / ROOM).exists() and in_use(file_set / ROOM)
 
 
-def _promised(part: Path) -> int:
-    return (part / ROOM if part.is_dir() else part).stat().st_size
+def _reserved_bytes(part: Path) -> int:
+    if part.is_dir():
+        part = part / ROOM
+    return part.stat().st_size
 
 
-def _written(part: Path) -> int:
-    return disk_bytes(part) if part.is_dir() else 512 * part.stat().st_blocks
+def _written_bytes(part: Path) -> int:
+    if part.is_dir():
+        return disk_bytes(part)
+    return 512 * part.stat().st_blocks

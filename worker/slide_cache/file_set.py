@@ -1,15 +1,16 @@
-"""A slide of several files on its way in: their folder, and the room on the disk that it holds.
+"""A slide of several files that is still being written: one folder, and its reserved disk space.
 
-Owns what lies in that folder. Must not know where it stands and who else uses the disk; that is the shelf's.
-
-    files/   the slide's files under their own names, by which the main one finds the others
-    room     locked by the writer; as long as the files may become in all, and in the end as long as they are
+    files/   the files of the slide under their own names, by which the main one finds the others
+    room     locked by the writer; its length is the space reserved for all files together, and
+             at last the space that they take
     slide    a link to the main file
+
+The set does not know where its folder lies or who else uses the disk. The cache does.
 """
 
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
@@ -17,54 +18,66 @@ from typing import BinaryIO
 
 from broker.errors import OrderError
 from worker.disk import sync_folder
-from worker.slide_cache.partial_file import PartialFile
+from worker.slide_cache.partial_file import DiskBudget, PartialFile
 
 ROOM = "room"
-_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own blocks are
+_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the block size of the file system is
 
 
 class FileSet:
-    """The files of one slide that are here. Whoever writes a file into `folder` has reserved its bytes before."""
+    """The files of one slide. Whoever writes a file into `folder` has reserved its bytes before.
 
-    def __init__(self, place: Path, grow: Callable[[BinaryIO, int], None]) -> None:
-        self.place, self.folder, self._grow = place, place / "files", grow
-        self._lengthening = Lock()
+    `root`: the folder with `files/`, `room` and `slide`. `folder`: `files/` in it.
+    """
+
+    def __init__(self, root: Path, budget: DiskBudget) -> None:
+        self.root = root
+        self.folder = root / "files"
+        self._budget = budget
+        self._lengths_lock = Lock()
         self._lengths: dict[str, int] = {}
         self.folder.mkdir()
-        self._room = (place / ROOM).open("x+b", buffering=0)
+        self._room = (root / ROOM).open("x+b", buffering=0)
         fcntl.flock(self._room, fcntl.LOCK_SH)
 
     def close(self) -> None:
-        """Hold it no longer."""
+        """Release the lock on the folder."""
         self._room.close()
 
     def reserve(self, size_bytes: int) -> None:
-        """Make sure that all files may come to `size_bytes` of disk. Raises `TemporaryError("shelf_full")`."""
+        """Reserve disk space for `size_bytes` of all files together.
+
+        Raise `TemporaryError("shelf_full")` where the cache has no room for them.
+        """
         if size_bytes > os.fstat(self._room.fileno()).st_size:
-            self._grow(self._room, size_bytes)
+            self._budget.grow(self._room, size_bytes)
 
     @contextmanager
     def part(self, name: str, limit_bytes: int) -> Iterator[PartialFile]:
-        """The file `name`, filled as a slide of one file is; threads may fill several at the same time.
+        """Create the file `name` and give it to be written; threads may write several at a time.
 
-        Raises `OrderError("input_too_large")` before all files together are longer than `limit_bytes`.
+        Its `reserve` raises `OrderError("input_too_large")` when all files that were created so
+        are longer than `limit_bytes` together.
         """
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x+b", buffering=0) as file:
-            part = PartialFile(
-                file,
-                path,
-                lambda _, size_bytes: self._lengthen(file, name, size_bytes, limit_bytes),
-            )
-            yield part
-            self._lengths[name] = part.bytes
+            partial_file = PartialFile(file, path, _MemberBudget(self, name, limit_bytes))
+            yield partial_file
+            self._lengths[name] = partial_file.bytes
 
-    def _lengthen(self, file: BinaryIO, name: str, size_bytes: int, limit_bytes: int) -> None:
-        with self._lengthening:
+    def grow_member(self, file: BinaryIO, name: str, size_bytes: int, limit_bytes: int) -> None:
+        """Lengthen the file `name`, which is open as `file`, and reserve its space.
+
+        Raise `OrderError("input_too_large")` when all files exceed `limit_bytes` together.
+        """
+        with self._lengths_lock:
             total_bytes = sum((self._lengths | {name: size_bytes}).values())
             if total_bytes > limit_bytes:
-                detail = f"the slide's files have at least {total_bytes} bytes together; at most {limit_bytes} fit"
+                detail = (
+                    f"the slide's files have at least {total_bytes} bytes together; "
+                    f"at most {limit_bytes} fit"
+                )
                 raise OrderError(
                     "input_too_large",
                     detail,
@@ -75,8 +88,11 @@ class FileSet:
             file.truncate(size_bytes)
 
     def settle(self, main: str) -> int:
-        """Name the file to open and bring all files safely to the disk; the bytes they take there."""
-        (self.place / "slide").symlink_to(Path("files", main))
+        """Link the file to open, `main`, and flush all files to the disk.
+
+        Return the bytes of disk that the files take.
+        """
+        (self.root / "slide").symlink_to(Path("files", main))
         for folder, _, names in os.walk(self.folder):
             for name in names:
                 _sync_file(Path(folder, name))
@@ -85,18 +101,34 @@ class FileSet:
         self.reserve(used_bytes)
         self._room.truncate(used_bytes)
         os.fsync(self._room.fileno())
-        sync_folder(self.place)
+        sync_folder(self.root)
         return used_bytes
 
 
+class _MemberBudget:
+    """Where one file of a set gets its disk space from: the space of the whole set."""
+
+    def __init__(self, file_set: FileSet, name: str, limit_bytes: int) -> None:
+        self._file_set = file_set
+        self._name = name
+        self._limit_bytes = limit_bytes
+
+    def grow(self, file: BinaryIO, size_bytes: int) -> None:
+        """Set the length of the file to `size_bytes`."""
+        self._file_set.grow_member(file, self._name, size_bytes, self._limit_bytes)
+
+
 def disk_bytes(folder: Path) -> int:
-    """The disk that the files below `folder` take. Holes take none; a file that goes meanwhile does not count."""
-    used = 0
+    """Return the bytes of disk that the files below `folder` take.
+
+    Holes take none. A file that is removed meanwhile does not count.
+    """
+    used_blocks = 0
     for path, _, names in os.walk(folder):
         for name in names:
             with suppress(FileNotFoundError):
-                used += Path(path, name).lstat().st_blocks
-    return used * _BLOCK_BYTES
+                used_blocks += Path(path, name).lstat().st_blocks
+    return used_blocks * _BLOCK_BYTES
 
 
 def _sync_file(path: Path) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class LocalSlide:
-    """A slide that is near. `digest`: SHA-256 of its content, or `stat:…` for a file used where it lies.
+    """A slide that can be opened at `path`.
 
-    `bytes`: its length; of several files, the disk they take. `mpp`: microns per pixel as the locator says, where it
-    was asked.
+    `digest`: SHA-256 of its content in hex, or `stat:…` for a file that is used where it lies.
+    `bytes`: the length of its file; for a slide of several files, the disk space they take.
+    `mpp`: microns per pixel as the case locator reports them, None where no locator was asked.
     """
 
     path: Path
@@ -19,7 +20,12 @@ class LocalSlide:
     mpp: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The copy as the record of a scan keeps it."""
-        return {"path": str(self.path), "digest": self.digest, "bytes": self.bytes} | (
-            {} if self.mpp is None else {"mpp": self.mpp}
-        )
+        """Return the slide as the record of a scan stores it."""
+        record: dict[str, Any] = {
+            "path": str(self.path),
+            "digest": self.digest,
+            "bytes": self.bytes,
+        }
+        if self.mpp is not None:
+            record["mpp"] = self.mpp
+        return record

@@ -1,27 +1,38 @@
-"""A slide on its way in: the bytes that came so far, and what its source gave the last time.
+"""A slide that is still being written, and what the cache remembers of the source of a slide.
 
-Owns how both are written to their files. Must not know where these lie and who else uses them; that is the shelf's.
+Both get their open files from the cache and do not know where these lie or who else uses them.
 """
 
 import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from broker.errors import TemporaryError
 
 _HEAD_BYTES = 1024
-_HASH_BYTES, _READ_BYTES = 2**24, 2**20
+_HASH_BYTES = 2**24
+_READ_BYTES = 2**20
+
+
+class DiskBudget(Protocol):
+    """Where a file that grows gets its disk space from."""
+
+    def grow(self, file: BinaryIO, size_bytes: int) -> None:
+        """Set the length of the file to `size_bytes`. Raise an error where that exceeds a limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """What a source gave last: the slide, its strong ETag if any, the URL that was asked (hashed) and when (Unix s)."""
+    """The last answer of a source. Its fields are the keys of the JSON file in `sources/`.
+
+    `digest`: the slide, by the SHA-256 of its content. `etag`: its strong ETag, or "".
+    `asked`: the URL that was requested, hashed. `at`: when it was requested (Unix s).
+    """
 
     digest: str
     etag: str
@@ -30,95 +41,121 @@ class SourceRecord:
 
 
 class CachedSource:
-    """What is remembered of a source, for the one who holds its lock."""
+    """The record of one source. Only the holder of the lock on its file may use it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
     @property
     def kept(self) -> SourceRecord | None:
-        """What it gave last; None when it was never asked, or when a writer died half-way."""
+        """Return the last record, or None where none was written or a writer died half-way."""
         self._file.seek(0)
         try:
             return SourceRecord(**json.loads(self._file.read()))
         except (ValueError, TypeError):
             return None
 
-    def keep(self, kept: SourceRecord) -> None:
-        """Remember what it gave."""
+    def keep(self, record: SourceRecord) -> None:
+        """Replace the record."""
         self._file.seek(0)
         self._file.truncate()
-        self._file.write(json.dumps(asdict(kept)).encode())
+        self._file.write(json.dumps(asdict(record)).encode())
 
 
 class PartialFile:
-    """The part of a slide that is here, from wherever it came first. Its file has the full length, to hold the room."""
+    """A file of a slide that is being written, with digests of its content.
 
-    def __init__(self, file: BinaryIO, path: Path, grow: Callable[[BinaryIO, int], None]) -> None:
-        self._file, self.path, self._grow = file, path, grow
-        self._counting = Lock()
+    The file is as long as the space that is reserved for it, so that others count this space.
+    `bytes`: how many bytes were written since the last restart.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path, budget: DiskBudget) -> None:
+        self.path = path
+        self._file = file
+        self._budget = budget
+        self._count_lock = Lock()
         self.restart()
 
     def restart(self, *algorithms: str) -> None:
-        """Forget what came; the room stays. What comes is hashed by SHA-256 and by `algorithms` of hashlib."""
-        self.bytes = self._hashed_bytes = 0
+        """Forget what was written, but keep the reserved space.
+
+        The new content is hashed by SHA-256 and by `algorithms`, which are names of `hashlib`.
+        """
+        self.bytes = 0
+        self._hashed_bytes = 0
         self._hashes = {
             name: hashlib.new(name, usedforsecurity=False) for name in ("sha256", *algorithms)
         }
 
     def reserve(self, size_bytes: int) -> None:
-        """Make sure that the slide may grow to `size_bytes`. Raises `TemporaryError("shelf_full")`."""
+        """Reserve disk space for `size_bytes` in all.
+
+        Raise `TemporaryError("shelf_full")` where the cache has no room for them.
+        """
         if size_bytes > os.fstat(self._file.fileno()).st_size:
-            self._grow(self._file, size_bytes)
+            self._budget.grow(self._file, size_bytes)
 
     def write(self, data: bytes, at: int | None = None) -> None:
-        """Take in the next bytes, or those from `at` on, which several threads may do at a time.
+        """Write `data` at the byte offset `at`, or behind what was written so far.
 
-        Raises `TemporaryError("shelf_full")` when the disk is full all the same.
+        Several threads may write at offsets of their own at the same time.
+        Raise `TemporaryError("shelf_full")` when the disk is full although space was reserved.
         """
-        rest, place = memoryview(data), self.bytes if at is None else at
-        while rest:
+        if at is None:
+            at = self.bytes
+        self._write_at(memoryview(data), at)
+        with self._count_lock:
+            self.bytes += len(data)
+
+    def _write_at(self, data: memoryview, offset: int) -> None:
+        while data:
             try:
-                written = os.pwrite(self._file.fileno(), rest, place)
+                written_bytes = os.pwrite(self._file.fileno(), data, offset)
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise TemporaryError(
                         "shelf_full", f"the disk with {self.path.parent} is full"
                     ) from None
                 raise
-            rest, place = rest[written:], place + written
-        with self._counting:
-            self.bytes += len(data)
+            data = data[written_bytes:]
+            offset += written_bytes
 
     def hash_on(self, end: int) -> bool:
-        """Hash a stretch more of what is here without a gap up to `end`; False when nothing was left to hash."""
+        """Hash up to 16 MiB more of the content before the byte offset `end`.
+
+        The caller must know that everything before `end` was written.
+        Return False when there was nothing left to hash.
+        """
         stop = min(end, self._hashed_bytes + _HASH_BYTES)
-        left = self._hashed_bytes < stop
+        if self._hashed_bytes >= stop:
+            return False
         while self._hashed_bytes < stop:
-            data = os.pread(
-                self._file.fileno(), min(_READ_BYTES, stop - self._hashed_bytes), self._hashed_bytes
-            )
+            length = min(_READ_BYTES, stop - self._hashed_bytes)
+            data = os.pread(self._file.fileno(), length, self._hashed_bytes)
             for each in self._hashes.values():
                 each.update(data)
             self._hashed_bytes += len(data)
-        return left
+        return True
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what came so far, in hex."""
+        """Return the SHA-256 of what was written so far, in hex."""
         return self.digest_by("sha256")
 
     def digest_by(self, algorithm: str) -> str:
-        """The digest of what came so far, in hex, by SHA-256 or an algorithm named at the last restart."""
+        """Return the digest of what was written so far, in hex.
+
+        `algorithm` is "sha256" or was named in the last `restart`.
+        """
         while self.hash_on(self.bytes):
             pass
         return self._hashes[algorithm].hexdigest()
 
     def head(self) -> bytes:
-        """The first bytes that came, at most 1024."""
+        """Return the first bytes of what was written, at most 1024."""
         return os.pread(self._file.fileno(), min(_HEAD_BYTES, self.bytes), 0)
 
     def settle(self) -> None:
-        """End the file at what came and bring it safely to the disk."""
+        """Cut the file to what was written and flush it to the disk."""
         self._file.truncate(self.bytes)
         os.fsync(self._file.fileno())

@@ -120,7 +120,9 @@ def test_an_order_overrides_the_sites_defaults() -> None:
         ("Ki 67", {"kind": "ki67"}, "worker.algorithms.Ki 67: "),
     ],
 )
-def test_settings_that_cannot_work_are_named(name: str, entry: dict[str, Any], message: str) -> None:
+def test_settings_that_cannot_work_are_named(
+    name: str, entry: dict[str, Any], message: str
+) -> None:
     """A wrong kind, parameter or name stops the start with the key in the message."""
     with pytest.raises(ConfigError) as refused:
         registry.cards({name: AlgorithmSettings.model_validate(entry)})

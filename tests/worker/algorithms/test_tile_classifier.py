@@ -146,7 +146,9 @@ def test_a_description_that_cannot_work_stops_the_start(
     """The message names the setting, the file and what is wrong."""
     folder = a_network(tmp_path / "zoo")
     (folder / "config.json").write_text(json.dumps(a_config(**changed)))
-    with pytest.raises(ConfigError, match=f"worker.algorithms.zoo.folder: config.json: .*{message}"):
+    with pytest.raises(
+        ConfigError, match=f"worker.algorithms.zoo.folder: config.json: .*{message}"
+    ):
         loaded(folder)
 
 

@@ -18,8 +18,19 @@ from worker.results.objects import Objects
 
 FRAME = Frame(1000, 800, 0.25, 0.5, "slide")
 TRIANGLE = Polygon(polygon=((100.0, 100.0), (500.0, 100.0), (100.0, 500.0)))
-CARD = AlgorithmCard(name="c", version="1", digest="0", title="", description="", output="objects", mpp=0.5, tile_px=64,
-            halo_px=8, classes=(), parameters={})
+CARD = AlgorithmCard(
+    name="c",
+    version="1",
+    digest="0",
+    title="",
+    description="",
+    output="objects",
+    mpp=0.5,
+    tile_px=64,
+    halo_px=8,
+    classes=(),
+    parameters={},
+)
 
 
 def test_a_polygon_is_the_box_around_it_and_what_it_encloses() -> None:
@@ -27,8 +38,13 @@ def test_a_polygon_is_the_box_around_it_and_what_it_encloses() -> None:
     area = resolve_roi(TRIANGLE, FRAME)
     assert (area.x, area.y, area.width, area.height) == (100, 100, 400, 400)
     assert size_px2(area) == 400 * 400 / 2
-    assert inside(np.array([(101.0, 101.0), (499.0, 499.0), (300.5, 299.0), (99.0, 200.0)]), area).tolist() == [
-        True, False, True, False,
+    assert inside(
+        np.array([(101.0, 101.0), (499.0, 499.0), (300.5, 299.0), (99.0, 200.0)]), area
+    ).tolist() == [
+        True,
+        False,
+        True,
+        False,
     ]
 
 
@@ -86,8 +102,16 @@ def test_a_polygon_far_beyond_the_slide_has_its_border_on_it() -> None:
         (1000, 300),
         (100, 300),
     }
-    fork = ((900.0, 100.0), (1100.0, 100.0), (1100.0, 300.0), (900.0, 300.0), (900.0, 250.0), (1050.0, 250.0),
-            (1050.0, 150.0), (900.0, 150.0))
+    fork = (
+        (900.0, 100.0),
+        (1100.0, 100.0),
+        (1100.0, 300.0),
+        (900.0, 300.0),
+        (900.0, 250.0),
+        (1050.0, 250.0),
+        (1050.0, 150.0),
+        (900.0, 150.0),
+    )
     assert len(borders(resolve_roi(Polygon(polygon=fork), FRAME))) == 2
 
 

@@ -13,8 +13,17 @@ from worker.geometry.tile_grid import MAX_TILES, tile_grid
 def a_card(mpp: float | None = 0.5, tile_px: int = 100, halo_px: int = 16) -> AlgorithmCard:
     """A card that works at `mpp`."""
     return AlgorithmCard(
-        name="eye", version="1", digest="0", title="Eye", description="", output="objects", classes=(), parameters={},
-        mpp=mpp, tile_px=tile_px, halo_px=halo_px,
+        name="eye",
+        version="1",
+        digest="0",
+        title="Eye",
+        description="",
+        output="objects",
+        classes=(),
+        parameters={},
+        mpp=mpp,
+        tile_px=tile_px,
+        halo_px=halo_px,
     )
 
 

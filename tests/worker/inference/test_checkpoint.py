@@ -96,12 +96,29 @@ GOOD = {"work": WORK, "tiles": 10, "objects": 4, "seams": []}
 @pytest.mark.parametrize(
     "point",
     [
-        "", "{", "null", "[]", '{"work": "digest"}', "\u0000", "[" * 100_000,
-        *(json.dumps(GOOD | wrong) for wrong in (
-            {"tiles": -2}, {"tiles": TILES + 1}, {"tiles": 1.5}, {"tiles": "10"}, {"objects": -1}, {"objects": 10},
-            {"objects": 10**18}, {"seams": [[1, 2]]}, {"seams": [[1, float("nan"), 0]]}, {"seams": 3},
-            {"seams": [[1, float("inf"), 0]]},
-        )),
+        "",
+        "{",
+        "null",
+        "[]",
+        '{"work": "digest"}',
+        "\u0000",
+        "[" * 100_000,
+        *(
+            json.dumps(GOOD | wrong)
+            for wrong in (
+                {"tiles": -2},
+                {"tiles": TILES + 1},
+                {"tiles": 1.5},
+                {"tiles": "10"},
+                {"objects": -1},
+                {"objects": 10},
+                {"objects": 10**18},
+                {"seams": [[1, 2]]},
+                {"seams": [[1, float("nan"), 0]]},
+                {"seams": 3},
+                {"seams": [[1, float("inf"), 0]]},
+            )
+        ),
     ],
 )
 def test_a_mark_that_is_damaged_is_not_believed(tmp_path: Path, point: str) -> None:

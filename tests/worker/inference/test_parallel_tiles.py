@@ -18,8 +18,19 @@ from worker.geometry.tile_grid import Grid, tile_grid
 from worker.inference.parallel_tiles import MappedTiles, map_tiles, share_tiles, workers
 from worker.slides.slide import Slide
 
-CARD = AlgorithmCard(name="eye", version="1", digest="0", title="Eye", description="", output="objects", classes=(),
-            parameters={}, mpp=0.8, tile_px=20, halo_px=3)
+CARD = AlgorithmCard(
+    name="eye",
+    version="1",
+    digest="0",
+    title="Eye",
+    description="",
+    output="objects",
+    classes=(),
+    parameters={},
+    mpp=0.8,
+    tile_px=20,
+    halo_px=3,
+)
 
 
 class CountingSlide(Slide):

@@ -17,8 +17,18 @@ from worker.slides.slide import Slide
 
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")
 
-CARD = AlgorithmCard(name="eye", version="1", digest="0", title="Eye", description="", output="objects", classes=(),
-            parameters={}, mpp=0.5, tile_px=128)
+CARD = AlgorithmCard(
+    name="eye",
+    version="1",
+    digest="0",
+    title="Eye",
+    description="",
+    output="objects",
+    classes=(),
+    parameters={},
+    mpp=0.5,
+    tile_px=128,
+)
 COLUMNS, ROWS = 4, 3
 GLASS = (243, 243, 242)
 
@@ -106,7 +116,11 @@ def test_only_the_region_is_looked_at(tmp_path: Path) -> None:
     pixels = glass()
     pixels[:, :100] = (120, 70, 50)
     assert tiles_with_tissue(tmp_path, pixels, Rectangle(x=200, y=0, width=312, height=384)) == []
-    assert tiles_with_tissue(tmp_path, pixels, Rectangle(x=60, y=10, width=300, height=300)) == [0, 3, 6]
+    assert tiles_with_tissue(tmp_path, pixels, Rectangle(x=60, y=10, width=300, height=300)) == [
+        0,
+        3,
+        6,
+    ]
 
 
 def test_the_kept_tiles_are_the_grid_s_own(tmp_path: Path) -> None:
