@@ -67,7 +67,7 @@ def test_an_ome_tiff_is_read_by_its_own_words(tmp_path: Path) -> None:
             0.25,
             "slide",
         )
-        assert len(slide._pyramid.level_dimensions) == 2
+        assert len(slide._slide_reader.level_dimensions) == 2
 
 
 @pytest.mark.parametrize("what", [{"ome": True, "metadata": {"axes": "ZYXS"}}, {"metadata": None}])

@@ -18,7 +18,7 @@ from tests.support.paths import SLIDES
 from tests.support.reader_suite import ReaderSuite
 from tests.support.slides import a_picture
 from worker.geometry.frame import Pixels
-from worker.slides.image_reader import Picture, open_picture
+from worker.slides.image_reader import ImageReader, open_image
 
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")
 
@@ -33,13 +33,13 @@ class TestPng(ReaderSuite):
         Image.fromarray(pixels).save(folder / "a.png")
         return folder / "a.png"
 
-    def open(self, path: Path) -> Picture:
-        return open_picture(path)
+    def open(self, path: Path) -> ImageReader:
+        return open_image(path)
 
 
 def shown(path: Path) -> Pixels:
     """All of it, in RGBA."""
-    picture = open_picture(path)
+    picture = open_image(path)
     try:
         return np.asarray(picture.read_region((0, 0), 0, picture.level_dimensions[0]))
     finally:
@@ -49,7 +49,7 @@ def shown(path: Path) -> Pixels:
 def refusal(path: Path) -> OrderError:
     """What is said of a picture that cannot be used."""
     with pytest.raises(OrderError) as caught:
-        open_picture(path)
+        open_image(path)
     return caught.value
 
 
@@ -75,7 +75,7 @@ def test_every_lossless_kind_shows_the_pixels_written(
     Image.fromarray(PIXELS).save(tmp_path / name, **how)
     assert np.array_equal(shown(tmp_path / name)[..., :3], PIXELS)
     with Image.open(tmp_path / name) as reference:
-        assert open_picture(tmp_path / name).name.endswith(f"({reference.format})")
+        assert open_image(tmp_path / name).name.endswith(f"({reference.format})")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
@@ -166,7 +166,7 @@ def test_what_pillow_calls_a_bomb_is_read_without_a_word(tmp_path: Path) -> None
     Image.new("L", (14000, 13000), 255).save(tmp_path / "a.png", compress_level=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        picture = open_picture(tmp_path / "a.png")
+        picture = open_image(tmp_path / "a.png")
     assert picture.read_region((13990, 12990), 0, (10, 10)).getextrema() == ((255, 255),) * 4
     picture.close()
 

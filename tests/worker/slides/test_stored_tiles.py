@@ -17,7 +17,7 @@ from worker.geometry.frame import Pixels
 from worker.slides.openslide_reader import open_openslide
 from worker.slides.slide import Slide
 from worker.slides.tile_cache import TileCache
-from worker.slides.tiled_pyramid import Mosaic, TiledLevel
+from worker.slides.tiled_pyramid import TiledLevel, TiledPyramid
 
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")
 
@@ -152,7 +152,7 @@ def test_a_tile_that_was_read_whole_is_let_go() -> None:
             return np.zeros((4, 4, 3), np.uint8)
 
         cache.get(number, decode)
-        cache.used(number, pixels)
+        cache.mark_read(number, pixels)
 
     for number, pixels in [(1, 8), (2, 15), (1, 8), (1, 1), (2, 1), (2, 1)]:
         read(number, pixels)
@@ -172,8 +172,8 @@ def test_whole_tiles_are_decoded_where_they_are_wanted() -> None:
     level = TiledLevel(
         64, 64, 16, 16, lambda _column, _row: pytest.fail("decoded elsewhere"), load_into
     )
-    mosaic = Mosaic([level])
+    pyramid = TiledPyramid([level])
     for number, pixels in enumerate(region):
-        mosaic.fill(pixels, 0, 16 * number, 32)
+        pyramid.fill(pixels, 0, 16 * number, 32)
     assert where == [True, True]
     assert [pixels.mean() for pixels in region] == [2, 12]

@@ -11,7 +11,7 @@ from tests.support.slides import a_picture
 from worker.geometry.frame import Pixels
 from worker.slides.slide import Slide
 from worker.slides.tile_cache import TileCache
-from worker.slides.tiled_pyramid import Mosaic, TiledLevel
+from worker.slides.tiled_pyramid import TiledLevel, TiledPyramid
 
 PIXELS = a_picture(100, 70)
 TILE_BYTES = 16 * 16 * 3
@@ -28,9 +28,9 @@ class Loads:
         padded = np.pad(PIXELS, ((0, 16), (0, 16), (0, 0)), constant_values=9)
         return padded[row * 16 : row * 16 + 16, column * 16 : column * 16 + 16]
 
-    def mosaic(self, cache_bytes: int) -> Mosaic:
+    def pyramid(self, cache_bytes: int) -> TiledPyramid:
         """It alone as a pyramid."""
-        return Mosaic([TiledLevel(100, 70, 16, 16, self.load)], cache_bytes)
+        return TiledPyramid([TiledLevel(100, 70, 16, 16, self.load)], cache_bytes)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_only_tiles_that_a_region_touches_are_loaded(
 ) -> None:
     """No neighbour, and none outside the level; padding beyond the level's edge is not shown."""
     loads = Loads()
-    region = np.asarray(loads.mosaic(2**20).read_region(location, 0, size))
+    region = np.asarray(loads.pyramid(2**20).read_region(location, 0, size))
     assert set(loads.seen) == tiles
     inside = np.pad(
         np.dstack([PIXELS, np.full((70, 100), 255, np.uint8)]), ((60, 60), (60, 60), (0, 0))
@@ -60,18 +60,18 @@ def test_only_tiles_that_a_region_touches_are_loaded(
 def test_the_tile_used_longest_ago_is_dropped_first() -> None:
     """Room for two: after the first is used again, the second makes room for the third."""
     loads = Loads()
-    mosaic = loads.mosaic(2 * TILE_BYTES)
+    pyramid = loads.pyramid(2 * TILE_BYTES)
     for column in (0, 1, 0, 2, 0, 1):
-        mosaic.read_region((column * 16, 0), 0, (16, 16))
+        pyramid.read_region((column * 16, 0), 0, (16, 16))
     assert loads.seen == {(0, 0): 1, (1, 0): 2, (2, 0): 1}
 
 
 def test_a_tile_larger_than_the_room_is_read_all_the_same() -> None:
     """It is only not kept."""
     loads = Loads()
-    mosaic = loads.mosaic(TILE_BYTES - 1)
+    pyramid = loads.pyramid(TILE_BYTES - 1)
     for _ in range(2):
-        region = mosaic.read_region((0, 0), 0, (16, 16)).convert("RGB")
+        region = pyramid.read_region((0, 0), 0, (16, 16)).convert("RGB")
         assert np.array_equal(np.asarray(region), PIXELS[:16, :16])
     assert loads.seen == {(0, 0): 2}
 
@@ -102,7 +102,7 @@ def test_tiles_that_nobody_comes_back_for_do_not_pile_up() -> None:
     tiles = Megabytes()
     for number in range(100):
         tiles.want(number)
-        tiles.cache.used(number, 5)
+        tiles.cache.mark_read(number, 5)
     for number in reversed(range(91, 100)):
         tiles.want(number)
     assert [number for number, times in tiles.decoded.items() if times > 1] == [91]
@@ -136,8 +136,8 @@ class Striped:
 
     def __init__(self) -> None:
         self.seen: Counter[int] = Counter()
-        self.stored = Mosaic([TiledLevel(30_000, 4096, 30_000, 16, self.load)])
-        self.read_region = self.stored.read_region
+        self.tile_reader = TiledPyramid([TiledLevel(30_000, 4096, 30_000, 16, self.load)])
+        self.read_region = self.tile_reader.read_region
 
     def close(self) -> None:
         """There is no file."""

@@ -11,8 +11,8 @@ from tests.support.image_server import encoded
 from tests.support.reader_suite import HEIGHT, WIDTH, ReaderSuite
 from tests.support.slides import a_picture
 from worker.geometry.frame import Area, Pixels
+from worker.slides.formats import open_partial
 from worker.slides.partial import manifest
-from worker.slides.partial.image_pieces import open_cutout
 from worker.slides.reader import SlideReader
 from worker.slides.slide import Slide
 
@@ -49,7 +49,7 @@ class TestPieces(ReaderSuite):
         return pieces(folder, pixels, BOXES)
 
     def open(self, path: Path) -> SlideReader:
-        return open_cutout(path)
+        return open_partial(path)
 
 
 class TestJpegPieces(TestPieces):
@@ -65,7 +65,7 @@ class TestJpegPieces(TestPieces):
 def test_what_was_not_fetched_is_refused(tmp_path: Path) -> None:
     """A region that reaches out of what is near is an error, also by one pixel; what lies off the slide is not."""
     pixels = a_picture(WIDTH, HEIGHT)
-    pyramid = open_cutout(pieces(tmp_path, pixels, [Area(50, 0, 100, 90)]))
+    pyramid = open_partial(pieces(tmp_path, pixels, [Area(50, 0, 100, 90)]))
     assert np.array_equal(
         np.asarray(pyramid.read_region((50, -9), 0, (100, 99)))[9:, :, :3], pixels[:90, 50:150]
     )
@@ -82,7 +82,7 @@ def test_what_was_not_fetched_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("kind", "words"), [("PNG", "(iiif 3, PNG)"), ("JPEG", "(iiif 3, JPEG)")])
 def test_the_reader_s_name_tells_server_and_format(tmp_path: Path, kind: str, words: str) -> None:
     """JPEG has lost something, so results say that it was JPEG."""
-    assert words in open_cutout(pieces(tmp_path, a_picture(WIDTH, HEIGHT), BOXES, kind)).name
+    assert words in open_partial(pieces(tmp_path, a_picture(WIDTH, HEIGHT), BOXES, kind)).name
 
 
 def test_the_server_s_microns_are_believed_as_its_own(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_damaged_piece_is_an_order_error(tmp_path: Path, damage: bytes) -> Non
     path = pieces(tmp_path, a_picture(WIDTH, HEIGHT), BOXES)
     (tmp_path / "p0.png").write_bytes(damage)
     with pytest.raises(OrderError) as caught:
-        open_cutout(path).read_region((0, 0), 0, (9, 9))
+        open_partial(path).read_region((0, 0), 0, (9, 9))
     assert caught.value.code == "slide_unreadable"
     assert "p0.png" in caught.value.detail
     assert str(tmp_path) not in caught.value.detail
@@ -121,4 +121,4 @@ def test_a_manifest_that_asks_too_much_is_refused(
     manifest["pieces"][0] |= change
     path.write_text(json.dumps(manifest))
     with pytest.raises(OrderError, match=r"cannot be read|is damaged"):
-        open_cutout(path)
+        open_partial(path)

@@ -10,7 +10,7 @@ from broker.errors import OrderError
 from tests.support.slides import a_picture, a_slide
 from worker.geometry.frame import Area, Pixels
 from worker.geometry.roi import resolve_roi
-from worker.slides.overview import overview
+from worker.slides.overview import read_overview
 from worker.slides.sandbox.client import Sandbox, SandboxedSlide
 from worker.slides.slide import Slide
 
@@ -104,9 +104,9 @@ class WideSlide(Slide):
 def test_an_overview_is_read_in_strips(path: Path) -> None:
     """So that none takes long; 20,000 x 20,000 px are two, a small area is one, and their pixels are the same."""
     with WideSlide.open(path) as slide:
-        huge = overview(slide, Area(0, 0, 20_000, 20_000), 200)
+        huge = read_overview(slide, Area(0, 0, 20_000, 20_000), 200)
         assert slide.regions == ((134, 200, 3), (66, 200, 3))
         assert np.array_equal(huge, slide.read(0, 0, 200, 200, 100, 100))
         slide.regions = ()
-        assert overview(slide, Area(0, 0, *SIZE), 30).shape == (20, 30, 3)
+        assert read_overview(slide, Area(0, 0, *SIZE), 30).shape == (20, 30, 3)
         assert len(slide.regions) == 1

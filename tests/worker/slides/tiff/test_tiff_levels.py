@@ -11,14 +11,14 @@ from broker.errors import OrderError
 from tests.support.slides import a_picture, shrunk
 from worker.geometry.frame import Pixels
 from worker.geometry.mpp import spacing
-from worker.slides.tiff.reader import TiffPyramid, open_tiff
+from worker.slides.tiff.reader import TiffReader, open_tiff
 
 PIXELS = a_picture(300, 201)
 LOSSLESS: dict[str, Any] = {"compression": "jpegxl", "compressionargs": {"lossless": True}}
 APERIO = "Aperio Image Library v12.0.15\r\n300x201 [0,0 300x201] (64x64) JXL/RGB Q=70|AppMag = 40|MPP = 0.2520"
 
 
-def levels_of(pyramid: TiffPyramid) -> list[Pixels]:
+def levels_of(pyramid: TiffReader) -> list[Pixels]:
     """Every level whole, in RGB; the file is closed."""
     found = [
         np.asarray(pyramid.read_region((0, 0), level, size).convert("RGB"))

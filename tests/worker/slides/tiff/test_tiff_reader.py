@@ -13,7 +13,7 @@ from tests.support.paths import SLIDES
 from tests.support.reader_suite import HEIGHT, WIDTH, ReaderSuite
 from tests.support.slides import a_picture, a_slide
 from worker.geometry.frame import Pixels
-from worker.slides.tiff.reader import TiffPyramid, open_tiff
+from worker.slides.tiff.reader import TiffReader, open_tiff
 
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")
 
@@ -45,7 +45,7 @@ class TestTiles(ReaderSuite):
         """Deflate tiles and a level below."""
         return a_slide(folder / "a.tif", pixels, levels=(1, 4))
 
-    def open(self, path: Path) -> TiffPyramid:
+    def open(self, path: Path) -> TiffReader:
         return open_tiff(path)
 
 
@@ -62,7 +62,7 @@ class TestStrips(ReaderSuite):
         )
         return folder / "a.tif"
 
-    def open(self, path: Path) -> TiffPyramid:
+    def open(self, path: Path) -> TiffReader:
         return open_tiff(path)
 
 
