@@ -1,4 +1,4 @@
-"""Plain images (PNG, JPEG, JPEG 2000, WebP, BMP) in place of a slide, decoded when they are opened."""
+"""Plain images (PNG, JPEG, JPEG 2000, WebP, BMP) in place of a slide, decoded on opening."""
 
 import struct
 import zlib

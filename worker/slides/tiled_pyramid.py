@@ -233,7 +233,10 @@ def _decode_in_place(region: Pixels, level: TiledLevel, position: _TilePosition)
 
 
 def _overlap(region: Pixels, position: _TilePosition, height: int, width: int) -> tuple[_Box, _Box]:
-    """Return where a tile of this size and the region overlap, in pixels of the region and of it."""
+    """Return where a tile of this size and the region overlap, in pixels of both.
+
+    The first box is in pixels of the region, the second in pixels of the tile.
+    """
     first_row = max(0, -position.y)
     end_row = min(height, region.shape[0] - position.y)
     first_column = max(0, -position.x)

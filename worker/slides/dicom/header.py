@@ -208,7 +208,10 @@ def _frame_corners(elements: Dataset) -> tuple[tuple[int, int], ...]:
 
 
 def _spacing_mm(elements: Dataset) -> tuple[float, float] | None:
-    """Return the spacing in x and y. DICOM states that of rows, which is y, first; PS3.3 10.7.1.3."""
+    """Return the spacing in x and y.
+
+    DICOM states the distance of rows, which is y, first; PS3.3 10.7.1.3.
+    """
     for holder, keyword in (
         (functional_group(elements, "PixelMeasuresSequence"), "PixelSpacing"),
         (elements, "PixelSpacing"),

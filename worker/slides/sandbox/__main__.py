@@ -1,4 +1,6 @@
-"""`python -m worker.slides.sandbox MAX_BYTES PIXELS_FD LIFE_FD FD...`: decode one slide for a worker.
+"""Decode one slide for a worker.
+
+    python -m worker.slides.sandbox MAX_BYTES PIXELS_FD LIFE_FD FD...
 
 This process has no torch, no Redis and no secrets. It ends when the other end of LIFE_FD closes,
 and not before: after a signal that ends the worker, the worker may still finish its slide.

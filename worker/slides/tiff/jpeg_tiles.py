@@ -34,7 +34,7 @@ ReadTile = Callable[[int, int], bytes | None]
 
 
 def is_plain_jpeg(page: TiffPage) -> bool:
-    """Return whether the page holds 8-bit RGB in tiles of baseline JPEG, as nearly all slides do."""
+    """Return whether the page is 8-bit RGB in tiles of baseline JPEG, as nearly all slides are."""
     width, height = tile_size(page)
     return bool(
         page.is_tiled

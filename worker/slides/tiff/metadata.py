@@ -58,7 +58,8 @@ def _ome_pixels(description: str) -> dict[str, str]:
         raise UnreadableTiffError("its OME-XML has a document type of its own")
     try:
         # Without a DTD there are no entities to be expanded or fetched.
-        for _, element in ET.iterparse(io.BytesIO(description.encode()), events=("start",)):  # noqa: S314
+        xml = io.BytesIO(description.encode())
+        for _, element in ET.iterparse(xml, events=("start",)):  # noqa: S314
             if element.tag.endswith(_OME_PIXELS_TAG):
                 return dict(element.attrib)
     except ET.ParseError as error:

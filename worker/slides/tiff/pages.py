@@ -150,7 +150,10 @@ def _smaller_levels(full: TiffPage, pages: list[TiffPage]) -> list[TiffPage]:
 
 
 def _is_marked_as_reduced(page: TiffPage, full: TiffPage) -> bool:
-    """Return whether the file marks the page as a reduced image. Aperio does not mark its levels."""
+    """Return whether the file marks the page as a reduced image.
+
+    Aperio does not mark its levels.
+    """
     return bool(page.is_reduced) or (page.is_tiled and full.description.startswith("Aperio"))
 
 

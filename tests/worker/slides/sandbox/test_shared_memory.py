@@ -1,4 +1,4 @@
-"""Memory that two processes see: pixels need not travel, and neither end can take it from the other."""
+"""Memory shared by two processes: pixels are not copied, and neither can take it from the other."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ from worker.slides.sandbox.shared_memory import SLOT_BYTES, SharedPixels, map_sh
 
 
 def test_what_one_end_writes_the_other_sees() -> None:
-    """At the offset that is named, and nowhere else."""
+    """Pixels written at the offset are seen there, and nowhere else."""
     shared = SharedPixels(2)
     other = map_shared_pixels(shared.fd, 2)
     tiles = shared.slot(1, (3, 4, 4, 3))
@@ -25,7 +25,7 @@ def test_what_one_end_writes_the_other_sees() -> None:
 
 
 def test_pixels_that_lie_elsewhere_have_no_place() -> None:
-    """Those must travel; and what does not fit into a slot has none."""
+    """Other arrays have no offset, and pixels larger than a slot get none."""
     shared = SharedPixels(1)
     assert shared.offset_of(np.zeros((4, 4, 3), np.uint8)) is None
     assert shared.slot(0, (SLOT_BYTES + 1,)) is None
@@ -34,7 +34,10 @@ def test_pixels_that_lie_elsewhere_have_no_place() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux seals memory")
 def test_a_hostile_end_cannot_take_the_memory_away() -> None:
-    """It can neither shrink nor grow the file, nor break the seal: a page that is gone would end the worker."""
+    """It can neither shrink nor grow the file, nor break the seal.
+
+    A page that disappears would crash the worker.
+    """
     shared = SharedPixels(1)
     for size in (0, 2 * SLOT_BYTES):
         with pytest.raises(PermissionError):
