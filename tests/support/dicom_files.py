@@ -1,4 +1,4 @@
-"""DICOM files made for tests: slides as tiled levels, single pictures, and files that lie."""
+"""DICOM files made for tests: tiled slides, single images, and files with false elements."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -46,12 +46,20 @@ CODECS: Final[dict[str, Callable[[Samples], bytes]]] = {
 """How one frame is compressed, by transfer syntax."""
 
 LOSSLESS: Final = (
-    uid.JPEGLossless, uid.JPEGLosslessSV1, uid.JPEGLSLossless, uid.JPEG2000Lossless, uid.HTJ2KLossless, uid.RLELossless
-)  # fmt: skip
+    uid.JPEGLossless,
+    uid.JPEGLosslessSV1,
+    uid.JPEGLSLossless,
+    uid.JPEG2000Lossless,
+    uid.HTJ2KLossless,
+    uid.RLELossless,
+)
 
 NATIVE: Final = (
-    uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.DeflatedExplicitVRLittleEndian
-)  # fmt: skip
+    uid.ImplicitVRLittleEndian,
+    uid.ExplicitVRLittleEndian,
+    uid.ExplicitVRBigEndian,
+    uid.DeflatedExplicitVRLittleEndian,
+)
 
 
 def a_dicom_slide(
@@ -62,16 +70,20 @@ def a_dicom_slide(
     missing: Iterable[tuple[int, int]] | None = None,
     **elements: Any,
 ) -> Path:
-    """Write one level of a whole slide: TILED_FULL, or TILED_SPARSE without the `missing` columns and rows of tiles."""
+    """Write one level of a whole slide.
+
+    It is TILED_FULL, or TILED_SPARSE without the `missing` columns and rows of tiles.
+    """
     height, width = pixels.shape[:2]
-    across, down = -(-width // tile), -(-height // tile)
-    padded = np.zeros((down * tile, across * tile, *pixels.shape[2:]), pixels.dtype)
+    columns = -(-width // tile)
+    rows = -(-height // tile)
+    padded = np.zeros((rows * tile, columns * tile, *pixels.shape[2:]), pixels.dtype)
     padded[:height, :width] = pixels
     left_out = set(missing or ())
     grid = [
         (column, row)
-        for row in range(down)
-        for column in range(across)
+        for row in range(rows)
+        for column in range(columns)
         if (column, row) not in left_out
     ]
     frames = [
@@ -104,7 +116,10 @@ def a_dicom_picture(
     syntax: str = uid.ExplicitVRLittleEndian,
     **elements: Any,
 ) -> Path:
-    """Write a picture that is no slide; `samples` are (rows, columns) or (rows, columns, 3), as they are stored."""
+    """Write an image that is not a slide.
+
+    `samples` are (rows, columns) or (rows, columns, 3), as they are stored.
+    """
     data_set = _data_set(uid.SecondaryCaptureImageStorage, samples, photometric)
     return write(path, data_set, [samples], syntax, **elements)
 
@@ -112,9 +127,10 @@ def a_dicom_picture(
 def write(
     path: Path, data_set: Dataset, frames: list[Samples], syntax: str, **elements: Any
 ) -> Path:
-    """Write frames and elements in a transfer syntax; `elements` are put over what is there, None takes one out.
+    """Write frames and elements in a transfer syntax.
 
-    `table`: "basic" (the default), "none" or "extended" offsets.
+    `elements` replace those that are there; None deletes one. `table` is "basic" (the default),
+    "none" or "extended" offsets.
     """
     table = elements.pop("table", "basic")
     if uid.UID(syntax).is_encapsulated:
@@ -143,19 +159,19 @@ def save(path: Path, data_set: Dataset, syntax: str) -> Path:
 
 
 def ybr(pixels: Pixels) -> Pixels:
-    """RGB as full-range YCbCr."""
+    """Return RGB as full-range YCbCr."""
     return convert_color_space(pixels, "RGB", "YBR_FULL")
 
 
 def paired(pixels: Pixels) -> bytes:
-    """RGB as uncompressed YBR_FULL_422: every two pixels of a row share the first one's colour."""
+    """Return RGB as uncompressed YBR_FULL_422: two neighbouring pixels share one color."""
     full = ybr(pixels)
     pairs = np.stack([full[:, ::2, 0], full[:, 1::2, 0], full[:, ::2, 1], full[:, ::2, 2]], axis=2)
     return pairs.tobytes()
 
 
 def _unsigned(samples: Samples) -> Samples:
-    """The same bits: these compressions know no sign."""
+    """Return the same bits as unsigned values, since these compressions have no sign."""
     return samples.view(f"u{samples.itemsize}")
 
 
@@ -192,13 +208,17 @@ def _data_set(sop_class: str, frame: Samples, photometric: str) -> Dataset:
     )
     data_set.PatientName = SECRET
     data_set.ImageType = ["ORIGINAL", "PRIMARY"]
-    said = _layout(frame, photometric)
+    layout = _layout(frame, photometric)
     for keyword, option in (
-        ("Rows", "rows"), ("Columns", "columns"), ("SamplesPerPixel", "samples_per_pixel"),
-        ("PhotometricInterpretation", "photometric_interpretation"), ("BitsAllocated", "bits_allocated"),
-        ("BitsStored", "bits_stored"), ("PixelRepresentation", "pixel_representation"),
-    ):  # fmt: skip
-        setattr(data_set, keyword, said[option])
+        ("Rows", "rows"),
+        ("Columns", "columns"),
+        ("SamplesPerPixel", "samples_per_pixel"),
+        ("PhotometricInterpretation", "photometric_interpretation"),
+        ("BitsAllocated", "bits_allocated"),
+        ("BitsStored", "bits_stored"),
+        ("PixelRepresentation", "pixel_representation"),
+    ):
+        setattr(data_set, keyword, layout[option])
     data_set.HighBit = data_set.BitsStored - 1
     if frame.ndim == 3:
         data_set.PlanarConfiguration = 0

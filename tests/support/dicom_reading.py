@@ -1,4 +1,4 @@
-"""What the DICOM reader makes of a file, for tests: its pixels, or why it is refused."""
+"""Reads DICOM files for tests: their pixels, or the error."""
 
 from pathlib import Path
 from typing import Any
@@ -13,23 +13,23 @@ from worker.slides.dicom.reader import open_dicom
 
 
 def whole(path: Path, level: int = 0) -> Pixels:
-    """A level of a file without its alpha, which must be opaque."""
-    pyramid = open_dicom(path)
-    region = np.asarray(pyramid.read_region((0, 0), level, pyramid.level_dimensions[level]))
-    pyramid.close()
+    """Return a level of a file in RGB. Fail unless it is opaque."""
+    reader = open_dicom(path)
+    region = np.asarray(reader.read_region((0, 0), level, reader.level_dimensions[level]))
+    reader.close()
     assert (region[..., 3] == 255).all()
     return region[..., :3]
 
 
 def grey(path: Path) -> NDArray[Any]:
-    """The picture of a file that is grey throughout, one channel of it."""
+    """Return one channel of an image. Fail unless it is grey."""
     pixels = whole(path)
     assert (pixels == pixels[..., :1]).all()
     return pixels[..., 0].astype(int)
 
 
 def refusal(path: Path) -> OrderError:
-    """Why a file is not read."""
+    """Return the error of opening a file."""
     with pytest.raises(OrderError) as caught:
         open_dicom(path)
     assert caught.value.code == "slide_unreadable"

@@ -1,4 +1,4 @@
-"""Slides brought near as an order would bring them, each looked at through the process that reads it."""
+"""Slides fetched as for an order, and read by a decoder process."""
 
 import json
 import re
@@ -26,8 +26,8 @@ _VERSION: Final = re.compile(r"(?<=[a-z]) \d+\.[\d.]+")
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A slide that was brought near: its copy, and what the process that opened it says and shows of a box."""
+class FetchedSlide:
+    """A fetched slide: its local copy, and the reader, frame and pixels of a box."""
 
     copy: LocalSlide
     reader: str
@@ -36,7 +36,7 @@ class Seen:
     pixels: Pixels
 
     def shows(self, box: Area) -> bool:
-        """Whether the box is within what was looked at."""
+        """Return whether the box lies within the one that was read."""
         right, bottom = box.x + box.width, box.y + box.height
         is_begun = self.box.x <= box.x and self.box.y <= box.y
         return (
@@ -45,8 +45,8 @@ class Seen:
             and bottom <= self.box.y + self.box.height
         )
 
-    def part(self, box: Area) -> "Seen":
-        """The same of a box within."""
+    def part(self, box: Area) -> "FetchedSlide":
+        """Return the same for a box within."""
         left, top = box.x - self.box.x, box.y - self.box.y
         return replace(
             self, box=box, pixels=self.pixels[top : top + box.height, left : left + box.width]
@@ -54,18 +54,18 @@ class Seen:
 
 
 @dataclass
-class Laboratory:
-    """A shelf, an origin, and what it takes to bring slides from the one to the other."""
+class SlideLab:
+    """A slide cache, a server, and what it takes to fetch slides from the one to the other."""
 
     folder: Path
     origin: Origin
-    means: FetchTools
-    _seen: dict[Path, Seen] = field(default_factory=dict)
+    tools: FetchTools
+    _fetched: dict[Path, FetchedSlide] = field(default_factory=dict)
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, sandbox: Sandbox) -> Iterator["Laboratory"]:
-        """Paths may be ordered below `folder`, where the shelf is, too."""
+    def open(cls, folder: Path, sandbox: Sandbox) -> Iterator["SlideLab"]:
+        """Yield one with its slide cache in `folder`; paths below `folder` may be ordered."""
         settings = WorkerSettings(slides=SlidesSettings(roots=(folder,), max_slide_bytes=10**8))
         with (
             session(("127.0.0.1",), connect_timeout_s=5, read_timeout_s=5) as http,
@@ -77,26 +77,26 @@ class Laboratory:
                 FetchTools(SlideCache(folder / "shelf", 10**9), http, sandbox, settings),
             )
 
-    def see(self, source: dict[str, Any], box: Area, roi: dict[str, Any] | None) -> Seen:
-        """Bring a slide near as an order would, and look at a box of it. Raises `SlidelaneError`."""
-        asked = ScanRequest.model_validate_json(
+    def fetch(self, source: dict[str, Any], box: Area, roi: dict[str, Any] | None) -> FetchedSlide:
+        """Fetch a slide as for an order, and read a box of it. Raises `SlidelaneError`."""
+        request = ScanRequest.model_validate_json(
             json.dumps({"id": "1", "source": source, "mpp": _MPP, "roi": roi})
         )
-        with fetch_slide(asked, _CARD, self.means, Listener()) as copy:
-            before = self._seen.get(copy.path)  # the same file, for another column
+        with fetch_slide(request, _CARD, self.tools, Listener()) as copy:
+            before = self._fetched.get(copy.path)  # the same file, for another column
             if not before or not before.shows(box):
-                self._seen[copy.path] = before = self._look(copy, box)
+                self._fetched[copy.path] = before = self._read(copy, box)
             return before.part(box)
 
-    def _look(self, copy: LocalSlide, box: Area) -> Seen:
-        with self.means.sandbox.open(copy.path, _MPP) as slide:
+    def _read(self, copy: LocalSlide, box: Area) -> FetchedSlide:
+        with self.tools.sandbox.open(copy.path, _MPP) as slide:
             pixels = slide.overview(box, max(box.width, box.height))
-            return Seen(copy, _VERSION.sub("", slide.reader), slide.frame, box, pixels)
+            return FetchedSlide(copy, _VERSION.sub("", slide.reader), slide.frame, box, pixels)
 
     def serve(self, path: Path, way: str, content: bytes | None = None) -> tuple[str, RangedFile]:
-        """The URL of the file, another one for every way, and its server."""
-        where = f"/{path.parent.name}/{way}/{path.name}".replace(" ", "-")
-        self.origin.answers[where] = served = RangedFile(
+        """Return the URL of the file, another one for every kind of source, and its server."""
+        url_path = f"/{path.parent.name}/{way}/{path.name}".replace(" ", "-")
+        self.origin.answers[url_path] = served = RangedFile(
             path.read_bytes() if content is None else content
         )
-        return self.origin.url(where), served
+        return self.origin.url(url_path), served

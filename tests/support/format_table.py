@@ -1,6 +1,6 @@
-"""The tables of docs/formats.md, found out by bringing every slide near in every way and looking at its pixels.
+"""The tables of docs/formats.md: every slide is fetched from every source and its pixels compared.
 
-`python -m tests.support.format_table --write`, from the repository root, puts them into the page.
+`python -m tests.support.format_table --write`, from the repository root, writes them into the page.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 
 from broker.errors import SlidelaneError
-from tests.support.format_checks import Laboratory, Seen
+from tests.support.format_checks import FetchedSlide, SlideLab
 from tests.support.format_files import FORMATS, Format
 from tests.support.image_server import ImageServer, Manners
 from tests.support.image_server_fetch import FORMS
@@ -53,9 +53,11 @@ _IIIF_3: Final = {
 }
 _PHYSICAL: Final = {
     "service": {
-        "profile": "http://iiif.io/api/annex/services/physdim", "physicalScale": 0.00025, "physicalUnits": "mm"
+        "profile": "http://iiif.io/api/annex/services/physdim",
+        "physicalScale": 0.00025,
+        "physicalUnits": "mm",
     }
-}  # fmt: skip
+}
 _BOX: Final = (200, 150, 120, 90)
 _SIZE: Final = (400, 400)
 _ROIS: Final[dict[str, dict[str, Any] | None]] = {
@@ -68,13 +70,13 @@ _NONE: Final = "–"
 Row = tuple[str, ...]
 
 
-class Trial:
-    """One format, tried in every way. Fails where pixels are wrong; an error's code is an answer."""
+class FormatTrial:
+    """One format from every source. Fails for wrong pixels; an error's code is a result."""
 
-    def __init__(self, laboratory: Laboratory, tried: Format) -> None:
-        self._laboratory, self._format = laboratory, tried
-        folder = laboratory.folder / "made"
-        self._main, self._pixels = tried.made(folder)
+    def __init__(self, lab: SlideLab, slide_format: Format) -> None:
+        self._lab, self._format = lab, slide_format
+        folder = lab.folder / "made"
+        self._main, self._pixels = slide_format.made(folder)
         self._files = {
             str(path.relative_to(folder)): path
             for path in sorted(folder.rglob("*"))
@@ -83,7 +85,7 @@ class Trial:
         self._readers: dict[str, None] = {}
 
     def row(self) -> Row:
-        """The cells of its row."""
+        """Return the cells of its row."""
         cells = self._path(), self._url(), self._region(), self._urls(), self._zip()
         return self._format.name, *cells, " or ".join(self._readers) or _NONE
 
@@ -93,12 +95,12 @@ class Trial:
     def _url(self) -> str:
         if self._format.is_series:
             return _NONE
-        return self._shown({"type": "url", "url": self._laboratory.serve(self._main, "url")[0]})
+        return self._shown({"type": "url", "url": self._lab.serve(self._main, "url")[0]})
 
     def _region(self) -> str:
         if self._format.is_series:
             return _NONE
-        url, served = self._laboratory.serve(self._main, "region")
+        url, served = self._lab.serve(self._main, "region")
         cell = self._shown({"type": "url", "url": url}, _BOX)
         if cell == "part":
             assert served.sent_bytes < len(served.content) / 4, "more than the tiles it needs came"
@@ -107,100 +109,102 @@ class Trial:
     def _urls(self) -> str:
         if not self._format.is_dicom:
             return _NONE
-        urls = [self._laboratory.serve(path, "urls")[0] for path in self._files.values()]
+        urls = [self._lab.serve(path, "urls")[0] for path in self._files.values()]
         return self._shown({"type": "url", "urls": urls})
 
     def _zip(self) -> str:
         content = zipped({name: path.read_bytes() for name, path in self._files.items()}, 0)
         return self._shown(
-            {"type": "url", "zip_url": self._laboratory.serve(self._main, "zip", content)[0]}
+            {"type": "url", "zip_url": self._lab.serve(self._main, "zip", content)[0]}
         )
 
     def _shown(self, source: dict[str, Any], part: tuple[int, int, int, int] | None = None) -> str:
-        """`yes` where all of the picture is as it was written, of a region how it came; else the error's code."""
+        """Return `yes` for the right pixels, for a region `part` or `whole`; else a code."""
         left, top = self._format.corner
         x, y, width, height = part or (0, 0, *self._format.size)
         box = Area(left + x, top + y, width, height)
         try:
-            seen = self._laboratory.see(source, box, box.as_dict() if part else None)
+            fetched = self._lab.fetch(source, box, box.as_dict() if part else None)
         except SlidelaneError as error:
             return f"`{error.code}`"
-        off = np.abs(seen.pixels.astype(int) - self._pixels[y : y + height, x : x + width]).mean()
+        off = np.abs(
+            fetched.pixels.astype(int) - self._pixels[y : y + height, x : x + width]
+        ).mean()
         assert off <= self._format.off, (
             f"{self._format.name} from {source}: off by {off:.2f} grey values"
         )
-        self._readers[seen.reader.removesuffix(", from ranges of the file")] = None
-        is_part = seen.copy.path.name == manifest.NAME
+        self._readers[fetched.reader.removesuffix(", from ranges of the file")] = None
+        is_part = fetched.copy.path.name == manifest.NAME
         return ("part" if is_part else "whole") if part else "yes"
 
 
 @dataclass
 class Rows:
-    """The rows of both tables, each found out once, in a place of its own."""
+    """The rows of both tables, each measured once, in a folder of its own."""
 
     sandbox: Sandbox = field(default_factory=lambda: Sandbox(threads=1))
     _found: dict[str, Row] = field(default_factory=dict)
 
-    def of_format(self, tried: Format) -> Row:
-        """The row of a format."""
-        return self._once(tried.name, lambda laboratory: Trial(laboratory, tried).row())
+    def of_format(self, slide_format: Format) -> Row:
+        """Return the row of a format."""
+        return self._once(slide_format.name, lambda lab: FormatTrial(lab, slide_format).row())
 
     def of_server(self, name: str) -> Row:
-        """The row of a kind of image server."""
-        return self._once(name, lambda laboratory: _server_row(laboratory, name))
+        """Return the row of a kind of image server."""
+        return self._once(name, lambda lab: _server_row(lab, name))
 
     def tables(self) -> dict[str, str]:
-        """Both tables by the name of their marks."""
-        formats = table(FORMAT_HEAD, [self.of_format(tried) for tried in FORMATS])
+        """Return both tables by the name of their marks."""
+        formats = table(FORMAT_HEAD, [self.of_format(slide_format) for slide_format in FORMATS])
         return {
             "formats": formats,
             "servers": table(SERVER_HEAD, [self.of_server(name) for name in SERVERS]),
         }
 
-    def _once(self, name: str, find_out: Callable[[Laboratory], Row]) -> Row:
+    def _once(self, name: str, measure: Callable[[SlideLab], Row]) -> Row:
         if name not in self._found:
             with (
                 tempfile.TemporaryDirectory() as folder,
-                Laboratory.open(Path(folder), self.sandbox) as laboratory,
+                SlideLab.open(Path(folder), self.sandbox) as lab,
             ):
-                self._found[name] = find_out(laboratory)
+                self._found[name] = measure(lab)
         return self._found[name]
 
 
-def _server_row(laboratory: Laboratory, name: str) -> Row:
+def _server_row(lab: SlideLab, name: str) -> Row:
     info = _IIIF_3 if name == "IIIF 3" else {}
     with ImageServer(a_picture(*_SIZE), Manners(info=info | _PHYSICAL)) as server:
-        seen = [_served(laboratory, name, server, form) for form in _ROIS]
+        fetched = [_served(lab, name, server, form) for form in _ROIS]
     with ImageServer(a_picture(*_SIZE), Manners(info=info)) as server:
-        seen.append(_served(laboratory, name, server, "region"))
-    sources = dict.fromkeys(f"`{each.frame.mpp_source}`" for each in seen)
-    (reader,) = {each.reader for each in seen}
+        fetched.append(_served(lab, name, server, "region"))
+    sources = dict.fromkeys(f"`{each.frame.mpp_source}`" for each in fetched)
+    (reader,) = {each.reader for each in fetched}
     return name, *("yes" for _ in _ROIS), ", else ".join(sources), reader
 
 
-def _served(laboratory: Laboratory, name: str, server: ImageServer, form: str) -> Seen:
-    """A region, or the whole, as the server's picture has it."""
+def _served(lab: SlideLab, name: str, server: ImageServer, form: str) -> FetchedSlide:
+    """Return a region, or the whole. Fail unless it equals the server's image."""
     x, y, width, height = _BOX if _ROIS[form] else (0, 0, *_SIZE)
     source = {
         "type": "image_server",
         "url": server.url(FORMS[SERVERS[name]]),
         "protocol": SERVERS[name],
     }
-    seen = laboratory.see(source, Area(x, y, width, height), _ROIS[form])
-    assert np.array_equal(seen.pixels, server.pixels[y : y + height, x : x + width]), (
+    fetched = lab.fetch(source, Area(x, y, width, height), _ROIS[form])
+    assert np.array_equal(fetched.pixels, server.pixels[y : y + height, x : x + width]), (
         f"{name}, {form}"
     )
-    return seen
+    return fetched
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
+    """Return a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def between(name: str) -> re.Pattern[str]:
-    """Where a table stands on the page."""
+    """Return a pattern that matches a table of the page."""
     return re.compile(
         rf"(?<=<!-- {name}: made by tests/support/format_table.py -->\n).*?(?=<!-- end -->)",
         re.DOTALL,
@@ -208,7 +212,7 @@ def between(name: str) -> re.Pattern[str]:
 
 
 def write() -> None:
-    """Put the tables into the page."""
+    """Write the tables into the page."""
     page = PAGE.read_text()
     for name, text in Rows().tables().items():
         page = between(name).sub(text, page, count=1)

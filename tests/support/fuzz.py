@@ -1,6 +1,6 @@
-"""Damaged slides by the thousand: each must end in findings or in a clear problem, and none may take the worker down.
+"""Thousands of damaged slides: each must end in findings or an error, none may crash the worker.
 
-`python -m tests.support.fuzz --files 2000 --seed 1` prints what came of them.
+`python -m tests.support.fuzz --files 2000 --seed 1` prints how they ended.
 """
 
 import argparse
@@ -29,13 +29,24 @@ from worker.slides.sandbox.client import Sandbox
 
 READ_S = 10.0
 MAX_BYTES = 2**31
-CARD = AlgorithmCard(name="all", version="1", digest="0", title="", description="", output="objects", mpp=0.5, tile_px=256,
-            halo_px=0, classes=(), parameters={})  # fmt: skip
+CARD = AlgorithmCard(
+    name="all",
+    version="1",
+    digest="0",
+    title="",
+    description="",
+    output="objects",
+    mpp=0.5,
+    tile_px=256,
+    halo_px=0,
+    classes=(),
+    parameters={},
+)
 EXTREMES = (b"\0", b"\xff", b"\x7f", b"\x80")
 
 
 def flipped(data: bytes, _other: bytes, rng: random.Random) -> bytes:
-    """Some bits are wrong; half of the time among the first bytes, where the structure is."""
+    """Change some bits; half of the time among the first bytes, where the structure is."""
     damaged = bytearray(data)
     reach = min(len(data), 512) if rng.random() < 0.5 else len(data)
     for _ in range(2 ** rng.randrange(7)):
@@ -44,18 +55,18 @@ def flipped(data: bytes, _other: bytes, rng: random.Random) -> bytes:
 
 
 def truncated(data: bytes, _other: bytes, rng: random.Random) -> bytes:
-    """The end is missing."""
+    """Remove the end."""
     return data[: rng.randrange(len(data))]
 
 
 def spliced(data: bytes, other: bytes, rng: random.Random) -> bytes:
-    """The beginning of one file and the rest of another."""
+    """Join the beginning of one file and the rest of another."""
     at = rng.choice([4, 8, 16, 132, 256, 1024, rng.randrange(len(data))])
     return data[:at] + other[at:]
 
 
 def exaggerated(data: bytes, _other: bytes, rng: random.Random) -> bytes:
-    """A field of two, four or eight bytes has an extreme value."""
+    """Give fields of two, four or eight bytes an extreme value."""
     damaged = bytearray(data)
     for _ in range(rng.randrange(1, 4)):
         width = rng.choice([2, 4, 8])
@@ -65,7 +76,7 @@ def exaggerated(data: bytes, _other: bytes, rng: random.Random) -> bytes:
 
 
 def repeated(data: bytes, _other: bytes, rng: random.Random) -> bytes:
-    """A stretch of it comes twice."""
+    """Repeat a part of the file."""
     start = rng.randrange(len(data))
     stop = min(len(data), start + 2 ** rng.randrange(12))
     return data[:stop] + data[start:]
@@ -82,7 +93,7 @@ DAMAGES: tuple[Callable[[bytes, bytes, random.Random], bytes], ...] = (
 
 @dataclass(frozen=True)
 class Case:
-    """One damaged file: which format, which damage, and the bytes."""
+    """One damaged file: its format, its damage, and its bytes."""
 
     format: str
     damage: str
@@ -91,7 +102,7 @@ class Case:
 
 
 def cases(count: int, seed: int) -> Iterator[Case]:
-    """`count` damaged files, every format and every kind of damage in turn; the same for the same seed."""
+    """Yield `count` damaged files, every format and every damage in turn, the same for a seed."""
     files = corpus()
     names = sorted(files)
     for number in range(count):
@@ -102,17 +113,17 @@ def cases(count: int, seed: int) -> Iterator[Case]:
 
 
 def outcome(case: Case, sandbox: Sandbox, folder: Path) -> str:
-    """What came of it: `findings`, or the code of the problem. Anything else is raised."""
+    """Return `findings`, or the error's code. Anything else is raised."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
         try:
-            _read_all(_placed(case, Path(place)), sandbox)
+            _read_all(_write_case(case, Path(place)), sandbox)
         except OrderError as error:
-            return _clear(error, folder)
+            return _checked_code(error, folder)
     return "findings"
 
 
-def _placed(case: Case, folder: Path) -> Path:
-    """Write the file, and where it is one of several the others, whole, beside it; the one to open."""
+def _write_case(case: Case, folder: Path) -> Path:
+    """Write the file, and the others of a slide of several undamaged. Return the one to open."""
     if case.format.startswith(MIRAX):
         main = a_mirax(folder, a_picture(TILE_PX, TILE_PX))
         (folder / case.format.removeprefix(MIRAX)).write_bytes(case.content)
@@ -129,8 +140,8 @@ def _read_all(path: Path, sandbox: Sandbox) -> None:
             assert pixels.dtype == np.uint8
 
 
-def _clear(error: OrderError, folder: Path) -> str:
-    """The problem's code, after a look at whether it may be shown."""
+def _checked_code(error: OrderError, folder: Path) -> str:
+    """Return the error's code, after checking that its message may be shown."""
     assert error.detail
     assert error.problem.blame == "input"
     assert str(folder) not in f"{error.detail} {error.hint}"
@@ -138,40 +149,41 @@ def _clear(error: OrderError, folder: Path) -> str:
 
 
 def run(
-    count: int, seed: int, tell: Callable[[int, Case, str, float], None]
+    count: int, seed: int, report: Callable[[int, Case, str, float], None]
 ) -> Counter[tuple[str, str]]:
-    """Try `count` files; how often each format ended how."""
+    """Try `count` files. Return how often each format ended how."""
     ends: Counter[tuple[str, str]] = Counter()
     sandbox = Sandbox(1, max_bytes=MAX_BYTES, read_s=READ_S)
     with tempfile.TemporaryDirectory() as folder:
         for number, case in enumerate(cases(count, seed)):
-            began = time.monotonic()
+            start = time.monotonic()
             end = outcome(case, sandbox, Path(folder))
             ends[case.format, end] += 1
-            tell(number, case, end, time.monotonic() - began)
+            report(number, case, end, time.monotonic() - start)
     return ends
 
 
 def main() -> None:
-    """Print what came of how many, per format."""
+    """Print how often each format ended how."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     slowest: list[Any] = [0.0, None]
 
-    def tell(number: int, case: Case, end: str, took_s: float) -> None:
+    def report(number: int, case: Case, end: str, took_s: float) -> None:
         if took_s > slowest[0]:
             slowest[:] = [took_s, f"{case.format} {case.damage} -> {end}"]
-        sys.stderr.write(f"\r{number + 1} of {asked.files}")
+        sys.stderr.write(f"\r{number + 1} of {arguments.files}")
 
-    ends = run(asked.files, asked.seed, tell)
+    ends = run(arguments.files, arguments.seed, report)
     sys.stderr.write("\n")
     for (name, end), times in sorted(ends.items()):
         print(f"{name:28} {end:20} {times:6}")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(
-        f"seed {asked.seed}; slowest {slowest[0]:.1f} s ({slowest[1]}); most memory of a decoding process {peak:.0f} MB"
+        f"seed {arguments.seed}; slowest {slowest[0]:.1f} s ({slowest[1]}); "
+        f"most memory of a decoding process {peak:.0f} MB"
     )
 
 

@@ -22,7 +22,7 @@ from worker.geometry.frame import Pixels
 from worker.http_session import session
 from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.local_slide import LocalSlide
-from worker.slides.partial.image_pieces import open_cutout
+from worker.slides.formats import open_partial
 from worker.slides.sandbox.client import Sandbox
 from worker.sources import image_server
 from worker.sources.request import FetchRequest, FetchTools
@@ -101,7 +101,7 @@ class Visit:
 
 def read(copy: LocalSlide, x: int, y: int, width: int, height: int) -> Pixels:
     """A box of level 0 as (height, width, 3)."""
-    pyramid = open_cutout(copy.path)
+    pyramid = open_partial(copy.path)
     picture = pyramid.read_region((x, y), 0, (width, height))
     pyramid.close()
     assert picture.getchannel("A").getextrema() == (255, 255)

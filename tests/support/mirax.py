@@ -1,7 +1,7 @@
-"""A tiny MIRAX slide as its scanner lays it out: an .mrxs file, and beside it a folder with two indices and the tiles.
+"""A tiny MIRAX slide: an .mrxs file, and beside it a folder with two indices and the tiles.
 
-The format: https://openslide.org/formats/mirax/. Its camera took only some of the positions of the canvas, so that what
-it shows begins at (2 * TILE_PX, TILE_PX).
+The format: https://openslide.org/formats/mirax/. Only some positions of the canvas have tiles, so
+that the image begins at (2 * TILE_PX, TILE_PX).
 """
 
 import io
@@ -50,7 +50,10 @@ IMAGE_CONCAT_FACTOR = %d
 def a_mirax(
     folder: Path, pixels: Pixels, name: str = "slide", column: int = 2, row: int = 1
 ) -> Path:
-    """Write a slide of ACROSS by DOWN tiles that shows `pixels` from tile (column, row) on; the path of its .mrxs."""
+    """Write a slide of ACROSS by DOWN tiles that shows `pixels` from tile (column, row) on.
+
+    Return the path of its .mrxs file.
+    """
     files = folder / name
     files.mkdir(parents=True)
     shown = Image.fromarray(pixels)
@@ -67,7 +70,7 @@ def a_mirax(
 
 
 def _tiles(picture: Image.Image, column: int, row: int, step: int) -> dict[int, bytes]:
-    """The picture as PNG tiles, by the number of the position of each tile's first camera image."""
+    """Return the image as PNG tiles, by the number of the position of their first camera image."""
     tiles = {}
     for y in range(0, picture.height, TILE_PX):
         for x in range(0, picture.width, TILE_PX):
@@ -79,7 +82,7 @@ def _tiles(picture: Image.Image, column: int, row: int, step: int) -> dict[int, 
 
 
 def _packed(levels: list[dict[int, bytes]]) -> tuple[bytes, list[list[bytes]]]:
-    """All tiles one after another, and of each level the records: number, offset and length in bytes, data file."""
+    """Return all tiles joined, and the records of each level: number, offset, length, data file."""
     data, indices = b"", []
     for tiles in levels:
         records = []
@@ -91,7 +94,7 @@ def _packed(levels: list[dict[int, bytes]]) -> tuple[bytes, list[list[bytes]]]:
 
 
 def _index(levels: list[list[bytes]]) -> bytes:
-    """Version, slide ID, where the roots are; a pointer for each level; and for each an empty page and one with all."""
+    """Return the index: version, slide ID, roots, and for each level a pointer and two pages."""
     roots = len(b"01.02") + len(_ID)
     table = roots + 8
     pages, place = b"", table + 4 * len(levels)

@@ -1,4 +1,4 @@
-"""One small whole file of every kind that is read, to be damaged: larger than one stored tile, quick to classify."""
+"""One small whole file of every format, to be damaged: larger than one tile, quick to classify."""
 
 import tempfile
 from functools import cache
@@ -30,10 +30,10 @@ SYNTAXES = {
 
 @cache
 def corpus() -> dict[str, bytes]:
-    """The files' bytes by name."""
+    """Return the files' bytes by name."""
     pixels = a_picture(WIDTH, HEIGHT)
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory() as temporary_folder:
+        folder = Path(temporary_folder)
         for compression in COMPRESSIONS:
             _tiff(folder / f"{compression}.tif", pixels, compression=compression)
         _tiff(folder / "striped.tif", pixels, tile=None, rowsperstrip=16)
@@ -62,12 +62,12 @@ def corpus() -> dict[str, bytes]:
         return files | {MIRAX + name: (folder / MIRAX / name).read_bytes() for name in MIRAX_FILES}
 
 
-def _tiff(path: Path, pixels: Pixels, **how: Any) -> None:
+def _tiff(path: Path, pixels: Pixels, **options: Any) -> None:
     usual: dict[str, Any] = {
         "tile": (64, 64),
         "photometric": "rgb",
         "compression": "zlib",
         "metadata": None,
     }
-    with tifffile.TiffWriter(path, bigtiff=how.pop("bigtiff", False)) as tiff:
-        tiff.write(pixels, **(usual | how))
+    with tifffile.TiffWriter(path, bigtiff=options.pop("bigtiff", False)) as tiff:
+        tiff.write(pixels, **(usual | options))

@@ -1,7 +1,7 @@
-"""Tiny slides in the layouts of several scanners, real enough for OpenSlide to know the vendor and to show the pixels.
+"""Tiny slides in the layouts of several scanners, which OpenSlide recognizes and reads.
 
-Each maker takes a path without suffix and an (H, W, 3) picture, and gives the path to open. Layouts after
-https://openslide.org/formats/; the pixels are lossless where the vendor's format allows it.
+Each function takes a path without suffix and an (H, W, 3) image, and returns the path to open.
+Layouts follow https://openslide.org/formats/. The pixels are lossless where the format allows it.
 """
 
 import io
@@ -18,17 +18,20 @@ _TILE = (64, 64)
 
 
 def aperio(path: Path, pixels: Pixels) -> Path:
-    """SVS, with two levels and a thumbnail."""
+    """Write an SVS with two levels and a thumbnail."""
     return a_slide(path.with_suffix(".svs"), pixels)
 
 
 def generic(path: Path, pixels: Pixels) -> Path:
-    """A tiled TIFF that names no vendor."""
+    """Write a tiled TIFF that names no vendor."""
     return a_tiled_tiff(path.with_suffix(".tif"), pixels, (20000, 20000))
 
 
 def leica(path: Path, pixels: Pixels) -> Path:
-    """SCN: a BigTIFF whose XML says where each page belongs, in nanometres. It begins at (64, 32) of its canvas."""
+    """Write an SCN, whose image begins at (64, 32) of its canvas.
+
+    It is a BigTIFF with an XML that states the place of each page in nanometres.
+    """
     path = path.with_suffix(".scn")
     height, width = pixels.shape[:2]
     small, nm = shrunk(pixels, 4), 500
@@ -41,13 +44,23 @@ def leica(path: Path, pixels: Pixels) -> Path:
     )
     macro = _scn_image([(small, 2)], 1, canvas, (0, 0))
     xml = (
-        '<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01" version="1">'
+        '<?xml version="1.0"?>'
+        '<scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01" version="1">'
         f'<collection {canvas} name="c"><barcode>none</barcode>{macro}{main}</collection></scn>'
     )
     with tifffile.TiffWriter(path, bigtiff=True) as tiff:
         for picture in (pixels, small, small):
-            tiff.write(picture, tile=_TILE, photometric="rgb", compression="zlib", metadata=None, software=None,
-                       description=xml, resolution=(10**7 / nm, 10**7 / nm), resolutionunit="CENTIMETER")  # fmt: skip
+            tiff.write(
+                picture,
+                tile=_TILE,
+                photometric="rgb",
+                compression="zlib",
+                metadata=None,
+                software=None,
+                description=xml,
+                resolution=(10**7 / nm, 10**7 / nm),
+                resolutionunit="CENTIMETER",
+            )
     return path
 
 
@@ -62,18 +75,21 @@ def _scn_image(
         '<image name="i"><creationDate>2020</creationDate><device model="m" version="1"/>'
         f"<pixels {sizes[0]}>{dimensions}</pixels>"
         f'<view {size} offsetX="{offset[0]}" offsetY="{offset[1]}"/>'
-        f"<scanSettings><objectiveSettings><objective>{objective}</objective></objectiveSettings><illuminationSettings>"
-        "<illuminationSource>brightfield</illuminationSource></illuminationSettings></scanSettings></image>"
+        "<scanSettings>"
+        f"<objectiveSettings><objective>{objective}</objective></objectiveSettings>"
+        "<illuminationSettings><illuminationSource>brightfield</illuminationSource>"
+        "</illuminationSettings></scanSettings></image>"
     )
 
 
 def philips(path: Path, pixels: Pixels) -> Path:
-    """Philips TIFF: a DICOM-like XML in the first page's description."""
+    """Write a Philips TIFF, with DICOM-like XML in the first page's description."""
     path = path.with_suffix(".tiff")
     small = shrunk(pixels, 2)
 
     def attribute(name: str, value: str, kind: str = "IString") -> str:
-        return f'<Attribute Name="{name}" Group="0x0028" Element="0x0030" PMSVR="{kind}">{value}</Attribute>'
+        names = f'Name="{name}" Group="0x0028" Element="0x0030" PMSVR="{kind}"'
+        return f"<Attribute {names}>{value}</Attribute>"
 
     def level(number: int, mpp: float, picture: Pixels) -> str:
         spacing = f"&quot;{mpp / 1000:.6f}&quot; &quot;{mpp / 1000:.6f}&quot;"
@@ -90,36 +106,53 @@ def philips(path: Path, pixels: Pixels) -> Path:
     xml = (
         '<?xml version="1.0" encoding="UTF-8" ?><DataObject ObjectType="DPUfsImport">'
         + attribute("DICOM_MANUFACTURER", "PHILIPS")
-        + '<Attribute Name="PIM_DP_SCANNED_IMAGES" Group="0x301D" Element="0x1003" PMSVR="IDataObjectArray"><Array>'
+        + '<Attribute Name="PIM_DP_SCANNED_IMAGES" Group="0x301D" Element="0x1003" '
+        + 'PMSVR="IDataObjectArray"><Array>'
         + '<DataObject ObjectType="DPScannedImage">'
         + attribute("PIM_DP_IMAGE_TYPE", "WSI")
         + attribute(
             "DICOM_PIXEL_SPACING", "&quot;0.000500&quot; &quot;0.000500&quot;", "IDoubleArray"
         )
-        + '<Attribute Name="PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE" Group="0x1001" Element="0x8B01" '
-        + f'PMSVR="IDataObjectArray"><Array>{levels}</Array></Attribute></DataObject></Array></Attribute></DataObject>'
+        + '<Attribute Name="PIIM_PIXEL_DATA_REPRESENTATION_SEQUENCE" Group="0x1001" '
+        + 'Element="0x8B01" '
+        + f'PMSVR="IDataObjectArray"><Array>{levels}</Array></Attribute></DataObject>'
+        + "</Array></Attribute></DataObject>"
     )
     with tifffile.TiffWriter(path) as tiff:
         for number, picture in enumerate((pixels, small)):
-            tiff.write(picture, tile=_TILE, photometric="rgb", compression="zlib", metadata=None,
-                       software="Philips DP v1.0", description=xml if number == 0 else "level=1 mag=10 quality=80",
-                       subfiletype=int(number > 0))  # fmt: skip
+            tiff.write(
+                picture,
+                tile=_TILE,
+                photometric="rgb",
+                compression="zlib",
+                metadata=None,
+                software="Philips DP v1.0",
+                description=xml if number == 0 else "level=1 mag=10 quality=80",
+                subfiletype=int(number > 0),
+            )
     return path
 
 
 def trestle(path: Path, pixels: Pixels) -> Path:
-    """Trestle TIFF, made by MedScan; tiles that do not overlap."""
+    """Write a Trestle TIFF by MedScan, whose tiles do not overlap."""
     path = path.with_suffix(".tif")
     with tifffile.TiffWriter(path) as tiff:
         for factor in (1, 2):
-            tiff.write(shrunk(pixels, factor), tile=_TILE, photometric="rgb", compression="zlib", metadata=None,
-                       software="MedScan", resolution=(0.5 * factor, 0.5 * factor),
-                       description="Objective Power=20;Background Color=ffffff;OverlapsXY= 0 0 0 0;")  # fmt: skip
+            tiff.write(
+                shrunk(pixels, factor),
+                tile=_TILE,
+                photometric="rgb",
+                compression="zlib",
+                metadata=None,
+                software="MedScan",
+                resolution=(0.5 * factor, 0.5 * factor),
+                description="Objective Power=20;Background Color=ffffff;OverlapsXY= 0 0 0 0;",
+            )
     return path
 
 
 def ndpi(path: Path, pixels: Pixels) -> Path:
-    """Hamamatsu NDPI: a TIFF with offsets of eight bytes and one JPEG per level; lossy."""
+    """Write a Hamamatsu NDPI: a TIFF with 8-byte offsets and one JPEG for each level; lossy."""
     path = path.with_suffix(".ndpi")
     levels = [(pixels, 20.0), (shrunk(pixels, 4), 5.0)]
     data, directories = bytearray(b"II*\0" + bytes(8)), []
@@ -137,7 +170,7 @@ def ndpi(path: Path, pixels: Pixels) -> Path:
 
 
 def _ndpi_tags(picture: Pixels, lens: float, offset: int, count: int) -> list[bytes]:
-    """The entries of one directory, all of them in place: tag, type, count, value."""
+    """Return the entries of one directory, with inline values: tag, type, count, value."""
     height, width = picture.shape[:2]
     per_cm = int(20000 * lens / 20)
     longs = {
@@ -163,7 +196,7 @@ def _ndpi_tags(picture: Pixels, lens: float, offset: int, count: int) -> list[by
 
 
 def vms(path: Path, pixels: Pixels) -> Path:
-    """Hamamatsu VMS: an ini file that names JPEGs beside it; lossy."""
+    """Write a Hamamatsu VMS: an ini file that names JPEGs beside it; lossy."""
     path = path.with_suffix(".vms")
     height, width = pixels.shape[:2]
     for name, picture in (
@@ -171,9 +204,18 @@ def vms(path: Path, pixels: Pixels) -> Path:
         (f"{path.stem}-map.jpg", shrunk(pixels, 4)),
     ):
         path.with_name(name).write_bytes(_jpeg(picture))
-    lines = ["[Virtual Microscope Specimen]", "NoLayers=1", "NoJpegColumns=1", "NoJpegRows=1",
-             f"ImageFile={path.stem}-main.jpg", f"MapFile={path.stem}-map.jpg", f"MacroImage={path.stem}-map.jpg",
-             f"PhysicalWidth={width * 500}", f"PhysicalHeight={height * 500}", "SourceLens=20"]  # fmt: skip
+    lines = [
+        "[Virtual Microscope Specimen]",
+        "NoLayers=1",
+        "NoJpegColumns=1",
+        "NoJpegRows=1",
+        f"ImageFile={path.stem}-main.jpg",
+        f"MapFile={path.stem}-map.jpg",
+        f"MacroImage={path.stem}-map.jpg",
+        f"PhysicalWidth={width * 500}",
+        f"PhysicalHeight={height * 500}",
+        "SourceLens=20",
+    ]
     path.write_text("\r\n".join([*lines, ""]))
     return path
 

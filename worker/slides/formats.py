@@ -1,97 +1,129 @@
-"""Files as pyramids of levels: one reader for each kind, and the choice between them by content.
+"""The choice of a reader for a slide file, by its content. The only module that knows all readers.
 
-Owns the protocol that every reader keeps and the order in which they are tried. Must not know what is read for.
+OpenSlide is tried first. Other readers take what it does not know, and some files that it refuses.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from broker.errors import OrderError
-from worker.slides.partial.manifest import MARK, NAME
+from worker.slides import signatures
+from worker.slides.errors import (
+    RegionNotFetchedError,
+    SlideDecodingError,
+    UnreadableSlideError,
+)
+from worker.slides.openslide_reader import OpenSlideReader, open_openslide, vendor_of
+from worker.slides.partial import manifest
+from worker.slides.partial.file_ranges import FileRangesReader
+from worker.slides.partial.image_pieces import ImagePiecesReader
 from worker.slides.reader import SlideReader
 
-_HEAD_BYTES: Final = 132
-_PLAINLY_TILED: Final = frozenset({"aperio", "dicom"})
-_TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_APERIO: Final = "aperio"
+# Vendors whose tiles do not overlap. OpenSlide stitches the tiles of others; another reader would
+# show those unstitched.
+_VENDORS_WITHOUT_OVERLAP: Final = frozenset({_APERIO, "dicom"})
 
 
-_P = TypeVar("_P", bound=SlideReader)
+def open_reader(path: Path) -> SlideReader:
+    """Return an open reader of the slide or image at `path`.
 
-
-def open_pyramid(path: Path) -> SlideReader:
-    """The slide or picture at `path`: OpenSlide first, then whoever else reads such content.
-
-    Some faults and compressions show only when a tile is decoded, so the first is.
-    Raises `OrderError`: `not_a_slide`, `slide_unreadable`.
+    One pixel is decoded, because some damage and unsupported compressions only show then.
+    Raises `NotASlideError`, `UnreadableSlideError`.
     """
     with path.open("rb") as file:
-        head = file.read(_HEAD_BYTES)
-    if head.startswith(MARK) and path.name == NAME:
-        from worker.slides.partial.image_pieces import open_cutout
-
-        return open_cutout(path)
-    return _known_to_openslide(path, head) or _tried(_other(path, head))
-
-
-def _known_to_openslide(path: Path, head: bytes) -> SlideReader | None:
-    """What OpenSlide knows but cannot read, often for its compression, another reader may; else both are told.
-
-    Only where tiles lie beside each other: of scanners whose tiles overlap it would show them unstitched.
-    """
-    from worker.slides.openslide_reader import open_openslide, vendor_of
-    from worker.slides.tiff.aperio import with_stored_tiles
-
+        header = file.read(signatures.DICOM_HEADER_BYTES)
+    if path.name == manifest.NAME and header.startswith(manifest.MARK):
+        return open_partial(path)
     vendor = vendor_of(path)
     if vendor is None:
-        return None
+        return _open_without_openslide(path, header)
     try:
-        slide = _tried(open_openslide(path, vendor))
-    except OrderError as error:
-        first = error
+        slide = open_openslide(path, vendor)
+        _decode_one_pixel(slide)
+    except UnreadableSlideError as error:
+        openslide_error = error
     else:
-        return with_stored_tiles(slide, path) if vendor == "aperio" else slide
-    if vendor not in _PLAINLY_TILED:
-        raise first
+        return _with_faster_tiles(slide, vendor, path)
+    if vendor not in _VENDORS_WITHOUT_OVERLAP:
+        raise openslide_error
     try:
-        return _tried(_other(path, head))
-    except OrderError as second:
-        also = f"; {second.detail}" if second.code == first.code else ""
-        raise OrderError(first.code, first.detail + also, hint=first.hint) from None
+        return _open_without_openslide(path, header)
+    except OrderError as error:
+        raise _both_errors(openslide_error, error) from None
 
 
-def _tried(pyramid: _P) -> _P:
-    x, y = (int(pyramid.properties.get(f"openslide.bounds-{axis}", 0)) for axis in "xy")
+def open_partial(path: Path) -> SlideReader:
+    """Return an open reader of the partial slide whose manifest is at `path`.
+
+    Raises `NotASlideError`, `UnreadableSlideError`.
+    """
+    listing = manifest.read(path)
+    if isinstance(listing, manifest.Pieces):
+        return ImagePiecesReader(path.parent, listing)
+    if listing.file == manifest.NAME:
+        raise RegionNotFetchedError("its manifest names itself")
+    file_reader = open_reader(path.parent / listing.file)
     try:
-        pyramid.read_region((x, y), 0, (1, 1))
+        return FileRangesReader(file_reader, listing)
     except BaseException:
-        pyramid.close()
+        file_reader.close()
         raise
-    return pyramid
 
 
-def _other(path: Path, head: bytes) -> SlideReader:
-    from worker.slides.image_reader import open_picture
+def _with_faster_tiles(slide: OpenSlideReader, vendor: str, path: Path) -> SlideReader:
+    """Return the slide, with direct access to its JPEG tiles if they are laid out plainly."""
+    if vendor != _APERIO:
+        return slide
+    from worker.slides.tiff.aperio import with_stored_tiles
 
-    if (
-        path.suffix.lower() == ".mrxs"
-    ):  # a JPEG of the whole, beside its data: nobody asked for findings in that
-        raise OrderError(
-            "slide_unreadable",
-            "The slide cannot be read: this is the small picture of a MIRAX slide, and its data files are missing",
+    return with_stored_tiles(slide, path)
+
+
+def _open_without_openslide(path: Path, header: bytes) -> SlideReader:
+    # A MIRAX slide's own file is a JPEG preview of it. Nobody orders an analysis of that.
+    if path.suffix.lower() == ".mrxs":
+        raise SlideDecodingError(
+            "this is the small picture of a MIRAX slide, and its data files are missing",
             hint="give the folder of the same name with it: by path, or both in one zip by zip_url",
         )
-    return (_reader_of(head) or open_picture)(path)
+    reader = _open_by_signature(path, header)
+    _decode_one_pixel(reader)
+    return reader
 
 
-def _reader_of(head: bytes) -> Callable[[Path], SlideReader] | None:
-    """Who reads what begins like this, pictures aside. Imported only now: a slide seldom needs more than one reader."""
-    if head.startswith(_TIFF):
+def _open_by_signature(path: Path, header: bytes) -> SlideReader:
+    # Each decoder process opens one slide. Importing all readers would cost it half a second and
+    # 20 MB, so a reader is imported when its format is found.
+    if signatures.is_tiff(header):
         from worker.slides.tiff.reader import open_tiff
 
-        return open_tiff
-    if head[128:132] == b"DICM":
+        return open_tiff(path)
+    if signatures.is_dicom(header):
         from worker.slides.dicom.reader import open_dicom
 
-        return open_dicom
-    return None
+        return open_dicom(path)
+    from worker.slides.image_reader import open_image
+
+    return open_image(path)
+
+
+def _decode_one_pixel(reader: SlideReader) -> None:
+    """Decode the first pixel inside of the slide's bounds; close the reader if that fails."""
+    try:
+        x = int(reader.properties.get("openslide.bounds-x", 0))
+        y = int(reader.properties.get("openslide.bounds-y", 0))
+        reader.read_region((x, y), 0, (1, 1))
+    except BaseException:
+        reader.close()
+        raise
+
+
+def _both_errors(
+    openslide_error: UnreadableSlideError, other_error: OrderError
+) -> UnreadableSlideError:
+    """Return an error that states why OpenSlide and why the other reader refused the file."""
+    detail = openslide_error.detail
+    if other_error.code == openslide_error.code:
+        detail = f"{detail}; {other_error.detail}"
+    return UnreadableSlideError(detail, hint=openslide_error.hint)

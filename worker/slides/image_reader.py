@@ -1,7 +1,4 @@
-"""Plain pictures (PNG, JPEG, JPEG 2000, WebP, BMP) in place of a slide: opened, checked and decoded once.
-
-Owns Pillow's faults; knows nothing of pyramids, tissue or where the file came from.
-"""
+"""Plain images (PNG, JPEG, JPEG 2000, WebP, BMP) in place of a slide, decoded on opening."""
 
 import struct
 import zlib
@@ -21,138 +18,157 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from broker.errors import OrderError
+from worker.slides import signatures
+from worker.slides.errors import NotASlideError, UnreadableImageError
 
-_JPEG_2000_SIZE: Final = b"\xff\x4f\xff\x51"  # start of codestream, then the size marker
-_JPEG_2000_HEAD_BYTES: Final = 2**20
-# Pillow knows more, among them formats that start programs (EPS) or that no scanner writes. These are called by name,
-# for Image.open refuses large pictures by a limit that holds for the whole process.
-_FORMATS: Final = (
-    (b"\x89PNG\r\n\x1a\n", PngImagePlugin.PngImageFile),
-    (b"\xff\xd8\xff", JpegImagePlugin.JpegImageFile),
-    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", Jpeg2KImagePlugin.Jpeg2KImageFile),
-    (_JPEG_2000_SIZE, Jpeg2KImagePlugin.Jpeg2KImageFile),
-    (b"RIFF", WebPImagePlugin.WebPImageFile),
-    (b"BM", BmpImagePlugin.BmpImageFile),
+_SIGNATURE_BYTES: Final = 16
+_JPEG_2000_HEADER_BYTES: Final = 2**20
+_JPEG_2000_DEPTH_OFFSET: Final = (
+    42  # of Ssiz from the start of the codestream; ISO/IEC 15444-1 A.5.1
 )
-_MAX_PX: Final = 2**28  # four bytes for each, and as much again while some codecs are at work
-_READ_AS_THEY_ARE: Final = frozenset({"L", "LA", "RGB", "RGBA"})
-_CONVERTED: Final = frozenset({"1", "P", "PA", "CMYK", "YCbCr"})
-_SIXTEEN_BITS: Final = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
-_BROKEN: Final = (
-    ArithmeticError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError, ValueError,
-    struct.error, zlib.error,
-)  # fmt: skip
+# Pillow knows more formats, some of which start programs (EPS) and some that no scanner writes.
+# Image.open is not used, because its limit on large images holds for the whole process.
+_FORMATS: Final = (
+    (signatures.PNG, PngImagePlugin.PngImageFile),
+    (signatures.JPEG, JpegImagePlugin.JpegImageFile),
+    (signatures.JPEG_2000_FILE, Jpeg2KImagePlugin.Jpeg2KImageFile),
+    (signatures.JPEG_2000_CODESTREAM, Jpeg2KImagePlugin.Jpeg2KImageFile),
+    (signatures.RIFF, WebPImagePlugin.WebPImageFile),
+    (signatures.BMP, BmpImagePlugin.BmpImageFile),
+)
+# Each takes four bytes of memory, and as much again while some codecs run.
+_MAX_PX: Final = 2**28
+_EIGHT_BIT_MODES: Final = frozenset({"L", "LA", "RGB", "RGBA"})
+_CONVERTED_MODES: Final = frozenset({"1", "P", "PA", "CMYK", "YCbCr"})
+_SIXTEEN_BIT_MODES: Final = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
+# What Pillow and imagecodecs raise on damaged files.
+_DECODING_ERRORS: Final = (
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 
 
-class Picture:
-    """A decoded picture, as a `Pyramid` of one level. Threads may share it."""
+class ImageReader:
+    """A `SlideReader` of one decoded image: a single level without tiles. Threads may share it."""
 
-    stored = None
+    tile_reader = None
 
-    def __init__(self, picture: Image.Image, name: str) -> None:
-        self._picture = picture
+    def __init__(self, image: Image.Image, name: str) -> None:
+        self._image = image
         self.name = name
         self.properties: dict[str, str] = {}
-        self.level_dimensions = (picture.size,)
+        self.level_dimensions = (image.size,)
         self.level_downsamples = (1.0,)
 
     def read_region(
         self, location: tuple[int, int], level: int, size: tuple[int, int]
     ) -> Image.Image:
-        """`size` pixels from a location on, in RGBA; transparent outside the picture. There is level 0 alone."""
+        """Return `size` pixels from a location on, in RGBA; transparent outside of the image.
+
+        Raises `IndexError` for any level but 0.
+        """
         if level != 0:
             raise IndexError(level)
+        x, y = location
+        width, height = size
+        left = max(x, 0)
+        top = max(y, 0)
+        right = min(x + width, self._image.width)
+        bottom = min(y + height, self._image.height)
         region = Image.new("RGBA", size)
-        (x, y), (width, height) = location, size
-        box = (
-            max(x, 0),
-            max(y, 0),
-            min(x + width, self._picture.width),
-            min(y + height, self._picture.height),
-        )
-        if box[0] < box[2] and box[1] < box[3]:
-            region.paste(self._picture.crop(box).convert("RGBA"), (box[0] - x, box[1] - y))
+        if left < right and top < bottom:
+            part = self._image.crop((left, top, right, bottom)).convert("RGBA")
+            region.paste(part, (left - x, top - y))
         return region
 
     def close(self) -> None:
-        """Let go of the pixels. Nothing may be read any more."""
-        self._picture.close()
+        """Free the pixels. Nothing may be read afterwards."""
+        self._image.close()
 
 
-def open_picture(path: Path) -> Picture:
-    """Decode a picture of up to 268 megapixels; of an animation the first frame.
+def open_image(path: Path) -> ImageReader:
+    """Decode an image of up to 268 megapixels; of an animation the first frame.
 
-    Pixels are where the file stores them: an EXIF orientation is not applied. Of 16 bits the high ones are shown.
-    Raises `OrderError`: `not_a_slide`, `slide_unreadable`.
+    Pixels stay where the file stores them: an EXIF orientation is not applied. Of 16 bits the
+    high ones are shown. Raises `NotASlideError`, `UnreadableSlideError`.
     """
     with path.open("rb") as file:
-        start = file.read(16)
+        start = file.read(_SIGNATURE_BYTES)
         file.seek(0)
-        kind = next((kind for magic, kind in _FORMATS if start.startswith(magic)), None)
-        if kind is None:
-            raise _not_a_slide(path, start)
+        image_class = _image_class(start)
+        if image_class is None:
+            raise NotASlideError(
+                "OpenSlide and Pillow do not know this kind of file: "
+                f"{path.stat().st_size} bytes that begin with {start!r}",
+                hint="see that the source gives the slide itself, whole, "
+                "and not a page or an archive",
+            )
         try:
-            return _decoded(kind, file)
+            return _decode(image_class, file)
         except MemoryError:
-            raise _unreadable("it needs more memory than a decoder may use") from None
-        except _BROKEN as error:
-            raise _unreadable(str(error) or type(error).__name__) from error
+            raise UnreadableImageError("it needs more memory than a decoder may use") from None
+        except _DECODING_ERRORS as error:
+            raise UnreadableImageError(str(error) or type(error).__name__) from error
 
 
-def _decoded(kind: type[ImageFile.ImageFile], file: BinaryIO) -> Picture:
-    picture = kind(file)
-    width, height = picture.size
+def _image_class(start: bytes) -> type[ImageFile.ImageFile] | None:
+    for signature, image_class in _FORMATS:
+        if start.startswith(signature):
+            return image_class
+    return None
+
+
+def _decode(image_class: type[ImageFile.ImageFile], file: BinaryIO) -> ImageReader:
+    image = image_class(file)
+    width, height = image.size
     if width * height > _MAX_PX:
-        raise _unreadable(
+        raise UnreadableImageError(
             f"it has {width} x {height} px; at most {_MAX_PX} pixels can be decoded at a time",
-            "save it as a pyramidal TIFF with small tiles",
+            hint="save it as a pyramidal TIFF with small tiles",
         )
-    bits = _jpeg_2000_bits(file) if kind is Jpeg2KImagePlugin.Jpeg2KImageFile else 8
-    if bits > 8:
-        file.seek(0)
-        samples = imagecodecs.jpeg2k_decode(file.read())
-        return Picture(
-            Image.fromarray((samples >> (bits - 8)).astype(np.uint8)),
-            f"imagecodecs {imagecodecs.__version__} (JPEG2000)",
-        )
-    return Picture(_eight_bits(picture), f"Pillow {PIL.__version__} ({picture.format})")
+    if image_class is Jpeg2KImagePlugin.Jpeg2KImageFile:
+        bits = _jpeg_2000_bits(file)
+        if bits > 8:
+            # Pillow would round the brightest values up to black.
+            file.seek(0)
+            samples = imagecodecs.jpeg2k_decode(file.read())
+            eight_bits = (samples >> (bits - 8)).astype(np.uint8)
+            name = f"imagecodecs {imagecodecs.__version__} (JPEG2000)"
+            return ImageReader(Image.fromarray(eight_bits), name)
+    return ImageReader(_to_eight_bits(image), f"Pillow {PIL.__version__} ({image.format})")
 
 
 def _jpeg_2000_bits(file: BinaryIO) -> int:
-    """Bits per sample, of which Pillow shows 8, but rounds the brightest up to black."""
+    """Return the bits of each sample. Raises `UnreadableImageError` if samples are signed."""
     file.seek(0)
-    head = file.read(_JPEG_2000_HEAD_BYTES)
-    depth = head[head.index(_JPEG_2000_SIZE) + 42]
+    header = file.read(_JPEG_2000_HEADER_BYTES)
+    codestream = header.index(signatures.JPEG_2000_CODESTREAM)
+    depth = header[codestream + _JPEG_2000_DEPTH_OFFSET]
     if depth & 0x80:
-        raise _unreadable("its samples are signed", "export it in 8-bit RGB")
+        raise UnreadableImageError("its samples are signed", hint="export it in 8-bit RGB")
     return depth + 1
 
 
-def _eight_bits(picture: ImageFile.ImageFile) -> Image.Image:
-    """Decode it, without a second copy where its pixels can be shown as they are."""
-    if picture.mode in _SIXTEEN_BITS:
-        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    if picture.mode not in _READ_AS_THEY_ARE | _CONVERTED:
-        raise _unreadable(
-            f"its pixels are of the kind {picture.mode}; 8 or 16 bits per channel are read",
-            "export it in 8-bit RGB",
+def _to_eight_bits(image: ImageFile.ImageFile) -> Image.Image:
+    """Return the decoded image, without a copy if its pixels can be shown as they are stored."""
+    if image.mode in _SIXTEEN_BIT_MODES:
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode not in _EIGHT_BIT_MODES | _CONVERTED_MODES:
+        raise UnreadableImageError(
+            f"its pixels are of the kind {image.mode}; 8 or 16 bits per channel are read",
+            hint="export it in 8-bit RGB",
         )
-    if picture.mode in _CONVERTED or "transparency" in picture.info:
-        return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    picture.load()
-    return picture
-
-
-def _unreadable(
-    detail: str, hint: str = "see that the file is whole and opens in a viewer"
-) -> OrderError:
-    return OrderError("slide_unreadable", f"The picture cannot be decoded: {detail}", hint=hint)
-
-
-def _not_a_slide(path: Path, start: bytes) -> OrderError:
-    return OrderError(
-        "not_a_slide",
-        f"OpenSlide and Pillow do not know this kind of file: {path.stat().st_size} bytes that begin with {start!r}",
-        hint="see that the source gives the slide itself, whole, and not a page or an archive",
-    )
+    if image.mode in _CONVERTED_MODES or "transparency" in image.info:
+        if image.has_transparency_data:
+            return image.convert("RGBA")
+        return image.convert("RGB")
+    image.load()
+    return image

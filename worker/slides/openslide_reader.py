@@ -1,7 +1,4 @@
-"""Whatever OpenSlide reads: the only door to it.
-
-Owns OpenSlide's faults; knows nothing of resampling, tissue or sources.
-"""
+"""Slides that OpenSlide reads. The only module that imports OpenSlide."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -13,55 +10,57 @@ from typing import Final
 import openslide
 from PIL import Image
 
-from broker.errors import OrderError
+from worker.slides.errors import SlideDecodingError, UnreadableSlideError
 from worker.slides.reader import BLOCK_PX
 
 _CACHE_BYTES: Final = 64 * 2**20
-_ANY_TIFF: Final = "generic-tiff"
+_GENERIC_TIFF: Final = "generic-tiff"
 
 
-class OpenSlidePyramid:
-    """A file that OpenSlide reads, as a `Pyramid`. After `slide_unreadable` it answers nothing else."""
+class OpenSlideReader:
+    """A `SlideReader` over OpenSlide. After an `UnreadableSlideError` all further reads fail."""
 
-    stored = None
+    tile_reader = None
 
     def __init__(self, path: Path, vendor: str) -> None:
+        """Open the file. Raises `UnreadableSlideError`."""
         self._path = path
-        self._lock, self._is_closed = Lock(), False
+        self._lock = Lock()
+        self._is_closed = False
         self._handle: openslide.OpenSlide | None = None
-        handle = self._opened()
+        handle = self._open_handle()
         self.name = f"OpenSlide {openslide.__library_version__} ({vendor})"
-        said = (
-            handle.properties
-        )  # a name that is not UTF-8 is listed, but its value cannot be asked for
-        self.properties: Mapping[str, str] = {name: said[name] for name in said if name in said}
+        self.properties: Mapping[str, str] = _properties(handle)
         self.level_dimensions = handle.level_dimensions
         self.level_downsamples = handle.level_downsamples
 
     def read_region(
         self, location: tuple[int, int], level: int, size: tuple[int, int]
     ) -> Image.Image:
-        """As OpenSlide reads it."""
-        with _told(self._path):
-            return self._opened().read_region(location, level, size)
+        """Return `size` pixels of the level from a level-0 location on, in RGBA.
 
-    def rest(self) -> None:
-        """Close the file until somebody reads again: an open one keeps 16 bytes for every stored tile.
+        Raises `UnreadableSlideError`.
+        """
+        with _openslide_errors(self._path):
+            return self._open_handle().read_region(location, level, size)
 
-        Nobody may be reading meanwhile.
+    def suspend(self) -> None:
+        """Close the file until the next read, which opens it again.
+
+        An open one takes 16 bytes of memory for every stored tile. No thread may be reading.
         """
         with self._lock:
-            if self._handle:
+            if self._handle is not None:
                 self._handle.close()
             self._handle = None
 
     def close(self) -> None:
-        """Close the file. Nothing may be read any more."""
-        self.rest()
+        """Close the file. Nothing may be read afterwards."""
+        self.suspend()
         self._is_closed = True
 
-    def _opened(self) -> openslide.OpenSlide:
-        with self._lock, _told(self._path):
+    def _open_handle(self) -> openslide.OpenSlide:
+        with self._lock, _openslide_errors(self._path):
             if self._is_closed:
                 raise ValueError("the slide is closed")
             if self._handle is None:
@@ -71,46 +70,58 @@ class OpenSlidePyramid:
 
 
 def vendor_of(path: Path) -> str | None:
-    """Whose format it is, None where OpenSlide knows none. Raises `OrderError`: `slide_unreadable`.
+    """Return OpenSlide's name for the format's vendor, None where it does not know the format.
 
-    Of any other tiled TIFF it would show the first picture, be it one of a stack or of many channels, and no SubIFDs.
+    Generic TIFFs count as unknown: of a stack or of many channels OpenSlide would show the first
+    image alone, and it does not see SubIFDs. Raises `UnreadableSlideError`.
     """
-    with _told(path):
+    with _openslide_errors(path):
         vendor: str | None = openslide.OpenSlide.detect_format(path)
-    return None if vendor == _ANY_TIFF else vendor
+    if vendor == _GENERIC_TIFF:
+        return None
+    return vendor
 
 
-def open_openslide(path: Path, vendor: str) -> OpenSlidePyramid:
-    """The slide. Raises `OrderError`: `slide_unreadable`."""
-    pyramid = OpenSlidePyramid(path, vendor)
+def open_openslide(path: Path, vendor: str) -> OpenSlideReader:
+    """Open the slide. Raises `UnreadableSlideError`."""
+    reader = OpenSlideReader(path, vendor)
     try:
-        _refuse_huge_tiles(pyramid.properties)
-    except OrderError:
-        pyramid.close()
+        _refuse_huge_tiles(reader.properties)
+    except UnreadableSlideError:
+        reader.close()
         raise
-    return pyramid
+    return reader
+
+
+def _properties(handle: openslide.OpenSlide) -> dict[str, str]:
+    properties = {}
+    for name in handle.properties:
+        # A name that is not UTF-8 is listed, but its value cannot be looked up.
+        if name in handle.properties:
+            properties[name] = handle.properties[name]
+    return properties
 
 
 def _refuse_huge_tiles(properties: Mapping[str, str]) -> None:
-    """A stored tile is decoded whole, and OpenSlide ends the process where memory for it is short."""
+    """Raise `UnreadableSlideError` for tiles that are too large to be decoded.
+
+    A tile is decoded whole, and OpenSlide ends the process where there is no memory for it.
+    """
     width_px = int(properties.get("openslide.level[0].tile-width", 0))
     height_px = int(properties.get("openslide.level[0].tile-height", 0))
     if width_px * height_px > BLOCK_PX:
-        raise _unreadable(
-            f"its tiles are {width_px} x {height_px} px; at most {BLOCK_PX} pixels can be decoded at a time"
+        raise SlideDecodingError(
+            f"its tiles are {width_px} x {height_px} px; "
+            f"at most {BLOCK_PX} pixels can be decoded at a time"
         )
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _openslide_errors(path: Path) -> Iterator[None]:
+    """Raise errors of OpenSlide as `UnreadableSlideError`."""
     try:
         yield
     except openslide.OpenSlideError as error:
-        # Where we keep slides is nobody's business; a series names its other files in the same folder.
-        said = str(error).replace(f"{path.parent}{os.sep}", "")
-        raise _unreadable(f"OpenSlide says: {said}") from error
-
-
-def _unreadable(detail: str) -> OrderError:
-    hint = "see that the file opens in a viewer; if it does not, send it or export it again"
-    return OrderError("slide_unreadable", f"The slide cannot be read: {detail}", hint=hint)
+        # The folder of the slides is not to be disclosed. A series names other files in it, too.
+        message = str(error).replace(f"{path.parent}{os.sep}", "")
+        raise SlideDecodingError(f"OpenSlide says: {message}") from error

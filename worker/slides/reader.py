@@ -1,4 +1,4 @@
-"""The protocols of slides: what every reader offers, and what the worker reads through."""
+"""The protocols of slides: what each file reader offers, and what the worker reads through."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
@@ -7,22 +7,26 @@ from PIL import Image
 
 from worker.geometry.frame import Area, Frame, Pixels
 
+BLOCK_PX: Final = 2**26
+"""The most pixels that are decoded at a time: one stored tile, or one region of a level."""
+
 
 class ReadableSlide(Protocol):
-    """An open slide, wherever it is read: see `worker.slide.Slide`, which says what the methods do."""
+    """An open slide, read in this process (`Slide`) or in another one (`SandboxedSlide`)."""
 
     frame: Frame
     reader: str
+    """Name and version of the library that reads the file."""
     threads: int
-    """Regions that are read at the same time at most."""
+    """How many regions can be read at the same time."""
 
     def fill(
         self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float
     ) -> None:
-        """Write the pixels of a region at any resolution into `region`, (height_px, width_px, 3)."""
+        """Write the region at level-0 (x, y) into `region`, (height_px, width_px, 3)."""
 
     def workspace(self, number: int, shape: tuple[int, ...]) -> Pixels:
-        """Memory of this shape for thread `number` to read tiles into."""
+        """Return memory of this shape for thread `number` to read tiles into."""
 
     def fill_tiles(
         self,
@@ -31,40 +35,37 @@ class ReadableSlide(Protocol):
         downsample_x: float,
         downsample_y: float,
     ) -> None:
-        """Write one square for each of the level-0 `corners` into `tiles`, (N, edge, edge, 3); see `fill`."""
+        """Write one square for each of the level-0 `corners` into `tiles`, (N, edge, edge, 3)."""
 
     def overview(self, area: Area, max_px: int) -> Pixels:
-        """A picture of the area, its longer side at most `max_px`."""
-
-
-BLOCK_PX: Final = 2**26
-"""The most pixels that are decoded at a time, be it a stored tile or a region of a level."""
+        """Return an image of the area, (height_px, width_px, 3), no side longer than `max_px`."""
 
 
 class TileReader(Protocol):
-    """The levels of a pyramid in their own pixels, tile by tile. Threads may share it."""
+    """The levels of a pyramid, read tile by tile in their own pixels. Threads may share it."""
 
     @property
     def reductions(self) -> Sequence[Sequence[int]]:
-        """For every level, by which whole numbers its tiles can be made smaller while they are decoded."""
+        """For each level, the whole factors by which a decoder can shrink its tiles."""
 
     def fill(self, region: Pixels, level: int, left: int, top: int, reduction: int = 1) -> None:
-        """Write what is at (left, top), in pixels of the level so reduced, into `region`, (height, width, 3), on white.
+        """Write the level's pixels from (left, top) on into `region`, (height, width, 3).
 
-        Raises `OrderError`: `slide_unreadable`.
+        `left` and `top` count pixels of the level after `reduction`. Transparent is white.
+        Raises `UnreadableSlideError`.
         """
 
 
 class SlideReader(Protocol):
-    """An open slide as its reader sees it, in OpenSlide's words. Threads may share it."""
+    """An open slide file, described in OpenSlide's terms. Threads may share it."""
 
     @property
     def name(self) -> str:
-        """Which reader it is, with its version, as provenance states it."""
+        """Name and version of the reading library, as results state it."""
 
     @property
     def properties(self) -> Mapping[str, str]:
-        """What the file says, in OpenSlide's names: openslide.mpp-x, openslide.bounds-x, tiff.XResolution …"""
+        """The file's metadata by OpenSlide's names: openslide.mpp-x, tiff.XResolution, …"""
 
     @property
     def level_dimensions(self) -> tuple[tuple[int, int], ...]:
@@ -72,19 +73,19 @@ class SlideReader(Protocol):
 
     @property
     def level_downsamples(self) -> tuple[float, ...]:
-        """Level-0 pixels per pixel of every level: the mean of both axes, as locations are divided by it."""
+        """Level-0 pixels for each pixel of a level, the mean of both axes; level 0 first."""
 
     @property
-    def stored(self) -> TileReader | None:
-        """Its stored tiles, where they can be had one by one."""
+    def tile_reader(self) -> TileReader | None:
+        """Direct access to the stored tiles, None where the reader has none."""
 
     def read_region(
         self, location: tuple[int, int], level: int, size: tuple[int, int]
     ) -> Image.Image:
-        """`size` pixels of the level from a level-0 location on, in RGBA; transparent where there is no picture.
+        """Return `size` pixels of the level from a level-0 location on, in RGBA.
 
-        Raises `OrderError`: `slide_unreadable`.
+        Pixels outside the slide are transparent. Raises `UnreadableSlideError`.
         """
 
     def close(self) -> None:
-        """Close the file. Nothing may be read any more."""
+        """Close the file. Nothing may be read afterwards."""

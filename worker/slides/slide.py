@@ -1,6 +1,6 @@
-"""A slide: its frame and its pixels at any resolution.
+"""A slide: its frame, and its pixels at any resolution.
 
-Owns what a pixel is worth in microns and exact resampling; knows nothing of formats, tiles, tissue or sources.
+Resamples by exact ratios. Knows no file formats, tissue or sources.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,46 +11,67 @@ from typing import Final, Self
 import numpy as np
 from PIL import Image
 
-from broker.errors import OrderError
 from worker.geometry.frame import Area, Frame, MppSource, Pixels
 from worker.geometry.mpp import spacing
 from worker.geometry.pyramid_levels import Level, Span, is_between, levels, nearest_finer, span
-from worker.process.cgroup_limits import granted_cores
-from worker.slides.formats import open_pyramid
-from worker.slides.overview import overview
-from worker.slides.reader import BLOCK_PX, SlideReader
+from worker.slides.errors import SlideDecodingError
+from worker.slides.formats import open_reader
+from worker.slides.overview import read_overview
+from worker.slides.reader import BLOCK_PX, SlideReader, TileReader
 from worker.slides.tiled_pyramid import on_white
 
-_WHOLE_PX: Final = 2048  # up to here a region is read from a level at once
-_BLOCK_EDGE_PX: Final = (
-    1024  # of what is read of a larger one: resampling takes some 14 bytes for each pixel
-)
+_WHOLE_REGION_PX: Final = 2048  # a region of a level up to this edge is read at once
+# The edge of the blocks in which a larger region is read: resampling takes about 14 bytes of memory
+# for each pixel.
+_BLOCK_EDGE_PX: Final = 1024
 
 
 class Slide:
-    """An open slide. Threads may share it; after `slide_unreadable` it may answer nothing else."""
+    """An open slide. Threads may share it.
+
+    `threads` is how many regions its user may read at the same time. After an
+    `UnreadableSlideError` further reads may fail, too.
+    """
 
     def __init__(
-        self, pyramid: SlideReader, mpp: float | None = None, whose: MppSource = "order"
+        self,
+        slide_reader: SlideReader,
+        mpp: float | None = None,
+        mpp_source: MppSource = "order",
+        *,
+        threads: int = 1,
     ) -> None:
-        self._pyramid = pyramid
-        reductions = pyramid.stored.reductions if pyramid.stored else ()
-        self._levels = levels(pyramid.level_dimensions, pyramid.level_downsamples, reductions)
-        self.reader, self.threads = pyramid.name, granted_cores()
-        self.frame = _frame(pyramid.level_dimensions[0], pyramid.properties, mpp, whose)
+        self._slide_reader = slide_reader
+        tile_reader = slide_reader.tile_reader
+        reductions: Sequence[Sequence[int]] = ()
+        if tile_reader is not None:
+            reductions = tile_reader.reductions
+        dimensions = slide_reader.level_dimensions
+        self._levels = levels(dimensions, slide_reader.level_downsamples, reductions)
+        self.reader = slide_reader.name
+        self.threads = threads
+        self.frame = _frame(dimensions[0], slide_reader.properties, mpp, mpp_source)
 
     @classmethod
-    def open(cls, path: Path, mpp: float | None = None, whose: MppSource = "order") -> Self:
-        """Open a slide or a plain picture; `mpp`, which is `whose` word, is believed only where the file does not say.
+    def open(
+        cls,
+        path: Path,
+        mpp: float | None = None,
+        mpp_source: MppSource = "order",
+        *,
+        threads: int = 1,
+    ) -> Self:
+        """Open a slide or a plain image.
 
-        A slide of unknown mpp opens all the same and its frame says so. Raises `OrderError`: `not_a_slide`,
-        `slide_unreadable`.
+        `mpp`, in microns per pixel and stated by `mpp_source`, is used where the file states none.
+        A slide of unknown mpp can be opened; its frame says so.
+        Raises `NotASlideError`, `UnreadableSlideError`.
         """
-        return cls(open_pyramid(path), mpp, whose)
+        return cls(open_reader(path), mpp, mpp_source, threads=threads)
 
     def close(self) -> None:
-        """Close the file. Nothing may be read any more."""
-        self._pyramid.close()
+        """Close the file. Nothing may be read afterwards."""
+        self._slide_reader.close()
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +93,7 @@ class Slide:
         downsample_x: float,
         downsample_y: float,
     ) -> Pixels:
-        """The region whose top left corner is level-0 (x, y), as (height_px, width_px, 3); see `fill`."""
+        """Return the region at level-0 (x, y), (height_px, width_px, 3); see `fill`."""
         region = np.empty((height_px, width_px, 3), np.uint8)
         self.fill(region, x, y, downsample_x, downsample_y)
         return region
@@ -80,40 +101,18 @@ class Slide:
     def fill(
         self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float
     ) -> None:
-        """Write the region whose top left corner is level-0 (x, y) into `region`, (height_px, width_px, 3).
+        """Write the region whose top left corner is level-0 (x, y) into `region`.
 
-        Pixel (row, column) covers the level-0 box of downsample_x by downsample_y at
-        (x + column * downsample_x, y + row * downsample_y), resampled by the exact ratio from the nearest finer level.
-        White where the slide is transparent or ends. Raises `OrderError`: `slide_unreadable`.
+        `region` has the shape (height_px, width_px, 3). Its pixel (row, column) covers the level-0
+        box of downsample_x by downsample_y at (x + column * downsample_x, y + row * downsample_y),
+        resampled by the exact ratio from the nearest finer level. It is white where the slide is
+        transparent or ends. Raises `UnreadableSlideError`.
         """
-        downsamples = downsample_x, downsample_y
-        self._fill_from(nearest_finer(self._levels, *downsamples), region, (x, y), downsamples)
-
-    def _fill_from(
-        self,
-        level: Level,
-        region: Pixels,
-        corner: tuple[float, float],
-        downsamples: tuple[float, float],
-    ) -> None:
-        height_px, width_px, _ = region.shape
-        (x, y), (downsample_x, downsample_y) = corner, downsamples
-        step_x, step_y = downsample_x / level.scale_x, downsample_y / level.scale_y
-        if max(width_px * step_x, height_px * step_y) <= _WHOLE_PX:
-            edge_x, edge_y = max(1, width_px), max(1, height_px)
-        else:
-            edge_x, edge_y = (
-                max(1, int(_BLOCK_EDGE_PX / step_x)),
-                max(1, int(_BLOCK_EDGE_PX / step_y)),
-            )
-        for row in range(0, height_px, edge_y):
-            for column in range(0, width_px, edge_x):
-                block = region[row : row + edge_y, column : column + edge_x]
-                at = x + column * downsample_x, y + row * downsample_y
-                self._fill_block(block, level, at, downsamples)
+        level = nearest_finer(self._levels, downsample_x, downsample_y)
+        self._fill_from(level, region, (x, y), (downsample_x, downsample_y))
 
     def workspace(self, _number: int, shape: tuple[int, ...]) -> Pixels:
-        """Memory to read tiles into."""
+        """Return memory to read tiles into."""
         return np.empty(shape, np.uint8)
 
     def fill_tiles(
@@ -123,15 +122,41 @@ class Slide:
         downsample_x: float,
         downsample_y: float,
     ) -> None:
-        """`fill` for each of the level-0 `corners` a square of `tiles`, (N, edge, edge, 3)."""
-        downsamples = downsample_x, downsample_y
-        level = nearest_finer(self._levels, *downsamples)
-        for tile, (x, y) in zip(tiles, corners, strict=True):
-            self._fill_from(level, tile, (x, y), downsamples)
+        """Fill one square of `tiles`, (N, edge, edge, 3), for each of the level-0 `corners`."""
+        level = nearest_finer(self._levels, downsample_x, downsample_y)
+        for tile, corner in zip(tiles, corners, strict=True):
+            self._fill_from(level, tile, corner, (downsample_x, downsample_y))
 
     def overview(self, area: Area, max_px: int) -> Pixels:
-        """A picture of exactly `area`, its longer side `max_px` or, where the area has fewer pixels, all of them."""
-        return overview(self, area, max_px)
+        """Return an image of exactly `area`, (height_px, width_px, 3).
+
+        Its longer side has `max_px` pixels, or all of the area's if those are fewer.
+        """
+        return read_overview(self, area, max_px)
+
+    def _fill_from(
+        self,
+        level: Level,
+        region: Pixels,
+        corner: tuple[float, float],
+        downsamples: tuple[float, float],
+    ) -> None:
+        """Write the region at the level-0 `corner` into `region`, block by block."""
+        height_px, width_px, _ = region.shape
+        x, y = corner
+        downsample_x, downsample_y = downsamples
+        step_x = downsample_x / level.scale_x
+        step_y = downsample_y / level.scale_y
+        block_width = max(1, width_px)
+        block_height = max(1, height_px)
+        if max(width_px * step_x, height_px * step_y) > _WHOLE_REGION_PX:
+            block_width = max(1, int(_BLOCK_EDGE_PX / step_x))
+            block_height = max(1, int(_BLOCK_EDGE_PX / step_y))
+        for row in range(0, height_px, block_height):
+            for column in range(0, width_px, block_width):
+                block = region[row : row + block_height, column : column + block_width]
+                block_corner = (x + column * downsample_x, y + row * downsample_y)
+                self._fill_block(block, level, block_corner, downsamples)
 
     def _fill_block(
         self,
@@ -140,47 +165,68 @@ class Slide:
         corner: tuple[float, float],
         downsamples: tuple[float, float],
     ) -> None:
-        """What starts at the level-0 `corner`, small enough to be decoded at a time."""
+        """Write the block at the level-0 `corner`, small enough to be decoded at once."""
         height_px, width_px, _ = block.shape
-        (x, y), (downsample_x, downsample_y), stored = corner, downsamples, self._pyramid.stored
-        between = is_between(x, downsample_x, level.scale_x) or is_between(
-            y, downsample_y, level.scale_y
-        )
-        tiles = stored if level.reduction > 1 or not between else None
-        located_by = 1.0 if tiles else level.located_by
-        wide = span(x, width_px, downsample_x, level.scale_x, located_by)
-        high = span(y, height_px, downsample_y, level.scale_y, located_by)
-        size, exact = (wide.extent_px, _fit(wide, high)), wide.is_exact and high.is_exact
-        if tiles:
-            pixels = block if exact else np.empty((size[1], size[0], 3), np.uint8)
-            tiles.fill(pixels, level.number, wide.location, high.location, level.reduction)
+        x, y = corner
+        downsample_x, downsample_y = downsamples
+        tile_reader = self._tile_reader_of(level, corner, downsamples)
+        located_by = level.located_by
+        if tile_reader is not None:
+            located_by = 1.0  # tiles are addressed by pixels of the level
+        columns = span(x, width_px, downsample_x, level.scale_x, located_by)
+        rows = span(y, height_px, downsample_y, level.scale_y, located_by)
+        _refuse_large_read(columns, rows)
+        is_exact = columns.is_exact and rows.is_exact
+        pixels = block
+        if tile_reader is None:
+            location = (columns.location, rows.location)
+            size = (columns.extent_px, rows.extent_px)
+            pixels = on_white(self._slide_reader.read_region(location, level.number, size))
         else:
-            pixels = on_white(
-                self._pyramid.read_region((wide.location, high.location), level.number, size)
-            )
-        if pixels is not block:
-            block[...] = pixels if exact else _resampled(pixels, wide, high, (width_px, height_px))
+            if not is_exact:
+                pixels = np.empty((rows.extent_px, columns.extent_px, 3), np.uint8)
+            tile_reader.fill(pixels, level.number, columns.location, rows.location, level.reduction)
+        if not is_exact:
+            block[...] = _resample(pixels, columns, rows, (width_px, height_px))
+        elif pixels is not block:
+            block[...] = pixels
+
+    def _tile_reader_of(
+        self, level: Level, corner: tuple[float, float], downsamples: tuple[float, float]
+    ) -> TileReader | None:
+        """Return the reader of the level's tiles, None where `read_region` must be used.
+
+        `read_region` interpolates places between two pixels as OpenSlide does.
+        """
+        x, y = corner
+        downsample_x, downsample_y = downsamples
+        if level.reduction == 1 and (
+            is_between(x, downsample_x, level.scale_x) or is_between(y, downsample_y, level.scale_y)
+        ):
+            return None
+        return self._slide_reader.tile_reader
 
 
-def _resampled(pixels: Pixels, wide: Span, high: Span, size: tuple[int, int]) -> Pixels:
-    box = wide.start, high.start, wide.stop, high.stop
+def _resample(pixels: Pixels, columns: Span, rows: Span, size: tuple[int, int]) -> Pixels:
+    box = (columns.start, rows.start, columns.stop, rows.stop)
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR, box=box))
 
 
-def _fit(wide: Span, high: Span) -> int:
-    """The height of what is read. Raises `OrderError` where it is too much to be decoded at a time."""
-    if wide.extent_px * high.extent_px > BLOCK_PX:
-        raise OrderError(
-            "slide_unreadable",
-            "The slide cannot be read: no level of it is coarse enough for so small a picture",
+def _refuse_large_read(columns: Span, rows: Span) -> None:
+    if columns.extent_px * rows.extent_px > BLOCK_PX:
+        raise SlideDecodingError(
+            "no level of it is coarse enough for so small a picture",
             hint="save it as a pyramidal TIFF",
         )
-    return high.extent_px
 
 
 def _frame(
-    dimensions: tuple[int, int], properties: Mapping[str, str], mpp: float | None, whose: MppSource
+    dimensions: tuple[int, int],
+    properties: Mapping[str, str],
+    mpp: float | None,
+    mpp_source: MppSource,
 ) -> Frame:
-    mpp_x, mpp_y, source = spacing(properties, mpp, whose)
-    bounds_x, bounds_y = (int(properties.get(f"openslide.bounds-{axis}", 0)) for axis in "xy")
+    mpp_x, mpp_y, source = spacing(properties, mpp, mpp_source)
+    bounds_x = int(properties.get("openslide.bounds-x", 0))
+    bounds_y = int(properties.get("openslide.bounds-y", 0))
     return Frame(*dimensions, mpp_x, mpp_y, source, bounds_x, bounds_y)

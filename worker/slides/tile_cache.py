@@ -1,9 +1,8 @@
-"""Decoded tiles that are likely to be wanted again: each decoded once, however many threads ask, a bounded many kept.
+"""A cache of decoded tiles, limited in bytes. Each tile is decoded once, however many threads ask.
 
-Most regions want few of them again, and only soon. So that what nobody comes back for does not pile up on a large
-slide, there is little room at first; it grows whenever a tile is wanted that more room would have kept.
-
-Owns that bound. Must not know what a tile is a part of, or how it is decoded.
+Most regions read few tiles twice, and those soon. So the limit is low at first, and grows whenever
+a tile is requested that was evicted before. A large slide then fills no memory with tiles that are
+never read again. The cache does not know what a tile is a part of.
 """
 
 import threading
@@ -14,97 +13,118 @@ from typing import Final
 
 from worker.geometry.frame import Pixels
 
-_FIRST_ROOM_BYTES: Final = 8 * 2**20  # a row of tiles across an overview
+_FIRST_LIMIT_BYTES: Final = 8 * 2**20  # a row of tiles across an overview
 
 
 class TileCache:
-    """The tiles used last, of at most so many bytes. Threads may share it."""
+    """The tiles used last, of at most `max_bytes`. Threads may share it."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes, self._room_bytes, self._bytes = (
-            most_bytes,
-            min(_FIRST_ROOM_BYTES, most_bytes),
-            0,
-        )
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._limit_bytes = min(_FIRST_LIMIT_BYTES, max_bytes)
+        self._bytes = 0
         self._tiles: OrderedDict[Hashable, Future[Pixels | None]] = OrderedDict()
-        self._unread: dict[Hashable, int] = {}
-        self._dropped: OrderedDict[Hashable, int] = OrderedDict()
-        self._dropped_bytes = 0
+        self._unread_px: dict[Hashable, int] = {}
+        self._evicted: OrderedDict[Hashable, int] = OrderedDict()
+        """Sizes in bytes of tiles that a cache of `max_bytes` would still hold."""
+        self._evicted_bytes = 0
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, decode: Callable[[], Pixels | None]) -> Pixels | None:
-        """The tile, decoded by whoever asks first; the others wait for it. Raises whatever `decode` does."""
+        """Return the tile, decoded by the first thread that asks while others wait for it.
+
+        Raises what `decode` raises.
+        """
         with self._lock:
-            kept = self._tiles.get(key)
-            if kept is None:
-                self._make_room(key)
-                mine = self._tiles[key] = Future[Pixels | None]()
+            cached = self._tiles.get(key)
+            if cached is None:
+                self._raise_limit_if_evicted(key)
+                future = Future[Pixels | None]()
+                self._tiles[key] = future
             else:
                 self._tiles.move_to_end(key)
-        return self._decoded(key, mine, decode) if kept is None else kept.result()
+        if cached is not None:
+            return cached.result()
+        return self._decode(key, future, decode)
 
-    def used(self, key: Hashable, pixels: int) -> None:
-        """So many pixels of the tile were read. One of which all were read once is hardly wanted again, and goes."""
+    def mark_read(self, key: Hashable, pixels: int) -> None:
+        """Count pixels of a tile that were read. A tile that was read completely is removed.
+
+        It is hardly ever read again.
+        """
         with self._lock:
             tile = self._tiles.get(key)
             if tile is None or not tile.done():
                 return
-            self._unread[key] = self._unread.get(key, _size_px(tile.result())) - pixels
-            if self._unread[key] <= 0:
-                self._forget(key)
+            unread_px = self._unread_px.get(key)
+            if unread_px is None:
+                unread_px = _size_px(tile.result())
+            self._unread_px[key] = unread_px - pixels
+            if self._unread_px[key] <= 0:
+                self._remove(key)
 
-    def _decoded(
-        self, key: Hashable, mine: "Future[Pixels | None]", decode: Callable[[], Pixels | None]
+    def _decode(
+        self,
+        key: Hashable,
+        future: "Future[Pixels | None]",
+        decode: Callable[[], Pixels | None],
     ) -> Pixels | None:
         try:
             tile = decode()
         except BaseException as error:
             with self._lock:
                 self._tiles.pop(key, None)
-            mine.set_exception(error)
+            future.set_exception(error)
             raise
-        mine.set_result(tile)
+        future.set_result(tile)
         with self._lock:
             size_bytes = _size_bytes(tile)
             self._bytes += size_bytes
-            if size_bytes <= self._most_bytes:
-                self._room_bytes = max(self._room_bytes, size_bytes)
-            self._drop()
+            if size_bytes <= self._max_bytes:
+                self._limit_bytes = max(self._limit_bytes, size_bytes)
+            self._evict()
         return tile
 
-    def _make_room(self, key: Hashable) -> None:
-        """Twice as much, or as much as it takes, if this tile was dropped for want of it."""
-        if key in self._dropped:
-            size_bytes = self._dropped.pop(key)
-            self._dropped_bytes -= size_bytes
-            self._room_bytes = min(
-                max(2 * self._room_bytes, self._room_bytes + size_bytes), self._most_bytes
-            )
+    def _raise_limit_if_evicted(self, key: Hashable) -> None:
+        """Double the limit, or raise it by the tile's size, if the tile was evicted before."""
+        size_bytes = self._evicted.pop(key, None)
+        if size_bytes is None:
+            return
+        self._evicted_bytes -= size_bytes
+        raised_bytes = max(2 * self._limit_bytes, self._limit_bytes + size_bytes)
+        self._limit_bytes = min(raised_bytes, self._max_bytes)
 
-    def _drop(self) -> None:
-        """Let the least recently used go; one that is being decoded has no size yet, and stays."""
-        while self._bytes > self._room_bytes:
+    def _evict(self) -> None:
+        """Remove the least recently used tiles; one that is being decoded stays."""
+        while self._bytes > self._limit_bytes:
             key = next((key for key, tile in self._tiles.items() if tile.done()), None)
             if key is None:
                 return
-            if size_bytes := self._forget(key):  # one that the file leaves out takes no room
-                self._dropped[key] = size_bytes
-                self._dropped_bytes += size_bytes
-        while (
-            self._dropped_bytes > self._most_bytes - self._bytes
-        ):  # the most room would not have kept them either
-            self._dropped_bytes -= self._dropped.popitem(last=False)[1]
+            size_bytes = self._remove(key)
+            if size_bytes:  # a tile that the file leaves out takes no memory
+                self._evicted[key] = size_bytes
+                self._evicted_bytes += size_bytes
+        while self._evicted_bytes > self._max_bytes - self._bytes:
+            _, size_bytes = self._evicted.popitem(last=False)
+            self._evicted_bytes -= size_bytes
 
-    def _forget(self, key: Hashable) -> int:
+    def _remove(self, key: Hashable) -> int:
+        """Remove a decoded tile. Return its size in bytes."""
         size_bytes = _size_bytes(self._tiles.pop(key).result())
         self._bytes -= size_bytes
-        self._unread.pop(key, None)
+        self._unread_px.pop(key, None)
         return size_bytes
 
 
 def _size_px(tile: Pixels | None) -> int:
-    return 0 if tile is None else tile.shape[0] * tile.shape[1]
+    if tile is None:
+        return 0
+    height, width = tile.shape[:2]
+    return int(height * width)
 
 
 def _size_bytes(tile: Pixels | None) -> int:
-    return 0 if tile is None else tile.nbytes
+    if tile is None:
+        return 0
+    size_bytes: int = tile.nbytes
+    return size_bytes

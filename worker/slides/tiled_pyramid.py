@@ -1,6 +1,7 @@
-"""Regions of levels that are stored as grids of tiles: which tiles a region touches, put together, a few kept decoded.
+"""Regions of levels that are stored as grids of tiles.
 
-Owns that geometry; knows no file format, only whoever loads a tile.
+Finds the tiles of a region, puts them together and caches some of them decoded. Knows no file
+format: a level is given functions that load its tiles.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,20 +15,26 @@ from PIL import Image
 from worker.geometry.frame import Pixels
 from worker.slides.tile_cache import TileCache
 
-# A row of large tiles across a striped picture of 30,000 px is read many times over; it fits.
+# An image of 30,000 px in strips is read across many times. A row of large tiles of it fits.
 _CACHE_BYTES: Final = 96 * 2**20
-_EXACT: Final = 1e-6  # what floating point may lose, in pixels
+_ROUNDING_PX: Final = 1e-6  # how much floating point arithmetic may be off
+_LevelKey = tuple[int, int]
+"""A level's number and the reduction of its tiles."""
 _Box = tuple[slice, slice]
+"""Rows and columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class TiledLevel:
-    """One level in pixels, cut into equal tiles from the top left corner on.
+    """One level in pixels, divided into equal tiles from its top left corner on.
 
-    `load(column, row)` decodes a tile as (height, width, 3 or 4), at least as large as the part of it that lies in the
-    level; None where nothing is stored. `load_into(column, row, pixels)`, where there is one, decodes a whole tile into
-    (tile_height, tile_width, 3) contiguous pixels, and says whether there was one. Threads may call them at the same
-    time. `reduced`: the same level, decoded at once at these fractions of its size.
+    `load(column, row)` returns a decoded tile as (height, width, 3 or 4), at least as large as the
+    part of it that lies in the level, or None where the file stores no tile.
+    `load_into(column, row, pixels)`, where it is given, decodes a whole tile into contiguous
+    `pixels`, (tile_height, tile_width, 3), and returns whether the file stores it.
+    Threads may call both at the same time.
+
+    `reduced` holds the same level, decoded directly at 1/n of its size, for some n.
     """
 
     width: int
@@ -40,8 +47,8 @@ class TiledLevel:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A stored tile, and where its corner lies in the region that is read."""
+class _TilePosition:
+    """A stored tile, and where its corner lies in the region that is read, in pixels."""
 
     column: int
     row: int
@@ -49,20 +56,20 @@ class _Place:
     y: int
 
 
-class Mosaic:
-    """The levels of a pyramid, level 0 first, and any region of them. Threads may share it."""
+class TiledPyramid:
+    """A `TileReader` over levels that are grids of tiles, level 0 first. Threads may share it."""
 
     def __init__(self, levels: Sequence[TiledLevel], cache_bytes: int = _CACHE_BYTES) -> None:
-        self._kept = TileCache(cache_bytes)
-        self._levels = {(number, 1): level for number, level in enumerate(levels)} | {
-            (number, reduction): smaller
-            for number, level in enumerate(levels)
-            for reduction, smaller in level.reduced
-        }
+        self._cache = TileCache(cache_bytes)
+        self._levels: dict[_LevelKey, TiledLevel] = {}
+        reductions = []
+        for number, level in enumerate(levels):
+            self._levels[number, 1] = level
+            for reduction, reduced_level in level.reduced:
+                self._levels[number, reduction] = reduced_level
+            reductions.append(tuple(reduction for reduction, _ in level.reduced))
         full = levels[0]
-        self.reductions = tuple(
-            tuple(reduction for reduction, _ in level.reduced) for level in levels
-        )
+        self.reductions = tuple(reductions)
         self.level_dimensions = tuple((level.width, level.height) for level in levels)
         self.level_downsamples = tuple(
             (full.width / level.width + full.height / level.height) / 2 for level in levels
@@ -71,131 +78,172 @@ class Mosaic:
     def read_region(
         self, location: tuple[int, int], level: int, size: tuple[int, int]
     ) -> Image.Image:
-        """`size` pixels of a level from a level-0 location on, in RGBA; transparent where there is no picture.
+        """Return `size` pixels of a level from a level-0 location on, in RGBA.
 
-        A location between two pixels of the level is interpolated, as OpenSlide does.
+        Pixels that are not stored are transparent. A location between two pixels of the level is
+        interpolated, as OpenSlide does.
         """
-        x, y = (at / self.level_downsamples[level] for at in location)
-        left, top = floor(x + _EXACT), floor(y + _EXACT)
-        if x - left < _EXACT and y - top < _EXACT:
-            return self._cut_out(level, left, top, *size)
+        x = location[0] / self.level_downsamples[level]
+        y = location[1] / self.level_downsamples[level]
+        left = floor(x + _ROUNDING_PX)
+        top = floor(y + _ROUNDING_PX)
         width, height = size
-        block = self._cut_out(level, left, top, width + 1, height + 1)
-        box = x - left, y - top, x - left + width, y - top + height
+        if x - left < _ROUNDING_PX and y - top < _ROUNDING_PX:
+            return self._read_rgba(level, left, top, width, height)
+        block = self._read_rgba(level, left, top, width + 1, height + 1)
+        box = (x - left, y - top, x - left + width, y - top + height)
         return block.resize(size, Image.Resampling.BILINEAR, box=box)
 
     def fill(self, region: Pixels, level: int, left: int, top: int, reduction: int = 1) -> None:
-        """Write what is at (left, top), in pixels of the level so reduced, into `region`, (height, width, 3).
+        """Write the pixels from (left, top) on into `region`, (height, width, 3).
 
-        White where there is no picture. Kept are the tiles that the region cuts, for its neighbours want the rest of
-        them.
+        `left` and `top` count pixels of the reduced level. Pixels that are not stored are white.
+        Tiles that lie partly outside of the region are cached, because neighbouring regions need
+        the rest of them.
         """
         height, width, _ = region.shape
-        stored = self._levels[level, reduction]
-        if not _covered(stored, left, top, width, height):
+        key = (level, reduction)
+        tiled_level = self._levels[key]
+        if not _contains(tiled_level, left, top, width, height):
             region[...] = 255
-        for place in _touched(stored, left, top, width, height):
-            whole = _is_inside(place, stored, width, height)
-            if not (whole and _decoded_there(region, stored, place)):
-                self._lay_white(region, (level, reduction), place, keep=not whole)
+        for position in _tiles_of_region(tiled_level, left, top, width, height):
+            is_whole = _is_whole_in_region(position, tiled_level, width, height)
+            if is_whole and _decode_in_place(region, tiled_level, position):
+                continue
+            if is_whole:
+                tile = self._load(key, position.column, position.row)
+            else:
+                tile = self._load_cached(key, position.column, position.row)
+            self._copy_tile(region, key, position, tile)
 
-    def _lay_white(
-        self, region: Pixels, which: tuple[int, int], place: _Place, *, keep: bool
+    def _copy_tile(
+        self, region: Pixels, key: _LevelKey, position: _TilePosition, tile: Pixels | None
     ) -> None:
-        tile = (
-            self._tile(which, place.column, place.row)
-            if keep
-            else self._loaded(which, place.column, place.row)
-        )
-        level = self._levels[which]
-        height, width = (level.tile_height, level.tile_width) if tile is None else tile.shape[:2]
-        there, of_tile = _common(region, place, height, width)
+        """Copy a tile on white into its place in the region."""
         if tile is None:
-            region[there] = 255
+            level = self._levels[key]
+            in_region, _ = _overlap(region, position, level.tile_height, level.tile_width)
+            region[in_region] = 255
+            return
+        in_region, in_tile = _overlap(region, position, *tile.shape[:2])
+        part = tile[in_tile]
+        if part.shape[2] == 3:
+            region[in_region] = part
         else:
-            part = tile[of_tile]
-            region[there] = part if part.shape[2] == 3 else on_white(Image.fromarray(part))
-            self._kept.used((*which, place.column, place.row), part.shape[0] * part.shape[1])
+            region[in_region] = on_white(Image.fromarray(part))
+        pixels = part.shape[0] * part.shape[1]
+        self._cache.mark_read((*key, position.column, position.row), pixels)
 
-    def _cut_out(self, number: int, left: int, top: int, width: int, height: int) -> Image.Image:
-        canvas = np.zeros((height, width, 4), np.uint8)
-        for place in _touched(self._levels[number, 1], left, top, width, height):
-            tile = self._tile((number, 1), place.column, place.row)
-            if tile is not None:
-                there, of_tile = _common(canvas, place, *tile.shape[:2])
-                canvas[there][..., 3] = 255
-                canvas[there][..., : tile.shape[2]] = tile[of_tile]
-        return Image.fromarray(canvas)
+    def _read_rgba(self, number: int, left: int, top: int, width: int, height: int) -> Image.Image:
+        key = (number, 1)
+        region = np.zeros((height, width, 4), np.uint8)
+        for position in _tiles_of_region(self._levels[key], left, top, width, height):
+            tile = self._load_cached(key, position.column, position.row)
+            if tile is None:
+                continue
+            in_region, in_tile = _overlap(region, position, *tile.shape[:2])
+            region[in_region][..., 3] = 255
+            region[in_region][..., : tile.shape[2]] = tile[in_tile]
+        return Image.fromarray(region)
 
-    def _tile(self, which: tuple[int, int], column: int, row: int) -> Pixels | None:
-        return self._kept.get((*which, column, row), lambda: self._loaded(which, column, row))
+    def _load_cached(self, key: _LevelKey, column: int, row: int) -> Pixels | None:
+        return self._cache.get((*key, column, row), lambda: self._load(key, column, row))
 
-    def _loaded(self, which: tuple[int, int], column: int, row: int) -> Pixels | None:
-        level = self._levels[which]
+    def _load(self, key: _LevelKey, column: int, row: int) -> Pixels | None:
+        """Return the part of a tile that lies in the level, None where no tile is stored."""
+        level = self._levels[key]
         tile = level.load(column, row)
         if tile is None:
             return None
-        return tile[
-            : level.height - row * level.tile_height, : level.width - column * level.tile_width
-        ]
+        height = level.height - row * level.tile_height
+        width = level.width - column * level.tile_width
+        return tile[:height, :width]
 
 
-def on_white(picture: Image.Image) -> Pixels:
-    """An RGBA picture as it looks on white paper, (height, width, 3)."""
-    alpha = picture.getchannel("A")
+def on_white(image: Image.Image) -> Pixels:
+    """Return an RGBA image blended onto white, (height, width, 3)."""
+    alpha = image.getchannel("A")
     if alpha.getextrema() == (255, 255):
-        return np.asarray(picture.convert("RGB"))
-    paper = Image.new("RGB", picture.size, "white")
-    paper.paste(picture, mask=alpha)
-    return np.asarray(paper)
+        return np.asarray(image.convert("RGB"))
+    background = Image.new("RGB", image.size, "white")
+    background.paste(image, mask=alpha)
+    return np.asarray(background)
 
 
-def _touched(level: TiledLevel, left: int, top: int, width: int, height: int) -> list[_Place]:
-    """The stored tiles that have pixels of the level in this box, row by row."""
-    return [
-        _Place(column, row, column * level.tile_width - left, row * level.tile_height - top)
-        for row in _along(top, height, level.tile_height, level.height)
-        for column in _along(left, width, level.tile_width, level.width)
-    ]
+def _tiles_of_region(
+    level: TiledLevel, left: int, top: int, width: int, height: int
+) -> list[_TilePosition]:
+    """Return the tiles that have pixels of the level in this region, row by row."""
+    positions = []
+    columns = _tiles_of_interval(left, width, level.tile_width, level.width)
+    for row in _tiles_of_interval(top, height, level.tile_height, level.height):
+        y = row * level.tile_height - top
+        for column in columns:
+            x = column * level.tile_width - left
+            positions.append(_TilePosition(column, row, x, y))
+    return positions
 
 
-def _along(start: int, length: int, tile: int, full: int) -> range:
-    """Which tiles along one axis have pixels of the level between `start` and `start + length`."""
-    first, last = max(start, 0), min(start + length, full) - 1
-    return range(first // tile, last // tile + 1) if first <= last else range(0)
+def _tiles_of_interval(start: int, length: int, tile_length: int, level_length: int) -> range:
+    """Return the tiles that have pixels from `start` to `start + length`, along one axis."""
+    first_px = max(start, 0)
+    last_px = min(start + length, level_length) - 1
+    if first_px > last_px:
+        return range(0)
+    return range(first_px // tile_length, last_px // tile_length + 1)
 
 
-def _covered(level: TiledLevel, left: int, top: int, width: int, height: int) -> bool:
+def _contains(level: TiledLevel, left: int, top: int, width: int, height: int) -> bool:
+    """Return whether the region lies in the level completely."""
     return left >= 0 and top >= 0 and left + width <= level.width and top + height <= level.height
 
 
-def _is_inside(place: _Place, level: TiledLevel, width: int, height: int) -> bool:
-    """Whether the region shows all that the tile has of the level."""
-    across = min(level.tile_width, level.width - place.column * level.tile_width)
-    down = min(level.tile_height, level.height - place.row * level.tile_height)
-    return place.x >= 0 and place.y >= 0 and place.x + across <= width and place.y + down <= height
-
-
-def _decoded_there(region: Pixels, level: TiledLevel, place: _Place) -> bool:
-    """Decode the tile where it belongs, if it may be: it is whole there, and its rows lie one behind another."""
-    there = region[place.y : place.y + level.tile_height, place.x : place.x + level.tile_width]
-    fits = there.shape == (level.tile_height, level.tile_width, 3) and there.flags.c_contiguous
-    right, bottom = (place.column + 1) * level.tile_width, (place.row + 1) * level.tile_height
-    inside = right <= level.width and bottom <= level.height
-    return bool(
-        level.load_into and fits and inside and level.load_into(place.column, place.row, there)
+def _is_whole_in_region(
+    position: _TilePosition, level: TiledLevel, width: int, height: int
+) -> bool:
+    """Return whether the region contains all pixels that the tile has of the level."""
+    tile_width = min(level.tile_width, level.width - position.column * level.tile_width)
+    tile_height = min(level.tile_height, level.height - position.row * level.tile_height)
+    return (
+        position.x >= 0
+        and position.y >= 0
+        and position.x + tile_width <= width
+        and position.y + tile_height <= height
     )
 
 
-def _common(region: Pixels, place: _Place, height: int, width: int) -> tuple[_Box, _Box]:
-    """What the region and a tile of this size have in common, in the pixels of each."""
-    down, across = region.shape[0] - place.y, region.shape[1] - place.x
-    of_tile = (
-        slice(max(0, -place.y), min(height, down)),
-        slice(max(0, -place.x), min(width, across)),
+def _decode_in_place(region: Pixels, level: TiledLevel, position: _TilePosition) -> bool:
+    """Decode a tile directly into the region, and return whether that was done.
+
+    It is possible where the level can do it, the tile lies in the level completely, and its place
+    in the region is contiguous memory.
+    """
+    if level.load_into is None:
+        return False
+    if (position.column + 1) * level.tile_width > level.width:
+        return False
+    if (position.row + 1) * level.tile_height > level.height:
+        return False
+    pixels = region[
+        position.y : position.y + level.tile_height, position.x : position.x + level.tile_width
+    ]
+    if pixels.shape != (level.tile_height, level.tile_width, 3) or not pixels.flags.c_contiguous:
+        return False
+    return level.load_into(position.column, position.row, pixels)
+
+
+def _overlap(region: Pixels, position: _TilePosition, height: int, width: int) -> tuple[_Box, _Box]:
+    """Return where a tile of this size and the region overlap, in pixels of both.
+
+    The first box is in pixels of the region, the second in pixels of the tile.
+    """
+    first_row = max(0, -position.y)
+    end_row = min(height, region.shape[0] - position.y)
+    first_column = max(0, -position.x)
+    end_column = min(width, region.shape[1] - position.x)
+    in_tile = (slice(first_row, end_row), slice(first_column, end_column))
+    in_region = (
+        slice(first_row + position.y, end_row + position.y),
+        slice(first_column + position.x, end_column + position.x),
     )
-    there = tuple(
-        slice(cut.start + at, cut.stop + at)
-        for cut, at in zip(of_tile, (place.y, place.x), strict=True)
-    )
-    return (there[0], there[1]), of_tile
+    return in_region, in_tile

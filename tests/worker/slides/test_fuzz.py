@@ -1,4 +1,4 @@
-"""Damaged files of every format, some of them in every run; `make faults` tries two thousand."""
+"""Damaged files of every format, a few in every run. `make faults` reads two thousand."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ FILES = 130
 
 @pytest.mark.parametrize("name", sorted(corpus()))
 def test_the_whole_file_is_read(name: str, tmp_path: Path) -> None:
-    """What is damaged below is a file that ends in findings when it is not."""
+    """Each undamaged file of the corpus ends in findings."""
     whole = Case(name, "none", Path(name).suffix, corpus()[name])
     assert outcome(whole, Sandbox(1), tmp_path) == "findings"
 
 
 def test_a_damaged_file_ends_in_findings_or_in_a_clear_problem() -> None:
-    """Whatever the damage: nothing hangs and nothing else is raised, with little memory for those who decode."""
+    """Nothing hangs and nothing else is raised, with little memory for the decoders."""
     seen: set[tuple[str, str]] = set()
     ends = run(FILES, 4, lambda _, case, __, ___: seen.add((case.format, case.damage)))
     assert {damage for _, damage in seen} == {damage.__name__ for damage in DAMAGES}

@@ -1,4 +1,4 @@
-"""Plain pictures: every kind that Pillow decodes, shown as stored; bombs refused before they go off."""
+"""Plain images: every format that is read, shown as stored; bombs are refused before decoding."""
 
 import io
 import random
@@ -18,28 +18,28 @@ from tests.support.paths import SLIDES
 from tests.support.reader_suite import ReaderSuite
 from tests.support.slides import a_picture
 from worker.geometry.frame import Pixels
-from worker.slides.image_reader import Picture, open_picture
+from worker.slides.image_reader import ImageReader, open_image
 
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")
 
 PIXELS = a_picture(90, 70)
 GREY = PIXELS[..., 0]
-DEEP = np.random.default_rng(1).integers(0, 2**16, (70, 90, 3), dtype=np.uint16)
+SIXTEEN_BITS = np.random.default_rng(1).integers(0, 2**16, (70, 90, 3), dtype=np.uint16)
 
 
 class TestPng(ReaderSuite):
     def make(self, folder: Path, pixels: Pixels) -> Path:
-        """A PNG as Pillow writes it."""
+        """Write a PNG by Pillow."""
         Image.fromarray(pixels).save(folder / "a.png")
         return folder / "a.png"
 
-    def open(self, path: Path) -> Picture:
-        return open_picture(path)
+    def open(self, path: Path) -> ImageReader:
+        return open_image(path)
 
 
 def shown(path: Path) -> Pixels:
-    """All of it, in RGBA."""
-    picture = open_picture(path)
+    """Return the whole image in RGBA."""
+    picture = open_image(path)
     try:
         return np.asarray(picture.read_region((0, 0), 0, picture.level_dimensions[0]))
     finally:
@@ -47,9 +47,9 @@ def shown(path: Path) -> Pixels:
 
 
 def refusal(path: Path) -> OrderError:
-    """What is said of a picture that cannot be used."""
+    """Return the error of an image that cannot be read."""
     with pytest.raises(OrderError) as caught:
-        open_picture(path)
+        open_image(path)
     return caught.value
 
 
@@ -59,7 +59,7 @@ def written(path: Path, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "how"),
+    ("name", "options"),
     [
         ("a.png", {}),
         ("a.bmp", {}),
@@ -69,19 +69,19 @@ def written(path: Path, content: bytes) -> Path:
     ],
 )
 def test_every_lossless_kind_shows_the_pixels_written(
-    tmp_path: Path, name: str, how: dict[str, Any]
+    tmp_path: Path, name: str, options: dict[str, Any]
 ) -> None:
-    """And the reader's name tells which kind it was."""
-    Image.fromarray(PIXELS).save(tmp_path / name, **how)
+    """The pixels are those that were written, and the reader's name states the format."""
+    Image.fromarray(PIXELS).save(tmp_path / name, **options)
     assert np.array_equal(shown(tmp_path / name)[..., :3], PIXELS)
     with Image.open(tmp_path / name) as reference:
-        assert open_picture(tmp_path / name).name.endswith(f"({reference.format})")
+        assert open_image(tmp_path / name).name.endswith(f"({reference.format})")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("progressive", [0, 1])
 def test_jpegs_are_decoded_as_pillow_does(tmp_path: Path, mode: str, progressive: int) -> None:
-    """Baseline and progressive, colour, grey and ink."""
+    """Baseline and progressive JPEGs in color, grey and CMYK."""
     path = tmp_path / "a.jpg"
     Image.fromarray(PIXELS).convert(mode).save(path, progressive=bool(progressive), quality=95)
     with Image.open(path) as reference:
@@ -90,14 +90,14 @@ def test_jpegs_are_decoded_as_pillow_does(tmp_path: Path, mode: str, progressive
 
 @pytest.mark.parametrize("mode", ["P", "1", "L", "LA", "RGBA"])
 def test_palettes_bits_and_grey_become_colours(tmp_path: Path, mode: str) -> None:
-    """Whatever the PNG stores."""
+    """Palettes, single bits, grey and alpha channels of PNGs become RGBA."""
     stored = Image.fromarray(PIXELS).convert(mode)
     stored.save(tmp_path / "a.png")
     assert np.array_equal(shown(tmp_path / "a.png"), np.asarray(stored.convert("RGBA")))
 
 
 def test_transparency_in_a_palette_or_by_a_key_is_kept(tmp_path: Path) -> None:
-    """One entry of the palette, one colour of all."""
+    """One entry of the palette is transparent, or one color."""
     palette = Image.fromarray(PIXELS).convert("P")
     first = int(np.asarray(palette)[0, 0])
     palette.save(tmp_path / "palette.png", transparency=first)
@@ -107,10 +107,10 @@ def test_transparency_in_a_palette_or_by_a_key_is_kept(tmp_path: Path) -> None:
         assert shown(tmp_path / name)[..., 3].max() == 255
 
 
-@pytest.mark.parametrize("samples", [DEEP, DEEP[..., 0]])
+@pytest.mark.parametrize("samples", [SIXTEEN_BITS, SIXTEEN_BITS[..., 0]])
 @pytest.mark.parametrize("encode", [imagecodecs.png_encode, imagecodecs.jpeg2k_encode])
 def test_of_16_bits_the_high_ones_are_shown(tmp_path: Path, samples: Any, encode: Any) -> None:
-    """Colour and grey, up to the brightest, which must not turn black."""
+    """Color and grey, up to the brightest value, which must not become black."""
     samples = np.where(samples > 60000, np.uint16(65535), samples)
     path = written(tmp_path / "a", encode(samples))
     colours = samples if samples.ndim == 3 else np.repeat(samples[..., None], 3, axis=2)
@@ -118,7 +118,7 @@ def test_of_16_bits_the_high_ones_are_shown(tmp_path: Path, samples: Any, encode
 
 
 def test_of_an_animation_the_first_frame_is_shown(tmp_path: Path) -> None:
-    """Of PNG and WebP alike."""
+    """Animated PNG and WebP show their first frame."""
     first, second = Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)
     for name in ("a.png", "a.webp"):
         first.save(tmp_path / name, save_all=True, append_images=[second], lossless=True)
@@ -126,7 +126,7 @@ def test_of_an_animation_the_first_frame_is_shown(tmp_path: Path) -> None:
 
 
 def test_coordinates_are_those_of_the_stored_pixels(tmp_path: Path) -> None:
-    """An EXIF orientation turns the picture in a viewer, not here."""
+    """An EXIF orientation is not applied, unlike in viewers."""
     exif = Image.Exif()
     exif[274] = 6
     Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
@@ -134,7 +134,7 @@ def test_coordinates_are_those_of_the_stored_pixels(tmp_path: Path) -> None:
 
 
 def a_bomb(width: int, height: int) -> bytes:
-    """A PNG of one colour, one bit per pixel."""
+    """Return a PNG of one color with one bit for each pixel."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
@@ -152,7 +152,10 @@ def a_bomb(width: int, height: int) -> bytes:
 
 
 def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
-    """A few hundred bytes of 3,600 megapixels; the hint says what to do with a real picture of that size."""
+    """A few hundred bytes claim 3,600 megapixels.
+
+    The hint says how to store a real image of that size.
+    """
     error = refusal(written(tmp_path / "a.png", a_bomb(60000, 60000)))
     assert (error.code, "60000 x 60000 px; at most 268435456" in error.detail) == (
         "slide_unreadable",
@@ -162,11 +165,11 @@ def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
 
 
 def test_what_pillow_calls_a_bomb_is_read_without_a_word(tmp_path: Path) -> None:
-    """Pillow warns of 90 megapixels and refuses 180; 182 are read all the same."""
+    """Pillow warns of 90 megapixels and refuses 180. An image of 182 is read without a warning."""
     Image.new("L", (14000, 13000), 255).save(tmp_path / "a.png", compress_level=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        picture = open_picture(tmp_path / "a.png")
+        picture = open_image(tmp_path / "a.png")
     assert picture.read_region((13990, 12990), 0, (10, 10)).getextrema() == ((255, 255),) * 4
     picture.close()
 
@@ -175,7 +178,7 @@ def test_what_pillow_calls_a_bomb_is_read_without_a_word(tmp_path: Path) -> None
     "content", [b"", b"<!DOCTYPE html><p>Sign in</p>", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"GIF89a.."]
 )
 def test_other_kinds_are_named_by_their_beginning(tmp_path: Path, content: bytes) -> None:
-    """Also those that Pillow knows, for no scanner writes them."""
+    """Formats that no scanner writes are refused, also if Pillow knows them."""
     error = refusal(written(tmp_path / "a.png", content))
     assert error.code == "not_a_slide"
     assert repr(content[:16]) in error.detail
@@ -183,7 +186,7 @@ def test_other_kinds_are_named_by_their_beginning(tmp_path: Path, content: bytes
 
 @pytest.mark.filterwarnings("ignore")
 def test_whatever_is_damaged_the_refusal_is_an_order_error(tmp_path: Path) -> None:
-    """Bytes changed at random or the end missing: read or refused, nothing else is ever raised."""
+    """Images with random changes or a missing end are read or refused; nothing else is raised."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     rng = random.Random(seed)
@@ -206,6 +209,6 @@ def test_whatever_is_damaged_the_refusal_is_an_order_error(tmp_path: Path) -> No
     "name", ["skimage-ihc.png", "stardist-histo.jpg", "histolab-high-nuclei-score-level0.png"]
 )
 def test_real_pictures_are_what_pillow_shows(name: str) -> None:
-    """RGB, JPEG, RGBA."""
+    """Real images in RGB, JPEG and RGBA."""
     with Image.open(SLIDES / name) as reference:
         assert np.array_equal(shown(SLIDES / name), np.asarray(reference.convert("RGBA")))

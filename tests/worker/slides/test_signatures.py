@@ -19,7 +19,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_slide_is_fetched_whole(bench: Bench, *, chunked: bool) -> None:
-    """What lies on the shelf is what the server has, with or without a Content-Length."""
+    """The cached file is the server's, with or without a Content-Length."""
     listener = Listener()
     assert bench.fetch(bench.serve(File(SLIDE, chunked=chunked)), listener) == SLIDE
     assert bench.files() == ["slide.tif"]
@@ -29,8 +29,12 @@ def test_a_slide_is_fetched_whole(bench: Bench, *, chunked: bool) -> None:
 
 def test_real_slides_come_through_unchanged(bench: Bench) -> None:
     """Slides of several formats keep every byte and get the suffix of their content."""
-    names = {"CMU-1-Small-Region.svs": ".tif", "openslide-boxes_0.dcm": ".dcm", "skimage-ihc.png": ".png",
-             "stardist-histo.jpg": ".jpg"}  # fmt: skip
+    names = {
+        "CMU-1-Small-Region.svs": ".tif",
+        "openslide-boxes_0.dcm": ".dcm",
+        "skimage-ihc.png": ".png",
+        "stardist-histo.jpg": ".jpg",
+    }
     if not all((SLIDES / name).exists() for name in names):
         pytest.skip("the real slides are not here")
     for name, kind in names.items():
@@ -39,10 +43,19 @@ def test_real_slides_come_through_unchanged(bench: Bench) -> None:
         assert suffix(content[:1024]) == kind
 
 
-@pytest.mark.parametrize(("form", "kind"), [("TIFF", ".tif"), ("PNG", ".png"), ("JPEG", ".jpg"),
-                                             ("JPEG2000", ".jp2"), ("WEBP", ".webp"), ("BMP", ".bmp")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [
+        ("TIFF", ".tif"),
+        ("PNG", ".png"),
+        ("JPEG", ".jpg"),
+        ("JPEG2000", ".jp2"),
+        ("WEBP", ".webp"),
+        ("BMP", ".bmp"),
+    ],
+)
 def test_pictures_are_known_by_their_content(bench: Bench, form: str, kind: str) -> None:
-    """A made picture comes through unchanged and gets the suffix of its content, whatever the URL says."""
+    """An image is downloaded unchanged and gets the suffix of its content, whatever its URL is."""
     made = io.BytesIO()
     Image.new("RGB", (64, 64), (200, 100, 150)).save(made, form)
     assert bench.fetch(bench.serve(File(made.getvalue()))) == made.getvalue()
@@ -68,7 +81,7 @@ def test_pictures_are_known_by_their_content(bench: Bench, form: str, kind: str)
 def test_a_200_that_is_no_slide_is_refused_by_name(
     bench: Bench, content: bytes, looks_like: str
 ) -> None:
-    """A page instead of the slide is refused whatever the status says, and the error tells what came."""
+    """A page in place of the slide is refused despite its status; the error names its kind."""
     error = bench.refusal(bench.serve(File(content)))
     assert (error.code, looks_like in error.detail) == ("not_a_slide", True)
 
@@ -89,12 +102,12 @@ def test_a_200_that_is_no_slide_is_refused_by_name(
     ],
 )
 def test_unknown_binaries_are_left_for_the_readers_to_judge(head: bytes, kind: str) -> None:
-    """What readers know has its suffix; what is neither a slide nor a page passes."""
+    """Known formats get their suffix, and unknown binary content passes."""
     assert suffix(head) == kind
 
 
 def test_gigabytes_of_something_else_are_not_fetched(bench: Bench) -> None:
-    """An HTML page that goes on for ever is refused after its first bytes."""
+    """An endless HTML page is refused after its first bytes."""
     endless = one_after_another(drip(b"HTTP/1.1 200 OK\r\n\r\n<html>" + b" " * 5000))
     assert bench.refusal(bench.serve(endless)).code == "not_a_slide"
 
@@ -119,7 +132,7 @@ def test_gigabytes_of_something_else_are_not_fetched(bench: Bench) -> None:
 def test_one_file_of_a_slide_of_several_asks_for_the_others(
     bench: Bench, content: bytes, name: str, looks_like: str
 ) -> None:
-    """An index or a preview alone is no slide; the hint says how to give all files."""
+    """An index or a preview alone is not a slide. The hint says how to give all files."""
     error = bench.refusal(bench.serve(File(content), name))
     assert (error.code, looks_like in error.detail, "zip_url" in error.hint) == (
         "not_a_slide",
@@ -129,5 +142,5 @@ def test_one_file_of_a_slide_of_several_asks_for_the_others(
 
 
 def test_a_zip_is_told_to_go_into_zip_url(bench: Bench) -> None:
-    """A zip given as `url` is refused with the field that takes it."""
+    """A zip given as `url` is refused with a hint at the field `zip_url`."""
     assert "zip_url" in bench.refusal(bench.serve(File(b"PK\x03\x04" + bytes(50)))).hint

@@ -1,4 +1,4 @@
-"""What a slide answers: its frame, its pixels, its refusals."""
+"""The frame of a slide, its pixels and its refusals."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,13 +21,13 @@ real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../sha
 
 
 def whole(slide: Slide) -> Pixels:
-    """Level 0, whole."""
+    """Return all of level 0."""
     return slide.read(0, 0, slide.frame.width, slide.frame.height, 1, 1)
 
 
 class TestPixels:
     def test_level_0_is_the_file_s_own_pixels(self, tmp_path: Path) -> None:
-        """At downsample 1 and a whole location every pixel is what the file holds, wherever tiles meet."""
+        """At downsample 1 and a whole location every pixel is the file's, also across tiles."""
         path = a_slide(tmp_path / "a.svs", a_picture(203, 151))
         with Slide.open(path) as slide:
             assert np.array_equal(
@@ -35,7 +35,7 @@ class TestPixels:
             )
 
     def test_a_level_s_own_pixels_come_back_untouched(self, tmp_path: Path) -> None:
-        """Where the ratio is that of a level nothing is resampled: bit for bit what OpenSlide reads there."""
+        """At a level's own ratio nothing is resampled: the pixels are OpenSlide's to the bit."""
         path = a_slide(tmp_path / "a.svs", a_picture(512, 256), levels=(1, 4))
         with Slide.open(path) as slide, openslide.OpenSlide(path) as reference:
             level_1 = tifffile.imread(path, key=2)
@@ -51,9 +51,10 @@ class TestPixels:
     def test_every_pixel_covers_its_box_of_level_0(
         self, tmp_path: Path, levels: tuple[int, ...], downsample_x: float, downsample_y: float
     ) -> None:
-        """On a slide whose colours tell the position, every pixel shows the centre of the box it stands for.
+        """On a slide whose colors tell the position, every pixel shows the center of its box.
 
-        Every level leaves a remainder of the slide's dimensions, so that OpenSlide's downsamples are no whole numbers.
+        Every level leaves a remainder of the slide's dimensions, so that OpenSlide's downsamples
+        are not whole numbers.
         """
         path = a_slide(tmp_path / "a.svs", a_slope(125, 101), levels=levels)
         x, y = 25.25, 22.5
@@ -71,7 +72,7 @@ class TestPixels:
             assert abs(off.mean()) <= 0.35
 
     def test_tiles_join_without_a_seam(self, tmp_path: Path) -> None:
-        """Neighbours read one by one are the same pixels as one large read, but for the last bit of rounding."""
+        """Neighbours read one by one equal one large read, but for the last bit of rounding."""
         path = a_slide(tmp_path / "a.svs", a_picture(300, 200), levels=(1,))
         with Slide.open(path) as slide:
             once = slide.read(11, 7, 128, 64, 1.7, 1.7)
@@ -82,7 +83,9 @@ class TestPixels:
         assert np.abs(once.astype(int) - np.concatenate([left, right], axis=1)).max() <= 1
 
     def test_a_large_read_is_made_of_blocks_that_fit(self, tmp_path: Path) -> None:
-        """What does not fit into one decoded block is read in several, and agrees with Pillow on the whole picture."""
+        """A region larger than a block is read in several, and agrees with Pillow on the whole
+        image.
+        """
         pixels = a_picture(5000, 40)
         path = a_tiled_tiff(tmp_path / "a.tiff", pixels)
         with Slide.open(path) as slide:
@@ -91,7 +94,7 @@ class TestPixels:
         assert np.abs(region[1:-1, 1:-1].astype(int) - expected[1:-1, 1:-1]).max() <= 1
 
     def test_outside_the_slide_is_white(self, tmp_path: Path) -> None:
-        """A read that sticks out on every side has the slide in its place and white around it."""
+        """A region that reaches beyond every edge is white around the slide."""
         pixels = a_picture(50, 40)
         with Slide.open(a_slide(tmp_path / "a.svs", pixels, levels=(1,))) as slide:
             region = slide.read(-10, -10, 80, 70, 1, 1)
@@ -100,7 +103,7 @@ class TestPixels:
         assert (region == 255).all()
 
     def test_transparent_pixels_are_laid_on_white(self, tmp_path: Path) -> None:
-        """Half transparent black on white is grey, and nothing is left of what lay under full transparency."""
+        """Half transparent black on white is grey. Fully transparent pixels are white."""
         Image.fromarray(np.array([[[0, 0, 0, 255], [0, 0, 0, 128], [9, 9, 9, 0]]], np.uint8)).save(
             tmp_path / "a.png"
         )
@@ -108,7 +111,7 @@ class TestPixels:
             assert whole(slide)[0, :, 0].tolist() == [0, 127, 255]
 
     def test_an_overview_shows_exactly_the_area(self, tmp_path: Path) -> None:
-        """Its longer side has the pixels asked for, its corners lie on the area's corners, and it never magnifies."""
+        """It has `max_px` pixels, its corners are the area's, and it never magnifies."""
         with Slide.open(a_slide(tmp_path / "a.svs", a_slope(125, 101), levels=(1, 2))) as slide:
             picture = slide.overview(Area(20, 10, 90, 60), 30)
             assert picture.shape == (20, 30, 3)
@@ -117,7 +120,7 @@ class TestPixels:
             assert slide.overview(Area(0, 0, 30, 20), 1000).shape == (20, 30, 3)
 
     def test_threads_may_share_a_slide(self, tmp_path: Path) -> None:
-        """Sixty-four reads by eight threads are the pixels of the file, on a slide and on a plain picture."""
+        """Eight threads read 64 regions of a slide and of a plain image without errors."""
         pixels = a_picture(256, 256)
         Image.fromarray(pixels).save(tmp_path / "a.png")
         for path in (a_slide(tmp_path / "a.svs", pixels), tmp_path / "a.png"):
@@ -134,7 +137,7 @@ class TestPixels:
 
 class TestArea:
     def test_a_region_is_clipped_to_the_slide(self, tmp_path: Path) -> None:
-        """The part of the rectangle that lies on the slide is what is worked on; without one it is all."""
+        """The rectangle is clipped to the slide. Without one the area is the whole slide."""
         with Slide.open(a_slide(tmp_path / "a.svs", a_picture(100, 80))) as slide:
             assert resolve_roi(None, slide.frame) == Area(0, 0, 100, 80)
             assert resolve_roi(Rectangle(x=10, y=20, width=30, height=40), slide.frame) == Area(
@@ -146,7 +149,7 @@ class TestArea:
 
     @pytest.mark.parametrize(("x", "y"), [(100, 0), (0, 80), (5000, 5000)])
     def test_a_region_beside_the_slide_is_refused(self, tmp_path: Path, x: int, y: int) -> None:
-        """The message has the rectangle and the slide's size."""
+        """The message states the rectangle and the slide's size."""
         with (
             Slide.open(a_slide(tmp_path / "a.svs", a_picture(100, 80))) as slide,
             pytest.raises(OrderError) as caught,
@@ -161,7 +164,7 @@ class TestArea:
 @real_slides
 class TestRealSlides:
     def test_an_aperio_slide_reads_as_tifffile_reads_it(self) -> None:
-        """Skin of 2220 x 2967 pixels at 0.499 microns; a region across its JPEG tiles, decoded by another library."""
+        """Skin of 2220 x 2967 px at 0.499 µm: a region across JPEG tiles equals tifffile's."""
         path = SLIDES / "CMU-1-Small-Region.svs"
         with Slide.open(path, mpp=0.25) as slide:
             assert (slide.frame.width, slide.frame.height) == (2220, 2967)
@@ -171,14 +174,14 @@ class TestRealSlides:
         assert np.array_equal(region, tifffile.imread(path)[2500:2967, 1000:1700])
 
     def test_a_slide_stripped_of_its_metadata_needs_the_order_s_mpp(self) -> None:
-        """A cut of a TCGA slide has no MPP, and its resolution unit comes without a resolution."""
+        """A part of a TCGA slide has no MPP, and a resolution unit without a resolution."""
         path = SLIDES / "tcga-cr-7395-01a-01-ts1.svs"
-        with Slide.open(path) as slide, Slide.open(path, mpp=0.25) as told:
+        with Slide.open(path) as slide, Slide.open(path, mpp=0.25) as with_mpp:
             assert slide.frame.mpp_source == "none"
-            assert (told.frame.mpp_x, told.frame.mpp_source) == (0.25, "order")
+            assert (with_mpp.frame.mpp_x, with_mpp.frame.mpp_source) == (0.25, "order")
 
     def test_levels_lie_on_level_0_to_the_last_corner(self) -> None:
-        """Of 4443 x 3567 pixels the second level has 2221 x 1783: it halves and drops the odd column and row."""
+        """Of 4443 x 3567 px the second level has 2221 x 1783: odd columns and rows are dropped."""
         with Slide.open(SLIDES / "tcga-cr-7395-01a-01-ts1.svs") as slide:
             level_1 = slide.read(3000, 2100, 300, 300, 2, 2).astype(float)
             shifted = {
@@ -188,7 +191,7 @@ class TestRealSlides:
         assert min(differences, key=lambda d: differences[d]) == 0
 
     def test_a_generic_tiff_of_72_dpi_has_no_mpp(self) -> None:
-        """OpenSlide reports 352.8 microns for it; that is a screen's pixel."""
+        """OpenSlide reports 352.8 µm for it, which is the size of a screen's pixel."""
         with Slide.open(SLIDES / "openslide-boxes.tiff") as slide:
             assert (slide.frame.width, slide.frame.height, slide.frame.mpp_source) == (
                 300,
@@ -199,7 +202,7 @@ class TestRealSlides:
                 assert np.array_equal(whole(slide), np.asarray(picture.convert("RGB")))
 
     def test_a_dicom_slide_has_its_own_two_spacings(self) -> None:
-        """A low level of a lymph node: 28.969 by 28.968 microns."""
+        """A low level of a lymph node has 28.969 by 28.968 µm."""
         with Slide.open(SLIDES / "camelyon-lowres-level.dcm") as slide:
             assert (slide.frame.width, slide.frame.height) == (1152, 700)
             assert (slide.frame.mpp_x, slide.frame.mpp_y, slide.frame.mpp_source) == (

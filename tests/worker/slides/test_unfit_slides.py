@@ -1,4 +1,4 @@
-"""What is said of files that are no slides, are damaged, or would fill the memory."""
+"""Errors of files that are not slides, are damaged, or would exhaust the memory."""
 
 import random
 import shutil
@@ -22,12 +22,12 @@ real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../sha
 
 
 def whole(slide: Slide) -> Pixels:
-    """Level 0, whole."""
+    """Return all of level 0."""
     return slide.read(0, 0, slide.frame.width, slide.frame.height, 1, 1)
 
 
 def refusal(path: Path) -> OrderError:
-    """What a slide that cannot be used says, on opening or on reading."""
+    """Return the error of opening or reading a slide that cannot be used."""
     with pytest.raises(OrderError) as caught, Slide.open(path) as slide:
         whole(slide)
     return caught.value
@@ -37,7 +37,7 @@ def refusal(path: Path) -> OrderError:
     "content", [b"", b"<!DOCTYPE html><p>Sign in</p>", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"PK\3\4zip"]
 )
 def test_what_is_no_slide_is_named_by_its_beginning(tmp_path: Path, content: bytes) -> None:
-    """A page, an archive, a program for a printer, nothing at all: `not_a_slide`, and never opened further."""
+    """A page, an archive, a PostScript program and an empty file are `not_a_slide`."""
     path = tmp_path / "a.svs"
     path.write_bytes(content)
     error = refusal(path)
@@ -47,7 +47,7 @@ def test_what_is_no_slide_is_named_by_its_beginning(tmp_path: Path, content: byt
 
 
 def test_a_broken_tile_makes_the_slide_unreadable(tmp_path: Path) -> None:
-    """The slide opens; reading the tile says why it fails, and says it again when asked again."""
+    """The slide opens; each read of the damaged tile raises the reason."""
     path = a_slide(tmp_path / "a.svs", a_picture(200, 200), levels=(1,))
     break_tile(path, 5)
     with Slide.open(path) as slide:
@@ -58,7 +58,7 @@ def test_a_broken_tile_makes_the_slide_unreadable(tmp_path: Path) -> None:
 
 
 def test_a_slide_that_no_reader_can_begin_says_what_each_said(tmp_path: Path) -> None:
-    """Its first tile is broken: OpenSlide's words come first, then the other reader's."""
+    """Its first tile is damaged. The error quotes OpenSlide first, then the other reader."""
     path = a_slide(tmp_path / "a.svs", a_picture(200, 200), levels=(1,))
     break_tile(path, 0)
     with pytest.raises(OrderError, match=r"OpenSlide says: .*; The TIFF cannot be read") as caught:
@@ -67,7 +67,7 @@ def test_a_slide_that_no_reader_can_begin_says_what_each_said(tmp_path: Path) ->
 
 
 def break_tile(path: Path, number: int) -> None:
-    """Put 200 bytes of nonsense into a tile of level 0."""
+    """Overwrite 200 bytes of a tile of level 0."""
     with tifffile.TiffFile(path) as tiff:
         at = tiff.pages[0].dataoffsets[number]
     data = bytearray(path.read_bytes())
@@ -76,7 +76,7 @@ def break_tile(path: Path, number: int) -> None:
 
 
 def test_a_trestle_slide_that_openslide_refuses_is_not_shown_unstitched(tmp_path: Path) -> None:
-    """Its tiles overlap where a scanner says so: another reader would put them beside each other."""
+    """Its tiles may overlap, and another reader would show them side by side."""
     path = vendor_slides.trestle(tmp_path / "a", a_picture(200, 200))
     break_tile(path, 0)
     assert "OpenSlide says" in refusal(path).detail
@@ -84,18 +84,18 @@ def test_a_trestle_slide_that_openslide_refuses_is_not_shown_unstitched(tmp_path
 
 
 def test_only_our_own_manifest_is_believed(tmp_path: Path) -> None:
-    """A file of another name that reads like one is no slide, and one that names itself is damaged."""
-    said = manifest.dumped(
+    """A manifest under another name is not a slide, and one that names itself is damaged."""
+    content = manifest.dumped(
         manifest.Ranges(file=manifest.NAME, within=Area(0, 0, 9, 9), levels=((9, 9),))
     )
     for name, code in (("slide.vms", "not_a_slide"), (manifest.NAME, "slide_unreadable")):
-        (tmp_path / name).write_bytes(said)
+        (tmp_path / name).write_bytes(content)
         assert refusal(tmp_path / name).code == code
 
 
 @pytest.mark.parametrize("name", ["slide.mrxs", "slide.MRXS"])
 def test_the_preview_of_a_mirax_slide_is_not_taken_for_it(tmp_path: Path, name: str) -> None:
-    """Its main file is a small JPEG: without the data folder beside it, that is all there is, and it is refused."""
+    """Its main file is a small JPEG. Without the data folder beside it, it is refused."""
     main = a_mirax(tmp_path, a_picture(32, 32)).rename(tmp_path / name)
     shutil.rmtree(tmp_path / "slide")
     error = refusal(main)
@@ -104,7 +104,7 @@ def test_the_preview_of_a_mirax_slide_is_not_taken_for_it(tmp_path: Path, name: 
 
 
 def test_a_cut_picture_is_unreadable(tmp_path: Path) -> None:
-    """Half a PNG is no picture of half a slide."""
+    """Half of a PNG file is refused."""
     Image.fromarray(a_picture(100, 100)).save(tmp_path / "a.png")
     path = tmp_path / "half.png"
     path.write_bytes((tmp_path / "a.png").read_bytes()[:9000])
@@ -112,7 +112,7 @@ def test_a_cut_picture_is_unreadable(tmp_path: Path) -> None:
 
 
 def test_a_picture_of_16_bits_shows_its_high_ones(tmp_path: Path) -> None:
-    """It is not clipped to white."""
+    """The high 8 bits are shown; values are not clipped to white."""
     Image.fromarray(np.full((9, 9), 40000, np.uint16)).save(tmp_path / "a.png")
     with Slide.open(tmp_path / "a.png") as slide:
         assert (whole(slide) == 40000 >> 8).all()
@@ -127,7 +127,7 @@ def test_a_small_file_of_a_huge_picture_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_slide_of_huge_tiles_is_refused(tmp_path: Path) -> None:
-    """A tile that claims 65,536 pixels a side would be decoded whole."""
+    """A tile that claims 65,536 x 65,536 px would be decoded whole."""
     path = a_tiled_tiff(tmp_path / "a.tiff", a_picture(60, 60))
     with tifffile.TiffFile(path, mode="r+") as tiff:
         tiff.pages[0].tags["TileWidth"].overwrite(65520)
@@ -137,7 +137,7 @@ def test_a_slide_of_huge_tiles_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_whatever_is_damaged_the_refusal_is_an_order_error(tmp_path: Path) -> None:
-    """Files cut short and with bytes changed at random are read or refused; nothing else is ever raised."""
+    """Truncated and randomly changed files are read or refused; nothing else is raised."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     rng = random.Random(seed)
@@ -169,7 +169,7 @@ def test_whatever_is_damaged_the_refusal_is_an_order_error(tmp_path: Path) -> No
     ],
 )
 def test_what_is_no_picture_is_refused(name: str, code: str) -> None:
-    """Annotations and a text are no slides; no message tells the folder."""
+    """Annotations and a text are not slides. No message contains the folder."""
     error = refusal(SLIDES / name)
     assert error.code == code
     assert str(SLIDES) not in error.detail

@@ -1,7 +1,6 @@
-"""What a DICOM file says of its picture, as plain checked values.
+"""The metadata of a DICOM image, as plain checked values.
 
-Owns the elements that matter and the order of belief in them; knows nothing of who is in the picture, of files beside
-this one and of decoding.
+Knows which elements matter and which of them come first. Reads nothing about the patient.
 """
 
 from collections.abc import Sequence
@@ -11,37 +10,47 @@ from typing import Any, Final
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from broker.errors import OrderError
-from worker.slides.dicom.file import DicomFile, PixelData, parsing, unreadable
+from worker.slides.dicom.file import DicomFile, PixelData, parsing
+from worker.slides.errors import NotASlideError, UnreadableDicomError
 
-TONE_KEYWORDS: Final = (
+LOOKUP_TABLE_KEYWORDS: Final = (
     "BitsStored", "ModalityLUTSequence", "PhotometricInterpretation", "PixelRepresentation",
-    "RescaleIntercept", "RescaleSlope", "VOILUTFunction", "VOILUTSequence", "WindowCenter", "WindowWidth",
-    *(f"{kind}PaletteColorLookupTable{what}"
-      for colour in ("Red", "Green", "Blue")
-      for kind, what in ((colour, "Descriptor"), (colour, "Data"), (f"Segmented{colour}", "Data"))),
+    "RescaleIntercept", "RescaleSlope", "VOILUTFunction", "VOILUTSequence",
+    "WindowCenter", "WindowWidth",
+    "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
+    "SegmentedRedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData",
+    "SegmentedGreenPaletteColorLookupTableData",
+    "BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData",
+    "SegmentedBluePaletteColorLookupTableData",
 )  # fmt: skip
-"""The elements that say how stored values become tones."""
+"""The elements that define which color a stored value is shown in."""
 
 KEYWORDS: Final = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "ImageType", "ConcatenationUID",
-    "Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "HighBit", "PlanarConfiguration", "NumberOfFrames",
-    "TotalPixelMatrixColumns", "TotalPixelMatrixRows", "DimensionOrganizationType", "TotalPixelMatrixFocalPlanes",
-    "NumberOfOpticalPaths", "OpticalPathSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    "PixelSpacing", "ImagerPixelSpacing", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", *TONE_KEYWORDS,
+    "Rows", "Columns", "SamplesPerPixel", "BitsAllocated", "HighBit", "PlanarConfiguration",
+    "NumberOfFrames", "TotalPixelMatrixColumns", "TotalPixelMatrixRows",
+    "DimensionOrganizationType", "TotalPixelMatrixFocalPlanes", "NumberOfOpticalPaths",
+    "OpticalPathSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "PixelSpacing", "ImagerPixelSpacing", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+    *LOOKUP_TABLE_KEYWORDS,
 )  # fmt: skip
-"""All elements that are looked at."""
+"""All elements that are read."""
 
-_MOST_FRAMES: Final = 2**22
+_MAX_FRAMES: Final = 2**22
 _PIXEL_DATA: Final = 0x7FE00010
-_NOT_PICTURES: Final = frozenset({
-    uid.SegmentationStorage, uid.ParametricMapStorage, uid.RTDoseStorage,
-    "1.2.840.10008.5.1.4.1.1.66.7",  # label maps, which pydicom does not know yet
-})  # fmt: skip
+_NOT_IMAGES: Final = frozenset(
+    {
+        uid.SegmentationStorage,
+        uid.ParametricMapStorage,
+        uid.RTDoseStorage,
+        "1.2.840.10008.5.1.4.1.1.66.7",  # label maps, which pydicom does not know yet
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class PixelFormat:
     """How the pixels of one frame are stored; PS3.3 C.7.6.3."""
 
     rows: int
@@ -55,10 +64,11 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
-class Matrix:
-    """The total pixel matrix of a slide's level and how frames lie in it; PS3.3 C.8.12.4.
+class PixelMatrix:
+    """The total pixel matrix of one level, and how its frames lie in it; PS3.3 C.8.12.4.
 
-    `corners`: 1-based column and row of each frame's first pixel; none where frames fill the matrix row by row.
+    `layers` counts focal planes and optical paths. `corners` holds the 1-based column and row of
+    each frame's first pixel; it is None if the frames fill the matrix row by row.
     """
 
     width: int
@@ -68,8 +78,12 @@ class Matrix:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """One file. `spacing_mm` is the distance of pixel centres in x and y; `offsets` the extended table, undecoded."""
+class Header:
+    """The metadata of one file.
+
+    `spacing_mm` is the distance of pixel centers in x and y. `extended_offsets` holds the values of
+    the extended offset table and its lengths, undecoded.
+    """
 
     sop_class: uid.UID
     instance: str
@@ -79,65 +93,83 @@ class Head:
     is_part: bool
     frames: int
     pixels: PixelData
-    stored: Stored
-    matrix: Matrix | None
+    pixel_format: PixelFormat
+    matrix: PixelMatrix | None
     spacing_mm: tuple[float, float] | None
-    offsets: tuple[bytes, bytes] | None
+    extended_offsets: tuple[bytes, bytes] | None
 
     @property
     def is_slide(self) -> bool:
-        """Whether it is (a level of) a whole slide."""
+        """Whether the file is a whole slide or one level of it."""
         return self.sop_class == uid.VLWholeSlideMicroscopyImageStorage
 
 
-def head_of(file: DicomFile) -> Head:
-    """The head of an open file. Raises `OrderError`: `not_a_slide` where it has no picture, `slide_unreadable`."""
+def read_header(file: DicomFile) -> Header:
+    """Return the metadata of an open file.
+
+    Raises `NotASlideError` if it holds no image, `UnreadableSlideError`.
+    """
     with parsing():
         sop_class = uid.UID(file.data_set.SOPClassUID)
-        if file.pixels is None or file.pixels.tag != _PIXEL_DATA or sop_class in _NOT_PICTURES:
-            raise _not_a_picture(sop_class)
-        head = _head(file, sop_class, file.pixels)
-    if not 0 < head.frames <= _MOST_FRAMES:
-        raise unreadable(f"it has {head.frames} frames; at most {_MOST_FRAMES} are read")
-    return head
+        if file.pixels is None or file.pixels.tag != _PIXEL_DATA or sop_class in _NOT_IMAGES:
+            raise _not_an_image(sop_class)
+        header = _header(file, sop_class, file.pixels)
+    if not 0 < header.frames <= _MAX_FRAMES:
+        raise UnreadableDicomError(f"it has {header.frames} frames; at most {_MAX_FRAMES} are read")
+    return header
 
 
-def group(data_set: Dataset, keyword: str) -> Dataset:
-    """The functional group that holds for all frames, else the first frame's, else an empty one; PS3.3 C.7.6.16."""
-    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
-        for holder in (data_set.get(groups) or ())[:1]:
-            items: Sequence[Dataset] = holder.get(keyword) or ()
+def functional_group(data_set: Dataset, keyword: str) -> Dataset:
+    """Return the first item of a functional group; PS3.3 C.7.6.16.
+
+    The group that holds for all frames comes before that of the first frame. Returns an empty
+    data set if there is neither.
+    """
+    for sequence in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        groups: Sequence[Dataset] = data_set.get(sequence) or ()
+        if groups:
+            items: Sequence[Dataset] = groups[0].get(keyword) or ()
             if items:
                 return items[0]
     return Dataset()
 
 
-def _head(file: DicomFile, sop_class: uid.UID, pixels: PixelData) -> Head:
-    elements, frames = file.data_set, int(file.data_set.get("NumberOfFrames") or 1)
-    tables = elements.get("ExtendedOffsetTable"), elements.get("ExtendedOffsetTableLengths")
-    return Head(
+def _header(file: DicomFile, sop_class: uid.UID, pixels: PixelData) -> Header:
+    elements = file.data_set
+    matrix = None
+    if sop_class == uid.VLWholeSlideMicroscopyImageStorage:
+        matrix = _matrix(elements)
+    return Header(
         sop_class=sop_class,
         instance=str(elements.get("SOPInstanceUID", "")),
         series=str(elements.get("SeriesInstanceUID", "")),
         syntax=file.syntax,
-        image_type=tuple(str(word) for word in _several(elements.get("ImageType"))),
+        image_type=tuple(str(value) for value in _values(elements.get("ImageType"))),
         is_part="ConcatenationUID" in elements,
-        frames=frames,
+        frames=int(elements.get("NumberOfFrames") or 1),
         pixels=pixels,
-        stored=_stored(elements),
-        matrix=_matrix(elements) if sop_class == uid.VLWholeSlideMicroscopyImageStorage else None,
+        pixel_format=_pixel_format(elements),
+        matrix=matrix,
         spacing_mm=_spacing_mm(elements),
-        offsets=(bytes(tables[0]), bytes(tables[1])) if tables[0] and tables[1] else None,
+        extended_offsets=_extended_offsets(elements),
     )
 
 
-def _stored(elements: Dataset) -> Stored:
+def _extended_offsets(elements: Dataset) -> tuple[bytes, bytes] | None:
+    offsets = elements.get("ExtendedOffsetTable")
+    lengths = elements.get("ExtendedOffsetTableLengths")
+    if not offsets or not lengths:
+        return None
+    return bytes(offsets), bytes(lengths)
+
+
+def _pixel_format(elements: Dataset) -> PixelFormat:
     bits_stored = int(elements.BitsStored)
     if int(elements.get("HighBit", bits_stored - 1)) != bits_stored - 1:
-        raise unreadable(
+        raise UnreadableDicomError(
             f"its {bits_stored} stored bits do not begin at bit 0", hint="export it again"
         )
-    return Stored(
+    return PixelFormat(
         rows=int(elements.Rows),
         columns=int(elements.Columns),
         samples=int(elements.SamplesPerPixel),
@@ -149,54 +181,62 @@ def _stored(elements: Dataset) -> Stored:
     )
 
 
-def _matrix(elements: Dataset) -> Matrix:
-    paths = int(
-        elements.get("NumberOfOpticalPaths") or len(elements.get("OpticalPathSequence") or ()) or 1
-    )
+def _matrix(elements: Dataset) -> PixelMatrix:
+    listed_paths = len(elements.get("OpticalPathSequence") or ())
+    optical_paths = int(elements.get("NumberOfOpticalPaths") or listed_paths or 1)
+    focal_planes = int(elements.get("TotalPixelMatrixFocalPlanes") or 1)
     corners = None
     if elements.get("DimensionOrganizationType") != "TILED_FULL":
-        positions = [
-            frame.PlanePositionSlideSequence[0]
-            for frame in elements.PerFrameFunctionalGroupsSequence
-        ]
-        corners = tuple(
-            (
-                int(at.ColumnPositionInTotalImagePixelMatrix),
-                int(at.RowPositionInTotalImagePixelMatrix),
-            )
-            for at in positions
-        )
-    return Matrix(
+        corners = _frame_corners(elements)
+    return PixelMatrix(
         width=int(elements.TotalPixelMatrixColumns),
         height=int(elements.TotalPixelMatrixRows),
-        layers=paths * int(elements.get("TotalPixelMatrixFocalPlanes") or 1),
+        layers=optical_paths * focal_planes,
         corners=corners,
     )
 
 
+def _frame_corners(elements: Dataset) -> tuple[tuple[int, int], ...]:
+    """Return the 1-based column and row of each frame's first pixel."""
+    corners = []
+    for frame in elements.PerFrameFunctionalGroupsSequence:
+        position = frame.PlanePositionSlideSequence[0]
+        column = int(position.ColumnPositionInTotalImagePixelMatrix)
+        row = int(position.RowPositionInTotalImagePixelMatrix)
+        corners.append((column, row))
+    return tuple(corners)
+
+
 def _spacing_mm(elements: Dataset) -> tuple[float, float] | None:
-    """In x and y: DICOM gives the distance of rows, which is y, first; PS3.3 10.7.1.3."""
+    """Return the spacing in x and y.
+
+    DICOM states the distance of rows, which is y, first; PS3.3 10.7.1.3.
+    """
     for holder, keyword in (
-        (group(elements, "PixelMeasuresSequence"), "PixelSpacing"),
+        (functional_group(elements, "PixelMeasuresSequence"), "PixelSpacing"),
         (elements, "PixelSpacing"),
         (elements, "ImagerPixelSpacing"),
     ):
-        spacing = _several(holder.get(keyword))
+        spacing = _values(holder.get(keyword))
         if len(spacing) == 2:
             return float(spacing[1]), float(spacing[0])
     return None
 
 
-def _several(value: Any) -> Sequence[Any]:
-    if value is None or isinstance(value, str):
-        return (value,) if value else ()
+def _values(value: Any) -> Sequence[Any]:
+    """Return an element's value as a sequence, whether it has none, one or several."""
+    if value is None or value == "":
+        return ()
+    if isinstance(value, str):
+        return (value,)
     return tuple(value)
 
 
-def _not_a_picture(sop_class: uid.UID) -> OrderError:
-    kind = "an unknown kind of object" if sop_class.name == str(sop_class) else sop_class.name
-    return OrderError(
-        "not_a_slide",
+def _not_an_image(sop_class: uid.UID) -> NotASlideError:
+    kind = sop_class.name
+    if kind == str(sop_class):
+        kind = "an unknown kind of object"
+    return NotASlideError(
         f"The DICOM file holds no picture: it is {kind}",
         hint="order the slide that it belongs to",
     )

@@ -1,9 +1,10 @@
-"""Which tone a stored value is shown in: a table from every value there can be to red, green and blue.
+"""Lookup tables from stored values to red, green and blue.
 
-Owns the chain of PS3.3 C.11 (rescaling, window or look-up table, inversion) and palettes; knows no codec.
+Follows the pipeline of PS3.3 C.11 (rescaling, window or VOI LUT, inversion) and palettes. Knows no
+codecs.
 """
 
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,99 +12,123 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_windowing
 
 from worker.geometry.frame import Floats, Ints, Pixels
-from worker.slides.dicom.file import unreadable
-from worker.slides.dicom.header import TONE_KEYWORDS, Stored, group
+from worker.slides.dicom.header import LOOKUP_TABLE_KEYWORDS, PixelFormat, functional_group
+from worker.slides.errors import UnreadableDicomError
 
-_NO_VOI_BITS: Final = 8  # up to here values without a window are tones already
+_MAX_BITS_WITHOUT_WINDOW: Final = 8  # such values are shown as they are if there is no window
+_MAX_PALETTE_ENTRIES: Final = 2**16  # which the descriptor states as 0; PS3.3 C.7.6.3.1.5
+_Voi = Literal["table", "window", "none"]
 
 
-def has_tones(data_set: Dataset, stored: Stored) -> bool:
-    """Whether the file says how its grey values are shown; where not, it depends on which values there are."""
-    chosen = _elements(data_set)
+def has_lookup_table(data_set: Dataset, pixel_format: PixelFormat) -> bool:
+    """Return whether the file states how its grey values are shown.
+
+    If not, that depends on the values that occur in its pixels.
+    """
     return (
-        stored.photometric == "PALETTE COLOR"
-        or stored.bits_stored <= _NO_VOI_BITS
-        or _voi(chosen) != "none"
+        pixel_format.photometric == "PALETTE COLOR"
+        or pixel_format.bits_stored <= _MAX_BITS_WITHOUT_WINDOW
+        or _voi(_elements(data_set)) != "none"
     )
 
 
-def tones(data_set: Dataset, stored: Stored, present: NDArray[np.bool_] | None = None) -> Pixels:
-    """(2 ** bits_stored, 3), by the bits of the stored value.
+def lookup_table(
+    data_set: Dataset, pixel_format: PixelFormat, present: NDArray[np.bool_] | None = None
+) -> Pixels:
+    """Return the color of each stored value's bits, (2 ** bits_stored, 3).
 
-    Where nothing says how grey values are shown, they are spread from the least to the largest that is `present`.
+    Where the file does not state how grey values are shown, they are scaled from the smallest to
+    the largest value that is `present`, (2 ** bits_stored,), or that is possible.
     """
-    chosen, values = _elements(data_set), np.arange(2**stored.bits_stored, dtype=np.int64)
-    if stored.is_signed:
+    elements = _elements(data_set)
+    values = np.arange(2**pixel_format.bits_stored, dtype=np.int64)
+    if pixel_format.is_signed:
         values[len(values) // 2 :] -= len(values)
-    if stored.photometric == "PALETTE COLOR":
-        return _palette(chosen, values)
-    shown, least, most = _shown(chosen, values, present)
-    grey = np.clip((shown - least) / ((most - least) or 1), 0, 1)
-    if stored.photometric == "MONOCHROME1":
+    if pixel_format.photometric == "PALETTE COLOR":
+        return _palette_colors(elements, values)
+    shown, black, white = _shown_values(elements, values, present)
+    grey = np.clip((shown - black) / ((white - black) or 1), 0, 1)
+    if pixel_format.photometric == "MONOCHROME1":
         grey = 1 - grey
     return np.repeat(np.rint(grey * 255).astype(np.uint8)[:, None], 3, axis=1)
 
 
-def evenly(bits_stored: int) -> Pixels:
-    """(2 ** bits_stored,): colour samples of that many bits in 8."""
+def eight_bit_table(bits_stored: int) -> Pixels:
+    """Return a table that scales color samples to 8 bits, (2 ** bits_stored,)."""
     return np.rint(np.linspace(0, 255, 2**bits_stored)).astype(np.uint8)
 
 
 def _elements(data_set: Dataset) -> Dataset:
-    """What of the tone elements is filled in, those of the functional groups first."""
+    """Return the lookup table elements that have a value, those of functional groups first."""
     chosen = Dataset()
     chosen.set_original_encoding(*data_set.original_encoding)
-    groups = (
-        group(data_set, "PixelValueTransformationSequence"),
-        group(data_set, "FrameVOILUTSequence"),
+    sources = (
+        data_set,
+        functional_group(data_set, "PixelValueTransformationSequence"),
+        functional_group(data_set, "FrameVOILUTSequence"),
     )
-    for source in (data_set, *groups):
-        for keyword in TONE_KEYWORDS:
+    for source in sources:
+        for keyword in LOOKUP_TABLE_KEYWORDS:
             if keyword in source and source.get(keyword) not in (None, ""):
                 chosen.add(source[keyword])
     return chosen
 
 
-def _voi(chosen: Dataset) -> str:
-    if chosen.get("VOILUTSequence"):
+def _voi(elements: Dataset) -> _Voi:
+    """Return how the file selects its values of interest."""
+    if elements.get("VOILUTSequence"):
         return "table"
-    return "window" if "WindowCenter" in chosen and "WindowWidth" in chosen else "none"
+    if "WindowCenter" in elements and "WindowWidth" in elements:
+        return "window"
+    return "none"
 
 
-def _shown(
-    chosen: Dataset, values: Ints, present: NDArray[np.bool_] | None
+def _shown_values(
+    elements: Dataset, values: Ints, present: NDArray[np.bool_] | None
 ) -> tuple[Floats, float, float]:
-    """The values as they are shown, and what black and white are among them."""
-    rescaled = apply_modality_lut(values, chosen)
-    voi = _voi(chosen)
-    if voi == "none":
-        inside = rescaled if present is None else rescaled[present]
-        return rescaled.astype(np.float64), float(inside.min()), float(inside.max())
+    """Return the values after all lookups, and which of them are black and white."""
+    rescaled = apply_modality_lut(values, elements)
+    voi = _voi(elements)
     if voi == "table":
-        table = _voi_table(chosen)
-        first, bits = chosen.VOILUTSequence[0].LUTDescriptor[1:]
-        entry = np.clip(np.rint(rescaled) - first, 0, len(table) - 1).astype(np.int64)
-        return table[entry], 0.0, float(2**bits - 1)
-    # The ends of a window are what it makes of what lies beyond it.
-    black, white = apply_windowing(np.array([-np.inf, np.inf]), chosen)
-    return apply_windowing(rescaled, chosen), float(black), float(white)
+        return _apply_voi_table(elements, rescaled)
+    if voi == "window":
+        # The ends of a window are what it maps values far beyond it to.
+        black, white = apply_windowing(np.array([-np.inf, np.inf]), elements)
+        return apply_windowing(rescaled, elements), float(black), float(white)
+    occurring = rescaled
+    if present is not None:
+        occurring = rescaled[present]
+    return rescaled.astype(np.float64), float(occurring.min()), float(occurring.max())
 
 
-def _voi_table(chosen: Dataset) -> Floats:
-    """The entries of the VOI LUT; pydicom's own look-up counts them in as many bits as an entry has."""
-    data = chosen.VOILUTSequence[0].LUTData
+def _apply_voi_table(elements: Dataset, rescaled: Ints | Floats) -> tuple[Floats, float, float]:
+    """Return the values, black and white by the VOI LUT.
+
+    pydicom's own lookup takes the bits of an entry for those of the number of entries.
+    """
+    item = elements.VOILUTSequence[0]
+    data = item.LUTData
     if isinstance(data, bytes):
-        data = np.frombuffer(data, "<u2" if chosen.original_encoding[1] else ">u2")
-    return np.asarray(data, np.float64)
+        _, is_little_endian = elements.original_encoding
+        if is_little_endian:
+            data = np.frombuffer(data, "<u2")
+        else:
+            data = np.frombuffer(data, ">u2")
+    table = np.asarray(data, np.float64)
+    first, bits = item.LUTDescriptor[1:]
+    index = np.clip(np.rint(rescaled) - first, 0, len(table) - 1).astype(np.int64)
+    return table[index], 0.0, float(2**bits - 1)
 
 
-def _palette(chosen: Dataset, values: Ints) -> Pixels:
-    entries, first, _ = chosen.RedPaletteColorLookupTableDescriptor
-    inside = np.clip(values, first, first + (entries or 2**16) - 1)
-    colours = apply_color_lut(inside, chosen)
-    if colours.dtype == np.uint8 and (entries or 2**16) > 256:
+def _palette_colors(elements: Dataset, values: Ints) -> Pixels:
+    entries, first, _ = elements.RedPaletteColorLookupTableDescriptor
+    entries = entries or _MAX_PALETTE_ENTRIES
+    clipped = np.clip(values, first, first + entries - 1)
+    colors = apply_color_lut(clipped, elements)
+    if colors.dtype == np.uint8 and entries > 256:
         # pydicom counts the entries of an 8-bit palette in 8 bits.
-        raise unreadable(
-            f"its palette has {entries or 2**16} colours of 8 bits; at most 256 are read"
+        raise UnreadableDicomError(
+            f"its palette has {entries} colours of 8 bits; at most 256 are read"
         )
-    return (colours >> 8 * (colours.dtype.itemsize - 1)).astype(np.uint8)
+    excess_bits = 8 * (colors.dtype.itemsize - 1)
+    return (colors >> excess_bits).astype(np.uint8)

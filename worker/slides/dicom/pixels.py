@@ -1,6 +1,7 @@
-"""One stored frame of a DICOM file made red, green and blue.
+"""Pixels of one DICOM frame: from stored bytes to red, green and blue.
 
-Owns which transfer syntaxes and photometric interpretations are decoded, and by what; knows no file and no place.
+Decides which transfer syntaxes and photometric interpretations are decoded, and by which library.
+Knows no files and no levels.
 """
 
 from collections.abc import Callable
@@ -14,169 +15,221 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import convert_color_space
 
 from worker.geometry.frame import Pixels
-from worker.slides.dicom.file import BROKEN, unreadable
-from worker.slides.dicom.header import Head, Stored
-from worker.slides.dicom.lookup_tables import evenly
+from worker.slides.dicom.file import DECODING_ERRORS
+from worker.slides.dicom.header import Header, PixelFormat
+from worker.slides.dicom.lookup_tables import eight_bit_table
+from worker.slides.errors import UnreadableDicomError
 from worker.slides.reader import BLOCK_PX
 
 _SAMPLES: Final = {
-    "MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1,
-    "RGB": 3, "YBR_FULL": 3, "YBR_FULL_422": 3, "YBR_ICT": 3, "YBR_RCT": 3,
-}  # fmt: skip
+    "MONOCHROME1": 1,
+    "MONOCHROME2": 1,
+    "PALETTE COLOR": 1,
+    "RGB": 3,
+    "YBR_FULL": 3,
+    "YBR_FULL_422": 3,
+    "YBR_ICT": 3,
+    "YBR_RCT": 3,
+}
+"""How many samples a pixel has in each photometric interpretation."""
 
-Values = NDArray[np.uint8] | NDArray[np.uint16]
-_Codec = Callable[[bytes, Stored], Any]
+StoredValues = NDArray[np.uint8] | NDArray[np.uint16]
+_Codec = Callable[[bytes, PixelFormat], Any]
 
-_NATIVE: Final = frozenset({
-    uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.DeflatedExplicitVRLittleEndian
-})  # fmt: skip
+_NATIVE_SYNTAXES: Final = frozenset(
+    {
+        uid.ImplicitVRLittleEndian,
+        uid.ExplicitVRLittleEndian,
+        uid.ExplicitVRBigEndian,
+        uid.DeflatedExplicitVRLittleEndian,
+    }
+)
+_START_OF_SCAN: Final = b"\xff\xda"
 
 
-def refuse_unfit(head: Head) -> None:
-    """Raises `OrderError`: `slide_unreadable` where nothing here decodes the file's pixels."""
-    stored, codec = head.stored, _codecs().get(head.syntax)
-    if head.syntax not in _NATIVE and codec is None:
-        name = "unknown" if head.syntax.name == str(head.syntax) else head.syntax.name
-        hint = "export it with JPEG, JPEG-LS, JPEG 2000 or RLE pixels"
-        raise unreadable(f"its transfer syntax ({name}) is not decoded", hint)
-    if _SAMPLES.get(stored.photometric) != stored.samples:
-        said = stored.photometric[:16]
-        raise unreadable(
-            f"it has {stored.samples} samples for each pixel of the photometric interpretation {said!r}"
+def refuse_unsupported(header: Header) -> None:
+    """Raise `UnreadableSlideError` if the file's pixels cannot be decoded."""
+    pixel_format = header.pixel_format
+    codec = _CODECS.get(header.syntax)
+    if header.syntax not in _NATIVE_SYNTAXES and codec is None:
+        name = header.syntax.name
+        if name == str(header.syntax):
+            name = "unknown"
+        raise UnreadableDicomError(
+            f"its transfer syntax ({name}) is not decoded",
+            hint="export it with JPEG, JPEG-LS, JPEG 2000 or RLE pixels",
         )
-    if stored.photometric in ("YBR_ICT", "YBR_RCT") and codec is not _jpeg_2000:
-        raise unreadable(
-            f"{stored.photometric} is a thing of JPEG 2000, and its pixels are {head.syntax.name}"
+    if _SAMPLES.get(pixel_format.photometric) != pixel_format.samples:
+        raise UnreadableDicomError(
+            f"it has {pixel_format.samples} samples for each pixel of the photometric "
+            f"interpretation {pixel_format.photometric[:16]!r}"
         )
-    _refuse_unfit_bits(stored)
-    _refuse_unfit_size(stored)
-
-
-def _refuse_unfit_bits(stored: Stored) -> None:
-    bits = stored.bits_stored
-    if stored.bits_allocated not in (8, 16) or not 1 <= bits <= stored.bits_allocated:
-        hint = "export it with 8 or 16 bits for each sample"
-        raise unreadable(
-            f"its samples have {bits} bits in {stored.bits_allocated}; 8 or 16 are needed", hint
+    if pixel_format.photometric in ("YBR_ICT", "YBR_RCT") and codec is not _decode_jpeg_2000:
+        raise UnreadableDicomError(
+            f"{pixel_format.photometric} is a thing of JPEG 2000, "
+            f"and its pixels are {header.syntax.name}"
         )
-    if stored.photometric.startswith("YBR_FULL") and bits != 8:
-        raise unreadable(f"it has {stored.photometric} of {bits} bits; 8 are needed")
+    _refuse_unsupported_bits(pixel_format)
+    _refuse_unsupported_size(pixel_format)
 
 
-def _refuse_unfit_size(stored: Stored) -> None:
-    rows, columns = stored.rows, stored.columns
+def _refuse_unsupported_bits(pixel_format: PixelFormat) -> None:
+    bits = pixel_format.bits_stored
+    allocated = pixel_format.bits_allocated
+    if allocated not in (8, 16) or not 1 <= bits <= allocated:
+        raise UnreadableDicomError(
+            f"its samples have {bits} bits in {allocated}; 8 or 16 are needed",
+            hint="export it with 8 or 16 bits for each sample",
+        )
+    if pixel_format.photometric.startswith("YBR_FULL") and bits != 8:
+        raise UnreadableDicomError(
+            f"it has {pixel_format.photometric} of {bits} bits; 8 are needed"
+        )
+
+
+def _refuse_unsupported_size(pixel_format: PixelFormat) -> None:
+    rows = pixel_format.rows
+    columns = pixel_format.columns
     if rows < 1 or columns < 1:
-        raise unreadable(f"its frames have {columns} x {rows} px")
+        raise UnreadableDicomError(f"its frames have {columns} x {rows} px")
     if rows * columns > BLOCK_PX:
-        hint = "save it as a tiled whole slide image"
-        raise unreadable(
-            f"its frames have {columns} x {rows} px; at most {BLOCK_PX} are decoded at a time", hint
+        raise UnreadableDicomError(
+            f"its frames have {columns} x {rows} px; at most {BLOCK_PX} are decoded at a time",
+            hint="save it as a tiled whole slide image",
         )
 
 
-def values_of(head: Head, data: bytes) -> Values:
-    """The stored bits of one frame as unsigned numbers, (rows, columns) or (rows, columns, 3).
+def decode_frame(header: Header, data: bytes) -> StoredValues:
+    """Return the stored bits of one frame as unsigned numbers.
 
-    Raises `OrderError`: `slide_unreadable`.
+    The shape is (rows, columns) or (rows, columns, 3). Raises `UnreadableSlideError`.
     """
     try:
-        if head.syntax in _NATIVE:
-            return _native(head, data)
-        values: Values = _codecs()[head.syntax](data, head.stored)
-    except BROKEN as error:
-        raise unreadable(f"a frame cannot be decoded as {head.syntax.name}: {error}") from None
-    # Signed values come with their sign or without; their bits are the same.
-    return cast("Values", values & values.dtype.type(2**head.stored.bits_stored - 1))
+        if header.syntax in _NATIVE_SYNTAXES:
+            return _decode_native(header, data)
+        codec = _CODECS[header.syntax]
+        values: StoredValues = codec(data, header.pixel_format)
+    except DECODING_ERRORS as error:
+        raise UnreadableDicomError(
+            f"a frame cannot be decoded as {header.syntax.name}: {error}"
+        ) from None
+    # Some codecs extend the sign of signed values. The stored bits are the same.
+    stored_bits = values.dtype.type(2**header.pixel_format.bits_stored - 1)
+    return cast("StoredValues", values & stored_bits)
 
 
-def coloured(head: Head, values: Values, table: Pixels | None) -> Pixels:
-    """The (rows, columns, 3) colours of stored values; `table` has those of single samples."""
+def to_rgb(header: Header, values: StoredValues, table: Pixels | None) -> Pixels:
+    """Return the colors of stored values, (rows, columns, 3).
+
+    `table` is the lookup table of an image with one sample for each pixel, else None.
+    """
     if table is not None:
         return table[values]
-    if head.stored.bits_stored != 8:
-        return evenly(head.stored.bits_stored)[values]
-    colours = values.astype(np.uint8, copy=False)
-    is_converted = _codecs().get(head.syntax) is _jpeg
-    if head.stored.photometric.startswith("YBR_FULL") and not is_converted:
-        return convert_color_space(colours, "YBR_FULL", "RGB")
-    return colours
+    pixel_format = header.pixel_format
+    if pixel_format.bits_stored != 8:
+        return eight_bit_table(pixel_format.bits_stored)[values]
+    colors = values.astype(np.uint8, copy=False)
+    codec_returns_rgb = _CODECS.get(header.syntax) is _decode_jpeg
+    if pixel_format.photometric.startswith("YBR_FULL") and not codec_returns_rgb:
+        return convert_color_space(colors, "YBR_FULL", "RGB")
+    return colors
 
 
-def _native(head: Head, data: bytes) -> Values:
-    stored = head.stored
+def _decode_native(header: Header, data: bytes) -> StoredValues:
+    pixel_format = header.pixel_format
     options: dict[str, Any] = {
-        "rows": stored.rows,
-        "columns": stored.columns,
-        "samples_per_pixel": stored.samples,
-        "photometric_interpretation": stored.photometric,
-        "planar_configuration": stored.planar,
-        "bits_allocated": stored.bits_allocated,
-        "bits_stored": stored.bits_stored,
+        "rows": pixel_format.rows,
+        "columns": pixel_format.columns,
+        "samples_per_pixel": pixel_format.samples,
+        "photometric_interpretation": pixel_format.photometric,
+        "planar_configuration": pixel_format.planar,
+        "bits_allocated": pixel_format.bits_allocated,
+        "bits_stored": pixel_format.bits_stored,
         "pixel_representation": 0,
         "number_of_frames": 1,
         "pixel_keyword": "PixelData",
-        "pixel_vr": head.pixels.vr or "OW",
+        "pixel_vr": header.pixels.vr or "OW",
     }
-    values, _ = get_decoder(head.syntax).as_array(data, index=0, raw=True, **options)
+    values, _ = get_decoder(header.syntax).as_array(data, index=0, raw=True, **options)
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
-def _codecs() -> dict[str, _Codec]:
-    return {
-        uid.JPEGBaseline8Bit: _jpeg,
-        uid.JPEGExtended12Bit: _jpeg,
-        uid.JPEGLossless: _jpeg_lossless,
-        uid.JPEGLosslessSV1: _jpeg_lossless,
-        uid.JPEGLSLossless: _jpeg_ls,
-        uid.JPEGLSNearLossless: _jpeg_ls,
-        uid.JPEG2000Lossless: _jpeg_2000,
-        uid.JPEG2000: _jpeg_2000,
-        uid.HTJ2KLossless: _jpeg_2000,
-        uid.HTJ2KLosslessRPCL: _jpeg_2000,
-        uid.HTJ2K: _jpeg_2000,
-        uid.RLELossless: _rle,
-    }
+def _new_frame(pixel_format: PixelFormat, *, is_planar: bool = False) -> StoredValues:
+    """Return memory for a decoded frame.
+
+    A codec that is given it refuses a frame of another size before it decodes anything.
+    """
+    shape: tuple[int, ...] = (pixel_format.rows, pixel_format.columns)
+    if pixel_format.samples > 1 and is_planar:
+        shape = (pixel_format.samples, *shape)
+    elif pixel_format.samples > 1:
+        shape = (*shape, pixel_format.samples)
+    if pixel_format.bits_stored <= 8:
+        return np.empty(shape, np.uint8)
+    return np.empty(shape, np.uint16)
 
 
-def _room(stored: Stored, *, is_planar: bool = False) -> Values:
-    """What a frame is decoded into: a codec refuses a frame of another size before it decodes anything."""
-    shape: tuple[int, ...] = (stored.rows, stored.columns)
-    if stored.samples > 1:
-        shape = (stored.samples, *shape) if is_planar else (*shape, stored.samples)
-    return np.empty(shape, np.uint8) if stored.bits_stored <= 8 else np.empty(shape, np.uint16)
-
-
-def _jpeg(data: bytes, stored: Stored) -> Any:
-    markers = data[: data.find(b"\xff\xda")]
-    # Without a marker that says otherwise libjpeg takes three components for YCbCr.
-    is_plain = stored.photometric == "RGB" and b"JFIF\0" not in markers and b"Adobe" not in markers
-    space = "RGB" if is_plain else None
-    shown = None if stored.samples == 1 else "RGB"
-    return imagecodecs.jpeg8_decode(data, colorspace=space, outcolorspace=shown, out=_room(stored))
-
-
-def _jpeg_lossless(data: bytes, stored: Stored) -> Any:
-    return imagecodecs.jpegsof3_decode(data, out=_room(stored, is_planar=True))
-
-
-def _jpeg_ls(data: bytes, stored: Stored) -> Any:
-    try:
-        return imagecodecs.jpegls_decode(data, out=_room(stored))
-    except ValueError:
-        # Of another shape: with a scan for each plane, or not what the file says, which is told now.
-        return imagecodecs.jpegls_decode(data, out=_room(stored, is_planar=True))
-
-
-def _jpeg_2000(data: bytes, stored: Stored) -> Any:
-    # High-throughput codestreams too: OpenJPEG clips what the lossy ones overshoot and tells of broken ones, where
-    # imagecodecs' OpenJPH lets values wrap and gives back memory as it was.
-    return imagecodecs.jpeg2k_decode(data, out=_room(stored))
-
-
-def _rle(data: bytes, stored: Stored) -> Any:
-    size = stored.samples * stored.rows * stored.columns * (stored.bits_allocated // 8)
-    samples = imagecodecs.dicomrle_decode(data, f"<u{stored.bits_allocated // 8}", out=size)
-    planes = np.frombuffer(samples, f"<u{stored.bits_allocated // 8}").reshape(
-        -1, stored.rows, stored.columns
+def _decode_jpeg(data: bytes, pixel_format: PixelFormat) -> Any:
+    color_space: str | None = None
+    header = data[: data.find(_START_OF_SCAN)]
+    has_marker = b"JFIF\0" in header or b"Adobe" in header
+    if pixel_format.photometric == "RGB" and not has_marker:
+        # Without a marker libjpeg assumes that three components are YCbCr.
+        color_space = "RGB"
+    output_color_space: str | None = "RGB"
+    if pixel_format.samples == 1:
+        output_color_space = None
+    return imagecodecs.jpeg8_decode(
+        data,
+        colorspace=color_space,
+        outcolorspace=output_color_space,
+        out=_new_frame(pixel_format),
     )
-    return np.moveaxis(planes, 0, -1) if stored.samples > 1 else planes[0]
+
+
+def _decode_jpeg_lossless(data: bytes, pixel_format: PixelFormat) -> Any:
+    return imagecodecs.jpegsof3_decode(data, out=_new_frame(pixel_format, is_planar=True))
+
+
+def _decode_jpeg_ls(data: bytes, pixel_format: PixelFormat) -> Any:
+    try:
+        return imagecodecs.jpegls_decode(data, out=_new_frame(pixel_format))
+    except ValueError:
+        # It has another shape: a scan for each plane, or one that contradicts the header.
+        return imagecodecs.jpegls_decode(data, out=_new_frame(pixel_format, is_planar=True))
+
+
+def _decode_jpeg_2000(data: bytes, pixel_format: PixelFormat) -> Any:
+    # Also for high-throughput codestreams: OpenJPEG clips values that a lossy one overshoots, and
+    # raises for broken ones. imagecodecs' OpenJPH lets values wrap and returns memory unchanged.
+    return imagecodecs.jpeg2k_decode(data, out=_new_frame(pixel_format))
+
+
+def _decode_rle(data: bytes, pixel_format: PixelFormat) -> Any:
+    sample_bytes = pixel_format.bits_allocated // 8
+    dtype = f"<u{sample_bytes}"
+    rows = pixel_format.rows
+    columns = pixel_format.columns
+    size_bytes = pixel_format.samples * rows * columns * sample_bytes
+    samples = imagecodecs.dicomrle_decode(data, dtype, out=size_bytes)
+    planes = np.frombuffer(samples, dtype).reshape(-1, rows, columns)
+    if pixel_format.samples > 1:
+        return np.moveaxis(planes, 0, -1)
+    return planes[0]
+
+
+_CODECS: Final[dict[str, _Codec]] = {
+    uid.JPEGBaseline8Bit: _decode_jpeg,
+    uid.JPEGExtended12Bit: _decode_jpeg,
+    uid.JPEGLossless: _decode_jpeg_lossless,
+    uid.JPEGLosslessSV1: _decode_jpeg_lossless,
+    uid.JPEGLSLossless: _decode_jpeg_ls,
+    uid.JPEGLSNearLossless: _decode_jpeg_ls,
+    uid.JPEG2000Lossless: _decode_jpeg_2000,
+    uid.JPEG2000: _decode_jpeg_2000,
+    uid.HTJ2KLossless: _decode_jpeg_2000,
+    uid.HTJ2KLosslessRPCL: _decode_jpeg_2000,
+    uid.HTJ2K: _decode_jpeg_2000,
+    uid.RLELossless: _decode_rle,
+}
+"""The codec of each compressed transfer syntax."""

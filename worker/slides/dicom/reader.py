@@ -1,7 +1,4 @@
-"""DICOM as a pyramid: slides that OpenSlide refuses, and single pictures that are no slides.
-
-Owns which of both a file is and what is said of it; knows no order. OpenSlide comes first where it reads a slide.
-"""
+"""DICOM files that OpenSlide does not read: whole slides in series of files, and single images."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,109 +10,136 @@ from PIL import Image
 from worker.geometry.frame import Pixels
 from worker.slides.dicom.file import DicomFile, dicom_file, parsing
 from worker.slides.dicom.frames import Frames
-from worker.slides.dicom.header import KEYWORDS, Head, Matrix, head_of
-from worker.slides.dicom.lookup_tables import has_tones, tones
-from worker.slides.dicom.pixels import Values, coloured, refuse_unfit, values_of
-from worker.slides.dicom.series import levels_of, places_of
-from worker.slides.tiled_pyramid import Mosaic, TiledLevel
+from worker.slides.dicom.header import KEYWORDS, Header, read_header
+from worker.slides.dicom.lookup_tables import has_lookup_table, lookup_table
+from worker.slides.dicom.pixels import StoredValues, decode_frame, refuse_unsupported, to_rgb
+from worker.slides.dicom.series import FrameGrid, LevelFile, open_levels
+from worker.slides.tiled_pyramid import TiledLevel, TiledPyramid
 
 
-class DicomPyramid:
-    """A slide of one or more files, or one picture. Threads may share it."""
+class DicomReader:
+    """A `SlideReader` of a slide in one or more files, or of one image. Threads may share it."""
 
-    def __init__(self, head: Head, levels: list[TiledLevel], opened: ExitStack) -> None:
-        which = "" if head.is_slide or head.frames == 1 else f", frame 1 of {head.frames}"
-        self.name = f"pydicom {pydicom.__version__} ({head.syntax.name}{which})"
-        self.properties = _properties(head)
-        self.stored = Mosaic(levels)
-        self._opened = opened
-        self.level_dimensions = self.stored.level_dimensions
-        self.level_downsamples = self.stored.level_downsamples
+    def __init__(self, header: Header, levels: list[TiledLevel], files: ExitStack) -> None:
+        shown = ""
+        if header.frames > 1 and not header.is_slide:
+            shown = f", frame 1 of {header.frames}"
+        self.name = f"pydicom {pydicom.__version__} ({header.syntax.name}{shown})"
+        self.properties = _properties(header)
+        self.tile_reader = TiledPyramid(levels)
+        self.level_dimensions = self.tile_reader.level_dimensions
+        self.level_downsamples = self.tile_reader.level_downsamples
+        self._files = files
 
     def read_region(
         self, location: tuple[int, int], level: int, size: tuple[int, int]
     ) -> Image.Image:
-        """`size` pixels of a level from a level-0 location on, in RGBA; transparent where nothing was scanned.
+        """Return `size` pixels of a level from a level-0 location on, in RGBA.
 
-        Raises `OrderError`: `slide_unreadable`.
+        Pixels that were not scanned are transparent. Raises `UnreadableSlideError`.
         """
-        return self.stored.read_region(location, level, size)
+        return self.tile_reader.read_region(location, level, size)
 
     def close(self) -> None:
-        """Close the files. Nothing may be read any more."""
-        self._opened.close()
+        """Close the files. Nothing may be read afterwards."""
+        self._files.close()
 
 
-def open_dicom(path: Path) -> DicomPyramid:
-    """The slide that the file and others of its series beside it make up, or the picture in it.
+def open_dicom(path: Path) -> DicomReader:
+    """Open the slide that the file and others of its series beside it form, or the file's image.
 
-    Of a picture of several frames, in time or depth, the first is shown, as viewers do; the reader's name says so.
-    Raises `OrderError`: `not_a_slide` where it holds no picture; `slide_unreadable`.
+    Of an image of several frames, in time or depth, the first is shown, as viewers do; the
+    reader's name says so. Raises `NotASlideError` if the file holds no image,
+    `UnreadableSlideError`.
     """
-    with ExitStack() as opened:
-        file = opened.enter_context(dicom_file(path, KEYWORDS))
-        head = head_of(file)
-        if head.is_slide:
-            files = levels_of(file, head, path, opened)
-            levels = [_level(*level) for level in files]
-            head = files[0][1]
-        else:
-            levels = [_picture(file, head)]
-        return DicomPyramid(head, levels, opened.pop_all())
+    with ExitStack() as files:
+        file = files.enter_context(dicom_file(path, KEYWORDS))
+        header = read_header(file)
+        if not header.is_slide:
+            return DicomReader(header, [_single_image(file, header)], files.pop_all())
+        level_files = open_levels(file, header, path, files)
+        levels = [_tiled_level(level_file) for level_file in level_files]
+        return DicomReader(level_files[0].header, levels, files.pop_all())
 
 
-class _Coloured:
-    """The frames of one file in colour. Threads may share them."""
+class _RgbFrames:
+    """The frames of one file in RGB. Threads may share them."""
 
-    def __init__(self, file: DicomFile, head: Head) -> None:
-        refuse_unfit(head)
-        self._head = head
-        self._frames = Frames(file, head)
-        self._table = self._tones(file) if head.stored.samples == 1 else None
+    def __init__(self, file: DicomFile, header: Header) -> None:
+        """Raise `UnreadableSlideError` if the frames are damaged or cannot be decoded."""
+        refuse_unsupported(header)
+        self._header = header
+        self._frames = Frames(file, header)
+        self._table: Pixels | None = None
+        if header.pixel_format.samples == 1:
+            self._table = self._lookup_table(file)
 
-    def frame(self, number: int) -> Pixels:
-        """A frame, counted from 0, as (rows, columns, 3)."""
-        return coloured(self._head, self._values(number), self._table)
+    def load(self, number: int) -> Pixels:
+        """Return a frame, counted from 0, as (rows, columns, 3)."""
+        return to_rgb(self._header, self._stored_values(number), self._table)
 
-    def _tones(self, file: DicomFile) -> Pixels:
-        """Of a slide the tiles have to agree, so only a picture is shown by the values that are in it."""
-        stored, present = self._head.stored, None
+    def _lookup_table(self, file: DicomFile) -> Pixels:
+        """Return the color of each stored value.
+
+        A single image whose file does not state it is scaled by the values that occur in it. The
+        tiles of a slide are not, because they have to match each other.
+        """
+        pixel_format = self._header.pixel_format
         with parsing():
-            is_said = self._head.is_slide or has_tones(file.data_set, stored)
-        if not is_said:
-            present = np.zeros(2**stored.bits_stored, np.bool_)
-            present[self._values(0)] = True
+            is_stated = self._header.is_slide or has_lookup_table(file.data_set, pixel_format)
+        present = None
+        if not is_stated:
+            present = np.zeros(2**pixel_format.bits_stored, np.bool_)
+            present[self._stored_values(0)] = True
         with parsing():
-            return tones(file.data_set, stored, present)
+            return lookup_table(file.data_set, pixel_format, present)
 
-    def _values(self, number: int) -> Values:
-        return values_of(self._head, self._frames.stored(number))
-
-
-def _level(file: DicomFile, head: Head, matrix: Matrix) -> TiledLevel:
-    frames, place = _Coloured(file, head), places_of(head, matrix)
-
-    def load(column: int, row: int) -> Pixels | None:
-        number = place(column, row)
-        return None if number is None else frames.frame(number)
-
-    return TiledLevel(matrix.width, matrix.height, head.stored.columns, head.stored.rows, load)
+    def _stored_values(self, number: int) -> StoredValues:
+        return decode_frame(self._header, self._frames.read(number))
 
 
-def _picture(file: DicomFile, head: Head) -> TiledLevel:
-    rows, columns = head.stored.rows, head.stored.columns
-    pixels = _Coloured(file, head).frame(0)
-    return TiledLevel(columns, rows, columns, rows, lambda _column, _row: pixels)
+class _LevelTiles:
+    """The frames of one level by their place in the grid."""
+
+    def __init__(self, frames: _RgbFrames, frame_grid: FrameGrid) -> None:
+        self._frames = frames
+        self._grid = frame_grid
+
+    def load(self, column: int, row: int) -> Pixels | None:
+        """Return the frame at this place, None where there is none."""
+        number = self._grid.frame_at(column, row)
+        if number is None:
+            return None
+        return self._frames.load(number)
 
 
-def _properties(head: Head) -> dict[str, str]:
-    said = {
+def _tiled_level(level_file: LevelFile) -> TiledLevel:
+    header = level_file.header
+    matrix = level_file.matrix
+    frames = _RgbFrames(level_file.file, header)
+    tiles = _LevelTiles(frames, FrameGrid(header, matrix))
+    tile_width = header.pixel_format.columns
+    tile_height = header.pixel_format.rows
+    return TiledLevel(matrix.width, matrix.height, tile_width, tile_height, tiles.load)
+
+
+def _single_image(file: DicomFile, header: Header) -> TiledLevel:
+    width = header.pixel_format.columns
+    height = header.pixel_format.rows
+    pixels = _RgbFrames(file, header).load(0)
+    return TiledLevel(width, height, width, height, lambda _column, _row: pixels)
+
+
+def _properties(header: Header) -> dict[str, str]:
+    properties = {
         "openslide.vendor": "dicom",
-        "dicom.SOPClassUID": str(head.sop_class),
-        "dicom.TransferSyntaxUID": str(head.syntax),
-        "dicom.ImageType": "\\".join(head.image_type),
-        "dicom.PhotometricInterpretation": head.stored.photometric,
+        "dicom.SOPClassUID": str(header.sop_class),
+        "dicom.TransferSyntaxUID": str(header.syntax),
+        "dicom.ImageType": "\\".join(header.image_type),
+        "dicom.PhotometricInterpretation": header.pixel_format.photometric,
     }
-    for axis, spacing_mm in zip("xy", head.spacing_mm or (), strict=False):
-        said[f"openslide.mpp-{axis}"] = repr(spacing_mm * 1000)
-    return said
+    if header.spacing_mm is not None:
+        x_mm, y_mm = header.spacing_mm
+        properties["openslide.mpp-x"] = repr(x_mm * 1000)
+        properties["openslide.mpp-y"] = repr(y_mm * 1000)
+    return properties

@@ -1,134 +1,178 @@
-"""The levels of a DICOM slide: which files of a folder belong to it, and where the frames of each lie.
+"""Levels of a DICOM slide: which files of a folder belong to it, and where their frames lie.
 
-Owns series and total pixel matrices; knows no compression and no colour.
+Knows series and total pixel matrices, but no compressions and no colors.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from itertools import islice, pairwise
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from broker.errors import OrderError
-from worker.slides.dicom.file import DicomFile, dicom_file, parsing, unreadable
-from worker.slides.dicom.header import KEYWORDS, Head, Matrix, head_of
+from worker.slides import signatures
+from worker.slides.dicom.file import DicomFile, dicom_file, parsing
+from worker.slides.dicom.header import KEYWORDS, Header, PixelMatrix, read_header
+from worker.slides.errors import UnreadableDicomError
 
-Level = tuple[DicomFile, Head, Matrix]
-
-Place = Callable[[int, int], int | None]
-"""The number of the frame at a column and row of tiles, None where there is none."""
-
-_MOST_FILES: Final = 4096  # of a folder that are looked at
-_MOST_LEVELS: Final = 64  # files of a series, labels and thumbnails among them; all stay open
-_SERIES_TAG: Final = 0x0020000E
-_MAGIC_START: Final = 128
+_MAX_FOLDER_FILES: Final = 4096
+_MAX_SERIES_FILES: Final = 64  # labels and thumbnails among them; all stay open
+_SERIES_INSTANCE_UID: Final = 0x0020000E
 
 
-def levels_of(file: DicomFile, head: Head, path: Path, opened: ExitStack) -> list[Level]:
-    """The open file and those of its series in its folder, the largest first; `opened` closes them.
+@dataclass(frozen=True, slots=True)
+class LevelFile:
+    """The open file of one level."""
 
-    Raises `OrderError`: `slide_unreadable`.
+    file: DicomFile
+    header: Header
+    matrix: PixelMatrix
+
+
+def open_levels(file: DicomFile, header: Header, path: Path, files: ExitStack) -> list[LevelFile]:
+    """Return the levels in the open file at `path` and in others of its series, largest first.
+
+    `files` closes the others. Raises `UnreadableSlideError`.
     """
-    found = {head.instance: (file, head)}
-    beside = _series_beside(path, head.series) if head.series else []
-    if len(beside) >= _MOST_LEVELS:
-        raise unreadable(
-            f"its series has {len(beside) + 1} files; a slide has at most {_MOST_LEVELS}"
-        )
-    for one in beside:
-        other = opened.enter_context(dicom_file(one, KEYWORDS))
-        said = head_of(other)
-        found.setdefault(said.instance, (other, said))
-    levels = [
-        (file, head, _checked(head, head.matrix))
-        for file, head in found.values()
-        if head.matrix is not None and head.image_type[2:3] == ("VOLUME",)
-    ]
+    levels = []
+    for level_file, level_header in _series_files(file, header, path, files):
+        matrix = level_header.matrix
+        if matrix is not None and level_header.image_type[2:3] == ("VOLUME",):
+            _check_level(level_header, matrix)
+            levels.append(LevelFile(level_file, level_header, matrix))
     if not levels:
-        hint = (
-            "give all files of the series: by urls, zip_url, or the path of one in a folder of all"
+        raise UnreadableDicomError(
+            "it is the label, overview or thumbnail of a slide, whose own files are missing",
+            hint="give all files of the series: by urls, zip_url, or the path of one in a folder "
+            "of all",
         )
-        raise unreadable(
-            "it is the label, overview or thumbnail of a slide, whose own files are missing", hint
-        )
-    levels.sort(key=lambda level: level[2].width, reverse=True)
-    if any(finer.width == coarser.width for (_, _, finer), (_, _, coarser) in pairwise(levels)):
-        raise _layered("two files of its series show the whole slide at the same size")
+    levels.sort(key=lambda level: level.matrix.width, reverse=True)
+    for finer, coarser in pairwise(levels):
+        if finer.matrix.width == coarser.matrix.width:
+            raise _several_layers("two files of its series show the whole slide at the same size")
     return levels
 
 
-def places_of(head: Head, matrix: Matrix) -> Place:
-    """Where the frames of a level lie. Raises `OrderError` where they do not make up one layer of a grid."""
-    wide, high = head.stored.columns, head.stored.rows
-    across, down = -(-matrix.width // wide), -(-matrix.height // high)
-    if matrix.corners is None:
-        if head.frames != across * down:
-            raise unreadable(
-                f"{matrix.width} x {matrix.height} px are {across * down} frames; it says {head.frames}"
-            )
-        return lambda column, row: row * across + column
-    if head.frames != len(matrix.corners):
-        raise unreadable(
-            f"it says {head.frames} frames and gives the places of {len(matrix.corners)}"
+def _series_files(
+    file: DicomFile, header: Header, path: Path, files: ExitStack
+) -> list[tuple[DicomFile, Header]]:
+    """Return the open file and the others of its series, each instance once."""
+    if not header.series:
+        return [(file, header)]
+    neighbours = _series_files_beside(path, header.series)
+    if len(neighbours) >= _MAX_SERIES_FILES:
+        raise UnreadableDicomError(
+            f"its series has {len(neighbours) + 1} files; a slide has at most {_MAX_SERIES_FILES}"
         )
-    numbers = _sparse(matrix.corners, wide, high)
-    return lambda column, row: numbers.get((column, row))
+    by_instance = {header.instance: (file, header)}
+    for neighbour in neighbours:
+        other_file = files.enter_context(dicom_file(neighbour, KEYWORDS))
+        other_header = read_header(other_file)
+        by_instance.setdefault(other_header.instance, (other_file, other_header))
+    return list(by_instance.values())
 
 
-def _sparse(corners: Sequence[tuple[int, int]], wide: int, high: int) -> dict[tuple[int, int], int]:
+class FrameGrid:
+    """Which frame of a level lies at which column and row of the grid of frames."""
+
+    def __init__(self, header: Header, matrix: PixelMatrix) -> None:
+        """Raise `UnreadableSlideError` if the frames do not form one layer of a grid."""
+        frame_width = header.pixel_format.columns
+        frame_height = header.pixel_format.rows
+        self._columns = -(-matrix.width // frame_width)
+        self._numbers: dict[tuple[int, int], int] | None = None
+        if matrix.corners is None:
+            frames = self._columns * -(-matrix.height // frame_height)
+            if header.frames != frames:
+                raise UnreadableDicomError(
+                    f"{matrix.width} x {matrix.height} px are {frames} frames; "
+                    f"it says {header.frames}"
+                )
+            return
+        if header.frames != len(matrix.corners):
+            raise UnreadableDicomError(
+                f"it says {header.frames} frames and gives the places of {len(matrix.corners)}"
+            )
+        self._numbers = _frames_by_place(matrix.corners, frame_width, frame_height)
+
+    def frame_at(self, column: int, row: int) -> int | None:
+        """Return the number of the frame at this place, None where there is none."""
+        if self._numbers is None:
+            return row * self._columns + column
+        return self._numbers.get((column, row))
+
+
+def _frames_by_place(
+    corners: Sequence[tuple[int, int]], frame_width: int, frame_height: int
+) -> dict[tuple[int, int], int]:
+    """Return the numbers of frames by column and row of the grid, from their 1-based corners."""
     numbers: dict[tuple[int, int], int] = {}
     for number, (left, top) in enumerate(corners):
-        if (left - 1) % wide or (top - 1) % high:
-            raise unreadable("its frames do not lie on a grid", hint="export it as TILED_FULL")
-        if numbers.setdefault(((left - 1) // wide, (top - 1) // high), number) != number:
-            raise _layered("more than one frame lies at the same place")
+        column, offset_x = divmod(left - 1, frame_width)
+        row, offset_y = divmod(top - 1, frame_height)
+        if offset_x or offset_y:
+            raise UnreadableDicomError(
+                "its frames do not lie on a grid", hint="export it as TILED_FULL"
+            )
+        if (column, row) in numbers:
+            raise _several_layers("more than one frame lies at the same place")
+        numbers[column, row] = number
     return numbers
 
 
-def _checked(head: Head, matrix: Matrix) -> Matrix:
+def _check_level(header: Header, matrix: PixelMatrix) -> None:
     if matrix.width < 1 or matrix.height < 1:
-        raise unreadable(f"its total pixel matrix has {matrix.width} x {matrix.height} px")
-    if head.is_part:
-        hint = "put the parts of the concatenation together into one file for each level"
-        raise unreadable("it is one part of several that a level was cut into", hint)
+        raise UnreadableDicomError(
+            f"its total pixel matrix has {matrix.width} x {matrix.height} px"
+        )
+    if header.is_part:
+        raise UnreadableDicomError(
+            "it is one part of several that a level was cut into",
+            hint="put the parts of the concatenation together into one file for each level",
+        )
     if matrix.layers != 1:
-        raise _layered(f"it has {matrix.layers} focal planes or optical paths")
-    return matrix
+        raise _several_layers(f"it has {matrix.layers} focal planes or optical paths")
 
 
-def _layered(detail: str) -> OrderError:
-    return unreadable(detail, hint="export one focal plane and one optical path")
+def _several_layers(reason: str) -> UnreadableDicomError:
+    return UnreadableDicomError(reason, hint="export one focal plane and one optical path")
 
 
-def _series_beside(path: Path, series: str) -> list[Path]:
-    """The other DICOM files of a series in the folder of `path`; links are not followed out of it."""
+def _series_files_beside(path: Path, series: str) -> list[Path]:
+    """Return the other DICOM files of a series in the folder of `path`, by name.
+
+    Links are not followed. Raises `UnreadableSlideError` if the folder has too many files.
+    """
+    names = []
     with os.scandir(path.parent) as entries:
-        names = sorted(
-            islice(
-                (entry.name for entry in entries if entry.is_file(follow_symlinks=False)),
-                _MOST_FILES + 1,
-            )
-        )
-    if len(names) > _MOST_FILES:
-        hint = "give each series a folder of its own"
-        raise unreadable(
-            f"it lies among more than {_MOST_FILES} files, any of which may belong to it", hint
-        )
-    return [
-        beside
-        for name in names
-        if name != path.name and _series(beside := path.with_name(name)) == series
-    ]
+        for entry in entries:
+            if not entry.is_file(follow_symlinks=False):
+                continue
+            names.append(entry.name)
+            if len(names) > _MAX_FOLDER_FILES:
+                raise UnreadableDicomError(
+                    f"it lies among more than {_MAX_FOLDER_FILES} files, "
+                    "any of which may belong to it",
+                    hint="give each series a folder of its own",
+                )
+    found = []
+    for name in sorted(names):
+        neighbour = path.with_name(name)
+        if name != path.name and _series_of(neighbour) == series:
+            found.append(neighbour)
+    return found
 
 
-def _series(path: Path) -> str:
-    """Of which series a file is, nothing where it is no DICOM file or too broken to tell."""
+def _series_of(path: Path) -> str:
+    """Return a file's series, an empty text if it is no DICOM file or too damaged to tell."""
     try:
-        with path.open("rb") as start:
-            if start.read(_MAGIC_START + 4)[_MAGIC_START:] != b"DICM":
-                return ""
-        with dicom_file(path, ("SeriesInstanceUID",), _SERIES_TAG) as file, parsing():
+        with path.open("rb") as file:
+            header = file.read(signatures.DICOM_HEADER_BYTES)
+        if not signatures.is_dicom(header):
+            return ""
+        with dicom_file(path, ("SeriesInstanceUID",), _SERIES_INSTANCE_UID) as file, parsing():
             return str(file.data_set.get("SeriesInstanceUID", ""))
     except (OSError, OrderError):
         return ""

@@ -1,1 +1,1 @@
-"""Reads one slide in a process of its own, without secrets and within limits of memory and time."""
+"""Slides read in a separate process, so that a broken decoder cannot harm the worker."""

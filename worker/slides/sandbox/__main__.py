@@ -1,7 +1,9 @@
-"""`python -m worker.slides.sandbox MAX_BYTES PIXELS_FD LIFE_FD FD...`: reads one slide for another process, and dies alone.
+"""Decode one slide for a worker.
 
-Owns nothing but this process: no torch, no Redis, no secrets. It ends when the other end of LIFE_FD does, and not
-before: a signal that ends the worker leaves it time to finish what it is at.
+    python -m worker.slides.sandbox MAX_BYTES PIXELS_FD LIFE_FD FD...
+
+This process has no torch, no Redis and no secrets. It ends when the other end of LIFE_FD closes,
+and not before: after a signal that ends the worker, the worker may still finish its slide.
 """
 
 import json
@@ -12,7 +14,6 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -21,101 +22,107 @@ from typing import Any, Final
 
 import numpy as np
 
-from broker.errors import OrderError
 from worker.geometry.frame import MppSource, Pixels
-from worker.slides import openslide_reader as _ahead  # noqa: F401 - loaded before a slide is waited for
+
+# Not used here: imported so that a spare process has loaded it before a slide needs it.
+from worker.slides import openslide_reader as _preloaded  # noqa: F401
+from worker.slides.errors import NotASlideError, UnreadableSlideError
 from worker.slides.sandbox.messages import receive, send
-from worker.slides.sandbox.shared_memory import opened
+from worker.slides.sandbox.shared_memory import map_shared_pixels
 from worker.slides.slide import Slide
 
-_SHOWN_CHARS: Final = 4000
+_MAX_TEXT_CHARS: Final = 4000
 Answer = tuple[dict[str, Any], Pixels | None]
 
 
-class Reading:
-    """The one slide of this process. It is opened once; then any thread may read it."""
+class RequestHandler:
+    """Answers requests about the one slide of this process.
+
+    The slide is opened once; then any thread may read it. `shared` is the memory that the worker
+    sees, too.
+    """
 
     def __init__(self, shared: Pixels) -> None:
         self._slide: Slide | None = None
         self._shared = shared
 
-    def serve(self, wire: socket.socket) -> None:
-        """Answer one request after another, until the asker is gone."""
-        try:
+    def serve(self, connection: socket.socket) -> None:
+        """Answer one request after another until the worker closes the connection."""
+        with suppress(OSError):
             while True:
-                asked, _ = receive(wire)
-                answer, pixels = self._answer(**json.loads(asked))
-                send(wire, json.dumps(answer).encode(), pixels)
-        except OSError:
-            return
+                message, _ = receive(connection)
+                answer, pixels = self._answer(**json.loads(message))
+                send(connection, json.dumps(answer).encode(), pixels)
 
-    def _answer(self, what: str, **named: Any) -> Answer:
+    def _answer(self, method: str, **arguments: Any) -> Answer:
         try:
-            steps: dict[str, Callable[..., Answer]] = {
-                "open": self._open,
-                "fill": self._fill,
-                "tiles": self._tiles,
-            }
-            return steps[what](**named)
-        except OrderError as error:
-            return {"refusal": _refusal(error)}, None
+            return self._call(method, arguments)
+        except (NotASlideError, UnreadableSlideError) as error:
+            detail = error.detail[:_MAX_TEXT_CHARS]
+            return {"refusal": {"code": error.code, "detail": detail, "hint": error.hint}}, None
         except MemoryError:
             return {"is_short_of_memory": True}, None
-        except Exception:  # noqa: BLE001 - the edge of this process: a bug is told to the worker, which logs it
-            return {"bug": traceback.format_exc()[-_SHOWN_CHARS:]}, None
+        except Exception:  # noqa: BLE001 - a bug is reported to the worker, which logs it
+            return {"bug": traceback.format_exc()[-_MAX_TEXT_CHARS:]}, None
 
-    def _open(self, path: str, mpp: float | None, whose: MppSource) -> Answer:
-        self._slide = Slide.open(Path(path), mpp, whose)
-        return {"frame": asdict(self._slide.frame), "reader": self._slide.reader}, None
-
-    def _fill(self, size: list[int], **where: float) -> Answer:
-        region = np.empty(size, np.uint8)
-        self._opened.fill(region, **where)
-        return {}, region
-
-    def _tiles(
-        self, size: list[int], place: int, corners: list[tuple[float, float]], **ratio: float
-    ) -> Answer:
-        tiles = self._shared[place : place + math.prod(size)].reshape(size)
-        self._opened.fill_tiles(tiles, corners, **ratio)
-        return {}, None
-
-    @property
-    def _opened(self) -> Slide:
+    def _call(self, method: str, arguments: dict[str, Any]) -> Answer:
+        if method == "open":
+            return self._open(**arguments)
         if self._slide is None:
             raise RuntimeError("no slide is open")
-        return self._slide
+        if method == "fill":
+            return _fill(self._slide, **arguments)
+        if method == "fill_tiles":
+            return _fill_tiles(self._slide, self._shared, **arguments)
+        raise ValueError(f"there is no method {method!r}")
+
+    def _open(self, path: str, mpp: float | None, mpp_source: MppSource) -> Answer:
+        self._slide = Slide.open(Path(path), mpp, mpp_source)
+        return {"frame": asdict(self._slide.frame), "reader": self._slide.reader}, None
 
 
-def _refusal(error: OrderError) -> dict[str, str]:
-    return {
-        "code": error.code,
-        "detail": error.detail[:_SHOWN_CHARS],
-        "hint": error.hint,
-        "field": error.field,
-    }
+def _fill(slide: Slide, shape: list[int], **position: float) -> Answer:
+    region = np.empty(shape, np.uint8)
+    slide.fill(region, **position)
+    return {}, region
+
+
+def _fill_tiles(
+    slide: Slide,
+    shared: Pixels,
+    shape: list[int],
+    offset: int,
+    corners: list[tuple[float, float]],
+    **downsamples: float,
+) -> Answer:
+    tiles = shared[offset : offset + math.prod(shape)].reshape(shape)
+    slide.fill_tiles(tiles, corners, **downsamples)
+    return {}, None
 
 
 def main(arguments: list[str]) -> None:
-    """Serve every wire from a thread of its own until the asker is gone."""
-    max_bytes, pixels, life_fd, *wires = map(int, arguments)
-    shared = opened(pixels, len(wires))
-    _renounce(max_bytes + shared.nbytes)
-    reading, life = Reading(shared), socket.socket(fileno=life_fd)
-    for number in wires:
-        Thread(target=reading.serve, args=(socket.socket(fileno=number),), daemon=True).start()
-    life.send(b"1")
+    """Serve every connection in a thread of its own until the worker has ended."""
+    max_bytes, pixels_fd, life_fd, *connection_fds = map(int, arguments)
+    shared = map_shared_pixels(pixels_fd, len(connection_fds))
+    _drop_privileges(max_bytes + shared.nbytes)
+    handler = RequestHandler(shared)
+    for fd in connection_fds:
+        connection = socket.socket(fileno=fd)
+        Thread(target=handler.serve, args=(connection,), daemon=True).start()
+    lifeline = socket.socket(fileno=life_fd)
+    lifeline.send(b"1")
     with suppress(ConnectionError):
-        life.recv(1)
-    os._exit(0)  # its threads may be deep in a decoder
+        lifeline.recv(1)
+    os._exit(0)  # other threads may be inside of a decoder
 
 
-def _renounce(max_bytes: int) -> None:
+def _drop_privileges(max_bytes: int) -> None:
+    """Ignore signals, write no files, and take at most `max_bytes` of memory."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold somebody's tissue
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a patient's tissue
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    if sys.platform == "linux":  # others count memory that is only reserved, or none at all
+    if sys.platform == "linux":  # elsewhere the limit counts reserved memory, or has no effect
         resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
 
 

@@ -1,6 +1,7 @@
-"""Slides are read in a process of their own, which a crashing, hanging or greedy decoder takes down alone.
+"""Slides opened in processes of their own, so that a decoder that crashes or hangs ends alone.
 
-Owns how many processes there are; what one is and what its end means is in `worker.slides.sandbox.process`. Must not know formats.
+Decides how many processes there are. `worker.slides.sandbox.process` holds one of them and decides
+what its end means.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,79 +13,113 @@ from typing import Final
 import numpy as np
 
 from worker.geometry.frame import Area, MppSource, Pixels
-from worker.slides.overview import overview
-from worker.slides.sandbox.process import DecoderProcess, unreadable
+from worker.slides.errors import SlideDecodingError
+from worker.slides.overview import read_overview
+from worker.slides.sandbox.process import INVALID_ANSWER, DecoderProcess
 
 MAX_BYTES: Final = 4 * 2**30
 READ_S: Final = 60.0
-_AT_ONCE_PX: Final = 2**22  # of what one question is about: the time limit is for that
+_REQUEST_PX: Final = 2**22  # pixels of one request; the time limit is for so many
 
 
 class Sandbox:
-    """Where slides are opened, each in a process of its own. Threads may share it."""
+    """Opens slides, each in a process of its own. Threads may share it."""
 
     def __init__(self, threads: int, *, max_bytes: int = MAX_BYTES, read_s: float = READ_S) -> None:
-        self._threads, self._max_bytes, self._read_s = threads, max_bytes, read_s
+        self._threads = threads
+        self._max_bytes = max_bytes
+        self._read_s = read_s
         self._spare: DecoderProcess | None = None
         self._lock = Lock()
 
     @contextmanager
     def open(
-        self, path: Path, mpp: float | None = None, whose: MppSource = "order"
+        self, path: Path, mpp: float | None = None, mpp_source: MppSource = "order"
     ) -> Iterator["SandboxedSlide"]:
-        """The slide at `path`; `mpp`, which is `whose` word, is believed only where the file does not say.
+        """Yield the slide at `path`; its process ends with the context.
 
-        Raises `OrderError`: `not_a_slide`, `slide_unreadable`; and `TemporaryError` where the process was ended from
-        outside.
+        `mpp`, in microns per pixel and stated by `mpp_source`, is used where the file states none.
+        Raises `NotASlideError`, `UnreadableSlideError`, and `TemporaryError` if the process was
+        killed from outside.
         """
-        child = self._child()
+        process = self._take_process()
         try:
-            yield SandboxedSlide(child, self._threads, path, mpp, whose)
+            yield SandboxedSlide(process, self._threads, path, mpp, mpp_source)
         finally:
-            child.end()
+            process.end()
 
     def prepare(self) -> None:
-        """Start the process of the next slide: half a second of a core, which nobody should be waiting for."""
-        with (
-            self._lock,
-            suppress(OSError),
-        ):  # short of processes or files: whoever opens that slide will say so
-            self._spare = self._spare or self._started()
+        """Start the process of the next slide early, which takes half a second of a core.
 
-    def _child(self) -> DecoderProcess:
+        A failure is ignored here: the call that opens the next slide raises it.
+        """
+        with self._lock, suppress(OSError):
+            if self._spare is None:
+                self._spare = self._start_process()
+
+    def _take_process(self) -> DecoderProcess:
         with self._lock:
-            child, self._spare = self._spare, None
-        return child if child and child.is_alive else self._started()
+            spare = self._spare
+            self._spare = None
+        if spare is not None and spare.is_alive:
+            return spare
+        return self._start_process()
 
-    def _started(self) -> DecoderProcess:
+    def _start_process(self) -> DecoderProcess:
         return DecoderProcess(self._threads, self._max_bytes, self._read_s)
 
 
 class SandboxedSlide:
-    """A slide that another process reads, `threads` regions at a time. See `worker.slide.Slide`."""
+    """A slide that another process reads, up to `threads` regions at the same time.
+
+    Its methods do what those of `worker.slides.slide.Slide` do.
+    """
 
     def __init__(
-        self, child: DecoderProcess, threads: int, path: Path, mpp: float | None, whose: MppSource
+        self,
+        process: DecoderProcess,
+        threads: int,
+        path: Path,
+        mpp: float | None,
+        mpp_source: MppSource,
     ) -> None:
-        self._child, self.threads, self.process_id = child, threads, child.id
-        answer = child.ask(
-            {"what": "open", "path": str(path.resolve()), "mpp": mpp, "whose": whose}
+        self._process = process
+        self.threads = threads
+        self.process_id = process.id
+        answer = process.ask(
+            {
+                "method": "open",
+                "path": str(path.resolve()),
+                "mpp": mpp,
+                "mpp_source": mpp_source,
+            }
         )
         if answer.frame is None:
-            raise unreadable("its decoder gives impossible answers")
-        self.frame, self.reader = answer.frame, answer.reader
+            raise SlideDecodingError(INVALID_ANSWER)
+        self.frame = answer.frame
+        self.reader = answer.reader
 
     def fill(
         self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float
     ) -> None:
-        """As `Slide.fill`; the pixels come straight into `region`, which must be contiguous."""
-        where = {"x": x, "y": y, "downsample_x": downsample_x, "downsample_y": downsample_y}
-        self._child.ask({"what": "fill", "size": region.shape, **where}, region)
+        """Do as `Slide.fill`. The pixels are received into `region`, which must be contiguous."""
+        request = {
+            "method": "fill",
+            "shape": region.shape,
+            "x": x,
+            "y": y,
+            "downsample_x": downsample_x,
+            "downsample_y": downsample_y,
+        }
+        self._process.ask(request, region)
 
     def workspace(self, number: int, shape: tuple[int, ...]) -> Pixels:
-        """Memory for thread `number` that the other process writes into itself, where so much of it is shared."""
-        shared = self._child.pixels.slot(number, shape) if number < self.threads else None
-        return np.empty(shape, np.uint8) if shared is None else shared
+        """Return memory for thread `number`, shared with the process if a slot is large enough."""
+        if number < self.threads:
+            slot = self._process.pixels.slot(number, shape)
+            if slot is not None:
+                return slot
+        return np.empty(shape, np.uint8)
 
     def fill_tiles(
         self,
@@ -93,21 +128,26 @@ class SandboxedSlide:
         downsample_x: float,
         downsample_y: float,
     ) -> None:
-        """As `Slide.fill_tiles`; in a `workspace` that is shared no pixel is copied."""
-        step = max(1, _AT_ONCE_PX // (tiles.shape[1] * tiles.shape[2]))
-        for start in range(0, len(tiles), step):
-            some, place = (
-                tiles[start : start + step],
-                self._child.pixels.place(tiles[start : start + step]),
-            )
-            if place is None:
-                for tile, (x, y) in zip(some, corners[start : start + step], strict=True):
+        """Do as `Slide.fill_tiles`. No pixel is copied if `tiles` is a shared `workspace`."""
+        batch_tiles = max(1, _REQUEST_PX // (tiles.shape[1] * tiles.shape[2]))
+        for start in range(0, len(tiles), batch_tiles):
+            batch = tiles[start : start + batch_tiles]
+            batch_corners = corners[start : start + batch_tiles]
+            offset = self._process.pixels.offset_of(batch)
+            if offset is None:
+                for tile, (x, y) in zip(batch, batch_corners, strict=True):
                     self.fill(tile, x, y, downsample_x, downsample_y)
-            else:
-                where = {"place": place, "corners": corners[start : start + step]}
-                ratio = {"downsample_x": downsample_x, "downsample_y": downsample_y}
-                self._child.ask({"what": "tiles", "size": some.shape, **where, **ratio})
+                continue
+            request = {
+                "method": "fill_tiles",
+                "shape": batch.shape,
+                "offset": offset,
+                "corners": batch_corners,
+                "downsample_x": downsample_x,
+                "downsample_y": downsample_y,
+            }
+            self._process.ask(request)
 
     def overview(self, area: Area, max_px: int) -> Pixels:
-        """As `Slide.overview`."""
-        return overview(self, area, max_px)
+        """Do as `Slide.overview`."""
+        return read_overview(self, area, max_px)

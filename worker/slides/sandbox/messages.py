@@ -1,6 +1,7 @@
-"""Messages between a worker and the process that decodes for it: a little JSON, and pixels behind it.
+"""Messages between the worker and a decoder process: JSON, and after it pixels.
 
-Owns the framing, and looks into neither. No pickles: a hostile file may rule the process at the other end.
+Knows the framing, not the contents. Nothing is pickled, since a hostile slide may control the
+decoder process.
 """
 
 import socket
@@ -11,58 +12,70 @@ from typing import Final
 from worker.geometry.frame import Pixels
 
 _SIZES: Final = struct.Struct("<II")  # bytes of JSON, bytes of pixels
-_MOST_JSON_BYTES: Final = 2**20
+_MAX_JSON_BYTES: Final = 2**20
 
 
 class ProtocolError(Exception):
-    """The other end does not speak as it should."""
+    """The other process sent something that is not a valid message."""
 
 
-def send(wire: socket.socket, told: bytes, pixels: Pixels | None = None) -> None:
-    """One message. Raises `OSError`."""
-    raw = memoryview(b"") if pixels is None else _bytes_of(pixels)
-    wire.sendall(_SIZES.pack(len(told), len(raw)) + told)
-    wire.sendall(raw)
+def send(connection: socket.socket, message: bytes, pixels: Pixels | None = None) -> None:
+    """Send one message. Raises `OSError`."""
+    if pixels is None:
+        raw_pixels = memoryview(b"")
+    else:
+        raw_pixels = _as_bytes(pixels)
+    connection.sendall(_SIZES.pack(len(message), len(raw_pixels)) + message)
+    connection.sendall(raw_pixels)
 
 
 def receive(
-    wire: socket.socket, into: Pixels | None = None, within_s: float | None = None
+    connection: socket.socket, into: Pixels | None = None, within_s: float | None = None
 ) -> tuple[bytes, bool]:
-    """The next message, and whether pixels came with it, which are in `into` then.
+    """Return the next message, and whether pixels came with it and were written to `into`.
 
-    Raises `ProtocolError`; `TimeoutError` when it is not here in time; `ConnectionError` when the other end is gone.
+    Raises `ProtocolError`; `TimeoutError` if the whole message is not received in time;
+    `ConnectionError` if the other process has ended.
     """
-    deadline = None if within_s is None else monotonic() + within_s
-    told_bytes, pixel_bytes = _SIZES.unpack(_exactly(wire, bytearray(_SIZES.size), deadline))
-    if told_bytes > _MOST_JSON_BYTES or pixel_bytes not in (0, 0 if into is None else into.nbytes):
-        raise ProtocolError(f"a message of {told_bytes} and {pixel_bytes} bytes")
-    told = bytes(_exactly(wire, bytearray(told_bytes), deadline))
+    deadline = None
+    if within_s is not None:
+        deadline = monotonic() + within_s
+    sizes = _receive_exactly(connection, bytearray(_SIZES.size), deadline)
+    message_bytes, pixel_bytes = _SIZES.unpack(sizes)
+    expected_pixel_bytes = 0
+    if into is not None:
+        expected_pixel_bytes = into.nbytes
+    if message_bytes > _MAX_JSON_BYTES or pixel_bytes not in (0, expected_pixel_bytes):
+        raise ProtocolError(f"a message of {message_bytes} and {pixel_bytes} bytes")
+    message = bytes(_receive_exactly(connection, bytearray(message_bytes), deadline))
     if into is not None and pixel_bytes:
-        _exactly(wire, _bytes_of(into), deadline)
-    return told, pixel_bytes > 0
+        _receive_exactly(connection, _as_bytes(into), deadline)
+    return message, pixel_bytes > 0
 
 
-def _bytes_of(pixels: Pixels) -> memoryview:
+def _as_bytes(pixels: Pixels) -> memoryview:
+    """Return a view of the pixels' bytes. Raises `TypeError` if they are not contiguous."""
     view: memoryview = pixels.data
-    return view.cast("B")  # which refuses what is not contiguous
+    return view.cast("B")
 
 
-def _exactly(
-    wire: socket.socket, buffer: bytearray | memoryview, deadline: float | None
+def _receive_exactly(
+    connection: socket.socket, buffer: bytearray | memoryview, deadline: float | None
 ) -> bytearray | memoryview:
-    rest = memoryview(buffer)
-    while rest:
+    remaining = memoryview(buffer)
+    while remaining:
         if deadline is not None:
-            wire.settimeout(_left_s(deadline))
-        count = wire.recv_into(rest)
+            connection.settimeout(_remaining_s(deadline))
+        count = connection.recv_into(remaining)
         if not count:
             raise ConnectionResetError("the other end is gone")
-        rest = rest[count:]
+        remaining = remaining[count:]
     return buffer
 
 
-def _left_s(deadline: float) -> float:
-    left_s = deadline - monotonic()
-    if left_s <= 0:  # to a socket, no time at all is another thing
+def _remaining_s(deadline: float) -> float:
+    """Return the seconds until the deadline, never 0: that would make a socket non-blocking."""
+    remaining_s = deadline - monotonic()
+    if remaining_s <= 0:
         raise TimeoutError
-    return left_s
+    return remaining_s

@@ -1,7 +1,7 @@
-"""A process that reads one slide, as the worker holds it: its start, a question on each wire, its end.
+"""A process that decodes one slide, seen from the worker: its start, its requests and its end.
 
-Owns what its end means. Must not know formats, nor trust an answer: a hostile file may rule it. What it runs is
-`worker.slides.sandbox.__main__`.
+Decides what the end of the process means. Does not trust its answers, since a hostile slide may
+control it. The process runs `worker.slides.sandbox.__main__`.
 """
 
 import json
@@ -17,44 +17,53 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from broker.errors import OrderError, TemporaryError
+from broker.errors import TemporaryError
 from worker.geometry.frame import Frame, Pixels
+from worker.slides.errors import NotASlideError, SlideDecodingError, UnreadableSlideError
 from worker.slides.sandbox.messages import ProtocolError, receive, send
 from worker.slides.sandbox.shared_memory import SharedPixels
 
-_ENDS_S: Final = 5.0
-_FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-_OFTEN_SHORT_OF_MEMORY: Final = frozenset(
-    {signal.SIGABRT, signal.SIGTRAP}
-)  # how C++ and GLib end where there is none
+INVALID_ANSWER: Final = "its decoder gives impossible answers"
+
+_EXIT_TIMEOUT_S: Final = 5.0
+_SIGNALS_FROM_OUTSIDE: Final = frozenset(
+    {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+)
+# C++ and GLib end a process in these ways when an allocation fails.
+_SIGNALS_OF_FAILED_ALLOCATIONS: Final = frozenset({signal.SIGABRT, signal.SIGTRAP})
 _MORE_MEMORY: Final = "more memory than worker.limits.decode_bytes allows"
-_KEPT: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
-_SET: Final = {
+_INHERITED_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
+_SET_VARIABLES: Final = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
     "MALLOC_ARENA_MAX": "2",
-    # Else the memory for pixels goes back to the kernel after every read, and each page is faulted in again.
+    # With the defaults the memory for pixels returns to the kernel after every read, and each page
+    # faults again at the next one.
     "MALLOC_MMAP_THRESHOLD_": str(2**25),
     "MALLOC_TRIM_THRESHOLD_": str(2**27),
 }
-_HINT: Final = "see that the file opens in a viewer; if it does not, send it or export it again"
 
 
-class _Strict(BaseModel):
+class _StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
-class Refusal(_Strict):
-    """What the process says of the slide."""
+class Refusal(_StrictModel):
+    """An error of the slide file that the process reports."""
 
     code: Literal["not_a_slide", "slide_unreadable"]
     detail: str = Field(max_length=4000)
     hint: str = Field(max_length=4000)
-    field: str = Field(max_length=100)
+
+    def as_error(self) -> NotASlideError | UnreadableSlideError:
+        """Return the error as the class that stands for its code."""
+        if self.code == "not_a_slide":
+            return NotASlideError(self.detail, hint=self.hint)
+        return UnreadableSlideError(self.detail, hint=self.hint)
 
 
-class Answer(_Strict):
-    """What the process may say."""
+class Answer(_StrictModel):
+    """An answer of the process. Everything else is refused."""
 
     frame: Frame | None = None
     reader: str = Field("", max_length=400)
@@ -64,141 +73,167 @@ class Answer(_Strict):
 
 
 class DecoderProcess:
-    """The process, and the wires to it: one for every thread, and one by which each knows whether the other is up."""
+    """A running decoder process and the connections to it.
+
+    There is one connection for each thread, so that threads can send requests at the same time, and
+    one more over which each process notices the end of the other. `pixels` is the memory that the
+    process can write decoded tiles into.
+    """
 
     def __init__(self, threads: int, max_bytes: int, read_s: float) -> None:
-        pairs = [socket.socketpair() for _ in range(threads + 1)]
         self.pixels = SharedPixels(threads)
-        """Where it can write what it reads."""
-        self._running = _started(max_bytes, self.pixels.number, [theirs for _, theirs in pairs])
-        self.pixels.given()
-        self._life, *wires = [ours for ours, _ in pairs]
-        self._wires: SimpleQueue[socket.socket] = SimpleQueue()
-        for wire in wires:
-            self._wires.put(wire)
-        self.id, self._read_s, self._verdict = self._running.pid, read_s, ""
-        self.end = weakref.finalize(self, _end, self._running, [self._life, *wires], self.pixels)
+        self._read_s = read_s
+        self._failure = ""
+        self._lifeline, remote_lifeline = socket.socketpair()
+        self._idle_connections: SimpleQueue[socket.socket] = SimpleQueue()
+        local_ends = [self._lifeline]
+        remote_ends = [remote_lifeline]
+        for _ in range(threads):
+            local_end, remote_end = socket.socketpair()
+            local_ends.append(local_end)
+            remote_ends.append(remote_end)
+            self._idle_connections.put(local_end)
+        self._process = _start(max_bytes, self.pixels.fd, remote_ends)
+        self.pixels.close_fd()
+        self.id = self._process.pid
+        self.end = weakref.finalize(self, _end, self._process, local_ends, self.pixels)
+        """Kill the process and close everything that belongs to it."""
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._running.poll() is None
+        """Whether the process is still running."""
+        return self._process.poll() is None
 
     def ask(self, request: dict[str, Any], into: Pixels | None = None) -> Answer:
-        """One question and its answer, with pixels where `into` is given. Threads may ask at the same time.
+        """Send a request and return its answer; the answer's pixels are written to `into`.
 
-        Raises `OrderError`: what the process says of the slide, or what its end means; `TemporaryError` where it was
-        ended from outside.
+        Threads may call it at the same time. Raises `NotASlideError` or `UnreadableSlideError` that
+        the process reports or that its end stands for, `TemporaryError` if it was killed from
+        outside, and `RuntimeError` for a bug in it.
         """
-        wire = self._wires.get()
+        connection = self._idle_connections.get()
         try:
-            answer, has_pixels = self._asked(wire, request, into)
+            answer, has_pixels = self._exchange(connection, request, into)
         except TimeoutError:
-            raise self._condemned(
-                f"a part of it took longer than {self._read_s:g} s to decode"
-            ) from None
+            reason = f"a part of it took longer than {self._read_s:g} s to decode"
+            raise self._kill_because(reason) from None
         except (ProtocolError, ValidationError):
-            raise self._condemned("its decoder gives impossible answers") from None
+            raise self._kill_because(INVALID_ANSWER) from None
         except OSError:
-            raise self._fault() from None
+            raise self._error_of_its_end() from None
         finally:
-            self._wires.put(wire)
-        _raise_what_is_told(answer)
+            self._idle_connections.put(connection)
+        _raise_reported_error(answer)
         if into is not None and not has_pixels:
-            raise self._condemned("its decoder gives impossible answers")
+            raise self._kill_because(INVALID_ANSWER)
         return answer
 
-    def _asked(
-        self, wire: socket.socket, request: dict[str, Any], into: Pixels | None
+    def _exchange(
+        self, connection: socket.socket, request: dict[str, Any], into: Pixels | None
     ) -> tuple[Answer, bool]:
-        wire.settimeout(self._read_s)
-        send(wire, json.dumps(request).encode())
-        told, has_pixels = receive(wire, into, self._read_s)
-        return Answer.model_validate_json(told), has_pixels
+        connection.settimeout(self._read_s)
+        send(connection, json.dumps(request).encode())
+        message, has_pixels = receive(connection, into, self._read_s)
+        return Answer.model_validate_json(message), has_pixels
 
-    def _condemned(self, verdict: str) -> OrderError:
-        self._verdict = verdict
-        self._running.kill()
-        return unreadable(verdict)
+    def _kill_because(self, reason: str) -> SlideDecodingError:
+        """Kill the process and return the error, which later requests raise, too."""
+        self._failure = reason
+        self._process.kill()
+        return SlideDecodingError(reason)
 
-    def _fault(self) -> Exception:
-        """What the end of the process means."""
+    def _error_of_its_end(self) -> Exception:
+        """Return the error that the end of the process stands for."""
         try:
-            status = self._running.wait(_ENDS_S)
+            status = self._process.wait(_EXIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            return self._condemned("its decoder no longer answers")
-        if self._verdict:
-            return unreadable(self._verdict)
-        if status > 0 and not self._was_up():
-            seen = f"exit status {status}; try: {sys.executable} -c 'import worker.slides.sandbox.__main__'"
-            return RuntimeError(f"the process that reads slides does not start ({seen})")
-        if -status in _FROM_OUTSIDE:
-            seen = f"the process that reads the slide was ended from outside ({_ending(status)})"
-            return TemporaryError(
-                "out_of_memory", f"{seen}, as the system does when memory is short"
+            return self._kill_because("its decoder no longer answers")
+        if self._failure:
+            return SlideDecodingError(self._failure)
+        if status > 0 and not self._has_started():
+            command = f"{sys.executable} -c 'import worker.slides.sandbox.__main__'"
+            return RuntimeError(
+                "the process that reads slides does not start "
+                f"(exit status {status}; try: {command})"
             )
-        perhaps = (
-            f", perhaps because it wanted {_MORE_MEMORY}"
-            if -status in _OFTEN_SHORT_OF_MEMORY
-            else ""
-        )
-        return unreadable(f"its decoder crashed ({_ending(status)}){perhaps}")
+        if -status in _SIGNALS_FROM_OUTSIDE:
+            return TemporaryError(
+                "out_of_memory",
+                "the process that reads the slide was ended from outside "
+                f"({_describe_status(status)}), as the system does when memory is short",
+            )
+        crash = f"its decoder crashed ({_describe_status(status)})"
+        if -status in _SIGNALS_OF_FAILED_ALLOCATIONS:
+            return SlideDecodingError(f"{crash}, perhaps because it wanted {_MORE_MEMORY}")
+        return SlideDecodingError(crash)
 
-    def _was_up(self) -> bool:
+    def _has_started(self) -> bool:
+        """Whether the process got as far as sending its first byte."""
         try:
-            return bool(self._life.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK))
+            return bool(self._lifeline.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK))
         except OSError:
             return False
 
 
-def unreadable(detail: str) -> OrderError:
-    """The slide is at fault."""
-    return OrderError("slide_unreadable", f"The slide cannot be read: {detail}", hint=_HINT)
-
-
-def _raise_what_is_told(answer: Answer) -> None:
+def _raise_reported_error(answer: Answer) -> None:
     if answer.refusal:
-        raise OrderError(**answer.refusal.model_dump())
+        raise answer.refusal.as_error()
     if answer.is_short_of_memory:
-        raise unreadable(f"decoding it takes {_MORE_MEMORY}")
+        raise SlideDecodingError(f"decoding it takes {_MORE_MEMORY}")
     if answer.bug:
         raise RuntimeError(f"the process that reads the slide: {answer.bug}")
 
 
-def _ending(status: int) -> str:
-    names = (known.name for known in signal.Signals if known == -status)
-    return f"exit status {status}" if status >= 0 else next(names, f"signal {-status}")
+def _describe_status(status: int) -> str:
+    """Return an exit status in words; a negative one is a signal's number."""
+    if status >= 0:
+        return f"exit status {status}"
+    for known in signal.Signals:
+        if known == -status:
+            return known.name
+    return f"signal {-status}"
 
 
-def _started(max_bytes: int, pixels: int, wires: list[socket.socket]) -> subprocess.Popen[bytes]:
-    numbers = [pixels, *(wire.fileno() for wire in wires)]
-    running = subprocess.Popen(
-        [sys.executable, "-m", "worker.slides.sandbox", str(max_bytes), *map(str, numbers)],
+def _start(
+    max_bytes: int, pixels_fd: int, remote_ends: list[socket.socket]
+) -> subprocess.Popen[bytes]:
+    """Start the process and close this process's copies of the `remote_ends`."""
+    descriptors = [pixels_fd, *(end.fileno() for end in remote_ends)]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "worker.slides.sandbox", str(max_bytes), *map(str, descriptors)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,  # decoders quote what they read
-        pass_fds=numbers,
+        pass_fds=descriptors,
         start_new_session=True,
         env=_environment(),
     )
-    for wire in wires:
-        wire.close()
-    return running
+    for end in remote_ends:
+        end.close()
+    return process
 
 
 def _environment() -> dict[str, str]:
-    """What a decoder may know: where its libraries are, and no secret."""
-    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    places = (str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", ""))
-    return {**kept, **_SET, "PYTHONPATH": os.pathsep.join(filter(None, places))}
+    """Return the environment of the process: where its libraries are, and no secrets."""
+    environment = {}
+    for name in _INHERITED_VARIABLES:
+        if name in os.environ:
+            environment[name] = os.environ[name]
+    environment.update(_SET_VARIABLES)
+    import_path = str(Path(__file__).parents[3])
+    inherited_path = os.environ.get("PYTHONPATH")
+    if inherited_path:
+        import_path = f"{import_path}{os.pathsep}{inherited_path}"
+    environment["PYTHONPATH"] = import_path
+    return environment
 
 
 def _end(
-    running: subprocess.Popen[bytes], wires: list[socket.socket], pixels: SharedPixels
+    process: subprocess.Popen[bytes], connections: list[socket.socket], pixels: SharedPixels
 ) -> None:
-    """No process and no descriptor stays behind."""
-    running.kill()
+    """Kill the process, wait for its end and close every descriptor that belongs to it."""
+    process.kill()
     pixels.close()
-    for wire in wires:
-        wire.close()
-    running.wait()
+    for connection in connections:
+        connection.close()
+    process.wait()

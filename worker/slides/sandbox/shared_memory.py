@@ -1,7 +1,8 @@
-"""Memory that the worker and a process that decodes for it both see, so that pixels need not travel between them.
+"""Memory that the worker and a decoder process share, so that pixels need not be copied.
 
-Owns its size and its seal: the other process may write anything there, but neither shrink nor grow it, for a page that
-is gone would end whoever looks at it. (Only Linux can seal; elsewhere a hostile decoder may end the worker.)
+The decoder process may write anything into it but cannot change its size: a page that disappears
+would crash the worker when it reads there. (Only Linux can seal a file's size. On other systems a
+hostile decoder could crash the worker.)
 """
 
 import fcntl
@@ -18,57 +19,59 @@ import numpy as np
 from worker.geometry.frame import Pixels
 
 SLOT_BYTES: Final = 32 * 2**20
-"""For each thread that reads. Only what is used takes memory."""
+"""The size of one reading thread's slot. Physical memory is only taken for pages that are used."""
 
 
 class SharedPixels:
-    """So many slots, in a file without a name whose number another process can be given."""
+    """One slot of memory for each reading thread, in an unnamed file.
+
+    `fd` is the file's descriptor, to be inherited by the decoder process.
+    """
 
     def __init__(self, slots: int) -> None:
         size_bytes = slots * SLOT_BYTES
-        self.number = _sealed(size_bytes)
-        self._map = mmap.mmap(self.number, size_bytes)
-        self._start = np.frombuffer(self._map, np.uint8, 1).ctypes.data
+        self.fd = _open_sealed_file(size_bytes)
+        self._map = mmap.mmap(self.fd, size_bytes)
+        self._address = np.frombuffer(self._map, np.uint8, 1).ctypes.data
 
     def slot(self, number: int, shape: tuple[int, ...]) -> Pixels | None:
-        """Room for pixels of this shape; None where a slot is too small for them."""
+        """Return a slot's memory as an array of this shape, None if a slot is too small for it."""
         size_bytes = math.prod(shape)
         if size_bytes > SLOT_BYTES:
             return None
         return np.frombuffer(self._map, np.uint8, size_bytes, number * SLOT_BYTES).reshape(shape)
 
-    def place(self, pixels: Pixels) -> int | None:
-        """Where these pixels begin in the shared memory; None where they lie elsewhere."""
-        start = pixels.ctypes.data - self._start
-        return (
-            start
-            if 0 <= start <= len(self._map) - pixels.nbytes and pixels.flags.c_contiguous
-            else None
-        )
+    def offset_of(self, pixels: Pixels) -> int | None:
+        """Return the offset of these pixels in bytes, None if they are not in this memory."""
+        offset = pixels.ctypes.data - self._address
+        if not 0 <= offset <= len(self._map) - pixels.nbytes:
+            return None
+        if not pixels.flags.c_contiguous:
+            return None
+        return offset
 
-    def given(self) -> None:
-        """The other process has the file's number."""
-        os.close(self.number)
+    def close_fd(self) -> None:
+        """Close the descriptor, once the decoder process has inherited it. The memory stays."""
+        os.close(self.fd)
 
     def close(self) -> None:
-        """Let go of the memory, which stays until nobody looks at it."""
+        """Unmap the memory, unless an array still refers to it."""
         with suppress(BufferError):
             self._map.close()
 
 
-def opened(number: int, slots: int) -> Pixels:
-    """All slots as the other process sees them, byte by byte."""
-    return np.frombuffer(mmap.mmap(number, slots * SLOT_BYTES), np.uint8)
+def map_shared_pixels(fd: int, slots: int) -> Pixels:
+    """Return all slots, byte by byte, as the decoder process sees them."""
+    return np.frombuffer(mmap.mmap(fd, slots * SLOT_BYTES), np.uint8)
 
 
-def _sealed(size_bytes: int) -> int:
+def _open_sealed_file(size_bytes: int) -> int:
     if sys.platform != "linux":
         with tempfile.TemporaryFile() as file:
             file.truncate(size_bytes)
             return os.dup(file.fileno())
-    number = os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(number, size_bytes)
-    fcntl.fcntl(
-        number, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-    )
-    return number
+    fd = os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, size_bytes)
+    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd

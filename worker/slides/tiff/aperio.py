@@ -1,7 +1,7 @@
-"""Aperio's slides in JPEG: what OpenSlide says of them, and their stored tiles decoded without it.
+"""Aperio slides with JPEG tiles: opened by OpenSlide, their tiles decoded by libjpeg-turbo.
 
-Owns when a file is plain enough for that. OpenSlide reads the same pixels, but spends five sixths of its time on other
-things than JPEG; it stays the judge of what the slide is, and reads what lies between two pixels.
+OpenSlide returns the same pixels, but spends five sixths of its time on other work than JPEG
+decoding. It still decides what the slide is, and reads places between two pixels.
 """
 
 from collections.abc import Mapping
@@ -11,44 +11,48 @@ from pathlib import Path
 from PIL import Image
 
 from broker.errors import OrderError
-from worker.slides.openslide_reader import OpenSlidePyramid
+from worker.slides.openslide_reader import OpenSlideReader
 from worker.slides.reader import SlideReader
-from worker.slides.tiff.reader import TiffPyramid, open_tiff
+from worker.slides.tiff.reader import TiffReader, open_tiff
 
 
-class AperioPyramid:
-    """The slide by OpenSlide, its stored tiles by libjpeg-turbo. Threads may share it."""
+class AperioReader:
+    """A `SlideReader` over OpenSlide whose tiles libjpeg-turbo decodes. Threads may share it."""
 
-    def __init__(self, slide: OpenSlidePyramid, tiff: TiffPyramid) -> None:
-        self._slide, self._tiff = slide, tiff
-        self.name, self.stored = f"{slide.name}, tiles by libjpeg-turbo", tiff.stored
+    def __init__(self, slide: OpenSlideReader, tiff: TiffReader) -> None:
+        self._slide = slide
+        self._tiff = tiff
+        self.name = f"{slide.name}, tiles by libjpeg-turbo"
         self.properties: Mapping[str, str] = slide.properties
-        self.level_dimensions, self.level_downsamples = (
-            slide.level_dimensions,
-            slide.level_downsamples,
-        )
+        self.level_dimensions = slide.level_dimensions
+        self.level_downsamples = slide.level_downsamples
+        self.tile_reader = tiff.tile_reader
 
     def read_region(
         self, location: tuple[int, int], level: int, size: tuple[int, int]
     ) -> Image.Image:
-        """As OpenSlide reads it. Raises `OrderError`: `slide_unreadable`."""
+        """Return `size` pixels of the level from a level-0 location on, in RGBA, by OpenSlide.
+
+        Raises `UnreadableSlideError`.
+        """
         return self._slide.read_region(location, level, size)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file. Nothing may be read afterwards."""
         self._slide.close()
         self._tiff.close()
 
 
-def with_stored_tiles(slide: OpenSlidePyramid, path: Path) -> SlideReader:
-    """The slide that OpenSlide has opened; where its levels are plain pages of JPEG tiles, with these tiles at hand.
+def with_stored_tiles(slide: OpenSlideReader, path: Path) -> SlideReader:
+    """Return a reader that decodes the tiles directly, or `slide` itself if that is not possible.
 
-    It rests until it is asked for pixels, which is seldom where these are there.
+    It is possible if all levels are plain pages of JPEG tiles. OpenSlide's file is suspended until
+    it is needed, which is seldom then.
     """
-    slide.rest()
+    slide.suspend()
     with suppress(OrderError):
         tiff = open_tiff(path)
         if tiff.is_plain_jpeg and tiff.level_dimensions == slide.level_dimensions:
-            return AperioPyramid(slide, tiff)
+            return AperioReader(slide, tiff)
         tiff.close()
     return slide

@@ -1,9 +1,8 @@
-"""What the samples of a TIFF mean: from whatever is stored to 8-bit RGB, or RGBA where there is transparency.
+"""Colors of a TIFF: from samples as they are stored to 8-bit RGB, or RGBA with transparency.
 
-Owns photometric interpretations, bit depths and extra samples; knows nothing of tiles, files or pyramids.
+Handles photometric interpretations, bit depths and extra samples. Knows no tiles, files or levels.
 """
 
-from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -11,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffPage
 
-from broker.errors import OrderError
 from worker.geometry.frame import Pixels
+from worker.slides.errors import UnreadableTiffError
 
 Samples = NDArray[Any]
 
-_COLOURS: Final[dict[int, int]] = {
+_COLOR_CHANNELS: Final[dict[int, int]] = {
     PHOTOMETRIC.MINISWHITE: 1,
     PHOTOMETRIC.MINISBLACK: 1,
     PHOTOMETRIC.RGB: 3,
@@ -25,125 +24,170 @@ _COLOURS: Final[dict[int, int]] = {
     PHOTOMETRIC.YCBCR: 3,
 }
 _PILLOW_MODES: Final[dict[int, str]] = {PHOTOMETRIC.YCBCR: "YCbCr", PHOTOMETRIC.SEPARATED: "CMYK"}
-_DEPTHS: Final = frozenset({1, 2, 4, 8, *range(9, 17)})
+_BIT_DEPTHS: Final = frozenset({1, 2, 4, *range(8, 17)})
 _UNSIGNED: Final = 1  # SampleFormat
-# These say YCbCr and give RGB: the codec converts. Aperio's 33003 does not.
-_GIVES_RGB: Final = frozenset({
-    COMPRESSION.OJPEG, COMPRESSION.JPEG, COMPRESSION.ALT_JPEG, COMPRESSION.JPEG_2000_LOSSY,
-    COMPRESSION.APERIO_JP2000_RGB, COMPRESSION.JPEG2000, COMPRESSION.JPEGXR_NDPI, COMPRESSION.JPEGXR,
-    COMPRESSION.WEBP, COMPRESSION.WEBP_DEPRECATED, COMPRESSION.JPEGXL, COMPRESSION.JPEGXL_DNG,
-})  # fmt: skip
-_MIN_SAMPLE, _MAX_SAMPLE, _COLOR_MAP = 280, 281, 320
+# Pages with these compressions are marked as YCbCr, but their codecs return RGB. That of Aperio's
+# 33003 does not.
+_CODECS_RETURNING_RGB: Final = frozenset(
+    {
+        COMPRESSION.OJPEG,
+        COMPRESSION.JPEG,
+        COMPRESSION.ALT_JPEG,
+        COMPRESSION.JPEG_2000_LOSSY,
+        COMPRESSION.APERIO_JP2000_RGB,
+        COMPRESSION.JPEG2000,
+        COMPRESSION.JPEGXR_NDPI,
+        COMPRESSION.JPEGXR,
+        COMPRESSION.WEBP,
+        COMPRESSION.WEBP_DEPRECATED,
+        COMPRESSION.JPEGXL,
+        COMPRESSION.JPEGXL_DNG,
+    }
+)
+_MIN_SAMPLE_VALUE: Final = 280
+_MAX_SAMPLE_VALUE: Final = 281
+_COLOR_MAP: Final = 320
+_EXPORT_AS_RGB: Final = "export it in 8-bit RGB, one plane of it"
 
 
-class Colour:
-    """How the stored samples of one page become colours.
+class ColorConverter:
+    """Converts the stored samples of one page to RGB.
 
-    More than 8 bits lose the low ones; one grey channel of more than 8 bits is spread from MinSampleValue to
-    MaxSampleValue where both are given. An alpha channel of unspecified kind is left out.
+    Of samples with more than 8 bits the high ones are used; a single grey channel of more than
+    8 bits is scaled from MinSampleValue to MaxSampleValue if the page has both tags. An alpha
+    channel of unspecified kind is ignored.
     """
 
     def __init__(self, page: TiffPage) -> None:
-        """Raises `OrderError` `slide_unreadable` for what is no picture in colour or grey."""
-        self._colours = _colours(page)
-        self._alpha = _alpha(page, self._colours)
-        self._photometric = page.photometric
-        if page.compression == COMPRESSION.APERIO_JP2000_YCBC:
-            self._photometric = PHOTOMETRIC.YCBCR
-        elif (
-            page.photometric == PHOTOMETRIC.YCBCR
-            and page.compression in _GIVES_RGB
-            and page.planarconfig == 1
-        ):
-            self._photometric = PHOTOMETRIC.RGB
-        self._palette = _palette(page) if page.photometric == PHOTOMETRIC.PALETTE else None
-        self._eight_bits = _eight_bits(page, self._colours)
+        """Raise `UnreadableSlideError` if the page is not an image in color or grey."""
+        self._channels = _color_channels(page)
+        self._alpha = _alpha_kind(page, self._channels)
+        self._photometric = _photometric(page)
+        self._bits = page.bitspersample
+        self._grey_range = _grey_range(page, self._channels)
+        self._palette: Pixels | None = None
+        if page.photometric == PHOTOMETRIC.PALETTE:
+            self._palette = _palette(page)
 
-    def __call__(self, stored: Samples) -> Pixels:
-        """(height, width, samples) as stored -> (height, width, 3), or 4 with straight alpha."""
-        colours = self._rgb(stored[..., : self._colours])
+    def convert(self, samples: Samples) -> Pixels:
+        """Return (height, width, samples) as (height, width, 3), or 4 with straight alpha."""
+        colors = self._to_rgb(samples[..., : self._channels])
         if self._alpha is None:
-            return colours
-        alpha = self._eight_bits(stored[..., self._colours, None])
-        coloured = np.concatenate([colours, alpha], axis=2)
+            return colors
+        alpha = self._to_eight_bits(samples[..., self._channels, None])
+        rgba = np.concatenate([colors, alpha], axis=2)
         if self._alpha == EXTRASAMPLE.UNASSALPHA:
-            return coloured
+            return rgba
         height, width = alpha.shape[:2]
         premultiplied = Image.frombuffer(
-            "RGBa", (width, height), coloured.tobytes(), "raw", "RGBa", 0, 1
+            "RGBa", (width, height), rgba.tobytes(), "raw", "RGBa", 0, 1
         )
         return np.asarray(premultiplied.convert("RGBA"))
 
-    def _rgb(self, stored: Samples) -> Pixels:
+    def _to_rgb(self, samples: Samples) -> Pixels:
         if self._palette is not None:
-            return self._palette[np.minimum(stored[..., 0], len(self._palette) - 1)]
-        pixels = self._eight_bits(stored)
-        if self._photometric in {PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}:
-            grey = pixels if self._photometric == PHOTOMETRIC.MINISBLACK else 255 - pixels
-            return np.repeat(grey, 3, axis=2)
+            return self._palette[np.minimum(samples[..., 0], len(self._palette) - 1)]
+        pixels = self._to_eight_bits(samples)
+        if self._photometric == PHOTOMETRIC.MINISBLACK:
+            return np.repeat(pixels, 3, axis=2)
+        if self._photometric == PHOTOMETRIC.MINISWHITE:
+            return np.repeat(255 - pixels, 3, axis=2)
         mode = _PILLOW_MODES.get(self._photometric)
         if mode is None:
             return pixels
         height, width = pixels.shape[:2]
-        return np.asarray(
-            Image.frombuffer(mode, (width, height), pixels.tobytes(), "raw", mode, 0, 1).convert(
-                "RGB"
-            )
-        )
+        image = Image.frombuffer(mode, (width, height), pixels.tobytes(), "raw", mode, 0, 1)
+        return np.asarray(image.convert("RGB"))
+
+    def _to_eight_bits(self, samples: Samples) -> Pixels:
+        if self._grey_range is not None:
+            low, high = self._grey_range
+            above_low = np.clip(samples, low, high) - float(low)
+            return (above_low * (255 / (high - low))).astype(np.uint8)
+        if self._bits > 8:
+            return (samples >> (self._bits - 8)).astype(np.uint8)
+        scale = 255 // (2**self._bits - 1)
+        if scale > 1:
+            return samples.astype(np.uint8) * np.uint8(scale)
+        return samples
 
 
-def _colours(page: TiffPage) -> int:
-    if page.sampleformat != _UNSIGNED or page.dtype is None or page.bitspersample not in _DEPTHS:
-        kind = getattr(page.sampleformat, "name", page.sampleformat)
-        raise _unfit(
-            f"its pixels are of {page.bitspersample} bits ({kind}); 1 to 16 bits, unsigned, are read"
-        )
-    colours = _COLOURS.get(page.photometric)
-    if colours is None:
-        name = getattr(page.photometric, "name", page.photometric)
-        raise _unfit(
-            f"its colours are stored as {name}; RGB, YCbCr, CMYK, grey and palettes are read"
-        )
-    if not colours <= page.samplesperpixel <= colours + 1 or (
-        page.samplesperpixel == 2 and _alpha(page, colours) is None
+def _color_channels(page: TiffPage) -> int:
+    """Return how many of the samples are colors.
+
+    Raises `UnreadableSlideError` for samples that cannot be shown.
+    """
+    if (
+        page.sampleformat != _UNSIGNED
+        or page.dtype is None
+        or page.bitspersample not in _BIT_DEPTHS
     ):
-        raise _unfit(
-            f"each of its pixels has {page.samplesperpixel} channels, as in fluorescence; one or RGB is read"
+        sample_format = getattr(page.sampleformat, "name", page.sampleformat)
+        raise UnreadableTiffError(
+            f"its pixels are of {page.bitspersample} bits ({sample_format}); "
+            "1 to 16 bits, unsigned, are read",
+            hint=_EXPORT_AS_RGB,
         )
-    return colours
+    channels = _COLOR_CHANNELS.get(page.photometric)
+    if channels is None:
+        name = getattr(page.photometric, "name", page.photometric)
+        raise UnreadableTiffError(
+            f"its colours are stored as {name}; RGB, YCbCr, CMYK, grey and palettes are read",
+            hint=_EXPORT_AS_RGB,
+        )
+    has_odd_count = not channels <= page.samplesperpixel <= channels + 1
+    is_two_channels = page.samplesperpixel == 2 and _alpha_kind(page, channels) is None
+    if has_odd_count or is_two_channels:
+        raise UnreadableTiffError(
+            f"each of its pixels has {page.samplesperpixel} channels, as in fluorescence; "
+            "one or RGB is read",
+            hint=_EXPORT_AS_RGB,
+        )
+    return channels
 
 
-def _alpha(page: TiffPage, colours: int) -> EXTRASAMPLE | None:
-    said = page.extrasamples[0] if page.extrasamples else EXTRASAMPLE.UNSPECIFIED
-    has_one = page.samplesperpixel > colours and said != EXTRASAMPLE.UNSPECIFIED
-    return EXTRASAMPLE(said) if has_one else None
+def _alpha_kind(page: TiffPage, channels: int) -> EXTRASAMPLE | None:
+    """Return the kind of the alpha channel, None where there is none or its kind is unspecified."""
+    if page.samplesperpixel <= channels or not page.extrasamples:
+        return None
+    kind = page.extrasamples[0]
+    if kind == EXTRASAMPLE.UNSPECIFIED:
+        return None
+    return EXTRASAMPLE(kind)
+
+
+def _photometric(page: TiffPage) -> int:
+    """Return the photometric interpretation of what the codec returns."""
+    if page.compression == COMPRESSION.APERIO_JP2000_YCBC:
+        return PHOTOMETRIC.YCBCR
+    if (
+        page.photometric == PHOTOMETRIC.YCBCR
+        and page.compression in _CODECS_RETURNING_RGB
+        and page.planarconfig == 1
+    ):
+        return PHOTOMETRIC.RGB
+    photometric: int = page.photometric
+    return photometric
 
 
 def _palette(page: TiffPage) -> Pixels:
+    """Return the palette's colors, (entries, 3)."""
     entries = 2**page.bitspersample
     table = np.asarray(page.tags.valueof(_COLOR_MAP))
     if table.size != 3 * entries:
-        raise _unfit(f"its palette has {table.size} values where {3 * entries} are needed")
+        raise UnreadableTiffError(
+            f"its palette has {table.size} values where {3 * entries} are needed",
+            hint=_EXPORT_AS_RGB,
+        )
     return (table.reshape(3, entries).T >> 8).astype(np.uint8)
 
 
-def _eight_bits(page: TiffPage, colours: int) -> Callable[[Samples], Pixels]:
-    """How a sample becomes 8 bits."""
-    bits = page.bitspersample
-    low, high = page.tags.valueof(_MIN_SAMPLE), page.tags.valueof(_MAX_SAMPLE)
-    if bits > 8 and colours == 1 and isinstance(low, int) and isinstance(high, int) and low < high:
-        return lambda stored: (
-            (np.clip(stored, low, high) - float(low)) * (255 / (high - low))
-        ).astype(np.uint8)
-    if bits > 8:
-        return lambda stored: (stored >> (bits - 8)).astype(np.uint8)
-    scale = 255 // (2**bits - 1)
-    return lambda stored: stored.astype(np.uint8) * np.uint8(scale) if scale > 1 else stored
-
-
-def _unfit(detail: str) -> OrderError:
-    return OrderError(
-        "slide_unreadable",
-        f"The TIFF cannot be read: {detail}",
-        hint="export it in 8-bit RGB, one plane of it",
-    )
+def _grey_range(page: TiffPage, channels: int) -> tuple[int, int] | None:
+    """Return the values of black and white of a grey page of more than 8 bits, if it has them."""
+    if page.bitspersample <= 8 or channels != 1:
+        return None
+    low = page.tags.valueof(_MIN_SAMPLE_VALUE)
+    high = page.tags.valueof(_MAX_SAMPLE_VALUE)
+    if isinstance(low, int) and isinstance(high, int) and low < high:
+        return low, high
+    return None

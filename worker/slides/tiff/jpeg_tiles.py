@@ -1,11 +1,12 @@
-"""The stored JPEG tiles of one page of a TIFF, decoded by libjpeg-turbo straight to where they are wanted, or smaller.
+"""JPEG tiles of a TIFF page, decoded by libjpeg-turbo into given memory, also at reduced size.
 
-Owns what a TIFF leaves out of its tiles and a JPEG decoder must be told. Must not know pyramids and regions.
+The tables that all tiles share are in the tag JPEGTables and not in the tiles ("abbreviated"
+streams, TIFF Technical Note 2). PhotometricInterpretation says whether samples are YCbCr; a JPEG
+file has an Adobe marker for that (ITU-T T.872, 6.5.3). With both put in front, a tile is a complete
+JPEG file.
 
-Tables that all tiles share stand in the tag JPEGTables, and streams leave them out ("abbreviated", TIFF Technical Note
-2); PhotometricInterpretation says whether samples are YCbCr, for which a stream alone has an Adobe marker (ITU-T T.872,
-6.5.3). With both put in front, a tile is a JPEG file. A decoder gives 1/2, 1/4 and 1/8 of the size for less work than
-the whole, by shorter inverse cosine transforms; each pixel is then about the mean of those it stands for.
+A decoder produces 1/2, 1/4 and 1/8 of the size with less work than the whole, by shorter inverse
+cosine transforms. Each pixel is then about the mean of those that it stands for.
 """
 
 from collections.abc import Callable
@@ -16,92 +17,125 @@ import simplejpeg
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffPage
 
 from worker.geometry.frame import Pixels
-from worker.slides.tiff.pages import tile_size, unreadable
+from worker.slides.errors import UnreadableTiffError
+from worker.slides.tiff.pages import tile_size
 from worker.slides.tiled_pyramid import TiledLevel
 
 REDUCTIONS: Final = (2, 4, 8)
-_START: Final = b"\xff\xd8"
-_END_BYTES: Final = 2
-_ADOBE: Final = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
-_ADOBE_YCBCR: Final = 1
-_BLOCK_PX: Final = 16  # with halved colours; tiles made of whole ones shrink without a rest
-Data = Callable[[int, int], bytes | None]
+_START_OF_IMAGE: Final = b"\xff\xd8"
+_END_OF_IMAGE_BYTES: Final = 2
+_ADOBE_MARKER: Final = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # without its last byte
+_ADOBE_RGB: Final = b"\0"
+_ADOBE_YCBCR: Final = b"\1"
+# The edge of a coding unit with subsampled colors. Tiles of whole units can be reduced evenly.
+_CODING_UNIT_PX: Final = 16
+ReadTile = Callable[[int, int], bytes | None]
+"""Returns the stored bytes of the tile at (column, row), None where the file has none."""
 
 
 def is_plain_jpeg(page: TiffPage) -> bool:
-    """Whether the page holds 8-bit RGB in tiles of baseline JPEG, as nearly all slides do."""
+    """Return whether the page is 8-bit RGB in tiles of baseline JPEG, as nearly all slides are."""
     width, height = tile_size(page)
     return bool(
         page.is_tiled
         and page.compression == COMPRESSION.JPEG
         and page.photometric in {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}
-        and (page.samplesperpixel, page.bitspersample, page.planarconfig) == (3, 8, 1)
+        and page.samplesperpixel == 3
+        and page.bitspersample == 8
+        and page.planarconfig == 1
         and not page.jpegheader
-        and width % _BLOCK_PX == height % _BLOCK_PX == 0
+        and width % _CODING_UNIT_PX == 0
+        and height % _CODING_UNIT_PX == 0
     )
 
 
-def jpeg_level(page: TiffPage, data: Data) -> TiledLevel:
-    """The page as a level, whose tiles' bytes are `data(column, row)`; for `is_plain_jpeg` pages alone."""
-    tiles = _Tiles(page, data)
-    reduced = tuple((reduction, tiles.level(reduction)) for reduction in REDUCTIONS)
-    return tiles.level(1, tuple(one for one in reduced if one[1].width and one[1].height))
+def jpeg_level(page: TiffPage, read_tile: ReadTile) -> TiledLevel:
+    """Return a page as a level whose stored tiles `read_tile` returns.
+
+    It is only for pages that are `is_plain_jpeg`.
+    """
+    reduced = []
+    for reduction in REDUCTIONS:
+        level = _JpegTiles(page, read_tile, reduction).level()
+        if level.width and level.height:
+            reduced.append((reduction, level))
+    return _JpegTiles(page, read_tile, 1).level(tuple(reduced))
 
 
-class _Tiles:
-    def __init__(self, page: TiffPage, data: Data) -> None:
-        tables = page.jpegtables or b""
-        transform = bytes([_ADOBE_YCBCR if page.photometric == PHOTOMETRIC.YCBCR else 0])
-        self._head = _START + _ADOBE + transform + tables[len(_START) : -_END_BYTES]
-        self._page, self._data = page, data
+class _JpegTiles:
+    """The tiles of a page, decoded at 1/`reduction` of their size. Threads may share it."""
 
-    def level(self, reduction: int, reduced: tuple[tuple[int, TiledLevel], ...] = ()) -> TiledLevel:
-        """Pixels that the slide fills in part only, at its right and lower edge, are left out."""
-        width, height = (edge // reduction for edge in tile_size(self._page))
-        size = self._page.imagewidth // reduction, self._page.imagelength // reduction
+    def __init__(self, page: TiffPage, read_tile: ReadTile, reduction: int) -> None:
+        self._page = page
+        self._read_tile = read_tile
+        self._reduction = reduction
+        tile_width, tile_height = tile_size(page)
+        self._width = tile_width // reduction
+        self._height = tile_height // reduction
+        color_space = _ADOBE_RGB
+        if page.photometric == PHOTOMETRIC.YCBCR:
+            color_space = _ADOBE_YCBCR
+        tables = (page.jpegtables or b"")[len(_START_OF_IMAGE) : -_END_OF_IMAGE_BYTES]
+        self._stream_start = _START_OF_IMAGE + _ADOBE_MARKER + color_space + tables
 
-        def load(column: int, row: int) -> Pixels | None:
-            return self._decoded(column, row, np.empty((height, width, 3), np.uint8))
+    def level(self, reduced: tuple[tuple[int, TiledLevel], ...] = ()) -> TiledLevel:
+        """Return the tiles as a level.
 
-        def load_into(column: int, row: int, pixels: Pixels) -> bool:
-            return self._decoded(column, row, pixels) is not None
+        Reduced pixels that the slide fills only in part, at its right and lower edge, are left out.
+        """
+        return TiledLevel(
+            width=self._page.imagewidth // self._reduction,
+            height=self._page.imagelength // self._reduction,
+            tile_width=self._width,
+            tile_height=self._height,
+            load=self._load,
+            load_into=self._load_into,
+            reduced=reduced,
+        )
 
-        return TiledLevel(*size, width, height, load, load_into, reduced)
-
-    def _decoded(self, column: int, row: int, into: Pixels) -> Pixels | None:
-        data = self._data(column, row)
-        if data is None:
+    def _load(self, column: int, row: int) -> Pixels | None:
+        pixels = np.empty((self._height, self._width, 3), np.uint8)
+        if not self._load_into(column, row, pixels):
             return None
-        height, width, _ = into.shape
-        stream = self._head + data[len(_START) :]
-        # As OpenSlide does, it takes a stream that ends early or has bytes too many: what was decoded is there.
+        return pixels
+
+    def _load_into(self, column: int, row: int, pixels: Pixels) -> bool:
+        """Decode a tile into `pixels`. Return whether the file stores it."""
+        stored = self._read_tile(column, row)
+        if stored is None:
+            return False
+        height, width, _ = pixels.shape
+        stream = self._stream_start + stored[len(_START_OF_IMAGE) :]
         try:
+            # Like OpenSlide, accept a stream that ends early or is too long: strict=False.
             decoded = simplejpeg.decode_jpeg(
-                stream, "RGB", min_height=height, min_width=width, buffer=into, strict=False
+                stream, "RGB", min_height=height, min_width=width, buffer=pixels, strict=False
             )
-        except ValueError:  # its words are of the buffer; what is wrong is the tile
+        except ValueError:
+            # The error is about the size of the buffer. Name the tile's size instead.
             self._refuse_larger(*simplejpeg.decode_jpeg_header(stream)[:2])
             raise
-        return into if decoded.shape == into.shape else self._smaller(stream, into)
+        if decoded.shape != pixels.shape:
+            self._decode_smaller(stream, pixels)
+        return True
 
-    def _smaller(self, stream: bytes, into: Pixels) -> Pixels:
-        """A tile at the edge of which the file holds only what lies in the picture."""
+    def _decode_smaller(self, stream: bytes, pixels: Pixels) -> None:
+        """Decode a tile at the edge of which the file stores only the part inside of the image."""
         height, width = simplejpeg.decode_jpeg_header(stream)[:2]
         self._refuse_larger(height, width)
-        reduction = tile_size(self._page)[1] // into.shape[0]
         part = simplejpeg.decode_jpeg(
             stream,
             "RGB",
-            min_height=-(-height // reduction),
-            min_width=-(-width // reduction),
+            min_height=-(-height // self._reduction),
+            min_width=-(-width // self._reduction),
             strict=False,
         )
-        into[: part.shape[0], : part.shape[1]] = part[: into.shape[0], : into.shape[1]]
-        return into
+        pixels[: part.shape[0], : part.shape[1]] = part[: pixels.shape[0], : pixels.shape[1]]
 
     def _refuse_larger(self, height: int, width: int) -> None:
-        across, down = tile_size(self._page)
-        if height > down or width > across:
-            raise unreadable(
-                f"a tile holds {width} x {height} px; at most {across} x {down} belong there"
+        tile_width, tile_height = tile_size(self._page)
+        if height > tile_height or width > tile_width:
+            raise UnreadableTiffError(
+                f"a tile holds {width} x {height} px; "
+                f"at most {tile_width} x {tile_height} belong there"
             )

@@ -1,7 +1,4 @@
-"""What a TIFF says of its slide in words: resolution tags, Aperio's description, OME-XML; in OpenSlide's names.
-
-Owns those texts; knows no pixels.
-"""
+"""Metadata of a TIFF by OpenSlide's names: resolution tags, Aperio's description and OME-XML."""
 
 import io
 import re
@@ -10,73 +7,87 @@ from xml.etree import ElementTree as ET
 
 from tifffile import TiffPage
 
-from worker.slides.tiff.pages import unreadable
+from worker.slides.errors import UnreadableTiffError
 
 _RESOLUTION_UNITS: Final = {1: "none", 2: "inch", 3: "centimeter"}
-_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
+_INCH: Final = 2
+_X_RESOLUTION: Final = 282
+_Y_RESOLUTION: Final = 283
+_RESOLUTION_UNIT: Final = 296
 _APERIO_MPP: Final = re.compile(r"\|\s*MPP\s*=\s*([0-9.]{1,20})")
 _UNITS_UM: Final = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3}
-_PIXELS: Final = "}Pixels"
+_OME_PIXELS_TAG: Final = "}Pixels"
+_NUMBER: Final = re.compile(r"[0-9.eE+-]{1,30}")
 
 
 def properties(page: TiffPage) -> dict[str, str]:
-    """What level 0 says of itself. Raises `OrderError` `slide_unreadable` where OME-XML tells of several planes."""
+    """Return the metadata of level 0.
+
+    Raises `UnreadableSlideError` for malformed OME-XML, or if it describes several planes.
+    """
     description = page.description
     if description.startswith("Aperio"):
-        return _resolution(page) | _aperio(description)
+        return _resolution(page) | _aperio_properties(description)
     if description.endswith("OME>"):
-        return _resolution(page) | _ome(_ome_pixels(description), page)
+        return _resolution(page) | _ome_properties(_ome_pixels(description), page)
     return _resolution(page)
 
 
 def _resolution(page: TiffPage) -> dict[str, str]:
-    said = {
-        "tiff.ResolutionUnit": _RESOLUTION_UNITS.get(page.tags.valueof(_RESOLUTION_UNIT, 2), "none")
-    }
+    unit = page.tags.valueof(_RESOLUTION_UNIT, _INCH)
+    found = {"tiff.ResolutionUnit": _RESOLUTION_UNITS.get(unit, "none")}
     for name, tag in (("tiff.XResolution", _X_RESOLUTION), ("tiff.YResolution", _Y_RESOLUTION)):
         ratio = page.tags.valueof(tag)
         if isinstance(ratio, tuple) and len(ratio) == 2 and ratio[1]:
-            said[name] = str(ratio[0] / ratio[1])
-    return said
+            found[name] = str(ratio[0] / ratio[1])
+    return found
 
 
-def _aperio(description: str) -> dict[str, str]:
-    found = _APERIO_MPP.search(description)
-    mpp = {"openslide.mpp-x": found[1], "openslide.mpp-y": found[1]} if found else {}
-    return {"openslide.vendor": "aperio"} | mpp
+def _aperio_properties(description: str) -> dict[str, str]:
+    found = {"openslide.vendor": "aperio"}
+    mpp = _APERIO_MPP.search(description)
+    if mpp:
+        found["openslide.mpp-x"] = mpp[1]
+        found["openslide.mpp-y"] = mpp[1]
+    return found
 
 
 def _ome_pixels(description: str) -> dict[str, str]:
-    """The attributes of the first image's Pixels; nothing after it is looked at."""
+    """Return the attributes of the first image's Pixels element. The rest is not parsed."""
     if "<!DOCTYPE" in description:
-        raise unreadable("its OME-XML has a document type of its own")
+        raise UnreadableTiffError("its OME-XML has a document type of its own")
     try:
         # Without a DTD there are no entities to be expanded or fetched.
-        for _, element in ET.iterparse(io.BytesIO(description.encode()), events=("start",)):  # noqa: S314
-            if element.tag.endswith(_PIXELS):
+        xml = io.BytesIO(description.encode())
+        for _, element in ET.iterparse(xml, events=("start",)):  # noqa: S314
+            if element.tag.endswith(_OME_PIXELS_TAG):
                 return dict(element.attrib)
     except ET.ParseError as error:
-        raise unreadable(f"its OME-XML is malformed: {error}") from error
+        raise UnreadableTiffError(f"its OME-XML is malformed: {error}") from error
     return {}
 
 
-def _ome(pixels: dict[str, str], page: TiffPage) -> dict[str, str]:
-    planes = {axis: pixels.get(f"Size{axis}", "1") for axis in "ZTC"}
-    if (planes["Z"], planes["T"]) != ("1", "1") or planes["C"] not in {
-        "1",
-        str(page.samplesperpixel),
-    }:
-        told = ", ".join(f"Size{axis} {size}" for axis, size in planes.items())
-        raise unreadable(
-            f"its OME-XML tells of focal planes, times or channels ({told}); one RGB picture is read"
-        )
-    said = {"openslide.vendor": "ome-tiff"}
+def _ome_properties(pixels: dict[str, str], page: TiffPage) -> dict[str, str]:
+    _refuse_ome_stack(pixels, page)
+    found = {"openslide.vendor": "ome-tiff"}
     for axis in "XY":
         unit_um = _UNITS_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
         size = pixels.get(f"PhysicalSize{axis}", "")
-        if unit_um and re.fullmatch(r"[0-9.eE+-]{1,30}", size):
-            said[f"openslide.mpp-{axis.lower()}"] = _in_um(size, unit_um)
-    return said
+        if unit_um and _NUMBER.fullmatch(size):
+            found[f"openslide.mpp-{axis.lower()}"] = _in_um(size, unit_um)
+    return found
+
+
+def _refuse_ome_stack(pixels: dict[str, str], page: TiffPage) -> None:
+    sizes = {axis: pixels.get(f"Size{axis}", "1") for axis in "ZTC"}
+    is_one_plane = sizes["Z"] == "1" and sizes["T"] == "1"
+    if is_one_plane and sizes["C"] in {"1", str(page.samplesperpixel)}:
+        return
+    described = ", ".join(f"Size{axis} {size}" for axis, size in sizes.items())
+    raise UnreadableTiffError(
+        f"its OME-XML tells of focal planes, times or channels ({described}); "
+        "one RGB picture is read"
+    )
 
 
 def _in_um(size: str, unit_um: float) -> str:

@@ -1,6 +1,6 @@
-"""TIFF beyond OpenSlide: any layout of pages and any compression that pathology uses, through tifffile and imagecodecs.
+"""TIFFs that OpenSlide does not read: any layout of pages and any compression used in pathology.
 
-Owns the open file and what those libraries raise; knows nothing of resampling, tissue or where the file came from.
+Reads them through tifffile and imagecodecs, and translates what those raise.
 """
 
 import io
@@ -16,115 +16,137 @@ from PIL import Image
 
 from broker.errors import OrderError
 from worker.geometry.frame import Pixels
+from worker.slides.errors import UnreadableTiffError
 from worker.slides.tiff.jpeg_tiles import is_plain_jpeg
 from worker.slides.tiff.metadata import properties
-from worker.slides.tiff.pages import levels, unreadable
+from worker.slides.tiff.pages import levels
 from worker.slides.tiff.tiles import COMPRESSIONS, tiled_level
-from worker.slides.tiled_pyramid import Mosaic
+from worker.slides.tiled_pyramid import TiledPyramid
 
-_DIRECTORY_BYTES: Final = 64 * 2**20  # a slide of 200,000 px a side needs 13 MB
-_TOLD_CHARACTERS: Final = 200
-# What tifffile and imagecodecs raise on damaged files, for they trust the types and counts that a file claims.
-_BROKEN: Final = (
-    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError,
-    ValueError, struct.error,
-)  # fmt: skip
+_DIRECTORY_BYTES: Final = 64 * 2**20  # a slide of 200,000 x 200,000 px needs 13 MB
+_MESSAGE_CHARS: Final = 200
+# What tifffile and imagecodecs raise on damaged files, because they trust the types and counts that
+# a file claims.
+_DECODING_ERRORS: Final = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 
-class TiffPyramid:
-    """An open TIFF, as a `Pyramid`. Threads may share it."""
+class TiffReader:
+    """A `SlideReader` of a TIFF. Threads may share it.
+
+    `is_plain_jpeg` says whether every level stores all of its tiles in JPEG.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Raises `OrderError`: `not_a_slide`, `slide_unreadable`."""
-        with ExitStack() as on_fault:
-            self._file = on_fault.enter_context(_Directory(path))
-            with _told():
-                pages = levels(
-                    on_fault.enter_context(
-                        tifffile.TiffFile(self._file, is_lsm=False, is_scanimage=False)
-                    )
-                )
+        """Open the file. Raises `NotASlideError`, `UnreadableSlideError`."""
+        with ExitStack() as on_error:
+            self._file = on_error.enter_context(_LimitedFile(path))
+            with _tiff_errors():
+                tiff = tifffile.TiffFile(self._file, is_lsm=False, is_scanimage=False)
+                pages = levels(on_error.enter_context(tiff))
                 self.properties = properties(pages[0])
                 self.is_plain_jpeg = all(
                     is_plain_jpeg(page) and all(page.databytecounts) for page in pages
                 )
-                """Whether every tile of every level is there, in JPEG."""
-                self.stored = _Told(Mosaic([tiled_level(page, self._file) for page in pages]))
-            on_fault.pop_all()
+                self._pyramid = TiledPyramid([tiled_level(page, self._file) for page in pages])
+            on_error.pop_all()
         self.name = f"tifffile {tifffile.__version__} ({COMPRESSIONS[pages[0].compression]})"
-        self.level_dimensions = self.stored.mosaic.level_dimensions
-        self.level_downsamples = self.stored.mosaic.level_downsamples
+        self.level_dimensions = self._pyramid.level_dimensions
+        self.level_downsamples = self._pyramid.level_downsamples
+        self.tile_reader = _TiffTileReader(self._pyramid)
 
     def read_region(
         self, location: tuple[int, int], level: int, size: tuple[int, int]
     ) -> Image.Image:
-        """`size` pixels of a level from a level-0 location on, in RGBA. Raises `OrderError` `slide_unreadable`."""
-        with _told():
-            return self.stored.mosaic.read_region(location, level, size)
+        """Return `size` pixels of a level from a level-0 location on, in RGBA.
+
+        Raises `UnreadableSlideError`.
+        """
+        with _tiff_errors():
+            return self._pyramid.read_region(location, level, size)
 
     def close(self) -> None:
-        """Close the file. Nothing may be read any more."""
+        """Close the file. Nothing may be read afterwards."""
         self._file.close()
 
 
-class _Told:
-    """The levels as stored tiles; what a damaged one raises is told as the slide's fault."""
+class _TiffTileReader:
+    """A `TileReader` that raises what decoders raise on damaged tiles as `UnreadableSlideError`."""
 
-    def __init__(self, mosaic: Mosaic) -> None:
-        self.mosaic, self.reductions = mosaic, mosaic.reductions
+    def __init__(self, pyramid: TiledPyramid) -> None:
+        self._pyramid = pyramid
+        self.reductions = pyramid.reductions
 
     def fill(self, region: Pixels, level: int, left: int, top: int, reduction: int = 1) -> None:
-        """As `Mosaic.fill`. Raises `OrderError` `slide_unreadable`."""
-        with _told():
-            self.mosaic.fill(region, level, left, top, reduction)
+        """Do as `TiledPyramid.fill`. Raises `UnreadableSlideError`."""
+        with _tiff_errors():
+            self._pyramid.fill(region, level, left, top, reduction)
 
 
-def open_tiff(path: Path) -> TiffPyramid:
-    """Open a TIFF or BigTIFF, tiled or in strips, its levels in pages or SubIFDs, OME-TIFF and Aperio's among them.
+def open_tiff(path: Path) -> TiffReader:
+    """Open a TIFF or BigTIFF, tiled or in strips, with its levels in pages or SubIFDs.
 
-    8 bits or fewer are shown as they are, 9 to 16 bits by their high ones, grey by MinSampleValue and MaxSampleValue
-    where both are given. A tile that the file leaves out is transparent. Stacks, times, channels of fluorescence,
-    floating point and signed samples are refused. Raises `OrderError`: `not_a_slide`, `slide_unreadable`.
+    OME-TIFF and Aperio's files are among them. Samples of up to 8 bits are shown as they are, of
+    9 to 16 bits the high 8 bits; grey is scaled by MinSampleValue and MaxSampleValue if a page has
+    both. A tile that the file leaves out is transparent. Focal stacks, time series, channels of
+    fluorescence, floating point and signed samples are refused.
+    Raises `NotASlideError`, `UnreadableSlideError`.
     """
-    # Its word on every damaged tag would drown the log; what matters is raised.
+    # tifffile logs every damaged tag. What matters is raised.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-    return TiffPyramid(path)
+    return TiffReader(path)
 
 
-class _Directory(io.FileIO):
-    """The file as tifffile reads it: directories alone, and no more of them than a slide needs."""
+class _LimitedFile(io.FileIO):
+    """The file as tifffile reads it: its directories, and no more of them than a slide needs."""
 
-    _left = _DIRECTORY_BYTES
+    _remaining_bytes = _DIRECTORY_BYTES
 
     def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(
-            self._left + 1 if size is None or size < 0 else min(size, self._left + 1)
-        )
-        self._spend(len(data))
+        limit = self._remaining_bytes + 1
+        if size is not None and size >= 0:
+            limit = min(size, limit)
+        data = super().read(limit)
+        self._count(len(data))
         return data
 
     def readinto(self, buffer: Any, /) -> int:
-        self._spend(memoryview(buffer).nbytes)
+        self._count(memoryview(buffer).nbytes)
         return super().readinto(buffer)
 
-    def _spend(self, size_bytes: int) -> None:
-        if size_bytes > self._left:
-            raise unreadable(f"its directories are larger than {_DIRECTORY_BYTES} bytes")
-        self._left -= size_bytes
+    def _count(self, size_bytes: int) -> None:
+        if size_bytes > self._remaining_bytes:
+            raise UnreadableTiffError(f"its directories are larger than {_DIRECTORY_BYTES} bytes")
+        self._remaining_bytes -= size_bytes
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _tiff_errors() -> Iterator[None]:
+    """Raise errors of tifffile and its codecs as `UnreadableSlideError`."""
     try:
         yield
     except OrderError:
         raise
     except MemoryError:
-        raise unreadable("its tiles need more memory than a decoder may use") from None
-    except _BROKEN as error:
-        raise unreadable(_words(error)) from error
+        raise UnreadableTiffError("its tiles need more memory than a decoder may use") from None
+    except _DECODING_ERRORS as error:
+        raise UnreadableTiffError(_describe(error)) from error
 
 
-def _words(error: Exception) -> str:
-    said = " ".join(str(error).split())[:_TOLD_CHARACTERS]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+def _describe(error: Exception) -> str:
+    """Return the error's class and the beginning of its message, on one line."""
+    name = type(error).__name__
+    message = " ".join(str(error).split())[:_MESSAGE_CHARS]
+    if not message:
+        return name
+    return f"{name}: {message}"

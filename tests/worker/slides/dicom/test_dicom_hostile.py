@@ -1,4 +1,4 @@
-"""DICOM files that are cut, lie about themselves, or were made to exhaust whoever reads them."""
+"""DICOM files that are truncated, have false elements, or were made to exhaust the memory."""
 
 import logging
 import random
@@ -25,7 +25,7 @@ ITEM, ITEM_END, ALL_OF_IT = b"\xfe\xff\x00\xe0", b"\xfe\xff\x0d\xe0", b"\xff\xff
 
 
 def problem(path: Path) -> OrderError:
-    """What comes of opening and reading all of a file, which must be a clear problem."""
+    """Return the error of opening and reading a file, which must not quote the patient's name."""
     with pytest.raises(OrderError) as caught:
         read(path)
     assert caught.value.code in {"slide_unreadable", "not_a_slide"}
@@ -34,7 +34,7 @@ def problem(path: Path) -> OrderError:
 
 
 def read(path: Path) -> None:
-    """Open and read a corner of each level."""
+    """Open the file and read a corner of each level."""
     pyramid = open_dicom(path)
     try:
         for level in range(len(pyramid.level_dimensions)):
@@ -45,23 +45,24 @@ def read(path: Path) -> None:
 
 @pytest.mark.parametrize("make", [a_dicom_slide, a_dicom_picture])
 def test_damaged_files_end_in_a_picture_or_a_problem(tmp_path: Path, make: Any) -> None:
-    """Flipped bits, missing ends, extreme fields: never another exception, a warning or a word of pydicom's."""
-    dice, heard = random.Random(4), Heard()
-    logging.getLogger().addHandler(heard)
+    """Flipped bits, missing ends and extreme values raise nothing else, and log nothing."""
+    rng = random.Random(4)
+    log = RecordingHandler()
+    logging.getLogger().addHandler(log)
     kind = ("RGB", uid.RLELossless) if make is a_dicom_picture else (uid.JPEGLSLossless,)
     data = make(tmp_path / "whole.dcm", a_picture(100, 70), *kind).read_bytes()
     for number in range(150):
         path = tmp_path / f"{number}.dcm"
-        path.write_bytes(damaged(data, dice))
+        path.write_bytes(damaged(data, rng))
         with suppress(OrderError):
             read(path)
         path.unlink()
-    logging.getLogger().removeHandler(heard)
-    assert not heard.records
+    logging.getLogger().removeHandler(log)
+    assert not log.records
 
 
-class Heard(logging.Handler):
-    """Keeps what is logged."""
+class RecordingHandler(logging.Handler):
+    """A handler that records what is logged."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -71,24 +72,25 @@ class Heard(logging.Handler):
         self.records.append(record)
 
 
-def damaged(data: bytes, dice: random.Random) -> bytes:
-    """The same bytes with some wrong, or only the first of them."""
-    hurt, reach = bytearray(data), dice.choice([800, len(data)])
-    match dice.randrange(3):
+def damaged(data: bytes, rng: random.Random) -> bytes:
+    """Return the same bytes with some changed, or only the first of them."""
+    changed = bytearray(data)
+    reach = rng.choice([800, len(data)])
+    match rng.randrange(3):
         case 0:
             for _ in range(8):
-                hurt[132 + dice.randrange(reach - 132)] ^= 1 << dice.randrange(8)
+                changed[132 + rng.randrange(reach - 132)] ^= 1 << rng.randrange(8)
         case 1:
-            at = 132 + dice.randrange(reach - 140)
-            hurt[at : at + 4] = dice.choice([b"\xff" * 4, b"\0" * 4, b"\x7f" * 4])
+            at = 132 + rng.randrange(reach - 140)
+            changed[at : at + 4] = rng.choice([b"\xff" * 4, b"\0" * 4, b"\x7f" * 4])
         case _:
-            del hurt[132 + dice.randrange(len(data) - 132) :]
-    return bytes(hurt)
+            del changed[132 + rng.randrange(len(data) - 132) :]
+    return bytes(changed)
 
 
 @pytest.mark.parametrize("name", ["highdicom-sm_annotations.dcm", "made.dcm"])
 def test_an_object_without_a_picture_is_named(tmp_path: Path, name: str) -> None:
-    """Annotations and reports are no slides; the problem says what the file is."""
+    """Annotations and reports are not slides. The error says what the file is."""
     path = SLIDES / name
     if name == "made.dcm":
         report = Dataset()
@@ -123,7 +125,7 @@ def test_measurements_in_the_shape_of_pictures_are_no_slides(
 
 
 def test_an_unknown_transfer_syntax_is_named(tmp_path: Path) -> None:
-    """A film is refused by the name of its compression."""
+    """A video is refused by the name of its compression."""
     path = a_dicom_picture(tmp_path / "a.dcm", a_picture(9, 9), "RGB", uid.RLELossless)
     film = dcmread(path)
     film.file_meta.TransferSyntaxUID = uid.MPEG2MPML
@@ -139,7 +141,7 @@ def test_an_unknown_transfer_syntax_is_named(tmp_path: Path) -> None:
 def test_an_offset_table_that_points_elsewhere_is_found_out(
     tmp_path: Path, offsets: list[int]
 ) -> None:
-    """Frames that do not lie in the file, or not where an item begins, are a problem and not other bytes."""
+    """Frames outside of the file, or not at an item, raise an error instead of other bytes."""
     path = a_dicom_slide(tmp_path / "a.dcm", a_picture(128, 64))
     data = path.read_bytes()
     at = data.index(ITEM + struct.pack("<I", 8)) + 8
@@ -149,27 +151,30 @@ def test_an_offset_table_that_points_elsewhere_is_found_out(
 
 
 def test_an_enormous_length_costs_no_memory(tmp_path: Path) -> None:
-    """A value that is said to have four gigabytes is looked for where the file ends."""
+    """A value that claims four gigabytes is only read to the end of the file."""
     (tmp_path / "a.dcm").write_bytes(
         META + b"\x08\0\x08\0UN\0\0" + struct.pack("<I", 2**32 - 2) + b"x" * 1000
     )
     tracemalloc.start()
     problem(tmp_path / "a.dcm")
-    _, most_bytes = tracemalloc.get_traced_memory()
+    _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert most_bytes < 2**20
+    assert peak_bytes < 2**20
 
 
 @pytest.mark.parametrize("depth", [50, 5000])
 def test_nested_sequences_end(tmp_path: Path, depth: int) -> None:
-    """Sequences within sequences without end are given up, not followed until the stack is full."""
+    """Endlessly nested sequences are refused before the stack is full."""
     nest = b"\x08\0\x40\x11SQ\0\0" + ALL_OF_IT + ITEM + ALL_OF_IT
     (tmp_path / "a.dcm").write_bytes(META + nest * depth)
     problem(tmp_path / "a.dcm")
 
 
 def test_a_head_that_does_not_end_is_given_up(tmp_path: Path) -> None:
-    """A sequence of empty items without end is followed for half a million steps; pydicom alone takes minutes."""
+    """An endless sequence of empty items is refused after half a million reads.
+
+    pydicom alone would take minutes.
+    """
     with (tmp_path / "a.dcm").open("wb") as file:
         file.write(META + b"\x08\0\x08\0UN\0\0" + ALL_OF_IT)
         file.truncate(100 * 2**20)
@@ -177,7 +182,7 @@ def test_a_head_that_does_not_end_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_long_sequence_is_not_parsed(tmp_path: Path) -> None:
-    """Nor is one whose length is given, and which pydicom would parse when it is looked at."""
+    """pydicom would parse a sequence of known length on access."""
     length = 16 * 2**20
     sequence = b"\x00\x52\x29\x92SQ\0\0" + struct.pack("<I", length) + bytes(length)
     (tmp_path / "a.dcm").write_bytes(META + sequence)
@@ -185,7 +190,7 @@ def test_a_long_sequence_is_not_parsed(tmp_path: Path) -> None:
 
 
 def test_a_file_that_inflates_without_end_is_given_up(tmp_path: Path) -> None:
-    """A deflated file of a megabyte is inflated up to 256 MiB and no further."""
+    """A deflated file of a megabyte is inflated to 256 MiB and no further."""
     squeeze, path = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS), tmp_path / "a.dcm"
     empty = bytes(2**20)
     body = b"".join(squeeze.compress(empty) for _ in range(260)) + squeeze.flush()
@@ -195,7 +200,7 @@ def test_a_file_that_inflates_without_end_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_frame_of_another_size_than_said_is_not_decoded(tmp_path: Path) -> None:
-    """A compressed frame that claims other dimensions than the file's is refused before room is made for it."""
+    """A compressed frame of other dimensions is refused before memory is allocated."""
     path = a_dicom_picture(
         tmp_path / "a.dcm", a_picture(600, 400), "RGB", uid.JPEG2000Lossless, Rows=40, Columns=60
     )
@@ -203,7 +208,7 @@ def test_a_frame_of_another_size_than_said_is_not_decoded(tmp_path: Path) -> Non
 
 
 def test_pixels_that_are_fewer_than_said_are_a_problem(tmp_path: Path) -> None:
-    """Rows times columns times frames must be there."""
+    """Rows times columns times frames must be stored."""
     assert (
         "do not fit"
         in problem(a_dicom_picture(tmp_path / "a.dcm", a_picture(60, 40), "RGB", Rows=41)).detail
@@ -211,7 +216,7 @@ def test_pixels_that_are_fewer_than_said_are_a_problem(tmp_path: Path) -> None:
 
 
 def test_a_broken_file_of_the_series_is_not_passed_over(tmp_path: Path) -> None:
-    """The largest level may be the broken one: the slide is refused, not shown without it."""
+    """The largest level may be the damaged one, so the slide is refused."""
     series = uid.generate_uid()
     a_dicom_slide(tmp_path / "a.dcm", a_picture(64, 64), SeriesInstanceUID=series)
     large = a_dicom_slide(

@@ -1,4 +1,4 @@
-"""DICOM pictures that are no slides: their colours, their transfer syntaxes, and what is not read."""
+"""DICOM images that are not slides: their colors, their transfer syntaxes, and what is refused."""
 
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class TestPicture(ReaderSuite):
 def test_colour_pictures_of_every_transfer_syntax(
     tmp_path: Path, syntax: str, photometric: str
 ) -> None:
-    """RGB is shown as it is, full-range YCbCr as the RGB that it was made of, but for rounding."""
+    """RGB is shown as stored, full-range YCbCr as the RGB that it was made of, but for rounding."""
     pixels = a_slope(75, 51)
     stored = pixels if photometric == "RGB" else ybr(pixels)
     seen = whole(a_dicom_picture(tmp_path / "a.dcm", stored, photometric, syntax)).astype(int)
@@ -46,7 +46,7 @@ def test_colour_by_plane(tmp_path: Path) -> None:
 
 
 def test_pairs_of_pixels_that_share_their_colour(tmp_path: Path) -> None:
-    """Uncompressed YBR_FULL_422 has two samples for each pixel; its frame is a third shorter than its rows say."""
+    """Uncompressed YBR_FULL_422 has two samples for each pixel, so a frame is a third shorter."""
     pixels = a_slope(80, 50) // 2 * 2
     pixels[:, 1::2] = pixels[:, ::2]
     path = a_dicom_picture(tmp_path / "a.dcm", pixels, "YBR_FULL_422", PixelData=paired(pixels))
@@ -57,7 +57,7 @@ def test_pairs_of_pixels_that_share_their_colour(tmp_path: Path) -> None:
 def test_jpeg_is_read_by_its_markers_and_the_photometric_interpretation(
     tmp_path: Path, photometric: str
 ) -> None:
-    """A JPEG that libjpeg wrote is YCbCr by its marker, whatever the photometric interpretation says."""
+    """A JPEG by libjpeg has a marker for YCbCr, which wins over the photometric interpretation."""
     pixels = a_slope(80, 50)
     path = a_dicom_picture(tmp_path / "a.dcm", pixels, photometric, uid.JPEGBaseline8Bit)
     assert np.abs(whole(path).astype(int) - pixels).max() <= 12
@@ -72,7 +72,7 @@ def test_jpeg_of_12_bits(tmp_path: Path) -> None:
 
 
 def test_samples_of_8_bits_in_16(tmp_path: Path) -> None:
-    """What is allocated beyond the stored bits does not count."""
+    """Allocated bits beyond the stored ones are ignored."""
     stored = ybr(a_slope(80, 50)).astype("<u2") | 0x100
     path = a_dicom_picture(tmp_path / "a.dcm", stored, "YBR_FULL", BitsStored=8, HighBit=7)
     assert np.abs(whole(path).astype(int) - a_slope(80, 50)).max() <= 1
@@ -80,7 +80,7 @@ def test_samples_of_8_bits_in_16(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("photometric", ["YBR_RCT", "YBR_ICT"])
 def test_jpeg_2000_undoes_its_own_colour_transform(tmp_path: Path, photometric: str) -> None:
-    """YBR_RCT and YBR_ICT are what happens inside of JPEG 2000; with other pixels they are refused."""
+    """YBR_RCT and YBR_ICT are transforms of JPEG 2000; with other codecs they are refused."""
     pixels = a_picture(75, 50)
     assert (
         whole(a_dicom_picture(tmp_path / "a.dcm", pixels, photometric, uid.JPEG2000Lossless))
@@ -93,7 +93,7 @@ def test_jpeg_2000_undoes_its_own_colour_transform(tmp_path: Path, photometric: 
 
 
 def test_colour_of_more_than_8_bits_is_shown_in_8(tmp_path: Path) -> None:
-    """RGB of 16 bits for each sample has no window: its whole range is what is shown."""
+    """RGB of 16 bits has no window: its whole range is scaled to 8 bits."""
     pixels = a_picture(60, 40)
     assert (
         whole(a_dicom_picture(tmp_path / "a.dcm", pixels.astype("<u2") * 257, "RGB")) == pixels
@@ -104,7 +104,7 @@ def test_colour_of_more_than_8_bits_is_shown_in_8(tmp_path: Path) -> None:
 def test_of_several_frames_the_first_is_shown_and_the_reader_says_so(
     tmp_path: Path, syntax: str
 ) -> None:
-    """As viewers do; provenance tells that there are others."""
+    """Viewers show it, too. The reader's name states that there are others."""
     first, second = a_picture(75, 50, seed=1), a_picture(75, 50, seed=2)
     single = a_dicom_picture(tmp_path / "a.dcm", first, "RGB", syntax)
     path = write(
@@ -141,7 +141,7 @@ def test_pixel_spacing_is_in_millimetres_of_rows_first(tmp_path: Path, keyword: 
 def test_pictures_that_are_not_read_say_why(
     tmp_path: Path, elements: dict[str, Any], told: str
 ) -> None:
-    """Kinds that would be shown wrongly, or need a choice that no order makes, are refused."""
+    """Images that would be shown wrongly, or need a choice that no order makes, are refused."""
     assert (
         told
         in refusal(a_dicom_picture(tmp_path / "a.dcm", a_picture(75, 50), "RGB", **elements)).detail

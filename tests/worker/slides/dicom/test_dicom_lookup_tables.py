@@ -1,4 +1,4 @@
-"""DICOM's stored values and the tones they are shown in: rescaling, windows, tables, palettes."""
+"""Which color a stored DICOM value is shown in: rescaling, windows, lookup tables, palettes."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ WINDOW = {"WindowCenter": 1000, "WindowWidth": 201}
 
 
 def ramp(dtype: str, low: int, high: int) -> Samples:
-    """Every whole number from low to high, in rows of 64."""
+    """Return every whole number from low to high, in rows of 64."""
     return np.resize(np.arange(low, high + 1), (-(-(high - low + 1) // 64), 64)).astype(dtype)
 
 
@@ -25,7 +25,10 @@ def ramp(dtype: str, low: int, high: int) -> Samples:
 def test_a_window_spreads_its_values_from_black_to_white(
     tmp_path: Path, syntax: str, dtype: str
 ) -> None:
-    """With centre 1000 and width 201, 900 is the last black, 1100 the first white; PS3.3 C.11.2.1.2."""
+    """With center 1000 and width 201, 900 is the last black and 1100 the first white.
+
+    See PS3.3 C.11.2.1.2.
+    """
     stored = ramp(dtype, 0 if dtype == "<u2" else -1000, 1999)
     if uid.UID(syntax) == uid.ExplicitVRBigEndian:
         stored = stored.astype(dtype.replace("<", ">"))
@@ -48,14 +51,14 @@ def test_a_window_spreads_its_values_from_black_to_white(
     ],
 )
 def test_the_tone_of_a_value(tmp_path: Path, elements: dict[str, Any], at: int, tone: int) -> None:
-    """Rescaling comes before the window, the first of several windows counts, else the values' range."""
+    """Rescaling precedes the window, the first window counts, else the values' range."""
     stored = ramp("<u2", 1, 1999)
     seen = grey(a_dicom_picture(tmp_path / "a.dcm", stored, "MONOCHROME2", **elements))
     assert abs(int(seen[stored == at][0]) - tone) <= 1
 
 
 def test_a_window_of_the_functional_groups(tmp_path: Path) -> None:
-    """Enhanced objects keep window and rescaling in their functional groups."""
+    """Enhanced objects have window and rescaling in their functional groups."""
     window, rescale, groups = Dataset(), Dataset(), Dataset()
     window.WindowCenter, window.WindowWidth = 0, 201
     rescale.RescaleSlope, rescale.RescaleIntercept = 1, -1000
@@ -78,7 +81,10 @@ def test_a_window_of_the_functional_groups(tmp_path: Path) -> None:
 @pytest.mark.parametrize("syntax", NATIVE)
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_table_of_tones(tmp_path: Path, bits: int, syntax: str) -> None:
-    """A VOI LUT of 1,024 entries counts from its first value on; what lies outside has its first and last tone."""
+    """A VOI LUT of 1,024 entries begins at its first value.
+
+    Values outside get the nearest entry.
+    """
     table = Dataset()
     table.LUTDescriptor = [1024, 100, bits]
     table.LUTData = [int(value) for value in np.linspace(0, 2**bits - 1, 1024)]
@@ -91,7 +97,7 @@ def test_a_table_of_tones(tmp_path: Path, bits: int, syntax: str) -> None:
 
 
 def test_monochrome1_is_inverted(tmp_path: Path) -> None:
-    """In MONOCHROME1 the lowest value is white; values of 8 bits without a window are not stretched."""
+    """In MONOCHROME1 the lowest value is white. 8-bit values without a window are not scaled."""
     stored = ramp("u1", 20, 200)
     assert (
         grey(a_dicom_picture(tmp_path / "a.dcm", stored, "MONOCHROME1")) == 255 - stored.astype(int)
@@ -103,7 +109,7 @@ def test_monochrome1_is_inverted(tmp_path: Path) -> None:
 )
 @pytest.mark.parametrize("bits", [8, 16])
 def test_palette_colour(tmp_path: Path, bits: int, syntax: str) -> None:
-    """A palette gives each value its colour; a 16-bit palette loses its lower half."""
+    """A palette gives each value its color. A 16-bit palette loses its lower half."""
     colours = a_picture(256, 1)[0]
     said = {}
     for name, channel in zip(("Red", "Green", "Blue"), colours.T, strict=True):
@@ -118,7 +124,7 @@ def test_palette_colour(tmp_path: Path, bits: int, syntax: str) -> None:
 
 
 def test_a_palette_that_pydicom_would_get_wrong_is_refused(tmp_path: Path) -> None:
-    """pydicom counts the entries of an 8-bit palette in 8 bits, so that a longer one would begin again."""
+    """pydicom counts the entries of an 8-bit palette in 8 bits, so a longer one would wrap."""
     said = {
         f"{name}PaletteColorLookupTableDescriptor": [1024, 0, 8]
         for name in ("Red", "Green", "Blue")

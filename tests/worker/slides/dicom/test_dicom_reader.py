@@ -1,4 +1,4 @@
-"""DICOM slides that OpenSlide refuses: every compression, sparse tiles, series of files, and what is left out."""
+"""DICOM slides that OpenSlide refuses: compressions, sparse tiles, series, and refusals."""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class TestSeriesOfTwo(ReaderSuite):
 
 @pytest.mark.parametrize("syntax", LOSSLESS)
 def test_every_lossless_compression_gives_back_the_very_pixels(tmp_path: Path, syntax: str) -> None:
-    """What was compressed without loss is shown without loss, whatever the transfer syntax."""
+    """The pixels are those that were written, in every lossless transfer syntax."""
     pixels = a_picture(150, 100)
     assert (whole(a_dicom_slide(tmp_path / "a.dcm", pixels, syntax)) == pixels).all()
 
@@ -50,7 +50,7 @@ def test_every_lossless_compression_gives_back_the_very_pixels(tmp_path: Path, s
     ("syntax", "off"), [(uid.JPEGLSNearLossless, 2), (uid.JPEG2000, 6), (uid.HTJ2K, 3)]
 )
 def test_lossy_compression_stays_near(tmp_path: Path, syntax: str, off: int) -> None:
-    """What was compressed with loss is off by what its encoder lost; nothing overflows, not even in noise."""
+    """The pixels differ by the encoder's loss. Nothing overflows, not even in noise."""
     pixels = a_picture(150, 100)
     seen = whole(a_dicom_slide(tmp_path / "a.dcm", pixels, syntax)).astype(int)
     assert np.abs(seen - pixels).max() <= off
@@ -63,7 +63,7 @@ def test_lossy_compression_stays_near(tmp_path: Path, syntax: str, off: int) -> 
 def test_openslide_shows_the_same(
     tmp_path: Path, syntax: str, missing: set[tuple[int, int]] | None
 ) -> None:
-    """Of a slide that OpenSlide reads too, full or sparse, every region and the alpha are what OpenSlide shows."""
+    """Of a full or sparse slide that OpenSlide reads, too, all regions and the alpha are equal."""
     kind = "RGB" if syntax != uid.JPEGBaseline8Bit else "YBR_FULL_422"
     path = a_dicom_slide(
         tmp_path / "a.dcm",
@@ -79,12 +79,12 @@ def test_openslide_shows_the_same(
     "name", ["camelyon-lowres-level", "highdicom-sm_image", "synth-he-8k-dicom/thumbnail-512"]
 )
 def test_openslide_shows_the_same_of_scanners_files(name: str) -> None:
-    """Real files, one of them a series of three opened by its thumbnail, look as they do in OpenSlide."""
+    """Real files equal OpenSlide's, also a series of three that is opened by its thumbnail."""
     assert_same_as_openslide(sample(name), tolerance=2)
 
 
 def test_a_jpeg_ls_slide_is_its_uncompressed_twin() -> None:
-    """A JPEG-LS slide of another vendor's, which OpenSlide refuses, has the pixels of the same slide uncompressed."""
+    """A JPEG-LS slide that OpenSlide refuses has the pixels of the same slide uncompressed."""
     with pytest.raises(openslide.OpenSlideError, match="Unsupported transfer syntax"):
         openslide.OpenSlide(sample("highdicom-sm_image_jpegls"))
     pyramid = open_dicom(sample("highdicom-sm_image_jpegls"))
@@ -94,7 +94,10 @@ def test_a_jpeg_ls_slide_is_its_uncompressed_twin() -> None:
 
 
 def test_what_it_says_of_itself(tmp_path: Path) -> None:
-    """The rows' distance, which DICOM gives first, is y; provenance has the image type and the transfer syntax."""
+    """DICOM states the distance of rows, y, first.
+
+    Properties have image type and transfer syntax.
+    """
     pyramid = open_dicom(a_dicom_slide(tmp_path / "a.dcm", a_picture(70, 70)))
     assert float(pyramid.properties["openslide.mpp-x"]) == 0.25
     assert float(pyramid.properties["openslide.mpp-y"]) == 0.5
@@ -105,7 +108,7 @@ def test_what_it_says_of_itself(tmp_path: Path) -> None:
 
 
 def test_where_no_tile_was_scanned_it_is_transparent(tmp_path: Path) -> None:
-    """Of a sparse slide only the tiles that are there are opaque."""
+    """Of a sparse slide only the stored tiles are opaque."""
     pyramid = open_dicom(a_dicom_slide(tmp_path / "a.dcm", a_picture(192, 64), missing={(1, 0)}))
     alpha = np.asarray(pyramid.read_region((0, 0), 0, (192, 64)).getchannel("A"))
     pyramid.close()
@@ -115,12 +118,16 @@ def test_where_no_tile_was_scanned_it_is_transparent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("opened", ["level0.dcm", "level1.dcm", "label.dcm"])
 def test_any_file_of_a_series_opens_the_whole(tmp_path: Path, opened: str) -> None:
-    """Files of the series make the levels, the largest first; labels and other series beside them take no part."""
+    """The files of a series are the levels, largest first. Labels and other series are ignored."""
     pixels = a_slope(128, 96)
     a_dicom_slide(tmp_path / "level1.dcm", shrunk(pixels, 4), SeriesInstanceUID=SERIES)
     a_dicom_slide(tmp_path / "level0.dcm", pixels, uid.RLELossless, SeriesInstanceUID=SERIES)
-    a_dicom_slide(tmp_path / "label.dcm", a_picture(500, 500), SeriesInstanceUID=SERIES,
-                  ImageType=["ORIGINAL", "PRIMARY", "LABEL", "NONE"])  # fmt: skip
+    a_dicom_slide(
+        tmp_path / "label.dcm",
+        a_picture(500, 500),
+        SeriesInstanceUID=SERIES,
+        ImageType=["ORIGINAL", "PRIMARY", "LABEL", "NONE"],
+    )
     a_dicom_slide(tmp_path / "another.dcm", a_picture(999, 64))
     (tmp_path / "notes.txt").write_text("no DICOM")
     (tmp_path / "link.dcm").symlink_to(tmp_path / "level1.dcm")
@@ -133,13 +140,13 @@ def test_any_file_of_a_series_opens_the_whole(tmp_path: Path, opened: str) -> No
 
 @pytest.mark.parametrize("table", ["basic", "none", "extended"])
 def test_frames_are_found_by_any_table_or_none(tmp_path: Path, table: str) -> None:
-    """The frames are where the basic or the extended offset table says, or one after the other."""
+    """Frames are found by the basic or the extended offset table, or one after another."""
     pixels = a_picture(150, 100)
     assert (whole(a_dicom_slide(tmp_path / "a.dcm", pixels, table=table)) == pixels).all()
 
 
 def test_grey_slides_have_the_same_tones_in_every_tile(tmp_path: Path) -> None:
-    """A channel of 8 bits keeps its values; one of 16 is spread over all that 16 bits can hold, whatever a tile has."""
+    """8-bit values are kept; 16-bit ones are scaled by their full range, the same in every tile."""
     grey = np.asarray(a_slope(150, 100)[..., 0])
     assert (whole(a_dicom_slide(tmp_path / "a.dcm", grey)) == grey[..., None]).all()
     assert (
@@ -162,7 +169,7 @@ def test_grey_slides_have_the_same_tones_in_every_tile(tmp_path: Path) -> None:
 def test_a_slide_of_more_than_one_layer_or_of_parts_is_refused(
     tmp_path: Path, elements: dict[str, Any], told: str
 ) -> None:
-    """What would show only a part, or two things in one place, is refused in words that say why."""
+    """The error says why only a part, or two images in one place, would be shown."""
     assert (
         told in refusal(a_dicom_slide(tmp_path / "a.dcm", a_picture(150, 100), **elements)).detail
     )
@@ -176,7 +183,7 @@ def test_two_files_of_one_size_are_refused(tmp_path: Path) -> None:
 
 
 def sample(name: str) -> Path:
-    """A file of the shared folder; the test is skipped without it."""
+    """Return the path of a shared file. Skip the test if there is none."""
     path = SLIDES / f"{name}.dcm"
     if not path.exists():
         pytest.skip(
@@ -186,7 +193,7 @@ def sample(name: str) -> Path:
 
 
 def assert_same_as_openslide(path: Path, tolerance: int) -> None:
-    """Geometry, resolution and some regions of every level."""
+    """Fail unless dimensions, resolution and some regions of every level are equal."""
     ours, theirs = open_dicom(path), openslide.OpenSlide(path)
     assert ours.level_dimensions == theirs.level_dimensions
     assert ours.level_downsamples == theirs.level_downsamples

@@ -1,4 +1,4 @@
-"""A slide that is near in pieces reads as the whole would, and never shows what was not fetched."""
+"""A slide in pieces reads like the whole slide, and never shows what was not fetched."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ from tests.support.image_server import encoded
 from tests.support.reader_suite import HEIGHT, WIDTH, ReaderSuite
 from tests.support.slides import a_picture
 from worker.geometry.frame import Area, Pixels
+from worker.slides.formats import open_partial
 from worker.slides.partial import manifest
-from worker.slides.partial.image_pieces import open_cutout
 from worker.slides.reader import SlideReader
 from worker.slides.slide import Slide
 
@@ -23,7 +23,7 @@ BOXES = [Area(0, 0, 130, 90), Area(120, 0, 83, 90), Area(0, 80, 64, 71), Area(64
 def pieces(
     folder: Path, pixels: Pixels, boxes: list[Area], kind: str = "PNG", mpp: float | None = None
 ) -> Path:
-    """Write a slide in pieces, all of which may be read, and its manifest; the manifest."""
+    """Write a slide in pieces, all of which may be read. Return the path of its manifest."""
     height, width = pixels.shape[:2]
     listed = []
     for number, box in enumerate(boxes):
@@ -37,8 +37,15 @@ def pieces(
         max(box.y + box.height for box in boxes),
     )
     within = Area(left, top, right - left, bottom - top)
-    listing = manifest.Pieces(width=width, height=height, mpp_x=mpp, mpp_y=mpp, within=within, pieces=tuple(listed),
-                             server="iiif 3")  # fmt: skip
+    listing = manifest.Pieces(
+        width=width,
+        height=height,
+        mpp_x=mpp,
+        mpp_y=mpp,
+        within=within,
+        pieces=tuple(listed),
+        server="iiif 3",
+    )
     path = folder / manifest.NAME
     path.write_bytes(manifest.dumped(listing))
     return path
@@ -49,7 +56,7 @@ class TestPieces(ReaderSuite):
         return pieces(folder, pixels, BOXES)
 
     def open(self, path: Path) -> SlideReader:
-        return open_cutout(path)
+        return open_partial(path)
 
 
 class TestJpegPieces(TestPieces):
@@ -63,9 +70,9 @@ class TestJpegPieces(TestPieces):
 
 
 def test_what_was_not_fetched_is_refused(tmp_path: Path) -> None:
-    """A region that reaches out of what is near is an error, also by one pixel; what lies off the slide is not."""
+    """A region beyond the fetched box is an error, unless it is off the slide."""
     pixels = a_picture(WIDTH, HEIGHT)
-    pyramid = open_cutout(pieces(tmp_path, pixels, [Area(50, 0, 100, 90)]))
+    pyramid = open_partial(pieces(tmp_path, pixels, [Area(50, 0, 100, 90)]))
     assert np.array_equal(
         np.asarray(pyramid.read_region((50, -9), 0, (100, 99)))[9:, :, :3], pixels[:90, 50:150]
     )
@@ -81,12 +88,12 @@ def test_what_was_not_fetched_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "words"), [("PNG", "(iiif 3, PNG)"), ("JPEG", "(iiif 3, JPEG)")])
 def test_the_reader_s_name_tells_server_and_format(tmp_path: Path, kind: str, words: str) -> None:
-    """JPEG has lost something, so results say that it was JPEG."""
-    assert words in open_cutout(pieces(tmp_path, a_picture(WIDTH, HEIGHT), BOXES, kind)).name
+    """JPEG is lossy, so results state that it was JPEG."""
+    assert words in open_partial(pieces(tmp_path, a_picture(WIDTH, HEIGHT), BOXES, kind)).name
 
 
 def test_the_server_s_microns_are_believed_as_its_own(tmp_path: Path) -> None:
-    """Before the order's; where it says nothing, or what screens say, the order's count."""
+    """They come before the order's, unless the server states none or those of a screen."""
     for mpp, believed in [(0.25, (0.25, "server")), (None, (0.5, "order")), (84.7, (0.5, "order"))]:
         with Slide.open(
             pieces(tmp_path, a_picture(WIDTH, HEIGHT), BOXES, mpp=mpp), mpp=0.5
@@ -99,11 +106,11 @@ def test_the_server_s_microns_are_believed_as_its_own(tmp_path: Path) -> None:
     [b"", b"\x89PNG\r\n\x1a\n", encoded(a_picture(130, 90))[:9000], encoded(a_picture(9, 9))],
 )
 def test_a_damaged_piece_is_an_order_error(tmp_path: Path, damage: bytes) -> None:
-    """Empty, cut short or of another size; the message does not tell where the shelf is."""
+    """It is empty, truncated or of another size. The message does not contain the folder."""
     path = pieces(tmp_path, a_picture(WIDTH, HEIGHT), BOXES)
     (tmp_path / "p0.png").write_bytes(damage)
     with pytest.raises(OrderError) as caught:
-        open_cutout(path).read_region((0, 0), 0, (9, 9))
+        open_partial(path).read_region((0, 0), 0, (9, 9))
     assert caught.value.code == "slide_unreadable"
     assert "p0.png" in caught.value.detail
     assert str(tmp_path) not in caught.value.detail
@@ -115,10 +122,10 @@ def test_a_damaged_piece_is_an_order_error(tmp_path: Path, damage: bytes) -> Non
 def test_a_manifest_that_asks_too_much_is_refused(
     tmp_path: Path, change: dict[str, object]
 ) -> None:
-    """Other formats, other folders, pieces that no memory holds."""
+    """Other formats, other folders, and pieces that do not fit into memory are refused."""
     path = pieces(tmp_path, a_picture(WIDTH, HEIGHT), BOXES)
     manifest = json.loads(path.read_bytes())
     manifest["pieces"][0] |= change
     path.write_text(json.dumps(manifest))
     with pytest.raises(OrderError, match=r"cannot be read|is damaged"):
-        open_cutout(path)
+        open_partial(path)

@@ -1,4 +1,4 @@
-"""Slides read in a process of their own: the same pixels and words, and nothing of ours in it."""
+"""Slides read in another process: same pixels and errors, none of the worker's secrets."""
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +10,7 @@ from broker.errors import OrderError
 from tests.support.slides import a_picture, a_slide
 from worker.geometry.frame import Area, Pixels
 from worker.geometry.roi import resolve_roi
-from worker.slides.overview import overview
+from worker.slides.overview import read_overview
 from worker.slides.sandbox.client import Sandbox, SandboxedSlide
 from worker.slides.slide import Slide
 
@@ -29,20 +29,20 @@ def read(slide: SandboxedSlide, edge: int = 64) -> Pixels:
 
 
 def test_the_pixels_are_those_of_the_slide(path: Path) -> None:
-    """Frame, reader, regions and overviews are what they are in this process, by many threads at once."""
-    with Slide.open(path) as here, Sandbox(3).open(path) as there, ThreadPoolExecutor(6) as pool:
-        assert (there.frame, there.reader) == (here.frame, here.reader)
-        expected = here.read(3.5, 2.25, 64, 64, 1.3, 1.7)
+    """Frame, reader, regions and overviews equal those read in this process, in many threads."""
+    with Slide.open(path) as local, Sandbox(3).open(path) as remote, ThreadPoolExecutor(6) as pool:
+        assert (remote.frame, remote.reader) == (local.frame, local.reader)
+        expected = local.read(3.5, 2.25, 64, 64, 1.3, 1.7)
         assert all(
             np.array_equal(region, expected)
-            for region in pool.map(lambda _: read(there), range(24))
+            for region in pool.map(lambda _: read(remote), range(24))
         )
-        area = resolve_roi(None, here.frame)
-        assert np.array_equal(there.overview(area, 50), here.overview(area, 50))
+        area = resolve_roi(None, local.frame)
+        assert np.array_equal(remote.overview(area, 50), local.overview(area, 50))
 
 
 def test_whose_word_the_mpp_is_reaches_the_process(tmp_path: Path) -> None:
-    """What the order or the locator says is believed there as here, where the slide does not say."""
+    """The mpp of the order or the locator is used where the slide states none."""
     path = a_slide(tmp_path / "a.svs", a_picture(*SIZE), mpp=None)
     with Sandbox(1).open(path, 0.31, "locator") as slide:
         assert (slide.frame.mpp_x, slide.frame.mpp_y, slide.frame.mpp_source) == (
@@ -53,7 +53,7 @@ def test_whose_word_the_mpp_is_reaches_the_process(tmp_path: Path) -> None:
 
 
 def test_an_area_beyond_the_slide_is_white_there_too(path: Path) -> None:
-    """The edges are those of the slide."""
+    """Pixels beyond the slide's edges are white."""
     with Sandbox(1).open(path) as slide:
         region = np.empty((10, 10, 3), np.uint8)
         slide.fill(region, *SIZE, 1, 1)
@@ -61,18 +61,18 @@ def test_an_area_beyond_the_slide_is_white_there_too(path: Path) -> None:
 
 
 def test_what_is_wrong_with_a_slide_is_told_in_the_same_words(tmp_path: Path) -> None:
-    """A text is no slide, here and there."""
+    """A text file is refused with the same error in both processes."""
     path = tmp_path / "a.svs"
     path.write_text("hello")
-    with pytest.raises(OrderError) as here:
+    with pytest.raises(OrderError) as local:
         Slide.open(path)
-    with pytest.raises(OrderError) as there, Sandbox(1).open(path):
+    with pytest.raises(OrderError) as remote, Sandbox(1).open(path):
         pass
-    assert there.value.problem == here.value.problem
+    assert remote.value.problem == local.value.problem
 
 
 def test_nothing_of_ours_reaches_the_process(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting or token is in its environment, no model in its memory; it holds wires, pixels and the slide."""
+    """It has no settings and no model, and only sockets, shared pixels and the slide are open."""
     monkeypatch.setenv("SLIDELANE_BROKER__SECRET_KEY", "5ecret")
     with Sandbox(1).open(path) as slide:
         process = Path(f"/proc/{slide.process_id}")
@@ -84,13 +84,13 @@ def test_nothing_of_ours_reaches_the_process(path: Path, monkeypatch: pytest.Mon
 
 
 def test_half_a_gibibyte_is_enough_to_read_slides(path: Path) -> None:
-    """The least that the settings allow."""
+    """That is the smallest limit that the settings allow."""
     with Sandbox(4, max_bytes=2**29).open(path) as slide:
         assert read(slide).any()
 
 
 class WideSlide(Slide):
-    """A slide that says how large the regions are that are read of it."""
+    """A slide that records the shapes of the regions that are read."""
 
     regions: tuple[tuple[int, ...], ...] = ()
 
@@ -102,11 +102,11 @@ class WideSlide(Slide):
 
 
 def test_an_overview_is_read_in_strips(path: Path) -> None:
-    """So that none takes long; 20,000 x 20,000 px are two, a small area is one, and their pixels are the same."""
+    """20,000 x 20,000 px are read in two strips, a small area in one; the pixels are the same."""
     with WideSlide.open(path) as slide:
-        huge = overview(slide, Area(0, 0, 20_000, 20_000), 200)
+        huge = read_overview(slide, Area(0, 0, 20_000, 20_000), 200)
         assert slide.regions == ((134, 200, 3), (66, 200, 3))
         assert np.array_equal(huge, slide.read(0, 0, 200, 200, 100, 100))
         slide.regions = ()
-        assert overview(slide, Area(0, 0, *SIZE), 30).shape == (20, 30, 3)
+        assert read_overview(slide, Area(0, 0, *SIZE), 30).shape == (20, 30, 3)
         assert len(slide.regions) == 1

@@ -1,4 +1,4 @@
-"""Whatever becomes of a process that reads a slide, the worker lives on and the right one is blamed."""
+"""However a decoder process ends, the worker goes on and blames the right one."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def read(slide: SandboxedSlide) -> Pixels:
 
 
 def wait_until_ended(process_id: int) -> None:
-    """Until there is no such process, or nobody left to collect what it said."""
+    """Wait until the process does not exist, or is a zombie."""
     tick = threading.Event()
     while not tick.wait(0.01):
         try:
@@ -55,7 +55,7 @@ def wait_until_up(sandbox: Sandbox) -> None:
 def test_a_crash_of_the_decoder_is_the_slides_fault_alone(
     path: Path, crash: signal.Signals
 ) -> None:
-    """Reads that wait and reads that follow say so; the next slide opens as if nothing had been."""
+    """Waiting and later reads raise the error; the next slide opens as usual."""
     sandbox = Sandbox(2)
     with sandbox.open(path) as slide:
         os.kill(slide.process_id, signal.SIGSTOP)
@@ -76,7 +76,7 @@ def test_a_crash_of_the_decoder_is_the_slides_fault_alone(
 
 
 def test_who_kills_the_process_from_outside_does_not_blame_the_slide(path: Path) -> None:
-    """The kernel, short of memory, does: worth another try."""
+    """The kernel does when memory is short, which is worth another try."""
     with Sandbox(1).open(path) as slide:
         os.kill(slide.process_id, signal.SIGKILL)
         with pytest.raises(TemporaryError, match="SIGKILL"):
@@ -87,14 +87,14 @@ def test_who_kills_the_process_from_outside_does_not_blame_the_slide(path: Path)
 def test_a_worker_that_is_told_to_leave_may_finish_its_slide(
     path: Path, number: signal.Signals
 ) -> None:
-    """The signal often goes to all processes at once; this one ends when its worker does."""
+    """Such a signal often reaches all processes; this one ends with its worker."""
     with Sandbox(1).open(path) as slide:
         os.kill(slide.process_id, number)
         assert read(slide).any()
 
 
 def test_a_decoder_that_hangs_is_ended(path: Path) -> None:
-    """After the time for one read it is killed, and the slide is unreadable, for whoever reads next too."""
+    """After the time limit of a read it is killed; later reads raise the same error."""
     sandbox = Sandbox(1, read_s=3)
     sandbox.prepare()
     wait_until_up(sandbox)  # the time is for a read, and not for the start of the process
@@ -106,7 +106,7 @@ def test_a_decoder_that_hangs_is_ended(path: Path) -> None:
 
 
 def test_a_decoder_that_wants_too_much_memory_gets_none(tmp_path: Path) -> None:
-    """A picture within the limit of pixels, but above that of memory, is refused in words."""
+    """An image within the limit of pixels but above that of memory is refused."""
     Image.new("1", (16000, 16000)).save(tmp_path / "a.png")
     with (
         pytest.raises(OrderError, match="memory") as caught,
@@ -123,7 +123,7 @@ def children() -> set[int]:
 
 
 def test_a_spare_process_that_died_is_not_handed_out(path: Path) -> None:
-    """The kernel may have taken it while nobody needed it."""
+    """The kernel may have killed it while it was idle."""
     sandbox, others = Sandbox(1), children()
     sandbox.prepare()
     (spare,) = spares = children() - others
@@ -135,7 +135,7 @@ def test_a_spare_process_that_died_is_not_handed_out(path: Path) -> None:
 
 
 def test_a_process_that_was_prepared_is_the_next_slides(path: Path) -> None:
-    """Once, however often somebody prepares."""
+    """Only one is prepared, however often `prepare` is called."""
     sandbox, others = Sandbox(1), children()
     sandbox.prepare()
     sandbox.prepare()
@@ -148,7 +148,7 @@ def test_a_process_that_was_prepared_is_the_next_slides(path: Path) -> None:
 def test_an_installation_that_cannot_start_it_does_not_blame_the_slide(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A library that does not load is a fault of ours, and said to be one."""
+    """A library that cannot be loaded is a fault of the installation."""
     (tmp_path / "numpy.py").write_text("raise ImportError('broken')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(RuntimeError, match="does not start"), Sandbox(1).open(path):
@@ -156,7 +156,7 @@ def test_an_installation_that_cannot_start_it_does_not_blame_the_slide(
 
 
 def stopped_in_a_read(sandbox: Sandbox, path: Path, pool: ThreadPoolExecutor) -> Future[Pixels]:
-    """What became of the read that was under way when the slide was left."""
+    """Return the read that was in progress when the slide was closed."""
     with suppress(StopWork), sandbox.open(path) as slide:
         os.kill(slide.process_id, signal.SIGSTOP)
         reading = pool.submit(read, slide)
@@ -165,7 +165,7 @@ def stopped_in_a_read(sandbox: Sandbox, path: Path, pool: ThreadPoolExecutor) ->
 
 
 def test_leaving_ends_the_process_at_once_and_leaves_no_file_open(path: Path) -> None:
-    """Also when the work is stopped in the middle of a read that would never end; and after many slides."""
+    """Also if work stops during a read that would never end, and after many slides."""
     sandbox = Sandbox(2)
     with sandbox.open(path):
         pass
@@ -195,7 +195,7 @@ with sandbox.open(Path(sys.argv[1])):
 
 
 def test_the_processes_end_with_their_worker(path: Path) -> None:
-    """A worker that is killed leaves nobody behind, not the spare one either: they see the wire end."""
+    """After a worker is killed no process remains, not even the spare one."""
     done = subprocess.run(
         [sys.executable, "-c", LEFT_BEHIND, str(path)], capture_output=True, text=True, check=False
     )

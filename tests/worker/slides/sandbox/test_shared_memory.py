@@ -1,4 +1,4 @@
-"""Memory that two processes see: pixels need not travel, and neither end can take it from the other."""
+"""Memory shared by two processes: pixels are not copied, and neither can take it from the other."""
 
 import fcntl
 import os
@@ -7,38 +7,41 @@ import sys
 import numpy as np
 import pytest
 
-from worker.slides.sandbox.shared_memory import SLOT_BYTES, SharedPixels, opened
+from worker.slides.sandbox.shared_memory import SLOT_BYTES, SharedPixels, map_shared_pixels
 
 
 def test_what_one_end_writes_the_other_sees() -> None:
-    """At the place that is named, and nowhere else."""
+    """Pixels written at the offset are seen there, and nowhere else."""
     shared = SharedPixels(2)
-    other = opened(shared.number, 2)
+    other = map_shared_pixels(shared.fd, 2)
     tiles = shared.slot(1, (3, 4, 4, 3))
     assert tiles is not None
-    place = shared.place(tiles[1:])
-    assert place == SLOT_BYTES + 48
-    other[place : place + 96] = 7
+    offset = shared.offset_of(tiles[1:])
+    assert offset == SLOT_BYTES + 48
+    other[offset : offset + 96] = 7
     assert tiles[1:].min() == 7
     assert tiles[0].max() == 0
-    shared.given()
+    shared.close_fd()
 
 
 def test_pixels_that_lie_elsewhere_have_no_place() -> None:
-    """Those must travel; and what does not fit into a slot has none."""
+    """Other arrays have no offset, and pixels larger than a slot get none."""
     shared = SharedPixels(1)
-    assert shared.place(np.zeros((4, 4, 3), np.uint8)) is None
+    assert shared.offset_of(np.zeros((4, 4, 3), np.uint8)) is None
     assert shared.slot(0, (SLOT_BYTES + 1,)) is None
-    shared.given()
+    shared.close_fd()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux seals memory")
 def test_a_hostile_end_cannot_take_the_memory_away() -> None:
-    """It can neither shrink nor grow the file, nor break the seal: a page that is gone would end the worker."""
+    """It can neither shrink nor grow the file, nor break the seal.
+
+    A page that disappears would crash the worker.
+    """
     shared = SharedPixels(1)
     for size in (0, 2 * SLOT_BYTES):
         with pytest.raises(PermissionError):
-            os.ftruncate(shared.number, size)
+            os.ftruncate(shared.fd, size)
     with pytest.raises(PermissionError):
-        fcntl.fcntl(shared.number, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
-    shared.given()
+        fcntl.fcntl(shared.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+    shared.close_fd()

@@ -1,4 +1,4 @@
-"""What the samples of a TIFF mean: grey, palettes, inks, more than 8 bits, transparency; and what is refused."""
+"""Colors of a TIFF: grey, palettes, CMYK, more than 8 bits, transparency; and what is refused."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ DEEP = np.random.default_rng(1).integers(0, 2**16, (70, 80, 3), dtype=np.uint16)
 
 
 def shown(path: Path, samples: NDArray[Any], **how: Any) -> Pixels:
-    """The samples written to a TIFF and read back, in RGBA."""
+    """Write samples to a TIFF and return them as read back, in RGBA."""
     tifffile.imwrite(path, samples, metadata=None, **how)
     pyramid = open_tiff(path)
     try:
@@ -31,7 +31,7 @@ def shown(path: Path, samples: NDArray[Any], **how: Any) -> Pixels:
 
 
 def grey(values: Pixels) -> Pixels:
-    """A grey picture in RGB."""
+    """Return a grey image as RGB."""
     return np.repeat(values[..., None], 3, axis=2)
 
 
@@ -40,7 +40,7 @@ def grey(values: Pixels) -> Pixels:
 def test_one_channel_is_grey(
     tmp_path: Path, compression: str | None, layout: dict[str, Any]
 ) -> None:
-    """The same value in red, green and blue."""
+    """Red, green and blue have the same value."""
     found = shown(
         tmp_path / "a.tif", GREY, photometric="minisblack", compression=compression, **layout
     )
@@ -48,27 +48,27 @@ def test_one_channel_is_grey(
 
 
 def test_where_white_is_zero_grey_is_inverted(tmp_path: Path) -> None:
-    """MINISWHITE: 0 is white."""
+    """In MINISWHITE 0 is white."""
     assert np.array_equal(
         shown(tmp_path / "a.tif", GREY, photometric="miniswhite")[..., :3], grey(255 - GREY)
     )
 
 
 def test_a_bit_is_black_or_white(tmp_path: Path) -> None:
-    """A mask of one bit per pixel has the full contrast."""
+    """A mask of one bit per pixel has full contrast."""
     found = shown(tmp_path / "a.tif", GREY > 127, photometric="minisblack", compression="lzw")
     assert np.array_equal(found[..., :3], grey(np.where(GREY > 127, 255, 0).astype(np.uint8)))
 
 
 def test_a_palette_gives_the_colours(tmp_path: Path) -> None:
-    """Each value is looked up in the colour map, which has 16 bits."""
+    """Each value is looked up in the color map, which has 16 bits."""
     table = np.random.default_rng(2).integers(0, 256, (3, 256)).astype(np.uint16)
     found = shown(tmp_path / "a.tif", GREY, photometric="palette", colormap=table * 257)
     assert np.array_equal(found[..., :3], np.moveaxis(table[:, GREY], 0, 2))
 
 
 def test_inks_are_mixed_as_pillow_mixes_them(tmp_path: Path) -> None:
-    """CMYK of four samples."""
+    """CMYK of four samples is converted like Pillow does."""
     inks = np.dstack([PIXELS, GREY // 2])
     expected = np.asarray(Image.fromarray(inks, "CMYK").convert("RGB"))
     found = shown(tmp_path / "a.tif", inks, photometric="separated", tile=(64, 64))
@@ -76,7 +76,7 @@ def test_inks_are_mixed_as_pillow_mixes_them(tmp_path: Path) -> None:
 
 
 def test_ycbcr_without_jpeg_is_converted(tmp_path: Path) -> None:
-    """Uncompressed YCbCr without subsampling becomes RGB as Pillow would make it."""
+    """Uncompressed YCbCr without subsampling becomes RGB like Pillow's."""
     expected = np.asarray(Image.fromarray(PIXELS, "YCbCr").convert("RGB"))
     found = shown(
         tmp_path / "a.tif", PIXELS, photometric="ycbcr", extratags=[(530, 3, 2, (1, 1), True)]
@@ -107,7 +107,7 @@ def test_of_16_bits_the_high_ones_are_shown(
 
 
 def test_deep_grey_is_spread_over_the_range_that_the_file_tells(tmp_path: Path) -> None:
-    """A camera's 12 bits in 16: from MinSampleValue to MaxSampleValue, where both are given."""
+    """12 bits in 16 are scaled from MinSampleValue to MaxSampleValue if both are given."""
     camera = DEEP[..., 0] % 4096
     told = [(280, 3, 1, 0, True), (281, 3, 1, 4095, True)]
     spread = shown(tmp_path / "a.tif", camera, photometric="minisblack", extratags=told)
@@ -125,14 +125,23 @@ def test_deep_grey_is_spread_over_the_range_that_the_file_tells(tmp_path: Path) 
 def test_alpha_is_what_the_file_says_it_is(
     tmp_path: Path, compression: str | None, kind: str, alpha: tuple[int, int]
 ) -> None:
-    """Transparency is kept, premultiplied colours are restored, and a fourth sample of no said kind is left out."""
+    """Transparency is kept, premultiplied colors are restored, an unspecified fourth sample is
+    ignored.
+    """
     opaque = np.where(GREY > 127, 255, 0).astype(np.uint8)
     stored = np.dstack(
         [PIXELS if kind != "assocalpha" else PIXELS * (opaque[..., None] // 255), opaque]
     )
     options = {"lossless": True} if compression in {"webp", "jpegxl"} else None
-    found = shown(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=[kind], compression=compression,
-                  compressionargs=options, tile=(64, 64))  # fmt: skip
+    found = shown(
+        tmp_path / "a.tif",
+        stored,
+        photometric="rgb",
+        extrasamples=[kind],
+        compression=compression,
+        compressionargs=options,
+        tile=(64, 64),
+    )
     assert (found[..., 3].min(), found[..., 3].max()) == alpha
     assert np.array_equal(found[opaque == 255][:, :3], PIXELS[opaque == 255])
 
@@ -164,7 +173,7 @@ def test_alpha_is_what_the_file_says_it_is(
 def test_what_is_no_picture_in_colour_is_refused(
     tmp_path: Path, samples: NDArray[Any], how: dict[str, Any], words: str
 ) -> None:
-    """Floating point, signed samples, channels of fluorescence, other colour spaces, compressions of other fields."""
+    """Floating point, signed samples, fluorescence channels and other color spaces are refused."""
     with pytest.raises(OrderError, match=words) as caught:
         shown(tmp_path / "a.tif", samples, **how)
     assert caught.value.code == "slide_unreadable"
@@ -172,18 +181,25 @@ def test_what_is_no_picture_in_colour_is_refused(
 
 
 def test_aperio_s_jpeg_2000_in_ycbcr_is_what_openslide_shows(tmp_path: Path) -> None:
-    """Compression 33003 calls itself RGB and holds YCbCr; conversion may round differently by one."""
+    """Compression 33003 is marked as RGB and holds YCbCr. Rounding may differ by one."""
     path = tmp_path / "a.svs"
     stored = np.asarray(Image.fromarray(PIXELS).convert("YCbCr"))
-    found = shown(path, stored, photometric="rgb", compression="aperio_jp2000_ycbc", compressionargs={"level": 0},
-                  tile=(64, 64), description="Aperio Image Library\r\n80x70|AppMag = 20")  # fmt: skip
+    found = shown(
+        path,
+        stored,
+        photometric="rgb",
+        compression="aperio_jp2000_ycbc",
+        compressionargs={"level": 0},
+        tile=(64, 64),
+        description="Aperio Image Library\r\n80x70|AppMag = 20",
+    )
     with openslide.OpenSlide(path) as reference:
         expected = np.asarray(reference.read_region((0, 0), 0, (80, 70)))
     assert np.abs(found.astype(int) - expected).max() <= 1
 
 
 def test_old_style_jpeg_of_whole_streams_is_read(tmp_path: Path) -> None:
-    """Compression 6, where every strip is a JPEG of its own."""
+    """In compression 6 every strip is a JPEG of its own."""
     path = tmp_path / "a.tif"
     expected = shown(path, PIXELS, photometric="rgb", compression="jpeg", rowsperstrip=16)
     with tifffile.TiffFile(path, mode="r+") as tiff:

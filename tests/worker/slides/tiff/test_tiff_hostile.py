@@ -1,4 +1,4 @@
-"""TIFFs that lie: each is refused in words, in bounded time and memory, and nothing but `OrderError` is raised."""
+"""TIFFs with false claims: each is refused in bounded time and memory, with an `OrderError`."""
 
 import random
 import struct
@@ -36,7 +36,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 def refusal(path: Path) -> OrderError:
-    """What a TIFF that cannot be used says, when it is opened or read."""
+    """Return the error of opening or reading a TIFF. It must not contain the folder."""
     with pytest.raises(OrderError) as caught:
         read(path)
     assert str(path.parent) not in f"{caught.value.detail} {caught.value.hint}"
@@ -44,7 +44,7 @@ def refusal(path: Path) -> OrderError:
 
 
 def read(path: Path) -> None:
-    """Open, read of every level what does not cost much, close."""
+    """Open the file, read at most 300 x 300 px of every level, close it."""
     pyramid = open_tiff(path)
     try:
         for level, (width, height) in enumerate(pyramid.level_dimensions):
@@ -54,7 +54,7 @@ def read(path: Path) -> None:
 
 
 def overwritten(path: Path, **tags: Any) -> Path:
-    """A tiled TIFF of one page whose tags say something else."""
+    """Write a tiled TIFF of one page and overwrite some of its tags."""
     tifffile.imwrite(
         path, PIXELS, tile=(64, 64), photometric="rgb", compression="zlib", metadata=None
     )
@@ -78,12 +78,12 @@ def overwritten(path: Path, **tags: Any) -> Path:
     ],
 )
 def test_false_claims_are_named(tmp_path: Path, tags: dict[str, Any], words: str) -> None:
-    """Which value, and what is wrong with it."""
+    """The error states which value is wrong."""
     assert words in refusal(overwritten(tmp_path / "a.tif", **tags)).detail
 
 
 def bombed(path: Path, compression: str, bomb: bytes) -> Path:
-    """A TIFF that says it has one tile of 64 x 64 px, and holds something else in its place."""
+    """Write a TIFF that claims one tile of 64 x 64 px, and store other data in its place."""
     tifffile.imwrite(
         path,
         PIXELS[:64, :64],
@@ -101,7 +101,7 @@ def bombed(path: Path, compression: str, bomb: bytes) -> Path:
 
 
 def enlarged(picture: bytes, marker: bytes, at: int, layout: str) -> bytes:
-    """A picture whose own header claims 20,000 x 20,000 px."""
+    """Return an image whose own header claims 20,000 x 20,000 px."""
     start = picture.index(marker) + at
     claim = struct.pack(layout, 20000, 20000)
     return picture[:start] + claim + picture[start + len(claim) :]
@@ -109,7 +109,7 @@ def enlarged(picture: bytes, marker: bytes, at: int, layout: str) -> bytes:
 
 @pytest.mark.parametrize("compression", ["jpegxl", "jpegxr", "png", "webp"])
 def test_a_tile_that_holds_a_larger_picture_is_refused(tmp_path: Path, compression: str) -> None:
-    """The directory says 64 x 64 px, the picture in it 500 x 500."""
+    """The directory claims 64 x 64 px, the image in the tile has 500 x 500."""
     larger = getattr(imagecodecs, f"{compression}_encode")(np.zeros((500, 500, 3), np.uint8))
     assert (
         "is not a picture of 64 x 64 px"
@@ -118,7 +118,7 @@ def test_a_tile_that_holds_a_larger_picture_is_refused(tmp_path: Path, compressi
 
 
 def test_a_tile_that_claims_a_huge_picture_is_not_decoded(tmp_path: Path) -> None:
-    """The headers of JPEG and JPEG 2000 are read before their decoders take memory."""
+    """JPEG and JPEG 2000 headers are read before their decoders allocate memory."""
     jpeg = enlarged(imagecodecs.jpeg_encode(PIXELS), b"\xff\xc0", 5, ">2H")
     jpeg_2000 = enlarged(imagecodecs.jpeg2k_encode(PIXELS), b"\xff\x4f\xff\x51", 8, ">2I")
     for compression, bomb in (("jpeg", jpeg), ("jpeg2000", jpeg_2000)):
@@ -129,7 +129,7 @@ def test_a_tile_that_claims_a_huge_picture_is_not_decoded(tmp_path: Path) -> Non
 
 
 def test_no_bomb_costs_more_than_its_tile(tmp_path: Path) -> None:
-    """Tiles that unfold to 75 MB each are read or refused by a process that hardly grows."""
+    """Tiles that decompress to 75 MB each are read or refused without using that memory."""
     zeros = np.zeros((5000, 5000, 3), np.uint8)
     bombs = {
         "zlib": imagecodecs.zlib_encode(zeros.tobytes()),
@@ -157,7 +157,7 @@ def test_a_chain_of_pages_that_bites_its_tail_ends(tmp_path: Path) -> None:
 
 
 def test_a_chain_without_end_is_refused(tmp_path: Path) -> None:
-    """Three hundred directories are no slide."""
+    """Three hundred directories are too many."""
     with tifffile.TiffWriter(tmp_path / "a.tif") as tiff:
         for _ in range(300):
             tiff.write(PIXELS[:16, :16], photometric="rgb", metadata=None)
@@ -165,7 +165,7 @@ def test_a_chain_without_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_directory_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
-    """A description that claims most of a huge file, which costs its sender nothing."""
+    """A description claims most of a huge sparse file."""
     path = overwritten(tmp_path / "a.tif")
     with tifffile.TiffFile(path) as tiff:
         tag = tiff.pages[0].tags["Software"]
@@ -177,15 +177,16 @@ def test_a_directory_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
 
 
 def test_ome_xml_with_a_document_type_is_refused(tmp_path: Path) -> None:
-    """Entities are how XML fills memories and reads other files."""
-    xml = '<?xml version="1.0"?><!DOCTYPE OME [<!ENTITY a "aaaa">]><OME><Image><Pixels/></Image></OME>'
+    """Entities could fill the memory and read other files."""
+    document_type = '<!DOCTYPE OME [<!ENTITY a "aaaa">]>'
+    xml = f'<?xml version="1.0"?>{document_type}<OME><Image><Pixels/></Image></OME>'
     tifffile.imwrite(tmp_path / "a.tif", PIXELS, photometric="rgb", description=xml, metadata=None)
     assert "document type" in refusal(tmp_path / "a.tif").detail
 
 
 @pytest.mark.parametrize("place", ["anywhere", "directory"])
 def test_whatever_is_damaged_the_refusal_is_an_order_error(tmp_path: Path, place: str) -> None:
-    """Bytes changed at random, everywhere or in the directory alone: read or refused, nothing else is ever raised."""
+    """Files with random changes, everywhere or in the directory, raise nothing else."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     rng = random.Random(seed)
@@ -197,9 +198,16 @@ def test_whatever_is_damaged_the_refusal_is_an_order_error(tmp_path: Path, place
 
 
 def damaged(path: Path, compression: str, place: str, rng: random.Random) -> str:
-    """Make a TIFF, damage it, read it; what came of it."""
-    tifffile.imwrite(path, PIXELS, tile=(64, 64), photometric="rgb", compression=compression, metadata=None,
-                     bigtiff=rng.random() < 0.5)  # fmt: skip
+    """Write a TIFF, damage it, read it. Return `read` or the error's code."""
+    tifffile.imwrite(
+        path,
+        PIXELS,
+        tile=(64, 64),
+        photometric="rgb",
+        compression=compression,
+        metadata=None,
+        bigtiff=rng.random() < 0.5,
+    )
     with tifffile.TiffFile(path) as tiff:
         start = tiff.pages[0].offset if place == "directory" else 0
     data = bytearray(path.read_bytes())

@@ -1,4 +1,4 @@
-"""TIFFs of every layout and compression, read tile by tile: always the pixels that were written."""
+"""TIFFs of every layout and compression, read tile by tile: the pixels are those written."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from tests.support.paths import SLIDES
 from tests.support.reader_suite import HEIGHT, WIDTH, ReaderSuite
 from tests.support.slides import a_picture, a_slide
 from worker.geometry.frame import Pixels
-from worker.slides.tiff.reader import TiffPyramid, open_tiff
+from worker.slides.tiff.reader import TiffReader, open_tiff
 
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")
 
@@ -45,7 +45,7 @@ class TestTiles(ReaderSuite):
         """Deflate tiles and a level below."""
         return a_slide(folder / "a.tif", pixels, levels=(1, 4))
 
-    def open(self, path: Path) -> TiffPyramid:
+    def open(self, path: Path) -> TiffReader:
         return open_tiff(path)
 
 
@@ -62,12 +62,12 @@ class TestStrips(ReaderSuite):
         )
         return folder / "a.tif"
 
-    def open(self, path: Path) -> TiffPyramid:
+    def open(self, path: Path) -> TiffReader:
         return open_tiff(path)
 
 
 def whole(path: Path) -> Pixels:
-    """Level 0 in RGB, by `open_tiff`."""
+    """Return level 0 in RGB, read by `open_tiff`."""
     pyramid = open_tiff(path)
     try:
         return np.asarray(
@@ -82,7 +82,7 @@ def whole(path: Path) -> Pixels:
 def test_every_lossless_compression_gives_the_pixels_written(
     tmp_path: Path, compression: str, layout: str
 ) -> None:
-    """Of each compression, in tiles and in strips of either byte order; its name is in the reader's."""
+    """In tiles and strips of either byte order. The reader's name states the compression."""
     pixels, path = a_picture(WIDTH, HEIGHT), tmp_path / "a.tif"
     tifffile.imwrite(
         path, pixels, photometric="rgb", metadata=None, **LAYOUTS[layout], **LOSSLESS[compression]
@@ -96,11 +96,18 @@ def test_every_lossless_compression_gives_the_pixels_written(
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("compression", [name for name in LOSSLESS if name != "WebP"])
 def test_samples_stored_apart_come_together(tmp_path: Path, compression: str, layout: str) -> None:
-    """Red, green and blue in tiles of their own. WebP knows no single channel."""
+    """Red, green and blue are in tiles of their own. WebP has no single channel."""
     pixels, path = a_picture(WIDTH, HEIGHT), tmp_path / "a.tif"
     planar = np.moveaxis(pixels, 2, 0)
-    tifffile.imwrite(path, planar, photometric="rgb", planarconfig="separate", metadata=None, **LAYOUTS[layout],
-                     **LOSSLESS[compression])  # fmt: skip
+    tifffile.imwrite(
+        path,
+        planar,
+        photometric="rgb",
+        planarconfig="separate",
+        metadata=None,
+        **LAYOUTS[layout],
+        **LOSSLESS[compression],
+    )
     assert np.array_equal(whole(path), pixels)
 
 
@@ -108,17 +115,26 @@ def test_samples_stored_apart_come_together(tmp_path: Path, compression: str, la
 def test_jpeg_tiles_are_those_that_openslide_shows(
     tmp_path: Path, subsampling: tuple[int, int]
 ) -> None:
-    """Whatever the chroma subsampling: OpenSlide decodes with the same library."""
+    """OpenSlide decodes any chroma subsampling with the same library."""
     pixels, path = a_picture(WIDTH, HEIGHT), tmp_path / "a.tif"
-    tifffile.imwrite(path, pixels, tile=(64, 64), photometric="rgb", compression="jpeg", subsampling=subsampling,
-                     metadata=None)  # fmt: skip
+    tifffile.imwrite(
+        path,
+        pixels,
+        tile=(64, 64),
+        photometric="rgb",
+        compression="jpeg",
+        subsampling=subsampling,
+        metadata=None,
+    )
     with openslide.OpenSlide(path) as reference:
         expected = np.asarray(reference.read_region((0, 0), 0, (WIDTH, HEIGHT)).convert("RGB"))
     assert np.array_equal(whole(path), expected)
 
 
 def test_a_huge_uncompressed_strip_is_read_a_few_rows_at_a_time(tmp_path: Path) -> None:
-    """All of 72 megapixels in one strip, more than may be decoded at a time; a corner costs no more than its rows."""
+    """72 megapixels in one strip are more than may be decoded at once; a corner needs only its
+    rows.
+    """
     pixels, path = a_picture(100, 50), tmp_path / "a.tif"
     canvas = tifffile.memmap(
         path, shape=(8000, 9000, 3), dtype=np.uint8, photometric="rgb", metadata=None
@@ -132,7 +148,7 @@ def test_a_huge_uncompressed_strip_is_read_a_few_rows_at_a_time(tmp_path: Path) 
 
 
 def test_a_strip_that_claims_more_than_the_file_has_is_refused(tmp_path: Path) -> None:
-    """Two thousand million rows are not even listed."""
+    """Two thousand million rows are refused before they are listed."""
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, a_picture(90, 70), photometric="rgb", metadata=None)
     with tifffile.TiffFile(path, mode="r+") as tiff:
@@ -147,7 +163,7 @@ def test_a_strip_that_claims_more_than_the_file_has_is_refused(tmp_path: Path) -
 
 
 def test_a_tile_that_the_file_leaves_out_is_transparent(tmp_path: Path) -> None:
-    """Scanners skip empty glass: nothing is stored for it."""
+    """Scanners store nothing for empty glass."""
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, a_picture(128, 64), tile=(64, 64), photometric="rgb", metadata=None)
     with tifffile.TiffFile(path, mode="r+") as tiff:
@@ -164,7 +180,7 @@ def test_a_tile_that_the_file_leaves_out_is_transparent(tmp_path: Path) -> None:
 def test_between_two_pixels_of_a_level_it_interpolates_as_openslide_does(
     tmp_path: Path, location: tuple[int, int]
 ) -> None:
-    """A level-0 location that is no whole pixel of level 1: within the last bits of rounding of OpenSlide's answer."""
+    """At a location between pixels of level 1 it differs from OpenSlide by rounding only."""
     path = a_slide(tmp_path / "a.svs", a_picture(512, 256), levels=(1, 4))
     pyramid = open_tiff(path)
     with openslide.OpenSlide(path) as reference:
@@ -178,11 +194,16 @@ def test_between_two_pixels_of_a_level_it_interpolates_as_openslide_does(
 @real_slides
 @pytest.mark.parametrize(
     "name",
-    ["CMU-1-Small-Region.svs", "tcga-cr-7395-01a-01-ts1.svs", "synth-ihc-8k.svs", "openslide-boxes.tiff",
-     "openslide-small.svs"],
-)  # fmt: skip
+    [
+        "CMU-1-Small-Region.svs",
+        "tcga-cr-7395-01a-01-ts1.svs",
+        "synth-ihc-8k.svs",
+        "openslide-boxes.tiff",
+        "openslide-small.svs",
+    ],
+)
 def test_real_slides_are_what_openslide_shows(name: str) -> None:
-    """The same levels, and at level 0 the same pixels, bit for bit: JPEG, JPEG 2000 and Deflate of three makers."""
+    """Levels and all pixels of level 0 are equal, in three compressions of three vendors."""
     pyramid = open_tiff(SLIDES / name)
     with openslide.OpenSlide(SLIDES / name) as reference:
         assert pyramid.level_dimensions == reference.level_dimensions
@@ -198,7 +219,7 @@ def test_real_slides_are_what_openslide_shows(name: str) -> None:
 
 @real_slides
 def test_a_real_ome_tiff_that_openslide_does_not_know_is_read() -> None:
-    """Its microns come from its OME-XML."""
+    """Its microns per pixel come from its OME-XML."""
     with pytest.raises(openslide.OpenSlideUnsupportedFormatError):
         openslide.OpenSlide(SLIDES / "instanseg-HE_example.tif")
     pyramid = open_tiff(SLIDES / "instanseg-HE_example.tif")
@@ -208,7 +229,7 @@ def test_a_real_ome_tiff_that_openslide_does_not_know_is_read() -> None:
 
 
 def test_a_text_is_not_read(tmp_path: Path) -> None:
-    """What has no TIFF header is refused."""
+    """A file without a TIFF header is refused."""
     (tmp_path / "a.tif").write_text("II, a comedy")
     with pytest.raises(OrderError):
         open_tiff(tmp_path / "a.tif")
