@@ -18,11 +18,11 @@ from broker.diagnostics import Row
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore, ServerView
 from broker.order_store.embedded_redis import find_server
+from broker.queue.names import COURIER_QUEUES, base_of
 from broker.settings.config import Config, ConfigError, load
 from slidelane import container_checks
 from slidelane.process import lines_of
 
-COURIER_QUEUES = frozenset({"fetch", "deliver"})
 _LIMIT_S = 600.0
 _SPARE_BYTES = 10**9
 """What the shelf leaves free of a disk: with less, no slide is fetched."""
@@ -115,8 +115,8 @@ def _workers(store: OrderStore) -> Row:
         for worker in workers
     ]
     consumed = {queue for worker in workers for queue in worker.queues}
-    missing = [f"nobody consumes {queue}" for queue in sorted(COURIER_QUEUES - consumed)]
-    if not any(queue.partition(".")[0] not in COURIER_QUEUES for queue in consumed):
+    missing = [f"nobody consumes {queue}" for queue in sorted(set(COURIER_QUEUES) - consumed)]
+    if not any(base_of(queue) not in COURIER_QUEUES for queue in consumed):
         missing.append("nobody classifies")
     return Row("workers", "absent" if missing else "ok", "; ".join([*said, *missing]))
 

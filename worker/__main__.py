@@ -12,9 +12,10 @@ from threading import Event, Thread, Timer
 from celery import signals
 
 from broker.log import Form, set_up
-from broker.queue.celery_app import app, queue_names
+from broker.queue.celery_app import app
+from broker.queue.names import queue_names
 from broker.queue.scheduler import run_scheduler
-from broker.settings.config import ConfigError, WorkerSettings
+from broker.settings.config import ConfigError, WorkerSettings, warn_of_old_names
 from worker.algorithms import registry
 from worker.cleanup import sweep
 from worker.context import worker_context
@@ -28,7 +29,7 @@ def _options(role: str, settings: WorkerSettings) -> tuple[list[str], list[str]]
     if role == "courier":
         queues = [*queue_names("deliver"), *queue_names("fetch")]
         return queues, ["--pool", "threads", "--concurrency", str(settings.courier_threads)]
-    return [name for lane in settings.lanes for name in queue_names(lane)], [
+    return [name for queue in settings.queues for name in queue_names(queue)], [
         "--pool",
         "prefork",
         "--concurrency",
@@ -114,6 +115,7 @@ def _log_alone(form: Form) -> None:
 def _work(role: str) -> None:
     settings = worker_context().config.worker
     _log_alone(worker_context().config.broker.log)
+    warn_of_old_names()
     _take_all_files()
     queues, pool = _options(role, settings)
     name = f"{role}-{os.getpid()}@{os.uname().nodename}"

@@ -48,7 +48,7 @@ def order_from(order_id: str, answer: list[Any], seal: RequestEncryption) -> Ord
         id=order_id,
         state=OrderState(fields["state"]),
         request=OrderRequest.model_validate_json(seal.open(fields["request"])),
-        lane=fields["lane"],
+        queue=fields.get("classify_queue") or fields["lane"],
         created_at=_seconds(fields["created_at"]),
         updated_at=_seconds(fields["updated_at"]),
         expires_at=_seconds(fields["expires_at"]),

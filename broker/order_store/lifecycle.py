@@ -82,7 +82,7 @@ class Lifecycle(StoreBase):
         return int(self._settings.lease_s * 1000)
 
     def create(
-        self, request: OrderRequest, *, lane: str, key: str | None = None, fingerprint: str = ""
+        self, request: OrderRequest, *, queue: str, key: str | None = None, fingerprint: str = ""
     ) -> Created:
         """Keep a new order; once this returned, it is safe. Same `key`, same `fingerprint`: the first order again.
 
@@ -91,7 +91,7 @@ class Lifecycle(StoreBase):
         record = {
             "request": self._seal.close(request.whole()),
             "algorithm": request.algorithm,
-            "lane": lane,
+            "classify_queue": queue,
             "priority": request.priority,
         }
         scans, kept = [_scan_fields(scan) for scan in request.scans], self._settings

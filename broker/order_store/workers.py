@@ -36,7 +36,6 @@ class QueueView:
     """What waits on one queue, since when, and what was taken from it and has not ended."""
 
     name: str
-    leg: str
     waiting: int
     running: int
     oldest_wait_s: float
@@ -133,13 +132,9 @@ class Workers(StoreBase):
             for name in sorted(records.smembers("sl:queues")):
                 oldest = records.zrange(f"sl:waiting:{name}", 0, 0, withscores=True)
                 wait_s = max(0.0, (now - oldest[0][1]) / 1000) if oldest else 0.0
-                leg = name.partition(".")[0]
-                leg = leg if leg in ("fetch", "deliver") else "classify"
                 waiting = records.zcard(f"sl:waiting:{name}")
                 views.append(
-                    QueueView(
-                        name, leg, waiting, running.get(name, 0), wait_s, listening.count(name)
-                    )
+                    QueueView(name, waiting, running.get(name, 0), wait_s, listening.count(name))
                 )
             return views
 

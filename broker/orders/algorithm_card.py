@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ClassCard(BaseModel):
@@ -43,7 +43,7 @@ class AlgorithmCard(BaseModel):
         le=1,
         description="by how much half precision may change a probability; 0 = not at all",
     )
-    lane: str = Field(
+    queue: str = Field(
         default="gpu", pattern=r"^[a-z][a-z0-9-]{0,31}$", description="queue its scans wait on"
     )
     time_limit_s: float = Field(
@@ -51,3 +51,13 @@ class AlgorithmCard(BaseModel):
     )
     stall_limit_s: float = Field(default=300, gt=0, description="longest without a finished tile")
     ruo: bool = Field(default=True, description="research use only")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_an_older_card(cls, given: Any) -> Any:
+        """Read a card of an older version, which calls `queue` by the name `lane`."""
+        if isinstance(given, dict) and "lane" in given and "queue" not in given:
+            renamed = dict(given)
+            renamed["queue"] = renamed.pop("lane")
+            return renamed
+        return given

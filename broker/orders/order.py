@@ -128,7 +128,7 @@ class Order(_Kept):
     id: str
     state: OrderState
     request: OrderRequest
-    lane: str
+    queue: str
     created_at: float
     updated_at: float
     expires_at: float

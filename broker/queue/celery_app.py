@@ -24,17 +24,11 @@ TASKS: dict[Stage, str] = {
     "classify": "slidelane.classify",
     "deliver": "slidelane.deliver",
 }
-PRIORITIES = ("urgent", "high", "normal", "low")
 _RINGERS = 8
 _RINGER_WAIT_S = 1.0
 # Whoever rings has an order to answer for: better a lost hint, which the timer sends again, than a caller who waits.
 _RING = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "max_retries": 0}
 _log = logging.getLogger(__name__)
-
-
-def queue_names(base: str) -> list[str]:
-    """The queues behind one name, most urgent first; `normal` has the plain name."""
-    return [base if priority == "normal" else f"{base}.{priority}" for priority in PRIORITIES]
 
 
 def _settings() -> dict[str, Any]:

@@ -4,6 +4,7 @@ Precedence: command line > environment > file > default. Every value has an envi
 (`SLIDELANE_WORKER__SLIDES__MAX_BYTES`); with `_FILE` behind it the value is read from that file.
 """
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
-    JsonConfigSettingsSource,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -20,8 +21,9 @@ from pydantic_settings import (
 from broker.allowed_hosts import check_literal
 from broker.errors import OrderError
 from broker.log import Form
-from broker.settings.environment import CONFIG_VARIABLE, PREFIX, ConfigError, Environment
-from broker.settings.section import Section
+from broker.settings.old_names import renamed_keys, with_new_names
+from broker.settings.section import ConfigError, Section
+from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environment
 from broker.settings.worker import (
     AlgorithmSettings,
     DeliverySettings,
@@ -32,7 +34,8 @@ from broker.settings.worker import (
 
 __all__ = ["CONFIG_VARIABLE", "LOOPBACK", "PREFIX", "AlgorithmSettings", "ApiKey", "BrokerSettings", "Config",
            "ConfigError", "DeliverySettings", "LimitSettings", "Scope", "ServicesSettings", "SlidesSettings",
-           "WorkerSettings", "load"]  # fmt: skip
+           "WorkerSettings", "load", "warn_of_old_names"]  # fmt: skip
+_log = logging.getLogger(__name__)
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*/?")
 Scope = Literal["order", "read", "admin"]
@@ -181,10 +184,8 @@ class Config(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - NAME_FILE takes its place
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line, environment, file; in this order."""
-        file = JsonConfigSettingsSource(
-            settings_cls, json_file=os.environ.get(CONFIG_VARIABLE, "config.json")
-        )
-        return init_settings, Environment(settings_cls), file
+        command_line = InitSettingsSource(settings_cls, with_new_names(init_settings()))
+        return command_line, Environment(settings_cls), ConfigFile(settings_cls)
 
 
 def load(**overrides: Any) -> Config:
@@ -200,6 +201,14 @@ def load(**overrides: Any) -> Config:
         raise ConfigError("the settings cannot work:\n  " + "\n  ".join(lines)) from None
     except (ValueError, OSError) as error:
         raise ConfigError(f"the settings cannot be read: {error}") from None
+
+
+def warn_of_old_names() -> None:
+    """Log one warning that names the settings given by an old name, and their names today."""
+    renamed = renamed_keys(Environment(Config).given()) | renamed_keys(ConfigFile(Config).given())
+    if renamed:
+        names = ", ".join(f"{old} is now {new}" for old, new in renamed.items())
+        _log.warning("settings with an old name, to be refused by the next version: %s", names)
 
 
 def _key(loc: tuple[str | int, ...]) -> str:

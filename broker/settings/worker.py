@@ -38,7 +38,7 @@ class AlgorithmSettings(Section):
     compile: bool = Field(
         False, description="of kind `weights`, file .pt2: have torch.compile make it faster"
     )
-    lane: str | None = Field(None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    queue: str | None = Field(None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
     time_limit_s: float | None = Field(None, gt=0)
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="defaults that differ from the card's"
@@ -86,8 +86,8 @@ class WorkerSettings(Section):
     """The bench."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    lanes: tuple[str, ...] = Field(
-        ("gpu",), min_length=1, description="queues this worker's classify leg listens to"
+    queues: tuple[str, ...] = Field(
+        ("gpu",), min_length=1, description="queues on which this worker waits for scans"
     )
     threads: int | None = Field(
         None, ge=1, description="decoding and computing threads; None = what the machine grants"

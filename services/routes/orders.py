@@ -91,7 +91,7 @@ def _placed(config: Config, store: OrderStore, raw: bytes, key: str | None) -> R
     if key and (known := store.known(key, fingerprint)):
         return _kept(store, known, fresh=False)
     request, card = admit(asked, store.cards(), config)
-    created = store.create(request, lane=card.lane, key=key, fingerprint=fingerprint)
+    created = store.create(request, queue=card.queue, key=key, fingerprint=fingerprint)
     enqueue(created.hints)
     return _kept(store, created.order_id, fresh=created.fresh)
 

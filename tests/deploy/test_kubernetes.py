@@ -185,7 +185,7 @@ def test_the_probes_ask_for_roles_that_there_are() -> None:
 
 
 def test_the_autoscaler_follows_the_lane_of_its_workers(objects: list[Object]) -> None:
-    """From none to a bound, by the number that the API answers for the one lane they listen to."""
+    """From none to a bound, by the number that the API answers for the one queue they listen to."""
     spec = find(objects, "ScaledObject", "worker")["spec"]
     assert spec["scaleTargetRef"]["name"] == "worker"
     assert "replicas" not in find(objects, "Deployment", "worker")["spec"], (
@@ -193,9 +193,9 @@ def test_the_autoscaler_follows_the_lane_of_its_workers(objects: list[Object]) -
     )
     assert (spec["minReplicaCount"], spec["maxReplicaCount"] > 1) == (0, True)
     (trigger,) = spec["triggers"]
-    (lane,) = json.loads(environment(objects, "worker")["SLIDELANE_WORKER__LANES"])
+    (queue,) = json.loads(environment(objects, "worker")["SLIDELANE_WORKER__QUEUES"])
     namespace = find(objects, "Service", "api")["metadata"]["namespace"]
-    assert trigger["metadata"]["url"] == f"http://api.{namespace}:8000/v1/queues/{lane}"
+    assert trigger["metadata"]["url"] == f"http://api.{namespace}:8000/v1/queues/{queue}"
     find(objects, "TriggerAuthentication", trigger["authenticationRef"]["name"])
 
 

@@ -66,7 +66,7 @@ def test_an_append_only_file_cut_short_starts_and_invents_nothing(tmp_path: Path
     asked = OrderRequest.model_validate({"algorithm": "grid", "scans": scans}, strict=False)
     with EmbeddedRedis(settings) as embedded:
         store = OrderStore.connect(settings)
-        ids = [store.create(asked, lane="gpu").order_id for _ in range(5)]
+        ids = [store.create(asked, queue="gpu").order_id for _ in range(5)]
         assert embedded.process
         embedded.process.kill()
         embedded.process.wait()

@@ -38,7 +38,7 @@ def an_order(**changed: Any) -> Order:
     usual = {
         "id": "o",
         "state": OrderState.DELIVERED,
-        "lane": "gpu",
+        "queue": "gpu",
         "created_at": 1,
         "updated_at": 1,
         "expires_at": 9,

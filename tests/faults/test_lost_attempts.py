@@ -57,7 +57,7 @@ def to_deliver(here: WorkerContext, destination: dict[str, Any]) -> str:
     scans = [{"id": "1", "source": {"type": "path", "path": "/a.svs"}}]
     asked = {"algorithm": "ki67", "scans": scans, "destination": destination}
     order_id = here.store.create(
-        OrderRequest.model_validate(asked, strict=False), lane="gpu"
+        OrderRequest.model_validate(asked, strict=False), queue="gpu"
     ).order_id
     result_folder.keep(
         here.data / "results" / "1", a_result(order_id=order_id, scan_id="1"), lambda: b"\x89PNG"

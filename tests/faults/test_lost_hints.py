@@ -38,7 +38,7 @@ def test_a_hint_that_died_with_its_courier_is_rung_again(
 def test_hints_that_a_dying_timer_did_not_send_come_again(broker_settings: BrokerSettings) -> None:
     """It had picked what is due and was killed before it rang: the next look picks it again, a little later."""
     store = OrderStore.connect(broker_settings.model_copy(update={"hint_again_s": 0.2}))
-    order_id = store.create(an_order(), lane="gpu").order_id
+    order_id = store.create(an_order(), queue="gpu").order_id
     for _ in range(3):
         picked = wait_for(store.due, within_s=5, what="the timer")
         assert [hint.work for hint in picked] == [f"{order_id}.0"]
@@ -46,7 +46,7 @@ def test_hints_that_a_dying_timer_did_not_send_come_again(broker_settings: Broke
 
 def test_timers_side_by_side_ring_once(store: OrderStore) -> None:
     """Of four timers that look at the same time, one sees what is due."""
-    ids = [store.create(an_order(), lane="gpu").order_id for _ in range(20)]
+    ids = [store.create(an_order(), queue="gpu").order_id for _ in range(20)]
     rung: list[TaskMessage] = []
 
     def look() -> None:

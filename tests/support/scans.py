@@ -108,7 +108,7 @@ def scan(model: Algorithm, slide: Path, folder: Path, fence: int, watch: Any) ->
     request = OrderRequest.model_validate(
         {"algorithm": model.card.name, "scans": [source]}, strict=False
     )
-    order = Order(id="1", state=OrderState.RUNNING, request=request, lane="gpu", created_at=1, updated_at=1,
+    order = Order(id="1", state=OrderState.RUNNING, request=request, queue="gpu", created_at=1, updated_at=1,
                   expires_at=9, scans=())  # fmt: skip
     checkpoint = Often(folder / "unfinished" / f"1.0.{fence}")
     job = pipeline.Job(order, request.scans[0], LocalSlide(slide, "0" * 64, 1), checkpoint)

@@ -58,7 +58,7 @@ def here(broker_settings: BrokerSettings, store: OrderStore, tmp_path: Path) -> 
 def an_order(here: WorkerContext, slide: Path) -> str:
     scan = {"id": "a", "source": {"type": "path", "path": str(slide)}}
     request = OrderRequest.model_validate({"algorithm": "grid", "scans": [scan]}, strict=False)
-    return here.store.create(request, lane="gpu").order_id
+    return here.store.create(request, queue="gpu").order_id
 
 
 def done(here: WorkerContext, order_id: str, name: Any, stage: StageFunction) -> None:

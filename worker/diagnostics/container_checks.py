@@ -140,7 +140,7 @@ def _slow_slide(path: Path) -> Path:
 def _order(store: OrderStore, slide: Path) -> str:
     scan = {"id": "1", "source": {"type": "path", "path": str(slide)}}
     return store.create(
-        OrderRequest.model_validate({"algorithm": "ki67", "scans": (scan,)}), lane="gpu"
+        OrderRequest.model_validate({"algorithm": "ki67", "scans": (scan,)}), queue="gpu"
     ).order_id
 
 

@@ -101,10 +101,17 @@ local function rank_of(work)
   return math.max(priority, tonumber(rank or '0'))
 end
 
+-- The queue of the order's algorithm. Its field is `lane` in orders that an older version stored.
+-- (The field `queue` is another one: what the work waits on now, with its priority.)
+local function classify_queue_of(id)
+  return redis.call('HGET', order_key(id), 'classify_queue') or redis.call('HGET', order_key(id), 'lane')
+end
+
 local function queue_of(work)
-  local id = split(work)
   local stage = stage_of(work)
-  return (stage == 'classify' and redis.call('HGET', order_key(id), 'lane') or stage) .. SUFFIX[rank_of(work)]
+  local base = stage
+  if stage == 'classify' then base = classify_queue_of(split(work)) end
+  return base .. SUFFIX[rank_of(work)]
 end
 
 local function is_held(work) return tonumber(redis.call('HGET', key_of(work), 'lease_until') or '0') > 0 end

@@ -66,7 +66,7 @@ class Life(AtWork):
         ]
         body = {"algorithm": "grid", "scans": slides, "priority": priority, "labels": {"case": "1"}}
         request = OrderRequest.model_validate_json(json.dumps(body))
-        create = partial(self.store.create, request, lane="gpu", key=key or None, fingerprint="f")
+        create = partial(self.store.create, request, queue="gpu", key=key or None, fingerprint="f")
         first = create()
         assert first.fresh == (first.order_id not in self.now.orders)
         self.rung(first.hints)

@@ -70,7 +70,7 @@ def test_a_series_dies_with_the_first_of_its_files(store: OrderStore, redis_url:
         signed(2 * HOUR_S),
     ]
     store.create(
-        an_order({"urls": urls}, {"zip_url": signed(HOUR_S)}, {"url": urls[2]}), lane="gpu"
+        an_order({"urls": urls}, {"zip_url": signed(HOUR_S)}, {"url": urls[2]}), queue="gpu"
     )
     works = Picture.take(RedisClient(RedisUrl.at(redis_url)).records).works.values()
     died = [int(work["dies_at"]) / 1000 - time.time() for work in works if "dies_at" in work]
@@ -83,7 +83,7 @@ def test_within_an_order_the_url_that_dies_first_is_rung_first(store: OrderStore
     sources = [
         {"url": signed(life_s) if life_s else "https://bucket.example/open.svs"} for life_s in lives
     ]
-    hints = store.create(an_order(*sources), lane="gpu").hints
+    hints = store.create(an_order(*sources), queue="gpu").hints
     assert [hint.work.partition(".")[2] for hint in hints] == ["2", "1", "4", "0", "3"]
 
 
@@ -93,7 +93,7 @@ def test_a_url_that_comes_to_die_soon_while_it_waits_becomes_urgent(
 ) -> None:
     """What was safe when it was ordered goes before all others a quarter of an hour before its end."""
     store = OrderStore.connect(broker_settings)
-    created = store.create(an_order({"url": signed(HOUR_S)}, priority=priority), lane="gpu")
+    created = store.create(an_order({"url": signed(HOUR_S)}, priority=priority), queue="gpu")
     assert created.hints[0].queue != "fetch.urgent"
     pass_time(RedisClient(RedisUrl.at(redis_url)).records, 50 * 60)
     assert [(hint.work, hint.queue) for hint in store.due()] == [
@@ -106,7 +106,7 @@ def test_across_orders_the_url_that_dies_first_is_fetched_first(store: OrderStor
     """Whatever hint comes first; what never dies comes last, and nothing is left over."""
     lives = [None, 9 * HOUR_S, 2 * HOUR_S, None, 5 * HOUR_S]
     urls = [signed(life_s) if life_s else "https://bucket.example/open.svs" for life_s in lives]
-    hints = [store.create(an_order({"url": url}), lane="gpu").hints[0] for url in urls]
+    hints = [store.create(an_order({"url": url}), queue="gpu").hints[0] for url in urls]
     taken = []
     for hint in hints:
         work = store.soonest(hint.work)
