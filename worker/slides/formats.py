@@ -3,24 +3,17 @@
 Owns the protocol that every reader keeps and the order in which they are tried. Must not know what is read for.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
-
-from PIL import Image
+from typing import Final, TypeVar
 
 from broker.errors import OrderError
 from worker.slides.partial.manifest import MARK, NAME
-from worker.geometry.frame import Pixels
 from worker.slides.reader import SlideReader
 
 _HEAD_BYTES: Final = 132
 _PLAINLY_TILED: Final = frozenset({"aperio", "dicom"})
 _TIFF: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-
-
-
 
 
 _P = TypeVar("_P", bound=SlideReader)
@@ -46,8 +39,8 @@ def _known_to_openslide(path: Path, head: bytes) -> SlideReader | None:
 
     Only where tiles lie beside each other: of scanners whose tiles overlap it would show them unstitched.
     """
-    from worker.slides.tiff.aperio import with_stored_tiles
     from worker.slides.openslide_reader import open_openslide, vendor_of
+    from worker.slides.tiff.aperio import with_stored_tiles
 
     vendor = vendor_of(path)
     if vendor is None:
@@ -80,7 +73,9 @@ def _tried(pyramid: _P) -> _P:
 def _other(path: Path, head: bytes) -> SlideReader:
     from worker.slides.image_reader import open_picture
 
-    if path.suffix.lower() == ".mrxs":  # a JPEG of the whole, beside its data: nobody asked for findings in that
+    if (
+        path.suffix.lower() == ".mrxs"
+    ):  # a JPEG of the whole, beside its data: nobody asked for findings in that
         raise OrderError(
             "slide_unreadable",
             "The slide cannot be read: this is the small picture of a MIRAX slide, and its data files are missing",

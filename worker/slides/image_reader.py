@@ -11,7 +11,15 @@ from typing import BinaryIO, Final
 import imagecodecs
 import numpy as np
 import PIL
-from PIL import BmpImagePlugin, Image, ImageFile, Jpeg2KImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from PIL import (
+    BmpImagePlugin,
+    Image,
+    ImageFile,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    WebPImagePlugin,
+)
 
 from broker.errors import OrderError
 
@@ -49,13 +57,20 @@ class Picture:
         self.level_dimensions = (picture.size,)
         self.level_downsamples = (1.0,)
 
-    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+    def read_region(
+        self, location: tuple[int, int], level: int, size: tuple[int, int]
+    ) -> Image.Image:
         """`size` pixels from a location on, in RGBA; transparent outside the picture. There is level 0 alone."""
         if level != 0:
             raise IndexError(level)
         region = Image.new("RGBA", size)
         (x, y), (width, height) = location, size
-        box = max(x, 0), max(y, 0), min(x + width, self._picture.width), min(y + height, self._picture.height)
+        box = (
+            max(x, 0),
+            max(y, 0),
+            min(x + width, self._picture.width),
+            min(y + height, self._picture.height),
+        )
         if box[0] < box[2] and box[1] < box[3]:
             region.paste(self._picture.crop(box).convert("RGBA"), (box[0] - x, box[1] - y))
         return region
@@ -120,7 +135,8 @@ def _eight_bits(picture: ImageFile.ImageFile) -> Image.Image:
         return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if picture.mode not in _READ_AS_THEY_ARE | _CONVERTED:
         raise _unreadable(
-            f"its pixels are of the kind {picture.mode}; 8 or 16 bits per channel are read", "export it in 8-bit RGB"
+            f"its pixels are of the kind {picture.mode}; 8 or 16 bits per channel are read",
+            "export it in 8-bit RGB",
         )
     if picture.mode in _CONVERTED or "transparency" in picture.info:
         return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
@@ -128,7 +144,9 @@ def _eight_bits(picture: ImageFile.ImageFile) -> Image.Image:
     return picture
 
 
-def _unreadable(detail: str, hint: str = "see that the file is whole and opens in a viewer") -> OrderError:
+def _unreadable(
+    detail: str, hint: str = "see that the file is whole and opens in a viewer"
+) -> OrderError:
     return OrderError("slide_unreadable", f"The picture cannot be decoded: {detail}", hint=hint)
 
 

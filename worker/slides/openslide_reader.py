@@ -14,7 +14,7 @@ import openslide
 from PIL import Image
 
 from broker.errors import OrderError
-from worker.slides.reader import (BLOCK_PX)
+from worker.slides.reader import BLOCK_PX
 
 _CACHE_BYTES: Final = 64 * 2**20
 _ANY_TIFF: Final = "generic-tiff"
@@ -31,12 +31,16 @@ class OpenSlidePyramid:
         self._handle: openslide.OpenSlide | None = None
         handle = self._opened()
         self.name = f"OpenSlide {openslide.__library_version__} ({vendor})"
-        said = handle.properties  # a name that is not UTF-8 is listed, but its value cannot be asked for
+        said = (
+            handle.properties
+        )  # a name that is not UTF-8 is listed, but its value cannot be asked for
         self.properties: Mapping[str, str] = {name: said[name] for name in said if name in said}
         self.level_dimensions = handle.level_dimensions
         self.level_downsamples = handle.level_downsamples
 
-    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+    def read_region(
+        self, location: tuple[int, int], level: int, size: tuple[int, int]
+    ) -> Image.Image:
         """As OpenSlide reads it."""
         with _told(self._path):
             return self._opened().read_region(location, level, size)

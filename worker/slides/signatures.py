@@ -36,7 +36,10 @@ _OTHERS: Final = (
      _TOGETHER),
     (re.compile(rb"[^\0]{0,100}\[GENERAL\]\s[^\0]{0,400}SLIDE_"), "the index of a MIRAX slide", _TOGETHER),
 )  # fmt: skip
-_TEXTS: Final = ((re.compile(r"\s*<"), "an XML document"), (re.compile(r"\s*[{\[]"), "a JSON document"))
+_TEXTS: Final = (
+    (re.compile(r"\s*<"), "an XML document"),
+    (re.compile(r"\s*[{\[]"), "a JSON document"),
+)
 _CONTROLS: Final = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
@@ -62,7 +65,9 @@ def _refuse_other(head: bytes) -> None:
             raise _refused(what, hint)
     text = _text(head)
     if text is not None:
-        raise _refused(next((what for pattern, what in _TEXTS if pattern.match(text)), "plain text"), _ALONE)
+        raise _refused(
+            next((what for pattern, what in _TEXTS if pattern.match(text)), "plain text"), _ALONE
+        )
 
 
 def _refused(what: str, hint: str) -> OrderError:

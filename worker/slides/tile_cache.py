@@ -21,7 +21,11 @@ class TileCache:
     """The tiles used last, of at most so many bytes. Threads may share it."""
 
     def __init__(self, most_bytes: int) -> None:
-        self._most_bytes, self._room_bytes, self._bytes = most_bytes, min(_FIRST_ROOM_BYTES, most_bytes), 0
+        self._most_bytes, self._room_bytes, self._bytes = (
+            most_bytes,
+            min(_FIRST_ROOM_BYTES, most_bytes),
+            0,
+        )
         self._tiles: OrderedDict[Hashable, Future[Pixels | None]] = OrderedDict()
         self._unread: dict[Hashable, int] = {}
         self._dropped: OrderedDict[Hashable, int] = OrderedDict()
@@ -73,7 +77,9 @@ class TileCache:
         if key in self._dropped:
             size_bytes = self._dropped.pop(key)
             self._dropped_bytes -= size_bytes
-            self._room_bytes = min(max(2 * self._room_bytes, self._room_bytes + size_bytes), self._most_bytes)
+            self._room_bytes = min(
+                max(2 * self._room_bytes, self._room_bytes + size_bytes), self._most_bytes
+            )
 
     def _drop(self) -> None:
         """Let the least recently used go; one that is being decoded has no size yet, and stays."""
@@ -84,7 +90,9 @@ class TileCache:
             if size_bytes := self._forget(key):  # one that the file leaves out takes no room
                 self._dropped[key] = size_bytes
                 self._dropped_bytes += size_bytes
-        while self._dropped_bytes > self._most_bytes - self._bytes:  # the most room would not have kept them either
+        while (
+            self._dropped_bytes > self._most_bytes - self._bytes
+        ):  # the most room would not have kept them either
             self._dropped_bytes -= self._dropped.popitem(last=False)[1]
 
     def _forget(self, key: Hashable) -> int:

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from worker.slides.tile_cache import TileCache
 from worker.geometry.frame import Pixels
+from worker.slides.tile_cache import TileCache
 
 # A row of large tiles across a striped picture of 30,000 px is read many times over; it fits.
 _CACHE_BYTES: Final = 96 * 2**20
@@ -55,14 +55,22 @@ class Mosaic:
     def __init__(self, levels: Sequence[TiledLevel], cache_bytes: int = _CACHE_BYTES) -> None:
         self._kept = TileCache(cache_bytes)
         self._levels = {(number, 1): level for number, level in enumerate(levels)} | {
-            (number, reduction): smaller for number, level in enumerate(levels) for reduction, smaller in level.reduced
+            (number, reduction): smaller
+            for number, level in enumerate(levels)
+            for reduction, smaller in level.reduced
         }
         full = levels[0]
-        self.reductions = tuple(tuple(reduction for reduction, _ in level.reduced) for level in levels)
+        self.reductions = tuple(
+            tuple(reduction for reduction, _ in level.reduced) for level in levels
+        )
         self.level_dimensions = tuple((level.width, level.height) for level in levels)
-        self.level_downsamples = tuple((full.width / level.width + full.height / level.height) / 2 for level in levels)
+        self.level_downsamples = tuple(
+            (full.width / level.width + full.height / level.height) / 2 for level in levels
+        )
 
-    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+    def read_region(
+        self, location: tuple[int, int], level: int, size: tuple[int, int]
+    ) -> Image.Image:
         """`size` pixels of a level from a level-0 location on, in RGBA; transparent where there is no picture.
 
         A location between two pixels of the level is interpolated, as OpenSlide does.
@@ -91,8 +99,14 @@ class Mosaic:
             if not (whole and _decoded_there(region, stored, place)):
                 self._lay_white(region, (level, reduction), place, keep=not whole)
 
-    def _lay_white(self, region: Pixels, which: tuple[int, int], place: _Place, *, keep: bool) -> None:
-        tile = self._tile(which, place.column, place.row) if keep else self._loaded(which, place.column, place.row)
+    def _lay_white(
+        self, region: Pixels, which: tuple[int, int], place: _Place, *, keep: bool
+    ) -> None:
+        tile = (
+            self._tile(which, place.column, place.row)
+            if keep
+            else self._loaded(which, place.column, place.row)
+        )
         level = self._levels[which]
         height, width = (level.tile_height, level.tile_width) if tile is None else tile.shape[:2]
         there, of_tile = _common(region, place, height, width)
@@ -121,7 +135,9 @@ class Mosaic:
         tile = level.load(column, row)
         if tile is None:
             return None
-        return tile[: level.height - row * level.tile_height, : level.width - column * level.tile_width]
+        return tile[
+            : level.height - row * level.tile_height, : level.width - column * level.tile_width
+        ]
 
 
 def on_white(picture: Image.Image) -> Pixels:
@@ -166,12 +182,20 @@ def _decoded_there(region: Pixels, level: TiledLevel, place: _Place) -> bool:
     fits = there.shape == (level.tile_height, level.tile_width, 3) and there.flags.c_contiguous
     right, bottom = (place.column + 1) * level.tile_width, (place.row + 1) * level.tile_height
     inside = right <= level.width and bottom <= level.height
-    return bool(level.load_into and fits and inside and level.load_into(place.column, place.row, there))
+    return bool(
+        level.load_into and fits and inside and level.load_into(place.column, place.row, there)
+    )
 
 
 def _common(region: Pixels, place: _Place, height: int, width: int) -> tuple[_Box, _Box]:
     """What the region and a tile of this size have in common, in the pixels of each."""
     down, across = region.shape[0] - place.y, region.shape[1] - place.x
-    of_tile = slice(max(0, -place.y), min(height, down)), slice(max(0, -place.x), min(width, across))
-    there = tuple(slice(cut.start + at, cut.stop + at) for cut, at in zip(of_tile, (place.y, place.x), strict=True))
+    of_tile = (
+        slice(max(0, -place.y), min(height, down)),
+        slice(max(0, -place.x), min(width, across)),
+    )
+    there = tuple(
+        slice(cut.start + at, cut.stop + at)
+        for cut, at in zip(of_tile, (place.y, place.x), strict=True)
+    )
     return (there[0], there[1]), of_tile

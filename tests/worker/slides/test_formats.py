@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from tests.support.format_files import FORMATS, Format, picture
-from tests.support.format_table import COMMAND, PAGE, SERVERS, Rows, between, table
 
 from broker.errors import OrderError
+from tests.support.format_files import FORMATS, Format, picture
+from tests.support.format_table import COMMAND, PAGE, SERVERS, Rows, between, table
 from worker.slides.slide import Slide
 
 
@@ -49,7 +49,9 @@ def test_the_tables_are_those_that_were_found_out(rows: Rows) -> None:
 def test_a_wrong_place_would_show(axis: int) -> None:
     """A shift by one pixel is further off than any lossy format may be."""
     pixels = picture().astype(int)
-    assert np.abs(pixels - np.roll(pixels, 1, axis)).mean() > 2 * max(tried.off for tried in FORMATS)
+    assert np.abs(pixels - np.roll(pixels, 1, axis)).mean() > 2 * max(
+        tried.off for tried in FORMATS
+    )
 
 
 def test_an_ome_tiff_is_read_by_its_own_words(tmp_path: Path) -> None:
@@ -60,7 +62,11 @@ def test_an_ome_tiff_is_read_by_its_own_words(tmp_path: Path) -> None:
         tiff.write(pixels, tile=(64, 64), photometric="rgb", metadata=said, subifds=1)
         tiff.write(pixels[::2, ::2], tile=(64, 64), photometric="rgb", subfiletype=1)
     with Slide.open(path) as slide:
-        assert (slide.frame.mpp_x, slide.frame.mpp_y, slide.frame.mpp_source) == (0.5, 0.25, "slide")
+        assert (slide.frame.mpp_x, slide.frame.mpp_y, slide.frame.mpp_source) == (
+            0.5,
+            0.25,
+            "slide",
+        )
         assert len(slide._pyramid.level_dimensions) == 2
 
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from tests.support.slide_corpus import corpus
-from tests.support.fuzz import DAMAGES, Case, outcome, run
 
+from tests.support.fuzz import DAMAGES, Case, outcome, run
+from tests.support.slide_corpus import corpus
 from worker.slides.sandbox.client import Sandbox
 
 FILES = 130

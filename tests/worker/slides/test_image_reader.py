@@ -1,6 +1,5 @@
 """Plain pictures: every kind that Pillow decodes, shown as stored; bombs refused before they go off."""
 
-from tests.support.paths import SLIDES
 import io
 import random
 import struct
@@ -12,11 +11,12 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
-from tests.support.slides import a_picture
 from PIL import Image
-from tests.support.reader_suite import ReaderSuite
 
 from broker.errors import OrderError
+from tests.support.paths import SLIDES
+from tests.support.reader_suite import ReaderSuite
+from tests.support.slides import a_picture
 from worker.geometry.frame import Pixels
 from worker.slides.image_reader import Picture, open_picture
 
@@ -68,7 +68,9 @@ def written(path: Path, content: bytes) -> Path:
         ("a.j2k", {"irreversible": False, "no_jp2": True}),
     ],
 )
-def test_every_lossless_kind_shows_the_pixels_written(tmp_path: Path, name: str, how: dict[str, Any]) -> None:
+def test_every_lossless_kind_shows_the_pixels_written(
+    tmp_path: Path, name: str, how: dict[str, Any]
+) -> None:
     """And the reader's name tells which kind it was."""
     Image.fromarray(PIXELS).save(tmp_path / name, **how)
     assert np.array_equal(shown(tmp_path / name)[..., :3], PIXELS)
@@ -135,17 +137,27 @@ def a_bomb(width: int, height: int) -> bytes:
     """A PNG of one colour, one bit per pixel."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     rows = zlib.compress(bytes(1 + width // 8) * 100)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+    )
 
 
 def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
     """A few hundred bytes of 3,600 megapixels; the hint says what to do with a real picture of that size."""
     error = refusal(written(tmp_path / "a.png", a_bomb(60000, 60000)))
-    assert (error.code, "60000 x 60000 px; at most 268435456" in error.detail) == ("slide_unreadable", True)
+    assert (error.code, "60000 x 60000 px; at most 268435456" in error.detail) == (
+        "slide_unreadable",
+        True,
+    )
     assert "small tiles" in error.hint
 
 
@@ -159,7 +171,9 @@ def test_what_pillow_calls_a_bomb_is_read_without_a_word(tmp_path: Path) -> None
     picture.close()
 
 
-@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><p>Sign in</p>", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"GIF89a.."])
+@pytest.mark.parametrize(
+    "content", [b"", b"<!DOCTYPE html><p>Sign in</p>", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"GIF89a.."]
+)
 def test_other_kinds_are_named_by_their_beginning(tmp_path: Path, content: bytes) -> None:
     """Also those that Pillow knows, for no scanner writes them."""
     error = refusal(written(tmp_path / "a.png", content))
@@ -188,7 +202,9 @@ def test_whatever_is_damaged_the_refusal_is_an_order_error(tmp_path: Path) -> No
 
 
 @real_slides
-@pytest.mark.parametrize("name", ["skimage-ihc.png", "stardist-histo.jpg", "histolab-high-nuclei-score-level0.png"])
+@pytest.mark.parametrize(
+    "name", ["skimage-ihc.png", "stardist-histo.jpg", "histolab-high-nuclei-score-level0.png"]
+)
 def test_real_pictures_are_what_pillow_shows(name: str) -> None:
     """RGB, JPEG, RGBA."""
     with Image.open(SLIDES / name) as reference:

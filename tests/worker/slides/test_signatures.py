@@ -1,15 +1,14 @@
-from tests.support.paths import SLIDES
 import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.downloads import SLIDE, Bench, one_after_another
-from tests.support.slide_server import File, Listener, Origin, drip
 from PIL import Image
 
+from tests.support.downloads import SLIDE, Bench, one_after_another
+from tests.support.paths import SLIDES
+from tests.support.slide_server import File, Listener, Origin, drip
 from worker.slides.signatures import suffix
-
 
 
 @pytest.fixture
@@ -66,7 +65,9 @@ def test_pictures_are_known_by_their_content(bench: Bench, form: str, kind: str)
         (b'<DataObject ObjectType="DPUfsImport">\n\x04\0', "an iSyntax slide"),
     ],
 )
-def test_a_200_that_is_no_slide_is_refused_by_name(bench: Bench, content: bytes, looks_like: str) -> None:
+def test_a_200_that_is_no_slide_is_refused_by_name(
+    bench: Bench, content: bytes, looks_like: str
+) -> None:
     """A page instead of the slide is refused whatever the status says, and the error tells what came."""
     error = bench.refusal(bench.serve(File(content)))
     assert (error.code, looks_like in error.detail) == ("not_a_slide", True)
@@ -103,8 +104,16 @@ def test_gigabytes_of_something_else_are_not_fetched(bench: Bench) -> None:
     [
         (b"\xff\xd8\xff\xe0", "/Slide.MRXS", "the preview of a MIRAX slide"),
         (b"[GENERAL]\r\nSLIDE_VERSION = 01.02\r\n", "/Slidedat.ini", "the index of a MIRAX slide"),
-        (b"[Virtual Microscope Specimen]\r\nNoLayers=1\r\n", "/a.vms", "the index of a Hamamatsu slide"),
-        (b"[Uncompressed Virtual Microscope Specimen]\n", "/a.vmu", "the index of a Hamamatsu slide"),
+        (
+            b"[Virtual Microscope Specimen]\r\nNoLayers=1\r\n",
+            "/a.vms",
+            "the index of a Hamamatsu slide",
+        ),
+        (
+            b"[Uncompressed Virtual Microscope Specimen]\n",
+            "/a.vmu",
+            "the index of a Hamamatsu slide",
+        ),
     ],
 )
 def test_one_file_of_a_slide_of_several_asks_for_the_others(
@@ -112,7 +121,11 @@ def test_one_file_of_a_slide_of_several_asks_for_the_others(
 ) -> None:
     """An index or a preview alone is no slide; the hint says how to give all files."""
     error = bench.refusal(bench.serve(File(content), name))
-    assert (error.code, looks_like in error.detail, "zip_url" in error.hint) == ("not_a_slide", True, True)
+    assert (error.code, looks_like in error.detail, "zip_url" in error.hint) == (
+        "not_a_slide",
+        True,
+        True,
+    )
 
 
 def test_a_zip_is_told_to_go_into_zip_url(bench: Bench) -> None:

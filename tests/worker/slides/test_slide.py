@@ -1,6 +1,5 @@
 """What a slide answers: its frame, its pixels, its refusals."""
 
-from tests.support.paths import SLIDES
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,11 +7,12 @@ import numpy as np
 import openslide
 import pytest
 import tifffile
-from tests.support.slides import a_picture, a_slide, a_slope, a_tiled_tiff, shrunk
 from PIL import Image
 
 from broker.errors import OrderError
 from broker.orders.roi import Rectangle
+from tests.support.paths import SLIDES
+from tests.support.slides import a_picture, a_slide, a_slope, a_tiled_tiff, shrunk
 from worker.geometry.frame import Area, Pixels
 from worker.geometry.roi import resolve_roi
 from worker.slides.slide import Slide
@@ -30,7 +30,9 @@ class TestPixels:
         """At downsample 1 and a whole location every pixel is what the file holds, wherever tiles meet."""
         path = a_slide(tmp_path / "a.svs", a_picture(203, 151))
         with Slide.open(path) as slide:
-            assert np.array_equal(slide.read(37, 61, 120, 80, 1, 1), tifffile.imread(path)[61:141, 37:157])
+            assert np.array_equal(
+                slide.read(37, 61, 120, 80, 1, 1), tifffile.imread(path)[61:141, 37:157]
+            )
 
     def test_a_level_s_own_pixels_come_back_untouched(self, tmp_path: Path) -> None:
         """Where the ratio is that of a level nothing is resampled: bit for bit what OpenSlide reads there."""
@@ -57,11 +59,15 @@ class TestPixels:
         x, y = 25.25, 22.5
         width_px, height_px = int(70 / downsample_x), int(56 / downsample_y)
         with Slide.open(path) as slide:
-            region = slide.read(x, y, width_px, height_px, downsample_x, downsample_y).astype(float) / 2
+            region = (
+                slide.read(x, y, width_px, height_px, downsample_x, downsample_y).astype(float) / 2
+            )
         across = x + (np.arange(width_px) + 0.5) * downsample_x - 0.5
         down = y + (np.arange(height_px) + 0.5) * downsample_y - 0.5
         for off in (region[..., 0] - across, region[..., 1] - down[:, None]):
-            assert np.abs(off).max() <= 0.75  # level-0 pixels; a grey value is half of one, and every step rounds
+            assert (
+                np.abs(off).max() <= 0.75
+            )  # level-0 pixels; a grey value is half of one, and every step rounds
             assert abs(off.mean()) <= 0.35
 
     def test_tiles_join_without_a_seam(self, tmp_path: Path) -> None:
@@ -69,7 +75,10 @@ class TestPixels:
         path = a_slide(tmp_path / "a.svs", a_picture(300, 200), levels=(1,))
         with Slide.open(path) as slide:
             once = slide.read(11, 7, 128, 64, 1.7, 1.7)
-            left, right = slide.read(11, 7, 64, 64, 1.7, 1.7), slide.read(11 + 64 * 1.7, 7, 64, 64, 1.7, 1.7)
+            left, right = (
+                slide.read(11, 7, 64, 64, 1.7, 1.7),
+                slide.read(11 + 64 * 1.7, 7, 64, 64, 1.7, 1.7),
+            )
         assert np.abs(once.astype(int) - np.concatenate([left, right], axis=1)).max() <= 1
 
     def test_a_large_read_is_made_of_blocks_that_fit(self, tmp_path: Path) -> None:
@@ -92,7 +101,9 @@ class TestPixels:
 
     def test_transparent_pixels_are_laid_on_white(self, tmp_path: Path) -> None:
         """Half transparent black on white is grey, and nothing is left of what lay under full transparency."""
-        Image.fromarray(np.array([[[0, 0, 0, 255], [0, 0, 0, 128], [9, 9, 9, 0]]], np.uint8)).save(tmp_path / "a.png")
+        Image.fromarray(np.array([[[0, 0, 0, 255], [0, 0, 0, 128], [9, 9, 9, 0]]], np.uint8)).save(
+            tmp_path / "a.png"
+        )
         with Slide.open(tmp_path / "a.png") as slide:
             assert whole(slide)[0, :, 0].tolist() == [0, 127, 255]
 
@@ -112,9 +123,12 @@ class TestPixels:
         for path in (a_slide(tmp_path / "a.svs", pixels), tmp_path / "a.png"):
             corners = [(x, y) for x in range(0, 256, 32) for y in range(0, 256, 32)]
             with Slide.open(path) as slide, ThreadPoolExecutor(8) as pool:
-                regions = list(pool.map(lambda corner, s=slide: s.read(*corner, 32, 32, 1, 1), corners))
+                regions = list(
+                    pool.map(lambda corner, s=slide: s.read(*corner, 32, 32, 1, 1), corners)
+                )
             assert all(
-                np.array_equal(r, pixels[y : y + 32, x : x + 32]) for r, (x, y) in zip(regions, corners, strict=True)
+                np.array_equal(r, pixels[y : y + 32, x : x + 32])
+                for r, (x, y) in zip(regions, corners, strict=True)
             )
 
 
@@ -123,13 +137,20 @@ class TestArea:
         """The part of the rectangle that lies on the slide is what is worked on; without one it is all."""
         with Slide.open(a_slide(tmp_path / "a.svs", a_picture(100, 80))) as slide:
             assert resolve_roi(None, slide.frame) == Area(0, 0, 100, 80)
-            assert resolve_roi(Rectangle(x=10, y=20, width=30, height=40), slide.frame) == Area(10, 20, 30, 40)
-            assert resolve_roi(Rectangle(x=99, y=79, width=500, height=500), slide.frame) == Area(99, 79, 1, 1)
+            assert resolve_roi(Rectangle(x=10, y=20, width=30, height=40), slide.frame) == Area(
+                10, 20, 30, 40
+            )
+            assert resolve_roi(Rectangle(x=99, y=79, width=500, height=500), slide.frame) == Area(
+                99, 79, 1, 1
+            )
 
     @pytest.mark.parametrize(("x", "y"), [(100, 0), (0, 80), (5000, 5000)])
     def test_a_region_beside_the_slide_is_refused(self, tmp_path: Path, x: int, y: int) -> None:
         """The message has the rectangle and the slide's size."""
-        with Slide.open(a_slide(tmp_path / "a.svs", a_picture(100, 80))) as slide, pytest.raises(OrderError) as caught:
+        with (
+            Slide.open(a_slide(tmp_path / "a.svs", a_picture(100, 80))) as slide,
+            pytest.raises(OrderError) as caught,
+        ):
             resolve_roi(Rectangle(x=x, y=y, width=7, height=9), slide.frame)
         assert caught.value.code == "roi_outside_slide"
         assert "7 x 9" in caught.value.detail
@@ -160,14 +181,20 @@ class TestRealSlides:
         """Of 4443 x 3567 pixels the second level has 2221 x 1783: it halves and drops the odd column and row."""
         with Slide.open(SLIDES / "tcga-cr-7395-01a-01-ts1.svs") as slide:
             level_1 = slide.read(3000, 2100, 300, 300, 2, 2).astype(float)
-            shifted = {d: shrunk(slide.read(3000 + d, 2100, 600, 600, 1, 1), 2) for d in (-2, -1, 0, 1, 2)}
+            shifted = {
+                d: shrunk(slide.read(3000 + d, 2100, 600, 600, 1, 1), 2) for d in (-2, -1, 0, 1, 2)
+            }
         differences = {d: np.abs(picture - level_1).mean() for d, picture in shifted.items()}
         assert min(differences, key=lambda d: differences[d]) == 0
 
     def test_a_generic_tiff_of_72_dpi_has_no_mpp(self) -> None:
         """OpenSlide reports 352.8 microns for it; that is a screen's pixel."""
         with Slide.open(SLIDES / "openslide-boxes.tiff") as slide:
-            assert (slide.frame.width, slide.frame.height, slide.frame.mpp_source) == (300, 250, "none")
+            assert (slide.frame.width, slide.frame.height, slide.frame.mpp_source) == (
+                300,
+                250,
+                "none",
+            )
             with Image.open(SLIDES / "openslide-boxes.tiff") as picture:
                 assert np.array_equal(whole(slide), np.asarray(picture.convert("RGB")))
 
@@ -175,5 +202,9 @@ class TestRealSlides:
         """A low level of a lymph node: 28.969 by 28.968 microns."""
         with Slide.open(SLIDES / "camelyon-lowres-level.dcm") as slide:
             assert (slide.frame.width, slide.frame.height) == (1152, 700)
-            assert (slide.frame.mpp_x, slide.frame.mpp_y, slide.frame.mpp_source) == (28.969, 28.968, "slide")
+            assert (slide.frame.mpp_x, slide.frame.mpp_y, slide.frame.mpp_source) == (
+                28.969,
+                28.968,
+                "slide",
+            )
             assert slide.overview(resolve_roi(None, slide.frame), 100).shape == (61, 100, 3)

@@ -1,6 +1,5 @@
 """Stored JPEG tiles, decoded without OpenSlide: its pixels, each tile once, and smaller where that is wanted."""
 
-from tests.support.paths import SLIDES
 import threading
 from collections import Counter
 from collections.abc import Mapping
@@ -11,8 +10,9 @@ from typing import Any
 import numpy as np
 import openslide
 import pytest
-from tests.support.slides import JPEG_RGB, JPEG_YCBCR, a_picture, a_slide
 
+from tests.support.paths import SLIDES
+from tests.support.slides import JPEG_RGB, JPEG_YCBCR, a_picture, a_slide
 from worker.geometry.frame import Pixels
 from worker.slides.openslide_reader import open_openslide
 from worker.slides.slide import Slide
@@ -22,20 +22,32 @@ from worker.slides.tiled_pyramid import Mosaic, TiledLevel
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")
 
 
-def agrees_with_openslide(path: Path, boxes: list[tuple[int, int, int, int]], downsample: float) -> None:
+def agrees_with_openslide(
+    path: Path, boxes: list[tuple[int, int, int, int]], downsample: float
+) -> None:
     """Fail unless both readers give the same pixels for every box (x, y, width, height)."""
     with Slide.open(path) as ours, Slide(open_openslide(path, "aperio")) as theirs:
         assert "libjpeg-turbo" in ours.reader
         for box in boxes:
-            assert np.array_equal(*(slide.read(*box, downsample, downsample) for slide in (ours, theirs)))
+            assert np.array_equal(
+                *(slide.read(*box, downsample, downsample) for slide in (ours, theirs))
+            )
 
 
 @pytest.mark.parametrize("stored", [JPEG_RGB, JPEG_YCBCR])
 @pytest.mark.parametrize("downsample", [1, 1.5, 1.99, 4, 7.9])
-def test_their_pixels_are_openslide_s(tmp_path: Path, downsample: float, stored: Mapping[str, Any]) -> None:
+def test_their_pixels_are_openslide_s(
+    tmp_path: Path, downsample: float, stored: Mapping[str, Any]
+) -> None:
     """At whole positions of a level and resampled from one, inside, across tiles and beyond every edge."""
     path = a_slide(tmp_path / "a.svs", a_picture(900, 700), levels=(1, 4), stored=stored)
-    boxes = [(0, 0, 64, 64), (16, 32, 200, 120), (-40, -28, 90, 70), (860, 660, 80, 80), (5000, 0, 9, 9)]
+    boxes = [
+        (0, 0, 64, 64),
+        (16, 32, 200, 120),
+        (-40, -28, 90, 70),
+        (860, 660, 80, 80),
+        (5000, 0, 9, 9),
+    ]
     agrees_with_openslide(path, boxes, downsample)
 
 
@@ -157,7 +169,9 @@ def test_whole_tiles_are_decoded_where_they_are_wanted() -> None:
         pixels[...] = 10 * column + row
         return True
 
-    level = TiledLevel(64, 64, 16, 16, lambda _column, _row: pytest.fail("decoded elsewhere"), load_into)
+    level = TiledLevel(
+        64, 64, 16, 16, lambda _column, _row: pytest.fail("decoded elsewhere"), load_into
+    )
     mosaic = Mosaic([level])
     for number, pixels in enumerate(region):
         mosaic.fill(pixels, 0, 16 * number, 32)

@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from tests.support.slides import a_picture
 
+from tests.support.slides import a_picture
 from worker.geometry.frame import Pixels
 from worker.slides.slide import Slide
 from worker.slides.tile_cache import TileCache
@@ -50,7 +50,9 @@ def test_only_tiles_that_a_region_touches_are_loaded(
     loads = Loads()
     region = np.asarray(loads.mosaic(2**20).read_region(location, 0, size))
     assert set(loads.seen) == tiles
-    inside = np.pad(np.dstack([PIXELS, np.full((70, 100), 255, np.uint8)]), ((60, 60), (60, 60), (0, 0)))
+    inside = np.pad(
+        np.dstack([PIXELS, np.full((70, 100), 255, np.uint8)]), ((60, 60), (60, 60), (0, 0))
+    )
     x, y = location[0] + 60, location[1] + 60
     assert np.array_equal(region, inside[y : y + size[1], x : x + size[0]])
 
@@ -81,7 +83,11 @@ class Megabytes:
     """Tiles of so many megabytes each through a cache, and how often each was decoded."""
 
     def __init__(self, megabytes: int = 1) -> None:
-        self.cache, self.decoded, self._size = TileCache(96 * MEGABYTE), Counter[int](), megabytes * MEGABYTE
+        self.cache, self.decoded, self._size = (
+            TileCache(96 * MEGABYTE),
+            Counter[int](),
+            megabytes * MEGABYTE,
+        )
 
     def want(self, number: int) -> None:
         self.cache.get(number, partial(self._decode, number))
@@ -111,7 +117,9 @@ def test_there_is_room_for_tiles_that_are_wanted_again() -> None:
 
 
 @pytest.mark.parametrize(("megabytes", "tiles", "most"), [(75, 1, 1), (40, 2, 2), (23, 4, 2)])
-def test_tiles_larger_than_the_first_room_are_soon_kept(megabytes: int, tiles: int, most: int) -> None:
+def test_tiles_larger_than_the_first_room_are_soon_kept(
+    megabytes: int, tiles: int, most: int
+) -> None:
     """A picture in a few large strips: each is wanted for block after block."""
     large = Megabytes(megabytes)
     for number in list(range(tiles)) * 10:

@@ -1,6 +1,5 @@
 """What is said of files that are no slides, are damaged, or would fill the memory."""
 
-from tests.support.paths import SLIDES
 import random
 import shutil
 from pathlib import Path
@@ -8,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from tests.support import vendor_slides
-from tests.support.slides import a_picture, a_slide, a_tiled_tiff
-from tests.support.mirax import a_mirax
 from PIL import Image
 
 from broker.errors import OrderError
+from tests.support import vendor_slides
+from tests.support.mirax import a_mirax
+from tests.support.paths import SLIDES
+from tests.support.slides import a_picture, a_slide, a_tiled_tiff
 from worker.geometry.frame import Area, Pixels
 from worker.slides.partial import manifest
 from worker.slides.slide import Slide
@@ -33,7 +33,9 @@ def refusal(path: Path) -> OrderError:
     return caught.value
 
 
-@pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><p>Sign in</p>", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"PK\3\4zip"])
+@pytest.mark.parametrize(
+    "content", [b"", b"<!DOCTYPE html><p>Sign in</p>", b"%!PS-Adobe-3.0 EPSF-3.0\n", b"PK\3\4zip"]
+)
 def test_what_is_no_slide_is_named_by_its_beginning(tmp_path: Path, content: bytes) -> None:
     """A page, an archive, a program for a printer, nothing at all: `not_a_slide`, and never opened further."""
     path = tmp_path / "a.svs"
@@ -83,7 +85,9 @@ def test_a_trestle_slide_that_openslide_refuses_is_not_shown_unstitched(tmp_path
 
 def test_only_our_own_manifest_is_believed(tmp_path: Path) -> None:
     """A file of another name that reads like one is no slide, and one that names itself is damaged."""
-    said = manifest.dumped(manifest.Ranges(file=manifest.NAME, within=Area(0, 0, 9, 9), levels=((9, 9),)))
+    said = manifest.dumped(
+        manifest.Ranges(file=manifest.NAME, within=Area(0, 0, 9, 9), levels=((9, 9),))
+    )
     for name, code in (("slide.vms", "not_a_slide"), (manifest.NAME, "slide_unreadable")):
         (tmp_path / name).write_bytes(said)
         assert refusal(tmp_path / name).code == code

@@ -22,7 +22,12 @@ from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import data_element_offset_to_value, read_dataset, read_preamble
 from pydicom.tag import BaseTag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+)
 
 from broker.errors import OrderError
 
@@ -33,16 +38,25 @@ BROKEN: Final = (
 """What pydicom and imagecodecs raise over a file that is not as it should be."""
 
 _PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})  # floats, doubles, whole numbers
-_HEAD_READS: Final = 2**19  # some thirty for the place of a frame; each costs hundreds of bytes of memory, too
+_HEAD_READS: Final = (
+    2**19
+)  # some thirty for the place of a frame; each costs hundreds of bytes of memory, too
 _VALUE_BYTES: Final = 4 * 2**20
-_LONG_VALUES: Final = {0x52009230: 32 * 2**20, 0x7FE00001: 32 * 2**20, 0x7FE00002: 32 * 2**20}  # those with all frames
+_LONG_VALUES: Final = {
+    0x52009230: 32 * 2**20,
+    0x7FE00001: 32 * 2**20,
+    0x7FE00002: 32 * 2**20,
+}  # those with all frames
 _INFLATED_BYTES: Final = 256 * 2**20
 _CHUNK_BYTES: Final = 2**20
 
 
 def unreadable(detail: str, hint: str = "") -> OrderError:
     """A DICOM file that is broken, or of a kind that is not read."""
-    hint = hint or "see that the file opens in a DICOM viewer; if it does not, send it or export it again"
+    hint = (
+        hint
+        or "see that the file opens in a DICOM viewer; if it does not, send it or export it again"
+    )
     return OrderError("slide_unreadable", f"The DICOM file cannot be read: {detail}", hint=hint)
 
 
@@ -56,7 +70,9 @@ def parsing() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except BROKEN as error:
-        raise unreadable(f"pydicom can make nothing of its elements ({type(error).__name__})") from None
+        raise unreadable(
+            f"pydicom can make nothing of its elements ({type(error).__name__})"
+        ) from None
     finally:
         log.disabled = silent
 
@@ -158,7 +174,9 @@ def _parsed(file: Measured, tags: list[BaseTag | int], last: int) -> DicomFile:
         return DicomFile(file, syntax, data_set, None)
     tag, vr, length = stop.found
     start = file.tell() + data_element_offset_to_value(is_implicit, vr)
-    return DicomFile(file, syntax, data_set, PixelData(tag, vr, start, None if length == 0xFFFFFFFF else length))
+    return DicomFile(
+        file, syntax, data_set, PixelData(tag, vr, start, None if length == 0xFFFFFFFF else length)
+    )
 
 
 def _refuse_long(data_set: Dataset) -> None:
@@ -183,7 +201,9 @@ def _inflated(file: Measured) -> bytes:
         parts.append(inflate.decompress(file.between(start, stop), _INFLATED_BYTES - size + 1))
         size += len(parts[-1])
         if size > _INFLATED_BYTES:
-            raise unreadable(f"it inflates to more than {_INFLATED_BYTES >> 20} MiB", hint="send it uncompressed")
+            raise unreadable(
+                f"it inflates to more than {_INFLATED_BYTES >> 20} MiB", hint="send it uncompressed"
+            )
         start = stop
     if not inflate.eof:
         raise cut()

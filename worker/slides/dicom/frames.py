@@ -32,8 +32,15 @@ class Frames:
         if len(self._places) != head.frames:
             raise unreadable(f"it says {head.frames} frames and has {len(self._places)}")
         starts, stops = self._places.T
-        if (starts < head.pixels.start).any() or (stops <= starts).any() or (stops > self._file.size_bytes).any():
-            raise unreadable("frames lie outside it; it was cut, or its offset table is wrong", "send it again, whole")
+        if (
+            (starts < head.pixels.start).any()
+            or (stops <= starts).any()
+            or (stops > self._file.size_bytes).any()
+        ):
+            raise unreadable(
+                "frames lie outside it; it was cut, or its offset table is wrong",
+                "send it again, whole",
+            )
         self.stored(head.frames - 1)
 
     def stored(self, number: int) -> bytes:
@@ -66,7 +73,9 @@ def _encapsulated(file: Measured, head: Head) -> _Places:
     start = file.tell()
     if head.offsets is not None:
         offsets, lengths = (np.frombuffer(table, "<u8").astype(np.int64) for table in head.offsets)
-        return np.stack([start + offsets, start + offsets + _HEADER_BYTES + lengths + lengths % 2], axis=1)
+        return np.stack(
+            [start + offsets, start + offsets + _HEADER_BYTES + lengths + lengths % 2], axis=1
+        )
     starts = start + basic if len(basic) else _counted(file, head.frames)
     return np.stack([starts, np.append(starts[1:], file.size_bytes)], axis=1)
 

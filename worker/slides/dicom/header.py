@@ -134,7 +134,9 @@ def _head(file: DicomFile, sop_class: uid.UID, pixels: PixelData) -> Head:
 def _stored(elements: Dataset) -> Stored:
     bits_stored = int(elements.BitsStored)
     if int(elements.get("HighBit", bits_stored - 1)) != bits_stored - 1:
-        raise unreadable(f"its {bits_stored} stored bits do not begin at bit 0", hint="export it again")
+        raise unreadable(
+            f"its {bits_stored} stored bits do not begin at bit 0", hint="export it again"
+        )
     return Stored(
         rows=int(elements.Rows),
         columns=int(elements.Columns),
@@ -148,12 +150,20 @@ def _stored(elements: Dataset) -> Stored:
 
 
 def _matrix(elements: Dataset) -> Matrix:
-    paths = int(elements.get("NumberOfOpticalPaths") or len(elements.get("OpticalPathSequence") or ()) or 1)
+    paths = int(
+        elements.get("NumberOfOpticalPaths") or len(elements.get("OpticalPathSequence") or ()) or 1
+    )
     corners = None
     if elements.get("DimensionOrganizationType") != "TILED_FULL":
-        positions = [frame.PlanePositionSlideSequence[0] for frame in elements.PerFrameFunctionalGroupsSequence]
+        positions = [
+            frame.PlanePositionSlideSequence[0]
+            for frame in elements.PerFrameFunctionalGroupsSequence
+        ]
         corners = tuple(
-            (int(at.ColumnPositionInTotalImagePixelMatrix), int(at.RowPositionInTotalImagePixelMatrix))
+            (
+                int(at.ColumnPositionInTotalImagePixelMatrix),
+                int(at.RowPositionInTotalImagePixelMatrix),
+            )
             for at in positions
         )
     return Matrix(

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_windowing
 
+from worker.geometry.frame import Floats, Ints, Pixels
 from worker.slides.dicom.file import unreadable
 from worker.slides.dicom.header import TONE_KEYWORDS, Stored, group
-from worker.geometry.frame import Floats, Ints, Pixels
 
 _NO_VOI_BITS: Final = 8  # up to here values without a window are tones already
 
@@ -20,7 +20,11 @@ _NO_VOI_BITS: Final = 8  # up to here values without a window are tones already
 def has_tones(data_set: Dataset, stored: Stored) -> bool:
     """Whether the file says how its grey values are shown; where not, it depends on which values there are."""
     chosen = _elements(data_set)
-    return stored.photometric == "PALETTE COLOR" or stored.bits_stored <= _NO_VOI_BITS or _voi(chosen) != "none"
+    return (
+        stored.photometric == "PALETTE COLOR"
+        or stored.bits_stored <= _NO_VOI_BITS
+        or _voi(chosen) != "none"
+    )
 
 
 def tones(data_set: Dataset, stored: Stored, present: NDArray[np.bool_] | None = None) -> Pixels:
@@ -49,7 +53,10 @@ def _elements(data_set: Dataset) -> Dataset:
     """What of the tone elements is filled in, those of the functional groups first."""
     chosen = Dataset()
     chosen.set_original_encoding(*data_set.original_encoding)
-    groups = group(data_set, "PixelValueTransformationSequence"), group(data_set, "FrameVOILUTSequence")
+    groups = (
+        group(data_set, "PixelValueTransformationSequence"),
+        group(data_set, "FrameVOILUTSequence"),
+    )
     for source in (data_set, *groups):
         for keyword in TONE_KEYWORDS:
             if keyword in source and source.get(keyword) not in (None, ""):
@@ -63,7 +70,9 @@ def _voi(chosen: Dataset) -> str:
     return "window" if "WindowCenter" in chosen and "WindowWidth" in chosen else "none"
 
 
-def _shown(chosen: Dataset, values: Ints, present: NDArray[np.bool_] | None) -> tuple[Floats, float, float]:
+def _shown(
+    chosen: Dataset, values: Ints, present: NDArray[np.bool_] | None
+) -> tuple[Floats, float, float]:
     """The values as they are shown, and what black and white are among them."""
     rescaled = apply_modality_lut(values, chosen)
     voi = _voi(chosen)
@@ -94,5 +103,7 @@ def _palette(chosen: Dataset, values: Ints) -> Pixels:
     colours = apply_color_lut(inside, chosen)
     if colours.dtype == np.uint8 and (entries or 2**16) > 256:
         # pydicom counts the entries of an 8-bit palette in 8 bits.
-        raise unreadable(f"its palette has {entries or 2**16} colours of 8 bits; at most 256 are read")
+        raise unreadable(
+            f"its palette has {entries or 2**16} colours of 8 bits; at most 256 are read"
+        )
     return (colours >> 8 * (colours.dtype.itemsize - 1)).astype(np.uint8)

@@ -13,11 +13,11 @@ from pydicom import uid
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import convert_color_space
 
-from worker.slides.reader import (BLOCK_PX)
+from worker.geometry.frame import Pixels
 from worker.slides.dicom.file import BROKEN, unreadable
 from worker.slides.dicom.header import Head, Stored
 from worker.slides.dicom.lookup_tables import evenly
-from worker.geometry.frame import Pixels
+from worker.slides.reader import BLOCK_PX
 
 _SAMPLES: Final = {
     "MONOCHROME1": 1, "MONOCHROME2": 1, "PALETTE COLOR": 1,
@@ -41,9 +41,13 @@ def refuse_unfit(head: Head) -> None:
         raise unreadable(f"its transfer syntax ({name}) is not decoded", hint)
     if _SAMPLES.get(stored.photometric) != stored.samples:
         said = stored.photometric[:16]
-        raise unreadable(f"it has {stored.samples} samples for each pixel of the photometric interpretation {said!r}")
+        raise unreadable(
+            f"it has {stored.samples} samples for each pixel of the photometric interpretation {said!r}"
+        )
     if stored.photometric in ("YBR_ICT", "YBR_RCT") and codec is not _jpeg_2000:
-        raise unreadable(f"{stored.photometric} is a thing of JPEG 2000, and its pixels are {head.syntax.name}")
+        raise unreadable(
+            f"{stored.photometric} is a thing of JPEG 2000, and its pixels are {head.syntax.name}"
+        )
     _refuse_unfit_bits(stored)
     _refuse_unfit_size(stored)
 
@@ -52,7 +56,9 @@ def _refuse_unfit_bits(stored: Stored) -> None:
     bits = stored.bits_stored
     if stored.bits_allocated not in (8, 16) or not 1 <= bits <= stored.bits_allocated:
         hint = "export it with 8 or 16 bits for each sample"
-        raise unreadable(f"its samples have {bits} bits in {stored.bits_allocated}; 8 or 16 are needed", hint)
+        raise unreadable(
+            f"its samples have {bits} bits in {stored.bits_allocated}; 8 or 16 are needed", hint
+        )
     if stored.photometric.startswith("YBR_FULL") and bits != 8:
         raise unreadable(f"it has {stored.photometric} of {bits} bits; 8 are needed")
 
@@ -63,7 +69,9 @@ def _refuse_unfit_size(stored: Stored) -> None:
         raise unreadable(f"its frames have {columns} x {rows} px")
     if rows * columns > BLOCK_PX:
         hint = "save it as a tiled whole slide image"
-        raise unreadable(f"its frames have {columns} x {rows} px; at most {BLOCK_PX} are decoded at a time", hint)
+        raise unreadable(
+            f"its frames have {columns} x {rows} px; at most {BLOCK_PX} are decoded at a time", hint
+        )
 
 
 def values_of(head: Head, data: bytes) -> Values:
@@ -168,5 +176,7 @@ def _jpeg_2000(data: bytes, stored: Stored) -> Any:
 def _rle(data: bytes, stored: Stored) -> Any:
     size = stored.samples * stored.rows * stored.columns * (stored.bits_allocated // 8)
     samples = imagecodecs.dicomrle_decode(data, f"<u{stored.bits_allocated // 8}", out=size)
-    planes = np.frombuffer(samples, f"<u{stored.bits_allocated // 8}").reshape(-1, stored.rows, stored.columns)
+    planes = np.frombuffer(samples, f"<u{stored.bits_allocated // 8}").reshape(
+        -1, stored.rows, stored.columns
+    )
     return np.moveaxis(planes, 0, -1) if stored.samples > 1 else planes[0]

@@ -10,14 +10,14 @@ import numpy as np
 import pydicom
 from PIL import Image
 
+from worker.geometry.frame import Pixels
 from worker.slides.dicom.file import DicomFile, dicom_file, parsing
 from worker.slides.dicom.frames import Frames
 from worker.slides.dicom.header import KEYWORDS, Head, Matrix, head_of
+from worker.slides.dicom.lookup_tables import has_tones, tones
 from worker.slides.dicom.pixels import Values, coloured, refuse_unfit, values_of
 from worker.slides.dicom.series import levels_of, places_of
-from worker.slides.dicom.lookup_tables import has_tones, tones
 from worker.slides.tiled_pyramid import Mosaic, TiledLevel
-from worker.geometry.frame import Pixels
 
 
 class DicomPyramid:
@@ -32,7 +32,9 @@ class DicomPyramid:
         self.level_dimensions = self.stored.level_dimensions
         self.level_downsamples = self.stored.level_downsamples
 
-    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+    def read_region(
+        self, location: tuple[int, int], level: int, size: tuple[int, int]
+    ) -> Image.Image:
         """`size` pixels of a level from a level-0 location on, in RGBA; transparent where nothing was scanned.
 
         Raises `OrderError`: `slide_unreadable`.

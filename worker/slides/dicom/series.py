@@ -33,7 +33,9 @@ def levels_of(file: DicomFile, head: Head, path: Path, opened: ExitStack) -> lis
     found = {head.instance: (file, head)}
     beside = _series_beside(path, head.series) if head.series else []
     if len(beside) >= _MOST_LEVELS:
-        raise unreadable(f"its series has {len(beside) + 1} files; a slide has at most {_MOST_LEVELS}")
+        raise unreadable(
+            f"its series has {len(beside) + 1} files; a slide has at most {_MOST_LEVELS}"
+        )
     for one in beside:
         other = opened.enter_context(dicom_file(one, KEYWORDS))
         said = head_of(other)
@@ -44,8 +46,12 @@ def levels_of(file: DicomFile, head: Head, path: Path, opened: ExitStack) -> lis
         if head.matrix is not None and head.image_type[2:3] == ("VOLUME",)
     ]
     if not levels:
-        hint = "give all files of the series: by urls, zip_url, or the path of one in a folder of all"
-        raise unreadable("it is the label, overview or thumbnail of a slide, whose own files are missing", hint)
+        hint = (
+            "give all files of the series: by urls, zip_url, or the path of one in a folder of all"
+        )
+        raise unreadable(
+            "it is the label, overview or thumbnail of a slide, whose own files are missing", hint
+        )
     levels.sort(key=lambda level: level[2].width, reverse=True)
     if any(finer.width == coarser.width for (_, _, finer), (_, _, coarser) in pairwise(levels)):
         raise _layered("two files of its series show the whole slide at the same size")
@@ -58,10 +64,14 @@ def places_of(head: Head, matrix: Matrix) -> Place:
     across, down = -(-matrix.width // wide), -(-matrix.height // high)
     if matrix.corners is None:
         if head.frames != across * down:
-            raise unreadable(f"{matrix.width} x {matrix.height} px are {across * down} frames; it says {head.frames}")
+            raise unreadable(
+                f"{matrix.width} x {matrix.height} px are {across * down} frames; it says {head.frames}"
+            )
         return lambda column, row: row * across + column
     if head.frames != len(matrix.corners):
-        raise unreadable(f"it says {head.frames} frames and gives the places of {len(matrix.corners)}")
+        raise unreadable(
+            f"it says {head.frames} frames and gives the places of {len(matrix.corners)}"
+        )
     numbers = _sparse(matrix.corners, wide, high)
     return lambda column, row: numbers.get((column, row))
 
@@ -95,12 +105,21 @@ def _series_beside(path: Path, series: str) -> list[Path]:
     """The other DICOM files of a series in the folder of `path`; links are not followed out of it."""
     with os.scandir(path.parent) as entries:
         names = sorted(
-            islice((entry.name for entry in entries if entry.is_file(follow_symlinks=False)), _MOST_FILES + 1)
+            islice(
+                (entry.name for entry in entries if entry.is_file(follow_symlinks=False)),
+                _MOST_FILES + 1,
+            )
         )
     if len(names) > _MOST_FILES:
         hint = "give each series a folder of its own"
-        raise unreadable(f"it lies among more than {_MOST_FILES} files, any of which may belong to it", hint)
-    return [beside for name in names if name != path.name and _series(beside := path.with_name(name)) == series]
+        raise unreadable(
+            f"it lies among more than {_MOST_FILES} files, any of which may belong to it", hint
+        )
+    return [
+        beside
+        for name in names
+        if name != path.name and _series(beside := path.with_name(name)) == series
+    ]
 
 
 def _series(path: Path) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 from PIL import Image
 
 from broker.errors import OrderError
-from worker.slides.partial.manifest import NAME, Ranges, filled
-from worker.slides.reader import (SlideReader, TileReader)
-from worker.slides.formats import (open_pyramid)
 from worker.geometry.frame import Pixels
+from worker.slides.formats import open_pyramid
+from worker.slides.partial.manifest import NAME, Ranges, filled
+from worker.slides.reader import SlideReader, TileReader
 
 _Box = tuple[float, float, float, float]
 
@@ -45,7 +45,9 @@ class RangedPyramid:
         self.level_downsamples = tuple(inner.level_downsamples[number] for number in self._numbers)
         self.stored = inner.stored and _Watched(inner.stored, self._numbers, self._refuse_holes)
 
-    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+    def read_region(
+        self, location: tuple[int, int], level: int, size: tuple[int, int]
+    ) -> Image.Image:
         """As any reader's. Raises `OrderError`: `slide_unreadable`, also for what was not fetched."""
         x, y = (at / self.level_downsamples[level] for at in location)
         self._refuse_holes(level, (x, y, x + size[0], y + size[1]))
@@ -68,7 +70,9 @@ class RangedPyramid:
 class _Watched:
     """Stored tiles of the levels that are filled."""
 
-    def __init__(self, inner: TileReader, numbers: list[int], refuse_holes: Callable[[int, _Box], None]) -> None:
+    def __init__(
+        self, inner: TileReader, numbers: list[int], refuse_holes: Callable[[int, _Box], None]
+    ) -> None:
         self._inner, self._numbers, self._refuse_holes = inner, numbers, refuse_holes
         self.reductions = [inner.reductions[number] for number in numbers]
 

@@ -14,15 +14,22 @@ import PIL
 from PIL import Image
 
 from broker.errors import OrderError
-from worker.slides.partial.manifest import Pieces, Ranges, read
-from worker.slides.reader import (BLOCK_PX, SlideReader)
-from worker.slides.partial.file_ranges import open_ranged
-from worker.geometry.mpp import server_properties
 from worker.geometry.frame import Area
+from worker.geometry.mpp import server_properties
+from worker.slides.partial.file_ranges import open_ranged
+from worker.slides.partial.manifest import Pieces, Ranges, read
+from worker.slides.reader import BLOCK_PX, SlideReader
 
 _FORMATS: Final = {".png": "PNG", ".jpg": "JPEG"}
 _CACHE_BYTES: Final = 64 * 2**20
-_BROKEN: Final = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+_BROKEN: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 
 def open_cutout(path: Path) -> SlideReader:
@@ -53,13 +60,17 @@ class PiecedPyramid:
         # Threads read neighbouring regions, which share pieces; each piece is decoded whole.
         self._decoded = lru_cache(max(1, _CACHE_BYTES // (4 * largest_px)))(self._decode)
 
-    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+    def read_region(
+        self, location: tuple[int, int], level: int, size: tuple[int, int]
+    ) -> Image.Image:
         """The region at level-0 `location` in RGBA, transparent outside the slide.
 
         Raises `OrderError`: `slide_unreadable`, also for what was not fetched: it is never shown as if it were empty.
         """
         if level:
-            raise ValueError(f"there is no level {level}: an image server gives the full resolution")
+            raise ValueError(
+                f"there is no level {level}: an image server gives the full resolution"
+            )
         left, top, right, bottom = wanted = _corners(Area(*location, *size))
         self._refuse_holes(wanted)
         region = Image.new("RGBA", size)
@@ -78,7 +89,12 @@ class PiecedPyramid:
 
     def _refuse_holes(self, wanted: tuple[int, int, int, int]) -> None:
         width, height = self.level_dimensions[0]
-        left, top, right, bottom = max(0, wanted[0]), max(0, wanted[1]), min(width, wanted[2]), min(height, wanted[3])
+        left, top, right, bottom = (
+            max(0, wanted[0]),
+            max(0, wanted[1]),
+            min(width, wanted[2]),
+            min(height, wanted[3]),
+        )
         near = _corners(self._manifest.within)
         inside = near[0] <= left and near[1] <= top and right <= near[2] and bottom <= near[3]
         if left < right and top < bottom and not inside:

@@ -12,7 +12,15 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+)
 
 from broker.errors import OrderError
 from broker.orders.fields import MAX_COORDINATE
@@ -28,7 +36,9 @@ _MAX_BYTES: Final = 2**24
 _MARGIN_PX: Final = 4  # of each level: resampling looks a little beyond what is wanted
 _Corner = Annotated[int, Field(ge=0, le=MAX_COORDINATE, strict=True)]
 _Edge = Annotated[int, Field(ge=1, le=MAX_COORDINATE, strict=True)]
-_EDGES: Final[TypeAdapter[tuple[int, int, int, int]]] = TypeAdapter(tuple[_Corner, _Corner, _Edge, _Edge])
+_EDGES: Final[TypeAdapter[tuple[int, int, int, int]]] = TypeAdapter(
+    tuple[_Corner, _Corner, _Edge, _Edge]
+)
 
 
 def _area(value: Any) -> Area:
@@ -81,7 +91,9 @@ class Pieces(_Shape):
     server: Annotated[str, Field(max_length=100)]
 
 
-def filled(within: Area, full: tuple[int, int], level: tuple[int, int]) -> tuple[int, int, int, int]:
+def filled(
+    within: Area, full: tuple[int, int], level: tuple[int, int]
+) -> tuple[int, int, int, int]:
     """Left, top, right, bottom, in pixels of a level, of what kind `ranges` has of it; `full`: the size of level 0."""
     scale_x, scale_y = full[0] / level[0], full[1] / level[1]
     left, right = within.x / scale_x, (within.x + within.width) / scale_x
@@ -118,4 +130,8 @@ def read(path: Path) -> Ranges | Pieces:
 
 def _unreadable(reason: str) -> OrderError:
     hint = "order the slide itself; manifests are written by the fetch alone"
-    return OrderError("slide_unreadable", f"The manifest {NAME} of a partial slide is damaged: {reason}", hint=hint)
+    return OrderError(
+        "slide_unreadable",
+        f"The manifest {NAME} of a partial slide is damaged: {reason}",
+        hint=hint,
+    )

@@ -22,11 +22,11 @@ from typing import Any, Final
 import numpy as np
 
 from broker.errors import OrderError
+from worker.geometry.frame import MppSource, Pixels
 from worker.slides import openslide_reader as _ahead  # noqa: F401 - loaded before a slide is waited for
+from worker.slides.sandbox.messages import receive, send
 from worker.slides.sandbox.shared_memory import opened
 from worker.slides.slide import Slide
-from worker.geometry.frame import MppSource, Pixels
-from worker.slides.sandbox.messages import receive, send
 
 _SHOWN_CHARS: Final = 4000
 Answer = tuple[dict[str, Any], Pixels | None]
@@ -51,7 +51,11 @@ class Reading:
 
     def _answer(self, what: str, **named: Any) -> Answer:
         try:
-            steps: dict[str, Callable[..., Answer]] = {"open": self._open, "fill": self._fill, "tiles": self._tiles}
+            steps: dict[str, Callable[..., Answer]] = {
+                "open": self._open,
+                "fill": self._fill,
+                "tiles": self._tiles,
+            }
             return steps[what](**named)
         except OrderError as error:
             return {"refusal": _refusal(error)}, None
@@ -69,7 +73,9 @@ class Reading:
         self._opened.fill(region, **where)
         return {}, region
 
-    def _tiles(self, size: list[int], place: int, corners: list[tuple[float, float]], **ratio: float) -> Answer:
+    def _tiles(
+        self, size: list[int], place: int, corners: list[tuple[float, float]], **ratio: float
+    ) -> Answer:
         tiles = self._shared[place : place + math.prod(size)].reshape(size)
         self._opened.fill_tiles(tiles, corners, **ratio)
         return {}, None
@@ -82,7 +88,12 @@ class Reading:
 
 
 def _refusal(error: OrderError) -> dict[str, str]:
-    return {"code": error.code, "detail": error.detail[:_SHOWN_CHARS], "hint": error.hint, "field": error.field}
+    return {
+        "code": error.code,
+        "detail": error.detail[:_SHOWN_CHARS],
+        "hint": error.hint,
+        "field": error.field,
+    }
 
 
 def main(arguments: list[str]) -> None:

@@ -11,9 +11,9 @@ from typing import Final
 
 import numpy as np
 
-from worker.slides.sandbox.process import DecoderProcess, unreadable
-from worker.slides.overview import overview
 from worker.geometry.frame import Area, MppSource, Pixels
+from worker.slides.overview import overview
+from worker.slides.sandbox.process import DecoderProcess, unreadable
 
 MAX_BYTES: Final = 4 * 2**30
 READ_S: Final = 60.0
@@ -29,7 +29,9 @@ class Sandbox:
         self._lock = Lock()
 
     @contextmanager
-    def open(self, path: Path, mpp: float | None = None, whose: MppSource = "order") -> Iterator["SandboxedSlide"]:
+    def open(
+        self, path: Path, mpp: float | None = None, whose: MppSource = "order"
+    ) -> Iterator["SandboxedSlide"]:
         """The slide at `path`; `mpp`, which is `whose` word, is believed only where the file does not say.
 
         Raises `OrderError`: `not_a_slide`, `slide_unreadable`; and `TemporaryError` where the process was ended from
@@ -43,7 +45,10 @@ class Sandbox:
 
     def prepare(self) -> None:
         """Start the process of the next slide: half a second of a core, which nobody should be waiting for."""
-        with self._lock, suppress(OSError):  # short of processes or files: whoever opens that slide will say so
+        with (
+            self._lock,
+            suppress(OSError),
+        ):  # short of processes or files: whoever opens that slide will say so
             self._spare = self._spare or self._started()
 
     def _child(self) -> DecoderProcess:
@@ -58,14 +63,20 @@ class Sandbox:
 class SandboxedSlide:
     """A slide that another process reads, `threads` regions at a time. See `worker.slide.Slide`."""
 
-    def __init__(self, child: DecoderProcess, threads: int, path: Path, mpp: float | None, whose: MppSource) -> None:
+    def __init__(
+        self, child: DecoderProcess, threads: int, path: Path, mpp: float | None, whose: MppSource
+    ) -> None:
         self._child, self.threads, self.process_id = child, threads, child.id
-        answer = child.ask({"what": "open", "path": str(path.resolve()), "mpp": mpp, "whose": whose})
+        answer = child.ask(
+            {"what": "open", "path": str(path.resolve()), "mpp": mpp, "whose": whose}
+        )
         if answer.frame is None:
             raise unreadable("its decoder gives impossible answers")
         self.frame, self.reader = answer.frame, answer.reader
 
-    def fill(self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float) -> None:
+    def fill(
+        self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float
+    ) -> None:
         """As `Slide.fill`; the pixels come straight into `region`, which must be contiguous."""
         where = {"x": x, "y": y, "downsample_x": downsample_x, "downsample_y": downsample_y}
         self._child.ask({"what": "fill", "size": region.shape, **where}, region)
@@ -76,12 +87,19 @@ class SandboxedSlide:
         return np.empty(shape, np.uint8) if shared is None else shared
 
     def fill_tiles(
-        self, tiles: Pixels, corners: Sequence[tuple[float, float]], downsample_x: float, downsample_y: float
+        self,
+        tiles: Pixels,
+        corners: Sequence[tuple[float, float]],
+        downsample_x: float,
+        downsample_y: float,
     ) -> None:
         """As `Slide.fill_tiles`; in a `workspace` that is shared no pixel is copied."""
         step = max(1, _AT_ONCE_PX // (tiles.shape[1] * tiles.shape[2]))
         for start in range(0, len(tiles), step):
-            some, place = tiles[start : start + step], self._child.pixels.place(tiles[start : start + step])
+            some, place = (
+                tiles[start : start + step],
+                self._child.pixels.place(tiles[start : start + step]),
+            )
             if place is None:
                 for tile, (x, y) in zip(some, corners[start : start + step], strict=True):
                     self.fill(tile, x, y, downsample_x, downsample_y)

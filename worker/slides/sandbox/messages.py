@@ -25,7 +25,9 @@ def send(wire: socket.socket, told: bytes, pixels: Pixels | None = None) -> None
     wire.sendall(raw)
 
 
-def receive(wire: socket.socket, into: Pixels | None = None, within_s: float | None = None) -> tuple[bytes, bool]:
+def receive(
+    wire: socket.socket, into: Pixels | None = None, within_s: float | None = None
+) -> tuple[bytes, bool]:
     """The next message, and whether pixels came with it, which are in `into` then.
 
     Raises `ProtocolError`; `TimeoutError` when it is not here in time; `ConnectionError` when the other end is gone.
@@ -45,7 +47,9 @@ def _bytes_of(pixels: Pixels) -> memoryview:
     return view.cast("B")  # which refuses what is not contiguous
 
 
-def _exactly(wire: socket.socket, buffer: bytearray | memoryview, deadline: float | None) -> bytearray | memoryview:
+def _exactly(
+    wire: socket.socket, buffer: bytearray | memoryview, deadline: float | None
+) -> bytearray | memoryview:
     rest = memoryview(buffer)
     while rest:
         if deadline is not None:

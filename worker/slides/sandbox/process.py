@@ -18,13 +18,15 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from broker.errors import OrderError, TemporaryError
-from worker.slides.sandbox.shared_memory import SharedPixels
 from worker.geometry.frame import Frame, Pixels
 from worker.slides.sandbox.messages import ProtocolError, receive, send
+from worker.slides.sandbox.shared_memory import SharedPixels
 
 _ENDS_S: Final = 5.0
 _FROM_OUTSIDE: Final = frozenset({signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-_OFTEN_SHORT_OF_MEMORY: Final = frozenset({signal.SIGABRT, signal.SIGTRAP})  # how C++ and GLib end where there is none
+_OFTEN_SHORT_OF_MEMORY: Final = frozenset(
+    {signal.SIGABRT, signal.SIGTRAP}
+)  # how C++ and GLib end where there is none
 _MORE_MEMORY: Final = "more memory than worker.limits.decode_bytes allows"
 _KEPT: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
 _SET: Final = {
@@ -92,7 +94,9 @@ class DecoderProcess:
         try:
             answer, has_pixels = self._asked(wire, request, into)
         except TimeoutError:
-            raise self._condemned(f"a part of it took longer than {self._read_s:g} s to decode") from None
+            raise self._condemned(
+                f"a part of it took longer than {self._read_s:g} s to decode"
+            ) from None
         except (ProtocolError, ValidationError):
             raise self._condemned("its decoder gives impossible answers") from None
         except OSError:
@@ -104,7 +108,9 @@ class DecoderProcess:
             raise self._condemned("its decoder gives impossible answers")
         return answer
 
-    def _asked(self, wire: socket.socket, request: dict[str, Any], into: Pixels | None) -> tuple[Answer, bool]:
+    def _asked(
+        self, wire: socket.socket, request: dict[str, Any], into: Pixels | None
+    ) -> tuple[Answer, bool]:
         wire.settimeout(self._read_s)
         send(wire, json.dumps(request).encode())
         told, has_pixels = receive(wire, into, self._read_s)
@@ -128,8 +134,14 @@ class DecoderProcess:
             return RuntimeError(f"the process that reads slides does not start ({seen})")
         if -status in _FROM_OUTSIDE:
             seen = f"the process that reads the slide was ended from outside ({_ending(status)})"
-            return TemporaryError("out_of_memory", f"{seen}, as the system does when memory is short")
-        perhaps = f", perhaps because it wanted {_MORE_MEMORY}" if -status in _OFTEN_SHORT_OF_MEMORY else ""
+            return TemporaryError(
+                "out_of_memory", f"{seen}, as the system does when memory is short"
+            )
+        perhaps = (
+            f", perhaps because it wanted {_MORE_MEMORY}"
+            if -status in _OFTEN_SHORT_OF_MEMORY
+            else ""
+        )
         return unreadable(f"its decoder crashed ({_ending(status)}){perhaps}")
 
     def _was_up(self) -> bool:
@@ -181,7 +193,9 @@ def _environment() -> dict[str, str]:
     return {**kept, **_SET, "PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 
-def _end(running: subprocess.Popen[bytes], wires: list[socket.socket], pixels: SharedPixels) -> None:
+def _end(
+    running: subprocess.Popen[bytes], wires: list[socket.socket], pixels: SharedPixels
+) -> None:
     """No process and no descriptor stays behind."""
     running.kill()
     pixels.close()

@@ -40,7 +40,11 @@ class SharedPixels:
     def place(self, pixels: Pixels) -> int | None:
         """Where these pixels begin in the shared memory; None where they lie elsewhere."""
         start = pixels.ctypes.data - self._start
-        return start if 0 <= start <= len(self._map) - pixels.nbytes and pixels.flags.c_contiguous else None
+        return (
+            start
+            if 0 <= start <= len(self._map) - pixels.nbytes and pixels.flags.c_contiguous
+            else None
+        )
 
     def given(self) -> None:
         """The other process has the file's number."""
@@ -64,5 +68,7 @@ def _sealed(size_bytes: int) -> int:
             return os.dup(file.fileno())
     number = os.memfd_create("pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(number, size_bytes)
-    fcntl.fcntl(number, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
+    fcntl.fcntl(
+        number, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    )
     return number

@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import Image
 
 from broker.errors import OrderError
-from worker.slides.reader import (SlideReader)
 from worker.slides.openslide_reader import OpenSlidePyramid
+from worker.slides.reader import SlideReader
 from worker.slides.tiff.reader import TiffPyramid, open_tiff
 
 
@@ -23,9 +23,14 @@ class AperioPyramid:
         self._slide, self._tiff = slide, tiff
         self.name, self.stored = f"{slide.name}, tiles by libjpeg-turbo", tiff.stored
         self.properties: Mapping[str, str] = slide.properties
-        self.level_dimensions, self.level_downsamples = slide.level_dimensions, slide.level_downsamples
+        self.level_dimensions, self.level_downsamples = (
+            slide.level_dimensions,
+            slide.level_downsamples,
+        )
 
-    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+    def read_region(
+        self, location: tuple[int, int], level: int, size: tuple[int, int]
+    ) -> Image.Image:
         """As OpenSlide reads it. Raises `OrderError`: `slide_unreadable`."""
         return self._slide.read_region(location, level, size)
 

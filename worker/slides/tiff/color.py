@@ -50,7 +50,11 @@ class Colour:
         self._photometric = page.photometric
         if page.compression == COMPRESSION.APERIO_JP2000_YCBC:
             self._photometric = PHOTOMETRIC.YCBCR
-        elif page.photometric == PHOTOMETRIC.YCBCR and page.compression in _GIVES_RGB and page.planarconfig == 1:
+        elif (
+            page.photometric == PHOTOMETRIC.YCBCR
+            and page.compression in _GIVES_RGB
+            and page.planarconfig == 1
+        ):
             self._photometric = PHOTOMETRIC.RGB
         self._palette = _palette(page) if page.photometric == PHOTOMETRIC.PALETTE else None
         self._eight_bits = _eight_bits(page, self._colours)
@@ -65,7 +69,9 @@ class Colour:
         if self._alpha == EXTRASAMPLE.UNASSALPHA:
             return coloured
         height, width = alpha.shape[:2]
-        premultiplied = Image.frombuffer("RGBa", (width, height), coloured.tobytes(), "raw", "RGBa", 0, 1)
+        premultiplied = Image.frombuffer(
+            "RGBa", (width, height), coloured.tobytes(), "raw", "RGBa", 0, 1
+        )
         return np.asarray(premultiplied.convert("RGBA"))
 
     def _rgb(self, stored: Samples) -> Pixels:
@@ -79,21 +85,31 @@ class Colour:
         if mode is None:
             return pixels
         height, width = pixels.shape[:2]
-        return np.asarray(Image.frombuffer(mode, (width, height), pixels.tobytes(), "raw", mode, 0, 1).convert("RGB"))
+        return np.asarray(
+            Image.frombuffer(mode, (width, height), pixels.tobytes(), "raw", mode, 0, 1).convert(
+                "RGB"
+            )
+        )
 
 
 def _colours(page: TiffPage) -> int:
     if page.sampleformat != _UNSIGNED or page.dtype is None or page.bitspersample not in _DEPTHS:
         kind = getattr(page.sampleformat, "name", page.sampleformat)
-        raise _unfit(f"its pixels are of {page.bitspersample} bits ({kind}); 1 to 16 bits, unsigned, are read")
+        raise _unfit(
+            f"its pixels are of {page.bitspersample} bits ({kind}); 1 to 16 bits, unsigned, are read"
+        )
     colours = _COLOURS.get(page.photometric)
     if colours is None:
         name = getattr(page.photometric, "name", page.photometric)
-        raise _unfit(f"its colours are stored as {name}; RGB, YCbCr, CMYK, grey and palettes are read")
+        raise _unfit(
+            f"its colours are stored as {name}; RGB, YCbCr, CMYK, grey and palettes are read"
+        )
     if not colours <= page.samplesperpixel <= colours + 1 or (
         page.samplesperpixel == 2 and _alpha(page, colours) is None
     ):
-        raise _unfit(f"each of its pixels has {page.samplesperpixel} channels, as in fluorescence; one or RGB is read")
+        raise _unfit(
+            f"each of its pixels has {page.samplesperpixel} channels, as in fluorescence; one or RGB is read"
+        )
     return colours
 
 
@@ -116,7 +132,9 @@ def _eight_bits(page: TiffPage, colours: int) -> Callable[[Samples], Pixels]:
     bits = page.bitspersample
     low, high = page.tags.valueof(_MIN_SAMPLE), page.tags.valueof(_MAX_SAMPLE)
     if bits > 8 and colours == 1 and isinstance(low, int) and isinstance(high, int) and low < high:
-        return lambda stored: ((np.clip(stored, low, high) - float(low)) * (255 / (high - low))).astype(np.uint8)
+        return lambda stored: (
+            (np.clip(stored, low, high) - float(low)) * (255 / (high - low))
+        ).astype(np.uint8)
     if bits > 8:
         return lambda stored: (stored >> (bits - 8)).astype(np.uint8)
     scale = 255 // (2**bits - 1)
@@ -125,5 +143,7 @@ def _eight_bits(page: TiffPage, colours: int) -> Callable[[Samples], Pixels]:
 
 def _unfit(detail: str) -> OrderError:
     return OrderError(
-        "slide_unreadable", f"The TIFF cannot be read: {detail}", hint="export it in 8-bit RGB, one plane of it"
+        "slide_unreadable",
+        f"The TIFF cannot be read: {detail}",
+        hint="export it in 8-bit RGB, one plane of it",
     )

@@ -15,9 +15,9 @@ import numpy as np
 import simplejpeg
 from tifffile import COMPRESSION, PHOTOMETRIC, TiffPage
 
-from worker.slides.tiled_pyramid import TiledLevel
-from worker.slides.tiff.pages import tile_size, unreadable
 from worker.geometry.frame import Pixels
+from worker.slides.tiff.pages import tile_size, unreadable
+from worker.slides.tiled_pyramid import TiledLevel
 
 REDUCTIONS: Final = (2, 4, 8)
 _START: Final = b"\xff\xd8"
@@ -90,7 +90,11 @@ class _Tiles:
         self._refuse_larger(height, width)
         reduction = tile_size(self._page)[1] // into.shape[0]
         part = simplejpeg.decode_jpeg(
-            stream, "RGB", min_height=-(-height // reduction), min_width=-(-width // reduction), strict=False
+            stream,
+            "RGB",
+            min_height=-(-height // reduction),
+            min_width=-(-width // reduction),
+            strict=False,
         )
         into[: part.shape[0], : part.shape[1]] = part[: into.shape[0], : into.shape[1]]
         return into
@@ -98,4 +102,6 @@ class _Tiles:
     def _refuse_larger(self, height: int, width: int) -> None:
         across, down = tile_size(self._page)
         if height > down or width > across:
-            raise unreadable(f"a tile holds {width} x {height} px; at most {across} x {down} belong there")
+            raise unreadable(
+                f"a tile holds {width} x {height} px; at most {across} x {down} belong there"
+            )

@@ -30,7 +30,9 @@ def properties(page: TiffPage) -> dict[str, str]:
 
 
 def _resolution(page: TiffPage) -> dict[str, str]:
-    said = {"tiff.ResolutionUnit": _RESOLUTION_UNITS.get(page.tags.valueof(_RESOLUTION_UNIT, 2), "none")}
+    said = {
+        "tiff.ResolutionUnit": _RESOLUTION_UNITS.get(page.tags.valueof(_RESOLUTION_UNIT, 2), "none")
+    }
     for name, tag in (("tiff.XResolution", _X_RESOLUTION), ("tiff.YResolution", _Y_RESOLUTION)):
         ratio = page.tags.valueof(tag)
         if isinstance(ratio, tuple) and len(ratio) == 2 and ratio[1]:
@@ -60,9 +62,14 @@ def _ome_pixels(description: str) -> dict[str, str]:
 
 def _ome(pixels: dict[str, str], page: TiffPage) -> dict[str, str]:
     planes = {axis: pixels.get(f"Size{axis}", "1") for axis in "ZTC"}
-    if (planes["Z"], planes["T"]) != ("1", "1") or planes["C"] not in {"1", str(page.samplesperpixel)}:
+    if (planes["Z"], planes["T"]) != ("1", "1") or planes["C"] not in {
+        "1",
+        str(page.samplesperpixel),
+    }:
         told = ", ".join(f"Size{axis} {size}" for axis, size in planes.items())
-        raise unreadable(f"its OME-XML tells of focal planes, times or channels ({told}); one RGB picture is read")
+        raise unreadable(
+            f"its OME-XML tells of focal planes, times or channels ({told}); one RGB picture is read"
+        )
     said = {"openslide.vendor": "ome-tiff"}
     for axis in "XY":
         unit_um = _UNITS_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))

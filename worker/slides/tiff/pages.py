@@ -9,7 +9,7 @@ from typing import Final, Literal
 from tifffile import COMPRESSION, TiffFile, TiffPage, TiffPages
 
 from broker.errors import OrderError
-from worker.slides.reader import (BLOCK_PX)
+from worker.slides.reader import BLOCK_PX
 
 _MAX_PAGES: Final = 256
 _STRIP_PX: Final = 2**20  # what is read at a time of an uncompressed picture in a single strip
@@ -28,12 +28,19 @@ def levels(tiff: TiffFile) -> list[TiffPage]:
     _refuse_broken_chain(tiff)
     if not pages:
         raise OrderError(
-            "not_a_slide", "The TIFF holds no picture", hint="see that the source gives the slide itself, whole"
+            "not_a_slide",
+            "The TIFF holds no picture",
+            hint="see that the source gives the slide itself, whole",
         )
-    full = max(pages, key=lambda page: (page.is_tiled, not page.is_reduced, page.imagewidth * page.imagelength))
+    full = max(
+        pages,
+        key=lambda page: (page.is_tiled, not page.is_reduced, page.imagewidth * page.imagelength),
+    )
     _refuse_stack(full, pages)
     if full.tags.valueof(_ORIENTATION, 1) != 1:
-        raise unreadable("it is stored turned or mirrored (Orientation), so viewers show it in another frame")
+        raise unreadable(
+            "it is stored turned or mirrored (Orientation), so viewers show it in another frame"
+        )
     below = [page for page in _bounded(full.pages) if _shows_something(page)] if full.pages else []
     marked = [*below, *(page for page in pages if _is_marked(page, full))]
     smaller = {_size(page): page for page in reversed(marked) if _shows_the_same(page, full)}
@@ -93,9 +100,13 @@ def _bounded(pages: TiffPages) -> Iterator[TiffPage]:
 def _refuse_broken_chain(tiff: TiffFile) -> None:
     """tifffile takes a chain that leads out of the file for one that ends: levels would be missing without a word."""
     tiff.filehandle.seek(tiff.pages.next_page_offset or 0)
-    following = int.from_bytes(tiff.filehandle.read(tiff.tiff.offsetsize), _BYTE_ORDERS[tiff.byteorder])
+    following = int.from_bytes(
+        tiff.filehandle.read(tiff.tiff.offsetsize), _BYTE_ORDERS[tiff.byteorder]
+    )
     if following != 0:
-        raise unreadable(f"its chain of directories leads to byte {following}, where none is; is the file whole?")
+        raise unreadable(
+            f"its chain of directories leads to byte {following}, where none is; is the file whole?"
+        )
 
 
 def _shows_something(page: TiffPage) -> bool:
@@ -109,7 +120,10 @@ def _size(page: TiffPage) -> tuple[int, int]:
 
 def _refuse_stack(full: TiffPage, pages: list[TiffPage]) -> None:
     alike = _size(full), full.is_tiled, full.is_reduced
-    planes = sum((_size(page), page.is_tiled, page.is_reduced) == alike for page in pages) * full.imagedepth
+    planes = (
+        sum((_size(page), page.is_tiled, page.is_reduced) == alike for page in pages)
+        * full.imagedepth
+    )
     if planes > 1:
         raise OrderError(
             "slide_unreadable",
@@ -128,7 +142,10 @@ def _shows_the_same(page: TiffPage, full: TiffPage) -> bool:
     """It is smaller, of the same shape and kind, and stored as the slide is."""
     if page.imagewidth >= full.imagewidth or page.imagelength >= full.imagelength:
         return False
-    same_kind = (page.samplesperpixel, page.bitspersample) == (full.samplesperpixel, full.bitspersample)
+    same_kind = (page.samplesperpixel, page.bitspersample) == (
+        full.samplesperpixel,
+        full.bitspersample,
+    )
     expected = page.imagewidth * full.imagelength / full.imagewidth
     same_layout = page.is_tiled or not full.is_tiled
     return same_kind and same_layout and abs(page.imagelength - expected) <= _ASPECT_PX
@@ -136,7 +153,11 @@ def _shows_the_same(page: TiffPage, full: TiffPage) -> bool:
 
 def _cut_large_strip(page: TiffPage) -> None:
     """A picture stored uncompressed in a single strip is read a few rows at a time."""
-    plain = page.compression == COMPRESSION.NONE and page.predictor == 1 and len(page.dataoffsets) == planes(page)
+    plain = (
+        page.compression == COMPRESSION.NONE
+        and page.predictor == 1
+        and len(page.dataoffsets) == planes(page)
+    )
     if page.is_tiled or not plain or page.imagewidth * page.rowsperstrip <= _STRIP_PX:
         return
     rows = max(1, _STRIP_PX // page.imagewidth)
@@ -146,8 +167,12 @@ def _cut_large_strip(page: TiffPage) -> None:
         raise unreadable(f"the file ends before its {page.imagewidth} x {page.imagelength} px do")
     starts = range(0, page.imagelength, rows)
     page.rowsperstrip = rows
-    page.dataoffsets = tuple(offset + row * row_bytes for offset in page.dataoffsets for row in starts)
-    page.databytecounts = tuple(min(rows, page.imagelength - row) * row_bytes for row in starts) * planes(page)
+    page.dataoffsets = tuple(
+        offset + row * row_bytes for offset in page.dataoffsets for row in starts
+    )
+    page.databytecounts = tuple(
+        min(rows, page.imagelength - row) * row_bytes for row in starts
+    ) * planes(page)
 
 
 def _refuse_false_claims(page: TiffPage) -> None:
@@ -157,8 +182,15 @@ def _refuse_false_claims(page: TiffPage) -> None:
     if page.imagedepth != 1 or page.tiledepth != 1:
         raise unreadable(f"its tiles are said to be {page.tiledepth} planes deep")
     if width * height > BLOCK_PX:
-        raise unreadable(f"its tiles are {width} x {height} px; at most {BLOCK_PX} pixels can be decoded at a time")
+        raise unreadable(
+            f"its tiles are {width} x {height} px; at most {BLOCK_PX} pixels can be decoded at a time"
+        )
     across, down = grid(page)
-    needed, given = across * down * planes(page), min(len(page.dataoffsets), len(page.databytecounts))
+    needed, given = (
+        across * down * planes(page),
+        min(len(page.dataoffsets), len(page.databytecounts)),
+    )
     if given < needed:
-        raise unreadable(f"its {page.imagewidth} x {page.imagelength} px need {needed} tiles, it has {given}")
+        raise unreadable(
+            f"its {page.imagewidth} x {page.imagelength} px need {needed} tiles, it has {given}"
+        )

@@ -15,12 +15,12 @@ import tifffile
 from PIL import Image
 
 from broker.errors import OrderError
-from worker.slides.tiled_pyramid import Mosaic
+from worker.geometry.frame import Pixels
 from worker.slides.tiff.jpeg_tiles import is_plain_jpeg
+from worker.slides.tiff.metadata import properties
 from worker.slides.tiff.pages import levels, unreadable
 from worker.slides.tiff.tiles import COMPRESSIONS, tiled_level
-from worker.slides.tiff.metadata import properties
-from worker.geometry.frame import Pixels
+from worker.slides.tiled_pyramid import Mosaic
 
 _DIRECTORY_BYTES: Final = 64 * 2**20  # a slide of 200,000 px a side needs 13 MB
 _TOLD_CHARACTERS: Final = 200
@@ -39,9 +39,15 @@ class TiffPyramid:
         with ExitStack() as on_fault:
             self._file = on_fault.enter_context(_Directory(path))
             with _told():
-                pages = levels(on_fault.enter_context(tifffile.TiffFile(self._file, is_lsm=False, is_scanimage=False)))
+                pages = levels(
+                    on_fault.enter_context(
+                        tifffile.TiffFile(self._file, is_lsm=False, is_scanimage=False)
+                    )
+                )
                 self.properties = properties(pages[0])
-                self.is_plain_jpeg = all(is_plain_jpeg(page) and all(page.databytecounts) for page in pages)
+                self.is_plain_jpeg = all(
+                    is_plain_jpeg(page) and all(page.databytecounts) for page in pages
+                )
                 """Whether every tile of every level is there, in JPEG."""
                 self.stored = _Told(Mosaic([tiled_level(page, self._file) for page in pages]))
             on_fault.pop_all()
@@ -49,7 +55,9 @@ class TiffPyramid:
         self.level_dimensions = self.stored.mosaic.level_dimensions
         self.level_downsamples = self.stored.mosaic.level_downsamples
 
-    def read_region(self, location: tuple[int, int], level: int, size: tuple[int, int]) -> Image.Image:
+    def read_region(
+        self, location: tuple[int, int], level: int, size: tuple[int, int]
+    ) -> Image.Image:
         """`size` pixels of a level from a level-0 location on, in RGBA. Raises `OrderError` `slide_unreadable`."""
         with _told():
             return self.stored.mosaic.read_region(location, level, size)
@@ -89,7 +97,9 @@ class _Directory(io.FileIO):
     _left = _DIRECTORY_BYTES
 
     def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(self._left + 1 if size is None or size < 0 else min(size, self._left + 1))
+        data = super().read(
+            self._left + 1 if size is None or size < 0 else min(size, self._left + 1)
+        )
         self._spend(len(data))
         return data
 

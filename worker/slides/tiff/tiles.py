@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from tifffile import TIFF, TiffPage
 from tifffile.tifffile import jpeg_shape
 
-from worker.slides.reader import (BLOCK_PX)
-from worker.slides.tiled_pyramid import TiledLevel
+from worker.geometry.frame import Pixels
+from worker.slides.reader import BLOCK_PX
 from worker.slides.tiff.color import Colour
 from worker.slides.tiff.jpeg_tiles import is_plain_jpeg, jpeg_level
 from worker.slides.tiff.pages import forget_places, grid, planes, tile_size, unreadable
-from worker.geometry.frame import Pixels
+from worker.slides.tiled_pyramid import TiledLevel
 
 COMPRESSIONS: Final = {
     1: "uncompressed", 5: "LZW", 6: "old-style JPEG", 7: "JPEG", 8: "Deflate", 32946: "Deflate", 32773: "PackBits",
@@ -31,7 +31,9 @@ COMPRESSIONS: Final = {
 _JPEG: Final = frozenset({6, 7})
 _JPEG_2000: Final = frozenset({33003, 33004, 33005, 34712})
 _WEBP: Final = frozenset({34927, 50001})
-_PICTURES: Final = frozenset({22610, 34927, 34933, 34934, 50001, 50002, 52546})  # they know their own size
+_PICTURES: Final = frozenset(
+    {22610, 34927, 34933, 34934, 50001, 50002, 52546}
+)  # they know their own size
 _JPEG_2000_SIZE: Final = b"\xff\x4f\xff\x51"  # start of codestream, then the size marker
 _TILE_BYTES: Final = 2**29  # the most that is read for one tile
 
@@ -40,7 +42,9 @@ def tiled_level(page: TiffPage, file: io.FileIO) -> TiledLevel:
     """The page as a level whose tiles are read from the open `file`. Raises `OrderError` `slide_unreadable`."""
     if page.compression not in COMPRESSIONS:
         name = getattr(page.compression, "name", "")
-        raise unreadable(f"its compression, {name} ({int(page.compression)}), is not among those that are read")
+        raise unreadable(
+            f"its compression, {name} ({int(page.compression)}), is not among those that are read"
+        )
     if page.is_subsampled and page.compression not in {*_JPEG, *_JPEG_2000, *_PICTURES}:
         raise unreadable("its colours are subsampled without JPEG compression")
     tiles = _Tiles(page, file)
@@ -84,7 +88,9 @@ class _Tiles:
             raise unreadable(f"tile {index} has {size} bytes; at most {_TILE_BYTES} are read")
         data = os.pread(self._file.fileno(), size, offset)
         if len(data) < size:
-            raise unreadable(f"the file ends {size - len(data)} bytes before the end of tile {index}")
+            raise unreadable(
+                f"the file ends {size - len(data)} bytes before the end of tile {index}"
+            )
         return data
 
     def _decoded(self, data: bytes, index: int) -> NDArray[Any]:
@@ -101,7 +107,9 @@ class _Tiles:
             page.decode(data, index, jpegtables=page.jpegtables, jpegheader=self._jpegheader)[0]
         )[0]
         if decoded.dtype != page.dtype:
-            raise unreadable(f"tile {index} holds {decoded.dtype} where {page.bitspersample} bits are said")
+            raise unreadable(
+                f"tile {index} holds {decoded.dtype} where {page.bitspersample} bits are said"
+            )
         return decoded
 
     def _picture(self, data: bytes, index: int) -> NDArray[Any]:
@@ -109,8 +117,13 @@ class _Tiles:
         page = self._page
         width, height = tile_size(page)
         row, column = divmod(index % (self._across * self._down), self._across)
-        inside = min(height, page.imagelength - row * height), min(width, page.imagewidth - column * width)
-        samples = () if page.samplesperpixel == 1 or page.planarconfig == 2 else (page.samplesperpixel,)
+        inside = (
+            min(height, page.imagelength - row * height),
+            min(width, page.imagewidth - column * width),
+        )
+        samples = (
+            () if page.samplesperpixel == 1 or page.planarconfig == 2 else (page.samplesperpixel,)
+        )
         said = {"hasalpha": True} if page.compression in _WEBP and samples == (4,) else {}
         for size in ((height, width), inside):
             try:
@@ -124,4 +137,6 @@ class _Tiles:
 
 def _refuse_huge(width: int, height: int) -> None:
     if width * height > BLOCK_PX:
-        raise unreadable(f"a tile holds {width} x {height} px; at most {BLOCK_PX} can be decoded at a time")
+        raise unreadable(
+            f"a tile holds {width} x {height} px; at most {BLOCK_PX} can be decoded at a time"
+        )

@@ -1,6 +1,5 @@
 """DICOM files that are cut, lie about themselves, or were made to exhaust whoever reads them."""
 
-from tests.support.paths import SLIDES
 import logging
 import random
 import struct
@@ -12,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.dicom_files import SECRET, a_dicom_picture, a_dicom_slide, save
-from tests.support.slides import a_picture
 from pydicom import dcmread, uid
 from pydicom.dataset import Dataset
 
 from broker.errors import OrderError
+from tests.support.dicom_files import SECRET, a_dicom_picture, a_dicom_slide, save
+from tests.support.paths import SLIDES
+from tests.support.slides import a_picture
 from worker.slides.dicom.reader import open_dicom
 
 META = b"\0" * 128 + b"DICM" + b"\x02\0\x10\0UI\x14\x001.2.840.10008.1.2.1\0"
@@ -102,12 +102,22 @@ def test_an_object_without_a_picture_is_named(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "sop_class", [uid.SegmentationStorage, uid.RTDoseStorage, uid.ParametricMapStorage, "1.2.840.10008.5.1.4.1.1.66.7"]
+    "sop_class",
+    [
+        uid.SegmentationStorage,
+        uid.RTDoseStorage,
+        uid.ParametricMapStorage,
+        "1.2.840.10008.5.1.4.1.1.66.7",
+    ],
 )
-def test_measurements_in_the_shape_of_pictures_are_no_slides(tmp_path: Path, sop_class: str) -> None:
+def test_measurements_in_the_shape_of_pictures_are_no_slides(
+    tmp_path: Path, sop_class: str
+) -> None:
     """Segmentations, label maps, doses and parametric maps have pixels that show no tissue."""
     assert (
-        problem(a_dicom_picture(tmp_path / "a.dcm", a_picture(9, 9), "RGB", SOPClassUID=sop_class)).code
+        problem(
+            a_dicom_picture(tmp_path / "a.dcm", a_picture(9, 9), "RGB", SOPClassUID=sop_class)
+        ).code
         == "not_a_slide"
     )
 
@@ -122,9 +132,13 @@ def test_an_unknown_transfer_syntax_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "offsets", [[0, 10**9], [2**32 - 8, 8], [9, 8], [0, 3], [0]], ids=["outside", "far", "backwards", "within", "few"]
+    "offsets",
+    [[0, 10**9], [2**32 - 8, 8], [9, 8], [0, 3], [0]],
+    ids=["outside", "far", "backwards", "within", "few"],
 )
-def test_an_offset_table_that_points_elsewhere_is_found_out(tmp_path: Path, offsets: list[int]) -> None:
+def test_an_offset_table_that_points_elsewhere_is_found_out(
+    tmp_path: Path, offsets: list[int]
+) -> None:
     """Frames that do not lie in the file, or not where an item begins, are a problem and not other bytes."""
     path = a_dicom_slide(tmp_path / "a.dcm", a_picture(128, 64))
     data = path.read_bytes()
@@ -136,7 +150,9 @@ def test_an_offset_table_that_points_elsewhere_is_found_out(tmp_path: Path, offs
 
 def test_an_enormous_length_costs_no_memory(tmp_path: Path) -> None:
     """A value that is said to have four gigabytes is looked for where the file ends."""
-    (tmp_path / "a.dcm").write_bytes(META + b"\x08\0\x08\0UN\0\0" + struct.pack("<I", 2**32 - 2) + b"x" * 1000)
+    (tmp_path / "a.dcm").write_bytes(
+        META + b"\x08\0\x08\0UN\0\0" + struct.pack("<I", 2**32 - 2) + b"x" * 1000
+    )
     tracemalloc.start()
     problem(tmp_path / "a.dcm")
     _, most_bytes = tracemalloc.get_traced_memory()
@@ -180,19 +196,26 @@ def test_a_file_that_inflates_without_end_is_given_up(tmp_path: Path) -> None:
 
 def test_a_frame_of_another_size_than_said_is_not_decoded(tmp_path: Path) -> None:
     """A compressed frame that claims other dimensions than the file's is refused before room is made for it."""
-    path = a_dicom_picture(tmp_path / "a.dcm", a_picture(600, 400), "RGB", uid.JPEG2000Lossless, Rows=40, Columns=60)
+    path = a_dicom_picture(
+        tmp_path / "a.dcm", a_picture(600, 400), "RGB", uid.JPEG2000Lossless, Rows=40, Columns=60
+    )
     assert "invalid out.shape" in problem(path).detail
 
 
 def test_pixels_that_are_fewer_than_said_are_a_problem(tmp_path: Path) -> None:
     """Rows times columns times frames must be there."""
-    assert "do not fit" in problem(a_dicom_picture(tmp_path / "a.dcm", a_picture(60, 40), "RGB", Rows=41)).detail
+    assert (
+        "do not fit"
+        in problem(a_dicom_picture(tmp_path / "a.dcm", a_picture(60, 40), "RGB", Rows=41)).detail
+    )
 
 
 def test_a_broken_file_of_the_series_is_not_passed_over(tmp_path: Path) -> None:
     """The largest level may be the broken one: the slide is refused, not shown without it."""
     series = uid.generate_uid()
     a_dicom_slide(tmp_path / "a.dcm", a_picture(64, 64), SeriesInstanceUID=series)
-    large = a_dicom_slide(tmp_path / "b.dcm", np.tile(a_picture(64, 64), (2, 2, 1)), SeriesInstanceUID=series)
+    large = a_dicom_slide(
+        tmp_path / "b.dcm", np.tile(a_picture(64, 64), (2, 2, 1)), SeriesInstanceUID=series
+    )
     large.write_bytes(large.read_bytes()[:-2000])
     problem(tmp_path / "a.dcm")

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.support.dicom_reading import grey, refusal, whole
-from tests.support.dicom_files import LOSSLESS, NATIVE, Samples, a_dicom_picture
-from tests.support.slides import a_picture
 from pydicom import uid
 from pydicom.dataset import Dataset
+
+from tests.support.dicom_files import LOSSLESS, NATIVE, Samples, a_dicom_picture
+from tests.support.dicom_reading import grey, refusal, whole
+from tests.support.slides import a_picture
 
 WINDOW = {"WindowCenter": 1000, "WindowWidth": 201}
 
@@ -21,7 +22,9 @@ def ramp(dtype: str, low: int, high: int) -> Samples:
 
 @pytest.mark.parametrize("syntax", [*NATIVE, *LOSSLESS])
 @pytest.mark.parametrize("dtype", ["<u2", "<i2"])
-def test_a_window_spreads_its_values_from_black_to_white(tmp_path: Path, syntax: str, dtype: str) -> None:
+def test_a_window_spreads_its_values_from_black_to_white(
+    tmp_path: Path, syntax: str, dtype: str
+) -> None:
     """With centre 1000 and width 201, 900 is the last black, 1100 the first white; PS3.3 C.11.2.1.2."""
     stored = ramp(dtype, 0 if dtype == "<u2" else -1000, 1999)
     if uid.UID(syntax) == uid.ExplicitVRBigEndian:
@@ -58,8 +61,14 @@ def test_a_window_of_the_functional_groups(tmp_path: Path) -> None:
     rescale.RescaleSlope, rescale.RescaleIntercept = 1, -1000
     groups.FrameVOILUTSequence, groups.PixelValueTransformationSequence = [window], [rescale]
     stored = ramp("<u2", 0, 1999)
-    path = a_dicom_picture(tmp_path / "a.dcm", stored, "MONOCHROME2", SharedFunctionalGroupsSequence=[groups])
-    assert (grey(path)[stored < 899].max(), grey(path)[stored == 1000], grey(path)[stored > 1101].min()) == (
+    path = a_dicom_picture(
+        tmp_path / "a.dcm", stored, "MONOCHROME2", SharedFunctionalGroupsSequence=[groups]
+    )
+    assert (
+        grey(path)[stored < 899].max(),
+        grey(path)[stored == 1000],
+        grey(path)[stored > 1101].min(),
+    ) == (
         0,
         128,
         255,
@@ -75,17 +84,23 @@ def test_a_table_of_tones(tmp_path: Path, bits: int, syntax: str) -> None:
     table.LUTData = [int(value) for value in np.linspace(0, 2**bits - 1, 1024)]
     table["LUTData"].VR = "US"
     stored = ramp(">u2" if syntax == uid.ExplicitVRBigEndian else "<u2", 0, 1999)
-    seen = grey(a_dicom_picture(tmp_path / "a.dcm", stored, "MONOCHROME2", syntax, VOILUTSequence=[table]))
+    seen = grey(
+        a_dicom_picture(tmp_path / "a.dcm", stored, "MONOCHROME2", syntax, VOILUTSequence=[table])
+    )
     assert np.abs(seen - np.clip((stored.astype(int) - 100) / 1023, 0, 1) * 255).max() <= 1
 
 
 def test_monochrome1_is_inverted(tmp_path: Path) -> None:
     """In MONOCHROME1 the lowest value is white; values of 8 bits without a window are not stretched."""
     stored = ramp("u1", 20, 200)
-    assert (grey(a_dicom_picture(tmp_path / "a.dcm", stored, "MONOCHROME1")) == 255 - stored.astype(int)).all()
+    assert (
+        grey(a_dicom_picture(tmp_path / "a.dcm", stored, "MONOCHROME1")) == 255 - stored.astype(int)
+    ).all()
 
 
-@pytest.mark.parametrize("syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.RLELossless])
+@pytest.mark.parametrize(
+    "syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRLittleEndian, uid.RLELossless]
+)
 @pytest.mark.parametrize("bits", [8, 16])
 def test_palette_colour(tmp_path: Path, bits: int, syntax: str) -> None:
     """A palette gives each value its colour; a 16-bit palette loses its lower half."""
@@ -97,15 +112,21 @@ def test_palette_colour(tmp_path: Path, bits: int, syntax: str) -> None:
         said[f"{name}PaletteColorLookupTableData"] = entries.tobytes()
     stored = ramp("u1", 0, 255)
     assert (
-        whole(a_dicom_picture(tmp_path / "a.dcm", stored, "PALETTE COLOR", syntax, **said)) == colours[stored]
+        whole(a_dicom_picture(tmp_path / "a.dcm", stored, "PALETTE COLOR", syntax, **said))
+        == colours[stored]
     ).all()
 
 
 def test_a_palette_that_pydicom_would_get_wrong_is_refused(tmp_path: Path) -> None:
     """pydicom counts the entries of an 8-bit palette in 8 bits, so that a longer one would begin again."""
-    said = {f"{name}PaletteColorLookupTableDescriptor": [1024, 0, 8] for name in ("Red", "Green", "Blue")}
+    said = {
+        f"{name}PaletteColorLookupTableDescriptor": [1024, 0, 8]
+        for name in ("Red", "Green", "Blue")
+    }
     said |= {f"{name}PaletteColorLookupTableData": bytes(1024) for name in ("Red", "Green", "Blue")}
     assert (
         "1024 colours"
-        in refusal(a_dicom_picture(tmp_path / "a.dcm", ramp("<u2", 0, 99), "PALETTE COLOR", **said)).detail
+        in refusal(
+            a_dicom_picture(tmp_path / "a.dcm", ramp("<u2", 0, 99), "PALETTE COLOR", **said)
+        ).detail
     )

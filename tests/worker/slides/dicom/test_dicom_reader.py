@@ -1,21 +1,21 @@
 """DICOM slides that OpenSlide refuses: every compression, sparse tiles, series of files, and what is left out."""
 
-from tests.support.paths import SLIDES
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openslide
 import pytest
-from tests.support.dicom_reading import refusal, whole
-from tests.support.dicom_files import LOSSLESS, a_dicom_slide
-from tests.support.slides import a_picture, a_slope, shrunk
 from pydicom import uid
-from tests.support.reader_suite import ReaderSuite
 
+from tests.support.dicom_files import LOSSLESS, a_dicom_slide
+from tests.support.dicom_reading import refusal, whole
+from tests.support.paths import SLIDES
+from tests.support.reader_suite import ReaderSuite
+from tests.support.slides import a_picture, a_slope, shrunk
 from worker.geometry.frame import Pixels
 from worker.slides.dicom.reader import open_dicom
-from worker.slides.reader import (SlideReader)
+from worker.slides.reader import SlideReader
 
 SERIES = uid.generate_uid()
 
@@ -30,7 +30,9 @@ class TestSparseRle(ReaderSuite):
 
 class TestSeriesOfTwo(ReaderSuite):
     def make(self, folder: Path, pixels: Pixels) -> Path:
-        a_dicom_slide(folder / "b.dcm", shrunk(pixels, 4), uid.HTJ2KLossless, SeriesInstanceUID=SERIES)
+        a_dicom_slide(
+            folder / "b.dcm", shrunk(pixels, 4), uid.HTJ2KLossless, SeriesInstanceUID=SERIES
+        )
         return a_dicom_slide(folder / "a.dcm", pixels, table="extended", SeriesInstanceUID=SERIES)
 
     def open(self, path: Path) -> SlideReader:
@@ -44,7 +46,9 @@ def test_every_lossless_compression_gives_back_the_very_pixels(tmp_path: Path, s
     assert (whole(a_dicom_slide(tmp_path / "a.dcm", pixels, syntax)) == pixels).all()
 
 
-@pytest.mark.parametrize(("syntax", "off"), [(uid.JPEGLSNearLossless, 2), (uid.JPEG2000, 6), (uid.HTJ2K, 3)])
+@pytest.mark.parametrize(
+    ("syntax", "off"), [(uid.JPEGLSNearLossless, 2), (uid.JPEG2000, 6), (uid.HTJ2K, 3)]
+)
 def test_lossy_compression_stays_near(tmp_path: Path, syntax: str, off: int) -> None:
     """What was compressed with loss is off by what its encoder lost; nothing overflows, not even in noise."""
     pixels = a_picture(150, 100)
@@ -52,16 +56,28 @@ def test_lossy_compression_stays_near(tmp_path: Path, syntax: str, off: int) -> 
     assert np.abs(seen - pixels).max() <= off
 
 
-@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.JPEG2000Lossless, uid.JPEGBaseline8Bit])
+@pytest.mark.parametrize(
+    "syntax", [uid.ExplicitVRLittleEndian, uid.JPEG2000Lossless, uid.JPEGBaseline8Bit]
+)
 @pytest.mark.parametrize("missing", [None, {(1, 0)}])
-def test_openslide_shows_the_same(tmp_path: Path, syntax: str, missing: set[tuple[int, int]] | None) -> None:
+def test_openslide_shows_the_same(
+    tmp_path: Path, syntax: str, missing: set[tuple[int, int]] | None
+) -> None:
     """Of a slide that OpenSlide reads too, full or sparse, every region and the alpha are what OpenSlide shows."""
     kind = "RGB" if syntax != uid.JPEGBaseline8Bit else "YBR_FULL_422"
-    path = a_dicom_slide(tmp_path / "a.dcm", a_slope(150, 100), syntax, missing=missing, PhotometricInterpretation=kind)
+    path = a_dicom_slide(
+        tmp_path / "a.dcm",
+        a_slope(150, 100),
+        syntax,
+        missing=missing,
+        PhotometricInterpretation=kind,
+    )
     assert_same_as_openslide(path, tolerance=2 if syntax == uid.JPEGBaseline8Bit else 0)
 
 
-@pytest.mark.parametrize("name", ["camelyon-lowres-level", "highdicom-sm_image", "synth-he-8k-dicom/thumbnail-512"])
+@pytest.mark.parametrize(
+    "name", ["camelyon-lowres-level", "highdicom-sm_image", "synth-he-8k-dicom/thumbnail-512"]
+)
 def test_openslide_shows_the_same_of_scanners_files(name: str) -> None:
     """Real files, one of them a series of three opened by its thumbnail, look as they do in OpenSlide."""
     assert_same_as_openslide(sample(name), tolerance=2)
@@ -126,7 +142,9 @@ def test_grey_slides_have_the_same_tones_in_every_tile(tmp_path: Path) -> None:
     """A channel of 8 bits keeps its values; one of 16 is spread over all that 16 bits can hold, whatever a tile has."""
     grey = np.asarray(a_slope(150, 100)[..., 0])
     assert (whole(a_dicom_slide(tmp_path / "a.dcm", grey)) == grey[..., None]).all()
-    assert (whole(a_dicom_slide(tmp_path / "b.dcm", grey.astype("<u2") * 257)) == grey[..., None]).all()
+    assert (
+        whole(a_dicom_slide(tmp_path / "b.dcm", grey.astype("<u2") * 257)) == grey[..., None]
+    ).all()
 
 
 @pytest.mark.parametrize(
@@ -145,7 +163,9 @@ def test_a_slide_of_more_than_one_layer_or_of_parts_is_refused(
     tmp_path: Path, elements: dict[str, Any], told: str
 ) -> None:
     """What would show only a part, or two things in one place, is refused in words that say why."""
-    assert told in refusal(a_dicom_slide(tmp_path / "a.dcm", a_picture(150, 100), **elements)).detail
+    assert (
+        told in refusal(a_dicom_slide(tmp_path / "a.dcm", a_picture(150, 100), **elements)).detail
+    )
 
 
 def test_two_files_of_one_size_are_refused(tmp_path: Path) -> None:
@@ -159,7 +179,9 @@ def sample(name: str) -> Path:
     """A file of the shared folder; the test is skipped without it."""
     path = SLIDES / f"{name}.dcm"
     if not path.exists():
-        pytest.skip("without the shared slides; test_openslide_shows_the_same covers it with a made one")
+        pytest.skip(
+            "without the shared slides; test_openslide_shows_the_same covers it with a made one"
+        )
     return path
 
 
@@ -174,7 +196,9 @@ def assert_same_as_openslide(path: Path, tolerance: int) -> None:
     for level, (width, height) in enumerate(ours.level_dimensions):
         for location in ((0, 0), (-8, 4), (width // 2, height // 2), (width - 24, height - 24)):
             box = location, level, (min(width, 300) + 11, min(height, 300) + 7)
-            shown, expected = (np.asarray(reader.read_region(*box)).astype(int) for reader in (ours, theirs))
+            shown, expected = (
+                np.asarray(reader.read_region(*box)).astype(int) for reader in (ours, theirs)
+            )
             assert np.abs(shown - expected).max() <= tolerance
     ours.close()
     theirs.close()

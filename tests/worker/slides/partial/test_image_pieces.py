@@ -5,22 +5,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.image_server import encoded
-from tests.support.slides import a_picture
-from tests.support.reader_suite import HEIGHT, WIDTH, ReaderSuite
 
 from broker.errors import OrderError
+from tests.support.image_server import encoded
+from tests.support.reader_suite import HEIGHT, WIDTH, ReaderSuite
+from tests.support.slides import a_picture
 from worker.geometry.frame import Area, Pixels
-from worker.slides.reader import (SlideReader)
 from worker.slides.partial import manifest
 from worker.slides.partial.image_pieces import open_cutout
+from worker.slides.reader import SlideReader
 from worker.slides.slide import Slide
 
 BOXES = [Area(0, 0, 130, 90), Area(120, 0, 83, 90), Area(0, 80, 64, 71), Area(64, 90, 139, 61)]
 """They overlap, as tiles of DeepZoom do."""
 
 
-def pieces(folder: Path, pixels: Pixels, boxes: list[Area], kind: str = "PNG", mpp: float | None = None) -> Path:
+def pieces(
+    folder: Path, pixels: Pixels, boxes: list[Area], kind: str = "PNG", mpp: float | None = None
+) -> Path:
     """Write a slide in pieces, all of which may be read, and its manifest; the manifest."""
     height, width = pixels.shape[:2]
     listed = []
@@ -30,7 +32,10 @@ def pieces(folder: Path, pixels: Pixels, boxes: list[Area], kind: str = "PNG", m
         (folder / name).write_bytes(encoded(part, kind))
         listed.append(manifest.Piece(file=name, box=box))
     left, top = min(box.x for box in boxes), min(box.y for box in boxes)
-    right, bottom = max(box.x + box.width for box in boxes), max(box.y + box.height for box in boxes)
+    right, bottom = (
+        max(box.x + box.width for box in boxes),
+        max(box.y + box.height for box in boxes),
+    )
     within = Area(left, top, right - left, bottom - top)
     listing = manifest.Pieces(width=width, height=height, mpp_x=mpp, mpp_y=mpp, within=within, pieces=tuple(listed),
                              server="iiif 3")  # fmt: skip
@@ -52,15 +57,24 @@ class TestJpegPieces(TestPieces):
 
     def make(self, folder: Path, pixels: Pixels) -> Path:
         pixels[:] = 200 - 20 * (np.arange(WIDTH) >= 120)[None, :, None]
-        return pieces(folder, pixels, [Area(0, 0, 120, HEIGHT), Area(120, 0, WIDTH - 120, HEIGHT)], "JPEG")
+        return pieces(
+            folder, pixels, [Area(0, 0, 120, HEIGHT), Area(120, 0, WIDTH - 120, HEIGHT)], "JPEG"
+        )
 
 
 def test_what_was_not_fetched_is_refused(tmp_path: Path) -> None:
     """A region that reaches out of what is near is an error, also by one pixel; what lies off the slide is not."""
     pixels = a_picture(WIDTH, HEIGHT)
     pyramid = open_cutout(pieces(tmp_path, pixels, [Area(50, 0, 100, 90)]))
-    assert np.array_equal(np.asarray(pyramid.read_region((50, -9), 0, (100, 99)))[9:, :, :3], pixels[:90, 50:150])
-    for location, size in [((49, 0), (9, 9)), ((140, 0), (11, 9)), ((60, 80), (9, 11)), ((0, 0), (WIDTH, HEIGHT))]:
+    assert np.array_equal(
+        np.asarray(pyramid.read_region((50, -9), 0, (100, 99)))[9:, :, :3], pixels[:90, 50:150]
+    )
+    for location, size in [
+        ((49, 0), (9, 9)),
+        ((140, 0), (11, 9)),
+        ((60, 80), (9, 11)),
+        ((0, 0), (WIDTH, HEIGHT)),
+    ]:
         with pytest.raises(OrderError, match="Only a part of the slide is here"):
             pyramid.read_region(location, 0, size)
 
@@ -74,12 +88,15 @@ def test_the_reader_s_name_tells_server_and_format(tmp_path: Path, kind: str, wo
 def test_the_server_s_microns_are_believed_as_its_own(tmp_path: Path) -> None:
     """Before the order's; where it says nothing, or what screens say, the order's count."""
     for mpp, believed in [(0.25, (0.25, "server")), (None, (0.5, "order")), (84.7, (0.5, "order"))]:
-        with Slide.open(pieces(tmp_path, a_picture(WIDTH, HEIGHT), BOXES, mpp=mpp), mpp=0.5) as slide:
+        with Slide.open(
+            pieces(tmp_path, a_picture(WIDTH, HEIGHT), BOXES, mpp=mpp), mpp=0.5
+        ) as slide:
             assert (slide.frame.mpp_x, slide.frame.mpp_source) == believed
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"\x89PNG\r\n\x1a\n", encoded(a_picture(130, 90))[:9000], encoded(a_picture(9, 9))]
+    "damage",
+    [b"", b"\x89PNG\r\n\x1a\n", encoded(a_picture(130, 90))[:9000], encoded(a_picture(9, 9))],
 )
 def test_a_damaged_piece_is_an_order_error(tmp_path: Path, damage: bytes) -> None:
     """Empty, cut short or of another size; the message does not tell where the shelf is."""
@@ -92,8 +109,12 @@ def test_a_damaged_piece_is_an_order_error(tmp_path: Path, damage: bytes) -> Non
     assert str(tmp_path) not in caught.value.detail
 
 
-@pytest.mark.parametrize("change", [{"file": "p0.tif"}, {"file": "../p0.png"}, {"box": [0, 0, 2**15, 2**15]}])
-def test_a_manifest_that_asks_too_much_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "change", [{"file": "p0.tif"}, {"file": "../p0.png"}, {"box": [0, 0, 2**15, 2**15]}]
+)
+def test_a_manifest_that_asks_too_much_is_refused(
+    tmp_path: Path, change: dict[str, object]
+) -> None:
     """Other formats, other folders, pieces that no memory holds."""
     path = pieces(tmp_path, a_picture(WIDTH, HEIGHT), BOXES)
     manifest = json.loads(path.read_bytes())

@@ -34,7 +34,9 @@ def test_pixels_arrive_where_they_are_wanted(wires: Wires) -> None:
     assert receive(ours, into, 5) == (b"[1]", False)
 
 
-@pytest.mark.parametrize("sizes", [(2**20 + 1, 0), (2, 59), (2, 61), (2, 2**32 - 1), (2**32 - 1, 60)])
+@pytest.mark.parametrize(
+    "sizes", [(2**20 + 1, 0), (2, 59), (2, 61), (2, 2**32 - 1), (2**32 - 1, 60)]
+)
 def test_sizes_that_were_not_asked_for_are_nonsense(wires: Wires, sizes: tuple[int, int]) -> None:
     """No memory is taken for what the other end only claims to send."""
     ours, theirs = wires
@@ -99,7 +101,9 @@ FRAME = b'{"width": 9, "height": 9, "mpp_x": null, "mpp_y": 0.5, "mpp_source": "
         b'{"frame": ' + FRAME.replace(b"9", b'"9"') + b"}",
         b'{"frame": ' + FRAME.replace(b"tiff", b"me") + b"}",
         b'{"refusal": {"code": "cancelled", "detail": "", "hint": "", "field": ""}}',
-        b'{"refusal": {"code": "not_a_slide", "detail": "' + b"a" * 5000 + b'", "hint": "", "field": ""}}',
+        b'{"refusal": {"code": "not_a_slide", "detail": "'
+        + b"a" * 5000
+        + b'", "hint": "", "field": ""}}',
     ],
 )
 def test_answers_of_another_shape_are_not_believed(told: bytes) -> None:

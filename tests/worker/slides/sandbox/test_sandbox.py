@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.slides import a_picture, a_slide
 
 from broker.errors import OrderError
+from tests.support.slides import a_picture, a_slide
 from worker.geometry.frame import Area, Pixels
 from worker.geometry.roi import resolve_roi
 from worker.slides.overview import overview
@@ -33,7 +33,10 @@ def test_the_pixels_are_those_of_the_slide(path: Path) -> None:
     with Slide.open(path) as here, Sandbox(3).open(path) as there, ThreadPoolExecutor(6) as pool:
         assert (there.frame, there.reader) == (here.frame, here.reader)
         expected = here.read(3.5, 2.25, 64, 64, 1.3, 1.7)
-        assert all(np.array_equal(region, expected) for region in pool.map(lambda _: read(there), range(24)))
+        assert all(
+            np.array_equal(region, expected)
+            for region in pool.map(lambda _: read(there), range(24))
+        )
         area = resolve_roi(None, here.frame)
         assert np.array_equal(there.overview(area, 50), here.overview(area, 50))
 
@@ -42,7 +45,11 @@ def test_whose_word_the_mpp_is_reaches_the_process(tmp_path: Path) -> None:
     """What the order or the locator says is believed there as here, where the slide does not say."""
     path = a_slide(tmp_path / "a.svs", a_picture(*SIZE), mpp=None)
     with Sandbox(1).open(path, 0.31, "locator") as slide:
-        assert (slide.frame.mpp_x, slide.frame.mpp_y, slide.frame.mpp_source) == (0.31, 0.31, "locator")
+        assert (slide.frame.mpp_x, slide.frame.mpp_y, slide.frame.mpp_source) == (
+            0.31,
+            0.31,
+            "locator",
+        )
 
 
 def test_an_area_beyond_the_slide_is_white_there_too(path: Path) -> None:
@@ -87,7 +94,9 @@ class WideSlide(Slide):
 
     regions: tuple[tuple[int, ...], ...] = ()
 
-    def fill(self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float) -> None:
+    def fill(
+        self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float
+    ) -> None:
         self.regions += (region.shape,)
         super().fill(region, x, y, downsample_x, downsample_y)
 

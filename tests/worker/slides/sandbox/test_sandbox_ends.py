@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.support.slides import a_picture, a_slide
 from PIL import Image
 
 from broker.errors import OrderError, TemporaryError
-from worker.geometry.frame import (Pixels)
-from worker.progress import (StopWork)
+from tests.support.slides import a_picture, a_slide
+from worker.geometry.frame import Pixels
+from worker.progress import StopWork
 from worker.slides.sandbox.client import Sandbox, SandboxedSlide
 
 
@@ -44,7 +44,9 @@ def wait_until_ended(process_id: int) -> None:
 
 
 @pytest.mark.parametrize("crash", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
-def test_a_crash_of_the_decoder_is_the_slides_fault_alone(path: Path, crash: signal.Signals) -> None:
+def test_a_crash_of_the_decoder_is_the_slides_fault_alone(
+    path: Path, crash: signal.Signals
+) -> None:
     """Reads that wait and reads that follow say so; the next slide opens as if nothing had been."""
     sandbox = Sandbox(2)
     with sandbox.open(path) as slide:
@@ -74,7 +76,9 @@ def test_who_kills_the_process_from_outside_does_not_blame_the_slide(path: Path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_worker_that_is_told_to_leave_may_finish_its_slide(path: Path, number: signal.Signals) -> None:
+def test_a_worker_that_is_told_to_leave_may_finish_its_slide(
+    path: Path, number: signal.Signals
+) -> None:
     """The signal often goes to all processes at once; this one ends when its worker does."""
     with Sandbox(1).open(path) as slide:
         os.kill(slide.process_id, number)
@@ -93,13 +97,18 @@ def test_a_decoder_that_hangs_is_ended(path: Path) -> None:
 def test_a_decoder_that_wants_too_much_memory_gets_none(tmp_path: Path) -> None:
     """A picture within the limit of pixels, but above that of memory, is refused in words."""
     Image.new("1", (16000, 16000)).save(tmp_path / "a.png")
-    with pytest.raises(OrderError, match="memory") as caught, Sandbox(1, max_bytes=2**29).open(tmp_path / "a.png"):
+    with (
+        pytest.raises(OrderError, match="memory") as caught,
+        Sandbox(1, max_bytes=2**29).open(tmp_path / "a.png"),
+    ):
         pass
     assert caught.value.code == "slide_unreadable"
 
 
 def children() -> set[int]:
-    return {int(child) for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
+    return {
+        int(child) for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    }
 
 
 def test_a_spare_process_that_died_is_not_handed_out(path: Path) -> None:
@@ -151,7 +160,9 @@ def test_leaving_ends_the_process_at_once_and_leaves_no_file_open(path: Path) ->
         pass
     before = len(list(Path("/proc/self/fd").iterdir()))
     with ThreadPoolExecutor(1) as pool:
-        assert isinstance(stopped_in_a_read(sandbox, path, pool).exception(timeout=10), TemporaryError)
+        assert isinstance(
+            stopped_in_a_read(sandbox, path, pool).exception(timeout=10), TemporaryError
+        )
     for _ in range(3):
         with sandbox.open(path) as slide:
             pass
@@ -174,7 +185,9 @@ with sandbox.open(Path(sys.argv[1])):
 
 def test_the_processes_end_with_their_worker(path: Path) -> None:
     """A worker that is killed leaves nobody behind, not the spare one either: they see the wire end."""
-    done = subprocess.run([sys.executable, "-c", LEFT_BEHIND, str(path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", LEFT_BEHIND, str(path)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == -signal.SIGKILL
     left = [int(number) for number in done.stdout.split()]
     assert len(left) == 2

@@ -7,11 +7,11 @@ import numpy as np
 import openslide
 import pytest
 import tifffile
-from tests.support.slides import a_picture
 from numpy.typing import NDArray
 from PIL import Image
 
 from broker.errors import OrderError
+from tests.support.slides import a_picture
 from worker.geometry.frame import Pixels
 from worker.slides.tiff.reader import open_tiff
 
@@ -37,15 +37,21 @@ def grey(values: Pixels) -> Pixels:
 
 @pytest.mark.parametrize("compression", [None, "lzw", "jpegxl", "jpegxr", "png", "jpeg2000"])
 @pytest.mark.parametrize("layout", [{"tile": (64, 64)}, {"rowsperstrip": 16}])
-def test_one_channel_is_grey(tmp_path: Path, compression: str | None, layout: dict[str, Any]) -> None:
+def test_one_channel_is_grey(
+    tmp_path: Path, compression: str | None, layout: dict[str, Any]
+) -> None:
     """The same value in red, green and blue."""
-    found = shown(tmp_path / "a.tif", GREY, photometric="minisblack", compression=compression, **layout)
+    found = shown(
+        tmp_path / "a.tif", GREY, photometric="minisblack", compression=compression, **layout
+    )
     assert np.array_equal(found[..., :3], grey(GREY))
 
 
 def test_where_white_is_zero_grey_is_inverted(tmp_path: Path) -> None:
     """MINISWHITE: 0 is white."""
-    assert np.array_equal(shown(tmp_path / "a.tif", GREY, photometric="miniswhite")[..., :3], grey(255 - GREY))
+    assert np.array_equal(
+        shown(tmp_path / "a.tif", GREY, photometric="miniswhite")[..., :3], grey(255 - GREY)
+    )
 
 
 def test_a_bit_is_black_or_white(tmp_path: Path) -> None:
@@ -72,17 +78,31 @@ def test_inks_are_mixed_as_pillow_mixes_them(tmp_path: Path) -> None:
 def test_ycbcr_without_jpeg_is_converted(tmp_path: Path) -> None:
     """Uncompressed YCbCr without subsampling becomes RGB as Pillow would make it."""
     expected = np.asarray(Image.fromarray(PIXELS, "YCbCr").convert("RGB"))
-    found = shown(tmp_path / "a.tif", PIXELS, photometric="ycbcr", extratags=[(530, 3, 2, (1, 1), True)])
+    found = shown(
+        tmp_path / "a.tif", PIXELS, photometric="ycbcr", extratags=[(530, 3, 2, (1, 1), True)]
+    )
     assert np.array_equal(found[..., :3], expected)
 
 
 @pytest.mark.parametrize(
     ("compression", "byteorder"),
-    [(None, "<"), (None, ">"), ("zlib", "<"), ("zlib", ">"), ("jpegxl", "<"), ("jpegxr", "<"), ("jpeg2000", "<")],
+    [
+        (None, "<"),
+        (None, ">"),
+        ("zlib", "<"),
+        ("zlib", ">"),
+        ("jpegxl", "<"),
+        ("jpegxr", "<"),
+        ("jpeg2000", "<"),
+    ],
 )
-def test_of_16_bits_the_high_ones_are_shown(tmp_path: Path, compression: str | None, byteorder: str) -> None:
+def test_of_16_bits_the_high_ones_are_shown(
+    tmp_path: Path, compression: str | None, byteorder: str
+) -> None:
     """RGB of 16 bits keeps its upper eight, in either byte order."""
-    found = shown(tmp_path / "a.tif", DEEP, photometric="rgb", compression=compression, byteorder=byteorder)
+    found = shown(
+        tmp_path / "a.tif", DEEP, photometric="rgb", compression=compression, byteorder=byteorder
+    )
     assert np.array_equal(found[..., :3], DEEP >> 8)
 
 
@@ -92,19 +112,24 @@ def test_deep_grey_is_spread_over_the_range_that_the_file_tells(tmp_path: Path) 
     told = [(280, 3, 1, 0, True), (281, 3, 1, 4095, True)]
     spread = shown(tmp_path / "a.tif", camera, photometric="minisblack", extratags=told)
     assert np.abs(spread[..., 0] - camera * (255 / 4095)).max() < 1
-    assert np.array_equal(shown(tmp_path / "b.tif", camera, photometric="minisblack")[..., 0], camera >> 8)
+    assert np.array_equal(
+        shown(tmp_path / "b.tif", camera, photometric="minisblack")[..., 0], camera >> 8
+    )
 
 
 @pytest.mark.parametrize("compression", [None, "lzw", "webp", "jpegxl", "png"])
 @pytest.mark.parametrize(
-    ("kind", "alpha"), [("unspecified", (255, 255)), ("assocalpha", (0, 255)), ("unassalpha", (0, 255))]
+    ("kind", "alpha"),
+    [("unspecified", (255, 255)), ("assocalpha", (0, 255)), ("unassalpha", (0, 255))],
 )
 def test_alpha_is_what_the_file_says_it_is(
     tmp_path: Path, compression: str | None, kind: str, alpha: tuple[int, int]
 ) -> None:
     """Transparency is kept, premultiplied colours are restored, and a fourth sample of no said kind is left out."""
     opaque = np.where(GREY > 127, 255, 0).astype(np.uint8)
-    stored = np.dstack([PIXELS if kind != "assocalpha" else PIXELS * (opaque[..., None] // 255), opaque])
+    stored = np.dstack(
+        [PIXELS if kind != "assocalpha" else PIXELS * (opaque[..., None] // 255), opaque]
+    )
     options = {"lossless": True} if compression in {"webp", "jpegxl"} else None
     found = shown(tmp_path / "a.tif", stored, photometric="rgb", extrasamples=[kind], compression=compression,
                   compressionargs=options, tile=(64, 64))  # fmt: skip
@@ -117,9 +142,21 @@ def test_alpha_is_what_the_file_says_it_is(
     [
         (PIXELS.astype(np.float32), {"photometric": "rgb"}, "32 bits"),
         (DEEP.astype(np.int16), {"photometric": "rgb"}, r"16 bits \(INT\)"),
-        (np.zeros((70, 80, 5), np.uint8), {"photometric": "minisblack", "planarconfig": "contig"}, "5 channels"),
-        (np.zeros((70, 80, 2), np.uint8), {"photometric": "minisblack", "planarconfig": "contig"}, "2 channels"),
-        (PIXELS, {"photometric": "minisblack", "planarconfig": "contig"}, "3 channels, as in fluorescence"),
+        (
+            np.zeros((70, 80, 5), np.uint8),
+            {"photometric": "minisblack", "planarconfig": "contig"},
+            "5 channels",
+        ),
+        (
+            np.zeros((70, 80, 2), np.uint8),
+            {"photometric": "minisblack", "planarconfig": "contig"},
+            "2 channels",
+        ),
+        (
+            PIXELS,
+            {"photometric": "minisblack", "planarconfig": "contig"},
+            "3 channels, as in fluorescence",
+        ),
         (PIXELS, {"photometric": "cielab"}, "CIELAB"),
         (PIXELS, {"photometric": "rgb", "compression": "lerc"}, r"LERC \(34887\)"),
     ],

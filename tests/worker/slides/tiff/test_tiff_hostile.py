@@ -11,9 +11,9 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from tests.support.slides import a_picture, a_slide
 
 from broker.errors import OrderError
+from tests.support.slides import a_picture, a_slide
 from worker.slides.tiff.reader import open_tiff
 
 PIXELS = a_picture(90, 70)
@@ -55,7 +55,9 @@ def read(path: Path) -> None:
 
 def overwritten(path: Path, **tags: Any) -> Path:
     """A tiled TIFF of one page whose tags say something else."""
-    tifffile.imwrite(path, PIXELS, tile=(64, 64), photometric="rgb", compression="zlib", metadata=None)
+    tifffile.imwrite(
+        path, PIXELS, tile=(64, 64), photometric="rgb", compression="zlib", metadata=None
+    )
     with tifffile.TiffFile(path, mode="r+") as tiff:
         for name, value in tags.items():
             tiff.pages[0].tags[name].overwrite(value)
@@ -82,7 +84,14 @@ def test_false_claims_are_named(tmp_path: Path, tags: dict[str, Any], words: str
 
 def bombed(path: Path, compression: str, bomb: bytes) -> Path:
     """A TIFF that says it has one tile of 64 x 64 px, and holds something else in its place."""
-    tifffile.imwrite(path, PIXELS[:64, :64], tile=(64, 64), photometric="rgb", compression=compression, metadata=None)
+    tifffile.imwrite(
+        path,
+        PIXELS[:64, :64],
+        tile=(64, 64),
+        photometric="rgb",
+        compression=compression,
+        metadata=None,
+    )
     with tifffile.TiffFile(path, mode="r+") as tiff:
         tiff.pages[0].tags["TileOffsets"].overwrite((path.stat().st_size,))
         tiff.pages[0].tags["TileByteCounts"].overwrite((len(bomb),))
@@ -102,7 +111,10 @@ def enlarged(picture: bytes, marker: bytes, at: int, layout: str) -> bytes:
 def test_a_tile_that_holds_a_larger_picture_is_refused(tmp_path: Path, compression: str) -> None:
     """The directory says 64 x 64 px, the picture in it 500 x 500."""
     larger = getattr(imagecodecs, f"{compression}_encode")(np.zeros((500, 500, 3), np.uint8))
-    assert "is not a picture of 64 x 64 px" in refusal(bombed(tmp_path / "a.tif", compression, larger)).detail
+    assert (
+        "is not a picture of 64 x 64 px"
+        in refusal(bombed(tmp_path / "a.tif", compression, larger)).detail
+    )
 
 
 def test_a_tile_that_claims_a_huge_picture_is_not_decoded(tmp_path: Path) -> None:
@@ -110,7 +122,10 @@ def test_a_tile_that_claims_a_huge_picture_is_not_decoded(tmp_path: Path) -> Non
     jpeg = enlarged(imagecodecs.jpeg_encode(PIXELS), b"\xff\xc0", 5, ">2H")
     jpeg_2000 = enlarged(imagecodecs.jpeg2k_encode(PIXELS), b"\xff\x4f\xff\x51", 8, ">2I")
     for compression, bomb in (("jpeg", jpeg), ("jpeg2000", jpeg_2000)):
-        assert "20000 x 20000 px; at most" in refusal(bombed(tmp_path / "a.tif", compression, bomb)).detail
+        assert (
+            "20000 x 20000 px; at most"
+            in refusal(bombed(tmp_path / "a.tif", compression, bomb)).detail
+        )
 
 
 def test_no_bomb_costs_more_than_its_tile(tmp_path: Path) -> None:
@@ -124,7 +139,9 @@ def test_no_bomb_costs_more_than_its_tile(tmp_path: Path) -> None:
     }
     good = overwritten(tmp_path / "good.tif")
     paths = [str(bombed(tmp_path / f"{name}.tif", name, bomb)) for name, bomb in bombs.items()]
-    child = subprocess.run([sys.executable, "-c", _GROWTH, str(good), *paths], check=True, capture_output=True)
+    child = subprocess.run(
+        [sys.executable, "-c", _GROWTH, str(good), *paths], check=True, capture_output=True
+    )
     assert int(child.stdout) < 40 * 1024
 
 
@@ -173,7 +190,8 @@ def test_whatever_is_damaged_the_refusal_is_an_order_error(tmp_path: Path, place
     print(f"seed {seed}")
     rng = random.Random(seed)
     ends = {
-        damaged(tmp_path / f"{number}.tif", compression, place, rng) for number, compression in enumerate(KINDS * 20)
+        damaged(tmp_path / f"{number}.tif", compression, place, rng)
+        for number, compression in enumerate(KINDS * 20)
     }
     assert ends <= {"read", "slide_unreadable", "not_a_slide"}
 

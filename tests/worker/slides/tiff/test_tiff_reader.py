@@ -1,6 +1,5 @@
 """TIFFs of every layout and compression, read tile by tile: always the pixels that were written."""
 
-from tests.support.paths import SLIDES
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,11 @@ import numpy as np
 import openslide
 import pytest
 import tifffile
-from tests.support.slides import a_picture, a_slide
-from tests.support.reader_suite import HEIGHT, WIDTH, ReaderSuite
 
 from broker.errors import OrderError
+from tests.support.paths import SLIDES
+from tests.support.reader_suite import HEIGHT, WIDTH, ReaderSuite
+from tests.support.slides import a_picture, a_slide
 from worker.geometry.frame import Pixels
 from worker.slides.tiff.reader import TiffPyramid, open_tiff
 
@@ -52,7 +52,14 @@ class TestTiles(ReaderSuite):
 class TestStrips(ReaderSuite):
     def make(self, folder: Path, pixels: Pixels) -> Path:
         """Every row a strip of its own."""
-        tifffile.imwrite(folder / "a.tif", pixels, photometric="rgb", compression="lzw", rowsperstrip=1, metadata=None)
+        tifffile.imwrite(
+            folder / "a.tif",
+            pixels,
+            photometric="rgb",
+            compression="lzw",
+            rowsperstrip=1,
+            metadata=None,
+        )
         return folder / "a.tif"
 
     def open(self, path: Path) -> TiffPyramid:
@@ -63,17 +70,23 @@ def whole(path: Path) -> Pixels:
     """Level 0 in RGB, by `open_tiff`."""
     pyramid = open_tiff(path)
     try:
-        return np.asarray(pyramid.read_region((0, 0), 0, pyramid.level_dimensions[0]).convert("RGB"))
+        return np.asarray(
+            pyramid.read_region((0, 0), 0, pyramid.level_dimensions[0]).convert("RGB")
+        )
     finally:
         pyramid.close()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("compression", LOSSLESS)
-def test_every_lossless_compression_gives_the_pixels_written(tmp_path: Path, compression: str, layout: str) -> None:
+def test_every_lossless_compression_gives_the_pixels_written(
+    tmp_path: Path, compression: str, layout: str
+) -> None:
     """Of each compression, in tiles and in strips of either byte order; its name is in the reader's."""
     pixels, path = a_picture(WIDTH, HEIGHT), tmp_path / "a.tif"
-    tifffile.imwrite(path, pixels, photometric="rgb", metadata=None, **LAYOUTS[layout], **LOSSLESS[compression])
+    tifffile.imwrite(
+        path, pixels, photometric="rgb", metadata=None, **LAYOUTS[layout], **LOSSLESS[compression]
+    )
     assert np.array_equal(whole(path), pixels)
     pyramid = open_tiff(path)
     assert pyramid.name == f"tifffile {tifffile.__version__} ({compression.split(',')[0]})"
@@ -92,7 +105,9 @@ def test_samples_stored_apart_come_together(tmp_path: Path, compression: str, la
 
 
 @pytest.mark.parametrize("subsampling", [(1, 1), (2, 1), (2, 2)])
-def test_jpeg_tiles_are_those_that_openslide_shows(tmp_path: Path, subsampling: tuple[int, int]) -> None:
+def test_jpeg_tiles_are_those_that_openslide_shows(
+    tmp_path: Path, subsampling: tuple[int, int]
+) -> None:
     """Whatever the chroma subsampling: OpenSlide decodes with the same library."""
     pixels, path = a_picture(WIDTH, HEIGHT), tmp_path / "a.tif"
     tifffile.imwrite(path, pixels, tile=(64, 64), photometric="rgb", compression="jpeg", subsampling=subsampling,
@@ -105,7 +120,9 @@ def test_jpeg_tiles_are_those_that_openslide_shows(tmp_path: Path, subsampling: 
 def test_a_huge_uncompressed_strip_is_read_a_few_rows_at_a_time(tmp_path: Path) -> None:
     """All of 72 megapixels in one strip, more than may be decoded at a time; a corner costs no more than its rows."""
     pixels, path = a_picture(100, 50), tmp_path / "a.tif"
-    canvas = tifffile.memmap(path, shape=(8000, 9000, 3), dtype=np.uint8, photometric="rgb", metadata=None)
+    canvas = tifffile.memmap(
+        path, shape=(8000, 9000, 3), dtype=np.uint8, photometric="rgb", metadata=None
+    )
     canvas[7950:, 8900:] = pixels
     del canvas
     pyramid = open_tiff(path)
@@ -119,7 +136,11 @@ def test_a_strip_that_claims_more_than_the_file_has_is_refused(tmp_path: Path) -
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, a_picture(90, 70), photometric="rgb", metadata=None)
     with tifffile.TiffFile(path, mode="r+") as tiff:
-        for name, value in {"ImageWidth": 2**21, "ImageLength": 2**31, "RowsPerStrip": 2**31}.items():
+        for name, value in {
+            "ImageWidth": 2**21,
+            "ImageLength": 2**31,
+            "RowsPerStrip": 2**31,
+        }.items():
             tiff.pages[0].tags[name].overwrite(value, dtype="I")
     with pytest.raises(OrderError, match="ends before its 2097152 x 2147483648 px do"):
         open_tiff(path)
@@ -147,7 +168,9 @@ def test_between_two_pixels_of_a_level_it_interpolates_as_openslide_does(
     path = a_slide(tmp_path / "a.svs", a_picture(512, 256), levels=(1, 4))
     pyramid = open_tiff(path)
     with openslide.OpenSlide(path) as reference:
-        ours, theirs = (np.asarray(reader.read_region(location, 1, (70, 40))) for reader in (pyramid, reference))
+        ours, theirs = (
+            np.asarray(reader.read_region(location, 1, (70, 40))) for reader in (pyramid, reference)
+        )
     pyramid.close()
     assert np.abs(ours.astype(int) - theirs).max() <= 2
 
@@ -166,7 +189,9 @@ def test_real_slides_are_what_openslide_shows(name: str) -> None:
         assert pyramid.level_downsamples == pytest.approx(reference.level_downsamples)
         width, height = reference.dimensions
         for x, y in [(0, 0), (width // 2, height // 3), (width - 500, height - 400)]:
-            ours, theirs = (r.read_region((max(x, 0), max(y, 0)), 0, (600, 500)) for r in (pyramid, reference))
+            ours, theirs = (
+                r.read_region((max(x, 0), max(y, 0)), 0, (600, 500)) for r in (pyramid, reference)
+            )
             assert np.array_equal(np.asarray(ours), np.asarray(theirs))
     pyramid.close()
 

@@ -1,0 +1,1 @@
+"""Pixels of a slide at any resolution, whatever its format."""

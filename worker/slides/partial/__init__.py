@@ -1,0 +1,1 @@
+"""Slides of which only some bytes or regions are on this machine."""

@@ -1,0 +1,1 @@
+"""TIFF and its dialects, read tile by tile."""
