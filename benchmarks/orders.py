@@ -52,7 +52,7 @@ class Orders:
 
     def submit(self) -> None:
         """As the API does: keep it, then ring."""
-        for hint in self._store.create(self._request, queue="gpu").hints:
+        for hint in self._store.create(self._request, queue="gpu").messages:
             self._app.send_task(TASKS[hint.stage], args=[hint.work], queue=hint.queue)
 
     def finished(self) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Event
 
 from broker.errors import TemporaryError
-from broker.file_storage.interface import PARCELS, RESULTS
+from broker.file_storage.interface import PAYLOADS, RESULTS
 from broker.orders.order import SCAN_ENDED, parse_work_id
 from worker.context import WorkerContext
 from worker.inference import checkpoint
@@ -23,9 +23,9 @@ def sweep(here: WorkerContext, stopped: Event) -> None:
             remove_unfinished(here)
             remove_left_behind(here)
             here.shelf.discard(here.config.worker.slides.keep_s)
-            for order_id in here.store.forgettable():
+            for order_id in here.store.deletable():
                 remove_files(here, order_id)
-                here.store.forget(order_id)
+                here.store.delete(order_id)
         except (TemporaryError, OSError) as error:
             _log.warning("the sweep waits: %s", error)
 
@@ -52,7 +52,7 @@ def _has_ended(here: WorkerContext, work: str) -> bool:
 
 def remove_left_behind(here: WorkerContext) -> None:
     """What this machine was making for orders that are known no longer, when a process of it died."""
-    left = list(here.storage.left_behind())
+    left = list(here.storage.unshared_orders())
     for order_id, order in zip(left, here.store.get_many(left), strict=True):
         if order is None:
             _remove_here(here.storage.folder, order_id)
@@ -61,14 +61,14 @@ def remove_left_behind(here: WorkerContext) -> None:
 def remove_files(here: WorkerContext, order_id: str) -> None:
     """Everything that belongs to the order, on this machine and for all of them."""
     _remove_here(here.storage.folder, order_id)
-    here.storage.forget(order_id)
+    here.storage.delete(order_id)
 
 
 def _remove_here(folder: Path, order_id: str) -> None:
     shutil.rmtree(folder / RESULTS / order_id, ignore_errors=True)
     for unfinished in (folder / checkpoint.UNFINISHED).glob(f"{order_id}.*"):
         shutil.rmtree(unfinished, ignore_errors=True)
-    for parcel in (folder / PARCELS).glob(f"{order_id}.*"):
+    for parcel in (folder / PAYLOADS).glob(f"{order_id}.*"):
         parcel.unlink(missing_ok=True)
-    for unfinished in (folder / PARCELS).glob(f".{order_id}.*"):
+    for unfinished in (folder / PAYLOADS).glob(f".{order_id}.*"):
         shutil.rmtree(unfinished, ignore_errors=True)

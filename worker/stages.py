@@ -31,7 +31,9 @@ def fetch(here: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage,
     card, clock = here.store.cards().get(order.request.algorithm), Stopwatch()
     with ExitStack() as pins:
         with clock.stage("fetch"):
-            copy = pins.enter_context(fetch_slide(order.asked(index), card, here.means, lease))
+            copy = pins.enter_context(
+                fetch_slide(order.scan_request(index), card, here.means, lease)
+            )
         here.shelf.want(copy.digest, claim.work)
         timings = clock.timings | {"bytes": copy.bytes}
         fields = {"slide": copy.as_dict(), "timings": timings, "staged_by": claim.fence}
@@ -41,7 +43,7 @@ def fetch(here: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage,
 def classify(here: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
     """From the slide to kept findings. Asks the shelf, which fetches again where the slide is gone."""
     order, index = _scan(here, claim)
-    asked, scan, clock = order.asked(index), order.scans[index], Stopwatch()
+    asked, scan, clock = order.scan_request(index), order.scans[index], Stopwatch()
     with clock.stage("load"):
         model = _model(here, order)
         _settle()

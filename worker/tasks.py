@@ -66,7 +66,7 @@ def deliver(work: str) -> None:
 def _take(work: str, stage: Stage, step: Step) -> None:
     try:
         here = worker_context()
-        wanted = [here.store.soonest(work), work] if stage == "fetch" else [work]
+        wanted = [here.store.expiring_first(work), work] if stage == "fetch" else [work]
         claims = (
             here.store.claim(one, stage, current_task.request.hostname)
             for one in dict.fromkeys(wanted)

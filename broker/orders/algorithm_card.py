@@ -1,4 +1,4 @@
-"""The card of an algorithm: everything desk and bench need to know of it without loading it."""
+"""The card of an algorithm: what the API and the workers know of it without loading it."""
 
 from typing import Any, Literal
 
@@ -6,17 +6,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ClassCard(BaseModel):
-    """One class an algorithm tells apart."""
+    """One class of the objects or tiles that an algorithm finds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     color: str = Field(pattern=r"^#[0-9a-f]{6}$", description="hex, as viewers draw it")
-    annotation_type: str = Field(description="what Techcyte calls it")
+    annotation_type: str = Field(description="its annotation type at Techcyte")
 
 
 class AlgorithmCard(BaseModel):
-    """What can be ordered: announced by the workers, shown and enforced by the API."""
+    """What can be ordered. The workers announce it, the API shows it and checks orders with it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

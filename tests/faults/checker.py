@@ -118,7 +118,7 @@ def _arrives_once(
     if order.state == OrderState.DELIVERED and promise.wanted.tag and not effects:
         yield "lost", "the record says delivered, and its receiver has nothing"
     for entry in effects:
-        if entry.sha256 != order.parcel.get("digest"):
+        if entry.sha256 != order.payload.get("digest"):
             yield "disagrees", "its receiver took other bytes than the record has"
 
 

@@ -48,7 +48,7 @@ def an_order(**changed: Any) -> Order:
         "fence": 1,
         "scans": (scan,),
     }
-    usual |= {"attempts": (Attempt(at=1, digest=DIGEST),), "parcel": {"digest": DIGEST}}
+    usual |= {"attempts": (Attempt(at=1, digest=DIGEST),), "payload": {"digest": DIGEST}}
     return Order(**(usual | changed))
 
 

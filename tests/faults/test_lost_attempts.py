@@ -130,7 +130,7 @@ def test_a_parcel_that_is_not_the_one_that_was_kept_is_never_sent(
     lab.faults.add(Fault(status=503))
     order_id = to_deliver(bench, task(lab))
     _attempt(bench, order_id)
-    parcel = bench.data / bench.store.get(order_id).parcel["file"]
+    parcel = bench.data / bench.store.get(order_id).payload["file"]
     whole = parcel.read_bytes()
     parcel.write_bytes(whole[:-1])
     with pytest.raises(TemporaryError, match="not the one that was kept"):

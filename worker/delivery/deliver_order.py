@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from broker.errors import Problem
-from broker.file_storage.interface import PARCELS, unreachable
+from broker.file_storage.interface import PAYLOADS, unreachable
 from broker.order_store import Claim, TaskMessage
+from broker.orders import result_files
 from broker.orders.order import Order
 from worker.context import WorkerContext
 from worker.delivery.destination import Destination, destination
@@ -84,7 +85,7 @@ def _send(
 @contextmanager
 def _near(here: WorkerContext, parcel: Kept) -> Iterator[Payload]:
     """The parcel on this machine's disk. What is sent is what was recorded, whatever the storage gives back."""
-    with here.storage.near(parcel["file"]) as path:
+    with here.storage.local_copy(parcel["file"]) as path:
         whole = Payload(parcel["content_type"], path)
         if _digest(whole) != parcel["digest"]:
             raise unreachable(
@@ -111,16 +112,16 @@ def _kept_parcel(
     here: WorkerContext, order: Order, claim: Claim, lease: Lease, to: Destination
 ) -> Kept:
     """What the record says of the parcel; it is made from the kept results, and put there, the first time."""
-    if order.parcel and here.storage.find(order.parcel["file"]):
-        return order.parcel
-    folder = here.storage.folder / PARCELS
+    if order.payload and here.storage.find(order.payload["file"]):
+        return order.payload
+    folder = here.storage.folder / PAYLOADS
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(
         prefix=f".{order.id}.", dir=folder, ignore_cleanup_errors=True
     ) as beside:
         made = _packed(here, order, to, Path(beside) / "parcel")
         digest, size_bytes = _digest(made), made.path.stat().st_size
-        file = f"{PARCELS}/{order.id}.{digest[:16]}"
+        file = f"{PAYLOADS}/{order.id}.{digest[:16]}"
         _move_whole(made.path, here.storage.folder / file)
     here.storage.share(file, lambda _done, _total: lease.check_held())
     told = {"file": file, "digest": digest, "bytes": size_bytes, "content_type": made.content_type}
@@ -131,7 +132,7 @@ def _kept_parcel(
 def _packed(here: WorkerContext, order: Order, to: Destination, path: Path) -> Payload:
     with ExitStack() as near:
         findings = [
-            near.enter_context(here.storage.near(f"{scan.result}/{result_folder.FINDINGS}"))
+            near.enter_context(here.storage.local_copy(f"{scan.result}/{result_files.FINDINGS}"))
             for scan in order.scans
         ]
         return to.pack([result_folder.load(folder.parent) for folder in findings], path)

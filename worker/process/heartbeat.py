@@ -48,14 +48,16 @@ class Heartbeat:
         """A child died under its task: nobody has to wait for the lease, and what was seen is written down."""
         try:
             for work in args or ():
-                enqueue(self._store.lost(self._name, " ".join(str(exception).split()), work=work))
+                enqueue(
+                    self._store.take_back(self._name, " ".join(str(exception).split()), work=work)
+                )
         except TemporaryError as error:
             _log.warning("a lost child could not be told, its lease will: %s", error.detail)
 
     def leave(self, **_: object) -> None:
         """All children are gone: what they held goes back at once, and counts for nothing."""
         try:
-            enqueue(self._store.lost(self._name, "it was asked to stop", asked_to_go=True))
+            enqueue(self._store.take_back(self._name, "it was asked to stop", asked_to_stop=True))
             self._store.leave(self._name)
         except TemporaryError as error:
             _log.warning("could not say goodbye: %s", error.detail)

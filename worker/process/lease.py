@@ -151,7 +151,7 @@ class Lease:
             told = self._told if self._changed else {}
             self._changed = False
         if not told and time.monotonic() - renewed < self._settings.heartbeat_s:
-            self._hear(self._store.look(self._claim))
+            self._hear(self._store.check_lease(self._claim))
             return renewed
         return self._renew(told)
 

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from broker.disk_space import reserved_bytes
 from broker.errors import TemporaryError
 from worker.disk import in_use
 from worker.slide_cache.file_set import ROOM, disk_bytes
 
-_KEPT_FREE_BYTES = 10**9
-_KEPT_FREE_PART = 0.05  # of a disk too small for a free gigabyte
 _SOURCE_LIFE_S = 30 * 86400
 
 
@@ -117,12 +116,12 @@ class SlideCacheEviction:
     def disk_bytes(self) -> int:
         """The most that the disk could ever hold, were there nothing else on it."""
         disk = shutil.disk_usage(self._folder)
-        return disk.total - _kept_free(disk.total)
+        return disk.total - reserved_bytes(disk.total)
 
     def _free_bytes(self, parts: list[Path]) -> int:
         disk = shutil.disk_usage(self._folder)
         unwritten = sum(max(0, _promised(part) - _written(part)) for part in parts)
-        return disk.free - unwritten - _kept_free(disk.total)
+        return disk.free - unwritten - reserved_bytes(disk.total)
 
     def _sweep(self) -> None:
         """Remove parts whose writer died, and sources that nobody asked for a month."""
@@ -134,10 +133,6 @@ class SlideCacheEviction:
         for path in (self._folder / "sources").iterdir():
             if time.time() - path.stat().st_mtime > _SOURCE_LIFE_S and not in_use(path):
                 path.unlink()
-
-
-def _kept_free(total_bytes: int) -> int:
-    return int(min(_KEPT_FREE_BYTES, _KEPT_FREE_PART * total_bytes))
 
 
 def _held(bundle: Path) -> bool:

@@ -57,7 +57,7 @@ def test_an_order_walks_from_queued_to_delivered(store: OrderStore) -> None:
 
 
 def test_work_is_taken_by_one_worker_only(store: OrderStore) -> None:
-    """Of many that hear the same hint, one gets the work."""
+    """Of many that hear the same message, one gets the work."""
     order_id = store.create(an_order(), queue="gpu").order_id
     claims: list[Claim | None] = []
     threads = [
@@ -104,10 +104,10 @@ def test_a_scan_that_loses_its_worker_three_times_fails(broker_settings: BrokerS
 
 
 def test_a_lost_hint_is_rung_again_but_a_long_queue_is_not_flooded(store: OrderStore) -> None:
-    """With no message on the queue the timer rings once for the waiting work, not once a tick."""
+    """With no message on the queue the scheduler sends one for the waiting work, not once a tick."""
     order_id = store.create(an_order(), queue="gpu").order_id
-    rung = wait_for(store.due)
-    assert [hint.work for hint in rung] == [f"{order_id}.0"]
+    enqueued = wait_for(store.due)
+    assert [message.work for message in enqueued] == [f"{order_id}.0"]
     assert store.due() == ()
 
 
@@ -150,7 +150,7 @@ def test_an_order_that_expires_stops_its_worker(broker_settings: BrokerSettings)
 
 
 def test_work_given_back_waits_for_its_delay(store: OrderStore) -> None:
-    """Until then nobody gets it, hint or no hint."""
+    """Until then nobody gets it, message or no message."""
     order_id = store.create(an_order(), queue="gpu").order_id
     claim = taken(store, f"{order_id}.0", "fetch")
     assert store.give_back(claim, delay_s=0.3) == ()
@@ -162,8 +162,10 @@ def test_work_given_back_waits_for_its_delay(store: OrderStore) -> None:
 
 def test_priority_chooses_the_queue(store: OrderStore) -> None:
     """`normal` has the plain name, so that Flower shows three queues."""
-    assert store.create(an_order(), queue="gpu").hints[0].queue == "fetch"
-    assert store.create(an_order(priority="urgent"), queue="gpu").hints[0].queue == "fetch.urgent"
+    assert store.create(an_order(), queue="gpu").messages[0].queue == "fetch"
+    assert (
+        store.create(an_order(priority="urgent"), queue="gpu").messages[0].queue == "fetch.urgent"
+    )
 
 
 def test_too_many_waiting_orders_are_refused(broker_settings: BrokerSettings) -> None:
@@ -205,10 +207,10 @@ def test_secrets_are_sealed_at_rest(broker_settings: BrokerSettings, redis_url: 
     assert "top-secret" not in str(
         RedisClient(RedisUrl.at(redis_url)).records.hgetall(f"sl:order:{order_id}")
     )
-    kept = store.get(order_id).request.destination
-    assert kept.type == "techcyte"
-    assert kept.jwt_token
-    assert kept.jwt_token.get_secret_value() == "top-secret"
+    stored = store.get(order_id).request.destination
+    assert stored.type == "techcyte"
+    assert stored.jwt_token
+    assert stored.jwt_token.get_secret_value() == "top-secret"
 
 
 def test_a_cancelled_order_ends_at_once_and_refuses_its_worker(store: OrderStore) -> None:
@@ -217,7 +219,7 @@ def test_a_cancelled_order_ends_at_once_and_refuses_its_worker(store: OrderStore
     claim = taken(store, f"{order_id}.0", "fetch")
     store.cancel(order_id)
     assert store.get(order_id).state == OrderState.CANCELLED
-    assert store.look(claim) == "lost"
+    assert store.check_lease(claim) == "lost"
     assert store.claim(f"{order_id}.1", "fetch", "w") is None
 
 
@@ -254,7 +256,7 @@ def test_retry_runs_only_the_scans_that_are_not_classified(store: OrderStore) ->
     problem = Problem("input_unreachable", "no answer", blame="platform")
     store.finish(taken(store, f"{order_id}.0", "fetch"), "failed", problem=problem)
     assert store.get(order_id).state == OrderState.FAILED
-    assert [hint.work for hint in store.retry(order_id)] == [f"{order_id}.0"]
+    assert [message.work for message in store.retry(order_id)] == [f"{order_id}.0"]
     assert store.get(order_id).error is None
     classified(store, order_id, 0)
     assert store.get(order_id).state == OrderState.DELIVERING
@@ -281,7 +283,7 @@ def test_low_priority_work_goes_up_with_the_time_it_waited(broker_settings: Brok
     )
     store.create(an_order(priority="low"), queue="gpu")
     seen: list[str] = []
-    wait_for(lambda: seen.extend(hint.queue for hint in store.due()) or "fetch.high" in seen)
+    wait_for(lambda: seen.extend(message.queue for message in store.due()) or "fetch.high" in seen)
     assert list(dict.fromkeys(seen)) in (["fetch", "fetch.high"], ["fetch.high"])
 
 
@@ -290,20 +292,22 @@ def test_a_url_that_dies_soon_is_fetched_first(store: OrderStore) -> None:
     url = f"https://b.example/a.svs?Signature=x&Expires={int(time.time()) + 60}"
     scans = ({"id": "1", "source": {"type": "url", "url": url}},)
     order = OrderRequest.model_validate({"algorithm": "grid", "scans": scans})
-    assert store.create(order, queue="gpu").hints[0].queue == "fetch.urgent"
+    assert store.create(order, queue="gpu").messages[0].queue == "fetch.urgent"
 
 
 def test_a_worker_known_to_be_gone_gives_its_work_back_at_once(store: OrderStore) -> None:
-    """Nobody waits for the lease; being asked to go counts for nothing, dying does."""
+    """The end of the lease is not waited for; a worker that was asked to stop costs no attempt."""
     order_id = store.create(an_order(), queue="gpu").order_id
     work = f"{order_id}.0"
     stale = taken(store, work, "fetch")
-    assert [hint.work for hint in store.lost("w1", "asked to stop", asked_to_go=True)] == [work]
+    assert [
+        message.work for message in store.take_back("w1", "asked to stop", asked_to_stop=True)
+    ] == [work]
     with pytest.raises(LeaseLostError):
         store.finish(stale, "staged")
     for _ in range(3):
         taken(store, work, "fetch")
-        store.lost("w1", "signal 9 (SIGKILL)")
+        store.take_back("w1", "signal 9 (SIGKILL)")
     error = store.get(order_id).scans[0].error
     assert error
     assert "signal 9 (SIGKILL)" in error["detail"]
@@ -315,10 +319,10 @@ def test_what_ended_long_ago_is_forgotten_whole(
     """No key of it stays behind."""
     store = OrderStore.connect(broker_settings.model_copy(update={"keep_s": 0.01}))
     order_id = store.create(an_order(labels={"case": "1"}), queue="gpu").order_id
-    assert store.forgettable() == []
+    assert store.deletable() == []
     store.cancel(order_id)
-    assert wait_for(store.forgettable) == [order_id]
-    store.forget(order_id)
+    assert wait_for(store.deletable) == [order_id]
+    store.delete(order_id)
     records = RedisClient(RedisUrl.at(redis_url)).records
     assert [key for key in records.scan_iter("*") if order_id in key] == []
     assert store.find().orders == ()
@@ -348,9 +352,11 @@ def test_a_broken_record_does_not_stop_the_timer(store: OrderStore, redis_url: s
     broken = store.create(an_order(), queue="gpu").order_id
     fine = store.create(an_order(), queue="gpu").order_id
     RedisClient(RedisUrl.at(redis_url)).records.hset(f"sl:scan:{broken}.0", "queue", "nowhere")
-    rung: list[str] = []
-    wait_for(lambda: rung.extend(hint.work for hint in store.due()) or f"{fine}.0" in rung)
-    assert "stumbled" in store.log(broken)[-1]["text"]
+    enqueued: list[str] = []
+    wait_for(
+        lambda: enqueued.extend(message.work for message in store.due()) or f"{fine}.0" in enqueued
+    )
+    assert "failed on this record" in store.log(broken)[-1]["text"]
 
 
 def delivering_after(store: OrderStore, outcome: str) -> str:
@@ -358,7 +364,7 @@ def delivering_after(store: OrderStore, outcome: str) -> str:
     order_id = store.create(an_order(), queue="gpu").order_id
     classified(store, order_id)
     store.note(taken(store, order_id, "deliver"), attempt=(0, {"digest": "d", "outcome": outcome}))
-    store.lost("w1", "killed")
+    store.take_back("w1", "killed")
     return order_id
 
 

@@ -1,4 +1,4 @@
-"""Redis killed, frozen, full, demoted, loading: every call ends in time, as what it is, and nothing is half-written."""
+"""Redis killed, frozen, full, demoted, loading: calls end in time, and nothing is half-written."""
 
 import signal
 import subprocess
@@ -81,7 +81,7 @@ def test_a_killed_redis_comes_back_with_every_order_and_no_script(
 def test_a_frozen_redis_ends_every_call_in_time_and_doubles_nothing(
     own: EmbeddedRedis, store: OrderStore
 ) -> None:
-    """Awake again it runs what it was sent, twice even; who repeats with the same key finds that one order."""
+    """Afterwards it runs what it was sent, even twice; a repeated call finds the one order."""
 
     def create() -> str:
         return store.create(an_order(), queue="gpu", key="k", fingerprint="f").order_id
@@ -149,7 +149,7 @@ def test_a_full_redis_writes_nothing_by_halves(store: OrderStore, records: Any) 
 def test_a_state_of_the_server_is_worth_another_try(
     store: OrderStore, records: Any, into: list[str], out_of: list[str], says: str
 ) -> None:
-    """Demoted, without its replicas, or forbidding: no fault of the order, and over when the operator has mended it."""
+    """Demoted, without replicas, or forbidding a command: no fault of the order, and it passes."""
     records.execute_command(*into)
     unreachable(lambda: store.create(an_order(), queue="gpu"), says)
     records.execute_command(*out_of)
@@ -201,7 +201,7 @@ def test_a_wrong_password_is_told_without_it(own: EmbeddedRedis, tmp_path: Path)
     """The message names the setting to mend."""
     wrong = embedded_url(tmp_path).replace("redis://:", "redis://:wrong")
     with pytest.raises(TemporaryError, match=r"password of broker\.redis_url") as error:
-        RedisClient(RedisUrl.at(wrong)).lengths()
+        RedisClient(RedisUrl.at(wrong)).queue_lengths()
     assert "wrong" not in str(error.value)
     assert error.value.__suppress_context__
 

@@ -92,9 +92,11 @@ def test_a_config_file_that_is_named_but_absent_stops_the_start(
 def test_a_list_that_is_no_json_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the variable and never its value, which may be a secret."""
     monkeypatch.setenv("SLIDELANE_WORKER__SLIDES__ROOTS", "/slides")
-    with pytest.raises(ConfigError, match=r"^SLIDELANE_WORKER__SLIDES__ROOTS must be JSON") as told:
+    with pytest.raises(
+        ConfigError, match=r"^SLIDELANE_WORKER__SLIDES__ROOTS must be JSON"
+    ) as caught:
         load()
-    assert "/slides" not in str(told.value)
+    assert "/slides" not in str(caught.value)
 
 
 OLD_NAMES = {

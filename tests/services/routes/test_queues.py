@@ -64,7 +64,7 @@ def test_work_of_a_worker_that_died_still_counts(
 ) -> None:
     """Else its last worker's death would look like the end of the work."""
     classified_by(announced, "gpu-1@here", staged(desk, announced, asked()))
-    announced.lost("gpu-1@here", "killed")
+    announced.take_back("gpu-1@here", "killed")
     announced.leave("gpu-1@here")
     assert demand(desk) == {"waiting": 1, "running": 0, "unfinished": 1}
 
