@@ -57,7 +57,7 @@ class Desk:
         self._redis.config_set("appendfsync", "no")
         for number in range(len(self._ids), waiting):
             request = OrderRequest.model_validate_json(self._document(number))
-            self._ids.append(self._store.create(request, lane="gpu").order_id)
+            self._ids.append(self._store.create(request, queue="gpu").order_id)
         self._redis.config_set("appendfsync", "always")
 
     def turn(self) -> Seconds:

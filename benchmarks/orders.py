@@ -17,7 +17,8 @@ from benchmarks.comparison import Row
 from benchmarks.environment import Bed
 from broker.order_store import OrderStore
 from broker.orders.request import OrderRequest
-from broker.queue.celery_app import TASKS, queue_names
+from broker.queue.celery_app import TASKS
+from broker.queue.names import queue_names
 from demo.slide import make_sample_slide
 
 THREADS = 8
@@ -51,7 +52,7 @@ class Orders:
 
     def submit(self) -> None:
         """As the API does: keep it, then ring."""
-        for hint in self._store.create(self._request, lane="gpu").hints:
+        for hint in self._store.create(self._request, queue="gpu").messages:
             self._app.send_task(TASKS[hint.stage], args=[hint.work], queue=hint.queue)
 
     def finished(self) -> int:

@@ -67,7 +67,7 @@ def measure(orders: int, say: Callable[[str], None]) -> list[Row]:
         ids: list[str] = []
         request = OrderRequest.model_validate_json(DOCUMENT)
         waiting = _each(
-            redis, orders, lambda: ids.append(store.create(request, lane="gpu").order_id)
+            redis, orders, lambda: ids.append(store.create(request, queue="gpu").order_id)
         )
         life = _each(redis, orders, lambda: _live(store, ids.pop()))
     against = "waiting Celery message"

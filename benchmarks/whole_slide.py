@@ -55,7 +55,7 @@ def main() -> None:
 def _order(slide: Path) -> Order:
     source = {"id": "1", "source": {"type": "path", "path": str(slide)}}
     request = OrderRequest.model_validate({"algorithm": "zoo", "scans": [source]}, strict=False)
-    return Order(id="1", state=OrderState.RUNNING, request=request, lane="gpu", created_at=1, updated_at=1,
+    return Order(id="1", state=OrderState.RUNNING, request=request, queue="gpu", created_at=1, updated_at=1,
                  expires_at=9, scans=())  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The tray: what desk and bench agree on — the order's shape and life, where it is kept, the queues, the settings.
+"""What the API and the workers share: orders and their states, the record, the queues, settings.
 
-Knows neither FastAPI nor torch, OpenSlide or numpy, and imports no other room.
+Imports no other package of Slidelane, and neither FastAPI nor torch, OpenSlide or numpy.
 """

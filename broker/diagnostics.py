@@ -1,7 +1,4 @@
-"""What a check of this installation came to, as `slidelane doctor` and the bench's own part of it tell each other.
-
-Owns the shape of a row. Must not know what is checked.
-"""
+"""The rows that `slidelane doctor` shows, as its processes pass them to each other."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -10,11 +7,14 @@ from typing import Literal, Self
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One check. `absent` is what is not there and need not be; `failed` what must be mended."""
+    """The result of one check.
+
+    `absent`: what was looked for is not there and need not be. `failed`: it has to be mended.
+    """
 
     what: str
     state: Literal["ok", "failed", "absent"]
-    said: str
+    message: str
 
     @property
     def json(self) -> str:
@@ -23,7 +23,7 @@ class Row:
 
     @classmethod
     def of_json(cls, line: str) -> Self:
-        """The row of a line. Raises `ValueError` for any other line."""
+        """Return the row of a line. Raises `ValueError` for any other line."""
         try:
             return cls(**json.loads(line))
         except TypeError:

@@ -1,6 +1,7 @@
-"""What can go wrong, by audience: the caller's to mend, worth another try, or a bug (anything else).
+"""The errors that Slidelane knows, each with a stable code.
 
-Every code is stable and grep-able; `CODES` is the one list of them, each with its HTTP status and meaning.
+`OrderError`: the caller can mend it. `TemporaryError`: another try may succeed. Any other exception
+is a bug. `CODES` lists every code with its HTTP status and meaning; docs/errors.md shows the list.
 """
 
 from dataclasses import asdict, dataclass
@@ -55,12 +56,12 @@ ErrorCode = Literal[
     "cancelled",
     "expired",
 ]
-"""The codes that may stand in `code`; the type checker finds one that is misspelt."""
+"""Every error code; the type checker finds one that is misspelt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One stable error code: the HTTP status at the door, who is to blame, and its meaning in a few words."""
+    """One error code: its HTTP status, who can mend it, and its meaning in a few words."""
 
     status: int
     blame: Blame
@@ -68,7 +69,7 @@ class Code:
 
 
 CODES: dict[ErrorCode, Code] = {
-    # refused at the door
+    # a request is refused
     "request_invalid": Code(422, "input", "The request is not a valid order"),
     "body_not_json": Code(400, "input", "The body is not JSON"),
     "body_too_slow": Code(408, "input", "The body did not arrive in time"),
@@ -94,7 +95,7 @@ CODES: dict[ErrorCode, Code] = {
     "storage_unreachable": Code(503, "platform", "The storage does not answer"),
     "workers_missing": Code(503, "platform", "Nobody would work on an order"),
     "bug": Code(500, "platform", "A fault in Slidelane"),
-    # found out by the bench
+    # a scan fails: only the slide or the algorithm shows it
     "input_not_found": Code(404, "input", "The slide is not at its source"),
     "input_differs": Code(422, "input", "The slide is not the one that its checksum names"),
     "input_expired": Code(410, "input", "The slide's URL has expired or is refused"),
@@ -105,13 +106,13 @@ CODES: dict[ErrorCode, Code] = {
     "roi_outside_slide": Code(422, "input", "The region lies outside the slide"),
     "mpp_missing": Code(422, "input", "Nothing says how large a pixel is"),
     "mpp_unfit": Code(422, "input", "The slide is too coarse for the algorithm"),
-    "shelf_full": Code(507, "platform", "There is no room on the shelf"),
+    "shelf_full": Code(507, "platform", "The slide cache has no room"),
     "out_of_memory": Code(500, "platform", "The device or its machine ran out of memory"),
     "worker_lost": Code(500, "algorithm", "The scan lost its worker too often"),
     "time_limit": Code(500, "algorithm", "The scan took longer than its limit"),
     "stalled": Code(500, "algorithm", "The scan made no progress"),
     "scan_failed": Code(422, "input", "A scan of the order failed"),
-    # found out by the courier
+    # a delivery fails
     "destination_refused": Code(422, "destination", "The destination refused the results"),
     "destination_busy": Code(
         503, "destination", "The destination is busy with other results of ours"
@@ -119,7 +120,7 @@ CODES: dict[ErrorCode, Code] = {
     "destination_unreachable": Code(502, "destination", "The destination does not answer"),
     "delivery_unknown": Code(502, "destination", "Nobody can say whether the results arrived"),
     "parcel_invalid": Code(500, "algorithm", "The results break the destination's rules"),
-    # ends
+    # the order ends for another reason
     "cancelled": Code(409, "input", "The order was cancelled"),
     "expired": Code(410, "input", "The order expired before it was done"),
 }
@@ -127,7 +128,10 @@ CODES: dict[ErrorCode, Code] = {
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is told about a fault: what, which value, what next. Goes into records and answers alike."""
+    """An error as it is stored in a record and shown in an answer.
+
+    `detail` says what is wrong with which value, `hint` what to do next.
+    """
 
     code: ErrorCode
     detail: str
@@ -136,12 +140,12 @@ class Problem:
     blame: Blame = "platform"
 
     def as_dict(self) -> dict[str, Any]:
-        """The problem as JSON-ready fields, empty ones left out."""
+        """Return the fields for JSON, without empty ones."""
         return {key: value for key, value in asdict(self).items() if value}
 
 
 class SlidelaneError(Exception):
-    """A fault with a stable code. Subclasses say whose it is."""
+    """An error with a stable code."""
 
     def __init__(self, code: ErrorCode, detail: str, *, hint: str = "", field: str = "") -> None:
         super().__init__(detail)
@@ -152,16 +156,19 @@ class SlidelaneError(Exception):
 
     @property
     def problem(self) -> Problem:
-        """The fault as it is recorded and answered."""
+        """The error as it is stored and shown."""
         return Problem(self.code, self.detail, self.hint, self.field, CODES[self.code].blame)
 
 
 class OrderError(SlidelaneError):
-    """The caller can mend it. Never tried again."""
+    """An error that the caller can mend. The same work is never tried again."""
 
 
 class TemporaryError(SlidelaneError):
-    """Worth another try, after `retry_after_s` where the other side said so."""
+    """An error after which another try may succeed.
+
+    `retry_after_s` is the pause that the other side asked for, if it did.
+    """
 
     def __init__(
         self, code: ErrorCode, detail: str, *, hint: str = "", retry_after_s: float | None = None

@@ -1,7 +1,4 @@
-"""Log lines as text or as JSON, one for each thing that happened, with the work it is about where there is one.
-
-Owns how a line looks, and that no secret is in it, whoever wrote it. Must not know what is logged.
-"""
+"""Log lines as text or as JSON, one for each event. Removes secrets from every line."""
 
 import json
 import logging
@@ -14,77 +11,103 @@ from typing import Any, Final, Literal
 
 Form = Literal["text", "json"]
 _FIELDS: Final = ("work", "stage", "fence", "code", "step", "done", "total", "per_s", "eta_s")
+"""What a record may hold in `extra`: which work the line is about, and how far it is."""
+
 _SECRETS: Final = (
-    (re.compile(r"(?<=://)[^\s/@'\"]+@"), "…@"),  # a login in a URL
-    (
-        re.compile(r"(?<=[\w/%.~-])\?[^\s'\"<>()?]*=[^\s'\"<>()]*"),
-        "?…",
-    ),  # the query of a URL, presigned ones too
+    # a login in a URL
+    (re.compile(r"(?<=://)[^\s/@'\"]+@"), "…@"),
+    # the query of a URL, which in a presigned one holds the signature
+    (re.compile(r"(?<=[\w/%.~-])\?[^\s'\"<>()?]*=[^\s'\"<>()]*"), "?…"),
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), r"\1 …"),
-    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "…"),  # a JWT, wherever it stands
+    # a JSON web token
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "…"),
 )
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _log = logging.getLogger(__name__)
 
 
 class JsonLines(logging.Formatter):
-    """`time`, `level`, `logger`, `message`, what the line is about where that is given, and `trace` of an exception."""
+    """One JSON object a line: `time`, `level`, `logger`, `message`, the fields that are given.
+
+    An exception is in `trace`.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """One object on one line."""
-        line = _head(record) | {"message": _without_secrets(record.getMessage())} | _about(record)
+        """Return the record as one line."""
+        line = _header(record)
+        line["message"] = _without_secrets(record.getMessage())
+        line |= _fields(record)
         if record.exc_info:
             line["trace"] = _without_secrets(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
 class TextLines(logging.Formatter):
-    """Time, level, logger and message, then what it is about as `name=value`. A trace follows, indented."""
+    """Time, level, logger and message, then the fields that are given as `name=value`.
+
+    An exception follows in lines of its own, indented.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line; what a hostile text holds of line breaks makes no second one."""
-        head, message = _head(record), _without_secrets(record.getMessage())
-        about = "".join(f" {name}={_word(value)}" for name, value in _about(record).items())
-        line = f"{head['time']} {head['level']:<8} {head['logger']}: {_CONTROL.sub(_escaped, message)}{about}"
+        """Return the record as one line: line breaks in a message are escaped."""
+        header = _header(record)
+        message = _CONTROL.sub(_escaped, _without_secrets(record.getMessage()))
+        line = f"{header['time']} {header['level']:<8} {header['logger']}: {message}"
+        for name, value in _fields(record).items():
+            line += f" {name}={_quoted(value)}"
         if record.exc_info:
             trace = _without_secrets(self.formatException(record.exc_info))
-            line += "".join(f"\n    {_CONTROL.sub(_escaped, one)}" for one in trace.split("\n"))
+            for trace_line in trace.split("\n"):
+                line += "\n    " + _CONTROL.sub(_escaped, trace_line)
         return line
 
 
 def set_up(form: Form, level: int = logging.INFO) -> None:
-    """Send everything to stderr in this form: warnings and what nobody caught too. Called once by each process."""
+    """Write all log lines to stderr in this form, with warnings and exceptions nobody caught.
+
+    Each process calls this once, when it starts.
+    """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    if form == "json":
+        handler.setFormatter(JsonLines())
+    else:
+        handler.setFormatter(TextLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    apart = logging.getLogger(
-        "multiprocessing"
-    )  # billiard cuts it off from the root: what it says of dead children
-    apart.handlers, apart.propagate = [handler], False
+    # billiard cuts this logger off from the root; it tells of child processes that died
+    billiard = logging.getLogger("multiprocessing")
+    billiard.handlers = [handler]
+    billiard.propagate = False
     logging.captureWarnings(True)
     sys.excepthook = _uncaught
     threading.excepthook = _uncaught_in_thread
 
 
-def _head(record: logging.LogRecord) -> dict[str, Any]:
-    at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-    return {"time": at, "level": record.levelname.lower(), "logger": record.name}
+def _header(record: logging.LogRecord) -> dict[str, Any]:
+    time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    return {"time": time, "level": record.levelname.lower(), "logger": record.name}
 
 
-def _about(record: logging.LogRecord) -> dict[str, Any]:
-    given = {name: getattr(record, name, None) for name in _FIELDS}
-    return {name: value for name, value in given.items() if value is not None}
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    fields = {}
+    for name in _FIELDS:
+        value = getattr(record, name, None)
+        if value is not None:
+            fields[name] = value
+    return fields
 
 
 def _without_secrets(text: str) -> str:
-    for pattern, instead in _SECRETS:
-        text = pattern.sub(instead, text)
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
     return text
 
 
-def _word(value: object) -> str:
+def _quoted(value: object) -> str:
+    """Return the value as one word: in quotes where it holds spaces, quotes or `=`."""
     text = str(value)
-    return json.dumps(text, ensure_ascii=False) if re.search(r"[\s\"=]", text) else text
+    if re.search(r"[\s\"=]", text):
+        return json.dumps(text, ensure_ascii=False)
+    return text
 
 
 def _escaped(found: re.Match[str]) -> str:
@@ -98,7 +121,10 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
         _log.critical("nobody caught this", exc_info=(kind, error, trace))
 
 
-def _uncaught_in_thread(told: threading.ExceptHookArgs) -> None:
-    if told.exc_value and not isinstance(told.exc_value, SystemExit):
-        name = told.thread.name if told.thread else "a thread"
-        _log.critical("nobody caught this in %s", name, exc_info=told.exc_value)
+def _uncaught_in_thread(failure: threading.ExceptHookArgs) -> None:
+    if failure.exc_value is None or isinstance(failure.exc_value, SystemExit):
+        return
+    name = "a thread"
+    if failure.thread:
+        name = failure.thread.name
+    _log.critical("nobody caught this in %s", name, exc_info=failure.exc_value)

@@ -8,7 +8,7 @@ import uvicorn
 
 from broker import log
 from broker.order_store import OrderStore
-from broker.settings.config import ConfigError, load
+from broker.settings.config import ConfigError, load, warn_of_old_names
 from services.app import create_app
 
 SHUTDOWN_S = 10
@@ -23,6 +23,7 @@ def main() -> None:
     except ConfigError as error:
         sys.exit(str(error))
     log.set_up(config.broker.log)
+    warn_of_old_names()
     # No access log: paths carry labels, and labels may name a case.
     served = uvicorn.Config(
         app,

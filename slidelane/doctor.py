@@ -15,17 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from broker.diagnostics import Row
+from broker.disk_space import reserved_bytes
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore, ServerView
 from broker.order_store.embedded_redis import find_server
+from broker.queue.names import COURIER_QUEUES, base_of
 from broker.settings.config import Config, ConfigError, load
 from slidelane import container_checks
 from slidelane.process import lines_of
 
-COURIER_QUEUES = frozenset({"fetch", "deliver"})
 _LIMIT_S = 600.0
-_SPARE_BYTES = 10**9
-"""What the shelf leaves free of a disk: with less, no slide is fetched."""
 
 
 def add_to(commands: Any) -> None:
@@ -54,7 +53,7 @@ def run(asked: argparse.Namespace) -> int:
     has_failed = False
     for row in _rows(load(), asked):
         has_failed |= row.state == "failed"
-        print(f"{row.what:<12} {row.state:<7} {row.said}", flush=True)
+        print(f"{row.what:<12} {row.state:<7} {row.message}", flush=True)
     return int(has_failed)
 
 
@@ -115,8 +114,8 @@ def _workers(store: OrderStore) -> Row:
         for worker in workers
     ]
     consumed = {queue for worker in workers for queue in worker.queues}
-    missing = [f"nobody consumes {queue}" for queue in sorted(COURIER_QUEUES - consumed)]
-    if not any(queue.partition(".")[0] not in COURIER_QUEUES for queue in consumed):
+    missing = [f"nobody consumes {queue}" for queue in sorted(set(COURIER_QUEUES) - consumed)]
+    if not any(base_of(queue) not in COURIER_QUEUES for queue in consumed):
         missing.append("nobody classifies")
     return Row("workers", "absent" if missing else "ok", "; ".join([*said, *missing]))
 
@@ -134,7 +133,7 @@ def _disk(data: Path) -> Row:
             "failed",
             f"{said}, but nothing can be written there ({error.strerror}); see broker.data",
         )
-    if disk.free < min(_SPARE_BYTES, 0.05 * disk.total):
+    if disk.free < reserved_bytes(disk.total):
         return Row("disk", "failed", f"{said}, which is kept free: no slide would be fetched")
     return Row("disk", "ok", said)
 

@@ -79,7 +79,7 @@ class Shift:
                 f"--for {for_s:g} s leaves no time to work: worker.grace_s, and {_HAND_BACK_S:g} s to hand work back, "
                 f"are {self._leaves_s:g} s; give it longer, or lower worker.grace_s"
             )
-        self._role, self._lanes = role, frozenset(config.worker.lanes)
+        self._role, self._queues = role, frozenset(config.worker.queues)
         self._stop_at = inf if for_s is None else began + for_s - self._leaves_s
         self._until_idle, self._idle_since, self._is_asked = until_idle, inf, False
         self._store = OrderStore.connect(config.broker)
@@ -136,10 +136,10 @@ class Shift:
             return False
 
     def _is_needed(self, order: Order) -> bool:
-        """A courier until an order has ended; a worker until its scans on our lanes have, fetched or not."""
+        """A courier until an order has ended; a worker until its scans on our queues have, fetched or not."""
         if self._role == "courier":
             return True
-        return order.lane in self._lanes and any(
+        return order.queue in self._queues and any(
             scan.state not in SCAN_ENDED for scan in order.scans
         )
 

@@ -38,7 +38,7 @@ def claim(store: OrderStore) -> Claim:
     """One scan, being fetched by a worker called w."""
     slide = {"id": "1", "source": {"type": "path", "path": "/a.svs"}}
     created = store.create(
-        OrderRequest.model_validate({"algorithm": "grid", "scans": (slide,)}), lane="gpu"
+        OrderRequest.model_validate({"algorithm": "grid", "scans": (slide,)}), queue="gpu"
     )
     claim = store.claim(f"{created.order_id}.0", "fetch", "w")
     assert claim

@@ -17,9 +17,10 @@ from threading import Event, Thread, Timer
 from celery import signals
 
 from broker.log import Form, set_up
-from broker.queue.celery_app import app, queue_names
+from broker.queue.celery_app import app
+from broker.queue.names import queue_names
 from broker.queue.scheduler import run_scheduler
-from broker.settings.config import ConfigError, WorkerSettings
+from broker.settings.config import ConfigError, WorkerSettings, warn_of_old_names
 from worker.algorithms import registry
 from worker.cleanup import run_cleanup
 from worker.context import WorkerContext, worker_context
@@ -44,6 +45,7 @@ def _run_worker(role: str) -> None:
     context = worker_context()
     settings = context.config.worker
     _log_only_to_stderr(context.config.broker.log)
+    warn_of_old_names()
     _raise_file_limit()
     queues = _queues(role, settings)
     name = f"{role}-{os.getpid()}@{os.uname().nodename}"
@@ -64,7 +66,7 @@ def _run_worker(role: str) -> None:
 def _queues(role: str, settings: WorkerSettings) -> list[str]:
     if role == "courier":
         return [*queue_names("deliver"), *queue_names("fetch")]
-    return [name for lane in settings.lanes for name in queue_names(lane)]
+    return [name for queue in settings.queues for name in queue_names(queue)]
 
 
 def _pool_options(role: str, settings: WorkerSettings) -> list[str]:

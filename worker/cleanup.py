@@ -6,7 +6,7 @@ from pathlib import Path
 from threading import Event
 
 from broker.errors import TemporaryError
-from broker.file_storage.interface import PARCELS, RESULTS
+from broker.file_storage.interface import PAYLOADS, RESULTS
 from broker.orders.order import SCAN_ENDED, parse_work_id
 from worker.context import WorkerContext
 from worker.inference import checkpoint
@@ -33,9 +33,9 @@ def clean_up(context: WorkerContext) -> None:
     remove_unfinished(context)
     remove_left_behind(context)
     context.slide_cache.discard(context.config.worker.slides.keep_s)
-    for order_id in context.store.forgettable():
+    for order_id in context.store.deletable():
         remove_files(context, order_id)
-        context.store.forget(order_id)
+        context.store.delete(order_id)
 
 
 def release_slides(context: WorkerContext) -> None:
@@ -60,7 +60,7 @@ def _has_ended(context: WorkerContext, work: str) -> bool:
 
 def remove_left_behind(context: WorkerContext) -> None:
     """Remove what killed processes of this machine left of orders that are unknown by now."""
-    order_ids = list(context.storage.left_behind())
+    order_ids = list(context.storage.unshared_orders())
     orders = context.store.get_many(order_ids)
     for order_id, order in zip(order_ids, orders, strict=True):
         if order is None:
@@ -70,14 +70,14 @@ def remove_left_behind(context: WorkerContext) -> None:
 def remove_files(context: WorkerContext, order_id: str) -> None:
     """Remove every file of the order, on this machine and from the shared storage."""
     _remove_local_files(context.storage.folder, order_id)
-    context.storage.forget(order_id)
+    context.storage.delete(order_id)
 
 
 def _remove_local_files(folder: Path, order_id: str) -> None:
     shutil.rmtree(folder / RESULTS / order_id, ignore_errors=True)
     for unfinished in (folder / checkpoint.UNFINISHED).glob(f"{order_id}.*"):
         shutil.rmtree(unfinished, ignore_errors=True)
-    for payload in (folder / PARCELS).glob(f"{order_id}.*"):
+    for payload in (folder / PAYLOADS).glob(f"{order_id}.*"):
         payload.unlink(missing_ok=True)
-    for unfinished in (folder / PARCELS).glob(f".{order_id}.*"):
+    for unfinished in (folder / PAYLOADS).glob(f".{order_id}.*"):
         shutil.rmtree(unfinished, ignore_errors=True)

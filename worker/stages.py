@@ -39,7 +39,7 @@ def fetch(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessa
     with ExitStack() as slides:
         with stopwatch.stage("fetch"):
             slide = slides.enter_context(
-                fetch_slide(order.asked(index), card, context.fetch_tools, lease)
+                fetch_slide(order.scan_request(index), card, context.fetch_tools, lease)
             )
         context.slide_cache.want(slide.digest, claim.work)
         fields = {
@@ -57,7 +57,7 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMe
     """
     order, index = _order_and_index(context.store, claim)
     scan = order.scans[index]
-    request = order.asked(index)
+    request = order.scan_request(index)
     stopwatch = Stopwatch()
     with stopwatch.stage("load"):
         algorithm = _load_algorithm(order, context.config.worker)

@@ -83,7 +83,7 @@ def _claim(store: OrderStore, work: str, stage: Stage) -> Claim | None:
     """Claim the work; for a fetch rather the scan whose URL expires first."""
     worker = current_task.request.hostname
     if stage == "fetch":
-        soonest = store.soonest(work)
+        soonest = store.expiring_first(work)
         claim = store.claim(soonest, stage, worker)
         if claim or soonest == work:
             return claim

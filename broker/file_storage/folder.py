@@ -1,66 +1,76 @@
-"""Results and payloads in a folder that all machines see, or on this machine alone."""
+"""Results and payloads in a folder: one that all machines mount, or one of this machine."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from broker.file_storage.interface import OnProgress, StoredFile, checked_key, pieces, unreachable
+from broker.file_storage.interface import (
+    OnProgress,
+    StoredFile,
+    byte_ranges,
+    checked_key,
+    missing,
+    unreachable,
+)
 
 
 class FolderStorage:
-    """A folder that all machines see at once, or this machine alone. What is made in it is shared by that."""
+    """A folder as the storage. A file that is written there is shared already."""
 
-    def __init__(self, root: Path, *, mounted: bool) -> None:
-        self._root, self._mounted = root, mounted
+    def __init__(self, root: Path, *, is_mounted: bool) -> None:
+        self._root = root
+        self._is_mounted = is_mounted
 
     @property
     def folder(self) -> Path:
-        """The folder itself. One that is `mounted` is never made: below its mount point the wrong disk would fill."""
-        if self._mounted and not self._root.is_dir():
+        """The folder itself.
+
+        Raises `TemporaryError` for a mounted folder that is not there. It is not made: below its
+        mount point the files would fill another disk.
+        """
+        if self._is_mounted and not self._root.is_dir():
             raise unreachable(
                 f"the folder {self._root} is not there", "mount it; the work goes on by itself then"
             )
         return self._root
 
-    def share(self, key: str, told: OnProgress) -> None:
-        """Nothing is left to do."""
+    def share(self, key: str, on_progress: OnProgress) -> None:
+        """Do nothing: other machines see the folder."""
 
     @contextmanager
-    def near(self, key: str) -> Iterator[Path]:
-        """Where it lies."""
+    def local_copy(self, key: str) -> Iterator[Path]:
+        """Yield the path of the file or folder itself."""
         path = self.folder / checked_key(key)
         if not path.exists():
-            raise unreachable(
-                f"the storage has no {key}, which the record names",
-                "put it back, or cancel the order",
-            )
+            raise missing(key)
         yield path
 
     def find(self, key: str) -> StoredFile | None:
-        """Asks the file system."""
+        """Return what the file system tells of the file at `key`, or None."""
         path = self.folder / checked_key(key)
         try:
             if not path.is_file():
                 return None
-            told = path.stat()
+            status = path.stat()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise unreachable(
                 f"the folder {self._root} cannot be read ({error.strerror})"
             ) from None
-        return StoredFile(told.st_size, f'"{told.st_mtime_ns:x}-{told.st_size:x}"', path)
+        tag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
+        return StoredFile(status.st_size, tag, path)
 
     def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
-        """Straight from the file."""
+        """Yield the bytes of the file."""
         with (self.folder / checked_key(key)).open("rb") as file:
             file.seek(start)
-            for at, until in pieces(start, end):
-                yield file.read(until - at)
+            for first, stop in byte_ranges(start, end):
+                yield file.read(stop - first)
 
-    def forget(self, order_id: str) -> None:
-        """It goes with what lies in `folder`."""
+    def delete(self, order_id: str) -> None:
+        """Do nothing: the caller removes what is in `folder`."""
 
-    def left_behind(self) -> Iterator[str]:
-        """What lies here lies where it belongs."""
+    def unshared_orders(self) -> Iterator[str]:
+        """Yield nothing: what is in `folder` is shared."""
         return iter(())

@@ -1,10 +1,10 @@
-"""An S3-compatible bucket as the storage: AWS, MinIO, Ceph and alike. The only module that speaks to it, through s3fs.
+"""An S3-compatible bucket as the storage: AWS, MinIO, Ceph and alike. The only user of s3fs.
 
-Owns how files become objects and come back. Credentials, endpoint and region are the usual ones of its library
-(`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, a role …); none is read here, and none gets into a message.
+Credentials, endpoint and region come the usual ways of s3fs' library (`AWS_ACCESS_KEY_ID`,
+`AWS_ENDPOINT_URL`, a role …). None of them is read here or gets into a message.
 
-An object appears with its last byte, so none is ever seen in part. A result is several objects; the record names it
-when the last one is there.
+An object appears with its last byte, so nobody sees a part of one. A result is several objects;
+the record names it after the last one is there.
 """
 
 import logging
@@ -19,44 +19,50 @@ from typing import Any
 
 from broker.errors import TemporaryError
 from broker.file_storage.interface import (
-    PARCELS,
+    PAYLOADS,
     RESULTS,
     OnProgress,
     StoredFile,
+    byte_ranges,
     checked_key,
-    pieces,
+    missing,
     unreachable,
 )
-from broker.settings.config import ConfigError
+from broker.settings.section import ConfigError
 
 _PART_BYTES = 2**23
 _PARTS_AT_ONCE = 2
-_CONNECT_S, _READ_S, _TRIES = 5, 15, 3
-_PATIENCE_S, _PAUSE_S = 120.0, 1.0
+_CONNECT_S = 5
+_READ_S = 15
+_TRIES = 3
+_SHARE_S = 120.0
+"""How long uploads are tried again: to make a result again may take hours."""
+
+_PAUSE_S = 1.0
 _log = logging.getLogger(__name__)
 
 
 class S3Storage:
-    """The objects below `s3://BUCKET/PREFIX`. What is made for it lies in `folder` until it is there."""
+    """The objects below `s3://BUCKET/PREFIX`. Files are in `folder` until they are uploaded."""
 
     def __init__(self, url: str, folder: Path) -> None:
-        self._url, self.folder = url, folder
+        self.folder = folder
+        self._url = url
         self._root = url.removeprefix("s3://").rstrip("/")
-        self._objects = _client()
+        self._s3 = _client()
 
-    def share(self, key: str, told: OnProgress) -> None:
-        """Copy it to the bucket file by file, then remove it here."""
+    def share(self, key: str, on_progress: OnProgress) -> None:
+        """Upload the file or folder file by file, then remove it from this machine."""
         made = self.folder / checked_key(key)
-        files = (
-            sorted(path for path in made.rglob("*") if path.is_file()) if made.is_dir() else [made]
-        )
-        progress, deadline = (
-            _Progress(told, sum(file.stat().st_size for file in files)),
-            monotonic() + _PATIENCE_S,
-        )
+        files = [made]
+        if made.is_dir():
+            files = sorted(path for path in made.rglob("*") if path.is_file())
+        progress = _Progress(on_progress, sum(file.stat().st_size for file in files))
+        deadline = monotonic() + _SHARE_S
         try:
             for file in files:
-                while not self._put(file, progress, deadline):
+                while not self._upload(file, progress, deadline):
+                    # lets `on_progress` end the sharing between two tries
                     progress.relative_update(0)
         finally:
             if made.is_dir():
@@ -64,136 +70,150 @@ class S3Storage:
             else:
                 made.unlink()
 
-    def _put(self, file: Path, progress: "_Progress", deadline: float) -> bool:
-        """Whether it is there now. To make it again may take hours, so it is tried until the deadline."""
-        at = self._at(str(file.relative_to(self.folder)))
+    @contextmanager
+    def local_copy(self, key: str) -> Iterator[Path]:
+        """Yield a downloaded copy, which is removed at the end of the context."""
+        order_id = checked_key(key).split("/")[1].partition(".")[0]
+        folder = self.folder / PAYLOADS
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(
+            prefix=f".{order_id}.", dir=folder, ignore_cleanup_errors=True
+        ) as temporary:
+            copy = Path(temporary) / key.rpartition("/")[2]
+            self._download(key, copy)
+            yield copy
+
+    def find(self, key: str) -> StoredFile | None:
+        """Return what the server tells of the object at `key`, or None."""
+        with self._errors_translated():
+            try:
+                info = self._s3.info(self._object(key))
+            except FileNotFoundError:
+                # the same is answered for a bucket that is gone, which is no missing file
+                self._s3.call_s3("head_bucket", Bucket=self._root.partition("/")[0])
+                return None
+        if info["type"] != "file":
+            return None
+        return StoredFile(info["size"], info["ETag"])
+
+    def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes, one request for each part. What a key stands for never changes."""
+        for first, stop in byte_ranges(start, end):
+            with self._errors_translated():
+                part: bytes = self._s3.cat_file(self._object(key), start=first, end=stop)
+            yield part
+
+    def delete(self, order_id: str) -> None:
+        """Delete every object of the order."""
+        with self._errors_translated():
+            results = self._s3.find(self._object(f"{RESULTS}/{order_id}"))
+            payloads = self._s3.find(self._object(PAYLOADS), prefix=f"{order_id}.")
+            for name in (*results, *payloads):
+                self._s3.rm_file(name)
+
+    def unshared_orders(self) -> Iterator[str]:
+        """Yield the ids of orders whose files a process that died left on this machine."""
+        ids = {path.name for path in (self.folder / RESULTS).glob("[!.]*")}
+        for path in (self.folder / PAYLOADS).glob("*"):
+            ids.add(path.name.lstrip(".").partition(".")[0])
+        yield from ids
+
+    def _upload(self, file: Path, progress: "_Progress", deadline: float) -> bool:
+        """Upload one file. Returns whether it succeeded; raises its fault after the deadline."""
+        target = self._object(str(file.relative_to(self.folder)))
         try:
-            with self._answering():
-                self._objects.put_file(str(file), at, callback=progress, chunksize=_PART_BYTES,
-                                       max_concurrency=_PARTS_AT_ONCE)  # fmt: skip
+            with self._errors_translated():
+                self._s3.put_file(
+                    str(file),
+                    target,
+                    callback=progress,
+                    chunksize=_PART_BYTES,
+                    max_concurrency=_PARTS_AT_ONCE,
+                )
         except TemporaryError as error:
             if monotonic() > deadline:
                 raise
-            _log.warning("a file is put once more: %s", error.detail)
+            _log.warning("a file is uploaded once more: %s", error.detail)
             sleep(_PAUSE_S)
             return False
         return True
 
-    @contextmanager
-    def near(self, key: str) -> Iterator[Path]:
-        """A copy, which goes with the context."""
-        order_id = checked_key(key).split("/")[1].partition(".")[0]
-        rooms = self.folder / PARCELS
-        rooms.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(
-            prefix=f".{order_id}.", dir=rooms, ignore_cleanup_errors=True
-        ) as room:
-            copy = Path(room) / key.rpartition("/")[2]
-            self._fetch(key, copy)
-            yield copy
-
-    def _fetch(self, key: str, to: Path) -> None:
-        with self._answering():
-            names = self._objects.find(self._at(key))
+    def _download(self, key: str, to: Path) -> None:
+        root = self._object(key)
+        with self._errors_translated():
+            names = self._s3.find(root)
         if not names:
-            raise unreachable(
-                f"the storage has no {key}, which the record names",
-                "put it back, or cancel the order",
-            )
+            raise missing(key)
         for name in names:
-            copy = to / tail if (tail := name.removeprefix(self._at(key)).lstrip("/")) else to
+            copy = to
+            below = name.removeprefix(root).lstrip("/")
+            if below:
+                copy = to / below
             copy.parent.mkdir(parents=True, exist_ok=True)
-            with self._answering():
-                self._objects.get_file(name, str(copy), max_concurrency=1)
+            with self._errors_translated():
+                self._s3.get_file(name, str(copy), max_concurrency=1)
 
-    def find(self, key: str) -> StoredFile | None:
-        """Asks for the object's head."""
-        with self._answering():
-            try:
-                told = self._objects.info(self._at(key))
-            except FileNotFoundError:
-                self._objects.call_s3(
-                    "head_bucket", Bucket=self._root.partition("/")[0]
-                )  # a lost bucket says the same
-                return None
-        return StoredFile(told["size"], told["ETag"]) if told["type"] == "file" else None
-
-    def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
-        """One request for each piece: what a key stands for never changes."""
-        for at, until in pieces(start, end):
-            with self._answering():
-                piece: bytes = self._objects.cat_file(self._at(key), start=at, end=until)
-            yield piece
-
-    def forget(self, order_id: str) -> None:
-        """Remove every object of the order."""
-        with self._answering():
-            names = self._objects.find(self._at(f"{RESULTS}/{order_id}"))
-            for name in (*names, *self._objects.find(self._at(PARCELS), prefix=f"{order_id}.")):
-                self._objects.rm_file(name)
-
-    def left_behind(self) -> Iterator[str]:
-        """Orders of which something was being made or copied here when its process died."""
-        names = {path.name for path in (self.folder / RESULTS).glob("[!.]*")}
-        yield from names | {
-            path.name.lstrip(".").partition(".")[0] for path in (self.folder / PARCELS).glob("*")
-        }
-
-    def _at(self, key: str) -> str:
+    def _object(self, key: str) -> str:
         return f"{self._root}/{checked_key(key)}"
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
-        """Whatever goes wrong on the way is worth another try. Its own words may hold a secret and go no further."""
+    def _errors_translated(self) -> Iterator[None]:
+        """Raise every fault of s3fs as `TemporaryError`, without its text, which may hold a secret.
+
+        All of them are worth another try.
+        """
         try:
             yield
         except _faults() as error:
-            raise self._silent(error) from None
-
-    def _silent(self, error: BaseException) -> TemporaryError:
-        missing = isinstance(error, FileNotFoundError)
-        why = "there is no such bucket or object" if missing else type(error).__name__
-        return unreachable(f"the storage {self._url} does not do what is asked ({why})")
+            reason = type(error).__name__
+            if isinstance(error, FileNotFoundError):
+                reason = "there is no such bucket or object"
+            raise unreachable(
+                f"the storage {self._url} does not do what is asked ({reason})"
+            ) from None
 
 
 class _Progress:
-    """What s3fs calls with every part that has arrived, in the shape of an fsspec callback."""
+    """Passes the bytes that s3fs has uploaded to `OnProgress`; has the shape of fsspec's Callback.
 
-    def __init__(self, told: OnProgress, total_bytes: int) -> None:
-        self._told, self._done, self._total = told, 0, total_bytes
+    All files of a result are counted together; one that is uploaded again counts again.
+    """
+
+    def __init__(self, on_progress: OnProgress, total_bytes: int) -> None:
+        self._on_progress = on_progress
+        self._total_bytes = total_bytes
+        self._done_bytes = 0
 
     def set_size(self, size: int) -> None:
-        """Of one file; they are counted together, and one that is put once more counts again."""
+        """Ignore the size of one file."""
 
     def relative_update(self, inc: int = 1) -> None:
-        """So many bytes more."""
-        self._done += inc
-        self._told(self._done, self._total)
+        """Count this many bytes more."""
+        self._done_bytes += inc
+        self._on_progress(self._done_bytes, self._total_bytes)
 
 
 def _client() -> Any:
-    """Opens no connection. Nothing it lists is remembered: other machines write too."""
+    """Return a client; it opens no connection yet. It caches no list: other machines write too."""
     try:
         from s3fs import S3FileSystem
     except ImportError:
         raise ConfigError(
             "broker.storage: s3:// needs s3fs; `pip install 'slidelane[s3]'` brings it"
         ) from None
-    timeouts = {
+    config = {
         "connect_timeout": _CONNECT_S,
         "read_timeout": _READ_S,
         "retries": {"total_max_attempts": 1},
     }
-    client = S3FileSystem(
-        skip_instance_cache=True, use_listings_cache=False, config_kwargs=timeouts
-    )
+    client = S3FileSystem(skip_instance_cache=True, use_listings_cache=False, config_kwargs=config)
     client.retries = _TRIES
     return client
 
 
 @cache
 def _faults() -> tuple[type[Exception], ...]:
-    """What s3fs lets through of a server that refuses, is silent, or cannot be asked."""
+    """Return what s3fs raises for a server that refuses, is silent or cannot be reached."""
     from aiohttp import ClientError
     from botocore.exceptions import BotoCoreError
     from botocore.exceptions import ClientError as RefusedError

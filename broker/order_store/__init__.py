@@ -1,13 +1,20 @@
-"""Where orders are kept: the only part that speaks Redis. What changes a state is one Lua script in `lua/`.
+"""The record of all orders in Redis. Each change of a state is one Lua script in `lua/`.
 
-Every method of `OrderStore` may raise `TemporaryError("store_unreachable")`: the outcome is then unknown, and
-repeating is safe.
+Every method of `OrderStore` may raise `TemporaryError("store_unreachable")`. Its outcome is then
+unknown, and it is safe to repeat the call.
 """
 
 from typing import Self
 
 from broker.order_store.actions import Actions
-from broker.order_store.lifecycle import Claim, Created, LeaseLostError, Lifecycle, TaskMessage
+from broker.order_store.lifecycle import (
+    Claim,
+    Created,
+    LeaseLostError,
+    LeaseState,
+    Lifecycle,
+    TaskMessage,
+)
 from broker.order_store.queries import Page, Queries
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
@@ -18,6 +25,7 @@ __all__ = [
     "Claim",
     "Created",
     "LeaseLostError",
+    "LeaseState",
     "OrderStore",
     "Page",
     "QueueView",
@@ -29,9 +37,12 @@ __all__ = [
 
 
 class OrderStore(Lifecycle, Actions, Queries, Workers):
-    """The record of every order, and who is there to work on them. Safe to share between threads."""
+    """The record of every order and of the workers. Safe to share between threads."""
 
     @classmethod
     def connect(cls, settings: BrokerSettings) -> Self:
-        """A store on the Redis of the settings. Connects when first used."""
+        """Return a store on the Redis of the settings; it connects when first used.
+
+        Raises `ConfigError`.
+        """
         return cls(RedisClient(RedisUrl.of(settings)), settings)

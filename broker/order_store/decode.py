@@ -1,4 +1,4 @@
-"""Reads what `lua/read.lua` answers into an `Order`. Knows the fields of the record and nothing of Redis."""
+"""Builds an `Order` from the reply of `lua/read.lua`. Knows the fields of the record, not Redis."""
 
 import json
 from typing import Any
@@ -8,12 +8,28 @@ from broker.orders.order import Attempt, Order, OrderState, Scan
 from broker.orders.request import OrderRequest
 
 
-def _pairs(flat: list[str]) -> dict[str, str]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
-
-
-def _json(fields: dict[str, str], name: str) -> Any:
-    return json.loads(fields[name]) if fields.get(name) else None
+def order_from(order_id: str, reply: list[Any], encryption: RequestEncryption) -> Order:
+    """Return one order, from its hash, the hashes of its scans and its delivery attempts."""
+    order_hash, scan_hashes, attempts = reply
+    fields = _pairs(order_hash)
+    # an older version stored the queue in the field `lane`
+    queue = fields.get("classify_queue") or fields["lane"]
+    return Order(
+        id=order_id,
+        state=OrderState(fields["state"]),
+        request=OrderRequest.model_validate_json(encryption.decrypt(fields["request"])),
+        queue=queue,
+        created_at=_seconds(fields["created_at"]),
+        updated_at=_seconds(fields["updated_at"]),
+        expires_at=_seconds(fields["expires_at"]),
+        cancel=fields["cancel"] == "1",
+        resend=fields.get("resend") == "1",
+        fence=int(fields["fence"]),
+        scans=tuple(_scan(index, _pairs(scan)) for index, scan in enumerate(scan_hashes)),
+        attempts=tuple(Attempt.model_validate_json(attempt) for attempt in attempts),
+        payload=_json(fields, "parcel") or {},  # the field is older than the word
+        error=_json(fields, "error"),
+    )
 
 
 def _scan(index: int, fields: dict[str, str]) -> Scan:
@@ -36,27 +52,18 @@ def _scan(index: int, fields: dict[str, str]) -> Scan:
     )
 
 
+def _pairs(flat: list[str]) -> dict[str, str]:
+    """Return a hash from the list of its fields and values in turn."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def _json(fields: dict[str, str], name: str) -> Any:
+    """Return a field decoded from JSON, or None where it is missing or empty."""
+    text = fields.get(name)
+    if not text:
+        return None
+    return json.loads(text)
+
+
 def _seconds(milliseconds: str) -> float:
     return float(milliseconds) / 1000
-
-
-def order_from(order_id: str, answer: list[Any], seal: RequestEncryption) -> Order:
-    """One order from its three parts: its hash, the hashes of its scans, its delivery attempts."""
-    flat, scans, attempts = answer
-    fields = _pairs(flat)
-    return Order(
-        id=order_id,
-        state=OrderState(fields["state"]),
-        request=OrderRequest.model_validate_json(seal.open(fields["request"])),
-        lane=fields["lane"],
-        created_at=_seconds(fields["created_at"]),
-        updated_at=_seconds(fields["updated_at"]),
-        expires_at=_seconds(fields["expires_at"]),
-        cancel=fields["cancel"] == "1",
-        resend=fields.get("resend") == "1",
-        fence=int(fields["fence"]),
-        scans=tuple(_scan(index, _pairs(scan)) for index, scan in enumerate(scans)),
-        attempts=tuple(Attempt.model_validate_json(attempt) for attempt in attempts),
-        parcel=_json(fields, "parcel") or {},
-        error=_json(fields, "error"),
-    )

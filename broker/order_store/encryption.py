@@ -1,37 +1,46 @@
-"""Seals an order's request at rest, when `broker.secret_key` is set."""
+"""Encrypts the requests of orders in Redis, when `broker.secret_key` is set."""
 
 from cryptography.fernet import Fernet, InvalidToken
 from pydantic import SecretStr
 
-from broker.settings.config import ConfigError
+from broker.settings.section import ConfigError
 
-_SEALED = "sealed:"
+_ENCRYPTED = "sealed:"
+"""What an encrypted text begins with."""
 
 
 class RequestEncryption:
-    """Encrypts and decrypts with one Fernet key; without a key it hands text through."""
+    """Encrypts and decrypts with one Fernet key; without a key it returns the text unchanged."""
 
     def __init__(self, key: SecretStr | None) -> None:
+        self._fernet: Fernet | None = None
+        if key is None or not key.get_secret_value():
+            return
         try:
-            self._fernet = Fernet(key.get_secret_value()) if key else None
+            self._fernet = Fernet(key.get_secret_value())
         except ValueError:
             raise ConfigError(
-                "broker.secret_key: not a Fernet key; make one with "
-                "`python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'`"
+                "broker.secret_key: not a Fernet key; make one with `python -c 'from "
+                "cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'`"
             ) from None
 
-    def close(self, text: str) -> str:
-        """The text as it is kept."""
-        return _SEALED + self._fernet.encrypt(text.encode()).decode() if self._fernet else text
+    def encrypt(self, text: str) -> str:
+        """Return the text as it is stored."""
+        if self._fernet is None:
+            return text
+        return _ENCRYPTED + self._fernet.encrypt(text.encode()).decode()
 
-    def open(self, kept: str) -> str:
-        """The text again. Raises `ConfigError` when it was sealed with another key."""
-        if not kept.startswith(_SEALED):
-            return kept
+    def decrypt(self, stored: str) -> str:
+        """Return the text of what was stored.
+
+        Raises `ConfigError` when it was encrypted with another key.
+        """
+        if not stored.startswith(_ENCRYPTED):
+            return stored
         try:
             if self._fernet is None:
                 raise InvalidToken
-            return self._fernet.decrypt(kept.removeprefix(_SEALED)).decode()
+            return self._fernet.decrypt(stored.removeprefix(_ENCRYPTED)).decode()
         except InvalidToken:
             raise ConfigError(
                 "broker.secret_key: orders in this store were sealed with another key"

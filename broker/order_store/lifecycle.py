@@ -1,4 +1,7 @@
-"""The life of orders: created, taken under a lease, renewed, finished; every write carries its fencing number."""
+"""The life of orders: create, claim under a lease, renew, finish, give back.
+
+Each write to claimed work carries the claim's fencing number.
+"""
 
 import json
 import secrets
@@ -7,17 +10,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from broker.errors import OrderError, Problem, TemporaryError
+from broker.order_store.keys import Key
 from broker.order_store.redis_client import StoreBase, reachable
 from broker.orders.order import Stage
-from broker.orders.presigned_url import url_dies_at
+from broker.orders.presigned_url import url_expires_at
 from broker.orders.request import OrderRequest, ScanRequest, expiry_ms
 
 Fields = Mapping[str, Any]
+LeaseState = Literal["ok", "cancel", "lost"]
+"""Of a claim: it holds, it holds and the order is to be cancelled, or it holds no longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskMessage:
-    """A ring of the doorbell: this work waits for this stage on this queue. May be lost or doubled."""
+    """A message to enqueue: work waits on this queue for this stage. It may be lost or doubled."""
 
     stage: Stage
     work: str
@@ -26,16 +32,19 @@ class TaskMessage:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """What `create` did: the order, whether it is new, and whom to ring."""
+    """What `create` did: the order, whether it is new, and the messages to enqueue."""
 
     order_id: str
     fresh: bool
-    hints: tuple[TaskMessage, ...]
+    messages: tuple[TaskMessage, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Work that is ours while its lease lasts. `fence` goes with every write; a stale one is refused."""
+    """Work that a worker holds while its lease lasts.
+
+    Every write carries `fence`; one with an older fence than the record's is refused.
+    """
 
     work: str
     stage: Stage
@@ -46,111 +55,112 @@ class Claim:
 
 
 class LeaseLostError(Exception):
-    """The work is no longer ours: stop, and leave no trace."""
+    """The work belongs to another claim: stop working on it and write nothing more."""
 
 
 def messages_of(answer: Mapping[str, Any]) -> tuple[TaskMessage, ...]:
-    """Whom to ring, as a script answered it."""
-    return tuple(TaskMessage(h["stage"], h["work"], h["queue"]) for h in answer.get("hints") or ())
-
-
-def _as_texts(fields: Fields | None) -> str:
-    return json.dumps(
-        {
-            name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in (fields or {}).items()
-        }
-    )
-
-
-def _scan_fields(scan: ScanRequest) -> dict[str, Any]:
-    deaths = [url_dies_at(url) for _, url in scan.source.addresses]
-    dies_at = min((death for death in deaths if death), default=None)
-    return {"id": scan.id} | ({"dies_at": int(dies_at * 1000)} if dies_at else {})
-
-
-def _key_reused(order_id: str) -> OrderError:
-    hint = f"that order is {order_id}; use a new key"
-    return OrderError("key_reused", "this Idempotency-Key stands for another order", hint=hint)
+    """Return the messages to enqueue from the reply of a script."""
+    # cjson encodes an empty list as an empty object
+    messages = answer.get("messages") or ()
+    return tuple(TaskMessage(one["stage"], one["work"], one["queue"]) for one in messages)
 
 
 class Lifecycle(StoreBase):
-    """What changes an order."""
-
-    @property
-    def _lease_ms(self) -> int:
-        return int(self._settings.lease_s * 1000)
+    """Changes of orders by the API, the workers and the scheduler."""
 
     def create(
-        self, request: OrderRequest, *, lane: str, key: str | None = None, fingerprint: str = ""
+        self, request: OrderRequest, *, queue: str, key: str | None = None, fingerprint: str = ""
     ) -> Created:
-        """Keep a new order; once this returned, it is safe. Same `key`, same `fingerprint`: the first order again.
+        """Store a new order whose scans are classified on `queue`; it is safe once this returns.
 
+        The same `key` (an Idempotency-Key) with the same `fingerprint` returns the first order.
         Raises `OrderError("key_reused")` and `TemporaryError("too_many_waiting")`.
         """
+        settings = self._settings
         record = {
-            "request": self._seal.close(request.whole()),
+            "request": self._encryption.encrypt(request.whole()),
             "algorithm": request.algorithm,
-            "lane": lane,
+            "classify_queue": queue,
             "priority": request.priority,
         }
-        scans, kept = [_scan_fields(scan) for scan in request.scans], self._settings
-        until_ms = expiry_ms(request.expires_at) or -int(kept.order_life_s * 1000)
-        answer = self._door.ask(
-            "create", secrets.token_hex(12), json.dumps(record), json.dumps(scans), json.dumps(request.labels),
-            until_ms, key or "", fingerprint, kept.idempotency_s, kept.max_waiting,
-        )  # fmt: skip
+        scans = [_scan_fields(scan) for scan in request.scans]
+        expires_at_ms = expiry_ms(request.expires_at) or -int(settings.order_life_s * 1000)
+        answer = self._client.run_json(
+            "create",
+            secrets.token_hex(12),
+            json.dumps(record),
+            json.dumps(scans),
+            json.dumps(request.labels),
+            expires_at_ms,
+            key or "",
+            fingerprint,
+            settings.idempotency_s,
+            settings.max_waiting,
+        )
         if "conflict" in answer:
             raise _key_reused(answer["conflict"])
         if "full" in answer:
             raise TemporaryError(
                 "too_many_waiting",
-                f"{kept.max_waiting} orders wait already",
+                f"{settings.max_waiting} orders wait already",
                 hint="try again later",
                 retry_after_s=30,
             )
         if "percent" in answer:
-            detail = f"Redis' memory is {answer['percent']} % full; the rest is for orders that are kept already"
-            hint = "try again later; the operator can raise Redis' maxmemory or lower broker.keep_s"
-            raise TemporaryError("too_many_waiting", detail, hint=hint, retry_after_s=30)
+            raise TemporaryError(
+                "too_many_waiting",
+                f"Redis' memory is {answer['percent']} % full; "
+                "the rest is for orders that are kept already",
+                hint="try again later; the operator can raise Redis' maxmemory "
+                "or lower broker.keep_s",
+                retry_after_s=30,
+            )
         return Created(answer["id"], answer["fresh"], messages_of(answer))
 
-    def known(self, key: str, fingerprint: str) -> str | None:
-        """The order that this key stands for already. Raises `OrderError("key_reused")`."""
-        with reachable():
-            order_id, kept = self._door.records.hmget(f"sl:key:{key}", "id", "fingerprint")
-        if order_id and kept != fingerprint:
-            raise _key_reused(order_id)
-        return str(order_id) if order_id else None
+    def find_by_key(self, key: str, fingerprint: str) -> str | None:
+        """Return the id of the order that was created with this Idempotency-Key, or None.
 
-    def soonest(self, work: str, limit: int = 500) -> str:
-        """What to fetch in place of `work`: of the longest waiting beside it, that whose URL dies first.
-
-        A hint says that something waits, not what must be taken; the other's own hint will take this one in its turn.
+        Raises `OrderError("key_reused")` where its request was another one.
         """
-        return str(self._door.run("soonest", work, limit))
+        with reachable():
+            order_id, stored = self._client.records.hmget(
+                Key.IDEMPOTENCY + key, "id", "fingerprint"
+            )
+        if not order_id:
+            return None
+        if stored != fingerprint:
+            raise _key_reused(order_id)
+        return str(order_id)
+
+    def expiring_first(self, work: str, limit: int = 500) -> str:
+        """Return what to fetch in place of `work`: of the work on its queue, what expires first.
+
+        A message says that something waits on the queue, not what is to be claimed. The message
+        of the other work will lead to `work` in its turn.
+        """
+        return str(self._client.run("expiring_first", work, limit))
 
     def claim(self, work: str, stage: Stage, worker: str) -> Claim | None:
-        """Take waiting work, or None when it is not there to be taken (any more)."""
-        answer = self._door.ask("claim", work, stage, worker, self._lease_ms, secrets.token_hex(8))
+        """Claim waiting work, or return None when it does not wait (any more)."""
+        answer = self._client.run_json(
+            "claim", work, stage, worker, self._lease_ms, secrets.token_hex(8)
+        )
         if "refused" in answer:
             return None
         return Claim(work, stage, worker, answer["fence"], answer["attempts"], answer["retries"])
 
-    def renew(
-        self, claim: Claim, progress: Fields | None = None
-    ) -> Literal["ok", "cancel", "lost"]:
-        """Prolong the lease and tell the progress."""
-        told = json.dumps(progress) if progress else ""
-        answer: Literal["ok", "cancel", "lost"] = self._door.run(
-            "renew", claim.work, claim.fence, self._lease_ms, told
-        )
-        return answer
+    def renew(self, claim: Claim, progress: Fields | None = None) -> LeaseState:
+        """Prolong the lease and store the progress. Returns how the claim stands."""
+        text = ""
+        if progress:
+            text = json.dumps(progress)
+        state: LeaseState = self._client.run("renew", claim.work, claim.fence, self._lease_ms, text)
+        return state
 
-    def look(self, claim: Claim) -> Literal["ok", "cancel", "lost"]:
-        """Whether the work is still ours and wanted; writes nothing."""
-        answer: Literal["ok", "cancel", "lost"] = self._door.run("look", claim.work, claim.fence)
-        return answer
+    def check_lease(self, claim: Claim) -> LeaseState:
+        """Return how the claim stands; write nothing."""
+        state: LeaseState = self._client.run("check_lease", claim.work, claim.fence)
+        return state
 
     def note(
         self,
@@ -160,10 +170,19 @@ class Lifecycle(StoreBase):
         attempt: tuple[int, Fields] | None = None,
         log: str = "",
     ) -> None:
-        """Write beside work that is ours: fields, delivery attempt n, a line for the log. Raises `LeaseLostError`."""
-        number, told = attempt or (-1, {})
-        answer = self._door.run(
-            "note", claim.work, claim.fence, _as_texts(fields), number, json.dumps(told), log
+        """Write fields, delivery attempt number n, or a line of the log of work that is held.
+
+        Raises `LeaseLostError`.
+        """
+        number, attempt_fields = attempt or (-1, {})
+        answer = self._client.run(
+            "note",
+            claim.work,
+            claim.fence,
+            _as_texts(fields),
+            number,
+            json.dumps(attempt_fields),
+            log,
         )
         if answer != "ok":
             raise LeaseLostError(claim.work)
@@ -171,8 +190,11 @@ class Lifecycle(StoreBase):
     def finish(
         self, claim: Claim, to: str, fields: Fields | None = None, *, problem: Problem | None = None
     ) -> tuple[TaskMessage, ...]:
-        """The work reached state `to`. Returns whom to ring. Raises `LeaseLostError`."""
-        return self._end(claim, to, fields, problem)
+        """End the claim: the work reached state `to`. Returns the messages to enqueue.
+
+        Raises `LeaseLostError`.
+        """
+        return self._end(claim, to, fields, problem, 0)
 
     def give_back(
         self,
@@ -182,8 +204,45 @@ class Lifecycle(StoreBase):
         problem: Problem | None = None,
         delay_s: float = 0,
     ) -> tuple[TaskMessage, ...]:
-        """The work waits again, from `delay_s` on; this claim counts for nothing. Raises `LeaseLostError`."""
+        """End the claim: the work waits again, from `delay_s` on.
+
+        The claim does not count as an attempt. Returns the messages to enqueue. Raises
+        `LeaseLostError`.
+        """
         return self._end(claim, "back", fields, problem, delay_s)
+
+    def due(self, limit: int = 200) -> tuple[TaskMessage, ...]:
+        """Check what is due and change what time has changed. Returns the messages to enqueue.
+
+        Leases end, orders expire, and work whose message was lost gets another one.
+        """
+        settings = self._settings
+        answer = self._client.run_json(
+            "due",
+            limit,
+            int(settings.hint_again_s * 1000),
+            settings.attempts,
+            json.dumps(self._client.queue_lengths()),
+            int(settings.age_s * 1000),
+        )
+        return messages_of(answer)
+
+    def take_back(
+        self, worker: str, seen: str, *, work: str = "", asked_to_stop: bool = False
+    ) -> tuple[TaskMessage, ...]:
+        """Take back `work`, or all work, of a worker that is known to be gone.
+
+        `seen` says what was seen of its end. With `asked_to_stop` the claim does not count as an
+        attempt. Returns the messages to enqueue.
+        """
+        answer = self._client.run_json(
+            "take_back", worker, seen, self._settings.attempts, work, int(asked_to_stop)
+        )
+        return messages_of(answer)
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(self._settings.lease_s * 1000)
 
     def _end(
         self,
@@ -191,29 +250,40 @@ class Lifecycle(StoreBase):
         to: str,
         fields: Fields | None,
         problem: Problem | None,
-        delay_s: float = 0,
+        delay_s: float,
     ) -> tuple[TaskMessage, ...]:
-        told = json.dumps(problem.as_dict()) if problem else ""
-        answer = self._door.ask(
-            "finish", claim.work, claim.fence, to, _as_texts(fields), told, int(delay_s * 1000)
+        text = ""
+        if problem:
+            text = json.dumps(problem.as_dict())
+        answer = self._client.run_json(
+            "finish", claim.work, claim.fence, to, _as_texts(fields), text, int(delay_s * 1000)
         )
         if "lost" in answer:
             raise LeaseLostError(claim.work)
         return messages_of(answer)
 
-    def due(self, limit: int = 200) -> tuple[TaskMessage, ...]:
-        """Move everything that is due forward; returns whom to ring."""
-        again_ms, lengths = int(self._settings.hint_again_s * 1000), self._door.lengths()
-        kept = self._settings
-        return messages_of(
-            self._door.ask(
-                "due", limit, again_ms, kept.attempts, json.dumps(lengths), int(kept.age_s * 1000)
-            )
-        )
 
-    def lost(
-        self, worker: str, seen: str, *, work: str = "", asked_to_go: bool = False
-    ) -> tuple[TaskMessage, ...]:
-        """Take back what a worker held that is known to be gone; `asked_to_go`: this counts for nothing."""
-        allowed = self._settings.attempts
-        return messages_of(self._door.ask("lost", worker, seen, allowed, work, int(asked_to_go)))
+def _as_texts(fields: Fields | None) -> str:
+    """Return fields of a hash as JSON: a text stays as it is, any other value is JSON itself."""
+    texts = {}
+    for name, value in (fields or {}).items():
+        if isinstance(value, str):
+            texts[name] = value
+        else:
+            texts[name] = json.dumps(value)
+    return json.dumps(texts)
+
+
+def _scan_fields(scan: ScanRequest) -> dict[str, Any]:
+    """Return what a new scan is stored with: its id, and in ms when its first URL expires."""
+    fields: dict[str, Any] = {"id": scan.id}
+    times = [url_expires_at(url) for _, url in scan.source.addresses]
+    known = [time for time in times if time]
+    if known:
+        fields["dies_at"] = int(min(known) * 1000)
+    return fields
+
+
+def _key_reused(order_id: str) -> OrderError:
+    hint = f"that order is {order_id}; use a new key"
+    return OrderError("key_reused", "this Idempotency-Key stands for another order", hint=hint)

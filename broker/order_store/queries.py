@@ -7,45 +7,44 @@ from typing import Any
 
 from broker.errors import OrderError
 from broker.order_store.decode import order_from
+from broker.order_store.keys import Key
 from broker.order_store.redis_client import StoreBase, reachable
 from broker.orders.order import Order, OrderState
 
-_LOOKED_AT_MOST, _LOOKED_AT_ONCE = 5000, 500
+_MAX_SCANNED = 5000
+_CHUNK = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some orders, newest first, and where the next page starts."""
+    """Some orders, newest first, and the cursor of the next page (None after the last one)."""
 
     orders: tuple[Order, ...]
     cursor: str | None
-
-
-def _index(state: str | None, algorithm: str | None, labels: Mapping[str, str]) -> list[str]:
-    named = [f"state:{state}"] if state else []
-    named += [f"algorithm:{algorithm}"] if algorithm else []
-    named += [f"label:{name}={value}" for name, value in labels.items()]
-    return [f"sl:orders:{name}" for name in named] or ["sl:orders"]
 
 
 class Queries(StoreBase):
     """Reading orders."""
 
     def get(self, order_id: str) -> Order:
-        """One order as it stands. Raises `OrderError("not_found")`."""
+        """Return one order. Raises `OrderError("not_found")`."""
         (order,) = self.get_many([order_id])
         if order is None:
             raise OrderError("not_found", f"there is no order {order_id[:64]!r}")
         return order
 
     def get_many(self, order_ids: Iterable[str]) -> list[Order | None]:
-        """Several orders, each one consistent picture; None where there is none."""
+        """Return several orders as of one moment, None where there is no such order."""
         ids = list(order_ids)
-        answers = self._door.ask("read", *ids) or []
-        return [
-            order_from(i, answer, self._seal) if answer else None
-            for i, answer in zip(ids, answers, strict=True)
-        ]
+        # without ids the script answers an empty object
+        replies = self._client.run_json("read", *ids) or []
+        orders: list[Order | None] = []
+        for order_id, reply in zip(ids, replies, strict=True):
+            if reply:
+                orders.append(order_from(order_id, reply, self._encryption))
+            else:
+                orders.append(None)
+        return orders
 
     def find(
         self,
@@ -56,53 +55,81 @@ class Queries(StoreBase):
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page:
-        """Orders that match everything given, newest first. Raises `OrderError` for a cursor that is none of ours.
+        """Return a page of the orders that match everything given, newest first.
 
-        A page may be short, even empty, while its cursor still leads on: each call looks at a bounded number of orders.
+        A page may be short, even empty, and still have a cursor, because each call reads a
+        bounded number of orders. Raises `OrderError` for a cursor that did not come from here.
         """
-        if cursor is not None and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 16):
+        if cursor is not None and not _is_cursor(cursor):
             raise OrderError(
                 "request_invalid", f"the cursor {cursor[:32]!r} is none of ours", field="cursor"
             )
         with reachable():
-            ids, after = self._matching(_index(state, algorithm, labels or {}), cursor, limit)
-        return Page(tuple(order for order in self.get_many(ids) if order), after)
+            ids, next_cursor = self._matching(_indexes(state, algorithm, labels), cursor, limit)
+        orders = tuple(order for order in self.get_many(ids) if order)
+        return Page(orders, next_cursor)
+
+    def log(self, order_id: str) -> list[dict[str, Any]]:
+        """Return the log of an order, oldest line first: `at` (seconds since 1970) and `text`."""
+        with reachable():
+            lines = self._client.records.lrange(Key.LOG + order_id, 0, -1)
+        return [json.loads(line) for line in lines]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many orders are in each state."""
+        states = [str(state) for state in OrderState]
+        with reachable():
+            pipeline = self._client.records.pipeline(transaction=False)
+            for state in states:
+                pipeline.zcard(Key.ORDERS_BY_STATE + state)
+            return dict(zip(states, pipeline.execute(), strict=True))
 
     def _matching(
         self, indexes: list[str], cursor: str | None, limit: int
     ) -> tuple[list[str], str | None]:
-        records = self._door.records
-        first, *others = sorted(indexes, key=records.zcard)
+        """Return the ids of orders that are in all indexes, and the next cursor.
+
+        Walks the smallest index from the newest order on and looks the ids up in the others.
+        """
+        records = self._client.records
+        smallest, *others = sorted(indexes, key=records.zcard)
         found: list[str] = []
-        highest: str | float = f"({cursor}" if cursor else "+inf"
-        step = _LOOKED_AT_ONCE if others else min(limit, _LOOKED_AT_ONCE)
-        for _ in range(_LOOKED_AT_MOST // step):
+        highest = "+inf"
+        if cursor:
+            highest = f"({cursor}"
+        chunk_size = _CHUNK
+        if not others:
+            chunk_size = min(limit, _CHUNK)
+        for _ in range(_MAX_SCANNED // chunk_size):
             chunk = records.zrevrangebyscore(
-                first, highest, "-inf", start=0, num=step, withscores=True
+                smallest, highest, "-inf", start=0, num=chunk_size, withscores=True
             )
             ids = [order_id for order_id, _ in chunk]
-            elsewhere = [records.zmscore(other, ids) for other in others if ids]
-            for (order_id, number), *scores in zip(chunk, *elsewhere, strict=True):
+            scores_elsewhere = [records.zmscore(other, ids) for other in others if ids]
+            for (order_id, number), *scores in zip(chunk, *scores_elsewhere, strict=True):
                 if None not in scores:
                     found.append(order_id)
                 highest = f"({int(number)}"
                 if len(found) == limit:
                     return found, str(int(number))
-            if len(chunk) < step:
+            if len(chunk) < chunk_size:
                 return found, None
-        return found, str(highest).removeprefix("(")
+        return found, highest.removeprefix("(")
 
-    def log(self, order_id: str) -> list[dict[str, Any]]:
-        """What happened to an order, oldest first: `at` (seconds since 1970) and `text`."""
-        with reachable():
-            return [
-                json.loads(line) for line in self._door.records.lrange(f"sl:log:{order_id}", 0, -1)
-            ]
 
-    def counts(self) -> dict[str, int]:
-        """How many orders are in each state."""
-        with reachable():
-            pipe = self._door.records.pipeline(transaction=False)
-            for state in OrderState:
-                pipe.zcard(f"sl:orders:state:{state}")
-            return dict(zip([str(state) for state in OrderState], pipe.execute(), strict=True))
+def _is_cursor(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 16
+
+
+def _indexes(
+    state: str | None, algorithm: str | None, labels: Mapping[str, str] | None
+) -> list[str]:
+    """Return the keys of the indexes whose orders match, or that of all orders."""
+    keys = []
+    if state:
+        keys.append(Key.ORDERS_BY_STATE + state)
+    if algorithm:
+        keys.append(Key.ORDERS_BY_ALGORITHM + algorithm)
+    for name, value in (labels or {}).items():
+        keys.append(f"{Key.ORDERS_BY_LABEL}{name}={value}")
+    return keys or [Key.ORDERS]

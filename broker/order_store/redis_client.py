@@ -1,4 +1,7 @@
-"""The one door to Redis: connections, scripts, and what its failures are called."""
+"""The connections to Redis, the Lua scripts, and the translation of Redis' errors.
+
+The only module that imports the client library.
+"""
 
 import json
 import re
@@ -9,18 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from redis import exceptions as failures
+from redis import exceptions as redis_errors
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from broker.errors import TemporaryError
 from broker.order_store.encryption import RequestEncryption
+from broker.order_store.keys import Key, lua_constants
 from broker.order_store.redis_url import RedisUrl
 from broker.orders.order import REOPENED, TRANSITIONS
 from broker.settings.config import BrokerSettings
 
 _LUA = Path(__file__).parent / "lua"
+_LIFECYCLE = _LUA / "lifecycle.lua"
 TIMEOUT_S = 3.0
 CONNECT_TIMEOUT_S = 1.5
 RETRY_AFTER_S = 5.0
@@ -35,23 +40,110 @@ _CONDITIONS = {
     "NOPERM": "Redis' access list forbids a command that is needed (docs/redis.md)",
     "AUTH": "Redis refuses the user or password of broker.redis_url",
 }
-_BY_CLASS = {
-    failures.OutOfMemoryError: "OOM",
-    failures.ReadOnlyError: "READONLY",
-    failures.MasterDownError: "MASTERDOWN",
-    failures.BusyLoadingError: "LOADING",
-    failures.NoPermissionError: "NOPERM",
-    failures.AuthenticationError: "AUTH",
+"""States of the server in which every command fails, by the first word of Redis' error."""
+
+_CODE_OF_CLASS = {
+    redis_errors.OutOfMemoryError: "OOM",
+    redis_errors.ReadOnlyError: "READONLY",
+    redis_errors.MasterDownError: "MASTERDOWN",
+    redis_errors.BusyLoadingError: "LOADING",
+    redis_errors.NoPermissionError: "NOPERM",
+    redis_errors.AuthenticationError: "AUTH",
 }
-# Redis 6.2 hides a condition that a script met inside a sentence: "Error running script …: -OOM command not allowed …"
+# Redis 6.2 puts the code of an error in a script inside a sentence, as in
+# "Error running script …: -OOM command not allowed …".
 _CODE = re.compile(rf"(?:^|-)({'|'.join(_CONDITIONS)}) ")
+
+
+class RedisClient:
+    """Connections to the two databases of one Redis, opened when first used.
+
+    `records` is the database of the orders. The other one holds Celery's queues of messages.
+    """
+
+    def __init__(self, address: RedisUrl) -> None:
+        self._celery = _client(address, address.database)
+        self.records = _client(address, address.database + 1)
+        self._scripts = {}
+        for path in _LUA.glob("*.lua"):
+            if path != _LIFECYCLE:
+                self._scripts[path.stem] = self.records.register_script(_script(path.stem))
+
+    def run(self, script: str, *args: object) -> Any:
+        """Run one script atomically and return its reply. Raises `TemporaryError`."""
+        with reachable():
+            return self._scripts[script](args=[str(arg) for arg in args])
+
+    def run_json(self, script: str, *args: object) -> Any:
+        """Run one script and return its reply decoded from JSON. Raises `TemporaryError`."""
+        return json.loads(self.run(script, *args))
+
+    def queue_lengths(self) -> Mapping[str, int]:
+        """Return the number of messages on each of Celery's queues. Raises `TemporaryError`."""
+        with reachable():
+            queues = sorted(self.records.smembers(Key.QUEUES))
+            pipeline = self._celery.pipeline(transaction=False)
+            for queue in queues:
+                pipeline.llen(queue)
+            return dict(zip(queues, pipeline.execute(), strict=True))
+
+    def is_durable(self) -> bool:
+        """Return whether Redis writes an append-only file. Raises `TemporaryError`."""
+        with reachable():
+            return bool(self.records.config_get("appendonly").get("appendonly") == "yes")
+
+    def shut_down(self) -> None:
+        """End the server after it has written everything. Raises `TemporaryError`."""
+        with reachable():
+            self.records.shutdown(nosave=True)
+
+
+class StoreBase:
+    """What each part of the store needs: the client, the settings, the encryption of requests."""
+
+    def __init__(self, client: RedisClient, settings: BrokerSettings) -> None:
+        self._client = client
+        self._settings = settings
+        self._encryption = RequestEncryption(settings.secret_key)
+
+    def _now_ms(self) -> float:
+        seconds, microseconds = self._client.records.time()
+        return float(seconds * 1000 + microseconds / 1000)
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """Raise Redis' failures as `TemporaryError("store_unreachable")`.
+
+    The error of a command that is itself wrong is a bug and stays a `redis.ResponseError`.
+    """
+    try:
+        yield
+    except redis_errors.ResponseError as error:
+        condition = _condition(error)
+        if condition is None:
+            raise
+        raise _unreachable(condition) from None
+    except (
+        redis_errors.ConnectionError,
+        redis_errors.TimeoutError,
+        redis_errors.InvalidResponse,
+    ) as error:
+        condition = _condition(error)
+        if condition is None:
+            condition = f"Redis does not answer ({type(error).__name__})"
+        raise _unreachable(condition) from None
 
 
 @cache
 def _script(name: str) -> str:
-    life = (_LUA / "life.lua").read_text().replace("@TRANSITIONS@", json.dumps(TRANSITIONS))
-    life = life.replace("@REOPENED@", json.dumps(REOPENED))
-    return life + (_LUA / f"{name}.lua").read_text()
+    """Return the whole text of a script: the constants, the lifecycle, then its own file."""
+    tables = (
+        f"local TRANSITIONS = cjson.decode('{json.dumps(TRANSITIONS)}')\n"
+        f"local REOPENED = cjson.decode('{json.dumps(REOPENED)}')\n"
+    )
+    own = (_LUA / f"{name}.lua").read_text()
+    return lua_constants() + tables + _LIFECYCLE.read_text() + own
 
 
 def _client(address: RedisUrl, database: int) -> Any:
@@ -61,95 +153,28 @@ def _client(address: RedisUrl, database: int) -> Any:
         "socket_timeout": TIMEOUT_S,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_keepalive": True,
-        # every script answers a repeated call like the first one, so one repetition over a fresh connection is safe
+        # A script answers a repeated call like the first one, so one retry is safe.
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.05), 1),
     }
     if address.service:
-        sentinel = Sentinel(address.hosts, sentinel_kwargs=address.sentinel_options)  # type: ignore[no-untyped-call]
+        sentinel_options = address.sentinel_options
+        sentinel = Sentinel(address.hosts, sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]
         return sentinel.master_for(address.service, **options)  # type: ignore[no-untyped-call]
     ((host, port),) = address.hosts
     return redis.Redis(host, port, **options)
 
 
 def _condition(error: Exception) -> str | None:
-    """The state of the server that an error tells of; None where the error is the caller's own."""
-    found = _CODE.search(str(error))
-    code = _BY_CLASS.get(type(error)) or (found[1] if found else None)
-    return _CONDITIONS[code] if code else None
-
-
-@contextmanager
-def reachable() -> Iterator[None]:
-    """Redis' failures as the error that everybody handles. A command that is itself wrong stays what it is: a bug."""
-    try:
-        yield
-    except failures.ResponseError as error:
-        if told := _condition(error):
-            raise _unreachable(told) from None
-        raise
-    except (failures.ConnectionError, failures.TimeoutError, failures.InvalidResponse) as error:
-        raise _unreachable(
-            _condition(error) or f"Redis does not answer ({type(error).__name__})"
-        ) from None
+    """Return the state of the server that an error tells of, or None for any other error."""
+    code = _CODE_OF_CLASS.get(type(error))
+    if code is None:
+        found = _CODE.search(str(error))
+        if found is None:
+            return None
+        code = found[1]
+    return _CONDITIONS[code]
 
 
 def _unreachable(detail: str) -> TemporaryError:
     hint = "the outcome is unknown; repeat with the same Idempotency-Key"
     return TemporaryError("store_unreachable", detail, hint=hint, retry_after_s=RETRY_AFTER_S)
-
-
-class RedisClient:
-    """Connections to the two databases of one Redis, made when first used."""
-
-    def __init__(self, address: RedisUrl) -> None:
-        self._hints, self.records = (
-            _client(address, address.database),
-            _client(address, address.database + 1),
-        )
-        self._scripts = {
-            path.stem: self.records.register_script(_script(path.stem))
-            for path in _LUA.glob("*.lua")
-        }
-
-    def run(self, name: str, *args: object) -> Any:
-        """Run one script atomically."""
-        with reachable():
-            return self._scripts[name](args=[str(arg) for arg in args])
-
-    def ask(self, name: str, *args: object) -> Any:
-        """Run one script that answers JSON."""
-        return json.loads(self.run(name, *args))
-
-    def lengths(self) -> Mapping[str, int]:
-        """Hints that lie on each queue."""
-        with reachable():
-            queues = sorted(self.records.smembers("sl:queues"))
-            pipe = self._hints.pipeline(transaction=False)
-            for queue in queues:
-                pipe.llen(queue)
-            return dict(zip(queues, pipe.execute(), strict=True))
-
-    def durable(self) -> bool:
-        """Whether Redis answers and writes an append-only file."""
-        with reachable():
-            return bool(self.records.config_get("appendonly").get("appendonly") == "yes")
-
-    def shut_down(self) -> None:
-        """End the server behind this door, after it has written everything."""
-        with reachable():
-            self.records.shutdown(nosave=True)
-
-
-class StoreBase:
-    """What every part of the store stands on."""
-
-    def __init__(self, door: RedisClient, settings: BrokerSettings) -> None:
-        self._door, self._settings, self._seal = (
-            door,
-            settings,
-            RequestEncryption(settings.secret_key),
-        )
-
-    def _now_ms(self) -> float:
-        seconds, microseconds = self._door.records.time()
-        return float(seconds * 1000 + microseconds / 1000)

@@ -1,10 +1,11 @@
-"""Who is there: workers that consume, and the algorithms they announced."""
+"""The workers that are alive, their queues, and the algorithms that they announced."""
 
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from broker.order_store.keys import Key
 from broker.order_store.redis_client import StoreBase, reachable
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.order import Order, work_id
@@ -15,7 +16,7 @@ _FORGOTTEN_AFTER_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """One process that was seen consuming, not merely alive."""
+    """One worker whose heartbeats come: it consumes these queues."""
 
     name: str
     queues: tuple[str, ...]
@@ -24,7 +25,7 @@ class WorkerView:
 
 @dataclass(frozen=True, slots=True)
 class ServerView:
-    """The Redis behind the record. `evicts`: whether it throws keys away when its memory is full."""
+    """The Redis server. `evicts`: whether it throws keys away when its memory is full."""
 
     name: str
     is_durable: bool
@@ -33,10 +34,9 @@ class ServerView:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """What waits on one queue, since when, and what was taken from it and has not ended."""
+    """How much waits on one queue, for how long, and how much of it workers hold now."""
 
     name: str
-    leg: str
     waiting: int
     running: int
     oldest_wait_s: float
@@ -52,114 +52,137 @@ class Wait:
     reason: str
 
 
-def _wait(told: dict[str, Any], consumed: set[str]) -> Wait:
-    queue, ahead = told["queue"], told["ahead"]
-    if told["in_ms"] > 0:
-        reason = f"tried again in {told['in_ms'] / 1000:.0f} s"
-    elif queue not in consumed:
-        reason = f"no worker consumes the queue {queue}"
-    else:
-        reason = f"{ahead} ahead of it" if ahead else "next in its queue"
-    return Wait(queue, ahead, reason)
-
-
 class Workers(StoreBase):
-    """Announcements, and who made them."""
+    """Heartbeats of workers, the cards of algorithms, and what waits for whom."""
 
     def announce(self, cards: Iterable[AlgorithmCard]) -> None:
-        """Make these algorithms orderable. They stay so when their workers leave; orders then wait."""
+        """Make these algorithms orderable.
+
+        They stay orderable when their workers leave; orders then wait for a worker.
+        """
         with reachable():
             for card in cards:
-                self._door.records.hset("sl:cards", card.name, card.model_dump_json())
+                self._client.records.hset(Key.CARDS, card.name, card.model_dump_json())
 
     def cards(self) -> dict[str, AlgorithmCard]:
-        """Every algorithm that a worker has announced."""
+        """Return the card of every algorithm that a worker has announced, by name."""
         with reachable():
-            told = self._door.records.hgetall("sl:cards")
-        return {
-            name: AlgorithmCard.model_validate_json(text) for name, text in sorted(told.items())
-        }
+            stored = self._client.records.hgetall(Key.CARDS)
+        cards = {}
+        for name, text in sorted(stored.items()):
+            cards[name] = AlgorithmCard.model_validate_json(text)
+        return cards
 
     def present(self, name: str, queues: Iterable[str]) -> None:
-        """A worker says that it consumes these queues; it is absent again after `ABSENT_AFTER_S`."""
+        """Store a heartbeat: this worker consumes these queues for `ABSENT_AFTER_S` from now on."""
         with reachable():
-            now = self._now_ms()
-            self._door.records.set(
-                f"sl:worker:{name}",
-                json.dumps({"queues": list(queues), "at": now}),
-                ex=ABSENT_AFTER_S,
-            )
-            self._door.records.zadd("sl:workers", {name: now})
-            self._door.records.zremrangebyscore("sl:workers", "-inf", now - _FORGOTTEN_AFTER_MS)
+            records = self._client.records
+            now_ms = self._now_ms()
+            heartbeat = json.dumps({"queues": list(queues), "at": now_ms})
+            records.set(Key.WORKER + name, heartbeat, ex=ABSENT_AFTER_S)
+            records.zadd(Key.WORKERS, {name: now_ms})
+            records.zremrangebyscore(Key.WORKERS, "-inf", now_ms - _FORGOTTEN_AFTER_MS)
 
     def leave(self, name: str) -> None:
-        """A worker says goodbye."""
+        """Remove a worker that stops."""
         with reachable():
-            self._door.records.delete(f"sl:worker:{name}")
-            self._door.records.zrem("sl:workers", name)
+            self._client.records.delete(Key.WORKER + name)
+            self._client.records.zrem(Key.WORKERS, name)
 
     def workers(self) -> list[WorkerView]:
-        """Workers that consume now."""
+        """Return the workers whose heartbeats come."""
         with reachable():
-            now = self._now_ms()
-            return [
-                WorkerView(w["name"], tuple(w["queues"]), max(0.0, (now - w["at"]) / 1000))
-                for w in self._present()
-            ]
+            now_ms = self._now_ms()
+            heartbeats = self._heartbeats()
+        views = []
+        for name, heartbeat in heartbeats.items():
+            seen_s_ago = max(0.0, (now_ms - heartbeat["at"]) / 1000)
+            views.append(WorkerView(name, tuple(heartbeat["queues"]), seen_s_ago))
+        return views
 
     def ping(self) -> None:
-        """Raises `TemporaryError("store_unreachable")` unless Redis answers."""
+        """Raise `TemporaryError("store_unreachable")` unless Redis answers."""
         with reachable():
-            self._door.records.ping()
+            self._client.records.ping()
 
     def server(self) -> ServerView:
-        """Which server it is, and what it promises, as far as its access list lets us ask."""
+        """Return what the server says about itself.
+
+        Raises `TemporaryError` where it does not answer or its access list forbids the question.
+        """
         with reachable():
-            told = self._door.records.info()
-        version = told.get("valkey_version") or told.get("redis_version", "")
-        name = f"{told.get('server_name', 'redis')} {version}"
+            info = self._client.records.info()
+        version = info.get("valkey_version") or info.get("redis_version", "")
         return ServerView(
-            name, bool(told.get("aof_enabled")), told.get("maxmemory_policy") != "noeviction"
+            name=f"{info.get('server_name', 'redis')} {version}",
+            is_durable=bool(info.get("aof_enabled")),
+            evicts=info.get("maxmemory_policy") != "noeviction",
         )
 
     def queues(self) -> list[QueueView]:
-        """Every queue that was ever waited on."""
-        running = self._door.ask("running")
+        """Return every queue that work has ever waited on, by name."""
+        running = self._client.run_json("running")
         with reachable():
-            records = self._door.records
-            now = self._now_ms()
-            listening = [queue for worker in self._present() for queue in worker["queues"]]
+            records = self._client.records
+            now_ms = self._now_ms()
+            consumed = self._consumed()
             views = []
-            for name in sorted(records.smembers("sl:queues")):
-                oldest = records.zrange(f"sl:waiting:{name}", 0, 0, withscores=True)
-                wait_s = max(0.0, (now - oldest[0][1]) / 1000) if oldest else 0.0
-                leg = name.partition(".")[0]
-                leg = leg if leg in ("fetch", "deliver") else "classify"
-                waiting = records.zcard(f"sl:waiting:{name}")
+            for name in sorted(records.smembers(Key.QUEUES)):
+                oldest = records.zrange(Key.WAITING + name, 0, 0, withscores=True)
+                oldest_wait_s = 0.0
+                if oldest:
+                    oldest_wait_s = max(0.0, (now_ms - oldest[0][1]) / 1000)
                 views.append(
                     QueueView(
-                        name, leg, waiting, running.get(name, 0), wait_s, listening.count(name)
+                        name=name,
+                        waiting=records.zcard(Key.WAITING + name),
+                        running=running.get(name, 0),
+                        oldest_wait_s=oldest_wait_s,
+                        workers=consumed.count(name),
                     )
                 )
-            return views
+        return views
 
     def waits(self, order: Order) -> dict[str, Wait]:
-        """For each piece of the order's work that waits: on which queue, behind how much, and why."""
-        waiting = self._door.ask(
-            "waits", order.id, *(work_id(order.id, scan.index) for scan in order.scans)
-        )
+        """Return for each piece of the order's work that waits: its queue, its place, and why."""
+        scans = [work_id(order.id, scan.index) for scan in order.scans]
+        waiting = self._client.run_json("waits", order.id, *scans)
         if not waiting:
             return {}
         with reachable():
-            consumed = {queue for worker in self._present() for queue in worker["queues"]}
-        return {work: _wait(told, consumed) for work, told in waiting.items()}
+            consumed = self._consumed()
+        return {work: _wait(found, consumed) for work, found in waiting.items()}
 
-    def _present(self) -> list[dict[str, Any]]:
-        records = self._door.records
-        names = records.zrange("sl:workers", 0, -1)
-        told = records.mget([f"sl:worker:{name}" for name in names]) if names else []
-        return [
-            json.loads(text) | {"name": name}
-            for name, text in zip(names, told, strict=True)
-            if text
-        ]
+    def _consumed(self) -> list[str]:
+        """Return the queues that the workers consume, once for each worker."""
+        queues = []
+        for heartbeat in self._heartbeats().values():
+            queues.extend(heartbeat["queues"])
+        return queues
+
+    def _heartbeats(self) -> dict[str, dict[str, Any]]:
+        """Return the last heartbeat of each worker that is alive, by name."""
+        records = self._client.records
+        names = records.zrange(Key.WORKERS, 0, -1)
+        if not names:
+            return {}
+        texts = records.mget([Key.WORKER + name for name in names])
+        heartbeats = {}
+        for name, text in zip(names, texts, strict=True):
+            if text:
+                heartbeats[name] = json.loads(text)
+        return heartbeats
+
+
+def _wait(found: dict[str, Any], consumed: list[str]) -> Wait:
+    queue = found["queue"]
+    ahead = found["ahead"]
+    if found["in_ms"] > 0:
+        reason = f"tried again in {found['in_ms'] / 1000:.0f} s"
+    elif queue not in consumed:
+        reason = f"no worker consumes the queue {queue}"
+    elif ahead:
+        reason = f"{ahead} ahead of it"
+    else:
+        reason = "next in its queue"
+    return Wait(queue, ahead, reason)

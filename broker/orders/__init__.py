@@ -1,1 +1,1 @@
-"""What an order is: what was asked, what is kept of it, its states and the moves between them."""
+"""What an order is: the request, the record, the states and the moves between them."""

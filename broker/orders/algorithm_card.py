@@ -1,22 +1,22 @@
-"""The card of an algorithm: everything desk and bench need to know of it without loading it."""
+"""The card of an algorithm: what the API and the workers know of it without loading it."""
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class ClassCard(BaseModel):
-    """One class an algorithm tells apart."""
+    """One class of the objects or tiles that an algorithm finds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     color: str = Field(pattern=r"^#[0-9a-f]{6}$", description="hex, as viewers draw it")
-    annotation_type: str = Field(description="what Techcyte calls it")
+    annotation_type: str = Field(description="its annotation type at Techcyte")
 
 
 class AlgorithmCard(BaseModel):
-    """What can be ordered: announced by the workers, shown and enforced by the API."""
+    """What can be ordered. The workers announce it, the API shows it and checks orders with it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,7 +43,7 @@ class AlgorithmCard(BaseModel):
         le=1,
         description="by how much half precision may change a probability; 0 = not at all",
     )
-    lane: str = Field(
+    queue: str = Field(
         default="gpu", pattern=r"^[a-z][a-z0-9-]{0,31}$", description="queue its scans wait on"
     )
     time_limit_s: float = Field(
@@ -51,3 +51,13 @@ class AlgorithmCard(BaseModel):
     )
     stall_limit_s: float = Field(default=300, gt=0, description="longest without a finished tile")
     ruo: bool = Field(default=True, description="research use only")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_an_older_card(cls, given: Any) -> Any:
+        """Read a card of an older version, which calls `queue` by the name `lane`."""
+        if isinstance(given, dict) and "lane" in given and "queue" not in given:
+            renamed = dict(given)
+            renamed["queue"] = renamed.pop("lane")
+            return renamed
+        return given

@@ -1,4 +1,4 @@
-"""The kinds of values that requests are made of. Each checks itself, and hides itself if it must."""
+"""The types of the fields of a request. Each checks its values and hides secret ones."""
 
 import re
 from typing import Annotated
@@ -8,23 +8,32 @@ from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, S
 from pydantic.functional_validators import AfterValidator
 
 REVEAL = {"reveal": True}
+"""The serialization context in which secrets are written in clear, for the store alone."""
+
 MAX_COORDINATE = 2**31 - 1
 
 
 def without_query(url: str) -> str:
-    """The URL as it may be shown: no user, no query, no fragment."""
+    """Return the URL as it may be shown: without user and fragment, and `?…` for a query."""
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}" + ("?…" if parts.query else "")
+    shown = f"{parts.scheme}://{host}{parts.path}"
+    if parts.query:
+        shown += "?…"
+    return shown
 
 
 def _shown(secret: SecretStr, info: SerializationInfo) -> str | None:
-    return secret.get_secret_value() if info.context == REVEAL else None
+    if info.context == REVEAL:
+        return secret.get_secret_value()
+    return None
 
 
 def _url_shown(secret: SecretStr, info: SerializationInfo) -> str:
     url = secret.get_secret_value()
-    return url if info.context == REVEAL else without_query(url)
+    if info.context == REVEAL:
+        return url
+    return without_query(url)
 
 
 def _http_url(secret: SecretStr) -> SecretStr:
@@ -36,7 +45,7 @@ def _http_url(secret: SecretStr) -> SecretStr:
         raise ValueError("only http and https URLs are fetched")
     if not parts.hostname:
         raise ValueError("the URL names no host")
-    _ = parts.port  # raises on an impossible port
+    _ = parts.port  # raises `ValueError` for an impossible port
     return secret
 
 
@@ -51,7 +60,10 @@ CaseId = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x
 
 
 class RequestModel(BaseModel):
-    """A part of a request: frozen, strict, without unknown fields, and silent about its input where it is refused."""
+    """A part of a request: frozen, strict, without unknown fields.
+
+    Its errors never repeat what was given, which may be a secret.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, hide_input_in_errors=True

@@ -1,4 +1,4 @@
-"""What is kept: an order and its scans as the record has them, their states, and which moves are legal."""
+"""An order and its scans as they are stored: their fields, their states and the legal moves."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -12,31 +12,32 @@ Stage = Literal["fetch", "classify", "deliver"]
 
 
 class OrderState(StrEnum):
-    """The life of an order."""
+    """The states of an order."""
 
-    QUEUED = "queued"  # accepted and kept; no scan taken yet
-    RUNNING = "running"  # at least one scan was taken
-    DELIVERING = "delivering"  # every scan is classified; the results go out
+    QUEUED = "queued"  # accepted and stored; no scan is claimed yet
+    RUNNING = "running"  # at least one scan was claimed
+    DELIVERING = "delivering"  # every scan is classified; the results are being delivered
     DELIVERED = "delivered"  # the destination confirmed
-    FAILED = "failed"  # a scan failed; what the others found is kept
-    UNDELIVERED = "undelivered"  # the results are kept; the destination refused, or nobody can say
+    FAILED = "failed"  # a scan failed; the results of the others are kept
+    UNDELIVERED = "undelivered"  # the destination refused, or it is unknown; results are kept
     CANCELLED = "cancelled"
     EXPIRED = "expired"
 
 
 class ScanState(StrEnum):
-    """The life of a scan."""
+    """The states of a scan."""
 
     QUEUED = "queued"  # waits for a courier
-    FETCHING = "fetching"  # a courier brings the slide near
-    STAGED = "staged"  # the slide is here; waits for a worker
-    CLASSIFYING = "classifying"  # a worker has it
-    CLASSIFIED = "classified"  # its findings are kept
+    FETCHING = "fetching"  # a courier downloads the slide
+    STAGED = "staged"  # the slide is in the cache; the scan waits for a worker
+    CLASSIFYING = "classifying"  # a worker holds it
+    CLASSIFIED = "classified"  # its results are kept
     FAILED = "failed"
     CANCELLED = "cancelled"
 
 
-_O, _S = OrderState, ScanState
+_O = OrderState
+_S = ScanState
 TRANSITIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "order": {
         _O.QUEUED: (_O.RUNNING, _O.FAILED, _O.CANCELLED, _O.EXPIRED),
@@ -58,7 +59,7 @@ TRANSITIONS: dict[str, dict[str, tuple[str, ...]]] = {
         _S.CANCELLED: (),
     },
 }
-"""Who may follow whom; the same table rules in Redis (`broker/order_store/lua/life.lua`)."""
+"""Which state may follow which. The Lua scripts in `broker/order_store/lua` get this table."""
 
 REOPENED: dict[str, dict[str, tuple[str, ...]]] = {
     "order": {
@@ -69,20 +70,20 @@ REOPENED: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "scan": {_S.FAILED: (_S.QUEUED,), _S.CANCELLED: (_S.QUEUED,)},
 }
-"""The ways out of an end, taken only when somebody asks: retry, and deliver again."""
+"""Which state may follow an end, at a caller's request only: retry, and deliver again."""
 
-ENDED = frozenset(state for state, next_states in TRANSITIONS["order"].items() if not next_states)
-SCAN_ENDED = frozenset(
-    state for state, next_states in TRANSITIONS["scan"].items() if not next_states
-)
+ENDED = frozenset(state for state, after in TRANSITIONS["order"].items() if not after)
+SCAN_ENDED = frozenset(state for state, after in TRANSITIONS["scan"].items() if not after)
 
 
-class _Kept(BaseModel):
+class _Stored(BaseModel):
+    """A part of the record; fields of a newer version are ignored."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Progress(_Kept):
-    """How far a scan is. `eta_s` is from the speed so far."""
+class Progress(_Stored):
+    """How far a scan is. `eta_s` is computed from the speed so far."""
 
     stage: str = ""
     done: int = 0
@@ -90,8 +91,8 @@ class Progress(_Kept):
     eta_s: float | None = None
 
 
-class Scan(_Kept):
-    """One scan as it is kept."""
+class Scan(_Stored):
+    """One scan as it is stored."""
 
     index: int
     id: str
@@ -104,16 +105,16 @@ class Scan(_Kept):
     summary: dict[str, Any] = Field(default_factory=dict)
     error: dict[str, Any] | None = None
     slide: dict[str, Any] = Field(
-        default_factory=dict, description="digest, bytes and where on the shelf"
+        default_factory=dict, description="digest, bytes and place in the slide cache"
     )
     staged_by: int = Field(
-        0, description="fence of the fetch: what was found before it is gone on from by nobody"
+        0, description="fence of the fetch; a checkpoint made before that fetch is not used"
     )
-    result: str = Field("", description="folder of its results, a key of the storage")
+    result: str = Field("", description="folder of its results: a key of the storage")
 
 
-class Attempt(_Kept):
-    """One try at the destination."""
+class Attempt(_Stored):
+    """One delivery attempt."""
 
     at: float
     digest: str
@@ -122,13 +123,13 @@ class Attempt(_Kept):
     error: str = ""
 
 
-class Order(_Kept):
-    """One order as it is kept. Times are Redis' clock, seconds since 1970."""
+class Order(_Stored):
+    """One order as it is stored. Times are seconds since 1970, by Redis' clock."""
 
     id: str
     state: OrderState
     request: OrderRequest
-    lane: str
+    queue: str
     created_at: float
     updated_at: float
     expires_at: float
@@ -139,26 +140,30 @@ class Order(_Kept):
     fence: int = 0
     scans: tuple[Scan, ...]
     attempts: tuple[Attempt, ...] = ()
-    parcel: dict[str, Any] = Field(
+    payload: dict[str, Any] = Field(
         default_factory=dict,
         description="file (a key of the storage), digest, bytes and content type",
     )
     error: dict[str, Any] | None = None
 
-    def asked(self, index: int) -> ScanRequest:
-        """What was asked for scan number `index`."""
+    def scan_request(self, index: int) -> ScanRequest:
+        """Return the request of scan number `index`."""
         return self.request.scans[index]
 
 
 def work_id(order_id: str, index: int | None = None) -> str:
-    """The id a hint carries: `ORDER.INDEX` for a scan, `ORDER` for its delivery."""
-    return order_id if index is None else f"{order_id}.{index}"
+    """Return the id in a task message: `ORDER.INDEX` for a scan, `ORDER` for its delivery."""
+    if index is None:
+        return order_id
+    return f"{order_id}.{index}"
 
 
 def parse_work_id(work: str) -> tuple[str, int | None]:
-    """The order's id and, where it is a scan's, the scan's number."""
+    """Return the order's id and the scan's number, which is None for a delivery."""
     order_id, dot, index = work.partition(".")
-    return (order_id, int(index)) if dot else (order_id, None)
+    if not dot:
+        return order_id, None
+    return order_id, int(index)
 
 
 Bottleneck = Literal["fetch", "read", "model", "write"]
@@ -168,15 +173,17 @@ _STAGES: Final[Mapping[Bottleneck, tuple[str, ...]]] = {
     "fetch": ("fetch_s",),
     "read": ("open_s", "tissue_s", "read_s"),
     "model": ("load_s", "calibrate_s", "model_s"),
-    "write": ("merge_s", "keep_s"),  # which waits for what is drawn beside it
+    "write": ("merge_s", "keep_s"),  # `keep_s` includes waiting for the overlay
 }
+"""The timings that each of the four names sums up."""
 
 
 _LAST: Final = "keep_s"
+"""The timing that is written last."""
 
 
 def bottleneck(timings: Mapping[str, float]) -> Bottleneck | None:
-    """What a scan spent most of its time on; None before it is classified."""
+    """Return what a scan spent most of its time on, or None before it is classified."""
     if _LAST not in timings:
         return None
     return max(_STAGES, key=lambda name: sum(timings.get(stage, 0.0) for stage in _STAGES[name]))

@@ -1,7 +1,7 @@
-"""What is asked: the order as it comes in over HTTP, checked to the last field.
+"""The request of an order as it comes over HTTP, with every field checked.
 
-Serialises in two ways: as it may be shown (tokens absent, URL queries replaced by `…`), and, with
-`context=REVEAL`, whole, for the store alone.
+It is serialized in two ways: as it may be shown (without tokens, URL queries replaced by `…`), and
+whole, with `context=REVEAL`, for the store alone.
 """
 
 from datetime import datetime
@@ -23,9 +23,12 @@ LABELS = Annotated[
 
 
 def _without_empty(value: Any) -> Any:
+    """Return JSON values without fields that are null, at any depth."""
     if isinstance(value, dict):
-        return {k: _without_empty(v) for k, v in value.items() if v is not None}
-    return [_without_empty(v) for v in value] if isinstance(value, list) else value
+        return {name: _without_empty(inner) for name, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [_without_empty(inner) for inner in value]
+    return value
 
 
 class ScanRequest(RequestModel):
@@ -61,7 +64,7 @@ class TechcyteDestination(RequestModel):
 
 
 class AnnotationDestination(RequestModel):
-    """A DynamicServices-style loader that takes a QuIP zip by multipart."""
+    """A loader as that of DynamicServices, to which a QuIP zip is posted as multipart."""
 
     type: Literal["annotation"]
     url: HttpUrl
@@ -93,7 +96,7 @@ class OrderRequest(RequestModel):
     @model_validator(mode="after")
     def _scan_ids_differ(self) -> Self:
         ids = [scan.id for scan in self.scans]
-        twice = {i for i in ids if ids.count(i) > 1}
+        twice = {scan_id for scan_id in ids if ids.count(scan_id) > 1}
         if twice:
             raise ValueError(
                 f"scan ids must differ within an order; given twice: {', '.join(sorted(twice))}"
@@ -101,15 +104,17 @@ class OrderRequest(RequestModel):
         return self
 
     def shown(self) -> dict[str, Any]:
-        """The request as it may be shown to anybody who may read the order."""
+        """Return the request as everybody who may read the order sees it."""
         shown: dict[str, Any] = _without_empty(self.model_dump(mode="json"))
         return shown
 
     def whole(self) -> str:
-        """The request with its secrets, for the store alone."""
+        """Return the request as JSON with its secrets, for the store alone."""
         return self.model_dump_json(context=REVEAL, exclude_none=True)
 
 
 def expiry_ms(when: datetime | None) -> int | None:
-    """`expires_at` as Redis' clock counts, in milliseconds."""
-    return None if when is None else int(when.timestamp() * 1000)
+    """Return `expires_at` in milliseconds since 1970, or None without one."""
+    if when is None:
+        return None
+    return int(when.timestamp() * 1000)

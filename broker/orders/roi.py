@@ -1,6 +1,9 @@
-"""Which part of a slide is asked for. Level-0 pixels, x right, y down, origin at the top left of the full canvas."""
+"""The region of a slide that is to be classified.
 
-from collections.abc import Mapping, Sequence
+Coordinates are level-0 pixels: x to the right, y down, origin at the top left of the full canvas.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -10,7 +13,11 @@ from broker.orders.fields import MAX_COORDINATE, Coordinate, Length, RequestMode
 _Position = Annotated[float, Field(ge=0, le=MAX_COORDINATE)]
 _Percent = Annotated[float, Field(ge=0, le=100)]
 _Share = Annotated[float, Field(gt=0, le=100)]
-_FORMS = dict.fromkeys(("x", "y", "width", "height"), "rectangle") | {
+_FORM_OF_FIELD = {
+    "x": "rectangle",
+    "y": "rectangle",
+    "width": "rectangle",
+    "height": "rectangle",
     "polygon": "polygon",
     "pct": "pct",
 }
@@ -26,7 +33,7 @@ class Rectangle(RequestModel):
 
 
 class Polygon(RequestModel):
-    """What a simple ring of points encloses; the last point is joined to the first."""
+    """The inside of a simple polygon; its last point is joined to its first."""
 
     polygon: Annotated[
         tuple[tuple[_Position, _Position], ...], Field(min_length=3, max_length=10_000)
@@ -40,28 +47,29 @@ class Polygon(RequestModel):
 
 
 class Percent(RequestModel):
-    """A half-open box in percent of the slide's width and height: x, y, width, height; as IIIF's `pct:`."""
+    """A half-open box x, y, width, height in percent of the slide's size, as IIIF's `pct:`."""
 
     pct: tuple[_Percent, _Percent, _Share, _Share]
 
 
 def _on_one_line(points: Sequence[tuple[float, float]]) -> bool:
+    """Return whether all points are on one straight line, by exact cross products."""
     x, y = points[0]
     far_x, far_y = next((point for point in points if point != (x, y)), (x, y))
     return all((far_x - x) * (b - y) == (far_y - y) * (a - x) for a, b in points)
 
 
 def _form(value: Any) -> str | None:
-    """The one form of region whose fields are given; None for a mixture and for none."""
-    names = (
-        value
-        if isinstance(value, Mapping)
-        else vars(value)
-        if isinstance(value, RequestModel)
-        else ()
-    )
-    forms = {_FORMS[name] for name in names if name in _FORMS}
-    return forms.pop() if len(forms) == 1 else None
+    """Return the form of region whose fields are given, or None for a mixture and for none."""
+    names: Iterable[str] = ()
+    if isinstance(value, Mapping):
+        names = value
+    elif isinstance(value, RequestModel):
+        names = vars(value)
+    forms = {_FORM_OF_FIELD[name] for name in names if name in _FORM_OF_FIELD}
+    if len(forms) != 1:
+        return None
+    return forms.pop()
 
 
 Roi = Annotated[
@@ -71,6 +79,7 @@ Roi = Annotated[
     Discriminator(
         _form,
         custom_error_type="roi_form",
-        custom_error_message="give x, y, width and height, or polygon, or pct: one of the three forms of a region",
+        custom_error_message="give x, y, width and height, or polygon, or pct: "
+        "one of the three forms of a region",
     ),
 ]

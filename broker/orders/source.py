@@ -1,4 +1,4 @@
-"""Where a slide may be: behind URLs, on an image server, below a folder, or wherever the site's locator says."""
+"""Where a slide is: at URLs, on an image server, below a folder, or where the locator says."""
 
 from typing import Annotated, Literal, Self
 
@@ -8,7 +8,7 @@ from broker.orders.fields import CaseId, HttpUrl, RequestModel
 
 
 class UrlSource(RequestModel):
-    """A slide behind http(s), presigned or not: one file, the files of a DICOM series, or a zip of either."""
+    """A slide at http(s) URLs: one file, the files of a DICOM series, or a zip of either."""
 
     type: Literal["url"]
     url: HttpUrl | None = None
@@ -33,14 +33,14 @@ class UrlSource(RequestModel):
 
     @property
     def addresses(self) -> tuple[tuple[str, str], ...]:
-        """Every URL of the source in clear, with the field it stands in."""
+        """Every URL of the source in clear, with the name of its field before it."""
         given = [("url", self.url), ("zip_url", self.zip_url)]
         given += [(f"urls[{n}]", url) for n, url in enumerate(self.urls or ())]
         return tuple((field, url.get_secret_value()) for field, url in given if url)
 
 
 class ImageServerSource(RequestModel):
-    """A slide on an image server, which gives any region of it as a picture."""
+    """A slide on an image server, which serves any region of it as a picture."""
 
     type: Literal["image_server"]
     url: Annotated[
@@ -51,7 +51,7 @@ class ImageServerSource(RequestModel):
 
     @property
     def addresses(self) -> tuple[tuple[str, str], ...]:
-        """The server's URL in clear, with the field it stands in."""
+        """The server's URL in clear, with the name of its field before it."""
         return (("url", self.url.get_secret_value()),)
 
 
@@ -63,23 +63,23 @@ class PathSource(RequestModel):
 
     @property
     def addresses(self) -> tuple[tuple[str, str], ...]:
-        """None: nothing is asked over the network."""
+        """No URL: the file is read from a disk."""
         return ()
 
 
 Located = Annotated[UrlSource | ImageServerSource | PathSource, Field(discriminator="type")]
-"""A source that says itself where the slide is."""
+"""A source that names the place of the slide."""
 
 
 class CaseSource(RequestModel):
-    """A slide known by its case: `worker.locator` says where it is."""
+    """The slide of a case; `worker.locator` says where it is."""
 
     type: Literal["case"]
     case_id: CaseId
 
     @property
     def addresses(self) -> tuple[tuple[str, str], ...]:
-        """None: the address is the operator's."""
+        """No URL: the address is in the settings."""
         return ()
 
 

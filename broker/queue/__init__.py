@@ -1,1 +1,1 @@
-"""The Celery app, and the scheduler that puts work on its queues."""
+"""The Celery app, the names of its queues, and the scheduler that repeats lost messages."""

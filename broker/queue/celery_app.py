@@ -1,6 +1,7 @@
-"""The Celery app: three stages, stable task names, messages that carry one id.
+"""The Celery app and how task messages are enqueued.
 
-A message is a hint and may be lost or doubled; the record is the truth.
+A message carries one id of work and may be lost or delivered twice. The record in Redis decides
+what is done: see `broker.order_store`.
 """
 
 import logging
@@ -24,17 +25,12 @@ TASKS: dict[Stage, str] = {
     "classify": "slidelane.classify",
     "deliver": "slidelane.deliver",
 }
-PRIORITIES = ("urgent", "high", "normal", "low")
-_RINGERS = 8
-_RINGER_WAIT_S = 1.0
-# Whoever rings has an order to answer for: better a lost hint, which the timer sends again, than a caller who waits.
-_RING = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "max_retries": 0}
+_PRODUCERS = 8
+_PRODUCER_WAIT_S = 1.0
+# Whoever enqueues has a caller who waits. A lost message is better than a slow answer, because the
+# scheduler sends it again.
+_PRODUCER_OPTIONS = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0, "max_retries": 0}
 _log = logging.getLogger(__name__)
-
-
-def queue_names(base: str) -> list[str]:
-    """The queues behind one name, most urgent first; `normal` has the plain name."""
-    return [base if priority == "normal" else f"{base}.{priority}" for priority in PRIORITIES]
 
 
 def _settings() -> dict[str, Any]:
@@ -42,83 +38,93 @@ def _settings() -> dict[str, Any]:
     return {
         "broker_url": address.broker_url,
         "broker_use_ssl": dict(address.tls) or False,
-        # ids only, and nothing that could be code
+        # messages are ids, and nothing that could be code
         "task_serializer": "json",
         "accept_content": ["json"],
-        # no second truth beside the record
+        # the record is the only place where results are
         "task_ignore_result": True,
         "result_backend": None,
-        # the lease recovers lost work in seconds; late acknowledgement would double it
+        # the lease recovers lost work within seconds; late acknowledgement would do it twice
         "task_acks_late": False,
-        # a hint stays on its queue, for whoever is free first, until a slot is really free
+        # a message stays on its queue until some worker has a free slot for it
         "worker_disable_prefetch": True,
         "worker_prefetch_multiplier": 1,
-        # CUDA does not survive fork; a spawned child needs its time to import torch
+        # CUDA does not survive a fork; a spawned child needs time to import torch
         "worker_pool_start_method": "spawn",
         "worker_proc_alive_timeout": 120,
-        # a broker that went away is waited for; running work has its lease and is not cut short
+        # wait for a broker that went away; running work has its lease and goes on
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "broker_transport_options": address.broker_options
         | {
             "queue_order_strategy": "priority",
-            # safe because early-acknowledged messages stay unacknowledged for milliseconds
+            # safe because messages are acknowledged within milliseconds
             "visibility_timeout": 60,
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
-            # the default None hangs a publish for as long as the broker is frozen
+            # with the default None, publishing hangs for as long as the broker is frozen
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
             "health_check_interval": 25,
         },
-        # Flower
+        # Flower shows these events
         "worker_send_task_events": True,
         "task_send_sent_event": True,
         "task_default_queue": "fetch",
         "task_create_missing_queues": True,
-        # the lease is given back on a cold shutdown; nothing here waits for an ETA
+        # work is handed back on a cold shutdown, and no task waits for an ETA
         "worker_enable_soft_shutdown_on_idle": False,
     }
 
 
-_first_use = Lock()
 app = Celery("slidelane")
 app.add_defaults(_settings)
+_first_use = Lock()
 
 
-@signals.setup_logging.connect
-def _log_as_everybody_does(**_: object) -> None:
-    set_up(load().broker.log)  # in the worker and in its spawned children alike
+def enqueue(messages: Iterable[TaskMessage]) -> None:
+    """Put messages on their queues; takes seconds at most, whatever state the broker is in.
 
-
-@cache
-def _pool() -> Any:
-    app.finalize()
-    connections = app.connection_for_write(transport_options=_RING).Pool(limit=_RINGERS)
-    return ProducerPool(connections, limit=_RINGERS)  # type: ignore[no-untyped-call]
-
-
-def _ringers() -> Any:
-    with _first_use:  # Celery reads its settings when first needed, and two threads at once would see half of them
-        return _pool()
-
-
-def enqueue(hints: Iterable[TaskMessage]) -> None:
-    """Ring the doorbell, within seconds whoever answers. A failure is logged, not raised: the timer rings again."""
-    hints = tuple(hints)
-    if not hints:
+    A failure is logged and not raised, because the scheduler sends the messages again.
+    """
+    messages = tuple(messages)
+    if not messages:
         return
     try:
-        with _ringers().acquire(block=True, timeout=_RINGER_WAIT_S) as producer, producer.batch():
-            for hint in hints:
+        producers = _producers()
+        with (
+            producers.acquire(block=True, timeout=_PRODUCER_WAIT_S) as producer,
+            producer.batch(),
+        ):
+            for message in messages:
                 app.send_task(
-                    TASKS[hint.stage],
-                    args=[hint.work],
-                    queue=hint.queue,
+                    TASKS[message.stage],
+                    args=[message.work],
+                    queue=message.queue,
                     retry=False,
                     producer=producer,
                 )
     except (OperationalError, BatchPublishError, LimitExceeded) as error:
-        _log.warning("a hint could not be sent, the timer will: %s", type(error).__name__)
+        _log.warning("a message could not be sent, the scheduler will: %s", type(error).__name__)
+
+
+@signals.setup_logging.connect
+def _set_up_log(**_: object) -> None:
+    """Replace Celery's own log, in the worker and in its spawned children."""
+    set_up(load().broker.log)
+
+
+def _producers() -> Any:
+    # Celery reads its settings at the first use; two threads at once would see half of them
+    with _first_use:
+        return _producer_pool()
+
+
+@cache
+def _producer_pool() -> Any:
+    app.finalize()
+    connection = app.connection_for_write(transport_options=_PRODUCER_OPTIONS)
+    connections = connection.Pool(limit=_PRODUCERS)
+    return ProducerPool(connections, limit=_PRODUCERS)  # type: ignore[no-untyped-call]

@@ -1,6 +1,6 @@
-"""The one timer: rings again where a hint was lost, ends leases, expires orders.
+"""The scheduler: repeats lost messages, ends leases and expires orders when their time has come.
 
-Every courier runs it; several at once are safe, and one that dies only delays.
+Every courier runs one. Several at once are safe, and when one dies the others do its work.
 """
 
 import logging
@@ -16,12 +16,12 @@ _log = logging.getLogger(__name__)
 
 
 def run_scheduler(store: OrderStore, stopped: Event) -> None:
-    """Look at what is due, four times a second, until `stopped`. Survives a Redis that is away."""
+    """Check what is due every `TICK_S` until `stopped`; go on after an outage of Redis."""
     pause_s = TICK_S
     while not stopped.wait(pause_s):
         try:
             enqueue(store.due())
             pause_s = TICK_S
         except TemporaryError as error:
-            _log.warning("the timer waits: %s", error.detail)
+            _log.warning("the scheduler waits: %s", error.detail)
             pause_s = _PAUSE_S

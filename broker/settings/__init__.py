@@ -1,1 +1,1 @@
-"""The settings of all processes: `config.json`, the environment and secret files as one frozen object."""
+"""The settings of all processes: config.json, the environment and secret files as one object."""

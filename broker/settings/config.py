@@ -1,9 +1,10 @@
-"""config.json and the environment become one frozen `Config`, or a message that names the key.
+"""Reads config.json and the environment into one frozen `Config`.
 
 Precedence: command line > environment > file > default. Every value has an environment name
 (`SLIDELANE_WORKER__SLIDES__MAX_BYTES`); with `_FILE` behind it the value is read from that file.
 """
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
-    JsonConfigSettingsSource,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
@@ -20,8 +21,9 @@ from pydantic_settings import (
 from broker.allowed_hosts import check_literal
 from broker.errors import OrderError
 from broker.log import Form
-from broker.settings.environment import CONFIG_VARIABLE, PREFIX, ConfigError, Environment
-from broker.settings.section import Section
+from broker.settings.old_names import renamed_keys, with_new_names
+from broker.settings.section import ConfigError, Section
+from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environment
 from broker.settings.worker import (
     AlgorithmSettings,
     DeliverySettings,
@@ -30,37 +32,55 @@ from broker.settings.worker import (
     WorkerSettings,
 )
 
-__all__ = ["CONFIG_VARIABLE", "LOOPBACK", "PREFIX", "AlgorithmSettings", "ApiKey", "BrokerSettings", "Config",
-           "ConfigError", "DeliverySettings", "LimitSettings", "Scope", "ServicesSettings", "SlidesSettings",
-           "WorkerSettings", "load"]  # fmt: skip
+__all__ = [
+    "CONFIG_VARIABLE",
+    "LOOPBACK",
+    "PREFIX",
+    "AlgorithmSettings",
+    "ApiKey",
+    "BrokerSettings",
+    "Config",
+    "ConfigError",
+    "DeliverySettings",
+    "LimitSettings",
+    "Scope",
+    "ServicesSettings",
+    "SlidesSettings",
+    "WorkerSettings",
+    "load",
+    "warn_of_old_names",
+]
+_log = logging.getLogger(__name__)
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _S3 = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/(?!\.{1,2}(/|$))[A-Za-z0-9._-]+)*/?")
 Scope = Literal["order", "read", "admin"]
 
 
 class BrokerSettings(Section):
-    """What desk and bench share."""
+    """What the API and the workers share."""
 
     redis_url: str = Field("embedded", repr=False, pattern=r"^(embedded$|rediss?://|sentinel://)")
     data: Path = Field(
         Path("data"), description="folder for everything kept on this machine's disk"
     )
     storage: str | None = Field(
-        None, min_length=1, description="where results and parcels are kept; None = in `data`"
+        None, min_length=1, description="where results and payloads are kept; None = in `data`"
     )
     allow_hosts: tuple[str, ...] = Field(
         (), description="hosts or networks in private address space that may be named"
     )
     log: Form = Field("text", description="how log lines look: one for people, or one JSON object")
     secret_key: SecretStr | None = Field(
-        None, description="a Fernet key; seals the secrets of orders at rest"
+        None, description="a Fernet key that encrypts the requests of orders in Redis"
     )
     embedded_max_bytes: int = Field(
         2 * 2**30, ge=2**24, description="memory limit of our own Redis"
     )
     lease_s: float = Field(30, gt=0, description="how long taken work is held without a heartbeat")
     heartbeat_s: float = Field(10, gt=0)
-    hint_again_s: float = Field(10, gt=0, description="waiting work is hinted at again after this")
+    hint_again_s: float = Field(
+        10, gt=0, description="waiting work gets another message after this"
+    )
     attempts: int = Field(3, ge=1, description="how often a scan may lose its worker")
     order_life_s: float = Field(
         7 * 86400, gt=0, description="an order without `expires_at` expires after this"
@@ -82,30 +102,32 @@ class BrokerSettings(Section):
 
     @field_validator("storage")
     @classmethod
-    def _is_a_storage(cls, named: str | None) -> str | None:
-        if (
-            named and "://" in named and not _S3.fullmatch(named)
-        ):  # what was given may hold a key: it is not repeated
+    def _is_a_storage(cls, location: str | None) -> str | None:
+        if location and "://" in location and not _S3.fullmatch(location):
+            # the value may hold a key: it is not repeated
             raise ValueError(
-                "is a folder or s3://BUCKET/PREFIX; credentials and endpoint come by AWS_… variables"
+                "is a folder or s3://BUCKET/PREFIX; "
+                "credentials and endpoint come by AWS_… variables"
             )
-        return named
+        return location
 
     @model_validator(mode="after")
     def _times_fit(self) -> Self:
         if self.heartbeat_s * 2 > self.lease_s:
             raise ValueError(
-                "broker.lease_s must be at least twice broker.heartbeat_s: one lost heartbeat is no loss"
+                "broker.lease_s must be at least twice broker.heartbeat_s: "
+                "one lost heartbeat is no loss"
             )
         if self.keep_s < self.idempotency_s:
             raise ValueError(
-                "broker.keep_s must be at least broker.idempotency_s: a key must not outlive its order"
+                "broker.keep_s must be at least broker.idempotency_s: "
+                "a key must not outlive its order"
             )
         return self
 
 
 class ApiKey(Section):
-    """One caller. The key itself is never kept, only its SHA-256."""
+    """One caller. Only the SHA-256 of the key is stored, never the key."""
 
     name: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -113,7 +135,7 @@ class ApiKey(Section):
 
 
 class ServicesSettings(Section):
-    """The front desk."""
+    """The settings of the API."""
 
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
@@ -128,7 +150,7 @@ class ServicesSettings(Section):
 
 
 class Config(BaseSettings):
-    """All settings, frozen. Three sections, one for each room."""
+    """All settings, frozen, in three sections."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -176,19 +198,20 @@ class Config(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - ours takes its place
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - replaced by `Environment`
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - there is none
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - NAME_FILE takes its place
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - NAME_FILE instead
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Command line, environment, file; in this order."""
-        file = JsonConfigSettingsSource(
-            settings_cls, json_file=os.environ.get(CONFIG_VARIABLE, "config.json")
-        )
-        return init_settings, Environment(settings_cls), file
+        """Return the sources in order of precedence: command line, environment, file."""
+        command_line = InitSettingsSource(settings_cls, with_new_names(init_settings()))
+        return command_line, Environment(settings_cls), ConfigFile(settings_cls)
 
 
 def load(**overrides: Any) -> Config:
-    """Read the settings; `overrides` (by section) are the command line's. Raises `ConfigError`."""
+    """Read the settings. `overrides` are those of the command line, by section.
+
+    Raises `ConfigError`, which names the key.
+    """
     path = os.environ.get(CONFIG_VARIABLE)
     if path and not Path(path).is_file():
         raise ConfigError(f"{CONFIG_VARIABLE}: there is no file {path}")
@@ -202,8 +225,16 @@ def load(**overrides: Any) -> Config:
         raise ConfigError(f"the settings cannot be read: {error}") from None
 
 
+def warn_of_old_names() -> None:
+    """Log one warning that names the settings given by an old name, and their names today."""
+    renamed = renamed_keys(Environment(Config).given()) | renamed_keys(ConfigFile(Config).given())
+    if renamed:
+        names = ", ".join(f"{old} is now {new}" for old, new in renamed.items())
+        _log.warning("settings with an old name, to be refused by the next version: %s", names)
+
+
 def _key(loc: tuple[str | int, ...]) -> str:
-    """The place as the settings name it: without the kind of locator that pydantic puts in."""
+    """Return the key of a fault, without the type of locator that pydantic puts into it."""
     if loc[:2] == ("worker", "locator"):
         loc = loc[:2] + loc[3:]
     return ".".join(map(str, loc))

@@ -1,6 +1,6 @@
-"""Who says where the slide of a case is: a table in the settings, or a lookup over HTTP.
+"""The settings of the locator, which finds the slide of a case: a table, or a lookup over HTTP.
 
-Owns their settings, and how a template becomes a URL or a source. Asks nobody.
+Fills the templates of URLs and sources. Sends no request.
 """
 
 import re
@@ -14,7 +14,7 @@ from broker.orders.fields import CaseId, HttpUrl
 from broker.orders.source import ImageServerSource, Located, PathSource, UrlSource
 from broker.settings.section import Section
 
-_HOLE = re.compile(r"\{(case_id|location)\}")
+_PLACEHOLDER = re.compile(r"\{(case_id|location)\}")
 _HEADER = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 _LOCATED: TypeAdapter[UrlSource | ImageServerSource | PathSource] = TypeAdapter(Located)
 Pointer = Annotated[str, Field(pattern=r"^(/([^/~]|~[01])*)*$")]
@@ -23,7 +23,7 @@ HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 
 
 class MapLocator(Section):
-    """Where each case is, case by case."""
+    """A table with the source of each case."""
 
     type: Literal["map"]
     cases: dict[CaseId, Located] = Field(
@@ -32,17 +32,17 @@ class MapLocator(Section):
 
     @property
     def sources(self) -> Iterator[tuple[str, Located]]:
-        """Every source it names, with the key it stands at."""
+        """Every source of the table, with its key before it."""
         return ((f"cases.{case_id}", source) for case_id, source in self.cases.items())
 
 
 class HttpLocator(Section):
-    """A service that is asked with GET and answers JSON: Bindaas, caMicroscope's `Slide/find`, or one alike."""
+    """A service that answers GET with JSON: Bindaas, caMicroscope's `Slide/find`, or one alike."""
 
     type: Literal["http"]
-    url: HttpUrl = Field(description="what is asked; `{case_id}` stands for the case")
+    url: HttpUrl = Field(description="URL of the lookup; `{case_id}` stands for the case")
     headers: dict[HeaderName, SecretStr] = Field(
-        default_factory=dict, description="sent along, say Authorization"
+        default_factory=dict, description="headers of the request, say Authorization"
     )
     query: dict[str, SecretStr] = Field(
         default_factory=dict, description="added to the URL's query, say api_key"
@@ -52,11 +52,12 @@ class HttpLocator(Section):
         None, description="JSON pointer to the microns per pixel in the answer"
     )
     source: dict[str, JsonValue] = Field(
-        repr=False, description="a source in which `{location}` stands for what was answered"
+        repr=False,
+        description="a source in which `{location}` stands for the location in the answer",
     )
 
     @model_validator(mode="after")
-    def _can_be_asked(self) -> Self:
+    def _can_be_requested(self) -> Self:
         parts = urlsplit(self.url.get_secret_value())
         if "{" in parts.netloc or "{case_id}" not in parts.path + parts.query:
             raise ValueError("worker.locator.url must hold {case_id} in its path or query")
@@ -80,47 +81,59 @@ class HttpLocator(Section):
 
     @property
     def _sample(self) -> str:
-        return "https://slides.example/a" if "{location}" in self.source.values() else "/a"
+        """A location for trying the template out: a URL where a field is nothing else."""
+        if "{location}" in self.source.values():
+            return "https://slides.example/a"
+        return "/a"
 
     @property
     def sources(self) -> Iterator[tuple[str, Located]]:
-        """The one kind of source it names, with the key it stands at."""
+        """The source with a sample location, with its key before it."""
         yield "source", self.located("case", self._sample)
 
-    def asked(self, case_id: str) -> str:
-        """The URL to ask for a case, without `query`. Raises `ValueError` for an id that would change its path."""
+    def request_url(self, case_id: str) -> str:
+        """Return the URL of the lookup of a case, without `query`.
+
+        Raises `ValueError` for an id that would change the path.
+        """
         return _filled_url(self.url.get_secret_value(), {"case_id": case_id})
 
     def located(self, case_id: str, location: str) -> Located:
-        """The source for a location that was answered. Raises `ValueError` where it does not fit the template."""
-        given = {"case_id": case_id, "location": location}
-        return _LOCATED.validate_python(
-            {name: _filled(name, value, given) for name, value in self.source.items()}
-        )
+        """Return the source for a location that the service answered.
+
+        Raises `ValueError` where it does not fit into the template.
+        """
+        values = {"case_id": case_id, "location": location}
+        source = {name: _filled(name, template, values) for name, template in self.source.items()}
+        return _LOCATED.validate_python(source)
 
 
 Locator = Annotated[MapLocator | HttpLocator, Field(discriminator="type")]
 
 
-def _filled(name: str, value: Any, given: Mapping[str, str]) -> Any:
-    if isinstance(value, list):
-        return [_filled(name, item, given) for item in value]
-    if not isinstance(value, str):
-        return value
-    return (
-        _HOLE.sub(lambda hole: given[hole[1]], value)
-        if name == "path"
-        else _filled_url(value, given)
-    )
+def _filled(name: str, template: Any, values: Mapping[str, str]) -> Any:
+    """Return the value of the field `name` of a source, its placeholders filled."""
+    if isinstance(template, list):
+        return [_filled(name, item, values) for item in template]
+    if not isinstance(template, str):
+        return template
+    if name == "path":
+        return _PLACEHOLDER.sub(lambda found: values[found[1]], template)
+    return _filled_url(template, values)
 
 
-def _filled_url(template: str, given: Mapping[str, str]) -> str:
-    """The URL with percent-encoded values in its holes; a template that is one hole takes a whole URL as it is."""
-    if hole := _HOLE.fullmatch(template):
-        return given[hole[1]]
-    if any(step in (".", "..") for value in given.values() for step in value.split("/")):
-        raise ValueError("a value climbs in the path")
-    url = _HOLE.sub(lambda hole: quote(given[hole[1]], safe="/"), template)
-    if urlsplit(url).netloc != urlsplit(_HOLE.sub("", template)).netloc:
+def _filled_url(template: str, values: Mapping[str, str]) -> str:
+    """Return the URL with percent-encoded values; a value that is the whole URL stays as it is.
+
+    Raises `ValueError` for a value that would change the host or lead to a parent folder.
+    """
+    whole = _PLACEHOLDER.fullmatch(template)
+    if whole:
+        return values[whole[1]]
+    for value in values.values():
+        if not {".", ".."}.isdisjoint(value.split("/")):
+            raise ValueError("a value climbs in the path")
+    url = _PLACEHOLDER.sub(lambda found: quote(values[found[1]], safe="/"), template)
+    if urlsplit(url).netloc != urlsplit(_PLACEHOLDER.sub("", template)).netloc:
         raise ValueError("a value changes the host")
     return url

@@ -1,4 +1,4 @@
-"""The settings of the bench. Knows no file and no environment; `broker.settings.config` reads them."""
+"""The settings of the workers. `broker.settings.config` reads them from file and environment."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ class SlidesSettings(Section):
     """Slides on this machine's disk."""
 
     roots: tuple[Path, ...] = Field((), description="folders from which `path` sources may be read")
-    max_bytes: int = Field(200 * 10**9, gt=0, description="byte budget of the shelf")
+    max_bytes: int = Field(200 * 10**9, gt=0, description="byte budget of the slide cache")
     max_slide_bytes: int = Field(50 * 10**9, gt=0, description="the largest slide that is fetched")
     keep_s: float = Field(
         30 * 86400, gt=0, description="a fetched slide that was not used for so long is removed"
@@ -23,7 +23,7 @@ class SlidesSettings(Section):
 
 
 class AlgorithmSettings(Section):
-    """One orderable algorithm: a built-in `kind`, with this site's lane, limits and parameter defaults."""
+    """One algorithm that can be ordered: its kind, and this site's queue, limits and defaults."""
 
     kind: str
     folder: Path | None = Field(
@@ -38,7 +38,7 @@ class AlgorithmSettings(Section):
     compile: bool = Field(
         False, description="of kind `weights`, file .pt2: have torch.compile make it faster"
     )
-    lane: str | None = Field(None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
+    queue: str | None = Field(None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
     time_limit_s: float | None = Field(None, gt=0)
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="defaults that differ from the card's"
@@ -46,7 +46,7 @@ class AlgorithmSettings(Section):
 
 
 class DeliverySettings(Section):
-    """How results go out."""
+    """How results are delivered."""
 
     connect_timeout_s: float = Field(5, gt=0)
     read_timeout_s: float = Field(30, gt=0)
@@ -54,12 +54,16 @@ class DeliverySettings(Section):
     max_retry_s: float = Field(900, gt=0)
     on_unknown: Literal["stop", "repeat"] = Field(
         "stop",
-        description="after a lost answer nobody can clear up: end `undelivered`, or risk a second delivery",
+        description="where it stays unknown whether results arrived: "
+        "end `undelivered`, or risk a second delivery",
     )
 
 
 class LimitSettings(Section):
-    """What work may take. A scan's own limits for classifying are on its algorithm's card."""
+    """How much time and memory work may take.
+
+    The time limits for classifying are on the card of the algorithm.
+    """
 
     fetch_s: float = Field(6 * 3600, gt=0, description="longest a slide may take to arrive")
     deliver_s: float = Field(900, gt=0, description="longest one delivery attempt may take")
@@ -73,21 +77,23 @@ class LimitSettings(Section):
     def _each_can_be_reached(self) -> Self:
         if self.stall_s > min(self.fetch_s, self.deliver_s):
             raise ValueError(
-                "worker.limits.stall_s must not exceed worker.limits.fetch_s or deliver_s: it would never be reached"
+                "worker.limits.stall_s must not exceed worker.limits.fetch_s or deliver_s: "
+                "it would never be reached"
             )
         if self.decode_s > self.stall_s:
             raise ValueError(
-                "worker.limits.decode_s must not exceed worker.limits.stall_s: it would never be reached"
+                "worker.limits.decode_s must not exceed worker.limits.stall_s: "
+                "it would never be reached"
             )
         return self
 
 
 class WorkerSettings(Section):
-    """The bench."""
+    """The settings of the workers."""
 
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    lanes: tuple[str, ...] = Field(
-        ("gpu",), min_length=1, description="queues this worker's classify leg listens to"
+    queues: tuple[str, ...] = Field(
+        ("gpu",), min_length=1, description="queues on which this worker waits for scans"
     )
     threads: int | None = Field(
         None, ge=1, description="decoding and computing threads; None = what the machine grants"
@@ -99,9 +105,7 @@ class WorkerSettings(Section):
     )
     courier_threads: int = Field(8, ge=2, description="fetches and deliveries at a time")
     slides: SlidesSettings = SlidesSettings()
-    locator: Locator | None = Field(
-        None, description="who says where the slide of a `case` source is"
-    )
+    locator: Locator | None = Field(None, description="how the slide of a `case` source is found")
     algorithms: dict[str, AlgorithmSettings] = Field(
         default_factory=lambda: {
             "ki67": AlgorithmSettings(kind="ki67"),
@@ -113,18 +117,22 @@ class WorkerSettings(Section):
 
     @model_validator(mode="after")
     def _located_paths_may_be_read(self) -> Self:
-        sources = self.locator.sources if self.locator else ()
-        if not self.slides.roots and any(isinstance(source, PathSource) for _, source in sources):
+        if self.locator is None or self.slides.roots:
+            return self
+        if any(isinstance(source, PathSource) for _, source in self.locator.sources):
             raise ValueError(
-                "worker.locator names paths, and worker.slides.roots no folder that they may lie below"
+                "worker.locator names paths, and worker.slides.roots no folder "
+                "that they may lie below"
             )
         return self
 
     @property
     def locator_addresses(self) -> Iterator[tuple[str, str]]:
-        """Every URL that the locator leads to, its own included, in clear, with the key it stands at."""
+        """Every URL in the settings of the locator, in clear, with its key before it."""
+        if self.locator is None:
+            return
         if isinstance(self.locator, HttpLocator):
             yield "worker.locator.url", self.locator.url.get_secret_value()
-        for key, source in self.locator.sources if self.locator else ():
+        for key, source in self.locator.sources:
             for field, address in source.addresses:
                 yield f"worker.locator.{key}.{field}", address

@@ -15,7 +15,7 @@ from referencing import Registry
 from broker.allowed_hosts import check_literal
 from broker.errors import OrderError, Problem, TemporaryError
 from broker.orders.algorithm_card import AlgorithmCard
-from broker.orders.presigned_url import url_dies_at
+from broker.orders.presigned_url import url_expires_at
 from broker.orders.request import (
     AnnotationDestination,
     Destination,
@@ -116,7 +116,7 @@ def _check_source(source: Source, field: str, config: Config) -> None:
 
 
 def _check_alive(url: str, field: str) -> None:
-    dies_at = url_dies_at(url)
+    dies_at = url_expires_at(url)
     if dies_at is not None and dies_at < time.time() - SKEW_S:
         when = datetime.fromtimestamp(dies_at, UTC).isoformat(timespec="seconds")
         raise OrderError(

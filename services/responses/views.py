@@ -21,15 +21,10 @@ from broker.orders.order import (
     bottleneck,
     work_id,
 )
+from broker.orders.result_files import MEDIA_TYPES
 
 ABSENT = Field(default=None, exclude_if=lambda value: value is None)
 DeliveryState = Literal["waiting", "trying", "delivered", "undelivered", "none"]
-RESULTS = {
-    "features.geojson": "application/geo+json",
-    "results.json": "application/json",
-    "overlay.png": "image/png",
-}
-"""What can be picked up of a classified scan, with its media type."""
 
 
 class AttemptView(BaseModel):
@@ -173,7 +168,7 @@ def _scan(order_id: str, scan: Scan, asked: dict[str, Any], waiting: WaitView | 
         bottleneck=bottleneck(scan.timings),
         summary=scan.summary,
         error=_problem(scan.error),
-        links={name: f"{path}/{name}" for name in RESULTS} if scan.result else {},
+        links={name: f"{path}/{name}" for name in MEDIA_TYPES} if scan.result else {},
     )
 
 
@@ -201,4 +196,4 @@ def _problem(error: dict[str, Any] | None) -> dict[str, Any] | None:
 def _links(order: Order) -> dict[str, str]:
     path = order_path(order.id)
     links = {"self": path, "log": f"{path}/log"}
-    return links | {"payload": f"{path}/payload"} if order.parcel else links
+    return links | {"payload": f"{path}/payload"} if order.payload else links

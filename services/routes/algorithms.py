@@ -1,7 +1,7 @@
 """What can be ordered: the cards that workers have announced."""
 
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 
 from broker.errors import OrderError
 from broker.order_store import OrderStore
@@ -9,10 +9,20 @@ from broker.orders.algorithm_card import AlgorithmCard
 from services.auth import Gate
 
 
+class AlgorithmView(AlgorithmCard):
+    """One algorithm's card as it is shown."""
+
+    @computed_field(description="the same as `queue`, by its older name")  # type: ignore[prop-decorator]
+    @property
+    def lane(self) -> str:
+        """The queue, by the name that this field had first."""
+        return self.queue
+
+
 class AlgorithmsView(BaseModel):
     """Every algorithm that can be ordered, by name."""
 
-    algorithms: list[AlgorithmCard]
+    algorithms: list[AlgorithmView]
 
 
 def routes(store: OrderStore, gate: Gate) -> APIRouter:
@@ -25,10 +35,10 @@ def routes(store: OrderStore, gate: Gate) -> APIRouter:
     def list_algorithms() -> AlgorithmsView:
         """What can be ordered. Empty until a worker has said what it can do."""
         cards = store.cards()
-        return AlgorithmsView(algorithms=[cards[name] for name in sorted(cards)])
+        return AlgorithmsView(algorithms=[_view(cards[name]) for name in sorted(cards)])
 
     @router.get("/{name}")
-    def get_algorithm(name: str) -> AlgorithmCard:
+    def get_algorithm(name: str) -> AlgorithmView:
         """One algorithm's card, with the schema of its parameters."""
         cards = store.cards()
         if name not in cards:
@@ -37,6 +47,10 @@ def routes(store: OrderStore, gate: Gate) -> APIRouter:
                 f"there is no algorithm {name[:64]!r}",
                 hint=f"there are: {', '.join(sorted(cards))}",
             )
-        return cards[name]
+        return _view(cards[name])
 
     return router
+
+
+def _view(card: AlgorithmCard) -> AlgorithmView:
+    return AlgorithmView.model_validate(card.model_dump())

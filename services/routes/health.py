@@ -5,9 +5,8 @@ from fastapi.responses import JSONResponse
 
 from broker.errors import Problem, TemporaryError
 from broker.order_store import OrderStore
+from broker.queue.names import COURIER_QUEUES, base_of
 from services.responses.problems import RETRY_AFTER_S, answer
-
-COURIER_QUEUES = ("fetch", "deliver")
 
 
 def routes(store: OrderStore) -> APIRouter:
@@ -37,12 +36,12 @@ def _missing(store: OrderStore) -> list[str]:
         workers = store.workers()
     except TemporaryError as fault:
         return [fault.detail]
-    consumed = {queue.partition(".")[0] for worker in workers for queue in worker.queues}
+    consumed = {base_of(queue) for worker in workers for queue in worker.queues}
     missing = [
         f"no courier consumes the queue {name}" for name in COURIER_QUEUES if name not in consumed
     ]
     return (
         missing
         if consumed - set(COURIER_QUEUES)
-        else [*missing, "no worker consumes a lane for classifying"]
+        else [*missing, "no worker consumes a queue for classifying"]
     )

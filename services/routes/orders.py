@@ -88,11 +88,11 @@ def _placed(config: Config, store: OrderStore, raw: bytes, key: str | None) -> R
     asked, document = order_request(raw)
     fingerprint = _fingerprint(document) if key else ""
     # What was accepted once is not judged again: its expiry may have passed, its algorithm be gone.
-    if key and (known := store.known(key, fingerprint)):
+    if key and (known := store.find_by_key(key, fingerprint)):
         return _kept(store, known, fresh=False)
     request, card = admit(asked, store.cards(), config)
-    created = store.create(request, lane=card.lane, key=key, fingerprint=fingerprint)
-    enqueue(created.hints)
+    created = store.create(request, queue=card.queue, key=key, fingerprint=fingerprint)
+    enqueue(created.messages)
     return _kept(store, created.order_id, fresh=created.fresh)
 
 

@@ -1,22 +1,51 @@
 """What waits, for how long, and what runs: the queues as the record knows them, whether or not a worker listens."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel
+from pydantic import BaseModel, computed_field
 
 from broker.order_store import OrderStore, QueueView
+from broker.orders.order import Stage
+from broker.queue.names import base_of, stage_of
 from services.auth import Gate
 
 QueueName = Annotated[
-    str, Path(pattern=r"^[a-z][a-z0-9-]{0,31}$", description="a lane, `fetch` or `deliver`")
+    str,
+    Path(
+        pattern=r"^[a-z][a-z0-9-]{0,31}$",
+        description="the queue of an algorithm, `fetch` or `deliver`",
+    ),
 ]
+
+
+class WaitingQueueView(BaseModel):
+    """What waits on one queue, for how long, and how much of it runs."""
+
+    name: str
+    stage: Stage
+    waiting: int
+    running: int
+    oldest_wait_s: float
+    workers: int
+
+    @computed_field(description="the same as `stage`, by its older name")  # type: ignore[prop-decorator]
+    @property
+    def leg(self) -> Stage:
+        """The stage, by the name that this field had first."""
+        return self.stage
+
+    @classmethod
+    def of(cls, queue: QueueView) -> "WaitingQueueView":
+        """Return the queue as it is shown."""
+        return cls(stage=stage_of(queue.name), **asdict(queue))
 
 
 class QueuesView(BaseModel):
     """Every queue that work has waited on, by name."""
 
-    queues: list[QueueView]
+    queues: list[WaitingQueueView]
 
 
 class DemandView(BaseModel):
@@ -31,7 +60,7 @@ class DemandView(BaseModel):
     @classmethod
     def of(cls, name: str, queues: list[QueueView]) -> "DemandView":
         """The sum over its priorities; 0 where nothing ever waited: an autoscaler asks before anybody orders."""
-        own = [queue for queue in queues if queue.name.partition(".")[0] == name]
+        own = [queue for queue in queues if base_of(queue.name) == name]
         waiting, running = sum(queue.waiting for queue in own), sum(queue.running for queue in own)
         return cls(name=name, waiting=waiting, running=running, unfinished=waiting + running)
 
@@ -43,7 +72,8 @@ def routes(store: OrderStore, gate: Gate) -> APIRouter:
     @router.get("")
     def list_queues() -> QueuesView:
         """The queues: how much waits, how long the oldest has, how much runs, and how many workers listen."""
-        return QueuesView(queues=store.queues())
+        queues = [WaitingQueueView.of(queue) for queue in store.queues()]
+        return QueuesView(queues=queues)
 
     @router.get("/{name}")
     def get_queue(name: QueueName) -> DemandView:

@@ -9,11 +9,11 @@ from broker.errors import OrderError
 from broker.file_storage.interface import Storage
 from broker.order_store import OrderStore
 from broker.orders.order import Order, Scan
+from broker.orders.result_files import MEDIA_TYPES
 from services.auth import Gate
 from services.responses import byte_ranges
-from services.responses.views import RESULTS
 
-NAMES = ", ".join(RESULTS)
+NAMES = ", ".join(MEDIA_TYPES)
 _Text = Annotated[str | None, Header(include_in_schema=False)]
 
 
@@ -34,7 +34,7 @@ def routes(storage: Storage, store: OrderStore, gate: Gate) -> APIRouter:
     def get_result(order_id: str, scan_id: str, name: str, asked: Asked) -> Response:
         """One file of a classified scan: `features.geojson` (opens in QuPath), `results.json` or `overlay.png`."""
         scan = _scan(store.get(order_id), scan_id)
-        if name not in RESULTS:
+        if name not in MEDIA_TYPES:
             raise OrderError(
                 "not_found", f"there is no result {name[:64]!r}", hint=f"there are: {NAMES}"
             )
@@ -44,19 +44,19 @@ def routes(storage: Storage, store: OrderStore, gate: Gate) -> APIRouter:
                 f"scan {scan.id} is {scan.state.value}",
                 hint="its results are there once it is classified",
             )
-        return _file(storage, f"{scan.result}/{name}", RESULTS[name], asked)
+        return _file(storage, f"{scan.result}/{name}", MEDIA_TYPES[name], asked)
 
     @router.get("/payload", response_class=FileResponse)
     def get_payload(order_id: str, asked: Asked) -> Response:
         """The exact bytes that were or will be delivered."""
         order = store.get(order_id)
-        if not order.parcel:
+        if not order.payload:
             raise OrderError(
                 "not_ready",
                 f"the order is {order.state.value}",
                 hint="the payload is made when every scan is classified",
             )
-        return _file(storage, order.parcel["file"], order.parcel["content_type"], asked)
+        return _file(storage, order.payload["file"], order.payload["content_type"], asked)
 
     return router
 

@@ -83,7 +83,7 @@ def test_a_private_host_is_seen_in_every_notation(written: str) -> None:
     ["https://bucket.example/s.svs?X=1", "ci.techcyte.com", "http://8.8.8.8/", "1.2.3.4.5"],
 )
 def test_names_and_public_addresses_pass_the_door(written: str) -> None:
-    """No DNS is asked at the door, so a name passes whatever it resolves to."""
+    """No DNS is asked when an order is checked, so a name passes whatever it resolves to."""
     check_literal(written, (), "x")
 
 

@@ -76,11 +76,11 @@ def test_a_warning_is_a_line_like_any_other() -> None:
 )
 def test_what_the_pool_says_of_its_children_is_a_line_once(first: str) -> None:
     """Billiard cuts its logger off from all others, whenever it is first used."""
-    said = (
+    shown = (
         first
         + "set_up('json')\nfrom billiard.util import get_logger\nget_logger().error('it exited with SIGKILL')"
     )
-    (line,) = objects(said)
+    (line,) = objects(shown)
     assert line["message"] == "it exited with SIGKILL"
 
 
@@ -99,9 +99,9 @@ def test_a_secret_that_somebody_logs_is_not_written(form: str, text: str) -> Non
     """Neither from a message nor from an exception in a trace, whichever library wrote it."""
     code = f"text = {text!r}\nlog.error('%s', text)\n"
     code += "try:\n    raise OSError(text)\nexcept OSError:\n    log.exception('x')"
-    said = "\n".join(lines(form, code))
-    assert "OSError" in said
-    assert "SECRET" not in said
+    shown = "\n".join(lines(form, code))
+    assert "OSError" in shown
+    assert "SECRET" not in shown
 
 
 def test_a_message_that_asks_stays_whole() -> None:
@@ -111,44 +111,44 @@ def test_a_message_that_asks_stays_whole() -> None:
 
 
 def test_a_hostile_text_makes_no_line_of_its_own() -> None:
-    """Line breaks in what a file or a server said cannot forge an entry."""
+    """Line breaks in what a file or a server shown cannot forge an entry."""
     forged = "odd\n2026-01-01T00:00:00 error worker.x: forged\r\x1b[2K"
     (line,) = lines("text", f"log.error('%s', {forged!r})")
     assert "odd\\n2026" in line
-    said = lines(
+    shown = lines(
         "text",
         f"try:\n    raise ValueError({forged!r})\nexcept ValueError:\n    log.exception('x')",
     )
-    assert [one for one in said[1:] if not one.startswith("    ")] == []
+    assert [one for one in shown[1:] if not one.startswith("    ")] == []
 
 
 @pytest.mark.parametrize("role", ["gpu", "courier"])
 def test_every_line_of_a_worker_is_json(redis_url: str, tmp_path: Path, role: str) -> None:
     """Celery's lines too, from its first to its last, with no banner between them."""
     given = {"REDIS_URL": redis_url, "DATA": str(tmp_path), "LOG": "json"}
-    said = a_process(["worker", role], given, until=" ready.")
-    assert {json.loads(line)["logger"].partition(".")[0] for line in said} >= {"celery"}
+    shown = a_process(["worker", role], given, until=" ready.")
+    assert {json.loads(line)["logger"].partition(".")[0] for line in shown} >= {"celery"}
 
 
 def test_every_line_of_the_api_is_json(redis_url: str, tmp_path: Path) -> None:
     """Uvicorn's lines too, and where it listens."""
     given = {"REDIS_URL": redis_url, "DATA": str(tmp_path), "LOG": "json"}
-    said = a_process(["services"], given, until="startup complete")
-    assert {json.loads(line)["logger"].partition(".")[0] for line in said} == {
+    shown = a_process(["services"], given, until="startup complete")
+    assert {json.loads(line)["logger"].partition(".")[0] for line in shown} == {
         "services",
         "uvicorn",
     }
 
 
 def a_process(module: list[str], broker: dict[str, str], until: str) -> list[str]:
-    """All that a process writes, on both streams, from its start until it was told to stop when it said `until`."""
+    """All that a process writes, on both streams, from its start until it was stopped, when it had written `until`."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")
     }
     environment |= {f"SLIDELANE_BROKER__{name}": value for name, value in broker.items()}
     environment |= {"SLIDELANE_SERVICES__PORT": "0"}
     command = [sys.executable, "-m", *module]
-    said: list[str] = []
+    shown: list[str] = []
     with subprocess.Popen(
         command,
         cwd=ROOT,
@@ -159,11 +159,11 @@ def a_process(module: list[str], broker: dict[str, str], until: str) -> list[str
     ) as process:
         assert process.stdout
         for line in process.stdout:
-            said.append(line)
+            shown.append(line)
             if until in line:
                 process.terminate()
-    assert any(until in line for line in said), said
-    return said
+    assert any(until in line for line in shown), shown
+    return shown
 
 
 def test_every_field_of_a_line_is_documented() -> None:

@@ -193,7 +193,7 @@ def test_the_autoscaler_follows_the_lane_of_its_workers(objects: list[Object]) -
     )
     assert (spec["minReplicaCount"], spec["maxReplicaCount"] > 1) == (0, True)
     (trigger,) = spec["triggers"]
-    (queue,) = json.loads(environment(objects, "worker")["SLIDELANE_WORKER__LANES"])
+    (queue,) = json.loads(environment(objects, "worker")["SLIDELANE_WORKER__QUEUES"])
     namespace = find(objects, "Service", "api")["metadata"]["namespace"]
     assert trigger["metadata"]["url"] == f"http://api.{namespace}:8000/v1/queues/{queue}"
     find(objects, "TriggerAuthentication", trigger["authenticationRef"]["name"])

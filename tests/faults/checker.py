@@ -116,7 +116,7 @@ def _not_delivered_once(
     if order.state == OrderState.DELIVERED and accepted.planned.tag and not effects:
         yield "lost", "the record says delivered, and its receiver has nothing"
     for entry in effects:
-        if entry.sha256 != order.parcel.get("digest"):
+        if entry.sha256 != order.payload.get("digest"):
             yield "disagrees", "its receiver took other bytes than the record has"
 
 

@@ -67,7 +67,7 @@ def test_an_append_only_file_cut_short_starts_and_invents_nothing(tmp_path: Path
     request = OrderRequest.model_validate({"algorithm": "grid", "scans": scans}, strict=False)
     with EmbeddedRedis(settings) as embedded:
         store = OrderStore.connect(settings)
-        ids = [store.create(request, lane="gpu").order_id for _ in range(5)]
+        ids = [store.create(request, queue="gpu").order_id for _ in range(5)]
         assert embedded.process
         embedded.process.kill()
         embedded.process.wait()

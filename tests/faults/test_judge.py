@@ -37,7 +37,7 @@ def an_order(**changed: Any) -> Order:
     fields = {
         "id": "o",
         "state": OrderState.DELIVERED,
-        "lane": "gpu",
+        "queue": "gpu",
         "created_at": 1,
         "updated_at": 1,
         "expires_at": 9,
@@ -47,7 +47,7 @@ def an_order(**changed: Any) -> Order:
         "fence": 1,
         "scans": (scan,),
     }
-    fields |= {"attempts": (Attempt(at=1, digest=DIGEST),), "parcel": {"digest": DIGEST}}
+    fields |= {"attempts": (Attempt(at=1, digest=DIGEST),), "payload": {"digest": DIGEST}}
     return Order(**(fields | changed))
 
 

@@ -62,7 +62,7 @@ def to_deliver(context: WorkerContext, destination: dict[str, Any]) -> str:
     scans = [{"id": "1", "source": {"type": "path", "path": "/a.svs"}}]
     body = {"algorithm": "ki67", "scans": scans, "destination": destination}
     request = OrderRequest.model_validate(body, strict=False)
-    order_id = context.store.create(request, lane="gpu").order_id
+    order_id = context.store.create(request, queue="gpu").order_id
     result = a_result(order_id=order_id, scan_id="1")
     result_folder.keep(context.data / "results" / "1", result, lambda: b"\x89PNG")
     context.store.finish(claimed(context, f"{order_id}.0", "fetch"), "staged")
@@ -131,7 +131,7 @@ def test_a_parcel_that_is_not_the_one_that_was_kept_is_never_sent(
     lab.faults.add(Fault(status=503))
     order_id = to_deliver(context, task(lab))
     _attempt(context, order_id)
-    payload = context.data / context.store.get(order_id).parcel["file"]
+    payload = context.data / context.store.get(order_id).payload["file"]
     content = payload.read_bytes()
     payload.write_bytes(content[:-1])
     with pytest.raises(TemporaryError, match="not the one that was kept"):

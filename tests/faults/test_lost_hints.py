@@ -39,7 +39,7 @@ def test_a_hint_that_died_with_its_courier_is_rung_again(
 def test_hints_that_a_dying_timer_did_not_send_come_again(broker_settings: BrokerSettings) -> None:
     """It was killed before it sent what is due: the next look finds it again, a little later."""
     store = OrderStore.connect(broker_settings.model_copy(update={"hint_again_s": 0.2}))
-    order_id = store.create(an_order(), lane="gpu").order_id
+    order_id = store.create(an_order(), queue="gpu").order_id
     for _ in range(3):
         messages = wait_for(store.due, within_s=5, what="the scheduler")
         assert [message.work for message in messages] == [f"{order_id}.0"]
@@ -47,7 +47,7 @@ def test_hints_that_a_dying_timer_did_not_send_come_again(broker_settings: Broke
 
 def test_timers_side_by_side_ring_once(store: OrderStore) -> None:
     """Of four schedulers that look at the same time, one gets what is due."""
-    ids = [store.create(an_order(), lane="gpu").order_id for _ in range(20)]
+    ids = [store.create(an_order(), queue="gpu").order_id for _ in range(20)]
     messages: list[TaskMessage] = []
 
     def look_until_all() -> None:

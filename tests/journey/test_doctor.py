@@ -120,7 +120,7 @@ import ctypes
 ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER, as process 1 of a container is one
 from slidelane import container_checks
 for row in container_checks.rows():
-    print(row.state, row.said)
+    print(row.state, row.message)
 """
 
 
@@ -159,13 +159,13 @@ def test_a_destination_is_held_to_the_rules_of_orders(techcyte: TechcyteReceiver
     ]
     inside = list(check_hosts(settings("127.0.0.1"), asked))
     assert [row.state for row in inside] == ["ok", "failed", "failed", "failed"]
-    assert f"{techcyte.url} (asked for) answers" in inside[0].said
-    assert "no connection can be made" in inside[1].said
-    assert "its name has no address" in inside[2].said
-    assert "give the whole address" in inside[3].said
+    assert f"{techcyte.url} (asked for) answers" in inside[0].message
+    assert "no connection can be made" in inside[1].message
+    assert "its name has no address" in inside[2].message
+    assert "give the whole address" in inside[3].message
     (outside,) = check_hosts(settings(), asked[:1])
     assert outside.state == "failed"
-    assert "broker.allow_hosts" in outside.said
+    assert "broker.allow_hosts" in outside.message
     assert "hidden" not in str([*inside, outside])
 
 
@@ -179,15 +179,15 @@ def test_the_hosts_that_the_settings_name_are_tried(techcyte: TechcyteReceiver) 
         "source": source,
     }
     (row,) = check_hosts(settings("127.0.0.1", locator=http), [])
-    assert (row.state, "worker.locator" in row.said) == ("ok", True)
+    assert (row.state, "worker.locator" in row.message) == ("ok", True)
     whole = http | {"source": {"type": "url", "url": "{location}"}}
     (row,) = check_hosts(settings("127.0.0.1", locator=whole), [])
-    assert "worker.locator.url" in row.said
+    assert "worker.locator.url" in row.message
     cases = {name: {"type": "url", "url": f"{techcyte.url}/{name}.svs"} for name in ("A1", "A2")}
     (row,) = check_hosts(settings("127.0.0.1", locator={"type": "map", "cases": cases}), [])
     assert row.state == "ok"
     (row,) = check_hosts(settings(), [])
-    assert (row.state, "--destination" in row.said) == ("absent", True)
+    assert (row.state, "--destination" in row.message) == ("absent", True)
 
 
 def test_a_program_that_hangs_or_fails_is_told_apart() -> None:

@@ -121,7 +121,7 @@ def test_a_worker_whose_time_is_nearly_over_hands_its_work_back(desk: Desk) -> N
 
 def test_a_signal_stops_the_worker_and_its_children(desk: Desk) -> None:
     """SIGTERM to the command is SIGTERM to the worker; nobody is left."""
-    worker = desk.worker("gpu", "--until-idle", SLIDELANE_WORKER__LANES='["gpu", "other"]')
+    worker = desk.worker("gpu", "--until-idle", SLIDELANE_WORKER__QUEUES='["gpu", "other"]')
     wait_for(lambda: announced(desk), what="an algorithm")
     (child,) = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
     os.kill(worker.pid, signal.SIGTERM)

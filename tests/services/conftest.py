@@ -32,7 +32,7 @@ CARD = AlgorithmCard(
             "sizes": {"type": "array", "items": {"type": "integer"}},
         },
     },
-    lane="gpu",
+    queue="gpu",
 )
 
 

@@ -149,12 +149,12 @@ def test_a_bug_is_logged_with_its_trace_and_told_in_one_sentence(
 
 
 def test_ready_names_what_is_missing(desk: TestClient, announced: OrderStore) -> None:
-    """503 until couriers and a lane have a worker, saying which of them has none."""
+    """503 until couriers and a queue have a worker, saying which of them has none."""
     assert desk.get("/readyz").json()["detail"].count(";") == 2
     announced.present("courier", ["fetch.high", "fetch", "deliver.high", "deliver"])
     told = desk.get("/readyz")
     assert told.status_code == 503
-    assert told.json()["detail"] == "missing: no worker consumes a lane for classifying"
+    assert told.json()["detail"] == "missing: no worker consumes a queue for classifying"
     announced.present("gpu0", ["gpu.high", "gpu"])
     assert (desk.get("/readyz").status_code, desk.get("/readyz").json()) == (
         200,
@@ -207,9 +207,20 @@ def test_algorithms_are_shown_as_announced(desk: TestClient) -> None:
 
 
 def test_queues_tell_what_waits(desk: TestClient, asked: Asked, announced: OrderStore) -> None:
-    """The leg, how much waits, for how long, and who listens."""
+    """The stage, how much waits, for how long, and who listens."""
     desk.post("/v1/orders", json=asked())
     announced.present("courier", ["fetch", "deliver"])
     (queue,) = [q for q in desk.get("/v1/queues").json()["queues"] if q["name"] == "fetch"]
     assert (queue["leg"], queue["waiting"], queue["workers"]) == ("fetch", 1, 1)
     assert queue["oldest_wait_s"] >= 0
+
+
+def test_fields_that_were_renamed_are_shown_by_both_names(
+    desk: TestClient, asked: Asked, announced: OrderStore
+) -> None:
+    """`lane` is `queue` and `leg` is `stage`; programs that read the older names go on working."""
+    desk.post("/v1/orders", json=asked())
+    (card,) = desk.get("/v1/algorithms").json()["algorithms"]
+    assert (card["queue"], card["lane"]) == ("gpu", "gpu")
+    (queue,) = desk.get("/v1/queues").json()["queues"]
+    assert (queue["stage"], queue["leg"]) == ("fetch", "fetch")

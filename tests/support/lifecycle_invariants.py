@@ -1,17 +1,20 @@
-"""What is true of the record after every move: of one picture of it, and of a picture and the one before."""
+"""What is true of the record after every change: of one snapshot, and of two in a row."""
 
 import json
 from itertools import pairwise
 
 from broker.orders.order import REOPENED, TRANSITIONS, OrderState, parse_work_id
-from tests.support.record_snapshot import Picture
+from tests.support.record_snapshot import Snapshot
 
 WAITING = {"scan": {"queued", "staged"}, "order": {"delivering"}}
 HELD = {"scan": {"fetching", "classifying"}, "order": {"delivering"}}
 
 
-def check(before: Picture, now: Picture, reopened: set[str]) -> None:
-    """Raises `AssertionError`. `reopened`: the orders that somebody asked to try or to deliver again in between."""
+def check(before: Snapshot, now: Snapshot, reopened: set[str]) -> None:
+    """Raise `AssertionError` unless the record is sound.
+
+    `reopened`: the orders that were tried or delivered again between the two snapshots.
+    """
     for order_id in now.orders:
         _moved_along_the_tables(now, order_id)
         _counted(now, order_id)
@@ -24,18 +27,23 @@ def check(before: Picture, now: Picture, reopened: set[str]) -> None:
     _where_it_belongs(now)
 
 
-def _path(now: Picture, order_id: str, scan: int | None) -> list[str]:
-    said, prefix = (
-        now.log(order_id),
-        "" if scan is None else f"scan {now.scans(order_id)[scan]['id']}: ",
-    )
-    known = {prefix + state: state for state in TRANSITIONS["order" if scan is None else "scan"]}
-    first = [] if scan is None else ["queued"]
-    return first + [known[text] for text in said if text in known]
+def _path(now: Snapshot, order_id: str, scan: int | None) -> list[str]:
+    """Return the states of the order, or of one of its scans, in the order of the log."""
+    if scan is None:
+        kind = "order"
+        prefix = ""
+        states = []
+    else:
+        kind = "scan"
+        prefix = f"scan {now.scans(order_id)[scan]['id']}: "
+        states = ["queued"]  # which the log does not say of a scan
+    known = {prefix + state: state for state in TRANSITIONS[kind]}
+    states += [known[text] for text in now.log(order_id) if text in known]
+    return states
 
 
-def _moved_along_the_tables(now: Picture, order_id: str) -> None:
-    """The log tells every move, each is in a table, and the last leads to where the record is."""
+def _moved_along_the_tables(now: Snapshot, order_id: str) -> None:
+    """Every move is in the log and in a table, and the last one leads to the state of the record."""
     states = [now.orders[order_id]["state"], *(scan["state"] for scan in now.scans(order_id))]
     for number, state in enumerate(states):
         path = _path(now, order_id, number - 1 if number else None)
@@ -48,8 +56,8 @@ def _moved_along_the_tables(now: Picture, order_id: str) -> None:
             assert other in (*moves[one], *ways_out.get(one, ())), f"{one} -> {other}"
 
 
-def _counted(now: Picture, order_id: str) -> None:
-    """`failed` and `open` are what counting the scans gives; a scan that was stopped is open still."""
+def _counted(now: Snapshot, order_id: str) -> None:
+    """`failed` and `open` are the counts of scans; a scan that was cancelled still counts as open."""
     states = [scan["state"] for scan in now.scans(order_id)]
     order = now.orders[order_id]
     assert int(order["failed"]) == states.count("failed")
@@ -58,24 +66,24 @@ def _counted(now: Picture, order_id: str) -> None:
         assert set(states) == {"classified"}
 
 
-def _delivered_by_a_claim(now: Picture, order_id: str) -> None:
-    """Between `delivering` and `delivered` somebody took the delivery."""
-    said = now.log(order_id)
+def _delivered_by_a_claim(now: Snapshot, order_id: str) -> None:
+    """Between `delivering` and `delivered` a courier claimed the delivery."""
+    lines = now.log(order_id)
     if now.orders[order_id]["state"] == "delivered":
-        since = len(said) - said[::-1].index("delivering")
-        assert any(text.startswith("deliver taken by ") for text in said[since:])
+        since = len(lines) - lines[::-1].index("delivering")
+        assert any(text.startswith("deliver taken by ") for text in lines[since:])
 
 
-def _cancelled_in_the_end(now: Picture, order_id: str) -> None:
-    """A wish to cancel waits for nothing but a delivery that is under way."""
+def _cancelled_in_the_end(now: Snapshot, order_id: str) -> None:
+    """A request to cancel waits only for a delivery that is under way."""
     if now.orders[order_id]["cancel"] == "1":
         assert now.ended(order_id) or (
             now.orders[order_id]["state"] == "delivering" and order_id in now.held()
         )
 
 
-def _only_grew(before: Picture, now: Picture, order_id: str) -> None:
-    """Fencing numbers and the lists of attempts."""
+def _only_grew(before: Snapshot, now: Snapshot, order_id: str) -> None:
+    """Fencing numbers never fall, and delivery attempts are never removed."""
     for work in before.works:
         if parse_work_id(work)[0] == order_id:
             assert int(now.works[work]["fence"]) >= int(before.works[work]["fence"])
@@ -86,7 +94,7 @@ def _only_grew(before: Picture, now: Picture, order_id: str) -> None:
     assert tried[: len(tried_before)] == tried_before
 
 
-def _listed_once(now: Picture) -> None:
+def _listed_once(now: Snapshot) -> None:
     """Each index holds the orders that it names, no others."""
     lists = {name: set(held) for name, held in now.below("sl:orders").items()}
     assert lists.get("", set()) == set(now.orders)
@@ -100,8 +108,8 @@ def _listed_once(now: Picture) -> None:
     }
 
 
-def _where_it_belongs(now: Picture) -> None:
-    """Work that goes on either waits on its queue or is held, and the timer has it; what ended is nowhere."""
+def _where_it_belongs(now: Snapshot) -> None:
+    """Unfinished work either waits on its queue or is held, and is due some time; ended work is not."""
     waits, held = now.waits(), now.held()
     for work, fields in now.works.items():
         assert (work in waits) == (fields["state"] in WAITING[_kind(work)] and work not in held), (

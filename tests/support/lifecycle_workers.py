@@ -1,4 +1,4 @@
-"""The half of the model that works: whoever claims, tells, finishes and gives back, and whoever writes too late."""
+"""The workers of the model: they claim, renew, finish and give back work, or write too late."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +13,7 @@ from broker.errors import Problem
 from broker.order_store import Claim, LeaseLostError, OrderStore
 from broker.order_store.redis_client import RedisClient
 from broker.orders.order import Stage
-from tests.support.record_snapshot import Picture
+from tests.support.record_snapshot import Snapshot
 
 STAGES: dict[str, Stage] = {"queued": "fetch", "staged": "classify", "delivering": "deliver"}
 GOOD = {"fetch": "staged", "classify": "classified", "deliver": "delivered"}
@@ -28,22 +28,26 @@ T = TypeVar("T")
 
 
 def pick(data: st.DataObject, among: Sequence[T]) -> T:
-    """One of them. What is drawn does not depend on how many there are: time passes for real between two replays."""
+    """Return one of them.
+
+    The number that is drawn does not depend on how many there are, because real time passes
+    between two replays and may change that.
+    """
     return among[data.draw(st.integers(0, 99)) % len(among)]
 
 
-class AtWork(RuleBasedStateMachine):
-    """Couriers and workers on real records, each doing what it may at a time of its own choosing."""
+class WorkerRules(RuleBasedStateMachine):
+    """Couriers and workers on a real record; each may act at any time."""
 
-    def __init__(self, store: OrderStore, door: RedisClient) -> None:
+    def __init__(self, store: OrderStore, client: RedisClient) -> None:
         super().__init__()
-        self.store, self.door = store, door
-        self.door.records.flushdb()
+        self.store, self.client = store, client
+        self.client.records.flushdb()
         self.claims: list[Claim] = []
-        self.now = self.picture()
+        self.now = self.snapshot()
 
-    def picture(self) -> Picture:
-        return Picture.take(self.door.records)
+    def snapshot(self) -> Snapshot:
+        return Snapshot.take(self.client.records)
 
     def is_ours(self, claim: Claim) -> bool:
         return claim.work in self.now.held() and self.now.works[claim.work]["fence"] == str(
@@ -54,21 +58,21 @@ class AtWork(RuleBasedStateMachine):
         return [claim for claim in self.claims if self.is_ours(claim)]
 
     def nothing_changes(self, call: Callable[[], object]) -> object:
-        before = self.picture()
+        before = self.snapshot()
         answer = call()
-        assert self.picture() == before
+        assert self.snapshot() == before
         return answer
 
     @contextlib.contextmanager
     def taken_away(self, works: Iterable[str]) -> Iterator[None]:
-        """What happens inside leaves this work to nobody who held it before."""
-        fences = {work: int(self.picture().works[work]["fence"]) for work in works}
+        """Check that after the context no claim on this work from before it is valid."""
+        fences = {work: int(self.snapshot().works[work]["fence"]) for work in works}
         yield
-        after = self.picture().works
+        after = self.snapshot().works
         assert all(int(after[work]["fence"]) > fence for work, fence in fences.items())
 
     def take(self, work: str, stage: Stage, worker: str = "a") -> Claim:
-        fence = int(self.picture().works[work]["fence"])
+        fence = int(self.snapshot().works[work]["fence"])
         claim = self.store.claim(work, stage, worker)
         assert claim, f"{work} waits and is refused"
         assert claim.fence == fence + 1
@@ -78,21 +82,23 @@ class AtWork(RuleBasedStateMachine):
     def work_through(self, works: Iterable[str], ends: dict[str, str] = GOOD) -> None:
         problem = PROBLEM if ends is BAD else None
         for work in works:
-            stage = STAGES[self.picture().works[work]["state"]]
-            for hint in self.store.finish(self.take(work, stage), ends[stage], problem=problem):
-                assert hint.work in self.picture().ready()
+            stage = STAGES[self.snapshot().works[work]["state"]]
+            for message in self.store.finish(self.take(work, stage), ends[stage], problem=problem):
+                assert message.work in self.snapshot().ready()
 
     @THERE_ARE_ORDERS
     @rule(data=st.data(), stage=st.sampled_from(list(GOOD)), worker=st.sampled_from(WORKERS))
     def claim(self, data: st.DataObject, stage: Stage, worker: str) -> None:
-        """Whatever a hint says, the record decides; and it answers a repeated claim like the first."""
+        """The record decides, not a message; a repeated claim is answered like the first one."""
         work = pick(data, list(self.now.works))
         if work not in self.now.ready() or STAGES[self.now.works[work]["state"]] != stage:
             assert self.nothing_changes(lambda: self.store.claim(work, stage, worker)) is None
             return
         claim = self.take(work, stage, worker)
-        token = self.picture().works[work]["token"]
-        again = self.nothing_changes(lambda: self.door.ask("claim", work, stage, worker, 1, token))
+        token = self.snapshot().works[work]["token"]
+        again = self.nothing_changes(
+            lambda: self.client.run_json("claim", work, stage, worker, 1, token)
+        )
         assert again == {"fence": claim.fence, "attempts": claim.attempts, "retries": claim.retries}
 
     @precondition(lambda self: self.now.ready())
@@ -111,7 +117,7 @@ class AtWork(RuleBasedStateMachine):
     @SOMETHING_IS_HELD
     @rule(data=st.data(), ends=st.sampled_from([GOOD, BAD]))
     def finish(self, data: st.DataObject, ends: dict[str, str]) -> None:
-        """Finishing twice is finishing once: the first answer may have been lost."""
+        """Finishing twice is the same as once: the first answer may have been lost."""
         claim = pick(data, self.held())
         problem = PROBLEM if ends is BAD else None
         finish = partial(
@@ -123,7 +129,7 @@ class AtWork(RuleBasedStateMachine):
     @SOMETHING_IS_HELD
     @rule(data=st.data(), delay_s=st.sampled_from([0, 60]))
     def give_back(self, data: st.DataObject, delay_s: int) -> None:
-        """What is given back counts for nothing, and giving it back twice is giving it back once."""
+        """Work given back does not count as an attempt; doing it twice is the same as once."""
         claim = pick(data, self.held())
         give_back = partial(
             self.store.give_back, claim, {"retries": 1}, problem=PROBLEM, delay_s=delay_s
@@ -134,20 +140,22 @@ class AtWork(RuleBasedStateMachine):
             not delay_s
             or self.nothing_changes(lambda: self.store.claim(claim.work, claim.stage, "a")) is None
         )
-        assert int(self.picture().works[claim.work]["attempts"]) == claim.attempts - 1
+        assert int(self.snapshot().works[claim.work]["attempts"]) == claim.attempts - 1
 
     @SOMETHING_IS_HELD
-    @rule(data=st.data(), anew=st.booleans())
-    def tell(self, data: st.DataObject, *, anew: bool) -> None:
-        """Heartbeats, and an attempt at the destination, which is written before it is made and after."""
+    @rule(data=st.data(), is_new=st.booleans())
+    def renew(self, data: st.DataObject, *, is_new: bool) -> None:
+        """A heartbeat, and a delivery attempt, which is written before it is made and after it."""
         claim = pick(data, self.held())
         wanted = (
             "cancel" if self.now.orders[claim.work.partition(".")[0]]["cancel"] == "1" else "ok"
         )
         assert self.store.renew(claim, {"stage": "tiles"}) == wanted
-        assert self.nothing_changes(lambda: self.store.look(claim)) == wanted
+        assert self.nothing_changes(lambda: self.store.check_lease(claim)) == wanted
         made = len(self.now.below("sl:attempts:").get(claim.work, []))
-        attempt = (max(0, made - (not anew)), {"digest": "d"}) if claim.stage == "deliver" else None
+        attempt = (
+            (max(0, made - (not is_new)), {"digest": "d"}) if claim.stage == "deliver" else None
+        )
         note = partial(self.store.note, claim, {"slide": {}}, attempt=attempt)
         note()
         self.nothing_changes(note)
@@ -155,7 +163,7 @@ class AtWork(RuleBasedStateMachine):
     @precondition(lambda self: len(self.held()) < len(self.claims))
     @rule(data=st.data())
     def write_late(self, data: st.DataObject) -> None:
-        """Whoever holds the work no more, overtaken or done with it, changes nothing whatever he tries."""
+        """A claim that ended, or that another one replaced, can change nothing."""
         claim = pick(data, [claim for claim in self.claims if not self.is_ours(claim)])
         work = self.now.works.get(claim.work)
         overtaken = not work or int(work["fence"]) > claim.fence
@@ -174,5 +182,5 @@ class AtWork(RuleBasedStateMachine):
                 pytest.raises(LeaseLostError) if overtaken else contextlib.suppress(LeaseLostError)
             ):
                 self.nothing_changes(write)
-        for ask in (self.store.renew, self.store.look):
+        for ask in (self.store.renew, self.store.check_lease):
             assert self.nothing_changes(partial(ask, claim)) == "lost"

@@ -1,4 +1,7 @@
-"""The whole record as one picture, taken past the store, and a clock that a test may move. Knows the keys, no rules."""
+"""A snapshot of the whole record, read without the store, and a way to let its time pass.
+
+Knows the names of the keys (as literals, to find out when one changes) and no rules.
+"""
 
 import json
 from dataclasses import dataclass, field
@@ -42,7 +45,7 @@ end
 
 
 def pass_time(records: Any, seconds: float) -> None:
-    """Make everything that is kept older; Redis' own clock stays as it is."""
+    """Make everything that is stored this much older; Redis' own clock stays as it is."""
     records.eval(_PASS, 0, int(seconds * 1000))
 
 
@@ -51,20 +54,20 @@ def _read(kind: str, flat: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """Every key and what it holds, at one moment of Redis' clock. Two are equal when nothing whatever changed."""
+class Snapshot:
+    """Every key and its value at one moment of Redis' clock. Two are equal if nothing changed."""
 
     keys: dict[str, Any]
     at_ms: float = field(compare=False)
 
     @classmethod
     def take(cls, records: Any) -> Self:
-        """What is there now."""
+        """Return the record as it is now."""
         at_ms, found = json.loads(records.eval(_TAKE, 0))
         return cls({key: _read(kind, flat) for key, kind, flat in found}, at_ms)
 
     def below(self, prefix: str) -> dict[str, Any]:
-        """What the keys that begin like this hold, by the rest of the key."""
+        """Return the values of the keys with this prefix, by the rest of the key."""
         return {
             key.removeprefix(prefix): held
             for key, held in self.keys.items()
@@ -80,7 +83,7 @@ class Picture:
 
     @property
     def works(self) -> dict[str, Fields]:
-        """The hash of everything that can be taken: the scans, and the orders for their delivery."""
+        """The hash of everything that can be claimed: scans, and orders for their delivery."""
         scans = self.below("sl:scan:")
         return {
             work: scans.get(work, order)
@@ -89,22 +92,22 @@ class Picture:
         }
 
     def scans(self, order_id: str) -> list[Fields]:
-        """The scans of one order."""
+        """Return the hashes of the scans of one order."""
         return [
             self.works[f"{order_id}.{index}"]
             for index in range(int(self.orders[order_id]["scans"]))
         ]
 
     def ended(self, order_id: str) -> bool:
-        """Whether the order is at one of its ends."""
+        """Return whether the order has ended."""
         return not TRANSITIONS["order"][self.orders[order_id]["state"]]
 
     def log(self, order_id: str) -> list[str]:
-        """What happened to the order, oldest first."""
+        """Return the lines of the order's log, oldest first."""
         return [json.loads(line)["text"] for line in self.keys[f"sl:log:{order_id}"]]
 
     def waits(self) -> dict[str, tuple[str, float]]:
-        """Work that waits, on which queue and since when (ms)."""
+        """Return the work that waits: its queue, and since when (ms)."""
         queues = self.below("sl:waiting:")
         return {
             work: (queue, float(since))
@@ -113,7 +116,7 @@ class Picture:
         }
 
     def held(self) -> dict[str, str]:
-        """Work that is held, and by whom."""
+        """Return the work that is held, and its worker."""
         return {
             work: fields["worker"]
             for work, fields in self.works.items()
@@ -121,6 +124,6 @@ class Picture:
         }
 
     def ready(self) -> list[str]:
-        """Work that may be taken at once, in the order of the record."""
+        """Return the work that may be claimed at once, in the order of the record."""
         waits = self.waits()
         return [work for work in self.works if work in waits and waits[work][1] <= self.at_ms]

@@ -1,4 +1,4 @@
-"""Real servers in trouble: Redis behind TLS, a master with its replica and Sentinel, and a process that rings."""
+"""Redis servers for tests: behind TLS, with a replica; and a process that enqueues messages."""
 
 import datetime
 import ipaddress
@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from broker.order_store.embedded_redis import find_server
 from tests.support.paths import ROOT
 
-_RING = """
+_ENQUEUE = """
 import logging, sys, time
 from concurrent.futures import ThreadPoolExecutor
 logging.basicConfig(stream=sys.stderr)
@@ -38,7 +38,7 @@ for line in sys.stdin:
 
 
 def wait_for(condition: Callable[[], Any], within_s: float = 30) -> Any:
-    """The first truthy answer of `condition`."""
+    """Return the first truthy result of `condition`."""
     tick, deadline = threading.Event(), time.monotonic() + within_s
     while not (answer := condition()):
         assert time.monotonic() < deadline, "it never came true"
@@ -47,7 +47,7 @@ def wait_for(condition: Callable[[], Any], within_s: float = 30) -> Any:
 
 
 def answers(client: Any) -> bool:
-    """Whether this server is up."""
+    """Return whether this server answers."""
     with suppress(redis.RedisError):
         return bool(client.ping())
     return False
@@ -59,12 +59,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Ringer:
-    """Another process that rings: Celery's app belongs to one process and one Redis."""
+class EnqueueProcess:
+    """Another process that enqueues: Celery's app belongs to one process and one Redis."""
 
     def __init__(self, url: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _RING],
+            [sys.executable, "-c", _ENQUEUE],
             cwd=ROOT,
             env=os.environ | {"SLIDELANE_BROKER__REDIS_URL": url},
             stdin=subprocess.PIPE,
@@ -82,8 +82,8 @@ class Ringer:
         self._process.wait(timeout=30)
         self._process.stdout.close()
 
-    def ring(self, *works: str, threads: int = 1) -> float:
-        """Ring for these, from several threads at once; answers how long that took, in seconds."""
+    def enqueue(self, *works: str, threads: int = 1) -> float:
+        """Enqueue these from several threads at once; return how long that took, in seconds."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(" ".join([str(threads), *works]) + "\n")
@@ -95,7 +95,7 @@ class Ringer:
 def server(
     folder: Path, lines: str, *options: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A server with these lines of configuration, and its port."""
+    """Run a server with these lines of configuration; yields its process and its port."""
     port = free_port()
     folder.mkdir(parents=True, exist_ok=True)
     conf = folder / "redis.conf"
@@ -109,7 +109,7 @@ def server(
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for 127.0.0.1 that is its own authority, and its key."""
+    """Write a self-signed certificate for 127.0.0.1 and its key; returns both paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
@@ -136,7 +136,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def tls_before(port: int, pem: Path, key: Path) -> Iterator[int]:
-    """A port that speaks TLS and passes everything on to `port`, as the terminators in front of a Redis do."""
+    """Yield a port that speaks TLS and passes everything on to `port`."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(pem, key)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -155,12 +155,12 @@ def tls_before(port: int, pem: Path, key: Path) -> Iterator[int]:
                 plain, _ = listener.accept()
                 open_sockets.append(plain)
                 try:
-                    near = context.wrap_socket(plain, server_side=True)
+                    encrypted = context.wrap_socket(plain, server_side=True)
                 except OSError:
                     continue
-                far = socket.create_connection(("127.0.0.1", port))
-                open_sockets.extend((near, far))
-                for ends in ((near, far), (far, near)):
+                plain_end = socket.create_connection(("127.0.0.1", port))
+                open_sockets.extend((encrypted, plain_end))
+                for ends in ((encrypted, plain_end), (plain_end, encrypted)):
                     threading.Thread(target=pass_on, args=ends, daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()

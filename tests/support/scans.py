@@ -124,7 +124,7 @@ def scan(model: Algorithm, slide: Path, folder: Path, fence: int, watch: Any) ->
         id="1",
         state=OrderState.RUNNING,
         request=request,
-        lane="gpu",
+        queue="gpu",
         created_at=1,
         updated_at=1,
         expires_at=9,

@@ -53,7 +53,7 @@ def a_cached_slide(context: WorkerContext) -> Path:
 def an_order(store: OrderStore) -> str:
     scan = {"id": "1", "source": {"type": "path", "path": "/a.svs"}}
     return store.create(
-        OrderRequest.model_validate({"algorithm": "grid", "scans": (scan,)}), lane="gpu"
+        OrderRequest.model_validate({"algorithm": "grid", "scans": (scan,)}), queue="gpu"
     ).order_id
 
 

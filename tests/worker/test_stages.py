@@ -58,7 +58,7 @@ def context(broker_settings: BrokerSettings, store: OrderStore, tmp_path: Path) 
 def an_order(context: WorkerContext, slide: Path) -> str:
     scan = {"id": "a", "source": {"type": "path", "path": str(slide)}}
     request = OrderRequest.model_validate({"algorithm": "grid", "scans": [scan]}, strict=False)
-    return context.store.create(request, lane="gpu").order_id
+    return context.store.create(request, queue="gpu").order_id
 
 
 def run_stage(context: WorkerContext, order_id: str, stage: Stage) -> None:

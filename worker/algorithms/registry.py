@@ -67,7 +67,7 @@ def _card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
         needed = "needs one, with the network" if kind.has_weights else "takes none"
         raise ConfigError(f"worker.algorithms.{name}.folder: the kind {entry.kind!r} {needed}")
     card = kind.card(name, entry)
-    limits = {"lane": entry.lane, "time_limit_s": entry.time_limit_s}
+    limits = {"queue": entry.queue, "time_limit_s": entry.time_limit_s}
     changed: dict[str, Any] = {key: value for key, value in limits.items() if value is not None}
     changed |= {"name": name, "parameters": _own_defaults(name, entry, kind, card.parameters)}
     try:

@@ -16,9 +16,10 @@ from typing import Any
 import requests
 
 from broker.errors import Problem
-from broker.file_storage.interface import PARCELS, Storage, unreachable
+from broker.file_storage.interface import PAYLOADS, Storage, unreachable
 from broker.order_store import Claim, OrderStore, TaskMessage
 from broker.orders.order import Order
+from broker.orders.result_files import FINDINGS
 from broker.settings.config import DeliverySettings
 from worker.delivery.circuit_breaker import CircuitBreakers
 from worker.delivery.destination import Destination, create_destination
@@ -141,7 +142,7 @@ class Deliverer:
 
         Raise `TemporaryError` if the storage returns other bytes.
         """
-        with self._storage.near(record["file"]) as path:
+        with self._storage.local_copy(record["file"]) as path:
             if _sha256(path) != record["digest"]:
                 raise unreachable(
                     "the payload is not the one that was kept", "put it back, or cancel the order"
@@ -152,9 +153,9 @@ class Deliverer:
         self, order: Order, claim: Claim, lease: Lease, destination: Destination
     ) -> PayloadRecord:
         """Return the record of the stored payload, building and storing it the first time."""
-        if order.parcel and self._storage.find(order.parcel["file"]):
-            return order.parcel
-        folder = self._storage.folder / PARCELS
+        if order.payload and self._storage.find(order.payload["file"]):
+            return order.payload
+        folder = self._storage.folder / PAYLOADS
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(
             prefix=f".{order.id}.", dir=folder, ignore_cleanup_errors=True
@@ -162,7 +163,7 @@ class Deliverer:
             payload = self._build_payload(order, destination, Path(temporary) / "payload")
             digest = _sha256(payload.path)
             size_bytes = payload.path.stat().st_size
-            key = f"{PARCELS}/{order.id}.{digest[:16]}"
+            key = f"{PAYLOADS}/{order.id}.{digest[:16]}"
             _sync_and_move(payload.path, self._storage.folder / key)
         self._storage.share(key, lambda _done_bytes, _total_bytes: lease.check_held())
         record = {
@@ -178,8 +179,8 @@ class Deliverer:
         with ExitStack() as folders:
             results = []
             for scan in order.scans:
-                key = f"{scan.result}/{result_folder.FINDINGS}"
-                findings = folders.enter_context(self._storage.near(key))
+                key = f"{scan.result}/{FINDINGS}"
+                findings = folders.enter_context(self._storage.local_copy(key))
                 results.append(result_folder.load(findings.parent))
             return destination.build_payload(results, path)
 

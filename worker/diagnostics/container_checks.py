@@ -156,7 +156,7 @@ def _make_slow_slide(path: Path) -> Path:
 def _place_order(store: OrderStore, slide: Path) -> str:
     scan = {"id": "1", "source": {"type": "path", "path": str(slide)}}
     request = OrderRequest.model_validate({"algorithm": "ki67", "scans": (scan,)})
-    return store.create(request, lane="gpu").order_id
+    return store.create(request, queue="gpu").order_id
 
 
 def _scan(store: OrderStore, order_id: str) -> Scan:

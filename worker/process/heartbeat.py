@@ -55,14 +55,14 @@ class Heartbeat:
         reason = " ".join(str(exception).split())
         try:
             for work in args or ():
-                enqueue(self._store.lost(self._name, reason, work=work))
+                enqueue(self._store.take_back(self._name, reason, work=work))
         except TemporaryError as error:
             _log.warning("a lost child could not be reported, its lease ends: %s", error.detail)
 
     def leave(self, **_: object) -> None:
         """Give back what the children held, without counting an attempt, and sign off."""
         try:
-            enqueue(self._store.lost(self._name, "it was asked to stop", asked_to_go=True))
+            enqueue(self._store.take_back(self._name, "it was asked to stop", asked_to_stop=True))
             self._store.leave(self._name)
         except TemporaryError as error:
             _log.warning("could not report that this worker leaves: %s", error.detail)

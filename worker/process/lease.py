@@ -185,7 +185,7 @@ class Lease:
                 report = self._reported
             self._has_news = False
         if not report and time.monotonic() - renewed_at < self._settings.heartbeat_s:
-            self._apply(self._store.look(self._claim))
+            self._apply(self._store.check_lease(self._claim))
             return renewed_at
         return self._renew(report)
 

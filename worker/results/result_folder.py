@@ -9,13 +9,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from broker.orders.algorithm_card import AlgorithmCard
+from broker.orders.result_files import ABOUT, FEATURES, FINDINGS, OVERLAY, RESULTS_JSON
 from worker.geometry.frame import Area, Frame
 from worker.results import geojson, results_json
 from worker.results.object_store import ObjectStore
 from worker.results.objects import ObjectSource
 from worker.results.result import Findings, Result
-
-FINDINGS, ABOUT = "findings", "about.json"
 
 
 def keep(folder: Path, result: Result, overlay: Callable[[], bytes]) -> None:
@@ -47,10 +46,10 @@ def load(folder: Path) -> Result:
 
 
 def _write(folder: Path, result: Result, overlay: Callable[[], bytes]) -> None:
-    (folder / "results.json").write_bytes(results_json.encode(result))
-    with (folder / "features.geojson").open("wb") as file:
+    (folder / RESULTS_JSON).write_bytes(results_json.encode(result))
+    with (folder / FEATURES).open("wb") as file:
         geojson.write(result, file)
-    (folder / "overlay.png").write_bytes(overlay())
+    (folder / OVERLAY).write_bytes(overlay())
     # Unsorted, unlike a file for others: a report lists the summary in the algorithm's own order.
     about = json.dumps(_about(result), allow_nan=False).encode()
     _move_objects(result.findings.objects, folder / FINDINGS)

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Self
 
+from broker.disk_space import reserved_bytes
 from broker.errors import TemporaryError
 from worker.disk import in_use
 from worker.slide_cache.file_set import ROOM, disk_bytes
 
-_MIN_FREE_BYTES = 10**9
-_MIN_FREE_FRACTION = 0.05  # of a disk that is too small for a free gigabyte
 _SOURCE_LIFE_S = 30 * 86400
 
 
@@ -81,7 +80,7 @@ class SlideCacheEviction:
     def disk_bytes(self) -> int:
         """Return the most that the cache could hold if nothing else were on this disk."""
         disk = shutil.disk_usage(self._folder)
-        return disk.total - _min_free_bytes(disk.total)
+        return disk.total - reserved_bytes(disk.total)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -130,9 +129,9 @@ class SlideCacheEviction:
         """
         entries = self._entries()
         parts = list(self._parts.iterdir())
-        reserved_bytes = sum(entry.size_bytes for entry in entries)
-        reserved_bytes += sum(_reserved_bytes(part) for part in parts)
-        over_budget_bytes = reserved_bytes + more_bytes - self._max_bytes
+        promised_bytes = sum(entry.size_bytes for entry in entries)
+        promised_bytes += sum(_reserved_bytes(part) for part in parts)
+        over_budget_bytes = promised_bytes + more_bytes - self._max_bytes
         over_disk_bytes = more_bytes - self._free_bytes(parts)
         missing_bytes = max(over_budget_bytes, over_disk_bytes)
         victims = []
@@ -155,7 +154,7 @@ class SlideCacheEviction:
     def _free_bytes(self, parts: list[Path]) -> int:
         disk = shutil.disk_usage(self._folder)
         unwritten = sum(max(0, _reserved_bytes(part) - _written_bytes(part)) for part in parts)
-        return disk.free - unwritten - _min_free_bytes(disk.total)
+        return disk.free - unwritten - reserved_bytes(disk.total)
 
     def _remove_abandoned(self) -> None:
         """Remove parts whose writer died, and records of sources unused for a month."""
@@ -167,10 +166,6 @@ class SlideCacheEviction:
         for path in (self._folder / "sources").iterdir():
             if time.time() - path.stat().st_mtime > _SOURCE_LIFE_S and not in_use(path):
                 path.unlink()
-
-
-def _min_free_bytes(total_bytes: int) -> int:
-    return int(min(_MIN_FREE_BYTES, _MIN_FREE_FRACTION * total_bytes))
 
 
 def _is_being_written(file_set: Path) -> bool:

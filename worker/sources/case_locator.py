@@ -53,7 +53,7 @@ def locate(
 def _answer(case_id: str, locator: HttpLocator, http: requests.Session, within_s: float) -> Any:
     """The JSON that was answered; None for nothing."""
     try:
-        url = locator.asked(case_id)
+        url = locator.request_url(case_id)
     except ValueError:
         raise _unknown(case_id) from None
     shown = without_query(url)

@@ -1,4 +1,7 @@
--- ARGV: work, stage, worker, lease_ms, token. The token makes a repeated claim (its answer was lost) answer alike.
+-- ARGV: work, stage, worker, lease_ms, token.
+-- Gives waiting work to a worker, under a lease and with a new fence. When the answer was lost and
+-- the call is repeated, the token makes the second answer equal to the first.
+-- Returns {fence, attempts, retries}, or {refused} with the reason.
 local work, stage, worker, token = ARGV[1], ARGV[2], ARGV[3], ARGV[5]
 local id, index = split(work)
 local key = key_of(work)
@@ -7,17 +10,21 @@ if not state or has_ended(id) then return cjson.encode({refused = 'ended'}) end
 if is_held(work) then
   if redis.call('HGET', key, 'token') ~= token then return cjson.encode({refused = 'held'}) end
 else
-  local takes = {fetch = {queued = 'fetching'}, classify = {staged = 'classifying'}, deliver = {delivering = 'delivering'}}
-  local to = takes[stage][state]
+  local next_state = {
+    fetch = {queued = 'fetching'},
+    classify = {staged = 'classifying'},
+    deliver = {delivering = 'delivering'},
+  }
+  local to = next_state[stage][state]
   if not to then return cjson.encode({refused = 'not waiting for ' .. stage}) end
   local queue = redis.call('HGET', key, 'queue')
-  local from = queue and redis.call('ZSCORE', 'sl:waiting:' .. queue, work)
+  local from = queue and redis.call('ZSCORE', KEY_WAITING .. queue, work)
   if not from or tonumber(from) > now then return cjson.encode({refused = 'too early'}) end
   if index then
     move_scan(work, to)
     if redis.call('HGET', order_key(id), 'state') == 'queued' then move_order(id, 'running') end
   end
-  rest(work)
+  withdraw(work)
   redis.call('HINCRBY', key, 'fence', 1)
   redis.call('HINCRBY', key, 'attempts', 1)
   local until_ms = now + tonumber(ARGV[4])
@@ -27,4 +34,8 @@ else
   log_work(work, stage .. ' taken by ' .. worker)
 end
 local held = redis.call('HMGET', key, 'fence', 'attempts', 'retries')
-return cjson.encode({fence = tonumber(held[1]), attempts = tonumber(held[2]), retries = tonumber(held[3] or '0')})
+return cjson.encode({
+  fence = tonumber(held[1]),
+  attempts = tonumber(held[2]),
+  retries = tonumber(held[3] or '0'),
+})

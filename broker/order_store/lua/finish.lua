@@ -1,34 +1,44 @@
 -- ARGV: work, fence, to, fields (JSON), problem (JSON or ''), delay_ms.
--- `to` is the state reached; 'back' gives the work back to wait for another claim, and this one counts for nothing.
+-- Ends a claim. `to` is the state that was reached, or 'back': the work waits for another claim,
+-- and this one does not count as an attempt.
+-- Returns {messages} to enqueue, or {lost} where the work belongs to another claim by now.
 local work, to, delay_ms = ARGV[1], ARGV[3], tonumber(ARGV[6])
 local key = key_of(work)
 local id, index = split(work)
 if redis.call('HGET', key, 'fence') ~= ARGV[2] then return cjson.encode({lost = true}) end
 if not is_held(work) then
-  -- the holder of this fence let go itself; its answer may have been lost, and it asks once more
-  if to == 'back' or redis.call('HGET', key, 'state') == to then return cjson.encode({hints = {}}) end
+  -- The holder of this fence has ended its claim already. Its answer may have been lost, and this
+  -- is the repeated call.
+  if to == 'back' or redis.call('HGET', key, 'state') == to then
+    return cjson.encode({messages = {}})
+  end
   return cjson.encode({lost = true})
 end
-local problem = ARGV[5] ~= '' and cjson.decode(ARGV[5]) or nil
-if to ~= 'back' then check(TRANSITIONS, index and 'scan' or 'order', redis.call('HGET', key, 'state'), to) end
+local problem = nil
+if ARGV[5] ~= '' then problem = cjson.decode(ARGV[5]) end
+if to ~= 'back' then
+  local kind = 'order'
+  if index then kind = 'scan' end
+  check_move(TRANSITIONS, kind, redis.call('HGET', key, 'state'), to)
+end
 if to == 'failed' and not problem then error('a scan fails with a problem') end
 for field, value in pairs(cjson.decode(ARGV[4])) do redis.call('HSET', key, field, value) end
-local hint
+local message
 if to == 'back' then
   redis.call('HINCRBY', key, 'attempts', -1)
   if index or not cancel_delivery(id) then
     if problem then log_work(work, problem.code .. ': ' .. problem.detail) end
-    hint = give_back(work, delay_ms)
+    message = give_back(work, delay_ms)
   end
 elseif to == 'staged' then
   redis.call('HSET', key, 'attempts', 0, 'retries', 0)
   move_scan(work, to)
-  hint = wait(work, 0)
+  message = wait(work, 0)
 elseif index then
-  hint = end_scan(work, to, problem)
+  message = end_scan(work, to, problem)
 else
   if problem then redis.call('HSET', key, 'error', cjson.encode(problem)) end
   move_order(id, to)
-  rest(id)
+  withdraw(id)
 end
-return cjson.encode({hints = {hint}})
+return cjson.encode({messages = {message}})

@@ -1,18 +1,21 @@
--- ARGV: work, fence, fields (JSON), attempt number or -1, attempt (JSON), line for the log or ''.
--- Writes beside held work. The attempt's number makes a repeated write land on the same attempt.
-local work, attempt = ARGV[1], tonumber(ARGV[4])
+-- ARGV: work, fence, fields (JSON), number of a delivery attempt or -1, attempt (JSON), line for
+--       the order's log or ''.
+-- Writes into the record of work that is held. A repeated call writes to the attempt with the same
+-- number, and adds none.
+-- Returns 'ok' or 'lost'.
+local work, number = ARGV[1], tonumber(ARGV[4])
 local key = key_of(work)
 if redis.call('HGET', key, 'fence') ~= ARGV[2] or not is_held(work) then return 'lost' end
 for field, value in pairs(cjson.decode(ARGV[3])) do redis.call('HSET', key, field, value) end
-if attempt >= 0 then
-  local list = 'sl:attempts:' .. work
-  local told = cjson.decode(ARGV[5])
-  told.at = now / 1000
-  if redis.call('LLEN', list) > attempt then
-    told.at = cjson.decode(redis.call('LINDEX', list, attempt)).at
-    redis.call('LSET', list, attempt, cjson.encode(told))
+if number >= 0 then
+  local list = KEY_ATTEMPTS .. work
+  local attempt = cjson.decode(ARGV[5])
+  if redis.call('LLEN', list) > number then
+    attempt.at = cjson.decode(redis.call('LINDEX', list, number)).at
+    redis.call('LSET', list, number, cjson.encode(attempt))
   else
-    redis.call('RPUSH', list, cjson.encode(told))
+    attempt.at = now / 1000
+    redis.call('RPUSH', list, cjson.encode(attempt))
   end
 end
 if ARGV[6] ~= '' then log_work(work, ARGV[6]) end

@@ -1,11 +1,12 @@
--- ARGV: work, fence, lease_ms, progress (JSON or ''). Answers ok, cancel or lost.
+-- ARGV: work, fence, lease_ms, progress (JSON or '').
+-- Prolongs a lease and stores the progress. Returns 'ok', 'cancel' or 'lost'.
 local work = ARGV[1]
 local key = key_of(work)
 if redis.call('HGET', key, 'fence') ~= ARGV[2] or not is_held(work) then return 'lost' end
 local until_ms = now + tonumber(ARGV[3])
 redis.call('HSET', key, 'lease_until', until_ms)
 if ARGV[4] ~= '' then redis.call('HSET', key, 'progress', ARGV[4]) end
-redis.call('ZADD', 'sl:due', until_ms, work)
+redis.call('ZADD', KEY_DUE, until_ms, work)
 local id = split(work)
 if redis.call('HGET', order_key(id), 'cancel') == '1' then return 'cancel' end
 return 'ok'

@@ -30,63 +30,63 @@ def server() -> Iterator[S3Server]:
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def kept(request: pytest.FixtureRequest, server: S3Server, tmp_path: Path) -> Storage:
+def storage(request: pytest.FixtureRequest, server: S3Server, tmp_path: Path) -> Storage:
     """A storage that nothing was put into yet."""
     if request.param == "folder":
-        return FolderStorage(tmp_path / "shared", mounted=False)
+        return FolderStorage(tmp_path / "shared", is_mounted=False)
     return S3Storage(f"s3://{BUCKET}/{tmp_path.name}", tmp_path / "unsent")
 
 
-def make(kept: Storage, key: str, content: bytes) -> None:
-    path = kept.folder / key
+def make(storage: Storage, key: str, content: bytes) -> None:
+    path = storage.folder / key
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
 
 
-def share_result(kept: Storage, order_id: str = "a1") -> str:
+def share_result(storage: Storage, order_id: str = "a1") -> str:
     key = f"results/{order_id}/0.3"
     for name, content in RESULT.items():
-        make(kept, f"{key}/{name}", content)
-    kept.share(key, lambda _done, _total: None)
+        make(storage, f"{key}/{name}", content)
+    storage.share(key, lambda _done, _total: None)
     return key
 
 
-def test_a_folder_that_was_shared_comes_near_byte_for_byte(kept: Storage) -> None:
+def test_a_folder_that_was_shared_comes_near_byte_for_byte(storage: Storage) -> None:
     """Every file of it, empty ones too, in a folder of its last name."""
-    key = share_result(kept)
-    with kept.near(key) as folder:
+    key = share_result(storage)
+    with storage.local_copy(key) as folder:
         assert folder.name == "0.3"
         assert {name: (folder / name).read_bytes() for name in RESULT} == RESULT
-    with kept.near(f"{key}/findings") as findings:
+    with storage.local_copy(f"{key}/findings") as findings:
         assert sorted(path.name for path in findings.iterdir()) == ["about.json", "points"]
 
 
-def test_a_file_is_found_and_read_in_part_and_in_pieces(kept: Storage) -> None:
-    """Its size is told; a range of more than one piece is joined without a seam; a folder is no file."""
-    key, whole = share_result(kept), RESULT["overlay.png"]
-    found = kept.find(f"{key}/overlay.png")
+def test_a_file_is_found_and_read_in_part_and_in_pieces(storage: Storage) -> None:
+    """Its size is known; a range of more than one piece is joined without a seam; a folder is no file."""
+    key, whole = share_result(storage), RESULT["overlay.png"]
+    found = storage.find(f"{key}/overlay.png")
     assert found
     assert found.size_bytes == len(whole)
-    assert b"".join(kept.read(f"{key}/overlay.png", 300, 9_000_001)) == whole[300:9_000_001]
-    assert kept.find(key) is None
-    assert kept.find(f"{key}/results.json") is None
+    assert b"".join(storage.read(f"{key}/overlay.png", 300, 9_000_001)) == whole[300:9_000_001]
+    assert storage.find(key) is None
+    assert storage.find(f"{key}/results.json") is None
 
 
-def test_what_was_shared_is_overwritten_as_a_whole(kept: Storage) -> None:
-    """A parcel that is made once more takes the first one's place."""
+def test_what_was_shared_is_overwritten_as_a_whole(storage: Storage) -> None:
+    """A payload that is made once more takes the first one's place."""
     for content in (b"one", b"two"):
-        make(kept, "parcels/a1.0f", content)
-        kept.share("parcels/a1.0f", lambda _done, _total: None)
-    with kept.near("parcels/a1.0f") as path:
+        make(storage, "parcels/a1.0f", content)
+        storage.share("parcels/a1.0f", lambda _done, _total: None)
+    with storage.local_copy("parcels/a1.0f") as path:
         assert (path.name, path.read_bytes()) == ("a1.0f", b"two")
 
 
-def test_what_the_record_names_and_nobody_finds_is_waited_for(kept: Storage) -> None:
+def test_what_the_record_names_and_nobody_finds_is_waited_for(storage: Storage) -> None:
     """A share that is not mounted looks like this; it is worth another try, and says what is missing."""
-    kept.folder.mkdir(exist_ok=True)
+    storage.folder.mkdir(exist_ok=True)
     with (
         pytest.raises(TemporaryError, match=r"no results/a1/0\.9") as fault,
-        kept.near("results/a1/0.9"),
+        storage.local_copy("results/a1/0.9"),
     ):
         pass
     assert fault.value.code == "storage_unreachable"
@@ -96,21 +96,21 @@ def test_what_the_record_names_and_nobody_finds_is_waited_for(kept: Storage) -> 
     "key",
     ["../a", "results/../../etc", "/etc/passwd", "results//a", "a\n", "", "a?versionId=1", "."],
 )
-def test_a_key_never_leads_out_of_the_storage(kept: Storage, key: str) -> None:
+def test_a_key_never_leads_out_of_the_storage(storage: Storage, key: str) -> None:
     """Whatever a record may come to hold."""
     with pytest.raises(ValueError, match="names with slashes"):
-        kept.find(key)
-    with pytest.raises(ValueError, match="names with slashes"), kept.near(key):
+        storage.find(key)
+    with pytest.raises(ValueError, match="names with slashes"), storage.local_copy(key):
         pass
 
 
 def test_nothing_of_a_bucket_stays_on_the_disk(server: S3Server, tmp_path: Path) -> None:
-    """What was shared and what came near are gone from this machine; another finds them."""
+    """What was shared and what was copied are gone from this machine; another finds them."""
     one, other = (
         S3Storage(f"s3://{BUCKET}/{tmp_path.name}/", tmp_path / name) for name in ("one", "other")
     )
     key = share_result(one)
-    with other.near(key) as folder:
+    with other.local_copy(key) as folder:
         assert (folder / "overlay.png").stat().st_size == len(RESULT["overlay.png"])
     assert [
         path for name in ("one", "other") for path in (tmp_path / name).rglob("*") if path.is_file()
@@ -125,7 +125,7 @@ def test_a_bucket_forgets_an_order_and_no_other(server: S3Server, tmp_path: Path
         share_result(bucket, order_id)
         make(bucket, f"parcels/{order_id}.0f", b"parcel")
         bucket.share(f"parcels/{order_id}.0f", lambda _done, _total: None)
-    bucket.forget("a1")
+    bucket.delete("a1")
     assert server.below(tmp_path.name) == {
         "parcels/a12.0f",
         *(f"results/a12/0.3/{name}" for name in RESULT),
@@ -133,7 +133,7 @@ def test_a_bucket_forgets_an_order_and_no_other(server: S3Server, tmp_path: Path
 
 
 def test_an_upload_ends_when_the_work_is_not_wanted(server: S3Server, tmp_path: Path) -> None:
-    """It asks with every part; what was made is gone, and no object appears for the file that was on its way."""
+    """It is called with every part; the files are removed, and no object appears for the last one."""
     bucket = S3Storage(f"s3://{BUCKET}/{tmp_path.name}", tmp_path)
     make(bucket, "parcels/a1.0f", b"x" * (3 * 2**24))
 
@@ -151,7 +151,7 @@ def test_an_upload_ends_when_the_work_is_not_wanted(server: S3Server, tmp_path: 
 def test_a_bucket_that_fails_is_worth_another_try_and_tells_no_secret(
     server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str]
 ) -> None:
-    """It is not there, or nobody answers: both are told by kind, and asking whether a file is there is no `no`."""
+    """It is gone, or no server answers: both are errors, and not the answer that a file is missing."""
     if port := wrong.get("port"):
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://user:{SECRET}@127.0.0.1:{port}")
     bucket = S3Storage(wrong.get("url", f"s3://{BUCKET}"), tmp_path)
@@ -165,19 +165,19 @@ def test_a_mounted_folder_that_is_away_is_never_made(tmp_path: Path) -> None:
     """Else the disk below its mount point would fill, and the others would see nothing of it."""
     away = tmp_path / "share"
     away.mkdir()
-    kept = open_storage(BrokerSettings(data=tmp_path / "data", storage=str(away)))
+    storage = open_storage(BrokerSettings(data=tmp_path / "data", storage=str(away)))
     away.rmdir()
     with pytest.raises(TemporaryError, match="is not there"):
-        make(kept, "results/a1/0.3/overlay.png", b"")
+        make(storage, "results/a1/0.3/overlay.png", b"")
     assert not away.exists()
 
 
 def test_by_default_the_data_folder_is_the_storage(tmp_path: Path) -> None:
     """One machine needs no setting, and nothing is copied."""
-    kept = open_storage(BrokerSettings(data=tmp_path))
-    assert kept.folder == tmp_path
-    make(kept, "parcels/a1.0f", b"x")
-    with kept.near("parcels/a1.0f") as path:
+    storage = open_storage(BrokerSettings(data=tmp_path))
+    assert storage.folder == tmp_path
+    make(storage, "parcels/a1.0f", b"x")
+    with storage.local_copy("parcels/a1.0f") as path:
         assert path == tmp_path / "parcels" / "a1.0f"
 
 

@@ -15,7 +15,14 @@ from broker.order_store import OrderStore
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
 from broker.settings.config import BrokerSettings
-from tests.support.redis_servers import Ringer, answers, certificate, server, tls_before, wait_for
+from tests.support.redis_servers import (
+    EnqueueProcess,
+    answers,
+    certificate,
+    server,
+    tls_before,
+    wait_for,
+)
 
 PASSWORD, WORD = "p/w;1", "w@rd"
 DURABLE = "appendonly yes\nappendfsync always\nrepl-diskless-sync-delay 0\n"
@@ -35,7 +42,7 @@ class House:
     url: str
 
     def replica(self, database: int) -> Any:
-        """One database of the replica: 2 holds the hints, 3 the records."""
+        """One database of the replica: 2 holds the messages, 3 the records."""
         return redis.Redis(port=self.replica_port, password=PASSWORD, db=database)
 
 
@@ -68,18 +75,24 @@ def house(tmp_path: Path) -> Iterator[House]:
 def test_a_failover_is_followed_by_the_records_and_by_celery(house: House, tmp_path: Path) -> None:
     """The master is killed; on the promoted replica both go on, over the connections they had."""
     store = OrderStore.connect(BrokerSettings(redis_url=house.url, data=tmp_path))
-    with Ringer(house.url) as ringer, house.replica(2) as hints, house.replica(3) as records:
+    with (
+        EnqueueProcess(house.url) as enqueuer,
+        house.replica(2) as messages,
+        house.replica(3) as records,
+    ):
         store.present("before", [])
-        wait_for(lambda: ringer.ring("a.0") and hints.llen("fetch") and records.dbsize() == 2)
+        wait_for(
+            lambda: enqueuer.enqueue("a.0") and messages.llen("fetch") and records.dbsize() == 2
+        )
         house.master.kill()
         with pytest.raises(TemporaryError) as error:
             store.present("between", [])
         assert error.value.code == "store_unreachable"
-        rung = hints.llen("fetch")
+        sent = messages.llen("fetch")
         house.sentinel.sentinel_failover("lab")
         wait_for(lambda: works(store))
         assert {worker.name for worker in store.workers()} == {"before", "after"}
-        wait_for(lambda: ringer.ring("b.0") < 4 and hints.llen("fetch") > rung)
+        wait_for(lambda: enqueuer.enqueue("b.0") < 4 and messages.llen("fetch") > sent)
 
 
 def works(store: OrderStore) -> bool:
@@ -100,13 +113,16 @@ def test_tls_is_checked_by_both_clients(tmp_path: Path) -> None:
         tls_before(port, pem, key) as safe,
     ):
         url = f"rediss://:p%2Fw%3B1@127.0.0.1:{safe}/0?ssl_cert_reqs=required&ssl_ca_certs="
-        with redis.Redis(port=port, password=PASSWORD) as plain, Ringer(url + str(pem)) as known:
+        with (
+            redis.Redis(port=port, password=PASSWORD) as plain,
+            EnqueueProcess(url + str(pem)) as known,
+        ):
             wait_for(lambda: answers(plain))
             RedisClient(RedisUrl.at(url + str(pem))).records.set("here", 1)
-            known.ring("a.0")
+            known.enqueue("a.0")
             assert plain.llen("fetch") == 1
             with pytest.raises(TemporaryError, match="does not answer"):
-                RedisClient(RedisUrl.at(url + str(other))).lengths()
-            with Ringer(url + str(other)) as stranger:
-                stranger.ring("b.0")
+                RedisClient(RedisUrl.at(url + str(other))).queue_lengths()
+            with EnqueueProcess(url + str(other)) as stranger:
+                stranger.enqueue("b.0")
             assert plain.llen("fetch") == 1

@@ -1,4 +1,4 @@
-"""The life of orders as a model: any of its moves in any order on a real Redis, and what is true after each of them."""
+"""A model of the life of orders: its steps in any order, on a real Redis, checked after each."""
 
 import json
 from functools import partial
@@ -17,7 +17,7 @@ from broker.order_store.redis_url import RedisUrl
 from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings
 from tests.support.lifecycle_invariants import check
-from tests.support.lifecycle_workers import STAGES, THERE_ARE_ORDERS, WORKERS, AtWork, pick
+from tests.support.lifecycle_workers import STAGES, THERE_ARE_ORDERS, WORKERS, WorkerRules, pick
 from tests.support.record_snapshot import pass_time
 
 DAY_S = 86400
@@ -29,11 +29,11 @@ WAYS_OUT = {
 TIMES = st.sampled_from([2, 31, 31, 61, 61, 700, 9 * DAY_S])
 
 
-class Life(AtWork):
-    """Callers, the timer and time itself, around those who work."""
+class LifecycleModel(WorkerRules):
+    """Callers, the scheduler and the passing of time, added to the workers."""
 
-    def __init__(self, store: OrderStore, door: RedisClient) -> None:
-        super().__init__(store, door)
+    def __init__(self, store: OrderStore, client: RedisClient) -> None:
+        super().__init__(store, client)
         self.reopened: set[str] = set()
 
     def some_order(self, data: st.DataObject) -> str:
@@ -42,37 +42,37 @@ class Life(AtWork):
     def deliveries(self) -> list[Claim]:
         return [claim for claim in self.held() if claim.stage == "deliver"]
 
-    def rung(self, hints: tuple[TaskMessage, ...]) -> None:
-        """Every hint names work that waits for this stage on this queue, and none twice."""
-        now = self.picture()
-        assert len({hint.work for hint in hints}) == len(hints)
-        for hint in hints:
-            assert hint.work in now.ready()
-            assert (STAGES[now.works[hint.work]["state"]], now.works[hint.work]["queue"]) == (
-                hint.stage,
-                hint.queue,
+    def check_messages(self, messages: tuple[TaskMessage, ...]) -> None:
+        """Each message names work that waits for this stage on this queue, and no work twice."""
+        now = self.snapshot()
+        assert len({message.work for message in messages}) == len(messages)
+        for message in messages:
+            assert message.work in now.ready()
+            assert (STAGES[now.works[message.work]["state"]], now.works[message.work]["queue"]) == (
+                message.stage,
+                message.queue,
             )
 
     @rule(
         scans=st.integers(1, 3),
         priority=st.sampled_from(["low", "normal", "urgent"]),
         key=st.sampled_from(["", "k"]),
-        legs_done=st.sampled_from([0, 1, 1, 2]),
+        stages_done=st.sampled_from([0, 1, 1, 2]),
     )
-    def order(self, scans: int, priority: str, key: str, legs_done: int) -> None:
-        """The same key is the same order, however often it is asked for. Some orders get on quickly."""
+    def order(self, scans: int, priority: str, key: str, stages_done: int) -> None:
+        """The same key is the same order, however often it is sent. Some orders get on at once."""
         slides = [
             {"id": str(n), "source": {"type": "path", "path": "/a.svs"}} for n in range(scans)
         ]
         body = {"algorithm": "grid", "scans": slides, "priority": priority, "labels": {"case": "1"}}
         request = OrderRequest.model_validate_json(json.dumps(body))
-        create = partial(self.store.create, request, lane="gpu", key=key or None, fingerprint="f")
+        create = partial(self.store.create, request, queue="gpu", key=key or None, fingerprint="f")
         first = create()
         assert first.fresh == (first.order_id not in self.now.orders)
-        self.rung(first.hints)
+        self.check_messages(first.messages)
         assert not key or self.nothing_changes(lambda: create().order_id) == first.order_id
-        for _ in range(legs_done):
-            self.work_through(hint.work for hint in first.hints)
+        for _ in range(stages_done):
+            self.work_through(message.work for message in first.messages)
 
     @THERE_ARE_ORDERS
     @rule(data=st.data())
@@ -86,7 +86,7 @@ class Life(AtWork):
         with self.taken_away([work for work in self.now.held() if work.startswith(f"{order_id}.")]):
             self.store.cancel(order_id)
         assert (
-            self.picture().orders[order_id]["state"] == "cancelled" or order_id in self.now.held()
+            self.snapshot().orders[order_id]["state"] == "cancelled" or order_id in self.now.held()
         )
 
     @precondition(lambda self: self.deliveries())
@@ -101,57 +101,57 @@ class Life(AtWork):
         elif comes_back:
             self.store.give_back(claim, delay_s=60)
         else:
-            self.store.lost(claim.worker, "signal 9", work=claim.work)
-        assert self.picture().orders[claim.work]["state"] == (
+            self.store.take_back(claim.worker, "signal 9", work=claim.work)
+        assert self.snapshot().orders[claim.work]["state"] == (
             "delivered" if arrives else "cancelled"
         )
 
     @THERE_ARE_ORDERS
-    @rule(data=st.data(), wish=st.sampled_from(list(WAYS_OUT)))
-    def reopen(self, data: st.DataObject, wish: str) -> None:
+    @rule(data=st.data(), action=st.sampled_from(list(WAYS_OUT)))
+    def reopen(self, data: st.DataObject, action: str) -> None:
         """Where scans are missing they are done; where only the delivery is missing, that is."""
         order_id = self.some_order(data)
         missing = [scan for scan in self.now.scans(order_id) if scan["state"] != "classified"]
-        allowed = self.now.orders[order_id]["state"] in WAYS_OUT[wish] and bool(missing) == (
-            wish == "retry"
+        allowed = self.now.orders[order_id]["state"] in WAYS_OUT[action] and bool(missing) == (
+            action == "retry"
         )
         if not allowed:
             with pytest.raises(OrderError, match=r"is (tried|delivered) again"):
-                self.nothing_changes(lambda: getattr(self.store, wish)(order_id))
+                self.nothing_changes(lambda: getattr(self.store, action)(order_id))
             return
-        hints = getattr(self.store, wish)(order_id)
+        messages = getattr(self.store, action)(order_id)
         self.reopened.add(order_id)
-        self.rung(hints)
-        order = self.picture().orders[order_id]
+        self.check_messages(messages)
+        order = self.snapshot().orders[order_id]
         self.nothing_changes(
-            lambda: self.door.ask("reopen", order_id, order["state"], 1, order["reopened"])
+            lambda: self.client.run_json("reopen", order_id, order["state"], 1, order["reopened"])
         )
-        assert len(hints) == len(missing or [order_id])
+        assert len(messages) == len(missing or [order_id])
 
     @rule(seconds=TIMES)
     def time_passes(self, seconds: int) -> None:
-        """A heartbeat missed, a lease, a delay, a wait that ages, the life of an order and of its record."""
-        pass_time(self.door.records, seconds)
+        """Long enough for a missed heartbeat, a lease, a delay, a promotion, or the end of an order."""
+        pass_time(self.client.records, seconds)
 
     @rule(seconds=st.just(0) | TIMES, limit=st.sampled_from([1, 200]))
     def timer(self, seconds: int, limit: int) -> None:
         """However long nobody looked, and however little is looked at."""
-        pass_time(self.door.records, seconds)
-        self.rung(self.store.due(limit))
+        pass_time(self.client.records, seconds)
+        self.check_messages(self.store.due(limit))
 
-    @rule(worker=st.sampled_from(WORKERS), asked_to_go=st.booleans())
-    def worker_is_gone(self, worker: str, *, asked_to_go: bool) -> None:
-        """Nothing stays with it; having been asked to go counts for nothing."""
-        lose = partial(self.store.lost, worker, "signal 9", asked_to_go=asked_to_go)
+    @rule(worker=st.sampled_from(WORKERS), asked_to_stop=st.booleans())
+    def worker_is_gone(self, worker: str, *, asked_to_stop: bool) -> None:
+        """Nothing stays with it; having been asked to stop counts for nothing."""
+        lose = partial(self.store.take_back, worker, "signal 9", asked_to_stop=asked_to_stop)
         had = [work for work, holder in self.now.held().items() if holder == worker]
         with self.taken_away(had):
-            self.rung(lose())
-        after = self.picture()
+            self.check_messages(lose())
+        after = self.snapshot()
         assert worker not in after.held().values()
         for work in had:
             assert (
                 int(after.works[work]["attempts"])
-                == int(self.now.works[work]["attempts"]) - asked_to_go
+                == int(self.now.works[work]["attempts"]) - asked_to_stop
             )
         assert self.nothing_changes(lose) == ()
 
@@ -159,20 +159,20 @@ class Life(AtWork):
     @rule(data=st.data(), days=st.sampled_from([0, 9]))
     def forget(self, data: st.DataObject, days: int) -> None:
         """Only what ended long ago, and then every trace of it."""
-        pass_time(self.door.records, days * DAY_S)
-        self.now = self.picture()
+        pass_time(self.client.records, days * DAY_S)
+        self.now = self.snapshot()
         order_id, ended = self.some_order(data), self.now.keys.get("sl:ended", {})
         is_old = order_id in ended and float(ended[order_id]) < self.now.at_ms - KEEP_S * 1000
-        assert is_old == (order_id in self.store.forgettable())
+        assert is_old == (order_id in self.store.deletable())
         if is_old:
-            self.store.forget(order_id)
-            assert order_id not in repr(self.picture())
+            self.store.delete(order_id)
+            assert order_id not in repr(self.snapshot())
         elif not self.now.ended(order_id):
-            self.nothing_changes(lambda: self.store.forget(order_id))
+            self.nothing_changes(lambda: self.store.delete(order_id))
 
     @invariant()
     def the_record_is_whole(self) -> None:
-        before, self.now = self.now, self.picture()
+        before, self.now = self.now, self.snapshot()
         check(before, self.now, self.reopened)
         self.reopened.clear()
 
@@ -181,31 +181,34 @@ class Life(AtWork):
         rounds = iter(range(30))
         while not all(map(self.now.ended, self.now.orders)):
             assert next(rounds, None) is not None, "an order is forgotten"
-            pass_time(self.door.records, 61)
-            hints = self.store.due()
-            self.rung(hints)
-            self.work_through(hint.work for hint in hints)
+            pass_time(self.client.records, 61)
+            messages = self.store.due()
+            self.check_messages(messages)
+            self.work_through(message.work for message in messages)
             self.the_record_is_whole()
 
 
 @pytest.mark.timeout(600)  # a broken record is first made small
 def test_no_order_of_events_breaks_the_record(tmp_path: Path) -> None:
-    """Whatever callers, workers, the timer and time do to it, every picture is whole and every order ends."""
-    kept = BrokerSettings(data=tmp_path, keep_s=KEEP_S)
-    with EmbeddedRedis(kept):
-        store, door = OrderStore.connect(kept), RedisClient(RedisUrl.of(kept))
-        door.records.config_set(
+    """Whatever callers, workers, scheduler and time do, the record is sound and every order ends."""
+    broker_settings = BrokerSettings(data=tmp_path, keep_s=KEEP_S)
+    with EmbeddedRedis(broker_settings):
+        store, client = (
+            OrderStore.connect(broker_settings),
+            RedisClient(RedisUrl.of(broker_settings)),
+        )
+        client.records.config_set(
             "appendonly", "no"
         )  # nothing here is about disks, and a thousand syncs take a minute
-        run(store, door)
+        run(store, client)
 
 
-def run(store: OrderStore, door: RedisClient) -> None:
+def run(store: OrderStore, client: RedisClient) -> None:
     """The model on this Redis, the same way every time."""
 
-    class OnThisRedis(Life):
+    class OnThisRedis(LifecycleModel):
         def __init__(self) -> None:
-            super().__init__(store, door)
+            super().__init__(store, client)
 
     run_state_machine_as_test(
         OnThisRedis,

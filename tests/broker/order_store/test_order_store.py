@@ -1,5 +1,6 @@
 """The record: created whole, taken once, fenced, and never lost by a worker that is."""
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def classified(store: OrderStore, order_id: str, index: int = 0) -> None:
 
 def test_an_order_walks_from_queued_to_delivered(store: OrderStore) -> None:
     """Each stage taken and finished moves the order one step on its way."""
-    order_id = store.create(an_order(), lane="gpu").order_id
+    order_id = store.create(an_order(), queue="gpu").order_id
     assert store.get(order_id).state == OrderState.QUEUED
     classified(store, order_id)
     assert store.get(order_id).state == OrderState.DELIVERING
@@ -56,8 +57,8 @@ def test_an_order_walks_from_queued_to_delivered(store: OrderStore) -> None:
 
 
 def test_work_is_taken_by_one_worker_only(store: OrderStore) -> None:
-    """Of many that hear the same hint, one gets the work."""
-    order_id = store.create(an_order(), lane="gpu").order_id
+    """Of many that hear the same message, one gets the work."""
+    order_id = store.create(an_order(), queue="gpu").order_id
     claims: list[Claim | None] = []
     threads = [
         threading.Thread(target=lambda: claims.append(store.claim(f"{order_id}.0", "fetch", "w")))
@@ -75,7 +76,7 @@ def test_a_stale_worker_can_neither_write_nor_renew(broker_settings: BrokerSetti
     store = OrderStore.connect(
         broker_settings.model_copy(update={"lease_s": 0.2, "heartbeat_s": 0.05})
     )
-    order_id = store.create(an_order(), lane="gpu").order_id
+    order_id = store.create(an_order(), queue="gpu").order_id
     work = f"{order_id}.0"
     first = taken(store, work, "fetch")
     second = wait_for(lambda: store.due() and store.claim(work, "fetch", "w2"))
@@ -93,7 +94,7 @@ def test_a_scan_that_loses_its_worker_three_times_fails(broker_settings: BrokerS
     store = OrderStore.connect(
         broker_settings.model_copy(update={"lease_s": 0.05, "heartbeat_s": 0.01})
     )
-    order_id = store.create(an_order(), lane="gpu").order_id
+    order_id = store.create(an_order(), queue="gpu").order_id
     for _ in range(3):
         wait_for(lambda: store.due() is not None and store.claim(f"{order_id}.0", "fetch", "w"))
     wait_for(lambda: store.due() is not None and store.get(order_id).state == OrderState.FAILED)
@@ -103,31 +104,31 @@ def test_a_scan_that_loses_its_worker_three_times_fails(broker_settings: BrokerS
 
 
 def test_a_lost_hint_is_rung_again_but_a_long_queue_is_not_flooded(store: OrderStore) -> None:
-    """With no message on the queue the timer rings once for the waiting work, not once a tick."""
-    order_id = store.create(an_order(), lane="gpu").order_id
-    rung = wait_for(store.due)
-    assert [hint.work for hint in rung] == [f"{order_id}.0"]
+    """With no message on the queue the scheduler sends one for the waiting work, not once a tick."""
+    order_id = store.create(an_order(), queue="gpu").order_id
+    enqueued = wait_for(store.due)
+    assert [message.work for message in enqueued] == [f"{order_id}.0"]
     assert store.due() == ()
 
 
 def test_the_same_key_and_body_is_the_same_order(store: OrderStore) -> None:
     """However many ask at once, one order is made."""
-    answers = [store.create(an_order(), lane="gpu", key="k", fingerprint="f") for _ in range(3)]
+    answers = [store.create(an_order(), queue="gpu", key="k", fingerprint="f") for _ in range(3)]
     assert len({answer.order_id for answer in answers}) == 1
     assert [answer.fresh for answer in answers] == [True, False, False]
 
 
 def test_the_same_key_with_another_body_is_refused(store: OrderStore) -> None:
     """A key stands for one order."""
-    store.create(an_order(), lane="gpu", key="k", fingerprint="f")
+    store.create(an_order(), queue="gpu", key="k", fingerprint="f")
     with pytest.raises(OrderError, match="another order") as caught:
-        store.create(an_order(), lane="gpu", key="k", fingerprint="g")
+        store.create(an_order(), queue="gpu", key="k", fingerprint="g")
     assert caught.value.code == "key_reused"
 
 
 def test_one_failed_scan_fails_the_order_after_the_others_ended(store: OrderStore) -> None:
     """Nothing half is delivered; what the others found stays."""
-    order_id = store.create(an_order(2), lane="gpu").order_id
+    order_id = store.create(an_order(2), queue="gpu").order_id
     problem = Problem("not_a_slide", "it is a web page", blame="input")
     store.finish(taken(store, f"{order_id}.0", "fetch"), "failed", problem=problem)
     assert store.get(order_id).state == OrderState.RUNNING
@@ -142,7 +143,7 @@ def test_one_failed_scan_fails_the_order_after_the_others_ended(store: OrderStor
 def test_an_order_that_expires_stops_its_worker(broker_settings: BrokerSettings) -> None:
     """The record ends at once; whoever still works on it is refused."""
     store = OrderStore.connect(broker_settings.model_copy(update={"order_life_s": 0.2}))
-    order_id = store.create(an_order(), lane="gpu").order_id
+    order_id = store.create(an_order(), queue="gpu").order_id
     claim = taken(store, f"{order_id}.0", "fetch")
     wait_for(lambda: store.due() is not None and store.get(order_id).state == OrderState.EXPIRED)
     assert store.renew(claim) == "lost"
@@ -150,7 +151,7 @@ def test_an_order_that_expires_stops_its_worker(broker_settings: BrokerSettings)
 
 def test_work_given_back_waits_for_its_delay(store: OrderStore) -> None:
     """Until then nobody gets it, hint or no hint, however often somebody tries."""
-    order_id = store.create(an_order(), lane="gpu").order_id
+    order_id = store.create(an_order(), queue="gpu").order_id
     claim = taken(store, f"{order_id}.0", "fetch")
     before_ms = store._now_ms()
     assert store.give_back(claim, delay_s=0.3) == ()
@@ -162,23 +163,25 @@ def test_work_given_back_waits_for_its_delay(store: OrderStore) -> None:
 
 def test_priority_chooses_the_queue(store: OrderStore) -> None:
     """`normal` has the plain name, so that Flower shows three queues."""
-    assert store.create(an_order(), lane="gpu").hints[0].queue == "fetch"
-    assert store.create(an_order(priority="urgent"), lane="gpu").hints[0].queue == "fetch.urgent"
+    assert store.create(an_order(), queue="gpu").messages[0].queue == "fetch"
+    assert (
+        store.create(an_order(priority="urgent"), queue="gpu").messages[0].queue == "fetch.urgent"
+    )
 
 
 def test_too_many_waiting_orders_are_refused(broker_settings: BrokerSettings) -> None:
     """One more than allowed is told to come back."""
     store = OrderStore.connect(broker_settings.model_copy(update={"max_waiting": 1}))
-    store.create(an_order(), lane="gpu")
+    store.create(an_order(), queue="gpu")
     with pytest.raises(TemporaryError) as caught:
-        store.create(an_order(), lane="gpu")
+        store.create(an_order(), queue="gpu")
     assert caught.value.code == "too_many_waiting"
 
 
 def test_lists_are_filtered_and_paged_newest_first(store: OrderStore) -> None:
     """Filters combine; the cursor leads on from where a page ended."""
     ids = [
-        store.create(an_order(labels={"case": f"c{n % 2}"}), lane="gpu").order_id for n in range(6)
+        store.create(an_order(labels={"case": f"c{n % 2}"}), queue="gpu").order_id for n in range(6)
     ]
     page = store.find(labels={"case": "c0"}, state="queued", limit=2)
     assert [order.id for order in page.orders] == [ids[4], ids[2]]
@@ -201,23 +204,23 @@ def test_secrets_are_sealed_at_rest(broker_settings: BrokerSettings, redis_url: 
         "task_id": "1",
         "jwt_token": "top-secret",
     }
-    order_id = store.create(an_order(destination=destination), lane="gpu").order_id
+    order_id = store.create(an_order(destination=destination), queue="gpu").order_id
     assert "top-secret" not in str(
         RedisClient(RedisUrl.at(redis_url)).records.hgetall(f"sl:order:{order_id}")
     )
-    kept = store.get(order_id).request.destination
-    assert kept.type == "techcyte"
-    assert kept.jwt_token
-    assert kept.jwt_token.get_secret_value() == "top-secret"
+    stored = store.get(order_id).request.destination
+    assert stored.type == "techcyte"
+    assert stored.jwt_token
+    assert stored.jwt_token.get_secret_value() == "top-secret"
 
 
 def test_a_cancelled_order_ends_at_once_and_refuses_its_worker(store: OrderStore) -> None:
     """Queued scans and running ones alike; the worker hears `lost` at its next look."""
-    order_id = store.create(an_order(2), lane="gpu").order_id
+    order_id = store.create(an_order(2), queue="gpu").order_id
     claim = taken(store, f"{order_id}.0", "fetch")
     store.cancel(order_id)
     assert store.get(order_id).state == OrderState.CANCELLED
-    assert store.look(claim) == "lost"
+    assert store.check_lease(claim) == "lost"
     assert store.claim(f"{order_id}.1", "fetch", "w") is None
 
 
@@ -226,7 +229,7 @@ def test_cancelling_a_delivery_under_way_leaves_the_decision_to_its_outcome(
 ) -> None:
     """What arrived is delivered; what did not is not sent again."""
     for outcome, end in (("delivered", OrderState.DELIVERED), ("back", OrderState.CANCELLED)):
-        order_id = store.create(an_order(), lane="gpu").order_id
+        order_id = store.create(an_order(), queue="gpu").order_id
         classified(store, order_id)
         claim = taken(store, order_id, "deliver")
         store.cancel(order_id)
@@ -237,24 +240,24 @@ def test_cancelling_a_delivery_under_way_leaves_the_decision_to_its_outcome(
 
 def test_an_order_that_ended_otherwise_cannot_be_cancelled(store: OrderStore) -> None:
     """The caller is told what became of it; cancelling twice is no fault."""
-    order_id = store.create(an_order(), lane="gpu").order_id
+    order_id = store.create(an_order(), queue="gpu").order_id
     classified(store, order_id)
     store.finish(taken(store, order_id, "deliver"), "delivered")
     with pytest.raises(OrderError, match="is delivered"):
         store.cancel(order_id)
-    other = store.create(an_order(), lane="gpu").order_id
+    other = store.create(an_order(), queue="gpu").order_id
     store.cancel(other)
     store.cancel(other)
 
 
 def test_retry_runs_only_the_scans_that_are_not_classified(store: OrderStore) -> None:
     """What was found already stays; the order goes on to its delivery."""
-    order_id = store.create(an_order(2), lane="gpu").order_id
+    order_id = store.create(an_order(2), queue="gpu").order_id
     classified(store, order_id, 1)
     problem = Problem("input_unreachable", "no answer", blame="platform")
     store.finish(taken(store, f"{order_id}.0", "fetch"), "failed", problem=problem)
     assert store.get(order_id).state == OrderState.FAILED
-    assert [hint.work for hint in store.retry(order_id)] == [f"{order_id}.0"]
+    assert [message.work for message in store.retry(order_id)] == [f"{order_id}.0"]
     assert store.get(order_id).error is None
     classified(store, order_id, 0)
     assert store.get(order_id).state == OrderState.DELIVERING
@@ -262,7 +265,7 @@ def test_retry_runs_only_the_scans_that_are_not_classified(store: OrderStore) ->
 
 def test_an_undelivered_order_is_delivered_again_on_request_only(store: OrderStore) -> None:
     """And an order that is on its way, or arrived, is not."""
-    order_id = store.create(an_order(), lane="gpu").order_id
+    order_id = store.create(an_order(), queue="gpu").order_id
     with pytest.raises(OrderError, match="is queued"):
         store.deliver_again(order_id)
     classified(store, order_id)
@@ -279,9 +282,9 @@ def test_low_priority_work_goes_up_with_the_time_it_waited(broker_settings: Brok
     store = OrderStore.connect(
         broker_settings.model_copy(update={"age_s": 0.05, "hint_again_s": 0.01})
     )
-    store.create(an_order(priority="low"), lane="gpu")
+    store.create(an_order(priority="low"), queue="gpu")
     seen: list[str] = []
-    wait_for(lambda: seen.extend(hint.queue for hint in store.due()) or "fetch.high" in seen)
+    wait_for(lambda: seen.extend(message.queue for message in store.due()) or "fetch.high" in seen)
     assert list(dict.fromkeys(seen)) in (["fetch", "fetch.high"], ["fetch.high"])
 
 
@@ -290,20 +293,22 @@ def test_a_url_that_dies_soon_is_fetched_first(store: OrderStore) -> None:
     url = f"https://b.example/a.svs?Signature=x&Expires={int(time.time()) + 60}"
     scans = ({"id": "1", "source": {"type": "url", "url": url}},)
     order = OrderRequest.model_validate({"algorithm": "grid", "scans": scans})
-    assert store.create(order, lane="gpu").hints[0].queue == "fetch.urgent"
+    assert store.create(order, queue="gpu").messages[0].queue == "fetch.urgent"
 
 
 def test_a_worker_known_to_be_gone_gives_its_work_back_at_once(store: OrderStore) -> None:
-    """Nobody waits for the lease; being asked to go counts for nothing, dying does."""
-    order_id = store.create(an_order(), lane="gpu").order_id
+    """The end of the lease is not waited for; a worker that was asked to stop costs no attempt."""
+    order_id = store.create(an_order(), queue="gpu").order_id
     work = f"{order_id}.0"
     stale = taken(store, work, "fetch")
-    assert [hint.work for hint in store.lost("w1", "asked to stop", asked_to_go=True)] == [work]
+    assert [
+        message.work for message in store.take_back("w1", "asked to stop", asked_to_stop=True)
+    ] == [work]
     with pytest.raises(LeaseLostError):
         store.finish(stale, "staged")
     for _ in range(3):
         taken(store, work, "fetch")
-        store.lost("w1", "signal 9 (SIGKILL)")
+        store.take_back("w1", "signal 9 (SIGKILL)")
     error = store.get(order_id).scans[0].error
     assert error
     assert "signal 9 (SIGKILL)" in error["detail"]
@@ -314,11 +319,11 @@ def test_what_ended_long_ago_is_forgotten_whole(
 ) -> None:
     """No key of it stays behind."""
     store = OrderStore.connect(broker_settings.model_copy(update={"keep_s": 0.01}))
-    order_id = store.create(an_order(labels={"case": "1"}), lane="gpu").order_id
-    assert store.forgettable() == []
+    order_id = store.create(an_order(labels={"case": "1"}), queue="gpu").order_id
+    assert store.deletable() == []
     store.cancel(order_id)
-    assert wait_for(store.forgettable) == [order_id]
-    store.forget(order_id)
+    assert wait_for(store.deletable) == [order_id]
+    store.delete(order_id)
     records = RedisClient(RedisUrl.at(redis_url)).records
     assert [key for key in records.scan_iter("*") if order_id in key] == []
     assert store.find().orders == ()
@@ -326,12 +331,12 @@ def test_what_ended_long_ago_is_forgotten_whole(
 
 def test_what_waits_says_where_behind_what_and_why(store: OrderStore) -> None:
     """More urgent work counts as ahead; a queue that nobody consumes is named."""
-    first = store.create(an_order(), lane="gpu").order_id
+    first = store.create(an_order(), queue="gpu").order_id
     wait_for(
         lambda: time.time() > store.get(first).created_at + 0.001
     )  # of one millisecond nobody is ahead
-    second = store.create(an_order(), lane="gpu").order_id
-    store.create(an_order(priority="urgent"), lane="gpu")
+    second = store.create(an_order(), queue="gpu").order_id
+    store.create(an_order(priority="urgent"), queue="gpu")
     waits = store.waits(store.get(second))
     assert waits[f"{second}.0"].ahead == 2
     assert waits[f"{second}.0"].reason == "no worker consumes the queue fetch"
@@ -345,20 +350,22 @@ def test_what_waits_says_where_behind_what_and_why(store: OrderStore) -> None:
 
 def test_a_broken_record_does_not_stop_the_timer(store: OrderStore, redis_url: str) -> None:
     """It is looked at again later and says so in its log; the others go on."""
-    broken = store.create(an_order(), lane="gpu").order_id
-    fine = store.create(an_order(), lane="gpu").order_id
+    broken = store.create(an_order(), queue="gpu").order_id
+    fine = store.create(an_order(), queue="gpu").order_id
     RedisClient(RedisUrl.at(redis_url)).records.hset(f"sl:scan:{broken}.0", "queue", "nowhere")
-    rung: list[str] = []
-    wait_for(lambda: rung.extend(hint.work for hint in store.due()) or f"{fine}.0" in rung)
-    assert "stumbled" in store.log(broken)[-1]["text"]
+    enqueued: list[str] = []
+    wait_for(
+        lambda: enqueued.extend(message.work for message in store.due()) or f"{fine}.0" in enqueued
+    )
+    assert "failed on this record" in store.log(broken)[-1]["text"]
 
 
 def delivering_after(store: OrderStore, outcome: str) -> str:
     """An order whose courier was lost after an attempt with this outcome."""
-    order_id = store.create(an_order(), lane="gpu").order_id
+    order_id = store.create(an_order(), queue="gpu").order_id
     classified(store, order_id)
     store.note(taken(store, order_id, "deliver"), attempt=(0, {"digest": "d", "outcome": outcome}))
-    store.lost("w1", "killed")
+    store.take_back("w1", "killed")
     return order_id
 
 
@@ -382,7 +389,7 @@ def test_what_may_have_arrived_is_not_called_cancelled(store: OrderStore) -> Non
 def test_an_order_expires_while_its_delivery_is_postponed(broker_settings: BrokerSettings) -> None:
     """A long Retry-After does not outlive the order; what may have arrived is said to be unknown."""
     store = OrderStore.connect(broker_settings.model_copy(update={"order_life_s": 0.3}))
-    order_id = store.create(an_order(), lane="gpu").order_id
+    order_id = store.create(an_order(), queue="gpu").order_id
     classified(store, order_id)
     claim = taken(store, order_id, "deliver")
     store.note(claim, attempt=(0, {"digest": "d", "outcome": "unknown", "error": "silence"}))
@@ -393,3 +400,34 @@ def test_an_order_expires_while_its_delivery_is_postponed(broker_settings: Broke
     error = store.get(order_id).error
     assert error
     assert (error["code"], "silence" in error["detail"]) == ("delivery_unknown", True)
+
+
+def test_an_order_of_an_older_version_is_read_and_classified_on_its_queue(
+    store: OrderStore, redis_url: str
+) -> None:
+    """It was stored with the field `lane`: Python and Lua still find its queue there."""
+    order_id = store.create(an_order(priority="high"), queue="gpu-24g").order_id
+    records = RedisClient(RedisUrl.at(redis_url)).records
+    key = f"sl:order:{order_id}"
+    records.hset(key, "lane", records.hget(key, "classify_queue"))
+    records.hdel(key, "classify_queue")
+    assert store.get(order_id).queue == "gpu-24g"
+    work = f"{order_id}.0"
+    assert store.finish(taken(store, work, "fetch"), "staged")[0].queue == "gpu-24g.high"
+
+
+def test_the_queue_of_an_order_survives_its_delivery(store: OrderStore) -> None:
+    """What the delivery waits on is another thing; tried again, the scans go to the order's queue."""
+    order_id = store.create(an_order(), queue="cpu").order_id
+    classified(store, order_id)
+    assert store.get(order_id).state == OrderState.DELIVERING
+    assert store.get(order_id).queue == "cpu"
+
+
+def test_a_card_of_an_older_worker_is_read(store: OrderStore, redis_url: str) -> None:
+    """It names its queue `lane`."""
+    card = {"name": "old", "version": "1", "digest": "0" * 64, "title": "t", "description": "d",
+            "output": "report", "classes": [], "parameters": {}, "lane": "gpu-24g"}  # fmt: skip
+    RedisClient(RedisUrl.at(redis_url)).records.hset("sl:cards", "old", json.dumps(card))
+    assert store.cards()["old"].queue == "gpu-24g"
+    assert "lane" not in store.cards()["old"].model_dump()

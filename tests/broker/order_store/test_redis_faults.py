@@ -1,4 +1,4 @@
-"""Redis killed, frozen, full, demoted, loading: every call ends in time, as what it is, and nothing is half-written."""
+"""Redis killed, frozen, full, demoted, loading: calls end in time, and nothing is half-written."""
 
 import signal
 import subprocess
@@ -67,9 +67,9 @@ def test_a_killed_redis_comes_back_with_every_order_and_no_script(
     own: EmbeddedRedis, store: OrderStore
 ) -> None:
     """Its script cache is empty then; each script is loaded again by the call that misses it."""
-    order_id = store.create(an_order(), lane="gpu").order_id
+    order_id = store.create(an_order(), queue="gpu").order_id
     send_signal(own, signal.SIGKILL)
-    unreachable(lambda: store.create(an_order(), lane="gpu"))
+    unreachable(lambda: store.create(an_order(), queue="gpu"))
     unreachable(lambda: store.get(order_id))
     own.start()
     claim = store.claim(f"{order_id}.0", "fetch", "w")
@@ -81,10 +81,10 @@ def test_a_killed_redis_comes_back_with_every_order_and_no_script(
 def test_a_frozen_redis_ends_every_call_in_time_and_doubles_nothing(
     own: EmbeddedRedis, store: OrderStore
 ) -> None:
-    """Awake again it runs what it was sent, twice even; who repeats with the same key finds that one order."""
+    """Afterwards it runs what it was sent, even twice; a repeated call finds the one order."""
 
     def create() -> str:
-        return store.create(an_order(), lane="gpu", key="k", fingerprint="f").order_id
+        return store.create(an_order(), queue="gpu", key="k", fingerprint="f").order_id
 
     send_signal(own, signal.SIGSTOP)
     try:
@@ -100,13 +100,13 @@ def test_the_last_quarter_of_memory_is_for_orders_that_are_kept_already(
     store: OrderStore, records: Any
 ) -> None:
     """A new order is refused before Redis is full; what is accepted runs to its end."""
-    order_id = store.create(an_order(), lane="gpu", key="k", fingerprint="f").order_id
+    order_id = store.create(an_order(), queue="gpu", key="k", fingerprint="f").order_id
     records.config_set("maxmemory", int(records.info("memory")["used_memory"] / 0.8))
     with pytest.raises(TemporaryError, match=r"8\d % full") as refused:
-        store.create(an_order(), lane="gpu", key="other")
+        store.create(an_order(), queue="gpu", key="other")
     assert refused.value.code == "too_many_waiting"
     assert store.counts()["queued"] == 1
-    assert store.create(an_order(), lane="gpu", key="k", fingerprint="f").order_id == order_id
+    assert store.create(an_order(), queue="gpu", key="k", fingerprint="f").order_id == order_id
     for stage, to in (("fetch", "staged"), ("classify", "classified"), ("deliver", "delivered")):
         claim = store.claim(order_id if stage == "deliver" else f"{order_id}.0", stage, "w")  # type: ignore[arg-type]
         assert claim
@@ -117,7 +117,7 @@ def test_the_last_quarter_of_memory_is_for_orders_that_are_kept_already(
 
 def test_a_full_redis_writes_nothing_by_halves(store: OrderStore, records: Any) -> None:
     """A refused script leaves no trace, and the work goes on where it was once there is room."""
-    order_id = store.create(an_order(), lane="gpu").order_id
+    order_id = store.create(an_order(), queue="gpu").order_id
     claim = store.claim(f"{order_id}.0", "fetch", "w")
     assert claim
     before = store.get(order_id)
@@ -149,11 +149,11 @@ def test_a_full_redis_writes_nothing_by_halves(store: OrderStore, records: Any) 
 def test_a_state_of_the_server_is_worth_another_try(
     store: OrderStore, records: Any, into: list[str], out_of: list[str], says: str
 ) -> None:
-    """Demoted, without its replicas, or forbidding: no fault of the order, and over when the operator has mended it."""
+    """Demoted, without replicas, or forbidding a command: no fault of the order, and it passes."""
     records.execute_command(*into)
-    unreachable(lambda: store.create(an_order(), lane="gpu"), says)
+    unreachable(lambda: store.create(an_order(), queue="gpu"), says)
     records.execute_command(*out_of)
-    assert store.get(store.create(an_order(), lane="gpu").order_id).state == OrderState.QUEUED
+    assert store.get(store.create(an_order(), queue="gpu").order_id).state == OrderState.QUEUED
 
 
 def test_a_busy_redis_is_worth_another_try(store: OrderStore, records: Any) -> None:
@@ -201,7 +201,7 @@ def test_a_wrong_password_is_told_without_it(own: EmbeddedRedis, tmp_path: Path)
     """The message names the setting to mend."""
     wrong = embedded_url(tmp_path).replace("redis://:", "redis://:wrong")
     with pytest.raises(TemporaryError, match=r"password of broker\.redis_url") as error:
-        RedisClient(RedisUrl.at(wrong)).lengths()
+        RedisClient(RedisUrl.at(wrong)).queue_lengths()
     assert "wrong" not in str(error.value)
     assert error.value.__suppress_context__
 

@@ -1,4 +1,4 @@
-"""What is asked is checked to the last field; what is kept moves by one table."""
+"""A request is checked to the last field; a record moves by one table."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ def body(**more: Any) -> dict[str, Any]:
     } | more
 
 
-def asked(**more: Any) -> OrderRequest:
+def an_order(**more: Any) -> OrderRequest:
     return OrderRequest.model_validate_json(json.dumps(body(**more)))
 
 
@@ -68,12 +68,12 @@ TECHCYTE = {
 def test_what_is_not_a_valid_order_is_refused(wrong: dict[str, Any]) -> None:
     """Every bound of the contract holds."""
     with pytest.raises(ValidationError):
-        asked(**wrong)
+        an_order(**wrong)
 
 
 def test_secrets_are_shown_nowhere_but_to_the_store() -> None:
     """Neither a token nor a presigned query survives showing, repr or an error."""
-    order = asked(destination=TECHCYTE)
+    order = an_order(destination=TECHCYTE)
     for text in (json.dumps(order.shown()), repr(order), str(order)):
         assert "SECRET" not in text
         assert "TOKEN" not in text
@@ -82,7 +82,7 @@ def test_secrets_are_shown_nowhere_but_to_the_store() -> None:
     assert "SECRET" in order.whole()
     assert "TOKEN" in order.whole()
     with pytest.raises(ValidationError) as caught:
-        asked(destination=TECHCYTE | {"host": "!"})
+        an_order(destination=TECHCYTE | {"host": "!"})
     assert "TOKEN" not in str(caught.value)
 
 
@@ -109,7 +109,7 @@ def test_what_the_store_keeps_reads_back_the_same(
 ) -> None:
     """Nothing is lost on the way through JSON: no URL, no digit of a coordinate."""
     more = {"priority": "high", "expires_at": "2030-01-01T00:00:00Z", "labels": {"case": "S26-1"}}
-    order = asked(destination=TECHCYTE, scans=scan(source=source, roi=roi), **more)
+    order = an_order(destination=TECHCYTE, scans=scan(source=source, roi=roi), **more)
     assert OrderRequest.model_validate_json(order.whole()) == order
     assert json.loads(order.whole())["scans"][0]["source"] == source
     assert order.shown()["scans"][0]["roi"] == roi
@@ -125,7 +125,7 @@ def test_every_source_names_the_addresses_it_is_fetched_from(
     source: dict[str, Any], fields: list[str]
 ) -> None:
     """In clear and by their fields, for those who must check them; and nowhere else in clear."""
-    order = asked(scans=scan(source=source))
+    order = an_order(scans=scan(source=source))
     assert all(address == SIGNED for _, address in order.scans[0].source.addresses)
     assert [field for field, _ in order.scans[0].source.addresses] == fields
     assert "SECRET" not in f"{order!r} {order.shown()}"

@@ -9,10 +9,10 @@ import pytest
 from broker.order_store import OrderStore
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
-from broker.orders.presigned_url import url_dies_at
+from broker.orders.presigned_url import url_expires_at
 from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings
-from tests.support.record_snapshot import Picture, pass_time
+from tests.support.record_snapshot import Snapshot, pass_time
 
 AT = datetime(2026, 11, 21, 8, tzinfo=UTC).timestamp()
 HOUR_S = 3600
@@ -47,7 +47,7 @@ HOUR_S = 3600
 )
 def test_the_moment_a_url_dies_is_read_from_it(query: str, dies_at: float | None) -> None:
     """S3, Google, CloudFront and Azure each say it in their own way; what cannot be read says nothing."""
-    assert url_dies_at(f"https://bucket.example/a.svs?{query}") == dies_at
+    assert url_expires_at(f"https://bucket.example/a.svs?{query}") == dies_at
 
 
 def signed(life_s: float) -> str:
@@ -70,9 +70,9 @@ def test_a_series_dies_with_the_first_of_its_files(store: OrderStore, redis_url:
         signed(2 * HOUR_S),
     ]
     store.create(
-        an_order({"urls": urls}, {"zip_url": signed(HOUR_S)}, {"url": urls[2]}), lane="gpu"
+        an_order({"urls": urls}, {"zip_url": signed(HOUR_S)}, {"url": urls[2]}), queue="gpu"
     )
-    works = Picture.take(RedisClient(RedisUrl.at(redis_url)).records).works.values()
+    works = Snapshot.take(RedisClient(RedisUrl.at(redis_url)).records).works.values()
     died = [int(work["dies_at"]) / 1000 - time.time() for work in works if "dies_at" in work]
     assert [round(left_s / 60) for left_s in died] == [60, 60]
 
@@ -83,8 +83,8 @@ def test_within_an_order_the_url_that_dies_first_is_rung_first(store: OrderStore
     sources = [
         {"url": signed(life_s) if life_s else "https://bucket.example/open.svs"} for life_s in lives
     ]
-    hints = store.create(an_order(*sources), lane="gpu").hints
-    assert [hint.work.partition(".")[2] for hint in hints] == ["2", "1", "4", "0", "3"]
+    messages = store.create(an_order(*sources), queue="gpu").messages
+    assert [message.work.partition(".")[2] for message in messages] == ["2", "1", "4", "0", "3"]
 
 
 @pytest.mark.parametrize("priority", ["low", "normal", "high"])
@@ -93,30 +93,30 @@ def test_a_url_that_comes_to_die_soon_while_it_waits_becomes_urgent(
 ) -> None:
     """What was safe when it was ordered goes before all others a quarter of an hour before its end."""
     store = OrderStore.connect(broker_settings)
-    created = store.create(an_order({"url": signed(HOUR_S)}, priority=priority), lane="gpu")
-    assert created.hints[0].queue != "fetch.urgent"
+    created = store.create(an_order({"url": signed(HOUR_S)}, priority=priority), queue="gpu")
+    assert created.messages[0].queue != "fetch.urgent"
     pass_time(RedisClient(RedisUrl.at(redis_url)).records, 50 * 60)
-    assert [(hint.work, hint.queue) for hint in store.due()] == [
-        (created.hints[0].work, "fetch.urgent")
+    assert [(message.work, message.queue) for message in store.due()] == [
+        (created.messages[0].work, "fetch.urgent")
     ]
-    assert store.claim(created.hints[0].work, "fetch", "w1")
+    assert store.claim(created.messages[0].work, "fetch", "w1")
 
 
 def test_across_orders_the_url_that_dies_first_is_fetched_first(store: OrderStore) -> None:
-    """Whatever hint comes first; what never dies comes last, and nothing is left over."""
+    """Whatever message comes first; what never dies comes last, and nothing is left over."""
     lives = [None, 9 * HOUR_S, 2 * HOUR_S, None, 5 * HOUR_S]
     urls = [signed(life_s) if life_s else "https://bucket.example/open.svs" for life_s in lives]
-    hints = [store.create(an_order({"url": url}), lane="gpu").hints[0] for url in urls]
+    messages = [store.create(an_order({"url": url}), queue="gpu").messages[0] for url in urls]
     taken = []
-    for hint in hints:
-        work = store.soonest(hint.work)
+    for message in messages:
+        work = store.expiring_first(message.work)
         assert store.claim(work, "fetch", "w1")
-        taken.append([other.work for other in hints].index(work))
+        taken.append([other.work for other in messages].index(work))
     assert taken == [2, 4, 1, 3, 0]
-    assert store.soonest(hints[0].work) == hints[0].work
-    assert store.soonest("unknown.0") == "unknown.0"
+    assert store.expiring_first(messages[0].work) == messages[0].work
+    assert store.expiring_first("unknown.0") == "unknown.0"
 
 
 def test_a_duration_is_no_time() -> None:
     """`expires=3600` beside a signature says how long, and not until when: nothing is read from it."""
-    assert url_dies_at("https://h/x.svs?expires=3600&signature=abc") is None
+    assert url_expires_at("https://h/x.svs?expires=3600&signature=abc") is None

@@ -1,4 +1,4 @@
-"""The doorbell when Celery's Redis is frozen, killed or gone: nobody waits long, and it heals by itself."""
+"""Enqueueing while Celery's Redis is frozen, killed or gone: no call waits long, and it recovers."""
 
 import signal
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import redis
 from broker.order_store.embedded_redis import EmbeddedRedis
 from broker.order_store.redis_url import embedded_url
 from broker.settings.config import BrokerSettings
-from tests.support.redis_servers import Ringer, wait_for
+from tests.support.redis_servers import EnqueueProcess, wait_for
 
 LONGEST_RING_S = 4
 
@@ -24,9 +24,9 @@ def own(tmp_path: Path) -> Iterator[EmbeddedRedis]:
 
 
 @pytest.fixture
-def ringer(own: EmbeddedRedis, tmp_path: Path) -> Iterator[Ringer]:
-    with Ringer(embedded_url(tmp_path)) as ringer:
-        yield ringer
+def enqueuer(own: EmbeddedRedis, tmp_path: Path) -> Iterator[EnqueueProcess]:
+    with EnqueueProcess(embedded_url(tmp_path)) as enqueuer:
+        yield enqueuer
 
 
 @pytest.fixture
@@ -42,54 +42,56 @@ def freeze(own: EmbeddedRedis, number: int = signal.SIGSTOP) -> None:
 
 
 def test_a_frozen_redis_holds_nobody_up(
-    own: EmbeddedRedis, ringer: Ringer, queue: redis.Redis
+    own: EmbeddedRedis, enqueuer: EnqueueProcess, queue: redis.Redis
 ) -> None:
     """Neither one who never rang before nor one with an open line; awake again, it is heard."""
     freeze(own)
-    assert ringer.ring("a.0") < LONGEST_RING_S
+    assert enqueuer.enqueue("a.0") < LONGEST_RING_S
     freeze(own, signal.SIGCONT)
-    ringer.ring("b.0", "b.1", "b.2")
+    enqueuer.enqueue("b.0", "b.1", "b.2")
     assert queue.llen("fetch") >= 3
     freeze(own)
-    assert ringer.ring("c.0") < LONGEST_RING_S
+    assert enqueuer.enqueue("c.0") < LONGEST_RING_S
     freeze(own, signal.SIGCONT)
 
 
 def test_a_redis_that_was_restarted_is_heard_again(
-    own: EmbeddedRedis, ringer: Ringer, queue: redis.Redis
+    own: EmbeddedRedis, enqueuer: EnqueueProcess, queue: redis.Redis
 ) -> None:
-    """One ring over an old line may be lost; the next one opens a new one."""
-    ringer.ring("a.0")
+    """One message over an old connection may be lost; the next one opens a new connection."""
+    enqueuer.enqueue("a.0")
     assert own.process
     own.process.kill()
     own.process.wait()
-    assert ringer.ring("b.0") < LONGEST_RING_S
+    assert enqueuer.enqueue("b.0") < LONGEST_RING_S
     own.start()
     before = queue.llen("fetch")
-    ringer.ring("c.0")
-    ringer.ring("d.0")
+    enqueuer.enqueue("c.0")
+    enqueuer.enqueue("d.0")
     assert queue.llen("fetch") > before
 
 
 def test_many_who_ring_a_frozen_redis_do_not_wait_for_each_other(
-    own: EmbeddedRedis, ringer: Ringer
+    own: EmbeddedRedis, enqueuer: EnqueueProcess
 ) -> None:
     """Forty threads, as many as the API has, are all through in the time of a few."""
     freeze(own)
-    assert ringer.ring("a.0", threads=12) < 2 * LONGEST_RING_S
+    assert enqueuer.enqueue("a.0", threads=12) < 2 * LONGEST_RING_S
     freeze(own, signal.SIGCONT)
 
 
-def test_threads_that_ring_at_once_are_all_heard(ringer: Ringer, queue: redis.Redis) -> None:
-    """More of them than lines, each with all the scans of an order: every hint is there, once."""
-    ringer.ring(*(f"a.{n}" for n in range(8)), threads=12)
+def test_threads_that_ring_at_once_are_all_heard(
+    enqueuer: EnqueueProcess, queue: redis.Redis
+) -> None:
+    """More of them than lines, each with all the scans of an order: every message is there, once."""
+    enqueuer.enqueue(*(f"a.{n}" for n in range(8)), threads=12)
     assert queue.llen("fetch") == 12 * 8
 
 
-def test_a_full_redis_fails_no_ring(ringer: Ringer, queue: redis.Redis) -> None:
-    """The hint is dropped, the caller goes on; the timer rings when there is room."""
+def test_a_full_redis_fails_no_ring(enqueuer: EnqueueProcess, queue: redis.Redis) -> None:
+    """The message is dropped, the caller goes on; the scheduler sends it when there is room."""
     queue.config_set("maxmemory", 1)
-    assert ringer.ring("a.0") < LONGEST_RING_S
+    assert enqueuer.enqueue("a.0") < LONGEST_RING_S
     queue.config_set("maxmemory", 0)
-    ringer.ring("b.0")
+    enqueuer.enqueue("b.0")
     wait_for(lambda: queue.llen("fetch"))

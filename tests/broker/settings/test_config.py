@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.settings.config import Config, ConfigError, load
+from broker.settings.config import Config, ConfigError, load, warn_of_old_names
 from tests.support.paths import ROOT
 
 
@@ -92,6 +92,99 @@ def test_a_config_file_that_is_named_but_absent_stops_the_start(
 def test_a_list_that_is_no_json_is_told_by_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """The message names the variable and never its value, which may be a secret."""
     monkeypatch.setenv("SLIDELANE_WORKER__SLIDES__ROOTS", "/slides")
-    with pytest.raises(ConfigError, match=r"^SLIDELANE_WORKER__SLIDES__ROOTS must be JSON") as told:
+    with pytest.raises(
+        ConfigError, match=r"^SLIDELANE_WORKER__SLIDES__ROOTS must be JSON"
+    ) as caught:
         load()
-    assert "/slides" not in str(told.value)
+    assert "/slides" not in str(caught.value)
+
+
+OLD_NAMES = {
+    "worker": {"lanes": ["gpu", "cpu"], "algorithms": {"mine": {"kind": "grid", "lane": "cpu"}}}
+}
+
+
+def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    warn_of_old_names()
+    return [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_the_old_names_in_the_file_are_read_and_warned_of_once(
+    config_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`worker.lanes` and an algorithm's `lane` go on working; one line of the log names the new keys."""
+    config_file.write_text(json.dumps(OLD_NAMES))
+    assert load().worker.queues == ("gpu", "cpu")
+    assert load().worker.algorithms["mine"].queue == "cpu"
+    (warning,) = warnings_of(caplog)
+    assert "worker.lanes is now worker.queues" in warning
+    assert "worker.algorithms.mine.lane is now worker.algorithms.mine.queue" in warning
+
+
+@pytest.mark.usefixtures("config_file")
+@pytest.mark.parametrize("suffix", ["", "_FILE"])
+def test_the_old_names_in_the_environment_are_read_and_warned_of_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, suffix: str
+) -> None:
+    """The list is JSON as that of the new name is; both may come from a file that is named."""
+    given = {"LANES": '["gpu", "cpu"]', "ALGORITHMS__MINE__LANE": "cpu"}
+    for name, value in given.items():
+        (tmp_path / name).write_text(value + "\n")
+        shown = str(tmp_path / name) if suffix else value
+        monkeypatch.setenv(f"SLIDELANE_WORKER__{name}{suffix}", shown)
+    monkeypatch.setenv("SLIDELANE_WORKER__ALGORITHMS__MINE__KIND", "grid")
+    assert load().worker.queues == ("gpu", "cpu")
+    assert load().worker.algorithms["mine"].queue == "cpu"
+    (warning,) = warnings_of(caplog)
+    assert "worker.lanes is now worker.queues" in warning
+    assert "worker.algorithms.mine.queue" in warning
+
+
+@pytest.mark.usefixtures("config_file")
+def test_an_old_list_that_is_no_json_is_told_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As it is for the new name."""
+    monkeypatch.setenv("SLIDELANE_WORKER__LANES", "gpu")
+    with pytest.raises(ConfigError, match=r"^SLIDELANE_WORKER__LANES must be JSON"):
+        load()
+
+
+def test_the_new_names_are_not_warned_of(
+    config_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A file without old names starts without a word about them."""
+    config_file.write_text('{"worker": {"queues": ["cpu"]}}')
+    assert load().worker.queues == ("cpu",)
+    assert warnings_of(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"lanes": ["a"], "queues": ["a"]}, "worker.lanes"),
+        (
+            {"algorithms": {"mine": {"kind": "grid", "lane": "a", "queue": "a"}}},
+            "worker.algorithms.mine.lane",
+        ),
+    ],
+)
+def test_a_setting_by_both_its_names_stops_the_start(
+    config_file: Path, given: dict[str, object], named: str
+) -> None:
+    """Nobody can know which of the two is meant; the message names the key to remove."""
+    config_file.write_text(json.dumps({"worker": given}))
+    with pytest.raises(ConfigError, match=named.replace(".", r"\.")):
+        load()
+    config_file.write_text("{}")
+    with pytest.raises(ConfigError, match=named.replace(".", r"\.")):
+        load(worker=given)
+
+
+def test_an_old_name_in_the_environment_beats_the_new_one_in_the_file(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The precedence of the sources does not depend on the names that they use."""
+    config_file.write_text('{"worker": {"queues": ["cpu"]}}')
+    monkeypatch.setenv("SLIDELANE_WORKER__LANES", '["gpu-24g"]')
+    assert load().worker.queues == ("gpu-24g",)

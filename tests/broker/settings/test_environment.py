@@ -38,7 +38,7 @@ WORDS: dict[str, Any] = {
     "services.host": "::1",
     "services.keys": KEYS,
     "worker.device": "cuda:3",
-    "worker.lanes": ["gpu-24g", "cpu"],
+    "worker.queues": ["gpu-24g", "cpu"],
     "worker.threads": 3,
     "worker.slides.roots": ["/slides", "/more"],
     "worker.locator": MAP,
@@ -54,7 +54,7 @@ WORDS: dict[str, Any] = {
     "worker.algorithms.NAME.kind": "grid",
     "worker.algorithms.NAME.folder": "/models/mine",
     "worker.algorithms.NAME.compile": True,
-    "worker.algorithms.NAME.lane": "gpu-24g",
+    "worker.algorithms.NAME.queue": "gpu-24g",
     "worker.algorithms.NAME.time_limit_s": 123.5,
     "worker.algorithms.NAME.parameters": {"rows": 3},
     "worker.deliver.on_unknown": "repeat",
@@ -71,7 +71,7 @@ def sample(key: str) -> Any:
 
 
 def beside(key: str) -> dict[str, str]:
-    """What else must be said for a key to be allowed: a locator whole, an algorithm with its kind."""
+    """What else must be given for a key to be allowed: a locator whole, an algorithm with its kind."""
     if key.startswith("worker.locator."):
         whole = MAP if key.endswith(".cases") else HTTP
         return {NAMED[f"worker.locator.{name}"]: written(value) for name, value in whole.items()}
@@ -137,7 +137,7 @@ def test_a_setting_arrives_by_its_variable(key: str, monkeypatch: pytest.MonkeyP
 def test_a_setting_arrives_by_a_file(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """NAME_FILE, as secrets are mounted: not one setting is without it, and a newline at the end is not part of it."""
+    """NAME_FILE, as secrets are mounted, works for every setting; a newline at the end is cut off."""
     for name, value in beside(key).items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv(NAMED[key], raising=False)
@@ -159,7 +159,7 @@ def test_a_secret_that_arrived_is_not_shown(key: str, monkeypatch: pytest.Monkey
 
 
 def test_a_file_that_is_not_there_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A secret that was not mounted is told by its path, and never replaced by a default."""
+    """A secret that was not mounted is named by its path, and never replaced by a default."""
     monkeypatch.setenv("SLIDELANE_BROKER__SECRET_KEY_FILE", "/nowhere/key")
     with pytest.raises(ConfigError, match="/nowhere/key"):
         load()

@@ -1,4 +1,4 @@
-"""Settings of the locator and of decoding: what can work is taken, what cannot stops the start, secrets stay hidden."""
+"""Settings of the locator and of decoding: what cannot work stops the start; secrets stay hidden."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def a_map(**source: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("locator", "told"),
+    ("locator", "message"),
     [
         ({"type": "ftp"}, r"worker\.locator: "),
         (BINDAAS | {"url": "http://data:9099/find"}, r"worker\.locator\.url must hold \{case_id\}"),
@@ -74,9 +74,9 @@ def a_map(**source: Any) -> dict[str, Any]:
         (a_map(type="case", case_id="S26-2"), r"worker\.locator\.cases\.S26-1"),
     ],
 )
-def test_a_locator_that_cannot_work_stops_the_start(locator: dict[str, Any], told: str) -> None:
+def test_a_locator_that_cannot_work_stops_the_start(locator: dict[str, Any], message: str) -> None:
     """The key is named; no key of a service is repeated."""
-    with pytest.raises(ConfigError, match=told) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         load(worker={"locator": locator})
     assert KEY not in str(caught.value)
 

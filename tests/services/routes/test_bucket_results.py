@@ -43,7 +43,7 @@ def overlay(away: Config, announced: OrderStore) -> str:
     """The address of a picture that a worker put there."""
     scans = [{"id": "a", "source": {"type": "path", "path": "/slides/a.svs"}}]
     asked = OrderRequest.model_validate({"algorithm": "ki67", "scans": scans}, strict=False)
-    order_id = announced.create(asked, lane="gpu").order_id
+    order_id = announced.create(asked, queue="gpu").order_id
     key, kept = f"results/{order_id}/0.2", open_storage(away.broker)
     (kept.folder / key).mkdir(parents=True)
     (kept.folder / key / "overlay.png").write_bytes(WHOLE)

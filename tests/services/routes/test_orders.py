@@ -38,7 +38,7 @@ def test_an_accepted_order_is_kept_and_its_bell_is_rung(
     assert answer.status_code == 202
     assert answer.headers["location"] == f"/v1/orders/{answer.json()['id']}"
     assert desk.get(answer.headers["location"]).json() == answer.json()
-    assert sum(RedisClient(RedisUrl.at(redis_url)).lengths().values()) == 1
+    assert sum(RedisClient(RedisUrl.at(redis_url)).queue_lengths().values()) == 1
 
 
 def test_defaults_of_the_algorithm_are_filled_in(desk: TestClient, asked: Asked) -> None:

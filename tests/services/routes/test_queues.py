@@ -15,7 +15,7 @@ NOTHING = {"waiting": 0, "running": 0, "unfinished": 0}
 
 
 def staged(desk: TestClient, store: OrderStore, body: dict[str, Any]) -> str:
-    """A scan that is fetched and waits for a lane; its work's id."""
+    """A scan that is fetched and waits for a worker; its work's id."""
     work = f"{desk.post('/v1/orders', json=body).json()['id']}.0"
     claim = store.claim(work, "fetch", "courier-1@here")
     assert claim
@@ -39,7 +39,7 @@ def demand(desk: TestClient, name: str = "gpu") -> dict[str, int]:
 def test_work_that_waits_is_told_without_any_worker(
     desk: TestClient, announced: OrderStore, asked: Asked
 ) -> None:
-    """What scales from zero must see work that nobody listens for, in every priority of the lane."""
+    """What scales from zero must see work that nobody listens for, in every priority of the queue."""
     assert demand(desk) == NOTHING
     staged(desk, announced, asked())
     staged(desk, announced, asked(priority="urgent"))
@@ -50,7 +50,7 @@ def test_work_that_waits_is_told_without_any_worker(
 def test_work_that_runs_counts_until_it_ends(
     desk: TestClient, announced: OrderStore, asked: Asked
 ) -> None:
-    """A lane with nothing waiting is not idle while a worker holds its work."""
+    """A queue with nothing waiting is not idle while a worker holds its work."""
     claim = classified_by(announced, "gpu-1@here", staged(desk, announced, asked()))
     assert demand(desk) == {"waiting": 0, "running": 1, "unfinished": 1}
     assert [queue.running for queue in announced.queues() if queue.name == "gpu"] == [1]
@@ -64,7 +64,7 @@ def test_work_of_a_worker_that_died_still_counts(
 ) -> None:
     """Else its last worker's death would look like the end of the work."""
     classified_by(announced, "gpu-1@here", staged(desk, announced, asked()))
-    announced.lost("gpu-1@here", "killed")
+    announced.take_back("gpu-1@here", "killed")
     announced.leave("gpu-1@here")
     assert demand(desk) == {"waiting": 1, "running": 0, "unfinished": 1}
 

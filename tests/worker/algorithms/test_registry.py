@@ -80,10 +80,10 @@ def test_the_defaults_of_a_schema_are_valid(name: str) -> None:
 def test_a_sites_own_entry_changes_name_lane_limit_and_defaults() -> None:
     """The card of an entry carries the site's words; the kind's own card stays as it was."""
     own = AlgorithmSettings(
-        kind="ki67", lane="cpu", time_limit_s=60, parameters={"positive_threshold": 0.3}
+        kind="ki67", queue="cpu", time_limit_s=60, parameters={"positive_threshold": 0.3}
     )
     card = registry.cards({"ki67-strict": own})["ki67-strict"]
-    assert (card.name, card.lane, card.time_limit_s) == ("ki67-strict", "cpu", 60)
+    assert (card.name, card.queue, card.time_limit_s) == ("ki67-strict", "cpu", 60)
     assert card.parameters["properties"]["positive_threshold"]["default"] == 0.3
     assert (
         registry.cards(SETTINGS)["ki67"].parameters["properties"]["positive_threshold"]["default"]

@@ -75,7 +75,7 @@ def test_a_lease_outlives_its_length_while_it_is_held(
         until(
             lambda: (
                 not store.due()
-                and store.look(claim) == "ok"
+                and store.check_lease(claim) == "ok"
                 and store._now_ms() / 1000 - began > LEASE_S + 1
             )
         )

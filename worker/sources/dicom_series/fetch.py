@@ -14,7 +14,7 @@ from typing import Final
 
 from broker.errors import OrderError, TemporaryError
 from broker.orders.fields import without_query
-from broker.orders.presigned_url import url_dies_at
+from broker.orders.presigned_url import url_expires_at
 from worker.progress import StopWork
 from worker.slide_cache.file_set import FileSet
 from worker.slide_cache.local_slide import LocalSlide
@@ -84,7 +84,7 @@ def _transferred(
 ) -> dict[_File, tuple[Arrived, str]]:
     """What came, with its ETag; nothing for what is unchanged. The URL that dies first is asked first."""
     tally = _Tally()
-    first = sorted(files, key=lambda file: url_dies_at(file.url) or inf)
+    first = sorted(files, key=lambda file: url_expires_at(file.url) or inf)
     with ThreadPoolExecutor(_AT_ONCE, "series") as pool:
         running = {
             file: pool.submit(_transfer, file, bundle, errand, _Share(tally, file))

@@ -10,7 +10,7 @@ from typing import Final
 import requests
 
 from broker.errors import ErrorCode, OrderError, SlidelaneError, TemporaryError
-from broker.orders.presigned_url import url_dies_at
+from broker.orders.presigned_url import url_expires_at
 from worker.http_session import read_capped, retry_after_s
 
 _REASON_BYTES: Final = 16384
@@ -70,7 +70,7 @@ def _by_status(status: int) -> tuple[ErrorCode, str]:
 
 def _lifetime(response: requests.Response) -> str:
     """Until when the URLs that led to the answer say that they are good."""
-    deaths = [url_dies_at(asked.url) for asked in (*response.history, response)]
+    deaths = [url_expires_at(asked.url) for asked in (*response.history, response)]
     dies_at = min((death for death in deaths if death), default=None)
     return (
         f"; the URL says it is good until {datetime.fromtimestamp(dies_at, UTC):%Y-%m-%dT%H:%M:%SZ}"

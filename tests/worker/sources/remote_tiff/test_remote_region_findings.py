@@ -41,7 +41,7 @@ def a_stained_slide(path: Path) -> bytes:
 def classified(copy: LocalSlide, roi: Roi, algorithm: str, folder: Path, sandbox: Sandbox) -> Done:
     asked = SCAN | {"roi": roi.model_dump(mode="json")}
     request = OrderRequest.model_validate({"algorithm": algorithm, "scans": [asked]}, strict=False)
-    order = Order(id="1", state=OrderState.RUNNING, request=request, lane="gpu", created_at=1, updated_at=1,
+    order = Order(id="1", state=OrderState.RUNNING, request=request, queue="gpu", created_at=1, updated_at=1,
                   expires_at=9, scans=())  # fmt: skip
     model = registry.load(algorithm, SETTINGS, {}, "cpu")
     job = Job(

@@ -1,0 +1,31 @@
+"""The names of all Redis keys of the record, stated once for Python and for the Lua scripts."""
+
+from enum import StrEnum
+
+
+class Key(StrEnum):
+    """A key, or, where the name ends with a colon, the first part of one."""
+
+    ORDER = "sl:order:"  # + order id; hash: the order
+    SCAN = "sl:scan:"  # + order id, dot, scan number; hash: the scan
+    ATTEMPTS = "sl:attempts:"  # + order id; list: the delivery attempts
+    LOG = "sl:log:"  # + order id; list: what happened to the order
+    ORDERS = "sl:orders"  # sorted set: all order ids, by order number
+    ORDERS_BY_STATE = "sl:orders:state:"  # + state; sorted set: its order ids, by number
+    ORDERS_BY_ALGORITHM = "sl:orders:algorithm:"  # + name; sorted set: its order ids, by number
+    ORDERS_BY_LABEL = "sl:orders:label:"  # + name, "=", value; sorted set: order ids, by number
+    ORDER_NUMBER = "sl:number"  # integer: the number of the newest order
+    ENDED = "sl:ended"  # sorted set: orders that have ended, by the time of the end in ms
+    DUE = "sl:due"  # sorted set: work and orders, by the time of the next check in ms
+    QUEUES = "sl:queues"  # set: the names of all queues that were ever used
+    WAITING = "sl:waiting:"  # + queue; sorted set: waiting work, by the time it may start in ms
+    HELD = "sl:held:"  # + worker; set: the work that the worker holds
+    IDEMPOTENCY = "sl:key:"  # + Idempotency-Key; hash: its order and the request's fingerprint
+    CARDS = "sl:cards"  # hash: the card of each algorithm, as JSON
+    WORKERS = "sl:workers"  # sorted set: names of workers, by their last heartbeat in ms
+    WORKER = "sl:worker:"  # + worker; string with a time to live: its queues, as JSON
+
+
+def lua_constants() -> str:
+    """Return a line of Lua for each key that defines it as a local: `KEY_DUE`, `KEY_QUEUES`, …"""
+    return "".join(f"local KEY_{key.name} = '{key.value}'\n" for key in Key)

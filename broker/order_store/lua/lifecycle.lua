@@ -1,0 +1,262 @@
+-- The rules by which orders and scans change. This text is put in front of every other script.
+--
+-- Before it, broker/order_store/redis_client.py puts the names of the keys (KEY_DUE, ...; they are
+-- described in broker/order_store/keys.py) and the tables TRANSITIONS and REOPENED of
+-- broker/orders/order.py.
+--
+-- `work` is the id of something that a worker can claim: "ORDER.N" is scan N of an order, and
+-- "ORDER" is the delivery of that order. Times are milliseconds of Redis' clock.
+local LOG_LINES = 500
+-- Whoever creates a message also enqueues it. The scheduler does so only after this time.
+local GRACE_MS = 1000
+
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
+
+-- Returns the order id and the number of the scan, which is nil for a delivery.
+local function split(work)
+  local id, index = string.match(work, '^([^.]+)%.(%d+)$')
+  if id then return id, tonumber(index) end
+  return work, nil
+end
+
+local function order_key(id) return KEY_ORDER .. id end
+
+local function key_of(work)
+  local _, index = split(work)
+  if index then return KEY_SCAN .. work end
+  return KEY_ORDER .. work
+end
+
+local function log(id, text)
+  local key = KEY_LOG .. id
+  redis.call('RPUSH', key, cjson.encode({at = now / 1000, text = text}))
+  redis.call('LTRIM', key, -LOG_LINES, -1)
+end
+
+local function log_work(work, text)
+  local id, index = split(work)
+  if index then text = 'scan ' .. redis.call('HGET', key_of(work), 'id') .. ': ' .. text end
+  log(id, text)
+end
+
+local function has_ended(id)
+  local state = redis.call('HGET', order_key(id), 'state')
+  return not state or #TRANSITIONS.order[state] == 0
+end
+
+-- `moves` is TRANSITIONS or REOPENED, `kind` is 'order' or 'scan'.
+local function is_allowed(moves, kind, from, to)
+  for _, allowed in ipairs(moves[kind][from] or {}) do
+    if allowed == to then return true end
+  end
+  return false
+end
+
+local function check_move(moves, kind, from, to)
+  if not is_allowed(moves, kind, from, to) then
+    error('illegal move of ' .. kind .. ': ' .. from .. ' -> ' .. to)
+  end
+end
+
+local function move_order(id, to, moves)
+  local key = order_key(id)
+  local from = redis.call('HGET', key, 'state')
+  if from == to then return end
+  check_move(moves or TRANSITIONS, 'order', from, to)
+  redis.call('HSET', key, 'state', to, 'updated_at', now)
+  redis.call('ZREM', KEY_ORDERS_BY_STATE .. from, id)
+  redis.call('ZADD', KEY_ORDERS_BY_STATE .. to, redis.call('HGET', key, 'number'), id)
+  if #TRANSITIONS.order[to] == 0 then
+    redis.call('ZADD', KEY_ENDED, now, id)
+  else
+    redis.call('ZREM', KEY_ENDED, id)
+  end
+  log(id, to)
+end
+
+local function move_scan(work, to, moves)
+  local key = key_of(work)
+  local from = redis.call('HGET', key, 'state')
+  check_move(moves or TRANSITIONS, 'scan', from, to)
+  redis.call('HSET', key, 'state', to)
+  local id = split(work)
+  redis.call('HSET', order_key(id), 'updated_at', now)
+  log_work(work, to)
+end
+
+-- Returns the stage that this work waits for or is in.
+local function stage_of(work)
+  local _, index = split(work)
+  if not index then return 'deliver' end
+  local state = redis.call('HGET', key_of(work), 'state')
+  if state == 'queued' or state == 'fetching' then return 'fetch' end
+  return 'classify'
+end
+
+local PRIORITIES = {low = 1, normal = 2, high = 3, urgent = 4}
+local SUFFIX = {'.low', '', '.high', '.urgent'}
+local EXPIRES_SOON_MS = 15 * 60 * 1000
+
+-- Returns how urgent the work is, 1 to 4: the priority of its order, or more because it has waited
+-- long (field `rank`) or because its URL expires soon (field `dies_at`).
+local function rank_of(work)
+  local id = split(work)
+  local rank, dies_at = unpack(redis.call('HMGET', key_of(work), 'rank', 'dies_at'))
+  local priority = PRIORITIES[redis.call('HGET', order_key(id), 'priority')]
+  if stage_of(work) == 'fetch' and dies_at and tonumber(dies_at) - now < EXPIRES_SOON_MS then
+    return PRIORITIES.urgent
+  end
+  return math.max(priority, tonumber(rank or '0'))
+end
+
+-- Returns the queue of the order's algorithm. In orders that an older version stored, its field is
+-- `lane`. The field `queue` is another one: the queue that a piece of work waits on.
+local function classify_queue_of(id)
+  local queue, lane = unpack(redis.call('HMGET', order_key(id), 'classify_queue', 'lane'))
+  return queue or lane
+end
+
+-- Returns the queue for this work, priority included.
+local function queue_of(work)
+  local queue = stage_of(work)
+  if queue == 'classify' then queue = classify_queue_of(split(work)) end
+  return queue .. SUFFIX[rank_of(work)]
+end
+
+local function is_held(work)
+  return tonumber(redis.call('HGET', key_of(work), 'lease_until') or '0') > 0
+end
+
+-- Makes the work neither waiting nor held, and removes it from what the scheduler checks.
+local function withdraw(work)
+  local key = key_of(work)
+  local queue, worker = unpack(redis.call('HMGET', key, 'queue', 'worker'))
+  if queue then redis.call('ZREM', KEY_WAITING .. queue, work) end
+  if worker and worker ~= '' then redis.call('SREM', KEY_HELD .. worker, work) end
+  redis.call('HSET', key, 'lease_until', 0, 'worker', '')
+  redis.call('ZREM', KEY_DUE, work)
+end
+
+-- Makes the work wait on its queue, to be claimed from `delay_ms` on. Returns the task message to
+-- enqueue, or nil while there is a delay: the scheduler enqueues it then.
+local function wait(work, delay_ms)
+  withdraw(work)
+  local queue = queue_of(work)
+  redis.call('HSET', key_of(work), 'queue', queue)
+  redis.call('SADD', KEY_QUEUES, queue)
+  redis.call('ZADD', KEY_WAITING .. queue, now + delay_ms, work)
+  local expires = tonumber(redis.call('HGET', order_key(split(work)), 'expires_at'))
+  local check_after_ms = GRACE_MS
+  if delay_ms > 0 then check_after_ms = delay_ms end
+  redis.call('ZADD', KEY_DUE, math.min(expires, now + check_after_ms), work)
+  if delay_ms > 0 then return nil end
+  return {stage = stage_of(work), work = work, queue = queue}
+end
+
+local function fail_order(id, state, problem)
+  redis.call('HSET', order_key(id), 'error', cjson.encode(problem))
+  move_order(id, state)
+end
+
+-- Returns the outcome of the last delivery attempt, or nil where there was none.
+local function last_outcome(id)
+  local last = redis.call('LINDEX', KEY_ATTEMPTS .. id, -1)
+  if not last then return nil end
+  return cjson.decode(last).outcome
+end
+
+-- Cancels the scans that have not ended. The new fence refuses workers that still hold one.
+local function stop_scans(id)
+  local count = tonumber(redis.call('HGET', order_key(id), 'scans'))
+  for index = 0, count - 1 do
+    local work = id .. '.' .. index
+    local state = redis.call('HGET', key_of(work), 'state')
+    if #TRANSITIONS.scan[state] > 0 then
+      redis.call('HINCRBY', key_of(work), 'fence', 1)
+      move_scan(work, 'cancelled')
+      withdraw(work)
+    end
+  end
+end
+
+-- Called when the last scan has ended: the order fails, or goes on to its delivery. Returns the
+-- task message for the delivery, or nil.
+local function close_order(id)
+  local key = order_key(id)
+  local failed = tonumber(redis.call('HGET', key, 'failed'))
+  if failed > 0 then
+    local scans = redis.call('HGET', key, 'scans')
+    fail_order(id, 'failed', {code = 'scan_failed', blame = redis.call('HGET', key, 'blame'),
+      detail = failed .. ' of ' .. scans .. ' scans failed; nothing was delivered',
+      hint = "each failed scan's own error says why; what the others found is kept"})
+    withdraw(id)
+    return nil
+  end
+  move_order(id, 'delivering')
+  return wait(id, 0)
+end
+
+-- Ends a scan as 'classified' or 'failed', and with the last scan the order's work on scans.
+-- Returns the task message for the delivery, or nil.
+local function end_scan(work, to, problem)
+  local id = split(work)
+  if problem then redis.call('HSET', key_of(work), 'error', cjson.encode(problem)) end
+  move_scan(work, to)
+  withdraw(work)
+  if to == 'failed' then
+    redis.call('HINCRBY', order_key(id), 'failed', 1)
+    redis.call('HSET', order_key(id), 'blame', problem.blame)
+  end
+  if redis.call('HINCRBY', order_key(id), 'open', -1) == 0 then return close_order(id) end
+  return nil
+end
+
+local function hold(work, worker, until_ms)
+  redis.call('HSET', key_of(work), 'worker', worker, 'lease_until', until_ms)
+  redis.call('SADD', KEY_HELD .. worker, work)
+  redis.call('ZADD', KEY_DUE, until_ms, work)
+end
+
+-- The state in which a scan waits again after its worker gave it back.
+local STATE_BEFORE = {fetching = 'queued', classifying = 'staged'}
+
+local function give_back(work, delay_ms)
+  local _, index = split(work)
+  if index then move_scan(work, STATE_BEFORE[redis.call('HGET', key_of(work), 'state')]) end
+  return wait(work, delay_ms)
+end
+
+-- Cancels a delivery that has stopped, where the order is to be cancelled and its last attempt
+-- cannot have arrived. Returns whether it did.
+local function cancel_delivery(id)
+  local cancel = redis.call('HGET', order_key(id), 'cancel')
+  if cancel ~= '1' or last_outcome(id) == 'unknown' then return false end
+  fail_order(id, 'cancelled', {code = 'cancelled', blame = 'input',
+    detail = 'cancelled while it was being delivered'})
+  withdraw(id)
+  return true
+end
+
+-- Takes work from a worker that is gone. A scan that lost `allowed` workers fails; `seen` says what
+-- was seen of the worker's end. Returns the next task message, or nil.
+local function lose(work, seen, allowed)
+  local key = key_of(work)
+  local id, index = split(work)
+  local worker, attempts = unpack(redis.call('HMGET', key, 'worker', 'attempts'))
+  redis.call('HINCRBY', key, 'fence', 1)
+  log_work(work, 'lost by ' .. worker .. ': ' .. seen)
+  if index and tonumber(attempts) >= allowed then
+    local detail = 'the scan lost its worker ' .. attempts .. ' times, last ' .. worker
+      .. ' in ' .. stage_of(work) .. ': ' .. seen
+    return end_scan(work, 'failed', {code = 'worker_lost', blame = 'algorithm',
+      detail = detail, hint = "the workers' logs say what ended them"})
+  end
+  if not index and last_outcome(id) == 'accepted' then
+    move_order(id, 'delivered')
+    withdraw(id)
+    return nil
+  end
+  if not index and cancel_delivery(id) then return nil end
+  return give_back(work, 0)
+end

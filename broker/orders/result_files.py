@@ -1,0 +1,20 @@
+"""The names of the files in a scan's result folder. Storages are full of them: never change one."""
+
+from typing import Final
+
+FEATURES: Final = "features.geojson"
+RESULTS_JSON: Final = "results.json"
+OVERLAY: Final = "overlay.png"
+
+FINDINGS: Final = "findings"
+"""The folder with the objects that were found, from which payloads are built."""
+
+ABOUT: Final = "about.json"
+"""The file in `FINDINGS` that says what the objects belong to."""
+
+MEDIA_TYPES: Final = {
+    FEATURES: "application/geo+json",
+    RESULTS_JSON: "application/json",
+    OVERLAY: "image/png",
+}
+"""The files that can be downloaded of a classified scan, with their media types."""
