@@ -15,7 +15,8 @@ from worker.context import WorkerContext
 from worker.delivery import deliver_order
 from worker.inference import pipeline
 from worker.inference.checkpoint import UNFINISHED, Checkpoint
-from worker.inference.pipeline import Done, Job
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
+from worker.inference.pipeline import ClassifiedScan, ScanJob
 from worker.process.lease import Lease, Limits
 from worker.progress import Stopwatch, StopWork
 from worker.results import result_folder
@@ -54,14 +55,15 @@ def classify(here: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessa
                 fetch_slide(asked, model.card, here.means, lease, known=scan.slide)
             )
         done = pipeline.classify(
-            Job(order, asked, copy, checkpoint, clock), model, here.means.sandbox, lease
+            ScanJob(order, asked, copy), model, checkpoint, here.means.sandbox, clock, lease
         )
         lease.progress("keeping", 0, 1)
         with clock.stage("keep"):
             made = here.storage.folder / folder
-            result_folder.keep(made, done.result, done.overlay)
+            result_folder.save(made, done.result, done.overlay)
             kept_bytes = sum(path.stat().st_size for path in made.rglob("*") if path.is_file())
             here.storage.share(str(folder), partial(lease.progress, "keeping"))
+        clock.add("draw", done.overlay.draw_s)
     findings, timings = (
         done.result.findings,
         _timings(scan, done, clock) | {"kept_bytes": kept_bytes},
@@ -82,7 +84,11 @@ def classify(here: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessa
 def _model(here: WorkerContext, order: Order) -> Algorithm:
     settings = here.config.worker
     return registry.load(
-        order.request.algorithm, settings.algorithms, order.request.parameters, settings.device
+        order.request.algorithm,
+        settings.algorithms,
+        order.request.parameters,
+        settings.device,
+        max_batch_bytes=MAX_BATCH_BYTES,
     )
 
 
@@ -118,7 +124,7 @@ def _wanted(here: WorkerContext, checkpoint: Checkpoint) -> Iterator[None]:
         raise StopWork("its unfinished work was removed") from None
 
 
-def _timings(scan: Scan, done: Done, clock: Stopwatch) -> dict[str, float]:
+def _timings(scan: Scan, done: ClassifiedScan, clock: Stopwatch) -> dict[str, float]:
     """Where the scan's time went, its fetch included."""
     timings = scan.timings | done.timings | clock.timings
     timings["fetch_s"] = round(timings["fetch_s"] + scan.timings.get("fetch_s", 0.0), 3)

@@ -16,7 +16,7 @@ from broker.settings.config import BrokerSettings, Config, DeliverySettings, Wor
 from demo.annotation import SUBMIT, AnnotationReceiver
 from demo.faults import Fault
 from demo.techcyte import TechcyteReceiver
-from tests.support.results import a_result
+from tests.support.results import Drawn, a_result
 from tests.support.stack import wait_for
 from worker.context import WorkerContext
 from worker.delivery import deliver_order
@@ -59,8 +59,8 @@ def to_deliver(here: WorkerContext, destination: dict[str, Any]) -> str:
     order_id = here.store.create(
         OrderRequest.model_validate(asked, strict=False), lane="gpu"
     ).order_id
-    result_folder.keep(
-        here.data / "results" / "1", a_result(order_id=order_id, scan_id="1"), lambda: b"\x89PNG"
+    result_folder.save(
+        here.data / "results" / "1", a_result(order_id=order_id, scan_id="1"), Drawn(b"\x89PNG")
     )
     here.store.finish(claimed(here, f"{order_id}.0", "fetch"), "staged")
     here.store.finish(

@@ -1,5 +1,6 @@
 """Results made by the tests: a few nuclei with outlines that can be told apart, on a slide that is not square."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,16 @@ from worker.results.result import Findings, Result
 
 FRAME = Frame(4000, 3000, 0.25, 0.26, "slide", bounds_x=16, bounds_y=8)
 AREA = Area(1000, 500, 600, 400)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An overlay that is drawn already, for results that are saved without a slide."""
+
+    content: bytes
+
+    def png(self) -> bytes:
+        return self.content
 
 
 def a_card(output: Any = "objects") -> AlgorithmCard:

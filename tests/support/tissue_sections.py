@@ -14,6 +14,7 @@ from broker.settings.config import AlgorithmSettings
 from worker.algorithms import registry
 from worker.algorithms.ki67.ki67 import Ki67, Ki67Classifier
 from worker.geometry.frame import Floats, Pixels
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results.objects import Objects
 
 SETTINGS = {"ki67": AlgorithmSettings(kind="ki67"), "grid": AlgorithmSettings(kind="grid")}
@@ -94,7 +95,9 @@ def photograph() -> Pixels:
 
 
 def calibrated(pixels: Pixels, parameters: Mapping[str, Any] | None = None) -> Ki67Classifier:
-    algorithm = registry.load("ki67", SETTINGS, parameters or {}, "cpu")
+    algorithm = registry.load(
+        "ki67", SETTINGS, parameters or {}, "cpu", max_batch_bytes=MAX_BATCH_BYTES
+    )
     assert isinstance(algorithm, Ki67)
     return algorithm.calibrate(pixels[None])
 

@@ -18,6 +18,7 @@ from broker.diagnostics import Row
 from broker.settings.config import Config, load
 from worker.algorithms import registry
 from worker.diagnostics.connectivity import reached
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.process.cgroup_limits import (
     Limit,
     core_limits,
@@ -98,7 +99,7 @@ def _stated(limits: list[Limit]) -> str:
 
 
 def _gpu(config: Config, *, required: bool) -> Iterator[Row]:
-    from worker.diagnostics.gpu_check import torch_version, trials
+    from worker.algorithms.torch_device.gpu_check import torch_version, trials
 
     for trial in trials(config.worker.device):
         memory = f" with {_gib(trial.memory_bytes)}" if trial.memory_bytes else ""
@@ -148,7 +149,10 @@ def _openslide(config: Config) -> Iterator[Row]:
 
 def _models(config: Config) -> Iterator[Row]:
     algorithms, device = config.worker.algorithms, config.worker.device
-    cards = [registry.load(name, algorithms, {}, device).card for name in algorithms]
+    cards = [
+        registry.load(name, algorithms, {}, device, max_batch_bytes=MAX_BATCH_BYTES).card
+        for name in algorithms
+    ]
     yield Row(
         "models", "ok", f"loaded: {', '.join(f'{card.name} {card.version}' for card in cards)}"
     )

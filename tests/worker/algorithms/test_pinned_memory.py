@@ -23,18 +23,19 @@ class Recorder:
     """What is pinned by its start, what ever was, and what the first byte was when it was let go."""
 
     def __init__(self, *, can: bool = True) -> None:
-        self.memory, self._can = PinnedMemory(self._register, self._unregister), can
+        self.memory = PinnedMemory(self)
+        self._can = can
         self.held: dict[int, int] = {}
         self.asked: list[tuple[int, int]] = []
         self.first_bytes: list[int] = []
 
-    def _register(self, start: int, size_bytes: int) -> bool:
+    def register(self, start: int, size_bytes: int) -> bool:
         self.asked.append((start, size_bytes))
         if self._can:
             self.held[start] = size_bytes
         return self._can
 
-    def _unregister(self, start: int) -> None:
+    def unregister(self, start: int) -> None:
         self.first_bytes.append(
             ctypes.c_uint8.from_address(start).value
         )  # ends the process where nothing is mapped

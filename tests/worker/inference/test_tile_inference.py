@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.support.scans import Dots, DotsClassifier, Often
+from tests.support.scans import Dots, DotsClassifier, FrequentCheckpoint
 from tests.support.slide_server import Listener
 from tests.support.slides import a_slide
 from worker.geometry.frame import Area, Pixels
@@ -47,10 +47,16 @@ def test_the_rest_of_a_scan_comes_in_batches_of_the_same_size(tmp_path: Path) ->
         stopped = Listener(lambda done: done == 56)
         with pytest.raises(StopWork):
             run_tiles(
-                TileJob(first, slide, area, "x"), Often(tmp_path / "1.0.1"), Stopwatch(), stopped
+                TileJob(first, slide, area, "x"),
+                FrequentCheckpoint(tmp_path / "1.0.1"),
+                Stopwatch(),
+                stopped,
             )
         counts = run_tiles(
-            TileJob(second, slide, area, "x"), Often(tmp_path / "1.0.2"), Stopwatch(), Listener()
+            TileJob(second, slide, area, "x"),
+            FrequentCheckpoint(tmp_path / "1.0.2"),
+            Stopwatch(),
+            Listener(),
         )[1]
     assert counts["tiles"] - counts["tiles_resumed"] == sum(second.batches) == 16
     assert set(first.batches) == set(second.batches) == {8}

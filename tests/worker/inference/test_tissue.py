@@ -12,7 +12,7 @@ from tests.support.slides import a_slide, a_tiled_tiff
 from worker.geometry.frame import Pixels
 from worker.geometry.roi import resolve_roi
 from worker.geometry.tile_grid import Grid, tile_grid
-from worker.inference.tissue import keep
+from worker.inference.tissue import tissue_tiles
 from worker.slides.slide import Slide
 
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")
@@ -41,7 +41,7 @@ def kept(folder: Path, pixels: Pixels, roi: Rectangle | None = None) -> list[int
     with Slide.open(a_slide(folder / "a.svs", pixels, levels=(1, 4))) as slide:
         return [
             tile.index
-            for tile in keep(
+            for tile in tissue_tiles(
                 slide, tile_grid(resolve_roi(roi, slide.frame), slide.frame, CARD)
             ).tiles
         ]
@@ -113,7 +113,7 @@ def test_the_kept_tiles_are_the_grid_s_own(tmp_path: Path) -> None:
     pixels[160:220, 160:220] = (120, 70, 50)
     with Slide.open(a_tiled_tiff(tmp_path / "a.tiff", pixels, (20000, 40000))) as slide:
         grid = tile_grid(resolve_roi(None, slide.frame), slide.frame, CARD)
-        some = keep(slide, grid)
+        some = tissue_tiles(slide, grid)
     assert [(tile.index, tile.x, tile.y) for tile in some.tiles] == [(1, 128.0, 0.0)]
     assert (
         (some.downsample_x, some.downsample_y)
@@ -128,7 +128,7 @@ class TestRealSlides:
         """The slide, its grid and what is kept of it."""
         slide = Slide.open(SLIDES / name, mpp)
         grid = tile_grid(resolve_roi(None, slide.frame), slide.frame, CARD)
-        return slide, grid, keep(slide, grid)
+        return slide, grid, tissue_tiles(slide, grid)
 
     def test_skin_is_kept_and_the_glass_beside_it_is_not(self) -> None:
         """Every dropped tile is white but for a speck of dirt; about half the tiles are dropped."""
