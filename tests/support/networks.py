@@ -35,14 +35,14 @@ class Layers(nn.Sequential):
 
 def a_config(**changed: Any) -> dict[str, Any]:
     """What describes a network of 64 px tiles that were 128 px of 0.25 um."""
-    said = {
+    config = {
         "spec_version": "1.0",
         "architecture": "redness",
         "num_classes": 3,
         "class_names": CLASSES,
     }
     return (
-        said | {"patch_size_pixels": 128, "spacing_um_px": 0.25, "transform": TRANSFORM} | changed
+        config | {"patch_size_pixels": 128, "spacing_um_px": 0.25, "transform": TRANSFORM} | changed
     )
 
 

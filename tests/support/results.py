@@ -1,4 +1,5 @@
-"""Results made by the tests: a few nuclei with outlines that can be told apart, on a slide that is not square."""
+"""Results made by the tests: a few nuclei with outlines that differ, on a slide that is not
+square."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -71,7 +72,8 @@ def nuclei(count: int = 9, seed: int = 0) -> Objects:
 def a_result(found: ObjectSource | None = None, **changed: Any) -> Result:
     """One scan's result; `frame`, `area`, `summary`, `card`, `scan_id` … replace the usual."""
     found = nuclei() if found is None else found
-    count, positive = len(found), found.counts(2)[1]
+    count = len(found)
+    positive = found.counts(2)[1]
     summary = {"nuclei": count, "labelling_index_pct": 100 * positive / count if count else None}
     findings = Findings(
         changed.pop("frame", FRAME),
@@ -110,8 +112,8 @@ def same(one: Result, other: Result) -> bool:
         )
         for r in (one, other)
     ]
-    said = [(r.findings.summary, r.findings.headline) for r in (one, other)]
-    return arrays and rings and rest[0] == rest[1] and said[0] == said[1]
+    texts = [(r.findings.summary, r.findings.headline) for r in (one, other)]
+    return arrays and rings and rest[0] == rest[1] and texts[0] == texts[1]
 
 
 def equal(one: Objects, other: Objects) -> bool:

@@ -1,6 +1,7 @@
 """Runs one scan from a slide to saved results, in this process or in one that is killed at a tile.
 
-`python -m tests.support.scans ALGORITHM SLIDE FOLDER FENCE KILLED_AT` prints what the pipeline measured, as JSON.
+`python -m tests.support.scans ALGORITHM SLIDE FOLDER FENCE KILLED_AT` prints what the pipeline
+measured, as JSON.
 """
 
 import json

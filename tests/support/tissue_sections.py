@@ -1,4 +1,4 @@
-"""Sections made by the tests, whose nuclei are known, and how what is found is held against them."""
+"""Synthetic sections whose nuclei are known, and the comparison of found nuclei with them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +24,8 @@ _REACH = 16
 
 @dataclass(frozen=True)
 class Section:
-    """A picture at 0.5 um per pixel; `centres` (n, 2), `radii_px` and `positive` (n,) are what was drawn."""
+    """A picture at 0.5 um per pixel; `centres` (n, 2), `radii_px` and `positive` (n,) are what was
+    drawn."""
 
     pixels: Pixels
     centres: Floats
@@ -39,10 +40,12 @@ def section(
     gap: float = 1.15,
     haematoxylin_of_positive: Any = (0.12, 0.28),
 ) -> Section:
-    """Ellipses of 2.5 to 6 um radius, a third of them brown, on tissue of uneven stain, through Beer and Lambert."""
+    """Ellipses of 2.5 to 6 um radius, a third of them brown, on tissue of uneven stain, through
+    Beer and Lambert."""
     rng = np.random.default_rng(seed)
     uneven = cv2.resize(rng.random((8, 8)), (size_px, size_px), interpolation=cv2.INTER_CUBIC)
-    blue, brown = 0.04 + 0.05 * uneven, np.full((size_px, size_px), 0.03)
+    blue = 0.04 + 0.05 * uneven
+    brown = np.full((size_px, size_px), 0.03)
     places = _places(rng, count, size_px, gap)
     positive = rng.random(len(places)) < 0.35
     for (x, y, short, long), is_positive in zip(places, positive, strict=True):
@@ -50,11 +53,11 @@ def section(
         texture = (1 + 0.45 * cv2.GaussianBlur(rng.standard_normal(inside.shape), (0, 0), 1.5))[
             inside
         ]
-        here = np.s_[int(y) - _REACH : int(y) + _REACH + 1, int(x) - _REACH : int(x) + _REACH + 1]
-        blue[here][inside] = (
+        window = np.s_[int(y) - _REACH : int(y) + _REACH + 1, int(x) - _REACH : int(x) + _REACH + 1]
+        blue[window][inside] = (
             rng.uniform(*(haematoxylin_of_positive if is_positive else (0.22, 0.45))) * texture
         )
-        brown[here][inside] = rng.uniform(*((0.35, 0.9) if is_positive else (0, 0.06))) * texture
+        brown[window][inside] = rng.uniform(*((0.35, 0.9) if is_positive else (0, 0.06))) * texture
     return Section(
         _stained(blue, brown, rng),
         places[:, :2] + 0.5,
@@ -76,7 +79,8 @@ def _places(rng: np.random.Generator, count: int, size_px: int, gap: float) -> F
 
 def _ellipse(short: float, long: float, angle: float) -> np.ndarray:
     y, x = np.mgrid[-_REACH : _REACH + 1, -_REACH : _REACH + 1]
-    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    along = x * np.cos(angle) + y * np.sin(angle)
+    across = y * np.cos(angle) - x * np.sin(angle)
     return (along / long) ** 2 + (across / short) ** 2 <= 1
 
 
@@ -89,7 +93,8 @@ def _stained(blue: Floats, brown: Floats, rng: np.random.Generator) -> Pixels:
 
 
 def photograph() -> Pixels:
-    """FHL2 in DAB with haematoxylin, colon, 512 x 512, about 0.5 um per pixel; ships with scikit-image."""
+    """FHL2 in DAB with haematoxylin, colon, 512 x 512, about 0.5 um per pixel; ships with
+    scikit-image."""
     path = Path(skimage.__file__).parent / "data" / "ihc.png"
     return np.ascontiguousarray(cv2.imread(str(path))[..., ::-1], np.uint8)
 
@@ -108,7 +113,8 @@ def found_in(pixels: Pixels, parameters: Mapping[str, Any] | None = None) -> Obj
 
 
 def matched(found: Floats, true: Floats) -> dict[int, int]:
-    """Pairs (number in `true`: number in `found`), nearest first, each used once, at most `MATCH_PX` apart."""
+    """Pairs (number in `true`: number in `found`), nearest first, each used once, at most
+    `MATCH_PX` apart."""
     away, nearest = cKDTree(true).query(found)
     pairs: dict[int, int] = {}
     for number in np.argsort(away):

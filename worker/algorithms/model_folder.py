@@ -16,7 +16,8 @@ from broker.settings.config import AlgorithmSettings, ConfigError
 from worker.algorithms.builtin_cards import NoParameters, schema
 
 FILES: Final = ("torchscript_model.pt", "model.pt2")
-# Distinct for colour-blind people: Okabe and Ito, "Color Universal Design" (2008), then darker ones.
+# Distinct for colour-blind people: Okabe and Ito, "Color Universal Design" (2008). Then darker
+# ones.
 _COLORS: Final = (
     "#0072b2",
     "#d55e00",

@@ -1,4 +1,4 @@
-"""Turns the algorithms of the settings into cards, and the one that is ordered into a loaded algorithm.
+"""Makes cards of the algorithms in the settings, and loads the one that is ordered.
 
 Loads torch only in `load`, and only for algorithms that compute with it.
 """

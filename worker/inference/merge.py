@@ -70,7 +70,7 @@ class SeamMerger:
         return Objects(centres[own], outlines, found.classes[own], found.scores[own])
 
     def _is_new(self, centre: Floats, tile: int) -> bool:
-        """Return whether no other tile has an object at this place; remember it where that is so."""
+        """Return whether no other tile has an object at this place; if so, remember it."""
         column, row = self._cell_of(centre)
         for x, y in _NEIGHBOURS:
             for other_tile, other in self._seen.get((column + x, row + y), ()):

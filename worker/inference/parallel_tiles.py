@@ -1,4 +1,4 @@
-"""Runs a function on tiles in several threads: each reads some tiles, works on them, takes the next.
+"""Runs a function on tiles in several threads, each of which reads tiles and works on them.
 
 There is no queue between decoding and computing, so neither waits for the other and no pixel is
 copied. With as many threads as cores each always has something to do: a pool of decoders that
@@ -24,8 +24,8 @@ from worker.slides.sandbox.shared_memory import SLOT_BYTES
 MAX_BATCH_BYTES: Final = SLOT_BYTES
 """A larger batch does not fit into the memory shared with the decoder, and would be copied."""
 
-# Shares per thread that are submitted at a time: one in work, and one that waits for the thread or
-# for whoever takes the results.
+# Shares per thread that are submitted at a time: one that the thread works on, and one that waits
+# for the thread or for its result to be taken.
 _SHARES_AHEAD: Final = 2
 # The time that a share should take: progress is visible, and the last threads end together.
 _SHARE_S: Final = 0.05

@@ -89,7 +89,7 @@ def classify(
 
 
 def _open_slide(sandbox: Sandbox, job: ScanJob) -> AbstractContextManager[ReadableSlide]:
-    """Open the slide; where it states no mpp, the order's counts, else the case locator's."""
+    """Open the slide, with the order's mpp or the case locator's in case it states none."""
     if job.request.mpp is None and job.slide.mpp is not None:
         return sandbox.open(job.slide.path, job.slide.mpp, "locator")
     return sandbox.open(job.slide.path, job.request.mpp, "order")

@@ -1,4 +1,4 @@
-"""Objects in files: appended tile by tile and read in chunks, so that memory does not grow with them.
+"""Stores objects in files, appended tile by tile and read in chunks, in a constant memory.
 
 A folder holds one file for each column, little-endian, without a header:
 
@@ -84,7 +84,7 @@ class ObjectStore:
                 target.truncate(size_bytes)
 
     def chunks(self) -> Iterator[Objects]:
-        """Yield all objects in order, at most `CHUNK` at a time, bit by bit as they were appended."""
+        """Yield all objects in order, at most `CHUNK` at a time, exactly as they were appended."""
         width = self.width
         with ExitStack() as stack:
             files: dict[str, BinaryIO] = {}

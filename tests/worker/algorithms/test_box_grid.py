@@ -47,7 +47,8 @@ def test_unasked_it_is_two_by_two() -> None:
 def test_boxes_cover_the_area_without_gap_or_overlap(
     rows: int, columns: int, x: int, width: int, height: int
 ) -> None:
-    """Neighbours share their side to the last bit, the outermost sides are the area's, and every centre is inside."""
+    """Neighbours share their side to the last bit, the outermost sides are the area's, and every
+    centre is inside."""
     objects = boxes(Area(x, 7, width, height), rows=rows, columns=columns).objects
     assert len(objects) == len(objects.outlines) == rows * columns
     grid = np.array(objects.outlines).reshape(rows, columns, 4, 2)

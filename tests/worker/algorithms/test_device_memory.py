@@ -63,6 +63,7 @@ libc.fclose(file)
     not hasattr(ctypes.CDLL(None), "malloc_info"), reason="the C library is not glibc"
 )
 def test_threads_share_as_many_heaps_as_there_are_cores(tmp_path: Path) -> None:
-    """A region has threads of its own: with a heap for each a worker held 1.7 GB after some hundred of them."""
+    """A region has threads of its own: with a heap for each a worker held 1.7 GB after some hundred
+    of them."""
     subprocess.run([sys.executable, "-c", _THREADS, str(tmp_path / "heaps.xml")], check=True)
     assert 1 <= (tmp_path / "heaps.xml").read_text().count("<heap nr=") <= granted_cores()

@@ -25,7 +25,8 @@ from worker.algorithms.ki67.stain import DAB, HAEMATOXYLIN, density
 from worker.geometry.frame import Area, Floats, Frame, Pixels
 from worker.results.objects import Objects
 
-FRAME, AREA = Frame(4000, 4000, 0.5, 0.5, "slide"), Area(0, 0, 2000, 1000)
+FRAME = Frame(4000, 4000, 0.5, 0.5, "slide")
+AREA = Area(0, 0, 2000, 1000)
 CARD = ki67_card()
 
 
@@ -40,7 +41,8 @@ def spread_out() -> Section:
 
 
 def by_scikit_image(pixels: Pixels) -> tuple[Floats, Floats]:
-    """An independent opinion: markers (x, y) and mean DAB (in scikit-image's unit) of each nucleus."""
+    """An independent opinion: markers (x, y) and mean DAB (in scikit-image's unit) of each
+    nucleus."""
     hed = rgb2hed(pixels)
     blue = gaussian(hed[..., 0].clip(0), 1)
     least = 0.75 * threshold_otsu(blue)
@@ -68,12 +70,14 @@ def f1(found: Floats, true: Floats) -> float:
     ],
 )
 def test_known_nuclei_are_found_and_judged_right(name: str, drawn: dict[str, Any]) -> None:
-    """Recall, precision and right positivity are 95 % at least, also where nuclei touch or DAB hides haematoxylin."""
+    """Recall, precision and right positivity are 95 % at least, also where nuclei touch or DAB
+    hides haematoxylin."""
     made = section(seed=2, **drawn)
     found = found_in(made.pixels)
     pairs = matched(found.centres, made.centres)
     right = np.mean([found.classes[mine] == made.positive[true] for true, mine in pairs.items()])
-    recall, precision = len(pairs) / len(made.centres), len(pairs) / len(found)
+    recall = len(pairs) / len(made.centres)
+    precision = len(pairs) / len(found)
     print(
         f"{name}: {len(made.centres)} nuclei, recall {recall:.3f}, precision {precision:.3f}, positivity {right:.3f}"
     )
@@ -89,8 +93,10 @@ def test_scikit_image_agrees_on_made_sections(spread_out: Section) -> None:
 
 
 def test_scikit_image_agrees_on_the_photograph(tissue: Pixels) -> None:
-    """Both find most of the same nuclei, in pale stroma more than in brown glands, and judge them alike."""
-    found, (markers, amounts) = found_in(tissue), by_scikit_image(tissue)
+    """Both find most of the same nuclei, in pale stroma more than in brown glands, and judge them
+    alike."""
+    found = found_in(tissue)
+    (markers, amounts) = by_scikit_image(tissue)
     brown = gaussian(rgb2hed(tissue)[..., 2], 8)
     pale = [
         brown[at[:, 1].astype(int), at[:, 0].astype(int)] < 0.04 for at in (found.centres, markers)
@@ -119,7 +125,8 @@ def test_stains_are_those_of_scikit_image(tissue: Pixels) -> None:
 
 
 def test_the_threshold_parts_positive_from_negative(spread_out: Section) -> None:
-    """With a low threshold every nucleus is positive, with a high one none; the nuclei stay the same."""
+    """With a low threshold every nucleus is positive, with a high one none; the nuclei stay the
+    same."""
     low, high = (
         found_in(spread_out.pixels, {"positive_threshold": value}) for value in (0.01, 2.0)
     )
@@ -129,7 +136,8 @@ def test_the_threshold_parts_positive_from_negative(spread_out: Section) -> None
 
 
 def test_scores_grow_with_the_distance_from_the_threshold(spread_out: Section) -> None:
-    """A score is at least one half, and grows as the threshold moves away from a negative nucleus."""
+    """A score is at least one half, and grows as the threshold moves away from a negative
+    nucleus."""
     near, far = (
         found_in(spread_out.pixels, {"positive_threshold": value}) for value in (0.15, 0.3)
     )
@@ -171,7 +179,8 @@ def test_noise_holds_hardly_any_nuclei() -> None:
 
 
 def test_the_summary_counts(spread_out: Section) -> None:
-    """Counts add up, the index is their share, densities are per mm2 of the area, and the headline says it."""
+    """Counts add up, the index is their share, densities are per mm2 of the area, and the headline
+    says it."""
     classifier = calibrated(spread_out.pixels)
     found = Objects(
         np.zeros((1000, 2)), (), (np.arange(1000) < 123).astype(np.int64), np.ones(1000)

@@ -1,4 +1,4 @@
-"""The nuclei of `ki67` as shapes: their outlines, and that no tile can be told from the result."""
+"""The nuclei of `ki67` as shapes: their outlines, and that the result does not depend on tiles."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -23,7 +23,8 @@ from worker.geometry.frame import Area, Floats, Frame, Pixels
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results.objects import Objects
 
-FRAME, AREA = Frame(4000, 4000, 0.5, 0.5, "slide"), Area(0, 0, 2000, 1000)
+FRAME = Frame(4000, 4000, 0.5, 0.5, "slide")
+AREA = Area(0, 0, 2000, 1000)
 CARD = ki67_card()
 
 
@@ -63,8 +64,10 @@ def owned(
 def test_a_nucleus_is_the_same_in_every_tile(
     picture: str, tissue: Pixels, spread_out: Section
 ) -> None:
-    """Nine tiles with halo give the nuclei of one large tile, to the last bit of outline and score, each once."""
-    halo, core = CARD.halo_px, 256
+    """Nine tiles with halo give the nuclei of one large tile, to the last bit of outline and score,
+    each once."""
+    halo = CARD.halo_px
+    core = 256
     whole = mirrored(tissue if picture == "photograph" else spread_out.pixels, 3 * core + 2 * halo)
     classifier = calibrated(whole)
     once = owned(classifier.classify(whole[None])[0], (halo, halo), 3 * core, halo)
@@ -89,18 +92,23 @@ def test_threads_may_share_a_classifier(tissue: Pixels) -> None:
 
 def crosses_itself(ring: Floats) -> bool:
     """Whether two sides of an open ring meet other than at the corner they share."""
-    a, b = ring, np.roll(ring, -1, axis=0)
+    a = ring
+    b = np.roll(ring, -1, axis=0)
 
     def side(p: Floats, q: Floats, r: Floats) -> Floats:
         cross = (q - p)[..., 0] * (r - p)[..., 1] - (q - p)[..., 1] * (r - p)[..., 0]
         return np.sign(cross)
 
-    p, q, r, s = a[:, None], b[:, None], a[None], b[None]
+    p = a[:, None]
+    q = b[:, None]
+    r = a[None]
+    s = b[None]
     return bool(((side(p, q, r) * side(p, q, s) < 0) & (side(r, s, p) * side(r, s, q) < 0)).any())
 
 
 def test_outlines_are_simple_rings_around_their_centres(tissue: Pixels) -> None:
-    """Four points or more, open, inside the picture, not crossing themselves, of the size asked for."""
+    """Four points or more, open, inside the picture, not crossing themselves, of the requested
+    size."""
     found = found_in(tissue)
     assert len(found) > 300
     for ring in found.outlines:
@@ -112,7 +120,8 @@ def test_outlines_are_simple_rings_around_their_centres(tissue: Pixels) -> None:
 
 
 def test_an_outline_follows_its_nucleus(spread_out: Section) -> None:
-    """For 95 % of the nuclei the radius of the outlined disc is within one micron of the drawn one's."""
+    """For 95 % of the nuclei the radius of the outlined disc is within one micron of the drawn
+    one's."""
     found = found_in(spread_out.pixels)
     off_px = [
         np.sqrt(cv2.contourArea(found.outlines[mine].astype(np.float32)) / np.pi)
@@ -124,11 +133,9 @@ def test_an_outline_follows_its_nucleus(spread_out: Section) -> None:
 
 
 def test_the_size_limits_hold(spread_out: Section) -> None:
-    """Nuclei smaller than asked for are left out."""
-    everything, large = (
-        found_in(spread_out.pixels),
-        found_in(spread_out.pixels, {"min_nucleus_um2": 50.0}),
-    )
+    """Nuclei smaller than requested are left out."""
+    everything = found_in(spread_out.pixels)
+    large = found_in(spread_out.pixels, {"min_nucleus_um2": 50.0})
     assert 0 < len(large) < len(everything)
 
 

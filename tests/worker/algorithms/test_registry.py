@@ -32,7 +32,8 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 
 
 def test_the_cards_announce_what_can_be_ordered() -> None:
-    """One card for each entry, with two classes for `ki67` and a digest of what makes the result."""
+    """One card for each entry, with two classes for `ki67` and a digest of what makes the
+    result."""
     cards = registry.cards(SETTINGS)
     assert sorted(cards) == ["grid", "ki67"]
     assert [c.name for c in cards["ki67"].classes] == ["negative", "positive"]
@@ -54,7 +55,7 @@ def test_cards_need_no_torch() -> None:
 def test_a_wrong_parameter_is_refused_by_schema_and_bench_alike(
     name: str, given: dict[str, Any], field: str
 ) -> None:
-    """What the card's schema refuses at the door, `load` refuses too, and names the field."""
+    """What the card's schema refuses, `load` refuses too, and names the field."""
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(given, registry.cards(SETTINGS)[name].parameters)
     with pytest.raises(OrderError) as refused:
@@ -65,7 +66,8 @@ def test_a_wrong_parameter_is_refused_by_schema_and_bench_alike(
 
 @pytest.mark.parametrize("name", ["ki67", "grid"])
 def test_the_defaults_of_a_schema_are_valid(name: str) -> None:
-    """An order filled up from the card's schema passes the schema, and every number in it has bounds and a meaning."""
+    """An order filled up from the card's schema passes the schema, and every number in it has
+    bounds and a meaning."""
     schema = registry.cards(SETTINGS)[name].parameters
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate({key: one["default"] for key, one in schema["properties"].items()}, schema)
@@ -99,7 +101,7 @@ def test_an_order_overrides_the_sites_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "entry", "told"),
+    ("name", "entry", "message"),
     [
         (
             "her2",
@@ -119,11 +121,13 @@ def test_an_order_overrides_the_sites_defaults() -> None:
         ("Ki 67", {"kind": "ki67"}, "worker.algorithms.Ki 67: "),
     ],
 )
-def test_settings_that_cannot_work_are_named(name: str, entry: dict[str, Any], told: str) -> None:
+def test_settings_that_cannot_work_are_named(
+    name: str, entry: dict[str, Any], message: str
+) -> None:
     """A wrong kind, parameter or name stops the start with the key in the message."""
     with pytest.raises(ConfigError) as refused:
         registry.cards({name: AlgorithmSettings.model_validate(entry)})
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_an_unknown_algorithm_is_the_orders_fault() -> None:

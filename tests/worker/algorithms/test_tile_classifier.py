@@ -1,4 +1,5 @@
-"""Trained networks from a folder: what they are given, what they say, and which folders are refused."""
+"""Trained networks from a folder: what they are given, what they say, and which folders are
+refused."""
 
 import json
 import shutil
@@ -20,14 +21,15 @@ from worker.geometry.frame import Floats, Pixels
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results import result_folder
 
-MEAN, DEVIATION = np.array([0.7, 0.6, 0.7]), np.array([0.2, 0.25, 0.2])
+MEAN = np.array([0.7, 0.6, 0.7])
+DEVIATION = np.array([0.2, 0.25, 0.2])
 
 
-def loaded(folder: Path, **said: Any) -> TrainedNetwork:
+def loaded(folder: Path, **settings: Any) -> TrainedNetwork:
     """The algorithm `zoo` of this folder, on the CPU."""
     model = registry.load(
         "zoo",
-        {"zoo": AlgorithmSettings(kind="weights", folder=folder, **said)},
+        {"zoo": AlgorithmSettings(kind="weights", folder=folder, **settings)},
         {},
         "cpu",
         max_batch_bytes=MAX_BATCH_BYTES,
@@ -50,13 +52,15 @@ def by_hand(batch: Pixels) -> Floats:
 @pytest.mark.parametrize("make", [a_network, an_exported_network])
 @pytest.mark.parametrize("tiles", [1, 3, 40])
 def test_it_says_how_likely_each_class_is(tmp_path: Path, make: Any, tiles: int) -> None:
-    """Pixels are scaled, normalised and answered as config.json says, whatever the number of tiles."""
+    """Pixels are scaled, normalised and answered as config.json says, whatever the number of
+    tiles."""
     batch = np.stack([a_picture(64, 64, seed) // 2 + 60 for seed in range(tiles)])
     assert answers(loaded(make(tmp_path / "zoo")), batch) == pytest.approx(by_hand(batch), abs=1e-4)
 
 
 def test_tiles_are_read_at_the_size_that_the_network_takes(tmp_path: Path) -> None:
-    """128 px of 0.25 um, resized to 64, are 64 px of 0.5 um: the slide is resampled once, from its nearest level."""
+    """128 px of 0.25 um, resized to 64, are 64 px of 0.5 um: the slide is resampled once, from its
+    nearest level."""
     card = loaded(a_network(tmp_path / "zoo")).card
     assert (card.mpp, card.tile_px, card.halo_px, card.output) == (0.5, 64, 0, "tiles")
     assert [entry.name for entry in card.classes] == list(CLASSES)
@@ -79,7 +83,8 @@ def test_threads_get_what_one_gets(tmp_path: Path) -> None:
 
 
 def test_it_stays_loaded_between_orders(tmp_path: Path) -> None:
-    """The second order's algorithm holds the network of the first; a changed file is loaded anew."""
+    """The second order's algorithm holds the network of the first; a changed file is loaded
+    anew."""
     folder = a_network(tmp_path / "zoo")
     first = loaded(folder)
     assert loaded(folder)._full is first._full
@@ -89,7 +94,8 @@ def test_it_stays_loaded_between_orders(tmp_path: Path) -> None:
 
 
 def test_half_precision_only_within_the_tolerance(tmp_path: Path) -> None:
-    """A network that half precision changes by more than the card allows computes in full; none allowed, none tried."""
+    """A network that half precision changes by more than the card allows computes in full; none
+    allowed, none tried."""
     folder = a_network(tmp_path / "zoo", Layers())
     samples = np.stack([a_picture(64, 64, seed) for seed in range(3)])
     assert loaded(folder).calibrate(samples).precision == "float32"
@@ -101,7 +107,8 @@ def test_half_precision_only_within_the_tolerance(tmp_path: Path) -> None:
 
 
 def test_a_scan_is_squares_with_all_probabilities(tmp_path: Path) -> None:
-    """Each tissue tile is one object in level-0 pixels, of its likeliest class; the file says all probabilities."""
+    """Each tissue tile is one object in level-0 pixels, of its likeliest class; the file says all
+    probabilities."""
     pixels = a_picture(512, 384) // 2
     slide = a_slide(tmp_path / "a.svs", pixels, mpp=0.25)
     scan(loaded(a_network(tmp_path / "zoo")), slide, tmp_path, 1, Listener())
@@ -120,7 +127,7 @@ def test_a_scan_is_squares_with_all_probabilities(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"spec_version": "7"}, "spec_version"),
         ({"num_classes": 2}, "2 different ones"),
@@ -140,17 +147,20 @@ def test_a_scan_is_squares_with_all_probabilities(tmp_path: Path) -> None:
     ],
 )
 def test_a_description_that_cannot_work_stops_the_start(
-    tmp_path: Path, changed: dict[str, Any], told: str
+    tmp_path: Path, changed: dict[str, Any], message: str
 ) -> None:
     """The message names the setting, the file and what is wrong."""
     folder = a_network(tmp_path / "zoo")
     (folder / "config.json").write_text(json.dumps(a_config(**changed)))
-    with pytest.raises(ConfigError, match=f"worker.algorithms.zoo.folder: config.json: .*{told}"):
+    with pytest.raises(
+        ConfigError, match=f"worker.algorithms.zoo.folder: config.json: .*{message}"
+    ):
         loaded(folder)
 
 
 def test_a_folder_without_a_network_stops_the_start(tmp_path: Path) -> None:
-    """Nothing there, no description, a file that is none; and a kind that has no use for a folder."""
+    """Nothing there, no description, a file that is none; and a kind that has no use for a
+    folder."""
     with pytest.raises(ConfigError, match=r"config.json: .*No such file"):
         loaded(tmp_path)
     folder = a_network(tmp_path / "zoo")
@@ -169,7 +179,7 @@ def test_a_folder_without_a_network_stops_the_start(tmp_path: Path) -> None:
 
 
 def test_only_an_exported_network_can_be_compiled(tmp_path: Path) -> None:
-    """TorchScript is asked for in vain, and told so at the start."""
+    """TorchScript cannot be compiled, and the start says so."""
     with pytest.raises(ConfigError, match=r"zoo.compile: only model.pt2 can be compiled"):
         loaded(a_network(tmp_path / "zoo"), compile=True)
 
@@ -177,7 +187,8 @@ def test_only_an_exported_network_can_be_compiled(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_a_compiled_network_says_the_same(tmp_path: Path) -> None:
-    """Whatever torch.compile makes of it stays within what single precision rounds, for any number of tiles."""
+    """Whatever torch.compile makes of it stays within what single precision rounds, for any number
+    of tiles."""
     folder = an_exported_network(tmp_path / "zoo")
     model = loaded(folder, compile=True)
     for tiles in (1, 5):

@@ -22,7 +22,8 @@ def test_what_the_slide_says_is_believed_first(tmp_path: Path) -> None:
 
 
 def test_tiff_tags_are_believed_before_the_order(tmp_path: Path) -> None:
-    """A generic TIFF's resolution tags count, each axis for itself, tiled (OpenSlide) or striped (Pillow)."""
+    """A generic TIFF's resolution tags count, each axis for itself, tiled (OpenSlide) or striped
+    (Pillow)."""
     tiled = a_tiled_tiff(tmp_path / "tiled.tiff", a_picture(70, 50), (20000, 40000))
     striped = tmp_path / "striped.tiff"
     tifffile.imwrite(
@@ -75,7 +76,8 @@ def test_the_bounds_offset_is_openslide_s(tmp_path: Path) -> None:
 
 
 def test_what_an_image_server_says_is_its_own_word() -> None:
-    """Each axis for itself, before the order's; not what screens and printers write, which such servers pass on."""
+    """Each axis for itself, before the order's; not what screens and printers write, which such
+    servers pass on."""
     assert spacing(server_properties(0.25, 0.5), 0.7) == (0.25, 0.5, "server")
     assert spacing(server_properties(84.7, 84.7), 0.7) == (0.7, 0.7, "order")
     assert spacing(server_properties(None, None)) == (None, None, "none")

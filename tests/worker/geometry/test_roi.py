@@ -1,4 +1,4 @@
-"""From the region that was asked for to the area it is: rectangles, percents and polygons, at every edge."""
+"""From the requested region to the area: rectangles, percents and polygons, at every edge."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,19 @@ from worker.results.objects import Objects
 
 FRAME = Frame(1000, 800, 0.25, 0.5, "slide")
 TRIANGLE = Polygon(polygon=((100.0, 100.0), (500.0, 100.0), (100.0, 500.0)))
-CARD = AlgorithmCard(name="c", version="1", digest="0", title="", description="", output="objects", mpp=0.5, tile_px=64,
-            halo_px=8, classes=(), parameters={})  # fmt: skip
+CARD = AlgorithmCard(
+    name="c",
+    version="1",
+    digest="0",
+    title="",
+    description="",
+    output="objects",
+    mpp=0.5,
+    tile_px=64,
+    halo_px=8,
+    classes=(),
+    parameters={},
+)
 
 
 def test_a_polygon_is_the_box_around_it_and_what_it_encloses() -> None:
@@ -27,9 +38,14 @@ def test_a_polygon_is_the_box_around_it_and_what_it_encloses() -> None:
     area = resolve_roi(TRIANGLE, FRAME)
     assert (area.x, area.y, area.width, area.height) == (100, 100, 400, 400)
     assert size_px2(area) == 400 * 400 / 2
-    assert inside(np.array([(101.0, 101.0), (499.0, 499.0), (300.5, 299.0), (99.0, 200.0)]), area).tolist() == [
-        True, False, True, False,
-    ]  # fmt: skip
+    assert inside(
+        np.array([(101.0, 101.0), (499.0, 499.0), (300.5, 299.0), (99.0, 200.0)]), area
+    ).tolist() == [
+        True,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_polygon_is_cut_at_the_edge_of_the_slide() -> None:
@@ -86,8 +102,16 @@ def test_a_polygon_far_beyond_the_slide_has_its_border_on_it() -> None:
         (1000, 300),
         (100, 300),
     }
-    fork = ((900.0, 100.0), (1100.0, 100.0), (1100.0, 300.0), (900.0, 300.0), (900.0, 250.0), (1050.0, 250.0),
-            (1050.0, 150.0), (900.0, 150.0))  # fmt: skip
+    fork = (
+        (900.0, 100.0),
+        (1100.0, 100.0),
+        (1100.0, 300.0),
+        (900.0, 300.0),
+        (900.0, 250.0),
+        (1050.0, 250.0),
+        (1050.0, 150.0),
+        (900.0, 150.0),
+    )
     assert len(borders(resolve_roi(Polygon(polygon=fork), FRAME))) == 2
 
 
@@ -103,7 +127,8 @@ def test_tiles_without_anything_of_the_polygon_are_not_read() -> None:
     )
     some = tile_grid(resolve_roi(TRIANGLE, FRAME), FRAME, CARD)
     assert set(some.tiles) < set(every.tiles)
-    step_x, step_y = 64 * some.downsample_x, 64 * some.downsample_y
+    step_x = 64 * some.downsample_x
+    step_y = 64 * some.downsample_y
     left_out = set(every.tiles) - set(some.tiles)
     assert all((tile.x - 100) + (tile.y - 100) > 400 for tile in left_out)
     assert all((tile.x - 100) + (tile.y - 100) <= 400 for tile in some.tiles)
@@ -124,7 +149,8 @@ def test_an_object_outside_the_polygon_is_not_found() -> None:
 
 
 def test_a_grid_keeps_the_boxes_of_the_polygon() -> None:
-    """Of 4 x 4 boxes the triangle has the six whose centre lies in it; those on its long side do not."""
+    """Of 4 x 4 boxes the triangle has the six whose centre lies in it; those on its long side do
+    not."""
     algorithm = BoxGrid(grid_card(), GridParameters(rows=4, columns=4))
     findings = algorithm.report(FRAME, resolve_roi(TRIANGLE, FRAME))
     assert findings.summary["boxes"] == len(findings.objects) == 6

@@ -1,4 +1,4 @@
-"""How an area is cut into tiles."""
+"""How an area is divided into tiles."""
 
 import pytest
 from hypothesis import given
@@ -13,9 +13,18 @@ from worker.geometry.tile_grid import MAX_TILES, tile_grid
 def a_card(mpp: float | None = 0.5, tile_px: int = 100, halo_px: int = 16) -> AlgorithmCard:
     """A card that works at `mpp`."""
     return AlgorithmCard(
-        name="eye", version="1", digest="0", title="Eye", description="", output="objects", classes=(), parameters={},
-        mpp=mpp, tile_px=tile_px, halo_px=halo_px,
-    )  # fmt: skip
+        name="eye",
+        version="1",
+        digest="0",
+        title="Eye",
+        description="",
+        output="objects",
+        classes=(),
+        parameters={},
+        mpp=mpp,
+        tile_px=tile_px,
+        halo_px=halo_px,
+    )
 
 
 def a_frame(mpp_x: float | None = 0.25, mpp_y: float | None = None, width: int = 10_000) -> Frame:
@@ -24,7 +33,8 @@ def a_frame(mpp_x: float | None = 0.25, mpp_y: float | None = None, width: int =
 
 
 def test_tiles_run_row_by_row_from_the_area_s_corner() -> None:
-    """The first tile starts where the area starts; a tile of 100 px at twice the mpp covers 200 level-0 pixels."""
+    """The first tile starts where the area starts; a tile of 100 px at twice the mpp covers 200
+    level-0 pixels."""
     grid = tile_grid(Area(30, 50, 401, 200), a_frame(), a_card())
     assert [(tile.index, tile.x, tile.y) for tile in grid.tiles] == [
         (0, 30, 50),
@@ -82,7 +92,7 @@ def test_a_slide_too_coarse_is_refused_with_both_resolutions() -> None:
 
 
 def test_without_mpp_the_order_is_asked_for_it() -> None:
-    """The slide said nothing and the order did not either."""
+    """Neither the slide nor the order states it."""
     with pytest.raises(OrderError, match="Nothing believable") as caught:
         tile_grid(Area(0, 0, 100, 100), a_frame(None), a_card())
     assert (caught.value.code, caught.value.field) == ("mpp_missing", "mpp")

@@ -1,4 +1,5 @@
-"""Unfinished work: an attempt that takes over goes on from the last mark, and from nothing that cannot be trusted."""
+"""Unfinished work: an attempt that takes over goes on from the last mark, and from nothing that
+cannot be trusted."""
 
 import errno
 import json
@@ -14,7 +15,8 @@ from worker.inference.checkpoint import Checkpoint, Point, unfinished
 from worker.inference.merge import joined
 from worker.results.object_store import ObjectStore
 
-WORK, TILES = "digest", 100
+WORK = "digest"
+TILES = 100
 SEAMS = ((3, 0.1 + 0.2, 1e300 / 3), (4, 5e-324, -1.5))
 
 
@@ -27,11 +29,11 @@ def marked(
 ) -> tuple[Checkpoint, ObjectStore]:
     """An attempt that was lost: of its nine nuclei the last five lie behind its mark."""
     checkpoint = attempt(folder, fence)
-    spool, _ = checkpoint.begin(work, TILES)
-    spool.append(nuclei(4, seed=tiles))
-    checkpoint.mark(spool, Point(work, tiles, len(spool), SEAMS))
-    spool.append(nuclei(5))
-    return checkpoint, spool
+    store, _ = checkpoint.begin(work, TILES)
+    store.append(nuclei(4, seed=tiles))
+    checkpoint.mark(store, Point(work, tiles, len(store), SEAMS))
+    store.append(nuclei(5))
+    return checkpoint, store
 
 
 def is_fresh(begun: tuple[ObjectStore, Point]) -> bool:
@@ -41,17 +43,18 @@ def is_fresh(begun: tuple[ObjectStore, Point]) -> bool:
 def test_the_next_attempt_has_what_was_marked_and_not_what_came_behind(tmp_path: Path) -> None:
     """Objects, tiles and seams are those of the mark to the last bit, and can be gone on with."""
     marked(tmp_path)
-    spool, point = attempt(tmp_path, 3).begin(WORK, TILES)
+    store, point = attempt(tmp_path, 3).begin(WORK, TILES)
     assert (point.tiles, point.objects) == (10, 4)
     assert tuple(map(tuple, point.seams)) == SEAMS
-    spool.append(nuclei(2))
-    assert equal(joined(list(spool.chunks())), joined([nuclei(4, seed=10), nuclei(2)]))
+    store.append(nuclei(2))
+    assert equal(joined(list(store.chunks())), joined([nuclei(4, seed=10), nuclei(2)]))
 
 
 def test_what_was_found_before_the_scan_was_asked_for_once_more_is_left_alone(
     tmp_path: Path,
 ) -> None:
-    """It may be why that life of the scan failed; a courier elsewhere could not remove it from this machine."""
+    """It may be why that life of the scan failed; a courier elsewhere could not remove it from this
+    machine."""
     marked(tmp_path, fence=2, tiles=60)
     marked(tmp_path, fence=5, tiles=20)
     _, point = Checkpoint(tmp_path / "order.0.6", since=4).begin(WORK, TILES)
@@ -62,10 +65,10 @@ def test_what_was_found_before_the_scan_was_asked_for_once_more_is_left_alone(
 def test_an_attempt_that_still_writes_disturbs_nothing(tmp_path: Path) -> None:
     """One that was only thought dead goes on in its own folder; the copy stays what it was."""
     zombie, theirs = marked(tmp_path)
-    spool, _ = attempt(tmp_path, 2).begin(WORK, TILES)
+    store, _ = attempt(tmp_path, 2).begin(WORK, TILES)
     theirs.append(nuclei(50))
     zombie.mark(theirs, Point(WORK, 60, len(theirs), ()))
-    assert equal(joined(list(spool.chunks())), nuclei(4, seed=10))
+    assert equal(joined(list(store.chunks())), nuclei(4, seed=10))
 
 
 def test_the_attempt_that_came_furthest_is_gone_on_with(tmp_path: Path) -> None:
@@ -78,7 +81,8 @@ def test_the_attempt_that_came_furthest_is_gone_on_with(tmp_path: Path) -> None:
 
 
 def test_other_work_is_not_gone_on_with(tmp_path: Path) -> None:
-    """Another slide, other parameters, another algorithm; another scan of the order; another order."""
+    """Another slide, other parameters, another algorithm; another scan of the order; another
+    order."""
     marked(tmp_path, work="another digest")
     Checkpoint(tmp_path / "order.1.1").begin(WORK, TILES)
     assert is_fresh(attempt(tmp_path, 2).begin(WORK, TILES))
@@ -93,16 +97,34 @@ GOOD = {"work": WORK, "tiles": 10, "objects": 4, "seams": []}
 @pytest.mark.parametrize(
     "point",
     [
-        "", "{", "null", "[]", '{"work": "digest"}', "\u0000", "[" * 100_000,
-        *(json.dumps(GOOD | wrong) for wrong in (
-            {"tiles": -2}, {"tiles": TILES + 1}, {"tiles": 1.5}, {"tiles": "10"}, {"objects": -1}, {"objects": 10},
-            {"objects": 10**18}, {"seams": [[1, 2]]}, {"seams": [[1, float("nan"), 0]]}, {"seams": 3},
-            {"seams": [[1, float("inf"), 0]]},
-        )),
+        "",
+        "{",
+        "null",
+        "[]",
+        '{"work": "digest"}',
+        "\u0000",
+        "[" * 100_000,
+        *(
+            json.dumps(GOOD | wrong)
+            for wrong in (
+                {"tiles": -2},
+                {"tiles": TILES + 1},
+                {"tiles": 1.5},
+                {"tiles": "10"},
+                {"objects": -1},
+                {"objects": 10},
+                {"objects": 10**18},
+                {"seams": [[1, 2]]},
+                {"seams": [[1, float("nan"), 0]]},
+                {"seams": 3},
+                {"seams": [[1, float("inf"), 0]]},
+            )
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mark_that_is_damaged_is_not_believed(tmp_path: Path, point: str) -> None:
-    """Cut short, of another shape, with impossible numbers, or with more objects than there are: begun anew."""
+    """Truncated, of another shape, with impossible numbers, or with more objects than there are:
+    begun anew."""
     marked(tmp_path)
     (tmp_path / "order.0.1" / "point.json").write_text(point)
     assert is_fresh(attempt(tmp_path, 2).begin(WORK, TILES))
@@ -114,11 +136,11 @@ def test_a_spool_that_lacks_something_is_not_gone_on_with(
     tmp_path: Path, column: str, left_bytes: int | None
 ) -> None:
     """Its worker may end it meanwhile, or the disk lost a part: nothing is filled up with zeros."""
-    _, spool = marked(tmp_path)
+    _, store = marked(tmp_path)
     if left_bytes is None:
-        (spool.folder / column).unlink()
+        (store.folder / column).unlink()
     else:
-        (spool.folder / column).write_bytes((spool.folder / column).read_bytes()[:left_bytes])
+        (store.folder / column).write_bytes((store.folder / column).read_bytes()[:left_bytes])
     assert is_fresh(attempt(tmp_path, 2).begin(WORK, TILES))
 
 
@@ -132,9 +154,9 @@ def test_a_mark_makes_what_was_before_it_superfluous(tmp_path: Path) -> None:
     """Until then the folders of earlier attempts stay: ours may be lost before it says anything."""
     marked(tmp_path)
     checkpoint = attempt(tmp_path, 2)
-    spool, point = checkpoint.begin(WORK, TILES)
+    store, point = checkpoint.begin(WORK, TILES)
     assert (tmp_path / "order.0.1").exists()
-    checkpoint.mark(spool, point)
+    checkpoint.mark(store, point)
     assert not (tmp_path / "order.0.1").exists()
     assert attempt(tmp_path, 3).begin(WORK, TILES)[1].tiles == 10
 
@@ -143,9 +165,9 @@ def test_a_mark_that_finds_no_room_costs_only_itself(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The scan goes on, and the mark before it still counts."""
-    checkpoint, spool = marked(tmp_path)
+    checkpoint, store = marked(tmp_path)
     (tmp_path / "order.0.1" / "point.new").symlink_to("/dev/full")
-    checkpoint.mark(spool, Point(WORK, 20, len(spool), ()))
+    checkpoint.mark(store, Point(WORK, 20, len(store), ()))
     assert "No space left" in caplog.text
     assert attempt(tmp_path, 2).begin(WORK, TILES)[1].tiles == 10
 
@@ -184,13 +206,14 @@ def test_a_copy_that_finds_no_room_is_made_later(tmp_path: Path) -> None:
 
 
 def test_an_attempt_learns_that_its_folder_was_removed(tmp_path: Path) -> None:
-    """Taken over or ended: its next mark fails as its next object does, and it can tell that from a bug."""
-    checkpoint, spool = marked(tmp_path)
+    """Taken over or ended: its next mark fails as its next object does, and it can tell that from a
+    bug."""
+    checkpoint, store = marked(tmp_path)
     assert not checkpoint.gone
     attempt(tmp_path, 2).clear()
     for write in (
-        lambda: spool.append(nuclei(1)),
-        lambda: checkpoint.mark(spool, Point(WORK, 20, 9, ())),
+        lambda: store.append(nuclei(1)),
+        lambda: checkpoint.mark(store, Point(WORK, 20, 9, ())),
     ):
         with pytest.raises(FileNotFoundError):
             write()
@@ -199,7 +222,8 @@ def test_an_attempt_learns_that_its_folder_was_removed(tmp_path: Path) -> None:
 
 
 def test_clearing_leaves_nothing_of_this_scan_and_all_of_others(tmp_path: Path) -> None:
-    """Whoever began it; a later attempt's folder is not ours to remove. Clearing nothing is no fault."""
+    """Whoever began it; a later attempt's folder is not ours to remove. Clearing nothing is no
+    fault."""
     for name in (
         "order.0.1",
         "order.0.2",

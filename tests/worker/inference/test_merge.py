@@ -15,7 +15,8 @@ GRID = Grid(
     downsample_y=2.0,
     tiles=Tiles(0, 0, 20, 20, 2, np.arange(0)),
 )
-LEFT, RIGHT = Tile(0, 100.0, 200.0), Tile(1, 120.0, 200.0)
+LEFT = Tile(0, 100.0, 200.0)
+RIGHT = Tile(1, 120.0, 200.0)
 
 
 def found(*core_px: tuple[float, float]) -> Objects:
@@ -51,12 +52,14 @@ def test_an_object_on_a_seam_counts_once() -> None:
 
 def test_two_objects_near_a_seam_stay_two() -> None:
     """What one tile sees as two is two, however close."""
-    left, right = found((9.0, 5.0), (10.5, 5.0)), found((-1.0, 5.0), (0.5, 5.0))
+    left = found((9.0, 5.0), (10.5, 5.0))
+    right = found((-1.0, 5.0), (0.5, 5.0))
     assert len(merged((left, LEFT), (right, RIGHT))) == 2
 
 
 def test_an_object_on_the_seam_to_the_row_below_counts_once() -> None:
-    """What lay on a seam is still known when the next row comes, and what lay above it is forgotten."""
+    """What lay on a seam is still known when the next row comes, and what lay above it is
+    forgotten."""
     below = Tile(2, 100.0, 220.0)
     assert len(merged((found((5.0, 9.9)), LEFT), (found((5.0, -0.1)), below))) == 1
     assert len(merged((found((5.0, 10.1)), LEFT), (found((5.0, 0.1)), below))) == 1

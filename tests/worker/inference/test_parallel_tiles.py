@@ -1,4 +1,4 @@
-"""How tiles reach the device: in order, in batches, ahead of time, and no longer than wanted."""
+"""How tiles reach the device: in order, in batches, ahead of time, and no longer than needed."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -18,14 +18,26 @@ from worker.geometry.tile_grid import Grid, tile_grid
 from worker.inference.parallel_tiles import MappedTiles, map_tiles, share_tiles, workers
 from worker.slides.slide import Slide
 
-CARD = AlgorithmCard(name="eye", version="1", digest="0", title="Eye", description="", output="objects", classes=(),
-            parameters={}, mpp=0.8, tile_px=20, halo_px=3)  # fmt: skip
+CARD = AlgorithmCard(
+    name="eye",
+    version="1",
+    digest="0",
+    title="Eye",
+    description="",
+    output="objects",
+    classes=(),
+    parameters={},
+    mpp=0.8,
+    tile_px=20,
+    halo_px=3,
+)
 
 
 class CountingSlide(Slide):
     """A slide that counts the tiles that are read of it, and how often somebody asks for some."""
 
-    reads, calls = 0, 0
+    reads = 0
+    calls = 0
 
     def fill_tiles(
         self,
@@ -40,7 +52,7 @@ class CountingSlide(Slide):
 
 
 def a_grid(slide: Slide) -> Grid:
-    """The whole slide, cut."""
+    """Return the tiles of the whole slide."""
     return tile_grid(resolve_roi(None, slide.frame), slide.frame, CARD)
 
 
@@ -49,17 +61,19 @@ def readers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name.startswith("tiles")]
 
 
-def fed(slide: Slide, grid: Grid, batch_tiles: int) -> Iterator[MappedTiles[Pixels]]:
-    """What `work` was given, copied, for it is overwritten."""
+def copied_tiles(slide: Slide, grid: Grid, batch_tiles: int) -> Iterator[MappedTiles[Pixels]]:
+    """Return copies of the pixels, which are overwritten."""
     return map_tiles(slide, grid, batch_tiles, np.copy)
 
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_tiles_come_in_order_with_their_halo(tmp_path: Path, threads: int) -> None:
-    """Whatever thread is first, every tile is the slide's region around it; the last batch is what is left."""
+    """Whatever thread is first, every tile is the slide's region around it; the last batch is what
+    is left."""
     with Slide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
-        grid, slide.threads = a_grid(slide), threads
-        batches = list(fed(slide, grid, 8))
+        grid = a_grid(slide)
+        slide.threads = threads
+        batches = list(copied_tiles(slide, grid, 8))
         assert [tile for batch in batches for tile in batch.tiles] == list(grid.tiles)
         assert [len(batch.value) for batch in batches] == [8, 8, 8, 8, 3]
         for batch in batches:
@@ -70,10 +84,11 @@ def test_tiles_come_in_order_with_their_halo(tmp_path: Path, threads: int) -> No
 
 
 def test_results_come_in_order_whichever_is_first(tmp_path: Path) -> None:
-    """The first batch is held back until later ones are done; what comes out is in the order of the tiles."""
+    """The first batch is held back until later ones are done; what comes out is in the order of the
+    tiles."""
     others = threading.Event()
 
-    def work(pixels: Pixels) -> bytes:
+    def function(pixels: Pixels) -> bytes:
         if pixels.tobytes() == first and not others.wait(30):
             raise TimeoutError
         others.set()
@@ -81,32 +96,34 @@ def test_results_come_in_order_whichever_is_first(tmp_path: Path) -> None:
 
     with Slide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
         slide.threads = 3
-        expected = [batch.value.tobytes() for batch in fed(slide, a_grid(slide), 5)]
+        expected = [batch.value.tobytes() for batch in copied_tiles(slide, a_grid(slide), 5)]
         first = expected[0]
-        assert [batch.value for batch in map_tiles(slide, a_grid(slide), 5, work)] == expected
+        assert [batch.value for batch in map_tiles(slide, a_grid(slide), 5, function)] == expected
 
 
 def test_a_grid_of_no_tiles_feeds_nothing(tmp_path: Path) -> None:
     """Where there is no tissue there are no batches."""
     with Slide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
         grid = a_grid(slide)
-        assert list(fed(slide, replace(grid, tiles=grid.tiles[:0]), 8)) == []
+        assert list(copied_tiles(slide, replace(grid, tiles=grid.tiles[:0]), 8)) == []
 
 
 def test_no_more_than_two_shares_for_each_thread_are_in_hand(tmp_path: Path) -> None:
-    """Who takes no more keeps the threads from going on, however many tiles wait. The first shares are one batch."""
+    """Who takes no more keeps the threads from going on, however many tiles wait. The first shares
+    are one batch."""
     with CountingSlide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
         slide.threads = 2
-        feed = fed(slide, a_grid(slide), 2)
-        next(feed)
+        batches_of_tiles = copied_tiles(slide, a_grid(slide), 2)
+        next(batches_of_tiles)
         assert 2 <= slide.reads <= 2 * 2 * 2
-        next(feed)
-        feed.close()
+        next(batches_of_tiles)
+        batches_of_tiles.close()
         assert slide.reads <= 2 * 2 * 2 + len(a_grid(slide).tiles) // (2 * 2)
 
 
 def test_quick_tiles_are_taken_many_at_a_time_and_slow_ones_batch_by_batch() -> None:
-    """Asking for tiles costs as much as decoding one; a thread that holds many for long shows no progress."""
+    """Asking for tiles costs as much as decoding one; a thread that holds many for long shows no
+    progress."""
     assert share_tiles(8, 0.0005, 40) == 40
     assert share_tiles(8, 0.0005, 39) == 32
     assert share_tiles(8, 0.003, 40) == 16
@@ -128,9 +145,11 @@ def test_a_share_is_worked_on_in_the_batches_that_it_would_have_been_asked_for_i
 
 def test_closing_in_the_middle_of_a_share_ends_it_after_its_batch(tmp_path: Path) -> None:
     """A scan that was cancelled does not wait for the rest of what its threads hold."""
-    worked_on, permits, begun = [], threading.Semaphore(2), threading.Semaphore(0)
+    worked_on = []
+    permits = threading.Semaphore(2)
+    begun = threading.Semaphore(0)
 
-    def work(pixels: Pixels) -> None:
+    def function(pixels: Pixels) -> None:
         begun.release()
         if not permits.acquire(timeout=30):
             raise TimeoutError
@@ -138,11 +157,11 @@ def test_closing_in_the_middle_of_a_share_ends_it_after_its_batch(tmp_path: Path
 
     with CountingSlide.open(a_slide(tmp_path / "a.svs", a_picture(803, 751))) as slide:
         slide.threads = 1
-        feed = map_tiles(slide, a_grid(slide), 1, work)
-        next(feed)
-        next(feed)  # the third share is asked for, and longer than a batch
+        batches_of_tiles = map_tiles(slide, a_grid(slide), 1, function)
+        next(batches_of_tiles)
+        next(batches_of_tiles)  # the third share is submitted, and longer than a batch
         assert all(begun.acquire(timeout=30) for _ in range(3))
-        closing = threading.Thread(target=feed.close)
+        closing = threading.Thread(target=batches_of_tiles.close)
         closing.start()
         while closing.is_alive():
             permits.release()
@@ -161,15 +180,15 @@ def test_no_more_threads_work_than_there_are_batches(tmp_path: Path) -> None:
 def test_closing_early_leaves_no_thread_behind(tmp_path: Path) -> None:
     """Who stops after the first batch finds the readers gone."""
     with Slide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
-        feed = fed(slide, a_grid(slide), 4)
-        next(feed)
+        batches_of_tiles = copied_tiles(slide, a_grid(slide), 4)
+        next(batches_of_tiles)
         assert readers()
-        feed.close()
+        batches_of_tiles.close()
         assert not readers()
 
 
 def test_a_broken_tile_ends_the_feed_with_its_refusal(tmp_path: Path) -> None:
-    """What the slide says comes out of the feed, and the readers end."""
+    """The error of the slide is raised by the iterator, and the readers end."""
     path = a_slide(tmp_path / "a.svs", a_picture(203, 151), levels=(1,))
     with tifffile.TiffFile(path) as tiff:
         at = tiff.pages[0].dataoffsets[-1]
@@ -177,6 +196,6 @@ def test_a_broken_tile_ends_the_feed_with_its_refusal(tmp_path: Path) -> None:
     data[at : at + 500] = b"\xff" * 500
     path.write_bytes(data)
     with Slide.open(path) as slide, pytest.raises(OrderError) as caught:
-        list(fed(slide, a_grid(slide), 4))
+        list(copied_tiles(slide, a_grid(slide), 4))
     assert caught.value.code == "slide_unreadable"
     assert not readers()

@@ -35,7 +35,8 @@ def shoelace(points: list[list[float]]) -> float:
 
 
 def test_every_feature_is_what_qupath_reads() -> None:
-    """A UUID, a detection inside `properties`, a class with name and three integers of colour, a number as score."""
+    """A UUID, a detection inside `properties`, a class with name and three integers of colour, a
+    number as score."""
     document = written(a_result())
     assert document["type"] == "FeatureCollection"
     assert len(document["features"]) == 9
@@ -55,7 +56,8 @@ def test_every_feature_is_what_qupath_reads() -> None:
 
 
 def test_the_file_states_its_frame() -> None:
-    """Coordinates stay level-0 pixels of the full canvas; the bounds that QuPath crops to are given beside them."""
+    """Coordinates stay level-0 pixels of the full canvas; the bounds that QuPath crops to are given
+    beside them."""
     document = written(a_result(objects([around(1100.04, 700.06, 20)])))
     assert document["frame"] == FRAME.as_dict()
     ring = np.array(document["features"][0]["geometry"]["coordinates"][0])
@@ -63,8 +65,11 @@ def test_the_file_states_its_frame() -> None:
 
 
 def test_the_same_result_is_the_same_file() -> None:
-    """Ids follow from order, scan and number, so that a file written again replaces the first one exactly."""
-    first, again, other = written(a_result()), written(a_result()), written(a_result(scan_id="2"))
+    """Ids follow from order, scan and number, so that a file written again replaces the first one
+    exactly."""
+    first = written(a_result())
+    again = written(a_result())
+    other = written(a_result(scan_id="2"))
     assert first == again
     ids = {feature["id"] for document in (first, other) for feature in document["features"]}
     assert len(ids) == 18
@@ -113,7 +118,8 @@ class Sink(io.RawIOBase):
 
 
 def test_memory_does_not_grow_with_the_number_of_objects() -> None:
-    """Twice the objects, both more than are converted at a time, are written in about the same memory."""
+    """Twice the objects, both more than are converted at a time, are written in about the same
+    memory."""
     outline = around(1200, 700, points=16)
     peaks = []
     for count in (10_000, 5_000):
@@ -136,7 +142,8 @@ POINT = st.tuples(st.floats(-50, FRAME.width + 50), st.floats(-50, FRAME.height 
 def test_a_ring_is_closed_on_the_canvas_and_turns_one_way(
     outlines: list[list[tuple[float, float]]],
 ) -> None:
-    """Whatever the outline: tenths of a pixel, no point twice in a row, area above zero, order kept."""
+    """Whatever the outline: tenths of a pixel, no point twice in a row, area above zero, order
+    kept."""
     found: list[Floats] = [np.array(outline) for outline in outlines]
     made = drawn(objects(found))
     assert [ring.number for ring in made] == sorted({ring.number for ring in made})
@@ -156,7 +163,8 @@ def test_a_ring_is_closed_on_the_canvas_and_turns_one_way(
 
 
 def test_a_ring_keeps_the_outlines_points_in_either_direction() -> None:
-    """Turning an outline round changes its starting point at most, and rounding moves no point by more than 0.05."""
+    """Turning an outline round changes its starting point at most, and rounding moves no point by
+    more than 0.05."""
     outline = around(AREA.x + 100.033, AREA.y + 50.077)
     clockwise, turned = drawn(objects([outline, outline[::-1]]))
     assert {tuple(p) for p in clockwise.points} == {tuple(p) for p in turned.points}

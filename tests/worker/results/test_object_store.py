@@ -13,24 +13,22 @@ from worker.results.objects import CHUNK
 
 def test_what_is_appended_comes_back_in_order_to_the_last_bit(tmp_path: Path) -> None:
     """Piece by piece, empty pieces included, whatever the pieces were."""
-    spool, given = (
-        ObjectStore.begin(tmp_path / "found"),
-        [nuclei(3), objects([], []), nuclei(CHUNK + 5, seed=1), nuclei(1)],
-    )
+    store = ObjectStore.begin(tmp_path / "found")
+    given = [nuclei(3), objects([], []), nuclei(CHUNK + 5, seed=1), nuclei(1)]
     for piece in given:
-        spool.append(piece)
+        store.append(piece)
     read = list(ObjectStore(tmp_path / "found").chunks())
     assert equal(joined(read), joined(given))
     assert [len(chunk) for chunk in read] == [CHUNK, 9]
-    assert len(spool) == CHUNK + 9
-    assert spool.counts(3) == [*joined(given).counts(2), 0]
+    assert len(store) == CHUNK + 9
+    assert store.counts(3) == [*joined(given).counts(2), 0]
 
 
 def test_nothing_found_is_no_chunk(tmp_path: Path) -> None:
-    """An empty spool has no objects, and says so without an error."""
-    spool = ObjectStore.begin(tmp_path / "found")
-    assert list(spool.chunks()) == []
-    assert spool.counts(2) == [0, 0]
+    """An empty store has no objects, and says so without an error."""
+    store = ObjectStore.begin(tmp_path / "found")
+    assert list(store.chunks()) == []
+    assert store.counts(2) == [0, 0]
 
 
 WRITES_A_FILE = """
@@ -43,10 +41,10 @@ from worker.delivery.destinations.techcyte import payload
 from worker.results import geojson
 from worker.results.object_store import ObjectStore
 
-spool, piece = ObjectStore.begin(Path({folder!r}) / "found"), nuclei(2000)
+store, piece = ObjectStore.begin(Path({folder!r}) / "found"), nuclei(2000)
 for _ in range({pieces}):
-    spool.append(piece)
-result = a_result(spool)
+    store.append(piece)
+result = a_result(store)
 with open({folder!r} + "/out", "wb") as file:
     geojson.write(result, file)
     payload.write([result], file)
@@ -66,5 +64,6 @@ def peak_kib(folder: Path, pieces: int) -> int:
 
 
 def test_memory_does_not_grow_with_the_number_of_objects(tmp_path: Path) -> None:
-    """Twelve times as many objects, hundreds of megabytes as Python objects, are written with the same memory."""
+    """Twelve times as many objects, hundreds of megabytes as Python objects, are written with the
+    same memory."""
     assert peak_kib(tmp_path / "many", 24) < peak_kib(tmp_path / "few", 2) * 1.1

@@ -12,7 +12,8 @@ from worker.results import overlay
 from worker.results.geojson import rgb
 from worker.results.result import Result
 
-BLUE, RED = rgb("#1f6fd6"), rgb("#c8321e")
+BLUE = rgb("#1f6fd6")
+RED = rgb("#c8321e")
 TISSUE = (180, 120, 90)
 
 
@@ -27,7 +28,7 @@ def opened(picture: Pixels, result: Result) -> Pixels:
         return np.asarray(image)
 
 
-def near(image: Pixels, x: float, y: float, reach_px: int = 2) -> set[tuple[int, ...]]:
+def colors_around(image: Pixels, x: float, y: float, reach_px: int = 2) -> set[tuple[int, ...]]:
     """The colours around a place."""
     square = image[
         int(y) - reach_px : int(y) + reach_px + 1, int(x) - reach_px : int(x) + reach_px + 1
@@ -40,23 +41,25 @@ def test_outlines_are_drawn_where_the_nuclei_are() -> None:
     found = objects([around(1200, 600), around(1400, 800)], [0, 1])
     image = opened(a_picture(1200, 800), a_result(found))
     for (x, y), color in zip(((1200, 600), (1400, 800)), (BLUE, RED), strict=True):
-        at_x, at_y = (x - 1000) * 2, (y - 500) * 2
-        assert near(image, at_x, at_y) == {TISSUE}
-        assert color in near(image, at_x + 20, at_y)
-        assert color in near(image, at_x, at_y - 20)
+        at_x = (x - 1000) * 2
+        at_y = (y - 500) * 2
+        assert colors_around(image, at_x, at_y) == {TISSUE}
+        assert color in colors_around(image, at_x + 20, at_y)
+        assert color in colors_around(image, at_x, at_y - 20)
 
 
 def test_nuclei_too_small_for_outlines_are_dots_on_a_pale_picture() -> None:
-    """On a whole slide each nucleus is a dot in its class's colour, and the tissue steps back to grey."""
+    """On a whole slide each nucleus is a dot in its class's colour, and the tissue steps back to
+    grey."""
     whole = Area(0, 0, 40_000, 30_000)
     found = objects([around(8000, 6000), around(20_000, 15_000)], [0, 1])
     image = opened(
         a_picture(1600, 1200),
         a_result(found, area=whole, frame=Frame(40_000, 30_000, 0.25, 0.25, "slide")),
     )
-    assert BLUE in near(image, 320, 240)
-    assert RED in near(image, 800, 600)
-    (background,) = near(image, 1200, 300)
+    assert BLUE in colors_around(image, 320, 240)
+    assert RED in colors_around(image, 800, 600)
+    (background,) = colors_around(image, 1200, 300)
     assert len(set(background)) == 1
     assert background[0] > 180
 
@@ -69,15 +72,16 @@ def test_a_rare_class_is_not_buried_under_a_common_one() -> None:
         a_picture(1600, 1200),
         a_result(found, area=whole, frame=Frame(40_000, 30_000, 0.25, 0.25, "slide")),
     )
-    assert RED in near(image, 800, 600)
-    assert BLUE not in near(image, 800, 600, 0)
+    assert RED in colors_around(image, 800, 600)
+    assert BLUE not in colors_around(image, 800, 600, 0)
 
 
 @pytest.mark.parametrize(
     ("width", "height"), [(2048, 1365), (1365, 2048), (90, 300), (300, 2), (1, 1)]
 )
 def test_the_legend_fits_below_any_picture(width: int, height: int) -> None:
-    """A picture of any shape keeps its pixels, small ones enlarged by a whole factor, and gets a strip below."""
+    """A picture of any shape keeps its pixels, small ones enlarged by a whole factor, and gets a
+    strip below."""
     area = Area(1000, 500, width, height)
     image = opened(a_picture(width, height), a_result(nuclei(0), area=area))
     factor = max(1, 1024 // max(width, height))
@@ -101,7 +105,8 @@ def test_many_classes_are_wrapped_and_not_cut() -> None:
 
 
 def test_the_scale_bar_is_as_long_as_it_says() -> None:
-    """At 0.25 microns per level-0 pixel a picture of 600 level-0 pixels has a bar of 20 um, 80 level-0 pixels."""
+    """At 0.25 microns per level-0 pixel a picture of 600 level-0 pixels has a bar of 20 um, 80
+    level-0 pixels."""
     image = opened(a_picture(1200, 800), a_result(nuclei(0)))
     strip = (image[800:] < 40).all(axis=2)
     longest = max(int(row.sum()) for row in strip[:, 900:])

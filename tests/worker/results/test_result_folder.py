@@ -19,7 +19,8 @@ FILES = {"findings", "results.json", "features.geojson", "overlay.png"}
 
 @pytest.mark.parametrize("count", [0, 1, 9])
 def test_what_is_kept_comes_back_to_the_last_bit(tmp_path: Path, count: int) -> None:
-    """Floats, frames, words and parameters survive the disk unchanged, also where nothing was found."""
+    """Floats, frames, words and parameters survive the disk unchanged, also where nothing was
+    found."""
     result = a_result(nuclei(count))
     result_folder.save(tmp_path / "orders" / "0.1", result, Drawn(b"png"))
     loaded = result_folder.load(tmp_path / "orders" / "0.1")
@@ -52,9 +53,9 @@ def test_a_second_result_takes_the_first_ones_place(tmp_path: Path) -> None:
 
 def test_objects_in_a_spool_are_moved(tmp_path: Path) -> None:
     """What is on the disk already is not written again, and nothing of it stays where it was."""
-    spool = ObjectStore.begin(tmp_path / "found")
-    spool.append(nuclei(9))
-    result_folder.save(tmp_path / "r", a_result(spool), Drawn(b"png"))
+    store = ObjectStore.begin(tmp_path / "found")
+    store.append(nuclei(9))
+    result_folder.save(tmp_path / "r", a_result(store), Drawn(b"png"))
     assert same(result_folder.load(tmp_path / "r"), a_result(nuclei(9)))
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
@@ -76,7 +77,8 @@ result_folder.save(Path({folder!r}), a_result(parameters=Fatal(a=1)), Drawn(b"pn
 
 
 def test_a_worker_killed_while_keeping_leaves_no_result(tmp_path: Path) -> None:
-    """After SIGKILL in the middle of writing there is no folder of the result's name, and keeping it again works."""
+    """After SIGKILL in the middle of writing there is no folder of the result's name, and keeping
+    it again works."""
     script = KILLED_WHILE_WRITING.format(
         root=str(ROOT), signal=int(signal.SIGKILL), folder=str(tmp_path / "r")
     )
@@ -91,7 +93,8 @@ def test_a_worker_killed_while_keeping_leaves_no_result(tmp_path: Path) -> None:
 
 
 def test_results_json_is_the_same_bytes_each_time(tmp_path: Path) -> None:
-    """It is sorted ASCII without times, and states frame, area, counts and where the result comes from."""
+    """It is sorted ASCII without times, and states frame, area, counts and where the result comes
+    from."""
     for name in ("a", "b"):
         result_folder.save(tmp_path / name, a_result(), Drawn(b"png"))
     first, second = ((tmp_path / name / "results.json").read_bytes() for name in ("a", "b"))

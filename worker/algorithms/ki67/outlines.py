@@ -1,4 +1,4 @@
-"""Turns the evidence into nuclei: assigns pixels to markers and outlines them. One tile, on the CPU.
+"""Turns the evidence of one tile into nuclei: assigns pixels to markers and outlines them.
 
 A nucleus depends on pixels no farther than 90 px from its marker: a pixel belongs to a marker at
 most 20 px away; competing markers lie at most 20 px beyond the pixel; the evidence of a competing
