@@ -24,6 +24,7 @@ from worker.geometry.frame import Pixels
 from worker.geometry.roi import resolve_roi
 from worker.geometry.tile_grid import tile_grid
 from worker.inference import tissue
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.inference.tile_inference import SAMPLE_TILES
 from worker.process.cgroup_limits import granted_cores
 from worker.slides.slide import Slide
@@ -67,7 +68,7 @@ def _drawn(tiles: int) -> Pixels:
         path = Path(folder) / "slide.svs"
         make_sample_slide(path, 12_000, 9_000)
         with Slide.open(path) as slide:
-            grid = tissue.keep(
+            grid = tissue.tissue_tiles(
                 slide, tile_grid(resolve_roi(None, slide.frame), slide.frame, ki67_card())
             )
             chosen = [grid.tiles[n] for n in np.linspace(0, len(grid.tiles) - 1, tiles).astype(int)]
@@ -81,7 +82,9 @@ def _drawn(tiles: int) -> Pixels:
 
 
 def _classifier(pixels: Pixels) -> TileClassifier:
-    algorithm = registry.load("ki67", {"ki67": AlgorithmSettings(kind="ki67")}, {}, "cpu")
+    algorithm = registry.load(
+        "ki67", {"ki67": AlgorithmSettings(kind="ki67")}, {}, "cpu", max_batch_bytes=MAX_BATCH_BYTES
+    )
     assert not hasattr(algorithm, "report")
     classifier = algorithm.calibrate(pixels[:SAMPLE_TILES])
     registry.compute_threads(1)

@@ -48,7 +48,9 @@ def measure(orders: int, say: Callable[[str], None]) -> list[Row]:
         desk = _Desk(bed, path, techcyte)
         say(f"{orders} orders of a region of {EDGE_PX} px, each from POST to delivered")
         with Slide.open(path) as slide:
-            model = registry.load("ki67", KI67, {}, "auto")
+            model = registry.load(
+                "ki67", KI67, {}, "auto", max_batch_bytes=parallel_tiles.MAX_BATCH_BYTES
+            )
             roi = tissue_roi(path, EDGE_PX + JITTER_PX)
             for _ in range(WARM_UP_ORDERS):
                 _turn(desk, slide, model, [_jittered(roi)])
@@ -88,7 +90,7 @@ def _turn(
 def _alone(slide: Slide, model: TileAlgorithm, roi: dict[str, int]) -> float:
     """Decode and compute; the model is calibrated on the region's own tiles."""
     began = perf_counter()
-    grid = tissue.keep(
+    grid = tissue.tissue_tiles(
         slide, tile_grid(resolve_roi(Rectangle(**roi), slide.frame), slide.frame, model.card)
     )
     registry.compute_threads(1)

@@ -15,7 +15,9 @@ from broker.settings.config import AlgorithmSettings
 from worker.algorithms import registry
 from worker.inference import pipeline
 from worker.inference.checkpoint import Checkpoint
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.process.cgroup_limits import granted_cores
+from worker.progress import Stopwatch
 from worker.results import result_folder
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.sandbox.client import Sandbox
@@ -25,17 +27,15 @@ def main() -> None:
     """Run it."""
     slide, folder = map(Path, sys.argv[1:])
     settings = {"zoo": AlgorithmSettings(kind="weights", folder=folder)}
-    model = registry.load("zoo", settings, {}, "auto")
+    model = registry.load("zoo", settings, {}, "auto", max_batch_bytes=MAX_BATCH_BYTES)
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as name:
         checkpoint = Checkpoint(Path(name) / "unfinished" / "1.0.1")
-        job = pipeline.Job(
-            _order(slide),
-            _order(slide).request.scans[0],
-            LocalSlide(slide, "0" * 64, 1),
-            checkpoint,
+        order = _order(slide)
+        job = pipeline.ScanJob(order, order.request.scans[0], LocalSlide(slide, "0" * 64, 1))
+        done = pipeline.classify(
+            job, model, checkpoint, Sandbox(granted_cores()), Stopwatch(), Nobody()
         )
-        done = pipeline.classify(job, model, Sandbox(granted_cores()), Nobody())
-        result_folder.keep(Path(name) / "result", done.result, done.overlay)
+        result_folder.save(Path(name) / "result", done.result, done.overlay)
         size_bytes = (Path(name) / "result" / "features.geojson").stat().st_size
     told = {
         key: done.timings[key]

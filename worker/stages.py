@@ -21,7 +21,8 @@ from worker.algorithms.interface import Algorithm
 from worker.context import WorkerContext
 from worker.inference import pipeline
 from worker.inference.checkpoint import UNFINISHED, Checkpoint
-from worker.inference.pipeline import Done, Job
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
+from worker.inference.pipeline import ClassifiedScan, ScanJob
 from worker.process.lease import Lease, Limits
 from worker.progress import Stopwatch, StopWork
 from worker.results import result_folder
@@ -70,15 +71,18 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMe
             slide = slides.enter_context(
                 fetch_slide(request, algorithm.card, context.fetch_tools, lease, known=scan.slide)
             )
-        job = Job(order, request, slide, checkpoint, stopwatch)
-        done = pipeline.classify(job, algorithm, context.sandbox, lease)
+        job = ScanJob(order, request, slide)
+        classified = pipeline.classify(
+            job, algorithm, checkpoint, context.sandbox, stopwatch, lease
+        )
         lease.progress("keeping", 0, 1)
         with stopwatch.stage("keep"):
-            kept_bytes = _store_result(context.storage, result_key, done, lease)
-    timings = _timings(scan, done, stopwatch) | {"kept_bytes": kept_bytes}
+            kept_bytes = _store_result(context.storage, result_key, classified, lease)
+        stopwatch.add("draw", classified.overlay.draw_s)
+    timings = _timings(scan, classified, stopwatch) | {"kept_bytes": kept_bytes}
     fields = {
         "result": result_key,
-        "summary": _summary(done.result),
+        "summary": _summary(classified.result),
         "timings": timings,
     }
     lease.retry_write(lambda: context.store.note(claim, log=_log_line(timings)))
@@ -105,7 +109,11 @@ def _order_and_index(store: OrderStore, claim: Claim) -> tuple[Order, int]:
 
 def _load_algorithm(order: Order, settings: WorkerSettings) -> Algorithm:
     return registry.load(
-        order.request.algorithm, settings.algorithms, order.request.parameters, settings.device
+        order.request.algorithm,
+        settings.algorithms,
+        order.request.parameters,
+        settings.device,
+        max_batch_bytes=MAX_BATCH_BYTES,
     )
 
 
@@ -147,10 +155,10 @@ def _release_device_on_stop(storage: Storage, checkpoint: Checkpoint) -> Iterato
         raise StopWork("its unfinished work was removed") from None
 
 
-def _store_result(storage: Storage, key: str, done: Done, lease: Lease) -> int:
+def _store_result(storage: Storage, key: str, classified: ClassifiedScan, lease: Lease) -> int:
     """Write the result to `key` and share it with all machines; return its size in bytes."""
     folder = storage.folder / key
-    result_folder.keep(folder, done.result, done.overlay)
+    result_folder.save(folder, classified.result, classified.overlay)
     size_bytes = _size_bytes(folder)
     storage.share(key, partial(lease.progress, "keeping"))
     return size_bytes
@@ -166,9 +174,9 @@ def _summary(result: Result) -> dict[str, Any]:
     return findings.summary | {"headline": findings.headline, **findings.frame.as_dict()}
 
 
-def _timings(scan: Scan, done: Done, stopwatch: Stopwatch) -> dict[str, float]:
+def _timings(scan: Scan, classified: ClassifiedScan, stopwatch: Stopwatch) -> dict[str, float]:
     """Return where the scan's time went, both stages included."""
-    timings = scan.timings | done.timings | stopwatch.timings
+    timings = scan.timings | classified.timings | stopwatch.timings
     timings["fetch_s"] = round(timings["fetch_s"] + scan.timings.get("fetch_s", 0.0), 3)
     return timings
 

@@ -19,7 +19,7 @@ from broker.settings.config import BrokerSettings, Config, DeliverySettings, Wor
 from demo.annotation import SUBMIT, AnnotationReceiver
 from demo.faults import Fault
 from demo.techcyte import TechcyteReceiver
-from tests.support.results import a_result
+from tests.support.results import Drawn, a_result
 from tests.support.stack import wait_for
 from worker.context import WorkerContext
 from worker.delivery.circuit_breaker import CircuitBreakers
@@ -64,7 +64,7 @@ def to_deliver(context: WorkerContext, destination: dict[str, Any]) -> str:
     request = OrderRequest.model_validate(body, strict=False)
     order_id = context.store.create(request, queue="gpu").order_id
     result = a_result(order_id=order_id, scan_id="1")
-    result_folder.keep(context.data / "results" / "1", result, lambda: b"\x89PNG")
+    result_folder.save(context.data / "results" / "1", result, Drawn(b"\x89PNG"))
     context.store.finish(claimed(context, f"{order_id}.0", "fetch"), "staged")
     classify = claimed(context, f"{order_id}.0", "classify")
     context.store.finish(classify, "classified", {"result": "results/1"})

@@ -1,6 +1,7 @@
 """Results made by the tests: a few nuclei with outlines that differ, on a slide that is not
 square."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,16 @@ from worker.results.result import Findings, Result
 
 FRAME = Frame(4000, 3000, 0.25, 0.26, "slide", bounds_x=16, bounds_y=8)
 AREA = Area(1000, 500, 600, 400)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An overlay that is drawn already, for results that are saved without a slide."""
+
+    content: bytes
+
+    def png(self) -> bytes:
+        return self.content
 
 
 def a_card(output: Any = "objects") -> AlgorithmCard:
@@ -61,7 +72,8 @@ def nuclei(count: int = 9, seed: int = 0) -> Objects:
 def a_result(found: ObjectSource | None = None, **changed: Any) -> Result:
     """One scan's result; `frame`, `area`, `summary`, `card`, `scan_id` … replace the usual."""
     found = nuclei() if found is None else found
-    count, positive = len(found), found.counts(2)[1]
+    count = len(found)
+    positive = found.counts(2)[1]
     summary = {"nuclei": count, "labelling_index_pct": 100 * positive / count if count else None}
     findings = Findings(
         changed.pop("frame", FRAME),

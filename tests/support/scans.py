@@ -1,6 +1,7 @@
-"""One scan from a slide to kept results, in this process or in one that is killed at a tile.
+"""Runs one scan from a slide to saved results, in this process or in one that is killed at a tile.
 
-`python -m tests.support.scans ALGORITHM SLIDE FOLDER FENCE KILLED_AT` prints what the pipeline measured, as JSON.
+`python -m tests.support.scans ALGORITHM SLIDE FOLDER FENCE KILLED_AT` prints what the pipeline
+measured, as JSON.
 """
 
 import json
@@ -26,6 +27,8 @@ from worker.algorithms.interface import Algorithm
 from worker.geometry.frame import Area, Frame, Pixels
 from worker.inference import pipeline
 from worker.inference.checkpoint import Checkpoint
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
+from worker.progress import Stopwatch
 from worker.results import result_folder
 from worker.results.objects import Objects
 from worker.slide_cache.local_slide import LocalSlide
@@ -49,8 +52,9 @@ CARD = AlgorithmCard(
 
 
 class Dots:
-    """Finds dark dots of a few pixels; what is dark depends on the samples."""
+    """An algorithm that finds dark dots of a few pixels; the threshold depends on the samples."""
 
+    works_on = "tiles"
     card = CARD
     batch_tiles = 2
 
@@ -60,7 +64,7 @@ class Dots:
 
 @dataclass
 class DotsClassifier:
-    """`tiles` counts those that were looked at."""
+    """The algorithm for one scan; `tiles` counts the tiles that were classified."""
 
     darkest: float
     tiles: int = 0
@@ -83,20 +87,19 @@ class DotsClassifier:
         return {"dots": counts[0], "darkest": self.darkest}, f"{counts[0]} dots"
 
 
-class Often(Checkpoint):
-    """Marks at every third batch, whatever the time is, so that something always lies behind the
-    mark."""
+class FrequentCheckpoint(Checkpoint):
+    """Is due at every third batch, whatever the time, so that objects lie behind the last mark."""
 
-    asked = 0
+    batches = 0
 
     def due(self) -> bool:
-        self.asked += 1
-        return self.asked % 3 == 0
+        self.batches += 1
+        return self.batches % 3 == 0
 
 
 @dataclass(frozen=True)
 class Killer:
-    """Ends this process as the kernel does, once so many tiles are done."""
+    """Progress that kills this process, as the kernel does, once so many tiles are done."""
 
     at: int
 
@@ -108,14 +111,18 @@ class Killer:
 def model_of(name: str) -> Algorithm:
     if name == "dots":
         return Dots()
-    model = registry.load(name, KI67, {}, "cpu")
+    model = registry.load(name, KI67, {}, "cpu", max_batch_bytes=MAX_BATCH_BYTES)
     model.card = model.card.model_copy(update={"tile_px": 256})
     return model
 
 
-def scan(model: Algorithm, slide: Path, folder: Path, fence: int, watch: Any) -> dict[str, float]:
-    """Attempt number `fence` at one scan of the whole slide, whose results are kept in
-    `folder`/FENCE."""
+def scan(
+    model: Algorithm, slide: Path, folder: Path, fence: int, progress: Any
+) -> dict[str, float]:
+    """Make attempt number `fence` at one scan of the whole slide; return what was measured.
+
+    The results are saved in `folder`/FENCE.
+    """
     source = {"id": "1", "source": {"type": "path", "path": str(slide)}}
     request = OrderRequest.model_validate(
         {"algorithm": model.card.name, "scans": [source]}, strict=False
@@ -130,33 +137,38 @@ def scan(model: Algorithm, slide: Path, folder: Path, fence: int, watch: Any) ->
         expires_at=9,
         scans=(),
     )
-    checkpoint = Often(folder / "unfinished" / f"1.0.{fence}")
-    job = pipeline.Job(order, request.scans[0], LocalSlide(slide, "0" * 64, 1), checkpoint)
-    done = pipeline.classify(job, model, Sandbox(threads=1), watch)
-    result_folder.keep(folder / str(fence), done.result, done.overlay)
-    return done.timings | job.clock.timings
+    checkpoint = FrequentCheckpoint(folder / "unfinished" / f"1.0.{fence}")
+    job = pipeline.ScanJob(order, request.scans[0], LocalSlide(slide, "0" * 64, 1))
+    clock = Stopwatch()
+    classified = pipeline.classify(job, model, checkpoint, Sandbox(threads=1), clock, progress)
+    result_folder.save(folder / str(fence), classified.result, classified.overlay)
+    clock.add("draw", classified.overlay.draw_s)
+    return classified.timings | clock.timings
 
 
 def scanned_elsewhere(
     algorithm: str, slide: Path, folder: Path, fence: int, killed_at: int = NEVER
 ) -> dict[str, Any]:
-    """The same in a process of its own: what it measured, or nothing where it was killed."""
-    told = [algorithm, str(slide), str(folder), str(fence), str(killed_at)]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.scans", *told],
+    """Do the same in a process of its own; return {} where it was killed."""
+    arguments = [algorithm, str(slide), str(folder), str(fence), str(killed_at)]
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.support.scans", *arguments],
         capture_output=True,
         check=False,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-    assert done.returncode == (0 if killed_at == NEVER else -signal.SIGKILL), done.stderr
-    return dict(json.loads(done.stdout)) if done.stdout else {}
+    expected = 0
+    if killed_at != NEVER:
+        expected = -signal.SIGKILL
+    assert ended.returncode == expected, ended.stderr
+    if not ended.stdout:
+        return {}
+    return dict(json.loads(ended.stdout))
 
 
 if __name__ == "__main__":
     name, slide, folder, fence, killed_at = sys.argv[1:]
-    print(
-        json.dumps(
-            scan(model_of(name), Path(slide), Path(folder), int(fence), Killer(int(killed_at)))
-        )
-    )
+    killer = Killer(int(killed_at))
+    measured = scan(model_of(name), Path(slide), Path(folder), int(fence), killer)
+    print(json.dumps(measured))

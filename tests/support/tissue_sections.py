@@ -1,5 +1,4 @@
-"""Sections made by the tests, whose nuclei are known, and how what is found is held against
-them."""
+"""Synthetic sections whose nuclei are known, and the comparison of found nuclei with them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from broker.settings.config import AlgorithmSettings
 from worker.algorithms import registry
 from worker.algorithms.ki67.ki67 import Ki67, Ki67Classifier
 from worker.geometry.frame import Floats, Pixels
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results.objects import Objects
 
 SETTINGS = {"ki67": AlgorithmSettings(kind="ki67"), "grid": AlgorithmSettings(kind="grid")}
@@ -44,7 +44,8 @@ def section(
     Beer and Lambert."""
     rng = np.random.default_rng(seed)
     uneven = cv2.resize(rng.random((8, 8)), (size_px, size_px), interpolation=cv2.INTER_CUBIC)
-    blue, brown = 0.04 + 0.05 * uneven, np.full((size_px, size_px), 0.03)
+    blue = 0.04 + 0.05 * uneven
+    brown = np.full((size_px, size_px), 0.03)
     places = _places(rng, count, size_px, gap)
     positive = rng.random(len(places)) < 0.35
     for (x, y, short, long), is_positive in zip(places, positive, strict=True):
@@ -78,7 +79,8 @@ def _places(rng: np.random.Generator, count: int, size_px: int, gap: float) -> F
 
 def _ellipse(short: float, long: float, angle: float) -> np.ndarray:
     y, x = np.mgrid[-_REACH : _REACH + 1, -_REACH : _REACH + 1]
-    along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    along = x * np.cos(angle) + y * np.sin(angle)
+    across = y * np.cos(angle) - x * np.sin(angle)
     return (along / long) ** 2 + (across / short) ** 2 <= 1
 
 
@@ -91,14 +93,16 @@ def _stained(blue: Floats, brown: Floats, rng: np.random.Generator) -> Pixels:
 
 
 def photograph() -> Pixels:
-    """FHL2 in DAB with haematoxylin, colon, 512 x 512, about 0.5 um per pixel; ships with scikit-
-    image."""
+    """FHL2 in DAB with haematoxylin, colon, 512 x 512, about 0.5 um per pixel; ships with
+    scikit-image."""
     path = Path(skimage.__file__).parent / "data" / "ihc.png"
     return np.ascontiguousarray(cv2.imread(str(path))[..., ::-1], np.uint8)
 
 
 def calibrated(pixels: Pixels, parameters: Mapping[str, Any] | None = None) -> Ki67Classifier:
-    algorithm = registry.load("ki67", SETTINGS, parameters or {}, "cpu")
+    algorithm = registry.load(
+        "ki67", SETTINGS, parameters or {}, "cpu", max_batch_bytes=MAX_BATCH_BYTES
+    )
     assert isinstance(algorithm, Ki67)
     return algorithm.calibrate(pixels[None])
 

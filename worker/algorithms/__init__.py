@@ -1,1 +1,4 @@
-"""What can be ordered, and the only door to torch. Knows nothing of slides on disk, orders, queues or destinations."""
+"""The algorithms that can be ordered. The only package that imports torch.
+
+Knows nothing of slides on disk, orders, queues or destinations.
+"""

@@ -1,4 +1,4 @@
-"""The cards of the built-in algorithms and the parameters they take. Loads no torch."""
+"""The cards of the built-in algorithms and the parameters that they take. Loads no torch."""
 
 import hashlib
 from pathlib import Path
@@ -18,7 +18,14 @@ class _Parameters(BaseModel):
 
 
 class Ki67Parameters(_Parameters):
-    """What an order may set on `ki67`. Optical densities are decadic: -log10 of the transmitted share of light."""
+    """The parameters of `ki67`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "description": "What an order may set on `ki67`. Optical densities are decadic: "
+            "-log10 of the transmitted share of light."
+        }
+    )
 
     positive_threshold: float = Field(
         0.15,
@@ -30,7 +37,8 @@ class Ki67Parameters(_Parameters):
         None,
         ge=0.02,
         le=1,
-        description="haematoxylin optical density that tells nuclei from the rest; null = found by Otsu's method",
+        description="haematoxylin optical density that tells nuclei from the rest; "
+        "null = found by Otsu's method",
     )
     min_nucleus_um2: float = Field(
         10, ge=2, le=80, description="smaller things are no nuclei, in square microns"
@@ -52,17 +60,18 @@ class GridParameters(_Parameters):
 
 
 def ki67_card() -> AlgorithmCard:
-    """Nuclei and the Ki-67 labelling index."""
+    """Return the card of `ki67`."""
     return AlgorithmCard(
         name="ki67",
         version="1.0.0",
         digest=_digest("ki67/stain.py", "ki67/nuclei.py", "ki67/outlines.py", "ki67/ki67.py"),
         title="Ki-67 labelling index",
-        description="Outlines the nuclei of a haematoxylin-DAB section and counts how many of them are brown.",
+        description="Outlines the nuclei of a haematoxylin-DAB section "
+        "and counts how many of them are brown.",
         output="objects",
         mpp=0.5,
         tile_px=1024,
-        halo_px=96,  # what a nucleus depends on reaches 90 px; the sum stands in `outlines`
+        halo_px=96,  # a nucleus depends on pixels up to 90 px away: see `ki67.outlines`
         classes=(
             ClassCard(name="negative", color="#1f6fd6", annotation_type="ki67_negative"),
             ClassCard(name="positive", color="#c8321e", annotation_type="ki67_positive"),
@@ -72,7 +81,7 @@ def ki67_card() -> AlgorithmCard:
 
 
 def grid_card() -> AlgorithmCard:
-    """Boxes that divide the area; a way to try a route to a destination without waiting for a classifier."""
+    """Return the card of `grid`, which tests a route to a destination without a classifier."""
     return AlgorithmCard(
         name="grid",
         version="1.0.0",
@@ -86,10 +95,12 @@ def grid_card() -> AlgorithmCard:
 
 
 def schema(parameters: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of an algorithm's parameters."""
+    """Return the JSON schema of an algorithm's parameters."""
     return {"$schema": JSON_SCHEMA} | parameters.model_json_schema()
 
 
 def _digest(*sources: str) -> str:
-    here = Path(__file__).parent
-    return hashlib.sha256(b"\0".join((here / name).read_bytes() for name in sources)).hexdigest()
+    """Return a digest of these files of this package: the source of an algorithm."""
+    folder = Path(__file__).parent
+    contents = [(folder / name).read_bytes() for name in sources]
+    return hashlib.sha256(b"\0".join(contents)).hexdigest()

@@ -1,11 +1,10 @@
-"""A folder with a trained network and the config.json that describes it, as WSInfer's model zoo has them.
+"""Reads a folder with a trained network and its config.json, in the format of WSInfer's model zoo.
 
-Loads no torch. Owns that format: https://github.com/SBU-BMI/wsinfer-zoo, `config.json` of spec_version "1.0". Beside it
-lies `torchscript_model.pt`, or `model.pt2` of torch.export.
+The format: https://github.com/SBU-BMI/wsinfer-zoo, `config.json` of spec_version "1.0". The network
+is `torchscript_model.pt`, or `model.pt2` as torch.export writes it. Loads no torch.
 """
 
 import hashlib
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -17,7 +16,8 @@ from broker.settings.config import AlgorithmSettings, ConfigError
 from worker.algorithms.builtin_cards import NoParameters, schema
 
 FILES: Final = ("torchscript_model.pt", "model.pt2")
-# Distinct to colour-blind eyes: Okabe and Ito, "Color Universal Design" (2008), then darker ones.
+# Distinct for colour-blind people: Okabe and Ito, "Color Universal Design" (2008). Then darker
+# ones.
 _COLORS: Final = (
     "#0072b2",
     "#d55e00",
@@ -55,7 +55,7 @@ class _Step(_Shape):
 
 
 class Description(_Shape):
-    """What config.json says of the network: the tiles that it wants, and what it tells apart."""
+    """The content of config.json: the tiles that the network takes, and its classes."""
 
     spec_version: Literal["1.0"]
     architecture: str = Field("", max_length=200)
@@ -67,102 +67,123 @@ class Description(_Shape):
 
     @property
     def input_px(self) -> int:
-        """Edge of what the network is given. A patch is read at that size at once, and so resampled only once."""
-        sizes = [
-            _Resize.model_validate(step.arguments or {}).size for step in self._steps("Resize")
-        ]
-        edges = {
-            edge for size in sizes for edge in (size if isinstance(size, Sequence) else (size,))
-        }
+        """The edge in pixels of what the network takes.
+
+        Tiles are read at that size, so that they are resampled only once.
+        """
+        edges: set[int] = set()
+        for step in self._steps("Resize"):
+            size = _Resize.model_validate(step.arguments or {}).size
+            if isinstance(size, int):
+                edges.add(size)
+            else:
+                edges.update(size)
         if len(edges) > 1:
             raise ValueError(f"Resize to {sorted(edges)}: the network must be given squares")
-        return edges.pop() if edges else self.patch_size_pixels
+        if edges:
+            return edges.pop()
+        return self.patch_size_pixels
 
     @property
     def mpp(self) -> float:
-        """Microns per pixel of what the network is given."""
+        """Microns per pixel of what the network takes."""
         return self.spacing_um_px * self.patch_size_pixels / self.input_px
 
     @property
     def normalization(self) -> tuple[_Three, _Three]:
-        """Mean and deviation of each channel, of samples from 0 to 1."""
-        found = [
-            _Normalize.model_validate(step.arguments or {}) for step in self._steps("Normalize")
-        ]
-        if len(found) > 1 or any(0 in one.std for one in found):
+        """Mean and standard deviation of each channel, of samples from 0 to 1."""
+        steps = self._steps("Normalize")
+        if not steps:
+            return (0, 0, 0), (1, 1, 1)
+        normalize = [_Normalize.model_validate(step.arguments or {}) for step in steps]
+        if len(normalize) > 1 or 0 in normalize[0].std:
             raise ValueError("Normalize must stand there once at most, with no std of 0")
-        return (found[0].mean, found[0].std) if found else ((0, 0, 0), (1, 1, 1))
+        return normalize[0].mean, normalize[0].std
 
     def _steps(self, name: str) -> list[_Step]:
         return [step for step in self.transform if step.name == name]
 
 
 def describe(name: str, folder: Path) -> Description:
-    """What the folder's config.json says. Raises `ConfigError`, which names the algorithm `name`."""
+    """Return the content of the folder's config.json.
+
+    Raises ConfigError, which names the algorithm `name`, where it is missing or cannot work.
+    """
     try:
-        said = Description.model_validate_json((folder / "config.json").read_bytes())
-        if (
-            len(said.class_names) != said.num_classes
-            or len(set(said.class_names)) != said.num_classes
-        ):
-            raise ValueError(f"class_names: {said.num_classes} different ones are needed")
-        _ = said.mpp, said.normalization
+        description = Description.model_validate_json((folder / "config.json").read_bytes())
+        _check(description)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise _wrong(
-            name, f"config.json: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        ) from None
+        location = ".".join(map(str, first["loc"]))
+        raise _folder_error(name, f"config.json: {location}: {first['msg']}") from None
     except (OSError, ValueError) as error:
-        raise _wrong(name, f"config.json: {error}") from None
-    return said
+        raise _folder_error(name, f"config.json: {error}") from None
+    return description
 
 
 def network_file(name: str, folder: Path) -> Path:
-    """The trained network in the folder. Raises `ConfigError`."""
+    """Return the file of the trained network. Raises ConfigError where there is none."""
     for file in (folder / one for one in FILES):
         if file.is_file():
             return file
-    raise _wrong(
+    raise _folder_error(
         name,
         f"it holds neither {' nor '.join(FILES)}; safetensors without their code cannot be run",
     )
 
 
 def weights_card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
-    """The card of the network in `entry.folder`. Raises `ConfigError`."""
+    """Return the card of the network in `entry.folder`. Raises ConfigError."""
     if entry.folder is None:
-        raise _wrong(name, "there is none")
-    said, file = describe(name, entry.folder), network_file(name, entry.folder)
+        raise _folder_error(name, "there is none")
+    description = describe(name, entry.folder)
+    file = network_file(name, entry.folder)
     if entry.compile and file.suffix != ".pt2":
         raise ConfigError(
             f"worker.algorithms.{name}.compile: only model.pt2 can be compiled, not {file.name}"
         )
     digest = _digest(file, file.stat().st_mtime_ns, (entry.folder / "config.json").read_bytes())
+    names = description.class_names
+    tile_um = description.mpp * description.input_px
     return AlgorithmCard(
         name=name,
         version=digest[:12],
         digest=digest,
-        title=f"{said.architecture or 'network'}: {', '.join(said.class_names)}"[:200],
-        description=f"Says for every tile of {said.mpp * said.input_px:g} um how likely each class is.",
+        title=f"{description.architecture or 'network'}: {', '.join(names)}"[:200],
+        description=f"Says for every tile of {tile_um:g} um how likely each class is.",
         output="tiles",
-        mpp=said.mpp,
-        tile_px=said.input_px,
+        mpp=description.mpp,
+        tile_px=description.input_px,
         tolerance=entry.tolerance,
-        classes=tuple(
-            ClassCard(name=one, color=_COLORS[number % len(_COLORS)], annotation_type=one)
-            for number, one in enumerate(said.class_names)
-        ),
+        classes=tuple(_class_card(number, one) for number, one in enumerate(names)),
         parameters=schema(NoParameters),
     )
 
 
+def _check(description: Description) -> None:
+    """Raise ValueError where the fields contradict each other."""
+    count = description.num_classes
+    names = description.class_names
+    if len(names) != count or len(set(names)) != count:
+        raise ValueError(f"class_names: {count} different ones are needed")
+    # these properties raise for transforms that cannot work
+    _ = description.mpp
+    _ = description.normalization
+
+
+def _class_card(number: int, name: str) -> ClassCard:
+    color = _COLORS[number % len(_COLORS)]
+    return ClassCard(name=name, color=color, annotation_type=name)
+
+
 @lru_cache(maxsize=16)
 def _digest(file: Path, _changed_ns: int, config: bytes) -> str:
-    told = hashlib.sha256(config)
+    """Return a digest of the network and its description; `_changed_ns` makes it compute anew."""
+    digest = hashlib.sha256(config)
     with file.open("rb") as content:
-        told.update(hashlib.file_digest(content, "sha256").digest())
-    return told.hexdigest()
+        digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()
 
 
-def _wrong(name: str, detail: str) -> ConfigError:
+def _folder_error(name: str, detail: str) -> ConfigError:
     return ConfigError(f"worker.algorithms.{name}.folder: {detail}")

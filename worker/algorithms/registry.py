@@ -1,9 +1,11 @@
-"""From a name in the settings to a card, from an order to an algorithm ready to run. Only `load` loads torch."""
+"""Makes cards of the algorithms in the settings, and loads the one that is ordered.
+
+Loads torch only in `load`, and only for algorithms that compute with it.
+"""
 
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -22,25 +24,31 @@ from worker.algorithms.interface import Algorithm
 from worker.algorithms.model_folder import weights_card
 
 Settings = Mapping[str, AlgorithmSettings]
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    card: Callable[[str, AlgorithmSettings], AlgorithmCard]
-    parameters: type[BaseModel]
-    load: Callable[[AlgorithmCard, Any, AlgorithmSettings, str], Algorithm]
-    has_weights: bool = False
+"""The section `worker.algorithms` of the settings: an entry for each name."""
 
 
 def cards(settings: Settings) -> dict[str, AlgorithmCard]:
-    """Every algorithm that can be ordered, as this site has set it up. Raises `ConfigError`."""
+    """Return the card of every algorithm that can be ordered, with this site's own settings.
+
+    Raises ConfigError, which names the setting that cannot work.
+    """
     return {name: _card(name, entry) for name, entry in settings.items()}
 
 
-def load(name: str, settings: Settings, parameters: Mapping[str, Any], device: str) -> Algorithm:
-    """The algorithm, set up with an order's parameters, on `auto`, `cpu`, `cuda` or `cuda:N`.
+def load(
+    name: str,
+    settings: Settings,
+    parameters: Mapping[str, Any],
+    device: str,
+    *,
+    max_batch_bytes: int,
+) -> Algorithm:
+    """Return the algorithm `name`, set up with an order's parameters.
 
-    Raises `OrderError` where the name or a parameter is wrong, `ConfigError` where the settings are.
+    `device` is `auto`, `cpu`, `cuda` or `cuda:N`. `max_batch_bytes` is the most pixels, in bytes,
+    that the algorithm may ask for at a time.
+
+    Raises OrderError where the name or a parameter is wrong, ConfigError where the settings are.
     """
     if name not in settings:
         known = ", ".join(sorted(settings))
@@ -48,8 +56,118 @@ def load(name: str, settings: Settings, parameters: Mapping[str, Any], device: s
             "algorithm_unknown", f"this worker has no algorithm {name!r}", hint=f"it has: {known}"
         )
     entry = settings[name]
-    card, kind = _card(name, entry), _kind(name, entry)
-    return kind.load(card, _parameters(kind, {**entry.parameters, **parameters}), entry, device)
+    card = _card(name, entry)
+    kind = _kind(name, entry)
+    validated = _validated(kind, {**entry.parameters, **parameters})
+    return kind.load(card, validated, entry, device, max_batch_bytes)
+
+
+def release_device() -> None:
+    """Give the device's unused memory back, where an algorithm has used one."""
+    if "torch" in sys.modules:
+        from worker.algorithms.torch_device.memory import release
+
+        release()
+
+
+def compute_threads(count: int) -> None:
+    """Let one call of torch use so many cores, in threads that begin after this.
+
+    Does nothing where no algorithm computes with torch.
+    """
+    if "torch" in sys.modules:
+        from worker.algorithms.torch_device import device
+
+        device.compute_threads(count)
+
+
+class _Kind(Protocol):
+    """A kind of algorithm that an entry of the settings can name."""
+
+    parameters: type[BaseModel]
+    needs_folder: bool
+
+    def card(self, name: str, entry: AlgorithmSettings) -> AlgorithmCard:
+        """Return the kind's own card. Raises ConfigError."""
+
+    def load(
+        self,
+        card: AlgorithmCard,
+        parameters: Any,
+        entry: AlgorithmSettings,
+        device: str,
+        max_batch_bytes: int,
+    ) -> Algorithm:
+        """Return the algorithm, ready to run. Raises ConfigError."""
+
+
+class _Ki67Kind:
+    parameters: type[BaseModel] = Ki67Parameters
+    needs_folder = False
+
+    def card(self, _name: str, _entry: AlgorithmSettings) -> AlgorithmCard:
+        return ki67_card()
+
+    def load(
+        self,
+        card: AlgorithmCard,
+        parameters: Ki67Parameters,
+        _entry: AlgorithmSettings,
+        device: str,
+        _max_batch_bytes: int,
+    ) -> Algorithm:
+        from worker.algorithms.ki67.ki67 import Ki67
+        from worker.algorithms.torch_device.device import resolve
+
+        return Ki67(card, parameters, resolve(device))
+
+
+class _GridKind:
+    parameters: type[BaseModel] = GridParameters
+    needs_folder = False
+
+    def card(self, _name: str, _entry: AlgorithmSettings) -> AlgorithmCard:
+        return grid_card()
+
+    def load(
+        self,
+        card: AlgorithmCard,
+        parameters: GridParameters,
+        _entry: AlgorithmSettings,
+        _device: str,
+        _max_batch_bytes: int,
+    ) -> Algorithm:
+        from worker.algorithms.box_grid import BoxGrid
+
+        return BoxGrid(card, parameters)
+
+
+class _WeightsKind:
+    parameters: type[BaseModel] = NoParameters
+    needs_folder = True
+
+    def card(self, name: str, entry: AlgorithmSettings) -> AlgorithmCard:
+        return weights_card(name, entry)
+
+    def load(
+        self,
+        card: AlgorithmCard,
+        _parameters: NoParameters,
+        entry: AlgorithmSettings,
+        device: str,
+        max_batch_bytes: int,
+    ) -> Algorithm:
+        from worker.algorithms.tile_classifier import TrainedNetwork
+        from worker.algorithms.torch_device.device import resolve
+
+        return TrainedNetwork(card, entry, resolve(device), max_batch_bytes)
+
+
+_KINDS: Final[Mapping[str, _Kind]] = {
+    "ki67": _Ki67Kind(),
+    "grid": _GridKind(),
+    "weights": _WeightsKind(),
+}
 
 
 def _kind(name: str, entry: AlgorithmSettings) -> _Kind:
@@ -62,47 +180,59 @@ def _kind(name: str, entry: AlgorithmSettings) -> _Kind:
 
 
 def _card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
+    """Return the kind's card with the name, queue, time limit and defaults of the entry."""
     kind = _kind(name, entry)
-    if kind.has_weights != (entry.folder is not None):
-        needed = "needs one, with the network" if kind.has_weights else "takes none"
-        raise ConfigError(f"worker.algorithms.{name}.folder: the kind {entry.kind!r} {needed}")
+    _check_folder(name, entry, kind)
     card = kind.card(name, entry)
-    limits = {"queue": entry.queue, "time_limit_s": entry.time_limit_s}
-    changed: dict[str, Any] = {key: value for key, value in limits.items() if value is not None}
-    changed |= {"name": name, "parameters": _own_defaults(name, entry, kind, card.parameters)}
+    own = card.model_dump()
+    own["name"] = name
+    own["parameters"] = _with_own_defaults(name, entry, kind, card.parameters)
+    if entry.queue is not None:
+        own["queue"] = entry.queue
+    if entry.time_limit_s is not None:
+        own["time_limit_s"] = entry.time_limit_s
     try:
-        return AlgorithmCard.model_validate(card.model_dump() | changed)
+        return AlgorithmCard.model_validate(own)
     except ValidationError as error:
         raise ConfigError(f"worker.algorithms.{name}: {_first(error)['msg']}") from None
 
 
-def _own_defaults(
+def _check_folder(name: str, entry: AlgorithmSettings, kind: _Kind) -> None:
+    setting = f"worker.algorithms.{name}.folder: the kind {entry.kind!r}"
+    if kind.needs_folder and entry.folder is None:
+        raise ConfigError(f"{setting} needs one, with the network")
+    if entry.folder is not None and not kind.needs_folder:
+        raise ConfigError(f"{setting} takes none")
+
+
+def _with_own_defaults(
     name: str, entry: AlgorithmSettings, kind: _Kind, schema: dict[str, Any]
 ) -> dict[str, Any]:
-    """The schema with this site's defaults in place of the card's."""
+    """Return the parameters' schema with the entry's defaults in place of the kind's."""
     try:
         kind.parameters.model_validate(entry.parameters)
     except ValidationError as error:
         first = _first(error)
-        raise ConfigError(
-            f"worker.algorithms.{name}.parameters.{_place(first)}: {first['msg']}"
-        ) from None
-    properties = schema["properties"]
-    own = {key: properties[key] | {"default": value} for key, value in entry.parameters.items()}
-    return schema | {"properties": properties | own}
+        setting = f"worker.algorithms.{name}.parameters.{_location(first)}"
+        raise ConfigError(f"{setting}: {first['msg']}") from None
+    properties = dict(schema["properties"])
+    for key, value in entry.parameters.items():
+        properties[key] = properties[key] | {"default": value}
+    return schema | {"properties": properties}
 
 
-def _parameters(kind: _Kind, given: dict[str, Any]) -> BaseModel:
+def _validated(kind: _Kind, parameters: dict[str, Any]) -> BaseModel:
     try:
-        return kind.parameters.model_validate(given)
+        return kind.parameters.model_validate(parameters)
     except ValidationError as error:
         first = _first(error)
-        field, hint = (
-            f"parameters.{_place(first)}",
-            f"the parameters are: {', '.join(kind.parameters.model_fields)}",
-        )
+        field = f"parameters.{_location(first)}"
+        known = ", ".join(kind.parameters.model_fields)
         raise OrderError(
-            "parameters_invalid", f"{field}: {first['msg']}", hint=hint, field=field
+            "parameters_invalid",
+            f"{field}: {first['msg']}",
+            hint=f"the parameters are: {known}",
+            field=field,
         ) from None
 
 
@@ -110,54 +240,5 @@ def _first(error: ValidationError) -> ErrorDetails:
     return error.errors(include_url=False, include_input=False)[0]
 
 
-def _place(error: ErrorDetails) -> str:
+def _location(error: ErrorDetails) -> str:
     return ".".join(map(str, error["loc"]))
-
-
-def _load_ki67(
-    card: AlgorithmCard, parameters: Ki67Parameters, _entry: AlgorithmSettings, device: str
-) -> Algorithm:
-    from worker.algorithms.ki67.ki67 import Ki67
-    from worker.algorithms.torch_device.device import resolve
-
-    return Ki67(card, parameters, resolve(device))
-
-
-def _load_grid(
-    card: AlgorithmCard, parameters: GridParameters, _entry: AlgorithmSettings, _device: str
-) -> Algorithm:
-    from worker.algorithms.box_grid import BoxGrid
-
-    return BoxGrid(card, parameters)
-
-
-def _load_weights(
-    card: AlgorithmCard, _parameters: NoParameters, entry: AlgorithmSettings, device: str
-) -> Algorithm:
-    from worker.algorithms.tile_classifier import TrainedNetwork
-    from worker.algorithms.torch_device.device import resolve
-
-    return TrainedNetwork(card, entry, resolve(device))
-
-
-_KINDS: Mapping[str, _Kind] = {
-    "ki67": _Kind(lambda _name, _entry: ki67_card(), Ki67Parameters, _load_ki67),
-    "grid": _Kind(lambda _name, _entry: grid_card(), GridParameters, _load_grid),
-    "weights": _Kind(weights_card, NoParameters, _load_weights, has_weights=True),
-}
-
-
-def release_device() -> None:
-    """Give the device's unused memory back, where an algorithm has used one."""
-    if "torch" in sys.modules:
-        from worker.algorithms.torch_device.memory import release
-
-        release()
-
-
-def compute_threads(count: int) -> None:
-    """From now on every thread that computes uses so many cores, where an algorithm computes with torch at all."""
-    if "torch" in sys.modules:
-        from worker.algorithms.torch_device.device import compute_threads as with_threads
-
-        with_threads(count)

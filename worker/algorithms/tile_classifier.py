@@ -1,14 +1,15 @@
-"""`weights`: a trained network from a folder, tile by tile. Owns how it is loaded, made fast and asked.
+"""The algorithm `weights`: a trained network from a folder that classifies tile by tile.
 
-What it takes and tells apart is `model_folder`'s. Half precision is used where it changes no probability by more than
-the card allows, as tried on tiles of the scan itself.
+`model_folder` describes what the network takes and which classes it has. Half precision is used
+where it changes no probability by more than the card allows, as measured on tiles of the scan.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import local
-from typing import Any, Final
+from typing import Any, Final, Literal
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
@@ -22,169 +23,220 @@ from worker.algorithms.torch_device.device import Device
 from worker.algorithms.torch_device.memory import fitting_batch, keep_freed, sparing
 from worker.geometry.frame import Area, Floats, Frame, Pixels
 from worker.geometry.roi import size_mm2
-from worker.slides.sandbox.shared_memory import SLOT_BYTES
 
-_CPU_BATCH: Final = (
-    4  # MobileNetV3 took 2.9, 3.1 and 3.2 ms for a tile in batches of 4, 8 and 16; of 2, 3.3
-)
+# MobileNetV3 took 3.3, 2.9, 3.1 and 3.2 ms for a tile in batches of 2, 4, 8 and 16.
+_CPU_BATCH: Final = 4
 _GPU_BATCH: Final = 256
-_WARM_UPS: Final = 3  # TorchScript looks at two runs before it settles how it computes
+_WARM_UPS: Final = 3  # TorchScript observes two runs before it settles how it computes
+
+
+@dataclass(frozen=True, slots=True)
+class _LoadOptions:
+    """Everything that a loaded network depends on besides its file."""
+
+    device: Device
+    precision: torch.dtype
+    is_compiled: bool
+    max_batch_bytes: int
 
 
 class Network:
     """A loaded network on one device, in one precision. Threads may share it."""
 
     def __init__(
-        self, run: Callable[[Tensor], Tensor], said: Description, device: Device, kind: torch.dtype
+        self,
+        run: Callable[[Tensor], Tensor],
+        description: Description,
+        device: Device,
+        precision: torch.dtype,
     ) -> None:
-        self._run, self._device, self._kind, self._edge = run, device, kind, said.input_px
+        self._run = run
+        self._device = device
+        self._precision = precision
+        self._edge = description.input_px
+        self._is_single_class = description.num_classes == 1
+        self._buffers = local()
         mean, deviation = (
-            torch.tensor(values).repeat(said.input_px) for values in said.normalization
+            torch.tensor(values).repeat(self._edge) for values in description.normalization
         )
         self._scale = (1 / (255 * deviation)).to(device.torch)
         self._shift = (-mean / deviation).to(device.torch)
-        self._is_single, self._own = said.num_classes == 1, local()
 
     @torch.inference_mode()
     def __call__(self, batch: Pixels) -> Floats:
-        """How likely each class is for each of N tiles (N, E, E, 3): (N, classes)."""
+        """Return how likely each class is for each of N tiles (N, E, E, 3): (N, classes)."""
         with self._device.turn():
-            answered = self._run(self._normalized(batch)).float()
-            likely = torch.sigmoid(answered) if self._is_single else torch.softmax(answered, dim=1)
-            told: Floats = likely.reshape(len(batch), -1).double().cpu().numpy()
-        return told
+            logits = self._run(self._normalized(batch)).float()
+            if self._is_single_class:
+                likely = torch.sigmoid(logits)
+            else:
+                likely = torch.softmax(logits, dim=1)
+            probabilities: Floats = likely.reshape(len(batch), -1).double().cpu().numpy()
+        return probabilities
 
     def warm_up(self, tiles: int) -> None:
-        """Have everything that the first runs are slow for behind it, for batches of so many tiles."""
+        """Run batches of so many tiles until everything that makes first runs slow is done."""
         for _ in range(_WARM_UPS):
             self(np.zeros((tiles, self._edge, self._edge, 3), np.uint8))
 
     def _normalized(self, batch: Pixels) -> Tensor:
-        """(N, 3, E, E), its channels last in memory as they come. Row by row of pixels: three channels at a time are
-        too few for a processor's vectors, and take over ten times as long.
+        """Return the tiles as the network takes them: (N, 3, E, E), channels last in memory.
+
+        Computes with whole rows of pixels: three channels at a time are too few for a processor's
+        vectors, and take over ten times as long.
         """
-        tiles, edge = len(batch), self._edge
+        tiles = len(batch)
+        edge = self._edge
         rows = self._device.copied(batch).view(tiles, edge, 3 * edge)
-        samples = self._room(rows, torch.float32).copy_(rows)
+        samples = self._buffer(rows, torch.float32).copy_(rows)
         torch.addcmul(self._shift, samples, self._scale, out=samples)
-        if self._kind != torch.float32:
-            samples = self._room(rows, self._kind).copy_(samples)
+        if self._precision != torch.float32:
+            samples = self._buffer(rows, self._precision).copy_(samples)
         return samples.view(tiles, edge, edge, 3).permute(0, 3, 1, 2)
 
-    def _room(self, rows: Tensor, kind: torch.dtype) -> Tensor:
-        """On a CPU each thread has buffers of its own: a new one would be zeroed by the kernel page by page."""
+    def _buffer(self, rows: Tensor, precision: torch.dtype) -> Tensor:
+        """Return memory like `rows`.
+
+        On a CPU each thread has buffers of its own: a new one would be zeroed by the kernel page
+        by page.
+        """
         if self._device.is_gpu:
-            return torch.empty_like(rows, dtype=kind)
-        room: Tensor | None = getattr(self._own, str(kind), None)
-        if room is None or len(room) < len(rows):
-            room = torch.empty_like(rows, dtype=kind)
-            setattr(self._own, str(kind), room)
-        return room[: len(rows)]
+            return torch.empty_like(rows, dtype=precision)
+        name = str(precision)
+        buffer: Tensor | None = getattr(self._buffers, name, None)
+        if buffer is None or len(buffer) < len(rows):
+            buffer = torch.empty_like(rows, dtype=precision)
+            setattr(self._buffers, name, buffer)
+        return buffer[: len(rows)]
 
 
 class TrainedNetwork:
-    """The algorithm, on one device."""
+    """The algorithm on one device."""
 
-    def __init__(self, card: AlgorithmCard, entry: AlgorithmSettings, device: Device) -> None:
-        """Raises `ConfigError` for a folder or file that holds no network."""
+    works_on: Literal["tiles"] = "tiles"
+
+    def __init__(
+        self, card: AlgorithmCard, entry: AlgorithmSettings, device: Device, max_batch_bytes: int
+    ) -> None:
+        """Load the network. Raises ConfigError for a folder or file that holds none."""
         if entry.folder is None:
             raise ConfigError(f"worker.algorithms.{card.name}.folder: the kind `weights` needs one")
-        self.card, self._device = card, device
-        self._full, self.batch_tiles = _loaded(card, entry, device, torch.float32)
-        self._half = (
-            _loaded(card, entry, device, device.half)[0] if card.tolerance and device.half else None
-        )
+        self.card = card
+        self._device = device
+        self._full, self.batch_tiles = _load(card, entry, device, torch.float32, max_batch_bytes)
+        self._half: Network | None = None
+        if card.tolerance and device.half:
+            self._half, _ = _load(card, entry, device, device.half, max_batch_bytes)
 
     def calibrate(self, samples: Pixels) -> "TileScorer":
-        """Choose the precision: half where it stays within the card's tolerance on these tiles."""
+        """Choose the precision: half where it stays within the card's tolerance on the samples."""
         if self._half is None or not len(samples):
             return TileScorer(self.card, self._full, "float32")
-        off = max(
-            float(np.abs(self._full(one) - self._half(one)).max()) for one in samples[:, None]
-        )
-        if off > self.card.tolerance:
-            return TileScorer(self.card, self._full, "float32")
-        return TileScorer(self.card, self._half, str(self._device.half).removeprefix("torch."))
+        difference = 0.0
+        for sample in samples[:, None]:
+            off = np.abs(self._full(sample) - self._half(sample))
+            difference = max(difference, float(off.max()))
+        if difference <= self.card.tolerance:
+            return TileScorer(self.card, self._half, str(self._device.half).removeprefix("torch."))
+        return TileScorer(self.card, self._full, "float32")
 
 
 class TileScorer:
-    """The algorithm for one scan. May be called from several threads at once."""
+    """The algorithm for one scan. Threads may share it."""
 
     def __init__(self, card: AlgorithmCard, network: Network, precision: str) -> None:
-        self._card, self._network, self.precision = card, network, precision
+        self._card = card
+        self._network = network
+        self.precision = precision
 
     def classify(self, batch: Pixels) -> Floats:
-        """How likely each class is for each tile (N, E, E, 3): (N, classes)."""
-        return sparing(self._network, batch, lambda one, other: np.concatenate([one, other]))
+        """Return how likely each class is for each tile (N, E, E, 3): (N, classes)."""
+        return sparing(self._network, batch, _stacked)
 
     def summarise(
         self, counts: Sequence[int], frame: Frame, area: Area
     ) -> tuple[dict[str, Any], str]:
-        """How many tiles are likeliest of each class, and the share of the looked-at tissue that is."""
+        """Return how many tiles with tissue are likeliest of each class, and their shares."""
         total = sum(counts)
         names = [entry.name for entry in self._card.classes]
-        shares = {
-            name: count / total if total else None
-            for name, count in zip(names, counts, strict=True)
-        }
+        by_class = dict(zip(names, counts, strict=True))
+        shares: dict[str, float | None] = dict.fromkeys(names)
+        if total:
+            shares = {name: count / total for name, count in by_class.items()}
         summary = {
             "tiles": total,
-            "tiles_by_class": dict(zip(names, counts, strict=True)),
+            "tiles_by_class": by_class,
             "share_by_class": shares,
             "area_mm2": size_mm2(area, frame),
             "precision": self.precision,
         }
         if not total:
             return summary, "no tissue found"
-        told = ", ".join(
-            f"{name} {100 * count / total:.1f} %" for name, count in zip(names, counts, strict=True)
-        )
-        return summary, f"{total:,} tiles: {told}"
+        percents = [f"{name} {100 * count / total:.1f} %" for name, count in by_class.items()]
+        return summary, f"{total:,} tiles: {', '.join(percents)}"
+
+
+def _stacked(first: Floats, second: Floats) -> Floats:
+    return np.concatenate([first, second])
+
+
+def _load(
+    card: AlgorithmCard,
+    entry: AlgorithmSettings,
+    device: Device,
+    precision: torch.dtype,
+    max_batch_bytes: int,
+) -> tuple[Network, int]:
+    """Return the network and the number of tiles of its batches. Raises ConfigError."""
+    file = network_file(card.name, entry.folder or Path())
+    options = _LoadOptions(device, precision, entry.compile, max_batch_bytes)
+    try:
+        return _loaded(file, card.digest, options)
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[-300:]
+        raise ConfigError(
+            f"worker.algorithms.{card.name}.folder: {file.name} does not run: {reason}"
+        ) from error
 
 
 @lru_cache(maxsize=2)
-def _held(
-    file: Path, _digest: str, device: Device, kind: torch.dtype, *, is_compiled: bool
-) -> tuple[Network, int]:
-    """Stays loaded from order to order: a small region must not wait for a network to be read and warmed up."""
-    said = describe(file.parent.name, file.parent)
-    network = Network(_runnable(file, device, kind, is_compiled=is_compiled), said, device, kind)
-    most = min(device.batch(_CPU_BATCH, _GPU_BATCH), max(1, SLOT_BYTES // (3 * said.input_px**2)))
-    batch_tiles = fitting_batch(network.warm_up, device, most)
+def _loaded(file: Path, _digest: str, options: _LoadOptions) -> tuple[Network, int]:
+    """Load the network and keep it from order to order.
+
+    A small region must not wait for a network to be read and warmed up.
+    """
+    device = options.device
+    description = describe(file.parent.name, file.parent)
+    network = Network(_runnable(file, options), description, device, options.precision)
+    tile_bytes = 3 * description.input_px**2
+    most_tiles = min(
+        device.batch(_CPU_BATCH, _GPU_BATCH), max(1, options.max_batch_bytes // tile_bytes)
+    )
+    batch_tiles = fitting_batch(network.warm_up, device, most_tiles)
     if not device.is_gpu:
         keep_freed()
     network.warm_up(batch_tiles)
     return network, batch_tiles
 
 
-def _loaded(
-    card: AlgorithmCard, entry: AlgorithmSettings, device: Device, kind: torch.dtype
-) -> tuple[Network, int]:
-    file = network_file(card.name, entry.folder or Path())
-    try:
-        return _held(file, card.digest, device, kind, is_compiled=entry.compile)
-    except (RuntimeError, ValueError) as error:
-        said = " ".join(str(error).split())[-300:]
-        raise ConfigError(
-            f"worker.algorithms.{card.name}.folder: {file.name} does not run: {said}"
-        ) from error
+def _runnable(file: Path, options: _LoadOptions) -> Callable[[Tensor], Tensor]:
+    if file.suffix != ".pt2":
+        with catch_warnings():
+            simplefilter("ignore", DeprecationWarning)  # of TorchScript, the format of the zoo
+            return _frozen(file, options.device, options.precision)
+    module = torch.export.load(file).module().to(options.device.torch, options.precision)
+    if options.is_compiled:
+        return torch.compile(module)
+    return module
 
 
-def _runnable(
-    file: Path, device: Device, kind: torch.dtype, *, is_compiled: bool
-) -> Callable[[Tensor], Tensor]:
-    if file.suffix == ".pt2":
-        module = torch.export.load(file).module().to(device.torch, kind)
-        return torch.compile(module) if is_compiled else module
-    with catch_warnings():
-        simplefilter("ignore", DeprecationWarning)  # of TorchScript, which the zoo's networks are
-        return _frozen(file, device, kind)
+def _frozen(file: Path, device: Device, precision: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """Load a TorchScript network and freeze it.
 
-
-def _frozen(file: Path, device: Device, kind: torch.dtype) -> Callable[[Tensor], Tensor]:
-    script: Any = torch.jit.load(file, map_location=device.torch).eval().to(kind)  # type: ignore[no-untyped-call]
-    # not optimize_for_inference: on CPUs it made a small network four times as slow, and MobileNetV3 no faster
-    frozen: Callable[[Tensor], Tensor] = torch.jit.freeze(
-        script.to(memory_format=torch.channels_last)
-    )
+    Without optimize_for_inference: on CPUs it made a small network four times as slow, and
+    MobileNetV3 no faster.
+    """
+    loaded: Any = torch.jit.load(file, map_location=device.torch)  # type: ignore[no-untyped-call]
+    script = loaded.eval().to(precision).to(memory_format=torch.channels_last)
+    frozen: Callable[[Tensor], Tensor] = torch.jit.freeze(script)
     return frozen

@@ -18,6 +18,7 @@ from broker.diagnostics import Row
 from broker.settings.config import Config, load
 from worker.algorithms import registry
 from worker.diagnostics.connectivity import check_hosts
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.process.cgroup_limits import (
     Limit,
     core_limits,
@@ -100,7 +101,7 @@ def _text(limits: list[Limit]) -> str:
 
 
 def _gpu(config: Config, *, required: bool) -> Iterator[Row]:
-    from worker.diagnostics.gpu_check import torch_version, trials
+    from worker.algorithms.torch_device.gpu_check import torch_version, trials
 
     for trial in trials(config.worker.device):
         text = trial.name
@@ -161,8 +162,10 @@ def _models(config: Config) -> Iterator[Row]:
     settings = config.worker
     names = []
     for name in settings.algorithms:
-        card = registry.load(name, settings.algorithms, {}, settings.device).card
-        names.append(f"{card.name} {card.version}")
+        algorithm = registry.load(
+            name, settings.algorithms, {}, settings.device, max_batch_bytes=MAX_BATCH_BYTES
+        )
+        names.append(f"{algorithm.card.name} {algorithm.card.version}")
     yield Row("models", "ok", f"loaded: {', '.join(names)}")
 
 

@@ -1,4 +1,4 @@
-"""The frozen values that travel along the bench. They import no service and know no library but numpy."""
+"""The canvas of a slide, an area on it, and the types of the arrays that describe both."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -12,12 +12,17 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Pixels = NDArray[np.uint8]
 MppSource = Literal["slide", "tiff", "server", "order", "locator", "none"]
-"""Whose word the microns per pixel are: the slide's, its TIFF tags', its image server's, the order's, the locator's."""
+"""Where the microns per pixel come from: the slide's own metadata, its TIFF resolution tags, its
+image server, the order, the case locator, or nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The level-0 canvas of a slide: pixels, x right, y down, origin top-left, half-open boxes."""
+    """The level-0 canvas of a slide: pixels, x right, y down, origin top left, half-open boxes.
+
+    `mpp_x` and `mpp_y` are microns per level-0 pixel. `bounds_x` and `bounds_y` are OpenSlide's
+    `openslide.bounds-x` and `openslide.bounds-y`: where the scanned part begins, in level-0 pixels.
+    """
 
     width: int
     height: int
@@ -28,7 +33,7 @@ class Frame:
     bounds_y: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """The frame as every result states it."""
+        """Return the frame as every result states it."""
         return {
             "frame": "level0",
             "width": self.width,
@@ -42,7 +47,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """A half-open box in level-0 pixels, wholly inside the slide; of it, what the `polygon` encloses."""
+    """A half-open box in level-0 pixels that lies inside the slide.
+
+    With a `polygon`, (x, y) in level-0 pixels, the area is the part of the box inside the polygon.
+    """
 
     x: int
     y: int
@@ -51,17 +59,28 @@ class Area:
     polygon: tuple[tuple[float, float], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """The area as every result states it."""
-        box = {"x": self.x, "y": self.y, "width": self.width, "height": self.height}
-        return box | ({"polygon": [list(point) for point in self.polygon]} if self.polygon else {})
+        """Return the area as every result states it."""
+        area: dict[str, Any] = {
+            "x": self.x,
+            "y": self.y,
+            "width": self.width,
+            "height": self.height,
+        }
+        if self.polygon:
+            area["polygon"] = [list(point) for point in self.polygon]
+        return area
 
 
 def microns(frame: Frame) -> tuple[float, float]:
-    """Microns per level-0 pixel in x and y. Raises `OrderError`: `mpp_missing`."""
+    """Return the microns per level-0 pixel in x and y.
+
+    Raises OrderError: `mpp_missing` where the frame has none.
+    """
     if frame.mpp_x is None or frame.mpp_y is None:
         raise OrderError(
             "mpp_missing",
-            "Nothing believable says how large a pixel is: not the slide, not its TIFF resolution, not the order",
+            "Nothing believable says how large a pixel is: not the slide, "
+            "not its TIFF resolution, not the order",
             hint="give the scan's `mpp`, microns per level-0 pixel, with the order",
             field="mpp",
         )

@@ -1,6 +1,6 @@
-"""How large a pixel is: the ladder from what a slide says to what is said about it.
+"""Chooses the microns per pixel of a slide from its metadata and from what others state about it.
 
-Owns which statements are believed; knows slides only by their properties, in OpenSlide's names.
+Knows slides only by their properties, under OpenSlide's names.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,8 @@ from typing import Final
 from worker.geometry.frame import MppSource
 
 Spacing = tuple[float | None, float | None, MppSource]
+"""Microns per pixel in x and in y, and where they come from."""
+_Statement = tuple[float, float, float, MppSource]
 
 _UNITS_UM: Final = {"inch": 25400.0, "centimeter": 10000.0}
 _IMAGE_SERVER: Final = "image-server"
@@ -19,41 +21,55 @@ _COARSEST_TAG_UM: Final = 10.0
 
 
 def spacing(
-    properties: Mapping[str, str], said_mpp: float | None = None, whose: MppSource = "order"
+    properties: Mapping[str, str],
+    other_mpp: float | None = None,
+    other_source: MppSource = "order",
 ) -> Spacing:
-    """Microns per pixel in x and y, and whose word it is: the slide's or its server's, its tags', `whose`."""
-    for mpp_x, mpp_y, coarsest, source in _statements(properties, said_mpp, whose):
+    """Return the first plausible microns per pixel in x and y, with their source.
+
+    The order is: the slide's metadata or its image server, the TIFF resolution tags, `other_mpp`.
+    Both values are None, and the source is "none", where no statement is plausible.
+    """
+    for mpp_x, mpp_y, coarsest, source in _statements(properties, other_mpp, other_source):
         if _FINEST_UM < mpp_x < coarsest and _FINEST_UM < mpp_y < coarsest:
             return mpp_x, mpp_y, source
     return None, None, "none"
 
 
 def server_properties(mpp_x: float | None, mpp_y: float | None) -> dict[str, str]:
-    """What an image server says of its image, None where it says nothing, in OpenSlide's names."""
-    said = {"openslide.mpp-x": mpp_x, "openslide.mpp-y": mpp_y}
-    return {"openslide.vendor": _IMAGE_SERVER} | {
-        name: repr(mpp) for name, mpp in said.items() if mpp is not None
-    }
+    """Return what an image server states about its image, under OpenSlide's property names.
+
+    A value that is None is left out.
+    """
+    properties = {"openslide.vendor": _IMAGE_SERVER}
+    if mpp_x is not None:
+        properties["openslide.mpp-x"] = repr(mpp_x)
+    if mpp_y is not None:
+        properties["openslide.mpp-y"] = repr(mpp_y)
+    return properties
 
 
 def _statements(
-    properties: Mapping[str, str], said_mpp: float | None, whose: MppSource
-) -> Iterator[tuple[float, float, float, MppSource]]:
-    vendor = properties.get("openslide.vendor")
-    said_x, said_y = (_number(properties.get(f"openslide.mpp-{axis}", "")) for axis in "xy")
-    if vendor == _IMAGE_SERVER:  # which reads them from such tags
-        yield said_x, said_y, _COARSEST_TAG_UM, "server"
+    properties: Mapping[str, str], other_mpp: float | None, other_source: MppSource
+) -> Iterator[_Statement]:
+    """Yield (mpp_x, mpp_y, coarsest plausible value, source), the most reliable statement first."""
+    mpp_x = _number(properties.get("openslide.mpp-x", ""))
+    mpp_y = _number(properties.get("openslide.mpp-y", ""))
+    if properties.get("openslide.vendor") == _IMAGE_SERVER:
+        # image servers read their values from resolution tags
+        yield mpp_x, mpp_y, _COARSEST_TAG_UM, "server"
     else:
-        yield said_x, said_y, _COARSEST_UM, "slide"
+        yield mpp_x, mpp_y, _COARSEST_UM, "slide"
     unit_um = _UNITS_UM.get(properties.get("tiff.ResolutionUnit", ""), 0.0)
-    tag_x, tag_y = (_number(properties.get(f"tiff.{axis}Resolution", "")) for axis in "XY")
-    yield unit_um / (tag_x or 1.0), unit_um / (tag_y or 1.0), _COARSEST_TAG_UM, "tiff"
-    if said_mpp is not None:
-        yield said_mpp, said_mpp, _COARSEST_UM, whose
+    tag_x = _number(properties.get("tiff.XResolution", "")) or 1.0
+    tag_y = _number(properties.get("tiff.YResolution", "")) or 1.0
+    yield unit_um / tag_x, unit_um / tag_y, _COARSEST_TAG_UM, "tiff"
+    if other_mpp is not None:
+        yield other_mpp, other_mpp, _COARSEST_UM, other_source
 
 
 def _number(text: str) -> float:
-    """NaN, which no comparison believes, where the text is no number."""
+    """Return the number, or NaN, which fails every comparison, where the text is no number."""
     try:
         return float(text)
     except ValueError:

@@ -1,6 +1,6 @@
-"""The geometry of a pyramid: which level serves a resolution, and where on it a level-0 position lies.
+"""The geometry of a pyramid: which level serves a resolution, and where a level-0 position lies.
 
-Owns the arithmetic alone; knows no reader and no pixels.
+Contains arithmetic only; knows no reader and no pixels.
 """
 
 import math
@@ -13,8 +13,10 @@ _EXACT: Final = 1e-6  # what floating point may lose, in pixels
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One level, or one made smaller while it is decoded: the level-0 pixels that one of its pixels covers, and what
-    OpenSlide divides a location by.
+    """One level of a pyramid, or a level made smaller by `reduction` while it is decoded.
+
+    `scale_x` and `scale_y` are the level-0 pixels that one pixel of the level covers. `located_by`
+    is the downsample by which OpenSlide divides a level-0 location.
     """
 
     number: int
@@ -26,9 +28,10 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What is read along one axis: where it begins, an extent in pixels of the level, and the box wanted in it.
+    """What is read along one axis: `extent_px` pixels of the level from `location` on.
 
-    It begins at a level-0 location where OpenSlide reads, else at a pixel of the level.
+    `location` is a level-0 position where OpenSlide reads, else a pixel of the level. `start` and
+    `stop` bound the requested box within what is read, in pixels of the level.
     """
 
     location: int
@@ -38,7 +41,7 @@ class Span:
 
     @property
     def is_exact(self) -> bool:
-        """Whether the level's own pixels are wanted, and nothing is resampled."""
+        """Whether the level's own pixels are requested, so that nothing is resampled."""
         return self.start == 0 and self.stop == self.extent_px
 
 
@@ -47,47 +50,45 @@ def levels(
     downsamples: Sequence[float],
     reductions: Sequence[Sequence[int]] = (),
 ) -> tuple[Level, ...]:
-    """The levels of a slide, finest first, from OpenSlide's `level_dimensions` and `level_downsamples`.
+    """Return the levels of a slide, finest first.
 
-    `reductions`: for every level, by which whole numbers it can be made smaller while it is decoded.
+    `dimensions` and `downsamples` are OpenSlide's `level_dimensions` and `level_downsamples`.
+    `reductions` lists, for every level, by which whole numbers it can be made smaller while it is
+    decoded.
     """
     full_x, full_y = dimensions[0]
-    stored = [
-        Level(number, _scale(full_x, width), _scale(full_y, height), downsample)
-        for number, ((width, height), downsample) in enumerate(
-            zip(dimensions, downsamples, strict=True)
-        )
-    ]
-    reduced = [
-        Level(level.number, level.scale_x * by, level.scale_y * by, level.located_by * by, by)
-        for level, smaller in zip(stored, reductions, strict=False)
-        for by in smaller
-    ]
-    # of two that are as fine the less reduced comes last: fewer tiles are decoded for it
-    return tuple(
-        sorted(
-            [*stored, *reduced], key=lambda level: (level.scale_x * level.scale_y, -level.reduction)
-        )
-    )
+    stored = []
+    for number, (size, downsample) in enumerate(zip(dimensions, downsamples, strict=True)):
+        width, height = size
+        stored.append(Level(number, _scale(full_x, width), _scale(full_y, height), downsample))
+    found = list(stored)
+    for level, factors in zip(stored, reductions, strict=False):
+        found.extend(_reduced(level, factor) for factor in factors)
+    return tuple(sorted(found, key=_fineness))
 
 
 def nearest_finer(levels: Sequence[Level], downsample_x: float, downsample_y: float) -> Level:
-    """The coarsest level that loses nothing at this downsample, else level 0."""
-    most_x, most_y = downsample_x * (1 + _EXACT), downsample_y * (1 + _EXACT)
-    return [
-        levels[0],
-        *(level for level in levels if level.scale_x <= most_x and level.scale_y <= most_y),
-    ][-1]
+    """Return the coarsest level that loses no detail at this downsample, else level 0."""
+    most_x = downsample_x * (1 + _EXACT)
+    most_y = downsample_y * (1 + _EXACT)
+    for level in reversed(levels):
+        if level.scale_x <= most_x and level.scale_y <= most_y:
+            return level
+    return levels[0]
 
 
 def span(start: float, count: int, downsample: float, scale: float, located_by: float) -> Span:
-    """Cover `count` pixels of `downsample` from level-0 `start`, with the neighbours that resampling looks at.
+    """Return what to read for `count` pixels of `downsample` from level-0 `start` on.
 
-    Where the level's own pixels are wanted the span is exactly those. OpenSlide takes whole level-0 pixels and divides
-    them by the mean downsample of both axes, `located_by`; what that is off is made good by the box. Stored tiles are
-    addressed by whole pixels of the level: `located_by` is 1 for them.
+    It includes the neighbours that resampling needs. Where the level's own pixels are requested,
+    the span is exactly those.
+
+    OpenSlide takes whole level-0 pixels and divides them by `located_by`, the mean downsample of
+    both axes; the box makes up for the rounding. Stored tiles are addressed by whole pixels of the
+    level: `located_by` is 1 for them.
     """
-    step, first = downsample / scale, start / scale
+    step = downsample / scale
+    first = start / scale
     location = round(first * located_by)
     if math.isclose(step, 1, rel_tol=1e-9) and abs(first * located_by - location) < _EXACT:
         return Span(location, count, 0, count)
@@ -98,17 +99,38 @@ def span(start: float, count: int, downsample: float, scale: float, located_by: 
 
 
 def is_between(start: float, downsample: float, scale: float) -> bool:
-    """Whether the level's own resolution is wanted, but of places between its pixels."""
+    """Return whether the level's resolution is requested, at positions between its pixels."""
     first = start / scale
     return math.isclose(downsample / scale, 1, rel_tol=1e-9) and abs(first - round(first)) >= _EXACT
 
 
+def _reduced(level: Level, factor: int) -> Level:
+    return Level(
+        level.number,
+        level.scale_x * factor,
+        level.scale_y * factor,
+        level.located_by * factor,
+        factor,
+    )
+
+
+def _fineness(level: Level) -> tuple[float, int]:
+    """Sort by scale; of two equal ones the less reduced comes last, as it decodes fewer tiles."""
+    return level.scale_x * level.scale_y, -level.reduction
+
+
 def _margin(step: float) -> int:
-    """How many pixels of the level linear resampling looks at beyond the box: half a step, but one at least."""
+    """Return how many pixels of the level linear resampling needs beyond the box: half a step."""
     return math.ceil(max(step / 2, 1))
 
 
 def _scale(full_px: int, level_px: int) -> float:
-    """Level-0 pixels per pixel: pyramids shrink by whole numbers and round their dimensions, else the plain ratio."""
+    """Return the level-0 pixels per pixel of a level.
+
+    Pyramids shrink by whole numbers and round their dimensions: the whole number is returned where
+    it explains both lengths, else their ratio.
+    """
     whole = round(full_px / level_px)
-    return whole if abs(full_px - whole * level_px) < whole else full_px / level_px
+    if abs(full_px - whole * level_px) < whole:
+        return whole
+    return full_px / level_px

@@ -1,6 +1,6 @@
-"""An area is cut into tiles of the size and resolution that an algorithm works at.
+"""Divides an area into tiles of the size and resolution that an algorithm works at.
 
-Owns the geometry of the grid; knows no pixels and no reader.
+Knows no pixels and no reader.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from worker.geometry.frame import Area, Frame, Ints, microns
 from worker.geometry.roi import touching
 
 MAX_TILES: Final = 2**22
-_FINEST_DOWNSAMPLE: Final = 0.5  # a pixel may be stretched over at most two
+_FINEST_DOWNSAMPLE: Final = 0.5  # a pixel of the slide is stretched over two at most
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One square of the working grid. Its core starts at (x, y) in level-0 pixels; fractions are exact."""
+    """One square of a grid. Its core starts at level-0 (x, y); fractions are exact."""
 
     index: int
     x: float
@@ -32,9 +32,10 @@ class Tile:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tiles(Sequence[Tile]):
-    """Tiles of a grid of `columns`, row by row, by their numbers alone: a slide has millions.
+    """Tiles of a grid of `columns`, row by row, held as their numbers: a slide has millions.
 
-    Tile (0, 0) starts at level-0 (x, y), and the next one `step_x` or `step_y` farther on.
+    Tile number 0 starts at level-0 (x, y). The next column is `step_x` and the next row `step_y`
+    level-0 pixels away.
     """
 
     x: float
@@ -60,13 +61,16 @@ class Tiles(Sequence[Tile]):
 
     @property
     def rows(self) -> int:
-        """How many rows there are, down to the last one that has a tile."""
-        return int(self.indices[-1]) // self.columns + 1 if len(self) else 0
+        """The number of rows, down to the last one that has a tile."""
+        if not len(self):
+            return 0
+        return int(self.indices[-1]) // self.columns + 1
 
     def by_row(self) -> Iterator[Ints]:
-        """The columns of every row's tiles."""
-        starts = np.searchsorted(self.indices, np.arange(self.rows + 1) * self.columns).tolist()
-        for row, (start, stop) in enumerate(pairwise(starts)):
+        """Yield the column numbers of the tiles of every row."""
+        row_starts = np.arange(self.rows + 1) * self.columns
+        bounds = np.searchsorted(self.indices, row_starts).tolist()
+        for row, (start, stop) in enumerate(pairwise(bounds)):
             yield self.indices[start:stop] - row * self.columns
 
     def __eq__(self, other: object) -> bool:
@@ -76,14 +80,18 @@ class Tiles(Sequence[Tile]):
         return hash(self.digest())
 
     def digest(self) -> bytes:
-        """What tells these tiles from others."""
-        where = np.array([self.x, self.y, self.step_x, self.step_y, self.columns])
-        return where.tobytes() + hashlib.sha256(np.ascontiguousarray(self.indices).data).digest()
+        """Return bytes that differ for any other set of tiles."""
+        position = np.array([self.x, self.y, self.step_x, self.step_y, self.columns])
+        numbers = hashlib.sha256(np.ascontiguousarray(self.indices).data)
+        return position.tobytes() + numbers.digest()
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """How an area is cut: tiles of `tile_px` with `halo_px` around them, at `downsample_*` level-0 pixels per pixel."""
+    """An area divided into tiles of `tile_px` with `halo_px` around each.
+
+    `downsample_x` and `downsample_y` are the level-0 pixels per pixel of a tile.
+    """
 
     area: Area
     tile_px: int
@@ -94,57 +102,68 @@ class Grid:
 
     @property
     def read_px(self) -> int:
-        """Edge of what is read for one tile, halo included."""
+        """The edge of what is read for one tile, halo included."""
         return self.tile_px + 2 * self.halo_px
 
 
 def tile_grid(area: Area, frame: Frame, card: AlgorithmCard) -> Grid:
-    """Cover the area from its top left corner, row by row; tiles of the last row and column may stick out.
+    """Return the tiles that cover the area, row by row from its top left corner.
 
-    Tiles that have nothing of the area's polygon are left out.
+    The tiles of the last row and column may stick out of the area. Tiles that have no point of the
+    area's polygon are left out.
 
-    Raises `OrderError`: `mpp_missing`, `mpp_unfit`, `input_too_large`.
+    Raises OrderError: `mpp_missing`, `mpp_unfit`, `input_too_large`; ValueError for an algorithm
+    that reads no pixels.
     """
     if card.mpp is None:
-        raise ValueError(f"{card.name} reads no pixels: there is nothing to cut for it")
-    downsample_x, downsample_y = (card.mpp / mpp for mpp in microns(frame))
+        raise ValueError(f"{card.name} reads no pixels, so it has no tiles")
+    mpp_x, mpp_y = microns(frame)
+    downsample_x = card.mpp / mpp_x
+    downsample_y = card.mpp / mpp_y
     if min(downsample_x, downsample_y) < _FINEST_DOWNSAMPLE:
-        raise _unfit(frame, card)
-    step_x, step_y = card.tile_px * downsample_x, card.tile_px * downsample_y
-    columns, rows = _count(area.width, step_x), _count(area.height, step_y)
+        raise _too_coarse(frame, card)
+    step_x = card.tile_px * downsample_x
+    step_y = card.tile_px * downsample_y
+    columns = _count(area.width, step_x)
+    rows = _count(area.height, step_y)
     if columns * rows > MAX_TILES:
         raise _too_many(columns * rows)
-    tiles = Tiles(
-        area.x, area.y, step_x, step_y, columns, _wanted(area, step_x, step_y, columns, rows)
-    )
+    every = Tiles(area.x, area.y, step_x, step_y, columns, np.arange(columns * rows))
+    tiles = _in_polygon(every, area, rows)
     return Grid(area, card.tile_px, card.halo_px, downsample_x, downsample_y, tiles)
 
 
-def _wanted(area: Area, step_x: float, step_y: float, columns: int, rows: int) -> Ints:
-    """The numbers of the tiles that have something of the area's polygon, looked at row by row; else all."""
+def _in_polygon(every: Tiles, area: Area, rows: int) -> Tiles:
+    """Return the tiles that have a point of the area's polygon; all where it has none."""
     if not area.polygon:
-        return np.arange(columns * rows)
-    left = area.x + step_x * np.arange(columns, dtype=np.float64)
-    tops = area.y + step_y * np.arange(rows, dtype=np.float64)
-    wanted = [
-        touching(left, np.full(columns, top), left + step_x, np.full(columns, top + step_y), area)
-        for top in tops
-    ]
-    return np.flatnonzero(np.concatenate(wanted))
+        return every
+    left = area.x + every.step_x * np.arange(every.columns, dtype=np.float64)
+    right = left + every.step_x
+    tops = area.y + every.step_y * np.arange(rows, dtype=np.float64)
+    touched = []
+    for top in tops:
+        upper = np.full(every.columns, top)
+        lower = np.full(every.columns, top + every.step_y)
+        touched.append(touching(left, upper, right, lower, area))
+    return replace(every, indices=np.flatnonzero(np.concatenate(touched)))
 
 
 def _count(length: int, step: float) -> int:
-    """How many steps cover the length; floating point alone makes no further one."""
+    """Return how many steps cover the length; a rounding error makes no further one."""
     return max(1, math.ceil(length / step - 1e-9))
 
 
-def _unfit(frame: Frame, card: AlgorithmCard) -> OrderError:
+def _too_coarse(frame: Frame, card: AlgorithmCard) -> OrderError:
+    field = ""
+    if frame.mpp_source == "order":
+        field = "mpp"
     return OrderError(
         "mpp_unfit",
-        f"The slide has {frame.mpp_x:g} x {frame.mpp_y:g} microns per pixel, as the {frame.mpp_source} says; "
+        f"The slide has {frame.mpp_x:g} x {frame.mpp_y:g} microns per pixel, "
+        f"as the {frame.mpp_source} says; "
         f"{card.name} works at {card.mpp:g} and reads slides up to twice as coarse",
         hint="order a finer scan, or an algorithm that works at this resolution",
-        field="mpp" if frame.mpp_source == "order" else "",
+        field=field,
     )
 
 

@@ -1,11 +1,12 @@
-"""How far a scan has come, on the disk: who takes over a scan and sees it goes on from there, not from tile 0.
+"""Unfinished work on disk, from which another attempt at a scan goes on.
 
-Owns the folders of unfinished work. Must not know what is found nor how. Each attempt writes into a folder of its own,
-because a worker that was only thought dead may still be writing into its own. Whoever knows that an attempt is over may
-remove its folder.
+Each attempt writes into a folder of its own, because a worker that was only believed dead may
+still be writing into its folder. Whoever knows that an attempt is over may remove its folder.
 
-    WORK.FENCE/found/       the spool
-    WORK.FENCE/point.json   how much of it counts: written last, so that what lies behind it is left out
+    WORK.FENCE/found/       the object store
+    WORK.FENCE/point.json   how much of it counts; written last, so that later objects are ignored
+
+Knows neither what is found nor how.
 """
 
 import logging
@@ -26,17 +27,22 @@ from worker.disk import sync_folder
 from worker.results.object_store import ObjectStore
 
 UNFINISHED: Final = Path("results", ".unfinished")
-"""Below the storage's folder; on one disk with the results, so that what was found only has to be moved."""
+"""Below the storage's folder: on the same disk as the results, so that objects are only moved."""
 EVERY_S: Final = 10.0
 _POINT: Final = "point.json"
-_NO_ROOM: Final = frozenset({ENOSPC, EDQUOT})
+_DISK_FULL: Final = frozenset({ENOSPC, EDQUOT})
+_FOLDER_NAME: Final = re.compile(r"([^.]+\.\d+)\.\d+", re.ASCII)
 _log = logging.getLogger(__name__)
 _Count = Annotated[int, Field(ge=0, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """So many tiles are done, so many objects of the spool count; `seams` is what the merger must still know."""
+    """How far a scan is: `tiles` are done and the first `objects` of the store count.
+
+    `work` is the digest of everything that the findings depend on. `seams` is the state of the
+    merger: tile number, x and y of each object that lies on a seam to tiles yet to come.
+    """
 
     work: str
     tiles: _Count
@@ -48,107 +54,136 @@ _POINTS: Final = TypeAdapter(Point)
 
 
 class Checkpoint:
-    """The unfinished work of one attempt at one piece of work, in `folder`: `…/WORK.FENCE`.
-
-    Attempts with a fence below `since` were made before somebody asked for the work once more. This machine may still
-    hold what they found, and nobody goes on from it: it may be why they failed.
-    """
+    """The unfinished work of one attempt at one scan, in the folder `…/WORK.FENCE`."""
 
     def __init__(self, folder: Path, every_s: float = EVERY_S, *, since: int = 0) -> None:
+        """Marks are due every `every_s` seconds.
+
+        Attempts with a fence up to `since` were made before somebody retried the scan. Their work
+        may be why the scan failed, so nobody goes on from it.
+        """
         work, _, fence = folder.name.rpartition(".")
-        self._folder, self._work, self._fence, self._since = folder, work, int(fence), since
-        self._every_s, self._marked_at, self._begun = every_s, monotonic(), False
+        self._folder = folder
+        self._work = work
+        self._fence = int(fence)
+        self._since = since
+        self._every_s = every_s
+        self._marked_at = monotonic()
+        self._begun = False
 
     def begin(self, work: str, tiles: int) -> tuple[ObjectStore, Point]:
-        """An empty spool; or, where an earlier attempt came further with the same `work`, a copy of what it found.
+        """Return the objects and the point from which the scan of so many `tiles` goes on.
 
-        `work` names all that the result depends on: objects of other parameters or another slide must not be mixed in.
-        It has so many `tiles`.
+        These are a copy of the work of the earlier attempt that came farthest with the same `work`
+        digest; else an empty store at tile 0.
+
+        Raises OSError where the disk has no room for the copy.
         """
         self._begun = True
         self._remove(self._folder)
-        earlier = [folder for folder in self._earlier() if int(folder.suffix[1:]) > self._since]
-        points = [
-            (point, folder)
-            for folder in earlier
-            if (point := _point(folder)) and point.work == work
-        ]
-        for point, folder in sorted(points, key=lambda one: one[0].tiles, reverse=True):
-            spool = self._copied(folder, point.objects) if 0 < point.tiles <= tiles else None
-            if spool:
-                return spool, point
+        for point, folder in self._earlier_points(work):
+            if not 0 < point.tiles <= tiles:
+                continue
+            store = self._copied(folder, point.objects)
+            if store:
+                return store, point
         return ObjectStore.begin(self._folder / "found"), Point(work, 0, 0, ())
 
     def due(self) -> bool:
-        """Whether the last mark is so long ago that another one is worth its time."""
+        """Return whether it is time for another mark."""
         return monotonic() - self._marked_at >= self._every_s
 
-    def mark(self, spool: ObjectStore, point: Point) -> None:
-        """Remember that the scan has come so far. Where the disk refuses, the scan goes on without."""
+    def mark(self, store: ObjectStore, point: Point) -> None:
+        """Write how far the scan is. Where the disk refuses, log that and go on without.
+
+        Raises FileNotFoundError where the folder was removed: this attempt is over.
+        """
         try:
-            self._write(spool, point)
+            self._write(store, point)
         except FileNotFoundError:
-            raise  # nobody wants this attempt any longer
+            raise
         except OSError as error:
             _log.warning(
-                "how far %s has come could not be kept: %s", self._folder.name, error.strerror
+                "how far %s has come could not be saved: %s", self._folder.name, error.strerror
             )
         else:
-            self._remove(*self._earlier())  # all that they found is here by now
+            # this attempt holds all that the earlier ones found
+            self._remove(*self._earlier_folders())
         self._marked_at = monotonic()
 
     def clear(self) -> None:
-        """Nothing unfinished of this work is needed any more, whoever began it."""
-        self._remove(*self._earlier(), self._folder)
+        """Remove all unfinished work of this scan up to this attempt."""
+        self._remove(*self._earlier_folders(), self._folder)
 
     @property
     def gone(self) -> bool:
-        """Whether the folder was removed after `begin`: somebody knows that this attempt is over."""
+        """Whether somebody who knows that this attempt is over removed its folder after `begin`."""
         return self._begun and not self._folder.exists()
 
-    def _earlier(self) -> list[Path]:
-        """The folders of attempts before this one."""
-        folders = self._folder.parent.glob(f"{self._work}.*")
-        return [
-            folder
-            for folder in folders
-            if (fence := folder.suffix[1:]).isdecimal() and int(fence) < self._fence
-        ]
+    def _earlier_folders(self) -> list[Path]:
+        """Return the folders of the attempts before this one."""
+        earlier = []
+        for folder in self._folder.parent.glob(f"{self._work}.*"):
+            fence = folder.suffix[1:]
+            if fence.isdecimal() and int(fence) < self._fence:
+                earlier.append(folder)
+        return earlier
 
-    def _copied(self, theirs: Path, objects: int) -> ObjectStore | None:
-        """What another attempt found, or None where it cannot be had: its worker may live and end it meanwhile."""
-        spool = ObjectStore.begin(self._folder / "found")
+    def _earlier_points(self, work: str) -> list[tuple[Point, Path]]:
+        """Return how far earlier attempts at the same work came, the farthest first."""
+        points = []
+        for folder in self._earlier_folders():
+            if int(folder.suffix[1:]) <= self._since:
+                continue
+            point = _read_point(folder)
+            if point and point.work == work:
+                points.append((point, folder))
+        return sorted(points, key=_tiles_done, reverse=True)
+
+    def _copied(self, attempt: Path, objects: int) -> ObjectStore | None:
+        """Return a copy of another attempt's objects.
+
+        Return None where it cannot be read: its worker may be alive and end it at any time.
+        """
+        store = ObjectStore.begin(self._folder / "found")
         try:
-            spool.copy(ObjectStore(theirs / "found"), objects)
+            store.copy(ObjectStore(attempt / "found"), objects)
         except (OSError, ValueError) as error:
             self._remove(self._folder)
-            if isinstance(error, OSError) and error.errno in _NO_ROOM:
-                raise  # to begin at tile 0 would need as much
-            _log.warning("what %s holds cannot be gone on with: %s", theirs.name, error)
+            if isinstance(error, OSError) and error.errno in _DISK_FULL:
+                raise  # to begin at tile 0 would need as much room
+            _log.warning("the unfinished work in %s cannot be used: %s", attempt.name, error)
             return None
-        return spool
+        return store
 
-    def _write(self, spool: ObjectStore, point: Point) -> None:
-        spool.settle()
-        beside = self._folder / "point.new"
-        with beside.open("wb") as file:
+    def _write(self, store: ObjectStore, point: Point) -> None:
+        store.sync()
+        new = self._folder / "point.new"
+        with new.open("wb") as file:
             file.write(_POINTS.dump_json(point))
             file.flush()
             os.fsync(file.fileno())
-        beside.replace(self._folder / _POINT)
+        new.replace(self._folder / _POINT)
         sync_folder(self._folder)
 
     def _remove(self, *folders: Path) -> None:
+        """Remove the folders, each one's point first: without it the rest does not count."""
         for folder in folders:
-            with suppress(
-                OSError
-            ):  # first of all its point: of a folder that is half removed nothing counts
+            with suppress(OSError):
                 (folder / _POINT).unlink()
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _point(folder: Path) -> Point | None:
-    """How far that attempt came; None where it does not say, or not as `mark` does."""
+def unfinished(storage: Path) -> Iterator[tuple[Path, str]]:
+    """Yield every folder of unfinished work below the storage's folder, and its work's id."""
+    for folder in (storage / UNFINISHED).glob("*.*.*"):
+        named = _FOLDER_NAME.fullmatch(folder.name)
+        if named:
+            yield folder, named[1]
+
+
+def _read_point(folder: Path) -> Point | None:
+    """Return how far the attempt came; None where that is missing or damaged."""
     try:
         return _POINTS.validate_json((folder / _POINT).read_bytes())
     except FileNotFoundError:
@@ -158,8 +193,5 @@ def _point(folder: Path) -> Point | None:
         return None
 
 
-def unfinished(storage: Path) -> Iterator[tuple[Path, str]]:
-    """Every folder of unfinished work below the storage's folder, and the work that it belongs to."""
-    for folder in (storage / UNFINISHED).glob("*.*.*"):
-        if named := re.fullmatch(r"([^.]+\.\d+)\.\d+", folder.name, re.ASCII):
-            yield folder, named[1]
+def _tiles_done(earlier: tuple[Point, Path]) -> int:
+    return earlier[0].tiles

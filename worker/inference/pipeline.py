@@ -1,124 +1,117 @@
-"""One scan, from a slide that is near to its result. Knows nothing of states, queues or destinations."""
+"""The path of one scan from a local slide to its result.
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+Knows no states of orders, no queues and no destinations.
+"""
+
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from time import monotonic
 
 from broker.orders.order import Order
 from broker.orders.request import ScanRequest
-from worker.algorithms.interface import Algorithm, ReportAlgorithm, TileAlgorithm
-from worker.geometry.frame import Area, MppSource, Pixels
+from worker.algorithms.interface import Algorithm
 from worker.geometry.roi import resolve_roi
 from worker.inference.checkpoint import Checkpoint
 from worker.inference.tile_inference import Counts, TileJob, run_tiles
 from worker.progress import Progress, Stopwatch
 from worker.results import overlay
-from worker.results.result import Findings, Result
+from worker.results.overlay import OverlayDrawing
+from worker.results.result import Result
+from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.reader import ReadableSlide
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import LocalSlide
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """One scan to classify: what was asked, the slide that is near, and where its unfinished findings lie."""
+class ScanJob:
+    """One scan to classify: its order, what is requested for it, and its slide on this disk."""
 
     order: Order
-    asked: ScanRequest
-    copy: LocalSlide
-    checkpoint: Checkpoint
-    clock: Stopwatch = field(default_factory=Stopwatch)
+    request: ScanRequest
+    slide: LocalSlide
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """What classifying one scan came to, with what the clock has measured so far and some counts in `timings`.
+class ClassifiedScan:
+    """The result of a scan, and its overlay, which may still be being drawn.
 
-    `overlay` waits for the picture, which another thread draws; only after that may the findings move.
+    The result's objects must not be moved before the overlay is drawn. `timings` holds seconds by
+    stage and some counts, as the record of the scan lists them.
     """
 
     result: Result
-    overlay: Callable[[], bytes]
+    overlay: OverlayDrawing
     timings: dict[str, float]
 
 
-def classify(job: Job, model: Algorithm, sandbox: Sandbox, watch: Progress) -> Done:
-    """Open the slide, find what there is to find in the area that was asked for, and draw it."""
-    began, order, asked, clock = monotonic(), job.order, job.asked, job.clock
-    with ExitStack() as opened:
+def classify(
+    job: ScanJob,
+    algorithm: Algorithm,
+    checkpoint: Checkpoint,
+    sandbox: Sandbox,
+    clock: Stopwatch,
+    progress: Progress,
+) -> ClassifiedScan:
+    """Run the algorithm on the requested area of the slide and begin to draw the overlay.
+
+    Goes on from `checkpoint` where an earlier attempt was lost; the objects stay in its folder.
+
+    Raises OrderError where the slide or the request is at fault, TemporaryError where another try
+    may succeed, StopWork where `progress` says so.
+    """
+    started_at = monotonic()
+    with ExitStack() as stack:
         with clock.stage("open"):
-            slide = opened.enter_context(sandbox.open(job.copy.path, *_said_mpp(asked, job.copy)))
-        area = resolve_roi(asked.roi, slide.frame)
-        findings, counts = _FINDERS[model.card.output](job, model, slide, area, watch)
-        took_s = monotonic() - began
-        parameters, provenance = dict(order.request.parameters), _provenance(slide, job.copy)
-        result = Result(order.id, asked.id, model.card, parameters, findings, provenance)
-        watch.progress("drawing", 0, 1)
+            slide = stack.enter_context(_open_slide(sandbox, job))
+        area = resolve_roi(job.request.roi, slide.frame)
+        if algorithm.works_on == "area":
+            counts: Counts = {}
+            progress.progress("classifying", 0, 1)
+            with clock.stage("model"):
+                findings = algorithm.report(slide.frame, area)
+        else:
+            tile_job = TileJob(algorithm, slide, area, _inputs(job, slide))
+            findings, counts = run_tiles(tile_job, checkpoint, clock, progress)
+        classify_s = monotonic() - started_at
+        progress.progress("drawing", 0, 1)
         with clock.stage("read"):
-            view = slide.overview(area, overlay.MAX_PX)
-    return Done(
-        result, _begin_drawing(view, result, clock), _measured(counts, took_s) | clock.timings
+            picture = slide.overview(area, overlay.MAX_PX)
+    result = Result(
+        order_id=job.order.id,
+        scan_id=job.request.id,
+        card=algorithm.card,
+        parameters=dict(job.order.request.parameters),
+        findings=findings,
+        provenance=_provenance(job, slide),
     )
+    timings = _rates(counts, classify_s) | clock.timings
+    return ClassifiedScan(result, OverlayDrawing(picture, result), timings)
 
 
-def _begin_drawing(view: Pixels, result: Result, clock: Stopwatch) -> Callable[[], bytes]:
-    def draw() -> tuple[bytes, float]:
-        began = monotonic()
-        return overlay.draw(view, result), monotonic() - began
-
-    pen = ThreadPoolExecutor(1, thread_name_prefix="overlay")
-    drawing = pen.submit(draw)
-    pen.shutdown(wait=False)
-
-    def drawn() -> bytes:
-        picture, spent_s = drawing.result()
-        clock.add("draw", spent_s)
-        return picture
-
-    return drawn
+def _open_slide(sandbox: Sandbox, job: ScanJob) -> AbstractContextManager[ReadableSlide]:
+    """Open the slide, with the order's mpp or the case locator's in case it states none."""
+    if job.request.mpp is None and job.slide.mpp is not None:
+        return sandbox.open(job.slide.path, job.slide.mpp, "locator")
+    return sandbox.open(job.slide.path, job.request.mpp, "order")
 
 
-def _measured(counts: Counts, took_s: float) -> dict[str, float]:
-    measured = {"classify_s": round(took_s, 3), **counts}
+def _inputs(job: ScanJob, slide: ReadableSlide) -> list[object]:
+    """Return what the findings depend on besides the algorithm, the area and the tiles."""
+    return [job.order.request.parameters, _provenance(job, slide)]
+
+
+def _provenance(job: ScanJob, slide: ReadableSlide) -> dict[str, object]:
+    return {
+        "reader": slide.reader,
+        "slide_digest": job.slide.digest,
+        "slide_bytes": job.slide.bytes,
+    }
+
+
+def _rates(counts: Counts, classify_s: float) -> dict[str, float]:
+    """Return the counts with the seconds that classifying took, and tiles per second."""
+    timings = {"classify_s": round(classify_s, 3), **counts}
     if "tiles" in counts:
-        measured["tiles_per_s"] = round(
-            (counts["tiles"] - counts["tiles_resumed"]) / max(took_s, 1e-9), 2
-        )
-    return measured
-
-
-def _said_mpp(asked: ScanRequest, copy: LocalSlide) -> tuple[float | None, MppSource]:
-    """What is believed where the slide does not say: the order, else the locator."""
-    return (
-        (copy.mpp, "locator")
-        if asked.mpp is None and copy.mpp is not None
-        else (asked.mpp, "order")
-    )
-
-
-def _find_in_tiles(
-    job: Job, model: TileAlgorithm, slide: ReadableSlide, area: Area, watch: Progress
-) -> tuple[Findings, Counts]:
-    about = [job.order.request.parameters, _provenance(slide, job.copy)]
-    return run_tiles(TileJob(model, slide, area, about), job.checkpoint, job.clock, watch)
-
-
-def _report(
-    job: Job, model: ReportAlgorithm, slide: ReadableSlide, area: Area, watch: Progress
-) -> tuple[Findings, Counts]:
-    watch.progress("classifying", 0, 1)
-    with job.clock.stage("model"):
-        return model.report(slide.frame, area), {}
-
-
-_FINDERS: dict[str, Callable[..., tuple[Findings, Counts]]] = {
-    "objects": _find_in_tiles,
-    "tiles": _find_in_tiles,
-    "report": _report,
-}
-
-
-def _provenance(slide: ReadableSlide, copy: LocalSlide) -> dict[str, object]:
-    return {"reader": slide.reader, "slide_digest": copy.digest, "slide_bytes": copy.bytes}
+        tiles = counts["tiles"] - counts["tiles_resumed"]
+        timings["tiles_per_s"] = round(tiles / max(classify_s, 1e-9), 2)
+    return timings

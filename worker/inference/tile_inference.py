@@ -1,12 +1,13 @@
-"""From the tiles of an area to what is found on them: tile by tile through the algorithm, each batch kept as it comes.
+"""Runs an algorithm on the tiles of an area and stores what it finds, batch by batch.
 
-Owns how a scan goes on after it was lost. Knows nothing of states, queues or destinations.
+Decides from where a scan goes on after its worker was lost. Knows no states of orders, no queues
+and no destinations.
 """
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -16,7 +17,7 @@ import numpy as np
 from worker.algorithms import registry
 from worker.algorithms.interface import TileAlgorithm, TileClassifier
 from worker.geometry.frame import Area
-from worker.geometry.tile_grid import Grid, tile_grid
+from worker.geometry.tile_grid import Grid, Tile, tile_grid
 from worker.inference import parallel_tiles, tissue
 from worker.inference.checkpoint import Checkpoint, Point
 from worker.inference.merge import SeamMerger, SeamState, TileSquares, joined
@@ -27,147 +28,195 @@ from worker.results.result import Findings
 from worker.slides.reader import ReadableSlide
 
 Counts = dict[str, float]
+"""Counts for the record of a scan: `tiles`, `tiles_resumed` and `read_bytes`."""
 SAMPLE_TILES = 12
 """Tiles that an algorithm is calibrated on, spread evenly over the tissue."""
+WORKER_FOLDER: Final = Path(__file__).parents[1]
+"""The package `worker`: its source decides whether two attempts may be joined."""
 
 
-class Placement(Protocol):
-    """From an algorithm's answers for tiles, in their order, to objects in level-0 pixels."""
+class ObjectMerger(Protocol):
+    """Turns an algorithm's answers for tiles, in the tiles' order, into objects of the area."""
 
     @property
     def seams(self) -> SeamState:
-        """What must be known to go on after the tiles so far."""
+        """What a merger that takes over after the tiles so far must know."""
 
-    def place(self, tiles: Any, found: Any) -> Objects:
-        """The objects of these tiles."""
-
-
-_PLACERS: Final[dict[str, Callable[[Grid, SeamState], Placement]]] = {
-    "objects": SeamMerger,
-    "tiles": TileSquares,
-}
+    def place(self, tiles: Sequence[Tile], answers: Any) -> Objects:
+        """Return the objects of these tiles in level-0 pixels."""
 
 
 @dataclass(frozen=True, slots=True)
 class TileJob:
-    """A model and the area of an open slide that it looks at; `about` is all else that the findings hang on."""
+    """An algorithm and the area of an open slide that it runs on.
 
-    model: TileAlgorithm
+    `inputs`, fit for JSON, is everything else that the findings depend on.
+    """
+
+    algorithm: TileAlgorithm
     slide: ReadableSlide
     area: Area
-    about: Any
+    inputs: Any
 
 
 def run_tiles(
-    search: TileJob, checkpoint: Checkpoint, clock: Stopwatch, watch: Progress
+    job: TileJob, checkpoint: Checkpoint, clock: Stopwatch, progress: Progress
 ) -> tuple[Findings, Counts]:
-    """All that there is to find in the area's tissue; the spool that holds it lies in the checkpoint's folder."""
-    model, slide, area = search.model, search.slide, search.area
-    watch.progress("tissue", 0, 1)
+    """Return all findings in the tissue of the area, and counts for the record of the scan.
+
+    Goes on where an earlier attempt at the same work was lost. The objects are stored in the
+    checkpoint's folder.
+    """
+    algorithm = job.algorithm
+    slide = job.slide
+    classes = len(algorithm.card.classes)
+    progress.progress("tissue", 0, 1)
     with clock.stage("tissue"):
-        grid = tissue.keep(slide, tile_grid(area, slide.frame, model.card))
-    classifier = _calibrated(clock, model, slide, grid, watch)
-    # an empty summary states what was calibrated: findings by other thresholds must not be mixed in
-    empty = classifier.summarise([0] * len(model.card.classes), slide.frame, area)
+        grid = tissue.tissue_tiles(slide, tile_grid(job.area, slide.frame, algorithm.card))
+    classifier = _calibrate(algorithm, slide, grid, clock, progress)
+    # The summary of no objects states the calibrated thresholds. Objects that were found with
+    # other thresholds must not be joined with ours.
+    thresholds = classifier.summarise([0] * classes, slide.frame, job.area)
     with clock.stage("merge"):
-        spool, point = checkpoint.begin(_work(search, grid, empty), len(grid.tiles))
-    _found(search, classifier, grid, _Kept(checkpoint, spool, point, clock), watch)
-    summary, headline = classifier.summarise(
-        spool.counts(len(model.card.classes)), slide.frame, area
-    )
-    read_bytes = (len(grid.tiles) - point.tiles) * 3 * grid.read_px**2
+        digest = work_digest(job, grid, thresholds)
+        store, resumed_at = checkpoint.begin(digest, len(grid.tiles))
+    merger = _merger(algorithm.card.output, grid, resumed_at.seams)
+    writer = _ObjectWriter(checkpoint, store, resumed_at, merger)
+    _classify_tiles(job, classifier, grid, writer, clock, progress)
+    summary, headline = classifier.summarise(store.counts(classes), slide.frame, job.area)
     counts: Counts = {
         "tiles": len(grid.tiles),
-        "tiles_resumed": point.tiles,
-        "read_bytes": read_bytes,
+        "tiles_resumed": resumed_at.tiles,
+        "read_bytes": (len(grid.tiles) - resumed_at.tiles) * 3 * grid.read_px**2,
     }
-    return Findings(slide.frame, area, spool, summary, headline), counts
+    return Findings(slide.frame, job.area, store, summary, headline), counts
 
 
-@dataclass(slots=True)
-class _Kept:
-    """Where findings go, and how far an earlier attempt that was lost had come."""
+def work_digest(job: TileJob, grid: Grid, thresholds: object) -> str:
+    """Return a digest of everything that the findings depend on, the size of batches included.
 
-    checkpoint: Checkpoint
-    spool: ObjectStore
-    point: Point
-    clock: Stopwatch
-    _in_hand: list[Objects] = field(default_factory=list)
-
-    def add(self, objects: Objects, tiles: int, placer: Placement) -> None:
-        """Some at a time, for a tile may hold a single one."""
-        self._in_hand.append(objects)
-        due = self.checkpoint.due()
-        if due or sum(map(len, self._in_hand)) >= CHUNK:
-            self.flush()
-        if due:
-            self.checkpoint.mark(
-                self.spool, Point(self.point.work, tiles, len(self.spool), placer.seams)
-            )
-
-    def flush(self) -> None:
-        """All objects so far are in the spool."""
-        self.spool.append(joined(self._in_hand))
-        self._in_hand.clear()
+    Two attempts with the same digest may be joined.
+    """
+    batch_tiles = _batch_tiles(job.algorithm, job.slide, len(grid.tiles))
+    depends_on = [
+        job.algorithm.card.model_dump(mode="json"),
+        job.inputs,
+        job.slide.frame.as_dict(),
+        batch_tiles,
+        thresholds,
+        grid.area.as_dict(),
+        _worker_digest(),
+    ]
+    text = json.dumps(depends_on, sort_keys=True)
+    return hashlib.sha256(text.encode() + grid.tiles.digest()).hexdigest()
 
 
-def _found(
-    search: TileJob, classifier: TileClassifier, grid: Grid, kept: _Kept, watch: Progress
-) -> None:
-    placer = _PLACERS[search.model.card.output](grid, kept.point.seams)
-    done, total, clock = kept.point.tiles, len(grid.tiles), kept.clock
-    rest = replace(grid, tiles=grid.tiles[done:])
-    # as for the whole grid, also where only the rest of it is left: a network may answer other batches in other bits
-    batch_tiles = _batch_tiles(search, total)
-    registry.compute_threads(
-        max(1, search.slide.threads // parallel_tiles.workers(search.slide, total, batch_tiles))
-    )
-    threads = parallel_tiles.workers(search.slide, len(rest.tiles), batch_tiles)
-    watch.progress("classifying", done, total)
-    for batch in parallel_tiles.map_tiles(search.slide, rest, batch_tiles, classifier.classify):
-        clock.add("read", batch.read_s / threads)
-        clock.add("model", batch.work_s / threads)
-        with clock.stage("merge"):
-            done += len(batch.tiles)
-            kept.add(placer.place(batch.tiles, batch.value), done, placer)
-        watch.progress("classifying", done, total)
-    with clock.stage("merge"):
-        kept.flush()
-
-
-def _batch_tiles(search: TileJob, tiles: int) -> int:
-    """As many as the model likes, but of a small region every thread gets its share."""
-    return max(1, min(search.model.batch_tiles, -(-tiles // search.slide.threads)))
-
-
-def _work(search: TileJob, grid: Grid, empty: object) -> str:
-    """A digest of all that the findings depend on, batches included: two attempts with the same one may be joined."""
-    frame, batch_tiles = search.slide.frame.as_dict(), _batch_tiles(search, len(grid.tiles))
-    about = (search.model.card.model_dump(mode="json"), search.about, frame, batch_tiles)
-    told = json.dumps([about, empty, grid.area.as_dict(), _code()], sort_keys=True)
-    return hashlib.sha256(told.encode() + grid.tiles.digest()).hexdigest()
+def source_digest(folder: Path) -> str:
+    """Return a digest of all Python files below the folder."""
+    sources = [path.read_bytes() for path in sorted(folder.rglob("*.py"))]
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()
 
 
 @cache
-def _code() -> str:
-    """A digest of the bench itself: while it is being replaced, old and new workers take over from one another."""
-    here = Path(__file__).parents[1]
-    return hashlib.sha256(
-        b"\0".join(path.read_bytes() for path in sorted(here.rglob("*.py")))
-    ).hexdigest()
+def _worker_digest() -> str:
+    """Return the digest of this worker's source.
+
+    During an update old and new workers take over scans from one another; a scan must not be
+    joined from the findings of two versions.
+    """
+    return source_digest(WORKER_FOLDER)
 
 
-def _calibrated(
-    clock: Stopwatch, model: TileAlgorithm, slide: ReadableSlide, grid: Grid, watch: Progress
+class _ObjectWriter:
+    """Stores the objects of finished tiles and marks in the checkpoint how far the scan is."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, store: ObjectStore, resumed_at: Point, merger: ObjectMerger
+    ) -> None:
+        self._checkpoint = checkpoint
+        self._store = store
+        self._work = resumed_at.work
+        self._merger = merger
+        self._pending: list[Objects] = []
+        self.tiles_done = resumed_at.tiles
+
+    def add(self, tiles: Sequence[Tile], answers: Any) -> None:
+        """Merge an algorithm's answers for the next tiles.
+
+        Objects are written many at a time, for a tile may hold a single one.
+        """
+        self._pending.append(self._merger.place(tiles, answers))
+        self.tiles_done += len(tiles)
+        is_due = self._checkpoint.due()
+        if is_due or sum(map(len, self._pending)) >= CHUNK:
+            self.flush()
+        if is_due:
+            objects = len(self._store)
+            point = Point(self._work, self.tiles_done, objects, self._merger.seams)
+            self._checkpoint.mark(self._store, point)
+
+    def flush(self) -> None:
+        """Write all objects so far into the store."""
+        self._store.append(joined(self._pending))
+        self._pending.clear()
+
+
+def _classify_tiles(
+    job: TileJob,
+    classifier: TileClassifier,
+    grid: Grid,
+    writer: _ObjectWriter,
+    clock: Stopwatch,
+    progress: Progress,
+) -> None:
+    """Classify the tiles that are left and write their objects."""
+    total = len(grid.tiles)
+    tiles_left = grid.tiles[writer.tiles_done :]
+    # Of the size for the whole grid, also where only the rest of it is left: a network may answer
+    # other batches in other bits.
+    batch_tiles = _batch_tiles(job.algorithm, job.slide, total)
+    threads_of_all = parallel_tiles.workers(job.slide, total, batch_tiles)
+    registry.compute_threads(max(1, job.slide.threads // threads_of_all))
+    threads = parallel_tiles.workers(job.slide, len(tiles_left), batch_tiles)
+    progress.progress("classifying", writer.tiles_done, total)
+    for batch in parallel_tiles.map_tiles(
+        job.slide, replace(grid, tiles=tiles_left), batch_tiles, classifier.classify
+    ):
+        clock.add("read", batch.read_s / threads)
+        clock.add("model", batch.compute_s / threads)
+        with clock.stage("merge"):
+            writer.add(batch.tiles, batch.value)
+        progress.progress("classifying", writer.tiles_done, total)
+    with clock.stage("merge"):
+        writer.flush()
+
+
+def _calibrate(
+    algorithm: TileAlgorithm,
+    slide: ReadableSlide,
+    grid: Grid,
+    clock: Stopwatch,
+    progress: Progress,
 ) -> TileClassifier:
+    """Calibrate the algorithm on the cores of some tiles of the grid."""
     step = max(1, -(-len(grid.tiles) // SAMPLE_TILES))
-    edge = grid.tile_px
-    sample = Grid(grid.area, edge, 0, grid.downsample_x, grid.downsample_y, grid.tiles[::step])
-    samples = np.empty((len(sample.tiles), edge, edge, 3), np.uint8)
+    sample = replace(grid, halo_px=0, tiles=grid.tiles[::step])
+    samples = np.empty((len(sample.tiles), grid.tile_px, grid.tile_px, 3), np.uint8)
     with clock.stage("read"):
         for number, batch in enumerate(parallel_tiles.map_tiles(slide, sample, 1, np.copy)):
             samples[number] = batch.value[0]
-            watch.progress("calibrating", number + 1, len(samples))
+            progress.progress("calibrating", number + 1, len(samples))
     registry.compute_threads(slide.threads)
     with clock.stage("calibrate"):
-        return model.calibrate(samples)
+        return algorithm.calibrate(samples)
+
+
+def _batch_tiles(algorithm: TileAlgorithm, slide: ReadableSlide, tiles: int) -> int:
+    """Return the batch that the algorithm prefers, or less, so that every thread has a share."""
+    return max(1, min(algorithm.batch_tiles, -(-tiles // slide.threads)))
+
+
+def _merger(output: str, grid: Grid, seams: SeamState) -> ObjectMerger:
+    if output == "tiles":
+        return TileSquares(grid)
+    return SeamMerger(grid, seams)

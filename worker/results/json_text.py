@@ -1,4 +1,4 @@
-"""Findings in the words of other programs. Only here coordinates are rounded; nothing here sends anything."""
+"""JSON text that is the same bytes for the same content."""
 
 import json
 from typing import Any
@@ -9,11 +9,15 @@ from worker.geometry.frame import Floats
 
 
 def strict_json(document: Any, indent: int | None = None) -> bytes:
-    """The same document as the same bytes: ASCII, keys sorted. Raises `ValueError` on NaN and infinity.
+    """Return the document as ASCII JSON with sorted keys.
 
     ASCII, because Caracal decodes a body chunk by chunk and breaks characters that lie across two.
+
+    Raises ValueError on NaN and infinity.
     """
-    separators = (",", ":") if indent is None else (",", ": ")
+    separators = (",", ": ")
+    if indent is None:
+        separators = (",", ":")
     text = json.dumps(
         document, sort_keys=True, allow_nan=False, separators=separators, indent=indent
     )
@@ -21,5 +25,5 @@ def strict_json(document: Any, indent: int | None = None) -> bytes:
 
 
 def numbers_json(numbers: Floats | list[float]) -> str:
-    """Coordinates as JSON, each with as many digits as tell it from others. They must be finite."""
+    """Return finite numbers as JSON, each with as many digits as distinguish it from others."""
     return orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY).decode()

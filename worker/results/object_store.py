@@ -1,6 +1,6 @@
-"""Objects in files: appended tile by tile, read again some at a time, so that memory does not grow with their number.
+"""Stores objects in files, appended tile by tile and read in chunks, in a constant memory.
 
-Owns the files' layout: one file per column, little-endian, without a header.
+A folder holds one file for each column, little-endian, without a header:
 
     centres  (N, 2) float64        lengths  (N,) uint32: points of each outline
     scores   (N,) float64          points   (sum of lengths, 2) float64
@@ -19,29 +19,35 @@ from numpy.typing import NDArray
 
 from worker.results.objects import CHUNK, Objects, outlines
 
-_TYPES: Final = {"centres": "<f8", "scores": "<f8", "classes": "<u2", "lengths": "<u4", "points": "<f8",
-                 "probabilities": "<f4"}  # fmt: skip
+_TYPES: Final = {
+    "centres": "<f8",
+    "scores": "<f8",
+    "classes": "<u2",
+    "lengths": "<u4",
+    "points": "<f8",
+    "probabilities": "<f4",
+}
 
 
 class ObjectStore:
-    """The objects in a folder. Whoever reads sees what was appended before."""
+    """The objects in a folder. A reader sees everything that was appended before."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @classmethod
     def begin(cls, folder: Path) -> Self:
-        """A new one without objects; `folder` must not exist."""
+        """Create an empty store. Raises FileExistsError where the folder exists."""
         folder.mkdir(parents=True)
         for name in _TYPES:
             (folder / name).touch()
         return cls(folder)
 
     def __len__(self) -> int:
-        return (self.folder / "classes").stat().st_size // np.dtype(_TYPES["classes"]).itemsize
+        return (self.folder / "classes").stat().st_size // _item_bytes("classes")
 
     def append(self, objects: Objects) -> None:
-        """Put these behind what is there."""
+        """Write the objects behind those that are stored."""
         columns: dict[str, NDArray[Any]] = {
             "centres": objects.centres,
             "scores": objects.scores,
@@ -55,65 +61,84 @@ class ObjectStore:
                 file.write(values.astype(_TYPES[name]).tobytes())
 
     def copy(self, other: Self, count: int) -> None:
-        """Hold the first `count` objects of another spool, and nothing else. Raises `ValueError` where it has fewer."""
+        """Replace the content with the first `count` objects of another store.
+
+        Raises ValueError where the other store has fewer objects or one of its files is too short.
+        """
         if len(other) < count:
-            raise ValueError(f"{count} objects are wanted of a spool of {len(other)}")
+            raise ValueError(f"{count} objects are requested of a store of {len(other)}")
         lengths = np.fromfile(other.folder / "lengths", _TYPES["lengths"], count)
-        rows = {"centres": 2 * count, "points": 2 * int(lengths.sum(dtype=np.int64))}
-        rows |= {"probabilities": other.width * count}
-        for name, kind in _TYPES.items():
-            size_bytes = rows.get(name, count) * np.dtype(kind).itemsize
+        values = dict.fromkeys(_TYPES, count)
+        values["centres"] = 2 * count
+        values["points"] = 2 * int(lengths.sum(dtype=np.int64))
+        values["probabilities"] = other.width * count
+        for name in _TYPES:
+            size_bytes = values[name] * _item_bytes(name)
             with (
-                (other.folder / name).open("rb") as theirs,
-                (self.folder / name).open("wb") as ours,
+                (other.folder / name).open("rb") as source,
+                (self.folder / name).open("wb") as target,
             ):
-                shutil.copyfileobj(theirs, ours)
-                if ours.tell() < size_bytes:
+                shutil.copyfileobj(source, target)
+                if target.tell() < size_bytes:
                     raise ValueError(f"{name} ends before object {count}")
-                ours.truncate(size_bytes)
+                target.truncate(size_bytes)
 
     def chunks(self) -> Iterator[Objects]:
-        """All objects in order, at most `CHUNK` at a time, to the last bit as they were appended."""
-        with ExitStack() as files:
-            open_files = {
-                name: files.enter_context((self.folder / name).open("rb")) for name in _TYPES
-            }
-            width = self.width
-            while chunk := _next(open_files, width):
+        """Yield all objects in order, at most `CHUNK` at a time, exactly as they were appended."""
+        width = self.width
+        with ExitStack() as stack:
+            files: dict[str, BinaryIO] = {}
+            for name in _TYPES:
+                files[name] = stack.enter_context((self.folder / name).open("rb"))
+            while chunk := _read_chunk(files, width):
                 yield chunk
 
     @property
     def width(self) -> int:
-        """How many probabilities each object has."""
-        count_bytes = len(self) * np.dtype(_TYPES["probabilities"]).itemsize
-        return (self.folder / "probabilities").stat().st_size // count_bytes if count_bytes else 0
+        """The number of probabilities that each object has."""
+        if not len(self):
+            return 0
+        size_bytes = (self.folder / "probabilities").stat().st_size
+        return size_bytes // (len(self) * _item_bytes("probabilities"))
 
     def counts(self, classes: int) -> list[int]:
-        """How many objects each of the first `classes` classes has."""
+        """Return how many objects each of the first `classes` classes has."""
         total = np.zeros(classes, np.int64)
         with (self.folder / "classes").open("rb") as file:
-            while len(some := np.fromfile(file, _TYPES["classes"], CHUNK)):
-                total += np.bincount(some, minlength=classes)
+            while len(numbers := np.fromfile(file, _TYPES["classes"], CHUNK)):
+                total += np.bincount(numbers, minlength=classes)
         counts: list[int] = total.tolist()
         return counts
 
-    def settle(self) -> None:
-        """Bring the files safely to the disk."""
+    def sync(self) -> None:
+        """Write the files and the folder through to the disk."""
         for path in (*(self.folder / name for name in _TYPES), self.folder):
             number = os.open(path, os.O_RDONLY)
             os.fsync(number)
             os.close(number)
 
 
-def _next(files: Mapping[str, BinaryIO], width: int) -> Objects | None:
+def _item_bytes(name: str) -> int:
+    return np.dtype(_TYPES[name]).itemsize
+
+
+def _read_chunk(files: Mapping[str, BinaryIO], width: int) -> Objects | None:
+    """Return the next `CHUNK` objects, or None after the last one."""
     classes = np.fromfile(files["classes"], _TYPES["classes"], CHUNK)
     count = len(classes)
+    if not count:
+        return None
     lengths = np.fromfile(files["lengths"], _TYPES["lengths"], count)
-    points = np.fromfile(files["points"], _TYPES["points"], 2 * int(lengths.sum())).reshape(-1, 2)
-    centres = np.fromfile(files["centres"], _TYPES["centres"], 2 * count).reshape(-1, 2)
+    points = np.fromfile(files["points"], _TYPES["points"], 2 * int(lengths.sum()))
+    centres = np.fromfile(files["centres"], _TYPES["centres"], 2 * count)
     scores = np.fromfile(files["scores"], _TYPES["scores"], count)
     probabilities = np.fromfile(
         files["probabilities"], _TYPES["probabilities"], width * count
     ).reshape(count, width)
-    whole = classes.astype(np.int64), scores, probabilities.astype(np.float64)
-    return Objects(centres, tuple(outlines(points, lengths.tolist())), *whole) if count else None
+    return Objects(
+        centres.reshape(-1, 2),
+        tuple(outlines(points.reshape(-1, 2), lengths.tolist())),
+        classes.astype(np.int64),
+        scores,
+        probabilities.astype(np.float64),
+    )

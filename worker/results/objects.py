@@ -1,4 +1,4 @@
-"""Objects that an algorithm found, as arrays: in memory here, or wherever else they come from."""
+"""Objects that an algorithm found, as arrays in memory, and where a result reads them from."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -12,56 +12,66 @@ from worker.geometry.frame import Floats, Ints
 
 Number = TypeVar("Number", bound=np.number[Any])
 
-
 CHUNK: Final = 4096
 """Objects handled at a time, so that memory does not grow with their number."""
 
 
+def _no_probabilities() -> Floats:
+    return np.empty((0, 0))
+
+
 @dataclass(frozen=True, slots=True)
 class Objects:
-    """Things found: N centres (x, y), N outlines of K >= 3 points (x, y; open rings), N class numbers, N scores 0..1.
+    """N objects, each with a centre, an outline, a class and a score.
 
-    `probabilities`, where an algorithm gives them: (N, classes), of each class for each object.
+    `centres`: (N, 2), x and y. `outlines`: N open rings, (K, 2) each, K >= 3. `classes`: (N,), the
+    number of each object's class in the algorithm's card. `scores`: (N,), 0 to 1.
+    `probabilities`: (N, classes) where the algorithm gives them, else empty.
 
-    The frame is the caller's: pixels of one read tile (origin at the halo's corner) where an algorithm answers,
-    level-0 pixels everywhere else.
+    The frame depends on the context: pixels of one tile as it was read (origin at the corner of the
+    halo) in an algorithm's answer, level-0 pixels everywhere else.
     """
 
     centres: Floats
     outlines: tuple[Floats, ...]
     classes: Ints
     scores: Floats
-    probabilities: Floats = field(default_factory=lambda: np.empty((0, 0)))
+    probabilities: Floats = field(default_factory=_no_probabilities)
 
     def __len__(self) -> int:
         return len(self.classes)
 
     def chunks(self) -> Iterator["Objects"]:
-        """The same objects in order, some at a time."""
+        """Yield the same objects in order, at most `CHUNK` at a time."""
         for start in range(0, len(self), CHUNK):
-            some = slice(start, start + CHUNK)
-            rest = self.classes[some], self.scores[some], self.probabilities[some]
-            yield Objects(self.centres[some], self.outlines[some], *rest)
+            chunk = slice(start, start + CHUNK)
+            yield Objects(
+                self.centres[chunk],
+                self.outlines[chunk],
+                self.classes[chunk],
+                self.scores[chunk],
+                self.probabilities[chunk],
+            )
 
     def counts(self, classes: int) -> list[int]:
-        """How many objects each of the first `classes` classes has."""
+        """Return how many objects each of the first `classes` classes has."""
         counts: list[int] = np.bincount(self.classes, minlength=classes).tolist()
         return counts
 
 
-def outlines(points: NDArray[Number], lengths: Iterable[int]) -> Iterator[NDArray[Number]]:
-    """Points that lie one behind another as the outlines that they belong to."""
-    for start, stop in pairwise(accumulate(lengths, initial=0)):
-        yield points[start:stop]
-
-
 class ObjectSource(Protocol):
-    """All objects of a scan in level-0 pixels, in memory or on disk, handed out some at a time and in order."""
+    """All objects of a scan in level-0 pixels, in memory or on disk."""
 
     def __len__(self) -> int: ...
 
     def chunks(self) -> Iterator[Objects]:
-        """At most `CHUNK` objects at a time."""
+        """Yield the objects in order, at most `CHUNK` at a time."""
 
     def counts(self, classes: int) -> list[int]:
-        """How many objects each of the first `classes` classes has."""
+        """Return how many objects each of the first `classes` classes has."""
+
+
+def outlines(points: NDArray[Number], lengths: Iterable[int]) -> Iterator[NDArray[Number]]:
+    """Divide the points of all outlines, one behind another, into outlines of these lengths."""
+    for start, stop in pairwise(accumulate(lengths, initial=0)):
+        yield points[start:stop]

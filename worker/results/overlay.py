@@ -1,8 +1,13 @@
-"""overlay.png: what was found, drawn on a small picture of the area, with a legend. For eyes, not for measuring."""
+"""Draws overlay.png: the objects on a small picture of the area, with a legend below.
+
+The picture is for people to look at, not for measuring.
+"""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import compress
+from time import monotonic
 
 import cv2
 import numpy as np
@@ -20,43 +25,93 @@ MAX_PX = 2048
 MIN_PX = 1024
 """A smaller picture is enlarged by a whole factor, so that outlines and legend can be read."""
 LEGEND_MIN_PX = 640
-"""A narrower picture gets paper at its right, so that the legend has room."""
+"""A narrower picture gets white space at its right, so that the legend has room."""
 OUTLINE_FROM_PX = 5.0
-"""Objects with a median diameter below this are drawn as dots: an outline would be a blot."""
+"""Objects with a smaller median diameter are drawn as dots: an outline would be a blot."""
 THICK_FROM_PX = 12.0
-"""From this diameter on an outline can be two pixels wide without filling the object."""
+"""From this median diameter on an outline can be two pixels wide without filling the object."""
 TINT = 0.6
-"""How much of a square's colour is its class's, where the class is certain."""
+"""The share of its class's colour in a square whose class is certain."""
 SUBPIXEL_BITS = 4
-"""Of cv2's fixed-point coordinates."""
+"""Fractional bits of cv2's fixed-point coordinates."""
 DOT_RADIUS = int(1.2 * 2**SUBPIXEL_BITS)
 
 _Color = tuple[int, int, int]
+_BLACK: _Color = (0, 0, 0)
+_WHITE: _Color = (255, 255, 255)
+# A photograph of tissue holds no repeats but runs, and of five filters tried on each line Paeth's
+# wins nearly always. A small region waits for its picture, so the compression is the fastest.
+_PNG_OPTIONS = (
+    cv2.IMWRITE_PNG_COMPRESSION,
+    1,
+    cv2.IMWRITE_PNG_STRATEGY,
+    cv2.IMWRITE_PNG_STRATEGY_RLE,
+    cv2.IMWRITE_PNG_FILTER,
+    cv2.IMWRITE_PNG_FILTER_PAETH,
+)
+
+
+class OverlayDrawing:
+    """An overlay that a thread of its own draws while other files of the result are written.
+
+    The objects of the result must stay where they are until the overlay is drawn.
+    """
+
+    def __init__(self, picture: Pixels, result: Result) -> None:
+        pool = ThreadPoolExecutor(1, thread_name_prefix="overlay")
+        self._drawn = pool.submit(_draw_timed, picture, result)
+        pool.shutdown(wait=False)
+
+    def png(self) -> bytes:
+        """Wait for the overlay and return it. Raises whatever drawing raised."""
+        return self._drawn.result()[0]
+
+    @property
+    def draw_s(self) -> float:
+        """Seconds that drawing took. Waits for the overlay."""
+        return self._drawn.result()[1]
+
+
+def _draw_timed(picture: Pixels, result: Result) -> tuple[bytes, float]:
+    started_at = monotonic()
+    png = draw(picture, result)
+    return png, monotonic() - started_at
 
 
 def draw(picture: Pixels, result: Result) -> bytes:
-    """A PNG of `picture` (H, W, 3; RGB; the area at any scale, longest side at most `MAX_PX`) and the objects on it."""
+    """Return a PNG of `picture` with the objects of the result on it.
+
+    `picture` shows the area of the result at any scale: (H, W, 3), RGB, longest side at most
+    `MAX_PX`.
+    """
     canvas = _enlarged(picture)
-    scale = _Scale.of(result.findings.area, canvas)
+    area = result.findings.area
+    objects = result.findings.objects
+    scale = _Scale.of(area, canvas)
     colors = [rgb(entry.color) for entry in result.card.classes]
-    found = result.findings.objects
-    diameter_px = scale.median_diameter_px(found)
+    diameter_px = scale.median_diameter_px(objects)
     if result.card.output == "tiles":
-        _tint(canvas, scale, found, colors)
+        _tint_squares(canvas, scale, objects, colors)
+    elif diameter_px >= THICK_FROM_PX:
+        _draw_outlines(canvas, scale, objects, colors, 2)
     elif diameter_px >= OUTLINE_FROM_PX:
-        _outlines(canvas, scale, found, colors, 2 if diameter_px >= THICK_FROM_PX else 1)
-    elif len(found):
-        canvas = _washed(canvas)
-        _dots(canvas, scale, found, colors)
-    _border(canvas, scale, result.findings.area)
+        _draw_outlines(canvas, scale, objects, colors, 1)
+    elif len(objects):
+        canvas = _pale(canvas)
+        _draw_dots(canvas, scale, objects, colors)
+    _draw_border(canvas, scale, area)
     width_px = max(canvas.shape[1], LEGEND_MIN_PX)
-    canvas = np.pad(canvas, ((0, 0), (0, width_px - canvas.shape[1]), (0, 0)), constant_values=255)
+    white_px = width_px - canvas.shape[1]
+    canvas = np.pad(canvas, ((0, 0), (0, white_px), (0, 0)), constant_values=255)
     return _png(np.vstack([canvas, legend(result, width_px, scale.x)]))
 
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """From level-0 pixels to the picture's."""
+    """Converts level-0 pixels to pixels of the picture.
+
+    `origin` is the area's top left corner; `x` and `y` are picture pixels per level-0 pixel.
+    """
 
     origin: tuple[int, int]
     x: float
@@ -64,35 +119,39 @@ class _Scale:
 
     @classmethod
     def of(cls, area: Area, canvas: Pixels) -> "_Scale":
-        return cls((area.x, area.y), canvas.shape[1] / area.width, canvas.shape[0] / area.height)
+        height_px, width_px, _ = canvas.shape
+        return cls((area.x, area.y), width_px / area.width, height_px / area.height)
 
     def points(self, level0: Floats) -> Floats:
-        """In picture pixels, where whole numbers are pixel centres, as cv2 has them."""
+        """Return picture pixels, where whole numbers are the centres of pixels as in cv2."""
         return (level0 - self.origin) * (self.x, self.y) - 0.5
 
     def fixed(self, level0: Floats) -> NDArray[np.int32]:
-        """The same in cv2's fixed point."""
+        """Return picture pixels in cv2's fixed point."""
         fixed: NDArray[np.int32] = np.rint(self.points(level0) * 2**SUBPIXEL_BITS).astype(np.int32)
         return fixed
 
     def lines(self, found: Sequence[Floats]) -> list[NDArray[np.int32]]:
-        """Outlines in fixed point, all of their points at once."""
-        return list(
-            outlines(self.fixed(np.concatenate([np.empty((0, 2)), *found])), map(len, found))
-        )
+        """Return outlines in cv2's fixed point; all points are converted at once."""
+        points = self.fixed(np.concatenate([np.empty((0, 2)), *found]))
+        return list(outlines(points, map(len, found)))
 
-    def median_diameter_px(self, found: ObjectSource) -> float:
-        """Of the boxes around the objects, in picture pixels; a few thousand of them say enough."""
-        step = len(found) // 2000 + 1
-        some = [outline for objects in found.chunks() for outline in objects.outlines[::step]]
-        return (
-            float(np.median([np.ptp(outline, axis=0).mean() for outline in some])) * self.x
-            if some
-            else 0.0
-        )
+    def median_diameter_px(self, objects: ObjectSource) -> float:
+        """Return the median diameter of the objects' boxes, estimated from a few thousand of them.
+
+        It is 0 where there are no objects.
+        """
+        step = len(objects) // 2000 + 1
+        diameters: list[float] = []
+        for chunk in objects.chunks():
+            diameters.extend(np.ptp(outline, axis=0).mean() for outline in chunk.outlines[::step])
+        if not diameters:
+            return 0.0
+        return float(np.median(diameters)) * self.x
 
 
 def _enlarged(picture: Pixels) -> Pixels:
+    """Return a copy, enlarged by a whole factor where it is small."""
     factor = max(1, MIN_PX // max(picture.shape[:2]))
     if factor == 1:
         return picture.copy()
@@ -100,65 +159,58 @@ def _enlarged(picture: Pixels) -> Pixels:
     return large
 
 
-def _outlines(
-    canvas: Pixels, scale: _Scale, found: ObjectSource, colors: list[_Color], width_px: int
+def _draw_outlines(
+    canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color], width_px: int
 ) -> None:
     for number, color in enumerate(colors):
-        for objects in found.chunks():
-            lines = scale.lines(list(compress(objects.outlines, objects.classes == number)))
+        for chunk in objects.chunks():
+            found = list(compress(chunk.outlines, chunk.classes == number))
+            lines = scale.lines(found)
             cv2.polylines(canvas, lines, True, color, width_px, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _tint(canvas: Pixels, scale: _Scale, found: ObjectSource, colors: list[_Color]) -> None:
-    """Colour squares so that the tissue shows through, the surer the stronger."""
-    for objects in found.chunks():
-        corners = (
-            np.rint([scale.points(outline[[0, 2]]) for outline in objects.outlines]).astype(int) + 1
+def _tint_squares(
+    canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]
+) -> None:
+    """Tint squares so that the tissue shows through: the higher the score, the stronger."""
+    for chunk in objects.chunks():
+        diagonals = [scale.points(outline[[0, 2]]) for outline in chunk.outlines]
+        corners = np.rint(diagonals).astype(int) + 1
+        squares = zip(
+            corners.clip(0).tolist(), chunk.classes.tolist(), chunk.scores.tolist(), strict=True
         )
-        for ((left, top), (right, bottom)), kind, score in zip(
-            corners.clip(0).tolist(), objects.classes.tolist(), objects.scores.tolist(), strict=True
-        ):
-            square, strength = canvas[top:bottom, left:right], TINT * score
-            square[...] = (square * (1 - strength) + np.array(colors[kind]) * strength).astype(
-                np.uint8
-            )
+        for ((left, top), (right, bottom)), number, score in squares:
+            square = canvas[top:bottom, left:right]
+            strength = TINT * score
+            tinted = square * (1 - strength) + np.array(colors[number]) * strength
+            square[...] = tinted.astype(np.uint8)
 
 
-def _dots(canvas: Pixels, scale: _Scale, found: ObjectSource, colors: list[_Color]) -> None:
-    """The rarest class comes last, so that it is not buried."""
-    counts = np.array(found.counts(len(colors)))
+def _draw_dots(canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]) -> None:
+    """Draw a dot for each object; the rarest class comes last, so that it stays visible."""
+    counts = np.array(objects.counts(len(colors)))
     for number in np.argsort(-counts, kind="stable"):
-        for objects in found.chunks():
-            for x, y in scale.fixed(objects.centres[objects.classes == number]).tolist():
-                cv2.circle(
-                    canvas, (x, y), DOT_RADIUS, colors[number], -1, cv2.LINE_AA, SUBPIXEL_BITS
-                )
+        color = colors[number]
+        for chunk in objects.chunks():
+            for x, y in scale.fixed(chunk.centres[chunk.classes == number]).tolist():
+                cv2.circle(canvas, (x, y), DOT_RADIUS, color, -1, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _border(canvas: Pixels, scale: _Scale, area: Area) -> None:
-    """The polygon that was asked for, white on black, so that it shows on any stain."""
-    if area.polygon:
-        rings = [scale.fixed(ring) for ring in borders(area)]
-        for color, width in (((0, 0, 0), 5), ((255, 255, 255), 2)):
-            cv2.polylines(canvas, rings, True, color, width, cv2.LINE_AA, SUBPIXEL_BITS)
+def _draw_border(canvas: Pixels, scale: _Scale, area: Area) -> None:
+    """Draw the requested polygon, white on black, so that it shows on any stain."""
+    if not area.polygon:
+        return
+    rings = [scale.fixed(ring) for ring in borders(area)]
+    cv2.polylines(canvas, rings, True, _BLACK, 5, cv2.LINE_AA, SUBPIXEL_BITS)
+    cv2.polylines(canvas, rings, True, _WHITE, 2, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _washed(canvas: Pixels) -> Pixels:
-    """Pale and grey, so that small dots stand out on stained tissue."""
+def _pale(canvas: Pixels) -> Pixels:
+    """Return the picture pale and grey, so that small dots stand out on stained tissue."""
     grey = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)
     return np.stack([grey // 2 + 128] * 3, axis=-1)
 
 
 def _png(canvas: Pixels) -> bytes:
-    """By run lengths alone and with one filter: a photograph of tissue holds no other repeats, of five filters tried on
-    each line this one wins nearly always, and a region waits for its picture.
-    """
-    repeats = cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE
-    how = (
-        cv2.IMWRITE_PNG_COMPRESSION,
-        1,
-        *repeats,
-        cv2.IMWRITE_PNG_FILTER,
-        cv2.IMWRITE_PNG_FILTER_PAETH,
-    )
-    return cv2.imencode(".png", cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR), how)[1].tobytes()
+    bgr = cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".png", bgr, _PNG_OPTIONS)[1].tobytes()

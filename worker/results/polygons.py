@@ -1,4 +1,4 @@
-"""Outlines become the closed rings that files hold: rounded, without repeated points, all turning the same way."""
+"""Turns outlines into the closed rings that files hold, all with the same orientation."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,17 @@ from worker.results.objects import Objects
 from worker.results.result import Findings
 
 STEPS_PER_PX = 10
-"""Files hold tenths of a level-0 pixel: finer than any outline is known, and half the bytes of exact floats."""
+"""Files hold tenths of a level-0 pixel, called steps below: finer than any outline is known, and
+half the bytes of exact floats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """Object `number` of a scan with its outline: level-0 pixels to 0.1, inside the canvas, closed by its first point.
+    """The outline of object `number` of a scan, in level-0 pixels to 0.1, inside the canvas.
 
-    `points` has shape (N, 2) and a positive shoelace area: seen on the screen it turns clockwise. `bbox` is
-    [xmin, ymin, xmax, ymax]; `kind` is the number of its class.
+    `points`: (N, 2), closed: the last point is the first. Its shoelace area is positive, so on the
+    screen, with y down, it turns clockwise. `bbox`: [xmin, ymin, xmax, ymax]. `kind`: the number
+    of the object's class. `probabilities`: one for each class, or none.
     """
 
     number: int
@@ -33,9 +35,11 @@ class Ring:
 
 
 def rings(findings: Findings) -> Iterator[Ring]:
-    """The rings in the objects' order. An outline without area once rounded has none: its number is left out.
+    """Yield the rings in the order of the objects.
 
-    Raises `ValueError` on NaN and infinity, which no file may hold.
+    An outline that has no area once its points are rounded yields nothing: its number is left out.
+
+    Raises ValueError on NaN and infinity, which no file may hold.
     """
     first = 0
     for objects in findings.objects.chunks():
@@ -44,76 +48,98 @@ def rings(findings: Findings) -> Iterator[Ring]:
 
 
 def _rings(objects: Objects, frame: Frame, first: int) -> Iterator[Ring]:
+    """Yield the rings of one chunk, whose first object has the number `first`."""
     outlined = np.concatenate(objects.outlines)
-    if not all(
-        np.isfinite(part).all()
-        for part in (objects.scores, objects.centres, objects.probabilities, outlined)
-    ):
-        raise ValueError("an object's numbers are not finite")
-    steps, owner = _without_repeats(outlined, [len(outline) for outline in objects.outlines], frame)
+    for values in (objects.scores, objects.centres, objects.probabilities, outlined):
+        if not np.isfinite(values).all():
+            raise ValueError("an object's numbers are not finite")
+    lengths = [len(outline) for outline in objects.outlines]
+    steps, owner = _without_repeats(outlined, lengths, frame)
     twice_area = _shoelace(steps, owner, len(objects))
     points, starts = _closed(steps / STEPS_PER_PX, owner, twice_area)
-    numbers = np.flatnonzero(twice_area).tolist()
+    # lists: to take single values out of arrays is slow
     areas = (np.abs(twice_area) / 2 / STEPS_PER_PX**2).tolist()
-    kinds, scores, centres = (
-        objects.classes.tolist(),
-        objects.scores.tolist(),
-        objects.centres.tolist(),
-    )
-    likely = objects.probabilities.tolist() or [[]] * len(objects)
+    classes = objects.classes.tolist()
+    scores = objects.scores.tolist()
+    centres = objects.centres.tolist()
+    probabilities = objects.probabilities.tolist()
+    if not probabilities:
+        probabilities = [[]] * len(objects)
+    numbers = np.flatnonzero(twice_area).tolist()
     bounds = pairwise([*starts.tolist(), len(points)])
-    for number, box, (start, stop) in zip(numbers, _boxes(points, starts), bounds, strict=True):
-        of_one = kinds[number], scores[number], tuple(centres[number]), points[start:stop], box
-        yield Ring(first + number, *of_one, areas[number], likely[number])
+    for number, bbox, (start, stop) in zip(numbers, _boxes(points, starts), bounds, strict=True):
+        yield Ring(
+            first + number,
+            classes[number],
+            scores[number],
+            tuple(centres[number]),
+            points[start:stop],
+            bbox,
+            areas[number],
+            probabilities[number],
+        )
 
 
 def _boxes(points: Floats, starts: Ints) -> list[list[float]]:
+    """Return [xmin, ymin, xmax, ymax] of each ring."""
     if not len(starts):
         return []
-    boxes: list[list[float]] = np.hstack(
-        [extreme.reduceat(points, starts) for extreme in (np.minimum, np.maximum)]
-    ).tolist()
+    low = np.minimum.reduceat(points, starts)
+    high = np.maximum.reduceat(points, starts)
+    boxes: list[list[float]] = np.hstack([low, high]).tolist()
     return boxes
 
 
 def _closed(points: Floats, owner: Ints, twice_area: Floats) -> tuple[Floats, Ints]:
-    """The points of all rings that have an area, turned the same way and closed, and where each ring starts."""
-    lengths = np.bincount(owner, minlength=len(twice_area))
-    ends = lengths.cumsum()
+    """Close all rings that have an area and turn them the same way.
+
+    Return their points, one ring behind another, and where each ring starts. A ring of negative
+    area is read backwards.
+    """
     has_area = twice_area != 0
-    ends, lengths, turn = (
-        ends[has_area],
-        lengths[has_area],
-        np.sign(twice_area[has_area]).astype(np.int64),
-    )
-    closed = lengths + 1
-    starts = closed.cumsum() - closed
-    step = np.arange(closed.sum()) - np.repeat(starts, closed)
-    step = np.where(step == np.repeat(lengths, closed), 0, step)
-    begins = np.where(turn > 0, ends - lengths, ends - 1)
-    return points[np.repeat(begins, closed) + step * np.repeat(turn, closed)], starts
+    all_lengths = np.bincount(owner, minlength=len(twice_area))
+    ends = all_lengths.cumsum()[has_area]
+    lengths = all_lengths[has_area]
+    turn = np.sign(twice_area[has_area]).astype(np.int64)
+    closed_lengths = lengths + 1
+    starts = closed_lengths.cumsum() - closed_lengths
+    step = np.arange(closed_lengths.sum()) - np.repeat(starts, closed_lengths)
+    step = np.where(step == np.repeat(lengths, closed_lengths), 0, step)
+    first_points = np.where(turn > 0, ends - lengths, ends - 1)
+    order = np.repeat(first_points, closed_lengths) + step * np.repeat(turn, closed_lengths)
+    return points[order], starts
 
 
 def _without_repeats(points: Floats, lengths: Sequence[int], frame: Frame) -> tuple[Floats, Ints]:
-    """All points in steps, those that equal the one before them left out, and whose outline each belongs to."""
+    """Round all points to steps and drop those that equal the point before them.
+
+    Return the points that are left, and the number of the outline that each belongs to.
+    """
     owner = np.repeat(np.arange(len(lengths)), lengths)
-    inside = np.clip(points, 0, (frame.width, frame.height))
-    steps = np.rint(inside * STEPS_PER_PX)
-    kept = (steps != steps[_before(owner)]).any(axis=1)
-    return steps[kept], owner[kept]
+    on_canvas = np.clip(points, 0, (frame.width, frame.height))
+    steps = np.rint(on_canvas * STEPS_PER_PX)
+    is_new = (steps != steps[_previous(owner)]).any(axis=1)
+    return steps[is_new], owner[is_new]
 
 
 def _shoelace(steps: Floats, owner: Ints, count: int) -> Floats:
-    """Twice the signed area of each ring in square steps; exact, as whole numbers below 2**53 are."""
-    (x, y), (x_before, y_before) = steps.T, steps[_before(owner)].T
-    return np.asarray(
-        np.bincount(owner, weights=x_before * y - x * y_before, minlength=count), np.float64
-    )
+    """Return twice the signed area of each ring in square steps.
+
+    It is exact, as whole numbers below 2**53 are.
+    """
+    x, y = steps.T
+    previous_x, previous_y = steps[_previous(owner)].T
+    cross = previous_x * y - x * previous_y
+    return np.asarray(np.bincount(owner, weights=cross, minlength=count), np.float64)
 
 
-def _before(owner: Ints) -> Ints:
-    """For each point, where the one before it in its ring stands; before the first stands the last."""
-    before = np.arange(-1, len(owner) - 1)
+def _previous(owner: Ints) -> Ints:
+    """Return, for each point, the index of the point before it in its ring.
+
+    The point before a ring's first one is its last one.
+    """
+    previous = np.arange(-1, len(owner) - 1)
     starts = np.flatnonzero(np.diff(owner, prepend=-1))
-    before[starts] = np.append(starts[1:], len(owner))[: len(starts)] - 1
-    return before
+    ends = np.append(starts[1:], len(owner))
+    previous[starts] = ends[: len(starts)] - 1
+    return previous

@@ -1,4 +1,4 @@
-"""What came of one scan: the one value that is kept, encoded and delivered. It knows no file and no format."""
+"""The result of one scan, as it is saved, encoded and delivered. Knows no file and no format."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +10,10 @@ from worker.results.objects import ObjectSource
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All that an algorithm says of one scan, in level-0 pixels."""
+    """Everything that an algorithm states about one scan, in level-0 pixels.
+
+    `summary` holds figures fit for JSON, `headline` one line for people.
+    """
 
     frame: Frame
     area: Area
@@ -21,7 +24,10 @@ class Findings:
 
 @dataclass(frozen=True)
 class Result:
-    """One scan's findings with everything needed to say where they come from."""
+    """The findings of one scan, with what identifies their origin.
+
+    `provenance` names the reader and the slide's digest and size in bytes.
+    """
 
     order_id: str
     scan_id: str
@@ -31,6 +37,7 @@ class Result:
     provenance: dict[str, Any]
 
     def counts(self) -> dict[str, int]:
-        """How many objects each class of the card has, in the card's order."""
-        counts = self.findings.objects.counts(len(self.card.classes))
-        return {entry.name: count for entry, count in zip(self.card.classes, counts, strict=True)}
+        """Return how many objects each class of the card has, in the card's order."""
+        names = [entry.name for entry in self.card.classes]
+        counts = self.findings.objects.counts(len(names))
+        return dict(zip(names, counts, strict=True))

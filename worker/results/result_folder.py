@@ -1,8 +1,10 @@
-"""Results on disk: a folder per scan, there as a whole or not at all. It knows no order's state and no destination."""
+"""Results on disk: one folder for each scan, which exists whole or not at all.
+
+Knows no order's state and no destination.
+"""
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,16 +16,20 @@ from worker.geometry.frame import Area, Frame
 from worker.results import geojson, results_json
 from worker.results.object_store import ObjectStore
 from worker.results.objects import ObjectSource
+from worker.results.overlay import OverlayDrawing
 from worker.results.result import Findings, Result
 
 
-def keep(folder: Path, result: Result, overlay: Callable[[], bytes]) -> None:
-    """Write findings, results.json, features.geojson and overlay.png into `folder`; replaces what was there.
+def save(folder: Path, result: Result, overlay: OverlayDrawing) -> None:
+    """Write findings, results.json, features.geojson and overlay.png into `folder`.
 
-    `overlay` is asked for when everything else is written, for it may still be being drawn.
+    Replaces what the folder held. The overlay is waited for when everything else is written.
 
-    The files are made beside it and appear with one rename. A worker that is killed leaves at most a hidden folder
-    that nobody reads. Objects on the same disk in a spool are moved, not copied: use the result no more.
+    The files are written beside the folder and appear with one rename. A worker that is killed
+    leaves at most a hidden folder that nobody reads. An ObjectStore on the same disk is moved, not
+    copied: the result must not be used afterwards.
+
+    Raises ValueError for a result that holds NaN or infinity, OSError where the disk refuses.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(
@@ -31,7 +37,7 @@ def keep(folder: Path, result: Result, overlay: Callable[[], bytes]) -> None:
     ) as beside:
         new = Path(beside) / "new"
         new.mkdir()
-        _write(new, result, overlay)
+        _write_files(new, result, overlay)
         if folder.exists():
             folder.rename(Path(beside) / "old")
         new.rename(folder)
@@ -40,34 +46,36 @@ def keep(folder: Path, result: Result, overlay: Callable[[], bytes]) -> None:
 
 
 def load(folder: Path) -> Result:
-    """The result that was kept in `folder`, floats exact, its objects still on the disk."""
+    """Return the result that was saved in `folder`; floats are exact, objects stay on the disk."""
     about = json.loads((folder / FINDINGS / ABOUT).read_bytes())
-    return _result(about, ObjectStore(folder / FINDINGS))
+    return _from_json(about, ObjectStore(folder / FINDINGS))
 
 
-def _write(folder: Path, result: Result, overlay: Callable[[], bytes]) -> None:
+def _write_files(folder: Path, result: Result, overlay: OverlayDrawing) -> None:
     (folder / RESULTS_JSON).write_bytes(results_json.encode(result))
     with (folder / FEATURES).open("wb") as file:
         geojson.write(result, file)
-    (folder / OVERLAY).write_bytes(overlay())
-    # Unsorted, unlike a file for others: a report lists the summary in the algorithm's own order.
-    about = json.dumps(_about(result), allow_nan=False).encode()
+    (folder / OVERLAY).write_bytes(overlay.png())
+    # Not sorted, unlike the files for others: a report lists the summary in the algorithm's order.
+    about = json.dumps(_to_json(result), allow_nan=False).encode()
     _move_objects(result.findings.objects, folder / FINDINGS)
     (folder / FINDINGS / ABOUT).write_bytes(about)
     for path in (*folder.rglob("*"), folder):
         _sync(path)
 
 
-def _move_objects(found: ObjectSource, to: Path) -> None:
-    if isinstance(found, ObjectStore):
-        found.folder.rename(to)
+def _move_objects(objects: ObjectSource, folder: Path) -> None:
+    """Move a store into `folder`, or write objects that are in memory there."""
+    if isinstance(objects, ObjectStore):
+        objects.folder.rename(folder)
         return
-    spool = ObjectStore.begin(to)
-    for objects in found.chunks():
-        spool.append(objects)
+    store = ObjectStore.begin(folder)
+    for chunk in objects.chunks():
+        store.append(chunk)
 
 
-def _about(result: Result) -> dict[str, Any]:
+def _to_json(result: Result) -> dict[str, Any]:
+    """Return everything but the objects, as fields fit for JSON."""
     findings = result.findings
     return {
         "order_id": result.order_id,
@@ -82,23 +90,30 @@ def _about(result: Result) -> dict[str, Any]:
     }
 
 
-def _result(about: dict[str, Any], objects: ObjectSource) -> Result:
+def _from_json(about: dict[str, Any], objects: ObjectSource) -> Result:
     polygon = tuple((x, y) for x, y in about["area"].get("polygon", ()))
-    area = Area(**about["area"] | {"polygon": polygon})
-    findings = Findings(Frame(**about["frame"]), area, objects, about["summary"], about["headline"])
-    card = AlgorithmCard.model_validate(about["card"])
+    findings = Findings(
+        frame=Frame(**about["frame"]),
+        area=Area(**about["area"] | {"polygon": polygon}),
+        objects=objects,
+        summary=about["summary"],
+        headline=about["headline"],
+    )
     return Result(
-        about["order_id"],
-        about["scan_id"],
-        card,
-        about["parameters"],
-        findings,
-        about["provenance"],
+        order_id=about["order_id"],
+        scan_id=about["scan_id"],
+        card=AlgorithmCard.model_validate(about["card"]),
+        parameters=about["parameters"],
+        findings=findings,
+        provenance=about["provenance"],
     )
 
 
 def _sync(path: Path) -> None:
-    """A rename may reach the disk before what was written; a power cut must not leave an empty result."""
+    """Write the file or folder through to the disk.
+
+    A rename may reach the disk before the content: a power cut must not leave an empty result.
+    """
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,7 @@
-"""results.json: one scan's result for people and programs. It holds no times: the same result is the same bytes."""
+"""Encodes results.json: the result of one scan for people and programs.
+
+It holds no times, so that the same result is the same bytes.
+"""
 
 from typing import Any
 
@@ -9,8 +12,9 @@ SCHEMA = "slidelane.results/1"
 
 
 def document(result: Result) -> dict[str, Any]:
-    """The result as JSON-ready fields; areas and lengths in level-0 pixels."""
-    card, findings = result.card, result.findings
+    """Return the result as fields fit for JSON; areas and lengths are in level-0 pixels."""
+    card = result.card
+    findings = result.findings
     return {
         "schema": SCHEMA,
         "order": result.order_id,
@@ -28,5 +32,5 @@ def document(result: Result) -> dict[str, Any]:
 
 
 def encode(result: Result) -> bytes:
-    """The document as a file's bytes."""
+    """Return the content of the file."""
     return strict_json(document(result), indent=2) + b"\n"

@@ -24,7 +24,9 @@ def main() -> None:
     settings = {
         "race": AlgorithmSettings(kind="weights", folder=Path(task.model), tolerance=task.tolerance)
     }
-    model = registry.load("race", settings, {}, task.device)
+    model = registry.load(
+        "race", settings, {}, task.device, max_batch_bytes=parallel_tiles.MAX_BATCH_BYTES
+    )
     if not isinstance(model, TrainedNetwork):
         raise TypeError(model)
     edge = model.card.tile_px

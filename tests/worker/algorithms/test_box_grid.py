@@ -11,13 +11,14 @@ from tests.support.tissue_sections import SETTINGS
 from worker.algorithms import registry
 from worker.algorithms.box_grid import BoxGrid
 from worker.geometry.frame import Area, Frame
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results.result import Findings
 
 FRAME = Frame(100_000, 80_000, 0.25, 0.25, "slide")
 
 
 def boxes(area: Area, **parameters: int) -> Findings:
-    algorithm = registry.load("grid", SETTINGS, parameters, "cpu")
+    algorithm = registry.load("grid", SETTINGS, parameters, "cpu", max_batch_bytes=MAX_BATCH_BYTES)
     assert isinstance(algorithm, BoxGrid)
     return algorithm.report(FRAME, area)
 
@@ -74,7 +75,10 @@ def test_it_reads_no_pixels() -> None:
 
 def test_it_works_without_asking_for_a_device() -> None:
     """A GPU that is not there does not matter to boxes."""
-    assert registry.load("grid", SETTINGS, {}, "cuda:7").card.name == "grid"
+    assert (
+        registry.load("grid", SETTINGS, {}, "cuda:7", max_batch_bytes=MAX_BATCH_BYTES).card.name
+        == "grid"
+    )
 
 
 @pytest.mark.parametrize("rows", [1, 64])

@@ -25,7 +25,8 @@ from worker.algorithms.ki67.stain import DAB, HAEMATOXYLIN, density
 from worker.geometry.frame import Area, Floats, Frame, Pixels
 from worker.results.objects import Objects
 
-FRAME, AREA = Frame(4000, 4000, 0.5, 0.5, "slide"), Area(0, 0, 2000, 1000)
+FRAME = Frame(4000, 4000, 0.5, 0.5, "slide")
+AREA = Area(0, 0, 2000, 1000)
 CARD = ki67_card()
 
 
@@ -75,7 +76,8 @@ def test_known_nuclei_are_found_and_judged_right(name: str, drawn: dict[str, Any
     found = found_in(made.pixels)
     pairs = matched(found.centres, made.centres)
     right = np.mean([found.classes[mine] == made.positive[true] for true, mine in pairs.items()])
-    recall, precision = len(pairs) / len(made.centres), len(pairs) / len(found)
+    recall = len(pairs) / len(made.centres)
+    precision = len(pairs) / len(found)
     print(
         f"{name}: {len(made.centres)} nuclei, recall {recall:.3f}, precision {precision:.3f}, positivity {right:.3f}"
     )
@@ -93,7 +95,8 @@ def test_scikit_image_agrees_on_made_sections(spread_out: Section) -> None:
 def test_scikit_image_agrees_on_the_photograph(tissue: Pixels) -> None:
     """Both find most of the same nuclei, in pale stroma more than in brown glands, and judge them
     alike."""
-    found, (markers, amounts) = found_in(tissue), by_scikit_image(tissue)
+    found = found_in(tissue)
+    (markers, amounts) = by_scikit_image(tissue)
     brown = gaussian(rgb2hed(tissue)[..., 2], 8)
     pale = [
         brown[at[:, 1].astype(int), at[:, 0].astype(int)] < 0.04 for at in (found.centres, markers)

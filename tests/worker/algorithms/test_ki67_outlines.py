@@ -20,9 +20,11 @@ from worker.algorithms import registry
 from worker.algorithms.builtin_cards import ki67_card
 from worker.algorithms.ki67.ki67 import Ki67
 from worker.geometry.frame import Area, Floats, Frame, Pixels
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results.objects import Objects
 
-FRAME, AREA = Frame(4000, 4000, 0.5, 0.5, "slide"), Area(0, 0, 2000, 1000)
+FRAME = Frame(4000, 4000, 0.5, 0.5, "slide")
+AREA = Area(0, 0, 2000, 1000)
 CARD = ki67_card()
 
 
@@ -64,7 +66,8 @@ def test_a_nucleus_is_the_same_in_every_tile(
 ) -> None:
     """Nine tiles with halo give the nuclei of one large tile, to the last bit of outline and score,
     each once."""
-    halo, core = CARD.halo_px, 256
+    halo = CARD.halo_px
+    core = 256
     whole = mirrored(tissue if picture == "photograph" else spread_out.pixels, 3 * core + 2 * halo)
     classifier = calibrated(whole)
     once = owned(classifier.classify(whole[None])[0], (halo, halo), 3 * core, halo)
@@ -89,13 +92,17 @@ def test_threads_may_share_a_classifier(tissue: Pixels) -> None:
 
 def crosses_itself(ring: Floats) -> bool:
     """Whether two sides of an open ring meet other than at the corner they share."""
-    a, b = ring, np.roll(ring, -1, axis=0)
+    a = ring
+    b = np.roll(ring, -1, axis=0)
 
     def side(p: Floats, q: Floats, r: Floats) -> Floats:
         cross = (q - p)[..., 0] * (r - p)[..., 1] - (q - p)[..., 1] * (r - p)[..., 0]
         return np.sign(cross)
 
-    p, q, r, s = a[:, None], b[:, None], a[None], b[None]
+    p = a[:, None]
+    q = b[:, None]
+    r = a[None]
+    s = b[None]
     return bool(((side(p, q, r) * side(p, q, s) < 0) & (side(r, s, p) * side(r, s, q) < 0)).any())
 
 
@@ -127,16 +134,14 @@ def test_an_outline_follows_its_nucleus(spread_out: Section) -> None:
 
 def test_the_size_limits_hold(spread_out: Section) -> None:
     """Nuclei smaller than requested are left out."""
-    everything, large = (
-        found_in(spread_out.pixels),
-        found_in(spread_out.pixels, {"min_nucleus_um2": 50.0}),
-    )
+    everything = found_in(spread_out.pixels)
+    large = found_in(spread_out.pixels, {"min_nucleus_um2": 50.0})
     assert 0 < len(large) < len(everything)
 
 
 def test_no_samples_and_no_tiles_are_fine() -> None:
     """An area without tissue is classified to nothing."""
-    algorithm = registry.load("ki67", SETTINGS, {}, "cpu")
+    algorithm = registry.load("ki67", SETTINGS, {}, "cpu", max_batch_bytes=MAX_BATCH_BYTES)
     assert isinstance(algorithm, Ki67)
     classifier = algorithm.calibrate(np.empty((0, 64, 64, 3), np.uint8))
     assert classifier.classify(np.empty((0, 64, 64, 3), np.uint8)) == []

@@ -25,18 +25,19 @@ class Recorder:
     go."""
 
     def __init__(self, *, can: bool = True) -> None:
-        self.memory, self._can = PinnedMemory(self._register, self._unregister), can
+        self.memory = PinnedMemory(self)
+        self._can = can
         self.held: dict[int, int] = {}
         self.requests: list[tuple[int, int]] = []
         self.first_bytes: list[int] = []
 
-    def _register(self, start: int, size_bytes: int) -> bool:
+    def register(self, start: int, size_bytes: int) -> bool:
         self.requests.append((start, size_bytes))
         if self._can:
             self.held[start] = size_bytes
         return self._can
 
-    def _unregister(self, start: int) -> None:
+    def unregister(self, start: int) -> None:
         self.first_bytes.append(
             ctypes.c_uint8.from_address(start).value
         )  # ends the process where nothing is mapped
@@ -56,7 +57,8 @@ def address(slot: Pixels) -> int:
 
 def test_each_slot_is_pinned_once_whole_however_many_batches_and_threads_come() -> None:
     """Views of a slot are no other memory than the slot."""
-    recorder, spaces = Recorder(), slots(SharedPixels(4), 4)
+    recorder = Recorder()
+    spaces = slots(SharedPixels(4), 4)
     batches = [
         space[start : start + 2] for _ in range(50) for space in spaces for start in (0, 2, 4, 6)
     ]
@@ -69,7 +71,8 @@ def test_a_slot_stays_pinned_until_its_last_view_is_gone_even_when_the_memory_is
     None
 ):
     """And it is still mapped when it is let go."""
-    recorder, shared = Recorder(), SharedPixels(2)
+    recorder = Recorder()
+    shared = SharedPixels(2)
     (slot, _) = slots(shared, 2)
     slot[:] = 7
     recorder.memory.hold(slot[:2])
@@ -85,7 +88,8 @@ def test_a_slot_stays_pinned_until_its_last_view_is_gone_even_when_the_memory_is
 
 def test_the_next_scan_pins_the_same_slot_anew_whatever_it_needs() -> None:
     """Networks differ in their tiles, so that the next one may use more of a slot, or less."""
-    recorder, shared = Recorder(), SharedPixels(1)
+    recorder = Recorder()
+    shared = SharedPixels(1)
     for shape in (SHAPE, (100, 8, 8, 3), (9, 128, 128, 3)):
         slot = shared.slot(0, shape)
         assert slot is not None
@@ -98,8 +102,10 @@ def test_the_next_scan_pins_the_same_slot_anew_whatever_it_needs() -> None:
 
 def test_what_is_pinned_in_part_for_another_array_is_not_to_be_copied_from() -> None:
     """CUDA refuses to copy what begins in pinned memory and ends in other."""
-    recorder, shared = Recorder(), SharedPixels(1)
-    small, large = shared.slot(0, SHAPE), shared.slot(0, (2, *SHAPE))
+    recorder = Recorder()
+    shared = SharedPixels(1)
+    small = shared.slot(0, SHAPE)
+    large = shared.slot(0, (2, *SHAPE))
     shared.close_fd()
     assert small is not None
     assert large is not None
@@ -112,7 +118,8 @@ def test_what_is_pinned_in_part_for_another_array_is_not_to_be_copied_from() -> 
 
 def test_memory_that_begins_within_a_page_is_left_as_it_is() -> None:
     """Others may have theirs on the same page."""
-    recorder, mapped = Recorder(), mmap.mmap(-1, SLOT_BYTES)
+    recorder = Recorder()
+    mapped = mmap.mmap(-1, SLOT_BYTES)
     assert recorder.memory.hold(np.frombuffer(memoryview(mapped)[1:], np.uint8))
     whole = np.zeros(SLOT_BYTES, np.uint8)
     within = np.frombuffer(memoryview(whole)[1 + -address(whole) % 4096 :], np.uint8)
@@ -123,7 +130,8 @@ def test_memory_that_begins_within_a_page_is_left_as_it_is() -> None:
 
 def test_memory_that_cannot_be_pinned_is_tried_once_and_copied_from_all_the_same() -> None:
     """The scan is slower then, and nothing is let go that was never held."""
-    recorder, (slot,) = Recorder(can=False), slots(SharedPixels(1), 1)
+    recorder = Recorder(can=False)
+    (slot,) = slots(SharedPixels(1), 1)
     assert all(recorder.memory.hold(slot[start : start + 1]) for start in range(8))
     assert len(recorder.requests) == 1
     del slot

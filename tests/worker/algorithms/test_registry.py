@@ -16,6 +16,7 @@ from tests.support.paths import ROOT
 from tests.support.tissue_sections import SETTINGS
 from worker.algorithms import registry
 from worker.algorithms.torch_device.device import describe, resolve
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
     ("ki67", {"positive_threshold": 3}, "parameters.positive_threshold"),
@@ -58,7 +59,7 @@ def test_a_wrong_parameter_is_refused_by_schema_and_bench_alike(
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(given, registry.cards(SETTINGS)[name].parameters)
     with pytest.raises(OrderError) as refused:
-        registry.load(name, SETTINGS, given, "cpu")
+        registry.load(name, SETTINGS, given, "cpu", max_batch_bytes=MAX_BATCH_BYTES)
     assert (refused.value.code, refused.value.field) == ("parameters_invalid", field)
     assert field in refused.value.detail
 
@@ -94,7 +95,7 @@ def test_a_sites_own_entry_changes_name_lane_limit_and_defaults() -> None:
 def test_an_order_overrides_the_sites_defaults() -> None:
     """Site's defaults hold where the order is silent."""
     settings = {"grid": AlgorithmSettings(kind="grid", parameters={"rows": 3, "columns": 5})}
-    report = registry.load("grid", settings, {"rows": 1}, "cpu")
+    report = registry.load("grid", settings, {"rows": 1}, "cpu", max_batch_bytes=MAX_BATCH_BYTES)
     assert vars(report)["_rows"] == 1
     assert vars(report)["_columns"] == 5
 
@@ -132,7 +133,7 @@ def test_settings_that_cannot_work_are_named(
 def test_an_unknown_algorithm_is_the_orders_fault() -> None:
     """The message says which, the hint what there is."""
     with pytest.raises(OrderError) as refused:
-        registry.load("her2", SETTINGS, {}, "cpu")
+        registry.load("her2", SETTINGS, {}, "cpu", max_batch_bytes=MAX_BATCH_BYTES)
     assert (refused.value.code, refused.value.hint) == ("algorithm_unknown", "it has: grid, ki67")
 
 

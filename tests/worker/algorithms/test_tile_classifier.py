@@ -18,15 +18,21 @@ from tests.support.slides import a_picture, a_slide
 from worker.algorithms import registry
 from worker.algorithms.tile_classifier import TrainedNetwork
 from worker.geometry.frame import Floats, Pixels
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results import result_folder
 
-MEAN, DEVIATION = np.array([0.7, 0.6, 0.7]), np.array([0.2, 0.25, 0.2])
+MEAN = np.array([0.7, 0.6, 0.7])
+DEVIATION = np.array([0.2, 0.25, 0.2])
 
 
 def loaded(folder: Path, **settings: Any) -> TrainedNetwork:
     """The algorithm `zoo` of this folder, on the CPU."""
     model = registry.load(
-        "zoo", {"zoo": AlgorithmSettings(kind="weights", folder=folder, **settings)}, {}, "cpu"
+        "zoo",
+        {"zoo": AlgorithmSettings(kind="weights", folder=folder, **settings)},
+        {},
+        "cpu",
+        max_batch_bytes=MAX_BATCH_BYTES,
     )
     assert isinstance(model, TrainedNetwork)
     return model

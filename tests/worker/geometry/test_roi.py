@@ -127,7 +127,8 @@ def test_tiles_without_anything_of_the_polygon_are_not_read() -> None:
     )
     some = tile_grid(resolve_roi(TRIANGLE, FRAME), FRAME, CARD)
     assert set(some.tiles) < set(every.tiles)
-    step_x, step_y = 64 * some.downsample_x, 64 * some.downsample_y
+    step_x = 64 * some.downsample_x
+    step_y = 64 * some.downsample_y
     left_out = set(every.tiles) - set(some.tiles)
     assert all((tile.x - 100) + (tile.y - 100) > 400 for tile in left_out)
     assert all((tile.x - 100) + (tile.y - 100) <= 400 for tile in some.tiles)

@@ -15,7 +15,8 @@ from worker.inference.checkpoint import Checkpoint, Point, unfinished
 from worker.inference.merge import joined
 from worker.results.object_store import ObjectStore
 
-WORK, TILES = "digest", 100
+WORK = "digest"
+TILES = 100
 SEAMS = ((3, 0.1 + 0.2, 1e300 / 3), (4, 5e-324, -1.5))
 
 

@@ -15,7 +15,8 @@ GRID = Grid(
     downsample_y=2.0,
     tiles=Tiles(0, 0, 20, 20, 2, np.arange(0)),
 )
-LEFT, RIGHT = Tile(0, 100.0, 200.0), Tile(1, 120.0, 200.0)
+LEFT = Tile(0, 100.0, 200.0)
+RIGHT = Tile(1, 120.0, 200.0)
 
 
 def found(*core_px: tuple[float, float]) -> Objects:
@@ -51,7 +52,8 @@ def test_an_object_on_a_seam_counts_once() -> None:
 
 def test_two_objects_near_a_seam_stay_two() -> None:
     """What one tile sees as two is two, however close."""
-    left, right = found((9.0, 5.0), (10.5, 5.0)), found((-1.0, 5.0), (0.5, 5.0))
+    left = found((9.0, 5.0), (10.5, 5.0))
+    right = found((-1.0, 5.0), (0.5, 5.0))
     assert len(merged((left, LEFT), (right, RIGHT))) == 2
 
 

@@ -36,7 +36,8 @@ CARD = AlgorithmCard(
 class CountingSlide(Slide):
     """A slide that counts the tiles that are read of it, and how often somebody asks for some."""
 
-    reads, calls = 0, 0
+    reads = 0
+    calls = 0
 
     def fill_tiles(
         self,
@@ -70,7 +71,8 @@ def test_tiles_come_in_order_with_their_halo(tmp_path: Path, threads: int) -> No
     """Whatever thread is first, every tile is the slide's region around it; the last batch is what
     is left."""
     with Slide.open(a_slide(tmp_path / "a.svs", a_picture(203, 151))) as slide:
-        grid, slide.threads = a_grid(slide), threads
+        grid = a_grid(slide)
+        slide.threads = threads
         batches = list(copied_tiles(slide, grid, 8))
         assert [tile for batch in batches for tile in batch.tiles] == list(grid.tiles)
         assert [len(batch.value) for batch in batches] == [8, 8, 8, 8, 3]
@@ -143,7 +145,9 @@ def test_a_share_is_worked_on_in_the_batches_that_it_would_have_been_asked_for_i
 
 def test_closing_in_the_middle_of_a_share_ends_it_after_its_batch(tmp_path: Path) -> None:
     """A scan that was cancelled does not wait for the rest of what its threads hold."""
-    worked_on, permits, begun = [], threading.Semaphore(2), threading.Semaphore(0)
+    worked_on = []
+    permits = threading.Semaphore(2)
+    begun = threading.Semaphore(0)
 
     def function(pixels: Pixels) -> None:
         begun.release()

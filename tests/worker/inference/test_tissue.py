@@ -12,7 +12,7 @@ from tests.support.slides import a_slide, a_tiled_tiff
 from worker.geometry.frame import Pixels
 from worker.geometry.roi import resolve_roi
 from worker.geometry.tile_grid import Grid, tile_grid
-from worker.inference.tissue import keep
+from worker.inference.tissue import tissue_tiles
 from worker.slides.slide import Slide
 
 real_slides = pytest.mark.skipif(not SLIDES.is_dir(), reason="there is no ../shared/slides")
@@ -29,7 +29,8 @@ CARD = AlgorithmCard(
     mpp=0.5,
     tile_px=128,
 )
-COLUMNS, ROWS = 4, 3
+COLUMNS = 4
+ROWS = 3
 GLASS = (243, 243, 242)
 
 
@@ -51,7 +52,7 @@ def tiles_with_tissue(folder: Path, pixels: Pixels, roi: Rectangle | None = None
     with Slide.open(a_slide(folder / "a.svs", pixels, levels=(1, 4))) as slide:
         return [
             tile.index
-            for tile in keep(
+            for tile in tissue_tiles(
                 slide, tile_grid(resolve_roi(roi, slide.frame), slide.frame, CARD)
             ).tiles
         ]
@@ -66,7 +67,8 @@ def test_bare_glass_has_no_tiles(tmp_path: Path, colour: tuple[int, int, int]) -
 def test_what_was_not_scanned_is_no_tissue(tmp_path: Path) -> None:
     """Black around the glass is no tissue, nor is the grey line where they meet."""
     pixels = glass()
-    pixels[:100], pixels[:, 203:290] = 0, 0
+    pixels[:100] = 0
+    pixels[:, 203:290] = 0
     assert tiles_with_tissue(tmp_path, pixels) == []
 
 
@@ -130,7 +132,7 @@ def test_the_kept_tiles_are_the_grid_s_own(tmp_path: Path) -> None:
     pixels[160:220, 160:220] = (120, 70, 50)
     with Slide.open(a_tiled_tiff(tmp_path / "a.tiff", pixels, (20000, 40000))) as slide:
         grid = tile_grid(resolve_roi(None, slide.frame), slide.frame, CARD)
-        some = keep(slide, grid)
+        some = tissue_tiles(slide, grid)
     assert [(tile.index, tile.x, tile.y) for tile in some.tiles] == [(1, 128.0, 0.0)]
     assert (
         (some.downsample_x, some.downsample_y)
@@ -145,7 +147,7 @@ class TestRealSlides:
         """Return the slide, its grid and the tiles with tissue."""
         slide = Slide.open(SLIDES / name, mpp)
         grid = tile_grid(resolve_roi(None, slide.frame), slide.frame, CARD)
-        return slide, grid, keep(slide, grid)
+        return slide, grid, tissue_tiles(slide, grid)
 
     def test_skin_is_kept_and_the_glass_beside_it_is_not(self) -> None:
         """Every dropped tile is white but for a speck of dirt; about half the tiles are dropped."""

@@ -67,7 +67,9 @@ def test_the_file_states_its_frame() -> None:
 def test_the_same_result_is_the_same_file() -> None:
     """Ids follow from order, scan and number, so that a file written again replaces the first one
     exactly."""
-    first, again, other = written(a_result()), written(a_result()), written(a_result(scan_id="2"))
+    first = written(a_result())
+    again = written(a_result())
+    other = written(a_result(scan_id="2"))
     assert first == again
     ids = {feature["id"] for document in (first, other) for feature in document["features"]}
     assert len(ids) == 18

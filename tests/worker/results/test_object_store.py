@@ -13,10 +13,8 @@ from worker.results.objects import CHUNK
 
 def test_what_is_appended_comes_back_in_order_to_the_last_bit(tmp_path: Path) -> None:
     """Piece by piece, empty pieces included, whatever the pieces were."""
-    store, given = (
-        ObjectStore.begin(tmp_path / "found"),
-        [nuclei(3), objects([], []), nuclei(CHUNK + 5, seed=1), nuclei(1)],
-    )
+    store = ObjectStore.begin(tmp_path / "found")
+    given = [nuclei(3), objects([], []), nuclei(CHUNK + 5, seed=1), nuclei(1)]
     for piece in given:
         store.append(piece)
     read = list(ObjectStore(tmp_path / "found").chunks())

@@ -12,7 +12,8 @@ from worker.results import overlay
 from worker.results.geojson import rgb
 from worker.results.result import Result
 
-BLUE, RED = rgb("#1f6fd6"), rgb("#c8321e")
+BLUE = rgb("#1f6fd6")
+RED = rgb("#c8321e")
 TISSUE = (180, 120, 90)
 
 
@@ -40,7 +41,8 @@ def test_outlines_are_drawn_where_the_nuclei_are() -> None:
     found = objects([around(1200, 600), around(1400, 800)], [0, 1])
     image = opened(a_picture(1200, 800), a_result(found))
     for (x, y), color in zip(((1200, 600), (1400, 800)), (BLUE, RED), strict=True):
-        at_x, at_y = (x - 1000) * 2, (y - 500) * 2
+        at_x = (x - 1000) * 2
+        at_y = (y - 500) * 2
         assert colors_around(image, at_x, at_y) == {TISSUE}
         assert color in colors_around(image, at_x + 20, at_y)
         assert color in colors_around(image, at_x, at_y - 20)

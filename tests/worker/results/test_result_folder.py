@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import ROOT
-from tests.support.results import a_result, nuclei, objects, same
+from tests.support.results import Drawn, a_result, nuclei, objects, same
 from worker.results import result_folder
 from worker.results.object_store import ObjectStore
 
@@ -22,7 +22,7 @@ def test_what_is_kept_comes_back_to_the_last_bit(tmp_path: Path, count: int) -> 
     """Floats, frames, words and parameters survive the disk unchanged, also where nothing was
     found."""
     result = a_result(nuclei(count))
-    result_folder.keep(tmp_path / "orders" / "0.1", result, lambda: b"png")
+    result_folder.save(tmp_path / "orders" / "0.1", result, Drawn(b"png"))
     loaded = result_folder.load(tmp_path / "orders" / "0.1")
     assert same(loaded, result)
     assert list(loaded.findings.summary) == list(result.findings.summary)
@@ -30,7 +30,7 @@ def test_what_is_kept_comes_back_to_the_last_bit(tmp_path: Path, count: int) -> 
 
 def test_the_files_appear_together(tmp_path: Path) -> None:
     """A folder that exists holds all of them, and nothing else lies beside it."""
-    result_folder.keep(tmp_path / "r", a_result(), lambda: b"png")
+    result_folder.save(tmp_path / "r", a_result(), Drawn(b"png"))
     assert {path.name for path in (tmp_path / "r").iterdir()} == FILES
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
     assert (tmp_path / "r" / "overlay.png").read_bytes() == b"png"
@@ -39,16 +39,14 @@ def test_the_files_appear_together(tmp_path: Path) -> None:
 def test_a_result_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     """A summary that is no JSON is a bug that surfaces, and no half a result stays behind."""
     with pytest.raises(ValueError, match="not JSON compliant"):
-        result_folder.keep(
-            tmp_path / "r", a_result(summary={"index": float("nan")}), lambda: b"png"
-        )
+        result_folder.save(tmp_path / "r", a_result(summary={"index": float("nan")}), Drawn(b"png"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_result_takes_the_first_ones_place(tmp_path: Path) -> None:
     """The folder holds the later result as a whole."""
-    result_folder.keep(tmp_path / "r", a_result(nuclei(3)), lambda: b"one")
-    result_folder.keep(tmp_path / "r", a_result(nuclei(5)), lambda: b"two")
+    result_folder.save(tmp_path / "r", a_result(nuclei(3)), Drawn(b"one"))
+    result_folder.save(tmp_path / "r", a_result(nuclei(5)), Drawn(b"two"))
     assert len(result_folder.load(tmp_path / "r").findings.objects) == 5
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
@@ -57,7 +55,7 @@ def test_objects_in_a_spool_are_moved(tmp_path: Path) -> None:
     """What is on the disk already is not written again, and nothing of it stays where it was."""
     store = ObjectStore.begin(tmp_path / "found")
     store.append(nuclei(9))
-    result_folder.keep(tmp_path / "r", a_result(store), lambda: b"png")
+    result_folder.save(tmp_path / "r", a_result(store), Drawn(b"png"))
     assert same(result_folder.load(tmp_path / "r"), a_result(nuclei(9)))
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
@@ -66,7 +64,7 @@ KILLED_WHILE_WRITING = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from tests.support.results import a_result
+from tests.support.results import Drawn, a_result
 from worker.results import result_folder
 from worker.results.object_store import ObjectStore
 
@@ -74,7 +72,7 @@ class Fatal(dict):
     def items(self):
         os.kill(os.getpid(), {signal})
 
-result_folder.keep(Path({folder!r}), a_result(parameters=Fatal(a=1)), lambda: b"png")
+result_folder.save(Path({folder!r}), a_result(parameters=Fatal(a=1)), Drawn(b"png"))
 """
 
 
@@ -90,7 +88,7 @@ def test_a_worker_killed_while_keeping_leaves_no_result(tmp_path: Path) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert any(tmp_path.iterdir())
     assert not (tmp_path / "r").exists()
-    result_folder.keep(tmp_path / "r", a_result(), lambda: b"png")
+    result_folder.save(tmp_path / "r", a_result(), Drawn(b"png"))
     assert same(result_folder.load(tmp_path / "r"), a_result())
 
 
@@ -98,7 +96,7 @@ def test_results_json_is_the_same_bytes_each_time(tmp_path: Path) -> None:
     """It is sorted ASCII without times, and states frame, area, counts and where the result comes
     from."""
     for name in ("a", "b"):
-        result_folder.keep(tmp_path / name, a_result(), lambda: b"png")
+        result_folder.save(tmp_path / name, a_result(), Drawn(b"png"))
     first, second = ((tmp_path / name / "results.json").read_bytes() for name in ("a", "b"))
     assert first == second
     document = json.loads(first.decode("ascii"))

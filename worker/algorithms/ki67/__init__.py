@@ -1,1 +1,1 @@
-"""Ki-67 on H-DAB: stain separation, nuclei, outlines, and the labelling index."""
+"""Ki-67 on haematoxylin-DAB sections: stains, nuclei, their outlines and the labelling index."""

@@ -1,4 +1,4 @@
-"""Which device computes, whose turn it is there, and how pixels get there. Knows torch, and no algorithm."""
+"""The device that computes: a CPU or a GPU, how threads share it, how pixels get there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from typing import Final
 import torch
 
 from broker.settings.config import ConfigError
-from worker.algorithms.torch_device.pinned_memory import for_card
+from worker.algorithms.torch_device.pinned_memory import pinned_memory
 from worker.geometry.frame import Pixels
 
 TURNS: Final = 2
@@ -21,10 +21,11 @@ class Device:
 
     def __init__(self, device: torch.device) -> None:
         self.torch = device
+        self._pinned = pinned_memory(device)
         self._streams: SimpleQueue[torch.cuda.Stream] = SimpleQueue()
-        for _ in range(TURNS if self.is_gpu else 0):
-            self._streams.put(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
-        self._pinned = for_card(device)
+        if self.is_gpu:
+            for _ in range(TURNS):
+                self._streams.put(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
 
     @property
     def is_gpu(self) -> bool:
@@ -32,12 +33,14 @@ class Device:
         return self.torch.type == "cuda"
 
     def batch(self, on_cpu: int, on_gpu: int) -> int:
-        """How many tiles at a time: on a CPU each core has its own batch, which its cache should hold."""
-        return on_gpu if self.is_gpu else on_cpu
+        """Return the tiles at a time: on a CPU each core has a batch that its cache can hold."""
+        if self.is_gpu:
+            return on_gpu
+        return on_cpu
 
     @property
     def half(self) -> torch.dtype | None:
-        """The half precision that it computes with faster than with the full one; None where there is none."""
+        """The half precision that is faster than the full one on this device, or None."""
         if self.is_gpu:
             return torch.float16
         has_avx512 = torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001 - there is no public one
@@ -48,7 +51,11 @@ class Device:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Compute now: on a GPU in a stream of one's own, with few others beside; on a CPU at once."""
+        """Wait for a turn to compute and hold it.
+
+        On a GPU at most `TURNS` threads compute at a time, each in a stream of its own. On a CPU
+        there is nothing to wait for.
+        """
         if not self.is_gpu:
             yield
             return
@@ -58,37 +65,46 @@ class Device:
                 yield
         finally:
             try:
-                stream.synchronize()  # also after a failure: the memory that a copy begins in may be written anew
+                # also after a failure: memory that a copy reads from may be overwritten next
+                stream.synchronize()
             finally:
                 self._streams.put(stream)
 
     def copied(self, batch: Pixels) -> torch.Tensor:
-        """The batch on the device, asked for within a `turn`; until that ends it must stay as it is.
+        """Return the batch on the device; must be called within a `turn`.
 
-        On a CPU it is the batch's own memory, which nobody may write to.
+        The batch must not change until the turn ends. On a CPU the result shares the batch's
+        memory and must not be written to.
         """
         if not self.is_gpu:
             return torch.from_numpy(batch)
-        source = batch if self._pinned.hold(batch) else batch.copy()
-        return torch.from_numpy(source).to(self.torch, non_blocking=True)
+        if not self._pinned.hold(batch):
+            batch = batch.copy()
+        return torch.from_numpy(batch).to(self.torch, non_blocking=True)
 
 
 @cache
 def resolve(name: str) -> Device:
-    """The device that `auto`, `cpu`, `cuda` or `cuda:N` names. Raises `ConfigError` where there is no such device."""
+    """Return the device that `auto`, `cpu`, `cuda` or `cuda:N` names.
+
+    Raises ConfigError where there is no such device.
+    """
     count = torch.cuda.device_count()
+    if name == "auto" and count:
+        return Device(torch.device("cuda:0"))
     if name == "auto":
-        return Device(torch.device("cuda:0" if count else "cpu"))
+        return Device(torch.device("cpu"))
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= count:
         raise ConfigError(
-            f"worker.device: {name} is a GPU that torch does not see (it sees {count}); use auto or cpu"
+            f"worker.device: {name} is a GPU that torch does not see (it sees {count}); "
+            "use auto or cpu"
         )
     return Device(device)
 
 
 def describe(device: Device) -> dict[str, str | int]:
-    """The device as records name it; a GPU with its memory in bytes."""
+    """Return the device as records name it; a GPU with its memory in bytes."""
     if not device.is_gpu:
         return {"device": str(device.torch), "name": f"{torch.get_num_threads()} CPU threads"}
     card = torch.cuda.get_device_properties(device.torch)
@@ -96,12 +112,15 @@ def describe(device: Device) -> dict[str, str | int]:
 
 
 def compute_threads(count: int) -> None:
-    """How many cores one call of torch may use, in threads that begin after this."""
+    """Let one call of torch use so many cores, in threads that begin after this."""
     torch.set_num_threads(count)
 
 
 def names() -> list[str]:
-    """The GPUs that torch sees, each by the name that CUDA_VISIBLE_DEVICES takes for it, whatever else is visible."""
+    """Return the GPUs that torch sees, by the names that CUDA_VISIBLE_DEVICES takes.
+
+    These names stay the same whatever other GPUs are visible.
+    """
     return [
         f"GPU-{torch.cuda.get_device_properties(index).uuid}"
         for index in range(torch.cuda.device_count())

@@ -1,4 +1,4 @@
-"""How many tiles fit on a device, and what to do when its memory is full all the same. Knows torch, no algorithm."""
+"""Finds how many tiles fit into a device's memory, and copes when it is full all the same."""
 
 import ctypes
 import operator
@@ -16,29 +16,35 @@ from worker.algorithms.torch_device.device import TURNS, Device
 from worker.geometry.frame import Pixels
 from worker.process.cgroup_limits import granted_cores, granted_memory_bytes
 
-_Found = TypeVar("_Found")
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
-_KEPT_BYTES: Final = 512 * 2**20  # by each thread, of what lies at the end of its heap
-_LARGEST_KEPT_BYTES: Final = 32 * 2**20  # the most that glibc takes
-_OURS: Final = 0.7  # of the memory that is free, for all batches that are there at the same time
-_ON_THE_CPU: Final = "DefaultCPUAllocator"  # whose exception is not of a kind of its own
-_MEMORY, _STATUS, _CLEAR = (
-    Path("/proc/meminfo"),
-    Path("/proc/self/status"),
-    Path("/proc/self/clear_refs"),
-)
+_Answer = TypeVar("_Answer")
+# Options of mallopt, from malloc.h.
+_M_TRIM_THRESHOLD: Final = -1
+_M_MMAP_THRESHOLD: Final = -3
+_M_ARENA_MAX: Final = -8
+# What each thread keeps of the memory at the end of its heap.
+_KEPT_BYTES: Final = 512 * 2**20
+# Larger blocks go back to the kernel at once; this is the most that glibc accepts.
+_LARGEST_KEPT_BYTES: Final = 32 * 2**20
+# The share of the free memory that all batches of the same time may take.
+_BATCHES_SHARE: Final = 0.7
+# How torch names the CPU's memory in an error, which has no exception class of its own.
+_CPU_ALLOCATOR: Final = "DefaultCPUAllocator"
+_MEMINFO: Final = Path("/proc/meminfo")
+_STATUS: Final = Path("/proc/self/status")
+_CLEAR_REFS: Final = Path("/proc/self/clear_refs")
 _PEAK: Final = re.compile(r"VmHWM:\s+(\d+) kB")
 _AVAILABLE: Final = re.compile(r"MemAvailable:\s+(\d+) kB")
 
 
 def sparing(
-    run: Callable[[Pixels], _Found],
+    run: Callable[[Pixels], _Answer],
     batch: Pixels,
-    join: Callable[[Any, Any], _Found] = operator.add,
-) -> _Found:
-    """`run` on the batch (N, …), or on halves of it, `join`ed, where the device's memory does not suffice.
+    join: Callable[[Any, Any], _Answer] = operator.add,
+) -> _Answer:
+    """Return `run` of the batch (N, …); where memory is short, of its halves, joined by `join`.
 
-    Raises `TemporaryError("out_of_memory")` when even one tile is too much: another time, or another worker, may do.
+    Raises TemporaryError, `out_of_memory`, where one tile is too much: another time, or another
+    worker, may succeed.
     """
     try:
         return run(batch)
@@ -55,25 +61,26 @@ def sparing(
 
 
 def is_short_of_memory(error: Exception) -> bool:
-    """Whether torch means by it that there is no memory."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or _ON_THE_CPU in str(error)
+    """Return whether torch's exception means that there is no memory left."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or _CPU_ALLOCATOR in str(error)
 
 
 def fitting_batch(run: Callable[[int], object], device: Device, most: int) -> int:
-    """The largest power of two, at most `most`, of which as many batches fit as are there at the same time.
+    """Return the largest power of two of tiles, at most `most`, whose batches fit into memory.
 
-    `run` is tried with ever more tiles. On a GPU all of its memory counts, so that the same card gives the same number.
+    As many batches must fit as there are at the same time. `run` is called with more and more
+    tiles. On a GPU all of its memory counts, so that the same card gives the same number.
     """
     tiles = 1
     while tiles <= most:
         try:
-            taken_bytes = _peak_bytes(lambda: run(tiles), device)  # noqa: B023 - called at once
+            taken_bytes = _peak_bytes(run, tiles, device)
         except (RuntimeError, MemoryError) as error:
             if tiles == 1 or not is_short_of_memory(error):
                 raise
             release()
             break
-        if taken_bytes * _at_once(device) > _OURS * _room_bytes(device):
+        if taken_bytes * _batches_at_once(device) > _BATCHES_SHARE * _free_bytes(device):
             break
         tiles *= 2
     return max(1, tiles // 2)
@@ -87,52 +94,61 @@ def release() -> None:
 
 @cache
 def keep_freed() -> None:
-    """Have glibc keep what one batch gives back for the next: else the kernel zeroes it anew, page by page.
+    """Make glibc keep the memory that one batch frees for the next one.
 
-    MobileNetV3 took 4.2 s for 2,000 tiles before and 3.6 s after. And once for each core: every scan has threads of its
-    own, to which glibc would give one heap after another, eight for each core, that all keep what was freed in them.
-    Other C libraries are left as they are.
+    Else the kernel zeroes it anew, page by page: MobileNetV3 took 4.2 s for 2,000 tiles before and
+    3.6 s after. There is one heap for each core: every scan has threads of its own, for which glibc
+    would open up to eight heaps per core, and each would keep what was freed in it. Other C
+    libraries are left as they are.
     """
     with suppress(OSError, AttributeError):
-        tune = ctypes.CDLL(None).mallopt
-        tune(_M_ARENA_MAX, granted_cores())
-        tune(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        tune(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, granted_cores())
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
 
 
-def _at_once(device: Device) -> int:
-    return TURNS if device.is_gpu else granted_cores()
+def _batches_at_once(device: Device) -> int:
+    if device.is_gpu:
+        return TURNS
+    return granted_cores()
 
 
-def _room_bytes(device: Device) -> int:
+def _free_bytes(device: Device) -> int:
     if device.is_gpu:
         total: int = torch.cuda.get_device_properties(device.torch).total_memory
         return total - torch.cuda.memory_allocated(device.torch)
-    said = _AVAILABLE.search(_MEMORY.read_text()) if _MEMORY.exists() else None
     granted_bytes = granted_memory_bytes()
-    return min(int(said[1]) * 1024, granted_bytes) if said else granted_bytes
+    if not _MEMINFO.exists():
+        return granted_bytes
+    available = _AVAILABLE.search(_MEMINFO.read_text())
+    if available is None:
+        return granted_bytes
+    return min(int(available[1]) * 1024, granted_bytes)
 
 
-def _peak_bytes(run: Callable[[], object], device: Device) -> int:
-    """By how much the memory in use grows at most meanwhile; 0 where nobody can say."""
+def _peak_bytes(run: Callable[[int], object], tiles: int, device: Device) -> int:
+    """Return by how much the memory in use grows at most during `run`; 0 where that is unknown."""
     if device.is_gpu:
         before: int = torch.cuda.memory_allocated(device.torch)
         torch.cuda.reset_peak_memory_stats(device.torch)
-        run()
+        run(tiles)
         peak: int = torch.cuda.max_memory_allocated(device.torch)
         return peak - before
-    held = _resident_bytes()
-    run()
-    return max(0, _resident_bytes() - held)
+    resident_bytes = _peak_resident_bytes()
+    run(tiles)
+    return max(0, _peak_resident_bytes() - resident_bytes)
 
 
-def _resident_bytes() -> int:
-    """The most that this process had in memory since the last call."""
+def _peak_resident_bytes() -> int:
+    """Return the most memory that this process had since the last call; 0 where it is unknown."""
     if not _STATUS.exists():
         return 0
-    said = _PEAK.search(_STATUS.read_text())
+    peak = _PEAK.search(_STATUS.read_text())
     try:
-        _CLEAR.write_text("5")  # starts the peak anew: proc(5)
+        _CLEAR_REFS.write_text("5")  # resets the peak: proc(5)
     except OSError:
         return 0
-    return int(said[1]) * 1024 if said else 0
+    if peak is None:
+        return 0
+    return int(peak[1]) * 1024

@@ -1,15 +1,14 @@
-"""Host memory that a GPU may copy from by itself. Knows CUDA, and no algorithm.
+"""Pins host memory, that is locks its pages, so that a GPU can copy from it directly.
 
-From other memory CUDA copies by way of a buffer of its own, and the thread that asks waits for it. Owns which memory is
-pinned (locked into its pages), and that it no longer is when it is unmapped.
+From other memory CUDA copies through a buffer of its own, and the calling thread waits for it. The
+memory must no longer be pinned when it is unmapped.
 """
 
 import mmap
 import weakref
-from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,94 +16,117 @@ import torch
 from worker.geometry.frame import Pixels
 
 
-class PinnedMemory:
-    """What lies under batches, pinned once, until the array that it belongs to is gone. Threads may share it.
+class PinFunctions(Protocol):
+    """Pins and releases memory by its address."""
 
-    `register(start, size_bytes)` pins and says whether it could, `unregister(start)` ends that; starts are addresses.
+    def register(self, start: int, size_bytes: int) -> bool:
+        """Pin the memory; return whether that succeeded."""
+
+    def unregister(self, start: int) -> None:
+        """Release memory that `register` pinned."""
+
+
+class PinnedMemory:
+    """Pins the memory under batches once, until the array that it belongs to is gone.
+
+    Threads may share it.
     """
 
-    def __init__(
-        self, register: Callable[[int, int], bool], unregister: Callable[[int], object]
-    ) -> None:
-        self._register, self._unregister = register, unregister
+    def __init__(self, functions: PinFunctions) -> None:
+        self._functions = functions
         self._lock = Lock()
-        self._copyable: dict[
-            int, bool
-        ] = {}  # by the identity of the array, which is another's only after it is gone
-        self._held: dict[int, range] = {}
+        # By the id of the array, which another array can get only after this one is gone.
+        self._can_copy: dict[int, bool] = {}
+        self._pinned: dict[int, range] = {}
 
     def hold(self, batch: Pixels) -> bool:
-        """Pin the memory of the array that the batch is a part of, where that is mapped on its own and can be pinned.
+        """Pin the memory of the array that the batch is a part of; return whether CUDA can copy it.
 
-        False where a part of it is pinned for another array: CUDA copies from what is pinned or from what is not, and
-        nothing that is both.
+        Only memory that is mapped on its own is pinned, other memory is left as it is. The answer
+        is False where a part of the memory is pinned for another array: CUDA copies from memory
+        that is wholly pinned or not at all.
         """
         array = _whole(batch)
-        if (
-            not isinstance(_owner(array), mmap.mmap)
-            or array.ctypes.data % mmap.PAGESIZE
-            or not array.nbytes
-        ):
+        if not _is_mapped_alone(array):
             return True
         with self._lock:
-            if id(array) not in self._copyable:
-                # at the process' end the memory stays mapped and the device may be gone already
-                weakref.finalize(array, self._let_go, id(array)).atexit = False
-                self._copyable[id(array)] = self._is_of_one_kind(array)
-            return self._copyable[id(array)]
+            if id(array) not in self._can_copy:
+                # at the end of the process the device may be gone before the memory is unmapped
+                weakref.finalize(array, self._release, id(array)).atexit = False
+                self._can_copy[id(array)] = self._pin(array)
+            return self._can_copy[id(array)]
 
-    def _is_of_one_kind(self, array: Pixels) -> bool:
-        start, stop = array.ctypes.data, array.ctypes.data + array.nbytes
-        if any(start < other.stop and other.start < stop for other in list(self._held.values())):
-            return False
-        if self._register(start, array.nbytes):
-            self._held[id(array)] = range(start, stop)
+    def _pin(self, array: Pixels) -> bool:
+        """Pin the array where that is possible; return False where it overlaps a pinned one."""
+        start = array.ctypes.data
+        stop = start + array.nbytes
+        for pinned in list(self._pinned.values()):
+            if start < pinned.stop and pinned.start < stop:
+                return False
+        if self._functions.register(start, array.nbytes):
+            self._pinned[id(array)] = range(start, stop)
         return True
 
-    def _let_go(self, array: int) -> None:
-        # Takes no lock: it runs wherever the last reference goes, perhaps in a thread that is within `hold`. Only what
-        # is no longer pinned is forgotten, so that nobody pins it twice.
-        if array in self._held:
-            self._unregister(self._held[array].start)
-            del self._held[array]
-        self._copyable.pop(array, None)
+    def _release(self, array_id: int) -> None:
+        # Takes no lock: it runs wherever the last reference is dropped, perhaps in a thread that
+        # is within `hold`. Memory is forgotten only once it is unpinned, so that nobody pins it
+        # twice.
+        if array_id in self._pinned:
+            self._functions.unregister(self._pinned[array_id].start)
+            del self._pinned[array_id]
+        self._can_copy.pop(array_id, None)
 
 
-def for_card(card: torch.device) -> PinnedMemory:
-    """Memory pinned by CUDA, whose `hold` is to be asked where `card` is the current device."""
+class CudaPinFunctions:
+    """Pins memory with CUDA for one card."""
 
-    def register(start: int, size_bytes: int) -> bool:
-        return _went_well(_runtime().cudaHostRegister(start, size_bytes, 0), card)
+    def __init__(self, card: torch.device) -> None:
+        self._card = card
 
-    def unregister(start: int) -> None:
-        with torch.cuda.device(
-            card
-        ):  # else a thread that never computed takes memory on the first card
-            _went_well(_runtime().cudaHostUnregister(start), card)
+    def register(self, start: int, size_bytes: int) -> bool:
+        """Pin the memory; must be called where the card is the current device."""
+        return self._succeeded(_runtime().cudaHostRegister(start, size_bytes, 0))
 
-    return PinnedMemory(register, unregister)
+    def unregister(self, start: int) -> None:
+        """Release memory that `register` pinned; may be called in any thread."""
+        # without this a thread that never computed would take memory on the first card
+        with torch.cuda.device(self._card):
+            self._succeeded(_runtime().cudaHostUnregister(start))
+
+    def _succeeded(self, code: Any) -> bool:
+        if int(code) == 0:
+            return True
+        # CUDA keeps the error for the next call that asks, as torch does after each kernel
+        with suppress(RuntimeError):
+            torch.ones(1, device=self._card)
+        return False
+
+
+def pinned_memory(card: torch.device) -> PinnedMemory:
+    """Return memory pinned by CUDA; `hold` must be called where `card` is the current device."""
+    return PinnedMemory(CudaPinFunctions(card))
 
 
 def _runtime() -> Any:
     return torch.cuda.cudart()  # type: ignore[no-untyped-call]
 
 
-def _went_well(code: Any, card: torch.device) -> bool:
-    if int(code) == 0:
-        return True
-    with suppress(
-        RuntimeError
-    ):  # CUDA keeps the error for whoever asks next, which torch does after each kernel
-        torch.ones(1, device=card)
-    return False
+def _is_mapped_alone(array: Pixels) -> bool:
+    """Return whether the array is a whole mapping of its own, from the start of a page on."""
+    if not isinstance(_owner(array), mmap.mmap):
+        return False
+    return array.nbytes > 0 and array.ctypes.data % mmap.PAGESIZE == 0
 
 
 def _owner(array: Pixels) -> object:
-    """Whose memory it is: what `numpy.frombuffer` was given, or the array itself."""
-    return array.base.obj if isinstance(array.base, memoryview) else array.base
+    """Return the object whose memory it is: what `numpy.frombuffer` got, or the array's base."""
+    if isinstance(array.base, memoryview):
+        return array.base.obj
+    return array.base
 
 
 def _whole(batch: Pixels) -> Pixels:
+    """Return the array that the batch is a view of."""
     while isinstance(batch.base, np.ndarray):
         batch = batch.base
     return batch
