@@ -154,7 +154,7 @@ def test_ready_names_what_is_missing(desk: TestClient, announced: OrderStore) ->
     announced.present("courier", ["fetch.high", "fetch", "deliver.high", "deliver"])
     told = desk.get("/readyz")
     assert told.status_code == 503
-    assert told.json()["detail"] == "missing: no worker consumes a lane for classifying"
+    assert told.json()["detail"] == "missing: no worker consumes a queue for classifying"
     announced.present("gpu0", ["gpu.high", "gpu"])
     assert (desk.get("/readyz").status_code, desk.get("/readyz").json()) == (
         200,
