@@ -38,7 +38,7 @@ def _missing(store: OrderStore) -> list[str]:
         workers = store.workers()
     except TemporaryError as fault:
         return [fault.detail]
-    consumed = set()
+    consumed: set[str] = set()
     for worker in workers:
         # `gpu.high` is the queue `gpu` at one priority.
         consumed.update(queue.partition(".")[0] for queue in worker.queues)
