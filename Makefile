@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+SERVE_ENV = $(if $(PORT),SLIDELANE_SERVICES__PORT=$(PORT)) $(if $(DATA),SLIDELANE_BROKER__DATA=$(DATA)) \
+	$(if $(FLOWER_PORT),FLOWER_PORT=$(FLOWER_PORT))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test serve check format bench faults
@@ -24,9 +26,9 @@ demo: $(READY) ## order a real slide over HTTP and watch its results arrive, the
 test: $(READY) ## every test, on a real Redis, real slides and real processes
 	$(BIN)/python -m pytest
 
-serve: $(READY) ## the whole service until Ctrl-C; PORT, FLOWER_PORT and DATA override
-	@$(if $(PORT),SLIDELANE_SERVICES__PORT=$(PORT)) $(if $(DATA),SLIDELANE_BROKER__DATA=$(DATA)) \
-	$(if $(FLOWER_PORT),FLOWER_PORT=$(FLOWER_PORT)) $(BIN)/slidelane serve
+serve: $(READY) ## the whole service until Ctrl-C, and a sample slide in DATA/sample; PORT, FLOWER_PORT and DATA override
+	@$(SERVE_ENV) $(BIN)/python -m demo.sample_slide
+	@$(SERVE_ENV) $(BIN)/slidelane serve
 
 bench: $(READY) ## every benchmark against its yardstick, as a table of ratios; BENCH=--quick takes a minute
 	@$(BIN)/python -m benchmarks.run $(BENCH)

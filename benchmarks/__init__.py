@@ -1,1 +1,1 @@
-"""How fast, against what: each benchmark runs its yardstick in the same run and is told as a ratio."""
+"""Benchmarks. Each measures its yardstick in the same run and shows the ratio of the two."""

@@ -1,6 +1,6 @@
-"""The yardstick of the queue: three Celery tasks that do nothing but ring the next one, with Celery's own settings.
+"""The yardstick of the queue: Celery tasks that only enqueue the next one, with defaults.
 
-The last one counts, so that the end of a round can be seen.
+The last one increments a counter, which shows the end of a round.
 """
 
 import os
@@ -22,17 +22,17 @@ def _server() -> Any:
 
 @app.task(name="chain.first")
 def first(order: str) -> None:
-    """Where a slide is fetched."""
+    """Take the place of fetching a slide."""
     second.apply_async((order,), queue="second")
 
 
 @app.task(name="chain.second")
 def second(order: str) -> None:
-    """Where it is classified."""
+    """Take the place of classifying it."""
     third.apply_async((order,), queue="third")
 
 
 @app.task(name="chain.third")
 def third(order: str) -> None:  # noqa: ARG001 - it stands for a delivery
-    """Where results are delivered."""
+    """Take the place of delivering results."""
     _server().incr(FINISHED)

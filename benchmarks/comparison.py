@@ -1,12 +1,16 @@
-"""One line of the table at the end: a number of ours beside its yardstick, measured in the same run."""
+"""One line of the table of results: a measured value and its yardstick."""
 
 from dataclasses import dataclass
 from statistics import median
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """Two numbers of one unit. `ratios` holds what came of them in each round, where there were rounds."""
+class Comparison:
+    """Two values of one unit, measured in the same run.
+
+    `against` says what the yardstick is. `ratios` holds the ratio of each round, where there were
+    rounds.
+    """
 
     what: str
     unit: str
@@ -17,5 +21,5 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """Ours as a multiple of the yardstick: the median of the rounds."""
+        """Our value as a multiple of the yardstick: the median of the rounds."""
         return median(self.ratios or (self.ours / self.yardstick,))

@@ -1,6 +1,7 @@
-"""A slide over HTTP onto the shelf against the plain ways to get a file, where a connection is limited and where not.
+"""Measures a slide's download into the slide cache against plain downloads of a file.
 
-Ours is hashed, checked and brought safely to the disk; the yardsticks only write what comes.
+Ours is hashed, checked and synced to disk; the yardsticks only write what arrives. There is a
+server that limits each connection, and one that does not.
 """
 
 import shutil
@@ -15,7 +16,7 @@ from statistics import median
 
 import requests
 
-from benchmarks.comparison import Row
+from benchmarks.comparison import Comparison
 from benchmarks.environment import ROOT
 from broker.settings.config import WorkerSettings
 from worker.http_session import session
@@ -28,19 +29,23 @@ Fetch = Callable[[str, Path], object]
 LIMIT_MB_PER_S = 20
 
 
-class Unwatched:
-    """Nobody waits, nobody stops."""
+class IgnoredProgress:
+    """Takes progress and does nothing with it."""
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """Nothing to say."""
+        """Do nothing."""
 
 
-def measure(limited_mb: int, free_mb: int, rounds: int, say: Callable[[str], None]) -> list[Row]:
-    """MB/s for a slide of so many MB where each connection is limited, and for one where none is."""
+def measure(
+    limited_mb: int, free_mb: int, rounds: int, report: Callable[[str], None]
+) -> list[Comparison]:
+    """Return MB/s for a slide where each connection is limited, and for one where none is."""
     rows = []
     for size_mb, limit in ((limited_mb, LIMIT_MB_PER_S), (free_mb, 0)):
-        name = f"{limit} MB/s for each connection" if limit else "no limit"
-        say(f"a slide of {size_mb} MB over HTTP, {name}")
+        name = "no limit"
+        if limit:
+            name = f"{limit} MB/s for each connection"
+        report(f"a slide of {size_mb} MB over HTTP, {name}")
         with (
             tempfile.TemporaryDirectory(prefix="slidelane-bench-") as folder,
             _served(Path(folder), size_mb, limit) as url,
@@ -51,7 +56,9 @@ def measure(limited_mb: int, free_mb: int, rounds: int, say: Callable[[str], Non
     return rows
 
 
-def _compared(what: str, size_mb: int, seconds: Callable[[Fetch], float], rounds: int) -> list[Row]:
+def _compared(
+    what: str, size_mb: int, seconds: Callable[[Fetch], float], rounds: int
+) -> list[Comparison]:
     yardsticks: dict[str, Fetch] = {"requests to a file": _by_requests}
     if shutil.which("curl"):
         yardsticks["curl"] = _by_curl
@@ -60,10 +67,16 @@ def _compared(what: str, size_mb: int, seconds: Callable[[Fetch], float], rounds
         for name, way in {"ours": _ours, **yardsticks}.items():
             taken[name].append(size_mb / seconds(way))
     return [
-        Row(what, "MB/s", median(taken["ours"]), name, median(taken[name]),
-            tuple(ours / theirs for ours, theirs in zip(taken["ours"], taken[name], strict=True)))
+        Comparison(
+            what,
+            "MB/s",
+            median(taken["ours"]),
+            name,
+            median(taken[name]),
+            tuple(ours / theirs for ours, theirs in zip(taken["ours"], taken[name], strict=True)),
+        )
         for name in yardsticks
-    ]  # fmt: skip
+    ]
 
 
 def _seconds(way: Fetch, url: str) -> float:
@@ -77,7 +90,7 @@ def _seconds(way: Fetch, url: str) -> float:
 def _served(folder: Path, size_mb: int, limit: int) -> Iterator[str]:
     slide = folder / "slide.tif"
     slide.write_bytes(b"II*\0" + bytes(size_mb * 10**6 - 4))
-    command = [sys.executable, "-m", "benchmarks.fileserver", str(slide), str(limit)]
+    command = [sys.executable, "-m", "benchmarks.throttled_file_server", str(slide), str(limit)]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
@@ -92,8 +105,8 @@ def _ours(url: str, folder: Path) -> None:
         session(("127.0.0.1",), connect_timeout_s=5, read_timeout_s=30) as http,
         ExitStack() as pins,
     ):
-        means = FetchTools(SlideCache(folder, 10**12), http, Sandbox(threads=1), WorkerSettings())
-        fetch(url, FetchRequest(None, None, None, means, Unwatched(), pins))
+        tools = FetchTools(SlideCache(folder, 10**12), http, Sandbox(threads=1), WorkerSettings())
+        fetch(url, FetchRequest(None, None, None, tools, IgnoredProgress(), pins))
 
 
 def _by_requests(url: str, folder: Path) -> None:

@@ -1,6 +1,6 @@
-"""Orders without the work: claim, lease, finish and ring on every stage, and nothing between. What keeping orders costs.
+"""Tasks that claim, lease, finish and enqueue like those of a worker, and do no work in between.
 
-Takes the place of `worker.tasks` in a worker; must not know slides, results or receivers.
+They take the place of `worker.tasks` in a worker, and show what the bookkeeping of orders costs.
 """
 
 import logging
@@ -20,31 +20,34 @@ _log = logging.getLogger(__name__)
 
 @app.task(name=TASKS["fetch"])
 def fetch(work: str) -> None:
-    """The slide is near at once."""
+    """Finish without fetching a slide."""
     _take(work, "fetch", "staged")
 
 
 @app.task(name=TASKS["classify"])
 def classify(work: str) -> None:
-    """There is nothing to find."""
+    """Finish without classifying."""
     _take(work, "classify", "classified")
 
 
 @app.task(name=TASKS["deliver"])
 def deliver(work: str) -> None:
-    """There is nobody to tell."""
+    """Finish without delivering."""
     _take(work, "deliver", "delivered")
 
 
 def _take(work: str, stage: Stage, to: str) -> None:
-    here = worker_context()
-    claim = here.store.claim(work, stage, current_task.request.hostname)
-    if claim:
-        with Lease(here.store, claim, here.config.broker, Limits(60, 60), here.leaving, _log.error):
-            hints = here.store.finish(claim, to)
-        enqueue(hints)
+    context = worker_context()
+    store = context.store
+    claim = store.claim(work, stage, current_task.request.hostname)
+    if not claim:
+        return
+    settings = context.config.broker
+    with Lease(store, claim, settings, Limits(60, 60), context.leaving, _log.error):
+        messages = store.finish(claim, to)
+    enqueue(messages)
 
 
 @signals.worker_ready.connect
-def _run_timer(**_: object) -> None:
+def _start_scheduler(**_: object) -> None:
     Thread(target=run_scheduler, args=(worker_context().store, Event()), daemon=True).start()

@@ -1,4 +1,4 @@
-"""What the benchmarks stand on: a Redis of their own and processes beside it, all gone with the context."""
+"""A Redis and processes for one benchmark, which all end with the context."""
 
 import json
 import os
@@ -21,12 +21,15 @@ from broker.settings.config import CONFIG_VARIABLE, PREFIX, BrokerSettings
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class Bed:
-    """A Redis as `make serve` runs it, and the processes that work on it; their lines go to `<folder>/NAME.log`."""
+class Environment:
+    """A Redis as `make serve` runs it, and the processes that use it.
+
+    What a process prints goes to `<folder>/NAME.log`.
+    """
 
     def __init__(self) -> None:
-        self._kept = tempfile.TemporaryDirectory(prefix="slidelane-bench-")
-        self.folder = Path(self._kept.name).resolve()
+        self._temporary = tempfile.TemporaryDirectory(prefix="slidelane-bench-")
+        self.folder = Path(self._temporary.name).resolve()
         self._server = EmbeddedRedis(BrokerSettings(data=self.folder))
         self._processes: list[subprocess.Popen[bytes]] = []
 
@@ -43,24 +46,24 @@ class Bed:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self._server.stop()
-        self._kept.cleanup()
+        self._temporary.cleanup()
 
     def url(self, database: int) -> str:
-        """The server's URL with this database. Slidelane on it takes the one behind it too."""
+        """Return the server's URL with this database. Slidelane uses the next database too."""
         return urlunsplit(urlsplit(self._url)._replace(path=f"/{database}"))
 
     def client(self, database: int) -> Any:
-        """A plain client, for what no part of Slidelane answers."""
+        """Return a plain Redis client."""
         return redis.Redis.from_url(self.url(database), decode_responses=True)
 
     def settings(self, database: int, **changed: Any) -> BrokerSettings:
-        """Settings of a Slidelane on this database; no limit on what waits."""
+        """Return settings for this database, without a limit on the orders that wait."""
         return BrokerSettings(
             redis_url=self.url(database), data=self.folder, max_waiting=10**9, **changed
         )
 
-    def environment(self, database: int, **settings: str) -> dict[str, str]:
-        """The same for a process; further settings as `WORKER__COURIER_THREADS="8"`."""
+    def variables(self, database: int, **settings: str) -> dict[str, str]:
+        """Return these settings as variables; add others as `WORKER__COURIER_THREADS="8"`."""
         settings |= {"BROKER__REDIS_URL": self.url(database), "BROKER__DATA": str(self.folder)}
         settings |= {
             "BROKER__MAX_WAITING": str(10**9),
@@ -68,10 +71,10 @@ class Bed:
         }
         return {PREFIX + name: value for name, value in settings.items()}
 
-    def start(self, name: str, *arguments: str, environment: Mapping[str, str]) -> None:
-        """Start `python -m ARGUMENTS`; a setting of somebody's real service does not reach it."""
+    def start(self, name: str, *arguments: str, variables: Mapping[str, str]) -> None:
+        """Start `python -m ARGUMENTS` without the settings of a real service on this machine."""
         own = {key: value for key, value in os.environ.items() if not key.startswith(PREFIX)}
-        own |= {CONFIG_VARIABLE: str(self.folder / "config.json"), **environment}
+        own |= {CONFIG_VARIABLE: str(self.folder / "config.json"), **variables}
         command = [sys.executable, "-m", *arguments]
         with (self.folder / f"{name}.log").open("wb") as log:
             self._processes.append(
@@ -81,7 +84,10 @@ class Bed:
             )
 
     def wait_for(self, condition: Callable[[], bool], what: str, within_s: float = 60) -> None:
-        """Until it is so, looked at every 5 ms. Raises `TimeoutError` with the last lines of every process."""
+        """Block until the condition is true, and check it every 5 ms.
+
+        Raise `TimeoutError` with the last lines of every process.
+        """
         deadline = time.monotonic() + within_s
         while not condition():
             if time.monotonic() > deadline:

@@ -1,7 +1,9 @@
-"""Millions of nuclei as GeoJSON: ours, from the spool feature by feature, against a list of dicts dumped at once.
+"""Measures how millions of nuclei are written as GeoJSON.
 
-`python -m benchmarks.polygons WAY COUNT` is one run, in a process of its own so that its memory is its own. The
-yardsticks hold every polygon in memory: they get fewer where that would not fit, and their time is scaled by the count.
+Ours writes feature by feature from the object store; the yardsticks dump a list of dicts at once.
+`python -m benchmarks.geojson_export METHOD COUNT` is one run, in a process of its own so that its
+memory can be measured. The yardsticks hold every polygon in memory. Where that would not fit, they
+get fewer polygons, and their time is scaled by the count.
 """
 
 import json
@@ -15,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peak_memory
-from benchmarks.comparison import Row
+from benchmarks.comparison import Comparison
 from worker.algorithms.builtin_cards import ki67_card
 from worker.geometry.frame import Area, Frame
 from worker.results import geojson
@@ -25,47 +27,54 @@ from worker.results.result import Findings, Result
 
 EDGE_PX = 100_000
 FRAME = Frame(EDGE_PX, EDGE_PX, 0.5, 0.5, "slide")
-MOST_IN_MEMORY = (
-    1_000_000  # polygons that a yardstick is given; each takes some 5 kB as dicts and lists
-)
+MAX_IN_MEMORY = 1_000_000
+"""Polygons that a yardstick gets at most; each takes about 5 kB as dicts and lists."""
 WITHIN_S = 7200
 
 
-def measure(counts: Sequence[int], say: Callable[[str], None]) -> list[Row]:
-    """Seconds and peak memory for each number of polygons."""
+def measure(counts: Sequence[int], report: Callable[[str], None]) -> list[Comparison]:
+    """Return seconds and peak memory for each number of polygons."""
     rows = []
     for count in counts:
-        found = {}
-        for way in WAYS:
-            say(f"{count:,} polygons as GeoJSON, {way}")
-            given = count if way == "ours" else min(count, MOST_IN_MEMORY)
-            command = [sys.executable, "-m", "benchmarks.polygons", way, str(given)]
-            found[way] = peak_memory.run(command, {}, WITHIN_S) | {"share": given / count}
-        rows += _rows(f"{count:,} polygons as GeoJSON", found)
+        results = {}
+        for method in METHODS:
+            report(f"{count:,} polygons as GeoJSON, {method}")
+            given = count
+            if method != "ours":
+                given = min(count, MAX_IN_MEMORY)
+            command = [sys.executable, "-m", "benchmarks.geojson_export", method, str(given)]
+            results[method] = peak_memory.run(command, {}, WITHIN_S) | {"share": given / count}
+        rows += _rows(f"{count:,} polygons as GeoJSON", results)
     return rows
 
 
-def _rows(what: str, found: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    rows, ours = [], found["ours"]
-    for way in ("json", "orjson"):
-        theirs = found[way]
-        scaled = "" if theirs["share"] == 1 else f", a {1 / theirs['share']:.0f}th of them"
+def _rows(what: str, results: Mapping[str, Mapping[str, Any]]) -> list[Comparison]:
+    rows = []
+    ours = results["ours"]
+    for method in ("json", "orjson"):
+        theirs = results[method]
+        part = ""
+        scaled = ""
+        if theirs["share"] != 1:
+            part = f", a {1 / theirs['share']:.0f}th of them"
+            scaled = f"{part}, time scaled"
+        seconds = theirs["seconds"] / theirs["share"]
+        against = f"{method}, a list of dicts{scaled}"
+        rows.append(Comparison(what, "s", ours["seconds"], against, seconds))
         rows.append(
-            Row(
-                what,
-                "s",
-                ours["seconds"],
-                f"{way}, a list of dicts{scaled and scaled + ', time scaled'}",
-                theirs["seconds"] / theirs["share"],
+            Comparison(
+                f"{what}, peak memory",
+                "MB",
+                ours["peak_rss_bytes"] / 1e6,
+                f"{method}, a list of dicts{part}",
+                theirs["peak_rss_bytes"] / 1e6,
             )
         )
-        rows.append(Row(f"{what}, peak memory", "MB", ours["peak_rss_bytes"] / 1e6, f"{way}, a list of dicts{scaled}",
-                        theirs["peak_rss_bytes"] / 1e6))  # fmt: skip
     return rows
 
 
 def nuclei(count: int) -> Iterator[Objects]:
-    """Outlines of 12 to 31 points, some at a time; the same for every way."""
+    """Yield outlines of 12 to 31 points in chunks, the same for every method."""
     rng = np.random.default_rng(0)
     for start in range(0, count, CHUNK):
         size = min(CHUNK, count - start)
@@ -73,11 +82,9 @@ def nuclei(count: int) -> Iterator[Objects]:
         centres = rng.uniform(40, EDGE_PX - 40, (size, 2))
         owner = np.repeat(np.arange(size), lengths)
         step = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        angle, reach = (
-            2 * np.pi * step / lengths[owner],
-            rng.uniform(8, 22, size)[owner] * rng.uniform(0.9, 1.1, len(owner)),
-        )
-        points = centres[owner] + reach[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        angle = 2 * np.pi * step / lengths[owner]
+        radius = rng.uniform(8, 22, size)[owner] * rng.uniform(0.9, 1.1, len(owner))
+        points = centres[owner] + radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
         yield Objects(
             centres,
             tuple(outlines(points, lengths.tolist())),
@@ -87,23 +94,25 @@ def nuclei(count: int) -> Iterator[Objects]:
 
 
 def _ours(count: int, folder: Path) -> float:
-    """What the pipeline does: tile by tile into the spool, then from there into the file."""
-    spool = ObjectStore.begin(folder / "spool")
+    """Do what the pipeline does: append tile by tile to the object store, then write the file."""
+    store = ObjectStore.begin(folder / "objects")
     took_s = 0.0
     for objects in nuclei(count):
         began = perf_counter()
-        spool.append(objects)
+        store.append(objects)
         took_s += perf_counter() - began
     began = perf_counter()
-    findings = Findings(FRAME, Area(0, 0, EDGE_PX, EDGE_PX), spool, {}, "")
+    findings = Findings(FRAME, Area(0, 0, EDGE_PX, EDGE_PX), store, {}, "")
     with (folder / "features.geojson").open("wb") as file:
         geojson.write(Result("order", "scan", ki67_card(), {}, findings, {}), file)
     return took_s + perf_counter() - began
 
 
 def _features(count: int) -> tuple[dict[str, Any], float]:
-    """The same polygons as people collect them, and the seconds that took."""
-    names, features, took_s = [entry.name for entry in ki67_card().classes], [], 0.0
+    """Return the same polygons as a dict for a JSON library, and the seconds that took."""
+    names = [entry.name for entry in ki67_card().classes]
+    features = []
+    took_s = 0.0
     for objects in nuclei(count):
         began = perf_counter()
         for outline, kind, score in zip(
@@ -138,14 +147,19 @@ def _orjson(count: int, folder: Path) -> float:
     return took_s + perf_counter() - began
 
 
-WAYS: Mapping[str, Callable[[int, Path], float]] = {"ours": _ours, "json": _json, "orjson": _orjson}
+METHODS: Mapping[str, Callable[[int, Path], float]] = {
+    "ours": _ours,
+    "json": _json,
+    "orjson": _orjson,
+}
 
 
 def main() -> None:
-    """One run."""
-    way, count = sys.argv[1], int(sys.argv[2])
+    """Do one run and print its seconds."""
+    method = sys.argv[1]
+    count = int(sys.argv[2])
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as folder:
-        print(json.dumps({"seconds": WAYS[way](count, Path(folder))}))
+        print(json.dumps({"seconds": METHODS[method](count, Path(folder))}))
 
 
 if __name__ == "__main__":

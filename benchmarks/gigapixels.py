@@ -1,8 +1,9 @@
-"""How much memory a whole slide takes, from opening it to kept files, as the slide grows a hundredfold.
+"""Measures how much memory a whole slide takes, as the slide grows a hundredfold.
 
-Each slide runs in a process of its own, with the decoder beside it; both count. A small network, so that a hundred
-thousand tiles take minutes; what it finds is one square with three probabilities for each tile.
-Its speeds are those of processes that are looked at twenty times a second: they compare with each other alone.
+A run lasts from opening the slide to its result files. It has a process of its own, with a decoder
+process; both count. The network is small, so that a hundred thousand tiles take minutes; its result
+is one square with probabilities for each tile. The memory is sampled twenty times a second, which
+slows the processes, so the speeds can only be compared with each other.
 """
 
 import sys
@@ -15,15 +16,17 @@ from typing import Any
 import numpy as np
 
 from benchmarks import peak_memory
-from benchmarks.comparison import Row
+from benchmarks.comparison import Comparison
 from benchmarks.peers import networks, synthetic_slides
 
 WITHIN_S = 3600
 NETWORK = "tiny-cnn"
 
 
-def measure(rounds: int, edges_px: tuple[int, ...], say: Callable[[str], None]) -> list[Row]:
-    """Square slides of these edges in turns, the first one being the yardstick."""
+def measure(
+    rounds: int, edges_px: tuple[int, ...], report: Callable[[str], None]
+) -> list[Comparison]:
+    """Measure square slides of these edges in turns; the first one is the yardstick."""
     found: dict[int, list[dict[str, Any]]] = {edge_px: [] for edge_px in edges_px}
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as name:
         folder = Path(name) / NETWORK
@@ -33,7 +36,7 @@ def measure(rounds: int, edges_px: tuple[int, ...], say: Callable[[str], None]) 
         for edge_px in edges_px:
             synthetic_slides.draw(_slide(name, edge_px), edge_px, shared=True)
         for edge_px in edges_px * rounds:
-            say(f"a whole slide of {_size(edge_px)}")
+            report(f"a whole slide of {_size(edge_px)}")
             command = [
                 sys.executable,
                 "-m",
@@ -47,14 +50,14 @@ def measure(rounds: int, edges_px: tuple[int, ...], say: Callable[[str], None]) 
 
 def _rows(
     edge_px: int, first_px: int, found: Mapping[int, Sequence[Mapping[str, Any]]]
-) -> Iterator[Row]:
+) -> Iterator[Comparison]:
     for what, unit, name, scale in (
         (f"peak memory of {found[edge_px][0]['tiles']:,.0f} tiles", "MB", "peak_rss_bytes", 1e-6),
         ("opened to classified", "tiles/s", "tiles_per_s", 1.0),
     ):
         ours, theirs = ([one[name] * scale for one in found[px]] for px in (edge_px, first_px))
         ratios = tuple(mine / other for mine, other in zip(ours, theirs, strict=True))
-        yield Row(
+        yield Comparison(
             f"{_size(edge_px)}, {what}", unit, median(ours), _size(first_px), median(theirs), ratios
         )
 

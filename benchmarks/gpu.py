@@ -1,7 +1,7 @@
-"""Which GPU is measured on, and how busy it is meanwhile, as `nvidia-smi` says it.
+"""Finds the GPU that is measured on, and samples with `nvidia-smi` how busy it is.
 
-Busy is the driver's word: of the last sixth of a second to second (which, depends on the card) the share in which any
-kernel ran, of whichever process. It does not say how much of the card that kernel used.
+Busy is what the driver reports: the share of the last sixth of a second to second (which depends on
+the card) in which any kernel of any process ran. It does not say how much of the card it used.
 """
 
 import re
@@ -22,44 +22,46 @@ Samples = list[tuple[float, float]]
 
 
 def seen() -> str:
-    """The device that torch knows it by: `cuda:0` where there is one, else `cpu`."""
-    return "cuda:0" if torch.cuda.device_count() else "cpu"
+    """Return the device in the terms of torch: `cuda:0` where there is one, else `cpu`."""
+    if torch.cuda.device_count():
+        return "cuda:0"
+    return "cpu"
 
 
 def name(device: str) -> str:
-    """The name that CUDA_VISIBLE_DEVICES and `nvidia-smi` take for it; empty, as they hide all GPUs, for the CPU."""
-    return "" if device == "cpu" else names()[torch.device(device).index or 0]
+    """Return the name of the device for CUDA_VISIBLE_DEVICES and `nvidia-smi`.
+
+    It is empty for the CPU, which hides every GPU.
+    """
+    if device == "cpu":
+        return ""
+    return names()[torch.device(device).index or 0]
 
 
 def command(gpu: str) -> tuple[str, ...]:
-    """What says its samples, a line each; empty where there is no GPU or nobody to ask."""
+    """Return the command that prints a sample a line; empty where there is no GPU or command."""
     if not gpu or not all(map(shutil.which, ("stdbuf", "nvidia-smi"))):
         return ()
-    asked = (
+    # It is killed in the end, so each line must be written at once.
+    line_buffered = ("stdbuf", "-oL")
+    query = (
         "--query-gpu=timestamp,utilization.gpu",
         "--format=csv,noheader,nounits",
         "-lms",
         str(EVERY_MS),
     )
-    return (
-        "stdbuf",
-        "-oL",
-        "nvidia-smi",
-        "-i",
-        gpu,
-        *asked,
-    )  # line by line, for it is killed at last
+    return (*line_buffered, "nvidia-smi", "-i", gpu, *query)
 
 
 @contextmanager
-def sampled(told_by: Sequence[str]) -> Iterator[Samples]:
-    """What this command says meanwhile; filled when that is over."""
+def sampled(command: Sequence[str]) -> Iterator[Samples]:
+    """Run the command while the context is open; the list is filled when it closes."""
     samples: Samples = []
-    if not told_by:
+    if not command:
         yield samples
         return
     with tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen(told_by, stdout=out, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.DEVNULL)
         try:
             yield samples
         finally:
@@ -70,18 +72,24 @@ def sampled(told_by: Sequence[str]) -> Iterator[Samples]:
 
 
 def parsed(lines: Iterator[str]) -> Samples:
-    """Seconds since 1970 and the busy share, 0 to 1, of each line that `nvidia-smi` said whole."""
-    found = (_LINE.fullmatch(line.strip()) for line in lines)
-    return [(_seconds(one[1]), int(one[2]) / 100) for one in found if one]
+    """Return seconds since 1970 and the busy share, 0 to 1, of each complete line."""
+    samples = []
+    for line in lines:
+        match = _LINE.fullmatch(line.strip())
+        if match:
+            samples.append((_seconds(match[1]), int(match[2]) / 100))
+    return samples
 
 
 def busy(samples: Samples, began: float, ended: float) -> float | None:
-    """Their mean between two times, in seconds since 1970; None where there is none.
+    """Return the mean between two times, in seconds since 1970, or None without a sample.
 
-    The first one looks back by up to a second, to before what was measured began: in short runs the mean is too low.
+    The first sample covers up to a second before it, so in short runs the mean is too low.
     """
     shares = [share for at, share in samples if began <= at <= ended]
-    return sum(shares) / len(shares) if shares else None
+    if not shares:
+        return None
+    return sum(shares) / len(shares)
 
 
 def _seconds(local: str) -> float:

@@ -1,7 +1,7 @@
-"""`ki67` against the same analysis as people write it with scikit-image, on the same tiles, pixels ready in memory.
+"""Measures `ki67` against the same analysis written with scikit-image, on the same tiles in memory.
 
-Ours is given its halo on top of each tile, as the pipeline gives it: 41 % more pixels, which do not count. Each of as
-many threads as there are cores takes one tile after another, as the feed does.
+Ours gets a halo around each tile, as in the pipeline: 41 % more pixels, which do not count. As in
+the pipeline, there are as many threads as cores, and each takes one tile after another.
 """
 
 import multiprocessing
@@ -14,7 +14,7 @@ from time import perf_counter
 
 import numpy as np
 
-from benchmarks.comparison import Row
+from benchmarks.comparison import Comparison
 from broker.settings.config import AlgorithmSettings
 from demo.slide import make_sample_slide
 from worker.algorithms import registry
@@ -29,15 +29,20 @@ from worker.inference.tile_inference import SAMPLE_TILES
 from worker.process.cgroup_limits import granted_cores
 from worker.slides.slide import Slide
 
-OURS, ALONE, MANY = "ours", "scikit-image, one process", "scikit-image, a process for each core"
-SMALLEST_PX, APART_PX, POSITIVE = 40, 7, 0.05
+OURS = "ours"
+ALONE = "scikit-image, one process"
+MANY = "scikit-image, a process for each core"
+MIN_AREA_PX = 40
+MIN_DISTANCE_PX = 7
+POSITIVE_DAB = 0.05
 
 
-def measure(rounds: int, tiles: int, say: Callable[[str], None]) -> list[Row]:
-    """Megapixels per second, in turns."""
-    pixels = _drawn(tiles)
+def measure(rounds: int, tiles: int, report: Callable[[str], None]) -> list[Comparison]:
+    """Return megapixels per second, measured in turns."""
+    pixels = _tissue_tiles(tiles)
     classifier = _classifier(pixels)
-    cores, edge_px = granted_cores(), ki67_card().tile_px
+    cores = granted_cores()
+    edge_px = ki67_card().tile_px
     spawned = multiprocessing.get_context("spawn")
     taken: dict[str, list[float]] = {OURS: [], ALONE: [], MANY: []}
     with ProcessPoolExecutor(cores, mp_context=spawned) as pool:
@@ -49,21 +54,27 @@ def measure(rounds: int, tiles: int, say: Callable[[str], None]) -> list[Row]:
         for way in ways.values():
             way(list(pixels[:cores]))
         for number in range(1, rounds + 1):
-            say(f"ki67 on {len(pixels)} tiles of {edge_px} px, round {number} of {rounds}")
+            report(f"ki67 on {len(pixels)} tiles of {edge_px} px, round {number} of {rounds}")
             for name, way in ways.items():
                 began = perf_counter()
                 found = way(list(pixels))
                 taken[name].append(len(pixels) * edge_px**2 / 1e6 / (perf_counter() - began))
-                say(f"  {name}: {found:,} nuclei, {taken[name][-1]:.2f} Mpx/s")
+                report(f"  {name}: {found:,} nuclei, {taken[name][-1]:.2f} Mpx/s")
     return [
-        Row("ki67, pixels to outlines", "Mpx/s", median(taken[OURS]), name, median(taken[name]),
-            tuple(ours / theirs for ours, theirs in zip(taken[OURS], taken[name], strict=True)))
+        Comparison(
+            "ki67, pixels to outlines",
+            "Mpx/s",
+            median(taken[OURS]),
+            name,
+            median(taken[name]),
+            tuple(ours / theirs for ours, theirs in zip(taken[OURS], taken[name], strict=True)),
+        )
         for name in (ALONE, MANY)
-    ]  # fmt: skip
+    ]
 
 
-def _drawn(tiles: int) -> Pixels:
-    """Tissue tiles of the sample slide with their halo, spread over it."""
+def _tissue_tiles(tiles: int) -> Pixels:
+    """Return tiles with halo, spread over the tissue of the sample slide."""
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as folder:
         path = Path(folder) / "slide.svs"
         make_sample_slide(path, 12_000, 9_000)
@@ -92,7 +103,7 @@ def _classifier(pixels: Pixels) -> TileClassifier:
 
 
 def _ours(classifier: TileClassifier, tiles: Sequence[Pixels], cores: int) -> int:
-    """Nuclei in halos are not counted."""
+    """Return the number of nuclei outside the halos."""
     with ThreadPoolExecutor(cores) as pool:
         return sum(
             pool.map(lambda tile: _in_core(classifier.classify(tile[None])[0].centres), tiles)
@@ -111,7 +122,7 @@ def _cores(pixels: Sequence[Pixels]) -> list[Pixels]:
 
 
 def by_scikit_image(tile: Pixels) -> int:
-    """Stains, Otsu, distance, watershed, and for every nucleus its outline and whether it is brown."""
+    """Separate stains, apply Otsu and watershed, and find outline and stain of every nucleus."""
     from scipy import ndimage
     from skimage.color import rgb2hed
     from skimage.feature import peak_local_max
@@ -121,17 +132,18 @@ def by_scikit_image(tile: Pixels) -> int:
     from skimage.segmentation import watershed
 
     stains = rgb2hed(tile)
-    blue, brown = gaussian(stains[..., 0], 1), stains[..., 2]
-    inside = remove_small_objects(blue > threshold_otsu(blue), max_size=SMALLEST_PX)
+    blue = gaussian(stains[..., 0], 1)
+    brown = stains[..., 2]
+    inside = remove_small_objects(blue > threshold_otsu(blue), max_size=MIN_AREA_PX)
     away = ndimage.distance_transform_edt(inside)
     markers = np.zeros(away.shape, np.int32)
-    peaks = peak_local_max(away, min_distance=APART_PX, labels=ndimage.label(inside)[0])
+    peaks = peak_local_max(away, min_distance=MIN_DISTANCE_PX, labels=ndimage.label(inside)[0])
     markers[tuple(peaks.T)] = np.arange(1, len(peaks) + 1)
     nuclei = regionprops(watershed(-away, markers, mask=inside), intensity_image=brown)
     found = [
         (
             find_contours(np.pad(nucleus.image, 1), 0.5)[0] + nucleus.bbox[:2],
-            nucleus.intensity_mean > POSITIVE,
+            nucleus.intensity_mean > POSITIVE_DAB,
         )
         for nucleus in nuclei
     ]

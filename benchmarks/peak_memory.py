@@ -1,7 +1,8 @@
-"""A process that is measured: what it says at last, and the most memory that it and its children held together.
+"""Runs a process and measures the most memory that it and its children hold together.
 
-Memory is proportional (PSS): what several processes share counts once. It is looked at from outside, twice a second
-where speed counts: ten times took a tenth of its speed from whoever holds much of it.
+Memory is the proportional set size (PSS), in which shared memory counts once. It is sampled from
+outside. Where speed is measured too, that is done twice a second: ten times a second took a tenth
+of the speed of a process with much memory.
 """
 
 import json
@@ -19,7 +20,8 @@ from typing import Any
 from benchmarks.environment import ROOT
 
 EVERY_S = 0.5
-OFTEN_S = 0.05  # where memory alone counts: a peak may last a tenth of a second
+OFTEN_S = 0.05
+"""Where only memory is measured: a peak may last a tenth of a second."""
 
 
 def run(
@@ -28,7 +30,10 @@ def run(
     within_s: float,
     every_s: float = EVERY_S,
 ) -> dict[str, Any]:
-    """The JSON of its last line, and `peak_rss_bytes`. Raises `RuntimeError` with its last lines where it fails."""
+    """Return the JSON of the last line that it prints, and `peak_rss_bytes`.
+
+    Raise `RuntimeError` with its last lines where it fails, and `TimeoutError`.
+    """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = subprocess.Popen(
             command,
@@ -41,7 +46,8 @@ def run(
         try:
             peak_bytes = _peak(process, time.monotonic() + within_s, every_s)
         finally:
-            with suppress(ProcessLookupError):  # its group is gone with its last process
+            # ProcessLookupError: every process of the group has ended.
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         if process.returncode:
@@ -50,17 +56,17 @@ def run(
                 f"{' '.join(command)} ended with {process.returncode}\n{err.read()[-2000:]}"
             )
         out.seek(0)
-        told: dict[str, Any] = json.loads(out.read().splitlines()[-1])
-    return told | {"peak_rss_bytes": peak_bytes}
+        result: dict[str, Any] = json.loads(out.read().splitlines()[-1])
+    return result | {"peak_rss_bytes": peak_bytes}
 
 
 def _peak(process: subprocess.Popen[bytes], end: float, every_s: float) -> int:
     peak_bytes = 0
     while process.poll() is None:
         held_bytes = _family_bytes(process.pid)
-        if (
-            held_bytes > peak_bytes
-        ):  # looked at twice: a child that has no program of its own yet counts its parent's
+        if held_bytes > peak_bytes:
+            # Sampled twice: a child that has not yet executed its program counts its parent's
+            # memory once more.
             peak_bytes = max(peak_bytes, min(held_bytes, _family_bytes(process.pid)))
         if time.monotonic() > end:
             raise TimeoutError(f"{process.args!r} took too long")
@@ -82,7 +88,8 @@ def _family(parent: int) -> Iterator[int]:
 def _entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
-    except OSError:  # it ended meanwhile
+    except OSError:
+        # The process has ended.
         return []
 
 
@@ -90,11 +97,14 @@ def _held_bytes(process: int) -> int:
     found = re.search(
         r"^Pss: +(\d+) kB", _read(Path(f"/proc/{process}/smaps_rollup")), re.MULTILINE
     )
-    return int(found[1]) * 1024 if found else 0
+    if not found:
+        return 0
+    return int(found[1]) * 1024
 
 
 def _read(file: Path) -> str:
     try:
         return file.read_text()
-    except OSError:  # it ended meanwhile
+    except OSError:
+        # The process has ended.
         return ""

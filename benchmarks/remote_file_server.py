@@ -1,7 +1,8 @@
-"""`python -m benchmarks.storage FILE DELAY_S BYTES_PER_S`: one file on loopback, as far away as a storage is.
+"""Serves one file with the delay and the speed of a remote object store.
 
-Every answer waits, and all connections share a line of that speed; ranges and a strong ETag as object stores give them.
-The port goes to stdout. `GET /counts` tells requests and bytes sent since the last time. Ends with its standard input.
+`python -m benchmarks.remote_file_server FILE DELAY_S BYTES_PER_S` prints its port and serves until
+its standard input ends. Every answer waits, and all connections share the speed. There are ranges
+and a strong ETag. `GET /counts` returns the requests and the bytes sent since the last time.
 """
 
 import json
@@ -22,13 +23,13 @@ STEP_BYTES = 2**16
 
 
 class Counts(NamedTuple):
-    """What was asked and sent."""
+    """What was requested and sent."""
 
     requests: int
     bytes: int
 
 
-class Storage:
+class RemoteFileServer:
     """Such a server in a process of its own."""
 
     def __init__(self, port: int) -> None:
@@ -37,12 +38,12 @@ class Storage:
 
     @classmethod
     @contextmanager
-    def open(cls, file: Path, delay_s: float, bytes_per_s: float) -> Iterator["Storage"]:
-        """The server, until the end of the context."""
+    def open(cls, file: Path, delay_s: float, bytes_per_s: float) -> Iterator["RemoteFileServer"]:
+        """Run the server while the context is open."""
         command = [
             sys.executable,
             "-m",
-            "benchmarks.storage",
+            "benchmarks.remote_file_server",
             str(file),
             str(delay_s),
             str(bytes_per_s),
@@ -57,7 +58,7 @@ class Storage:
                 process.kill()
 
     def counts(self) -> Counts:
-        """What was asked and sent since the last call."""
+        """Return what was requested and sent since the last call."""
         http = HTTPConnection("127.0.0.1", self._port, timeout=60)
         http.request("GET", "/counts")
         counts = Counts(*json.loads(http.getresponse().read()))
@@ -70,22 +71,27 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, file: Path, delay_s: float, bytes_per_s: float) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.content, self.delay_s, self.bytes_per_s = file.read_bytes(), delay_s, bytes_per_s
-        self.counts, self.lock, self._free_at = Counts(0, 0), Lock(), 0.0
+        self.content = file.read_bytes()
+        self.delay_s = delay_s
+        self.bytes_per_s = bytes_per_s
+        self.counts = Counts(0, 0)
+        self.lock = Lock()
+        self._free_at = 0.0
 
-    def pass_on(self, sent_bytes: int) -> None:
-        """Count bytes and wait until the line has carried them."""
+    def throttle(self, sent_bytes: int) -> None:
+        """Count bytes and wait as long as they take at this speed."""
         with self.lock:
             self.counts = Counts(self.counts.requests, self.counts.bytes + sent_bytes)
             self._free_at = max(self._free_at, time.monotonic()) + sent_bytes / self.bytes_per_s
             wait_s = self._free_at - time.monotonic()
         time.sleep(max(0.0, wait_s))
 
-    def counted(self) -> Counts:
-        """What was asked and sent since the last call."""
+    def take_counts(self) -> Counts:
+        """Return what was requested and sent since the last call."""
         with self.lock:
-            told, self.counts = self.counts, Counts(0, 0)
-        return told
+            counts = self.counts
+            self.counts = Counts(0, 0)
+        return counts
 
     def begin(self) -> None:
         """Count a request and let it wait."""
@@ -94,39 +100,40 @@ class _Server(ThreadingHTTPServer):
         time.sleep(self.delay_s)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has what it needs hangs up."""
+        """Do nothing: a client may close the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else every answer waits for an acknowledgement of its headers
+    # Else every answer would wait for an acknowledgement of its headers.
+    disable_nagle_algorithm = True
     server: _Server
 
     def do_GET(self) -> None:
-        """The file, a range of it, or the counts."""
+        """Send the file, a range of it, or the counts."""
         if self.path == "/counts":
-            told = json.dumps(self.server.counted()).encode()
-            self._head(200, told)
-            self.wfile.write(told)
+            content = json.dumps(self.server.take_counts()).encode()
+            self._send_headers(200, content)
+            self.wfile.write(content)
             return
         self.server.begin()
-        total, wanted = (
-            len(self.server.content),
-            self.headers.get("Range", "bytes=0-")[6:].partition("-"),
-        )
-        start, stop = int(wanted[0]), min(int(wanted[2] or total) + 1, total)
+        total = len(self.server.content)
+        requested = self.headers.get("Range", "bytes=0-").removeprefix("bytes=")
+        first, _, last = requested.partition("-")
+        start = int(first)
+        stop = min(int(last or total) + 1, total)
         body = memoryview(self.server.content)[start:stop]
-        ranged = (
-            {"Content-Range": f"bytes {start}-{stop - 1}/{total}"}
-            if "Range" in self.headers
-            else {}
-        )
-        self._head(206 if ranged else 200, body, **ranged)
+        if "Range" in self.headers:
+            content_range = f"bytes {start}-{stop - 1}/{total}"
+            self._send_headers(206, body, **{"Content-Range": content_range})
+        else:
+            self._send_headers(200, body)
         for at in range(0, len(body), STEP_BYTES):
-            self.server.pass_on(len(body[at : at + STEP_BYTES]))
-            self.wfile.write(body[at : at + STEP_BYTES])
+            step = body[at : at + STEP_BYTES]
+            self.server.throttle(len(step))
+            self.wfile.write(step)
 
-    def _head(self, status: int, body: bytes | memoryview, **headers: str) -> None:
+    def _send_headers(self, status: int, body: bytes | memoryview, **headers: str) -> None:
         self.send_response(status)
         usual = {"Content-Length": str(len(body)), "ETag": '"1"', "Accept-Ranges": "bytes"}
         for name, value in (usual | headers).items():
@@ -134,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 def main() -> None:

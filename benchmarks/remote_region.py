@@ -1,6 +1,6 @@
-"""What a region of a slide behind a URL costs, against the whole file and against the tiles it cannot do without.
+"""Measures a region of a slide at a URL, against the whole file and the tiles that are needed.
 
-A storage that answers after 20 ms, over a line of 50 MB/s; an empty shelf for every round.
+The server answers after 20 ms and sends 50 MB/s. The slide cache is empty in every round.
 """
 
 import tempfile
@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import tifffile
 
-from benchmarks.comparison import Row
-from benchmarks.remote_file_server import Storage
+from benchmarks.comparison import Comparison
+from benchmarks.download import IgnoredProgress
+from benchmarks.remote_file_server import RemoteFileServer
 from broker.orders.roi import Rectangle
 from broker.settings.config import WorkerSettings
 from demo.slide import make_sample_slide, tissue_roi
@@ -28,75 +29,75 @@ from worker.sources.fetch import FetchTools
 from worker.sources.remote_tiff import fetch
 from worker.sources.request import FetchRequest
 
-DELAY_S, BYTES_PER_S = 0.02, 50e6
-SHELF_BYTES = 10**10
+DELAY_S = 0.02
+BYTES_PER_S = 50e6
+CACHE_BYTES = 10**10
 EDGES_PX = (1024, 2048, 4096)
 Fetch = Callable[[str, FetchRequest], LocalSlide | None]
 FETCHES: tuple[Fetch, Fetch] = (fetch.fetch, url.fetch)
 
 
 class Cost(NamedTuple):
-    """Of one fetch."""
+    """What one fetch took."""
 
     seconds: float
     requests: int
     bytes: int
 
 
-class Nobody:
-    """Listens to no progress."""
-
-    def progress(self, stage: str, done: int, total: int) -> None:
-        """Go on."""
-
-
-def measure(rounds: int, width_px: int, height_px: int, say: Callable[[str], None]) -> list[Row]:
-    """Regions of three sizes where there is most tissue, in turns with the whole slide."""
-    rows: list[Row] = []
+def measure(
+    rounds: int, width_px: int, height_px: int, report: Callable[[str], None]
+) -> list[Comparison]:
+    """Measure regions of three sizes with most tissue, in turns with the whole slide."""
+    rows: list[Comparison] = []
     sandbox = Sandbox(threads=1)
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as name:
         slide = Path(name) / "slide.svs"
-        say(f"drawing a slide of {width_px:,} x {height_px:,} px")
+        report(f"drawing a slide of {width_px:,} x {height_px:,} px")
         make_sample_slide(slide, width_px, height_px)
-        with Storage.open(slide, DELAY_S, BYTES_PER_S) as storage:
+        with RemoteFileServer.open(slide, DELAY_S, BYTES_PER_S) as server:
             for edge_px in EDGES_PX:
-                say(f"a region of {edge_px} px, {rounds} rounds")
+                report(f"a region of {edge_px} px, {rounds} rounds")
                 roi = Rectangle.model_validate(tissue_roi(slide, edge_px))
                 needed_bytes = _needed_bytes(slide, roi, sandbox)
                 turns = [
-                    tuple(_cost(storage, fetch, roi, sandbox) for fetch in FETCHES)
+                    tuple(_cost(server, fetch, roi, sandbox) for fetch in FETCHES)
                     for _ in range(rounds)
                 ]
                 rows += _rows(f"region of {edge_px} px", turns, needed_bytes)
     return rows
 
 
-def _rows(what: str, turns: list[tuple[Cost, ...]], needed_bytes: int) -> list[Row]:
+def _rows(what: str, turns: list[tuple[Cost, ...]], needed_bytes: int) -> list[Comparison]:
     (part, whole), *_ = sorted(turns, key=lambda turn: turn[0].seconds)[len(turns) // 2 :]
     faster = tuple(one.seconds / other.seconds for one, other in turns)
     return [
-        Row(f"{what}, fetched", "s", part.seconds, "the whole file", whole.seconds, faster),
-        Row(f"{what}, bytes", "bytes", part.bytes, "the level-0 tiles read", needed_bytes),
-        Row(f"{what}, bytes", "bytes", part.bytes, "the whole file", whole.bytes),
-        Row(f"{what}, requests", "requests", part.requests, "the whole file", whole.requests),
+        Comparison(f"{what}, fetched", "s", part.seconds, "the whole file", whole.seconds, faster),
+        Comparison(f"{what}, bytes", "bytes", part.bytes, "the level-0 tiles read", needed_bytes),
+        Comparison(f"{what}, bytes", "bytes", part.bytes, "the whole file", whole.bytes),
+        Comparison(
+            f"{what}, requests", "requests", part.requests, "the whole file", whole.requests
+        ),
     ]
 
 
-def _cost(storage: Storage, fetch: Fetch, roi: Rectangle, sandbox: Sandbox) -> Cost:
-    storage.counts()
+def _cost(server: RemoteFileServer, fetch: Fetch, roi: Rectangle, sandbox: Sandbox) -> Cost:
+    server.counts()
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as folder, ExitStack() as pins:
         http = pins.enter_context(session(("127.0.0.1",), connect_timeout_s=5, read_timeout_s=30))
-        means = FetchTools(SlideCache(Path(folder), SHELF_BYTES), http, sandbox, WorkerSettings())
+        tools = FetchTools(SlideCache(Path(folder), CACHE_BYTES), http, sandbox, WorkerSettings())
         began = perf_counter()
-        copy = fetch(storage.url, FetchRequest(roi, None, ki67_card(), means, Nobody(), pins))
+        slide = fetch(
+            server.url, FetchRequest(roi, None, ki67_card(), tools, IgnoredProgress(), pins)
+        )
         took_s = perf_counter() - began
-        if copy is None:
+        if slide is None:
             raise RuntimeError("the region was not fetched in parts")
-    return Cost(took_s, *storage.counts())
+    return Cost(took_s, *server.counts())
 
 
 def _needed_bytes(slide: Path, roi: Rectangle, sandbox: Sandbox) -> int:
-    """The level-0 tiles that classifying the region reads, halos included; no other level and no directory."""
+    """Return the bytes of the level-0 tiles that classifying the region reads, with halos."""
     with sandbox.open(slide) as opened:
         box = read_footprint(resolve_roi(roi, opened.frame), opened.frame, ki67_card())
     with tifffile.TiffFile(slide) as tiff:

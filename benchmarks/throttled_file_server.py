@@ -1,6 +1,7 @@
-"""`python -m benchmarks.fileserver FILE MB_PER_S`: one file over HTTP with ranges, each connection at most so fast.
+"""Serves one file over HTTP with ranges, and limits the speed of each connection.
 
-0 sets no limit. Says its port on its first line; what is asked for does not matter. Ends with its standard input.
+`python -m benchmarks.throttled_file_server FILE MB_PER_S` prints its port and serves until its
+standard input ends. 0 sets no limit. Every path is answered with the file.
 """
 
 import re
@@ -23,49 +24,52 @@ class Server(socketserver.ThreadingTCPServer):
 
     def __init__(self, file: Path, bytes_per_s: float) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.file, self.bytes_per_s = file, bytes_per_s
+        self.file = file
+        self.bytes_per_s = bytes_per_s
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A caller that has enough hangs up."""
+        """Do nothing: a client may close the connection."""
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET alone, with one range or none."""
+    """Answers GET, with one range or none."""
 
     protocol_version = "HTTP/1.1"
     server: Server
 
     def do_GET(self) -> None:
-        """The file, or the part of it that is asked for."""
+        """Send the file, or the requested range of it."""
         total = self.server.file.stat().st_size
-        found = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        start, stop = (int(found[1]), int(found[2] or total - 1) + 1) if found else (0, total)
-        self.send_response(206 if found else 200)
-        if found:
+        match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        start = 0
+        stop = total
+        if match:
+            start = int(match[1])
+            stop = int(match[2] or total - 1) + 1
+            self.send_response(206)
             self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{total}")
-        for name, value in {
-            "ETag": '"1"',
-            "Accept-Ranges": "bytes",
-            "Content-Length": str(stop - start),
-        }.items():
-            self.send_header(name, value)
+        else:
+            self.send_response(200)
+        self.send_header("ETag", '"1"')
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("Content-Length", str(stop - start))
         self.end_headers()
         self._send(start, stop)
 
     def log_message(self, *args: Any) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
     def _send(self, start: int, stop: int) -> None:
-        limit, began, step = (
-            self.server.bytes_per_s,
-            time.monotonic(),
-            _STEP_BYTES if self.server.bytes_per_s else stop,
-        )
+        bytes_per_s = self.server.bytes_per_s
+        began = time.monotonic()
         with self.server.file.open("rb") as file:
-            for at in range(start, stop, step):
-                self.connection.sendfile(file, at, min(step, stop - at))
-                if limit:
-                    time.sleep(max(0.0, began + (at + step - start) / limit - time.monotonic()))
+            if not bytes_per_s:
+                self.connection.sendfile(file, start, stop - start)
+                return
+            for at in range(start, stop, _STEP_BYTES):
+                self.connection.sendfile(file, at, min(_STEP_BYTES, stop - at))
+                due_at = began + (at + _STEP_BYTES - start) / bytes_per_s
+                time.sleep(max(0.0, due_at - time.monotonic()))
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
-"""`python -m benchmarks.whole_slide SLIDE FOLDER`: one whole slide, from opening it to kept files, as a worker does it.
+"""Classifies one whole slide as a worker does, from opening it to its result files.
 
-Says as one line of JSON how many tiles that were. `FOLDER` is a network of the WSInfer zoo.
+`python -m benchmarks.whole_slide SLIDE FOLDER` prints the timings as one line of JSON. `FOLDER` is
+a network of the WSInfer zoo.
 """
 
 import json
@@ -8,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.remote_region import Nobody
+from benchmarks.download import IgnoredProgress
 from broker.orders.order import Order, OrderState
 from broker.orders.request import OrderRequest
 from broker.settings.config import AlgorithmSettings
@@ -24,7 +25,7 @@ from worker.slides.sandbox.client import Sandbox
 
 
 def main() -> None:
-    """Run it."""
+    """Classify the slide and print the timings."""
     slide, folder = map(Path, sys.argv[1:])
     settings = {"zoo": AlgorithmSettings(kind="weights", folder=folder)}
     model = registry.load("zoo", settings, {}, "auto", max_batch_bytes=MAX_BATCH_BYTES)
@@ -33,11 +34,11 @@ def main() -> None:
         order = _order(slide)
         job = pipeline.ScanJob(order, order.request.scans[0], LocalSlide(slide, "0" * 64, 1))
         done = pipeline.classify(
-            job, model, checkpoint, Sandbox(granted_cores()), Stopwatch(), Nobody()
+            job, model, checkpoint, Sandbox(granted_cores()), Stopwatch(), IgnoredProgress()
         )
         result_folder.save(Path(name) / "result", done.result, done.overlay)
         size_bytes = (Path(name) / "result" / "features.geojson").stat().st_size
-    told = {
+    timings = {
         key: done.timings[key]
         for key in (
             "tiles",
@@ -49,14 +50,22 @@ def main() -> None:
             "merge_s",
         )
     }
-    print(json.dumps(told | {"geojson_bytes": size_bytes}))
+    print(json.dumps(timings | {"geojson_bytes": size_bytes}))
 
 
 def _order(slide: Path) -> Order:
     source = {"id": "1", "source": {"type": "path", "path": str(slide)}}
     request = OrderRequest.model_validate({"algorithm": "zoo", "scans": [source]}, strict=False)
-    return Order(id="1", state=OrderState.RUNNING, request=request, queue="gpu", created_at=1, updated_at=1,
-                 expires_at=9, scans=())  # fmt: skip
+    return Order(
+        id="1",
+        state=OrderState.RUNNING,
+        request=request,
+        queue="gpu",
+        created_at=1,
+        updated_at=1,
+        expires_at=9,
+        scans=(),
+    )
 
 
 if __name__ == "__main__":

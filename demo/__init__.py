@@ -1,1 +1,1 @@
-"""What `make demo` and the tests share: a sample slide made on the spot and stand-in receivers."""
+"""The demonstration, and what the tests share with it: a generated slide and stand-in receivers."""

@@ -1,6 +1,6 @@
-"""A stand-in for caMicroscope's annotation loader (`python -m demo.annotation`): takes a case's zip and opens it.
+"""A stand-in for caMicroscope's annotation loader: `python -m demo.annotation`.
 
-Owns the form and the answers; what the zip must hold is in `demo.quip_rules`.
+Reads the form and answers it; `demo.quip_rules` checks the content of the zip.
 """
 
 from email.message import EmailMessage, MIMEPart
@@ -15,24 +15,30 @@ SUBMIT = "/submitZipOrder"
 
 
 class AnnotationReceiver(Receiver):
-    """Takes zips of any case. `cases` are the cases of the accepted ones, in order."""
+    """Accepts zips of any case. `cases` lists the cases of the accepted zips, in order."""
 
     def __init__(self, port: int = 0, host: str = LOOPBACK) -> None:
         super().__init__(port, host)
         self.cases: list[str] = []
 
     def answer(self, request: Request) -> Answer:
-        """Answer as the loader does: 200 queued, 400 a field is missing, 500 the zip cannot be imported."""
+        """Answer as the loader does.
+
+        200: queued. 400: a field is missing. 500: the zip cannot be imported.
+        """
         if (request.method, request.path) != ("POST", SUBMIT):
             raise RefusedError(
                 404, f"{request.method} {request.path} is not an address of this loader"
             )
         fields = _fields(request)
-        case, parcel = fields.get("case_id", b"").decode("utf-8"), fields.get("zip", b"")
-        if not case or not parcel:
-            return Answer(400, f"{'zip' if case else 'case_id'} is missing")
+        case = fields.get("case_id", b"").decode("utf-8")
+        content = fields.get("zip", b"")
+        if not case:
+            return Answer(400, "case_id is missing")
+        if not content:
+            return Answer(400, "zip is missing")
         try:
-            polygons = check_zip(parcel)
+            polygons = check_zip(content)
         except ValueError as error:
             return Answer(500, {"Status": f"Failed: {error}"})
         self.accept(request, {"case": case, "features": polygons})
@@ -46,7 +52,7 @@ class AnnotationReceiver(Receiver):
 
 
 def _fields(request: Request) -> dict[str, bytes]:
-    """The fields of a multipart form by name. Raises `RefusedError` when it is not one."""
+    """Return the fields of a multipart form by name. Raise `RefusedError` for another body."""
     kind = request.headers.get("Content-Type", "")
     message = BytesParser(EmailMessage, policy=HTTP).parsebytes(
         f"Content-Type: {kind}\r\n\r\n".encode() + request.body
@@ -60,8 +66,10 @@ def _fields(request: Request) -> dict[str, bytes]:
 
 
 def _bytes(part: MIMEPart) -> bytes:
-    payload = part.get_payload(decode=True)
-    return payload if isinstance(payload, bytes) else b""
+    content = part.get_payload(decode=True)
+    if isinstance(content, bytes):
+        return content
+    return b""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the demonstration looks: live bars on a terminal, plain lines anywhere else, and the report at the end."""
+"""Prints the demonstration: live bars on a terminal, plain lines elsewhere, a report at the end."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,34 +14,34 @@ from demo.receivers import Receiver
 
 
 class Screen:
-    """Everything that is printed."""
+    """Prints everything that the demonstration shows."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
 
     def step(self, text: str) -> AbstractContextManager[object]:
-        """Say what is being done: with a spinner on a terminal, as a line elsewhere."""
+        """Print what is being done: with a spinner on a terminal, as a line elsewhere."""
         if self.console.is_terminal:
             return self.console.status(text)
         self.console.print(text)
         return nullcontext()
 
     def done(self, text: str) -> None:
-        """Say what has been done."""
+        """Print what has been done."""
         self.console.print(f"[green]✓[/] {text}")
 
     def failed(self, text: str) -> None:
-        """Say what went wrong."""
+        """Print what went wrong."""
         self.console.print(text, style="red", markup=False, soft_wrap=True)
 
     def watch(self, orders: Sequence[Followed]) -> "Bars | Lines":
-        """Show the orders while they are followed."""
-        return (
-            Bars(self.console, orders) if self.console.is_terminal else Lines(self.console, orders)
-        )
+        """Return what shows the orders while they are followed."""
+        if self.console.is_terminal:
+            return Bars(self.console, orders)
+        return Lines(self.console, orders)
 
     def report(self, orders: Sequence[Followed], receivers: dict[str, Receiver]) -> None:
-        """What was ordered, measured and received."""
+        """Print what was ordered, measured and received."""
         table = Table(
             "", *(order.title for order in orders), title="What came of it", title_justify="left"
         )
@@ -50,11 +50,11 @@ class Screen:
         self.console.print(table)
         for name, receiver in receivers.items():
             for entry in receiver.ledger:
-                what = ", ".join(f"{key} {_plain(value)}" for key, value in entry.note.items())
-                self.console.print(f"{name} accepted {entry.bytes:,} bytes: {what}", soft_wrap=True)
+                note = ", ".join(f"{key} {_plain(value)}" for key, value in entry.note.items())
+                self.console.print(f"{name} accepted {entry.bytes:,} bytes: {note}", soft_wrap=True)
 
     def files(self, files: Sequence[Path]) -> None:
-        """Where to look."""
+        """Print the paths of the files to look at."""
         self.console.print("Files to look at:")
         for file in files:
             self.console.print(f"  {file}", soft_wrap=True)
@@ -86,10 +86,7 @@ class Bars:
     def show(self) -> None:
         """Draw how the orders are now."""
         for task, order in self._orders.items():
-            progress = order.scan["progress"] if order.order["state"] == "running" else {}
-            total, done = (
-                (1, 1) if order.ended else (progress.get("total") or None, progress.get("done", 0))
-            )
+            done, total = _done_and_total(order)
             self._progress.update(task, total=total, completed=done, now=_now(order))
 
 
@@ -97,8 +94,9 @@ class Lines:
     """A line per order whenever its state or stage changes."""
 
     def __init__(self, console: Console, orders: Sequence[Followed]) -> None:
-        self._console, self._orders = console, orders
-        self._said: dict[str, tuple[str, str]] = {}
+        self._console = console
+        self._orders = orders
+        self._printed: dict[str, tuple[str, str]] = {}
 
     def __enter__(self) -> Self:
         self.show()
@@ -108,59 +106,82 @@ class Lines:
         self.show()
 
     def show(self) -> None:
-        """Say what has changed."""
+        """Print what has changed."""
         for order in self._orders:
             state = (order.order["state"], order.scan["state"])
-            if self._said.get(order.title) != state:
-                self._said[order.title] = state
+            if self._printed.get(order.title) != state:
+                self._printed[order.title] = state
                 self._console.print(f"{order.title}: {_now(order)}")
 
 
+def _done_and_total(order: Followed) -> tuple[int, int | None]:
+    """Return the tiles done and all tiles; the latter is None while it is not known."""
+    if order.ended:
+        return 1, 1
+    if order.order["state"] != "running":
+        return 0, None
+    progress = order.scan["progress"]
+    return progress["done"], progress["total"] or None
+
+
 def _now(order: Followed) -> str:
-    scan, state = order.scan, order.order["state"]
+    state = str(order.order["state"])
     if state != "running":
-        return str(state)
-    progress = scan["progress"]
-    eta = "" if progress["eta_s"] is None else f", {progress['eta_s']:.0f} s to go"
-    counted = f" {progress['done']:,}/{progress['total']:,}" if progress["total"] else ""
-    return f"{state}: {progress['stage'] or scan['state']}{counted}{eta}"
+        return state
+    progress = order.scan["progress"]
+    text = f"{state}: {progress['stage'] or order.scan['state']}"
+    if progress["total"]:
+        text += f" {progress['done']:,}/{progress['total']:,}"
+    if progress["eta_s"] is not None:
+        text += f", {progress['eta_s']:.0f} s to go"
+    return text
 
 
 def _rows(orders: Sequence[Followed]) -> list[tuple[str, list[str]]]:
-    rows = {
-        "order": [order.order["id"] for order in orders],
-        "states passed": [
-            "\n".join(f"{at:5.1f} s {name}" for name, at in order.states.items())
-            for order in orders
-        ],
-        "tiles": [_measured(order.scan["timings"], "tiles", "{:,.0f}") for order in orders],
-        "classified in": [
-            _measured(order.scan["timings"], "classify_s", "{:.1f} s") for order in orders
-        ],
-        "speed": [_speed(order.scan["timings"]) for order in orders],
-        "nuclei": [_measured(order.scan["summary"], "nuclei", "{:,}") for order in orders],
-        "labelling index": [
-            _measured(order.scan["summary"], "labelling_index_pct", "{:.1f} %") for order in orders
-        ],
-    }
+    """Return the rows of the report: a title, and a cell for each order."""
+    columns = [_column(order) for order in orders]
+    rows = [(title, [column[title] for column in columns]) for title in columns[0]]
     problems = [_problem(order.order) for order in orders]
-    return list((rows | {"problem": problems} if any(problems) else rows).items())
+    if any(problems):
+        rows.append(("problem", problems))
+    return rows
+
+
+def _column(order: Followed) -> dict[str, str]:
+    """Return the cells of one order by the titles of their rows."""
+    timings = order.scan["timings"]
+    summary = order.scan["summary"]
+    states = [f"{at_s:5.1f} s {name}" for name, at_s in order.states.items()]
+    return {
+        "order": order.order["id"],
+        "states passed": "\n".join(states),
+        "tiles": _formatted(timings, "tiles", "{:,.0f}"),
+        "classified in": _formatted(timings, "classify_s", "{:.1f} s"),
+        "speed": _speed(timings),
+        "nuclei": _formatted(summary, "nuclei", "{:,}"),
+        "labelling index": _formatted(summary, "labelling_index_pct", "{:.1f} %"),
+    }
 
 
 def _plain(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
-    return " ".join(value) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return " ".join(value)
+    return str(value)
 
 
-def _measured(values: dict[str, Any], name: str, how: str) -> str:
-    value = values.get(name)
-    return "–" if value is None else how.format(value)
+def _formatted(values: dict[str, Any], name: str, template: str) -> str:
+    if values.get(name) is None:
+        return "–"
+    return template.format(values[name])
 
 
 def _speed(timings: dict[str, Any]) -> str:
     took_s = timings.get("classify_s")
-    return f"{timings.get('tiles', 0) / took_s:.1f} tiles/s" if took_s else "–"
+    if not took_s:
+        return "–"
+    return f"{timings.get('tiles', 0) / took_s:.1f} tiles/s"
 
 
 def _problem(order: dict[str, Any]) -> str:

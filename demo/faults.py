@@ -1,4 +1,4 @@
-"""Faults that a receiver acts out on request: slow, failing, or cutting the connection. Knows no protocol."""
+"""Faults that a receiver can be told to have: slow, failing, or cutting the connection."""
 
 import json
 import threading
@@ -13,8 +13,8 @@ Cut = Literal["before", "after"]
 class Fault:
     """What goes wrong with the next `times` requests whose "METHOD /path" starts with `on`.
 
-    `slow_s`: wait that long first. `status`: answer with it and keep nothing. `cut`: `before` reading the body, or
-    `after` reading and keeping it, so that only the answer is lost.
+    `slow_s`: wait that long first. `status`: answer with it and accept nothing. `cut`: close the
+    connection `before` reading the body, or `after` accepting it, so that only the answer is lost.
     """
 
     on: str = "POST "
@@ -25,12 +25,14 @@ class Fault:
     cut: Cut | None = None
 
     def headers(self) -> dict[str, str]:
-        """What the failing answer carries besides its status."""
-        return {} if self.retry_after is None else {"Retry-After": self.retry_after}
+        """Return the headers of the failing answer."""
+        if self.retry_after is None:
+            return {}
+        return {"Retry-After": self.retry_after}
 
 
 class Faults:
-    """The faults still to come, in the order they were asked for. Safe to change while requests come in."""
+    """A queue of faults. Threads may change it while requests are served."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -40,29 +42,34 @@ class Faults:
         return len(self._waiting)
 
     def add(self, fault: Fault) -> None:
-        """Act this out after the ones already asked for."""
+        """Put the fault behind those that wait."""
         with self._lock:
             self._waiting.append(fault)
 
     def replace(self, faults: Iterable[Fault]) -> None:
-        """Act out these and no others; none at all ends the trouble."""
+        """Put these in the place of all that wait."""
         with self._lock:
             self._waiting = list(faults)
 
     def next(self, line: str) -> Fault:
-        """What befalls the request `line` ("METHOD /path"), counted as acted out."""
+        """Take one time of the first fault for the request `line` ("METHOD /path").
+
+        Return a fault in which nothing goes wrong where there is none.
+        """
         with self._lock:
             for position, fault in enumerate(self._waiting):
-                if line.startswith(fault.on):
-                    self._waiting[position : position + 1] = [
-                        replace(fault, times=fault.times - 1)
-                    ] * (fault.times > 1)
-                    return fault
+                if not line.startswith(fault.on):
+                    continue
+                if fault.times > 1:
+                    self._waiting[position] = replace(fault, times=fault.times - 1)
+                else:
+                    del self._waiting[position]
+                return fault
         return Fault()
 
 
 def parse_faults(body: bytes) -> list[Fault]:
-    """The faults of a JSON list of objects with the fields of `Fault`. Raises `ValueError`."""
+    """Return the faults of a JSON list of objects like `Fault`. Raise `ValueError`."""
     given: Any = json.loads(body)
     try:
         return [Fault(**fault) for fault in given]

@@ -1,12 +1,13 @@
-"""The HTTP server beneath every stand-in receiver: bounded bodies, no thread left behind, faults acted out.
+"""The HTTP server of every stand-in receiver.
 
-Knows requests and answers; what they mean is the receiver's.
+It limits bodies, joins its threads at the end, and has faults on request. What requests and answers mean is decided by the receiver.
 """
 
 import json
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,14 +33,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back. `content` is bytes, text, or anything JSON can say."""
+    """What is sent back. `content` is bytes, text, or anything that JSON can hold."""
 
     status: int
     content: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def encode(self) -> tuple[str, bytes]:
-        """The content type and the bytes."""
+        """Return the content type and the bytes."""
         if isinstance(self.content, bytes):
             return "application/octet-stream", self.content
         if isinstance(self.content, str):
@@ -50,23 +51,25 @@ class Answer:
 class Server(ThreadingHTTPServer):
     """Listens on one address; `close` ends every connection and joins every thread."""
 
-    daemon_threads = False  # joined at the end, so that nothing outlives the server
+    # Threads are joined at the end, so that none outlives the server.
+    daemon_threads = False
     request_queue_size = 64
 
     def __init__(
         self, host: str, port: int, respond: Callable[[Request], Answer], faults: Faults
     ) -> None:
-        self.respond, self.faults = respond, faults
+        self.respond = respond
+        self.faults = faults
         self.closing = threading.Event()
         self._open: set[socket.socket] = set()
         super().__init__((host, port), _Handler)
 
     def close(self) -> None:
-        """Stop serving, cut what is open, wait for the threads."""
+        """Stop serving, close every connection, and wait for the threads."""
         self.closing.set()
         self.shutdown()
         for connection in tuple(self._open):
-            _cut(connection)
+            _shut_down(connection)
         self.server_close()
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -80,11 +83,10 @@ class Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
 
-def _cut(connection: socket.socket) -> None:
-    try:
+def _shut_down(connection: socket.socket) -> None:
+    # OSError: the other side has closed it already.
+    with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
-    except OSError:  # the other side was faster
-        return
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -95,47 +97,53 @@ class _Handler(BaseHTTPRequestHandler):
     def handle(self) -> None:
         try:
             super().handle()
-        except ConnectionError:  # the client went away, which is its right
+        except ConnectionError:
+            # The client went away.
             self.close_connection = True
 
     def _serve(self) -> None:
         url = urlsplit(self.path)
-        fault = (
-            Fault()
-            if url.path.startswith("/_")
-            else self.server.faults.next(f"{self.command} {url.path}")
-        )
-        body = None if fault.cut == "before" else self._body()
+        fault = self._next_fault(url.path)
+        if fault.cut == "before":
+            self._close()
+            return
+        body = self._body()
         if body is None or self.server.closing.wait(fault.slow_s):
-            self._hang_up()
+            self._close()
             return
         if fault.status:
             self._send(Answer(fault.status, {"error": "told to fail"}, fault.headers()))
             return
         answer = self.server.respond(Request(self.command, url.path, url.query, self.headers, body))
         if fault.cut == "after":
-            self._hang_up()
-        else:
-            self._send(answer)
+            self._close()
+            return
+        self._send(answer)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815 - the names http.server calls
+    # The names that http.server looks up.
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
+
+    def _next_fault(self, path: str) -> Fault:
+        """Paths that begin with `/_` control the receiver itself and never fail."""
+        if path.startswith("/_"):
+            return Fault()
+        return self.server.faults.next(f"{self.command} {path}")
 
     def _body(self) -> bytes | None:
-        """The whole body; None when the client broke off, or was told that it may not send so much."""
+        """Return the whole body, or None where it is refused or the client closed too early."""
         length = self.headers.get("Content-Length", "0")
         if (
             "Transfer-Encoding" in self.headers
             or not length.isdecimal()
             or int(length) > MAX_BODY_BYTES
         ):
-            self._send(
-                Answer(
-                    413, {"error": f"a Content-Length of at most {MAX_BODY_BYTES} bytes is needed"}
-                )
-            )
+            error = f"a Content-Length of at most {MAX_BODY_BYTES} bytes is needed"
+            self._send(Answer(413, {"error": error}))
             return None
         body = self.rfile.read(int(length))
-        return body if len(body) == int(length) else None
+        if len(body) < int(length):
+            return None
+        return body
 
     def _send(self, answer: Answer) -> None:
         kind, content = answer.encode()
@@ -149,9 +157,9 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.status != 204 and self.command != "HEAD":
             self.wfile.write(content)
 
-    def _hang_up(self) -> None:
+    def _close(self) -> None:
         self.close_connection = True
-        _cut(self.connection)
+        _shut_down(self.connection)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: the ledger says what came."""
+        """Print nothing: the ledger lists what was accepted."""

@@ -1,4 +1,4 @@
-"""Orders seen from outside: placed, followed and picked up over HTTP, nothing else. Prints nothing."""
+"""Places orders over HTTP, follows them, and downloads their results."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,10 @@ class FollowError(Exception):
 
 @dataclass
 class Followed:
-    """An order that is watched: as it was seen last, and how many seconds after it was placed in each state first."""
+    """An order as it was last seen.
+
+    `states` holds how many seconds after it was placed each state was first seen.
+    """
 
     title: str
     order: dict[str, Any]
@@ -28,7 +31,7 @@ class Followed:
     states: dict[str, float] = field(default_factory=dict)
 
     def see(self, order: dict[str, Any]) -> None:
-        """Take in how the order is now."""
+        """Take over how the order is now."""
         self.order = order
         self.states.setdefault(order["state"], time.monotonic() - self.placed_at)
 
@@ -49,10 +52,11 @@ class Orders:
     def __init__(self, url: str) -> None:
         self._url = url
         self._http = requests.Session()
-        self._http.trust_env = False  # a proxy of the environment has no business with loopback
+        # A proxy of the environment cannot reach loopback.
+        self._http.trust_env = False
 
     def place(self, title: str, request: dict[str, Any]) -> Followed:
-        """Place one order. Raises `FollowError` with the answer when it is not accepted."""
+        """Place one order. Raise `FollowError` with the answer when it is not accepted."""
         answer = self._http.post(f"{self._url}/v1/orders", json=request, timeout=TIMEOUT_S)
         if answer.status_code != 202:
             raise FollowError(
@@ -63,18 +67,23 @@ class Orders:
         return followed
 
     def follow(self, orders: Sequence[Followed], within_s: float) -> Iterator[None]:
-        """Watch until all have ended, yielding after each look. Raises `FollowError` when it takes too long."""
+        """Poll the orders until all have ended, and yield after each time.
+
+        Raise `FollowError` when it takes too long.
+        """
         deadline = time.monotonic() + within_s
-        while waiting := [order for order in orders if not order.ended]:
+        waiting = [order for order in orders if not order.ended]
+        while waiting:
             if time.monotonic() > deadline:
-                stuck = ", ".join(f"{order.title} is {order.order['state']}" for order in waiting)
-                raise FollowError(f"not done within {within_s:g} s: {stuck}")
+                states = ", ".join(f"{order.title} is {order.order['state']}" for order in waiting)
+                raise FollowError(f"not done within {within_s:g} s: {states}")
             for order in waiting:
-                order.see(self._look(order))
+                order.see(self._get(order))
             yield
             time.sleep(POLL_S)
+            waiting = [order for order in orders if not order.ended]
 
-    def pick_up(self, order: Followed, name: str, folder: Path) -> Path:
+    def download(self, order: Followed, name: str, folder: Path) -> Path:
         """Download one result of the order's first scan into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         url = f"{self._url}/v1/orders/{order.order['id']}/scans/{order.scan['id']}/{name}"
@@ -87,10 +96,11 @@ class Orders:
                 file.write(chunk)
         return folder / name
 
-    def _look(self, order: Followed) -> dict[str, Any]:
+    def _get(self, order: Followed) -> dict[str, Any]:
         try:
             answer = self._http.get(f"{self._url}/v1/orders/{order.order['id']}", timeout=TIMEOUT_S)
-        except requests.ConnectionError:  # the API is being started again; the order is kept
+        except requests.ConnectionError:
+            # The API is being started again; the order is stored.
             return order.order
         answer.raise_for_status()
         return dict(answer.json())

@@ -1,7 +1,7 @@
-"""What every stand-in receiver is: a real HTTP server in a thread that keeps a ledger and fails when it is told to.
+"""The base of every stand-in receiver: an HTTP server with a ledger and faults on request.
 
-It judges what is sent to it, so it knows nothing of the sender: no import of `broker`, `services` or `worker`.
-Every receiver answers `GET /_ledger` and `PUT /_faults` besides its own addresses.
+A receiver must not import `broker`, `services` or `worker`, because it checks what they send. It
+answers `GET /_ledger` and `PUT /_faults` besides its own addresses.
 """
 
 import argparse
@@ -22,7 +22,7 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One accepted body. `at` is seconds since 1970; `note` is what the receiver understood of it."""
+    """One accepted body. `at` is in seconds since 1970; `note` is what the receiver read in it."""
 
     at: float
     path: str
@@ -32,7 +32,7 @@ class Entry:
 
 
 class RefusedError(Exception):
-    """The receiver does not take this; the answer says why."""
+    """The receiver does not accept a request; the answer says why."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -40,15 +40,16 @@ class RefusedError(Exception):
 
 
 class Receiver:
-    """A server for as long as the context lasts, on loopback unless `host` says otherwise; `port=0` takes a free one.
+    """A server that runs while the context is open; `port=0` takes a free port.
 
-    `ledger` lists what was accepted, `faults` what is to go wrong; both may be used while requests come in.
+    `ledger` lists what was accepted, `faults` what is to go wrong. Both may be used while requests
+    are served.
     """
 
     def __init__(self, port: int = 0, host: str = LOOPBACK) -> None:
         self.ledger: list[Entry] = []
         self.faults = Faults()
-        self._one_at_a_time = threading.Lock()
+        self._lock = threading.Lock()
         self._server = Server(host, port, self._respond, self.faults)
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.05}
@@ -56,7 +57,7 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Where it listens, without a slash at the end."""
+        """The base URL on loopback, without a slash at the end."""
         return f"http://{LOOPBACK}:{self._server.server_port}"
 
     def __enter__(self) -> Self:
@@ -68,11 +69,14 @@ class Receiver:
         self._thread.join()
 
     def answer(self, request: Request) -> Answer:
-        """Answer one request of the receiver's own protocol. Raises `RefusedError`, or `ValueError` for a 400."""
+        """Answer one request of the receiver's own protocol.
+
+        Raise `RefusedError`, or `ValueError` for a 400.
+        """
         raise NotImplementedError
 
     def accept(self, request: Request, note: dict[str, Any]) -> None:
-        """Write an accepted body into the ledger."""
+        """Add an accepted body to the ledger."""
         digest = hashlib.sha256(request.body).hexdigest()
         self.ledger.append(Entry(time.time(), request.path, digest, len(request.body), note))
 
@@ -84,7 +88,7 @@ class Receiver:
                 case "PUT", "/_faults":
                     self.faults.replace(parse_faults(request.body))
                     return Answer(204)
-            with self._one_at_a_time:
+            with self._lock:
                 return self.answer(request)
         except RefusedError as refusal:
             return refusal.answer
@@ -93,7 +97,10 @@ class Receiver:
 
 
 def serve_alone(start: Callable[[int, str], Receiver], shown: tuple[str, ...]) -> None:
-    """Serve in a process of its own until SIGINT or SIGTERM; the line printed first is JSON with `shown` attributes."""
+    """Serve in a process of its own until SIGINT or SIGTERM.
+
+    The first line that is printed is JSON with the receiver's attributes named in `shown`.
+    """
     parser = argparse.ArgumentParser(description=serve_alone.__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument(
@@ -101,11 +108,10 @@ def serve_alone(start: Callable[[int, str], Receiver], shown: tuple[str, ...]) -
         default=LOOPBACK,
         help="the address to listen on, where others than this machine come",
     )
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     stops = {signal.SIGINT, signal.SIGTERM}
-    signal.pthread_sigmask(
-        signal.SIG_BLOCK, stops
-    )  # before any thread starts, so that only `sigwait` sees them
-    with start(given.port, given.host) as receiver:
+    # Before any thread starts, so that no thread but this one gets them, in `sigwait`.
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+    with start(arguments.port, arguments.host) as receiver:
         print(json.dumps({name: getattr(receiver, name) for name in shown}), flush=True)
         signal.sigwait(stops)

@@ -1,6 +1,7 @@
-"""`python -m demo.run`: the whole service shown once, from a slide to delivered results, in a minute or two.
+"""`python -m demo.run`: shows the whole service, from a slide to delivered results, in minutes.
 
-Starts everything on loopback, orders the sample slide as a whole and as a region, and leaves no process behind.
+Starts everything on loopback, orders the sample slide as a whole and as a region, and ends every
+process that it started.
 """
 
 import argparse
@@ -20,15 +21,18 @@ from demo.slide import make_sample_slide, tissue_roi
 from demo.stack import Stack, StackError
 from demo.techcyte import TechcyteReceiver
 
-TASK, SCAN, CASE = "185714", "8946136", "S26-1234"
+TASK = "185714"
+SCAN = "8946136"
+CASE = "S26-1234"
 ALGORITHM = "ki67"
 RESULTS = ("overlay.png", "features.geojson")
 WITHIN_S = 900.0
-FAILED, INTERRUPTED = 1, 130
+FAILED = 1
+INTERRUPTED = 130
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the demonstration; 0 only if both orders were delivered, each exactly once."""
+    """Run the demonstration. Return 0 only if both orders were delivered, each exactly once."""
     parser = argparse.ArgumentParser(prog="python -m demo.run", description=main.__doc__)
     parser.add_argument(
         "--data", type=Path, help="keep everything in this folder (default: a temporary one)"
@@ -40,22 +44,23 @@ def main(argv: list[str] | None = None) -> int:
         "--width", type=int, default=20000, metavar="PX", help="of the sample slide"
     )
     parser.add_argument("--height", type=int, default=12000, metavar="PX")
-    given = parser.parse_args(argv)
-    data = given.data or Path(tempfile.mkdtemp(prefix="slidelane-"))
+    arguments = parser.parse_args(argv)
+    data = arguments.data or Path(tempfile.mkdtemp(prefix="slidelane-"))
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(
-            number, signal.default_int_handler
-        )  # every way to end it ends what it started
-    code = _attempt(data.resolve(), given.output.resolve(), (given.width, given.height))
-    if given.data is None and code != FAILED:
+        # As Ctrl-C does, these raise KeyboardInterrupt, so that what was started is ended.
+        signal.signal(number, signal.default_int_handler)
+    size_px = (arguments.width, arguments.height)
+    status = _run(data.resolve(), arguments.output.resolve(), size_px)
+    if arguments.data is None and status != FAILED:
         shutil.rmtree(data, ignore_errors=True)
-    return code
+    return status
 
 
-def _attempt(data: Path, output: Path, size: tuple[int, int]) -> int:
+def _run(data: Path, output: Path, size_px: tuple[int, int]) -> int:
+    """Return the exit status, and print why it is not 0."""
     screen = Screen()
     try:
-        if demonstrate(screen, data, output, size):
+        if demonstrate(screen, data, output, size_px):
             return 0
         screen.failed("not everything was delivered exactly once")
     except (StackError, FollowError) as error:
@@ -67,14 +72,15 @@ def _attempt(data: Path, output: Path, size: tuple[int, int]) -> int:
     return FAILED
 
 
-def demonstrate(screen: Screen, data: Path, output: Path, size: tuple[int, int]) -> bool:
-    """Everything from the slide to the report; whether both receivers hold exactly what was ordered."""
-    slide = _drawn(screen, data / "slides" / "sample.svs", size)
-    bucket, techcyte, annotation = (
-        FileBucket(slide),
-        TechcyteReceiver({TASK: {SCAN}}),
-        AnnotationReceiver(),
-    )
+def demonstrate(screen: Screen, data: Path, output: Path, size_px: tuple[int, int]) -> bool:
+    """Do everything from the slide to the report.
+
+    Return whether both orders are delivered and both receivers hold their results exactly once.
+    """
+    slide = _draw_slide(screen, data / "slides" / "sample.svs", size_px)
+    bucket = FileBucket(slide)
+    techcyte = TechcyteReceiver({TASK: {SCAN}})
+    annotation = AnnotationReceiver()
     with bucket, techcyte, annotation, Stack(data, (slide.parent,)) as stack:
         with screen.step("Starting Redis, API, courier, worker and Flower"):
             stack.wait_ready()
@@ -89,21 +95,24 @@ def demonstrate(screen: Screen, data: Path, output: Path, size: tuple[int, int])
                 stack.check()
                 view.show()
         screen.report(placed, {"Techcyte": techcyte, "annotation loader": annotation})
-        screen.files(_pick_up(orders, placed, output))
-    once = len(techcyte.ledger) == len(techcyte.evaluations) == len(annotation.ledger) == 1
-    return once and all(order.order["state"] == "delivered" for order in placed)
+        screen.files(_download(orders, placed, output))
+    if any(order.order["state"] != "delivered" for order in placed):
+        return False
+    return len(techcyte.ledger) == len(techcyte.evaluations) == len(annotation.ledger) == 1
 
 
-def _drawn(screen: Screen, path: Path, size: tuple[int, int]) -> Path:
+def _draw_slide(screen: Screen, path: Path, size_px: tuple[int, int]) -> Path:
+    width_px, height_px = size_px
     with screen.step("Drawing a sample slide"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        make_sample_slide(path, *size)
-    screen.done(f"sample slide of {size[0]:,} x {size[1]:,} px, {path.stat().st_size / 1e6:.0f} MB")
+        make_sample_slide(path, width_px, height_px)
+    size_mb = path.stat().st_size / 1e6
+    screen.done(f"sample slide of {width_px:,} x {height_px:,} px, {size_mb:.0f} MB")
     return path
 
 
 def whole_slide(bucket: FileBucket, techcyte: TechcyteReceiver) -> dict[str, Any]:
-    """The order of a whole slide behind a presigned URL, for Techcyte."""
+    """Return the order of a whole slide at a presigned URL, for Techcyte."""
     return {
         "algorithm": ALGORITHM,
         "scans": [
@@ -120,7 +129,7 @@ def whole_slide(bucket: FileBucket, techcyte: TechcyteReceiver) -> dict[str, Any
 
 
 def region(slide: Path, annotation: AnnotationReceiver) -> dict[str, Any]:
-    """The order of a region of a slide on disk, for the annotation loader."""
+    """Return the order of a region of a slide on disk, for the annotation loader."""
     return {
         "algorithm": ALGORITHM,
         "scans": [
@@ -135,14 +144,13 @@ def region(slide: Path, annotation: AnnotationReceiver) -> dict[str, Any]:
     }
 
 
-def _pick_up(orders: Orders, placed: Sequence[Followed], output: Path) -> list[Path]:
-    folders = zip(placed, ("whole-slide", "region"), strict=True)
-    return [
-        orders.pick_up(order, name, output / folder)
-        for order, folder in folders
-        if order.scan["state"] == "classified"
-        for name in RESULTS
-    ]
+def _download(orders: Orders, placed: Sequence[Followed], output: Path) -> list[Path]:
+    """Download the results of what was classified; return the paths of the files."""
+    files = []
+    for order, folder in zip(placed, ("whole-slide", "region"), strict=True):
+        if order.scan["state"] == "classified":
+            files += [orders.download(order, name, output / folder) for name in RESULTS]
+    return files
 
 
 if __name__ == "__main__":

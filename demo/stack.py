@@ -1,6 +1,6 @@
-"""The whole service as one child process: started, waited for, and ended without a trace.
+"""Runs `slidelane serve` as a child process and ends every process that it started.
 
-Speaks to it as anybody outside would: its command line, its environment and `/readyz`.
+The service is controlled from outside only: by its command line, its environment and `/readyz`.
 """
 
 import json
@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -27,17 +28,23 @@ class StackError(Exception):
 
 
 class Stack:
-    """`slidelane serve` on free loopback ports for as long as the context lasts. Its lines go to `<data>/serve.log`."""
+    """`slidelane serve` on free loopback ports while the context is open.
+
+    What it prints goes to `<data>/serve.log`.
+    """
 
     def __init__(self, data: Path, roots: tuple[Path, ...]) -> None:
-        self.data, self.log = data.resolve(), data.resolve() / "serve.log"
+        self.data = data.resolve()
+        self.log = self.data / "serve.log"
         port, flower_port = free_ports(2)
-        self.url, self.flower_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{flower_port}"
+        self.url = f"http://127.0.0.1:{port}"
+        self.flower_url = f"http://127.0.0.1:{flower_port}"
         self._process: subprocess.Popen[bytes] | None = None
-        # A setting meant for somebody's real service must not reach the demonstration.
+        # The settings of a real service must not reach the demonstration.
         self._env = {
             name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")
-        } | {
+        }
+        self._env |= {
             DATA_VARIABLE: str(self.data),
             "SLIDELANE_BROKER__ALLOW_HOSTS": '["127.0.0.1"]',
             "SLIDELANE_SERVICES__PORT": str(port),
@@ -60,60 +67,73 @@ class Stack:
         self.stop()
 
     def wait_ready(self, within_s: float = 120) -> None:
-        """Block until `/readyz` answers 200. Raises `StackError` with the log's tail."""
+        """Block until `/readyz` answers 200. Raise `StackError` with the end of the log."""
         deadline = time.monotonic() + within_s
         while not self._is_ready():
             self.check()
             if time.monotonic() > deadline:
-                raise StackError(f"the service was not ready within {within_s:g} s; {self._tail()}")
+                raise StackError(
+                    f"the service was not ready within {within_s:g} s; {self._end_of_log()}"
+                )
             time.sleep(POLL_S)
 
     def check(self) -> None:
         """Raise `StackError` when the service has ended by itself."""
         if self._process is None or self._process.poll() is not None:
-            raise StackError(f"the service ended by itself; {self._tail()}")
+            raise StackError(f"the service ended by itself; {self._end_of_log()}")
 
     def stop(self) -> None:
-        """End every process of the service, politely and then not. Raises `StackError` if one is left."""
-        self._signal(signal.SIGTERM)
+        """End every process of the service: by SIGTERM, and those that remain by SIGKILL.
+
+        Raise `StackError` if one is still there afterwards.
+        """
+        self._signal_group(signal.SIGTERM)
         try:
-            _until(lambda: not self.processes(), GRACE_S)
-        finally:  # also when somebody will not wait: a second Ctrl-C
-            self._signal(signal.SIGKILL)
-        if not _until(lambda: not self.processes(), GRACE_S):
-            raise StackError(
-                f"processes of the service are left behind: {sorted(self.processes())}"
-            )
+            self._wait_until_gone()
+        finally:
+            # Also when a second Ctrl-C ends the waiting.
+            self._signal_group(signal.SIGKILL)
+            for pid in self.processes():
+                _kill(pid)
+        self._wait_until_gone()
+        remaining = self.processes()
+        if remaining:
+            raise StackError(f"processes of the service are left behind: {sorted(remaining)}")
 
     def processes(self) -> set[int]:
-        """The living processes of the service: all that belong to its data folder, where the system shows that."""
+        """Return the ids of all processes of the service: what uses its data folder."""
         if self._process is None:
             return set()
-        own = {self._process.pid} if self._process.poll() is None else set()
-        return own | set(belonging(self.data))
+        pids = set(belonging(self.data))
+        if self._process.poll() is None:
+            pids.add(self._process.pid)
+        return pids
 
-    def _signal(self, number: signal.Signals) -> None:
-        """To the process group; a kill also to every process that has left it."""
+    def _signal_group(self, number: signal.Signals) -> None:
         if self._process and self._process.poll() is None:
             os.killpg(self._process.pid, number)
-        for pid in self.processes() if number == signal.SIGKILL else ():
-            _kill(pid)
+
+    def _wait_until_gone(self) -> None:
+        deadline = time.monotonic() + GRACE_S
+        while self.processes() and time.monotonic() <= deadline:
+            time.sleep(POLL_S)
 
     def _is_ready(self) -> bool:
         with requests.Session() as http:
-            http.trust_env = False  # a proxy of the environment has no business with loopback
+            # A proxy of the environment cannot reach loopback.
+            http.trust_env = False
             try:
                 return http.get(f"{self.url}/readyz", timeout=5).status_code == 200
             except requests.RequestException:
                 return False
 
-    def _tail(self) -> str:
+    def _end_of_log(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-30:]
         return "\n  ".join([f"the end of {self.log}:", *lines])
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody listens on."""
+    """Return ports on loopback that no process listens on."""
     probes = [socket.socket() for _ in range(count)]
     try:
         for probe in probes:
@@ -124,32 +144,21 @@ def free_ports(count: int) -> list[int]:
             probe.close()
 
 
-def _until(condition: Callable[[], bool], within_s: float) -> bool:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(POLL_S)
-    return True
-
-
 def belonging(data: Path) -> Iterator[int]:
-    """Processes that carry the data folder in their environment, or work in it, as Redis does, which hides the former.
+    """Yield the processes that have the data folder in their environment or work in it.
 
-    From Linux' /proc; none elsewhere. A zombie has neither.
+    Redis overwrites its environment, but works in the folder. A zombie has neither of the two. Read
+    from Linux' /proc, so there are none on other systems.
     """
     variable = f"{DATA_VARIABLE}={data}".encode()
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            carries = variable in (process / "environ").read_bytes().split(b"\0")
-            if carries or (process / "cwd").readlink().is_relative_to(data):
+        # OSError: the process belongs to another user or has just ended.
+        with suppress(OSError):
+            environment = (process / "environ").read_bytes().split(b"\0")
+            if variable in environment or (process / "cwd").readlink().is_relative_to(data):
                 yield int(process.name)
-        except OSError:  # somebody else's, or gone meanwhile
-            continue
 
 
 def _kill(pid: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return

@@ -1,7 +1,7 @@
-"""Draws a tissue section that does not exist from stained pixels that do: the H-DAB photograph of scikit-image.
+"""Draws a synthetic tissue section from the H-DAB photograph that comes with scikit-image.
 
-The photograph is mirrored on without seams, turned by another angle in every lobe of the section, stained a little
-differently from place to place, and given a ragged outline. Owns how the tissue looks; knows no file format.
+The photograph is continued by mirroring, turned by another angle in every lobe of the section,
+stained a little differently from place to place, and given a ragged outline.
 """
 
 from pathlib import Path
@@ -11,29 +11,27 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-TISSUE_SHARE = 0.22  # of the slide
-CELL_PX = 16  # outlines, lobes and stain strengths are drawn on a grid this coarse and interpolated
-PIECES = (
-    (0.36, 0.50, 0.21, 0.36),
-    (0.78, 0.42, 0.10, 0.22),
-)  # centre x, y and radii as shares of the slide
-ROUGHNESS = (
-    (4.0, 0.55),
-    (11.0, 0.28),
-    (45.0, 0.12),
-    (240.0, 0.035),
-)  # waves across the slide and their height
-EDGE = 60.0  # how abruptly tissue ends
-LOBE_ANGLES_DEG = (14.0, 57.0, 121.0, 163.0)  # cv2.remap interpolates four channels at most
+TISSUE_SHARE = 0.22
+"""The share of the slide that is tissue."""
+CELL_PX = 16
+"""Outlines, lobes and stain strengths are drawn on a grid of such cells and interpolated."""
+PIECES = ((0.36, 0.50, 0.21, 0.36), (0.78, 0.42, 0.10, 0.22))
+"""Pieces of tissue: centre x, y and radius x, y as shares of the slide."""
+ROUGHNESS = ((4.0, 0.55), (11.0, 0.28), (45.0, 0.12), (240.0, 0.035))
+"""The outline's roughness: number of waves across the slide, and their height."""
+EDGE_STEEPNESS = 60.0
+LOBE_ANGLES_DEG = (14.0, 57.0, 121.0, 163.0)
+"""At most four, because cv2.remap interpolates at most four channels."""
 LOBE_PX = 900
-SEAM = 30.0  # how abruptly one lobe gives way to the next
+LOBE_STEEPNESS = 30.0
+"""How abruptly one lobe ends where the next begins."""
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
 
 class Section:
-    """One section on a slide of `width_px` x `height_px`, drawn tile by tile."""
+    """A section on a slide of `width_px` x `height_px`, drawn tile by tile."""
 
     def __init__(
         self, width_px: int, height_px: int, tile_px: int, rng: np.random.Generator
@@ -46,40 +44,48 @@ class Section:
         self._lobes = _lobes(shape, rng)
 
     def tile(self, x: int, y: int, glass: Pixels) -> Pixels | None:
-        """The tile whose corner is at (x, y) in level-0 pixels, or None where there is nothing but glass."""
-        reach = self._tile_px // CELL_PX + 1
-        cells = np.s_[y // CELL_PX : y // CELL_PX + reach, x // CELL_PX : x // CELL_PX + reach]
+        """Return the tile with its corner at (x, y) in level-0 pixels, or None for bare glass."""
+        count = self._tile_px // CELL_PX + 1
+        row = y // CELL_PX
+        column = x // CELL_PX
+        cells = np.s_[row : row + count, column : column + count]
         if self._ground[cells][..., 0].max() < 0:
             return None
-        height, haematoxylin, dab = cv2.split(self._finer(self._ground[cells]))
-        cover = np.clip(height * EDGE, 0, 1)
-        # What DAB leaves in the middle channel goes with it, or pale DAB would turn green.
+        height, haematoxylin, dab = cv2.split(self._interpolated(self._ground[cells]))
+        cover = np.clip(height * EDGE_STEEPNESS, 0, 1)
+        # The middle channel, a residue of DAB, is scaled as DAB is. Pale DAB would turn green else.
         strength = np.stack([haematoxylin, dab, dab], axis=-1) * cover[..., None]
-        return _light(self._stain(self._finer(self._lobes[cells]), x, y) * strength, glass)
+        stain = self._stain(self._interpolated(self._lobes[cells]), x, y)
+        return _transmitted(stain * strength, glass)
 
-    def _finer(self, cells: Floats) -> Floats:
+    def _interpolated(self, cells: Floats) -> Floats:
         steps = np.arange(self._tile_px, dtype=np.float32) / CELL_PX
         x, y = np.meshgrid(steps, steps)
         return np.asarray(cv2.remap(cells, x, y, cv2.INTER_LINEAR), np.float32)
 
     def _stain(self, shares: Floats, x: int, y: int) -> Floats:
-        """Stain concentrations: the photograph turned by each lobe's angle, blended where lobes meet."""
+        """Return stain concentrations: the photograph, turned by the angle of each lobe.
+
+        Where lobes meet, they are blended.
+        """
         rows, columns = np.mgrid[y : y + self._tile_px, x : x + self._tile_px].astype(np.float32)
         mixed = np.zeros((self._tile_px, self._tile_px, 3), np.float32)
         for share, angle in zip(cv2.split(shares), np.deg2rad(LOBE_ANGLES_DEG), strict=True):
-            if share.max() > 0.01:
-                u = _within(
-                    columns * np.cos(angle) - rows * np.sin(angle), self._stains.shape[1] // 2
-                )
-                v = _within(
-                    columns * np.sin(angle) + rows * np.cos(angle), self._stains.shape[0] // 2
-                )
-                mixed += share[..., None] * cv2.remap(self._stains, u, v, cv2.INTER_CUBIC)
+            if share.max() <= 0.01:
+                continue
+            u = columns * np.cos(angle) - rows * np.sin(angle)
+            v = columns * np.sin(angle) + rows * np.cos(angle)
+            u = _shifted_to_first_period(u, self._stains.shape[1] // 2)
+            v = _shifted_to_first_period(v, self._stains.shape[0] // 2)
+            mixed += share[..., None] * cv2.remap(self._stains, u, v, cv2.INTER_CUBIC)
         return mixed
 
 
 def _photograph() -> Floats:
-    """Stain concentrations (h, w, 3), two mirrored periods a side, so that a turned tile always lies inside."""
+    """Return stain concentrations (h, w, 3) of the photograph, continued by mirroring.
+
+    There are two periods on each side, so that a turned tile always lies inside.
+    """
     import skimage
     from skimage.color import hed_from_rgb
 
@@ -92,22 +98,24 @@ def _photograph() -> Floats:
 
 
 def _waves(shape: tuple[int, int], count: float, rng: np.random.Generator) -> Floats:
-    """Smooth noise with about `count` waves across the longer side."""
+    """Return smooth noise (h, w) with about `count` waves across the longer side."""
     cells = [max(2, round(count * side / max(shape))) + 1 for side in shape]
     noise = rng.standard_normal(cells).astype(np.float32)
     return np.asarray(cv2.resize(noise, shape[::-1], interpolation=cv2.INTER_CUBIC), np.float32)
 
 
 def _ground(shape: tuple[int, int], rng: np.random.Generator) -> Floats:
-    """For every cell (h, w, 3): height of the tissue (below 0 is glass), strength of haematoxylin, of DAB."""
+    """Return for every cell (h, w, 3): height of the tissue, strength of haematoxylin and of DAB.
+
+    Where the height is below 0, there is glass.
+    """
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
     pieces = [
         1 - ((x / shape[1] - cx) / rx) ** 2 - ((y / shape[0] - cy) / ry) ** 2
         for cx, cy, rx, ry in PIECES
     ]
-    height = np.maximum.reduce(pieces) + sum(
-        share * _waves(shape, count, rng) for count, share in ROUGHNESS
-    )
+    roughness = sum(share * _waves(shape, count, rng) for count, share in ROUGHNESS)
+    height = np.maximum.reduce(pieces) + roughness
     height -= np.quantile(height, 1 - TISSUE_SHARE)
     haematoxylin = 1 + 0.10 * _waves(shape, 9, rng)
     dab = np.clip(0.75 + 0.45 * _waves(shape, 9, rng), 0.1, 1.2)
@@ -115,21 +123,21 @@ def _ground(shape: tuple[int, int], rng: np.random.Generator) -> Floats:
 
 
 def _lobes(shape: tuple[int, int], rng: np.random.Generator) -> Floats:
-    """For every cell (h, w, 4): the share that each lobe has in it."""
+    """Return for every cell (h, w, 4) the share of each lobe."""
     count = max(shape) * CELL_PX / LOBE_PX
     heights = np.stack([_waves(shape, count, rng) for _ in LOBE_ANGLES_DEG], axis=-1)
-    lobes = np.exp(SEAM * (heights - heights.max(axis=-1, keepdims=True)))
+    lobes = np.exp(LOBE_STEEPNESS * (heights - heights.max(axis=-1, keepdims=True)))
     return np.asarray(lobes / lobes.sum(axis=-1, keepdims=True), np.float32)
 
 
-def _within(position: NDArray[Any], period_px: int) -> Floats:
-    """The positions moved by whole periods, so that the smallest lies in the first one."""
+def _shifted_to_first_period(position: NDArray[Any], period_px: int) -> Floats:
+    """Return the positions shifted by whole periods, so that the smallest lies in the first."""
     return np.asarray(position - period_px * np.floor(position.min() / period_px), np.float32)
 
 
-def _light(stain: Floats, glass: Pixels) -> Pixels:
-    """What the camera sees through the stain: Beer and Lambert's law."""
+def _transmitted(stain: Floats, glass: Pixels) -> Pixels:
+    """Return the light that passes through stain and glass, by the law of Beer and Lambert."""
     from skimage.color import rgb_from_hed
 
-    passed = cv2.exp(-cv2.transform(stain, rgb_from_hed.T.astype(np.float32)))
-    return np.asarray(np.clip(passed * glass, 0, 255), np.uint8)
+    share = cv2.exp(-cv2.transform(stain, rgb_from_hed.T.astype(np.float32)))
+    return np.asarray(np.clip(share * glass, 0, 255), np.uint8)

@@ -1,6 +1,7 @@
-"""A stand-in for Techcyte's external results API (`python -m demo.techcyte`), as strict as its documentation.
+"""A stand-in for Techcyte's external results API: `python -m demo.techcyte`.
 
-Owns tasks, tokens and evaluations; what a results body must look like is in `demo.techcyte_rules`.
+Holds tasks, tokens and evaluations, and is as strict as the documentation of the API.
+`demo.techcyte_rules` checks the results.
 """
 
 import base64
@@ -23,9 +24,10 @@ CREDENTIALS = ("url", "jwt_token", "api_key_id", "api_key_secret")
 
 
 class TechcyteReceiver(Receiver):
-    """Takes results for `tasks` (task id: its scan ids). `any_task` takes every task and learns its scans.
+    """Accepts results for `tasks`, which maps the id of a task to the ids of its scans.
 
-    `jwt_token`, `api_key_id` and `api_key_secret` are made up where they are not given.
+    With `any_task`, it accepts every task and learns its scans. A `jwt_token`, `api_key_id` or
+    `api_key_secret` that is not given is random.
     """
 
     def __init__(
@@ -52,32 +54,30 @@ class TechcyteReceiver(Receiver):
 
     def answer(self, request: Request) -> Answer:
         """Answer as the documented API does."""
-        method, path = request.method, request.path
+        method = request.method
+        path = request.path
         if (method, path) == ("POST", TOKEN_PATH):
             return self._token(request)
         self._authorise(request)
         match method:
             case "POST" if path.startswith(RESULTS):
-                return self._results(self._known(path.removeprefix(RESULTS)), request)
+                return self._results(self._task(path.removeprefix(RESULTS)), request)
             case "GET" if path.startswith(EVALUATIONS):
-                task = self._known(path.removeprefix(EVALUATIONS))
+                task = self._task(path.removeprefix(EVALUATIONS))
                 return Answer(200, [e for e in self.evaluations if e["task_id"] == task])
             case "PATCH" if path.startswith(CASE):
-                return self._patch_case(self._known(path.removeprefix(CASE)), request)
+                return self._patch_case(self._task(path.removeprefix(CASE)), request)
         raise RefusedError(404, f"{method} {path} is not an address of this API")
 
     def _token(self, request: Request) -> Answer:
-        form = {
-            name: values[0]
-            for name, values in parse_qs(request.body.decode("ascii", "replace")).items()
-        }
+        fields = parse_qs(request.body.decode("ascii", "replace"))
+        form = {name: values[0] for name, values in fields.items()}
         if form.get("grant_type") != "client_credentials":
             raise RefusedError(400, "grant_type must be client_credentials")
-        given = _basic(request.headers.get("Authorization", "")) or (
-            form.get("client_id"),
-            form.get("client_secret"),
-        )
-        if given != (self.api_key_id, self.api_key_secret):
+        credentials = _basic(request.headers.get("Authorization", ""))
+        if credentials is None:
+            credentials = (form.get("client_id", ""), form.get("client_secret", ""))
+        if credentials != (self.api_key_id, self.api_key_secret):
             raise RefusedError(401, "this API key is not known")
         token = secrets.token_urlsafe()
         self._tokens.add(token)
@@ -88,7 +88,7 @@ class TechcyteReceiver(Receiver):
         if scheme != "Bearer" or token not in self._tokens:
             raise RefusedError(401, "a valid Bearer token is needed")
 
-    def _known(self, quoted: str) -> str:
+    def _task(self, quoted: str) -> str:
         task = plain_task(unquote(quoted))
         if self.any_task and task:
             self.tasks.setdefault(task, set())
@@ -97,63 +97,61 @@ class TechcyteReceiver(Receiver):
         return task
 
     def _results(self, task: str, request: Request) -> Answer:
-        scans = check_results(request.body)
-        ids = [scan["scanId"] for scan in scans["scanResults"]]
-        strangers = sorted(set(ids) - self.tasks[task])
-        if strangers and not self.any_task:
+        results = check_results(request.body)
+        scans = results["scanResults"]
+        ids = [scan["scanId"] for scan in scans]
+        foreign = sorted(set(ids) - self.tasks[task])
+        if foreign and not self.any_task:
             raise RefusedError(
-                400, f"scans that do not belong to task {task}: {', '.join(strangers)}"
+                400, f"scans that do not belong to task {task}: {', '.join(foreign)}"
             )
         self.tasks[task].update(ids)
-        for scan in scans["scanResults"]:
-            self.evaluations.append(self._evaluation(task, scan, scans.get("caseResults")))
+        features = 0
+        for scan in scans:
+            self.evaluations.append(self._evaluation(task, scan, results.get("caseResults")))
+            features += len(scan.get("geojson", {}).get("features", ()))
         self.completed.add(task)
-        features = sum(
-            len(scan.get("geojson", {}).get("features", ())) for scan in scans["scanResults"]
-        )
-        self.accept(
-            request, {"task": task, "scans": ids, "evaluations": len(ids), "features": features}
-        )
+        note = {"task": task, "scans": ids, "evaluations": len(ids), "features": features}
+        self.accept(request, note)
         return Answer(201, None)
 
     def _evaluation(self, task: str, scan: dict[str, Any], case_results: Any) -> dict[str, Any]:
-        """What the case shows afterwards; the workflow is not part of it."""
+        """Return what the case shows afterwards; the workflow is not part of it."""
         report = scan.get("results", {})
-        details = {
-            "report": report,
-            "external_url": report.get("external_url"),
-            "caseReport": case_results,
-        }
+        details = {"report": report}
+        if report.get("external_url") is not None:
+            details["external_url"] = report["external_url"]
+        if case_results is not None:
+            details["caseReport"] = case_results
         return {
             "id": str(len(self.evaluations) + 1),
             "sample_id": scan["scanId"],
             "case_id": f"case-{task}",
             "task_id": task,
-            "details": {
-                name: value
-                for name, value in details.items()
-                if name == "report" or value is not None
-            },
+            "details": details,
         }
 
     def _patch_case(self, task: str, request: Request) -> Answer:
-        given = json.loads(request.body)
-        if not isinstance(given, dict) or not set(given) <= {"triage_category", "triage_score"}:
+        fields = json.loads(request.body)
+        if not isinstance(fields, dict) or not set(fields) <= {"triage_category", "triage_score"}:
             raise RefusedError(400, "triage_category and triage_score are all that can be set")
-        self.triage[task] = given
+        self.triage[task] = fields
         return Answer(204)
 
 
 def plain_task(task: str) -> str:
-    """The task's number where `task` is the base64 of `task:NUMBER`, otherwise `task` itself."""
+    """Return the number where `task` is the base64 of `task:NUMBER`, otherwise `task` itself."""
     try:
         kind, _, number = base64.b64decode(task, validate=True).decode("ascii").partition(":")
     except (binascii.Error, UnicodeDecodeError, ValueError):
         return task
-    return number if kind == "task" and number.isdecimal() else task
+    if kind != "task" or not number.isdecimal():
+        return task
+    return number
 
 
 def _basic(header: str) -> tuple[str, str] | None:
+    """Return name and secret of a Basic header, or None for another. Raise `RefusedError`."""
     scheme, _, value = header.partition(" ")
     if scheme != "Basic":
         return None
@@ -164,7 +162,9 @@ def _basic(header: str) -> tuple[str, str] | None:
     return name, secret
 
 
+def _for_any_task(port: int, host: str) -> TechcyteReceiver:
+    return TechcyteReceiver(any_task=True, port=port, host=host)
+
+
 if __name__ == "__main__":
-    serve_alone(
-        lambda port, host: TechcyteReceiver(any_task=True, port=port, host=host), CREDENTIALS
-    )
+    serve_alone(_for_any_task, CREDENTIALS)

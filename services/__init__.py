@@ -1,4 +1,4 @@
-"""The front desk: a request becomes an order, an order becomes an answer. Does no work itself.
+"""The HTTP API: takes orders, stores them and shows their state and results.
 
-Imports `broker` only; knows neither torch nor OpenSlide nor numpy.
+Imports `broker` only; must not import torch, OpenSlide or numpy.
 """

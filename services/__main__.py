@@ -16,7 +16,7 @@ _log = logging.getLogger("services")
 
 
 def main() -> None:
-    """Serve until told to stop. A setting that cannot work ends it with a message."""
+    """Serve until SIGINT or SIGTERM. Exit with a message where a setting cannot work."""
     try:
         config = load()
         app = create_app(config, OrderStore.connect(config.broker))
@@ -25,7 +25,7 @@ def main() -> None:
     log.set_up(config.broker.log)
     warn_of_old_names()
     # No access log: paths carry labels, and labels may name a case.
-    served = uvicorn.Config(
+    server_config = uvicorn.Config(
         app,
         host=config.services.host,
         port=config.services.port,
@@ -34,24 +34,29 @@ def main() -> None:
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )
-    listener = served.bind_socket()
-    # asyncio says this only to sockets made otherwise; without it, answers on a kept connection come 40 ms late
+    listener = server_config.bind_socket()
+    # asyncio sets TCP_NODELAY only on sockets that it made itself.
+    # Without it, answers on a connection that is reused arrive 40 ms late.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    listener.listen(served.backlog)  # from here on nobody is turned away
+    # Connections are accepted from here on, before uvicorn itself has started.
+    listener.listen(server_config.backlog)
     host, port = listener.getsockname()[:2]
-    shown = f"[{host}]" if ":" in host else host
-    keys = "" if config.services.keys else " (no services.keys: loopback only)"
-    _say(f"Slidelane listens on http://{shown}:{port}{keys}", config.broker.log)
-    uvicorn.Server(served).run(sockets=[listener])
+    if ":" in host:
+        host = f"[{host}]"
+    text = f"Slidelane listens on http://{host}:{port}"
+    if not config.services.keys:
+        text += " (no services.keys: loopback only)"
+    _announce(text, config.broker.log)
+    uvicorn.Server(server_config).run(sockets=[listener])
 
 
-def _say(text: str, form: log.Form) -> None:
-    """To whoever has just started it; where lines are read by a program it is one of them."""
+def _announce(text: str, form: log.Form) -> None:
+    """Write the line to stdout, or as a log record where a program reads the log."""
     if form == "json":
         _log.info(text)
-    else:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+        return
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The front desk as one ASGI application. Knows every kind of request, and does no work itself."""
+"""Builds the API as one ASGI application from its routes."""
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends
 from fastapi.responses import JSONResponse
 
 from broker.file_storage import open_storage
@@ -9,26 +9,26 @@ from broker.settings.config import Config
 from services import openapi
 from services.auth import Gate
 from services.responses import problems
-from services.routes import actions, algorithms, health, metrics, orders, queues, results
+from services.routes import algorithms, health, metrics, orders, queues, results
 
 
-def create_app(config: Config, store: OrderStore) -> FastAPI:
-    """The API on this store. Opens nothing until it is asked something. Raises `ConfigError`."""
+def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
+    """Return the API on this store, without connecting to Redis yet. Raise `ConfigError`."""
     app = openapi.SlidelaneApi(
         title=openapi.TITLE,
         description=openapi.DESCRIPTION,
         version="1",
-        # The pages that FastAPI offers load their scripts from elsewhere.
+        # The documentation pages of FastAPI load scripts from other sites.
         docs_url=None,
         redoc_url=None,
-        openapi_url=None,  # served below, to those who may read
+        # Served below, to callers that may read.
+        openapi_url=None,
         redirect_slashes=False,
         responses=openapi.RESPONSES,
         generate_unique_id_function=lambda route: route.name,
     )
     gate = Gate(config.services.keys)
     app.include_router(orders.routes(config, store, gate))
-    app.include_router(actions.routes(store, gate))
     app.include_router(results.routes(open_storage(config.broker), store, gate))
     app.include_router(algorithms.routes(store, gate))
     app.include_router(queues.routes(store, gate))
@@ -37,7 +37,7 @@ def create_app(config: Config, store: OrderStore) -> FastAPI:
 
     @app.get("/openapi.json", include_in_schema=False, dependencies=[Depends(gate.read)])
     def describe() -> JSONResponse:
-        """The API's own description."""
+        """Return the OpenAPI document."""
         return JSONResponse(app.openapi())
 
     problems.install(app)

@@ -1,4 +1,4 @@
-"""Who may: API keys and their scopes or, without any key, loopback alone. Knows no order."""
+"""Checks API keys and their scopes. Where no key is configured, only loopback is served."""
 
 import hashlib
 import hmac
@@ -13,11 +13,13 @@ from broker.settings.config import LOOPBACK, ApiKey, Scope
 ANYBODY = "anybody on loopback"
 
 
-def _given(request: Request) -> bytes:
+def _key_of(request: Request) -> bytes:
+    """Return the key that the request carries, or nothing."""
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         key = request.headers.get("x-api-key", "")
-    return key.strip().encode("latin-1")  # how the header's bytes became text
+    # Starlette decodes headers as Latin-1.
+    return key.strip().encode("latin-1")
 
 
 def _is_loopback(netloc: str) -> bool:
@@ -28,23 +30,29 @@ def _is_loopback(netloc: str) -> bool:
 
 
 class Gate:
-    """Lets requests through. Its methods are FastAPI dependencies that answer the caller's name."""
+    """Checks the caller. Its methods are FastAPI dependencies that return the caller's name."""
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = tuple(keys)
 
     async def order(self, request: Request) -> str:
-        """The caller, who may place orders. Raises `OrderError("key_missing")` or `("key_refused")`."""
+        """Return the name of a caller that may place orders.
+
+        Raise `OrderError`: `key_missing`, `key_refused` or `loopback_only`.
+        """
         return self._caller(request, {"order", "admin"})
 
     async def read(self, request: Request) -> str:
-        """The caller, who may read. Raises `OrderError("key_missing")` or `("key_refused")`."""
+        """Return the name of a caller that may read.
+
+        Raise `OrderError`: `key_missing`, `key_refused` or `loopback_only`.
+        """
         return self._caller(request, {"read", "order", "admin"})
 
     def _caller(self, request: Request, scopes: set[Scope]) -> str:
         if not self._keys:
-            return _on_loopback(request)
-        key = self._known(_given(request))
+            return _check_loopback(request)
+        key = self._configured_key(_key_of(request))
         if not scopes & set(key.scopes):
             raise OrderError(
                 "key_refused",
@@ -53,16 +61,16 @@ class Gate:
             )
         return key.name
 
-    def _known(self, given: bytes) -> ApiKey:
-        if not given:
+    def _configured_key(self, key: bytes) -> ApiKey:
+        if not key:
             raise OrderError(
                 "key_missing",
                 "no API key came along",
                 hint="send Authorization: Bearer KEY, or X-API-Key: KEY",
             )
-        digest = hashlib.sha256(given).hexdigest()
-        # All are compared, so that the time taken tells nothing about which one came near.
-        matching = [key for key in self._keys if hmac.compare_digest(key.sha256, digest)]
+        digest = hashlib.sha256(key).hexdigest()
+        # Every key is compared, so that the time taken does not depend on which one matches.
+        matching = [known for known in self._keys if hmac.compare_digest(known.sha256, digest)]
         if not matching:
             raise OrderError(
                 "key_missing",
@@ -72,13 +80,15 @@ class Gate:
         return matching[0]
 
 
-def _on_loopback(request: Request) -> str:
-    # A page elsewhere can point its own name at 127.0.0.1 (DNS rebinding); only the Host header gives it away.
+def _check_loopback(request: Request) -> str:
+    # A web page can let its own host name resolve to 127.0.0.1 (DNS rebinding).
+    # Only the Host header shows that.
     host = request.headers.get("host", "")
     if not _is_loopback(host):
         raise OrderError(
             "loopback_only",
-            f"without services.keys only loopback is served; this request names the host {host[:100]!r}",
+            "without services.keys only loopback is served; "
+            f"this request names the host {host[:100]!r}",
             hint="ask 127.0.0.1, or configure services.keys",
         )
     if request.client is None or request.client.host not in LOOPBACK:

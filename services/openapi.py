@@ -1,4 +1,4 @@
-"""What `/openapi.json` says beyond what FastAPI sees by itself: the order's schema and examples, problems, keys."""
+"""Completes the OpenAPI document: the order's schema and examples, problems and API keys."""
 
 from typing import Any
 
@@ -9,8 +9,9 @@ from services.responses.problems import MEDIA_TYPE, ProblemAnswer
 
 REF = "#/components/schemas/{model}"
 TITLE = "Slidelane"
-DESCRIPTION = """Puts AI models to work on pathology slides: an order comes in, waits, a worker reads the slide or just
-the region, and the result arrives at its destination exactly once. Regions are in level-0 pixels, x right, y down.
+DESCRIPTION = """Runs AI models on pathology slides: an order comes in and waits, a worker reads
+the slide or just the region, and the result arrives at its destination exactly once. Regions are in
+level-0 pixels, x right, y down.
 
 Research use only."""
 OPEN = ("/healthz", "/readyz")
@@ -123,18 +124,19 @@ ORDER_BODY: dict[str, Any] = {
 
 
 class SlidelaneApi(FastAPI):
-    """The application with its description completed."""
+    """A FastAPI application whose OpenAPI document is completed."""
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document, made once."""
-        made_before = self.openapi_schema is not None
+        """Return the OpenAPI document, which is made once."""
+        is_complete = self.openapi_schema is not None
         document = super().openapi()
-        if not made_before:
+        if not is_complete:
             _complete(document)
         return document
 
 
 def _complete(document: dict[str, Any]) -> None:
+    """Add the schemas that FastAPI does not see, and which operations need a key."""
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     for model in (OrderRequest, ProblemAnswer):
@@ -144,6 +146,10 @@ def _complete(document: dict[str, Any]) -> None:
     components["securitySchemes"] = SECURITY_SCHEMES
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            operation["security"] = (
-                [] if path in OPEN else [{name: []} for name in SECURITY_SCHEMES]
-            )
+            operation["security"] = _security(path)
+
+
+def _security(path: str) -> list[dict[str, list[str]]]:
+    if path in OPEN:
+        return []
+    return [{name: []} for name in SECURITY_SCHEMES]

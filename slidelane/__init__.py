@@ -1,1 +1,4 @@
-"""The command line: starts the rooms as processes and keeps them running. Imports `broker` only."""
+"""The command line: starts API and workers as processes and keeps them running.
+
+Imports `broker` only.
+"""

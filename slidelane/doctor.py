@@ -1,7 +1,8 @@
-"""`slidelane doctor`: one table of what an installation has, and status 1 where a worker lacks something.
+"""`slidelane doctor`: prints one table of what an installation has and lacks.
 
-Owns what is asked of Redis and the disk, and the table. What needs a worker's libraries is asked of
-`worker.diagnostics.doctor`, in a process of its own; where they are not installed, as in the API's image, that is said.
+The status is 1 where a worker lacks something. Redis and the disk are checked by this module. What
+needs the libraries of a worker is checked by `worker.diagnostics.doctor` in a process of its own;
+where they are not installed, as in the API's image, a row says so.
 """
 
 import argparse
@@ -17,18 +18,18 @@ from typing import Any
 from broker.diagnostics import Row
 from broker.disk_space import reserved_bytes
 from broker.errors import TemporaryError
-from broker.order_store import OrderStore, ServerView
+from broker.order_store import OrderStore
 from broker.order_store.embedded_redis import find_server
 from broker.queue.names import COURIER_QUEUES, base_of
 from broker.settings.config import Config, ConfigError, load
 from slidelane import container_checks
 from slidelane.process import lines_of
 
-_LIMIT_S = 600.0
+_WORKER_CHECKS_LIMIT_S = 600.0
 
 
-def add_to(commands: Any) -> None:
-    """The subcommand."""
+def add_parser(commands: Any) -> None:
+    """Add the subcommand."""
     parser = commands.add_parser(
         "doctor", help="what this installation has and lacks; status 1 if a worker lacks it"
     )
@@ -45,114 +46,136 @@ def add_to(commands: Any) -> None:
         metavar="URL",
         help="a host to reach; repeatable",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(asked: argparse.Namespace) -> int:
-    """Print the table as it comes; 1 where a row failed. Raises `ConfigError`."""
-    has_failed = False
-    for row in _rows(load(), asked):
-        has_failed |= row.state == "failed"
+def _run(arguments: argparse.Namespace) -> int:
+    """Print each row as it comes; return 1 where one failed. Raise `ConfigError`."""
+    status = 0
+    for row in _rows(load(), arguments):
         print(f"{row.what:<12} {row.state:<7} {row.message}", flush=True)
-    return int(has_failed)
+        if row.state == "failed":
+            status = 1
+    return status
 
 
-def _rows(config: Config, asked: argparse.Namespace) -> Iterator[Row]:
-    yield from _redis(config, needs_none=asked.in_container)
+def _rows(config: Config, arguments: argparse.Namespace) -> Iterator[Row]:
+    yield from _redis(config, may_be_absent=arguments.in_container)
     yield _disk(config.broker.data)
-    if asked.in_container:
-        yield from container_checks.rows()
-    yield from _bench(asked)
+    if arguments.in_container:
+        yield from container_checks.run_checks()
+    yield from _worker_checks(arguments)
 
 
-def _redis(config: Config, *, needs_none: bool) -> Iterator[Row]:
-    """Redis, and the workers that it knows."""
+def _redis(config: Config, *, may_be_absent: bool) -> Iterator[Row]:
+    """Check Redis, and the workers that have announced themselves there."""
     try:
         store = OrderStore.connect(config.broker)
     except ConfigError as error:
-        is_unstarted = config.broker.redis_url == "embedded"
-        said = f"{error} (there is {_binary()})" if is_unstarted else str(error)
-        yield Row("redis", "absent" if needs_none and is_unstarted else "failed", said)
+        yield _no_redis(config, error, may_be_absent=may_be_absent)
         return
     try:
         began = time.monotonic()
         store.ping()
         took_ms = 1000 * (time.monotonic() - began)
-        yield Row("redis", "ok", f"{_told(store)}, answers in {took_ms:.1f} ms")
+        yield Row("redis", "ok", f"{_server(store)}, answers in {took_ms:.1f} ms")
         yield _workers(store)
     except TemporaryError as error:
         yield Row("redis", "failed", f"{error.detail}; see broker.redis_url")
 
 
-def _told(store: OrderStore) -> str:
+def _no_redis(config: Config, error: ConfigError, *, may_be_absent: bool) -> Row:
+    if config.broker.redis_url != "embedded":
+        return Row("redis", "failed", str(error))
+    try:
+        binary = f"{find_server()} to start"
+    except ConfigError:
+        binary = "no server to start either"
+    text = f"{error} (there is {binary})"
+    if may_be_absent:
+        return Row("redis", "absent", text)
+    return Row("redis", "failed", text)
+
+
+def _server(store: OrderStore) -> str:
+    """Return the server's name and how it keeps what it was told."""
     try:
         server = store.server()
-    except TemporaryError as error:  # an access list may hide it
+    except TemporaryError as error:
+        # An access list may forbid INFO and CONFIG.
         return error.detail
-    return ", ".join([server.name, *_promises(server)])
-
-
-def _promises(server: ServerView) -> Iterator[str]:
-    yield (
-        "append-only file" if server.is_durable else "NO append-only file: a power cut loses orders"
-    )
+    parts = [server.name]
+    if server.is_durable:
+        parts.append("append-only file")
+    else:
+        parts.append("NO append-only file: a power cut loses orders")
     if server.evicts:
-        yield "EVICTS keys when its memory is full: set maxmemory-policy noeviction"
-
-
-def _binary() -> str:
-    try:
-        return f"{find_server()} to start"
-    except ConfigError:
-        return "no server to start either"
+        parts.append("EVICTS keys when its memory is full: set maxmemory-policy noeviction")
+    return ", ".join(parts)
 
 
 def _workers(store: OrderStore) -> Row:
-    workers = store.workers()
-    said = [
-        f"{worker.name} on {','.join(queue for queue in worker.queues if '.' not in queue)}"
-        for worker in workers
-    ]
-    consumed = {queue for worker in workers for queue in worker.queues}
+    lines = []
+    consumed: set[str] = set()
+    for worker in store.workers():
+        consumed.update(worker.queues)
+        # `gpu.high` is the queue `gpu` at one priority.
+        queues = ",".join(queue for queue in worker.queues if "." not in queue)
+        lines.append(f"{worker.name} on {queues}")
     missing = [f"nobody consumes {queue}" for queue in sorted(set(COURIER_QUEUES) - consumed)]
     if not any(base_of(queue) not in COURIER_QUEUES for queue in consumed):
         missing.append("nobody classifies")
-    return Row("workers", "absent" if missing else "ok", "; ".join([*said, *missing]))
+    text = "; ".join([*lines, *missing])
+    if missing:
+        return Row("workers", "absent", text)
+    return Row("workers", "ok", text)
 
 
 def _disk(data: Path) -> Row:
-    place = next(path for path in (data.resolve(), *data.resolve().parents) if path.exists())
-    disk = shutil.disk_usage(place)
-    said = f"{data.resolve()}: {disk.free / 1e9:.1f} GB of {disk.total / 1e9:.1f} GB free"
+    folder = _existing(data.resolve())
+    usage = shutil.disk_usage(folder)
+    text = f"{data.resolve()}: {usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB free"
     try:
-        with tempfile.TemporaryFile(dir=place) as file:
+        with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"1")
     except OSError as error:
-        return Row(
-            "disk",
-            "failed",
-            f"{said}, but nothing can be written there ({error.strerror}); see broker.data",
-        )
-    if disk.free < reserved_bytes(disk.total):
-        return Row("disk", "failed", f"{said}, which is kept free: no slide would be fetched")
-    return Row("disk", "ok", said)
+        text += f", but nothing can be written there ({error.strerror}); see broker.data"
+        return Row("disk", "failed", text)
+    if usage.free < reserved_bytes(usage.total):
+        return Row("disk", "failed", f"{text}, which is kept free: no slide would be fetched")
+    return Row("disk", "ok", text)
 
 
-def _bench(asked: argparse.Namespace) -> Iterator[Row]:
+def _existing(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that exists."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _worker_checks(arguments: argparse.Namespace) -> Iterator[Row]:
+    """Check what needs the libraries of a worker, where they are installed."""
     if find_spec("worker") is None:
-        said = "there is none here: run this where a worker runs to see GPU, OpenSlide, models and destinations"
-        yield Row("bench", "failed" if asked.require_gpu else "absent", said)
+        yield _no_worker(arguments)
         return
-    flags = [
-        f"--{name.replace('_', '-')}"
-        for name in ("in_container", "require_gpu")
-        if getattr(asked, name)
-    ]
-    urls = [f"--destination={url}" for url in asked.destination]
+    command = [sys.executable, "-m", "worker.diagnostics.doctor"]
+    if arguments.in_container:
+        command.append("--in-container")
+    if arguments.require_gpu:
+        command.append("--require-gpu")
+    command += [f"--destination={url}" for url in arguments.destination]
     try:
-        for line in lines_of(
-            [sys.executable, "-m", "worker.diagnostics.doctor", *flags, *urls], _LIMIT_S
-        ):
+        for line in lines_of(command, _WORKER_CHECKS_LIMIT_S):
             yield Row.of_json(line)
     except (TimeoutError, ChildProcessError, ValueError) as error:
-        yield Row("bench", "failed", f"the checks themselves: {error}")
+        yield Row("libraries", "failed", f"the checks themselves: {error}")
+
+
+def _no_worker(arguments: argparse.Namespace) -> Row:
+    text = (
+        "those of a worker are not installed: run this where a worker runs to see GPU, OpenSlide, "
+        "models and destinations"
+    )
+    if arguments.require_gpu:
+        return Row("libraries", "failed", text)
+    return Row("libraries", "absent", text)

@@ -1,6 +1,6 @@
-"""`slidelane health ROLE`: whether one role does its work on this machine, for whatever watches over containers.
+"""`slidelane health ROLE`: tells a container's health check whether a role works on this machine.
 
-Owns what healthy means for each role: a worker consumes, an API and a Flower answer. Must not know orders.
+A worker or courier is healthy while it consumes its queues, the API and Flower while they answer.
 """
 
 import argparse
@@ -17,15 +17,16 @@ from slidelane.ports import flower_port
 _WORKERS = {"courier": "courier", "worker": "gpu"}
 ROLES = ("api", *_WORKERS, "flower")
 _TIMEOUT_S = 5.0
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what to ask where somebody listens on all
+# Where to ask a server that listens on all addresses.
+_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound
 
 
 class UnhealthyError(Exception):
     """The role does not do its work; the message says how that was seen."""
 
 
-def add_to(commands: Any) -> None:
-    """Its place on the command line."""
+def add_parser(commands: Any) -> None:
+    """Add the subcommand."""
     parser = commands.add_parser(
         "health", help="whether a role does its work on this machine: status 0 or 1"
     )
@@ -33,40 +34,45 @@ def add_to(commands: Any) -> None:
     parser.set_defaults(run=_run)
 
 
-def _run(given: argparse.Namespace) -> int:
-    print(check(given.role, load()))
+def _run(arguments: argparse.Namespace) -> int:
+    print(check(arguments.role, load()))
     return 0
 
 
 def check(role: str, config: Config) -> str:
-    """One sentence that says how health was seen. Raises `UnhealthyError`."""
+    """Return one sentence that says how health was seen. Raise `UnhealthyError`."""
     if role in _WORKERS:
-        return _consumes(_WORKERS[role], config)
+        return _check_worker(_WORKERS[role], config)
     if role == "flower":
-        return _answers("127.0.0.1", flower_port(), "/healthcheck")
+        return _check_http("127.0.0.1", flower_port(), "/healthcheck")
     host = config.services.host
-    return _answers(_EVERYWHERE.get(host, host), config.services.port, "/healthz")
+    return _check_http(_LOOPBACK_OF.get(host, host), config.services.port, "/healthz")
 
 
-def _answers(host: str, port: int, path: str) -> str:
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}{path}"
+def _check_http(host: str, port: int, path: str) -> str:
+    if ":" in host:
+        host = f"[{host}]"
+    url = f"http://{host}:{port}{path}"
+    # No proxy of the environment: it cannot reach loopback.
+    opener = build_opener(ProxyHandler({}))
     try:
-        with build_opener(ProxyHandler({})).open(url, timeout=_TIMEOUT_S) as answer:
+        with opener.open(url, timeout=_TIMEOUT_S) as answer:
             return f"{url} answers {answer.status}"
     except (URLError, OSError) as error:
         raise UnhealthyError(f"{url} does not answer as it should: {error}") from None
 
 
-def _consumes(kind: str, config: Config) -> str:
-    """A process that lives, and takes nothing from its queues, is of no use: only what it tells the record counts."""
+def _check_worker(kind: str, config: Config) -> str:
+    """A process may be alive and take nothing from its queues, so only its heartbeat counts."""
     machine = os.uname().nodename
     try:
-        present = OrderStore.connect(config.broker).workers()
+        workers = OrderStore.connect(config.broker).workers()
     except (TemporaryError, ConfigError) as error:
         raise UnhealthyError(
             f"nobody can say whether the {kind} of {machine} consumes: {error}"
         ) from None
-    for worker in present:
+    for worker in workers:
         if worker.name.startswith(f"{kind}-") and worker.name.endswith(f"@{machine}"):
-            return f"{worker.name} consumes {', '.join(worker.queues)}; it said so {worker.seen_s_ago:.0f} s ago"
+            queues = ", ".join(worker.queues)
+            return f"{worker.name} consumes {queues}; it said so {worker.seen_s_ago:.0f} s ago"
     raise UnhealthyError(f"no {kind} of {machine} has said of late that it consumes")

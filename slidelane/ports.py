@@ -1,4 +1,7 @@
-"""The ports of `slidelane serve`, looked at before anything is started: a child could only fail on them for ever."""
+"""Checks the ports of `slidelane serve` before any process is started.
+
+A process whose port is taken would fail and be started again for ever.
+"""
 
 import os
 import socket
@@ -9,20 +12,20 @@ from broker.settings.config import Config, ConfigError
 FLOWER_HOST = "127.0.0.1"
 _VARIABLE = "FLOWER_PORT"
 _DEFAULT = "5555"
-_LET_GO_S = 3.0
+_RELEASE_S = 3.0
 _POLL_S = 0.1
 
 
 def flower_port() -> int:
-    """The port for Flower, from the environment. Raises `ConfigError`."""
-    given = os.environ.get(_VARIABLE, _DEFAULT)
-    if not (given.isascii() and given.isdecimal() and 0 < int(given[:6]) < 65536):
-        raise ConfigError(f"{_VARIABLE} must be a port from 1 to 65535, not {given[:32]!r}")
-    return int(given)
+    """Return the port for Flower, from the environment. Raise `ConfigError`."""
+    text = os.environ.get(_VARIABLE, _DEFAULT)
+    if not (text.isascii() and text.isdecimal() and 0 < int(text[:6]) < 65536):
+        raise ConfigError(f"{_VARIABLE} must be a port from 1 to 65535, not {text[:32]!r}")
+    return int(text)
 
 
 def check_ports(config: Config, flower: int) -> None:
-    """Raises `ConfigError` that names the port which is taken, or may not be had, and its setting."""
+    """Raise `ConfigError` with the port that cannot be listened on, and its setting."""
     api = config.services
     if api.port == flower:
         raise ConfigError(
@@ -33,19 +36,27 @@ def check_ports(config: Config, flower: int) -> None:
 
 
 def _check(host: str, port: int, setting: str) -> None:
-    # the children of a service that was killed a moment ago need a moment to let go
-    deadline = time.monotonic() + _LET_GO_S
-    while (fault := _fault(host, port)) and time.monotonic() < deadline:
+    # The processes of a service that was killed a moment ago release their ports a little later.
+    deadline = time.monotonic() + _RELEASE_S
+    fault = _fault(host, port)
+    while fault and time.monotonic() < deadline:
         time.sleep(_POLL_S)
+        fault = _fault(host, port)
     if fault:
         raise ConfigError(
-            f"nothing can listen on {host}:{port} ({fault}); end what does, or choose another {setting}"
+            f"nothing can listen on {host}:{port} ({fault}); "
+            f"end what does, or choose another {setting}"
         )
 
 
 def _fault(host: str, port: int) -> str:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the API itself does
+    """Return why nothing can listen there, or an empty string."""
+    family = socket.AF_INET
+    if ":" in host:
+        family = socket.AF_INET6
+    with socket.socket(family) as probe:
+        # The API sets this option too.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:

@@ -1,7 +1,4 @@
-"""Processes that end: with the one who started them, whole, and in time.
-
-Owns sessions and signals. Must not know what runs in them.
-"""
+"""Starts processes in sessions of their own, and ends them with everything that they started."""
 
 import ctypes
 import os
@@ -14,74 +11,82 @@ from contextlib import suppress
 from threading import Event, Timer
 
 _PR_SET_PDEATHSIG = 1
-_ENDS_S = 3.0
+_TERMINATE_S = 3.0
 
 
-def start_module(*arguments: str) -> subprocess.Popen[bytes]:
-    """`python -m …` as the leader of a session of its own."""
+def start_module(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start `python -m …` as the leader of a new session, with this environment or our own."""
     return subprocess.Popen(
         [sys.executable, "-m", *arguments],
+        env=env,
         start_new_session=True,
         preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread holds a lock here
     )
 
 
 def signal_group(leader: int, number: signal.Signals) -> None:
-    """Signal a process that leads a session, and all that it has started."""
-    try:
+    """Signal a process that leads a session, and every process of that session."""
+    # ProcessLookupError: all of them have ended.
+    with suppress(ProcessLookupError):
         os.killpg(leader, number)
-    except ProcessLookupError:  # all of it has ended
-        return
 
 
 def lines_of(
-    command: list[str], limit_s: float, more: Mapping[str, str] | None = None
+    command: list[str], limit_s: float, extra_env: Mapping[str, str] | None = None
 ) -> Iterator[str]:
-    """What a program writes to stdout, line by line, with `more` in its environment.
+    """Yield what a program writes to stdout, line by line, with `extra_env` in its environment.
 
-    At `limit_s`, or when nobody reads on, it is told to end, and killed a moment later with all that it started. Raises
-    `TimeoutError`, or `ChildProcessError` with its last words where it failed.
+    After `limit_s`, or when the caller reads no more, the program gets SIGTERM, and a moment later
+    SIGKILL together with everything that it started. Raise `TimeoutError`, or `ChildProcessError`
+    with the last line of stderr where the program failed.
     """
-    late = Event()
-    with tempfile.TemporaryFile() as words:
+    timed_out = Event()
+    env = dict(os.environ)
+    if extra_env:
+        env.update(extra_env)
+    with tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=words, text=True, start_new_session=True,
+            command,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=env,
+            start_new_session=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread holds a lock here
-            env={**os.environ, **(more or {})},
-        )  # fmt: skip
-        timer = Timer(limit_s, _end, [process, late])
+        )
+        timer = Timer(limit_s, _end_late, [process, timed_out])
         timer.start()
         try:
             yield from process.stdout or ()
             process.wait()
         finally:
             timer.cancel()
-            _end_all(process)
+            _end(process)
             if process.stdout:
                 process.stdout.close()
-        words.seek(0)
-        last = words.read().decode(errors="replace").strip().rpartition("\n")[2]
-    if late.is_set():
+        stderr.seek(0)
+        last_line = stderr.read().decode(errors="replace").strip().rpartition("\n")[2]
+    if timed_out.is_set():
         raise TimeoutError(f"it was not done after {limit_s:g} s")
     if process.returncode:
-        raise ChildProcessError(f"it ended with {process.returncode}: {last}")
+        raise ChildProcessError(f"it ended with {process.returncode}: {last_line}")
 
 
-def _end(process: subprocess.Popen[str], late: Event) -> None:
-    late.set()
-    _end_all(process)
+def _end_late(process: subprocess.Popen[str], timed_out: Event) -> None:
+    timed_out.set()
+    _end(process)
 
 
-def _end_all(process: subprocess.Popen[str]) -> None:
+def _end(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            process.wait(_ENDS_S)
+            process.wait(_TERMINATE_S)
     signal_group(process.pid, signal.SIGKILL)
     process.wait()
 
 
 def _die_with_parent() -> None:
-    """On Linux a child is told to stop when the one who started it is killed; elsewhere it stays until stopped."""
+    """On Linux, let the kernel send SIGTERM to this process when its parent dies."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,175 +1,216 @@
-"""`slidelane serve`: Redis, the API, a courier, a worker and Flower on one machine, each started again when it dies."""
+"""`slidelane serve`: Redis, the API, a courier, a worker and Flower on one machine.
 
+Each of them is started again when it ends.
+"""
+
+import argparse
+import json
+import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import partial
+from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from broker.file_storage import open_storage
 from broker.order_store import OrderStore
 from broker.order_store.embedded_redis import EmbeddedRedis
-from broker.settings.config import Config, ConfigError
-from slidelane.ports import FLOWER_HOST, check_ports
+from broker.settings.config import PREFIX, Config, ConfigError, load
+from slidelane.ports import FLOWER_HOST, check_ports, flower_port
 from slidelane.process import signal_group, start_module
 
+SAMPLE = Path("sample", "sample.svs")
+"""Where the sample slide is in the data folder, if there is one."""
+_ROOTS_VARIABLE = f"{PREFIX}WORKER__SLIDES__ROOTS"
 _POLL_S = 0.2
-_LONGEST_PAUSE_S = 8.0
+_FIRST_PAUSE_S = 0.5
+_MAX_PAUSE_S = 8.0
 _HEALTHY_AFTER_S = 10.0
 _HAND_BACK_S = 5.0
 _REDIS_PAUSE_S = 1.0
 
 
-def _say(text: str) -> None:
+def add_parser(commands: Any) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("serve", help="the whole service on this machine, until Ctrl-C")
+    parser.set_defaults(run=_run)
+
+
+def _run(_arguments: argparse.Namespace) -> int:
+    Supervisor(load(), flower_port()).run()
+    return 0
+
+
+def _print(text: str) -> None:
     print(f"slidelane: {text}", flush=True)
 
 
-@dataclass
-class Child:
-    """One process that is kept running."""
+class RestartedProcess:
+    """A process that is started again whenever it ends, after a pause that grows."""
 
-    name: str
-    start: Callable[[], subprocess.Popen[bytes]]
-    process: subprocess.Popen[bytes] | None = None
-    pause_s: float = 0.5
-    began: float = field(default_factory=time.monotonic)
-    again_at: float = 0.0
+    def __init__(self, name: str, arguments: list[str], env: dict[str, str]) -> None:
+        self._name = name
+        self._arguments = arguments
+        self._env = env
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pause_s = _FIRST_PAUSE_S
+        self._started_at = 0.0
+        self._start_at = 0.0
 
     def tend(self) -> None:
-        """Start it if it does not run and its pause is over."""
-        status, now = self._reap(), time.monotonic()
+        """Start the process if it does not run and its pause is over."""
+        status = self._reap()
+        now = time.monotonic()
         if status is not None:
-            healthy = now - self.began > _HEALTHY_AFTER_S
-            self.pause_s = 0.5 if healthy else min(_LONGEST_PAUSE_S, self.pause_s * 2)
-            _say(f"{self.name} ended with {status}; it is started again in {self.pause_s:g} s")
-            self.again_at = now + self.pause_s
-        if self.process is None and now >= self.again_at:
+            self._pause(now)
+            _print(f"{self._name} ended with {status}; it is started again in {self._pause_s:g} s")
+        if self._process is None and now >= self._start_at:
             self._start()
 
-    def stop(self) -> None:
-        """Tell it to end; what it has started is its own to end."""
-        if self.process:
-            self.process.terminate()
+    def terminate(self) -> None:
+        """Send SIGTERM to the process, which then ends what it has started itself."""
+        if self._process:
+            self._process.terminate()
 
     def kill(self) -> None:
-        """End it and all that it has started."""
-        if self.process:
-            signal_group(self.process.pid, signal.SIGKILL)
+        """Kill the process and everything that it has started."""
+        if self._process:
+            signal_group(self._process.pid, signal.SIGKILL)
 
-    def is_gone(self) -> bool:
-        """Whether it has ended."""
+    def has_ended(self) -> bool:
+        """Return whether the process does not run."""
         self._reap()
-        return self.process is None
+        return self._process is None
+
+    def _pause(self, now: float) -> None:
+        """Double the pause, or begin anew after a process that ran well."""
+        if now - self._started_at > _HEALTHY_AFTER_S:
+            self._pause_s = _FIRST_PAUSE_S
+        else:
+            self._pause_s = min(_MAX_PAUSE_S, self._pause_s * 2)
+        self._start_at = now + self._pause_s
 
     def _start(self) -> None:
-        self.began = time.monotonic()
+        self._started_at = time.monotonic()
         try:
-            self.process = self.start()
-        except OSError as error:  # no memory, no process left: that passes
-            _say(f"{self.name} cannot be started: {error.strerror}")
-            self.again_at = self.began + _LONGEST_PAUSE_S
+            self._process = start_module(*self._arguments, env=self._env)
+        except OSError as error:
+            # There is no memory or no free process id, which may pass.
+            _print(f"{self._name} cannot be started: {error.strerror}")
+            self._start_at = self._started_at + _MAX_PAUSE_S
 
     def _reap(self) -> int | None:
-        """Its exit status, told once."""
-        if self.process is None or self.process.poll() is None:
+        """Return the exit status if the process has ended since the last call."""
+        if self._process is None or self._process.poll() is None:
             return None
-        status = self.process.returncode
-        signal_group(
-            self.process.pid, signal.SIGTERM
-        )  # an orphan would hold the device against its successor
-        self.process = None
+        status = self._process.returncode
+        # An orphaned child could keep the GPU from the next process.
+        signal_group(self._process.pid, signal.SIGTERM)
+        self._process = None
         return status
 
 
-def _flower(port: int) -> list[str]:
-    return ["slidelane.flower", f"--address={FLOWER_HOST}", f"--port={port}"]
-
-
-def _started(redis: EmbeddedRedis) -> str:
-    """Its URL. Raises `ConfigError`."""
-    try:
-        return redis.start()
-    except OSError as error:
-        raise ConfigError(f"broker.data cannot be used: {error}") from None
-
-
 class Supervisor:
-    """Keeps the children running until told to stop; then ends every one of them."""
+    """Keeps the processes running until SIGINT, SIGTERM or SIGHUP; then ends every one of them."""
 
     def __init__(self, config: Config, flower_port: int) -> None:
-        self._config, self._flower_port = config, flower_port
-        self._stopping, self._redis_url = False, ""
-        self._redis = (
-            EmbeddedRedis(config.broker) if config.broker.redis_url == "embedded" else None
-        )
-        self._children = [
-            Child("api", partial(start_module, "services")),
-            Child("courier", partial(start_module, "worker", "courier")),
-            Child("worker", partial(start_module, "worker", "gpu")),
-            Child("flower", partial(start_module, *_flower(flower_port))),
+        self._config = config
+        self._flower_port = flower_port
+        self._is_stopping = False
+        self._redis_url = ""
+        self._redis: EmbeddedRedis | None = None
+        if config.broker.redis_url == "embedded":
+            self._redis = EmbeddedRedis(config.broker)
+        self._sample = config.broker.data.resolve() / SAMPLE
+        env = self.environment()
+        flower = ["slidelane.flower", f"--address={FLOWER_HOST}", f"--port={flower_port}"]
+        self._processes = [
+            RestartedProcess("api", ["services"], env),
+            RestartedProcess("courier", ["worker", "courier"], env),
+            RestartedProcess("worker", ["worker", "gpu"], env),
+            RestartedProcess("flower", flower, env),
         ]
 
     def run(self) -> None:
-        """Block until SIGINT, SIGTERM or SIGHUP. Raises `ConfigError` when it cannot start."""
+        """Block until a signal. Raise `ConfigError` where the service cannot start."""
         check_ports(self._config, self._flower_port)
         open_storage(self._config.broker)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._stop)
+            signal.signal(number, self._on_signal)
         try:
             if self._redis:
-                self._redis_url = _started(self._redis)
-            OrderStore.connect(
-                self._config.broker
-            )  # settings that no child could work with end it here
-            self._introduce()
-            while not self._stopping:
-                self._tend()
-            _say("stopping")
+                self._redis_url = _start_redis(self._redis)
+            # Settings that no process could work with raise here.
+            OrderStore.connect(self._config.broker)
+            self._print_addresses()
+            while not self._is_stopping:
+                self._tend_redis()
+                for process in self._processes:
+                    process.tend()
+                time.sleep(_POLL_S)
+            _print("stopping")
         finally:
             self._end_all()
-        _say("stopped")
+        _print("stopped")
 
-    def _stop(self, _number: int, _frame: FrameType | None) -> None:
-        self._stopping = True
+    def environment(self) -> dict[str, str]:
+        """Return the environment of the processes: ours, with the sample slide's folder allowed."""
+        if not self._sample.is_file():
+            return dict(os.environ)
+        # The value of a variable that ends in _FILE would replace the one that is set here.
+        replaced = (_ROOTS_VARIABLE, f"{_ROOTS_VARIABLE}_FILE")
+        env = {name: value for name, value in os.environ.items() if name.upper() not in replaced}
+        roots = [*self._config.worker.slides.roots, self._sample.parent]
+        env[_ROOTS_VARIABLE] = json.dumps([str(root) for root in roots])
+        return env
 
-    def _introduce(self) -> None:
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._is_stopping = True
+
+    def _print_addresses(self) -> None:
         api = self._config.services
-        _say(f"API    http://{api.host}:{api.port}")
-        _say(f"Flower http://{FLOWER_HOST}:{self._flower_port}")
-        _say(f"data   {self._config.broker.data.resolve()}")
-
-    def _tend(self) -> None:
-        self._tend_redis()
-        for child in self._children:
-            child.tend()
-        time.sleep(_POLL_S)
+        _print(f"API    http://{api.host}:{api.port}")
+        _print(f"Flower http://{FLOWER_HOST}:{self._flower_port}")
+        _print(f"data   {self._config.broker.data.resolve()}")
+        if self._sample.is_file():
+            _print(f"sample {self._sample}")
 
     def _tend_redis(self) -> None:
         if self._redis is None or self._redis.process is None or self._redis.process.poll() is None:
             return
-        _say("Redis ended; it is started again")
+        _print("Redis ended; it is started again")
         try:
-            url = _started(self._redis)
+            url = _start_redis(self._redis)
         except ConfigError as error:
-            _say(str(error))
+            _print(str(error))
             time.sleep(_REDIS_PAUSE_S)
             return
-        if (
-            url != self._redis_url
-        ):  # its port was taken meanwhile, and the children know only the old address
-            self._redis_url = url
-            for child in self._children:
-                child.kill()
+        if url == self._redis_url:
+            return
+        # Another program took its port meanwhile. The processes know the old address only.
+        self._redis_url = url
+        for process in self._processes:
+            process.kill()
 
     def _end_all(self) -> None:
-        for child in self._children:
-            child.stop()
+        for process in self._processes:
+            process.terminate()
         deadline = time.monotonic() + self._config.worker.grace_s + _HAND_BACK_S
-        while time.monotonic() < deadline and not all(child.is_gone() for child in self._children):
+        while time.monotonic() < deadline and not self._have_all_ended():
             time.sleep(_POLL_S)
-        for child in self._children:
-            child.kill()
+        for process in self._processes:
+            process.kill()
         if self._redis:
             self._redis.stop()
+
+    def _have_all_ended(self) -> bool:
+        return all(process.has_ended() for process in self._processes)
+
+
+def _start_redis(redis: EmbeddedRedis) -> str:
+    """Return the URL of Redis. Raise `ConfigError`."""
+    try:
+        return redis.start()
+    except OSError as error:
+        raise ConfigError(f"broker.data cannot be used: {error}") from None

@@ -1,6 +1,6 @@
-"""`slidelane worker`: one worker, which may end by itself: when all is done, or before a batch system ends it.
+"""`slidelane worker`: one worker, which may end when all is done or before a batch system ends it.
 
-Owns when it is told to stop; that it then leaves in order is `worker`'s own. Must not know Celery, nor what work is.
+This module decides when the worker gets SIGTERM; what the worker does then is decided in `worker`.
 """
 
 import argparse
@@ -24,21 +24,21 @@ from broker.settings.config import Config, ConfigError, load
 from slidelane.process import signal_group, start_module
 
 _log = logging.getLogger("slidelane")
-_QUIET_S = 5.0
+_IDLE_S = 5.0
 _POLL_S = 0.5
 _HAND_BACK_S = 10.0
-"""What a worker may take, after its grace, to hand back what it has and to end."""
+"""How long a worker may take, after its grace, to hand its work back and to end."""
 _UNFINISHED = {
     "gpu": (OrderState.RUNNING, OrderState.QUEUED),
     "courier": (OrderState.RUNNING, OrderState.QUEUED, OrderState.DELIVERING),
 }
 _UNITS_S = {"d": 86400, "h": 3600, "m": 60, "s": 1}
-_SPAN = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
+_WITH_UNITS = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
 _CLOCK = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 
 
-def add_to(commands: Any) -> None:
-    """The subcommand."""
+def add_parser(commands: Any) -> None:
+    """Add the subcommand."""
     parser = commands.add_parser("worker", help="one worker on this machine; it may end by itself")
     parser.add_argument(
         "role",
@@ -53,95 +53,125 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--for",
         dest="for_s",
-        type=_span_s,
+        type=duration_s,
         metavar="TIME",
         help="be gone after 2h, 90m, 3600 or 1:30:00",
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=_run)
 
 
-def run(asked: argparse.Namespace) -> int:
-    """Its exit status: 0 where it left in order, asked by us or by a signal. Raises `ConfigError`."""
+def _run(arguments: argparse.Namespace) -> int:
+    """Return 0 where the worker ended in order, by itself or by a signal. Raise `ConfigError`."""
     config = load()
-    if not asked.until_idle and asked.for_s is None:
-        os.execv(sys.executable, [sys.executable, "-m", "worker", asked.role])  # noqa: S606 - there is none to start
+    role = arguments.role
+    if not arguments.until_idle and arguments.for_s is None:
+        # Nothing has to be decided, so the worker takes the place of this process.
+        os.execv(sys.executable, [sys.executable, "-m", "worker", role])  # noqa: S606 - no shell
     set_up(config.broker.log)
-    return Shift(config, asked.role, asked.for_s, until_idle=asked.until_idle).run()
+    return SupervisedWorker(config, role, arguments.for_s, until_idle=arguments.until_idle).run()
 
 
-class Shift:
-    """One worker from its start to its end."""
+class SupervisedWorker:
+    """One worker process that is stopped after a time, or when it has nothing left to do."""
 
     def __init__(self, config: Config, role: str, for_s: float | None, *, until_idle: bool) -> None:
-        began, self._leaves_s = time.monotonic(), config.worker.grace_s + _HAND_BACK_S
-        if for_s is not None and for_s <= self._leaves_s:
-            raise ConfigError(
-                f"--for {for_s:g} s leaves no time to work: worker.grace_s, and {_HAND_BACK_S:g} s to hand work back, "
-                f"are {self._leaves_s:g} s; give it longer, or lower worker.grace_s"
-            )
-        self._role, self._queues = role, frozenset(config.worker.queues)
-        self._stop_at = inf if for_s is None else began + for_s - self._leaves_s
-        self._until_idle, self._idle_since, self._is_asked = until_idle, inf, False
+        self._stop_s = config.worker.grace_s + _HAND_BACK_S
+        self._stop_at = inf
+        if for_s is not None:
+            self._stop_at = time.monotonic() + for_s - self._stop_s
+            self._check_time(for_s)
+        self._role = role
+        self._queues = frozenset(config.worker.queues)
+        self._until_idle = until_idle
+        self._idle_since = inf
+        self._is_signalled = False
         self._store = OrderStore.connect(config.broker)
 
+    def _check_time(self, for_s: float) -> None:
+        if for_s <= self._stop_s:
+            raise ConfigError(
+                f"--for {for_s:g} s leaves no time to work: worker.grace_s, and {_HAND_BACK_S:g} s "
+                f"to hand work back, are {self._stop_s:g} s; "
+                "give it longer, or lower worker.grace_s"
+            )
+
     def run(self) -> int:
-        """Block until the worker has ended."""
+        """Block until the worker has ended; return its exit status."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._ask)
+            signal.signal(number, self._on_signal)
         process = start_module("worker", self._role)
         try:
             while process.poll() is None:
-                if why := self._why_stop(process.pid):
-                    return self._stopped(process, why)
+                reason = self._stop_reason(process.pid)
+                if reason:
+                    return self._stop(process, reason)
                 time.sleep(_POLL_S)
-            return _status(process.returncode)
+            return _shell_status(process.returncode)
         finally:
             signal_group(process.pid, signal.SIGKILL)
             process.wait()
 
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        self._is_asked = True
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._is_signalled = True
 
-    def _why_stop(self, worker: int) -> str:
+    def _stop_reason(self, pid: int) -> str:
+        """Return why the worker is to stop now, or an empty string."""
         now = time.monotonic()
-        if self._is_asked:
+        if self._is_signalled:
             return "it was asked to"
         if now >= self._stop_at:
             return "its time is nearly over"
-        if self._until_idle:
-            self._idle_since = min(self._idle_since, now) if self._is_idle(worker) else inf
-        return "nothing is left to do" if now - self._idle_since >= _QUIET_S else ""
+        if not self._until_idle:
+            return ""
+        if not self._is_idle(pid):
+            self._idle_since = inf
+            return ""
+        self._idle_since = min(self._idle_since, now)
+        if now - self._idle_since >= _IDLE_S:
+            return "nothing is left to do"
+        return ""
 
-    def _stopped(self, process: subprocess.Popen[bytes], why: str) -> int:
-        _log.info("the worker is stopped: %s", why)
+    def _stop(self, process: subprocess.Popen[bytes], reason: str) -> int:
+        """Send SIGTERM and return the exit status; 1 where the worker had to be killed."""
+        _log.info("the worker is stopped: %s", reason)
         process.terminate()
         try:
-            status = process.wait(self._leaves_s)
+            status = process.wait(self._stop_s)
         except subprocess.TimeoutExpired:
             _log.error(
                 "the worker did not leave in time and is killed; its leases bring its work back"
             )
             return 1
-        return (
-            0 if status == -signal.SIGTERM else _status(status)
-        )  # told before it could listen: it had no work yet
+        if status == -signal.SIGTERM:
+            # It had not yet installed its signal handler, and so had no work.
+            return 0
+        return _shell_status(status)
 
-    def _is_idle(self, worker: int) -> bool:
-        """Whether it is there, and no order will need it any more. Who cannot know says no."""
-        name = f"{self._role}-{worker}@{os.uname().nodename}"
+    def _is_idle(self, pid: int) -> bool:
+        """Return whether the worker is present and no order will need it any more.
+
+        It is not idle while Redis does not answer.
+        """
+        name = f"{self._role}-{pid}@{os.uname().nodename}"
         try:
-            is_there = any(there.name == name for there in self._store.workers())
-            return is_there and not any(self._is_needed(order) for order in self._unfinished())
+            names = {worker.name for worker in self._store.workers()}
+            if name not in names:
+                return False
+            return not any(self._needs_worker(order) for order in self._unfinished())
         except TemporaryError:
             return False
 
-    def _is_needed(self, order: Order) -> bool:
-        """A courier until an order has ended; a worker until its scans on our queues have, fetched or not."""
+    def _needs_worker(self, order: Order) -> bool:
+        """Return whether the order needs a worker of this role.
+
+        A courier is needed until the order has ended. A worker that classifies is needed until
+        the scans on its queues have ended, also while they wait to be fetched.
+        """
         if self._role == "courier":
             return True
-        return order.queue in self._queues and any(
-            scan.state not in SCAN_ENDED for scan in order.scans
-        )
+        if order.queue not in self._queues:
+            return False
+        return any(scan.state not in SCAN_ENDED for scan in order.scans)
 
     def _unfinished(self) -> Iterator[Order]:
         for state in _UNFINISHED[self._role]:
@@ -152,18 +182,27 @@ class Shift:
                 yield from page.orders
 
 
-def _status(status: int) -> int:
-    """As a shell tells it: 128 and the signal where one ended it."""
-    return status if status >= 0 else 128 - status
+def _shell_status(returncode: int) -> int:
+    """Return the status that a shell would show: 128 plus the number of a signal that ended it."""
+    if returncode < 0:
+        return 128 - returncode
+    return returncode
 
 
-def _span_s(text: str) -> float:
-    """Seconds of `2h`, `1h30m`, `90m`, `3600`, or as batch systems write it: `1:30:00`, `2-00:00:00`, `90:00`."""
-    if (found := _SPAN.fullmatch(text)) and any(found.groups()):
-        return float(
-            sum(int(n) * size for n, size in zip(found.groups("0"), _UNITS_S.values(), strict=True))
+def duration_s(text: str) -> float:
+    """Return seconds. Raise `argparse.ArgumentTypeError`.
+
+    People write `2h`, `1h30m`, `90m` or `3600`, batch systems `1:30:00`, `2-00:00:00` or `90:00`.
+    """
+    match = _WITH_UNITS.fullmatch(text)
+    if match and any(match.groups()):
+        counts = map(int, match.groups("0"))
+        total_s = sum(
+            count * unit_s for count, unit_s in zip(counts, _UNITS_S.values(), strict=True)
         )
-    if found := _CLOCK.fullmatch(text):
-        days, hours, minutes, seconds = (int(n) for n in found.groups("0"))
+        return float(total_s)
+    match = _CLOCK.fullmatch(text)
+    if match:
+        days, hours, minutes, seconds = map(int, match.groups("0"))
         return float(86400 * days + 3600 * hours + 60 * minutes + seconds)
     raise argparse.ArgumentTypeError(f"{text[:32]!r} is no time; write 2h, 90m, 3600 or 1:30:00")

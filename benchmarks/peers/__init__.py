@@ -1,4 +1,5 @@
-"""Whole slides against the machine and against others: same slide, same tiles, same network, same cores.
+"""Compares whole slides with the limits of the machine and with other programs.
 
-A contestant is a script that is told a task and says one line of JSON; each of the others has its own environment.
+All have the same slide, tiles, network and cores. A contestant is a script that reads a task and
+prints one line of JSON. Each of the other programs has a virtual environment of its own.
 """

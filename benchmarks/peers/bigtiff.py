@@ -1,6 +1,7 @@
-"""A BigTIFF of JPEG tiles as Aperio lays it out, written from tiles that repeat.
+"""Writes a BigTIFF of JPEG tiles with Aperio's layout, from tiles that repeat.
 
-Where tiles share what is stored, many offsets point to the same bytes, so that a slide of any size takes little disk.
+Tiles may share what is stored: then many offsets point to the same bytes, and a slide of any size
+takes little disk.
 """
 
 import struct
@@ -13,7 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 TILE_PX: Final = 256
-_SHORT, _LONG, _LONG8, _ASCII = 3, 4, 16, 2
+# Types of TIFF fields.
+_SHORT = 3
+_LONG = 4
+_LONG8 = 16
+_ASCII = 2
 _FORMATS: Final = {_SHORT: "H", _LONG: "I", _LONG8: "Q"}
 _INLINE_BYTES: Final = 8
 _HEADER: Final = struct.Struct("<2sHHHQ")
@@ -74,7 +79,8 @@ def _tags(level: Level, offsets: Kinds, sizes: Kinds) -> dict[int, tuple[int, by
 
 
 def _write_pages(file: BinaryIO, pages: Sequence[dict[int, tuple[int, bytes]]]) -> None:
-    link = _HEADER.size - 8  # where the offset of the next page belongs
+    # Where the offset of the next page is written.
+    link = _HEADER.size - 8
     for page in pages:
         entries = b"".join(_entry(file, tag, *value) for tag, value in page.items())
         file.write(bytes(-file.tell() % 8))
@@ -88,9 +94,13 @@ def _write_pages(file: BinaryIO, pages: Sequence[dict[int, tuple[int, bytes]]]) 
 
 
 def _entry(file: BinaryIO, tag: int, kind: int, value: bytes) -> bytes:
-    count = len(value) if kind == _ASCII else len(value) // struct.calcsize(_FORMATS[kind])
+    """Return the entry of a tag. A value that does not fit in is written to the file."""
+    count = len(value)
+    if kind != _ASCII:
+        count //= struct.calcsize(_FORMATS[kind])
     if len(value) > _INLINE_BYTES:
         file.write(bytes(-file.tell() % 8))
-        value, at = struct.pack("<Q", file.tell()), value
-        file.write(at)
+        offset = struct.pack("<Q", file.tell())
+        file.write(value)
+        value = offset
     return struct.pack("<HHQ", tag, kind, count) + value.ljust(_INLINE_BYTES, b"\0")

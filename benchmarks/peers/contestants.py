@@ -1,6 +1,6 @@
-"""Who takes part, and one run of one of them: a task written down, a process in its environment, what it says.
+"""The contestants, and how one of them is run: a task as a file, a process, its line of JSON.
 
-`OURS` has the same form: a script that reads a task and says a line of JSON, in the environment of the project.
+`OURS` are scripts of the same form, which run in the environment of the project.
 """
 
 import json
@@ -16,17 +16,17 @@ import numpy as np
 from benchmarks import gpu, peak_memory
 from benchmarks.peers import virtualenvs
 from benchmarks.peers.task import Probabilities, Task
-from benchmarks.peers.virtualenvs import KEPT, Environment
+from benchmarks.peers.virtualenvs import CACHE, Virtualenv
 
 WITHIN_S = 1800
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one run.
+    """The result of one run.
 
-    `peak_bytes`: the most that its processes held; `probabilities`: a row for each tile; `gpu_busy`: the share of the
-    time, None where nobody knows.
+    `peak_bytes`: the most memory of its processes. `probabilities`: a row for each tile.
+    `gpu_busy`: the share of the time, None where it is not known.
     """
 
     peer: str
@@ -38,69 +38,83 @@ class Outcome:
     gpu_busy: float | None = None
 
     @classmethod
-    def told(cls, line: dict[str, Any]) -> Self:
-        """From what a runner said and what was measured of it."""
-        answer = np.load(line["probabilities"]) if line["probabilities"] else None
+    def from_line(cls, line: dict[str, Any]) -> Self:
+        """Return the result from what a runner printed and what was measured."""
+        answer = None
+        if line["probabilities"]:
+            answer = np.load(line["probabilities"])
         return cls(
-            line["peer"], line["version"], line["tiles"], line["seconds"], line["peak_rss_bytes"], answer,
+            line["peer"],
+            line["version"],
+            line["tiles"],
+            line["seconds"],
+            line["peak_rss_bytes"],
+            answer,
             line["gpu_busy"],
-        )  # fmt: skip
+        )
 
     @property
     def tiles_per_s(self) -> float:
-        """How fast it was."""
+        """Tiles per second."""
         return self.tiles / self.seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """A runner with its way to be run; without an environment it runs in ours. `workers`: of its data loader.
+    """A runner, and how it is run. Without a virtual environment it runs in ours.
 
-    `tolerance`: how far half precision may move a probability; 0 for full precision.
+    `has_workers`: whether its data loader has processes of its own. `tolerance`: how far half
+    precision may move a probability; 0 for full precision.
     """
 
     name: str
     module: str
-    environment: Environment | None = None
+    virtualenv: Virtualenv | None = None
     batch: int = 32
     has_workers: bool = False
     tolerance: float = 0.0
 
-    def python(self, say: Callable[[str], None]) -> Path:
-        """The interpreter that runs it, made where it is not there."""
-        return (
-            virtualenvs.python_of(self.environment, say)
-            if self.environment
-            else Path(sys.executable)
-        )
+    def python(self, report: Callable[[str], None]) -> Path:
+        """Return its interpreter; make the virtual environment first where it is missing."""
+        if self.virtualenv is None:
+            return Path(sys.executable)
+        return virtualenvs.python_of(self.virtualenv, report)
 
-    def run(self, task: Task, say: Callable[[str], None]) -> Outcome:
-        """Classify once. Raises `RuntimeError` where it fails."""
-        python = self.python(say)
+    def run(self, task: Task, report: Callable[[str], None]) -> Outcome:
+        """Classify once. Raise `RuntimeError` where it fails."""
+        python = self.python(report)
         with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as scratch:
+            workers = 0
+            if self.has_workers:
+                workers = task.threads
             own = replace(
-                task, scratch=scratch, answer=f"{scratch}/answer.npy", batch=self.batch,
-                workers=task.threads if self.has_workers else 0, tolerance=self.tolerance,
-            )  # fmt: skip
+                task,
+                scratch=scratch,
+                answer=f"{scratch}/answer.npy",
+                batch=self.batch,
+                workers=workers,
+                tolerance=self.tolerance,
+            )
             file = Path(scratch) / "task.json"
             file.write_text(json.dumps(own.as_dict()))
-            home = KEPT / "home"  # some write where their user lives
+            # Some write to the home folder of their user.
+            home = CACHE / "home"
             home.mkdir(parents=True, exist_ok=True)
+            card = gpu.name(task.device)
             variables = {
                 "HOME": str(home),
                 "PYTHONWARNINGS": "ignore",
                 "OMP_NUM_THREADS": str(task.threads),
+                # Threads that spin cost most where the cores are shared.
+                "OMP_WAIT_POLICY": "PASSIVE",
+                # Some take every GPU that they see.
+                "CUDA_VISIBLE_DEVICES": card,
             }
-            variables |= {
-                "OMP_WAIT_POLICY": "PASSIVE"
-            }  # who spins loses most where the cores are shared
-            card = gpu.name(task.device)
-            variables |= {"CUDA_VISIBLE_DEVICES": card}  # some take all that they see
+            command = [str(python), "-m", self.module, str(file)]
             with gpu.sampled(gpu.command(card)) as samples:
-                told = peak_memory.run(
-                    [str(python), "-m", self.module, str(file)], variables, WITHIN_S
-                )
-            return Outcome.told(told | {"gpu_busy": gpu.busy(samples, *told["between"])})
+                line = peak_memory.run(command, variables, WITHIN_S)
+            began, ended = line["between"]
+            return Outcome.from_line(line | {"gpu_busy": gpu.busy(samples, began, ended)})
 
 
 _RUNNERS = "benchmarks.peers.runners"

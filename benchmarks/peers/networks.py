@@ -1,7 +1,8 @@
-"""Two networks as folders of the WSInfer zoo, trained here in seconds: one that costs little, one as people use.
+"""Trains two networks in seconds: one that costs little, and one of a usual size.
 
-They tell how dark a tile is, in four steps. That takes no more than colours, but the weights are those of a trained
-network: with random ones the answers hang on differences so small that half precision drowns them.
+They are written as folders of the WSInfer zoo. They tell how dark a tile is, in four steps. Colours
+are enough for that, but trained weights are needed: with random ones the probabilities differ so
+little that half precision changes the class.
 """
 
 import json
@@ -18,20 +19,33 @@ from torch import Tensor, nn
 CLASSES: Final = ("palest", "paler", "darker", "darkest")
 PATCH_PX: Final = 256
 SPACING_UM_PX: Final = 0.5
-MEAN, STD = 0.5, 0.5
-STEPS, BATCH, RATE = 80, 16, 4e-3  # of training
-UNSURE: Final = 0.1  # label smoothing: keeps the logits small
+MEAN = 0.5
+STD = 0.5
+TRAINING_STEPS = 80
+BATCH = 16
+LEARNING_RATE = 4e-3
+LABEL_SMOOTHING: Final = 0.1
+"""Keeps the logits small."""
 
-# MobileNetV3-Small (Howard et al. 2019, table 2): kernel, expanded, out, squeeze, hard-swish, stride
+# MobileNetV3-Small (Howard et al. 2019, table 2):
+# kernel, expanded, out, squeeze, hard-swish, stride
 _BLOCKS: Final = (
-    (3, 16, 16, True, False, 2), (3, 72, 24, False, False, 2), (3, 88, 24, False, False, 1), (5, 96, 40, True, True, 2),
-    (5, 240, 40, True, True, 1), (5, 240, 40, True, True, 1), (5, 120, 48, True, True, 1), (5, 144, 48, True, True, 1),
-    (5, 288, 96, True, True, 2), (5, 576, 96, True, True, 1), (5, 576, 96, True, True, 1),
-)  # fmt: skip
+    (3, 16, 16, True, False, 2),
+    (3, 72, 24, False, False, 2),
+    (3, 88, 24, False, False, 1),
+    (5, 96, 40, True, True, 2),
+    (5, 240, 40, True, True, 1),
+    (5, 240, 40, True, True, 1),
+    (5, 120, 48, True, True, 1),
+    (5, 144, 48, True, True, 1),
+    (5, 288, 96, True, True, 2),
+    (5, 576, 96, True, True, 1),
+    (5, 576, 96, True, True, 1),
+)
 
 
 def save(name: str, folder: Path, samples: NDArray[np.uint8], seed: int = 0) -> None:
-    """Write `config.json` and `torchscript_model.pt`; `samples` (N, 256, 256, 3) are what it learns from."""
+    """Write `config.json` and `torchscript_model.pt`, trained on `samples` (N, 256, 256, 3)."""
     torch.manual_seed(seed)
     body, features = NETWORKS[name]()
     network = nn.Sequential(
@@ -43,9 +57,8 @@ def save(name: str, folder: Path, samples: NDArray[np.uint8], seed: int = 0) -> 
     _train(network, inputs, torch.from_numpy(_quarters(samples)))
     folder.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # TorchScript is old, and what the zoo holds
+        # TorchScript is deprecated, but the zoo uses it.
+        warnings.simplefilter("ignore", DeprecationWarning)
         torch.jit.trace(network, inputs[:2]).save(str(folder / "torchscript_model.pt"))
     (folder / "config.json").write_text(json.dumps(_config(name), indent=2))
 
@@ -64,33 +77,36 @@ def _config(name: str) -> dict[str, object]:
 
 
 def _quarters(samples: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Which quarter of the samples each belongs to, the palest first."""
+    """Return the quarter of each sample, 0 for the palest."""
     paleness = samples.mean(axis=(1, 2, 3))
     return np.digitize(-paleness, np.quantile(-paleness, (0.25, 0.5, 0.75)))
 
 
-def _train(network: nn.Sequential, inputs: Tensor, wanted: Tensor) -> None:
+def _train(network: nn.Sequential, inputs: Tensor, labels: Tensor) -> None:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(network.parameters(), RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=STEPS)
-    for _ in range(STEPS):
+    optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, LEARNING_RATE, total_steps=TRAINING_STEPS
+    )
+    for _ in range(TRAINING_STEPS):
         some = torch.randint(len(inputs), (BATCH,))
         optimiser.zero_grad()
         nn.functional.cross_entropy(
-            network(inputs[some]), wanted[some], label_smoothing=UNSURE
+            network(inputs[some]), labels[some], label_smoothing=LABEL_SMOOTHING
         ).backward()
         optimiser.step()
         schedule.step()
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
-            layer.momentum = 1.0  # what is usual, of all samples at once
+            # Take the statistics of the next batch, which holds all samples.
+            layer.momentum = 1.0
     with torch.no_grad():
         network(inputs)
     network.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 def _tiny() -> tuple[nn.Module, int]:
-    """Three convolutions with large strides: less work than decoding the tile."""
+    """Return three convolutions with large strides: less work than decoding the tile."""
     layers = [
         nn.Conv2d(3, 8, 8, stride=8),
         nn.ReLU(),
@@ -134,22 +150,25 @@ def _convolution(
 
 
 class _Squeeze(nn.Module):
-    """Channels weighed by what is in all of them."""
+    """Squeeze and excitation: weighs channels by the mean of every channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         hidden = max(8, (channels // 4 + 4) // 8 * 8)
         self.weigh = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Conv2d(channels, hidden, 1), nn.ReLU(), nn.Conv2d(hidden, channels, 1),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(channels, hidden, 1),
+            nn.ReLU(),
+            nn.Conv2d(hidden, channels, 1),
             nn.Hardsigmoid(),
-        )  # fmt: skip
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.weigh(x)
 
 
 class _Bottleneck(nn.Module):
-    """Widened, filtered channel by channel, narrowed again."""
+    """An inverted bottleneck: expand, filter each channel, and project."""
 
     def __init__(
         self,
@@ -163,18 +182,21 @@ class _Bottleneck(nn.Module):
         stride: int,
     ) -> None:
         super().__init__()
-        activation: type[nn.Module] = nn.Hardswish if hard else nn.ReLU
-        layers: list[nn.Module] = (
-            []
-            if expanded == inputs
-            else [_convolution(inputs, expanded, 1, 1, activation=activation)]
-        )
+        activation: type[nn.Module] = nn.ReLU
+        if hard:
+            activation = nn.Hardswish
+        layers: list[nn.Module] = []
+        if expanded != inputs:
+            layers.append(_convolution(inputs, expanded, 1, 1, activation=activation))
         layers.append(
             _convolution(expanded, expanded, kernel, stride, activation=activation, groups=expanded)
         )
-        layers += [_Squeeze(expanded)] if squeeze else []
+        if squeeze:
+            layers.append(_Squeeze(expanded))
         self.body = nn.Sequential(*layers, _convolution(expanded, outputs, 1, 1))
         self.is_residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x) if self.is_residual else self.body(x)
+        if self.is_residual:
+            return x + self.body(x)
+        return self.body(x)

@@ -1,77 +1,97 @@
-"""The race in rounds: all run once, then again, so that they meet the same machine. Kept in `.bench/race.json`."""
+"""Runs all contestants in rounds, so that they meet the same load of the machine.
+
+The results are written to `.bench/race.json`.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
 
-from benchmarks.comparison import Row
+from benchmarks.comparison import Comparison
 from benchmarks.peers import summary, workload
 from benchmarks.peers.contestants import DECODE, FEED, FORWARD, OURS, PEERS, Contestant, Outcome
 from benchmarks.peers.task import Task
-from benchmarks.peers.virtualenvs import KEPT
+from benchmarks.peers.virtualenvs import CACHE
 from worker.process.cgroup_limits import granted_cores
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 def measure(
-    rounds: int, edge_px: int, most_tiles: Mapping[str, int], where: str, say: Say
-) -> list[Row]:
-    """Each network on so many tiles of a slide of this edge; whoever cannot be installed or fails is left out."""
+    rounds: int, edge_px: int, most_tiles: Mapping[str, int], where: str, report: Report
+) -> list[Comparison]:
+    """Measure each network on at most so many tiles of a slide of this edge.
+
+    A contestant that cannot be installed, or fails, is left out.
+    """
     threads = granted_cores()
-    field = _ready((FEED, *OURS, *PEERS), say)
-    rows, kept = [], {}
-    with workload.laid(edge_px, most_tiles, threads) as tasks:
+    installed = _installed((FEED, *OURS, *PEERS), report)
+    rows = []
+    results = {}
+    with workload.prepare(edge_px, most_tiles, threads) as tasks:
         for network, task in tasks.items():
             on = f"{threads} threads, {task.device}"
-            say(f"{network}: {len(task.corners):,} tiles of {edge_px:,} x {edge_px:,} px, {on}")
-            done, racing = [], field
+            report(f"{network}: {len(task.corners):,} tiles of {edge_px:,} x {edge_px:,} px, {on}")
+            done = []
+            running = installed
             for number in range(1, rounds + 1):
-                found = _round(racing, task, say)
-                racing = [one for one in racing if one.name in found]
-                done.append(found)
-                say(f"round {number} of {rounds}")
-            full = [
-                {name: one for name, one in found.items() if name in done[-1]} for found in done
-            ]
-            for line in summary.lines(full):
-                say(line)
-            rows += summary.rows(network, full)
-            kept[network] = [{name: _kept(one) for name, one in found.items()} for found in full]
-    (KEPT / "race.json").write_text(
-        json.dumps({"where": where, "threads": threads, "rounds": kept}, indent=1)
+                outcomes = _round(running, task, report)
+                running = [one for one in running if one.name in outcomes]
+                done.append(outcomes)
+                report(f"round {number} of {rounds}")
+            complete = [_only(outcomes, running) for outcomes in done]
+            for line in summary.lines(complete):
+                report(line)
+            rows += summary.rows(network, complete)
+            results[network] = [_as_dicts(outcomes) for outcomes in complete]
+    (CACHE / "race.json").write_text(
+        json.dumps({"where": where, "threads": threads, "rounds": results}, indent=1)
     )
     return rows
 
 
-def _ready(wanted: Iterable[Contestant], say: Say) -> list[Contestant]:
-    """The limits, without which nothing can be said, and whoever else can be installed."""
+def _only(outcomes: Mapping[str, Outcome], running: Iterable[Contestant]) -> dict[str, Outcome]:
+    """Return the outcomes of the contestants that took part in every round."""
+    names = {one.name for one in running}
+    return {name: outcome for name, outcome in outcomes.items() if name in names}
+
+
+def _installed(contestants: Iterable[Contestant], report: Report) -> list[Contestant]:
+    """Return the limits, which are needed in any case, and all others that can be installed."""
     ready = [DECODE, FORWARD]
     for one in ready:
-        one.python(say)
-    for one in wanted:
+        one.python(report)
+    for one in contestants:
         try:
-            one.python(say)
+            one.python(report)
         except RuntimeError as error:
-            say(f"{one.name} is left out: {error}")
+            report(f"{one.name} is left out: {error}")
         else:
             ready.append(one)
     return ready
 
 
-def _round(racing: Iterable[Contestant], task: Task, say: Say) -> dict[str, Outcome]:
-    found = {}
-    for one in racing:
+def _round(running: Iterable[Contestant], task: Task, report: Report) -> dict[str, Outcome]:
+    outcomes = {}
+    for one in running:
         try:
-            found[one.name] = one.run(task, say)
+            outcomes[one.name] = one.run(task, report)
         except (RuntimeError, TimeoutError) as error:
             if one in {DECODE, FORWARD}:
                 raise
-            say(f"{one.name} is left out: {error}")
-    return found
+            report(f"{one.name} is left out: {error}")
+    return outcomes
 
 
-def _kept(outcome: Outcome) -> dict[str, object]:
+def _as_dicts(outcomes: Mapping[str, Outcome]) -> dict[str, dict[str, object]]:
+    return {name: _as_dict(outcome) for name, outcome in outcomes.items()}
+
+
+def _as_dict(outcome: Outcome) -> dict[str, object]:
     return {
-        "peer": outcome.peer, "version": outcome.version, "tiles": outcome.tiles, "seconds": outcome.seconds,
-        "peak_rss_bytes": outcome.peak_bytes, "gpu_busy": outcome.gpu_busy,
-    }  # fmt: skip
+        "peer": outcome.peer,
+        "version": outcome.version,
+        "tiles": outcome.tiles,
+        "seconds": outcome.seconds,
+        "peak_rss_bytes": outcome.peak_bytes,
+        "gpu_busy": outcome.gpu_busy,
+    }

@@ -1,7 +1,8 @@
-"""Slides of any size in seconds: real stained pixels, each kind of tile drawn and encoded once and then repeated.
+"""Draws slides of any size in seconds: each kind of tile is drawn and encoded once and repeated.
 
-Tissue comes in blocks of one mirrored period of the photograph, in one of some stains: sixteen tiles of level 0, one of
-level 1, so the pyramid fits together. Only the levels above are drawn where they lie.
+The pixels are those of a photograph of stained tissue. A block of tissue is one mirrored period of
+the photograph in one of several stains: sixteen tiles of level 0 and one of level 1, so that the
+pyramid fits together. The levels above are drawn as they are.
 """
 
 from dataclasses import dataclass, field
@@ -15,21 +16,23 @@ from numpy.typing import NDArray
 from benchmarks.peers.bigtiff import TILE_PX, Kinds, Level, write
 
 MPP: Final = 0.5
-RATIO: Final = 4  # of a level to the next, as Aperio has it
+RATIO: Final = 4
+"""Of the sizes of a level and the next, as Aperio has it."""
 JPEG_QUALITY: Final = 75
 STAINS: Final = 24
 STAIN_SPREAD: Final = 0.15
 GLASS: Final = 243
 GLASS_KINDS: Final = 16
 SMALLEST_LEVEL_PX: Final = 2048
-BLOBS: Final = 7  # pieces of tissue across the slide, about
+BLOBS: Final = 7
+"""About the number of pieces of tissue across the slide."""
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(slots=True)
 class _Album:
-    """Every picture that is stored, encoded, with its quarter-size self for the level above."""
+    """Every encoded tile, with its copy at a quarter of the size for the level above."""
 
     pictures: list[bytes] = field(default_factory=list)
     quarters: list[Pixels] = field(default_factory=list)
@@ -51,7 +54,7 @@ class _Album:
         return len(self.pictures) - 1
 
     def joined(self, kinds: Kinds) -> Pixels:
-        """The tile of the level above these RATIO x RATIO tiles."""
+        """Return the tile of the level above these RATIO x RATIO tiles."""
         return np.concatenate(
             [np.concatenate([self.quarters[k] for k in row], 1) for row in kinds], 0
         )
@@ -60,9 +63,10 @@ class _Album:
 def draw(
     path: Path, edge_px: int, *, tissue_share: float = 0.5, shared: bool = False, seed: int = 0
 ) -> Kinds:
-    """A square slide that OpenSlide opens as `aperio`; answers the corners (x, y) of the tiles that are all tissue.
+    """Write a square slide that OpenSlide opens as `aperio`.
 
-    `shared` stores each kind of tile once, however often it is there.
+    Return the corners (N, 2), x and y in level-0 pixels, of the tiles that are all tissue. With
+    `shared`, each kind of tile is stored once, however often it occurs.
     """
     rng = np.random.default_rng(seed)
     album = _Album()
@@ -90,13 +94,13 @@ def draw(
 def _level(edge_px: int, number: int, kinds: Kinds) -> Level:
     own_px = edge_px // RATIO**number
     tiles = -(-own_px // TILE_PX)
-    head = f"Aperio Image Library v11.2.1\r\n{edge_px}x{edge_px} [0,0 {edge_px}x{edge_px}] ({TILE_PX}x{TILE_PX})"
-    about = (
-        f" JPEG/RGB Q={JPEG_QUALITY}|AppMag = 20|MPP = {MPP}"
-        if number == 0
-        else f" -> {own_px}x{own_px}"
-    )
-    return Level(own_px, own_px, head + about, kinds[:tiles, :tiles])
+    size = f"{edge_px}x{edge_px}"
+    description = f"Aperio Image Library v11.2.1\r\n{size} [0,0 {size}] ({TILE_PX}x{TILE_PX})"
+    if number == 0:
+        description += f" JPEG/RGB Q={JPEG_QUALITY}|AppMag = 20|MPP = {MPP}"
+    else:
+        description += f" -> {own_px}x{own_px}"
+    return Level(own_px, own_px, description, kinds[:tiles, :tiles])
 
 
 def _whole_tiles(is_tissue: NDArray[np.bool_], edge_px: int) -> Kinds:
@@ -110,7 +114,7 @@ def _glass(rng: np.random.Generator) -> Pixels:
 
 
 def _periods(rng: np.random.Generator) -> list[Pixels]:
-    """The H-DAB photograph in many stains, each mirrored into a period of RATIO x RATIO tiles without seams."""
+    """Return the H-DAB photograph in many stains, each mirrored into RATIO x RATIO tiles."""
     from skimage.color import hed_from_rgb, rgb_from_hed
     from skimage.data import immunohistochemistry
 
@@ -132,19 +136,20 @@ def _tiles(album: _Album, period: Pixels) -> Kinds:
 
 
 def _layout(blocks: int, tissue_share: float, rng: np.random.Generator) -> Kinds:
-    """The stain of each block, -1 where there is glass."""
+    """Return the stain of each block, -1 for glass."""
 
     def smooth(cells: int) -> NDArray[Any]:
         noise = rng.standard_normal((cells, cells)).astype(np.float32)
         return np.asarray(cv2.resize(noise, (blocks, blocks), interpolation=cv2.INTER_CUBIC))
 
-    height, mixed = smooth(BLOBS), smooth(2 * BLOBS)
+    height = smooth(BLOBS)
+    mixed = smooth(2 * BLOBS)
     stains = np.argsort(np.argsort(mixed, axis=None)).reshape(mixed.shape) * STAINS // mixed.size
     return np.where(height >= np.quantile(height, 1 - tissue_share), stains, -1)
 
 
 def _spread(tissue: Kinds, is_tissue: NDArray[np.bool_], glass: Kinds) -> Kinds:
-    """Blocks (rows, columns, RATIO, RATIO) as one grid of level-0 tiles, with glass where there is no tissue."""
+    """Return blocks (rows, columns, RATIO, RATIO) as a grid of level-0 tiles, else glass."""
     edge = RATIO * len(is_tissue)
     kinds = (
         np.where(is_tissue[..., None, None], tissue, -1).transpose(0, 2, 1, 3).reshape(edge, edge)
@@ -153,7 +158,7 @@ def _spread(tissue: Kinds, is_tissue: NDArray[np.bool_], glass: Kinds) -> Kinds:
 
 
 def _above(album: _Album, below: Kinds, glass: int) -> Kinds:
-    """The next level, drawn tile by tile."""
+    """Return the next level, drawn tile by tile."""
     edge = -(-len(below) // RATIO)
     padded = np.pad(below, (0, edge * RATIO - len(below)), constant_values=glass)
     parts = padded.reshape(edge, RATIO, edge, RATIO).transpose(0, 2, 1, 3).reshape(-1, RATIO, RATIO)

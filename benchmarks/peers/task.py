@@ -1,6 +1,6 @@
-"""What a contestant is told, and what it says: a file of JSON in, one line of JSON out.
+"""The task of a contestant, which is a file of JSON, and its result, which is a line of JSON.
 
-Read by scripts that run in other environments: needs nothing but NumPy.
+Scripts in other virtual environments import this module: it needs nothing but NumPy.
 """
 
 import json
@@ -23,9 +23,10 @@ Probabilities = NDArray[np.float32]
 class Task:
     """Classify these tiles of this slide with this network.
 
-    `tiles` is an array (N, 4): x and y in level-0 pixels, offset and length of the stored JPEG. `model` is a folder of
-    the WSInfer zoo. `scratch` is a folder of the contestant's own, `answer` where its probabilities go. `device` is
-    what PyTorch computes on: `cpu` or `cuda:0`. `tolerance` is what our own card allows half precision to change.
+    `tiles` is a file with an array (N, 4): x and y in level-0 pixels, offset and length of the
+    stored JPEG. `model` is a folder of the WSInfer zoo. `scratch` is a folder for the contestant
+    alone, `answer` the file for its probabilities. `device` is what PyTorch computes on: `cpu` or
+    `cuda:0`. `tolerance` is how far half precision may move a probability.
     """
 
     slide: str
@@ -40,37 +41,37 @@ class Task:
     tolerance: float = 0.0
 
     @classmethod
-    def told(cls) -> Self:
-        """The task whose file the command line names."""
+    def from_command_line(cls) -> Self:
+        """Return the task whose file the command line names."""
         return cls(**json.loads(Path(sys.argv[1]).read_text()))
 
     def as_dict(self) -> dict[str, Any]:
-        """What `told` reads."""
+        """Return what `from_command_line` reads."""
         return asdict(self)
 
     @cached_property
     def corners(self) -> NDArray[np.int64]:
-        """Where the tiles are, (N, 2): x, y."""
+        """The corners of the tiles, (N, 2): x, y in level-0 pixels."""
         return np.asarray(np.load(self.tiles)[:, :2])
 
     @cached_property
     def stored(self) -> NDArray[np.int64]:
-        """Where their bytes are, (N, 2): offset, length."""
+        """The stored bytes of the tiles, (N, 2): offset, length."""
         return np.asarray(np.load(self.tiles)[:, 2:])
 
     @cached_property
     def config(self) -> dict[str, Any]:
         """The network's `config.json`."""
-        told: dict[str, Any] = json.loads((Path(self.model) / "config.json").read_text())
-        return told
+        config: dict[str, Any] = json.loads((Path(self.model) / "config.json").read_text())
+        return config
 
     @property
     def weights(self) -> str:
-        """The network itself."""
+        """The file of the network."""
         return str(Path(self.model) / "torchscript_model.pt")
 
     def in_order(self, corners: NDArray[Any], probabilities: NDArray[Any]) -> Probabilities:
-        """Probabilities that came in the order of `corners`, in the order of the task."""
+        """Return probabilities that are in the order of `corners` in the order of the task."""
         place = {(int(x), int(y)): number for number, (x, y) in enumerate(corners)}
         return np.asarray(probabilities, np.float32)[
             [place[int(x), int(y)] for x, y in self.corners]
@@ -84,20 +85,25 @@ def run(
     classify: Callable[[], Probabilities | None],
     tiles: int | None = None,
 ) -> None:
-    """Measure one call, which is ready to go, and say what came of it; `tiles` where it is not those of the task.
+    """Measure one call and print the result.
 
-    `between` are the seconds since 1970 when it began and ended.
+    `tiles` is the number of tiles where it is not that of the task. `between` in the result are the
+    seconds since 1970 when the call began and ended.
     """
-    at, began = time.time(), time.perf_counter()
+    began_at = time.time()
+    began = time.perf_counter()
     probabilities = classify()
     seconds = time.perf_counter() - began
+    answer = None
     if probabilities is not None:
         np.save(task.answer, probabilities)
-    answer = task.answer if probabilities is not None else None
-    told = {
+        answer = task.answer
+    result = {
         "peer": peer,
         "version": version(package),
         "tiles": tiles or len(task.corners),
         "seconds": seconds,
+        "probabilities": answer,
+        "between": [began_at, began_at + seconds],
     }
-    print(json.dumps(told | {"probabilities": answer, "between": [at, at + seconds]}), flush=True)
+    print(json.dumps(result), flush=True)

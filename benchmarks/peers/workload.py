@@ -1,4 +1,4 @@
-"""What everybody runs on: one slide, the list of its tissue tiles, two networks; drawn for one run of the benchmark."""
+"""Makes what all contestants run on: one slide, the list of its tissue tiles, two networks."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,12 +15,13 @@ from benchmarks.peers import networks, synthetic_slides
 from benchmarks.peers.bigtiff import TILE_PX, Kinds
 from benchmarks.peers.task import Task
 
-SAMPLES = 288  # tiles that the networks learn from
+SAMPLES = 288
+"""Tiles that the networks are trained on."""
 
 
 @contextmanager
-def laid(edge_px: int, most_tiles: Mapping[str, int], threads: int) -> Iterator[dict[str, Task]]:
-    """A task for each network by its name: the same slide and at most so many tiles, spread over its tissue."""
+def prepare(edge_px: int, most_tiles: Mapping[str, int], threads: int) -> Iterator[dict[str, Task]]:
+    """Return a task for each network, with at most so many tiles spread over the tissue."""
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as name:
         folder = Path(name)
         slide = folder / "slide.svs"
@@ -42,7 +43,7 @@ def _spread(count: int, most: int) -> NDArray[np.int64]:
 
 
 def stored(slide: Path, corners: Kinds) -> Kinds:
-    """The tiles at these corners of level 0, (N, 4): x, y, offset and length of what is stored."""
+    """Return the tiles at these corners of level 0, (N, 4): x, y, stored offset and length."""
     with tifffile.TiffFile(slide) as tiff:
         page = tiff.pages.first
         across = -(-page.imagewidth // TILE_PX)

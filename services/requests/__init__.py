@@ -1,1 +1,1 @@
-"""What comes in: bodies, queries and orders, read and checked before anything is kept."""
+"""Reads and checks what callers send: bodies, queries and orders."""

@@ -1,4 +1,7 @@
-"""What can be known to be wrong with an order before any work: algorithm, parameters, addresses, paths, expiry."""
+"""Refuses orders that can be known to be wrong before any work.
+
+Checks algorithm, parameters, addresses, paths and expiry.
+"""
 
 import os
 import time
@@ -27,15 +30,18 @@ from broker.settings.config import Config
 from services.requests.order_validation import MAX_FAULTS, field_path
 from services.responses.problems import ManyFaultsError
 
-LONGEST_LIFE = timedelta(days=3653)
-SKEW_S = 5.0
-"""How much our clock may be ahead of the one that signed a URL."""
+MAX_ORDER_LIFE = timedelta(days=3653)
+MAX_CLOCK_SKEW_S = 5.0
+"""How far this machine's clock may be ahead of the clock that signed a URL."""
 
 
 def admit(
     request: OrderRequest, cards: Mapping[str, AlgorithmCard], config: Config
 ) -> tuple[OrderRequest, AlgorithmCard]:
-    """The order with its parameters filled in, and its algorithm's card. Raises `OrderError` or `TemporaryError`."""
+    """Return the order with its parameters filled in, and the card of its algorithm.
+
+    Raise `OrderError`, or `TemporaryError` while no worker has announced an algorithm.
+    """
     card = _card(request.algorithm, cards)
     parameters = _parameters(request.parameters, card)
     for index, scan in enumerate(request.scans):
@@ -67,23 +73,25 @@ def _card(name: str, cards: Mapping[str, AlgorithmCard]) -> AlgorithmCard:
 
 
 def _parameters(given: Mapping[str, Any], card: AlgorithmCard) -> dict[str, Any]:
-    known = card.parameters.get("properties", {})
-    filled = {
-        name: schema["default"] for name, schema in known.items() if "default" in schema
-    } | dict(given)
+    """Return the parameters with defaults filled in. Raise `ManyFaultsError`."""
+    schemas = card.parameters.get("properties", {})
+    filled = _defaults(schemas) | dict(given)
     for name, value in filled.items():
-        if (
-            known.get(name, {}).get("type") == "integer"
-            and isinstance(value, float)
-            and value.is_integer()
-        ):
-            filled[name] = int(value)  # JSON Schema calls 2.0 an integer; the algorithm would not
-    # An empty registry: a `$ref` to elsewhere must not make the desk fetch it.
-    checks = Draft202012Validator(card.parameters, registry=Registry())
-    faults = [_parameter_fault(error) for error in islice(checks.iter_errors(filled), MAX_FAULTS)]
+        is_integer = schemas.get(name, {}).get("type") == "integer"
+        if is_integer and isinstance(value, float) and value.is_integer():
+            # JSON Schema takes 2.0 for an integer; the algorithm does not.
+            filled[name] = int(value)
+    # An empty registry: a `$ref` to another place must not make the API fetch it.
+    validator = Draft202012Validator(card.parameters, registry=Registry())
+    errors = islice(validator.iter_errors(filled), MAX_FAULTS)
+    faults = [_parameter_fault(error) for error in errors]
     if faults:
         raise ManyFaultsError(faults)
     return filled
+
+
+def _defaults(schemas: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: schema["default"] for name, schema in schemas.items() if "default" in schema}
 
 
 def _parameter_fault(error: ValidationError) -> Problem:
@@ -105,27 +113,33 @@ def _parameter_fault(error: ValidationError) -> Problem:
 def _check_source(source: Source, field: str, config: Config) -> None:
     for name, address in source.addresses:
         check_literal(address, config.broker.allow_hosts, f"{field}.{name}")
-        _check_alive(address, f"{field}.{name}")
+        _check_not_expired(address, f"{field}.{name}")
     if isinstance(source, PathSource):
         _check_path(source.path, config.worker.slides.roots, f"{field}.path")
     elif isinstance(source, CaseSource) and config.worker.locator is None:
         raise OrderError(
-            "request_invalid", f"{field}.type: this site has no locator that could say where a case is",
-            hint="give the slide's address, or have worker.locator configured", field=f"{field}.type",
-        )  # fmt: skip
+            "request_invalid",
+            f"{field}.type: this site has no locator that could say where a case is",
+            hint="give the slide's address, or have worker.locator configured",
+            field=f"{field}.type",
+        )
 
 
-def _check_alive(url: str, field: str) -> None:
-    dies_at = url_expires_at(url)
-    if dies_at is not None and dies_at < time.time() - SKEW_S:
-        when = datetime.fromtimestamp(dies_at, UTC).isoformat(timespec="seconds")
-        raise OrderError(
-            "input_expired", f"{field}: by its own words the URL died at {when}",
-            hint="order again with a fresh URL", field=field,
-        )  # fmt: skip
+def _check_not_expired(url: str, field: str) -> None:
+    expires_at = url_expires_at(url)
+    if expires_at is None or expires_at >= time.time() - MAX_CLOCK_SKEW_S:
+        return
+    when = datetime.fromtimestamp(expires_at, UTC).isoformat(timespec="seconds")
+    raise OrderError(
+        "input_expired",
+        f"{field}: the URL expired at {when}",
+        hint="order again with a fresh URL",
+        field=field,
+    )
 
 
 def _destination_addresses(destination: Destination) -> Iterator[tuple[str, str]]:
+    """Yield the field and the value of each address that the results would be sent to."""
     if isinstance(destination, AnnotationDestination):
         yield "destination.url", destination.url.get_secret_value()
     elif isinstance(destination, TechcyteDestination):
@@ -136,22 +150,30 @@ def _destination_addresses(destination: Destination) -> Iterator[tuple[str, str]
 
 
 def _check_path(path: str, roots: Sequence[Path], field: str) -> None:
-    # By its letters alone: whether it exists is the bench's to see, and must not be found out from here.
+    # Only the text is compared: the worker sees whether the file exists, and a caller must not
+    # learn from an answer of the API which files there are.
     normal = Path(os.path.normpath(path))
-    if not any(normal.is_relative_to(os.path.normpath(root.absolute())) for root in roots):
-        raise OrderError(
-            "path_not_allowed", f"{field}: {path[:200]!r} lies outside worker.slides.roots",
-            hint="give an absolute path below one of these folders, or have its folder added", field=field,
-        )  # fmt: skip
+    for root in roots:
+        if normal.is_relative_to(os.path.normpath(root.absolute())):
+            return
+    raise OrderError(
+        "path_not_allowed",
+        f"{field}: {path[:200]!r} lies outside worker.slides.roots",
+        hint="give an absolute path below one of these folders, or have its folder added",
+        field=field,
+    )
 
 
 def _check_expiry(when: datetime) -> None:
     now = datetime.now(UTC)
-    if not now < when < now + LONGEST_LIFE:
-        late = "lies in the past" if when <= now else "lies more than ten years ahead"
-        raise OrderError(
-            "request_invalid",
-            f"expires_at: {when.isoformat()} {late}",
-            hint="leave it out, or give a moment to come",
-            field="expires_at",
-        )
+    if now < when < now + MAX_ORDER_LIFE:
+        return
+    problem = "lies more than ten years ahead"
+    if when <= now:
+        problem = "lies in the past"
+    raise OrderError(
+        "request_invalid",
+        f"expires_at: {when.isoformat()} {problem}",
+        hint="leave it out, or give a moment to come",
+        field="expires_at",
+    )

@@ -1,9 +1,10 @@
-"""A request's body becomes one JSON document, in bounded time, memory and depth. Knows nothing of orders."""
+"""Reads a request's body as one JSON document, within limits of time, memory and depth."""
 
 import asyncio
 import json
 import math
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from fastapi import Request
@@ -18,12 +19,12 @@ MAX_DIGITS = 18
 
 
 def refused(why: str, code: ErrorCode = "body_not_json") -> OrderError:
-    """The fault of a body that is not (whole, plain) JSON."""
+    """Return the error for a body that is not complete, plain JSON."""
     return OrderError(code, why, hint="send one JSON object as application/json")
 
 
 async def read(request: Request, max_bytes: int, within_s: float = WITHIN_S) -> bytes:
-    """The body as sent, never more than `max_bytes` of it in memory. Raises `OrderError`."""
+    """Return the body as sent, with at most `max_bytes` of it in memory. Raise `OrderError`."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise refused(
@@ -35,7 +36,7 @@ async def read(request: Request, max_bytes: int, within_s: float = WITHIN_S) -> 
         raise _too_large(max_bytes)
     try:
         async with asyncio.timeout(within_s):
-            return await _taken(request, max_bytes)
+            return await _read_stream(request, max_bytes)
     except TimeoutError:
         raise refused(
             f"the body did not arrive whole within {within_s:g} s", "body_too_slow"
@@ -44,13 +45,13 @@ async def read(request: Request, max_bytes: int, within_s: float = WITHIN_S) -> 
         raise refused("the body was cut off") from None
 
 
-async def _taken(request: Request, max_bytes: int) -> bytes:
-    taken = bytearray()
-    async for piece in request.stream():
-        taken += piece
-        if len(taken) > max_bytes:
+async def _read_stream(request: Request, max_bytes: int) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > max_bytes:
             raise _too_large(max_bytes)
-    return bytes(taken)
+    return bytes(body)
 
 
 def _too_large(max_bytes: int) -> OrderError:
@@ -62,9 +63,10 @@ def _too_large(max_bytes: int) -> OrderError:
 
 
 def parse(raw: bytes) -> Any:
-    """The JSON document.
+    """Return the JSON document.
 
-    Raises `OrderError` for NaN, infinities, very long integers, a name given twice, and too many values or levels.
+    Raise `OrderError` for NaN, infinities, very long integers, a name given twice, and too many
+    values or levels.
     """
     try:
         document = json.loads(
@@ -89,10 +91,11 @@ def _too_deep() -> OrderError:
 
 
 def _check_shape(document: Any) -> None:
-    # What comes after this costs time for every value, and more for every wrong one.
-    level, values = [document], 0
+    # Validation takes time for every value, and more for every wrong one.
+    level = [document]
+    values = 0
     for _ in range(MAX_DEPTH + 1):
-        level = [inner for outer in level for inner in _inside(outer)]
+        level = list(chain.from_iterable(map(_children, level)))
         values += len(level)
         if values > MAX_VALUES:
             raise refused(f"it holds more than {MAX_VALUES} values")
@@ -101,20 +104,22 @@ def _check_shape(document: Any) -> None:
     raise _too_deep()
 
 
-def _inside(value: Any) -> Iterable[Any]:
+def _children(value: Any) -> Iterable[Any]:
     if isinstance(value, dict):
         return value.values()
-    return value if isinstance(value, list) else ()
+    if isinstance(value, list):
+        return value
+    return ()
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # Two readers of such a body may each see another value: an order must mean one thing.
-    found: dict[str, Any] = {}
+    # JSON parsers differ in which of two values with the same name they take.
+    members: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in members:
             raise refused(f"the name {json.dumps(name[:64])} is given twice in one object")
-        found[name] = value
-    return found
+        members[name] = value
+    return members
 
 
 def _constant(name: str) -> Any:

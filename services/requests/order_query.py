@@ -1,4 +1,4 @@
-"""The query of `GET /v1/orders`: which orders, how many, from where."""
+"""Reads the query parameters of `GET /v1/orders`."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -48,19 +48,39 @@ PARAMETERS: dict[str, Any] = {
 
 
 def refuse_parameters(given: QueryParams, known: Collection[str]) -> None:
-    """Refuse what is unknown or given twice: a wish that is not understood must not be taken for another."""
+    """Raise `OrderError` for a parameter that is unknown or given twice.
+
+    Ignoring an unknown filter would show other orders than the caller asked for.
+    """
     for name, _ in given.multi_items():
-        if name not in known and not (known and LABEL.fullmatch(name)):
-            takes = ", ".join(known) + ", label.NAME" if known else "none"
+        if not _is_known(name, known):
             raise _refused(
-                name[:64], "this query parameter is not known here", f"there are: {takes}"
+                name[:64],
+                "this query parameter is not known here",
+                f"there are: {_listed(known)}",
             )
         if len(given.getlist(name)) > 1:
             raise _refused(name, "this query parameter is given twice", "give it once")
 
 
+def _is_known(name: str, known: Collection[str]) -> bool:
+    """Labels are known wherever any parameter is."""
+    if not known:
+        return False
+    return name in known or LABEL.fullmatch(name) is not None
+
+
+def _listed(known: Collection[str]) -> str:
+    if not known:
+        return "none"
+    return ", ".join([*known, "label.NAME"])
+
+
 def query(given: QueryParams) -> dict[str, Any]:
-    """The arguments of `OrderStore.find`. Raises `OrderError("request_invalid")` with the parameter as its field."""
+    """Return the arguments of `OrderStore.find`.
+
+    Raise `OrderError("request_invalid")` with the parameter as its field.
+    """
     refuse_parameters(given, KNOWN)
     return {
         "state": _state(given.get("state")),

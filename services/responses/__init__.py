@@ -1,1 +1,1 @@
-"""What goes out: orders as the API shows them, problems, and parts of files."""
+"""Builds what the API answers: orders as callers see them, problems, and ranges of files."""

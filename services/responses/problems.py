@@ -1,4 +1,4 @@
-"""Faults become answers: problem+json (RFC 9457), whatever went wrong. Knows no order and no store."""
+"""Answers every fault as problem+json (RFC 9457)."""
 
 import logging
 import math
@@ -62,7 +62,7 @@ def answer(
     faults: Sequence[Problem] = (),
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """The problem as a response. `instance` is the path that was asked for, without its query."""
+    """Return the problem as a response. `instance` is the path of the request, without query."""
     code = CODES[problem.code]
     body: dict[str, Any] = {
         "type": f"urn:slidelane:problem:{problem.code}",
@@ -71,15 +71,19 @@ def answer(
     }
     body |= problem.as_dict() | {"instance": instance}
     if faults:
-        body["errors"] = [
-            {k: v for k, v in fault.as_dict().items() if k != "blame"} for fault in faults
-        ]
+        body["errors"] = [_without_blame(fault) for fault in faults]
     return JSONResponse(body, code.status, headers, MEDIA_TYPE)
 
 
+def _without_blame(fault: Problem) -> dict[str, Any]:
+    return {name: value for name, value in fault.as_dict().items() if name != "blame"}
+
+
 def retry_after(fault: TemporaryError) -> dict[str, str]:
-    """The Retry-After header of something worth another try, in whole seconds."""
-    wait_s = RETRY_AFTER_S if fault.retry_after_s is None else fault.retry_after_s
+    """Return the Retry-After header for a fault that may pass, in whole seconds."""
+    wait_s = fault.retry_after_s
+    if wait_s is None:
+        wait_s = RETRY_AFTER_S
     return {"retry-after": str(max(1, math.ceil(wait_s)))}
 
 
@@ -88,18 +92,22 @@ def _headers(fault: SlidelaneError) -> dict[str, str]:
         return retry_after(fault)
     if fault.code == "key_missing":
         return {"www-authenticate": 'Bearer realm="slidelane"'}
-    # What is left of a refused body is not read: the connection cannot serve another request.
-    return {"connection": "close"} if fault.code == "body_too_large" else {}
+    if fault.code == "body_too_large":
+        # The rest of the body is not read, so the connection cannot serve another request.
+        return {"connection": "close"}
+    return {}
 
 
-async def _told(request: Request, fault: Exception) -> JSONResponse:
-    assert isinstance(fault, SlidelaneError)  # noqa: S101 - what `install` registered it for
-    faults = fault.faults if isinstance(fault, ManyFaultsError) else ()
+async def _handle_fault(request: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, SlidelaneError)  # noqa: S101 - `install` registers it for this class
+    faults: Sequence[Problem] = ()
+    if isinstance(fault, ManyFaultsError):
+        faults = fault.faults
     return answer(fault.problem, request.url.path, faults=faults, headers=_headers(fault))
 
 
-async def _unrouted(request: Request, fault: Exception) -> JSONResponse:
-    assert isinstance(fault, HTTPException)  # noqa: S101 - what `install` registered it for
+async def _handle_no_route(request: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, HTTPException)  # noqa: S101 - `install` registers it for this class
     if fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         problem = Problem(
             "method_not_allowed", f"{request.method} is not answered here", blame="input"
@@ -111,45 +119,55 @@ async def _unrouted(request: Request, fault: Exception) -> JSONResponse:
     return answer(problem, request.url.path, headers=fault.headers)
 
 
-class Edge:
-    """The outermost layer: a bug becomes one sentence outside and a trace in the log; every answer gets `HEADERS`."""
+class ErrorMiddleware:
+    """The outermost layer: adds `HEADERS` to every answer, and answers a bug.
+
+    The caller gets one sentence, the log gets the traceback.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One ASGI call."""
+        """Serve one ASGI call."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started = False
 
-        async def headed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                given = {name.lower() for name, _ in message["headers"]}
-                extra = [
-                    (k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in given
-                ]
-                message = {**message, "headers": [*message["headers"], *extra]}
+                message = _with_headers(message)
             await send(message)
 
         try:
-            await self._app(scope, receive, headed)
-        except Exception:  # noqa: BLE001 - the edge: whatever it is, it is logged and answered
+            await self._app(scope, receive, send_with_headers)
+        except Exception:  # noqa: BLE001 - the last place where a bug can be logged and answered
             _log.exception("a bug answered %s %s", scope["method"], scope["path"])
-            if not started:
-                bug = Problem(
-                    "bug",
-                    "Slidelane made a mistake; its log has the details",
-                    "repeat, or tell the operator",
-                )
-                await answer(bug, scope["path"])(scope, receive, headed)
+            if started:
+                return
+            bug = Problem(
+                "bug",
+                "Slidelane made a mistake; its log has the details",
+                "repeat, or tell the operator",
+            )
+            await answer(bug, scope["path"])(scope, receive, send_with_headers)
+
+
+def _with_headers(message: Message) -> Message:
+    """Return the start of a response with `HEADERS`, where it does not set them itself."""
+    present = {name.lower() for name, _ in message["headers"]}
+    headers = list(message["headers"])
+    for name, value in HEADERS.items():
+        if name.encode() not in present:
+            headers.append((name.encode(), value.encode()))
+    return {**message, "headers": headers}
 
 
 def install(app: FastAPI) -> None:
-    """Let every fault of the app be answered as a problem."""
-    app.add_exception_handler(SlidelaneError, _told)
-    app.add_exception_handler(HTTPException, _unrouted)
-    app.add_middleware(Edge)
+    """Make the app answer every fault as a problem."""
+    app.add_exception_handler(SlidelaneError, _handle_fault)
+    app.add_exception_handler(HTTPException, _handle_no_route)
+    app.add_middleware(ErrorMiddleware)

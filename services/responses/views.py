@@ -1,4 +1,4 @@
-"""An order as it is shown: no secret, times as RFC 3339 in UTC, links to what is there. Knows no store."""
+"""Orders as callers see them: no secret, times as RFC 3339 in UTC, links to what is there."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -92,23 +92,25 @@ class OrderView(BaseModel):
 
 
 def rfc3339(seconds: float) -> str:
-    """Seconds since 1970 as people and programs read a time."""
-    return (
-        datetime.fromtimestamp(seconds, UTC)
-        .isoformat(timespec="milliseconds")
-        .replace("+00:00", "Z")
-    )
+    """Return seconds since 1970 as an RFC 3339 time in UTC, to the millisecond."""
+    text = datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")
 
 
 def order_path(order_id: str) -> str:
-    """Where an order is found."""
+    """Return the path of an order."""
     return f"/v1/orders/{order_id}"
 
 
 def order_view(order: Order, waits: Mapping[str, Wait] | None = None) -> OrderView:
-    """The order as anybody may see it who may read; with `waits`, why what waits does so."""
-    request, shown = order.request, order.request.shown()
+    """Return the order as a caller that may read sees it; with `waits`, why its work waits."""
+    request = order.request
+    shown = request.shown()
     waiting = {work: WaitView(**asdict(wait)) for work, wait in (waits or {}).items()}
+    scans = []
+    for scan in order.scans:
+        wait = waiting.get(work_id(order.id, scan.index))
+        scans.append(_scan(order.id, scan, shown["scans"][scan.index], wait))
     delivery = DeliveryView(
         state=delivery_state(order),
         waiting=waiting.get(work_id(order.id)),
@@ -125,15 +127,7 @@ def order_view(order: Order, waits: Mapping[str, Wait] | None = None) -> OrderVi
         updated_at=rfc3339(order.updated_at),
         expires_at=rfc3339(order.expires_at),
         destination=shown["destination"],
-        scans=[
-            _scan(
-                order.id,
-                scan,
-                shown["scans"][scan.index],
-                waiting.get(work_id(order.id, scan.index)),
-            )
-            for scan in order.scans
-        ],
+        scans=scans,
         delivery=delivery,
         error=_problem(order.error),
         links=_links(order),
@@ -141,7 +135,7 @@ def order_view(order: Order, waits: Mapping[str, Wait] | None = None) -> OrderVi
 
 
 def delivery_state(order: Order) -> DeliveryState:
-    """Where the delivery stands; `none` when nothing was to be or will be delivered."""
+    """Return the state of the delivery; `none` where there is nothing to deliver."""
     if order.request.destination.type == "none":
         return "none"
     if order.state == OrderState.DELIVERED:
@@ -150,25 +144,31 @@ def delivery_state(order: Order) -> DeliveryState:
         return "trying"
     if order.state not in ENDED:
         return "waiting"
-    return "undelivered" if order.attempts or order.state == OrderState.UNDELIVERED else "none"
+    if order.attempts or order.state == OrderState.UNDELIVERED:
+        return "undelivered"
+    return "none"
 
 
-def _scan(order_id: str, scan: Scan, asked: dict[str, Any], waiting: WaitView | None) -> ScanView:
-    path = f"{order_path(order_id)}/scans/{scan.id}"
+def _scan(order_id: str, scan: Scan, shown: dict[str, Any], waiting: WaitView | None) -> ScanView:
+    """Return one scan. `shown` is the scan as it was ordered, without secrets."""
+    links: dict[str, str] = {}
+    if scan.result:
+        path = f"{order_path(order_id)}/scans/{scan.id}"
+        links = {name: f"{path}/{name}" for name in MEDIA_TYPES}
     return ScanView(
         id=scan.id,
         state=scan.state,
-        source=asked["source"],
-        roi=asked.get("roi"),
-        mpp=asked.get("mpp"),
-        stain=asked.get("stain"),
+        source=shown["source"],
+        roi=shown.get("roi"),
+        mpp=shown.get("mpp"),
+        stain=shown.get("stain"),
         waiting=waiting,
         progress=scan.progress,
         timings=scan.timings,
         bottleneck=bottleneck(scan.timings),
         summary=scan.summary,
         error=_problem(scan.error),
-        links={name: f"{path}/{name}" for name in MEDIA_TYPES} if scan.result else {},
+        links=links,
     )
 
 
@@ -182,7 +182,7 @@ def _attempt(attempt: Attempt) -> AttemptView:
 
 
 def _problem(error: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The fault as a refused request shows it."""
+    """Return the fault in the form that a refused request has."""
     if error is None:
         return None
     code = CODES[error["code"]]
@@ -196,4 +196,6 @@ def _problem(error: dict[str, Any] | None) -> dict[str, Any] | None:
 def _links(order: Order) -> dict[str, str]:
     path = order_path(order.id)
     links = {"self": path, "log": f"{path}/log"}
-    return links | {"payload": f"{path}/payload"} if order.payload else links
+    if order.payload:
+        links["payload"] = f"{path}/payload"
+    return links

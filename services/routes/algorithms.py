@@ -1,4 +1,4 @@
-"""What can be ordered: the cards that workers have announced."""
+"""Routes that show the algorithms that workers have announced."""
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, computed_field
@@ -26,7 +26,7 @@ class AlgorithmsView(BaseModel):
 
 
 def routes(store: OrderStore, gate: Gate) -> APIRouter:
-    """`/v1/algorithms`: all of them, or one."""
+    """Return the routes below `/v1/algorithms`."""
     router = APIRouter(
         prefix="/v1/algorithms", tags=["algorithms"], dependencies=[Depends(gate.read)]
     )

@@ -1,4 +1,4 @@
-"""Alive, and ready: what an orchestrator asks before it restarts us or sends traffic."""
+"""Routes for orchestrators: is this process alive, and would orders be worked on?"""
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
@@ -10,12 +10,12 @@ from services.responses.problems import RETRY_AFTER_S, answer
 
 
 def routes(store: OrderStore) -> APIRouter:
-    """`/healthz` and `/readyz`: open to everybody, they tell no order."""
+    """Return `/healthz` and `/readyz`, which need no key because they show no order."""
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
-        """This process answers. Asks nobody else, so that a Redis that is away restarts nothing."""
+        """This process answers. Redis is not asked, so that its absence restarts nothing."""
         return {"status": "ok"}
 
     @router.get("/readyz")
@@ -31,17 +31,19 @@ def routes(store: OrderStore) -> APIRouter:
 
 
 def _missing(store: OrderStore) -> list[str]:
+    """Return a sentence for each thing without which an order would wait for ever."""
     try:
         store.ping()
         workers = store.workers()
     except TemporaryError as fault:
         return [fault.detail]
-    consumed = {base_of(queue) for worker in workers for queue in worker.queues}
+    consumed: set[str] = set()
+    for worker in workers:
+        # `gpu.high` is the queue `gpu` at one priority.
+        consumed.update(base_of(queue) for queue in worker.queues)
     missing = [
         f"no courier consumes the queue {name}" for name in COURIER_QUEUES if name not in consumed
     ]
-    return (
-        missing
-        if consumed - set(COURIER_QUEUES)
-        else [*missing, "no worker consumes a queue for classifying"]
-    )
+    if not consumed - set(COURIER_QUEUES):
+        missing.append("no worker consumes a queue for classifying")
+    return missing

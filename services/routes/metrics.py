@@ -1,4 +1,4 @@
-"""`/metrics` in Prometheus' text format, read from the store when it is asked for."""
+"""Serves `/metrics` in Prometheus' text format, read from the store at each request."""
 
 from collections.abc import Iterator
 
@@ -15,13 +15,16 @@ from services.auth import Gate
 
 
 class StoreCollector(Collector):
-    """The store's numbers as metrics. `slidelane_up` is 0, and alone, when Redis does not answer."""
+    """The numbers of the store as metrics.
+
+    While Redis does not answer, `slidelane_up` is 0 and the only one.
+    """
 
     def __init__(self, store: OrderStore) -> None:
         self._store = store
 
     def collect(self) -> Iterator[Metric]:
-        """One reading of the store."""
+        """Yield the metrics as the store has them now."""
         try:
             metrics = self._read()
         except TemporaryError:
@@ -30,44 +33,32 @@ class StoreCollector(Collector):
         yield from metrics
 
     def _read(self) -> list[Metric]:
-        counts, queues = self._store.counts(), self._store.queues()
-        return [
-            _labelled("slidelane_orders", "Orders by state", "state", counts),
-            _labelled(
-                "slidelane_queue_waiting",
-                "Work that waits",
-                "queue",
-                {q.name: q.waiting for q in queues},
-            ),
-            _labelled(
-                "slidelane_queue_running",
-                "Work that is done now",
-                "queue",
-                {q.name: q.running for q in queues},
-            ),
-            _labelled(
-                "slidelane_queue_oldest_wait_seconds",
-                "How long the oldest waiting work has waited",
-                "queue",
-                {q.name: q.oldest_wait_s for q in queues},
-            ),
-            GaugeMetricFamily(
-                "slidelane_workers", "Workers that consume", value=len(self._store.workers())
-            ),
-        ]
-
-
-def _labelled(
-    name: str, about: str, label: str, values: dict[str, int] | dict[str, float]
-) -> Metric:
-    family = GaugeMetricFamily(name, about, labels=[label])
-    for value_of, value in values.items():
-        family.add_metric([value_of], value)
-    return family
+        counts = self._store.counts()
+        queues = self._store.queues()
+        orders = GaugeMetricFamily("slidelane_orders", "Orders by state", labels=["state"])
+        for state, count in counts.items():
+            orders.add_metric([state], count)
+        waiting = GaugeMetricFamily("slidelane_queue_waiting", "Work that waits", labels=["queue"])
+        running = GaugeMetricFamily(
+            "slidelane_queue_running", "Work that is done now", labels=["queue"]
+        )
+        oldest_wait = GaugeMetricFamily(
+            "slidelane_queue_oldest_wait_seconds",
+            "How long the oldest waiting work has waited",
+            labels=["queue"],
+        )
+        for queue in queues:
+            waiting.add_metric([queue.name], queue.waiting)
+            running.add_metric([queue.name], queue.running)
+            oldest_wait.add_metric([queue.name], queue.oldest_wait_s)
+        workers = GaugeMetricFamily(
+            "slidelane_workers", "Workers that consume", value=len(self._store.workers())
+        )
+        return [orders, waiting, running, oldest_wait, workers]
 
 
 def routes(store: OrderStore, gate: Gate) -> APIRouter:
-    """`/metrics`."""
+    """Return the route `/metrics`."""
     router = APIRouter(tags=["health"], dependencies=[Depends(gate.read)])
 
     @router.get("/metrics", response_class=Response)

@@ -1,4 +1,7 @@
-"""Orders come in and are looked at. A 202 means that the order is kept; what happens to it is the bench's."""
+"""Routes to place, list and read orders, and to cancel, retry or deliver one again.
+
+A 202 means that the order is stored; workers do the rest.
+"""
 
 import hashlib
 import json
@@ -21,11 +24,19 @@ from services.requests.admission import admit
 from services.requests.order_validation import order_request
 from services.responses.views import OrderView, order_path, order_view, rfc3339
 
+JSON = "application/json"
+
 
 def routes(config: Config, store: OrderStore, gate: Gate) -> APIRouter:
-    """`/v1/orders`: place one, look at one, find many, read the log of one."""
+    """Return the routes below `/v1/orders`."""
     router = APIRouter(prefix="/v1/orders", tags=["orders"])
+    _add_placing(router, config, store, gate)
+    _add_reading(router, store, gate)
+    _add_actions(router, store, gate)
+    return router
 
+
+def _add_placing(router: APIRouter, config: Config, store: OrderStore, gate: Gate) -> None:
     async def raw_body(request: Request) -> bytes:
         return await json_body.read(request, config.services.max_body_bytes)
 
@@ -40,70 +51,112 @@ def routes(config: Config, store: OrderStore, gate: Gate) -> APIRouter:
     ) -> Response:
         """Place an order. Answers as soon as it is kept; follow it at `Location`."""
         order_query.refuse_parameters(request.query_params, known=())
-        key = None if idempotency_key is None else _scoped(idempotency_key, caller)
-        with _outcome_unknown(safe=key is not None):
-            return _placed(config, store, raw, key)
+        key = None
+        if idempotency_key is not None:
+            key = _caller_key(idempotency_key, caller)
+        with _outcome_unknown(has_key=key is not None):
+            return _place(config, store, raw, key)
+
+
+def _add_reading(router: APIRouter, store: OrderStore, gate: Gate) -> None:
+    may_read = [Depends(gate.read)]
 
     @router.get(
         "",
         response_model=order_query.OrdersView,
         openapi_extra=order_query.PARAMETERS,
-        dependencies=[Depends(gate.read)],
+        dependencies=may_read,
     )
     def list_orders(request: Request) -> Response:
         """Orders, newest first. `next` is the cursor of the following page."""
         page = store.find(**order_query.query(request.query_params))
-        shown = order_query.OrdersView(
-            orders=[order_view(order) for order in page.orders], next=page.cursor
-        )
-        return Response(shown.model_dump_json(), media_type="application/json")
+        orders = [order_view(order) for order in page.orders]
+        view = order_query.OrdersView(orders=orders, next=page.cursor)
+        return Response(view.model_dump_json(), media_type=JSON)
 
-    @router.get("/{order_id}", response_model=OrderView, dependencies=[Depends(gate.read)])
+    @router.get("/{order_id}", response_model=OrderView, dependencies=may_read)
     def get_order(order_id: str, request: Request) -> Response:
         """One order. With `If-None-Match`, 304 while nothing has changed."""
-        return _shown(current(store, order_id), request)
+        return _unless_unchanged(_current(store, order_id), request)
 
-    @router.get(
-        "/{order_id}/log", response_class=PlainTextResponse, dependencies=[Depends(gate.read)]
-    )
+    @router.get("/{order_id}/log", response_class=PlainTextResponse, dependencies=may_read)
     def get_log(order_id: str) -> PlainTextResponse:
         """What happened to the order, one line per thing."""
         order = store.get(order_id)
-        lines = (
-            f"{rfc3339(line['at'])} {' '.join(line['text'].split())}\n"
-            for line in store.log(order.id)
-        )
+        lines = []
+        for entry in store.log(order.id):
+            text = " ".join(entry["text"].split())
+            lines.append(f"{rfc3339(entry['at'])} {text}\n")
         return PlainTextResponse("".join(lines))
 
-    return router
+
+def _add_actions(router: APIRouter, store: OrderStore, gate: Gate) -> None:
+    may_order = [Depends(gate.order)]
+
+    @router.post(
+        "/{order_id}/cancel", status_code=202, response_model=OrderView, dependencies=may_order
+    )
+    def cancel_order(order_id: str) -> Response:
+        """End the order at once.
+
+        Results on their way arrive or not; if they do, the order is delivered.
+        """
+        store.cancel(order_id)
+        return _accepted(store, order_id)
+
+    @router.post(
+        "/{order_id}/retry", status_code=202, response_model=OrderView, dependencies=may_order
+    )
+    def retry_order(order_id: str) -> Response:
+        """A failed, expired or cancelled order once more.
+
+        Only the scans that are not classified run again.
+        """
+        enqueue(store.retry(order_id))
+        return _accepted(store, order_id)
+
+    @router.post(
+        "/{order_id}/deliver", status_code=202, response_model=OrderView, dependencies=may_order
+    )
+    def deliver_order(order_id: str) -> Response:
+        """The kept results of an undelivered order once more, without classifying again."""
+        enqueue(store.deliver_again(order_id))
+        return _accepted(store, order_id)
 
 
-def current(store: OrderStore, order_id: str) -> OrderView:
-    """The order as it stands, with why it waits."""
+def _place(config: Config, store: OrderStore, raw: bytes, key: str | None) -> Response:
+    """Store the order and enqueue its first tasks, or answer with the order of the same key."""
+    request, document = order_request(raw)
+    fingerprint = ""
+    if key is not None:
+        # An order that was accepted before is not checked again: meanwhile its expiry may have
+        # passed, or its algorithm may be gone.
+        fingerprint = _fingerprint(document)
+        known_id = store.find_by_key(key, fingerprint)
+        if known_id is not None:
+            return _accepted(store, known_id, is_replay=True)
+    admitted, card = admit(request, store.cards(), config)
+    created = store.create(admitted, queue=card.queue, key=key, fingerprint=fingerprint)
+    enqueue(created.messages)
+    return _accepted(store, created.order_id, is_replay=not created.fresh)
+
+
+def _accepted(store: OrderStore, order_id: str, *, is_replay: bool = False) -> Response:
+    """Return 202 with the order as it is now."""
+    headers = {"location": order_path(order_id)}
+    if is_replay:
+        headers["idempotency-replayed"] = "true"
+    return Response(_current(store, order_id).model_dump_json(), 202, headers, JSON)
+
+
+def _current(store: OrderStore, order_id: str) -> OrderView:
+    """Return the order as it is now, with the reason why its work waits."""
     order = store.get(order_id)
     return order_view(order, store.waits(order))
 
 
-def _placed(config: Config, store: OrderStore, raw: bytes, key: str | None) -> Response:
-    asked, document = order_request(raw)
-    fingerprint = _fingerprint(document) if key else ""
-    # What was accepted once is not judged again: its expiry may have passed, its algorithm be gone.
-    if key and (known := store.find_by_key(key, fingerprint)):
-        return _kept(store, known, fresh=False)
-    request, card = admit(asked, store.cards(), config)
-    created = store.create(request, queue=card.queue, key=key, fingerprint=fingerprint)
-    enqueue(created.messages)
-    return _kept(store, created.order_id, fresh=created.fresh)
-
-
-def _kept(store: OrderStore, order_id: str, *, fresh: bool) -> Response:
-    headers = {"location": order_path(order_id)}
-    if not fresh:
-        headers["idempotency-replayed"] = "true"
-    return Response(current(store, order_id).model_dump_json(), 202, headers, "application/json")
-
-
-def _scoped(key: str, caller: str) -> str:
+def _caller_key(key: str, caller: str) -> str:
+    """Return the key that the store knows the order by. Two callers may choose the same key."""
     if not re.fullmatch(r"[\x20-\x7e]{1,255}", key):
         raise OrderError(
             "request_invalid",
@@ -111,40 +164,47 @@ def _scoped(key: str, caller: str) -> str:
             hint="a UUID will do",
             field="Idempotency-Key",
         )
-    # Two callers may choose the same key; neither may meet the other's order.
     return hashlib.sha256(f"{caller}\n{key}".encode()).hexdigest()
 
 
 def _fingerprint(document: Any) -> str:
-    # Of the document as it was sent: a default that changed since must not make it another order.
-    return hashlib.sha256(
-        json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+    """Return the SHA-256 of the document as it was sent, before any default is filled in.
+
+    A default that has changed since must not make it another order.
+    """
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 @contextmanager
-def _outcome_unknown(*, safe: bool) -> Iterator[None]:
+def _outcome_unknown(*, has_key: bool) -> Iterator[None]:
+    """Tell the caller how to repeat when Redis failed and may have stored the order or not."""
     try:
         yield
     except TemporaryError as fault:
         if fault.code != "store_unreachable":
             raise
-        hint = (
-            ""
-            if safe
-            else "without an Idempotency-Key, look at GET /v1/orders first: a repeated order may be a second one"
-        )
+        hint = ""
+        if not has_key:
+            hint = (
+                "without an Idempotency-Key, look at GET /v1/orders first: "
+                "a repeated order may be a second one"
+            )
         detail = f"{fault.detail}; outcome unknown, repeat with the same key"
         raise TemporaryError(
             fault.code, detail, hint=hint, retry_after_s=fault.retry_after_s
         ) from fault
 
 
-def _shown(view: OrderView, request: Request) -> Response:
+def _unless_unchanged(view: OrderView, request: Request) -> Response:
+    """Return the order, or 304 where the caller already has this version of it.
+
+    ETags are compared weakly (RFC 9110, 8.8.3.2): a proxy may have dropped the `W/`.
+    """
     content = view.model_dump_json()
-    tag = f'W/"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
-    known = {t.strip() for t in request.headers.get("if-none-match", "").split(",")}
-    # Compared weakly (RFC 9110, 8.8.3.2): proxies may have dropped the mark.
-    if known & {tag, tag.removeprefix("W/"), "*"}:
+    opaque = f'"{hashlib.sha256(content.encode()).hexdigest()[:32]}"'
+    tag = f"W/{opaque}"
+    known = {part.strip() for part in request.headers.get("if-none-match", "").split(",")}
+    if known & {tag, opaque, "*"}:
         return Response(status_code=304, headers={"etag": tag})
-    return Response(content, headers={"etag": tag}, media_type="application/json")
+    return Response(content, headers={"etag": tag}, media_type=JSON)

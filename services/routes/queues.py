@@ -1,4 +1,7 @@
-"""What waits, for how long, and what runs: the queues as the record knows them, whether or not a worker listens."""
+"""Routes that show the queues: what waits, for how long, and what runs.
+
+The numbers come from the order store, so that they do not depend on a worker that listens.
+"""
 
 from dataclasses import asdict
 from typing import Annotated
@@ -15,7 +18,7 @@ QueueName = Annotated[
     str,
     Path(
         pattern=r"^[a-z][a-z0-9-]{0,31}$",
-        description="the queue of an algorithm, `fetch` or `deliver`",
+        description="a queue for classifying, `fetch` or `deliver`",
     ),
 ]
 
@@ -59,21 +62,27 @@ class DemandView(BaseModel):
 
     @classmethod
     def of(cls, name: str, queues: list[QueueView]) -> "DemandView":
-        """The sum over its priorities; 0 where nothing ever waited: an autoscaler asks before anybody orders."""
+        """Return the sum over its priorities, and 0 where nothing ever waited.
+
+        An autoscaler asks before there is any order.
+        """
         own = [queue for queue in queues if base_of(queue.name) == name]
-        waiting, running = sum(queue.waiting for queue in own), sum(queue.running for queue in own)
+        waiting = sum(queue.waiting for queue in own)
+        running = sum(queue.running for queue in own)
         return cls(name=name, waiting=waiting, running=running, unfinished=waiting + running)
 
 
 def routes(store: OrderStore, gate: Gate) -> APIRouter:
-    """`/v1/queues`."""
+    """Return the routes below `/v1/queues`."""
     router = APIRouter(prefix="/v1/queues", tags=["queues"], dependencies=[Depends(gate.read)])
 
     @router.get("")
     def list_queues() -> QueuesView:
-        """The queues: how much waits, how long the oldest has, how much runs, and how many workers listen."""
-        queues = [WaitingQueueView.of(queue) for queue in store.queues()]
-        return QueuesView(queues=queues)
+        """The queues: how much waits, how long the oldest has, how much runs.
+
+        Also how many workers listen to each.
+        """
+        return QueuesView(queues=[WaitingQueueView.of(queue) for queue in store.queues()])
 
     @router.get("/{name}")
     def get_queue(name: QueueName) -> DemandView:

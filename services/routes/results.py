@@ -1,4 +1,4 @@
-"""Results are picked up: files of a scan, and the parcel that goes to the destination. Serves bytes, makes none."""
+"""Routes to download results: the files of a scan, and the payload for the destination."""
 
 from typing import Annotated
 
@@ -17,22 +17,28 @@ NAMES = ", ".join(MEDIA_TYPES)
 _Text = Annotated[str | None, Header(include_in_schema=False)]
 
 
-def _asked(range: _Text = None, if_range: _Text = None) -> byte_ranges.Asked:  # noqa: A002 - the header's name
-    return byte_ranges.Asked(range, if_range)
+def _range_headers(
+    range: _Text = None,  # noqa: A002 - the name of the header
+    if_range: _Text = None,
+) -> byte_ranges.RangeHeaders:
+    return byte_ranges.RangeHeaders(range, if_range)
 
 
-Asked = Annotated[byte_ranges.Asked, Depends(_asked)]
+RangeHeaders = Annotated[byte_ranges.RangeHeaders, Depends(_range_headers)]
 
 
 def routes(storage: Storage, store: OrderStore, gate: Gate) -> APIRouter:
-    """The files below `/v1/orders/{order_id}`, kept in the storage."""
+    """Return the routes to the files below `/v1/orders/{order_id}`."""
     router = APIRouter(
         prefix="/v1/orders/{order_id}", tags=["results"], dependencies=[Depends(gate.read)]
     )
 
     @router.get("/scans/{scan_id}/{name}", response_class=FileResponse)
-    def get_result(order_id: str, scan_id: str, name: str, asked: Asked) -> Response:
-        """One file of a classified scan: `features.geojson` (opens in QuPath), `results.json` or `overlay.png`."""
+    def get_result(order_id: str, scan_id: str, name: str, requested: RangeHeaders) -> Response:
+        """One file of a classified scan.
+
+        `features.geojson` (opens in QuPath), `results.json` or `overlay.png`.
+        """
         scan = _scan(store.get(order_id), scan_id)
         if name not in MEDIA_TYPES:
             raise OrderError(
@@ -44,10 +50,10 @@ def routes(storage: Storage, store: OrderStore, gate: Gate) -> APIRouter:
                 f"scan {scan.id} is {scan.state.value}",
                 hint="its results are there once it is classified",
             )
-        return _file(storage, f"{scan.result}/{name}", MEDIA_TYPES[name], asked)
+        return _file(storage, f"{scan.result}/{name}", MEDIA_TYPES[name], requested)
 
     @router.get("/payload", response_class=FileResponse)
-    def get_payload(order_id: str, asked: Asked) -> Response:
+    def get_payload(order_id: str, requested: RangeHeaders) -> Response:
         """The exact bytes that were or will be delivered."""
         order = store.get(order_id)
         if not order.payload:
@@ -56,7 +62,7 @@ def routes(storage: Storage, store: OrderStore, gate: Gate) -> APIRouter:
                 f"the order is {order.state.value}",
                 hint="the payload is made when every scan is classified",
             )
-        return _file(storage, order.payload["file"], order.payload["content_type"], asked)
+        return _file(storage, order.payload["file"], order.payload["content_type"], requested)
 
     return router
 
@@ -71,7 +77,9 @@ def _scan(order: Order, scan_id: str) -> Scan:
     )
 
 
-def _file(storage: Storage, key: str, media_type: str, asked: byte_ranges.Asked) -> Response:
+def _file(
+    storage: Storage, key: str, media_type: str, requested: byte_ranges.RangeHeaders
+) -> Response:
     stored = storage.find(key)
     if stored is None:
         raise OrderError(
@@ -79,4 +87,4 @@ def _file(storage: Storage, key: str, media_type: str, asked: byte_ranges.Asked)
         )
     if stored.path:
         return FileResponse(stored.path, media_type=media_type)
-    return byte_ranges.answer(storage, key, stored, media_type, asked)
+    return byte_ranges.answer(storage, key, stored, media_type, requested)

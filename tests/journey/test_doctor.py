@@ -15,7 +15,7 @@ from worker.diagnostics.connectivity import check_hosts
 
 Table = dict[str, tuple[str, str]]
 _COMMAND = [sys.executable, "-m", "slidelane.cli", "doctor"]
-_WITHOUT_BENCH = "import sys; sys.modules['worker'] = None; sys.argv[1:] = ['doctor']; from slidelane.cli import main; main()"
+_WITHOUT_WORKER = "import sys; sys.modules['worker'] = None; sys.argv[1:] = ['doctor']; from slidelane.cli import main; main()"
 
 
 def doctor(*asked: str, command: list[str] = _COMMAND, **settings: str) -> tuple[int, Table, str]:
@@ -90,9 +90,9 @@ def test_our_own_redis_that_nobody_started_is_missing(tmp_path: Path) -> None:
 def test_without_a_bench_the_rest_is_told(stack: Stack) -> None:
     """As in the image of the API, which holds no torch and no OpenSlide."""
     own = {name: value for name, value in stack.env.items() if name.startswith("SLIDELANE_")}
-    status, rows, _ = doctor(command=[sys.executable, "-c", _WITHOUT_BENCH], **own)
-    assert (status, rows["bench"][0]) == (0, "absent")
-    assert set(rows) == {"redis", "workers", "disk", "bench"}
+    status, rows, _ = doctor(command=[sys.executable, "-c", _WITHOUT_WORKER], **own)
+    assert (status, rows["libraries"][0]) == (0, "absent")
+    assert set(rows) == {"redis", "workers", "disk", "libraries"}
 
 
 def test_settings_that_cannot_work_are_told_before_all_else() -> None:
@@ -119,7 +119,7 @@ _ADOPTS_AND_REAPS_NOBODY = """
 import ctypes
 ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER, as process 1 of a container is one
 from slidelane import container_checks
-for row in container_checks.rows():
+for row in container_checks.run_checks():
     print(row.state, row.message)
 """
 

@@ -1,4 +1,4 @@
-"""`slidelane serve` for real: what dies is started again, what was taken on is carried on, nothing is left behind."""
+"""`slidelane serve` with real processes: what ends is started again, orders go on, nothing remains."""
 
 import os
 import re
@@ -14,7 +14,10 @@ import pytest
 import requests
 
 from broker.order_store.redis_url import embedded_url
+from broker.settings.config import load
+from demo.slide import tissue_roi
 from demo.stack import ROOT, Stack, free_ports
+from slidelane.serve import Supervisor
 from tests.support.stack import wait_for
 
 pytestmark = pytest.mark.skipif(
@@ -37,7 +40,7 @@ def command(pid: int) -> str:
         return ""
 
 
-def living(stack: Stack, role: str) -> set[int]:
+def processes_of(stack: Stack, role: str) -> set[int]:
     return {pid for pid in stack.processes() if ROLES[role] in command(pid)}
 
 
@@ -58,13 +61,15 @@ def answers(url: str) -> bool:
 
 
 def place(stack: Stack, slide: Path) -> str:
-    """An order that is done at once where there is anybody to do it; returns its address."""
-    scans = [{"id": "1", "source": {"type": "path", "path": str(slide)}}]
-    answer = requests.post(
-        f"{stack.url}/v1/orders", json={"algorithm": "grid", "scans": scans}, timeout=10
-    )
+    """Place an order that takes a moment, and return its URL."""
+    answer = post(stack, "grid", {"id": "1", "source": {"type": "path", "path": str(slide)}})
     assert answer.status_code == 202, answer.text
     return stack.url + answer.headers["Location"]
+
+
+def post(stack: Stack, algorithm: str, scan: dict[str, Any]) -> requests.Response:
+    order = {"algorithm": algorithm, "scans": [scan]}
+    return requests.post(f"{stack.url}/v1/orders", json=order, timeout=10)
 
 
 def delivered(order: str) -> bool:
@@ -74,22 +79,111 @@ def delivered(order: str) -> bool:
 
 
 def serve_fails(**env: str) -> str:
-    """What `slidelane serve` says when it does not start."""
+    """Return what `slidelane serve` prints when it does not start."""
+    ended = run_module("slidelane.cli", "serve", **env)
+    assert ended.returncode == 1, ended.stdout
+    assert ended.stdout == ""
+    return ended.stderr
+
+
+def run_module(*arguments: str, **env: str) -> "subprocess.CompletedProcess[str]":
+    """Run `python -m …` with no setting but these."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "slidelane.cli", "serve"],
-        cwd=ROOT, env=clean | env, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1, done.stdout
-    assert done.stdout == ""
-    return done.stderr
+    return subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=ROOT,
+        env=clean | env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def write_sample(data: Path) -> Path:
+    """Write the sample slide as `make serve` does before it starts the service."""
+    ended = run_module("demo.sample_slide", SLIDELANE_BROKER__DATA=str(data))
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+    return data / "sample" / "sample.svs"
 
 
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory, slide: Path) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("serve"), (slide.parent,)) as stack:
+    data = tmp_path_factory.mktemp("serve")
+    write_sample(data)
+    with Stack(data, (slide.parent,)) as stack:
         stack.wait_ready()
         yield stack
+
+
+def test_the_sample_slide_can_be_ordered_at_once(serving: Stack, slide: Path) -> None:
+    """No setting names its folder; the folders that settings name are allowed as well."""
+    sample = serving.data / "sample" / "sample.svs"
+    assert f"slidelane: sample {sample}\n" in serving.log.read_text()
+    source = {"type": "path", "path": str(sample)}
+    answer = post(serving, "ki67", {"id": "1", "source": source, "roi": tissue_roi(sample, 512)})
+    assert answer.status_code == 202, answer.text
+    order = serving.url + answer.headers["Location"]
+    wait_for(lambda: delivered(order), what="the order of the sample slide")
+    scan = get(order).json()["scans"][0]
+    assert scan["summary"]["nuclei"] > 10
+    assert get(serving.url + scan["links"]["overlay.png"]).content.startswith(b"\x89PNG")
+    other = place(serving, slide)
+    wait_for(lambda: delivered(other), what="the order of the other slide")
+
+
+def test_no_other_path_is_allowed_with_the_sample_slide(serving: Stack, tmp_path: Path) -> None:
+    """Neither beside the folder of the sample slide nor elsewhere."""
+    for path in (serving.data / "samples.svs", serving.data / "sample/../redis", tmp_path / "a"):
+        scan = {"id": "1", "source": {"type": "path", "path": str(path)}}
+        answer = post(serving, "grid", scan)
+        assert (answer.status_code, answer.json()["code"]) == (422, "path_not_allowed")
+
+
+def test_a_sample_slide_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    """A slide that somebody put in its place is not written over."""
+    sample = tmp_path / "sample" / "sample.svs"
+    sample.parent.mkdir()
+    sample.write_bytes(b"a slide of somebody")
+    assert write_sample(tmp_path) == sample
+    assert sample.read_bytes() == b"a slide of somebody"
+    assert list(sample.parent.iterdir()) == [sample]
+
+
+def test_a_sample_slide_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    """One sentence names the setting and the folder."""
+    (tmp_path / "file").touch()
+    data = str(tmp_path / "file" / "data")
+    ended = run_module("demo.sample_slide", SLIDELANE_BROKER__DATA=data)
+    assert ended.returncode == 1
+    assert re.fullmatch(rf"slidelane: .* broker\.data: .*{data}.*\n", ended.stderr)
+
+
+@pytest.mark.parametrize("extra", [{}, {"SLIDELANE_WORKER__SLIDES__ROOTS_FILE": "roots"}])
+def test_the_folder_of_the_sample_slide_joins_those_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: dict[str, str]
+) -> None:
+    """Also where the folders come from a file, and only for a sample slide that is there."""
+    monkeypatch.setenv("SLIDELANE_BROKER__DATA", str(tmp_path))
+    monkeypatch.setenv("SLIDELANE_WORKER__SLIDES__ROOTS", '["/slides"]')
+    for name, file in extra.items():
+        (tmp_path / file).write_text('["/slides"]')
+        monkeypatch.setenv(name, str(tmp_path / file))
+    assert roots_of_a_process(tmp_path) == (Path("/slides"),)
+    (tmp_path / "sample").mkdir()
+    (tmp_path / "sample" / "sample.svs").touch()
+    assert roots_of_a_process(tmp_path) == (Path("/slides"), tmp_path / "sample")
+
+
+def roots_of_a_process(data: Path) -> tuple[Path, ...]:
+    """Return the folders that a process of `slidelane serve` allows."""
+    env = Supervisor(load(), 5555).environment()
+    with pytest.MonkeyPatch.context() as own:
+        for name in [name for name in os.environ if name.startswith("SLIDELANE_")]:
+            own.delenv(name)
+        for name, value in env.items():
+            own.setenv(name, value)
+        return load().worker.slides.roots
 
 
 def test_a_second_service_on_the_same_data_is_refused(serving: Stack, tmp_path: Path) -> None:
@@ -195,9 +289,9 @@ def listeners(port: int) -> set[str]:
 @pytest.mark.parametrize("role", ["api", "courier", "worker", "flower", "redis"])
 def test_a_process_that_is_killed_is_started_again(serving: Stack, slide: Path, role: str) -> None:
     """Within seconds another one is there, and an order that is placed then is delivered."""
-    (before,) = living(serving, role)
+    (before,) = processes_of(serving, role)
     kill({before})
-    wait_for(lambda: living(serving, role) - {before}, within_s=30, what=f"another {role}")
+    wait_for(lambda: processes_of(serving, role) - {before}, within_s=30, what=f"another {role}")
     serving.wait_ready()
     wait_for(lambda: answers(serving.flower_url), within_s=30, what="Flower")
     order = place(serving, slide)
@@ -206,7 +300,8 @@ def test_a_process_that_is_killed_is_started_again(serving: Stack, slide: Path, 
 
 def test_redis_may_come_back_on_another_port(serving: Stack, slide: Path) -> None:
     """Its port was taken while it was dead: everybody is told the new address by being started again."""
-    (supervisor,), (redis,) = living(serving, "serve"), living(serving, "redis")
+    (supervisor,) = processes_of(serving, "serve")
+    (redis,) = processes_of(serving, "redis")
     port = int(embedded_url(serving.data).rpartition(":")[2].removesuffix("/0"))
     os.kill(supervisor, signal.SIGSTOP)
     kill({redis})
@@ -235,7 +330,7 @@ def test_everything_killed_at_once_loses_nothing(serving: Stack, slide: Path) ->
 
     Then Ctrl-C ends it, and no process is left.
     """
-    (courier,) = living(serving, "courier")
+    (courier,) = processes_of(serving, "courier")
     os.kill(courier, signal.SIGSTOP)
     order = place(serving, slide).removeprefix(serving.url)
     kill(serving.processes())
@@ -243,7 +338,7 @@ def test_everything_killed_at_once_loses_nothing(serving: Stack, slide: Path) ->
     with Stack(serving.data, (slide.parent,)) as again:
         again.wait_ready()
         wait_for(lambda: delivered(again.url + order), what="the order")
-        (supervisor,) = living(again, "serve")
+        (supervisor,) = processes_of(again, "serve")
         os.kill(supervisor, signal.SIGINT)
         wait_for(lambda: not again.processes(), within_s=30, what="the end of all")
         assert "slidelane: stopped" in again.log.read_text()

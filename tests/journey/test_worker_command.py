@@ -15,7 +15,7 @@ import pytest
 from broker.order_store import OrderStore
 from broker.settings.config import BrokerSettings
 from demo.techcyte import TechcyteReceiver
-from slidelane.worker import _span_s
+from slidelane.worker import duration_s
 from tests.support.slide_server import Origin, drips_until
 from tests.support.stack import ROOT, Stack, wait_for
 from worker.algorithms.builtin_cards import grid_card
@@ -154,11 +154,11 @@ def test_a_time_too_short_to_work_in_is_refused(desk: Desk) -> None:
 )  # fmt: skip
 def test_a_time_is_read_as_people_and_batch_systems_write_it(text: str, seconds: float) -> None:
     """Seconds alone are a number alone."""
-    assert _span_s(text) == seconds
+    assert duration_s(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "soon", "2 h", "-5", "1.5h", "h"])
 def test_a_time_that_cannot_be_read_is_told(text: str) -> None:
     """With the forms that can."""
     with pytest.raises(argparse.ArgumentTypeError, match="write 2h"):
-        _span_s(text)
+        duration_s(text)

@@ -1,4 +1,4 @@
-"""The desk as it really stands: its app on a real store, a real card, callers on loopback."""
+"""The API as it is deployed: its app on a real store, a real card, callers on loopback."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -37,8 +37,8 @@ CARD = AlgorithmCard(
 
 
 @pytest.fixture(scope="session", autouse=True)
-def bell(redis_url: str) -> Iterator[None]:
-    """The doorbell finds its Redis where a deployed one does: in the environment."""
+def celery_broker(redis_url: str) -> Iterator[None]:
+    """Celery finds its Redis in the environment, as in a deployed service."""
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SLIDELANE_BROKER__REDIS_URL", redis_url)
         yield
@@ -61,7 +61,7 @@ def announced(store: OrderStore) -> OrderStore:
 
 
 @pytest.fixture
-def desk(config: Config, announced: OrderStore) -> TestClient:
+def api(config: Config, announced: OrderStore) -> TestClient:
     return TestClient(
         create_app(config, announced), base_url="http://127.0.0.1:8000", client=LOOPBACK
     )
@@ -69,7 +69,7 @@ def desk(config: Config, announced: OrderStore) -> TestClient:
 
 @pytest.fixture
 def keyed(config: Config, announced: OrderStore) -> TestClient:
-    """A desk that knows three keys, asked from elsewhere."""
+    """An API with three keys, called from another machine."""
     keys = [
         {"name": name, "sha256": hashlib.sha256(key.encode()).hexdigest(), "scopes": SCOPES[name]}
         for name, key in KEYS.items()
@@ -83,7 +83,7 @@ def keyed(config: Config, announced: OrderStore) -> TestClient:
 
 
 @pytest.fixture
-def asked() -> Callable[..., dict[str, Any]]:
+def order_body() -> Callable[..., dict[str, Any]]:
     """An order that is right in every field, with `more` over it."""
 
     def body(**more: Any) -> dict[str, Any]:

@@ -22,12 +22,12 @@ from services.openapi import EXAMPLES
 from services.requests import json_body
 from services.responses import problems
 
-Asked = Callable[..., dict[str, Any]]
+OrderBody = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
 def port(config: Config, announced: OrderStore) -> Iterator[int]:
-    """The desk behind a real server on a real port."""
+    """The API behind a real server on a real port."""
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(
         uvicorn.Config(create_app(config, announced), log_config=None, lifespan="off")
@@ -55,14 +55,14 @@ def test_a_chunked_body_is_cut_at_the_limit(port: int) -> None:
         answer.close()
 
 
-def test_a_server_that_stops_mid_body_is_survived(port: int, desk: TestClient) -> None:
+def test_a_server_that_stops_mid_body_is_survived(port: int, api: TestClient) -> None:
     """A caller that hangs up leaves nothing behind, and the next one is served."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as wire:
         wire.sendall(
             b"POST /v1/orders HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
             b'Content-Length: 500\r\n\r\n{"algorithm"'
         )
-    assert desk.get("/v1/orders").json()["orders"] == []
+    assert api.get("/v1/orders").json()["orders"] == []
     line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     line.request("GET", "/healthz")
     assert line.getresponse().status == 200
@@ -83,18 +83,18 @@ def test_a_body_that_never_ends_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_the_published_examples_are_accepted_as_they_are(desk: TestClient, name: str) -> None:
+def test_the_published_examples_are_accepted_as_they_are(api: TestClient, name: str) -> None:
     """Each example in the OpenAPI document can be sent, and fits the published schema."""
-    document = desk.get("/openapi.json").json()
+    document = api.get("/openapi.json").json()
     content = document["paths"]["/v1/orders"]["post"]["requestBody"]["content"]["application/json"]
     order = content["examples"][name]["value"]
     Draft202012Validator(content["schema"] | {"components": document["components"]}).validate(order)
-    assert desk.post("/v1/orders", json=order).status_code == 202
+    assert api.post("/v1/orders", json=order).status_code == 202
 
 
-def test_the_description_documents_problems_and_keys(desk: TestClient) -> None:
+def test_the_description_documents_problems_and_keys(api: TestClient) -> None:
     """Every operation names its problem answer; all but health ask for a key; every reference leads somewhere."""
-    document = desk.get("/openapi.json").json()
+    document = api.get("/openapi.json").json()
     schemas = document["components"]["schemas"]
     operations = {path: op for path, ops in document["paths"].items() for op in ops.values()}
     assert all(
@@ -105,20 +105,20 @@ def test_the_description_documents_problems_and_keys(desk: TestClient) -> None:
         "/healthz",
         "/readyz",
     }
-    text = desk.get("/openapi.json").text
+    text = api.get("/openapi.json").text
     for name in {part.partition('"')[0] for part in text.split("#/components/schemas/")[1:]}:
         assert name in schemas
     assert "HTTPValidationError" not in schemas
 
 
-def test_no_page_loads_scripts_from_elsewhere(desk: TestClient) -> None:
+def test_no_page_loads_scripts_from_elsewhere(api: TestClient) -> None:
     """The documentation pages that come with the framework are not served."""
-    assert [desk.get(path).status_code for path in ("/docs", "/redoc")] == [404, 404]
+    assert [api.get(path).status_code for path in ("/docs", "/redoc")] == [404, 404]
 
 
-def test_an_address_or_method_that_is_not_there_is_a_problem_too(desk: TestClient) -> None:
+def test_an_address_or_method_that_is_not_there_is_a_problem_too(api: TestClient) -> None:
     """404 and 405 in the same shape as everything else, the 405 with what is allowed."""
-    missing, wrong = desk.get("/v2/nothing?token=s3cret"), desk.put("/v1/orders")
+    missing, wrong = api.get("/v2/nothing?token=s3cret"), api.put("/v1/orders")
     assert (missing.status_code, missing.json()["code"], missing.json()["instance"]) == (
         404,
         "not_found",
@@ -148,15 +148,15 @@ def test_a_bug_is_logged_with_its_trace_and_told_in_one_sentence(
     assert "internal detail" in caplog.text
 
 
-def test_ready_names_what_is_missing(desk: TestClient, announced: OrderStore) -> None:
+def test_ready_names_what_is_missing(api: TestClient, announced: OrderStore) -> None:
     """503 until couriers and a queue have a worker, saying which of them has none."""
-    assert desk.get("/readyz").json()["detail"].count(";") == 2
+    assert api.get("/readyz").json()["detail"].count(";") == 2
     announced.present("courier", ["fetch.high", "fetch", "deliver.high", "deliver"])
-    told = desk.get("/readyz")
+    told = api.get("/readyz")
     assert told.status_code == 503
     assert told.json()["detail"] == "missing: no worker consumes a queue for classifying"
     announced.present("gpu0", ["gpu.high", "gpu"])
-    assert (desk.get("/readyz").status_code, desk.get("/readyz").json()) == (
+    assert (api.get("/readyz").status_code, api.get("/readyz").json()) == (
         200,
         {"status": "ready"},
     )
@@ -166,22 +166,22 @@ def test_without_redis_the_desk_is_alive_but_not_ready(config: Config) -> None:
     """/healthz stays 200, /readyz says why not, /metrics says that it is down."""
     away = load(**config.model_dump() | {"broker": {"redis_url": "redis://127.0.0.1:1/0"}})
     app = create_app(away, OrderStore.connect(away.broker))
-    desk = TestClient(app, base_url="http://localhost", client=("127.0.0.1", 1))
-    assert desk.get("/healthz").status_code == 200
-    assert desk.get("/readyz").status_code == 503
-    assert "Redis does not answer" in desk.get("/readyz").json()["detail"]
-    metrics = desk.get("/metrics").text
+    api = TestClient(app, base_url="http://localhost", client=("127.0.0.1", 1))
+    assert api.get("/healthz").status_code == 200
+    assert api.get("/readyz").status_code == 503
+    assert "Redis does not answer" in api.get("/readyz").json()["detail"]
+    metrics = api.get("/metrics").text
     assert "slidelane_up 0.0" in metrics
     assert "slidelane_orders" not in metrics
 
 
 def test_metrics_count_orders_queues_and_workers(
-    desk: TestClient, asked: Asked, announced: OrderStore
+    api: TestClient, order_body: OrderBody, announced: OrderStore
 ) -> None:
     """What Prometheus reads is what the store holds at that moment."""
-    desk.post("/v1/orders", json=asked())
+    api.post("/v1/orders", json=order_body())
     announced.present("courier", ["fetch", "deliver"])
-    answer = desk.get("/metrics")
+    answer = api.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
     lines = answer.text.splitlines()
     for line in (
@@ -197,30 +197,32 @@ def test_metrics_count_orders_queues_and_workers(
     assert "slidelane_workers 1.0" in lines
 
 
-def test_algorithms_are_shown_as_announced(desk: TestClient) -> None:
+def test_algorithms_are_shown_as_announced(api: TestClient) -> None:
     """All of them, one of them, and a 404 that names those there are."""
-    (card,) = desk.get("/v1/algorithms").json()["algorithms"]
-    assert desk.get("/v1/algorithms/ki67").json() == card
+    (card,) = api.get("/v1/algorithms").json()["algorithms"]
+    assert api.get("/v1/algorithms/ki67").json() == card
     assert card["parameters"]["properties"]["positive_threshold"]["default"] == 0.15
-    missing = desk.get("/v1/algorithms/her2")
+    missing = api.get("/v1/algorithms/her2")
     assert (missing.status_code, missing.json()["hint"]) == (404, "there are: ki67")
 
 
-def test_queues_tell_what_waits(desk: TestClient, asked: Asked, announced: OrderStore) -> None:
+def test_queues_tell_what_waits(
+    api: TestClient, order_body: OrderBody, announced: OrderStore
+) -> None:
     """The stage, how much waits, for how long, and who listens."""
-    desk.post("/v1/orders", json=asked())
+    api.post("/v1/orders", json=order_body())
     announced.present("courier", ["fetch", "deliver"])
-    (queue,) = [q for q in desk.get("/v1/queues").json()["queues"] if q["name"] == "fetch"]
+    (queue,) = [q for q in api.get("/v1/queues").json()["queues"] if q["name"] == "fetch"]
     assert (queue["leg"], queue["waiting"], queue["workers"]) == ("fetch", 1, 1)
     assert queue["oldest_wait_s"] >= 0
 
 
 def test_fields_that_were_renamed_are_shown_by_both_names(
-    desk: TestClient, asked: Asked, announced: OrderStore
+    api: TestClient, order_body: OrderBody, announced: OrderStore
 ) -> None:
     """`lane` is `queue` and `leg` is `stage`; programs that read the older names go on working."""
-    desk.post("/v1/orders", json=asked())
-    (card,) = desk.get("/v1/algorithms").json()["algorithms"]
+    api.post("/v1/orders", json=order_body())
+    (card,) = api.get("/v1/algorithms").json()["algorithms"]
     assert (card["queue"], card["lane"]) == ("gpu", "gpu")
-    (queue,) = desk.get("/v1/queues").json()["queues"]
+    (queue,) = api.get("/v1/queues").json()["queues"]
     assert (queue["stage"], queue["leg"]) == ("fetch", "fetch")

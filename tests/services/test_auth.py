@@ -10,7 +10,7 @@ from broker.order_store import OrderStore
 from broker.settings.config import Config
 from services.app import create_app
 
-Asked = Callable[..., dict[str, Any]]
+OrderBody = Callable[..., dict[str, Any]]
 CLERK, READER, CHIEF = "order-key-1", "read-key-2", "admin-key-3"
 
 
@@ -38,18 +38,18 @@ def test_without_a_known_key_nothing_is_shown(
 @pytest.mark.parametrize("key", [CLERK, CHIEF])
 @pytest.mark.parametrize("name", ["Authorization", "X-API-Key"])
 def test_a_key_that_may_order_orders_and_reads(
-    keyed: TestClient, asked: Asked, key: str, name: str
+    keyed: TestClient, order_body: OrderBody, key: str, name: str
 ) -> None:
     """Either header; `admin` implies everything."""
     headers = {name: key if name == "X-API-Key" else f"bearer {key}"}
-    path = keyed.post("/v1/orders", json=asked(), headers=headers).headers["location"]
+    path = keyed.post("/v1/orders", json=order_body(), headers=headers).headers["location"]
     assert keyed.get(path, headers=headers).status_code == 200
 
 
-def test_a_key_that_may_read_cannot_order(keyed: TestClient, asked: Asked) -> None:
+def test_a_key_that_may_read_cannot_order(keyed: TestClient, order_body: OrderBody) -> None:
     """403 that names the scopes it has and the ones that would do."""
     assert keyed.get("/v1/orders", headers=bearer(READER)).status_code == 200
-    answer = keyed.post("/v1/orders", json=asked(), headers=bearer(READER))
+    answer = keyed.post("/v1/orders", json=order_body(), headers=bearer(READER))
     assert (answer.status_code, answer.json()["code"]) == (403, "key_refused")
     assert READER not in answer.text
 
@@ -63,12 +63,12 @@ def test_a_stranger_is_refused_before_the_body_is_looked_at(keyed: TestClient) -
 
 
 def test_two_callers_with_the_same_idempotency_key_do_not_meet(
-    keyed: TestClient, asked: Asked
+    keyed: TestClient, order_body: OrderBody
 ) -> None:
     """The key belongs to who sent it."""
     ids = {
         keyed.post(
-            "/v1/orders", json=asked(), headers=bearer(key) | {"Idempotency-Key": "1"}
+            "/v1/orders", json=order_body(), headers=bearer(key) | {"Idempotency-Key": "1"}
         ).json()["id"]
         for key in (CLERK, CHIEF)
     }
@@ -78,24 +78,24 @@ def test_two_callers_with_the_same_idempotency_key_do_not_meet(
 @pytest.mark.parametrize(
     "host", ["evil.example.org", "127.0.0.1.evil.example.org", "localhost@evil.example", "[::1", ""]
 )
-def test_without_keys_another_host_name_is_refused(desk: TestClient, host: str) -> None:
+def test_without_keys_another_host_name_is_refused(api: TestClient, host: str) -> None:
     """A page that points its own name at loopback (DNS rebinding) reads nothing."""
-    answer = desk.get("/v1/orders", headers={"Host": host})
+    answer = api.get("/v1/orders", headers={"Host": host})
     assert (answer.status_code, answer.json()["code"]) == (403, "loopback_only")
 
 
 @pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1", "[::1]:8000"])
-def test_without_keys_loopback_may_do_all(desk: TestClient, host: str) -> None:
+def test_without_keys_loopback_may_do_all(api: TestClient, host: str) -> None:
     """Every way to write loopback will do."""
-    assert desk.get("/v1/orders", headers={"Host": host}).status_code == 200
+    assert api.get("/v1/orders", headers={"Host": host}).status_code == 200
 
 
 def test_without_keys_a_caller_from_elsewhere_is_refused(config: Config, store: OrderStore) -> None:
     """Even where something forwards strangers with a loopback Host."""
-    desk = TestClient(
+    api = TestClient(
         create_app(config, store), base_url="http://localhost", client=("203.0.113.7", 4711)
     )
-    assert desk.get("/v1/orders").status_code == 403
+    assert api.get("/v1/orders").status_code == 403
 
 
 def test_only_health_is_open(keyed: TestClient) -> None:

@@ -6,10 +6,9 @@ Celery's child processes import this module too, because their parent was starte
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from billiard.common import terminate_handler_fired
 
@@ -22,11 +21,11 @@ from worker.algorithms.interface import TileAlgorithm, TileClassifier
 from worker.geometry.frame import Area, Floats, Frame, Pixels
 from worker.results.objects import Objects
 
-KI67 = registry._KINDS["ki67"]
-
 
 class GatedAlgorithm:
     """An algorithm whose classifiers pass the gate before every batch."""
+
+    works_on: Literal["tiles"] = "tiles"
 
     def __init__(self, model: TileAlgorithm, gate: Gate) -> None:
         self.card = model.card
@@ -56,15 +55,22 @@ class GatedClassifier:
         return self._classifier.summarise(counts, frame, area)
 
 
-def load_gated(
-    card: AlgorithmCard, parameters: Any, entry: AlgorithmSettings, device: str
-) -> GatedAlgorithm:
-    """Load the ordinary ki67 and put it behind the gate."""
-    model: Any = KI67.load(card, parameters, entry, device)
-    return GatedAlgorithm(model, Gate(Path(os.environ[FOLDER_VARIABLE])))
+class GatedKi67Kind(registry._Ki67Kind):
+    """The kind ki67, whose algorithm is behind the gate."""
+
+    def load(
+        self,
+        card: AlgorithmCard,
+        parameters: Any,
+        entry: AlgorithmSettings,
+        device: str,
+        max_batch_bytes: int,
+    ) -> GatedAlgorithm:
+        model: Any = super().load(card, parameters, entry, device, max_batch_bytes)
+        return GatedAlgorithm(model, Gate(Path(os.environ[FOLDER_VARIABLE])))
 
 
-registry._KINDS = registry._KINDS | {"ki67": replace(KI67, load=load_gated)}  # type: ignore[operator]
+registry._KINDS = {**registry._KINDS, "ki67": GatedKi67Kind()}  # type: ignore[misc]
 
 if __name__ == "__main__":
     main()

@@ -85,7 +85,7 @@ class Checkpoint:
             if not 0 < point.tiles <= tiles:
                 continue
             store = self._copied(folder, point.objects)
-            if store:
+            if store is not None:  # a store without objects is false, and as good
                 return store, point
         return ObjectStore.begin(self._folder / "found"), Point(work, 0, 0, ())
 

@@ -1,4 +1,4 @@
-"""The limit of reading: libjpeg-turbo alone, all threads, the stored bytes of the same tiles into reused buffers."""
+"""The limit of reading: libjpeg-turbo alone decodes the stored tiles into reused buffers."""
 
 import mmap
 from concurrent.futures import ThreadPoolExecutor
@@ -11,16 +11,18 @@ from benchmarks.peers.task import Task, run
 
 
 def main() -> None:
-    """Run it."""
-    task = Task.told()
-    edge, stored = task.config["patch_size_pixels"], task.stored
+    """Run the benchmark."""
+    task = Task.from_command_line()
+    edge = task.config["patch_size_pixels"]
+    stored = task.stored
     with (
         Path(task.slide).open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
     ):
 
         def some(first: int) -> None:
-            buffer, view = np.empty((edge, edge, 3), np.uint8), memoryview(data)
+            buffer = np.empty((edge, edge, 3), np.uint8)
+            view = memoryview(data)
             for offset, length in stored[first :: task.threads].tolist():
                 simplejpeg.decode_jpeg(view[offset : offset + length], "RGB", buffer=buffer)
             view.release()

@@ -1,4 +1,4 @@
-"""Slidelane's feed with nothing behind it: tiles decoded into the memory where an algorithm would find them."""
+"""Slidelane's feed of tiles without an algorithm: tiles are decoded into shared memory."""
 
 from pathlib import Path
 
@@ -12,16 +12,16 @@ BATCH = 32
 
 
 def main() -> None:
-    """Run it."""
-    task = Task.told()
+    """Run the benchmark."""
+    task = Task.from_command_line()
     with Sandbox(task.threads).open(Path(task.slide)) as slide:
         grid = grid_of(task, slide.frame, task.config["patch_size_pixels"])
 
-        def look(pixels: Pixels) -> int:
+        def count(pixels: Pixels) -> int:
             return len(pixels)
 
         def classify() -> None:
-            for _ in parallel_tiles.map_tiles(slide, grid, BATCH, look):
+            for _ in parallel_tiles.map_tiles(slide, grid, BATCH, count):
                 pass
 
         classify()

@@ -1,4 +1,4 @@
-"""The limit of the network: forwards alone, inputs ready on the device, in the fastest of all arrangements tried."""
+"""The limit of the network: forward passes alone, in the fastest of several arrangements."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,33 +18,34 @@ BATCHES = {"cpu": (4, 16, 64), "cuda": (16, 64, 256)}
 
 @dataclass(frozen=True)
 class Arrangement:
-    """`inputs`: a batch for each of the threads that run forwards at the same time, `threads` of PyTorch's for each."""
+    """`inputs`: a batch for each thread. `threads`: how many PyTorch uses in each of them."""
 
     model: Any
     inputs: tuple[torch.Tensor, ...]
     threads: int
 
-    def tiles(self, wanted: int) -> int:
-        """How many are classified where at least so many are wanted."""
+    def tiles(self, at_least: int) -> int:
+        """Return how many tiles are classified where at least so many are requested."""
         step = len(self.inputs) * len(self.inputs[0])
-        return -(-wanted // step) * step
+        return -(-at_least // step) * step
 
-    def run(self, wanted: int) -> None:
-        """Classify them."""
-        times = self.tiles(wanted) // len(self.inputs) // len(self.inputs[0])
+    def run(self, at_least: int) -> None:
+        """Classify so many tiles."""
+        times = self.tiles(at_least) // len(self.inputs) // len(self.inputs[0])
         with ThreadPoolExecutor(len(self.inputs)) as pool:
             list(pool.map(partial(self._forwards, times), self.inputs))
 
     @torch.inference_mode()
     def _forwards(self, times: int, inputs: torch.Tensor) -> None:
-        torch.set_num_threads(self.threads)  # each thread of ours has its own setting
+        # This is set for each thread.
+        torch.set_num_threads(self.threads)
         for _ in range(times):
             self.model(inputs)
         if inputs.is_cuda:
             torch.cuda.synchronize(inputs.device)
 
     def tiles_per_s(self) -> float:
-        """Tried once, when warm; 0 where it does not run, as `optimize_for_inference` is not made for every GPU."""
+        """Return the speed of one trial, or 0 where the arrangement does not run on this GPU."""
         wanted = TRIED_TILES[self.inputs[0].device.type]
         try:
             self.run(1)
@@ -57,8 +58,8 @@ class Arrangement:
 
 
 def main() -> None:
-    """Run it."""
-    task = Task.told()
+    """Run the benchmark."""
+    task = Task.from_command_line()
     best = max(_arrangements(task), key=Arrangement.tiles_per_s)
     wanted = len(task.corners)
     run(task, "network alone", "torch", lambda: best.run(wanted), best.tiles(wanted))
@@ -70,9 +71,12 @@ def _arrangements(task: Task) -> list[Arrangement]:
         jit(lambda: torch.jit.freeze(loaded)),
         jit(lambda: torch.jit.optimize_for_inference(loaded)),
     )
-    layouts, edge = (torch.contiguous_format, torch.channels_last), task.config["patch_size_pixels"]
+    layouts = (torch.contiguous_format, torch.channels_last)
+    edge = task.config["patch_size_pixels"]
     kind = torch.device(task.device).type
-    together = {1, task.threads} if kind == "cpu" else {1}
+    together = {1}
+    if kind == "cpu":
+        together = {1, task.threads}
     return [
         Arrangement(
             model,

@@ -1,4 +1,4 @@
-"""The plain loop of Techcyte's template for containers: OpenSlide, one tile, one forward, next tile."""
+"""The loop of Techcyte's template for containers: OpenSlide, one tile, one forward pass."""
 
 import numpy as np
 import openslide
@@ -9,9 +9,11 @@ from benchmarks.peers.task import Probabilities, Task, run
 
 
 def main() -> None:
-    """Run it."""
-    task = Task.told()
-    model, (mean, std), edge = load(task), normalisation(task), task.config["patch_size_pixels"]
+    """Run the benchmark."""
+    task = Task.from_command_line()
+    model = load(task)
+    mean, std = normalisation(task)
+    edge = task.config["patch_size_pixels"]
     slide = openslide.OpenSlide(task.slide)
 
     def classify() -> Probabilities:

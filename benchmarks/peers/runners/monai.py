@@ -8,13 +8,14 @@ from benchmarks.peers.task import Probabilities, Task, run
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     from monai.data import DataLoader, PatchWSIDataset
     from monai.transforms import CastToTyped, Compose, ScaleIntensityRanged
 
-    task = Task.told()
-    model, edge = load(task), task.config["patch_size_pixels"]
-    # 0..255 to -1..1, as its own pathology bundle does and as our networks ask for
+    task = Task.from_command_line()
+    model = load(task)
+    edge = task.config["patch_size_pixels"]
+    # From 0..255 to -1..1, as in its own pathology bundle and as our networks need it.
     steps = [
         CastToTyped("image", dtype=np.float32),
         ScaleIntensityRanged("image", a_min=0, a_max=255, b_min=-1, b_max=1),

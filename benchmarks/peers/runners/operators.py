@@ -1,4 +1,4 @@
-"""torchvision beside a PyTorch for CPUs: its wheel is built for CUDA, so two operators are missing."""
+"""Lets torchvision, whose wheel is built for CUDA, be imported with a PyTorch for CPUs."""
 
 import torch
 
@@ -9,12 +9,13 @@ _MISSING = (
 
 
 def register() -> None:
-    """Name them, so that torchvision can be imported; none of what runs here calls them."""
+    """Define the two operators that are missing; no benchmark calls them."""
     if torch.version.cuda is None:
         library = torch.library.Library("torchvision", "DEF")
         for schema in _MISSING:
             library.define(schema)
-        _kept.append(library)
+        _libraries.append(library)
 
 
-_kept: list[torch.library.Library] = []  # an operator goes with its library
+# An operator is removed together with its library.
+_libraries: list[torch.library.Library] = []

@@ -1,6 +1,7 @@
-"""Slidelane's own way from a slide to probabilities: the sandbox that decodes, the feed, the `weights` algorithm.
+"""Slidelane from a slide to probabilities: sandbox, feed of tiles, and the `weights` algorithm.
 
-The tiles are those of the task; tissue, merging and files are left out for everybody alike.
+The tiles are those of the task. Finding tissue, merging and writing files are left out for all
+contestants.
 """
 
 from pathlib import Path
@@ -19,8 +20,8 @@ from worker.slides.sandbox.client import Sandbox, SandboxedSlide
 
 
 def main() -> None:
-    """Run it."""
-    task = Task.told()
+    """Run the benchmark."""
+    task = Task.from_command_line()
     settings = {
         "race": AlgorithmSettings(kind="weights", folder=Path(task.model), tolerance=task.tolerance)
     }
@@ -39,15 +40,16 @@ def main() -> None:
             done = parallel_tiles.map_tiles(slide, grid, model.batch_tiles, scorer.classify)
             return task.in_order(corners_of(grid), np.concatenate([batch.value for batch in done]))
 
+        # The first batches of each thread warm it up, as in every runner.
         for _ in parallel_tiles.map_tiles(
             slide, grid_of(task, slide.frame, edge, 4 * model.batch_tiles), 4, scorer.classify
         ):
-            pass  # the first batches of each thread, as everybody warms up
+            pass
         run(task, "Slidelane", "slidelane", classify)
 
 
 def _calibrated(model: TrainedNetwork, slide: SandboxedSlide, task: Task) -> TileScorer:
-    """As a scan is, on some of its tiles. Raises `RuntimeError` where half precision was wanted and moves too much."""
+    """Calibrate on some tiles, as for a scan. Raise `RuntimeError` without half precision."""
     edge = model.card.tile_px
     samples = np.empty((SAMPLE_TILES, edge, edge, 3), np.uint8)
     corners = task.corners[np.linspace(0, len(task.corners) - 1, SAMPLE_TILES).astype(int)]
@@ -61,7 +63,7 @@ def _calibrated(model: TrainedNetwork, slide: SandboxedSlide, task: Task) -> Til
 
 
 def grid_of(task: Task, frame: Frame, edge: int, most: int | None = None) -> Grid:
-    """The task's tiles, at most so many, as a grid at full resolution."""
+    """Return at most so many tiles of the task as a grid at full resolution."""
     columns = -(-frame.width // edge)
     numbers = np.sort(task.corners[:, 1] // edge * columns + task.corners[:, 0] // edge)[:most]
     area = Area(0, 0, frame.width, frame.height)
@@ -69,8 +71,9 @@ def grid_of(task: Task, frame: Frame, edge: int, most: int | None = None) -> Gri
 
 
 def corners_of(grid: Grid) -> "np.ndarray[tuple[int, ...], np.dtype[np.int64]]":
-    """Where its tiles are, (N, 2): x, y."""
-    numbers, edge = grid.tiles.indices, grid.tile_px
+    """Return the corners of its tiles, (N, 2): x, y in level-0 pixels."""
+    numbers = grid.tiles.indices
+    edge = grid.tile_px
     return np.stack([numbers % grid.tiles.columns, numbers // grid.tiles.columns], axis=1) * edge
 
 

@@ -1,4 +1,4 @@
-"""TIAToolbox: its `PatchPredictor` on the whole slide, with a mask that leaves exactly our tiles."""
+"""TIAToolbox: its `PatchPredictor` on the whole slide, with a mask that selects our tiles."""
 
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ MASK_PX_PER_TILE = 4
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     operators.register()
     from tiatoolbox.models.engine.io_config import IOPatchPredictorConfig
     from tiatoolbox.models.engine.patch_predictor import PatchPredictor
     from tiatoolbox.wsicore import WSIReader
 
-    task = Task.told()
+    task = Task.from_command_line()
     edge = task.config["patch_size_pixels"]
     engine = PatchPredictor(
         _model(task), task.batch, task.workers, device=task.device, verbose=False
@@ -28,19 +28,25 @@ def main() -> None:
     mask = _mask(task, WSIReader.open(task.slide).info.slide_dimensions, edge)
     config = IOPatchPredictorConfig(
         input_resolutions=[{"units": "mpp", "resolution": task.config["spacing_um_px"]}],
-        patch_input_shape=(edge, edge), stride_shape=(edge, edge),
-    )  # fmt: skip
+        patch_input_shape=(edge, edge),
+        stride_shape=(edge, edge),
+    )
 
     def classify() -> Probabilities:
-        told = engine.run(
-            [Path(task.slide)], masks=[mask], patch_mode=False, ioconfig=config, return_probabilities=True,
-            save_dir=Path(task.scratch) / "results", output_type="zarr",
-        )  # fmt: skip
+        outputs = engine.run(
+            [Path(task.slide)],
+            masks=[mask],
+            patch_mode=False,
+            ioconfig=config,
+            return_probabilities=True,
+            save_dir=Path(task.scratch) / "results",
+            output_type="zarr",
+        )
         import zarr
 
-        (path,) = told.values()
-        found: Any = zarr.open(str(path), mode="r")
-        return task.in_order(found["coordinates"][:, :2], found["probabilities"][:])
+        (path,) = outputs.values()
+        output: Any = zarr.open(str(path), mode="r")
+        return task.in_order(output["coordinates"][:, :2], output["probabilities"][:])
 
     run(task, "TIAToolbox", "tiatoolbox", classify)
 
@@ -50,10 +56,11 @@ def _model(task: Task) -> Any:
     from tiatoolbox.models.dataset.classification import predefined_preproc_func
     from tiatoolbox.models.models_abc import ModelABC
 
-    network, (mean, std) = load(task), (one.to(task.device) for one in normalisation(task))
+    network = load(task)
+    mean, std = (tensor.to(task.device) for tensor in normalisation(task))
 
     class Model(ModelABC):
-        """Ours, as its zoo's models are made: pixels from 0 to 1 in, probabilities out."""
+        """Our network in the form of its zoo: pixels from 0 to 1 in, probabilities out."""
 
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return torch.softmax(network((images - mean) / std), -1)

@@ -1,4 +1,4 @@
-"""WSInfer: its own `run_inference` on its own files of patches; loading the model is taken out of the time.
+"""WSInfer: its `run_inference` on its files of patches, without the time to load the model.
 
 It computes on a GPU wherever it sees one.
 """
@@ -15,21 +15,22 @@ from benchmarks.peers.task import Probabilities, Task, run
 
 
 def main() -> None:
-    """Run it."""
+    """Run the benchmark."""
     operators.register()
     import wsinfer_zoo.client
     from wsinfer.modellib import models, run_inference
 
-    task = Task.told()
+    task = Task.from_command_line()
     model = load(task)
-    fast = models.jit_compile(model)  # what its switch --speedup does
+    # What its option --speedup does.
+    fast = models.jit_compile(model)
     with torch.inference_mode():
         for _ in range(4):
             fast(torch.zeros(task.batch, 3, 256, 256, device=task.device))
     run_inference.get_pretrained_torch_module = lambda model: fast  # noqa: ARG005 - its name for it
     config = wsinfer_zoo.client.ModelConfiguration.from_dict(task.config)
     local = models.LocalModelTorchScript(config=config, model_path=task.weights)
-    slides, results = _laid_out(task)
+    slides, results = _write_inputs(task)
 
     def classify() -> Probabilities:
         _, failed = run_inference.run_inference(slides, results, local, task.batch, task.workers)
@@ -42,9 +43,10 @@ def main() -> None:
     run(task, "WSInfer", "wsinfer", classify)
 
 
-def _laid_out(task: Task) -> tuple[Path, Path]:
-    """A folder of slides and one of results with the tiles, as its `patch` command leaves them."""
-    slides, results = Path(task.scratch) / "slides", Path(task.scratch) / "results"
+def _write_inputs(task: Task) -> tuple[Path, Path]:
+    """Return a folder of slides and one of results, as its `patch` command writes them."""
+    slides = Path(task.scratch) / "slides"
+    results = Path(task.scratch) / "results"
     (results / "patches").mkdir(parents=True)
     slides.mkdir()
     (slides / "slide.svs").symlink_to(task.slide)

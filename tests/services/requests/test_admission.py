@@ -15,7 +15,7 @@ from broker.order_store import OrderStore
 from services.app import create_app
 from services.requests.order_validation import order_request
 
-Asked = Callable[..., dict[str, Any]]
+OrderBody = Callable[..., dict[str, Any]]
 SECRET = "s3cret-t0ken"
 
 
@@ -113,23 +113,23 @@ def roi(**fields: int) -> list[dict[str, Any]]:
     ],
 )
 def test_a_wrong_order_is_refused_with_code_and_field(
-    desk: TestClient, asked: Asked, more: dict[str, Any], code: str, field: str
+    api: TestClient, order_body: OrderBody, more: dict[str, Any], code: str, field: str
 ) -> None:
     """422 naming the field as a path; nothing is kept."""
-    answer = desk.post("/v1/orders", json=asked(**more))
+    answer = api.post("/v1/orders", json=order_body(**more))
     told = answer.json()
     assert (answer.status_code, told["code"], told["field"]) == (422, code, field)
     assert answer.headers["content-type"] == "application/problem+json"
     assert {"type", "title", "status", "detail", "instance"} <= set(told)
-    assert desk.get("/v1/orders").json()["orders"] == []
+    assert api.get("/v1/orders").json()["orders"] == []
 
 
 def test_every_fault_is_listed_and_the_first_is_the_main_one(
-    desk: TestClient, asked: Asked
+    api: TestClient, order_body: OrderBody
 ) -> None:
     """A caller mends an order in one round; what was wrong is quoted."""
-    told = desk.post(
-        "/v1/orders", json=asked(scans=roi(width=0, height=-5), priority="asap")
+    told = api.post(
+        "/v1/orders", json=order_body(scans=roi(width=0, height=-5), priority="asap")
     ).json()
     assert [fault["field"] for fault in told["errors"]] == [
         "scans[0].roi.width",
@@ -178,9 +178,11 @@ def test_every_fault_is_listed_and_the_first_is_the_main_one(
         {"scans": source(type="url", url=f"http://10.0.0.1/a?sig={SECRET}")},
     ],
 )
-def test_a_refusal_repeats_no_secret(desk: TestClient, asked: Asked, more: dict[str, Any]) -> None:
+def test_a_refusal_repeats_no_secret(
+    api: TestClient, order_body: OrderBody, more: dict[str, Any]
+) -> None:
     """Neither a URL nor a token nor what stands in a field that does not belong there is quoted."""
-    answer = desk.post("/v1/orders", json=asked(**more))
+    answer = api.post("/v1/orders", json=order_body(**more))
     assert answer.status_code == 422
     assert SECRET not in answer.text
 
@@ -204,9 +206,9 @@ def test_a_refusal_repeats_no_secret(desk: TestClient, asked: Asked, more: dict[
         '{"a": 1}'.encode("utf-16"),
     ],
 )
-def test_what_is_not_one_plain_json_object_is_refused(desk: TestClient, body: bytes) -> None:
+def test_what_is_not_one_plain_json_object_is_refused(api: TestClient, body: bytes) -> None:
     """Truncated, twice named, infinite, bottomless or wrongly encoded: an answer, and never a fault of ours."""
-    answer = desk.post("/v1/orders", content=body, headers={"Content-Type": "application/json"})
+    answer = api.post("/v1/orders", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code in (400, 422)
     assert answer.json()["code"] in ("body_not_json", "request_invalid")
 
@@ -226,47 +228,49 @@ def test_a_body_of_very_many_values_is_refused_at_once() -> None:
         lambda c: st.lists(c) | st.dictionaries(st.text(), c),
     )
 )
-def test_whatever_stands_in_an_order_is_read_or_refused(asked: Asked, value: Any) -> None:
+def test_whatever_stands_in_an_order_is_read_or_refused(order_body: OrderBody, value: Any) -> None:
     """No JSON value in any place raises anything but an `OrderError`."""
     for name in ("algorithm", "parameters", "scans", "destination", "expires_at", "labels"):
-        raw = json.dumps(asked(**{name: value})).encode()
+        raw = json.dumps(order_body(**{name: value})).encode()
         with suppress(OrderError):
             order_request(raw)
 
 
-def test_a_body_that_does_not_call_itself_json_is_refused(desk: TestClient, asked: Asked) -> None:
+def test_a_body_that_does_not_call_itself_json_is_refused(
+    api: TestClient, order_body: OrderBody
+) -> None:
     """Pages elsewhere can make a browser send text; they cannot make it say application/json unasked."""
-    answer = desk.post(
-        "/v1/orders", content=json.dumps(asked()), headers={"Content-Type": "text/plain"}
+    answer = api.post(
+        "/v1/orders", content=json.dumps(order_body()), headers={"Content-Type": "text/plain"}
     )
     assert (answer.status_code, answer.json()["code"]) == (415, "media_type_unsupported")
 
 
-def test_a_body_over_the_limit_is_refused(desk: TestClient, asked: Asked) -> None:
+def test_a_body_over_the_limit_is_refused(api: TestClient, order_body: OrderBody) -> None:
     """413 by the announced length alone."""
-    answer = desk.post("/v1/orders", json=asked(labels={"a": "x" * 20_000}))
+    answer = api.post("/v1/orders", json=order_body(labels={"a": "x" * 20_000}))
     assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
 
 
 def test_before_a_worker_came_the_caller_is_asked_to_wait(
-    config: Any, store: OrderStore, asked: Asked
+    config: Any, store: OrderStore, order_body: OrderBody
 ) -> None:
     """503 with Retry-After: nothing is wrong with the order."""
-    desk = TestClient(
+    api = TestClient(
         create_app(config, store), base_url="http://localhost", client=("127.0.0.1", 1)
     )
-    answer = desk.post("/v1/orders", json=asked())
+    answer = api.post("/v1/orders", json=order_body())
     assert (answer.status_code, answer.json()["code"]) == (503, "algorithms_not_announced")
     assert answer.headers["retry-after"] == "5"
 
 
-def test_a_listed_private_host_is_allowed(desk: TestClient, asked: Asked) -> None:
+def test_a_listed_private_host_is_allowed(api: TestClient, order_body: OrderBody) -> None:
     """`broker.allow_hosts` opens exactly what it names."""
     scans = source(type="url", url="http://127.0.0.1:8123/a.svs")
-    assert desk.post("/v1/orders", json=asked(scans=scans)).status_code == 202
+    assert api.post("/v1/orders", json=order_body(scans=scans)).status_code == 202
 
 
-def test_a_path_is_judged_by_its_letters(desk: TestClient, asked: Asked) -> None:
+def test_a_path_is_judged_by_its_letters(api: TestClient, order_body: OrderBody) -> None:
     """Whether the file exists is not told at the door."""
     scans = source(type="path", path="/slides/x/../not/there.svs")
-    assert desk.post("/v1/orders", json=asked(scans=scans)).status_code == 202
+    assert api.post("/v1/orders", json=order_body(scans=scans)).status_code == 202

@@ -15,7 +15,7 @@ from services.app import create_app
 from services.requests.order_validation import MAX_FAULTS, order_request
 from services.responses.problems import ManyFaultsError
 
-Asked = Callable[..., dict[str, Any]]
+OrderBody = Callable[..., dict[str, Any]]
 SECRET = "s3cret-t0ken"
 FORMS = "give x, y, width and height, or polygon, or pct"
 OPEN = "https://a.example/1.dcm"
@@ -74,13 +74,13 @@ def signed(life_s: float) -> str:
         ),
         (url(urls=[OPEN, OPEN, INNER]), "host_not_allowed", ".urls[2]", "private address space"),
         (url(zip_url=INNER), "host_not_allowed", ".zip_url", "private address space"),
-        (url(url=DEAD), "input_expired", ".url", "died at 2020-09-13T12:26:40+00:00"),
-        (url(zip_url=DEAD), "input_expired", ".zip_url", "died at 2020"),
-        (url(urls=[OPEN, DEAD]), "input_expired", ".urls[1]", "died at 2020"),
+        (url(url=DEAD), "input_expired", ".url", "expired at 2020-09-13T12:26:40+00:00"),
+        (url(zip_url=DEAD), "input_expired", ".zip_url", "expired at 2020"),
+        (url(urls=[OPEN, DEAD]), "input_expired", ".urls[1]", "expired at 2020"),
         (server(protocol="wms"), "request_invalid", ".protocol", 'it is "wms"'),
         (server(url=f"oss:5000/{SECRET}"), "request_invalid", ".url", "not an http or https URL"),
         (server(url=INNER), "host_not_allowed", ".url", "private address space"),
-        (server(url=DEAD), "input_expired", ".url", "died at 2020"),
+        (server(url=DEAD), "input_expired", ".url", "expired at 2020"),
         ({"type": "image_server", "url": OPEN}, "request_invalid", ".protocol", "required"),
         ({"type": "case"}, "request_invalid", ".case_id", "required"),
         ({"type": "case", "case_id": "a/../b"}, "request_invalid", ".case_id", "should match"),
@@ -95,10 +95,10 @@ def signed(life_s: float) -> str:
     ],
 )
 def test_a_wrong_source_is_told_by_its_field(
-    desk: TestClient, asked: Asked, source: Any, code: str, field: str, said: str
+    api: TestClient, order_body: OrderBody, source: Any, code: str, field: str, said: str
 ) -> None:
     """One clear fault, the field by its path, a hint or a rule, and never the URL."""
-    answer = desk.post("/v1/orders", json=asked(scans=scan(source)))
+    answer = api.post("/v1/orders", json=order_body(scans=scan(source)))
     told = answer.json()
     assert answer.status_code == (410 if code == "input_expired" else 422)
     assert (told["code"], told["field"]) == (code, f"scans[0].source{field}")
@@ -132,11 +132,12 @@ def test_a_wrong_source_is_told_by_its_field(
     ],
 )
 def test_a_wrong_region_is_told_by_its_field(
-    desk: TestClient, asked: Asked, roi: Any, field: str, said: str
+    api: TestClient, order_body: OrderBody, roi: Any, field: str, said: str
 ) -> None:
     """A mixture of forms is one fault; a wrong point or share is named with its place and its value."""
-    answer = desk.post(
-        "/v1/orders", json=asked(scans=scan({"type": "path", "path": "/slides/a.svs"}, roi=roi))
+    answer = api.post(
+        "/v1/orders",
+        json=order_body(scans=scan({"type": "path", "path": "/slides/a.svs"}, roi=roi)),
     )
     told = answer.json()
     assert (answer.status_code, told["code"], told["field"]) == (
@@ -166,11 +167,11 @@ def test_a_wrong_region_is_told_by_its_field(
     ],
 )
 def test_every_source_and_every_region_is_taken_and_shown(
-    desk: TestClient, asked: Asked, source: dict[str, Any], roi: dict[str, Any] | None
+    api: TestClient, order_body: OrderBody, source: dict[str, Any], roi: dict[str, Any] | None
 ) -> None:
     """As it was asked for, but for the queries of URLs."""
-    answer = desk.post(
-        "/v1/orders", json=asked(scans=scan(source, **({"roi": roi} if roi else {})))
+    answer = api.post(
+        "/v1/orders", json=order_body(scans=scan(source, **({"roi": roi} if roi else {})))
     )
     assert answer.status_code == 202, answer.text
     assert SECRET not in answer.text
@@ -179,28 +180,34 @@ def test_every_source_and_every_region_is_taken_and_shown(
     assert shown["source"] == json.loads(re.sub(r"\?[a-z]+=s3cret-t0ken", "?…", json.dumps(source)))
 
 
-def test_a_url_that_died_this_very_moment_is_still_tried(desk: TestClient, asked: Asked) -> None:
+def test_a_url_that_died_this_very_moment_is_still_tried(
+    api: TestClient, order_body: OrderBody
+) -> None:
     """Two clocks never agree to the second."""
-    assert desk.post("/v1/orders", json=asked(scans=scan(url(url=signed(-2))))).status_code == 202
-    assert desk.post("/v1/orders", json=asked(scans=scan(url(url=signed(-30))))).status_code == 410
+    assert (
+        api.post("/v1/orders", json=order_body(scans=scan(url(url=signed(-2))))).status_code == 202
+    )
+    assert (
+        api.post("/v1/orders", json=order_body(scans=scan(url(url=signed(-30))))).status_code == 410
+    )
 
 
 def test_a_case_is_taken_where_a_locator_knows_where_to_look(
-    config: Config, announced: OrderStore, asked: Asked
+    config: Config, announced: OrderStore, order_body: OrderBody
 ) -> None:
     """What the locator says of it is the bench's to find out."""
     located = load(**config.model_dump() | {"worker": {"locator": {"type": "map", "cases": {}}}})
-    desk = TestClient(
+    api = TestClient(
         create_app(located, announced), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 1)
     )
     scans = scan({"type": "case", "case_id": "S26-1"})
     assert (
-        desk.post("/v1/orders", json=asked(scans=scans)).json()["scans"][0]["source"]
+        api.post("/v1/orders", json=order_body(scans=scans)).json()["scans"][0]["source"]
         == scans[0]["source"]
     )
 
 
-def test_the_largest_orders_are_judged_in_moments(asked: Asked) -> None:
+def test_the_largest_orders_are_judged_in_moments(order_body: OrderBody) -> None:
     """Tens of thousands of URLs, and a polygon of as many points as are allowed."""
     series = [
         {"id": str(n), "source": url(urls=[f"http://h/{k}" for k in range(1000)])}
@@ -209,7 +216,7 @@ def test_the_largest_orders_are_judged_in_moments(asked: Asked) -> None:
     ring = [[n, n * n % 9999] for n in range(10_000)]
     began = time.process_time()
     for scans in (series, scan(url(url=OPEN), roi={"polygon": ring})):
-        order_request(json.dumps(asked(scans=scans)).encode())
+        order_request(json.dumps(order_body(scans=scans)).encode())
     assert time.process_time() - began < 10
 
 
@@ -229,9 +236,9 @@ def test_the_largest_orders_are_judged_in_moments(asked: Asked) -> None:
     ],
 )
 def test_of_too_much_or_much_that_is_wrong_the_first_faults_are_told(
-    asked: Asked, more: dict[str, Any], said: str
+    order_body: OrderBody, more: dict[str, Any], said: str
 ) -> None:
     """An answer stays short whatever came in."""
     with pytest.raises(ManyFaultsError, match=said) as caught:
-        order_request(json.dumps(asked(scans=[{"id": "a"} | more])).encode())
+        order_request(json.dumps(order_body(scans=[{"id": "a"} | more])).encode())
     assert len(caught.value.faults) <= MAX_FAULTS

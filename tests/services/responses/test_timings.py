@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from broker.order_store import OrderStore
 
-Asked = Callable[..., dict[str, Any]]
+OrderBody = Callable[..., dict[str, Any]]
 
 
 def finish(store: OrderStore, work: str, stage: Any, to: str, timings: dict[str, float]) -> None:
@@ -17,12 +17,12 @@ def finish(store: OrderStore, work: str, stage: Any, to: str, timings: dict[str,
 
 
 def test_a_classified_scan_names_its_bottleneck(
-    desk: TestClient, asked: Asked, announced: OrderStore
+    api: TestClient, order_body: OrderBody, announced: OrderStore
 ) -> None:
     """The numbers are shown as they were measured; the name is absent until the scan is classified."""
-    order_id = desk.post("/v1/orders", json=asked()).json()["id"]
+    order_id = api.post("/v1/orders", json=order_body()).json()["id"]
     finish(announced, f"{order_id}.0", "fetch", "staged", {"fetch_s": 1.5, "bytes": 7})
-    (scan,) = desk.get(f"/v1/orders/{order_id}").json()["scans"]
+    (scan,) = api.get(f"/v1/orders/{order_id}").json()["scans"]
     assert (scan["timings"], "bottleneck" in scan) == ({"fetch_s": 1.5, "bytes": 7.0}, False)
     measured = {
         "fetch_s": 1.5,
@@ -33,5 +33,5 @@ def test_a_classified_scan_names_its_bottleneck(
         "tiles": 84,
     }
     finish(announced, f"{order_id}.0", "classify", "classified", measured)
-    (scan,) = desk.get(f"/v1/orders/{order_id}").json()["scans"]
+    (scan,) = api.get(f"/v1/orders/{order_id}").json()["scans"]
     assert (scan["timings"], scan["bottleneck"]) == (measured, "model")

@@ -9,11 +9,11 @@ from fastapi.testclient import TestClient
 from broker.errors import Problem
 from broker.order_store import Claim, OrderStore
 
-Asked = Callable[..., dict[str, Any]]
+OrderBody = Callable[..., dict[str, Any]]
 
 
-def placed(desk: TestClient, asked: Asked) -> str:
-    return str(desk.post("/v1/orders", json=asked()).json()["id"])
+def placed(api: TestClient, order_body: OrderBody) -> str:
+    return str(api.post("/v1/orders", json=order_body()).json()["id"])
 
 
 def taken(store: OrderStore, work: str, stage: str) -> Claim:
@@ -22,42 +22,44 @@ def taken(store: OrderStore, work: str, stage: str) -> Claim:
     return claim
 
 
-def test_a_waiting_order_is_cancelled_at_once(desk: TestClient, asked: Asked) -> None:
+def test_a_waiting_order_is_cancelled_at_once(api: TestClient, order_body: OrderBody) -> None:
     """202, and the answer says so already; asking twice is no fault."""
-    order_id = placed(desk, asked)
+    order_id = placed(api, order_body)
     for _ in range(2):
-        answer = desk.post(f"/v1/orders/{order_id}/cancel")
+        answer = api.post(f"/v1/orders/{order_id}/cancel")
         assert (answer.status_code, answer.json()["state"]) == (202, "cancelled")
     assert answer.headers["location"] == f"/v1/orders/{order_id}"
 
 
-def test_a_failed_order_is_tried_again(desk: TestClient, asked: Asked, store: OrderStore) -> None:
+def test_a_failed_order_is_tried_again(
+    api: TestClient, order_body: OrderBody, store: OrderStore
+) -> None:
     """It is queued once more, and its error is gone."""
-    order_id = placed(desk, asked)
+    order_id = placed(api, order_body)
     store.finish(
         taken(store, f"{order_id}.0", "fetch"),
         "failed",
         problem=Problem("not_a_slide", "no", blame="input"),
     )
-    answer = desk.post(f"/v1/orders/{order_id}/retry")
+    answer = api.post(f"/v1/orders/{order_id}/retry")
     assert (answer.status_code, answer.json()["state"]) == (202, "queued")
     assert "error" not in answer.json()
 
 
 @pytest.mark.parametrize("wish", ["retry", "deliver"])
 def test_what_the_state_does_not_allow_is_a_conflict(
-    desk: TestClient, asked: Asked, wish: str
+    api: TestClient, order_body: OrderBody, wish: str
 ) -> None:
     """409 that names the state and the rule."""
-    answer = desk.post(f"/v1/orders/{placed(desk, asked)}/{wish}")
+    answer = api.post(f"/v1/orders/{placed(api, order_body)}/{wish}")
     assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
     assert "is queued" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("wish", ["cancel", "retry", "deliver"])
-def test_nothing_can_be_asked_of_an_order_that_is_not_there(desk: TestClient, wish: str) -> None:
+def test_nothing_can_be_asked_of_an_order_that_is_not_there(api: TestClient, wish: str) -> None:
     """404, as for reading it."""
-    assert desk.post(f"/v1/orders/nothing/{wish}").json()["code"] == "not_found"
+    assert api.post(f"/v1/orders/nothing/{wish}").json()["code"] == "not_found"
 
 
 def test_reading_alone_does_not_cancel(keyed: TestClient) -> None:

@@ -32,7 +32,7 @@ def away(config: Config, server: S3Server) -> Config:
 
 
 @pytest.fixture
-def bucket_desk(away: Config, announced: OrderStore) -> TestClient:
+def bucket_api(away: Config, announced: OrderStore) -> TestClient:
     return TestClient(
         create_app(away, announced), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 50000)
     )
@@ -42,8 +42,8 @@ def bucket_desk(away: Config, announced: OrderStore) -> TestClient:
 def overlay(away: Config, announced: OrderStore) -> str:
     """The address of a picture that a worker put there."""
     scans = [{"id": "a", "source": {"type": "path", "path": "/slides/a.svs"}}]
-    asked = OrderRequest.model_validate({"algorithm": "ki67", "scans": scans}, strict=False)
-    order_id = announced.create(asked, queue="gpu").order_id
+    request = OrderRequest.model_validate({"algorithm": "ki67", "scans": scans}, strict=False)
+    order_id = announced.create(request, queue="gpu").order_id
     key, kept = f"results/{order_id}/0.2", open_storage(away.broker)
     (kept.folder / key).mkdir(parents=True)
     (kept.folder / key / "overlay.png").write_bytes(WHOLE)
@@ -59,11 +59,9 @@ def overlay(away: Config, announced: OrderStore) -> str:
     return f"/v1/orders/{order_id}/scans/a/overlay.png"
 
 
-def test_a_result_in_a_bucket_is_served_byte_for_byte(
-    bucket_desk: TestClient, overlay: str
-) -> None:
+def test_a_result_in_a_bucket_is_served_byte_for_byte(bucket_api: TestClient, overlay: str) -> None:
     """With its length, its media type, and a tag for the next time."""
-    answer = bucket_desk.get(overlay)
+    answer = bucket_api.get(overlay)
     assert (answer.status_code, answer.content == WHOLE) == (200, True)
     assert answer.headers["content-length"] == str(len(WHOLE))
     assert answer.headers["content-type"] == "image/png"
@@ -72,7 +70,7 @@ def test_a_result_in_a_bucket_is_served_byte_for_byte(
 
 
 @pytest.mark.parametrize(
-    ("asked", "start", "end"),
+    ("range_header", "start", "end"),
     [
         ("bytes=0-0", 0, 1),
         ("bytes=4194300-4194310", 4_194_300, 4_194_311),
@@ -83,56 +81,56 @@ def test_a_result_in_a_bucket_is_served_byte_for_byte(
     ],
 )
 def test_a_range_is_served_as_it_was_asked_for(
-    bucket_desk: TestClient, overlay: str, asked: str, start: int, end: int
+    bucket_api: TestClient, overlay: str, range_header: str, start: int, end: int
 ) -> None:
     """First byte, across the seam of two pieces, an open end, the last bytes, and more than there is."""
-    answer = bucket_desk.get(overlay, headers={"Range": asked})
+    answer = bucket_api.get(overlay, headers={"Range": range_header})
     assert (answer.status_code, answer.content == WHOLE[start:end]) == (206, True)
     assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/{len(WHOLE)}"
     assert answer.headers["content-length"] == str(end - start)
 
 
-@pytest.mark.parametrize("asked", ["bytes=10240000-", "bytes=10240000-10240001", "bytes=-0"])
+@pytest.mark.parametrize("range_header", ["bytes=10240000-", "bytes=10240000-10240001", "bytes=-0"])
 def test_a_range_behind_the_end_is_refused_with_the_size(
-    bucket_desk: TestClient, overlay: str, asked: str
+    bucket_api: TestClient, overlay: str, range_header: str
 ) -> None:
     """416, so that a caller who goes on with a download sees that it is done."""
-    answer = bucket_desk.get(overlay, headers={"Range": asked})
+    answer = bucket_api.get(overlay, headers={"Range": range_header})
     assert (answer.status_code, answer.headers["content-range"]) == (416, f"bytes */{len(WHOLE)}")
 
 
 @pytest.mark.parametrize(
-    "asked", ["bytes=5-2", "bytes=-", "bytes=0-1,5-6", "lines=1-2", "bytes=a-b", "bytes=²-"]
+    "range_header", ["bytes=5-2", "bytes=-", "bytes=0-1,5-6", "lines=1-2", "bytes=a-b", "bytes=²-"]
 )
 def test_what_is_no_single_range_gets_the_whole(
-    bucket_desk: TestClient, overlay: str, asked: str
+    bucket_api: TestClient, overlay: str, range_header: str
 ) -> None:
     """As RFC 9110 allows; nothing of it is an error."""
-    answer = bucket_desk.get(overlay, headers={"Range": asked.encode()})
+    answer = bucket_api.get(overlay, headers={"Range": range_header.encode()})
     assert (answer.status_code, len(answer.content)) == (200, len(WHOLE))
 
 
 def test_a_download_goes_on_only_with_the_same_content(
-    bucket_desk: TestClient, overlay: str
+    bucket_api: TestClient, overlay: str
 ) -> None:
     """`If-Range` with the tag gets the part, with any other the whole."""
-    tag = bucket_desk.get(overlay).headers["etag"]
+    tag = bucket_api.get(overlay).headers["etag"]
     for given, status in ((tag, 206), ('"another"', 200)):
         assert (
-            bucket_desk.get(overlay, headers={"Range": "bytes=1-", "If-Range": given}).status_code
+            bucket_api.get(overlay, headers={"Range": "bytes=1-", "If-Range": given}).status_code
             == status
         )
 
 
 def test_a_result_that_the_bucket_lost_is_a_404_and_a_bucket_that_is_lost_a_503(
-    bucket_desk: TestClient,
+    bucket_api: TestClient,
     overlay: str,
     away: Config,
     announced: OrderStore,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One is no longer kept; the other may come back, and is no `no`."""
-    answer = bucket_desk.get(overlay.replace("overlay.png", "results.json"))
+    answer = bucket_api.get(overlay.replace("overlay.png", "results.json"))
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     lost = TestClient(

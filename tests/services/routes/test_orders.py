@@ -13,7 +13,7 @@ from broker.order_store.redis_url import RedisUrl
 from broker.settings.config import Config, load
 from services.app import create_app
 
-Asked = Callable[..., dict[str, Any]]
+OrderBody = Callable[..., dict[str, Any]]
 TECHCYTE = {
     "type": "techcyte",
     "host": "ci.techcyte.com",
@@ -31,26 +31,26 @@ def finish(
 
 
 def test_an_accepted_order_is_kept_and_its_bell_is_rung(
-    desk: TestClient, asked: Asked, redis_url: str
+    api: TestClient, order_body: OrderBody, redis_url: str
 ) -> None:
     """202, a Location, the order as GET shows it, and one hint on the queue of the first stage."""
-    answer = desk.post("/v1/orders", json=asked())
+    answer = api.post("/v1/orders", json=order_body())
     assert answer.status_code == 202
     assert answer.headers["location"] == f"/v1/orders/{answer.json()['id']}"
-    assert desk.get(answer.headers["location"]).json() == answer.json()
+    assert api.get(answer.headers["location"]).json() == answer.json()
     assert sum(RedisClient(RedisUrl.at(redis_url)).queue_lengths().values()) == 1
 
 
-def test_defaults_of_the_algorithm_are_filled_in(desk: TestClient, asked: Asked) -> None:
+def test_defaults_of_the_algorithm_are_filled_in(api: TestClient, order_body: OrderBody) -> None:
     """The order says with which parameters it will really run."""
-    answer = desk.post("/v1/orders", json=asked(parameters={"sizes": [3]}))
+    answer = api.post("/v1/orders", json=order_body(parameters={"sizes": [3]}))
     assert answer.json()["parameters"] == {"positive_threshold": 0.15, "sizes": [3]}
 
 
-def test_a_fresh_order_shows_every_promised_field(desk: TestClient, asked: Asked) -> None:
+def test_a_fresh_order_shows_every_promised_field(api: TestClient, order_body: OrderBody) -> None:
     """The shape is the contract's, and absent things are absent."""
-    order = desk.post(
-        "/v1/orders", json=asked(destination=TECHCYTE, labels={"case": "S26-1"})
+    order = api.post(
+        "/v1/orders", json=order_body(destination=TECHCYTE, labels={"case": "S26-1"})
     ).json()
     assert set(order) == {
         "id", "state", "algorithm", "parameters", "priority", "labels", "created_at", "updated_at", "expires_at",
@@ -64,86 +64,92 @@ def test_a_fresh_order_shows_every_promised_field(desk: TestClient, asked: Asked
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", order["created_at"])
 
 
-def test_no_secret_comes_back(desk: TestClient, asked: Asked) -> None:
+def test_no_secret_comes_back(api: TestClient, order_body: OrderBody) -> None:
     """Tokens are absent and the queries of URLs replaced, in the answer, the list and the log."""
-    path = desk.post("/v1/orders", json=asked(destination=TECHCYTE)).headers["location"]
-    shown = "".join(desk.get(p).text for p in (path, "/v1/orders", f"{path}/log"))
+    path = api.post("/v1/orders", json=order_body(destination=TECHCYTE)).headers["location"]
+    shown = "".join(api.get(p).text for p in (path, "/v1/orders", f"{path}/log"))
     assert "s3cret" not in shown
     assert "f00dfeed" not in shown
     assert "https://slides.example.org/a.svs?…" in shown
 
 
-def test_the_same_key_and_body_answers_the_first_order(desk: TestClient, asked: Asked) -> None:
+def test_the_same_key_and_body_answers_the_first_order(
+    api: TestClient, order_body: OrderBody
+) -> None:
     """Repeating after a lost answer makes no second order, and says that it did not."""
     key = {"Idempotency-Key": "0d6f"}
-    first, again = (desk.post("/v1/orders", json=asked(), headers=key) for _ in range(2))
+    first, again = (api.post("/v1/orders", json=order_body(), headers=key) for _ in range(2))
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
     assert again.headers["idempotency-replayed"] == "true"
     assert "idempotency-replayed" not in first.headers
 
 
-def test_the_order_of_names_does_not_make_another_body(desk: TestClient, asked: Asked) -> None:
+def test_the_order_of_names_does_not_make_another_body(
+    api: TestClient, order_body: OrderBody
+) -> None:
     """A client whose dictionary has no fixed order may repeat all the same."""
-    turned = dict(reversed(asked().items()))
+    turned = dict(reversed(order_body().items()))
     ids = {
-        desk.post("/v1/orders", json=b, headers={"Idempotency-Key": "k"}).json()["id"]
-        for b in (asked(), turned)
+        api.post("/v1/orders", json=b, headers={"Idempotency-Key": "k"}).json()["id"]
+        for b in (order_body(), turned)
     }
     assert len(ids) == 1
 
 
-def test_the_same_key_with_another_body_is_refused(desk: TestClient, asked: Asked) -> None:
+def test_the_same_key_with_another_body_is_refused(api: TestClient, order_body: OrderBody) -> None:
     """A key stands for one order."""
     key = {"Idempotency-Key": "0d6f"}
-    desk.post("/v1/orders", json=asked(), headers=key)
-    answer = desk.post("/v1/orders", json=asked(priority="high"), headers=key)
+    api.post("/v1/orders", json=order_body(), headers=key)
+    answer = api.post("/v1/orders", json=order_body(priority="high"), headers=key)
     assert (answer.status_code, answer.json()["code"]) == (422, "key_reused")
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "caf\xe9"])
-def test_an_impossible_idempotency_key_is_refused(desk: TestClient, asked: Asked, key: str) -> None:
+def test_an_impossible_idempotency_key_is_refused(
+    api: TestClient, order_body: OrderBody, key: str
+) -> None:
     """1 to 255 printable ASCII characters, or it could not be told apart safely."""
-    answer = desk.post(
-        "/v1/orders", json=asked(), headers={"Idempotency-Key": key.encode("latin-1")}
+    answer = api.post(
+        "/v1/orders", json=order_body(), headers={"Idempotency-Key": key.encode("latin-1")}
     )
     assert (answer.status_code, answer.json()["field"]) == (422, "Idempotency-Key")
 
 
-def test_an_unknown_wish_is_not_taken_for_an_order(desk: TestClient, asked: Asked) -> None:
+def test_an_unknown_wish_is_not_taken_for_an_order(api: TestClient, order_body: OrderBody) -> None:
     """A query parameter that is not understood refuses the order instead of placing it."""
-    answer = desk.post("/v1/orders?dry_run=true", json=asked())
+    answer = api.post("/v1/orders?dry_run=true", json=order_body())
     assert (answer.status_code, answer.json()["field"]) == (422, "dry_run")
-    assert desk.get("/v1/orders").json()["orders"] == []
+    assert api.get("/v1/orders").json()["orders"] == []
 
 
 def test_polling_an_unchanged_order_costs_no_body(
-    desk: TestClient, asked: Asked, announced: OrderStore
+    api: TestClient, order_body: OrderBody, announced: OrderStore
 ) -> None:
     """304 for a known ETag, 200 again as soon as something happened."""
-    path = desk.post("/v1/orders", json=asked()).headers["location"]
-    tag = desk.get(path).headers["etag"]
+    path = api.post("/v1/orders", json=order_body()).headers["location"]
+    tag = api.get(path).headers["etag"]
     assert tag.startswith('W/"')
-    unchanged = desk.get(path, headers={"If-None-Match": f'"other", {tag}'})
+    unchanged = api.get(path, headers={"If-None-Match": f'"other", {tag}'})
     assert (unchanged.status_code, unchanged.content, unchanged.headers["etag"]) == (304, b"", tag)
     announced.claim(f"{path.rpartition('/')[2]}.0", "fetch", "w1")
-    assert desk.get(path, headers={"If-None-Match": tag}).status_code == 200
+    assert api.get(path, headers={"If-None-Match": tag}).status_code == 200
 
 
 def test_the_delivery_is_told_in_the_callers_words(
-    desk: TestClient, asked: Asked, announced: OrderStore
+    api: TestClient, order_body: OrderBody, announced: OrderStore
 ) -> None:
     """Waiting, trying, delivered; each attempt with its time, status and outcome."""
-    path = desk.post("/v1/orders", json=asked(destination=TECHCYTE)).headers["location"]
+    path = api.post("/v1/orders", json=order_body(destination=TECHCYTE)).headers["location"]
     order_id = path.rpartition("/")[2]
-    assert desk.get(path).json()["delivery"]["state"] == "waiting"
+    assert api.get(path).json()["delivery"]["state"] == "waiting"
     finish(announced, f"{order_id}.0", "fetch", "staged")
     finish(announced, f"{order_id}.0", "classify", "classified", {"result": "results/x"})
     claim = announced.claim(order_id, "deliver", "w1")
     assert claim
     announced.note(claim, attempt=(0, {"digest": "d", "status": 200, "outcome": "accepted"}))
-    assert desk.get(path).json()["delivery"]["state"] == "trying"
+    assert api.get(path).json()["delivery"]["state"] == "trying"
     announced.finish(claim, "delivered")
-    order = desk.get(path).json()
+    order = api.get(path).json()
     (attempt,) = order["delivery"]["attempts"]
     assert (order["delivery"]["state"], attempt["status"], attempt["outcome"]) == (
         "delivered",
@@ -153,14 +159,14 @@ def test_the_delivery_is_told_in_the_callers_words(
     assert order["created_at"] <= attempt["at"] <= order["updated_at"]
 
 
-def test_the_list_pages_through_what_matches(desk: TestClient, asked: Asked) -> None:
+def test_the_list_pages_through_what_matches(api: TestClient, order_body: OrderBody) -> None:
     """Newest first, by label, until the cursor is null."""
     ids = [
-        desk.post("/v1/orders", json=asked(labels={"case": c})).json()["id"]
+        api.post("/v1/orders", json=order_body(labels={"case": c})).json()["id"]
         for c in ("A", "B", "A", "A")
     ]
-    first = desk.get("/v1/orders", params={"label.case": "A", "state": "queued", "limit": 2}).json()
-    second = desk.get(
+    first = api.get("/v1/orders", params={"label.case": "A", "state": "queued", "limit": 2}).json()
+    second = api.get(
         "/v1/orders", params={"label.case": "A", "limit": 2, "cursor": first["next"]}
     ).json()
     assert [o["id"] for o in first["orders"] + second["orders"]] == [ids[3], ids[2], ids[0]]
@@ -182,10 +188,10 @@ def test_the_list_pages_through_what_matches(desk: TestClient, asked: Asked) -> 
     ],
 )
 def test_a_list_query_that_is_not_understood_is_refused(
-    desk: TestClient, query: str, field: str
+    api: TestClient, query: str, field: str
 ) -> None:
     """A filter that was mistyped must not answer everything."""
-    answer = desk.get(f"/v1/orders?{query}")
+    answer = api.get(f"/v1/orders?{query}")
     assert (answer.status_code, answer.json()["code"], answer.json()["field"]) == (
         422,
         "request_invalid",
@@ -194,28 +200,28 @@ def test_a_list_query_that_is_not_understood_is_refused(
 
 
 def test_the_log_is_one_line_per_thing(
-    desk: TestClient, asked: Asked, announced: OrderStore
+    api: TestClient, order_body: OrderBody, announced: OrderStore
 ) -> None:
     """A time and a text on each line; what a far server said cannot forge another line."""
-    path = desk.post("/v1/orders", json=asked()).headers["location"]
+    path = api.post("/v1/orders", json=order_body()).headers["location"]
     claim = announced.claim(f"{path.rpartition('/')[2]}.0", "fetch", "w1")
     assert claim
     announced.note(claim, log="the server said: no\n2020-01-01T00:00:00.000Z delivered")
-    answer = desk.get(f"{path}/log")
+    answer = api.get(f"{path}/log")
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert all(re.match(r"20[2-9]\d-\d\d-\d\dT\S+Z \S", line) for line in answer.text.splitlines())
     assert not any(line.startswith("2020-") for line in answer.text.splitlines())
 
 
-def test_an_order_that_is_not_there_is_a_404(desk: TestClient) -> None:
+def test_an_order_that_is_not_there_is_a_404(api: TestClient) -> None:
     """Order and log alike."""
     for path in ("/v1/orders/0123", "/v1/orders/0123/log", "/v1/orders/0123/payload"):
-        answer = desk.get(path)
+        answer = api.get(path)
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 def test_a_full_house_says_when_to_come_back(
-    config: Config, announced: OrderStore, asked: Asked
+    config: Config, announced: OrderStore, order_body: OrderBody
 ) -> None:
     """One order more than may wait is answered 429 with Retry-After."""
     settings = config.broker.model_copy(update={"max_waiting": 1})
@@ -224,35 +230,35 @@ def test_a_full_house_says_when_to_come_back(
         base_url="http://localhost",
         client=("127.0.0.1", 1),
     )
-    assert full.post("/v1/orders", json=asked()).status_code == 202
-    answer = full.post("/v1/orders", json=asked())
+    assert full.post("/v1/orders", json=order_body()).status_code == 202
+    answer = full.post("/v1/orders", json=order_body())
     assert (answer.status_code, answer.json()["code"]) == (429, "too_many_waiting")
     assert int(answer.headers["retry-after"]) >= 1
 
 
-def test_without_redis_the_outcome_is_called_unknown(config: Config, asked: Asked) -> None:
+def test_without_redis_the_outcome_is_called_unknown(config: Config, order_body: OrderBody) -> None:
     """503 with Retry-After, and the advice that makes repeating safe."""
     away = load(**config.model_dump() | {"broker": {"redis_url": "redis://127.0.0.1:1/0"}})
-    desk = TestClient(
+    api = TestClient(
         create_app(away, OrderStore.connect(away.broker)),
         base_url="http://localhost",
         client=("127.0.0.1", 1),
     )
-    answer = desk.post("/v1/orders", json=asked(), headers={"Idempotency-Key": "k"})
+    answer = api.post("/v1/orders", json=order_body(), headers={"Idempotency-Key": "k"})
     assert (answer.status_code, answer.json()["code"]) == (503, "store_unreachable")
     assert "outcome unknown, repeat with the same key" in answer.json()["detail"]
     assert answer.headers["retry-after"] == "5"
-    assert desk.get("/v1/orders/0").status_code == 503
+    assert api.get("/v1/orders/0").status_code == 503
 
 
 def test_what_was_accepted_once_is_not_judged_again(
-    desk: TestClient, asked: Asked, redis_url: str
+    api: TestClient, order_body: OrderBody, redis_url: str
 ) -> None:
     """A repeated order gets its first answer, also when it would be refused by now."""
     key = {"Idempotency-Key": "once"}
-    first = desk.post("/v1/orders", json=asked(), headers=key)
+    first = api.post("/v1/orders", json=order_body(), headers=key)
     RedisClient(RedisUrl.at(redis_url)).records.delete("sl:cards")
-    assert desk.post("/v1/orders", json=asked()).status_code == 503
-    again = desk.post("/v1/orders", json=asked(), headers=key)
+    assert api.post("/v1/orders", json=order_body()).status_code == 503
+    again = api.post("/v1/orders", json=order_body(), headers=key)
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
     assert again.headers["idempotency-replayed"] == "true"

@@ -10,13 +10,13 @@ from broker.order_store import Claim, OrderStore
 from services.routes.queues import DemandView
 from tests.support.pages import blocks, read
 
-Asked = Callable[..., dict[str, Any]]
+OrderBody = Callable[..., dict[str, Any]]
 NOTHING = {"waiting": 0, "running": 0, "unfinished": 0}
 
 
-def staged(desk: TestClient, store: OrderStore, body: dict[str, Any]) -> str:
-    """A scan that is fetched and waits for a worker; its work's id."""
-    work = f"{desk.post('/v1/orders', json=body).json()['id']}.0"
+def staged(api: TestClient, store: OrderStore, body: dict[str, Any]) -> str:
+    """A scan that is fetched and waits for a queue; its work's id."""
+    work = f"{api.post('/v1/orders', json=body).json()['id']}.0"
     claim = store.claim(work, "fetch", "courier-1@here")
     assert claim
     store.finish(claim, "staged")
@@ -30,58 +30,58 @@ def classified_by(store: OrderStore, worker: str, work: str) -> Claim:
     return claim
 
 
-def demand(desk: TestClient, name: str = "gpu") -> dict[str, int]:
-    answer = desk.get(f"/v1/queues/{name}")
+def demand(api: TestClient, name: str = "gpu") -> dict[str, int]:
+    answer = api.get(f"/v1/queues/{name}")
     assert answer.status_code == 200, answer.text
     return {key: value for key, value in answer.json().items() if key != "name"}
 
 
 def test_work_that_waits_is_told_without_any_worker(
-    desk: TestClient, announced: OrderStore, asked: Asked
+    api: TestClient, announced: OrderStore, order_body: OrderBody
 ) -> None:
     """What scales from zero must see work that nobody listens for, in every priority of the queue."""
-    assert demand(desk) == NOTHING
-    staged(desk, announced, asked())
-    staged(desk, announced, asked(priority="urgent"))
+    assert demand(api) == NOTHING
+    staged(api, announced, order_body())
+    staged(api, announced, order_body(priority="urgent"))
     assert announced.workers() == []
-    assert demand(desk) == {"waiting": 2, "running": 0, "unfinished": 2}
+    assert demand(api) == {"waiting": 2, "running": 0, "unfinished": 2}
 
 
 def test_work_that_runs_counts_until_it_ends(
-    desk: TestClient, announced: OrderStore, asked: Asked
+    api: TestClient, announced: OrderStore, order_body: OrderBody
 ) -> None:
     """A queue with nothing waiting is not idle while a worker holds its work."""
-    claim = classified_by(announced, "gpu-1@here", staged(desk, announced, asked()))
-    assert demand(desk) == {"waiting": 0, "running": 1, "unfinished": 1}
+    claim = classified_by(announced, "gpu-1@here", staged(api, announced, order_body()))
+    assert demand(api) == {"waiting": 0, "running": 1, "unfinished": 1}
     assert [queue.running for queue in announced.queues() if queue.name == "gpu"] == [1]
     announced.finish(claim, "classified")
-    assert demand(desk) == NOTHING
-    assert demand(desk, "deliver") == {"waiting": 1, "running": 0, "unfinished": 1}
+    assert demand(api) == NOTHING
+    assert demand(api, "deliver") == {"waiting": 1, "running": 0, "unfinished": 1}
 
 
 def test_work_of_a_worker_that_died_still_counts(
-    desk: TestClient, announced: OrderStore, asked: Asked
+    api: TestClient, announced: OrderStore, order_body: OrderBody
 ) -> None:
     """Else its last worker's death would look like the end of the work."""
-    classified_by(announced, "gpu-1@here", staged(desk, announced, asked()))
+    classified_by(announced, "gpu-1@here", staged(api, announced, order_body()))
     announced.take_back("gpu-1@here", "killed")
     announced.leave("gpu-1@here")
-    assert demand(desk) == {"waiting": 1, "running": 0, "unfinished": 1}
+    assert demand(api) == {"waiting": 1, "running": 0, "unfinished": 1}
 
 
-def test_a_lane_without_work_has_none_and_a_name_that_is_none_is_refused(desk: TestClient) -> None:
+def test_a_lane_without_work_has_none_and_a_name_that_is_none_is_refused(api: TestClient) -> None:
     """An autoscaler that asks early gets a number; a name that could never be a queue is an error."""
-    assert demand(desk, "gpu-24g") == NOTHING
-    assert desk.get("/v1/queues/GPU").status_code == 422
+    assert demand(api, "gpu-24g") == NOTHING
+    assert api.get("/v1/queues/GPU").status_code == 422
 
 
 def test_prometheus_is_told_what_runs(
-    desk: TestClient, announced: OrderStore, asked: Asked
+    api: TestClient, announced: OrderStore, order_body: OrderBody
 ) -> None:
     """The same two numbers, by queue."""
-    staged(desk, announced, asked())
-    classified_by(announced, "gpu-1@here", staged(desk, announced, asked(priority="high")))
-    told = desk.get("/metrics").text.splitlines()
+    staged(api, announced, order_body())
+    classified_by(announced, "gpu-1@here", staged(api, announced, order_body(priority="high")))
+    told = api.get("/metrics").text.splitlines()
     assert 'slidelane_queue_waiting{queue="gpu"} 1.0' in told
     assert 'slidelane_queue_running{queue="gpu.high"} 1.0' in told
 

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from broker.order_store import OrderStore
 from broker.settings.config import BrokerSettings
 
-Asked = Callable[..., dict[str, Any]]
+OrderBody = Callable[..., dict[str, Any]]
 CONTENT = {
     "features.geojson": b'{"type":"FeatureCollection"}',
     "results.json": b"{}",
@@ -19,8 +19,8 @@ CONTENT = {
 
 
 @pytest.fixture
-def order_id(desk: TestClient, asked: Asked) -> str:
-    return str(desk.post("/v1/orders", json=asked()).json()["id"])
+def order_id(api: TestClient, order_body: OrderBody) -> str:
+    return str(api.post("/v1/orders", json=order_body()).json()["id"])
 
 
 @pytest.fixture
@@ -50,11 +50,11 @@ def classified(order_id: str, announced: OrderStore, broker_settings: BrokerSett
     ],
 )
 def test_a_result_is_served_byte_for_byte(
-    desk: TestClient, classified: str, name: str, media_type: str
+    api: TestClient, classified: str, name: str, media_type: str
 ) -> None:
     """Found by the link of its scan, with its own media type, never sniffed."""
-    scan = desk.get(f"/v1/orders/{classified}").json()["scans"][0]
-    answer = desk.get(scan["links"][name])
+    scan = api.get(f"/v1/orders/{classified}").json()["scans"][0]
+    answer = api.get(scan["links"][name])
     assert (answer.status_code, answer.content) == (200, CONTENT[name])
     assert answer.headers["content-type"] == media_type
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -62,38 +62,38 @@ def test_a_result_is_served_byte_for_byte(
 
 
 def test_results_are_not_there_before_the_scan_is_classified(
-    desk: TestClient, order_id: str
+    api: TestClient, order_id: str
 ) -> None:
     """409 that tells the scan's state; no link promises more."""
-    answer = desk.get(f"/v1/orders/{order_id}/scans/a/results.json")
+    answer = api.get(f"/v1/orders/{order_id}/scans/a/results.json")
     assert (answer.status_code, answer.json()["code"]) == (409, "not_ready")
     assert "queued" in answer.json()["detail"]
-    assert desk.get(f"/v1/orders/{order_id}").json()["scans"][0]["links"] == {}
+    assert api.get(f"/v1/orders/{order_id}").json()["scans"][0]["links"] == {}
 
 
 @pytest.mark.parametrize(
     "tail", ["scans/b/results.json", "scans/a/findings.npz", "scans/a/..%2f..%2fx", "scans/a"]
 )
-def test_what_is_no_result_is_a_404(desk: TestClient, classified: str, tail: str) -> None:
+def test_what_is_no_result_is_a_404(api: TestClient, classified: str, tail: str) -> None:
     """Only the three files of the order's own scans are served, whatever else lies in the folder."""
-    answer = desk.get(f"/v1/orders/{classified}/{tail}")
+    answer = api.get(f"/v1/orders/{classified}/{tail}")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 def test_a_result_that_was_cleared_away_is_a_404(
-    desk: TestClient, classified: str, broker_settings: BrokerSettings
+    api: TestClient, classified: str, broker_settings: BrokerSettings
 ) -> None:
     """The record outlives the files; that is said instead of failing."""
     (broker_settings.data / "results" / classified / "0" / "overlay.png").unlink()
-    answer = desk.get(f"/v1/orders/{classified}/scans/a/overlay.png")
+    answer = api.get(f"/v1/orders/{classified}/scans/a/overlay.png")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 def test_the_payload_is_the_parcel_as_it_goes_out(
-    desk: TestClient, classified: str, announced: OrderStore, broker_settings: BrokerSettings
+    api: TestClient, classified: str, announced: OrderStore, broker_settings: BrokerSettings
 ) -> None:
     """409 until it is made, then the exact bytes with the type they are sent with."""
-    assert desk.get(f"/v1/orders/{classified}/payload").status_code == 409
+    assert api.get(f"/v1/orders/{classified}/payload").status_code == 409
     (broker_settings.data / "parcel").write_bytes(b"--x\r\nbytes")
     claim = announced.claim(classified, "deliver", "w1")
     assert claim
@@ -104,6 +104,6 @@ def test_the_payload_is_the_parcel_as_it_goes_out(
         "content_type": "multipart/form-data; boundary=x",
     }
     announced.note(claim, {"parcel": parcel})
-    answer = desk.get(desk.get(f"/v1/orders/{classified}").json()["links"]["payload"])
+    answer = api.get(api.get(f"/v1/orders/{classified}").json()["links"]["payload"])
     assert answer.content == b"--x\r\nbytes"
     assert answer.headers["content-type"] == "multipart/form-data; boundary=x"
