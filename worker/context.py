@@ -33,7 +33,7 @@ class WorkerContext:
     @property
     def shelf(self) -> SlideCache:
         """The slides on this machine's disk."""
-        return self.means.shelf
+        return self.means.slide_cache
 
     @property
     def http(self) -> requests.Session:

@@ -20,11 +20,11 @@ from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnection
 from broker.errors import OrderError
 from broker.settings.config import DeliverySettings
 from worker.delivery.payload import Payload, Receipt
-from worker.http_session import read_capped, retry_after_s
+from worker.http_session import RETRYABLE_STATUSES, read_capped, retry_after_s
 
 REPLY_MAX_BYTES = 64 * 2**10
 DETAIL_MAX_CHARS = 300
-LATER = frozenset({408, 425, 429, 500, 503})
+LATER = RETRYABLE_STATUSES | {500, 503}
 """Answers that say: not taken, come again. A gateway's 502 and 504 do not: what is behind it may have taken it."""
 SECRET = re.compile(
     r"(?<=\?)[^\s\"'<>]+|(?<=[Bb]earer )\S+|(?<=[Bb]asic )\S+|eyJ[\w-]+\.[\w-]+\.[\w-]*"

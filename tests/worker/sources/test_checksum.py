@@ -1,21 +1,19 @@
 import hashlib
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from broker.errors import OrderError, TemporaryError
+from broker.orders.request import ScanRequest
 from broker.settings.config import WorkerSettings
-from tests.support.downloads import OTHER, SLIDE, Bench, one_after_another
+from tests.support.downloads import OTHER, SLIDE, Bench, kind_of, one_after_another
 from tests.support.slide_server import File, Listener, Origin
 from worker.http_session import session
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import FetchTools
+from worker.sources.fetch import FetchTools, fetch_slide
 from worker.sources.http.checksum import Checksum, stated
-from worker.sources.request import FetchRequest
-from worker.sources.url import fetch
 
 SHA256, MD5 = hashlib.sha256(SLIDE).digest(), hashlib.md5(SLIDE, usedforsecurity=False).digest()
 
@@ -45,7 +43,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 def test_a_stated_checksum_is_held_against_what_came(
     bench: Bench, header: str, value: str, algorithm: str
 ) -> None:
-    """In each form that a server may use: broken bytes are fetched again, and the right ones are kept."""
+    """In each form that a server may use: broken bytes are fetched again, and the right ones are
+    kept.
+    """
     headers = {header: value}
     broken = File(SLIDE[:-1] + b"?", headers=headers)
     assert (
@@ -59,7 +59,7 @@ def test_a_stated_checksum_is_held_against_what_came(
 def test_bytes_that_are_broken_twice_are_worth_another_try_later(bench: Bench) -> None:
     """The error tells both digests, so that who is right can be found out."""
     error = bench.refusal(bench.serve(File(OTHER, headers={"Content-MD5": text(MD5)})))
-    assert (type(error), error.code, len(bench.origin.asked)) == (
+    assert (kind_of(error), error.code, len(bench.origin.asked)) == (
         TemporaryError,
         "input_unreachable",
         2,
@@ -81,7 +81,9 @@ def test_bytes_that_are_broken_twice_are_worth_another_try_later(bench: Bench) -
     ],
 )
 def test_what_is_no_checksum_of_the_whole_is_not_taken_for_one(headers: dict[str, str]) -> None:
-    """A checksum of checksums, of what is stored otherwise, of another length or not of this form says nothing."""
+    """A checksum of checksums, of what is stored otherwise, of another length or not of this form
+    says nothing.
+    """
     assert stated(headers) is None
 
 
@@ -93,16 +95,18 @@ def test_the_strongest_checksum_counts() -> None:
 
 
 def brought(bench: Bench, url: str, sha256: str) -> bytes:
-    http = session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
-    with http, ExitStack() as pins:
-        means = FetchTools(bench.shelf, http, Sandbox(threads=1), WorkerSettings())
-        return fetch(
-            url, FetchRequest(None, None, None, means, Listener(), pins), sha256
-        ).path.read_bytes()
+    source = {"type": "url", "url": url, "sha256": sha256}
+    scan = ScanRequest.model_validate({"id": "1", "source": source})
+    with session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http:
+        tools = FetchTools(bench.slide_cache, http, Sandbox(threads=1), WorkerSettings())
+        with fetch_slide(scan, None, tools, Listener()) as slide:
+            return slide.path.read_bytes()
 
 
 def test_the_order_gets_the_file_it_asked_for(bench: Bench) -> None:
-    """With the SHA-256 of what lies there the slide comes as ever, from its server and from the shelf."""
+    """With the SHA-256 of what lies there the slide comes as ever, from its server and from the
+    shelf.
+    """
     url = bench.serve(File(SLIDE))
     assert brought(bench, url, SHA256.hex()) == brought(bench, url, SHA256.hex()) == SLIDE
     assert len(bench.origin.asked) == 2
@@ -110,7 +114,9 @@ def test_the_order_gets_the_file_it_asked_for(bench: Bench) -> None:
 
 @pytest.mark.parametrize("on_shelf", [False, True])
 def test_another_file_than_the_order_asks_for_is_refused(bench: Bench, *, on_shelf: bool) -> None:
-    """Also when it stands on the shelf and its server says that it is unchanged; the error tells both digests."""
+    """Also when it stands on the shelf and its server says that it is unchanged; the error tells
+    both digests.
+    """
     url, other = bench.serve(File(SLIDE)), "0" * 64
     if on_shelf:
         bench.fetch(url)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import OrderError, TemporaryError
-from tests.support.downloads import SECRET, SLIDE, Bench, status
+from tests.support.downloads import SECRET, SLIDE, Bench, kind_of, status
 from tests.support.slide_server import Answer, File, Listener, Origin, drip
 from worker.progress import StopWork
 from worker.sources.url import source_key
@@ -28,7 +28,7 @@ def test_a_slide_larger_than_the_shelf_is_worth_another_try(bench: Bench) -> Non
     """The shelf's byte budget is the platform's limit, not the caller's."""
     bench.limit_bytes = 10**12
     error = bench.refusal(bench.serve(status(200, b"II*\0", Content_Length="30000000")))
-    assert (type(error), error.code) == (TemporaryError, "shelf_full")
+    assert (kind_of(error), error.code) == (TemporaryError, "shelf_full")
 
 
 def test_a_fetch_that_is_stopped_leaves_nothing(bench: Bench) -> None:
@@ -67,9 +67,11 @@ def test_a_slide_that_drips_can_be_stopped(bench: Bench) -> None:
 def test_a_refusal_is_the_callers_to_mend(
     bench: Bench, answer: Answer, code: str, tells: str
 ) -> None:
-    """Each refusal has its code and names the status and the storage's reason, and is asked for once only."""
+    """Each refusal has its code and names the status and the storage's reason, and is asked for
+    once only.
+    """
     error = bench.refusal(bench.serve(answer))
-    assert (type(error), error.code) == (OrderError, code)
+    assert (kind_of(error), error.code) == (OrderError, code)
     assert tells in error.detail
 
 
@@ -82,7 +84,9 @@ def test_an_overloaded_server_is_asked_again_when_it_says(bench: Bench, code: in
 
 
 def test_a_source_is_its_url_without_what_every_signature_changes() -> None:
-    """Two signatures of S3, CloudFront, Google or Azure are one source; another object, version or host is another."""
+    """Two signatures of S3, CloudFront, Google or Azure are one source; another object, version or
+    host is another.
+    """
     base = "https://b.example/s.svs"
     same = [
         ("X-Amz-Date=1&X-Amz-Signature=a&X-Amz-Security-Token=t", "x-amz-date=2&X-Amz-Signature=b"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import OrderError, TemporaryError
-from tests.support.downloads import SECRET, SLIDE, Bench, one_after_another, status
+from tests.support.downloads import SECRET, SLIDE, Bench, kind_of, one_after_another, status
 from tests.support.slide_server import Answer, File, Origin
 
 
@@ -43,9 +43,11 @@ def s3(code: str, rest: str = "") -> bytes:
 def test_a_storage_says_what_the_caller_must_mend(
     bench: Bench, answer: Answer, code: str, hint: str
 ) -> None:
-    """S3's, Azure's and Google's reasons are understood, and nothing else of their documents is shown."""
+    """S3's, Azure's and Google's reasons are understood, and nothing else of their documents is
+    shown.
+    """
     error = bench.refusal(bench.serve(answer))
-    assert (type(error), error.code) == (OrderError, code)
+    assert (kind_of(error), error.code) == (OrderError, code)
     assert hint in error.hint
 
 
@@ -87,7 +89,7 @@ def test_a_url_that_dies_in_the_middle_is_not_asked_for_ever(bench: Bench) -> No
     query, ended = signed(-60)
     dying = one_after_another(File(SLIDE, cuts=[700_000]), status(403, s3("AccessDenied")))
     error = bench.refusal(bench.serve(dying).replace(SECRET, query))
-    assert (type(error), error.code, len(bench.origin.asked)) == (OrderError, "input_expired", 2)
+    assert (kind_of(error), error.code, len(bench.origin.asked)) == (OrderError, "input_expired", 2)
     assert f"good until {ended}; 700000 of {len(SLIDE)} bytes had come" in error.detail
 
 
@@ -103,7 +105,9 @@ def test_a_redirect_to_a_presigned_url_is_followed_each_time(bench: Bench) -> No
 
 
 def test_what_a_redirect_leads_to_is_refused_without_its_secrets(bench: Bench) -> None:
-    """An error behind a redirect names the address that was ordered, and the time of whichever URL died first."""
+    """An error behind a redirect names the address that was ordered, and the time of whichever URL
+    died first.
+    """
     query, ended = signed(-60)
     bench.serve(status(403, s3("AccessDenied")), "/signed.svs")
     error = bench.refusal(bench.serve(status(307, Location=f"/signed.svs?{query}")))
@@ -126,8 +130,10 @@ def test_what_a_redirect_leads_to_is_refused_without_its_secrets(bench: Bench) -
     ],
 )
 def test_a_redirect_is_checked_like_the_url_itself(bench: Bench, target: str, code: str) -> None:
-    """Private addresses, other schemes and circles end the fetch, at its start and for the rest after a cut."""
+    """Private addresses, other schemes and circles end the fetch, at its start and for the rest
+    after a cut.
+    """
     away = status(302, Location=f"{target}?{SECRET}")
     for answer in (away, one_after_another(File(SLIDE, cuts=[700_000]), away)):
         error = bench.refusal(bench.serve(answer))
-        assert (type(error), error.code) == (OrderError, code)
+        assert (kind_of(error), error.code) == (OrderError, code)

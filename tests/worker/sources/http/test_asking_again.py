@@ -1,4 +1,6 @@
-"""A server that says nothing is asked again for all to see, and not waited for once nothing is wanted of it."""
+"""A server that says nothing is asked again for all to see, and not waited for once nothing is
+wanted of it.
+"""
 
 import time
 from collections.abc import Iterator
@@ -70,17 +72,21 @@ def test_a_range_shows_its_tries(http: requests.Session) -> None:
 
 
 def test_an_image_server_is_shown_to_be_asked_again(tmp_path: Path) -> None:
-    """While a picture is waited for whose first request brought nothing, and whose second does not yet."""
+    """While a picture is waited for whose first request brought nothing, and whose second does not
+    yet.
+    """
     listener = Listener()
     with ImageServer(PICTURE, Manners(first=[silent, silent])) as origin:
         Visit(
             origin, tmp_path, roi=region(x=9, y=9, width=50, height=50), read_timeout_s=0.6
-        ).fetch(watch=listener)
+        ).fetch(progress=listener)
     assert tries(listener)[:1] == [1]
 
 
 def test_a_stop_does_not_wait_for_a_range(http: requests.Session) -> None:
-    """A line that says nothing, not even a header, holds it for one silence, which is shorter than a download's."""
+    """A line that says nothing, not even a header, holds it for one silence, which is shorter than
+    a download's.
+    """
     with Origin() as origin:
         origin.answers["/slide.svs"] = one_after_another(RangedFile(SLIDE), silent)
         stop = Listener(lambda _: len(origin.asked) > 1)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import OrderError, TemporaryError
-from tests.support.downloads import OTHER, SECRET, SLIDE, Bench, one_after_another, status
+from tests.support.downloads import OTHER, SECRET, SLIDE, Bench, kind_of, one_after_another, status
 from tests.support.slide_server import Answer, File, Handler, Origin
 
 
@@ -40,7 +40,8 @@ def test_a_date_serves_where_there_is_no_etag(bench: Bench) -> None:
     ],
 )
 def test_what_cannot_be_resumed_is_fetched_again(bench: Bench, slide: File) -> None:
-    """Without a strong validator no range is asked for, and a server that knows no ranges starts again.
+    """Without a strong validator no range is asked for, and a server that knows no ranges starts
+    again.
 
     A date that is not over yet is none: the next version may have the same.
     """
@@ -57,7 +58,7 @@ def test_a_slide_that_changes_again_and_again_is_the_callers_to_mend(bench: Benc
     """After the second change the order is told; nobody waits for a slide that is being written."""
     first, second = File(SLIDE, cuts=[700_000]), File(OTHER, '"v2"', cuts=[700_000])
     error = bench.refusal(bench.serve(one_after_another(first, second, File(SLIDE, '"v3"'))))
-    assert (type(error), error.code) == (OrderError, "slide_unreadable")
+    assert (kind_of(error), error.code) == (OrderError, "slide_unreadable")
 
 
 def rest_of(content: bytes, start: int, said: int, **headers: str) -> Answer:
@@ -76,7 +77,9 @@ def rest_of(content: bytes, start: int, said: int, **headers: str) -> Answer:
     ],
 )
 def test_a_wrong_answer_to_a_range_is_not_believed(bench: Bench, wrong: Answer) -> None:
-    """A part of other content, from another place or of another length makes the download start again."""
+    """A part of other content, from another place or of another length makes the download start
+    again.
+    """
     assert (
         bench.fetch(bench.serve(one_after_another(File(SLIDE, cuts=[700_000]), wrong, File(SLIDE))))
         == SLIDE
@@ -97,12 +100,14 @@ def test_an_overload_in_the_middle_does_not_lose_what_came(bench: Bench) -> None
 def test_a_server_that_always_cuts_is_left_after_five_tries(bench: Bench) -> None:
     """Tries without anything new are few, and then the fetch is worth another try later."""
     error = bench.refusal(bench.serve(File(SLIDE, ranges=False, cuts=[700_000] * 9)))
-    assert (type(error), error.code) == (TemporaryError, "input_unreachable")
+    assert (kind_of(error), error.code) == (TemporaryError, "input_unreachable")
     assert len(bench.origin.asked) == 6
 
 
 def test_a_body_shorter_than_promised_is_not_taken_for_the_slide(bench: Bench) -> None:
-    """A Content-Length that never comes true ends in `input_unreachable`, not in a shorter slide."""
+    """A Content-Length that never comes true ends in `input_unreachable`, not in a
+    shorter slide.
+    """
     short = status(200, SLIDE[:1000], Content_Length="2000", Connection="close")
     assert bench.refusal(bench.serve(short)).code == "input_unreachable"
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from broker.errors import OrderError, SlidelaneError
-from tests.support.downloads import SECRET, status
+from tests.support.downloads import SECRET, kind_of, status
 from tests.support.slide_server import Answer, File, Handler, Listener, Origin
 from worker.http_session import session
 from worker.progress import StopWork
 from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.partial_file import PartialFile
+from worker.slides import signatures
 from worker.sources.http.download import Download
 
 SLIDE = b"II*\0" + random.Random(3).randbytes(26_000_000)
@@ -34,7 +35,8 @@ class Bench:
         url = self.origin.url(f"/slide.svs?{SECRET}")
         with session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=20) as http:
             try:
-                assert Download(http, url, self.part, 10**8, self.listener).run()
+                download = Download(http, url, self.part, 10**8, self.listener, signatures.suffix)
+                assert download.run()
             finally:
                 assert [
                     thread.name
@@ -61,7 +63,9 @@ def parted(whole: Answer, ranged: Answer) -> Answer:
 
 
 def test_a_large_slide_comes_over_four_connections(bench: Bench) -> None:
-    """With the first answer, three ranges come at a time, each asked for once and only of the same content."""
+    """With the first answer, three ranges come at a time, each asked for once and only of the same
+    content.
+    """
     asked_4, most_here = (
         lambda: len(bench.origin.asked) >= 4,
         lambda: bench.part.bytes > len(SLIDE) - 4_500_000,
@@ -84,7 +88,9 @@ def test_a_large_slide_comes_over_four_connections(bench: Bench) -> None:
     ],
 )
 def test_one_connection_is_enough(bench: Bench, file: File) -> None:
-    """A small slide comes at once; without ranges, a length, or what tells versions apart, no part can be trusted."""
+    """A small slide comes at once; without ranges, a length, or what tells versions apart, no part
+    can be trusted.
+    """
     assert bench.fetch(file) == file.content
     assert bench.ranges() == [None]
 
@@ -98,7 +104,9 @@ def odd(handler: Handler) -> None:
                   File(SLIDE, cuts=[0] * 9), Handler.hang_up],
 )  # fmt: skip
 def test_where_more_connections_are_unwelcome_one_goes_on(bench: Bench, unwelcome: Answer) -> None:
-    """A refused, ignored or wrongly answered range costs nothing of what the first connection brings."""
+    """A refused, ignored or wrongly answered range costs nothing of what the first connection
+    brings.
+    """
     first = File(SLIDE, until=lambda: len(bench.origin.asked) >= 2)
     assert bench.fetch(parted(first, unwelcome)) == SLIDE
     assert len(bench.ranges()) == 2
@@ -149,7 +157,7 @@ def test_a_slide_that_keeps_changing_is_the_callers_to_mend(bench: Bench) -> Non
     second = File(OTHER, '"v2"', cuts=[1_000_000])
     with pytest.raises(SlidelaneError) as caught:
         bench.fetch(parted(one_by_one(first, second), File(SLIDE, '"v3"')))
-    assert (type(caught.value), caught.value.code) == (OrderError, "slide_unreadable")
+    assert (kind_of(caught.value), caught.value.code) == (OrderError, "slide_unreadable")
     assert "5ecre7" not in repr(caught.value.problem)
 
 

@@ -1,4 +1,6 @@
-"""An image server that caps, lies, cuts, stalls or sends elsewhere ends in the right pixels or in a clear problem."""
+"""An image server that caps, lies, cuts, stalls or sends elsewhere ends in the right pixels or in a
+clear problem.
+"""
 
 import threading
 import time
@@ -11,7 +13,7 @@ import pytest
 from PIL import Image
 
 from broker.errors import OrderError, TemporaryError
-from tests.support.downloads import status
+from tests.support.downloads import kind_of, status
 from tests.support.image_server import ImageServer, Manners, encoded
 from tests.support.image_server_fetch import FORMS, SECRET, Visit, region
 from tests.support.slide_server import Answer, Handler, Listener
@@ -49,7 +51,9 @@ def stalled(handler: Handler) -> None:
 
 
 def ending_early(handler: Handler) -> None:
-    """An answer that is whole as HTTP goes and holds half a picture: iipsrv when decoding fails under way."""
+    """An answer that is whole as HTTP goes and holds half a picture: iipsrv when decoding fails
+    under way.
+    """
     body = encoded(PICTURE[:100, :100])
     handler.answer(200, body[: len(body) // 2])
 
@@ -114,7 +118,7 @@ def test_what_is_no_picture_is_a_clear_problem(
     """Whatever the status says; and nothing of it stays on the shelf."""
     server.manners.send = lambda handler, _: answer(handler)
     error = Visit(server, tmp_path).refusal()
-    assert (type(error), error.code) == (kind, code)
+    assert (kind_of(error), error.code) == (kind, code)
     assert words in error.detail
 
 
@@ -129,7 +133,9 @@ def test_a_server_that_asks_for_a_long_pause_gets_it(tmp_path: Path, server: Ima
 
 @pytest.mark.parametrize("protocol", ["iiif", "iip"])
 def test_a_cap_that_shows_is_learned(tmp_path: Path, protocol: str) -> None:
-    """Answers made smaller without a word tell the largest that the server gives; the pixels are exact all the same."""
+    """Answers made smaller without a word tell the largest that the server gives; the pixels are
+    exact all the same.
+    """
     with ImageServer(PICTURE, Manners(cap_px=70)) as origin:
         assert np.array_equal(Visit(origin, tmp_path, protocol).pixels(0, 0, 500, 300), PICTURE)
         small = [box for box in origin.boxes if max(box[2:]) <= 70]
@@ -165,7 +171,9 @@ def test_a_picture_of_another_size_is_refused(
     ("width", "height"), [(2048, 1024), (1500, 1500), (1030, 2060), (1800, 1201)]
 )
 def test_a_whole_slide_in_place_of_a_region_shows(tmp_path: Path, width: int, height: int) -> None:
-    """An IIP server that understands no region is found out even where slide and region have the same shape."""
+    """An IIP server that understands no region is found out even where slide and region have the
+    same shape.
+    """
     with ImageServer(np.zeros((height, width, 3), np.uint8), Manners(deaf=True)) as origin:
         assert Visit(origin, tmp_path, "iip", roi=region(x=0, y=0, width=900, height=600)).refusal()
         assert Visit(origin, tmp_path, "iip").refusal()
@@ -207,7 +215,9 @@ def redirected(to: Callable[[Handler], str]) -> Answer:
 
 
 def test_redirects_are_followed_to_allowed_hosts_only(tmp_path: Path, server: ImageServer) -> None:
-    """To itself it works; to an address that is not allowed, or round in circles, it is a problem."""
+    """To itself it works; to an address that is not allowed, or round in circles,
+    it is a problem.
+    """
     server.manners.first = [redirected(lambda handler: handler.path)] * 3
     assert np.array_equal(Visit(server, tmp_path / "a").pixels(0, 0, 500, 300), PICTURE)
     server.manners.send = lambda handler, _: redirected(
@@ -224,7 +234,7 @@ def test_stop_ends_the_threads(tmp_path: Path, server: ImageServer) -> None:
     began = time.monotonic()
     with pytest.raises(StopWork):
         Visit(server, tmp_path, read_timeout_s=1).fetch(
-            watch=Listener(lambda _: len(server.boxes) >= 4)
+            progress=Listener(lambda _: len(server.boxes) >= 4)
         )
     assert time.monotonic() - began < 5
     assert not [

@@ -1,4 +1,6 @@
-"""Orders for slides on an image server: asked once, found the same, with the microns that somebody says."""
+"""Orders for slides on an image server: asked once, found the same, with the microns that somebody
+says.
+"""
 
 import threading
 import time
@@ -50,7 +52,9 @@ def found(path: Path, roi: Any) -> tuple[Objects, np.ndarray]:
 
 @pytest.mark.parametrize("roi", [None, {"x": 100, "y": 60, "width": 300, "height": 333}])
 def test_findings_are_those_of_the_file(tmp_path: Path, roi: dict[str, int] | None) -> None:
-    """To the last bit, as is the picture they are drawn on: every pixel that is read is the same."""
+    """To the last bit, as is the picture they are drawn on: every pixel that is
+    read is the same.
+    """
     pixels, asked = section(7).pixels, region(**roi) if roi else None
     from_file, picture = found(a_slide(tmp_path / "a.svs", pixels, levels=(1,)), asked)
     with ImageServer(pixels, Manners(info=HIDDEN)) as origin:
@@ -69,7 +73,9 @@ def test_findings_are_those_of_the_file(tmp_path: Path, roi: dict[str, int] | No
 def test_all_that_an_order_reads_is_near(
     tmp_path: Path, mpp: float, halo_px: int, card_mpp: float | None
 ) -> None:
-    """Tiles with their halo, the overview that tissue is found on, the picture; at any resolution, at odd places."""
+    """Tiles with their halo, the overview that tissue is found on, the picture; at any resolution,
+    at odd places.
+    """
     card = CARD.model_copy(update={"halo_px": halo_px, "tile_px": 128, "mpp": card_mpp})
     roi = region(x=501, y=703, width=2503, height=211)
 
@@ -128,7 +134,9 @@ def test_a_region_outside_fails_before_its_pixels_are_fetched(tmp_path: Path) ->
 
 
 def test_a_region_is_fetched_again_only_when_the_image_changed(tmp_path: Path) -> None:
-    """Within ten minutes the description alone is asked for; a changed one brings the pixels again."""
+    """Within ten minutes the description alone is asked for; a changed one brings
+    the pixels again.
+    """
     with ImageServer(a_picture(99, 99)) as origin:
         visit = Visit(origin, tmp_path)
         first, again = visit.fetch(), visit.fetch()
@@ -150,7 +158,7 @@ def test_two_orders_at_once_fetch_a_region_once(tmp_path: Path) -> None:
         digests: list[str] = []
 
         def order(watch: Listener) -> None:
-            digests.append(Visit(origin, tmp_path).fetch(watch=watch).digest)
+            digests.append(Visit(origin, tmp_path).fetch(progress=watch).digest)
 
         threads = [threading.Thread(target=order, args=(watch,)) for watch in watches]
         stack.callback(gate.set)
@@ -167,7 +175,9 @@ def test_two_orders_at_once_fetch_a_region_once(tmp_path: Path) -> None:
 
 
 def test_pieces_come_four_at_a_time_and_are_told(tmp_path: Path) -> None:
-    """No answer goes out before four are asked for; the watch hears of all bytes, and of no total that nobody knows."""
+    """No answer goes out before four are asked for; the watch hears of all bytes, and of no total
+    that nobody knows.
+    """
     gate, watch, sent = threading.Barrier(4), Listener(), []
 
     def together(handler: Any, body: bytes) -> None:
@@ -176,7 +186,7 @@ def test_pieces_come_four_at_a_time_and_are_told(tmp_path: Path) -> None:
         handler.answer(200, body)
 
     with ImageServer(a_picture(800, 100), Manners(info={"maxWidth": 100}, send=together)) as origin:
-        Visit(origin, tmp_path).fetch(watch=watch)
+        Visit(origin, tmp_path).fetch(progress=watch)
     told = [done for stage, done, total in watch.heard if (stage, total) == ("fetching", 0)]
     assert told == sorted(told)
     assert sum(sent[:-1]) - 1000 < told[-1] < sum(sent) + 1000

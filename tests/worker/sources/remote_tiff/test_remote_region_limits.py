@@ -1,4 +1,6 @@
-"""Where a region is not fetched in parts: servers, files and orders for which the whole is the better way, or none."""
+"""Where a region is not fetched in parts: servers, files and orders for which the whole is the
+better way, or none.
+"""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,6 @@ from broker.orders.roi import Rectangle
 from tests.support.range_server import Bend, Reply, from_number, set_to
 from tests.support.remote_regions import ROI, Slides, Ward, noise_slide
 from tests.support.slides import a_picture
-from worker.sources import url as whole
 
 
 @pytest.fixture
@@ -74,7 +75,9 @@ def test_a_slide_that_changes_in_the_middle_is_fetched_once_more(
 
 
 def test_files_of_other_kinds_come_whole(ward: Ward, slides: Slides, tmp_path: Path) -> None:
-    """A small slide, a striped TIFF and anything that is no TIFF are left to the download after a few requests."""
+    """A small slide, a striped TIFF and anything that is no TIFF are left to the download after a
+    few requests.
+    """
     tifffile.imwrite(
         tmp_path / "striped.tif", a_picture(2000, 1700), photometric="rgb", rowsperstrip=16
     )
@@ -89,14 +92,18 @@ def test_files_of_other_kinds_come_whole(ward: Ward, slides: Slides, tmp_path: P
 
 
 def test_a_region_of_most_of_the_slide_comes_whole(ward: Ward, slides: Slides) -> None:
-    """Where reading takes more than 60 % of the file it is fetched whole, before any of its tiles but one."""
+    """Where reading takes more than 60 % of the file it is fetched whole, before any of its tiles
+    but one.
+    """
     ward.roi = Rectangle(x=0, y=0, width=1900, height=1500)
     assert ward.fetch(ward.serve(slides["aperio"].read_bytes())) is None
     assert ward.served.sent_bytes < 200_000
 
 
 def test_without_region_or_card_nothing_is_asked(ward: Ward, slides: Slides) -> None:
-    """A whole slide, and one whose algorithm nobody has announced, are left to the download at once."""
+    """A whole slide, and one whose algorithm nobody has announced, are left to the download at
+    once.
+    """
     source = ward.serve(slides["aperio"].read_bytes())
     ward.roi = None
     assert ward.fetch(source) is None
@@ -108,14 +115,16 @@ def test_without_region_or_card_nothing_is_asked(ward: Ward, slides: Slides) -> 
 def test_a_slide_that_is_near_is_not_fetched_in_parts(ward: Ward, slides: Slides) -> None:
     """Where the whole stands on the shelf an order for a region of it is served from there."""
     source = ward.serve(slides["aperio"].read_bytes())
-    whole.fetch(source, ward.errand)
+    ward.fetch_whole(source)
     ward.served.asked.clear()
     assert ward.fetch(source) is None
     assert ward.served.asked == []
 
 
 def test_a_region_is_fetched_once_for_all_who_want_it(ward: Ward, slides: Slides) -> None:
-    """Of two at once one fetches; a later one, with another signature, only asks whether the slide is the same."""
+    """Of two at once one fetches; a later one, with another signature, only asks whether the slide
+    is the same.
+    """
     source = ward.serve(slides["aperio"].read_bytes())
     with ThreadPoolExecutor(2) as pool:
         one, other = pool.map(ward.fetch, [source, source])
@@ -137,7 +146,9 @@ def test_a_region_is_fetched_once_for_all_who_want_it(ward: Ward, slides: Slides
 def test_what_is_wrong_with_the_order_is_found_before_its_tiles_come(
     ward: Ward, slides: Slides, name: str, roi: Rectangle, code: str
 ) -> None:
-    """The directory is enough to tell a region beyond the slide, and a slide that does not say its resolution."""
+    """The directory is enough to tell a region beyond the slide, and a slide that does not say its
+    resolution.
+    """
     ward.roi = roi
     with pytest.raises(OrderError) as caught:
         ward.fetch(ward.serve(slides[name].read_bytes()))
@@ -151,7 +162,9 @@ def test_what_is_wrong_with_the_order_is_found_before_its_tiles_come(
 def test_a_url_that_dies_in_the_middle_leaves_nothing(
     ward: Ward, slides: Slides, tmp_path: Path, status: int, kind: type[Exception]
 ) -> None:
-    """The error is the one that a download would end in, without the signature, and the shelf holds no part."""
+    """The error is the one that a download would end in, without the signature, and the shelf holds
+    no part.
+    """
     source = ward.serve(
         slides["aperio"].read_bytes(), from_number(5, set_to(status=status, body=b""))
     )

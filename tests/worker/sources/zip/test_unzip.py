@@ -155,7 +155,9 @@ def a_long_directory() -> bytes:
 def test_bombs_take_no_disk(
     bench: Gathering, bomb: Callable[[], bytes], code: str, limit_bytes: int
 ) -> None:
-    """Each is refused with no more on the disk than the zip itself and what it may unpack to by its own word."""
+    """Each is refused with no more on the disk than the zip itself and what it may unpack to by its
+    own word.
+    """
     bench.limit_bytes, bench.max_bytes, content = limit_bytes, 2 * limit_bytes, bomb()
     (zip_url,) = bench.serve({"slide.zip": content})
     most = [0]
@@ -164,14 +166,16 @@ def test_bombs_take_no_disk(
         most[0] = max(most[0], bench.bytes())
         return False
 
-    with suppress(SlidelaneError), bench.archive(zip_url, watch=Listener(look)):
+    with suppress(SlidelaneError), bench.archive(zip_url, progress=Listener(look)):
         pytest.fail("it is a bomb")
     assert 0 < most[0] <= len(content) + 9 * MB + MB
     assert bench.refusal_of(zip_url=zip_url).code == code
 
 
 def test_zip64_is_taken(bench: Gathering) -> None:
-    """Whole slides are larger than four gigabytes; the records for that stand in small ones as well."""
+    """Whole slides are larger than four gigabytes; the records for that stand in small ones as
+    well.
+    """
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as made, made.open("a.tif", "w", force_zip64=True) as into:
         into.write(SLIDE)

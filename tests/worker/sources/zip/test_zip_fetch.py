@@ -13,7 +13,6 @@ from tests.support.slide_server import Listener
 from tests.support.slides import a_picture, a_slide
 from worker.progress import StopWork
 from worker.slides.slide import Slide
-from worker.sources import url
 
 __all__ = ["bench"]
 PIXELS = a_picture(96, 64)
@@ -47,7 +46,9 @@ def test_a_zipped_series_is_one_slide(bench: Gathering, tmp_path: Path) -> None:
 def test_a_mirax_slide_keeps_its_full_canvas(
     bench: Gathering, tmp_path: Path, zipped_up: bool
 ) -> None:
-    """What was scanned begins at the bounds; coordinates are those of the whole canvas, in x and y alike."""
+    """What was scanned begins at the bounds; coordinates are those of the whole canvas, in x and y
+    alike.
+    """
     path = a_mirax(tmp_path / "made" / "case", PIXELS)
     zip_url = bench.zip(contents(tmp_path / "made") | LITTER)
     with bench.archive(zip_url) as copy, Slide.open(copy.path if zipped_up else path) as slide:
@@ -75,14 +76,16 @@ def test_a_slide_of_files_beside_each_other_is_one_slide(bench: Gathering, tmp_p
 
 
 def test_a_zipped_file_is_the_same_as_the_file(bench: Gathering, tmp_path: Path) -> None:
-    """A slide of one file stands on the shelf once, zipped or not; pictures beside it do not matter."""
+    """A slide of one file stands on the shelf once, zipped or not; pictures beside it do not
+    matter.
+    """
     slide = a_slide(tmp_path / "slide.svs", PIXELS).read_bytes()
     Image.new("RGB", (8, 8)).save(tmp_path / "thumbnail.png")
     thumbnail = (tmp_path / "thumbnail.png").read_bytes()
     with bench.archive(bench.zip({"a/slide.svs": slide, "a/thumbnail.png": thumbnail})) as copy:
         assert copy.path.read_bytes() == slide
-    with bench.errand() as errand:
-        assert url.fetch(bench.serve({"slide.svs": slide})[0], errand) == copy
+    with bench.file(bench.serve({"slide.svs": slide})[0]) as unzipped:
+        assert unzipped == copy
     with bench.archive(bench.zip({"only.png": thumbnail}, "picture.zip")) as picture:
         assert picture.path.name == "slide.png"
     assert len(bench.entries()) == 2
@@ -151,7 +154,9 @@ def test_an_unchanged_zip_is_not_fetched_again(bench: Gathering, tmp_path: Path)
 
 
 def test_the_zip_must_be_the_one_that_was_ordered(bench: Gathering, tmp_path: Path) -> None:
-    """The order's checksum is of the zip itself, and an earlier fetch without one proves nothing."""
+    """The order's checksum is of the zip itself, and an earlier fetch without one
+    proves nothing.
+    """
     content = zipped(a_series(tmp_path / "series", PIXELS))
     (zip_url,) = bench.serve({"slide.zip": content})
     sha256 = hashlib.sha256(content).hexdigest()
@@ -167,7 +172,7 @@ def test_unpacking_can_be_stopped(bench: Gathering, tmp_path: Path) -> None:
     zip_url = bench.zip(
         {"a.mrxs": b"\xff\xd8\xff", "a/Slidedat.ini": b"x", "a/b": PIXELS.tobytes()[:-4]}
     )
-    with pytest.raises(StopWork), bench.archive(zip_url, watch=listener):
+    with pytest.raises(StopWork), bench.archive(zip_url, progress=listener):
         pytest.fail("it was stopped")
     assert listener.heard[-1] == ("unpacking", 18432, 18432)
     assert bench.bytes() == 0

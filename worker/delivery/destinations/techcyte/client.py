@@ -19,6 +19,7 @@ from broker.settings.config import DeliverySettings
 from worker.delivery.destinations.techcyte import payload
 from worker.delivery.http_exchange import Check, HttpExchange, Reply, UnansweredError, always
 from worker.delivery.payload import Payload, Receipt
+from worker.http_session import is_retryable
 from worker.results.result import Result
 
 EVALUATIONS_MAX_BYTES = 16 * 2**20
@@ -57,7 +58,7 @@ class Techcyte:
             if silence.receipt.outcome == "refused":
                 return None
             raise _ask_later(silence.receipt.detail, silence.receipt.retry_after_s) from None
-        if reply.status in (408, 425, 429) or reply.status >= 500:
+        if is_retryable(reply.status):
             raise _ask_later(f"answered {reply.status} when asked what it has", None)
         evaluations = reply.json() if reply.status == 200 else None
         return _holds(evaluations, order_id) if isinstance(evaluations, list) else None
