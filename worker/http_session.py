@@ -1,5 +1,4 @@
-"""The HTTP session for slides and results: it connects to allowed hosts only, within limits of time
-and size.
+"""The HTTP session for slides and results, which connects to allowed hosts only.
 
 Nothing that it logs or raises holds the query of a URL, which may be a key. It knows neither
 sources nor destinations.
@@ -62,9 +61,7 @@ def session(
 
 
 def read_capped(response: requests.Response, limit_bytes: int, deadline_s: float) -> bytes:
-    """Return the first bytes of a streamed body, at most `limit_bytes`, as far as they arrive in
-    `deadline_s`.
-    """
+    """Return the first `limit_bytes` of a streamed body, as far as they arrive in `deadline_s`."""
     body = bytearray()
     with cut_after(deadline_s, response.raw.shutdown), suppress(HTTPError, OSError):
         while len(body) < limit_bytes:
@@ -97,8 +94,9 @@ def retry_after_s(response: requests.Response) -> float | None:
 
 @contextmanager
 def cut_after(seconds: float, cut: Callable[[], None]) -> Iterator[Event]:
-    """Call `cut` from another thread, after setting the event, when the block takes longer than
-    `seconds`.
+    """Call `cut` from another thread when the block takes longer than `seconds`.
+
+    The event is set before.
 
     A socket's own time limit starts again with every byte, so that a server which sends one byte at
     a time could occupy a thread for ever. Check the event after each read: to http.client a
@@ -193,9 +191,7 @@ class _Pools(PoolManager):
 
 
 class _Connection(HTTPConnection):
-    """A connection that resolves its host once and connects to the very address
-    that was checked.
-    """
+    """A connection that resolves its host once and connects to the address that was checked."""
 
     allow_hosts: ClassVar[tuple[str, ...]] = ()
 
@@ -230,8 +226,9 @@ class _Connection(HTTPConnection):
         return permitted[:_MAX_ADDRESSES]
 
     def getresponse(self) -> Any:
-        """Return status and headers, which must arrive within twice the time allowed without a
-        byte.
+        """Return status and headers.
+
+        They must arrive within twice the time that is allowed without a byte.
         """
         sock = self.sock
         limit_s = 120.0

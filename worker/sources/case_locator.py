@@ -1,5 +1,6 @@
-"""Where the slide of a case is: from the table in the settings, or from the service that the site
-runs for it.
+"""Where the slide of a case is.
+
+The answer comes from the table in the settings, or from the service that the site runs for it.
 """
 
 import json

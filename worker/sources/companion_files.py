@@ -1,5 +1,4 @@
-"""The files beside a slide's main file that belong to it, for slides on allowed paths and in
-archives alike.
+"""The files beside a slide's main file that belong to it, on allowed paths and in archives.
 
 None of them may lead a reader out of their folder.
 """
@@ -45,15 +44,17 @@ def of(main: Path) -> list[Path]:
 
 
 def all_belong_to(main: Path) -> bool:
-    """Return whether all files of `of(main)` are part of the slide; beside a DICOM file may be
-    other series.
+    """Return whether all files of `of(main)` are part of the slide.
+
+    Beside a DICOM file may be other series.
     """
     return main.suffix.lower() != _SERIES
 
 
 def check_stays_in_folder(path: Path) -> None:
-    """Raise `NotASlideError` for a text that names files outside its folder: OpenSlide would open
-    them.
+    """Raise `NotASlideError` for a text that names files outside its folder.
+
+    OpenSlide would open them.
     """
     if path.suffix.lower() not in _TEXT_FILES:
         return

@@ -1,5 +1,4 @@
-"""Errors of fetching a slide: a class for each error code, with the hint that applies where no
-better one is passed.
+"""Errors of fetching a slide: a class for each error code, with its default hint.
 
 Details name a URL without its query, which may hold a key.
 """

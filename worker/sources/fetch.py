@@ -117,8 +117,9 @@ def _fetch_urls(
 def fetch_region(
     url: str, request: FetchRequest, tools: FetchTools, progress: Progress, pins: ExitStack
 ) -> LocalSlide | None:
-    """Fetch what reading the requested region takes of the file behind `url`; return None to fetch
-    it whole.
+    """Fetch what reading the requested region takes of the file behind `url`.
+
+    Return None to fetch it whole.
 
     That is so where nobody knows what will be read, the whole file is cached, the server gives no
     ranges with a strong ETag, the file is no tiled TIFF of a supported kind, or most of it would be
@@ -165,8 +166,9 @@ def _fetch_image_region(
 def fetch_remote(
     remote: RemoteSlide, cache: SlideCache, progress: Progress, pins: ExitStack
 ) -> LocalSlide:
-    """Return the cached slide if it is unchanged at its source, else download it; pinned until
-    `pins` closes.
+    """Return the cached slide if it is unchanged at its source, else download it.
+
+    Pinned until `pins` closes.
 
     Orders that need the same source at the same time download it once. The server is asked each
     time, since only it knows whether this signature may read the slide; unless the same request was
@@ -196,8 +198,9 @@ def fetch_remote(
 
 
 def _is_cached(cache_key: str, cache: SlideCache, progress: Progress) -> bool:
-    """Return whether the last download of a source is cached; one that is under way
-    is waited for.
+    """Return whether the last download of a source is cached.
+
+    One that is under way is waited for.
     """
     with cache.source(cache_key, progress) as source:
         known = source.kept

@@ -1,6 +1,4 @@
-"""What every slide on another machine has in common: a name in the slide cache, and a way to
-download it.
-"""
+"""What every slide on another machine has in common."""
 
 import hashlib
 from contextlib import ExitStack
@@ -13,8 +11,9 @@ from worker.slide_cache.local_slide import LocalSlide
 
 @dataclass(frozen=True, slots=True)
 class Downloaded:
-    """What a server answered: the slide, None where the known one is unchanged; and its ETag, empty
-    where unknown.
+    """What a server answered.
+
+    `slide`: None where the known one is unchanged. `etag`: empty where unknown.
     """
 
     slide: LocalSlide | None
@@ -29,8 +28,9 @@ class RemoteSlide(Protocol):
 
     @property
     def cache_key(self) -> str:
-        """The name of the source in the slide cache: a hash in hex that no new signature of a URL
-        changes.
+        """The name of the source in the slide cache, in hex.
+
+        A new signature of a URL does not change it.
         """
 
     @property
@@ -39,13 +39,10 @@ class RemoteSlide(Protocol):
 
     @property
     def fresh_s(self) -> float:
-        """For how long a download with the same fingerprint counts as unchanged without asking the
-        server.
-        """
+        """For how many seconds a download with the same fingerprint counts as unchanged."""
 
     def download(self, cache: SlideCache, pins: ExitStack, known_etag: str) -> Downloaded:
-        """Download the slide into the cache, unless the server says that `known_etag` is still
-        valid.
+        """Download the slide into the cache unless its ETag is still `known_etag`.
 
         The slide is pinned until `pins` closes. Raises `OrderError` for what the caller can
         correct, `TemporaryError` where another try may succeed, and `StopWork`.

@@ -40,8 +40,9 @@ class FetchTools:
 
     @property
     def limit_bytes(self) -> int:
-        """The most that one slide may take: one larger than cache or disk would wait for space for
-        ever.
+        """The most bytes that one slide may take.
+
+        A slide larger than cache or disk would wait for space for ever.
         """
         slides = self.settings.slides
         return min(slides.max_slide_bytes, slides.max_bytes, self.slide_cache.disk_bytes)

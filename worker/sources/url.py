@@ -1,6 +1,4 @@
-"""A slide in one file behind a URL, presigned or not, and the name of a URL
-without its signature.
-"""
+"""A slide in one file behind a URL, presigned or not."""
 
 import re
 from contextlib import ExitStack

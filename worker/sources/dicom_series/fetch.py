@@ -1,6 +1,4 @@
-"""A DICOM series behind one URL for each of its files, downloaded several at a
-time into one slide.
-"""
+"""A DICOM series behind one URL for each of its files, which becomes one slide."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -99,9 +97,7 @@ class DicomSeries:
         return Downloaded(slide, " ".join(etags))
 
     def _instances(self) -> list[_RemoteInstance]:
-        """Return one instance for each different URL, in an order that does not depend on that of
-        the URLs.
-        """
+        """Return one instance for each different URL, in the order of their cache keys."""
         first_places: dict[str, _RemoteInstance] = {}
         for number, url in enumerate(self.urls):
             first_places.setdefault(url, _RemoteInstance(f"urls[{number}]", url))

@@ -1,6 +1,4 @@
-"""The DICOM files of one slide: whether they belong together, how they are named on disk, which of
-them is opened.
-"""
+"""The DICOM files of one slide: whether they belong together, and which of them is opened."""
 
 import hashlib
 from collections import Counter
@@ -59,8 +57,9 @@ class _Image:
 
 
 def is_dicom(head: bytes) -> bool:
-    """Return whether a file that begins with `head` is DICOM (PS3.10, 7.1), whatever its preamble
-    holds.
+    """Return whether a file that begins with `head` is DICOM.
+
+    PS3.10, 7.1; its preamble may hold anything.
     """
     return head[128:132] == b"DICM"
 

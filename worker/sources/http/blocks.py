@@ -1,6 +1,4 @@
-"""Which bytes of a download are still missing, in blocks that several connections share out among
-themselves.
-"""
+"""Which bytes of a download are still missing, in blocks that several connections share."""
 
 from collections import deque
 from dataclasses import dataclass
@@ -62,8 +60,9 @@ class Blocks:
             self._end = end
 
     def claim_next(self, first_byte: int, connection: object) -> Block | None:
-        """Claim the block that is missing from `first_byte` on; None if another receives it or
-        nothing is missing.
+        """Claim the block that is missing from `first_byte` on.
+
+        None if another receives it or nothing is missing.
         """
         with self._lock:
             for block in self._missing:
@@ -73,7 +72,8 @@ class Blocks:
         return None
 
     def take_request(self, connection: object) -> Block | None:
-        """Return the first block that no connection has requested or claimed, marked as requested;
+        """Return the first block that no connection has requested or claimed, marked as requested.
+
         None at the end.
         """
         with self._lock:
@@ -84,8 +84,9 @@ class Blocks:
         return None
 
     def claim(self, block: Block, first_byte: int, connection: object) -> bool:
-        """Claim a block whose bytes from `first_byte` on have arrived; return False if another
-        received them.
+        """Claim a block whose bytes from `first_byte` on have arrived.
+
+        Return False if another received them.
         """
         with self._lock:
             if block.claimed_by not in (None, connection) or block.next_byte != first_byte:

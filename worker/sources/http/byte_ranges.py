@@ -1,6 +1,4 @@
-"""Byte ranges of one URL: several at a time, each resumed after a cut, all of the same version or
-none.
-"""
+"""Byte ranges of one URL, all of the same version of its file."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -71,8 +69,9 @@ class RangedUrl:
         """Whether the server said that the known ETag is still valid."""
 
     def begin(self, known_etag: str, write: WriteAt) -> bool:
-        """Request the first bytes; return False where the server gives no ranges that can be
-        trusted.
+        """Request the first bytes.
+
+        Return False where the server gives no ranges that can be trusted.
 
         That includes every failure: the download of the whole file, which follows, states it
         better.
@@ -113,9 +112,7 @@ class RangedUrl:
                 raise
 
     def _wait(self, running: set[Future[None]]) -> set[Future[None]]:
-        """Wait a moment for a piece, report progress, and return the pieces that are
-        still missing.
-        """
+        """Wait a moment, report progress, and return the pieces that are still missing."""
         done, missing = wait(running, _REPORT_S, FIRST_COMPLETED)
         for job in done:
             job.result()

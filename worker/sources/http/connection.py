@@ -1,6 +1,4 @@
-"""One of the connections that download a file: it receives block after block, each checked to be
-the requested range.
-"""
+"""One of the connections that download a file, block after block."""
 
 import time
 from threading import Event
@@ -22,9 +20,7 @@ _PACE_BYTES: Final = 60_000
 
 
 class Connection:
-    """Writes blocks of one version of a file into `part`, until nothing is missing or `end` is
-    called.
-    """
+    """Writes blocks of a file into `part` until nothing is missing or `end` is called."""
 
     def __init__(
         self,
@@ -52,8 +48,7 @@ class Connection:
         return self._received_bytes > 0
 
     def run(self, response: requests.Response | None = None, first_byte: int = 0) -> str:
-        """Receive `response`, which continues the file at `first_byte`, then request further
-        blocks.
+        """Receive `response`, which continues at `first_byte`, then request further blocks.
 
         Return why it ended early, or an empty text. Raises `ContentChanged`, `InputTooLargeError`,
         and `TemporaryError` for a full disk.
@@ -127,9 +122,7 @@ class Connection:
             raise ConnectionLost(f"answered {response.status_code} to a second connection")
 
     def _receive(self, response: requests.Response, block: Block, first_byte: int) -> None:
-        """Write the block from `first_byte` on, unless another connection has received it
-        meanwhile.
-        """
+        """Write the block from `first_byte` on unless another connection has received it."""
         self._response = response
         position = first_byte
         while position < block.end:
@@ -156,8 +149,9 @@ class Connection:
         return data
 
     def _end_file(self, size_bytes: int, response: requests.Response) -> None:
-        """Take the end of the answer for the end of the file where its length is unknown and cannot
-        be requested.
+        """Take the end of the answer for the end of the file, where nothing else shows its length.
+
+        Raises `ConnectionLost` otherwise.
         """
         if self._version.total_bytes is not None:
             raise ConnectionLost(f"ended before its {self._version.total_bytes} bytes were here")

@@ -1,5 +1,6 @@
-"""The connections of one download: one at first, a second to see whether the server accepts more,
-then the others.
+"""The connections of one download.
+
+One at first, a second to see whether the server accepts more, then the others.
 """
 
 import time
@@ -72,8 +73,7 @@ class ConnectionPool:
         return bool(self._running) and not self._blocks.complete
 
     def wait(self, seconds: float) -> None:
-        """Wait for a connection to end, end those that stall, and start more where the server
-        accepts them.
+        """Wait for a connection to end, end those that stall, and start more if accepted.
 
         Raises what a connection raised.
         """

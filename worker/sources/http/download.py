@@ -1,6 +1,4 @@
-"""One file over HTTP into a partial file: within limits, resumed after a cut, verified, started
-over when it changed.
-"""
+"""The download of one file: resumed after a cut, verified, started over when it changed."""
 
 import time
 from collections.abc import Callable
@@ -74,8 +72,9 @@ class Download:
         return self._version.etag
 
     def run(self, known_etag: str = "") -> bool:
-        """Fill the partial file; return False where the server says that `known_etag` is still
-        valid.
+        """Fill the partial file.
+
+        Return False where the server says that `known_etag` is still valid.
 
         Raises `OrderError` for what the caller can correct, `TemporaryError` when the server is
         silent or overloaded.
@@ -123,9 +122,7 @@ class Download:
         return {}
 
     def _accept(self, response: requests.Response) -> Version:
-        """Prepare the partial file for what the answer holds and return its version, or raise what
-        it means.
-        """
+        """Prepare for what the answer holds and return its version, or raise what it means."""
         if response.status_code == 200:
             return self._accept_whole(response)
         if not self._part.bytes:
@@ -156,9 +153,7 @@ class Download:
         return version
 
     def _accept_rest(self, known: Version, response: requests.Response) -> Version:
-        """Accept an answer to `Range` only when it is the rest of the same version, or says that
-        there is no more.
-        """
+        """Accept an answer to `Range` if it is the rest of the same version, or states its end."""
         front = self._blocks.front
         found = content_range(response)
         unsatisfied_range = response.headers.get("Content-Range")
@@ -185,9 +180,7 @@ class Download:
         self._part.reserve(size_bytes)
 
     def _receive(self, version: Version, response: requests.Response) -> None:
-        """Receive all that is missing, over several connections where that is worth it and
-        possible.
-        """
+        """Receive all that is missing, over several connections where that pays."""
         missing_bytes = (version.total_bytes or 0) - self._part.bytes
         max_connections = 1
         if version.accepts_ranges and version.validator and missing_bytes > _PARALLEL_BYTES:
@@ -205,8 +198,9 @@ class Download:
         self._progress.progress("fetching", self._part.bytes, self._part.bytes)
 
     def _check_received(self) -> bool:
-        """Report progress, check and hash what has arrived; return whether there is more to hash
-        now.
+        """Report progress, check and hash what has arrived.
+
+        Return whether there is more to hash now.
         """
         self._report()
         front = self._blocks.front
@@ -215,8 +209,9 @@ class Download:
         return self._part.hash_on(front)
 
     def _verify(self, version: Version) -> None:
-        """Compare what arrived with the server's own checksum; a transfer that broke it is repeated
-        once.
+        """Compare what arrived with the server's own checksum.
+
+        A transfer that broke it is repeated once.
         """
         stated = version.checksum
         if stated is None:

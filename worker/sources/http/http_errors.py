@@ -1,6 +1,4 @@
-"""What an answer that is not the slide means for the order: expired, not found, or worth another
-try later.
-"""
+"""What an answer that is not the slide means for the order."""
 
 import re
 from datetime import UTC, datetime
@@ -76,8 +74,9 @@ def _by_status(status: int) -> tuple[ErrorCode, str]:
 
 
 def _stated_expiry(response: requests.Response) -> str:
-    """Return until when the requested URL and its redirects claim to be valid; empty where none
-    does.
+    """Return until when the requested URL and its redirects claim to be valid.
+
+    Empty where none does.
     """
     expiries = [url_dies_at(each.url) for each in (*response.history, response)]
     first_expiry = min((expiry for expiry in expiries if expiry), default=None)
@@ -88,8 +87,9 @@ def _stated_expiry(response: requests.Response) -> str:
 
 
 def _reason(response: requests.Response) -> str:
-    """Return the reason in a storage's error document, and no more of it: it may repeat the signed
-    URL.
+    """Return the reason in a storage's error document.
+
+    The rest of the document may repeat the signed URL.
     """
     if response.status_code < 300:
         return ""

@@ -1,6 +1,4 @@
-"""A file behind a URL, and what the answers of its server say of it: its length, its version, which
-range they hold.
-"""
+"""A file behind a URL, and what its server says of its length, version and ranges."""
 
 import re
 from collections.abc import Mapping
@@ -64,8 +62,9 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class ContentRange:
-    """The half-open range of bytes that an answer (status 206) holds; `total_bytes` is None where
-    it does not say.
+    """The half-open range of bytes that an answer (status 206) holds.
+
+    `total_bytes` is None where it does not say.
     """
 
     start: int
@@ -104,8 +103,9 @@ def content_length(response: requests.Response) -> int | None:
 
 
 def strong_etag(response: requests.Response) -> str:
-    """Return the ETag if it is a strong one, which stands for exactly these bytes; else an empty
-    text.
+    """Return the ETag if it is a strong one, which stands for exactly these bytes.
+
+    Else an empty text.
     """
     etag = response.headers.get("ETag", "")
     if not _STRONG_ETAG.fullmatch(etag):
@@ -114,8 +114,9 @@ def strong_etag(response: requests.Response) -> str:
 
 
 def _reliable_date(headers: Mapping[str, str]) -> str:
-    """Return Last-Modified if the file was at least a second old, so that no later version can have
-    the same date.
+    """Return Last-Modified if no later version of the file can have the same date.
+
+    That is so if the file was at least a second old.
 
     RFC 9110, 8.8.2.2.
     """

@@ -22,7 +22,10 @@ USEFUL_BYTES: Final = 2**16
 """A failed try that received fewer bytes brought the transfer no further."""
 
 TimeoutS = tuple[float, float] | float | None
-"""Seconds to connect and seconds without a byte; one number for both; None for the session's limits."""
+"""Seconds to connect and seconds without a byte, or one number for both.
+
+None stands for the session's own limits.
+"""
 
 
 class ConnectionLost(Exception):  # noqa: N818 - not an error yet: another try may succeed

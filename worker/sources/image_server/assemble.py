@@ -1,6 +1,4 @@
-"""The images that cover a region, requested, checked, and put into the slide cache with a manifest
-of their places.
-"""
+"""The images that cover a region, put into the slide cache with a manifest."""
 
 import errno
 import hashlib

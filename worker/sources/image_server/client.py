@@ -1,6 +1,4 @@
-"""Requests to one image server: a few at a time, within time and size, and repeated where that may
-help.
-"""
+"""Requests to one image server, a few at a time, repeated where that may help."""
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
@@ -84,8 +82,9 @@ class ImageServerClient:
         return body
 
     def _send(self, request: ImageRequest) -> bytes:
-        """Return the first complete answer; after the last try an incomplete one, which its user
-        reports.
+        """Return the first complete answer.
+
+        After the last try an incomplete one, which its user reports.
         """
         retries = Retries(_MAX_TRIES)
         while True:

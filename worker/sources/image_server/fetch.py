@@ -69,8 +69,9 @@ def find_region(
     card: AlgorithmCard | None,
     limit_bytes: int,
 ) -> ImageRegion:
-    """Request the image's description and return the region that an algorithm with this `card`
-    reads of `roi`.
+    """Request an image's description and return what reading the region `roi` takes of it.
+
+    `card`: of the algorithm that will read it.
 
     The description is requested for every order: only the server knows whether this URL may still
     read the image. Raises `OrderError`, `TemporaryError` and `StopWork`.

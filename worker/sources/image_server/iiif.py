@@ -80,8 +80,9 @@ class _Info(_Limits):
 
     @property
     def serves_tiles_only(self) -> bool:
-        """Whether it gives no region but its tiles: level 0, without the features that would allow
-        more.
+        """Whether the server gives no regions but its tiles.
+
+        That is compliance level 0 without the features that would allow more.
         """
         features: set[str] = set()
         for limits in self.limits:
@@ -143,8 +144,9 @@ class IiifImage:
         )
 
     def url(self, box: Area) -> str:
-        """Return the URL of the box in its own size, in numbers: no version knows both `full` and
-        `max`.
+        """Return the URL of the box in its own size.
+
+        The size is in numbers: no version of the protocol knows both `full` and `max`.
         """
         region = f"{box.x},{box.y},{box.width},{box.height}"
         size = f"{box.width},{box.height}"
@@ -164,8 +166,9 @@ def _parse_url(url: str) -> ImageUrl:
 
 
 def _format(info: _Info) -> str:
-    """Return `png`, which loses nothing, where the server offers it; compliance level 2 includes
-    it.
+    """Return `png`, which loses nothing, where the server offers it.
+
+    Compliance level 2 includes it.
     """
     if "level2" in info.compliance_levels:
         return "png"

@@ -1,5 +1,6 @@
-"""The Internet Imaging Protocol of iipsrv: FIF names the image, RGN a region by fractions, CVT
-requests its pixels.
+"""The Internet Imaging Protocol of iipsrv.
+
+FIF names the image, RGN a region by fractions, CVT requests its pixels.
 """
 
 import re
@@ -16,15 +17,15 @@ from worker.sources.image_server.image_info import (
 )
 
 _OFFSET_PX: Final = 1 / 16
-"""Servers hold fractions in 32 bits, multiply them by the length and round or, old versions,
-truncate.
+"""Servers hold fractions in 32 bits, multiply them by the length, and round or truncate.
 
 An offset a sixteenth of a pixel above the whole number comes out right in both: 32 bits lose 1/32
 px at 262,144 px.
 """
 _EXTENT_FACTOR: Final = 1 + 2**-20
-"""The same for extents, from whose ratio the server works out the height of its answer: both grow
-in proportion.
+"""The same for extents, which grow in proportion.
+
+From their ratio the server works out the height of its answer.
 """
 _REPLACED_PARAMETERS: Final = frozenset(
     {"fif", "obj", "rgn", "wid", "hei", "cvt", "jtl", "til", "ptl"}
@@ -82,8 +83,7 @@ class IipImage:
 
 
 def _parse_url(url: str) -> ImageUrl:
-    """Return the URL with FIF first, as servers require, without the parameters that are added
-    here.
+    """Return the URL with FIF first, without the parameters that are added later.
 
     Raises `OrderError("request_invalid")` for a URL without FIF.
     """

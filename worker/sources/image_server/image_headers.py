@@ -26,8 +26,9 @@ _TOO_MANY_PIXELS: Final = (Image.DecompressionBombError, Image.DecompressionBomb
 
 
 class SmallerImageError(UnreadableSlideError):
-    """An image has the shape of its box and fewer pixels: `size_px`, which is the most that the
-    server gives.
+    """An image has the shape of its box and fewer pixels.
+
+    `size_px`: its width and height, which is the most that the server gives.
     """
 
     def __init__(self, detail: str, size_px: tuple[int, int]) -> None:
@@ -36,8 +37,9 @@ class SmallerImageError(UnreadableSlideError):
 
 
 def max_bytes(box: Area) -> int:
-    """Return the most that an image of the box can have: 16 bits in four channels, uncompressed,
-    and 1 MiB more.
+    """Return the most bytes that an image of the box can have.
+
+    That is 16 bits in four channels, uncompressed, and 1 MiB more.
     """
     return 8 * box.width * box.height + 2**20
 

@@ -1,6 +1,4 @@
-"""An image on a server, whatever the protocol: its size, how it may be requested, and the URL of
-any box of it.
-"""
+"""An image on a server, whatever the protocol."""
 
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -74,8 +72,9 @@ class ImageUrl:
 
     @classmethod
     def parse(cls, url: str, parameter: str) -> Self:
-        """Split a URL at the image's name: the value of the query's `parameter` where it has one,
-        else the path.
+        """Split a URL at the image's name.
+
+        The name is the value of the query's `parameter` where it has one, else the path.
         """
         parts = urlsplit(url)
         root = f"{parts.scheme}://{parts.netloc}"
@@ -111,8 +110,6 @@ class UnusableDescriptionError(UnreadableSlideError):
 
 
 def check_size(width: int, height: int) -> None:
-    """Raise `UnusableDescriptionError` for an image without pixels, or one larger than coordinates
-    can express.
-    """
+    """Raise `UnusableDescriptionError` for an image without pixels, or one too large."""
     if not (0 < width <= MAX_COORDINATE and 0 < height <= MAX_COORDINATE):
         raise UnusableDescriptionError(f"it says {width} x {height} px")

@@ -1,6 +1,4 @@
-"""Which boxes of an image are requested: they cover what reading the order's region takes, cut as
-the server allows.
-"""
+"""Which boxes of an image are requested, so that they cover the order's region."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,8 +21,9 @@ _MAX_TILE_PX2: Final = 2**24
 def required_area(
     image: Image, roi: Roi | None, mpp: float | None, card: AlgorithmCard | None
 ) -> Area:
-    """Return the box, in level-0 pixels, that an algorithm with this `card` reads of the region
-    `roi`.
+    """Return the box that an algorithm with this `card` reads of the region `roi`.
+
+    In level-0 pixels.
 
     `mpp`: microns per pixel as the order states them. Raises `OrderError`: `roi_outside_slide`,
     `mpp_missing`.
@@ -35,8 +34,9 @@ def required_area(
 
 
 def boxes(image: Image, area: Area, max_size_px: tuple[int, int] | None = None) -> tuple[Area, ...]:
-    """Return boxes that cover `area`, row by row, none larger than the server gives or
-    `max_size_px`.
+    """Return boxes that cover `area`, row by row, none larger than the limits.
+
+    The limits are the server's and `max_size_px` (width, height).
 
     All in level-0 pixels. Raises `InputTooLargeError` for more than 20,000 boxes,
     `UnusableDescriptionError` for tiles that are too large.
@@ -84,8 +84,9 @@ def _fixed_size(tiling: Tiling) -> tuple[int, int]:
 
 
 def _free_size(tiling: Tiling) -> tuple[int, int]:
-    """Return width and height of a box: whole tiles where they fit, so that the server decodes none
-    twice.
+    """Return width and height of a box.
+
+    It covers whole tiles where they fit, so that the server decodes none twice.
     """
     width = _edge(tiling.tile_width_px, tiling.max_width_px)
     height = _edge(tiling.tile_height_px, tiling.max_height_px)
@@ -96,8 +97,9 @@ def _free_size(tiling: Tiling) -> tuple[int, int]:
 
 
 def _edge(tile_px: int, max_px: int) -> int:
-    """Return the length of a box's edge for tiles of `tile_px` (0: unknown) and a
-    limit (0: none).
+    """Return the length of a box's edge in pixels.
+
+    `tile_px`: 0 where unknown. `max_px`: 0 for no limit.
     """
     limit_px = min(_MAX_EDGE_PX, max_px or _MAX_EDGE_PX)
     edge_px = min(limit_px, max(_USUAL_EDGE_PX, tile_px))

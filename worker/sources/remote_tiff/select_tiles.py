@@ -1,6 +1,4 @@
-"""Which bytes of a tiled TIFF reading a region takes: its directory, and tiles of every level of
-the slide.
-"""
+"""Which bytes of a tiled TIFF reading a region takes."""
 
 from collections.abc import Sequence
 from typing import Final

@@ -1,6 +1,4 @@
-"""A slide in a zip archive behind a URL: a DICOM series, a slide of several files, or one single
-file.
-"""
+"""A slide in a zip archive behind a URL: a DICOM series, or a slide of one or more files."""
 
 import hashlib
 from collections.abc import Sequence
@@ -31,8 +29,9 @@ from worker.sources.zip import unzip
 from worker.sources.zip.unzip import Archive, Member
 
 _MIRAX_INDEX: Final = "Slidedat.ini"
-"""In the folder of a MIRAX slide; without it OpenSlide would show the preview in place of the
-slide.
+"""In the folder of a MIRAX slide.
+
+Without it OpenSlide would show the preview in place of the slide.
 """
 _SINGLE_FILE_SLIDES: Final = (".tif", ".czi", ".svslide")
 _PICTURES: Final = (".png", ".jpg", ".jp2", ".j2k", ".webp", ".bmp")
@@ -118,9 +117,7 @@ def _put_into_cache(
 def _put_single_file(
     archive: Archive, member: Member, cache: SlideCache, pins: ExitStack, progress: Progress
 ) -> LocalSlide:
-    """Unpack a slide of one file, which is then the same in the cache as if it had
-    not been zipped.
-    """
+    """Unpack a slide of one file, as if it had not been zipped."""
     with cache.part() as part:
         part.reserve(member.size_bytes)
         archive.copy(member, part, progress, 0, member.size_bytes)
@@ -135,8 +132,9 @@ def _unpack(
     total_bytes: int,
     progress: Progress,
 ) -> list[DownloadedFile]:
-    """Unpack the files of the slide, a DICOM series by number, others to where the main file looks
-    for them.
+    """Unpack the files of the slide.
+
+    A DICOM series is named by number, other files as the main file expects them.
     """
     files = []
     unpacked_bytes = 0

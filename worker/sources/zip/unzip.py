@@ -74,8 +74,9 @@ class Archive:
         unpacked_bytes: int,
         total_bytes: int,
     ) -> None:
-        """Unpack `member` into `part`; of `total_bytes`, `unpacked_bytes` have been unpacked
-        before.
+        """Unpack `member` into `part`.
+
+        Of `total_bytes`, `unpacked_bytes` have been unpacked before.
 
         Raises `UnreadableSlideError` when it is not as long as the archive's directory says.
         """
