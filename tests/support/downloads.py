@@ -1,4 +1,4 @@
-"""A shelf and an origin, and a fetch from the one to the other."""
+"""A slide cache and an origin, and a fetch from the one to the other."""
 
 import random
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ SECRET = "X-Amz-Signature=5ecre7&X-Amz-Expires=60"
 
 
 @dataclass
-class Bench:
-    """A shelf and an origin, and what it takes to fetch from the one to the other."""
+class SlideFetcher:
+    """A slide cache and an origin, and what it takes to fetch from the one to the other."""
 
     origin: Origin
     folder: Path
@@ -40,7 +40,7 @@ class Bench:
     def fetch(
         self, url: str, progress: Listener | None = None, known: dict[str, Any] | None = None
     ) -> bytes:
-        """The bytes of the slide as they lie on the shelf."""
+        """The bytes of the slide as they lie in the slide cache."""
         http = session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
         settings = WorkerSettings(slides=SlidesSettings(max_slide_bytes=self.limit_bytes))
         scan = ScanRequest.model_validate({"id": "1", "source": {"type": "url", "url": url}})
@@ -63,7 +63,7 @@ class Bench:
         return caught.value
 
     def files(self) -> list[str]:
-        """Every slide and every part on the shelf."""
+        """Every slide and every part in the slide cache."""
         return sorted(
             path.name
             for path in self.folder.glob("*/**/*")

@@ -1,4 +1,4 @@
-"""Fetching from an image server of our own onto a shelf, and what came."""
+"""Fetching from an image server of our own into a slide cache, and what came."""
 
 import json
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def region(**roi: Any) -> Roi:
 
 
 @dataclass(frozen=True)
-class Visit:
+class ImageServerFetcher:
     """One order's way to an image server and back."""
 
     server: ImageServer

@@ -1,4 +1,4 @@
-"""Slides of several files on an origin, and their way onto a shelf."""
+"""Slides of several files on an origin, and their way into a slide cache."""
 
 import hashlib
 import io
@@ -34,8 +34,8 @@ MB = 2**20
 
 
 @dataclass
-class Gathering:
-    """An origin with the files of a slide, and a shelf for what they are together."""
+class MultiFileFetcher:
+    """An origin with the files of a slide, and a slide cache for what they are together."""
 
     origin: Origin
     folder: Path
@@ -127,7 +127,7 @@ class Gathering:
         return sum(512 * path.lstat().st_blocks for path in files)
 
     def entries(self) -> list[str]:
-        """The digests of the slides on the shelf."""
+        """The digests of the slides in the slide cache."""
         return sorted(path.parent.name for path in self.folder.glob("??/*/slide*"))
 
     def headers(self, name: str) -> list[str | None]:
@@ -140,10 +140,10 @@ class Gathering:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Gathering]:
-    """A shelf in a folder of its own, and an origin."""
+def fetcher(tmp_path: Path) -> Iterator[MultiFileFetcher]:
+    """A slide cache in a folder of its own, and an origin."""
     with Origin() as origin:
-        yield Gathering(origin, tmp_path / "shelf")
+        yield MultiFileFetcher(origin, tmp_path / "cache")
 
 
 def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:

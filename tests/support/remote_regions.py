@@ -42,7 +42,7 @@ GENERIC: Mapping[str, Any] = {
 Slides = Mapping[str, Path]
 
 
-class Here(Sandbox):
+class InProcessSandbox(Sandbox):
     """Opens slides in this process: to start one for each would be most of the time that these
     tests take.
     """
@@ -54,8 +54,8 @@ class Here(Sandbox):
 
 
 @dataclass
-class Ward:
-    """A shelf, and a server with a slide on it.
+class RegionFetcher:
+    """A slide cache, and a server with a slide on it.
 
     `pins` keep what was fetched until the end of the test.
     """
@@ -70,9 +70,11 @@ class Ward:
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, sandbox: Sandbox | None = None) -> Iterator["Ward"]:
+    def open(cls, folder: Path, sandbox: Sandbox | None = None) -> Iterator["RegionFetcher"]:
         with Origin() as origin, ExitStack() as pins:
-            yield cls(origin, SlideCache(folder, 10**9), pins, sandbox or Here(threads=1))
+            yield cls(
+                origin, SlideCache(folder, 10**9), pins, sandbox or InProcessSandbox(threads=1)
+            )
 
     def serve(self, content: bytes, bend: Bend | None = None, path: str = "/slide.svs") -> str:
         self.served = RangedFile(content, **({"bend": bend} if bend else {}))

@@ -35,13 +35,13 @@ def test_a_slide_below_a_root_is_used_where_it_lies(root: Path, tmp_path: Path) 
     source = {"type": "path", "path": str(root / "case" / "a.svs")}
     http = session((), connect_timeout_s=1, read_timeout_s=1)
     settings = WorkerSettings(slides=SlidesSettings(roots=(root,)))
-    means = FetchTools(SlideCache(tmp_path / "shelf", 100), http, Sandbox(threads=1), settings)
+    tools = FetchTools(SlideCache(tmp_path / "cache", 100), http, Sandbox(threads=1), settings)
     with fetch_slide(
-        ScanRequest.model_validate({"id": "1", "source": source}), None, means, Listener()
+        ScanRequest.model_validate({"id": "1", "source": source}), None, tools, Listener()
     ) as copy:
         assert (copy.path, copy.bytes) == (root / "case" / "a.svs", 9)
         assert copy.digest.startswith("stat:")
-    assert list((tmp_path / "shelf").glob("??/*")) == []
+    assert list((tmp_path / "cache").glob("??/*")) == []
 
 
 def test_the_digest_changes_with_the_file(root: Path) -> None:
