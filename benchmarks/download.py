@@ -18,12 +18,10 @@ import requests
 
 from benchmarks.comparison import Comparison
 from benchmarks.environment import ROOT
-from broker.settings.config import WorkerSettings
 from worker.http_session import session
 from worker.slide_cache.cache import SlideCache
-from worker.slides.sandbox.client import Sandbox
-from worker.sources.request import FetchRequest, FetchTools
-from worker.sources.url import fetch
+from worker.sources.fetch import fetch_remote
+from worker.sources.url import WholeFile
 
 Fetch = Callable[[str, Path], object]
 LIMIT_MB_PER_S = 20
@@ -105,8 +103,10 @@ def _ours(url: str, folder: Path) -> None:
         session(("127.0.0.1",), connect_timeout_s=5, read_timeout_s=30) as http,
         ExitStack() as pins,
     ):
-        tools = FetchTools(SlideCache(folder, 10**12), http, Sandbox(threads=1), WorkerSettings())
-        fetch(url, FetchRequest(None, None, None, tools, IgnoredProgress(), pins))
+        progress = IgnoredProgress()
+        fetch_remote(
+            WholeFile(http, url, None, 10**11, progress), SlideCache(folder, 10**12), progress, pins
+        )
 
 
 def _by_requests(url: str, folder: Path) -> None:

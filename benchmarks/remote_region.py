@@ -13,9 +13,9 @@ from typing import NamedTuple
 import tifffile
 
 from benchmarks.comparison import Comparison
-from benchmarks.download import IgnoredProgress
 from benchmarks.remote_file_server import RemoteFileServer
 from broker.orders.roi import Rectangle
+from broker.orders.source import UrlSource
 from broker.settings.config import WorkerSettings
 from demo.slide import make_sample_slide, tissue_roi
 from worker.algorithms.builtin_cards import ki67_card
@@ -24,17 +24,14 @@ from worker.http_session import session
 from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.sandbox.client import Sandbox
-from worker.sources import url
-from worker.sources.fetch import FetchTools
-from worker.sources.remote_tiff import fetch
+from worker.sources.fetch import FetchTools, fetch_region, fetch_remote
 from worker.sources.request import FetchRequest
+from worker.sources.url import WholeFile
 
 DELAY_S = 0.02
 BYTES_PER_S = 50e6
 CACHE_BYTES = 10**10
 EDGES_PX = (1024, 2048, 4096)
-Fetch = Callable[[str, FetchRequest], LocalSlide | None]
-FETCHES: tuple[Fetch, Fetch] = (fetch.fetch, url.fetch)
 
 
 class Cost(NamedTuple):
@@ -60,8 +57,11 @@ def measure(
                 report(f"a region of {edge_px} px, {rounds} rounds")
                 roi = Rectangle.model_validate(tissue_roi(slide, edge_px))
                 needed_bytes = _needed_bytes(slide, roi, sandbox)
-                turns = [
-                    tuple(_cost(server, fetch, roi, sandbox) for fetch in FETCHES)
+                turns: list[tuple[Cost, ...]] = [
+                    (
+                        _cost(server, roi, sandbox, whole=False),
+                        _cost(server, roi, sandbox, whole=True),
+                    )
                     for _ in range(rounds)
                 ]
                 rows += _rows(f"region of {edge_px} px", turns, needed_bytes)
@@ -81,19 +81,28 @@ def _rows(what: str, turns: list[tuple[Cost, ...]], needed_bytes: int) -> list[C
     ]
 
 
-def _cost(server: RemoteFileServer, fetch: Fetch, roi: Rectangle, sandbox: Sandbox) -> Cost:
+def _cost(server: RemoteFileServer, roi: Rectangle, sandbox: Sandbox, *, whole: bool) -> Cost:
     server.counts()
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as folder, ExitStack() as pins:
         http = pins.enter_context(session(("127.0.0.1",), connect_timeout_s=5, read_timeout_s=30))
         tools = FetchTools(SlideCache(Path(folder), CACHE_BYTES), http, sandbox, WorkerSettings())
         began = perf_counter()
-        slide = fetch(
-            server.url, FetchRequest(roi, None, ki67_card(), tools, IgnoredProgress(), pins)
-        )
+        slide = _fetch(server.url, roi, tools, pins, whole=whole)
         took_s = perf_counter() - began
         if slide is None:
             raise RuntimeError("the region was not fetched in parts")
     return Cost(took_s, *server.counts())
+
+
+def _fetch(
+    url: str, roi: Rectangle, tools: FetchTools, pins: ExitStack, *, whole: bool
+) -> LocalSlide | None:
+    progress = IgnoredProgress()
+    if whole:
+        file = WholeFile(tools.http, url, None, tools.limit_bytes, progress)
+        return fetch_remote(file, tools.slide_cache, progress, pins)
+    source = UrlSource.model_validate({"type": "url", "url": url})
+    return fetch_region(url, FetchRequest(source, roi, None, ki67_card()), tools, progress, pins)
 
 
 def _needed_bytes(slide: Path, roi: Rectangle, sandbox: Sandbox) -> int:

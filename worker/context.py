@@ -32,7 +32,7 @@ class WorkerContext:
     @property
     def slide_cache(self) -> SlideCache:
         """Return the slides on this machine's disk."""
-        return self.fetch_tools.shelf
+        return self.fetch_tools.slide_cache
 
     @property
     def sandbox(self) -> Sandbox:

@@ -1,6 +1,7 @@
-"""HTTP as the bench speaks it: only to allowed hosts, within time and size, and without leaving traces of a URL.
+"""The HTTP session for slides and results, which connects to allowed hosts only.
 
-Owns the guarded session for slides and results alike. Must not know what is fetched or delivered.
+Nothing that it logs or raises holds the query of a URL, which may be a key. It knows neither
+sources nor destinations.
 """
 
 import logging
@@ -13,7 +14,7 @@ from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
 from threading import Event, Timer
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -30,22 +31,24 @@ from urllib3.util.connection import create_connection
 from broker.allowed_hosts import allowed, refusal
 from broker.errors import OrderError
 
-_MAX_ADDRESSES = 8
-_MAX_REDIRECTS = 5
-_MAX_RETRY_AFTER_S = 86400.0
-_READ_BYTES = 2**18
+RETRYABLE_STATUSES: Final = frozenset({408, 425, 429})
+"""Statuses below 500 by which a server asks to come again later."""
+READ_BYTES: Final = 2**18
+_MAX_ADDRESSES: Final = 8
+_MAX_REDIRECTS: Final = 5
+_MAX_RETRY_AFTER_S: Final = 86400.0
 
 
 def session(
     allow_hosts: Sequence[str], *, connect_timeout_s: float, read_timeout_s: float
 ) -> requests.Session:
-    """A session that connects to allowed hosts only and reads no proxy, cookie or password from its surroundings.
+    """Return a session that connects to allowed hosts only and ignores proxies, cookies and .netrc.
 
-    A host that is not allowed, also behind a redirect, raises `OrderError("host_not_allowed")`.
+    For a host that is not allowed, also behind a redirect, it raises
+    `OrderError("host_not_allowed")`.
     """
-    logging.getLogger("urllib3").setLevel(
-        logging.ERROR
-    )  # below that it logs whole URLs, presigned query and all
+    # Below ERROR urllib3 logs whole URLs, with the signatures of presigned ones.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     http = _Session()
     http.trust_env = False
     http.max_redirects = _MAX_REDIRECTS
@@ -58,22 +61,27 @@ def session(
 
 
 def read_capped(response: requests.Response, limit_bytes: int, deadline_s: float) -> bytes:
-    """At most the first `limit_bytes` of a streamed body, as far as they come within `deadline_s`."""
+    """Return the first `limit_bytes` of a streamed body, as far as they arrive in `deadline_s`."""
     body = bytearray()
     with cut_after(deadline_s, response.raw.shutdown), suppress(HTTPError, OSError):
-        while len(body) < limit_bytes and (data := read_some(response)):
+        while len(body) < limit_bytes:
+            data = response.raw.read1(READ_BYTES)
+            if not data:
+                break
             body += data
     return bytes(body[:limit_bytes])
 
 
-def read_some(response: requests.Response) -> bytes:
-    """What has come of a streamed body, still encoded; waits for the first byte only. Empty at the end."""
-    data: bytes = response.raw.read1(_READ_BYTES)
-    return data
+def is_retryable(status: int) -> bool:
+    """Return whether a request with this answer may succeed later."""
+    return status in RETRYABLE_STATUSES or status >= 500
 
 
 def retry_after_s(response: requests.Response) -> float | None:
-    """The wait the server asks for (RFC 9110 10.2.3: seconds or a date), at most a day; None if it does not say."""
+    """Return the pause that the server asks for, at most a day; None where it names none.
+
+    `Retry-After` holds seconds or a date (RFC 9110, 10.2.3).
+    """
     value = response.headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdecimal():
         return min(float(value[:9]), _MAX_RETRY_AFTER_S)
@@ -86,13 +94,16 @@ def retry_after_s(response: requests.Response) -> float | None:
 
 @contextmanager
 def cut_after(seconds: float, cut: Callable[[], None]) -> Iterator[Event]:
-    """Have another thread `cut` a connection, and set the event, when the block takes longer than `seconds`.
+    """Call `cut` from another thread when the block takes longer than `seconds`.
 
-    A socket's own time limit starts again with every byte, so a server that drips could hold a thread for ever. Ask the
-    event: to http.client a connection that was cut looks like one that ended well.
+    The event is set before.
+
+    A socket's own time limit starts again with every byte, so that a server which sends one byte at
+    a time could occupy a thread for ever. Check the event after each read: to http.client a
+    connection that was cut looks like one that ended well.
     """
     late = Event()
-    timer = Timer(seconds, _end, [cut, late])
+    timer = Timer(seconds, _expire, [cut, late])
     timer.daemon = True
     timer.start()
     try:
@@ -101,11 +112,15 @@ def cut_after(seconds: float, cut: Callable[[], None]) -> Iterator[Event]:
         timer.cancel()
 
 
-def _end(cut: Callable[[], None], late: Event) -> None:
+def cut_connection(response: requests.Response) -> None:
+    """End the connection of an answer that another thread is reading."""
+    with suppress(OSError, ValueError, RuntimeError):  # the connection has ended meanwhile
+        response.raw.shutdown()
+
+
+def _expire(cut: Callable[[], None], late: Event) -> None:
     late.set()
-    with suppress(
-        OSError, ValueError, RuntimeError
-    ):  # the connection ended by itself in the meantime
+    with suppress(OSError, ValueError, RuntimeError):  # the connection has ended meanwhile
         cut()
 
 
@@ -118,7 +133,10 @@ def _version() -> str:
 
 class _Session(requests.Session):
     def get_adapter(self, url: str | bytes) -> Any:
-        """The adapter for http(s); anything else, say a redirect to file://, is refused."""
+        """Return the adapter for http and https.
+
+        Raises `OrderError` for another scheme, also of a redirect.
+        """
         scheme = str(url).partition(":")[0].lower()
         if scheme not in ("http", "https"):
             raise OrderError(
@@ -130,7 +148,8 @@ class _Session(requests.Session):
 
 class _Adapter(HTTPAdapter):
     def __init__(self, allow_hosts: tuple[str, ...], timeout_s: tuple[float, float]) -> None:
-        self._allow_hosts, self._timeout_s = allow_hosts, timeout_s
+        self._allow_hosts = allow_hosts
+        self._timeout_s = timeout_s
         super().__init__(max_retries=0)
 
     def init_poolmanager(
@@ -140,7 +159,7 @@ class _Adapter(HTTPAdapter):
         block: bool = False,  # noqa: FBT001, FBT002 - the signature of the base class
         **kwargs: Any,
     ) -> None:
-        """Pools whose connections are guarded."""
+        """Create pools whose connections check their address."""
         self.poolmanager = _Pools(
             self._allow_hosts, num_pools=connections, maxsize=maxsize, block=block, **kwargs
         )
@@ -148,7 +167,7 @@ class _Adapter(HTTPAdapter):
     def send(
         self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
     ) -> requests.Response:
-        """Send with the default time limits; the body of a redirect is dropped, not read."""
+        """Send with the default time limits. The body of a redirect is not read."""
         kwargs["timeout"] = kwargs.get("timeout") or self._timeout_s
         response = super().send(request, *args, **kwargs)
         if response.is_redirect:
@@ -172,12 +191,12 @@ class _Pools(PoolManager):
 
 
 class _Connection(HTTPConnection):
-    """Resolves its host once and connects to an address that was checked: no second answer of DNS can differ."""
+    """A connection that resolves its host once and connects to the address that was checked."""
 
     allow_hosts: ClassVar[tuple[str, ...]] = ()
 
     def _new_conn(self) -> socket.socket:
-        fault: OSError = OSError("the name has no address")
+        fault = OSError("the name has no address")
         for address in self._addresses():
             try:
                 return create_connection(
@@ -196,16 +215,25 @@ class _Connection(HTTPConnection):
             )
         except (socket.gaierror, UnicodeError) as error:
             raise NameResolutionError(self.host, self, socket.gaierror(str(error))) from error
-        addresses = [str(place[4][0]) for place in found]
-        fit = [a for a in addresses if allowed(self.host, ip_address(a), self.allow_hosts)]
-        if addresses and not fit:
+        addresses = [str(entry[4][0]) for entry in found]
+        permitted = [
+            address
+            for address in addresses
+            if allowed(self.host, ip_address(address), self.allow_hosts)
+        ]
+        if addresses and not permitted:
             raise refusal(self.host)
-        return fit[:_MAX_ADDRESSES]
+        return permitted[:_MAX_ADDRESSES]
 
     def getresponse(self) -> Any:
-        """The reply's status and headers, which must all be here within twice the time allowed for one silence."""
+        """Return status and headers.
+
+        They must arrive within twice the time that is allowed without a byte.
+        """
         sock = self.sock
-        limit_s = 2 * self.timeout if isinstance(self.timeout, int | float) else 120.0
+        limit_s = 120.0
+        if isinstance(self.timeout, int | float):
+            limit_s = 2 * self.timeout
         with cut_after(limit_s, lambda: sock.shutdown(socket.SHUT_RDWR)) as late:
             response = super().getresponse()
         if late.is_set():
@@ -215,4 +243,7 @@ class _Connection(HTTPConnection):
 
 
 class _TlsConnection(_Connection, HTTPSConnection):
-    """The same over TLS; name and certificate are still those of the host, not of the address."""
+    """The same over TLS.
+
+    The certificate is checked against the host's name, not against the address.
+    """

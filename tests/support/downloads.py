@@ -1,4 +1,4 @@
-"""A shelf and an origin, and a fetch from the one to the other."""
+"""A slide cache and an origin, and a fetch from the one to the other."""
 
 import random
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.errors import SlidelaneError
+from broker.errors import OrderError, SlidelaneError, TemporaryError
 from broker.orders.request import ScanRequest
 from broker.settings.config import SlidesSettings, WorkerSettings
 from tests.support.slide_server import Answer, Handler, Listener, Origin
@@ -22,15 +22,15 @@ SECRET = "X-Amz-Signature=5ecre7&X-Amz-Expires=60"
 
 
 @dataclass
-class Bench:
-    """A shelf and an origin, and what it takes to fetch from the one to the other."""
+class SlideFetcher:
+    """A slide cache and an origin, and what it takes to fetch from the one to the other."""
 
     origin: Origin
     folder: Path
     limit_bytes: int = 10_000_000
 
     @property
-    def shelf(self) -> SlideCache:
+    def slide_cache(self) -> SlideCache:
         return SlideCache(self.folder, 20_000_000)
 
     def serve(self, answer: Answer, path: str = "/slide.svs") -> str:
@@ -38,20 +38,22 @@ class Bench:
         return self.origin.url(f"{path}?{SECRET}")
 
     def fetch(
-        self, url: str, watch: Listener | None = None, known: dict[str, Any] | None = None
+        self, url: str, progress: Listener | None = None, known: dict[str, Any] | None = None
     ) -> bytes:
-        """The bytes of the slide as they lie on the shelf."""
+        """The bytes of the slide as they lie in the slide cache."""
         http = session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
         settings = WorkerSettings(slides=SlidesSettings(max_slide_bytes=self.limit_bytes))
-        asked = ScanRequest.model_validate({"id": "1", "source": {"type": "url", "url": url}})
-        means = FetchTools(self.shelf, http, Sandbox(threads=1), settings)
-        with http, fetch_slide(asked, None, means, watch or Listener(), known) as copy:
-            content = copy.path.read_bytes()
-            assert copy.bytes == len(content)
+        scan = ScanRequest.model_validate({"id": "1", "source": {"type": "url", "url": url}})
+        tools = FetchTools(self.slide_cache, http, Sandbox(threads=1), settings)
+        with http, fetch_slide(scan, None, tools, progress or Listener(), known) as slide:
+            content = slide.path.read_bytes()
+            assert slide.bytes == len(content)
             return content
 
     def refusal(self, url: str) -> SlidelaneError:
-        """The error that a fetch ends in; whatever it is, it gives no secret away and leaves nothing behind."""
+        """The error that a fetch ends in; whatever it is, it gives no secret away and leaves
+        nothing behind.
+        """
         with pytest.raises(SlidelaneError) as caught:
             self.fetch(url)
         told = f"{caught.value.problem} {caught.value!r} {caught.value.__cause__!r}"
@@ -61,7 +63,7 @@ class Bench:
         return caught.value
 
     def files(self) -> list[str]:
-        """Every slide and every part on the shelf."""
+        """Every slide and every part in the slide cache."""
         return sorted(
             path.name
             for path in self.folder.glob("*/**/*")
@@ -71,6 +73,13 @@ class Bench:
     def headers(self, name: str) -> list[str | None]:
         """One header of all requests so far."""
         return [headers.get(name) for _, headers in self.origin.asked]
+
+
+def kind_of(error: SlidelaneError) -> type[SlidelaneError]:
+    """Which of the two kinds an error is, whatever its own class: the caller's, or worth another
+    try.
+    """
+    return next(kind for kind in (OrderError, TemporaryError) if isinstance(error, kind))
 
 
 def status(code: int, body: bytes = b"", **headers: str) -> Answer:

@@ -1,4 +1,6 @@
-"""A real image server in a thread: IIIF, IIP and DeepZoom over one picture, with the bad manners of real ones."""
+"""A real image server in a thread: IIIF, IIP and DeepZoom over one picture, with the bad manners of
+real ones.
+"""
 
 import io
 import json
@@ -30,9 +32,11 @@ def whole_body(handler: Handler, body: bytes) -> None:
 
 @dataclass
 class Manners:
-    """How the server behaves. `cap_px`: no answer is larger on any side; it is made smaller without a word.
+    """How the server behaves. `cap_px`: no answer is larger on any side; it is made smaller without
+    a word.
 
-    `first`: answers to the first pictures, one each, before it behaves. `send`: how a picture's bytes go out.
+    `first`: answers to the first pictures, one each, before it behaves. `send`: how a picture's
+    bytes go out.
     """
 
     kind: str = "PNG"
@@ -53,7 +57,9 @@ class _Prompt(Handler):
 
 
 class ImageServer(Origin):
-    """Serves `pixels` (H, W, 3) at /iiif/slide, /iipsrv.fcgi?FIF=/slide.svs, /slide.dzi and iipsrv's forms of these."""
+    """Serves `pixels` (H, W, 3) at /iiif/slide, /iipsrv.fcgi?FIF=/slide.svs, /slide.dzi and
+    iipsrv's forms of these.
+    """
 
     def __init__(self, pixels: Pixels, manners: Manners | None = None) -> None:
         super().__init__()

@@ -1,8 +1,7 @@
-"""Fetching from an image server of our own onto a shelf, and what came."""
+"""Fetching from an image server of our own into a slide cache, and what came."""
 
 import json
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pydantic import TypeAdapter
 
 from broker.errors import SlidelaneError
 from broker.orders.algorithm_card import AlgorithmCard
+from broker.orders.request import ScanRequest
 from broker.orders.roi import Roi
 from broker.orders.source import ImageServerSource
 from broker.settings.config import DeliverySettings, SlidesSettings, WorkerSettings
@@ -24,8 +24,7 @@ from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.formats import open_partial
 from worker.slides.sandbox.client import Sandbox
-from worker.sources import image_server
-from worker.sources.request import FetchRequest, FetchTools
+from worker.sources.fetch import FetchTools, fetch_slide
 
 SECRET = "token=5ecre7"
 FORMS = {
@@ -42,7 +41,7 @@ def region(**roi: Any) -> Roi:
 
 
 @dataclass(frozen=True)
-class Visit:
+class ImageServerFetcher:
     """One order's way to an image server and back."""
 
     server: ImageServer
@@ -56,7 +55,9 @@ class Visit:
     read_timeout_s: float = 5
 
     def fetch(
-        self, look: Callable[[LocalSlide], Any] = lambda copy: copy, watch: Listener | None = None
+        self,
+        look: Callable[[LocalSlide], Any] = lambda copy: copy,
+        progress: Listener | None = None,
     ) -> Any:
         """What `look` makes of the slide while it is near."""
         url = self.server.url(self.path or FORMS[self.protocol])
@@ -68,14 +69,11 @@ class Visit:
             slides=SlidesSettings(max_slide_bytes=self.limit_bytes),
             deliver=DeliverySettings(connect_timeout_s=2, read_timeout_s=self.read_timeout_s),
         )
-        means = FetchTools(SlideCache(self.folder, 100_000_000), http, Sandbox(threads=1), settings)
-        with http, ExitStack() as pins:
-            return look(
-                image_server.fetch(
-                    source,
-                    FetchRequest(self.roi, self.mpp, self.card, means, watch or Listener(), pins),
-                )
-            )
+        cache = SlideCache(self.folder, 100_000_000)
+        tools = FetchTools(cache, http, Sandbox(threads=1), settings)
+        scan = ScanRequest(id="1", source=source, roi=self.roi, mpp=self.mpp)
+        with http, fetch_slide(scan, self.card, tools, progress or Listener()) as slide:
+            return look(slide)
 
     def pixels(self, x: int, y: int, width: int, height: int) -> Pixels:
         """A box of level 0 as (height, width, 3), read through the manifest."""

@@ -1,4 +1,4 @@
-"""Slides of several files on an origin, and their way onto a shelf."""
+"""Slides of several files on an origin, and their way into a slide cache."""
 
 import hashlib
 import io
@@ -23,17 +23,19 @@ from worker.progress import Progress
 from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.dicom_series.fetch import fetch as fetch_series
-from worker.sources.request import FetchRequest, FetchTools
-from worker.sources.zip.fetch import fetch as fetch_zip
+from worker.sources.dicom_series.fetch import DicomSeries
+from worker.sources.fetch import FetchTools, fetch_remote
+from worker.sources.remote_slide import RemoteSlide
+from worker.sources.url import WholeFile
+from worker.sources.zip.fetch import ZipArchive
 
 SECRET = "X-Amz-Signature=5ecre7&X-Amz-Expires=60"
 MB = 2**20
 
 
 @dataclass
-class Gathering:
-    """An origin with the files of a slide, and a shelf for what they are together."""
+class MultiFileFetcher:
+    """An origin with the files of a slide, and a slide cache for what they are together."""
 
     origin: Origin
     folder: Path
@@ -48,36 +50,61 @@ class Gathering:
         return [self.origin.url(f"/{name}?{SECRET}") for name in files]
 
     @contextmanager
-    def errand(self, watch: Progress | None = None) -> Iterator[FetchRequest]:
-        """An errand whose slide stays near while the context lasts."""
+    def tools(self) -> Iterator[FetchTools]:
+        """What slides are fetched with, as long as the context lasts."""
         settings = WorkerSettings(
             slides=SlidesSettings(max_slide_bytes=self.limit_bytes, max_bytes=self.max_bytes)
         )
-        http = session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
-        with http, ExitStack() as pins:
-            means = FetchTools(
-                SlideCache(self.folder, self.max_bytes), http, Sandbox(threads=1), settings
-            )
-            yield FetchRequest(None, None, None, means, watch or Listener(), pins)
+        cache = SlideCache(self.folder, self.max_bytes)
+        with session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http:
+            yield FetchTools(cache, http, Sandbox(threads=1), settings)
 
     @contextmanager
-    def series(self, urls: Sequence[str], watch: Progress | None = None) -> Iterator[LocalSlide]:
-        with self.errand(watch) as errand:
-            yield fetch_series(urls, errand)
+    def series(self, urls: Sequence[str], progress: Progress | None = None) -> Iterator[LocalSlide]:
+        """The slide whose DICOM files are behind the URLs, pinned as long as the context lasts."""
+        progress = progress or Listener()
+        with self.tools() as tools:
+            remote = DicomSeries(tools.http, tuple(urls), tools.limit_bytes, progress)
+            with self._fetched(remote, tools, progress) as slide:
+                yield slide
 
     @contextmanager
     def archive(
-        self, url: str, sha256: str | None = None, watch: Progress | None = None
+        self, url: str, sha256: str | None = None, progress: Progress | None = None
     ) -> Iterator[LocalSlide]:
-        with self.errand(watch) as errand:
-            yield fetch_zip(url, errand, sha256)
+        """The slide in the zip archive behind the URL, pinned as long as the context lasts."""
+        progress = progress or Listener()
+        with self.tools() as tools:
+            remote = ZipArchive(
+                tools.http, url, sha256, tools.limit_bytes, self.max_bytes, progress
+            )
+            with self._fetched(remote, tools, progress) as slide:
+                yield slide
+
+    @contextmanager
+    def file(self, url: str) -> Iterator[LocalSlide]:
+        """The slide in the one file behind the URL, pinned as long as the context lasts."""
+        progress = Listener()
+        with self.tools() as tools:
+            remote = WholeFile(tools.http, url, None, tools.limit_bytes, progress)
+            with self._fetched(remote, tools, progress) as slide:
+                yield slide
+
+    @contextmanager
+    def _fetched(
+        self, remote: RemoteSlide, tools: FetchTools, progress: Progress
+    ) -> Iterator[LocalSlide]:
+        with ExitStack() as pins:
+            yield fetch_remote(remote, tools.slide_cache, progress, pins)
 
     def zip(self, files: Mapping[str, bytes], name: str = "slide.zip") -> str:
         """The URL of a zip of the files."""
         return self.serve({name: zipped(files)})[0]
 
     def refusal_of(self, *urls: str, zip_url: str = "") -> SlidelaneError:
-        """The error that it ends in; whatever it is, it gives no secret away and leaves nothing on the disk."""
+        """The error that it ends in; whatever it is, it gives no secret away and leaves nothing on
+        the disk.
+        """
         with (
             pytest.raises(SlidelaneError) as caught,
             self.archive(zip_url) if zip_url else self.series(urls),
@@ -100,7 +127,7 @@ class Gathering:
         return sum(512 * path.lstat().st_blocks for path in files)
 
     def entries(self) -> list[str]:
-        """The digests of the slides on the shelf."""
+        """The digests of the slides in the slide cache."""
         return sorted(path.parent.name for path in self.folder.glob("??/*/slide*"))
 
     def headers(self, name: str) -> list[str | None]:
@@ -113,10 +140,10 @@ class Gathering:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Gathering]:
-    """A shelf in a folder of its own, and an origin."""
+def fetcher(tmp_path: Path) -> Iterator[MultiFileFetcher]:
+    """A slide cache in a folder of its own, and an origin."""
     with Origin() as origin:
-        yield Gathering(origin, tmp_path / "shelf")
+        yield MultiFileFetcher(origin, tmp_path / "cache")
 
 
 def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -129,7 +156,9 @@ def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> by
 
 
 def a_series(folder: Path, pixels: Pixels, series_uid: str = "1.2.3.4") -> dict[str, bytes]:
-    """The files of a DICOM slide with two levels and a label, and an annotation without pixels beside them."""
+    """The files of a DICOM slide with two levels and a label, and an annotation without pixels
+    beside them.
+    """
     folder.mkdir()
     label = ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]
     for name, picture, kind in (

@@ -1,4 +1,6 @@
-"""A file on a server that gives byte ranges as storages do, and counts what it sends; bent where a test says how."""
+"""A file on a server that gives byte ranges as storages do, and counts what it sends; bent where a
+test says how.
+"""
 
 import socket
 from collections.abc import Callable
@@ -25,7 +27,9 @@ Bend = Callable[[int, Reply], None]
 
 @dataclass
 class RangedFile:
-    """Answers GETs for the file; `asked` lists the ranges in the order they came, `sent_bytes` counts all bodies."""
+    """Answers GETs for the file; `asked` lists the ranges in the order they came, `sent_bytes`
+    counts all bodies.
+    """
 
     content: bytes
     etag: str = '"v1"'

@@ -10,6 +10,7 @@ import tifffile
 
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.roi import Rectangle, Roi
+from broker.orders.source import UrlSource
 from broker.settings.config import SlidesSettings, WorkerSettings
 from tests.support.range_server import Bend, RangedFile
 from tests.support.slide_server import Listener, Origin
@@ -20,9 +21,9 @@ from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.sandbox.client import Sandbox
 from worker.slides.slide import Slide
-from worker.sources.fetch import FetchTools
-from worker.sources.remote_tiff import fetch
+from worker.sources.fetch import FetchTools, fetch_region, fetch_remote
 from worker.sources.request import FetchRequest
+from worker.sources.url import WholeFile
 
 ROI = Rectangle(x=700, y=500, width=300, height=200)
 CARD = ki67_card().model_copy(update={"tile_px": 128, "halo_px": 16})
@@ -41,8 +42,10 @@ GENERIC: Mapping[str, Any] = {
 Slides = Mapping[str, Path]
 
 
-class Here(Sandbox):
-    """Opens slides in this process: to start one for each would be most of the time that these tests take."""
+class InProcessSandbox(Sandbox):
+    """Opens slides in this process: to start one for each would be most of the time that these
+    tests take.
+    """
 
     @contextmanager
     def open(self, path: Path, mpp: float | None = None, whose: Any = "order") -> Iterator[Any]:
@@ -51,11 +54,14 @@ class Here(Sandbox):
 
 
 @dataclass
-class Ward:
-    """A shelf, and a server with a slide on it. `pins` keep what was fetched until the end of the test."""
+class RegionFetcher:
+    """A slide cache, and a server with a slide on it.
+
+    `pins` keep what was fetched until the end of the test.
+    """
 
     origin: Origin
-    shelf: SlideCache
+    slide_cache: SlideCache
     pins: ExitStack
     sandbox: Sandbox
     served: RangedFile = field(default_factory=lambda: RangedFile(b""))
@@ -64,9 +70,11 @@ class Ward:
 
     @classmethod
     @contextmanager
-    def open(cls, folder: Path, sandbox: Sandbox | None = None) -> Iterator["Ward"]:
+    def open(cls, folder: Path, sandbox: Sandbox | None = None) -> Iterator["RegionFetcher"]:
         with Origin() as origin, ExitStack() as pins:
-            yield cls(origin, SlideCache(folder, 10**9), pins, sandbox or Here(threads=1))
+            yield cls(
+                origin, SlideCache(folder, 10**9), pins, sandbox or InProcessSandbox(threads=1)
+            )
 
     def serve(self, content: bytes, bend: Bend | None = None, path: str = "/slide.svs") -> str:
         self.served = RangedFile(content, **({"bend": bend} if bend else {}))
@@ -74,20 +82,31 @@ class Ward:
         return self.origin.url(f"{path}?{SECRET}")
 
     @property
-    def errand(self) -> FetchRequest:
+    def tools(self) -> FetchTools:
         http = self.pins.enter_context(
             session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
         )
         settings = WorkerSettings(slides=SlidesSettings(max_slide_bytes=10**8))
-        means = FetchTools(self.shelf, http, self.sandbox, settings)
-        return FetchRequest(self.roi, None, self.card, means, Listener(), self.pins)
+        return FetchTools(self.slide_cache, http, self.sandbox, settings)
 
     def fetch(self, url: str) -> LocalSlide | None:
-        return fetch.fetch(url, self.errand)
+        """The region of the slide; None where the whole must be fetched."""
+        source = UrlSource.model_validate({"type": "url", "url": url})
+        request = FetchRequest(source, self.roi, None, self.card)
+        return fetch_region(url, request, self.tools, Listener(), self.pins)
+
+    def fetch_whole(self, url: str) -> LocalSlide:
+        """The whole file."""
+        tools = self.tools
+        progress = Listener()
+        remote = WholeFile(tools.http, url, None, tools.limit_bytes, progress)
+        return fetch_remote(remote, tools.slide_cache, progress, self.pins)
 
 
 def noise_slide(folder: Path, name: str) -> Path:
-    """A slide whose lossless tiles do not compress, of 9 MB and more; every pixel is 0.5 microns wide."""
+    """A slide whose lossless tiles do not compress, of 9 MB and more; every pixel is 0.5 microns
+    wide.
+    """
     pixels, path = a_picture(2000, 1700), folder / f"{name}.tif"
     if name in APERIO:
         return a_slide(path, pixels, **APERIO[name])

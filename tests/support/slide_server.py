@@ -1,4 +1,6 @@
-"""A real server that slides come from, with the manners of real ones: ranges, cuts, refusals, drips."""
+"""A real server that slides come from, with the manners of real ones: ranges, cuts, refusals,
+drips.
+"""
 
 import re
 import socket
@@ -13,7 +15,7 @@ from worker.progress import StopWork
 
 
 class Listener:
-    """A watch that remembers what it heard and stops the work once `stop_when` holds."""
+    """A progress that remembers what it heard and stops the work once `stop_when` holds."""
 
     def __init__(self, stop_when: Callable[[int], bool] = lambda done: False) -> None:
         self.heard: list[tuple[str, int, int]] = []
@@ -57,7 +59,9 @@ Answer = Callable[[Handler], None]
 
 
 class Origin(ThreadingHTTPServer):
-    """Answers by path; `asked` lists (path, headers) of every GET. Any other method is answered 501."""
+    """Answers by path; `asked` lists (path, headers) of every GET. Any other method is answered
+    501.
+    """
 
     daemon_threads = True
 
@@ -89,7 +93,8 @@ class Origin(ThreadingHTTPServer):
 
 @dataclass
 class File:
-    """A file as a server holds it. Each answer takes the next of `cuts`: after so many bytes the line goes dead.
+    """A file as a server holds it. Each answer takes the next of `cuts`: after so many bytes the
+    line goes dead.
 
     Half-way an answer waits for `gate` where there is one, and until `until` holds.
     """
@@ -155,7 +160,9 @@ class File:
 
 
 def drip(head: bytes) -> Answer:
-    """Send `head`, and then one byte every hundredth of a second for as long as the server lives."""
+    """Send `head`, and then one byte every hundredth of a second for as long as the
+    server lives.
+    """
 
     def answer(handler: Handler) -> None:
         handler.close_connection = True

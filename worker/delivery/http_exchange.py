@@ -21,11 +21,11 @@ from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnection
 from broker.errors import OrderError
 from broker.settings.config import DeliverySettings
 from worker.delivery.payload import Outcome, Payload, Receipt
-from worker.http_session import read_capped, retry_after_s
+from worker.http_session import RETRYABLE_STATUSES, read_capped, retry_after_s
 
 REPLY_MAX_BYTES = 64 * 2**10
 DETAIL_MAX_CHARS = 300
-RETRYABLE_STATUSES = frozenset({408, 425, 429, 500, 503})
+NOT_TAKEN_STATUSES = RETRYABLE_STATUSES | {500, 503}
 """Answers of a server that did not take the results and may take them later.
 
 502 and 504 are not among them: what is behind the gateway may have taken the results.
@@ -182,7 +182,7 @@ def _close_after_response(response: requests.Response) -> None:
 def _outcome(status: int) -> Outcome:
     if 200 <= status < 300:
         return "accepted"
-    if status in RETRYABLE_STATUSES:
+    if status in NOT_TAKEN_STATUSES:
         return "later"
     if status < 500:
         return "refused"

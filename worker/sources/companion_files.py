@@ -1,6 +1,6 @@
-"""The files that belong to a slide of several: which they are, and that none of them leads out of its folder.
+"""The files beside a slide's main file that belong to it, on allowed paths and in archives.
 
-Owns that rule for slides on allowed paths and in archives alike. Must not know what the files hold.
+None of them may lead a reader out of their folder.
 """
 
 import re
@@ -8,50 +8,59 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from broker.errors import OrderError
+from worker.slides.errors import NotASlideError
 
-FOLDERED: Final = ".mrxs"
-"""Its files are in the folder of its own name."""
-FLANKED: Final = (".vms", ".vmu")
-"""Their files are beside them."""
+FILES_IN_FOLDER: Final = ".mrxs"
+"""The main file of a slide whose other files are in the folder of the same name."""
+FILES_BESIDE: Final = (".vms", ".vmu")
+"""The main files of slides whose other files are beside them."""
 _SERIES: Final = ".dcm"  # OpenSlide looks for the rest of the series beside it
-_MOST: Final = 5000
-_TEXTS: Final = (".ini", *FLANKED)
-_TEXT_BYTES: Final = 2**20  # OpenSlide reads no longer ones
-_UPWARDS: Final = re.compile(rb"\.\.[/\\]")
+_MAX_FILES: Final = 5000
+_TEXT_FILES: Final = (".ini", *FILES_BESIDE)
+_MAX_TEXT_BYTES: Final = 2**20  # OpenSlide reads no longer ones
+_PARENT_FOLDER: Final = re.compile(rb"\.\.[/\\]")
 
 
 def of(main: Path) -> list[Path]:
-    """The files that a reader of `main` may open besides it, links among them. Raises `OrderError`: `not_a_slide`."""
-    kind = main.suffix.lower()
-    if kind == FOLDERED:
-        found = main.with_suffix("").rglob("*")
-    elif kind in (*FLANKED, _SERIES):
-        found = main.parent.iterdir()
+    """Return the files that a reader of `main` may open besides it, links among them.
+
+    Raises `NotASlideError` where they are more than 5000.
+    """
+    suffix = main.suffix.lower()
+    if suffix == FILES_IN_FOLDER:
+        paths = main.with_suffix("").rglob("*")
+    elif suffix in (*FILES_BESIDE, _SERIES):
+        paths = main.parent.iterdir()
     else:
         return []
-    files = sorted(path for path in islice(found, _MOST + 1) if path != main and not path.is_dir())
-    if len(files) > _MOST:
-        raise OrderError(
-            "not_a_slide",
-            f"{main.name} lies beside more than {_MOST} files",
-            hint="give it its own folder",
+    files = sorted(
+        path for path in islice(paths, _MAX_FILES + 1) if path != main and not path.is_dir()
+    )
+    if len(files) > _MAX_FILES:
+        raise NotASlideError(
+            f"{main.name} lies beside more than {_MAX_FILES} files", hint="give it its own folder"
         )
     return files
 
 
-def is_part_of_the_slide(main: Path) -> bool:
-    """Whether all its neighbours hold pixels of it; beside a DICOM file may lie any other series."""
+def all_belong_to(main: Path) -> bool:
+    """Return whether all files of `of(main)` are part of the slide.
+
+    Beside a DICOM file may be other series.
+    """
     return main.suffix.lower() != _SERIES
 
 
-def refuse_upwards(path: Path) -> None:
-    """OpenSlide opens what these texts name, wherever that leads. Raises `OrderError`: `not_a_slide`."""
-    if path.suffix.lower() not in _TEXTS:
+def check_stays_in_folder(path: Path) -> None:
+    """Raise `NotASlideError` for a text that names files outside its folder.
+
+    OpenSlide would open them.
+    """
+    if path.suffix.lower() not in _TEXT_FILES:
         return
     with path.open("rb") as file:
-        text = file.read(_TEXT_BYTES + 1)
-    if len(text) > _TEXT_BYTES or _UPWARDS.search(text):
-        raise OrderError(
-            "not_a_slide", f"{path.name!r} is too long, or names files outside of its own folder"
+        text = file.read(_MAX_TEXT_BYTES + 1)
+    if len(text) > _MAX_TEXT_BYTES or _PARENT_FOLDER.search(text):
+        raise NotASlideError(
+            f"{path.name!r} is too long, or names files outside of its own folder", hint=""
         )

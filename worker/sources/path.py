@@ -1,6 +1,6 @@
-"""Slides that are mounted already: used where they lie, if below an allowed folder.
+"""Slides on a mounted disk, used where they are if that is below an allowed folder.
 
-Owns that rule. Must not know the shelf: nothing is copied, since formats of several files need their neighbours.
+Nothing is copied into the slide cache: a slide of several files needs the files beside it.
 """
 
 import hashlib
@@ -8,75 +8,93 @@ import os
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from broker.errors import OrderError
 from worker.slide_cache.local_slide import LocalSlide
 from worker.sources import companion_files
+from worker.sources.errors import InputNotFoundError
 
-_FIELD = "source.path"
+_FIELD: Final = "source.path"
 
 
-def find(path: str, roots: Sequence[Path]) -> LocalSlide:
-    """The slide at `path`, links resolved, which must lie below one of `roots`.
+def find_slide(path: str, roots: Sequence[Path]) -> LocalSlide:
+    """Return the slide at `path`, links resolved, which must be below one of `roots`.
 
-    The digest is `stat:` and the SHA-256 of path, size and mtime (ns) of all its files: to hash gigabytes would cost
-    more than to read the tiles. Raises `OrderError`: `path_not_allowed`, also for what does not exist out there;
-    `input_not_found`; `not_a_slide` for what is no file; `slide_unreadable` for one that may not be read.
+    Its digest is `stat:` and the SHA-256 of path, size and mtime (ns) of all its files: to hash
+    gigabytes would cost more than to read the tiles. Raises `OrderError`: `path_not_allowed`, also
+    for what does not exist outside the roots; `input_not_found`; `not_a_slide` for what is no file;
+    `slide_unreadable` for one that may not be read.
     """
-    real = _resolved(path, roots)
+    main = _resolve(path, roots)
     try:
-        found = real.stat()
+        status = main.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise OrderError("input_not_found", f"there is no file {path}", field=_FIELD) from None
+        raise InputNotFoundError(f"there is no file {path}", field=_FIELD) from None
     except PermissionError:
-        raise _unreadable(path) from None
-    if not stat.S_ISREG(found.st_mode):
-        hint = "name the slide's main file; its neighbours are found beside it"
-        raise OrderError("not_a_slide", f"{path} is not a file", hint=hint, field=_FIELD)
-    if not os.access(real, os.R_OK):
-        raise _unreadable(path)
-    others = _neighbours(real, roots)
-    identity = "\0".join(map(_identity, [real, *others]))
-    size_bytes = found.st_size + sum(other.stat().st_size for other in others)
-    return LocalSlide(real, "stat:" + hashlib.sha256(os.fsencode(identity)).hexdigest(), size_bytes)
+        raise _not_permitted(path) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise OrderError(
+            "not_a_slide",
+            f"{path} is not a file",
+            hint="name the slide's main file; its neighbours are found beside it",
+            field=_FIELD,
+        )
+    if not os.access(main, os.R_OK):
+        raise _not_permitted(path)
+    companions = _companions(main, roots)
+    identity = "\0".join(_identity(file) for file in [main, *companions])
+    digest = hashlib.sha256(os.fsencode(identity)).hexdigest()
+    size_bytes = status.st_size + sum(file.stat().st_size for file in companions)
+    return LocalSlide(main, f"stat:{digest}", size_bytes)
 
 
-def _neighbours(main: Path, roots: Sequence[Path]) -> list[Path]:
-    """The other files of the slide, which must lie below a root as well, wherever links among them lead."""
-    found = companion_files.of(main)
-    for other in found:
-        _resolved(str(other), roots)
-    for text in (main, *found):
-        companion_files.refuse_upwards(text)
-    return found if companion_files.is_part_of_the_slide(main) else []
+def _companions(main: Path, roots: Sequence[Path]) -> list[Path]:
+    """Return the other files of the slide.
+
+    Raises `OrderError` where one of them leads out of the roots.
+    """
+    files = companion_files.of(main)
+    for file in files:
+        _resolve(str(file), roots)
+    for file in (main, *files):
+        companion_files.check_stays_in_folder(file)
+    if companion_files.all_belong_to(main):
+        return files
+    return []
 
 
 def _identity(path: Path) -> str:
-    found = path.stat()
-    return f"{path}\0{found.st_size}\0{found.st_mtime_ns}"
+    status = path.stat()
+    return f"{path}\0{status.st_size}\0{status.st_mtime_ns}"
 
 
-def _resolved(path: str, roots: Sequence[Path]) -> Path:
-    """The path without links. Nothing is looked at that does not at least read as if it lay below a root."""
-    allowed = [*(root.absolute() for root in roots), *(root.resolve() for root in roots)]
-    if Path(path).is_absolute() and _below(Path(os.path.normpath(path)), allowed):
+def _resolve(path: str, roots: Sequence[Path]) -> Path:
+    """Return the path without links. Raises `OrderError("path_not_allowed")`.
+
+    The disk is accessed only where the path, as it is written, is below a root.
+    """
+    allowed = [root.absolute() for root in roots] + [root.resolve() for root in roots]
+    if Path(path).is_absolute() and _is_below(Path(os.path.normpath(path)), allowed):
         try:
-            real = Path(path).resolve()
+            resolved = Path(path).resolve()
         except (OSError, RuntimeError):  # a loop of links; Python before 3.13 raises RuntimeError
-            real = Path("/")
-        if _below(real, allowed):
-            return real
-    hint = "the operator lists the folders in worker.slides.roots"
+            resolved = Path("/")
+        if _is_below(resolved, allowed):
+            return resolved
     raise OrderError(
-        "path_not_allowed", f"{path} does not lie below an allowed folder", hint=hint, field=_FIELD
+        "path_not_allowed",
+        f"{path} does not lie below an allowed folder",
+        hint="the operator lists the folders in worker.slides.roots",
+        field=_FIELD,
     )
 
 
-def _below(path: Path, roots: Sequence[Path]) -> bool:
-    return any(path.is_relative_to(root) for root in roots)
+def _is_below(path: Path, folders: Sequence[Path]) -> bool:
+    return any(path.is_relative_to(folder) for folder in folders)
 
 
-def _unreadable(path: str) -> OrderError:
+def _not_permitted(path: str) -> OrderError:
     return OrderError(
         "slide_unreadable", f"the worker may not read {path}", hint="check its mode", field=_FIELD
     )

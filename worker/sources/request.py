@@ -1,41 +1,48 @@
-"""One slide to be brought near: what of it is wanted, with what means, who hears of it, and what keeps it near."""
+"""What is needed to fetch one slide."""
 
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 import requests
 
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.roi import Roi
+from broker.orders.source import Source
 from broker.settings.config import WorkerSettings
-from worker.progress import Progress
 from worker.slide_cache.cache import SlideCache
 from worker.slides.sandbox.client import Sandbox
 
 
 @dataclass(frozen=True, slots=True)
-class FetchTools:
-    """What slides are brought near with."""
+class FetchRequest:
+    """The slide of one scan and what will be read of it.
 
-    shelf: SlideCache
+    `roi`: None for the whole slide. `mpp`: microns per pixel as the order or the locator states
+    them. `card`: of the algorithm whose tiles will be read, None where no worker has announced it.
+    """
+
+    source: Source
+    roi: Roi | None = None
+    mpp: float | None = None
+    card: AlgorithmCard | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchTools:
+    """What a worker process holds to fetch slides.
+
+    Only `fetch_slide` sees it; it passes on what each source uses.
+    """
+
+    slide_cache: SlideCache
     http: requests.Session
     sandbox: Sandbox
     settings: WorkerSettings
 
     @property
     def limit_bytes(self) -> int:
-        """The most that one slide may take; one larger than shelf or disk would wait for room for ever."""
+        """The most bytes that one slide may take.
+
+        A slide larger than cache or disk would wait for space for ever.
+        """
         slides = self.settings.slides
-        return min(slides.max_slide_bytes, slides.max_bytes, self.shelf.disk_bytes)
-
-
-@dataclass(frozen=True, slots=True)
-class FetchRequest:
-    """One slide's way. `card`: whose tiles will be read, None where nobody has announced it; `pins` keep what came."""
-
-    roi: Roi | None
-    mpp: float | None
-    card: AlgorithmCard | None
-    means: FetchTools
-    watch: Progress
-    pins: ExitStack
+        return min(slides.max_slide_bytes, slides.max_bytes, self.slide_cache.disk_bytes)

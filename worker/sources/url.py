@@ -1,23 +1,23 @@
-"""A slide behind a URL, presigned or not: fetched once onto the shelf, afterwards only asked whether it changed.
-
-Owns what makes two URLs the same source. Must not know how bytes are transferred or stored.
-"""
+"""A slide in one file behind a URL, presigned or not."""
 
 import re
-from functools import partial
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+import requests
+
 from broker.orders.fields import without_query
-from worker.slide_cache.local_slide import LocalSlide
+from worker.progress import Progress
+from worker.slide_cache.cache import SlideCache
 from worker.slides import signatures
-from worker.sources import asking
 from worker.sources.http import checksum
 from worker.sources.http.download import Download
-from worker.sources.request import FetchRequest
+from worker.sources.remote_slide import Downloaded, sha256_hex
 
-_SIGNED_BY: Final = {
-    # the parameter that makes a URL presigned -> all those that change with every signature
+_SIGNATURE_PARAMETERS: Final = {
+    # the parameter that makes a URL presigned: all the parameters that change with every signature
     "x-amz-signature": re.compile(r"x-amz-.*"),
     "x-goog-signature": re.compile(r"x-goog-.*"),
     "signature": re.compile(
@@ -27,39 +27,57 @@ _SIGNED_BY: Final = {
 }
 
 
-def fetch(url: str, errand: FetchRequest, sha256: str | None = None) -> LocalSlide:
-    """The slide behind `url`, on the shelf. Two that want the same source at once download it once.
+@dataclass(frozen=True, slots=True)
+class WholeFile:
+    """A slide in one file.
 
-    The server is asked each time: only it can say whether this signature may read the slide. An unchanged slide is
-    recognised by a strong ETag. `sha256`: of the file, in hex, where the order states it; another content is refused.
+    `sha256`: of the file in hex where the order states it; another file is refused.
     """
-    shown, name = without_query(url), unquote(urlsplit(url).path)
-    judge = partial(signatures.suffix, name=name)
 
-    def ask(etag: str) -> tuple[LocalSlide | None, str]:
-        with errand.means.shelf.part() as part:
+    session: requests.Session
+    url: str = field(repr=False)
+    sha256: str | None
+    limit_bytes: int
+    progress: Progress
+    fresh_s: float = 0.0
+
+    @property
+    def cache_key(self) -> str:
+        """The URL without its signature, hashed."""
+        return source_key(self.url)
+
+    @property
+    def fingerprint(self) -> str:
+        """The URL, hashed."""
+        return sha256_hex(self.url)
+
+    def download(self, cache: SlideCache, pins: ExitStack, known_etag: str) -> Downloaded:
+        """Download the file unless its strong ETag is still `known_etag`."""
+        with cache.part() as part:
             download = Download(
-                errand.means.http, url, part, errand.means.limit_bytes, errand.watch, judge
+                self.session, self.url, part, self.limit_bytes, self.progress, self._suffix
             )
-            if not download.run(etag):
-                return None, ""
-            suffix = judge(part.head())
-            checksum.demand(sha256, part.digest, shown)
-            return errand.pins.enter_context(errand.means.shelf.put(part, suffix)), download.etag
+            if not download.run(known_etag):
+                return Downloaded(None, known_etag)
+            suffix = self._suffix(part.head())
+            checksum.require(self.sha256, part.digest, without_query(self.url))
+            slide = pins.enter_context(cache.put(part, suffix))
+            return Downloaded(slide, download.etag)
 
-    copy = asking.revalidate(source_key(url), url, errand, ask)
-    checksum.demand(sha256, copy.digest, shown)
-    return copy
+    def _suffix(self, head: bytes) -> str:
+        """Return the suffix for a file that begins with `head`. Raises `NotASlideError`."""
+        return signatures.suffix(head, unquote(urlsplit(self.url).path))
 
 
 def source_key(url: str) -> str:
-    """The name of a source: a hash of the URL without what changes with every signature."""
+    """Return a hash in hex of the URL without the parameters that change with every signature."""
     parts = urlsplit(url)
-    named = [(unquote(pair.partition("=")[0]).lower(), pair) for pair in parts.query.split("&")]
-    volatile = [
-        pattern for sign, pattern in _SIGNED_BY.items() if any(name == sign for name, _ in named)
+    parameters = [
+        (unquote(pair.partition("=")[0]).lower(), pair) for pair in parts.query.split("&")
     ]
-    lasting = [
-        pair for name, pair in named if not any(pattern.fullmatch(name) for pattern in volatile)
+    names = {name for name, _ in parameters}
+    volatile = [pattern for sign, pattern in _SIGNATURE_PARAMETERS.items() if sign in names]
+    stable = [
+        pair for name, pair in parameters if not any(each.fullmatch(name) for each in volatile)
     ]
-    return asking.hashed(f"{parts.scheme}://{parts.netloc}{parts.path}?{'&'.join(lasting)}")
+    return sha256_hex(f"{parts.scheme}://{parts.netloc}{parts.path}?{'&'.join(stable)}")

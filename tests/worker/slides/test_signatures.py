@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.support.downloads import SLIDE, Bench, one_after_another
+from tests.support.downloads import SLIDE, one_after_another
+from tests.support.downloads import SlideFetcher as Bench
 from tests.support.paths import SLIDES
 from tests.support.slide_server import File, Listener, Origin, drip
 from worker.slides.signatures import suffix

@@ -141,7 +141,9 @@ def test_a_case_id_cannot_leave_its_place_in_the_url(
 def test_an_answer_that_leads_to_no_slide_is_told_as_what_it_is(
     origin: Origin, answer: Answer, said: str
 ) -> None:
-    """Nothing found, several found, a location that would change the host, a page, a flood: a clear word for each."""
+    """Nothing found, several found, a location that would change the host, a page, a flood: a clear
+    word for each.
+    """
     told = refusal(origin, answer)
     assert isinstance(told, OrderError)
     assert (told.code, told.field) == ("input_not_found", "source.case_id")
@@ -177,7 +179,9 @@ def test_a_refused_key_is_the_platforms_fault(origin: Origin, code: int) -> None
 def test_a_service_that_stumbles_is_worth_another_try(
     origin: Origin, answer: Answer, waits_s: float | None
 ) -> None:
-    """Overload and a cut line are told apart from a wrong answer, and what it asks for is waited."""
+    """Overload and a cut line are told apart from a wrong answer, and what it asks
+    for is waited.
+    """
 
     def cut(handler: Any) -> None:
         answer(handler)

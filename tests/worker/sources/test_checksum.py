@@ -1,21 +1,19 @@
 import hashlib
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from broker.errors import OrderError, TemporaryError
+from broker.orders.request import ScanRequest
 from broker.settings.config import WorkerSettings
-from tests.support.downloads import OTHER, SLIDE, Bench, one_after_another
+from tests.support.downloads import OTHER, SLIDE, SlideFetcher, kind_of, one_after_another
 from tests.support.slide_server import File, Listener, Origin
 from worker.http_session import session
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import FetchTools
+from worker.sources.fetch import FetchTools, fetch_slide
 from worker.sources.http.checksum import Checksum, stated
-from worker.sources.request import FetchRequest
-from worker.sources.url import fetch
 
 SHA256, MD5 = hashlib.sha256(SLIDE).digest(), hashlib.md5(SLIDE, usedforsecurity=False).digest()
 
@@ -25,9 +23,9 @@ def text(digest: bytes) -> str:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def fetcher(tmp_path: Path) -> Iterator[SlideFetcher]:
     with Origin() as origin:
-        yield Bench(origin, tmp_path)
+        yield SlideFetcher(origin, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -43,23 +41,26 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     ],
 )
 def test_a_stated_checksum_is_held_against_what_came(
-    bench: Bench, header: str, value: str, algorithm: str
+    fetcher: SlideFetcher, header: str, value: str, algorithm: str
 ) -> None:
-    """In each form that a server may use: broken bytes are fetched again, and the right ones are kept."""
+    """In each form that a server may use: broken bytes are fetched again, and the right ones are
+    kept.
+    """
     headers = {header: value}
     broken = File(SLIDE[:-1] + b"?", headers=headers)
     assert (
-        bench.fetch(bench.serve(one_after_another(broken, File(SLIDE, headers=headers)))) == SLIDE
+        fetcher.fetch(fetcher.serve(one_after_another(broken, File(SLIDE, headers=headers))))
+        == SLIDE
     )
-    assert len(bench.origin.asked) == 2
+    assert len(fetcher.origin.asked) == 2
     digest = {"sha256": SHA256, "md5": MD5}[algorithm].hex()
     assert stated(headers) == Checksum(algorithm, digest, header)
 
 
-def test_bytes_that_are_broken_twice_are_worth_another_try_later(bench: Bench) -> None:
+def test_bytes_that_are_broken_twice_are_worth_another_try_later(fetcher: SlideFetcher) -> None:
     """The error tells both digests, so that who is right can be found out."""
-    error = bench.refusal(bench.serve(File(OTHER, headers={"Content-MD5": text(MD5)})))
-    assert (type(error), error.code, len(bench.origin.asked)) == (
+    error = fetcher.refusal(fetcher.serve(File(OTHER, headers={"Content-MD5": text(MD5)})))
+    assert (kind_of(error), error.code, len(fetcher.origin.asked)) == (
         TemporaryError,
         "input_unreachable",
         2,
@@ -81,7 +82,9 @@ def test_bytes_that_are_broken_twice_are_worth_another_try_later(bench: Bench) -
     ],
 )
 def test_what_is_no_checksum_of_the_whole_is_not_taken_for_one(headers: dict[str, str]) -> None:
-    """A checksum of checksums, of what is stored otherwise, of another length or not of this form says nothing."""
+    """A checksum of checksums, of what is stored otherwise, of another length or not of this form
+    says nothing.
+    """
     assert stated(headers) is None
 
 
@@ -92,32 +95,38 @@ def test_the_strongest_checksum_counts() -> None:
     assert found.algorithm == "sha256"
 
 
-def brought(bench: Bench, url: str, sha256: str) -> bytes:
-    http = session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
-    with http, ExitStack() as pins:
-        means = FetchTools(bench.shelf, http, Sandbox(threads=1), WorkerSettings())
-        return fetch(
-            url, FetchRequest(None, None, None, means, Listener(), pins), sha256
-        ).path.read_bytes()
+def brought(fetcher: SlideFetcher, url: str, sha256: str) -> bytes:
+    source = {"type": "url", "url": url, "sha256": sha256}
+    scan = ScanRequest.model_validate({"id": "1", "source": source})
+    with session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http:
+        tools = FetchTools(fetcher.slide_cache, http, Sandbox(threads=1), WorkerSettings())
+        with fetch_slide(scan, None, tools, Listener()) as slide:
+            return slide.path.read_bytes()
 
 
-def test_the_order_gets_the_file_it_asked_for(bench: Bench) -> None:
-    """With the SHA-256 of what lies there the slide comes as ever, from its server and from the shelf."""
-    url = bench.serve(File(SLIDE))
-    assert brought(bench, url, SHA256.hex()) == brought(bench, url, SHA256.hex()) == SLIDE
-    assert len(bench.origin.asked) == 2
+def test_the_order_gets_the_file_it_asked_for(fetcher: SlideFetcher) -> None:
+    """With the SHA-256 of what lies there the slide comes as ever, from its server and from the
+    slide cache.
+    """
+    url = fetcher.serve(File(SLIDE))
+    assert brought(fetcher, url, SHA256.hex()) == brought(fetcher, url, SHA256.hex()) == SLIDE
+    assert len(fetcher.origin.asked) == 2
 
 
-@pytest.mark.parametrize("on_shelf", [False, True])
-def test_another_file_than_the_order_asks_for_is_refused(bench: Bench, *, on_shelf: bool) -> None:
-    """Also when it stands on the shelf and its server says that it is unchanged; the error tells both digests."""
-    url, other = bench.serve(File(SLIDE)), "0" * 64
-    if on_shelf:
-        bench.fetch(url)
+@pytest.mark.parametrize("cached", [False, True])
+def test_another_file_than_the_order_asks_for_is_refused(
+    fetcher: SlideFetcher, *, cached: bool
+) -> None:
+    """Also when it stands in the slide cache and its server says that it is unchanged; the error
+    tells both digests.
+    """
+    url, other = fetcher.serve(File(SLIDE)), "0" * 64
+    if cached:
+        fetcher.fetch(url)
     with pytest.raises(OrderError) as caught:
-        brought(bench, url, other)
+        brought(fetcher, url, other)
     assert (caught.value.code, caught.value.field) == ("input_differs", "source.sha256")
     assert SHA256.hex() in caught.value.detail
     assert other in caught.value.detail
     assert "5ecre7" not in repr(caught.value.problem)
-    assert bench.files() == (["slide.tif"] if on_shelf else [])
+    assert fetcher.files() == (["slide.tif"] if cached else [])

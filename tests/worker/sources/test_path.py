@@ -13,7 +13,7 @@ from worker.http_session import session
 from worker.slide_cache.cache import SlideCache
 from worker.slides.sandbox.client import Sandbox
 from worker.sources.fetch import FetchTools, fetch_slide
-from worker.sources.path import find
+from worker.sources.path import find_slide
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def root(tmp_path: Path) -> Path:
 
 def code(path: Path | str, *roots: Path) -> str:
     with pytest.raises(OrderError) as caught:
-        find(str(path), roots)
+        find_slide(str(path), roots)
     return caught.value.code
 
 
@@ -35,25 +35,25 @@ def test_a_slide_below_a_root_is_used_where_it_lies(root: Path, tmp_path: Path) 
     source = {"type": "path", "path": str(root / "case" / "a.svs")}
     http = session((), connect_timeout_s=1, read_timeout_s=1)
     settings = WorkerSettings(slides=SlidesSettings(roots=(root,)))
-    means = FetchTools(SlideCache(tmp_path / "shelf", 100), http, Sandbox(threads=1), settings)
+    tools = FetchTools(SlideCache(tmp_path / "cache", 100), http, Sandbox(threads=1), settings)
     with fetch_slide(
-        ScanRequest.model_validate({"id": "1", "source": source}), None, means, Listener()
+        ScanRequest.model_validate({"id": "1", "source": source}), None, tools, Listener()
     ) as copy:
         assert (copy.path, copy.bytes) == (root / "case" / "a.svs", 9)
         assert copy.digest.startswith("stat:")
-    assert list((tmp_path / "shelf").glob("??/*")) == []
+    assert list((tmp_path / "cache").glob("??/*")) == []
 
 
 def test_the_digest_changes_with_the_file(root: Path) -> None:
     """The same file has the same digest; another time or size gives another."""
     slide = root / "case" / "a.svs"
-    first = find(str(slide), [root]).digest
-    assert find(str(slide), [root]).digest == first
+    first = find_slide(str(slide), [root]).digest
+    assert find_slide(str(slide), [root]).digest == first
     os.utime(slide, ns=(1, 1))
-    second = find(str(slide), [root]).digest
+    second = find_slide(str(slide), [root]).digest
     slide.write_bytes(b"II*\0longer")
     os.utime(slide, ns=(1, 1))
-    assert len({first, second, find(str(slide), [root]).digest}) == 3
+    assert len({first, second, find_slide(str(slide), [root]).digest}) == 3
 
 
 def test_links_are_followed_within_the_roots(root: Path, tmp_path: Path) -> None:
@@ -63,10 +63,13 @@ def test_links_are_followed_within_the_roots(root: Path, tmp_path: Path) -> None
     (tmp_path / "more" / "b.svs").write_bytes(b"b")
     (root / "b.svs").symlink_to(tmp_path / "more" / "b.svs")
     assert (
-        find(str(tmp_path / "alias" / "case" / "a.svs"), [tmp_path / "alias"]).path
+        find_slide(str(tmp_path / "alias" / "case" / "a.svs"), [tmp_path / "alias"]).path
         == root / "case" / "a.svs"
     )
-    assert find(str(root / "b.svs"), [root, tmp_path / "more"]).path == tmp_path / "more" / "b.svs"
+    assert (
+        find_slide(str(root / "b.svs"), [root, tmp_path / "more"]).path
+        == tmp_path / "more" / "b.svs"
+    )
 
 
 def test_nothing_outside_the_roots_is_reachable(root: Path, tmp_path: Path) -> None:
@@ -94,7 +97,7 @@ def test_nobody_learns_what_exists_outside(root: Path, tmp_path: Path) -> None:
         details = []
         for path in (exists, missing):
             with pytest.raises(OrderError) as caught:
-                find(str(path), [root])
+                find_slide(str(path), [root])
             details.append((caught.value.code, caught.value.detail.replace(str(path), "")))
         assert details[0] == details[1]
 
@@ -116,9 +119,11 @@ def test_a_file_that_may_not_be_read_is_said_to_be_so(root: Path) -> None:
 
 
 def test_the_other_files_of_a_slide_lie_below_a_root_too(root: Path, tmp_path: Path) -> None:
-    """A link among them to elsewhere, and a text that names a file above its folder, are refused."""
+    """A link among them to elsewhere, and a text that names a file above its
+    folder, are refused.
+    """
     main = a_mirax(root, a_picture(32, 32))
-    assert find(str(main), [root]).bytes > main.stat().st_size
+    assert find_slide(str(main), [root]).bytes > main.stat().st_size
     data = root / "slide" / "Data0000.dat"
     data.rename(tmp_path / "Data0000.dat")
     data.symlink_to(tmp_path / "Data0000.dat")
@@ -132,7 +137,7 @@ def test_the_other_files_of_a_slide_lie_below_a_root_too(root: Path, tmp_path: P
 def test_the_digest_changes_with_any_file_of_the_slide(root: Path) -> None:
     """The pixels of a MIRAX slide are in its data files."""
     main = a_mirax(root, a_picture(32, 32))
-    first = find(str(main), [root]).digest
+    first = find_slide(str(main), [root]).digest
     with (root / "slide" / "Data0000.dat").open("ab") as file:
         file.write(b"more")
-    assert find(str(main), [root]).digest != first
+    assert find_slide(str(main), [root]).digest != first

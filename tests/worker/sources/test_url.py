@@ -5,46 +5,48 @@ from pathlib import Path
 import pytest
 
 from broker.errors import OrderError, TemporaryError
-from tests.support.downloads import SECRET, SLIDE, Bench, status
+from tests.support.downloads import SECRET, SLIDE, SlideFetcher, kind_of, status
 from tests.support.slide_server import Answer, File, Listener, Origin, drip
 from worker.progress import StopWork
 from worker.sources.url import source_key
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def fetcher(tmp_path: Path) -> Iterator[SlideFetcher]:
     with Origin() as origin:
-        yield Bench(origin, tmp_path)
+        yield SlideFetcher(origin, tmp_path)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_slide_over_the_limit_is_refused(bench: Bench, *, chunked: bool) -> None:
+def test_a_slide_over_the_limit_is_refused(fetcher: SlideFetcher, *, chunked: bool) -> None:
     """The limit holds by Content-Length, and by count where there is none."""
-    bench.limit_bytes = 1_000_000
-    assert bench.refusal(bench.serve(File(SLIDE, chunked=chunked))).code == "input_too_large"
+    fetcher.limit_bytes = 1_000_000
+    assert fetcher.refusal(fetcher.serve(File(SLIDE, chunked=chunked))).code == "input_too_large"
 
 
-def test_a_slide_larger_than_the_shelf_is_worth_another_try(bench: Bench) -> None:
-    """The shelf's byte budget is the platform's limit, not the caller's."""
-    bench.limit_bytes = 10**12
-    error = bench.refusal(bench.serve(status(200, b"II*\0", Content_Length="30000000")))
-    assert (type(error), error.code) == (TemporaryError, "shelf_full")
+def test_a_slide_larger_than_the_shelf_is_worth_another_try(fetcher: SlideFetcher) -> None:
+    """The slide cache's byte budget is the platform's limit, not the caller's."""
+    fetcher.limit_bytes = 10**12
+    error = fetcher.refusal(fetcher.serve(status(200, b"II*\0", Content_Length="30000000")))
+    assert (kind_of(error), error.code) == (TemporaryError, "shelf_full")
 
 
-def test_a_fetch_that_is_stopped_leaves_nothing(bench: Bench) -> None:
+def test_a_fetch_that_is_stopped_leaves_nothing(fetcher: SlideFetcher) -> None:
     """`StopWork` ends a transfer in the middle and removes what had come."""
     slide = File(SLIDE, gate=threading.Event())
     with pytest.raises(StopWork):
-        bench.fetch(bench.serve(slide), Listener(lambda done: done > 0 and not slide.gate.set()))
-    assert bench.files() == []
+        fetcher.fetch(
+            fetcher.serve(slide), Listener(lambda done: done > 0 and not slide.gate.set())
+        )
+    assert fetcher.files() == []
 
 
-def test_a_slide_that_drips_can_be_stopped(bench: Bench) -> None:
+def test_a_slide_that_drips_can_be_stopped(fetcher: SlideFetcher) -> None:
     """A transfer that hardly moves still reports on, so that `StopWork` ends it."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\nII*\0"
     with pytest.raises(StopWork):
-        bench.fetch(bench.serve(drip(head)), Listener(lambda done: done > 20))
-    assert bench.files() == []
+        fetcher.fetch(fetcher.serve(drip(head)), Listener(lambda done: done > 20))
+    assert fetcher.files() == []
 
 
 @pytest.mark.parametrize(
@@ -65,24 +67,32 @@ def test_a_slide_that_drips_can_be_stopped(bench: Bench) -> None:
     ],
 )  # fmt: skip
 def test_a_refusal_is_the_callers_to_mend(
-    bench: Bench, answer: Answer, code: str, tells: str
+    fetcher: SlideFetcher, answer: Answer, code: str, tells: str
 ) -> None:
-    """Each refusal has its code and names the status and the storage's reason, and is asked for once only."""
-    error = bench.refusal(bench.serve(answer))
-    assert (type(error), error.code) == (OrderError, code)
+    """Each refusal has its code and names the status and the storage's reason, and is asked for
+    once only.
+    """
+    error = fetcher.refusal(fetcher.serve(answer))
+    assert (kind_of(error), error.code) == (OrderError, code)
     assert tells in error.detail
 
 
 @pytest.mark.parametrize("code", [408, 425, 429, 500, 503])
-def test_an_overloaded_server_is_asked_again_when_it_says(bench: Bench, code: int) -> None:
+def test_an_overloaded_server_is_asked_again_when_it_says(fetcher: SlideFetcher, code: int) -> None:
     """Overload is temporary and its Retry-After is handed on."""
-    error = bench.refusal(bench.serve(status(code, Retry_After="7")))
+    error = fetcher.refusal(fetcher.serve(status(code, Retry_After="7")))
     assert isinstance(error, TemporaryError)
-    assert (error.code, error.retry_after_s, len(bench.origin.asked)) == ("input_unreachable", 7, 1)
+    assert (error.code, error.retry_after_s, len(fetcher.origin.asked)) == (
+        "input_unreachable",
+        7,
+        1,
+    )
 
 
 def test_a_source_is_its_url_without_what_every_signature_changes() -> None:
-    """Two signatures of S3, CloudFront, Google or Azure are one source; another object, version or host is another."""
+    """Two signatures of S3, CloudFront, Google or Azure are one source; another object, version or
+    host is another.
+    """
     base = "https://b.example/s.svs"
     same = [
         ("X-Amz-Date=1&X-Amz-Signature=a&X-Amz-Security-Token=t", "x-amz-date=2&X-Amz-Signature=b"),

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from broker.errors import OrderError, TemporaryError
-from tests.support.downloads import SECRET, SLIDE, Bench, one_after_another, status
+from tests.support.downloads import SECRET, SLIDE, SlideFetcher, kind_of, one_after_another, status
 from tests.support.slide_server import Answer, File, Origin
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def fetcher(tmp_path: Path) -> Iterator[SlideFetcher]:
     with Origin() as origin:
-        yield Bench(origin, tmp_path)
+        yield SlideFetcher(origin, tmp_path)
 
 
 def s3(code: str, rest: str = "") -> bytes:
@@ -41,11 +41,13 @@ def s3(code: str, rest: str = "") -> bytes:
     ],
 )  # fmt: skip
 def test_a_storage_says_what_the_caller_must_mend(
-    bench: Bench, answer: Answer, code: str, hint: str
+    fetcher: SlideFetcher, answer: Answer, code: str, hint: str
 ) -> None:
-    """S3's, Azure's and Google's reasons are understood, and nothing else of their documents is shown."""
-    error = bench.refusal(bench.serve(answer))
-    assert (type(error), error.code) == (OrderError, code)
+    """S3's, Azure's and Google's reasons are understood, and nothing else of their documents is
+    shown.
+    """
+    error = fetcher.refusal(fetcher.serve(answer))
+    assert (kind_of(error), error.code) == (OrderError, code)
     assert hint in error.hint
 
 
@@ -60,9 +62,9 @@ def test_a_storage_says_what_the_caller_must_mend(
         ),
     ],
 )
-def test_a_storage_that_is_busy_is_asked_again(bench: Bench, answer: Answer) -> None:
+def test_a_storage_that_is_busy_is_asked_again(fetcher: SlideFetcher, answer: Answer) -> None:
     """Whatever status it uses for that."""
-    error = bench.refusal(bench.serve(answer))
+    error = fetcher.refusal(fetcher.serve(answer))
     assert isinstance(error, TemporaryError)
     assert (error.code, error.retry_after_s) == ("input_unreachable", 3)
 
@@ -75,38 +77,44 @@ def signed(seconds: float) -> tuple[str, str]:
     return query, f"{datetime.fromtimestamp(ends, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def test_an_expired_url_tells_when_it_died(bench: Bench) -> None:
+def test_an_expired_url_tells_when_it_died(fetcher: SlideFetcher) -> None:
     """The time is read from the URL, which is itself not shown."""
     query, ended = signed(-60)
-    error = bench.refusal(bench.serve(status(403, s3("AccessDenied"))).replace(SECRET, query))
+    error = fetcher.refusal(fetcher.serve(status(403, s3("AccessDenied"))).replace(SECRET, query))
     assert (error.code, f"good until {ended}" in error.detail) == ("input_expired", True)
 
 
-def test_a_url_that_dies_in_the_middle_is_not_asked_for_ever(bench: Bench) -> None:
+def test_a_url_that_dies_in_the_middle_is_not_asked_for_ever(fetcher: SlideFetcher) -> None:
     """The cut is resumed once, is refused, and the error tells what had come."""
     query, ended = signed(-60)
     dying = one_after_another(File(SLIDE, cuts=[700_000]), status(403, s3("AccessDenied")))
-    error = bench.refusal(bench.serve(dying).replace(SECRET, query))
-    assert (type(error), error.code, len(bench.origin.asked)) == (OrderError, "input_expired", 2)
+    error = fetcher.refusal(fetcher.serve(dying).replace(SECRET, query))
+    assert (kind_of(error), error.code, len(fetcher.origin.asked)) == (
+        OrderError,
+        "input_expired",
+        2,
+    )
     assert f"good until {ended}; 700000 of {len(SLIDE)} bytes had come" in error.detail
 
 
-def test_a_redirect_to_a_presigned_url_is_followed_each_time(bench: Bench) -> None:
+def test_a_redirect_to_a_presigned_url_is_followed_each_time(fetcher: SlideFetcher) -> None:
     """Also for the rest after a cut; the second address is nobody's to know."""
-    bench.serve(File(SLIDE, cuts=[700_000]), "/signed.svs")
-    url = bench.serve(status(302, Location=f"/signed.svs?{SECRET}"))
-    assert bench.fetch(url) == SLIDE
-    assert [path.partition("?")[0] for path, _ in bench.origin.asked] == [
+    fetcher.serve(File(SLIDE, cuts=[700_000]), "/signed.svs")
+    url = fetcher.serve(status(302, Location=f"/signed.svs?{SECRET}"))
+    assert fetcher.fetch(url) == SLIDE
+    assert [path.partition("?")[0] for path, _ in fetcher.origin.asked] == [
         "/slide.svs",
         "/signed.svs",
     ] * 2
 
 
-def test_what_a_redirect_leads_to_is_refused_without_its_secrets(bench: Bench) -> None:
-    """An error behind a redirect names the address that was ordered, and the time of whichever URL died first."""
+def test_what_a_redirect_leads_to_is_refused_without_its_secrets(fetcher: SlideFetcher) -> None:
+    """An error behind a redirect names the address that was ordered, and the time of whichever URL
+    died first.
+    """
     query, ended = signed(-60)
-    bench.serve(status(403, s3("AccessDenied")), "/signed.svs")
-    error = bench.refusal(bench.serve(status(307, Location=f"/signed.svs?{query}")))
+    fetcher.serve(status(403, s3("AccessDenied")), "/signed.svs")
+    error = fetcher.refusal(fetcher.serve(status(307, Location=f"/signed.svs?{query}")))
     assert (error.code, ended in error.detail, "/slide.svs?…" in error.detail) == (
         "input_expired",
         True,
@@ -125,9 +133,13 @@ def test_what_a_redirect_leads_to_is_refused_without_its_secrets(bench: Bench) -
         ("/slide.svs", "input_not_found"),
     ],
 )
-def test_a_redirect_is_checked_like_the_url_itself(bench: Bench, target: str, code: str) -> None:
-    """Private addresses, other schemes and circles end the fetch, at its start and for the rest after a cut."""
+def test_a_redirect_is_checked_like_the_url_itself(
+    fetcher: SlideFetcher, target: str, code: str
+) -> None:
+    """Private addresses, other schemes and circles end the fetch, at its start and for the rest
+    after a cut.
+    """
     away = status(302, Location=f"{target}?{SECRET}")
     for answer in (away, one_after_another(File(SLIDE, cuts=[700_000]), away)):
-        error = bench.refusal(bench.serve(answer))
-        assert (type(error), error.code) == (OrderError, code)
+        error = fetcher.refusal(fetcher.serve(answer))
+        assert (kind_of(error), error.code) == (OrderError, code)

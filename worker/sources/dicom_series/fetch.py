@@ -1,167 +1,226 @@
-"""A DICOM series behind one URL for each of its files, brought together into one slide on the shelf.
+"""A DICOM series behind one URL for each of its files, which becomes one slide."""
 
-Owns the fetch of many files at a time. Must not know how one is transferred, nor what makes them one slide.
-"""
-
+import math
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
-from math import inf
 from threading import Event
 from typing import Final
+
+import requests
 
 from broker.errors import OrderError, TemporaryError
 from broker.orders.fields import without_query
 from broker.orders.presigned_url import url_expires_at
-from worker.progress import StopWork
+from worker.progress import Progress, StopWork
+from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.file_set import FileSet
-from worker.slide_cache.local_slide import LocalSlide
 from worker.slides import signatures
-from worker.sources import asking
+from worker.slides.errors import NotASlideError
 from worker.sources.dicom_series import instances
-from worker.sources.dicom_series.instances import Arrived
+from worker.sources.dicom_series.instances import DownloadedFile
 from worker.sources.http.download import Download
-from worker.sources.request import FetchRequest
+from worker.sources.remote_slide import Downloaded, sha256_hex
 from worker.sources.url import source_key
 
-_AT_ONCE: Final = 4
-_TELL_S: Final = 0.25
+_MAX_DOWNLOADS: Final = 4
+_REPORT_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class _File:
-    """One of the URLs and how the order calls it. `etag`: the strong ETag of what it gave, empty when unknown."""
+class _RemoteInstance:
+    """One of the URLs.
 
-    called: str
+    `name`: its place in the order, such as `urls[3]`. `etag`: the strong ETag that is known.
+    """
+
+    name: str
     url: str = field(repr=False)
     etag: str = ""
 
+    @property
+    def safe_url(self) -> str:
+        """The URL without its query."""
+        return without_query(self.url)
 
-def fetch(urls: Sequence[str], errand: FetchRequest) -> LocalSlide:
-    """The slide whose files are behind `urls`, on the shelf; all of them must be DICOM, the images of one series.
 
-    Two orders for the same files, in any order, download them once; the servers are asked whether they changed. Raises
-    `OrderError` and `TemporaryError`, which name the URL at fault by its place.
+@dataclass(frozen=True, slots=True)
+class DicomSeries:
+    """A slide whose files are behind `urls`: all of them DICOM, the images of one series.
+
+    Errors name the URL at fault by its place in the order.
     """
-    once = {url: _File(f"urls[{number}]", url) for number, url in reversed([*enumerate(urls)])}
-    files = sorted(once.values(), key=lambda file: (source_key(file.url), file.url))
 
-    def ask(etags: str) -> tuple[LocalSlide | None, str]:
-        with errand.means.shelf.bundle() as bundle:
-            return _ask(_known(files, etags), bundle, errand)
+    session: requests.Session
+    urls: tuple[str, ...] = field(repr=False)
+    limit_bytes: int
+    progress: Progress
+    fresh_s: float = 0.0
 
-    key = asking.hashed("\n".join(["series", *(source_key(file.url) for file in files)]))
-    return asking.revalidate(key, "\n".join(file.url for file in files), errand, ask)
+    @property
+    def cache_key(self) -> str:
+        """The URLs in any order and without their signatures, hashed."""
+        keys = [source_key(instance.url) for instance in self._instances()]
+        return sha256_hex("\n".join(["series", *keys]))
 
+    @property
+    def fingerprint(self) -> str:
+        """The URLs in any order, hashed."""
+        return sha256_hex("\n".join(instance.url for instance in self._instances()))
 
-def _known(files: Sequence[_File], etags: str) -> list[_File]:
-    return (
-        [replace(file, etag=etag) for file, etag in zip(files, etags.split(" "), strict=True)]
-        if etags
-        else [*files]
-    )
+    def download(self, cache: SlideCache, pins: ExitStack, known_etag: str) -> Downloaded:
+        """Download the series unless no file has changed.
 
+        `known_etag` holds the ETags of all files.
+        """
+        instances_to_check = self._instances()
+        if known_etag:
+            etags = known_etag.split(" ")
+            instances_to_check = [
+                replace(instance, etag=etag)
+                for instance, etag in zip(instances_to_check, etags, strict=True)
+            ]
+        with cache.bundle() as files:
+            downloads = self._download_changed(instances_to_check, files)
+            if not downloads:
+                return Downloaded(None, known_etag)
+            unchanged = [each for each in instances_to_check if each.url not in downloads]
+            downloads |= self._download_changed(
+                [replace(instance, etag="") for instance in unchanged], files
+            )
+            downloaded_files = [downloads[url] for url in downloads]
+            slide = instances.put_into_cache(downloaded_files, files, cache, pins, self.progress)
+        etags = [downloads[instance.url].etag for instance in instances_to_check]
+        if not all(etags):
+            return Downloaded(slide, "")
+        return Downloaded(slide, " ".join(etags))
 
-def _ask(
-    files: Sequence[_File], bundle: FileSet, errand: FetchRequest
-) -> tuple[LocalSlide | None, str]:
-    """The series, None when all of it is unchanged; and the ETags of its files, empty unless each has one."""
-    came = _transferred(files, bundle, errand)
-    if not came:
-        return None, ""
-    came |= _transferred(
-        [replace(file, etag="") for file in files if file not in came], bundle, errand
-    )
-    copy = instances.put([arrived for arrived, _ in came.values()], bundle, errand)
-    etags = {file.url: etag for file, (_, etag) in came.items()}
-    return copy, " ".join(etags[file.url] for file in files) if all(etags.values()) else ""
-
-
-def _transferred(
-    files: Sequence[_File], bundle: FileSet, errand: FetchRequest
-) -> dict[_File, tuple[Arrived, str]]:
-    """What came, with its ETag; nothing for what is unchanged. The URL that dies first is asked first."""
-    tally = _Tally()
-    first = sorted(files, key=lambda file: url_expires_at(file.url) or inf)
-    with ThreadPoolExecutor(_AT_ONCE, "series") as pool:
-        running = {
-            file: pool.submit(_transfer, file, bundle, errand, _Share(tally, file))
-            for file in first
-        }
-        try:
-            while wait(running.values(), _TELL_S, FIRST_EXCEPTION).not_done:
-                errand.watch.progress("fetching", tally.bytes, 0)
-                for future in running.values():
-                    if future.done():
-                        future.result()
-            return {file: came for file, future in running.items() if (came := future.result())}
-        finally:
-            tally.stopped.set()
-            pool.shutdown(cancel_futures=True)
-
-
-def _transfer(
-    file: _File, bundle: FileSet, errand: FetchRequest, share: "_Share"
-) -> tuple[Arrived, str] | None:
-    limit_bytes, shown = errand.means.limit_bytes, without_query(file.url)
-    with _named(file), bundle.part(file.called, limit_bytes) as part:
-        download = Download(
-            errand.means.http, file.url, part, limit_bytes, share, partial(_judge, shown)
+    def _instances(self) -> list[_RemoteInstance]:
+        """Return one instance for each different URL, in the order of their cache keys."""
+        first_places: dict[str, _RemoteInstance] = {}
+        for number, url in enumerate(self.urls):
+            first_places.setdefault(url, _RemoteInstance(f"urls[{number}]", url))
+        return sorted(
+            first_places.values(), key=lambda instance: (source_key(instance.url), instance.url)
         )
-        if not download.run(file.etag):
-            part.path.unlink()
-            return None
-        part.settle()
-        _judge(shown, part.head())
-        return Arrived(f"{file.called}, {shown}", part.path, part.digest), download.etag
+
+    def _download_changed(
+        self, remote_instances: Sequence[_RemoteInstance], files: FileSet
+    ) -> dict[str, DownloadedFile]:
+        """Return the files that have changed, by their URLs.
+
+        The URL that expires first is requested first.
+        """
+        by_expiry = sorted(
+            remote_instances, key=lambda instance: url_expires_at(instance.url) or math.inf
+        )
+        total = _TotalProgress()
+        with ThreadPoolExecutor(_MAX_DOWNLOADS, "series") as threads:
+            running = {
+                instance.url: threads.submit(self._download_instance, instance, files, total)
+                for instance in by_expiry
+            }
+            try:
+                self._wait(list(running.values()), total)
+            finally:
+                total.stopped.set()
+                threads.shutdown(cancel_futures=True)
+        results = {url: job.result() for url, job in running.items()}
+        return {url: downloaded for url, downloaded in results.items() if downloaded}
+
+    def _wait(
+        self, running: Sequence[Future[DownloadedFile | None]], total: "_TotalProgress"
+    ) -> None:
+        """Wait for all downloads and report their progress. Raises what one of them raised."""
+        while wait(running, _REPORT_S, FIRST_EXCEPTION).not_done:
+            self.progress.progress("fetching", total.bytes, 0)
+            for job in running:
+                if job.done():
+                    job.result()
+        for job in running:
+            job.result()
+
+    def _download_instance(
+        self, instance: _RemoteInstance, files: FileSet, total: "_TotalProgress"
+    ) -> DownloadedFile | None:
+        """Download one file into the file set; return None where it is unchanged."""
+        check = _ContentCheck(instance.safe_url)
+        with _named_errors(instance), files.part(instance.name, self.limit_bytes) as part:
+            download = Download(
+                self.session,
+                instance.url,
+                part,
+                self.limit_bytes,
+                _InstanceProgress(total, instance.url),
+                check.check,
+            )
+            if not download.run(instance.etag):
+                part.path.unlink()
+                return None
+            part.settle()
+            check.check(part.head())
+            shown_name = f"{instance.name}, {instance.safe_url}"
+            return DownloadedFile(shown_name, part.path, part.digest, download.etag)
 
 
-def _judge(shown: str, head: bytes) -> None:
-    signatures.suffix(head)  # says what it is where that is known
-    if not instances.is_dicom(head):
-        hint = "give the address of every DICOM file of one series; of another slide, give `url`"
-        raise OrderError("not_a_slide", f"{shown} is no DICOM file", hint=hint)
+@dataclass(frozen=True, slots=True)
+class _ContentCheck:
+    safe_url: str
+
+    def check(self, head: bytes) -> None:
+        """Raise `NotASlideError` for a file that begins with `head` and is not DICOM."""
+        signatures.suffix(head)  # names what else it is, where that is known
+        if not instances.is_dicom(head):
+            raise NotASlideError(
+                f"{self.safe_url} is no DICOM file",
+                hint="give the address of every DICOM file of one series; "
+                "of another slide, give `url`",
+            )
 
 
 @contextmanager
-def _named(file: _File) -> Iterator[None]:
-    """Faults say which of the URLs they are about."""
+def _named_errors(instance: _RemoteInstance) -> Iterator[None]:
+    """Add to every error which of the URLs it is about."""
     try:
         yield
     except OrderError as error:
-        detail, field = f"{file.called}: {error.detail}", f"source.{file.called}"
-        raise OrderError(error.code, detail, hint=error.hint, field=field) from None
+        detail = f"{instance.name}: {error.detail}"
+        field_name = f"source.{instance.name}"
+        raise OrderError(error.code, detail, hint=error.hint, field=field_name) from None
     except TemporaryError as error:
-        detail = f"{file.called}: {error.detail}"
+        detail = f"{instance.name}: {error.detail}"
         raise TemporaryError(
             error.code, detail, hint=error.hint, retry_after_s=error.retry_after_s
         ) from None
 
 
-class _Tally:
-    """What all transfers have brought so far, and whether they are to stop."""
+class _TotalProgress:
+    """What all downloads have received so far, and whether they must stop."""
 
     def __init__(self) -> None:
         self.stopped = Event()
-        self.came_bytes: dict[_File, int] = {}
+        self.received_bytes: dict[str, int] = {}
 
     @property
     def bytes(self) -> int:
-        """The bytes of all transfers together."""
-        return sum(list(self.came_bytes.values()))
+        """The bytes of all downloads together."""
+        return sum(list(self.received_bytes.values()))
 
 
-class _Share:
-    """The `Watch` of one transfer, which runs in a thread of its own."""
+class _InstanceProgress:
+    """The `Progress` of one download, which runs in a thread of its own."""
 
-    def __init__(self, tally: _Tally, file: _File) -> None:
-        self._tally, self._file = tally, file
+    def __init__(self, total: _TotalProgress, url: str) -> None:
+        self._total = total
+        self._url = url
 
     def progress(self, stage: str, done: int, total: int) -> None:
-        """Count what came. Raises `StopWork` when another transfer failed, or the errand was stopped."""
+        """Count what was received.
+
+        Raises `StopWork` when another download failed or the work was stopped.
+        """
         del stage, total
-        if self._tally.stopped.is_set():
+        if self._total.stopped.is_set():
             raise StopWork
-        self._tally.came_bytes[self._file] = done
+        self._total.received_bytes[self._url] = done

@@ -1,87 +1,104 @@
-"""What of a slide is still to come, in blocks that several connections take in order.
-
-Must not know the network or the file.
-"""
+"""Which bytes of a download are still missing, in blocks that several connections share."""
 
 from collections import deque
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final
 
-_BLOCKS: Final = 64
-_LEAST_BYTES, _MOST_BYTES = 2**22, 2**25
+_MAX_BLOCKS: Final = 64
+_MIN_BLOCK_BYTES: Final = 2**22
+_MAX_BLOCK_BYTES: Final = 2**25
 
 
 @dataclass(eq=False, slots=True)
 class Block:
-    """A stretch of the slide, half-open; `at` is its next byte to come. `asker` hopes to bring it, `holder` does."""
+    """A half-open range of the file. `next_byte` is the first that is missing.
 
-    at: int
+    `requested_by`: the connection that has requested it. `claimed_by`: the one that receives it.
+    """
+
+    next_byte: int
     end: int
-    asker: object = None
-    holder: object = None
+    requested_by: object = None
+    claimed_by: object = None
 
 
 class Blocks:
-    """The blocks of a slide of `end` bytes, or of at most so many; what lies before `start` is here.
+    """The blocks of a file from `start` to `end`, or of one that is at most `end` bytes long.
 
-    A connection whose answer goes on takes the next block even where another has asked for it: an answer that is here
-    is worth more than one that is hoped for. Nobody takes a block whose bytes already come.
+    A connection whose answer continues into the next block may claim that block although another
+    connection has requested it: bytes that arrive count more than bytes that are expected. A block
+    whose bytes already arrive is never taken from its connection.
     """
 
     def __init__(self, end: int, start: int = 0) -> None:
-        size = min(max(end // _BLOCKS, _LEAST_BYTES), _MOST_BYTES)
-        self._left = deque(Block(at, min(at + size, end)) for at in range(start, end, size))
-        self._lock, self._end = Lock(), end
+        size_bytes = min(max(end // _MAX_BLOCKS, _MIN_BLOCK_BYTES), _MAX_BLOCK_BYTES)
+        starts = range(start, end, size_bytes)
+        self._missing = deque(Block(first, min(first + size_bytes, end)) for first in starts)
+        self._end = end
+        self._lock = Lock()
 
     @property
     def front(self) -> int:
-        """Every byte before this one is here."""
+        """The number of bytes at the start of the file that were received without a gap."""
         with self._lock:
-            while self._left and self._left[0].at == self._left[0].end:
-                self._left.popleft()
-            return self._left[0].at if self._left else self._end
+            while self._missing and self._missing[0].next_byte == self._missing[0].end:
+                self._missing.popleft()
+            if not self._missing:
+                return self._end
+            return self._missing[0].next_byte
 
     @property
-    def whole(self) -> bool:
-        """Whether nothing is left to come."""
+    def complete(self) -> bool:
+        """Whether nothing is missing."""
         return self.front == self._end
 
-    def end_at(self, end: int) -> None:
-        """The slide turns out to end here."""
+    def set_end(self, end: int) -> None:
+        """Note that the file ends at `end`, where nothing is missing."""
         with self._lock:
-            self._left.clear()
+            self._missing.clear()
             self._end = end
 
-    def go_on(self, at: int, who: object) -> Block | None:
-        """The block that comes next at `at`, now held by `who`; None where another holds it or nothing is left."""
+    def claim_next(self, first_byte: int, connection: object) -> Block | None:
+        """Claim the block that is missing from `first_byte` on.
+
+        None if another receives it or nothing is missing.
+        """
         with self._lock:
-            for block in self._left:
-                if block.at == at < block.end and not block.holder:
-                    block.holder = who
+            for block in self._missing:
+                if block.next_byte == first_byte < block.end and not block.claimed_by:
+                    block.claimed_by = connection
                     return block
         return None
 
-    def ask(self, who: object) -> Block | None:
-        """The first block that nobody holds or asks for, now asked for by `who`."""
+    def take_request(self, connection: object) -> Block | None:
+        """Return the first block that no connection has requested or claimed, marked as requested.
+
+        None at the end.
+        """
         with self._lock:
-            for block in self._left:
-                if block.at < block.end and not block.holder and not block.asker:
-                    block.asker = who
+            for block in self._missing:
+                if block.next_byte < block.end and not block.claimed_by and not block.requested_by:
+                    block.requested_by = connection
                     return block
         return None
 
-    def hold(self, block: Block, at: int, who: object) -> bool:
-        """Let `who`, who has the block's bytes from `at` on, hold it; False when it was taken meanwhile."""
-        with self._lock:
-            free = block.holder in (None, who) and block.at == at
-            if free:
-                block.holder = who
-            return free
+    def claim(self, block: Block, first_byte: int, connection: object) -> bool:
+        """Claim a block whose bytes from `first_byte` on have arrived.
 
-    def leave(self, who: object) -> None:
-        """`who` holds and asks for nothing any longer."""
+        Return False if another received them.
+        """
         with self._lock:
-            for block in self._left:
-                block.asker = None if block.asker is who else block.asker
-                block.holder = None if block.holder is who else block.holder
+            if block.claimed_by not in (None, connection) or block.next_byte != first_byte:
+                return False
+            block.claimed_by = connection
+            return True
+
+    def release(self, connection: object) -> None:
+        """Free every block that the connection requested or claimed."""
+        with self._lock:
+            for block in self._missing:
+                if block.requested_by is connection:
+                    block.requested_by = None
+                if block.claimed_by is connection:
+                    block.claimed_by = None

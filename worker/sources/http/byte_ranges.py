@@ -1,209 +1,179 @@
-"""Byte ranges of one URL: several at a time, each resumed on a cut, all of the same content or none.
+"""Byte ranges of one URL, all of the same version of its file."""
 
-Owns the transfer. Must not know what the bytes mean or where they are kept.
-"""
-
-import random
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
-from threading import Event
+from contextlib import closing, suppress
 from typing import Final, NamedTuple
 
 import requests
-from urllib3.exceptions import HTTPError
 
 from broker.errors import TemporaryError
-from worker.http_session import cut_after, read_some
+from broker.orders.fields import without_query
 from worker.progress import Progress
+from worker.sources.errors import InputUnreachableError
 from worker.sources.http import http_errors
 from worker.sources.http.remote_file import (
-    ConnectionLost,
     ContentChanged,
     ContentRange,
-    RemoteFile,
-    stretch,
+    content_range,
     strong_etag,
 )
+from worker.sources.http.retrying_get import ConnectionLost, ParallelGets, Retries, TimeoutS
 
 FIRST_BYTES: Final = 2**15
-"""What the first request asks for: enough for a header and a small directory."""
-_AT_A_TIME: Final = 4
-_REQUEST_BYTES: Final = 2**22
-_TRIES: Final = 5
-_BARREN_BYTES: Final = 2**16  # a try that brings less than this counts as one without anything new
-_SILENCE_S: Final = 60.0
-_TIMEOUT_S: Final = (5.0, 10.0)  # for one connection and one silence; a `Stop` waits for no more
-_PAUSE_S, _TELL_S = 0.125, 0.25
+"""The length of the first request: enough for a header and a small directory."""
+_MAX_REQUESTS: Final = 4
+_MAX_REQUEST_BYTES: Final = 2**22
+_MAX_FAILURES: Final = 5
+_DEADLINE_S: Final = 60.0
+_TIMEOUT_S: Final = (5.0, 10.0)  # stopping the work waits for an answer no longer than this
+_REPORT_S: Final = 0.25
 
-Take = Callable[[int, bytes], None]
-"""Who takes in bytes, with the offset of the first; called by several threads."""
+WriteAt = Callable[[int, bytes], None]
+"""Takes the offset in the file and the bytes from there on; called by several threads."""
 
 
 class Range(NamedTuple):
-    """Bytes from `start` up to, not including, `stop`."""
+    """The bytes from `start` up to, not including, `stop`."""
 
     start: int
     stop: int
 
 
-class RangesUnsuitable(Exception):  # noqa: N818 - the caller has another way
-    """Not a file of which a part can be fetched, or not worth it; the message says why."""
+class RangesUnsuitable(Exception):  # noqa: N818 - the caller downloads the whole file instead
+    """No part of the file can be fetched, or it is not worth it; the message says why."""
 
 
 class RangedUrl:
-    """A URL whose server gives ranges of content that a strong ETag stands for."""
+    """A URL whose server answers byte ranges of a version that has a strong ETag."""
 
     def __init__(
         self,
-        http: requests.Session,
+        session: requests.Session,
         url: str,
-        watch: Progress,
-        silence_s: float = _SILENCE_S,
-        timeout_s: tuple[float, float] = _TIMEOUT_S,
+        progress: Progress,
+        deadline_s: float = _DEADLINE_S,
+        timeout_s: TimeoutS = _TIMEOUT_S,
     ) -> None:
-        self._remote, self._watch = RemoteFile(http, url), watch
-        self._silence_s, self._timeout_s = silence_s, timeout_s
-        self._halt, self._retries, self._told = Event(), 0, 0
-        self._live: set[requests.Response] = set()
-        self._came_bytes = self._asked_bytes = 0
+        self._gets = ParallelGets(session, progress)
+        self._url = url
+        self._safe_url = without_query(url)
+        self._deadline_s = deadline_s
+        self._timeout_s = timeout_s
+        self._received_bytes = 0
+        self._requested_bytes = 0
         self.etag = ""
         self.total_bytes = 0
-        """The length of the whole content."""
+        """The length of the whole file."""
         self.unchanged = False
-        """Whether the server said that the content of the known ETag still stands."""
+        """Whether the server said that the known ETag is still valid."""
 
-    def begin(self, known_etag: str, take: Take) -> bool:
-        """Ask for the first bytes; False when this server gives no ranges, or none that can be trusted.
+    def begin(self, known_etag: str, write: WriteAt) -> bool:
+        """Request the first bytes.
 
-        Whatever keeps it from answering is left to the download of the whole, which knows the words for it.
+        Return False where the server gives no ranges that can be trusted.
+
+        That includes every failure: the download of the whole file, which follows, states it
+        better.
         """
-        with (
-            suppress(ConnectionLost),
-            self._get(Range(0, FIRST_BYTES), {"If-None-Match": known_etag}) as response,
-        ):
+        headers = {"Range": f"bytes=0-{FIRST_BYTES - 1}"}
+        if known_etag:
+            headers["If-None-Match"] = known_etag
+        with suppress(ConnectionLost), self._gets.get(self._url, headers) as response:
             self.unchanged = response.status_code == 304 and bool(known_etag)
-            self.etag = known_etag if self.unchanged else strong_etag(response)
-            given = stretch(response)
-            if given and given.total and self.etag:
-                self.total_bytes = given.total
-                first = Range(0, min(FIRST_BYTES, given.total))
-                return (given.start, given.end) == first and self._copy(
-                    response, first, take
-                ) == first.stop
-        return self.unchanged
+            if self.unchanged:
+                self.etag = known_etag
+                return True
+            self.etag = strong_etag(response)
+            answered = content_range(response)
+            if answered and answered.total_bytes and self.etag:
+                self.total_bytes = answered.total_bytes
+                first = Range(0, min(FIRST_BYTES, answered.total_bytes))
+                if (answered.start, answered.end) == first:
+                    return self._receive(response, first, write) == first.stop
+        return False
 
-    def fetch(self, ranges: Iterable[Range], take: Take) -> None:
-        """Bring all the ranges, in any order. After an error nothing more can be fetched.
+    def fetch(self, ranges: Iterable[Range], write: WriteAt) -> None:
+        """Receive all the ranges, in any order. After an error nothing more can be fetched.
 
-        Raises `ContentChanged`, and `TemporaryError` or `OrderError` where the server falls silent or refuses.
+        Raises `ContentChanged`; `TemporaryError` or `OrderError` where the server falls silent or
+        refuses.
         """
-        pieces = [piece for wanted in ranges for piece in _pieces(wanted)]
-        self._asked_bytes += sum(piece.stop - piece.start for piece in pieces)
-        with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            jobs = {pool.submit(self._bring, piece, take) for piece in pieces}
+        pieces = [piece for each in ranges for piece in _pieces(each)]
+        self._requested_bytes += sum(piece.stop - piece.start for piece in pieces)
+        with ThreadPoolExecutor(_MAX_REQUESTS) as threads:
+            running = {threads.submit(self._fetch_piece, piece, write) for piece in pieces}
             try:
-                while jobs:
-                    jobs = self._settle(jobs)
+                while running:
+                    running = self._wait(running)
             except BaseException:
-                self._end(pool)
+                self._gets.stop()
+                threads.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _settle(self, jobs: set[Future[None]]) -> set[Future[None]]:
-        done, left = wait(jobs, _TELL_S, FIRST_COMPLETED)
+    def _wait(self, running: set[Future[None]]) -> set[Future[None]]:
+        """Wait a moment, report progress, and return the pieces that are still missing."""
+        done, missing = wait(running, _REPORT_S, FIRST_COMPLETED)
         for job in done:
             job.result()
-        if self._told < self._retries:  # it moves, although nothing comes
-            self._told = self._retries
-            self._watch.progress("asking again", self._told, 0)
-        self._watch.progress("fetching", self._came_bytes, self._asked_bytes)
-        return left
+        self._gets.report(self._received_bytes, self._requested_bytes)
+        return missing
 
-    def _end(self, pool: ThreadPoolExecutor) -> None:
-        self._halt.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-        for response in list(self._live):
-            with suppress(OSError, ValueError, RuntimeError):  # it ended by itself in the meantime
-                response.raw.shutdown()
-
-    def _bring(self, wanted: Range, take: Take) -> None:
-        at, barren = wanted.start, 0
-        while at < wanted.stop and not self._halt.is_set():
-            before = at
+    def _fetch_piece(self, piece: Range, write: WriteAt) -> None:
+        retries = Retries(_MAX_FAILURES)
+        position = piece.start
+        while True:
+            before = position
             try:
-                with self._get(
-                    Range(at, wanted.stop), {"If-Range": self.etag}, self._timeout_s
-                ) as response:
-                    self._check(response, Range(at, wanted.stop))
-                    at = self._copy(response, Range(at, wanted.stop), take)
+                position = self._request(Range(position, piece.stop), write)
                 reason = "cut the connection or sends next to nothing"
-            except ConnectionLost as cut:
-                reason = str(cut)
-            barren = 0 if at == wanted.stop or at - before >= _BARREN_BYTES else barren + 1
-            if barren == _TRIES:
-                raise TemporaryError(
-                    "input_unreachable",
-                    f"{self._remote.shown} {reason}; {self._came_bytes} bytes had come",
+            except ConnectionLost as lost:
+                reason = str(lost)
+            if position == piece.stop:
+                return
+            retries.add_failure(position - before)
+            if retries.exhausted:
+                raise InputUnreachableError(
+                    f"{self._safe_url} {reason}; {self._received_bytes} bytes had come"
                 )
-            if barren:
-                self._retries += 1
-                self._halt.wait(random.uniform(0, _PAUSE_S * 2**barren))  # noqa: S311 - spreads load, guards nothing
+            if retries.failures:
+                self._gets.pause(retries.pause_s())
 
-    @contextmanager
-    def _get(
-        self,
-        wanted: Range,
-        conditions: dict[str, str],
-        timeout_s: tuple[float, float] | None = None,
-    ) -> Iterator[requests.Response]:
-        headers = {"Range": f"bytes={wanted.start}-{wanted.stop - 1}"} | {
-            k: v for k, v in conditions.items() if v
+    def _request(self, missing: Range, write: WriteAt) -> int:
+        """Request a range and return the offset up to which it was received."""
+        headers = {
+            "Range": f"bytes={missing.start}-{missing.stop - 1}",
+            "If-Range": self.etag,
         }
-        response = self._remote.get(headers, timeout_s)
-        self._live.add(response)
-        try:
-            with response:
-                yield response
-        finally:
-            self._live.discard(response)
+        with self._gets.get(self._url, headers, self._timeout_s) as response:
+            self._check(response, missing)
+            return self._receive(response, missing, write)
 
-    def _check(self, response: requests.Response, wanted: Range) -> None:
-        """Let an answer pass only when it is exactly that range of the same content."""
-        if (
-            stretch(response) == ContentRange(*wanted, self.total_bytes)
-            and strong_etag(response) == self.etag
-        ):
+    def _check(self, response: requests.Response, requested: Range) -> None:
+        """Raise unless the answer is exactly the requested range of the same version."""
+        expected = ContentRange(requested.start, requested.stop, self.total_bytes)
+        if content_range(response) == expected and strong_etag(response) == self.etag:
             return
         if response.status_code in (200, 206, 412, 416):
             raise ContentChanged
-        error = http_errors.refusal(response, self._remote.shown)
+        error = http_errors.refusal(response, self._safe_url)
         if isinstance(error, TemporaryError):
             raise ConnectionLost(f"answered {response.status_code} in the middle")
         raise error
 
-    def _copy(self, response: requests.Response, wanted: Range, take: Take) -> int:
-        """Take in what comes of the range; the offset that this got to."""
-        at = wanted.start
-        with cut_after(self._silence_s, response.raw.shutdown) as late:
-            while at < wanted.stop and not self._halt.is_set() and (data := _read(response)):
-                if (
-                    late.is_set() or self._halt.is_set()
-                ):  # after a TLS line was shut down come its records, not bytes
-                    break
-                take(at, data[: wanted.stop - at])
-                at = min(at + len(data), wanted.stop)
-                self._came_bytes += len(data)
-        return at
+    def _receive(self, response: requests.Response, requested: Range, write: WriteAt) -> int:
+        """Write what arrives of the range and return the offset up to which it was received."""
+        position = requested.start
+        size_bytes = requested.stop - requested.start
+        body = self._gets.read(response, size_bytes, self._deadline_s)
+        with closing(body), suppress(ConnectionLost):  # what arrived before counts
+            for data in body:
+                write(position, data)
+                position += len(data)
+                self._received_bytes += len(data)
+        return position
 
 
-def _read(response: requests.Response) -> bytes:
-    """What has come; nothing where the line was cut, too."""
-    try:
-        return read_some(response)
-    except (HTTPError, OSError):
-        return b""
-
-
-def _pieces(wanted: Range) -> Iterator[Range]:
-    for start in range(wanted.start, wanted.stop, _REQUEST_BYTES):
-        yield Range(start, min(start + _REQUEST_BYTES, wanted.stop))
+def _pieces(whole: Range) -> Iterator[Range]:
+    for start in range(whole.start, whole.stop, _MAX_REQUEST_BYTES):
+        yield Range(start, min(start + _MAX_REQUEST_BYTES, whole.stop))

@@ -1,6 +1,6 @@
-"""What a whole file must hash to: as its server says, in the forms of RFC 9530, RFC 3230 and the storages, or an order.
+"""Checksums of whole files, as a server states them in its headers or an order in its request.
 
-Must not know how the bytes came.
+Headers: RFC 9530, RFC 3230, and those of S3, Google and Azure storage.
 """
 
 import base64
@@ -10,27 +10,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from broker.errors import OrderError
+from worker.sources.errors import InputDiffersError
 
-_STATED: Final = (
+_BASE64: Final = re.compile(r"^([A-Za-z0-9+/=]+)$")
+_HEADERS: Final = (
     # header, where in it the digest stands, the algorithm; the strongest first
     ("Repr-Digest", re.compile(r"(?:^|,)\s*sha-256=:([A-Za-z0-9+/=]+):"), "sha256"),
     ("Digest", re.compile(r"(?:^|,)\s*sha-256=([A-Za-z0-9+/=]+)", re.IGNORECASE), "sha256"),
-    (
-        "x-amz-checksum-sha256",
-        re.compile(r"^([A-Za-z0-9+/=]+)$"),
-        "sha256",
-    ),  # `…-3` is a checksum of checksums
+    ("x-amz-checksum-sha256", _BASE64, "sha256"),  # `…-3` would be a checksum of checksums
     ("x-goog-hash", re.compile(r"(?:^|,)\s*md5=([A-Za-z0-9+/=]+)"), "md5"),
-    ("x-ms-blob-content-md5", re.compile(r"^([A-Za-z0-9+/=]+)$"), "md5"),
-    ("Content-MD5", re.compile(r"^([A-Za-z0-9+/=]+)$"), "md5"),
+    ("x-ms-blob-content-md5", _BASE64, "md5"),
+    ("Content-MD5", _BASE64, "md5"),
 )
 _DIGEST_BYTES: Final = {"sha256": 32, "md5": 16}
 
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """What a server says its file hashes to: hashlib's name of the algorithm, the digest in hex, and where it stood."""
+    """A checksum that a server states.
+
+    `algorithm` is hashlib's name, `digest` in hex, `header` the name of the header that holds it.
+    """
 
     algorithm: str
     digest: str
@@ -38,19 +38,26 @@ class Checksum:
 
 
 def stated(headers: Mapping[str, str]) -> Checksum | None:
-    """The strongest checksum that the headers of a whole answer state of its bytes; None when there is none."""
-    for header, pattern, algorithm in _STATED:
+    """Return the strongest checksum in the headers of a whole answer; None where there is none."""
+    for header, pattern, algorithm in _HEADERS:
         found = pattern.search(headers.get(header, ""))
-        digest = _decoded(found[1]) if found else b""
-        if len(digest) == _DIGEST_BYTES[algorithm] and not (
-            header == "x-goog-hash" and _unpacked(headers)
-        ):
+        if not found:
+            continue
+        if header == "x-goog-hash" and _is_decompressed_on_the_way(headers):
+            continue  # the hash is of what Google's storage holds, not of what it sends
+        digest = _decoded(found[1])
+        if len(digest) == _DIGEST_BYTES[algorithm]:
             return Checksum(algorithm, digest.hex(), header)
     return None
 
 
-def _unpacked(headers: Mapping[str, str]) -> bool:
-    """Whether Google's storage unpacks the object on its way: the hash is of what it stores."""
+def require(sha256: str | None, digest: str, safe_url: str) -> None:
+    """Raise `InputDiffersError` where the order states another SHA-256 than the file's `digest`."""
+    if sha256 is not None and sha256 != digest:
+        raise InputDiffersError(safe_url, actual_sha256=digest, required_sha256=sha256)
+
+
+def _is_decompressed_on_the_way(headers: Mapping[str, str]) -> bool:
     return headers.get("x-goog-stored-content-encoding", "identity") != "identity"
 
 
@@ -59,15 +66,3 @@ def _decoded(text: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
         return b""
-
-
-def demand(sha256: str | None, digest: str, shown: str) -> None:
-    """Raises `OrderError` when the order states another SHA-256 than that of the file behind the URL `shown`."""
-    if sha256 not in (None, digest):
-        detail = (
-            f"the file behind {shown} has the SHA-256 {digest}, and the order asks for {sha256}"
-        )
-        hint = (
-            "check the URL and the sha256: one of them is another file's, or the file was replaced"
-        )
-        raise OrderError("input_differs", detail, hint=hint, field="source.sha256")

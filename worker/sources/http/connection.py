@@ -1,39 +1,26 @@
-"""One connection's share of a download: block after block, each answer checked to be the part that was asked for.
-
-Must not know how many connections there are.
-"""
+"""One of the connections that download a file, block after block."""
 
 import time
-from contextlib import suppress
 from threading import Event
 from typing import Final
 
 import requests
-from urllib3.exceptions import HTTPError
 
-from broker.errors import OrderError
+from worker.http_session import READ_BYTES, cut_connection
 from worker.slide_cache.partial_file import PartialFile
+from worker.sources.errors import InputTooLargeError
 from worker.sources.http.blocks import Block, Blocks
-from worker.sources.http.remote_file import (
-    ConnectionLost,
-    ContentChanged,
-    RemoteFile,
-    Version,
-    stretch,
-)
+from worker.sources.http.remote_file import ContentChanged, RemoteFile, Version, content_range
+from worker.sources.http.retrying_get import USEFUL_BYTES, ConnectionLost, read_available
 
-_READ_BYTES: Final = 2**18
-_BARREN_BYTES: Final = 2**16  # what brings less is not tried again beside other connections
-_ROOM_BYTES: Final = 2**22
-_EXTRA_TIMEOUT_S: Final = (
-    3.0,
-    3.0,
-)  # a server need not let more connections in, and nobody waits long for that
-_PACE_S, _PACE_BYTES = 60.0, 60_000
+_RESERVE_STEP_BYTES: Final = 2**22
+_TIMEOUT_S: Final = (3.0, 3.0)  # a server need not accept a further connection
+_PACE_INTERVAL_S: Final = 60.0
+_PACE_BYTES: Final = 60_000
 
 
-class Stream:
-    """Brings blocks of one version into the part, over one connection at a time, until it is ended."""
+class Connection:
+    """Writes blocks of a file into `part` until nothing is missing or `end` is called."""
 
     def __init__(
         self,
@@ -43,131 +30,149 @@ class Stream:
         part: PartialFile,
         limit_bytes: int,
     ) -> None:
-        self._remote, self._version, self._blocks, self._part = remote, version, blocks, part
+        self._remote = remote
+        self._version = version
+        self._blocks = blocks
+        self._part = part
         self._limit_bytes = limit_bytes
-        self._answer: requests.Response | None = None
-        self._ended, self._why = Event(), ""
-        self._came_bytes = self._paced_bytes = 0
-        self._paced_at = time.monotonic()
+        self._response: requests.Response | None = None
+        self._ended = Event()
+        self._end_reason = ""
+        self._received_bytes = 0
+        self._pace_checked_at = time.monotonic()
+        self._received_bytes_then = 0
 
     @property
-    def welcome(self) -> bool:
-        """Whether the server lets it in."""
-        return self._came_bytes > 0
+    def accepted(self) -> bool:
+        """Whether the server has sent it anything."""
+        return self._received_bytes > 0
 
-    def run(self, answer: requests.Response | None = None, at: int = 0) -> str:
-        """Bring what comes from `answer`, which goes on at `at`, then ask for blocks; say why it stopped, if it had to.
+    def run(self, response: requests.Response | None = None, first_byte: int = 0) -> str:
+        """Receive `response`, which continues at `first_byte`, then request further blocks.
 
-        Raises `ContentChanged`, and `OrderError` or `TemporaryError` where the slide is too large or the disk too small.
+        Return why it ended early, or an empty text. Raises `ContentChanged`, `InputTooLargeError`,
+        and `TemporaryError` for a full disk.
         """
         try:
-            if answer is not None:
-                self._follow(answer, at)
-            while not self._ended.is_set() and (block := self._blocks.ask(self)):
-                self._bring(block)
-        except ConnectionLost as cut:
-            return self._why or str(cut)
+            if response is not None:
+                self._receive_rest(response, first_byte)
+            while not self._ended.is_set():
+                block = self._blocks.take_request(self)
+                if block is None:
+                    break
+                self._request(block)
+        except ConnectionLost as lost:
+            return self._end_reason or str(lost)
         finally:
-            self._blocks.leave(self)
-        return self._why
+            self._blocks.release(self)
+        return self._end_reason
 
-    def end(self, why: str = "") -> None:
-        """Have another thread's `run` return at once."""
-        self._why = self._why or why
+    def end(self, reason: str = "") -> None:
+        """Make `run`, in another thread, return at once."""
+        self._end_reason = self._end_reason or reason
         self._ended.set()
-        if self._answer is not None:
-            with suppress(OSError, ValueError, RuntimeError):  # it ended by itself in the meantime
-                self._answer.raw.shutdown()
+        if self._response is not None:
+            cut_connection(self._response)
 
-    def keep_pace(self, now: float) -> None:
-        """End it when it brought next to nothing for a minute. A socket's own time limit starts anew with each byte."""
-        if now > self._paced_at + _PACE_S:
-            if self._came_bytes < self._paced_bytes + _PACE_BYTES:
-                self.end("sends next to nothing")
-            self._paced_at, self._paced_bytes = now, self._came_bytes
+    def check_pace(self, now: float) -> None:
+        """End it if it received next to nothing for a minute. `now` as of `time.monotonic`.
 
-    def _follow(self, answer: requests.Response, at: int) -> None:
-        with answer:
-            while block := self._blocks.go_on(at, self):
-                self._copy(answer, block, at)
-                at = block.end
+        A socket's own time limit starts again with each byte.
+        """
+        if now <= self._pace_checked_at + _PACE_INTERVAL_S:
+            return
+        if self._received_bytes < self._received_bytes_then + _PACE_BYTES:
+            self.end("sends next to nothing")
+        self._pace_checked_at = now
+        self._received_bytes_then = self._received_bytes
 
-    def _bring(self, block: Block) -> None:
-        start, before_bytes = block.at, self._came_bytes
-        headers = {"Range": f"bytes={start}-{block.end - 1}", "If-Range": self._version.validator}
+    def _receive_rest(self, response: requests.Response, first_byte: int) -> None:
+        with response:
+            while True:
+                block = self._blocks.claim_next(first_byte, self)
+                if block is None:
+                    return
+                self._receive(response, block, first_byte)
+                first_byte = block.end
+
+    def _request(self, block: Block) -> None:
+        first_byte = block.next_byte
+        received_before = self._received_bytes
+        headers = {
+            "Range": f"bytes={first_byte}-{block.end - 1}",
+            "If-Range": self._version.validator,
+        }
         try:
-            with self._remote.get(headers, _EXTRA_TIMEOUT_S) as answer:
-                self._check(answer, start, block.end)
-                self._copy(answer, block, start)
+            with self._remote.get(headers, _TIMEOUT_S) as response:
+                self._check_range(response, first_byte, block.end)
+                self._receive(response, block, first_byte)
         except ConnectionLost:
-            if self._came_bytes - before_bytes < _BARREN_BYTES:
+            if self._received_bytes - received_before < USEFUL_BYTES:
                 raise
         finally:
-            self._blocks.leave(self)
+            self._blocks.release(self)
 
-    def _check(self, answer: requests.Response, start: int, end: int) -> None:
-        part = stretch(answer)
-        if answer.status_code in (200, 206) and self._version.differs(answer):
+    def _check_range(self, response: requests.Response, first_byte: int, end: int) -> None:
+        found = content_range(response)
+        if response.status_code in (200, 206) and self._version.differs(response):
             raise ContentChanged
-        if part and part.total not in (None, self._version.total):
+        if found and found.total_bytes not in (None, self._version.total_bytes):
             raise ContentChanged
-        if not part or (part.start, part.end) != (start, end):
-            raise ConnectionLost(f"answered {answer.status_code} to a second connection")
+        if not found or (found.start, found.end) != (first_byte, end):
+            raise ConnectionLost(f"answered {response.status_code} to a second connection")
 
-    def _copy(self, answer: requests.Response, block: Block, at: int) -> None:
-        """Bring the block from `at` on, held as soon as bytes come, unless it was taken meanwhile."""
-        self._answer = answer
-        while at < block.end and (data := self._read(answer, min(_READ_BYTES, block.end - at))):
-            if not self._blocks.hold(block, at, self):
+    def _receive(self, response: requests.Response, block: Block, first_byte: int) -> None:
+        """Write the block from `first_byte` on unless another connection has received it."""
+        self._response = response
+        position = first_byte
+        while position < block.end:
+            data = self._read(response, min(READ_BYTES, block.end - position))
+            if not data:
+                self._end_file(position, response)
                 return
-            if self._version.total is None:
-                self._make_room(at + len(data))
-            self._part.write(data, at)
-            block.at = at = at + len(data)
-            self._came_bytes += len(data)
-        if at < block.end:
-            self._end_at(at, answer)
+            if not self._blocks.claim(block, position, self):
+                return
+            if self._version.total_bytes is None:
+                self._reserve(position + len(data))
+            self._part.write(data, position)
+            position += len(data)
+            block.next_byte = position
+            self._received_bytes += len(data)
 
-    def _read(self, answer: requests.Response, most_bytes: int) -> bytes:
-        try:
-            data: bytes = b"" if self._ended.is_set() else answer.raw.read1(most_bytes)
-        except (HTTPError, OSError):
-            raise ConnectionLost("cut the connection or fell silent") from None
-        if (
-            self._ended.is_set()
-        ):  # to http.client a connection that was cut looks like one that ended well
+    def _read(self, response: requests.Response, max_bytes: int) -> bytes:
+        data = b""
+        if not self._ended.is_set():
+            data = read_available(response, max_bytes)
+        # To http.client a connection that was cut looks like one that ended well.
+        if self._ended.is_set():
             raise ConnectionLost("was ended")
         return data
 
-    def _end_at(self, size_bytes: int, answer: requests.Response) -> None:
-        """Take the end of an answer for the end of the slide where nothing says how long it is, nor can be asked."""
-        if self._version.total is not None:
-            raise ConnectionLost(f"ended before its {self._version.total} bytes were here")
-        if not size_bytes:
-            raise ConnectionLost(
-                "sent nothing"
-            )  # how http.client shows a line that goes dead among the headers
-        if (
-            self._version.ranges
-            and self._version.validator
-            and "Transfer-Encoding" not in answer.headers
-        ):
-            raise ConnectionLost(
-                "does not say how long the slide is"
-            )  # a line that was cut looks the same
-        self._blocks.end_at(size_bytes)
+    def _end_file(self, size_bytes: int, response: requests.Response) -> None:
+        """Take the end of the answer for the end of the file, where nothing else shows its length.
 
-    def _make_room(self, size_bytes: int) -> None:
+        Raises `ConnectionLost` otherwise.
+        """
+        if self._version.total_bytes is not None:
+            raise ConnectionLost(f"ended before its {self._version.total_bytes} bytes were here")
+        if not size_bytes:
+            # http.client shows a connection that dies among the headers as an empty answer.
+            raise ConnectionLost("sent nothing")
+        resumable = self._version.accepts_ranges and self._version.validator
+        if resumable and "Transfer-Encoding" not in response.headers:
+            # A connection that was cut looks the same; a range will tell.
+            raise ConnectionLost("does not say how long the slide is")
+        self._blocks.set_end(size_bytes)
+
+    def _reserve(self, size_bytes: int) -> None:
         check_size(self._remote, size_bytes, self._limit_bytes)
-        self._part.reserve(min(-(-size_bytes // _ROOM_BYTES) * _ROOM_BYTES, self._limit_bytes))
+        rounded_up_bytes = -(-size_bytes // _RESERVE_STEP_BYTES) * _RESERVE_STEP_BYTES
+        self._part.reserve(min(rounded_up_bytes, self._limit_bytes))
 
 
 def check_size(remote: RemoteFile, size_bytes: int, limit_bytes: int) -> None:
-    """Raises `OrderError` when so many bytes are more than may be fetched."""
+    """Raise `InputTooLargeError` where `size_bytes` is more than may be fetched."""
     if size_bytes > limit_bytes:
-        detail = (
-            f"{remote.shown} has at least {size_bytes} bytes; at most {limit_bytes} are fetched"
-        )
-        raise OrderError(
-            "input_too_large", detail, hint="the operator sets worker.slides.max_slide_bytes"
+        raise InputTooLargeError(
+            f"{remote.safe_url} has at least {size_bytes} bytes; at most {limit_bytes} are fetched"
         )

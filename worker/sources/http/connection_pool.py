@@ -1,64 +1,93 @@
-"""The connections of one transfer: one at first, more where the server lets them in, and none left at its end.
+"""The connections of one download.
 
-Must not know where the bytes go.
+One at first, a second to see whether the server accepts more, then the others.
 """
 
 import time
-from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Final
+from types import TracebackType
+from typing import Self
 
 import requests
 
+from worker.slide_cache.partial_file import PartialFile
 from worker.sources.http.blocks import Blocks
-from worker.sources.http.connection import Stream
+from worker.sources.http.connection import Connection
+from worker.sources.http.remote_file import RemoteFile, Version
 
-_POLL_S: Final = 0.05
 
+class ConnectionPool:
+    """At most `max_connections`, each in a thread of its own.
 
-class Transfer:
-    """At most `most` streams, each made by `new`: a second to see whether the server gives ranges, then the others."""
+    All have ended when the context ends.
+    """
 
-    def __init__(self, new: Callable[[], Stream], most: int, blocks: Blocks) -> None:
-        self._new, self._most, self._blocks = new, most, blocks
-        self._streams: list[Stream] = []
+    def __init__(
+        self,
+        remote: RemoteFile,
+        version: Version,
+        blocks: Blocks,
+        part: PartialFile,
+        limit_bytes: int,
+        max_connections: int,
+    ) -> None:
+        self._remote = remote
+        self._version = version
+        self._blocks = blocks
+        self._part = part
+        self._limit_bytes = limit_bytes
+        self._max_connections = max_connections
+        self._connections: list[Connection] = []
         self._running: set[Future[str]] = set()
+        self._threads = ThreadPoolExecutor(max_connections, "download")
 
-    def run(self, answer: requests.Response, look: Callable[[], bool]) -> str:
-        """Bring all that is left, first from `answer`, which begins at the blocks' front; say why it ended early.
+    def __enter__(self) -> Self:
+        return self
 
-        `look` is called many times a second and says whether it has more to do at once. What it raises, or a stream
-        does, ends the transfer. All streams have ended when this returns or raises.
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for connection in self._connections:
+            connection.end()
+        self._threads.shutdown()
+
+    def start(self, response: requests.Response | None = None) -> Future[str]:
+        """Start a connection. `response`, if any, continues the file where bytes are missing first.
+
+        The result is why the connection ended early, or an empty text.
         """
-        with ThreadPoolExecutor(self._most, "download") as pool:
-            try:
-                first = self._start(pool, answer)
-                while self._running and not self._blocks.whole:
-                    self._settle(0.0 if look() else _POLL_S)
-                    self._start_more(pool)
-            finally:
-                for stream in self._streams:
-                    stream.end()
-        return first.result() or "ended before all was here"
-
-    def _start(
-        self, pool: ThreadPoolExecutor, answer: requests.Response | None = None
-    ) -> Future[str]:
-        stream = self._new()
-        self._streams.append(stream)
-        job = pool.submit(stream.run, answer, self._blocks.front)
+        connection = Connection(
+            self._remote, self._version, self._blocks, self._part, self._limit_bytes
+        )
+        self._connections.append(connection)
+        job = self._threads.submit(connection.run, response, self._blocks.front)
         self._running.add(job)
         return job
 
-    def _start_more(self, pool: ThreadPoolExecutor) -> None:
-        welcome = any(stream.welcome for stream in self._streams[1:])
-        while len(self._streams) < (self._most if welcome else min(self._most, 2)):
-            self._start(pool)
+    @property
+    def running(self) -> bool:
+        """Whether bytes are missing and a connection may still receive them."""
+        return bool(self._running) and not self._blocks.complete
 
-    def _settle(self, pause_s: float) -> None:
-        """Wait for a stream to end, and end those that stick."""
-        done, self._running = wait(self._running, pause_s, FIRST_COMPLETED)
-        for job in done:
+    def wait(self, seconds: float) -> None:
+        """Wait for a connection to end, end those that stall, and start more if accepted.
+
+        Raises what a connection raised.
+        """
+        ended, self._running = wait(self._running, seconds, FIRST_COMPLETED)
+        for job in ended:
             job.result()
-        for stream in self._streams:
-            stream.keep_pace(time.monotonic())
+        now = time.monotonic()
+        for connection in self._connections:
+            connection.check_pace(now)
+        self._start_more()
+
+    def _start_more(self) -> None:
+        max_connections = min(self._max_connections, 2)
+        if any(connection.accepted for connection in self._connections[1:]):
+            max_connections = self._max_connections
+        while len(self._connections) < max_connections:
+            self.start()

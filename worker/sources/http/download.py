@@ -1,10 +1,5 @@
-"""One slide over HTTP into a part: within limits, resumed on a cut, checked, started again when it changed on its way.
+"""The download of one file: resumed after a cut, verified, started over when it changed."""
 
-Owns the story of a fetch: how often, how long, and what a fault means for the order. Must not know the shelf's order or
-what was fetched before.
-"""
-
-import random
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,208 +7,255 @@ from typing import Final
 
 import requests
 
-from broker.errors import OrderError, TemporaryError
+from broker.errors import TemporaryError
 from worker.progress import Progress
 from worker.slide_cache.partial_file import PartialFile
-from worker.slides import signatures
+from worker.slides.errors import UnreadableSlideError
+from worker.sources.errors import InputUnreachableError
 from worker.sources.http import http_errors
 from worker.sources.http.blocks import Blocks
-from worker.sources.http.connection import Stream, check_size
-from worker.sources.http.connection_pool import Transfer
+from worker.sources.http.connection import check_size
+from worker.sources.http.connection_pool import ConnectionPool
 from worker.sources.http.remote_file import (
-    ConnectionLost,
     ContentChanged,
     ContentRange,
     RemoteFile,
     Version,
-    stretch,
+    content_range,
 )
+from worker.sources.http.retrying_get import ConnectionLost, Retries
 
-_STREAMS: Final = 4
-_PARALLEL_BYTES: Final = 2**24  # less is here before more connections are
-_TRIES: Final = 5
-_BARREN_BYTES: Final = 2**16  # a try that brings less than this counts as one without anything new
-_PAUSE_S, _POLL_S = 0.125, 0.1
-_SNIFF_BYTES: Final = 1024
+_MAX_CONNECTIONS: Final = 4
+_PARALLEL_BYTES: Final = 2**24  # less has arrived before further connections are open
+_MAX_FAILURES: Final = 5
+_POLL_S: Final = 0.05
+_REPORT_S: Final = 0.1
+_HEAD_BYTES: Final = 1024
+
+ContentCheck = Callable[[bytes], object]
+"""Raises `OrderError` when a file that begins with these bytes is not what is expected."""
 
 
 class Download:
-    """The fetch of one URL into one part. `judge` raises when the first bytes are of nothing that is wanted."""
+    """The download of one URL into one partial file.
+
+    `check_content` is called with the first bytes as soon as they are here, so that nothing large
+    is downloaded in vain.
+    """
 
     def __init__(
         self,
-        http: requests.Session,
+        session: requests.Session,
         url: str,
         part: PartialFile,
         limit_bytes: int,
-        watch: Progress,
-        judge: Callable[[bytes], object] = signatures.suffix,
+        progress: Progress,
+        check_content: ContentCheck,
     ) -> None:
-        self._remote, self._part, self._limit_bytes = RemoteFile(http, url), part, limit_bytes
-        self._watch, self._judge = watch, judge
+        self._remote = RemoteFile(session, url)
+        self._part = part
+        self._limit_bytes = limit_bytes
+        self._progress = progress
+        self._check_content = check_content
         self._version: Version | None = None
         self._blocks = Blocks(0)
-        self._streams, self._resumes = _STREAMS, True
-        self._changes = self._mismatches = 0
+        self._max_connections = _MAX_CONNECTIONS
+        self._may_resume = True
+        self._changes = 0
+        self._mismatches = 0
 
     @property
     def etag(self) -> str:
-        """The strong ETag of what came; empty when the server gave none."""
-        return self._version.etag if self._version else ""
+        """The strong ETag of the file; empty where the server gives none."""
+        if self._version is None:
+            return ""
+        return self._version.etag
 
     def run(self, known_etag: str = "") -> bool:
-        """Fill the part; False when the server says that the content of `known_etag` still stands.
+        """Fill the partial file.
 
-        Raises `OrderError` for what the caller can mend, `TemporaryError` when the server is silent or overloaded.
+        Return False where the server says that `known_etag` is still valid.
+
+        Raises `OrderError` for what the caller can correct, `TemporaryError` when the server is
+        silent or overloaded.
         """
-        barren = 0
+        retries = Retries(_MAX_FAILURES)
         while True:
-            before = self._part.bytes
+            bytes_before = self._part.bytes
             try:
                 return self._attempt(known_etag)
-            except ConnectionLost as cut:
-                reason = str(cut)
+            except ConnectionLost as lost:
+                reason = str(lost)
             except ContentChanged:
-                self._note_change()
-                reason = self._start_over("changed while it was fetched")
-            barren = barren + 1 if self._part.bytes - before < _BARREN_BYTES else 0
-            if barren == _TRIES:
-                raise TemporaryError(
-                    "input_unreachable", f"{self._remote.shown} {reason}; {self._came()}"
+                self._count_change()
+                self._start_over()
+                reason = "changed while it was fetched"
+            retries.add_failure(self._part.bytes - bytes_before)
+            if retries.exhausted:
+                raise InputUnreachableError(
+                    f"{self._remote.safe_url} {reason}; {self._received_text()}"
                 )
-            if barren:  # it moves, although nothing comes
-                self._watch.progress("asking again", barren, _TRIES)
-            self._pause(random.uniform(0, _PAUSE_S * 2**barren))  # noqa: S311 - spreads load, guards nothing
+            if retries.failures:  # a sign of life while no bytes arrive
+                self._progress.progress("asking again", retries.failures, _MAX_FAILURES)
+            self._pause(retries.pause_s())
 
     def _attempt(self, known_etag: str) -> bool:
-        response = self._remote.get(self._conditions(known_etag))
+        response = self._remote.get(self._request_headers(known_etag))
         with response:
             if response.status_code == 304 and known_etag and not self._part.bytes:
                 return False
-            version = self._begin(response)
-            self._transfer(version, response)
+            version = self._accept(response)
+            self._receive(version, response)
         self._verify(version)
         return True
 
-    def _conditions(self, known_etag: str) -> dict[str, str]:
-        validator = self._version.validator if self._version and self._resumes else ""
+    def _request_headers(self, known_etag: str) -> dict[str, str]:
+        validator = ""
+        if self._version and self._may_resume:
+            validator = self._version.validator
         if self._part.bytes and not validator:
-            self._start_over("")
+            self._start_over()
         if self._part.bytes:
             return {"Range": f"bytes={self._blocks.front}-", "If-Range": validator}
-        return {"If-None-Match": known_etag} if known_etag else {}
+        if known_etag:
+            return {"If-None-Match": known_etag}
+        return {}
 
-    def _begin(self, response: requests.Response) -> Version:
-        """Set the part to where this answer goes on, or raise what the answer means."""
-        known = self._version
+    def _accept(self, response: requests.Response) -> Version:
+        """Prepare for what the answer holds and return its version, or raise what it means."""
         if response.status_code == 200:
-            version = Version.of(response)
-            if known and self._part.bytes:  # a range of it was asked for
-                self._resumes = version.validator != known.validator
-                if version.validator and self._resumes:
-                    self._note_change()
-            return self._start(replace(version, ranges=version.ranges and self._resumes))
-        if known and self._part.bytes and response.status_code in (206, 416):
-            return self._go_on(known, response)
-        error = http_errors.refusal(
-            response, self._remote.shown, self._came() if self._part.bytes else ""
-        )
-        if self._part.bytes and isinstance(error, TemporaryError):
+            return self._accept_whole(response)
+        if not self._part.bytes:
+            raise http_errors.refusal(response, self._remote.safe_url)
+        if self._version and response.status_code in (206, 416):
+            return self._accept_rest(self._version, response)
+        error = http_errors.refusal(response, self._remote.safe_url, self._received_text())
+        if isinstance(error, TemporaryError):
             raise ConnectionLost(f"answered {response.status_code} in the middle")
         raise error
 
-    def _start(self, version: Version) -> Version:
-        self._part.restart(*([version.checksum.algorithm] if version.checksum else []))
-        self._make_room(version)
-        self._blocks = Blocks(self._limit_bytes + 1 if version.total is None else version.total)
+    def _accept_whole(self, response: requests.Response) -> Version:
+        version = Version.from_response(response)
+        if self._version and self._part.bytes:  # the rest was requested, and the whole came
+            self._may_resume = version.validator != self._version.validator
+            if version.validator and self._may_resume:
+                self._count_change()
+        version = replace(version, accepts_ranges=version.accepts_ranges and self._may_resume)
+        if version.checksum:
+            self._part.restart(version.checksum.algorithm)
+        else:
+            self._part.restart()
+        self._reserve(version)
+        if version.total_bytes is None:
+            self._blocks = Blocks(self._limit_bytes + 1)
+        else:
+            self._blocks = Blocks(version.total_bytes)
         return version
 
-    def _go_on(self, known: Version, response: requests.Response) -> Version:
-        """Take an answer to `Range` only when it is the rest of the same content, or says that there is no more."""
-        part, front = stretch(response), self._blocks.front
-        if (
-            response.status_code == 416
-            and response.headers.get("Content-Range") == f"bytes */{front}"
-        ):
-            part = ContentRange(front, front, front)
-        if not part or part.start != front:
-            self._resumes = False
-            raise ConnectionLost(self._start_over("answers a Range wrongly"))
-        if known.differs(response) or (known.total and part.total not in (None, known.total)):
+    def _accept_rest(self, known: Version, response: requests.Response) -> Version:
+        """Accept an answer to `Range` if it is the rest of the same version, or states its end."""
+        front = self._blocks.front
+        found = content_range(response)
+        unsatisfied_range = response.headers.get("Content-Range")
+        if response.status_code == 416 and unsatisfied_range == f"bytes */{front}":
+            found = ContentRange(front, front, front)
+        if not found or found.start != front:
+            self._may_resume = False
+            self._start_over()
+            raise ConnectionLost("answers a Range wrongly")
+        if known.differs(response):
             raise ContentChanged
-        if known.total is None and part.total is not None:
-            known = replace(known, total=part.total)
-            self._make_room(known)
-            self._blocks = Blocks(part.total, part.start)
+        if known.total_bytes and found.total_bytes not in (None, known.total_bytes):
+            raise ContentChanged
+        if known.total_bytes is None and found.total_bytes is not None:
+            known = replace(known, total_bytes=found.total_bytes)
+            self._reserve(known)
+            self._blocks = Blocks(found.total_bytes, found.start)
         return known
 
-    def _make_room(self, version: Version) -> None:
+    def _reserve(self, version: Version) -> None:
         self._version = version
-        check_size(self._remote, version.total or 0, self._limit_bytes)
-        self._part.reserve(version.total or 0)
+        size_bytes = version.total_bytes or 0
+        check_size(self._remote, size_bytes, self._limit_bytes)
+        self._part.reserve(size_bytes)
 
-    def _transfer(self, version: Version, response: requests.Response) -> None:
-        def new() -> Stream:
-            return Stream(self._remote, version, self._blocks, self._part, self._limit_bytes)
+    def _receive(self, version: Version, response: requests.Response) -> None:
+        """Receive all that is missing, over several connections where that pays."""
+        missing_bytes = (version.total_bytes or 0) - self._part.bytes
+        max_connections = 1
+        if version.accepts_ranges and version.validator and missing_bytes > _PARALLEL_BYTES:
+            max_connections = self._max_connections
+        with ConnectionPool(
+            self._remote, version, self._blocks, self._part, self._limit_bytes, max_connections
+        ) as pool:
+            first_connection = pool.start(response)
+            while pool.running:
+                more_to_hash = self._check_received()
+                pool.wait(0.0 if more_to_hash else _POLL_S)
+        reason = first_connection.result()
+        if not self._blocks.complete:
+            raise ConnectionLost(reason or "ended before all was here")
+        self._progress.progress("fetching", self._part.bytes, self._part.bytes)
 
-        left_bytes = (version.total or 0) - self._part.bytes
-        parallel = version.ranges and version.validator and left_bytes > _PARALLEL_BYTES
-        why = Transfer(new, self._streams if parallel else 1, self._blocks).run(
-            response, self._look
-        )
-        if not self._blocks.whole:
-            raise ConnectionLost(why)
-        self._watch.progress("fetching", self._part.bytes, self._part.bytes)
+    def _check_received(self) -> bool:
+        """Report progress, check and hash what has arrived.
 
-    def _look(self) -> bool:
-        """Say how far it is and look at what came; whether there is more to hash at once."""
-        self._tell()
+        Return whether there is more to hash now.
+        """
+        self._report()
         front = self._blocks.front
-        if front >= _SNIFF_BYTES:
-            self._judge(self._part.head())  # no gigabytes of something else
+        if front >= _HEAD_BYTES:
+            self._check_content(self._part.head())
         return self._part.hash_on(front)
 
     def _verify(self, version: Version) -> None:
-        """Hold what came against the server's own checksum; a transfer that broke it is repeated once."""
-        said = version.checksum
-        if said is None or self._part.digest_by(said.algorithm) == said.digest:
+        """Compare what arrived with the server's own checksum.
+
+        A transfer that broke it is repeated once.
+        """
+        stated = version.checksum
+        if stated is None:
             return
-        came = f"what came has the {said.algorithm} {self._part.digest_by(said.algorithm)}"
+        digest = self._part.digest_by(stated.algorithm)
+        if digest == stated.digest:
+            return
+        self._start_over()
         self._mismatches += 1
-        why = self._start_over(
-            f"sends something else than its {said.header} says: {came}, and it says {said.digest}"
+        reason = (
+            f"sends something else than its {stated.header} says: "
+            f"what came has the {stated.algorithm} {digest}, and it says {stated.digest}"
         )
         if self._mismatches == 2:
-            raise TemporaryError("input_unreachable", f"{self._remote.shown} {why}")
-        raise ConnectionLost(why)
+            raise InputUnreachableError(f"{self._remote.safe_url} {reason}")
+        raise ConnectionLost(reason)
 
-    def _start_over(self, why: str) -> str:
-        """Forget what came and go on carefully, over one connection; hands back `why`."""
+    def _start_over(self) -> None:
+        """Forget what arrived; from now on a single connection is used."""
         self._part.restart()
-        self._version, self._streams = None, 1
-        return why
+        self._version = None
+        self._max_connections = 1
 
-    def _note_change(self) -> None:
+    def _count_change(self) -> None:
         self._changes += 1
         if self._changes == 2:
-            detail = f"{self._remote.shown} changed twice while it was fetched"
-            raise OrderError(
-                "slide_unreadable",
-                detail,
+            raise UnreadableSlideError(
+                f"{self._remote.safe_url} changed twice while it was fetched",
                 hint="order again once the slide is complete at its source",
             )
 
-    def _came(self) -> str:
-        of = f" of {self._version.total}" if self._version and self._version.total else ""
-        return f"{self._part.bytes}{of} bytes had come"
+    def _received_text(self) -> str:
+        if self._version and self._version.total_bytes:
+            return f"{self._part.bytes} of {self._version.total_bytes} bytes had come"
+        return f"{self._part.bytes} bytes had come"
 
-    def _tell(self) -> None:
-        self._watch.progress(
-            "fetching", self._part.bytes, (self._version and self._version.total) or 0
-        )
+    def _report(self) -> None:
+        total_bytes = 0
+        if self._version and self._version.total_bytes:
+            total_bytes = self._version.total_bytes
+        self._progress.progress("fetching", self._part.bytes, total_bytes)
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            self._tell()
-            time.sleep(_POLL_S)
+            self._report()
+            time.sleep(_REPORT_S)

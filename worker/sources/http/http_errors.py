@@ -1,7 +1,4 @@
-"""What a server's refusal means for the order: expired, not there, or worth another try.
-
-Must not know how the transfer goes on. Texts name the URL without its query, which may be a key.
-"""
+"""What an answer that is not the slide means for the order."""
 
 import re
 from datetime import UTC, datetime
@@ -9,23 +6,23 @@ from typing import Final
 
 import requests
 
-from broker.errors import ErrorCode, OrderError, SlidelaneError, TemporaryError
+from broker.errors import ErrorCode, SlidelaneError
 from broker.orders.presigned_url import url_expires_at
-from worker.http_session import read_capped, retry_after_s
+from worker.http_session import is_retryable, read_capped, retry_after_s
+from worker.sources.errors import InputExpiredError, InputNotFoundError, InputUnreachableError
 
-_REASON_BYTES: Final = 16384
-_REASON_DEADLINE_S: Final = 10.0
-_LATER: Final = frozenset({408, 425, 429})
-_NAME: Final = re.compile(r"[A-Za-z]{1,64}")
-_REASON: Final = (
+_ERROR_DOCUMENT_BYTES: Final = 16384
+_ERROR_DOCUMENT_DEADLINE_S: Final = 10.0
+_REASON: Final = re.compile(r"[A-Za-z]{1,64}")
+_REASONS_IN_DOCUMENT: Final = (
     re.compile(rb"<Code>([A-Za-z]{1,64})</Code>"),  # S3, Google and Azure storage
     re.compile(rb'"(?:reason|__type)"\s*:\s*"([A-Za-z]{1,64})"'),  # Google's JSON API
 )
 _SIGN_AGAIN: Final = "order again with a fresh URL, signed to allow GET"
-_REGION: Final = "sign the URL for the region and endpoint that the bucket is in"
-_ARCHIVED: Final = "restore the slide from the archive tier, then order again"
-_MEANINGS: Final[dict[str, tuple[ErrorCode, str]]] = {
-    # the storage's reason -> our code, and what next; for everything else the status decides
+_SIGN_FOR_REGION: Final = "sign the URL for the region and endpoint that the bucket is in"
+_RESTORE: Final = "restore the slide from the archive tier, then order again"
+_CODE_AND_HINT: Final[dict[str, tuple[ErrorCode, str]]] = {
+    # the reason that a storage states; for any other the status decides
     "SlowDown": ("input_unreachable", ""),
     "RequestTimeout": ("input_unreachable", ""),
     "ServerBusy": ("input_unreachable", ""),
@@ -36,30 +33,38 @@ _MEANINGS: Final[dict[str, tuple[ErrorCode, str]]] = {
     "InvalidToken": ("input_expired", _SIGN_AGAIN),
     "TokenRefreshRequired": ("input_expired", _SIGN_AGAIN),
     "AuthenticationFailed": ("input_expired", _SIGN_AGAIN),
-    "AuthorizationQueryParametersError": ("input_expired", _REGION),
-    "AuthorizationHeaderMalformed": ("input_expired", _REGION),
-    "IllegalLocationConstraintException": ("input_not_found", _REGION),
-    "PermanentRedirect": ("input_not_found", _REGION),
-    "TemporaryRedirect": ("input_not_found", _REGION),
-    "InvalidObjectState": ("input_not_found", _ARCHIVED),
-    "BlobArchived": ("input_not_found", _ARCHIVED),
+    "AuthorizationQueryParametersError": ("input_expired", _SIGN_FOR_REGION),
+    "AuthorizationHeaderMalformed": ("input_expired", _SIGN_FOR_REGION),
+    "IllegalLocationConstraintException": ("input_not_found", _SIGN_FOR_REGION),
+    "PermanentRedirect": ("input_not_found", _SIGN_FOR_REGION),
+    "TemporaryRedirect": ("input_not_found", _SIGN_FOR_REGION),
+    "InvalidObjectState": ("input_not_found", _RESTORE),
+    "BlobArchived": ("input_not_found", _RESTORE),
 }
 
 
-def refusal(response: requests.Response, shown: str, came: str = "") -> SlidelaneError:
-    """The error for any answer that is not the slide; `shown` is the URL as it may be shown, `came` what had come."""
+def refusal(response: requests.Response, safe_url: str, received: str = "") -> SlidelaneError:
+    """Return the error for an answer that is not the slide.
+
+    `safe_url` is the URL without its query; `received` says how much had arrived before, if
+    anything.
+    """
     reason = _reason(response)
-    code, hint = _MEANINGS.get(reason) or _by_status(response.status_code)
-    detail = f"{shown} answered {response.status_code}" + (f" {reason}" if reason else "")
+    code, hint = _CODE_AND_HINT.get(reason) or _by_status(response.status_code)
+    detail = f"{safe_url} answered {response.status_code} {reason}".rstrip()
     if code == "input_unreachable":
-        return TemporaryError(code, detail, retry_after_s=retry_after_s(response))
+        return InputUnreachableError(detail, retry_after_s=retry_after_s(response))
     if code == "input_expired":
-        detail += _lifetime(response)
-    return OrderError(code, detail + (f"; {came}" if came else ""), hint=hint)
+        detail += _stated_expiry(response)
+    if received:
+        detail += f"; {received}"
+    if code == "input_expired":
+        return InputExpiredError(detail, hint=hint)
+    return InputNotFoundError(detail, hint=hint)
 
 
 def _by_status(status: int) -> tuple[ErrorCode, str]:
-    if status in _LATER or status >= 500:
+    if is_retryable(status):
         return "input_unreachable", ""
     if status in (401, 403):
         return "input_expired", _SIGN_AGAIN
@@ -68,24 +73,32 @@ def _by_status(status: int) -> tuple[ErrorCode, str]:
     return "input_not_found", "check that a plain GET gives the slide"
 
 
-def _lifetime(response: requests.Response) -> str:
-    """Until when the URLs that led to the answer say that they are good."""
-    deaths = [url_expires_at(asked.url) for asked in (*response.history, response)]
-    dies_at = min((death for death in deaths if death), default=None)
-    return (
-        f"; the URL says it is good until {datetime.fromtimestamp(dies_at, UTC):%Y-%m-%dT%H:%M:%SZ}"
-        if dies_at
-        else ""
-    )
+def _stated_expiry(response: requests.Response) -> str:
+    """Return until when the requested URL and its redirects claim to be valid.
+
+    Empty where none does.
+    """
+    expiries = [url_expires_at(each.url) for each in (*response.history, response)]
+    first_expiry = min((expiry for expiry in expiries if expiry), default=None)
+    if not first_expiry:
+        return ""
+    expires_at = datetime.fromtimestamp(first_expiry, UTC)
+    return f"; the URL says it is good until {expires_at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _reason(response: requests.Response) -> str:
-    """The reason in a storage's error document; the rest of the document may repeat the signed URL."""
+    """Return the reason in a storage's error document.
+
+    The rest of the document may repeat the signed URL.
+    """
     if response.status_code < 300:
         return ""
-    named = response.headers.get("x-ms-error-code", "")
-    if _NAME.fullmatch(named):
-        return named
-    document = read_capped(response, _REASON_BYTES, _REASON_DEADLINE_S)
-    found = next((found for pattern in _REASON if (found := pattern.search(document))), None)
-    return found[1].decode() if found else ""
+    azure_reason = response.headers.get("x-ms-error-code", "")
+    if _REASON.fullmatch(azure_reason):
+        return azure_reason
+    document = read_capped(response, _ERROR_DOCUMENT_BYTES, _ERROR_DOCUMENT_DEADLINE_S)
+    for pattern in _REASONS_IN_DOCUMENT:
+        found = pattern.search(document)
+        if found:
+            return found[1].decode()
+    return ""

@@ -1,121 +1,129 @@
-"""A URL as a download asks it, and what its answers say of the content: how long, which version, which part.
-
-Must not know what is done with the bytes. Errors name the URL without its query, which may be a key.
-"""
+"""A file behind a URL, and what its server says of its length, version and ranges."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
 import requests
-from urllib3.exceptions import HTTPError
 
-from broker.errors import OrderError
 from broker.orders.fields import without_query
 from worker.sources.http.checksum import Checksum, stated
+from worker.sources.http.retrying_get import TimeoutS, open_get
 
 _STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e]{1,1000}"')
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
-
-
-class ConnectionLost(Exception):  # noqa: N818 - not an error yet: the transfer goes on from here
-    """A connection ended before the slide did, or brought nothing."""
+_ONE_SECOND: Final = timedelta(seconds=1)
 
 
 class ContentChanged(Exception):  # noqa: N818 - not an error yet: the transfer may start over
-    """The server sends other content than it did before."""
+    """The server sends another version of the file than before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of what lies behind a URL. `validator`: what a range of it is asked with; empty if there is none."""
+    """One version of a remote file.
 
-    total: int | None
+    `total_bytes`: its length, None where unknown. `etag`: its strong ETag, or empty. `validator`:
+    what a range of this version is requested with (If-Range), or empty. `accepts_ranges`: whether
+    the server says so.
+    """
+
+    total_bytes: int | None
     etag: str
     validator: str
-    ranges: bool
+    accepts_ranges: bool
     checksum: Checksum | None
 
     @classmethod
-    def of(cls, response: requests.Response) -> "Version":
-        """The version that a whole answer (200) begins to send."""
-        headers, etag = response.headers, strong_etag(response)
-        accepts = "bytes" in headers.get("Accept-Ranges", "").lower()
+    def from_response(cls, response: requests.Response) -> "Version":
+        """Return the version that a whole answer (status 200) holds."""
+        headers = response.headers
+        etag = strong_etag(response)
         return cls(
-            _length(response), etag, etag or _settled_date(response), accepts, stated(headers)
+            total_bytes=content_length(response),
+            etag=etag,
+            validator=etag or _reliable_date(headers),
+            accepts_ranges="bytes" in headers.get("Accept-Ranges", "").lower(),
+            checksum=stated(headers),
         )
 
     def differs(self, response: requests.Response) -> bool:
-        """Whether an answer says that it is of another version; one that says nothing does not."""
-        given = strong_etag(response) if self.etag else response.headers.get("Last-Modified", "")
-        return given not in ("", self.validator)
+        """Return whether an answer states another version; one that states none does not differ."""
+        if self.etag:
+            validator = strong_etag(response)
+        else:
+            validator = response.headers.get("Last-Modified", "")
+        return validator not in ("", self.validator)
 
 
 @dataclass(frozen=True, slots=True)
 class ContentRange:
-    """The part that an answer (206) says it is, half-open, of so many bytes in all; None where it does not say."""
+    """The half-open range of bytes that an answer (status 206) holds.
+
+    `total_bytes` is None where it does not say.
+    """
 
     start: int
     end: int
-    total: int | None
-
-
-def stretch(response: requests.Response) -> ContentRange | None:
-    """What part an answer is; None when it is none, or does not say which."""
-    found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    if response.status_code != 206 or not found:
-        return None
-    return ContentRange(
-        int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])
-    )
-
-
-def strong_etag(response: requests.Response) -> str:
-    """The ETag where it stands for exactly these bytes, else empty."""
-    etag = response.headers.get("ETag", "")
-    return etag if _STRONG_ETAG.fullmatch(etag) else ""
+    total_bytes: int | None
 
 
 class RemoteFile:
-    """One URL. `shown` is how it may be told."""
+    """A URL from which a file is requested. `safe_url` is the URL without its query."""
 
-    def __init__(self, http: requests.Session, url: str) -> None:
-        self._http, self._url = http, url
-        self.shown = without_query(url)
+    def __init__(self, session: requests.Session, url: str) -> None:
+        self._session = session
+        self._url = url
+        self.safe_url = without_query(url)
 
-    def get(
-        self, headers: dict[str, str], timeout_s: tuple[float, float] | None = None
-    ) -> requests.Response:
-        """An open answer, whatever its status. Raises `ConnectionLost` when none came, `OrderError` when none ever will."""
-        try:
-            return self._http.get(self._url, headers=headers, stream=True, timeout=timeout_s)
-        except requests.Timeout:
-            raise ConnectionLost("did not answer in time") from None
-        except (ValueError, requests.TooManyRedirects):
-            detail = f"{self.shown} is no URL to fetch from, or redirects to none"
-            raise OrderError("input_not_found", detail) from None
-        except requests.exceptions.SSLError:
-            raise ConnectionLost("has a certificate that is not trusted") from None
-        except (requests.RequestException, HTTPError, OSError):
-            raise ConnectionLost("cannot be reached") from None
+    def get(self, headers: Mapping[str, str], timeout_s: TimeoutS = None) -> requests.Response:
+        """Return an open answer, whatever its status. Raises what `open_get` raises."""
+        return open_get(self._session, self._url, headers, timeout_s)
 
 
-def _length(response: requests.Response) -> int | None:
-    value = response.headers.get("Content-Length", "")
-    chunked = "Transfer-Encoding" in response.headers
-    return int(value) if _LENGTH.fullmatch(value) and not chunked else None
+def content_range(response: requests.Response) -> ContentRange | None:
+    """Return the range that an answer holds; None where it is not partial or does not say."""
+    found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if response.status_code != 206 or not found:
+        return None
+    total_bytes = None if found[3] == "*" else int(found[3])
+    return ContentRange(int(found[1]), int(found[2]) + 1, total_bytes)
 
 
-def _settled_date(response: requests.Response) -> str:
-    """Last-Modified where no later version can have the same: a second old at least (RFC 9110 8.8.2.2)."""
-    modified, sent = response.headers.get("Last-Modified", ""), response.headers.get("Date", "")
+def content_length(response: requests.Response) -> int | None:
+    """Return the length of the body as the headers state it, in bytes; None where they do not."""
+    length = response.headers.get("Content-Length", "")
+    if "Transfer-Encoding" in response.headers or not _LENGTH.fullmatch(length):
+        return None
+    return int(length)
+
+
+def strong_etag(response: requests.Response) -> str:
+    """Return the ETag if it is a strong one, which stands for exactly these bytes.
+
+    Else an empty text.
+    """
+    etag = response.headers.get("ETag", "")
+    if not _STRONG_ETAG.fullmatch(etag):
+        return ""
+    return etag
+
+
+def _reliable_date(headers: Mapping[str, str]) -> str:
+    """Return Last-Modified if no later version of the file can have the same date.
+
+    That is so if the file was at least a second old.
+
+    RFC 9110, 8.8.2.2.
+    """
+    modified = headers.get("Last-Modified", "")
+    sent = headers.get("Date", "")
     try:
-        settled = parsedate_to_datetime(sent) - parsedate_to_datetime(modified) >= timedelta(
-            seconds=1
-        )
+        age = parsedate_to_datetime(sent) - parsedate_to_datetime(modified)
     except (ValueError, TypeError, OverflowError):  # no date, or only one of them has a time zone
         return ""
-    return modified if settled else ""
+    return modified if age >= _ONE_SECOND else ""

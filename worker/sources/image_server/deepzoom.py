@@ -1,10 +1,7 @@
-"""DeepZoom: a `.dzi` that describes the image, and the tiles of its deepest level.
-
-Owns the protocol's words. Parsing takes no document type and so no entities.
-"""
+"""DeepZoom: a `.dzi` that describes the image, and the tiles of its deepest level."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 from xml.parsers import expat
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -12,8 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from broker.errors import OrderError
 from broker.orders.fields import MAX_COORDINATE
 from worker.geometry.frame import Area
-from worker.sources.image_server.address import Address
-from worker.sources.image_server.image_info import Tiling, check_size, unclear
+from worker.sources.image_server.image_info import (
+    ImageUrl,
+    Tiling,
+    UnusableDescriptionError,
+    check_size,
+)
 
 _SUFFIXES: Final = (".dzi", ".xml")
 
@@ -32,7 +33,7 @@ class _Dzi(BaseModel):
 class DeepZoomImage:
     """An image as its `.dzi` describes it."""
 
-    address: Address
+    image_url: ImageUrl
     format: str
     width: int
     height: int
@@ -41,58 +42,79 @@ class DeepZoomImage:
     mpp_x: float | None = None
     mpp_y: float | None = None
 
+    @staticmethod
+    def description_url(url: str) -> str:
+        """Return where the image is described: the order's URL itself.
+
+        Raises `OrderError("request_invalid")`.
+        """
+        _parse_url(url)
+        return url
+
+    @classmethod
+    def from_description(cls, url: str, description: bytes) -> Self:
+        """Return the image that a `.dzi` describes. Raises `UnusableDescriptionError`."""
+        try:
+            dzi = _Dzi.model_validate(_parse_xml(description))
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise UnusableDescriptionError(f"the .dzi: {field}: {first['msg']}") from None
+        check_size(dzi.width, dzi.height)
+        if dzi.overlap >= dzi.tile_size:
+            raise UnusableDescriptionError(
+                f"tiles of {dzi.tile_size} px that overlap by {dzi.overlap} px"
+            )
+        tiling = Tiling(dzi.tile_size, dzi.tile_size, overlap_px=dzi.overlap, fixed=True)
+        return cls(_parse_url(url), dzi.format, dzi.width, dzi.height, tiling)
+
     def url(self, box: Area) -> str:
-        """The tile whose box, overlap included, this is."""
+        """Return the URL of the tile whose box, overlap included, this is."""
         column = (box.x + self.tiling.overlap_px) // self.tiling.tile_width_px
         row = (box.y + self.tiling.overlap_px) // self.tiling.tile_height_px
-        level = (
-            max(self.width, self.height) - 1
-        ).bit_length()  # level 0 has one pixel, each further one twice as many
-        return self.address.url(f"{self.address.name}_files/{level}/{column}_{row}.{self.format}")
+        # Level 0 has one pixel, and each further level has edges twice as long.
+        level = (max(self.width, self.height) - 1).bit_length()
+        name = f"{self.image_url.name}_files/{level}/{column}_{row}.{self.format}"
+        return self.image_url.with_name(name)
 
 
-def about(url: str) -> str:
-    """Where the image is described: the order's URL itself."""
-    _address(url)
-    return url
+class _DziParser:
+    """Collects the attributes of the elements Image and Size.
 
+    A document type is refused, and with it entities: they could expand to any size.
+    """
 
-def image(url: str, description: bytes) -> DeepZoomImage:
-    """The image, from its `.dzi`. Raises `OrderError`: `slide_unreadable`."""
-    try:
-        said = _Dzi.model_validate(_attributes(description))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise unclear(f"the .dzi: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    check_size(said.width, said.height)
-    if said.overlap >= said.tile_size:
-        raise unclear(f"tiles of {said.tile_size} px that overlap by {said.overlap} px")
-    tiling = Tiling(said.tile_size, said.tile_size, overlap_px=said.overlap, fixed=True)
-    return DeepZoomImage(_address(url), said.format, said.width, said.height, tiling)
+    def __init__(self) -> None:
+        self.attributes: dict[str, str] = {}
 
-
-def _attributes(description: bytes) -> dict[str, str]:
-    """Those of the elements Image and Size."""
-    found: dict[str, str] = {}
-    parser = expat.ParserCreate()
-
-    def start(name: str, attributes: dict[str, str]) -> None:
+    def start_element(self, name: str, attributes: dict[str, str]) -> None:
+        """Handle the start of an element, which may have a prefix."""
         if name.rpartition(":")[2] in ("Image", "Size"):
-            found.update(attributes)
+            self.attributes.update(attributes)
 
-    def refuse(*_: Any) -> None:
-        raise unclear("the .dzi has a document type, which may hide anything")
+    def refuse_doctype(self, *_: Any) -> None:
+        """Handle a document type: raise `UnusableDescriptionError`."""
+        raise UnusableDescriptionError("the .dzi has a document type, which may hide anything")
 
-    parser.StartElementHandler, parser.StartDoctypeDeclHandler = start, refuse
+
+def _parse_xml(description: bytes) -> dict[str, str]:
+    dzi_parser = _DziParser()
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = dzi_parser.start_element
+    parser.StartDoctypeDeclHandler = dzi_parser.refuse_doctype
     try:
         parser.Parse(description, True)
     except expat.ExpatError as error:
-        raise unclear(f"the .dzi is no XML: {error}") from None
-    return found
+        raise UnusableDescriptionError(f"the .dzi is no XML: {error}") from None
+    return dzi_parser.attributes
 
 
-def _address(url: str) -> Address:
-    found = Address.of(url, "DeepZoom")
+def _parse_url(url: str) -> ImageUrl:
+    """Return the URL, its name without the suffix.
+
+    Raises `OrderError("request_invalid")` for another suffix.
+    """
+    found = ImageUrl.parse(url, "DeepZoom")
     if not found.name.lower().endswith(_SUFFIXES):
         raise OrderError(
             "request_invalid",
@@ -100,4 +122,4 @@ def _address(url: str) -> Address:
             hint="give the URL of the .dzi itself; its tiles are found beside it",
             field="source.url",
         )
-    return Address(found.before, found.name[:-4], found.after)
+    return ImageUrl(found.before, found.name[:-4], found.after)

@@ -1,38 +1,37 @@
-"""IIIF Image API 2 and 3 (iiif.io/api/image): `info.json`, and regions by their pixels.
+"""IIIF Image API 2 and 3 (iiif.io/api/image): `info.json`, and regions in pixels.
 
-Owns the protocol's words. The URL of the order is asked, never the `id` in the answer, which may name any host.
+Requests go to the URL of the order, never to the `id` in an answer, which may name any host.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from broker.orders.fields import MAX_COORDINATE
 from worker.geometry.frame import Area
-from worker.sources.image_server.address import Address
-from worker.sources.image_server.image_info import Tiling, unclear
+from worker.sources.image_server.image_info import ImageUrl, Tiling, UnusableDescriptionError
 
 _UNITS_UM: Final = {"mm": 1e3, "cm": 1e4, "in": 25400.0}
-_SIZES: Final = frozenset({"sizeByWh", "sizeByForcedWh", "sizeByDistortedWh"})
+_SIZE_FEATURES: Final = frozenset({"sizeByWh", "sizeByForcedWh", "sizeByDistortedWh"})
 _Edge = Annotated[int, Field(ge=1, le=MAX_COORDINATE)]
 _Limit = Annotated[int, Field(ge=0, le=MAX_COORDINATE**2)]  # iipsrv says 0 where it has none
 _Names = Annotated[tuple[str, ...], Field(max_length=100)]
 
 
-class _Said(BaseModel):
+class _InfoPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class _Tiles(_Said):
+class _Tiles(_InfoPart):
     width: _Edge
     height: _Edge | None = None
     scale_factors: tuple[int, ...] = Field((1,), alias="scaleFactors")
 
 
-class _Limits(_Said):
-    """What version 3 says at the top and version 2 in its profile."""
+class _Limits(_InfoPart):
+    """What version 3 states at the top level and version 2 in its profile."""
 
     max_width: _Limit = Field(0, alias="maxWidth")
     max_height: _Limit = Field(0, alias="maxHeight")
@@ -44,7 +43,7 @@ class _Limits(_Said):
     extra_features: _Names = Field((), alias="extraFeatures")
 
 
-class _Physical(_Said):
+class _Physical(_InfoPart):
     """The service iiif.io/api/annex/services/#physical-dimensions."""
 
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(alias="physicalScale")
@@ -54,7 +53,7 @@ class _Physical(_Said):
 class _Info(_Limits):
     context: Any = Field(None, alias="@context")
     type: Any = None
-    width: _Edge  # a text of digits is taken too: oss-lite writes one
+    width: _Edge  # a text of digits is accepted too: oss-lite writes one
     height: _Edge
     profile: str | tuple[str | _Limits, ...] = ()
     tiles: tuple[_Tiles, ...] = ()
@@ -66,31 +65,37 @@ class _Info(_Limits):
         return 3 if self.type == "ImageService3" or "/image/3/" in str(self.context) else 2
 
     @property
-    def levels(self) -> str:
+    def compliance_levels(self) -> str:
         """The profiles that the server names, as one text."""
-        named = (self.profile,) if isinstance(self.profile, str) else self.profile
-        return " ".join(name for name in named if isinstance(name, str))
+        if isinstance(self.profile, str):
+            return self.profile
+        return " ".join(entry for entry in self.profile if isinstance(entry, str))
 
     @property
     def limits(self) -> tuple[_Limits, ...]:
-        """Every place where limits, formats and features may stand."""
-        listed = () if isinstance(self.profile, str) else self.profile
-        return (self, *(entry for entry in listed if isinstance(entry, _Limits)))
+        """Every part of the document where limits, formats and features may be stated."""
+        if isinstance(self.profile, str):
+            return (self,)
+        return (self, *(entry for entry in self.profile if isinstance(entry, _Limits)))
 
     @property
-    def own_tiles_only(self) -> bool:
-        """Whether it gives no region but its tiles: level 0, without the features that would allow more."""
-        features = {
-            name for limits in self.limits for name in (*limits.supports, *limits.extra_features)
-        }
-        return "level0" in self.levels and not ("regionByPx" in features and features & _SIZES)
+    def serves_tiles_only(self) -> bool:
+        """Whether the server gives no regions but its tiles.
+
+        That is compliance level 0 without the features that would allow more.
+        """
+        features: set[str] = set()
+        for limits in self.limits:
+            features.update(limits.supports, limits.extra_features)
+        serves_regions = "regionByPx" in features and bool(features & _SIZE_FEATURES)
+        return "level0" in self.compliance_levels and not serves_regions
 
 
 @dataclass(frozen=True, slots=True)
 class IiifImage:
     """An image as its `info.json` describes it."""
 
-    address: Address
+    image_url: ImageUrl
     version: int
     format: str
     width: int
@@ -113,92 +118,111 @@ class IiifImage:
         """Microns per pixel."""
         return self.mpp
 
+    @staticmethod
+    def description_url(url: str) -> str:
+        """Return where the image is described."""
+        image_url = _parse_url(url)
+        return image_url.with_name(f"{image_url.name}/info.json")
+
+    @classmethod
+    def from_description(cls, url: str, description: bytes) -> Self:
+        """Return the image that an `info.json` describes. Raises `UnusableDescriptionError`."""
+        try:
+            info = _Info.model_validate_json(description)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            field = ".".join(str(part) for part in first["loc"])
+            raise UnusableDescriptionError(f"info.json: {field}: {first['msg']}") from None
+        return cls(
+            image_url=_parse_url(url),
+            version=info.version,
+            format=_format(info),
+            width=info.width,
+            height=info.height,
+            mpp=_mpp(info.service),
+            tiling=_tiling(info),
+        )
+
     def url(self, box: Area) -> str:
-        """The box in its own size, said in numbers: neither `full` nor `max` is known to every version."""
-        region, size = f"{box.x},{box.y},{box.width},{box.height}", f"{box.width},{box.height}"
+        """Return the URL of the box in its own size.
+
+        The size is in numbers: no version of the protocol knows both `full` and `max`.
+        """
+        region = f"{box.x},{box.y},{box.width},{box.height}"
+        size = f"{box.width},{box.height}"
         if self.tiling.fixed and (box.width, box.height) == (self.width, self.height):
-            region, size = "full", "max" if self.version == 3 else "full"
+            region = "full"
+            size = "max" if self.version == 3 else "full"
         elif self.tiling.fixed and self.version == 2:
-            size = f"{box.width},"  # how version 2 writes the addresses of tiles
-        return self.address.url(f"{self.address.name}/{region}/{size}/0/default.{self.format}")
+            size = f"{box.width},"  # the form of tiles in version 2
+        name = f"{self.image_url.name}/{region}/{size}/0/default.{self.format}"
+        return self.image_url.with_name(name)
 
 
-def about(url: str) -> str:
-    """Where the image is described."""
-    address = _address(url)
-    return address.url(f"{address.name}/info.json")
-
-
-def image(url: str, description: bytes) -> IiifImage:
-    """The image, from its `info.json`. Raises `OrderError`: `slide_unreadable`."""
-    try:
-        info = _Info.model_validate_json(description)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise unclear(f"info.json: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    return IiifImage(
-        _address(url),
-        info.version,
-        _format(info),
-        info.width,
-        info.height,
-        _mpp(info.service),
-        _tiling(info),
-    )
-
-
-def _address(url: str) -> Address:
-    found = Address.of(url, "IIIF")
-    return Address(found.before, found.name.removesuffix("info.json").rstrip("/"), found.after)
+def _parse_url(url: str) -> ImageUrl:
+    found = ImageUrl.parse(url, "IIIF")
+    name = found.name.removesuffix("info.json").rstrip("/")
+    return ImageUrl(found.before, name, found.after)
 
 
 def _format(info: _Info) -> str:
-    """PNG loses nothing; level 2 guarantees it."""
-    offered = {
-        name
-        for limits in info.limits
-        for name in limits.formats + limits.preferred_formats + limits.extra_formats
-    }
-    return "png" if "png" in offered or "level2" in info.levels else "jpg"
+    """Return `png`, which loses nothing, where the server offers it.
+
+    Compliance level 2 includes it.
+    """
+    if "level2" in info.compliance_levels:
+        return "png"
+    for limits in info.limits:
+        if "png" in limits.formats + limits.preferred_formats + limits.extra_formats:
+            return "png"
+    return "jpg"
 
 
 def _tiling(info: _Info) -> Tiling:
     tiles = next((tiles for tiles in info.tiles if 1 in tiles.scale_factors), None)
-    if info.own_tiles_only:
+    if info.serves_tiles_only:
         tiles = tiles or _Tiles(width=info.width, height=info.height)
         return Tiling(tiles.width, tiles.height or tiles.width, fixed=True)
-    width = _least([limits.max_width for limits in info.limits])
-    height = _least([limits.max_height for limits in info.limits]) or width
-    area = _least([limits.max_area for limits in info.limits])
+    max_width_px = _smallest([limits.max_width for limits in info.limits])
+    max_height_px = _smallest([limits.max_height for limits in info.limits]) or max_width_px
+    max_area_px2 = _smallest([limits.max_area for limits in info.limits])
     if tiles:
-        return Tiling(tiles.width, tiles.height or tiles.width, width, height, area)
-    # oss-lite, which names no tiles, makes a region of the slide's whole width one pixel narrower and stretches it.
-    return Tiling(0, 0, _below(info.width, width), _below(info.height, height), area)
+        tile_height_px = tiles.height or tiles.width
+        return Tiling(tiles.width, tile_height_px, max_width_px, max_height_px, max_area_px2)
+    # oss-lite, which names no tiles, makes a region of the full width one pixel narrower and
+    # stretches it.
+    return Tiling(
+        max_width_px=_below_full(info.width, max_width_px),
+        max_height_px=_below_full(info.height, max_height_px),
+        max_area_px2=max_area_px2,
+    )
 
 
-def _least(limits: list[int]) -> int:
+def _smallest(limits: list[int]) -> int:
+    """Return the smallest limit, 0 where none is set."""
     return min((limit for limit in limits if limit), default=0)
 
 
-def _below(full_px: int, limit_px: int) -> int:
+def _below_full(full_px: int, limit_px: int) -> int:
     return min(max(1, full_px - 1), limit_px or full_px)
 
 
 def _mpp(service: Any) -> float | None:
-    """Microns per pixel by the first service that tells physical dimensions."""
-    for block in service if isinstance(service, list) else [service]:
-        if (
-            isinstance(block, dict)
-            and "physdim" in f"{block.get('profile')} {block.get('@context')}"
-        ):
-            return _microns(block)
+    """Return microns per pixel as the first service of physical dimensions states them, or None."""
+    services = service if isinstance(service, list) else [service]
+    for each in services:
+        if isinstance(each, dict) and "physdim" in f"{each.get('profile')} {each.get('@context')}":
+            return _physical_mpp(each)
     return None
 
 
-def _microns(block: dict[str, Any]) -> float | None:
+def _physical_mpp(service: dict[str, Any]) -> float | None:
     try:
-        said = _Physical.model_validate(block)
+        physical = _Physical.model_validate(service)
     except ValidationError:
         return None
-    mpp = said.scale * _UNITS_UM.get(said.units, math.nan)
+    unit_um = _UNITS_UM.get(physical.units)
+    if unit_um is None:
+        return None
+    mpp = physical.scale * unit_um
     return mpp if math.isfinite(mpp) else None

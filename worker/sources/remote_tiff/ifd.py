@@ -1,7 +1,6 @@
-"""The directory of a TIFF or BigTIFF that is not all here: every IFD, and where the values of every tag lie.
+"""The directory of a remote TIFF or BigTIFF: every IFD, and where the values of every tag are.
 
-Owns the walk (TIFF 6.0 section 2, BigTIFF's 64-bit form of it) and its limits: a directory may be hostile. Must not
-know what the tags say of pictures, nor how bytes are fetched.
+TIFF 6.0 section 2, and BigTIFF's 64-bit form of it. All sizes are limited: a file may be hostile.
 """
 
 import struct
@@ -19,18 +18,19 @@ _MAX_IFDS: Final = 256
 _MAX_TAGS: Final = 512
 _MAX_NUMBERS: Final = 2**20  # tiles of a level: 260,000 px square, in tiles of 256 px
 _MAX_BYTES: Final = 2**26
-_WINDOW_BYTES: Final = 2**14  # comes with each IFD: its values mostly lie behind it
+_WINDOW_BYTES: Final = 2**14  # fetched with each IFD: its values are mostly behind it
 _SUB_IFDS: Final = 330
 _HEADER_BYTES: Final = 16
 _VALUE_BYTES: Final = {
-    1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8,
+    1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2,
+    9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8,
 }  # fmt: skip
 _WHOLE_NUMBERS: Final = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """One tag: the type and the place of its values."""
+    """The type of one tag, and where in the file its values are."""
 
     kind: int
     values: Range
@@ -41,133 +41,143 @@ Tags = Mapping[int, Tag]
 
 
 @dataclass(frozen=True, slots=True)
-class _Form:
-    """The form of the file: byte order, and `struct` formats of an IFD's count, its entries and an offset."""
+class _Layout:
+    """The byte order of the file, and `struct` formats of an IFD's count, entries and offsets."""
 
     order: str
     count: str
     entry: str
     offset: str
 
-    def unpack(self, form: str, data: bytes) -> tuple[int, ...]:
-        """Numbers in the file's byte order. Raises `RangesUnsuitable` where the file ends before."""
+    def unpack(self, layout: str, data: bytes) -> tuple[int, ...]:
+        """Return numbers in the file's byte order.
+
+        Raises `RangesUnsuitable` where the file ends before.
+        """
         try:
-            return struct.unpack(self.order + form, data)
+            return struct.unpack(self.order + layout, data)
         except struct.error:
             raise RangesUnsuitable("its directory is cut off") from None
 
 
-_CLASSIC: Final = ("H", "HHI4s", "I")
-_BIG: Final = ("Q", "HHQ8s", "Q")
+_CLASSIC_TIFF: Final = ("H", "HHI4s", "I")
+_BIG_TIFF: Final = ("Q", "HHQ8s", "Q")
 
 
 class TiffDirectory:
-    """Every IFD of a file. Raises `RangesUnsuitable`."""
+    """Every IFD of a file. Its methods raise `RangesUnsuitable`."""
 
-    def __init__(self, file: SparseFile, form: _Form) -> None:
-        self._file, self._form = file, form
-        self._bytes = 0
+    def __init__(self, file: SparseFile, layout: _Layout) -> None:
+        self._file = file
+        self._layout = layout
+        self._counted_bytes = 0
         self.ifds: list[Tags] = []
 
     @classmethod
-    def of(cls, file: SparseFile) -> Self:
-        """Fetch it, so that any reader finds in the file all that it could look up in the whole one, but pixels."""
-        head = file.read(Range(0, _HEADER_BYTES))
-        directory, first = cls(file, form := _form(head)), _first(head, form)
-        directory._walk(first)
+    def fetch(cls, file: SparseFile) -> Self:
+        """Fetch all IFDs and the values of all tags.
+
+        A reader of the file then finds all that it would find in the whole one, except pixels.
+        """
+        header = file.read(Range(0, _HEADER_BYTES))
+        layout = _layout(header)
+        directory = cls(file, layout)
+        directory._walk(_first_ifd(header, layout))
         file.need(tag.values for tags in directory.ifds for tag in tags.values())
         return directory
 
     def numbers(self, tag: Tag | None) -> Ints:
-        """The whole numbers of a tag; none where there is no such tag, or one of them needs 64 bits. Raises `RangesUnsuitable`."""
+        """Return the whole numbers of a tag.
+
+        Empty where there is no such tag, or one of its numbers needs all 64 bits.
+        """
         kind = _WHOLE_NUMBERS.get(tag.kind) if tag else None
         if not tag or not kind:
             return np.empty(0, np.int64)
         if tag.values.stop - tag.values.start > _MAX_NUMBERS * _VALUE_BYTES[tag.kind]:
             raise RangesUnsuitable(f"one of its tags holds more than {_MAX_NUMBERS} numbers")
         self._file.need([tag.values])
-        found = np.frombuffer(self._file.read(tag.values), self._form.order + kind)
-        return (
-            found.astype(np.int64)
-            if not found.size or int(found.max()) < 2**63
-            else np.empty(0, np.int64)
-        )
+        numbers = np.frombuffer(self._file.read(tag.values), self._layout.order + kind)
+        if numbers.size and int(numbers.max()) >= 2**63:
+            return np.empty(0, np.int64)
+        return numbers.astype(np.int64)
 
-    def _walk(self, first: int) -> None:
-        ahead, seen = [first], {0}
-        while ahead:
-            at = ahead.pop(0)
-            if at in seen:  # sub-IFDs that are listed, and name each other as the next one as well
+    def _walk(self, first_offset: int) -> None:
+        offsets = [first_offset]
+        seen = {0}
+        while offsets:
+            offset = offsets.pop(0)
+            if offset in seen:  # sub-IFDs may be listed and also name each other as the next one
                 continue
             if len(self.ifds) == _MAX_IFDS:
                 raise RangesUnsuitable(f"its directory has more than {_MAX_IFDS} parts")
-            seen.add(at)
-            tags, following = self._ifd(at)
+            seen.add(offset)
+            tags, next_offset = self._ifd(offset)
             self.ifds.append(tags)
-            ahead += [following, *self.numbers(tags.get(_SUB_IFDS))[:_MAX_IFDS].tolist()]
+            offsets.append(next_offset)
+            offsets += self.numbers(tags.get(_SUB_IFDS))[:_MAX_IFDS].tolist()
 
-    def _ifd(self, at: int) -> tuple[Tags, int]:
-        """The tags of the IFD at this offset, and the offset of the next one, 0 at the end."""
-        form = self._form
-        count_bytes, entry_bytes, offset_bytes = (
-            struct.calcsize(form.order + part) for part in (form.count, form.entry, form.offset)
-        )
-        (count,) = form.unpack(form.count, self._bring(at, count_bytes))
+    def _ifd(self, offset: int) -> tuple[Tags, int]:
+        """Return the tags of the IFD at `offset`, and the offset of the next one, 0 at the end."""
+        layout = self._layout
+        count_bytes = struct.calcsize(layout.order + layout.count)
+        entry_bytes = struct.calcsize(layout.order + layout.entry)
+        offset_bytes = struct.calcsize(layout.order + layout.offset)
+        (count,) = layout.unpack(layout.count, self._fetch(offset, count_bytes))
         if count > _MAX_TAGS:
             raise RangesUnsuitable(f"a part of its directory has {count} tags")
-        entries_at = at + count_bytes
-        data = self._bring(entries_at, count * entry_bytes + offset_bytes)
-        (following,) = form.unpack(form.offset, data[-offset_bytes:])
+        entries_offset = offset + count_bytes
+        data = self._fetch(entries_offset, count * entry_bytes + offset_bytes)
+        (next_offset,) = layout.unpack(layout.offset, data[-offset_bytes:])
         tags = {}
-        for number in range(count):
-            start = number * entry_bytes
+        for start in range(0, count * entry_bytes, entry_bytes):
             code, kind, length, value = struct.unpack(
-                form.order + form.entry, data[start : start + entry_bytes]
+                layout.order + layout.entry, data[start : start + entry_bytes]
             )
-            inline_at = entries_at + start + entry_bytes - offset_bytes
-            tags[code] = Tag(kind, self._values(kind, length, value, inline_at))
-        return tags, following
+            inline_offset = entries_offset + start + entry_bytes - offset_bytes
+            tags[code] = Tag(kind, self._values(kind, length, value, inline_offset))
+        return tags, next_offset
 
-    def _values(self, kind: int, length: int, value: bytes, inline_at: int) -> Range:
+    def _values(self, kind: int, length: int, value: bytes, inline_offset: int) -> Range:
+        """Return where the values of a tag are: in its entry if they fit, else where it points."""
         size_bytes = _VALUE_BYTES.get(kind, 0) * length
         if size_bytes <= len(value):
-            return Range(inline_at, inline_at + size_bytes)
-        (start,) = self._form.unpack(self._form.offset, value)
+            return Range(inline_offset, inline_offset + size_bytes)
+        (start,) = self._layout.unpack(self._layout.offset, value)
         self._count(start, size_bytes)
         return Range(start, start + size_bytes)
 
-    def _bring(self, at: int, size_bytes: int) -> bytes:
-        """Bytes of an IFD, fetched with what lies behind them."""
-        self._count(at, size_bytes)
-        wanted = Range(at, at + size_bytes)
-        if not self._file.has(wanted):
-            self._file.need(
-                [Range(at, min(at + max(size_bytes, _WINDOW_BYTES), self._file.total_bytes))]
-            )
-        return self._file.read(wanted)
+    def _fetch(self, offset: int, size_bytes: int) -> bytes:
+        """Return bytes of an IFD, fetched together with what is behind them."""
+        self._count(offset, size_bytes)
+        needed = Range(offset, offset + size_bytes)
+        if not self._file.has(needed):
+            window_end = offset + max(size_bytes, _WINDOW_BYTES)
+            self._file.need([Range(offset, min(window_end, self._file.total_bytes))])
+        return self._file.read(needed)
 
-    def _count(self, at: int, size_bytes: int) -> None:
-        self._bytes += size_bytes
-        if at + size_bytes > self._file.total_bytes or self._bytes > _MAX_BYTES:
+    def _count(self, offset: int, size_bytes: int) -> None:
+        self._counted_bytes += size_bytes
+        if offset + size_bytes > self._file.total_bytes or self._counted_bytes > _MAX_BYTES:
             raise RangesUnsuitable(
                 f"its directory leads out of the file, or has more than {_MAX_BYTES} bytes"
             )
 
 
-def _form(head: bytes) -> _Form:
-    order = {b"II": "<", b"MM": ">"}.get(head[:2])
+def _layout(header: bytes) -> _Layout:
+    order = {b"II": "<", b"MM": ">"}.get(header[:2])
     if order:
-        for magic, parts in ((42, _CLASSIC), (43, _BIG)):
-            if head[2:4] == struct.pack(order + "H", magic):
-                return _Form(order, *parts)
+        for version, formats in ((42, _CLASSIC_TIFF), (43, _BIG_TIFF)):
+            if header[2:4] == struct.pack(order + "H", version):
+                return _Layout(order, *formats)
     raise RangesUnsuitable("it is no TIFF")
 
 
-def _first(head: bytes, form: _Form) -> int:
-    """The offset of the first IFD."""
-    if form.offset == "I":
-        return form.unpack("I", head[4:8])[0]
-    width_bytes, zero, first = form.unpack("HHQ", head[4:16])
+def _first_ifd(header: bytes, layout: _Layout) -> int:
+    """Return the offset of the first IFD."""
+    if layout.offset == "I":
+        return layout.unpack("I", header[4:8])[0]
+    width_bytes, zero, first_offset = layout.unpack("HHQ", header[4:16])
     if (width_bytes, zero) != (8, 0):
         raise RangesUnsuitable("it is no BigTIFF")
-    return first
+    return first_offset

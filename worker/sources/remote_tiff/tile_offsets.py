@@ -1,7 +1,4 @@
-"""The tiled pictures in a TIFF, and where the tiles of a box of one lie.
-
-Owns what the tags of a tiled picture say. Must not know slides, levels or how bytes are fetched.
-"""
+"""The tiled pictures in a TIFF, and where in the file the tiles of a box of one are."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,16 +8,25 @@ from worker.geometry.frame import Ints
 from worker.sources.http.byte_ranges import Range, RangesUnsuitable
 from worker.sources.remote_tiff.ifd import Tags, TiffDirectory
 
-_WIDTH, _HEIGHT, _COMPRESSION, _PLANAR, _SAMPLES = 256, 257, 259, 284, 277
-_TILE_WIDTH, _TILE_HEIGHT, _OFFSETS, _COUNTS, _DEPTH = 322, 323, 324, 325, 32997
+_IMAGE_WIDTH: Final = 256
+_IMAGE_LENGTH: Final = 257
+_COMPRESSION: Final = 259
+_SAMPLES_PER_PIXEL: Final = 277
+_PLANAR_CONFIGURATION: Final = 284
+_TILE_WIDTH: Final = 322
+_TILE_LENGTH: Final = 323
+_TILE_OFFSETS: Final = 324
+_TILE_BYTE_COUNTS: Final = 325
+_IMAGE_DEPTH: Final = 32997
 _SEPARATE_PLANES: Final = 2
-_OLD_JPEG: Final = 6  # its tables lie wherever its tags point to
-_HAMAMATSU: Final = 65420  # NDPI bends the rules of TIFF: strips with restart marks, offsets of 64 bits in a classic file
+_OLD_JPEG: Final = 6  # its tables are anywhere in the file
+_HAMAMATSU: Final = 65420
+"""In every NDPI file, which is no proper TIFF: strips with restart marks, 64-bit offsets."""
 
 
 @dataclass(frozen=True, slots=True)
 class TiledPicture:
-    """One picture of `width` x `height` px, cut into tiles from its top left corner on, row by row.
+    """One picture of `width` x `height` px, in tiles from its top left corner on, row by row.
 
     `starts` and `sizes`: (planes, rows, columns), bytes. A tile of no bytes is not stored.
     """
@@ -34,53 +40,68 @@ class TiledPicture:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height."""
+        """Width and height in pixels."""
         return self.width, self.height
 
     def tiles(self, left: int, top: int, right: int, bottom: int) -> Iterator[Range]:
-        """The stored tiles that this half-open box, in pixels of the picture, touches."""
+        """Return where the stored tiles are that this half-open box touches.
+
+        The box is in pixels of the picture.
+        """
         rows = slice(top // self.tile_height, -(-bottom // self.tile_height))
         columns = slice(left // self.tile_width, -(-right // self.tile_width))
-        starts, sizes = (
-            values[:, rows, columns].ravel().tolist() for values in (self.starts, self.sizes)
-        )
+        starts = self.starts[:, rows, columns].ravel().tolist()
+        sizes = self.sizes[:, rows, columns].ravel().tolist()
         return (
             Range(start, start + size) for start, size in zip(starts, sizes, strict=True) if size
         )
 
 
 def tiled_pictures(directory: TiffDirectory, total_bytes: int) -> list[TiledPicture]:
-    """All tiled pictures of a file of so many bytes. Raises `RangesUnsuitable` where one is laid out in no way known here."""
+    """Return all tiled pictures of a file of `total_bytes`.
+
+    Raises `RangesUnsuitable` for a layout that is not supported.
+    """
     if any(_HAMAMATSU in tags for tags in directory.ifds):
         raise RangesUnsuitable("it is an NDPI file")
-    return [_picture(directory, tags, total_bytes) for tags in directory.ifds if _OFFSETS in tags]
+    return [
+        _picture(directory, tags, total_bytes) for tags in directory.ifds if _TILE_OFFSETS in tags
+    ]
 
 
 def _picture(directory: TiffDirectory, tags: Tags, total_bytes: int) -> TiledPicture:
-    width, height, tile_width, tile_height = (
-        _number(directory, tags, code, 0) for code in (_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT)
-    )
-    if min(width, height, tile_width, tile_height) < 1 or _number(directory, tags, _DEPTH, 1) != 1:
+    width = _number(directory, tags, _IMAGE_WIDTH, 0)
+    height = _number(directory, tags, _IMAGE_LENGTH, 0)
+    tile_width = _number(directory, tags, _TILE_WIDTH, 0)
+    tile_height = _number(directory, tags, _TILE_LENGTH, 0)
+    depth = _number(directory, tags, _IMAGE_DEPTH, 1)
+    if min(width, height, tile_width, tile_height) < 1 or depth != 1:
         raise RangesUnsuitable("one of its pictures has no size, or more than two dimensions")
     if _number(directory, tags, _COMPRESSION, 1) == _OLD_JPEG:
         raise RangesUnsuitable("one of its pictures has old-style JPEG tiles")
-    separate = _number(directory, tags, _PLANAR, 1) == _SEPARATE_PLANES
-    planes = _number(directory, tags, _SAMPLES, 1) if separate else 1
-    shape = planes, -(-height // tile_height), -(-width // tile_width)
-    starts, sizes = (directory.numbers(tags.get(code)) for code in (_OFFSETS, _COUNTS))
-    if not 0 < starts.size == sizes.size == shape[0] * shape[1] * shape[2]:
+    planes = 1
+    if _number(directory, tags, _PLANAR_CONFIGURATION, 1) == _SEPARATE_PLANES:
+        planes = _number(directory, tags, _SAMPLES_PER_PIXEL, 1)
+    rows = -(-height // tile_height)
+    columns = -(-width // tile_width)
+    starts = directory.numbers(tags.get(_TILE_OFFSETS))
+    sizes = directory.numbers(tags.get(_TILE_BYTE_COUNTS))
+    if not 0 < starts.size == sizes.size == planes * rows * columns:
         raise RangesUnsuitable("one of its pictures has another number of tiles than it needs")
-    if (
-        int(max(starts.max(), sizes.max())) > total_bytes
-        or int((starts + sizes).max()) > total_bytes
-    ):
+    # Each alone first: their sum could overflow.
+    if int(max(starts.max(), sizes.max())) > total_bytes:
         raise RangesUnsuitable("one of its tiles lies outside the file")
+    if int((starts + sizes).max()) > total_bytes:
+        raise RangesUnsuitable("one of its tiles lies outside the file")
+    shape = (planes, rows, columns)
     return TiledPicture(
         width, height, tile_width, tile_height, starts.reshape(shape), sizes.reshape(shape)
     )
 
 
 def _number(directory: TiffDirectory, tags: Tags, code: int, default: int) -> int:
-    """The first whole number of a tag."""
-    found = directory.numbers(tags.get(code))
-    return int(found[0]) if found.size else default
+    """Return the first whole number of a tag."""
+    numbers = directory.numbers(tags.get(code))
+    if not numbers.size:
+        return default
+    return int(numbers[0])

@@ -1,159 +1,202 @@
-"""A slide in a zip archive behind a URL: a DICOM series, a slide of several files, or one single file.
-
-Owns what in an archive is the slide. Must not know what zips may be made of.
-"""
+"""A slide in a zip archive behind a URL: a DICOM series, or a slide of one or more files."""
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
+
+import requests
 
 from broker.errors import OrderError
 from broker.orders.fields import without_query
+from worker.progress import Progress
+from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.file_set import FileSet
 from worker.slide_cache.local_slide import LocalSlide
-from worker.slide_cache.partial_file import PartialFile
 from worker.slides import signatures
-from worker.sources import asking, companion_files
-from worker.sources.companion_files import FLANKED, FOLDERED
+from worker.slides.errors import NotASlideError
+from worker.sources import companion_files
+from worker.sources.companion_files import FILES_BESIDE, FILES_IN_FOLDER
 from worker.sources.dicom_series import instances
-from worker.sources.dicom_series.instances import Arrived
+from worker.sources.dicom_series.instances import DownloadedFile
 from worker.sources.http import checksum
 from worker.sources.http.download import Download
-from worker.sources.request import FetchRequest
+from worker.sources.remote_slide import Downloaded, sha256_hex
 from worker.sources.url import source_key
 from worker.sources.zip import unzip
 from worker.sources.zip.unzip import Archive, Member
 
-_INDEX: Final = "Slidedat.ini"  # there; without it OpenSlide would show the preview for the slide
-_ALONE: Final = (".tif", ".czi", ".svslide")
+_MIRAX_INDEX: Final = "Slidedat.ini"
+"""In the folder of a MIRAX slide.
+
+Without it OpenSlide would show the preview in place of the slide.
+"""
+_SINGLE_FILE_SLIDES: Final = (".tif", ".czi", ".svslide")
 _PICTURES: Final = (".png", ".jpg", ".jp2", ".j2k", ".webp", ".bmp")
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """What in the archive is the slide. `main`: the file to open, None for a DICOM series."""
+class ZipArchive:
+    """A zip archive that holds one slide.
+
+    `sha256`: of the archive in hex where the order states it; another file is refused.
+    `limit_bytes`: the most that the slide may take, `cache_bytes`: that archive and slide may take
+    together.
+    """
+
+    session: requests.Session
+    url: str = field(repr=False)
+    sha256: str | None
+    limit_bytes: int
+    cache_bytes: int
+    progress: Progress
+    fresh_s: float = 0.0
+
+    @property
+    def cache_key(self) -> str:
+        """The URL without its signature and the checksum, hashed."""
+        return sha256_hex(f"zip\n{source_key(self.url)}\n{self.sha256}")
+
+    @property
+    def fingerprint(self) -> str:
+        """The URL, hashed."""
+        return sha256_hex(self.url)
+
+    def download(self, cache: SlideCache, pins: ExitStack, known_etag: str) -> Downloaded:
+        """Download and unpack the archive unless its strong ETag is still `known_etag`.
+
+        Raises `NotASlideError` for an archive without a slide or with several, and for one that is
+        not safe to unpack; `UnreadableSlideError` for a damaged one.
+        """
+        with cache.part() as part:
+            download = Download(
+                self.session, self.url, part, self.limit_bytes, self.progress, unzip.check_is_zip
+            )
+            if not download.run(known_etag):
+                return Downloaded(None, known_etag)
+            part.settle()
+            checksum.require(self.sha256, part.digest, without_query(self.url))
+            limit_bytes = min(self.limit_bytes, self.cache_bytes - part.bytes)
+            with unzip.opened(part.path) as archive:
+                slide = _put_into_cache(archive, cache, pins, limit_bytes, self.progress)
+            return Downloaded(slide, download.etag)
+
+
+@dataclass(frozen=True, slots=True)
+class _SlideInZip:
+    """The files of the slide.
+
+    `main`: the one to open, which is also the first; None for a DICOM series.
+    """
 
     main: Member | None
     members: tuple[Member, ...]
 
 
-def fetch(url: str, errand: FetchRequest, sha256: str | None = None) -> LocalSlide:
-    """The slide in the zip behind `url`, on the shelf; fetched again only if it changed.
+def _put_into_cache(
+    archive: Archive, cache: SlideCache, pins: ExitStack, limit_bytes: int, progress: Progress
+) -> LocalSlide:
+    """Unpack the slide in the archive into the cache, pinned until `pins` closes."""
+    found = _find_slide(archive.members)
+    total_bytes = unzip.total_bytes(found.members, limit_bytes)
+    if found.main and len(found.members) == 1:
+        return _put_single_file(archive, found.main, cache, pins, progress)
+    with cache.bundle() as file_set:
+        file_set.reserve(total_bytes)
+        files = _unpack(archive, found, file_set, total_bytes, progress)
+        if not found.main:
+            return instances.put_into_cache(files, file_set, cache, pins, progress)
+        for file in files:
+            companion_files.check_stays_in_folder(file.path)
+        digest = _digest(files, file_set.folder)
+        return pins.enter_context(cache.put_bundle(file_set, found.main.name.name, digest))
 
-    `sha256`: of the zip, in hex, where the order states it. Raises `OrderError`: `not_a_slide` for a zip without a
-    slide or with several, and for one that is not safe to unpack; `slide_unreadable` for one that is broken.
+
+def _put_single_file(
+    archive: Archive, member: Member, cache: SlideCache, pins: ExitStack, progress: Progress
+) -> LocalSlide:
+    """Unpack a slide of one file, as if it had not been zipped."""
+    with cache.part() as part:
+        part.reserve(member.size_bytes)
+        archive.copy(member, part, progress, 0, member.size_bytes)
+        suffix = signatures.suffix(part.head())
+        return pins.enter_context(cache.put(part, suffix))
+
+
+def _unpack(
+    archive: Archive,
+    found: _SlideInZip,
+    file_set: FileSet,
+    total_bytes: int,
+    progress: Progress,
+) -> list[DownloadedFile]:
+    """Unpack the files of the slide.
+
+    A DICOM series is named by number, other files as the main file expects them.
     """
-
-    def ask(etag: str) -> tuple[LocalSlide | None, str]:
-        with errand.means.shelf.part() as part:
-            download = Download(
-                errand.means.http, url, part, errand.means.limit_bytes, errand.watch, unzip.judge
-            )
-            if not download.run(etag):
-                return None, ""
-            part.settle()
-            checksum.demand(sha256, part.digest, without_query(url))
-            return _unpacked(part, errand), download.etag
-
-    return asking.revalidate(asking.hashed(f"zip\n{source_key(url)}\n{sha256}"), url, errand, ask)
-
-
-def _unpacked(part: PartialFile, errand: FetchRequest) -> LocalSlide:
-    means = errand.means
-    with unzip.opened(part.path) as archive:
-        found = _slide(archive.members)
-        total_bytes = unzip.total_bytes(
-            found.members, min(means.limit_bytes, means.settings.slides.max_bytes - part.bytes)
-        )
-        if found.main and len(found.members) == 1:
-            return _alone(archive, found.main, errand)
-        with means.shelf.bundle() as bundle:
-            bundle.reserve(total_bytes)
-            files = _files(archive, found, bundle, errand, total_bytes)
-            if not found.main:
-                return instances.put(files, bundle, errand)
-            return _together(found.main, files, bundle, errand)
-
-
-def _alone(archive: Archive, member: Member, errand: FetchRequest) -> LocalSlide:
-    """A slide of one file, the same on the shelf as if it had come without a zip."""
-    with errand.means.shelf.part() as part:
-        part.reserve(member.bytes)
-        archive.copy(member, part, errand.watch, 0, member.bytes)
-        return errand.pins.enter_context(
-            errand.means.shelf.put(part, signatures.suffix(part.head()))
-        )
-
-
-def _files(
-    archive: Archive, found: _Found, bundle: FileSet, errand: FetchRequest, total_bytes: int
-) -> list[Arrived]:
-    """The slide's files, unpacked into the bundle: by number, or where a main file looks for them."""
-    files, before_bytes = [], 0
+    files = []
+    unpacked_bytes = 0
     for number, member in enumerate(found.members):
-        name = (
-            str(member.name.relative_to(found.main.name.parent))
-            if found.main
-            else f"member {number}"
-        )
-        with bundle.part(name, total_bytes) as part:
-            archive.copy(member, part, errand.watch, before_bytes, total_bytes)
-            files.append(Arrived(str(member.name), part.path, part.digest))
-        before_bytes += member.bytes
+        name = f"member {number}"
+        if found.main:
+            name = str(member.name.relative_to(found.main.name.parent))
+        with file_set.part(name, total_bytes) as part:
+            archive.copy(member, part, progress, unpacked_bytes, total_bytes)
+            files.append(DownloadedFile(str(member.name), part.path, part.digest))
+        unpacked_bytes += member.size_bytes
     return files
 
 
-def _together(
-    main: Member, files: Sequence[Arrived], bundle: FileSet, errand: FetchRequest
-) -> LocalSlide:
-    """A slide of several files; its digest is over their names and contents."""
-    for file in files:
-        companion_files.refuse_upwards(file.path)
-    named = sorted(f"{file.digest} {file.path.relative_to(bundle.folder)}\n" for file in files)
-    digest = hashlib.sha256("".join(named).encode()).hexdigest()
-    return errand.pins.enter_context(errand.means.shelf.put_bundle(bundle, main.name.name, digest))
+def _digest(files: Sequence[DownloadedFile], folder: Path) -> str:
+    """Return the SHA-256, in hex, over the names and contents of the files."""
+    lines = sorted(f"{file.digest} {file.path.relative_to(folder)}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _slide(members: Sequence[Member]) -> _Found:
-    """The one slide among the members. Raises `OrderError("not_a_slide")` for none or several."""
+def _find_slide(members: Sequence[Member]) -> _SlideInZip:
+    """Return the one slide among the members. Raises `NotASlideError` for none or several."""
     series = tuple(member for member in members if instances.is_dicom(member.head))
-    mains = [
-        member for member in members if not instances.is_dicom(member.head) and _is_slide(member)
-    ]
+    others = [member for member in members if not instances.is_dicom(member.head)]
+    mains = [member for member in others if _is_slide(member)]
     if not series and not mains:
-        mains = [member for member in members if _kind(member) in _PICTURES]
+        mains = [member for member in members if _suffix_by_content(member) in _PICTURES]
     if len(mains) + bool(series) != 1:
         raise _none_or_several(members, series, mains)
     if series:
-        return _Found(None, series)
-    return _Found(mains[0], (mains[0], *_companions(mains[0], members)))
+        return _SlideInZip(None, series)
+    main = mains[0]
+    return _SlideInZip(main, (main, *_companions(main, members)))
 
 
 def _companions(main: Member, members: Sequence[Member]) -> list[Member]:
-    """The files that belong to `main`."""
+    """Return the other files that belong to the slide whose main file is `main`."""
     folder = main.name.parent
-    if main.name.suffix.lower() in FLANKED:
+    if main.name.suffix.lower() in FILES_BESIDE:
         return [member for member in members if member.name.parent == folder and member is not main]
-    if main.name.suffix != FOLDERED:
+    if main.name.suffix != FILES_IN_FOLDER:
         return []
-    own = main.name.with_suffix("")
-    found = [member for member in members if own in member.name.parents]
-    if not any(member.name == own / _INDEX for member in found):
-        detail = f"the zip holds {main.name.name!r}, but no {str(own / _INDEX)!r}"
-        raise OrderError(
-            "not_a_slide", detail, hint="zip the .mrxs file together with the folder beside it"
+    data_folder = main.name.with_suffix("")
+    companions = [member for member in members if data_folder in member.name.parents]
+    index = data_folder / _MIRAX_INDEX
+    if not any(member.name == index for member in companions):
+        raise NotASlideError(
+            f"the zip holds {main.name.name!r}, but no {str(index)!r}",
+            hint="zip the .mrxs file together with the folder beside it",
         )
-    return found
+    return companions
 
 
 def _is_slide(member: Member) -> bool:
     suffix = member.name.suffix
-    return suffix == FOLDERED or suffix.lower() in FLANKED or _kind(member) in _ALONE
+    if suffix == FILES_IN_FOLDER or suffix.lower() in FILES_BESIDE:
+        return True
+    return _suffix_by_content(member) in _SINGLE_FILE_SLIDES
 
 
-def _kind(member: Member) -> str:
-    """The suffix that its first bytes call for, empty for what can be no slide."""
+def _suffix_by_content(member: Member) -> str:
+    """Return the suffix that the first bytes call for; empty for what can be no slide."""
     try:
         return signatures.suffix(member.head, member.name.name)
     except OrderError:
@@ -162,16 +205,19 @@ def _kind(member: Member) -> str:
 
 def _none_or_several(
     members: Sequence[Member], series: Sequence[Member], mains: Sequence[Member]
-) -> OrderError:
+) -> NotASlideError:
     hint = (
         "zip one slide: the images of one DICOM series, an .mrxs with its folder, or a single file"
     )
-    found = ([f"{len(series)} DICOM files"] if series else []) + [
-        repr(str(main.name)[:100]) for main in mains[:10]
-    ]
-    if found:
-        return OrderError(
-            "not_a_slide", f"the zip holds more than one slide: {', '.join(found)}", hint=hint
-        )
-    names = ", ".join(repr(str(member.name)[:100]) for member in members[:10]) or "nothing"
-    return OrderError("not_a_slide", f"the zip holds no slide, but {names}", hint=hint)
+    slides = []
+    if series:
+        slides.append(f"{len(series)} DICOM files")
+    slides += [_shown_name(main) for main in mains[:10]]
+    if slides:
+        return NotASlideError(f"the zip holds more than one slide: {', '.join(slides)}", hint=hint)
+    names = ", ".join(_shown_name(member) for member in members[:10]) or "nothing"
+    return NotASlideError(f"the zip holds no slide, but {names}", hint=hint)
+
+
+def _shown_name(member: Member) -> str:
+    return repr(str(member.name)[:100])

@@ -1,7 +1,4 @@
-"""A zip archive of unknown honesty, taken apart within bounds.
-
-Owns what may come out of a zip, byte for byte. Must not know what the files are for.
-"""
+"""Reading a zip archive that may be hostile, within bounds of memory and disk."""
 
 import re
 import struct
@@ -14,23 +11,22 @@ from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
-from broker.errors import OrderError
 from worker.progress import Progress
 from worker.slide_cache.partial_file import PartialFile
+from worker.slides.errors import NotASlideError, UnreadableSlideError
+from worker.sources.errors import InputTooLargeError
 from worker.sources.zip import limits
 
-_MAX_RATIO, _FREE_BYTES = (
-    200,
-    10 * 2**20,
-)  # slides are compressed already; small texts and empty tiles are not
+_MAX_RATIO: Final = 200  # slides are compressed already
+_UNCHECKED_BYTES: Final = 10 * 2**20  # small texts and empty tiles are compressed far better
 _MAX_DIRECTORY_BYTES: Final = 4 * 2**20  # 5000 files with names of 700 characters
 _READ_BYTES: Final = 2**18
 _HEAD_BYTES: Final = 1024
-_SAID: Final = 200
-_LITTER: Final = re.compile(
+_MESSAGE_CHARS: Final = 200
+_IGNORED: Final = re.compile(
     r"(^|/)(__MACOSX/.*|\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini|DICOMDIR)$", re.IGNORECASE
 )
-_BROKEN: Final = (
+_ZIP_ERRORS: Final = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
     zlib.error,
@@ -40,49 +36,58 @@ _BROKEN: Final = (
     RuntimeError,
     OverflowError,
 )
-"""What zipfile raises over an archive that is not as it should be."""
+"""What zipfile raises for a damaged archive."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in an archive. `name`: relative, without `.` and `..`. `head`: its first 1024 bytes."""
+    """A file in an archive.
+
+    `name`: relative, without `.` and `..`. `head`: its first 1024 bytes.
+    """
 
     name: PurePosixPath
     head: bytes
-    bytes: int
+    size_bytes: int
     info: zipfile.ZipInfo
 
 
 class Archive:
-    """An open archive whose directory was found to be within bounds."""
+    """An open archive whose directory is within bounds.
+
+    `members`: its files, without those of file managers.
+    """
 
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._zip = archive
         self.members = tuple(
             Member(name, self._head(info), info.file_size, info)
             for name, info in limits.files(archive).items()
-            if not _LITTER.search(str(name))
+            if not _IGNORED.search(str(name))
         )
 
     def copy(
         self,
         member: Member,
         part: PartialFile,
-        watch: Progress,
-        before_bytes: int,
+        progress: Progress,
+        unpacked_bytes: int,
         total_bytes: int,
     ) -> None:
-        """Unpack `member` into `part`; `watch` hears of it as of `total_bytes`, of which `before_bytes` are here.
+        """Unpack `member` into `part`.
 
-        Raises `OrderError("slide_unreadable")` when it is not what the archive says it is.
+        Of `total_bytes`, `unpacked_bytes` have been unpacked before.
+
+        Raises `UnreadableSlideError` when it is not as long as the archive's directory says.
         """
         with self._open(member.info) as file:
             while data := _read(file, _READ_BYTES):
                 part.write(data)
-                watch.progress("unpacking", before_bytes + part.bytes, total_bytes)
-        if part.bytes != member.bytes:
-            raise _broken(
-                f"{limits.shown(member.name)} has {part.bytes} bytes where {member.bytes} are declared"
+                progress.progress("unpacking", unpacked_bytes + part.bytes, total_bytes)
+        if part.bytes != member.size_bytes:
+            raise _damaged(
+                f"{limits.shown(member.name)} has {part.bytes} bytes "
+                f"where {member.size_bytes} are declared"
             )
 
     def _head(self, info: zipfile.ZipInfo) -> bytes:
@@ -94,22 +99,24 @@ class Archive:
             return self._zip.open(info)
 
 
-def judge(head: bytes) -> None:
-    """Raise `OrderError("not_a_slide")` for content that begins with `head` and so is no zip."""
+def check_is_zip(head: bytes) -> None:
+    """Raise `NotASlideError` for a file that begins with `head` and is no zip archive."""
     if not head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK00PK\x03\x04")):
-        hint = "give the address of a zip archive; of a slide that is not zipped, give `url`"
-        raise OrderError("not_a_slide", "what came is no zip archive", hint=hint)
+        raise NotASlideError(
+            "what came is no zip archive",
+            hint="give the address of a zip archive; of a slide that is not zipped, give `url`",
+        )
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Archive]:
-    """The archive at `path`, as long as the context lasts.
+    """Open the archive at `path` for the context.
 
-    Raises `OrderError`: `not_a_slide` for what is no zip or one that no honest packer makes, `slide_unreadable` for one
-    that is broken.
+    Raises `NotASlideError` for what is no zip archive or not safe to unpack, `UnreadableSlideError`
+    for a damaged one.
     """
-    with _Bounded(path) as file:
-        judge(file.read(_HEAD_BYTES))
+    with _BoundedFile(path) as file:
+        check_is_zip(file.read(_HEAD_BYTES))
         with _reading():
             archive = zipfile.ZipFile(file)
         with archive:
@@ -117,32 +124,34 @@ def opened(path: Path) -> Iterator[Archive]:
 
 
 def total_bytes(members: Sequence[Member], limit_bytes: int) -> int:
-    """The bytes of the members, unpacked. Raises `OrderError` when they are too many, or packed too well to be true."""
-    total, packed = (
-        sum(member.bytes for member in members),
-        sum(member.info.compress_size for member in members),
-    )
-    if total > limit_bytes:
-        detail = f"the zip unpacks to {total} bytes; there is room for {limit_bytes}"
-        raise OrderError(
-            "input_too_large",
-            detail,
+    """Return how many bytes the members have when unpacked.
+
+    Raises `InputTooLargeError` for more than `limit_bytes`, `NotASlideError` where no slide is
+    compressed that well.
+    """
+    unpacked_bytes = sum(member.size_bytes for member in members)
+    packed_bytes = sum(member.info.compress_size for member in members)
+    if unpacked_bytes > limit_bytes:
+        raise InputTooLargeError(
+            f"the zip unpacks to {unpacked_bytes} bytes; there is room for {limit_bytes}",
             hint="the operator sets worker.slides.max_slide_bytes and max_bytes",
         )
-    if total > _FREE_BYTES + _MAX_RATIO * packed:
+    if unpacked_bytes > _UNCHECKED_BYTES + _MAX_RATIO * packed_bytes:
         raise limits.refused(
-            f"{packed} bytes of it unpack to {total}; no slide is packed {_MAX_RATIO}:1"
+            f"{packed_bytes} bytes of it unpack to {unpacked_bytes}; "
+            f"no slide is packed {_MAX_RATIO}:1"
         )
-    return total
+    return unpacked_bytes
 
 
 @contextmanager
 def _reading() -> Iterator[None]:
-    """Around every look into an archive."""
+    """Translate what zipfile raises for a damaged archive."""
     try:
         yield
-    except _BROKEN as error:
-        raise _broken(str(error)[:_SAID] or type(error).__name__) from None
+    except _ZIP_ERRORS as error:
+        message = str(error)[:_MESSAGE_CHARS]
+        raise _damaged(message or type(error).__name__) from None
 
 
 def _read(file: IO[bytes], size_bytes: int) -> bytes:
@@ -150,17 +159,22 @@ def _read(file: IO[bytes], size_bytes: int) -> bytes:
         return file.read(size_bytes)
 
 
-class _Bounded(FileIO):
-    """A file from which no more is read at a time than an honest archive's directory has."""
+class _BoundedFile(FileIO):
+    """A file from which no more bytes are read at a time than the directory of 5000 files has."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """At most `size` bytes. Raises `BadZipFile` when that is more than a directory may have."""
-        if size is not None and size > _MAX_DIRECTORY_BYTES:
+        """Return at most `size` bytes.
+
+        Raises `BadZipFile` when that is more than a directory may have.
+        """
+        if size is None or size < 0:
+            return super().read(_MAX_DIRECTORY_BYTES)
+        if size > _MAX_DIRECTORY_BYTES:
             raise zipfile.BadZipFile("its directory is longer than that of 5000 files")
-        return super().read(_MAX_DIRECTORY_BYTES if size is None or size < 0 else size)
+        return super().read(size)
 
 
-def _broken(detail: str) -> OrderError:
-    return OrderError(
-        "slide_unreadable", f"The zip is broken: {detail}", hint="pack and send it again, whole"
+def _damaged(detail: str) -> UnreadableSlideError:
+    return UnreadableSlideError(
+        f"The zip is broken: {detail}", hint="pack and send it again, whole"
     )

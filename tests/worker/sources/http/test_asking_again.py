@@ -1,4 +1,6 @@
-"""A server that says nothing is asked again for all to see, and not waited for once nothing is wanted of it."""
+"""A server that says nothing is asked again for all to see, and not waited for once nothing is
+wanted of it.
+"""
 
 import time
 from collections.abc import Iterator
@@ -9,9 +11,9 @@ import pytest
 import requests
 
 from broker.errors import TemporaryError
-from tests.support.downloads import SLIDE, Bench, one_after_another
+from tests.support.downloads import SLIDE, SlideFetcher, one_after_another
 from tests.support.image_server import ImageServer, Manners
-from tests.support.image_server_fetch import Visit, region
+from tests.support.image_server_fetch import ImageServerFetcher, region
 from tests.support.range_server import RangedFile, from_number, set_to
 from tests.support.slide_server import Answer, File, Handler, Listener, Origin
 from worker.http_session import session
@@ -49,10 +51,10 @@ def test_a_download_shows_each_try(tmp_path: Path) -> None:
     """Four times after the first; nothing came, and yet it moved."""
     listener = Listener()
     with Origin() as origin:
-        bench = Bench(origin, tmp_path)
-        url = bench.serve(File(SLIDE, cuts=[0] * 9))
+        fetcher = SlideFetcher(origin, tmp_path)
+        url = fetcher.serve(File(SLIDE, cuts=[0] * 9))
         with pytest.raises(TemporaryError):
-            bench.fetch(url, listener)
+            fetcher.fetch(url, listener)
     assert tries(listener) == [1, 2, 3, 4]
 
 
@@ -70,17 +72,21 @@ def test_a_range_shows_its_tries(http: requests.Session) -> None:
 
 
 def test_an_image_server_is_shown_to_be_asked_again(tmp_path: Path) -> None:
-    """While a picture is waited for whose first request brought nothing, and whose second does not yet."""
+    """While a picture is waited for whose first request brought nothing, and whose second does not
+    yet.
+    """
     listener = Listener()
     with ImageServer(PICTURE, Manners(first=[silent, silent])) as origin:
-        Visit(
+        ImageServerFetcher(
             origin, tmp_path, roi=region(x=9, y=9, width=50, height=50), read_timeout_s=0.6
-        ).fetch(watch=listener)
+        ).fetch(progress=listener)
     assert tries(listener)[:1] == [1]
 
 
 def test_a_stop_does_not_wait_for_a_range(http: requests.Session) -> None:
-    """A line that says nothing, not even a header, holds it for one silence, which is shorter than a download's."""
+    """A line that says nothing, not even a header, holds it for one silence, which is shorter than
+    a download's.
+    """
     with Origin() as origin:
         origin.answers["/slide.svs"] = one_after_another(RangedFile(SLIDE), silent)
         stop = Listener(lambda _: len(origin.asked) > 1)

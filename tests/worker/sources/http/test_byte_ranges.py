@@ -1,4 +1,6 @@
-"""Byte ranges over HTTP into a file full of holes, from servers that keep to the rules and from others."""
+"""Byte ranges over HTTP into a file full of holes, from servers that keep to the rules and from
+others.
+"""
 
 import itertools
 import random
@@ -35,16 +37,18 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
     """A file of holes on a server's file, and how many bytes of disk it reserved."""
     with Origin() as origin, session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http:
 
-        def open_file(served: RangedFile, watch: Listener | None = None) -> SparseFile:
+        def open_file(served: RangedFile, progress: Listener | None = None) -> SparseFile:
             origin.answers["/slide.svs"] = served
-            remote = RangedUrl(http, origin.url(f"/slide.svs?{SECRET}"), watch or Listener())
+            remote = RangedUrl(http, origin.url(f"/slide.svs?{SECRET}"), progress or Listener())
             return SparseFile(tmp_path / "slide.tif", remote, lambda size_bytes: None)
 
         yield open_file
 
 
 def test_needed_ranges_are_here_and_the_rest_are_holes(opened: Opened) -> None:
-    """The file has the full length, the bytes of each needed range, and takes hardly more disk than these."""
+    """The file has the full length, the bytes of each needed range, and takes hardly more disk than
+    these.
+    """
     wanted = [Range(1_000_000, 1_300_000), Range(1_200_000, 1_500_000), FAR]
     with opened(RangedFile(CONTENT)) as file:
         assert file.begin()
@@ -58,7 +62,9 @@ def test_needed_ranges_are_here_and_the_rest_are_holes(opened: Opened) -> None:
 
 
 def test_what_is_here_is_not_asked_for_again(opened: Opened) -> None:
-    """A range is asked for without the parts of it that came before, and not at all when it is here."""
+    """A range is asked for without the parts of it that came before, and not at all when it is
+    here.
+    """
     served = RangedFile(CONTENT)
     with opened(served) as file:
         file.begin()
@@ -110,7 +116,9 @@ def test_a_cut_range_is_resumed_where_it_stopped(opened: Opened) -> None:
 def test_anything_but_that_range_of_that_content_is_not_taken(
     opened: Opened, bend: Callable[[Reply], None]
 ) -> None:
-    """Another version, another range, another length or the whole content leaves no byte in the file."""
+    """Another version, another range, another length or the whole content leaves no byte in the
+    file.
+    """
     with opened(RangedFile(CONTENT, bend=from_number(1, bend))) as file:
         file.begin()
         with pytest.raises(ContentChanged):
@@ -133,7 +141,9 @@ def test_anything_but_that_range_of_that_content_is_not_taken(
 def test_a_server_without_trustworthy_ranges_is_left_to_the_download(
     opened: Opened, etag: str, bend: Callable[[Reply], None]
 ) -> None:
-    """Where the first answer is not the first range under a strong ETag nothing begins, and one request was made."""
+    """Where the first answer is not the first range under a strong ETag nothing begins, and one
+    request was made.
+    """
     served = RangedFile(CONTENT, etag=etag, bend=from_number(0, bend))
     with opened(served) as file:
         assert not file.begin()
@@ -141,7 +151,9 @@ def test_a_server_without_trustworthy_ranges_is_left_to_the_download(
 
 
 def test_content_that_still_stands_is_not_sent(opened: Opened) -> None:
-    """With the ETag of what is known, the server may say that it is unchanged; that is a beginning and no byte."""
+    """With the ETag of what is known, the server may say that it is unchanged; that is a beginning
+    and no byte.
+    """
     served = RangedFile(CONTENT)
     with opened(served) as file:
         assert file.begin('"v1"')
@@ -159,7 +171,9 @@ def test_content_that_still_stands_is_not_sent(opened: Opened) -> None:
 def test_a_refusal_in_the_middle_is_told_without_the_signature(
     opened: Opened, status: int, kind: type[Exception], code: str
 ) -> None:
-    """A URL that dies is the caller's to mend, overload is worth another try; neither shows the presigned query."""
+    """A URL that dies is the caller's to mend, overload is worth another try; neither shows the
+    presigned query.
+    """
     with opened(RangedFile(CONTENT, bend=from_number(1, set_to(status=status, body=b"")))) as file:
         file.begin()
         with pytest.raises(kind) as caught:
@@ -180,7 +194,9 @@ def test_a_fetch_that_is_stopped_asks_for_nothing_more(opened: Opened) -> None:
 
 
 def test_what_lies_in_too_many_places_is_not_fetched_in_parts(opened: Opened) -> None:
-    """A directory that would take thousands of requests ends in one exception, before any of them."""
+    """A directory that would take thousands of requests ends in one exception,
+    before any of them.
+    """
     served = RangedFile(CONTENT)
     with opened(served) as file:
         file.begin()
@@ -193,7 +209,9 @@ def test_what_lies_in_too_many_places_is_not_fetched_in_parts(opened: Opened) ->
 
 @given(Spans, st.integers(0, 5))
 def test_merged_ranges_are_the_same_bytes_in_order(spans: list[Range], gap_bytes: int) -> None:
-    """Merging loses no byte, adds gaps only of the size allowed, and leaves larger ones between its ranges."""
+    """Merging loses no byte, adds gaps only of the size allowed, and leaves larger ones between its
+    ranges.
+    """
     found = merged(spans, gap_bytes)
     before = {at for span in spans for at in range(*span)}
     after = {at for span in found for at in range(*span)}

@@ -1,4 +1,6 @@
-"""Byte ranges over TLS, where a connection that is cut still has bytes on the line that are none of the file's."""
+"""Byte ranges over TLS, where a connection that is cut still has bytes on the line that are none of
+the file's.
+"""
 
 import random
 import ssl
@@ -33,7 +35,9 @@ class Sleepy:
 
 
 def test_what_comes_after_a_cut_is_not_taken_for_the_file(tmp_path: Path) -> None:
-    """The rest of a TLS line that was shut down are its records; the range is asked for again from where it was."""
+    """The rest of a TLS line that was shut down are its records; the range is asked for again from
+    where it was.
+    """
     pem = certificate_for_localhost(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
@@ -44,7 +48,7 @@ def test_what_comes_after_a_cut_is_not_taken_for_the_file(tmp_path: Path) -> Non
         http.verify = str(pem)
         origin.answers["/slide.svs"] = RangedFile(CONTENT)
         remote = RangedUrl(
-            http, origin.url("/slide.svs", "localhost", "https"), Listener(), silence_s=0.5
+            http, origin.url("/slide.svs", "localhost", "https"), Listener(), deadline_s=0.5
         )
         assert remote.begin("", lambda at, data: None)
         take = Sleepy()

@@ -12,7 +12,7 @@ from tests.support.slide_server import Origin, drip
 from worker.http_session import session
 from worker.slide_cache.cache import SlideCache
 from worker.sources.http.blocks import Blocks
-from worker.sources.http.connection import Stream
+from worker.sources.http.connection import Connection
 from worker.sources.http.remote_file import RemoteFile, Version
 
 TOTAL = 30_000_000
@@ -26,26 +26,26 @@ class Bringer:
         self.cut()
 
     def cut(self) -> None:
-        self.blocks.leave(self)
+        self.blocks.release(self)
         self.block, self.at = None, -1
 
     def follow(self) -> None:
         """Go on with an answer that begins at the front."""
         self.cut()
-        self.block = self.blocks.go_on(at := self.blocks.front, self)
+        self.block = self.blocks.claim_next(at := self.blocks.front, self)
         self.at = at if self.block else -1
 
     def ask(self) -> None:
         self.cut()
-        self.block = self.blocks.ask(self)
-        self.at = self.block.at if self.block else -1
+        self.block = self.blocks.take_request(self)
+        self.at = self.block.next_byte if self.block else -1
 
     def bring(self, megabytes: int) -> None:
-        if self.block and self.at < self.block.end and self.blocks.hold(self.block, self.at, self):
+        if self.block and self.at < self.block.end and self.blocks.claim(self.block, self.at, self):
             stop = min(self.at + megabytes * 10**6, self.block.end)
             assert not any(self.here[self.at : stop : 100_000])
             self.here[self.at : stop] = b"\1" * (stop - self.at)
-            self.block.at = self.at = stop
+            self.block.next_byte = self.at = stop
 
 
 @settings(max_examples=60, deadline=None)
@@ -56,17 +56,19 @@ class Bringer:
     )
 )
 def test_every_byte_comes_once_whoever_brings_it(steps: list[tuple[int, str]]) -> None:
-    """In whatever order three connections ask, bring and are cut, no byte is brought twice and none is forgotten."""
+    """In whatever order three connections ask, bring and are cut, no byte is brought twice and none
+    is forgotten.
+    """
     here = bytearray(TOTAL)
     blocks = Blocks(TOTAL)
     bringers = [Bringer(blocks, here) for _ in range(3)]
     for number, step in steps:
         getattr(bringers[number], step)(*([3] if step == "bring" else []))
-        assert not blocks.whole or all(here[::100_000])
+        assert not blocks.complete or all(here[::100_000])
         assert all(here[: blocks.front : 100_000])
     for bringer in bringers:
         bringer.cut()
-    while not blocks.whole:
+    while not blocks.complete:
         bringers[0].ask()
         bringers[0].bring(100)
     assert all(here[::100_000])
@@ -86,18 +88,22 @@ def test_a_connection_that_drips_is_ended_after_a_minute(tmp_path: Path, late_s:
         with session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=20) as http:
             remote = RemoteFile(http, origin.url("/slide.svs"))
             answer = remote.get({})
-            stream = Stream(remote, Version.of(answer), Blocks(2_000_000), part, 10**9)
-            ended = pool.submit(stream.run, answer)
+            connection = Connection(
+                remote, Version.from_response(answer), Blocks(2_000_000), part, 10**9
+            )
+            ended = pool.submit(connection.run, answer)
             while part.bytes < 10:
                 threading.Event().wait(0.01)
-            stream.keep_pace(time.monotonic() + late_s)
+            connection.check_pace(time.monotonic() + late_s)
             if not late_s:
-                stream.end("as it was told")
+                connection.end("as it was told")
             assert ended.result(10) == ("sends next to nothing" if late_s else "as it was told")
 
 
 def test_pieces_in_any_order_have_the_digest_of_the_whole(tmp_path: Path) -> None:
-    """A part that is written from several places is hashed as if it had come in one piece, and hashed once."""
+    """A part that is written from several places is hashed as if it had come in one piece, and
+    hashed once.
+    """
     content = random.Random(5).randbytes(3_000_000)
     pieces = [(at, content[at : at + 70_000]) for at in range(0, len(content), 70_000)]
     with SlideCache(tmp_path, 10**9).part() as whole, SlideCache(tmp_path, 10**9).part() as part:

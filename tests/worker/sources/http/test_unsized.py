@@ -1,11 +1,13 @@
-"""A slide without a length ends with its connection; a server that can be asked whether that was all, is asked."""
+"""A slide without a length ends with its connection; a server that can be asked whether that was
+all, is asked.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.downloads import SLIDE, Bench, one_after_another, status
+from tests.support.downloads import SLIDE, SlideFetcher, one_after_another, status
 from tests.support.slide_server import Answer, File, Handler, Origin
 
 HALF = len(SLIDE) // 2
@@ -13,9 +15,9 @@ ALL = status(416, Content_Range=f"bytes */{len(SLIDE)}")
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def fetcher(tmp_path: Path) -> Iterator[SlideFetcher]:
     with Origin() as origin:
-        yield Bench(origin, tmp_path)
+        yield SlideFetcher(origin, tmp_path)
 
 
 def unsized(end: int = len(SLIDE), **headers: str) -> Answer:
@@ -34,14 +36,14 @@ def unsized(end: int = len(SLIDE), **headers: str) -> Answer:
     return answer
 
 
-def test_a_connection_that_ended_in_the_middle_is_gone_on_with(bench: Bench) -> None:
+def test_a_connection_that_ended_in_the_middle_is_gone_on_with(fetcher: SlideFetcher) -> None:
     """The rest is asked for, of the same content."""
-    assert bench.fetch(bench.serve(one_after_another(unsized(HALF), File(SLIDE)))) == SLIDE
-    assert bench.headers("Range") == [None, f"bytes={HALF}-"]
-    assert bench.headers("If-Range") == [None, '"v1"']
+    assert fetcher.fetch(fetcher.serve(one_after_another(unsized(HALF), File(SLIDE)))) == SLIDE
+    assert fetcher.headers("Range") == [None, f"bytes={HALF}-"]
+    assert fetcher.headers("If-Range") == [None, '"v1"']
 
 
-def test_a_rest_of_an_unknown_length_is_asked_for_too(bench: Bench) -> None:
+def test_a_rest_of_an_unknown_length_is_asked_for_too(fetcher: SlideFetcher) -> None:
     """A part that does not say of how much it is one is not the end."""
     rest = status(
         206, SLIDE[HALF:-9], Content_Range=f"bytes {HALF}-{len(SLIDE) - 10}/*", ETag='"v1"'
@@ -49,13 +51,13 @@ def test_a_rest_of_an_unknown_length_is_asked_for_too(bench: Bench) -> None:
     last = status(
         206, SLIDE[-9:], Content_Range=f"bytes {len(SLIDE) - 9}-{len(SLIDE) - 1}/*", ETag='"v1"'
     )
-    assert bench.fetch(bench.serve(one_after_another(unsized(HALF), rest, last, ALL))) == SLIDE
+    assert fetcher.fetch(fetcher.serve(one_after_another(unsized(HALF), rest, last, ALL))) == SLIDE
 
 
-def test_a_server_that_has_no_more_says_that_it_was_all(bench: Bench) -> None:
+def test_a_server_that_has_no_more_says_that_it_was_all(fetcher: SlideFetcher) -> None:
     """A 416 with the length of what came is the end."""
-    assert bench.fetch(bench.serve(one_after_another(unsized(), ALL))) == SLIDE
-    assert bench.headers("Range") == [None, f"bytes={len(SLIDE)}-"]
+    assert fetcher.fetch(fetcher.serve(one_after_another(unsized(), ALL))) == SLIDE
+    assert fetcher.headers("Range") == [None, f"bytes={len(SLIDE)}-"]
 
 
 @pytest.mark.parametrize(
@@ -68,8 +70,10 @@ def test_a_server_that_has_no_more_says_that_it_was_all(bench: Bench) -> None:
     ],
 )
 def test_where_nobody_can_say_more_the_end_is_the_end(
-    bench: Bench, answer: Answer, requests: int
+    fetcher: SlideFetcher, answer: Answer, requests: int
 ) -> None:
-    """Without ranges, or with ranges that are only claimed, what came is taken, and it is not fetched for ever."""
-    assert bench.fetch(bench.serve(answer)) == SLIDE
-    assert len(bench.origin.asked) == requests
+    """Without ranges, or with ranges that are only claimed, what came is taken, and it is not
+    fetched for ever.
+    """
+    assert fetcher.fetch(fetcher.serve(answer)) == SLIDE
+    assert len(fetcher.origin.asked) == requests

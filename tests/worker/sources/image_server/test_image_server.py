@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.support.image_server import ImageServer, Manners
-from tests.support.image_server_fetch import SECRET, Visit, region
+from tests.support.image_server_fetch import SECRET, ImageServerFetcher, region
 from tests.support.slides import a_picture
 
 WIDTH, HEIGHT = 403, 287
@@ -62,12 +62,14 @@ EDGES = {
 
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_whole_slide_is_stitched_to_its_very_pixels(tmp_path: Path, server: str) -> None:
-    """In tiles that do not divide it every pixel is the source's, and the token goes with every request."""
+    """In tiles that do not divide it every pixel is the source's, and the token goes with every
+    request.
+    """
     protocol, manners, path = SERVERS[server]
     pixels = a_picture(WIDTH, HEIGHT)
     with ImageServer(pixels, manners) as origin:
-        visit = Visit(origin, tmp_path, protocol, path)
-        assert np.array_equal(visit.pixels(0, 0, WIDTH, HEIGHT), pixels)
+        fetcher = ImageServerFetcher(origin, tmp_path, protocol, path)
+        assert np.array_equal(fetcher.pixels(0, 0, WIDTH, HEIGHT), pixels)
         assert all(SECRET in asked for asked, _ in origin.asked)
         assert len(origin.boxes) > (0 if protocol == "iip" or "iipsrv" in server else 5)
 
@@ -79,7 +81,7 @@ def test_a_region_at_any_edge_is_the_source_s_pixels(tmp_path: Path, server: str
     pixels = a_picture(WIDTH, HEIGHT)
     with ImageServer(pixels, manners) as origin:
         for name, (x, y, width, height) in EDGES.items():
-            visit = Visit(
+            fetcher = ImageServerFetcher(
                 origin,
                 tmp_path / name,
                 protocol,
@@ -87,7 +89,7 @@ def test_a_region_at_any_edge_is_the_source_s_pixels(tmp_path: Path, server: str
                 region(x=x, y=y, width=width, height=height),
             )
             assert np.array_equal(
-                visit.pixels(x, y, width, height), pixels[y : y + height, x : x + width]
+                fetcher.pixels(x, y, width, height), pixels[y : y + height, x : x + width]
             ), name
 
 
@@ -105,16 +107,18 @@ def test_iip_fractions_land_on_the_pixel(
     part[:] = a_picture(part.shape[1], part.shape[0])
     roi = region(x=corner[0], y=corner[1], width=part.shape[1], height=part.shape[0])
     with ImageServer(pixels, Manners(tile=256, cuts_off=cuts_off)) as origin:
-        visit = Visit(origin, tmp_path, "iip", roi=roi)
-        assert np.array_equal(visit.pixels(*corner, part.shape[1], part.shape[0]), part)
+        fetcher = ImageServerFetcher(origin, tmp_path, "iip", roi=roi)
+        assert np.array_equal(fetcher.pixels(*corner, part.shape[1], part.shape[0]), part)
         assert len(origin.boxes) <= 4
 
 
 def test_pieces_are_the_server_s_own_tiles(tmp_path: Path) -> None:
-    """So that it decodes none twice: every piece begins and ends where tiles do, or where the region does."""
+    """So that it decodes none twice: every piece begins and ends where tiles do, or where the
+    region does.
+    """
     manners = Manners(info={"tiles": [{"width": 240, "height": 300}]})
     with ImageServer(a_picture(2500, 900), manners) as origin:
-        Visit(origin, tmp_path).fetch()
+        ImageServerFetcher(origin, tmp_path).fetch()
         assert {(x, y) for x, y, _, _ in origin.boxes} == {(0, 0), (960, 0), (1920, 0)}
         assert {(width, height) for _, _, width, height in origin.boxes} == {(960, 900), (580, 900)}
 
@@ -122,7 +126,9 @@ def test_pieces_are_the_server_s_own_tiles(tmp_path: Path) -> None:
 def test_only_what_is_read_is_asked_for(tmp_path: Path) -> None:
     """A region with half a percent of the slide costs about as much of its bytes."""
     with ImageServer(a_picture(2400, 2400), Manners(info={"maxWidth": 100})) as origin:
-        Visit(origin, tmp_path, roi=region(x=1000, y=1000, width=150, height=150)).fetch()
+        ImageServerFetcher(
+            origin, tmp_path, roi=region(x=1000, y=1000, width=150, height=150)
+        ).fetch()
         asked_px = sum(width * height for _, _, width, height in origin.boxes)
         assert 150 * 150 < asked_px < 3 * 150 * 150
 
@@ -141,7 +147,7 @@ def test_polygons_and_percents_bring_their_box(
     pixels, (x, y, width, height) = a_picture(WIDTH, HEIGHT), box
     with ImageServer(pixels, Manners(info={"maxWidth": 100})) as origin:
         assert np.array_equal(
-            Visit(origin, tmp_path, roi=region(**roi)).pixels(x, y, width, height),
+            ImageServerFetcher(origin, tmp_path, roi=region(**roi)).pixels(x, y, width, height),
             pixels[y : y + height, x : x + width],
         )
 
@@ -152,8 +158,8 @@ def test_jpeg_is_taken_where_there_is_nothing_better(tmp_path: Path) -> None:
     with ImageServer(
         pixels, Manners("JPEG", info={"profile": ["level1", {"formats": ["jpg"]}]})
     ) as origin:
-        visit = Visit(origin, tmp_path)
-        assert np.abs(visit.pixels(0, 0, 300, 200).astype(int) - 190).max() <= 2
+        fetcher = ImageServerFetcher(origin, tmp_path)
+        assert np.abs(fetcher.pixels(0, 0, 300, 200).astype(int) - 190).max() <= 2
         assert all(path.endswith(f".jpg?{SECRET}") for path, _ in origin.asked[1:])
 
 
@@ -164,7 +170,7 @@ def test_jpeg_is_taken_where_there_is_nothing_better(tmp_path: Path) -> None:
 def test_a_url_of_another_kind_is_refused(tmp_path: Path, protocol: str, path: str) -> None:
     """It is the order's to mend, and no request is made."""
     with ImageServer(a_picture(9, 9)) as origin:
-        error = Visit(origin, tmp_path, protocol, path).refusal()
+        error = ImageServerFetcher(origin, tmp_path, protocol, path).refusal()
         assert (error.code, error.problem.field, origin.asked) == (
             "request_invalid",
             "source.url",

@@ -1,4 +1,6 @@
-"""An image server that caps, lies, cuts, stalls or sends elsewhere ends in the right pixels or in a clear problem."""
+"""An image server that caps, lies, cuts, stalls or sends elsewhere ends in the right pixels or in a
+clear problem.
+"""
 
 import threading
 import time
@@ -11,9 +13,9 @@ import pytest
 from PIL import Image
 
 from broker.errors import OrderError, TemporaryError
-from tests.support.downloads import status
+from tests.support.downloads import kind_of, status
 from tests.support.image_server import ImageServer, Manners, encoded
-from tests.support.image_server_fetch import FORMS, SECRET, Visit, region
+from tests.support.image_server_fetch import FORMS, SECRET, ImageServerFetcher, region
 from tests.support.slide_server import Answer, Handler, Listener
 from tests.support.slides import a_picture
 from worker.progress import StopWork
@@ -49,7 +51,9 @@ def stalled(handler: Handler) -> None:
 
 
 def ending_early(handler: Handler) -> None:
-    """An answer that is whole as HTTP goes and holds half a picture: iipsrv when decoding fails under way."""
+    """An answer that is whole as HTTP goes and holds half a picture: iipsrv when decoding fails
+    under way.
+    """
     body = encoded(PICTURE[:100, :100])
     handler.answer(200, body[: len(body) // 2])
 
@@ -71,7 +75,7 @@ def test_a_piece_that_failed_is_asked_for_again(
 ) -> None:
     """That one alone; the others stay as they came."""
     server.manners.first = [trouble]
-    assert np.array_equal(Visit(server, tmp_path).pixels(0, 0, 500, 300), PICTURE)
+    assert np.array_equal(ImageServerFetcher(server, tmp_path).pixels(0, 0, 500, 300), PICTURE)
     assert len(server.boxes) == 15 + 1
 
 
@@ -79,7 +83,7 @@ def test_a_silent_piece_is_asked_for_again(tmp_path: Path, server: ImageServer) 
     """Silence ends after the read timeout."""
     server.manners.first = [stalled]
     assert np.array_equal(
-        Visit(server, tmp_path, read_timeout_s=0.3).pixels(0, 0, 500, 300), PICTURE
+        ImageServerFetcher(server, tmp_path, read_timeout_s=0.3).pixels(0, 0, 500, 300), PICTURE
     )
 
 
@@ -111,17 +115,17 @@ def test_what_is_no_picture_is_a_clear_problem(
     code: str,
     words: str,
 ) -> None:
-    """Whatever the status says; and nothing of it stays on the shelf."""
+    """Whatever the status says; and nothing of it stays in the slide cache."""
     server.manners.send = lambda handler, _: answer(handler)
-    error = Visit(server, tmp_path).refusal()
-    assert (type(error), error.code) == (kind, code)
+    error = ImageServerFetcher(server, tmp_path).refusal()
+    assert (kind_of(error), error.code) == (kind, code)
     assert words in error.detail
 
 
 def test_a_server_that_asks_for_a_long_pause_gets_it(tmp_path: Path, server: ImageServer) -> None:
     """The order waits in its queue meanwhile, not a thread."""
     server.manners.send = lambda handler, _: handler.answer(503, b"", Retry_After="120")
-    error = Visit(server, tmp_path).refusal()
+    error = ImageServerFetcher(server, tmp_path).refusal()
     assert isinstance(error, TemporaryError)
     assert error.retry_after_s == 120
     assert len(server.boxes) <= 6
@@ -129,9 +133,13 @@ def test_a_server_that_asks_for_a_long_pause_gets_it(tmp_path: Path, server: Ima
 
 @pytest.mark.parametrize("protocol", ["iiif", "iip"])
 def test_a_cap_that_shows_is_learned(tmp_path: Path, protocol: str) -> None:
-    """Answers made smaller without a word tell the largest that the server gives; the pixels are exact all the same."""
+    """Answers made smaller without a word tell the largest that the server gives; the pixels are
+    exact all the same.
+    """
     with ImageServer(PICTURE, Manners(cap_px=70)) as origin:
-        assert np.array_equal(Visit(origin, tmp_path, protocol).pixels(0, 0, 500, 300), PICTURE)
+        assert np.array_equal(
+            ImageServerFetcher(origin, tmp_path, protocol).pixels(0, 0, 500, 300), PICTURE
+        )
         small = [box for box in origin.boxes if max(box[2:]) <= 70]
         assert len(small) >= 8 * 5
 
@@ -143,7 +151,7 @@ def test_a_server_that_goes_on_making_answers_smaller_is_refused(
     server.manners.send = lambda handler, body: handler.answer(
         200, encoded(np.asarray(Image.open(BytesIO(body)))[::2, ::2])
     )
-    error = Visit(server, tmp_path).refusal()
+    error = ImageServerFetcher(server, tmp_path).refusal()
     assert error.code == "slide_unreadable"
     assert "answered 25 x 13 px where 50 x 25 px" in error.detail
 
@@ -156,7 +164,7 @@ def test_a_picture_of_another_size_is_refused(
     server.manners.send = lambda handler, _: handler.answer(
         200, encoded(PICTURE[: size[1], : size[0]])
     )
-    error = Visit(server, tmp_path).refusal()
+    error = ImageServerFetcher(server, tmp_path).refusal()
     assert error.code == "slide_unreadable"
     assert f"{size[0]} x {size[1]} px where 100 x 100 px at (0, 0) were asked for" in error.detail
 
@@ -165,10 +173,14 @@ def test_a_picture_of_another_size_is_refused(
     ("width", "height"), [(2048, 1024), (1500, 1500), (1030, 2060), (1800, 1201)]
 )
 def test_a_whole_slide_in_place_of_a_region_shows(tmp_path: Path, width: int, height: int) -> None:
-    """An IIP server that understands no region is found out even where slide and region have the same shape."""
+    """An IIP server that understands no region is found out even where slide and region have the
+    same shape.
+    """
     with ImageServer(np.zeros((height, width, 3), np.uint8), Manners(deaf=True)) as origin:
-        assert Visit(origin, tmp_path, "iip", roi=region(x=0, y=0, width=900, height=600)).refusal()
-        assert Visit(origin, tmp_path, "iip").refusal()
+        assert ImageServerFetcher(
+            origin, tmp_path, "iip", roi=region(x=0, y=0, width=900, height=600)
+        ).refusal()
+        assert ImageServerFetcher(origin, tmp_path, "iip").refusal()
 
 
 @pytest.mark.parametrize("protocol", FORMS)
@@ -189,17 +201,20 @@ def test_a_description_that_cannot_be_used_is_refused(
         origin.answers[FORMS[protocol].partition("?")[0] + "/info.json" * (protocol == "iiif")] = (
             status(200, description)
         )
-        error = Visit(origin, tmp_path, protocol).refusal()
+        error = ImageServerFetcher(origin, tmp_path, protocol).refusal()
         assert (error.code, origin.boxes) == ("slide_unreadable", [])
 
 
 def test_too_large_a_region_is_refused_before_it_is_asked_for(tmp_path: Path) -> None:
     """By the number of pieces first, by their bytes while they come."""
     with ImageServer(PICTURE, Manners(info={"width": 10**9, "height": 10**9})) as origin:
-        error = Visit(origin, tmp_path).refusal()
+        error = ImageServerFetcher(origin, tmp_path).refusal()
         assert (error.code, error.problem.field, origin.boxes) == ("input_too_large", "roi", [])
     with ImageServer(PICTURE, Manners(**CUT)) as origin:
-        assert Visit(origin, tmp_path).refusal(limit_bytes=100_000).code == "input_too_large"
+        assert (
+            ImageServerFetcher(origin, tmp_path).refusal(limit_bytes=100_000).code
+            == "input_too_large"
+        )
 
 
 def redirected(to: Callable[[Handler], str]) -> Answer:
@@ -207,24 +222,28 @@ def redirected(to: Callable[[Handler], str]) -> Answer:
 
 
 def test_redirects_are_followed_to_allowed_hosts_only(tmp_path: Path, server: ImageServer) -> None:
-    """To itself it works; to an address that is not allowed, or round in circles, it is a problem."""
+    """To itself it works; to an address that is not allowed, or round in circles,
+    it is a problem.
+    """
     server.manners.first = [redirected(lambda handler: handler.path)] * 3
-    assert np.array_equal(Visit(server, tmp_path / "a").pixels(0, 0, 500, 300), PICTURE)
+    assert np.array_equal(
+        ImageServerFetcher(server, tmp_path / "a").pixels(0, 0, 500, 300), PICTURE
+    )
     server.manners.send = lambda handler, _: redirected(
         lambda _: f"http://169.254.169.254/?{SECRET}"
     )(handler)
-    assert Visit(server, tmp_path / "b").refusal().code == "host_not_allowed"
+    assert ImageServerFetcher(server, tmp_path / "b").refusal().code == "host_not_allowed"
     server.manners.send = lambda handler, _: redirected(lambda handler: handler.path)(handler)
-    assert Visit(server, tmp_path / "c").refusal().code == "input_not_found"
+    assert ImageServerFetcher(server, tmp_path / "c").refusal().code == "input_not_found"
 
 
 def test_stop_ends_the_threads(tmp_path: Path, server: ImageServer) -> None:
-    """Once the work is not wanted nobody asks any more, and nothing stays on the shelf."""
+    """Once the work is not wanted nobody asks any more, and nothing stays in the slide cache."""
     server.manners.send = lambda handler, _: stalled(handler)
     began = time.monotonic()
     with pytest.raises(StopWork):
-        Visit(server, tmp_path, read_timeout_s=1).fetch(
-            watch=Listener(lambda _: len(server.boxes) >= 4)
+        ImageServerFetcher(server, tmp_path, read_timeout_s=1).fetch(
+            progress=Listener(lambda _: len(server.boxes) >= 4)
         )
     assert time.monotonic() - began < 5
     assert not [

@@ -1,4 +1,6 @@
-"""Orders for slides on an image server: asked once, found the same, with the microns that somebody says."""
+"""Orders for slides on an image server: asked once, found the same, with the microns that somebody
+says.
+"""
 
 import threading
 import time
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.support.image_server import ImageServer, Manners
-from tests.support.image_server_fetch import Visit, region
+from tests.support.image_server_fetch import ImageServerFetcher, region
 from tests.support.slide_server import Listener
 from tests.support.slides import a_picture, a_slide
 from tests.support.tissue_sections import SETTINGS, section
@@ -50,12 +52,14 @@ def found(path: Path, roi: Any) -> tuple[Objects, np.ndarray]:
 
 @pytest.mark.parametrize("roi", [None, {"x": 100, "y": 60, "width": 300, "height": 333}])
 def test_findings_are_those_of_the_file(tmp_path: Path, roi: dict[str, int] | None) -> None:
-    """To the last bit, as is the picture they are drawn on: every pixel that is read is the same."""
+    """To the last bit, as is the picture they are drawn on: every pixel that is
+    read is the same.
+    """
     pixels, asked = section(7).pixels, region(**roi) if roi else None
     from_file, picture = found(a_slide(tmp_path / "a.svs", pixels, levels=(1,)), asked)
     with ImageServer(pixels, Manners(info=HIDDEN)) as origin:
-        visit = Visit(origin, tmp_path / "shelf", roi=asked, card=CARD)
-        from_server, same_picture = visit.fetch(lambda copy: found(copy.path, asked))
+        fetcher = ImageServerFetcher(origin, tmp_path / "cache", roi=asked, card=CARD)
+        from_server, same_picture = fetcher.fetch(lambda copy: found(copy.path, asked))
     assert len(from_file) > 20
     assert np.array_equal(from_file.centres, from_server.centres)
     assert all(map(np.array_equal, from_file.outlines, from_server.outlines))
@@ -69,7 +73,9 @@ def test_findings_are_those_of_the_file(tmp_path: Path, roi: dict[str, int] | No
 def test_all_that_an_order_reads_is_near(
     tmp_path: Path, mpp: float, halo_px: int, card_mpp: float | None
 ) -> None:
-    """Tiles with their halo, the overview that tissue is found on, the picture; at any resolution, at odd places."""
+    """Tiles with their halo, the overview that tissue is found on, the picture; at any resolution,
+    at odd places.
+    """
     card = CARD.model_copy(update={"halo_px": halo_px, "tile_px": 128, "mpp": card_mpp})
     roi = region(x=501, y=703, width=2503, height=211)
 
@@ -81,7 +87,7 @@ def test_all_that_an_order_reads_is_near(
                 assert read_tiles(slide, tissue.keep(slide, tile_grid(area, slide.frame, card)))
 
     with ImageServer(a_picture(3600, 1400)) as origin:
-        Visit(origin, tmp_path, roi=roi, mpp=mpp, card=card).fetch(read)
+        ImageServerFetcher(origin, tmp_path, roi=roi, mpp=mpp, card=card).fetch(read)
 
 
 @pytest.mark.parametrize(
@@ -106,7 +112,7 @@ def test_microns_come_from_the_service_block(
         [{"profile": "http://example.org/other"}, PHYSICAL | said] if listed else PHYSICAL | said
     )
     with ImageServer(a_picture(99, 99), Manners(info={"service": service})) as origin:
-        frame = Visit(origin, tmp_path, card=CARD, mpp=0.7).fetch(
+        frame = ImageServerFetcher(origin, tmp_path, card=CARD, mpp=0.7).fetch(
             lambda copy: Slide.open(copy.path, 0.7).frame
         )
     expected = (mpp, "server") if mpp else (0.7, "order")
@@ -116,25 +122,29 @@ def test_microns_come_from_the_service_block(
 def test_a_slide_without_microns_fails_before_its_pixels_are_fetched(tmp_path: Path) -> None:
     """Neither order nor server say how large a pixel is."""
     with ImageServer(a_picture(99, 99)) as origin:
-        error = Visit(origin, tmp_path, card=CARD, mpp=None).refusal()
+        error = ImageServerFetcher(origin, tmp_path, card=CARD, mpp=None).refusal()
         assert (error.code, origin.boxes) == ("mpp_missing", [])
 
 
 def test_a_region_outside_fails_before_its_pixels_are_fetched(tmp_path: Path) -> None:
     """The server tells the size of the slide."""
     with ImageServer(a_picture(99, 99)) as origin:
-        error = Visit(origin, tmp_path, roi=region(x=99, y=0, width=9, height=9)).refusal()
+        error = ImageServerFetcher(
+            origin, tmp_path, roi=region(x=99, y=0, width=9, height=9)
+        ).refusal()
         assert (error.code, origin.boxes) == ("roi_outside_slide", [])
 
 
 def test_a_region_is_fetched_again_only_when_the_image_changed(tmp_path: Path) -> None:
-    """Within ten minutes the description alone is asked for; a changed one brings the pixels again."""
+    """Within ten minutes the description alone is asked for; a changed one brings
+    the pixels again.
+    """
     with ImageServer(a_picture(99, 99)) as origin:
-        visit = Visit(origin, tmp_path)
-        first, again = visit.fetch(), visit.fetch()
+        fetcher = ImageServerFetcher(origin, tmp_path)
+        first, again = fetcher.fetch(), fetcher.fetch()
         assert (first.digest, len(origin.boxes), len(origin.asked)) == (again.digest, 4, 6)
         origin.pixels = a_picture(98, 99)
-        assert visit.fetch().digest != first.digest
+        assert fetcher.fetch().digest != first.digest
 
 
 def test_two_orders_at_once_fetch_a_region_once(tmp_path: Path) -> None:
@@ -146,18 +156,20 @@ def test_two_orders_at_once_fetch_a_region_once(tmp_path: Path) -> None:
         handler.answer(200, body)
 
     with ImageServer(a_picture(99, 99), Manners(send=late)) as origin, ExitStack() as stack:
-        watches = [Listener(), Listener()]
+        listeners = [Listener(), Listener()]
         digests: list[str] = []
 
-        def order(watch: Listener) -> None:
-            digests.append(Visit(origin, tmp_path).fetch(watch=watch).digest)
+        def order(progress: Listener) -> None:
+            digests.append(ImageServerFetcher(origin, tmp_path).fetch(progress=progress).digest)
 
-        threads = [threading.Thread(target=order, args=(watch,)) for watch in watches]
+        threads = [threading.Thread(target=order, args=(progress,)) for progress in listeners]
         stack.callback(gate.set)
         for thread in threads:
             thread.start()
         until = time.monotonic() + 60
-        while "waiting" not in {stage for watch in watches for stage, _, _ in list(watch.heard)}:
+        while "waiting" not in {
+            stage for progress in listeners for stage, _, _ in list(progress.heard)
+        }:
             assert time.monotonic() < until
             time.sleep(0.01)
         gate.set()
@@ -167,8 +179,10 @@ def test_two_orders_at_once_fetch_a_region_once(tmp_path: Path) -> None:
 
 
 def test_pieces_come_four_at_a_time_and_are_told(tmp_path: Path) -> None:
-    """No answer goes out before four are asked for; the watch hears of all bytes, and of no total that nobody knows."""
-    gate, watch, sent = threading.Barrier(4), Listener(), []
+    """No answer goes out before four are asked for; the progress shows all bytes, and of no total
+    that nobody knows.
+    """
+    gate, progress, sent = threading.Barrier(4), Listener(), []
 
     def together(handler: Any, body: bytes) -> None:
         gate.wait(60)
@@ -176,16 +190,16 @@ def test_pieces_come_four_at_a_time_and_are_told(tmp_path: Path) -> None:
         handler.answer(200, body)
 
     with ImageServer(a_picture(800, 100), Manners(info={"maxWidth": 100}, send=together)) as origin:
-        Visit(origin, tmp_path).fetch(watch=watch)
-    told = [done for stage, done, total in watch.heard if (stage, total) == ("fetching", 0)]
+        ImageServerFetcher(origin, tmp_path).fetch(progress=progress)
+    told = [done for stage, done, total in progress.heard if (stage, total) == ("fetching", 0)]
     assert told == sorted(told)
     assert sum(sent[:-1]) - 1000 < told[-1] < sum(sent) + 1000
 
 
 def test_an_order_names_its_token_nowhere(tmp_path: Path) -> None:
-    """Nothing that stays on the shelf holds it."""
+    """Nothing that stays in the slide cache holds it."""
     with ImageServer(a_picture(99, 99)) as origin:
-        Visit(origin, tmp_path).fetch()
+        ImageServerFetcher(origin, tmp_path).fetch()
         assert not [
             path
             for path in tmp_path.rglob("*")

@@ -1,4 +1,6 @@
-"""A region of a slide behind a URL shows and yields what the whole file does, for a fraction of its bytes."""
+"""A region of a slide behind a URL shows and yields what the whole file does, for a fraction of its
+bytes.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.roi import Percent, Polygon, Rectangle, Roi
 from tests.support.paths import SLIDES
-from tests.support.remote_regions import CARD, GENERIC, ROI, Slides, Ward, noise_slide
+from tests.support.remote_regions import CARD, GENERIC, ROI, RegionFetcher, Slides, noise_slide
 from worker.algorithms.builtin_cards import grid_card, ki67_card
 from worker.geometry.frame import Pixels
 from worker.geometry.roi import resolve_roi
@@ -26,8 +28,8 @@ COARSE = CARD.model_copy(update={"mpp": 4.0, "tile_px": 16, "halo_px": 4})
 
 
 @pytest.fixture
-def ward(tmp_path: Path) -> Iterator[Ward]:
-    with Ward.open(tmp_path / "shelf") as opened:
+def fetcher(tmp_path: Path) -> Iterator[RegionFetcher]:
+    with RegionFetcher.open(tmp_path / "cache") as opened:
         yield opened
 
 
@@ -38,7 +40,9 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Slides:
 
 
 def seen(path: Path, roi: Roi, card: AlgorithmCard) -> list[Pixels]:
-    """All pixels that classifying a region reads: its overviews, as picture and as tissue, and its tiles with halos."""
+    """All pixels that classifying a region reads: its overviews, as picture and as tissue, and its
+    tiles with halos.
+    """
     with Slide.open(path) as slide:
         area = resolve_roi(roi, slide.frame)
         pixels = [slide.overview(area, overlay.MAX_PX)]
@@ -93,51 +97,59 @@ def needed_bytes(slide: Path, roi: Rectangle) -> int:
     ],
 )  # fmt: skip
 def test_a_region_shows_what_the_whole_file_shows(
-    ward: Ward, slides: Slides, name: str, roi: Roi
+    fetcher: RegionFetcher, slides: Slides, name: str, roi: Roi
 ) -> None:
-    """Overviews, tissue and every tile with its halo are the same to the last bit, for less than half of the bytes."""
-    ward.roi = roi
-    copy = ward.fetch(ward.serve(slides[name].read_bytes()))
+    """Overviews, tissue and every tile with its halo are the same to the last bit, for less than
+    half of the bytes.
+    """
+    fetcher.roi = roi
+    copy = fetcher.fetch(fetcher.serve(slides[name].read_bytes()))
     assert shows_the_same(copy, slides[name], roi, CARD)
-    assert ward.served.sent_bytes < 0.5 * slides[name].stat().st_size
+    assert fetcher.served.sent_bytes < 0.5 * slides[name].stat().st_size
 
 
 @pytest.mark.parametrize("card", [COARSE, grid_card()], ids=["coarse tiles", "a report"])
 def test_coarse_tiles_and_reports_see_the_same(
-    ward: Ward, slides: Slides, card: AlgorithmCard
+    fetcher: RegionFetcher, slides: Slides, card: AlgorithmCard
 ) -> None:
-    """An algorithm that works at a coarse resolution, and one that reads no tiles, see what the whole file shows."""
-    ward.card = card
+    """An algorithm that works at a coarse resolution, and one that reads no tiles, see what the
+    whole file shows.
+    """
+    fetcher.card = card
     assert shows_the_same(
-        ward.fetch(ward.serve(slides["aperio"].read_bytes())), slides["aperio"], ROI, card
+        fetcher.fetch(fetcher.serve(slides["aperio"].read_bytes())), slides["aperio"], ROI, card
     )
 
 
 @pytest.mark.skipif(not SYNTH.exists(), reason="the shared slides are not here")
-def test_a_scanners_slide_is_read_in_parts(ward: Ward) -> None:
-    """Of an SVS with JPEG tiles a region shows what the whole file shows, for less than a third of its bytes."""
-    ward.roi, ward.card = Rectangle(x=3000, y=3000, width=1000, height=1000), ki67_card()
-    copy = ward.fetch(ward.serve(SYNTH.read_bytes()))
-    assert shows_the_same(copy, SYNTH, ward.roi, ward.card)
-    assert ward.served.sent_bytes < 0.3 * SYNTH.stat().st_size
+def test_a_scanners_slide_is_read_in_parts(fetcher: RegionFetcher) -> None:
+    """Of an SVS with JPEG tiles a region shows what the whole file shows, for less than a third of
+    its bytes.
+    """
+    fetcher.roi, fetcher.card = Rectangle(x=3000, y=3000, width=1000, height=1000), ki67_card()
+    copy = fetcher.fetch(fetcher.serve(SYNTH.read_bytes()))
+    assert shows_the_same(copy, SYNTH, fetcher.roi, fetcher.card)
+    assert fetcher.served.sent_bytes < 0.3 * SYNTH.stat().st_size
 
 
-def test_hardly_more_comes_than_the_tiles_that_are_needed(ward: Ward, slides: Slides) -> None:
+def test_hardly_more_comes_than_the_tiles_that_are_needed(
+    fetcher: RegionFetcher, slides: Slides
+) -> None:
     """Without halos, all that the server sends is at most 1.6 times the region's own tiles."""
-    ward.roi = roi = Rectangle(x=384, y=384, width=800, height=800)
-    ward.card = CARD.model_copy(update={"tile_px": 100, "halo_px": 0})
-    assert ward.fetch(ward.serve(slides["aperio"].read_bytes()))
-    assert ward.served.sent_bytes < 1.6 * needed_bytes(slides["aperio"], roi)
+    fetcher.roi = roi = Rectangle(x=384, y=384, width=800, height=800)
+    fetcher.card = CARD.model_copy(update={"tile_px": 100, "halo_px": 0})
+    assert fetcher.fetch(fetcher.serve(slides["aperio"].read_bytes()))
+    assert fetcher.served.sent_bytes < 1.6 * needed_bytes(slides["aperio"], roi)
 
 
 @pytest.mark.parametrize(
     ("x", "y", "level"), [(200, 500, 0), (700, 100, 0), (700, 1400, 0), (0, 0, 1)]
 )
 def test_what_was_not_fetched_is_never_shown(
-    ward: Ward, slides: Slides, x: int, y: int, level: int
+    fetcher: RegionFetcher, slides: Slides, x: int, y: int, level: int
 ) -> None:
     """A read beyond the region is an error on every level, and no picture of a hole."""
-    copy = ward.fetch(ward.serve(slides["aperio"].read_bytes()))
+    copy = fetcher.fetch(fetcher.serve(slides["aperio"].read_bytes()))
     assert copy
     with (
         Slide.open(copy.path) as slide,
@@ -146,10 +158,14 @@ def test_what_was_not_fetched_is_never_shown(
         slide.read(x, y, 64, 64, 4**level, 4**level)
 
 
-def test_the_copy_takes_the_disk_of_what_came(ward: Ward, slides: Slides) -> None:
-    """On the shelf a part counts as the disk it takes; it is told by its content, wherever it came from."""
+def test_the_copy_takes_the_disk_of_what_came(fetcher: RegionFetcher, slides: Slides) -> None:
+    """In the slide cache a part counts as the disk it takes; it is told by its content, wherever it
+    came from.
+    """
     content = slides["aperio"].read_bytes()
-    one, other = (ward.fetch(ward.serve(content, path=path)) for path in ("/one.svs", "/other.svs"))
+    one, other = (
+        fetcher.fetch(fetcher.serve(content, path=path)) for path in ("/one.svs", "/other.svs")
+    )
     assert one
     assert one == other
     assert one.bytes < 0.2 * len(content)

@@ -1,4 +1,6 @@
-"""What is found in a region that was fetched alone, against what is found in it in the whole file."""
+"""What is found in a region that was fetched alone, against what is found in it
+in the whole file.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,7 @@ import tifffile
 from broker.orders.order import Order, OrderState
 from broker.orders.request import OrderRequest
 from broker.orders.roi import Polygon, Rectangle, Roi
-from tests.support.remote_regions import Ward
+from tests.support.remote_regions import RegionFetcher
 from tests.support.results import same
 from tests.support.slide_server import Listener
 from tests.support.tissue_sections import SETTINGS, section
@@ -24,7 +26,9 @@ SCAN = {"id": "1", "source": {"type": "path", "path": "/slide.tif"}}
 
 
 def a_stained_slide(path: Path) -> bytes:
-    """A pyramid of a section repeated 4 x 4 times, uncompressed: 2048 px square, 0.5 microns per pixel."""
+    """A pyramid of a section repeated 4 x 4 times, uncompressed: 2048 px square, 0.5 microns per
+    pixel.
+    """
     pixels = np.tile(section(seed=1).pixels, (4, 4, 1))
     layout = {
         "tile": (128, 128),
@@ -59,12 +63,14 @@ def classified(copy: LocalSlide, roi: Roi, algorithm: str, folder: Path, sandbox
     ],
 )
 def test_findings_are_those_of_the_whole_file(tmp_path: Path, algorithm: str, roi: Roi) -> None:
-    """Every outline, class, score and summary is the same to the last bit, and so is the picture."""
+    """Every outline, class, score and summary is the same to the last bit, and so
+    is the picture.
+    """
     sandbox = Sandbox(threads=1)
-    with Ward.open(tmp_path / "shelf", sandbox) as ward:
+    with RegionFetcher.open(tmp_path / "cache", sandbox) as fetcher:
         content = a_stained_slide(tmp_path / "whole.tif")
-        ward.roi, ward.card = roi, registry.cards(SETTINGS)[algorithm]
-        part = ward.fetch(ward.serve(content))
+        fetcher.roi, fetcher.card = roi, registry.cards(SETTINGS)[algorithm]
+        part = fetcher.fetch(fetcher.serve(content))
         assert part
         whole = LocalSlide(tmp_path / "whole.tif", "", 0)
         one, other = (

@@ -1,4 +1,6 @@
-"""Directories of TIFFs that lie, lead nowhere or never end, on a server that gives ranges of them."""
+"""Directories of TIFFs that lie, lead nowhere or never end, on a server that
+gives ranges of them.
+"""
 
 import struct
 from collections.abc import Callable, Iterator
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import OrderError
-from tests.support.remote_regions import Ward, noise_slide
+from tests.support.remote_regions import RegionFetcher, noise_slide
 from worker.slides.slide import Slide
 
 Harm = Callable[[bytearray, int], object]
@@ -15,8 +17,8 @@ WIDTH, TILE_WIDTH, OFFSETS, COUNTS, SUB_IFDS = 256, 322, 324, 325, 330
 
 
 @pytest.fixture
-def ward(tmp_path: Path) -> Iterator[Ward]:
-    with Ward.open(tmp_path / "shelf") as opened:
+def fetcher(tmp_path: Path) -> Iterator[RegionFetcher]:
+    with RegionFetcher.open(tmp_path / "cache") as opened:
         yield opened
 
 
@@ -71,33 +73,41 @@ def next_ifd(content: bytearray) -> int:
         "cut in half", "a broken BigTIFF",
     ],
 )  # fmt: skip
-def test_a_hostile_directory_is_left_to_the_download(ward: Ward, slide: Path, harm: Harm) -> None:
+def test_a_hostile_directory_is_left_to_the_download(
+    fetcher: RegionFetcher, slide: Path, harm: Harm
+) -> None:
     """Whatever the directory claims, a few requests end in no copy."""
     tiff = bytearray(slide.read_bytes())
     harm(tiff, len(tiff))
-    assert ward.fetch(ward.serve(bytes(tiff))) is None
-    assert len(ward.served.asked) <= 8
+    assert fetcher.fetch(fetcher.serve(bytes(tiff))) is None
+    assert len(fetcher.served.asked) <= 8
 
 
-def test_endless_directories_end_at_256(ward: Ward, slide: Path) -> None:
-    """A chain of thousands of directories is followed for a while, block by block, and then left to the download."""
+def test_endless_directories_end_at_256(fetcher: RegionFetcher, slide: Path) -> None:
+    """A chain of thousands of directories is followed for a while, block by block, and then left to
+    the download.
+    """
     tiff = bytearray(slide.read_bytes())
     at = first = len(tiff)
     for _ in range(5000):
         at += 6
         tiff += struct.pack("<HI", 0, at)
     struct.pack_into("<I", tiff, next_ifd(tiff), first)
-    assert ward.fetch(ward.serve(bytes(tiff))) is None
-    assert len(ward.served.asked) <= 8
+    assert fetcher.fetch(fetcher.serve(bytes(tiff))) is None
+    assert len(fetcher.served.asked) <= 8
 
 
-def test_a_tile_that_cannot_be_decoded_is_told_when_it_is_read(ward: Ward, slide: Path) -> None:
-    """Damage within the region is in the copy as it is in the whole file: the fetch does not look at pixels."""
+def test_a_tile_that_cannot_be_decoded_is_told_when_it_is_read(
+    fetcher: RegionFetcher, slide: Path
+) -> None:
+    """Damage within the region is in the copy as it is in the whole file: the fetch does not look
+    at pixels.
+    """
     tiff = bytearray(slide.read_bytes())
     middle = values(tiff, OFFSETS) + 4 * (5 * 16 + 7)  # the tile at (896, 640) of 16 in a row
     (start,) = struct.unpack_from("<I", tiff, middle)
     tiff[start : start + 1000] = bytes(1000)
-    copy = ward.fetch(ward.serve(bytes(tiff)))
+    copy = fetcher.fetch(fetcher.serve(bytes(tiff)))
     assert copy
     with Slide.open(copy.path) as part, pytest.raises(OrderError) as caught:
         part.read(896, 640, 64, 60, 1, 1)

@@ -1,4 +1,6 @@
-"""Where a region is not fetched in parts: servers, files and orders for which the whole is the better way, or none."""
+"""Where a region is not fetched in parts: servers, files and orders for which the whole is the
+better way, or none.
+"""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,14 +12,13 @@ import tifffile
 from broker.errors import OrderError, TemporaryError
 from broker.orders.roi import Rectangle
 from tests.support.range_server import Bend, Reply, from_number, set_to
-from tests.support.remote_regions import ROI, Slides, Ward, noise_slide
+from tests.support.remote_regions import ROI, RegionFetcher, Slides, noise_slide
 from tests.support.slides import a_picture
-from worker.sources import url as whole
 
 
 @pytest.fixture
-def ward(tmp_path: Path) -> Iterator[Ward]:
-    with Ward.open(tmp_path / "shelf") as opened:
+def fetcher(tmp_path: Path) -> Iterator[RegionFetcher]:
+    with RegionFetcher.open(tmp_path / "cache") as opened:
         yield opened
 
 
@@ -28,7 +29,7 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Slides:
 
 
 def left_behind(folder: Path) -> list[Path]:
-    """Slides and parts on the shelf."""
+    """Slides and parts in the slide cache."""
     return list(folder.rglob("slide.*"))
 
 
@@ -48,24 +49,24 @@ def alternating(number: int, reply: Reply) -> None:
     ids=["no ranges", "weak etag", "wrong range", "never the same"],
 )
 def test_a_server_that_cannot_be_trusted_with_ranges_gives_the_whole(
-    ward: Ward, slides: Slides, tmp_path: Path, bend: Bend
+    fetcher: RegionFetcher, slides: Slides, tmp_path: Path, bend: Bend
 ) -> None:
-    """No copy is made of what may be of two versions, and nothing is left on the shelf."""
-    assert ward.fetch(ward.serve(slides["aperio"].read_bytes(), bend)) is None
+    """No copy is made of what may be of two versions, and nothing is left in the slide cache."""
+    assert fetcher.fetch(fetcher.serve(slides["aperio"].read_bytes(), bend)) is None
     assert left_behind(tmp_path) == []
 
 
 def test_a_slide_that_changes_in_the_middle_is_fetched_once_more(
-    ward: Ward, slides: Slides
+    fetcher: RegionFetcher, slides: Slides
 ) -> None:
     """After one change all ranges are of the new version."""
 
     def change(number: int, _reply: object) -> None:
         if number == 4:
-            ward.served.etag = '"v2"'
-            ward.served.content = slides["generic"].read_bytes()
+            fetcher.served.etag = '"v2"'
+            fetcher.served.content = slides["generic"].read_bytes()
 
-    copy = ward.fetch(ward.serve(slides["aperio"].read_bytes(), change))
+    copy = fetcher.fetch(fetcher.serve(slides["aperio"].read_bytes(), change))
     assert copy
     part = copy.path.with_name("slide.tif").read_bytes()
     new = slides["generic"].read_bytes()
@@ -73,8 +74,12 @@ def test_a_slide_that_changes_in_the_middle_is_fetched_once_more(
     assert all(mine in (0, theirs) for mine, theirs in zip(part[::997], new[::997], strict=True))
 
 
-def test_files_of_other_kinds_come_whole(ward: Ward, slides: Slides, tmp_path: Path) -> None:
-    """A small slide, a striped TIFF and anything that is no TIFF are left to the download after a few requests."""
+def test_files_of_other_kinds_come_whole(
+    fetcher: RegionFetcher, slides: Slides, tmp_path: Path
+) -> None:
+    """A small slide, a striped TIFF and anything that is no TIFF are left to the download after a
+    few requests.
+    """
     tifffile.imwrite(
         tmp_path / "striped.tif", a_picture(2000, 1700), photometric="rgb", rowsperstrip=16
     )
@@ -84,47 +89,59 @@ def test_files_of_other_kinds_come_whole(ward: Ward, slides: Slides, tmp_path: P
         b"\x89PNG\r\n\x1a\n" + bytes(9_000_000),
         b"II*\0" + bytes(9_000_000),
     ):
-        assert ward.fetch(ward.serve(content)) is None
-        assert len(ward.served.asked) <= 3
+        assert fetcher.fetch(fetcher.serve(content)) is None
+        assert len(fetcher.served.asked) <= 3
 
 
-def test_a_region_of_most_of_the_slide_comes_whole(ward: Ward, slides: Slides) -> None:
-    """Where reading takes more than 60 % of the file it is fetched whole, before any of its tiles but one."""
-    ward.roi = Rectangle(x=0, y=0, width=1900, height=1500)
-    assert ward.fetch(ward.serve(slides["aperio"].read_bytes())) is None
-    assert ward.served.sent_bytes < 200_000
+def test_a_region_of_most_of_the_slide_comes_whole(fetcher: RegionFetcher, slides: Slides) -> None:
+    """Where reading takes more than 60 % of the file it is fetched whole, before any of its tiles
+    but one.
+    """
+    fetcher.roi = Rectangle(x=0, y=0, width=1900, height=1500)
+    assert fetcher.fetch(fetcher.serve(slides["aperio"].read_bytes())) is None
+    assert fetcher.served.sent_bytes < 200_000
 
 
-def test_without_region_or_card_nothing_is_asked(ward: Ward, slides: Slides) -> None:
-    """A whole slide, and one whose algorithm nobody has announced, are left to the download at once."""
-    source = ward.serve(slides["aperio"].read_bytes())
-    ward.roi = None
-    assert ward.fetch(source) is None
-    ward.roi, ward.card = ROI, None
-    assert ward.fetch(source) is None
-    assert ward.served.asked == []
+def test_without_region_or_card_nothing_is_asked(fetcher: RegionFetcher, slides: Slides) -> None:
+    """A whole slide, and one whose algorithm nobody has announced, are left to the download at
+    once.
+    """
+    source = fetcher.serve(slides["aperio"].read_bytes())
+    fetcher.roi = None
+    assert fetcher.fetch(source) is None
+    fetcher.roi, fetcher.card = ROI, None
+    assert fetcher.fetch(source) is None
+    assert fetcher.served.asked == []
 
 
-def test_a_slide_that_is_near_is_not_fetched_in_parts(ward: Ward, slides: Slides) -> None:
-    """Where the whole stands on the shelf an order for a region of it is served from there."""
-    source = ward.serve(slides["aperio"].read_bytes())
-    whole.fetch(source, ward.errand)
-    ward.served.asked.clear()
-    assert ward.fetch(source) is None
-    assert ward.served.asked == []
+def test_a_slide_that_is_near_is_not_fetched_in_parts(
+    fetcher: RegionFetcher, slides: Slides
+) -> None:
+    """Where the whole stands in the slide cache an order for a region of it is
+    served from there.
+    """
+    source = fetcher.serve(slides["aperio"].read_bytes())
+    fetcher.fetch_whole(source)
+    fetcher.served.asked.clear()
+    assert fetcher.fetch(source) is None
+    assert fetcher.served.asked == []
 
 
-def test_a_region_is_fetched_once_for_all_who_want_it(ward: Ward, slides: Slides) -> None:
-    """Of two at once one fetches; a later one, with another signature, only asks whether the slide is the same."""
-    source = ward.serve(slides["aperio"].read_bytes())
+def test_a_region_is_fetched_once_for_all_who_want_it(
+    fetcher: RegionFetcher, slides: Slides
+) -> None:
+    """Of two at once one fetches; a later one, with another signature, only asks whether the slide
+    is the same.
+    """
+    source = fetcher.serve(slides["aperio"].read_bytes())
     with ThreadPoolExecutor(2) as pool:
-        one, other = pool.map(ward.fetch, [source, source])
-    sent, asked = ward.served.sent_bytes, len(ward.served.asked)
-    assert one == other == ward.fetch(source.replace("5ecre7", "another"))
-    assert ward.served.sent_bytes == sent
-    assert len(ward.served.asked) == asked + 1
-    ward.roi = ROI.model_copy(update={"x": 0})
-    assert ward.fetch(source) != one
+        one, other = pool.map(fetcher.fetch, [source, source])
+    sent, asked = fetcher.served.sent_bytes, len(fetcher.served.asked)
+    assert one == other == fetcher.fetch(source.replace("5ecre7", "another"))
+    assert fetcher.served.sent_bytes == sent
+    assert len(fetcher.served.asked) == asked + 1
+    fetcher.roi = ROI.model_copy(update={"x": 0})
+    assert fetcher.fetch(source) != one
 
 
 @pytest.mark.parametrize(
@@ -135,27 +152,31 @@ def test_a_region_is_fetched_once_for_all_who_want_it(ward: Ward, slides: Slides
     ],
 )
 def test_what_is_wrong_with_the_order_is_found_before_its_tiles_come(
-    ward: Ward, slides: Slides, name: str, roi: Rectangle, code: str
+    fetcher: RegionFetcher, slides: Slides, name: str, roi: Rectangle, code: str
 ) -> None:
-    """The directory is enough to tell a region beyond the slide, and a slide that does not say its resolution."""
-    ward.roi = roi
+    """The directory is enough to tell a region beyond the slide, and a slide that does not say its
+    resolution.
+    """
+    fetcher.roi = roi
     with pytest.raises(OrderError) as caught:
-        ward.fetch(ward.serve(slides[name].read_bytes()))
+        fetcher.fetch(fetcher.serve(slides[name].read_bytes()))
     assert caught.value.code == code
-    assert ward.served.sent_bytes < 200_000
+    assert fetcher.served.sent_bytes < 200_000
 
 
 @pytest.mark.parametrize(
     ("status", "kind"), [(403, OrderError), (503, TemporaryError)], ids=["expired", "overloaded"]
 )
 def test_a_url_that_dies_in_the_middle_leaves_nothing(
-    ward: Ward, slides: Slides, tmp_path: Path, status: int, kind: type[Exception]
+    fetcher: RegionFetcher, slides: Slides, tmp_path: Path, status: int, kind: type[Exception]
 ) -> None:
-    """The error is the one that a download would end in, without the signature, and the shelf holds no part."""
-    source = ward.serve(
+    """The error is the one that a download would end in, without the signature, and the slide cache
+    holds no part.
+    """
+    source = fetcher.serve(
         slides["aperio"].read_bytes(), from_number(5, set_to(status=status, body=b""))
     )
     with pytest.raises(kind) as caught:
-        ward.fetch(source)
+        fetcher.fetch(source)
     assert "5ecre7" not in f"{caught.value} {caught.value.__cause__!r} {caught.value.__context__!r}"
     assert left_behind(tmp_path) == []

@@ -8,14 +8,13 @@ from PIL import Image
 from broker.errors import OrderError
 from tests.support import vendor_slides
 from tests.support.mirax import a_mirax
-from tests.support.multi_file_slides import Gathering, a_series, bench, zipped
+from tests.support.multi_file_slides import MultiFileFetcher, a_series, fetcher, zipped
 from tests.support.slide_server import Listener
 from tests.support.slides import a_picture, a_slide
 from worker.progress import StopWork
 from worker.slides.slide import Slide
-from worker.sources import url
 
-__all__ = ["bench"]
+__all__ = ["fetcher"]
 PIXELS = a_picture(96, 64)
 LITTER = {
     "__MACOSX/case/._fine.dcm": b"x",
@@ -33,24 +32,26 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def test_a_zipped_series_is_one_slide(bench: Gathering, tmp_path: Path) -> None:
+def test_a_zipped_series_is_one_slide(fetcher: MultiFileFetcher, tmp_path: Path) -> None:
     """Wherever in the zip its files lie, and whatever packers and file systems add."""
     files = {
         f"case/{name}": content for name, content in a_series(tmp_path / "series", PIXELS).items()
     }
-    with bench.archive(bench.zip(files | LITTER)) as copy, Slide.open(copy.path) as slide:
+    with fetcher.archive(fetcher.zip(files | LITTER)) as copy, Slide.open(copy.path) as slide:
         assert len(list(copy.path.parent.iterdir())) == 3
         assert np.array_equal(slide.read(0, 0, 96, 64, 1, 1), PIXELS)
 
 
 @pytest.mark.parametrize("zipped_up", [False, True])
 def test_a_mirax_slide_keeps_its_full_canvas(
-    bench: Gathering, tmp_path: Path, zipped_up: bool
+    fetcher: MultiFileFetcher, tmp_path: Path, zipped_up: bool
 ) -> None:
-    """What was scanned begins at the bounds; coordinates are those of the whole canvas, in x and y alike."""
+    """What was scanned begins at the bounds; coordinates are those of the whole canvas, in x and y
+    alike.
+    """
     path = a_mirax(tmp_path / "made" / "case", PIXELS)
-    zip_url = bench.zip(contents(tmp_path / "made") | LITTER)
-    with bench.archive(zip_url) as copy, Slide.open(copy.path if zipped_up else path) as slide:
+    zip_url = fetcher.zip(contents(tmp_path / "made") | LITTER)
+    with fetcher.archive(zip_url) as copy, Slide.open(copy.path if zipped_up else path) as slide:
         frame = slide.frame
         assert (frame.width, frame.height, frame.bounds_x, frame.bounds_y) == (192, 128, 64, 32)
         assert (frame.mpp_x, frame.mpp_y) == (0.5, 0.25)
@@ -62,30 +63,34 @@ def test_a_mirax_slide_keeps_its_full_canvas(
         assert copy.path.name == "slide.mrxs"
 
 
-def test_a_slide_of_files_beside_each_other_is_one_slide(bench: Gathering, tmp_path: Path) -> None:
+def test_a_slide_of_files_beside_each_other_is_one_slide(
+    fetcher: MultiFileFetcher, tmp_path: Path
+) -> None:
     """A Hamamatsu index names its JPEGs, which stay beside it."""
     (tmp_path / "made").mkdir()
     vendor_slides.vms(tmp_path / "made" / "slide", PIXELS)
     with (
-        bench.archive(bench.zip(contents(tmp_path / "made"))) as copy,
+        fetcher.archive(fetcher.zip(contents(tmp_path / "made"))) as copy,
         Slide.open(copy.path) as slide,
     ):
         assert copy.path.name == "slide.vms"
         assert (slide.frame.width, slide.frame.height) == (96, 64)
 
 
-def test_a_zipped_file_is_the_same_as_the_file(bench: Gathering, tmp_path: Path) -> None:
-    """A slide of one file stands on the shelf once, zipped or not; pictures beside it do not matter."""
+def test_a_zipped_file_is_the_same_as_the_file(fetcher: MultiFileFetcher, tmp_path: Path) -> None:
+    """A slide of one file stands in the slide cache once, zipped or not; pictures beside it do not
+    matter.
+    """
     slide = a_slide(tmp_path / "slide.svs", PIXELS).read_bytes()
     Image.new("RGB", (8, 8)).save(tmp_path / "thumbnail.png")
     thumbnail = (tmp_path / "thumbnail.png").read_bytes()
-    with bench.archive(bench.zip({"a/slide.svs": slide, "a/thumbnail.png": thumbnail})) as copy:
+    with fetcher.archive(fetcher.zip({"a/slide.svs": slide, "a/thumbnail.png": thumbnail})) as copy:
         assert copy.path.read_bytes() == slide
-    with bench.errand() as errand:
-        assert url.fetch(bench.serve({"slide.svs": slide})[0], errand) == copy
-    with bench.archive(bench.zip({"only.png": thumbnail}, "picture.zip")) as picture:
+    with fetcher.file(fetcher.serve({"slide.svs": slide})[0]) as unzipped:
+        assert unzipped == copy
+    with fetcher.archive(fetcher.zip({"only.png": thumbnail}, "picture.zip")) as picture:
         assert picture.path.name == "slide.png"
-    assert len(bench.entries()) == 2
+    assert len(fetcher.entries()) == 2
 
 
 @pytest.mark.parametrize(
@@ -126,48 +131,54 @@ def test_a_zipped_file_is_the_same_as_the_file(bench: Gathering, tmp_path: Path)
     ],
 )
 def test_a_zip_without_one_slide_is_refused(
-    bench: Gathering, files: dict[str, bytes], says: str
+    fetcher: MultiFileFetcher, files: dict[str, bytes], says: str
 ) -> None:
     """With what was found in it instead."""
-    error = bench.refusal_of(zip_url=bench.zip(files))
+    error = fetcher.refusal_of(zip_url=fetcher.zip(files))
     assert error.code == "not_a_slide"
     assert says in error.detail
 
 
-def test_what_is_no_zip_is_refused_early(bench: Gathering) -> None:
+def test_what_is_no_zip_is_refused_early(fetcher: MultiFileFetcher) -> None:
     """By its first bytes, before all of it came."""
-    error = bench.refusal_of(zip_url=bench.serve({"slide.zip": b"II*\0" + b"x" * 5000})[0])
+    error = fetcher.refusal_of(zip_url=fetcher.serve({"slide.zip": b"II*\0" + b"x" * 5000})[0])
     assert (error.code, error.detail) == ("not_a_slide", "what came is no zip archive")
 
 
-def test_an_unchanged_zip_is_not_fetched_again(bench: Gathering, tmp_path: Path) -> None:
-    """The server is asked by the zip's ETag; the slide that came out of it stands on the shelf."""
-    zip_url = bench.zip(a_series(tmp_path / "series", PIXELS))
+def test_an_unchanged_zip_is_not_fetched_again(fetcher: MultiFileFetcher, tmp_path: Path) -> None:
+    """The server is asked by the zip's ETag; the slide that came out of it stands in the slide
+    cache.
+    """
+    zip_url = fetcher.zip(a_series(tmp_path / "series", PIXELS))
     for _ in range(2):
-        with bench.archive(zip_url) as copy:
+        with fetcher.archive(zip_url) as copy:
             assert copy.path.exists()
-    first, second = bench.headers("If-None-Match")
+    first, second = fetcher.headers("If-None-Match")
     assert (first, bool(second)) == (None, True)
 
 
-def test_the_zip_must_be_the_one_that_was_ordered(bench: Gathering, tmp_path: Path) -> None:
-    """The order's checksum is of the zip itself, and an earlier fetch without one proves nothing."""
+def test_the_zip_must_be_the_one_that_was_ordered(
+    fetcher: MultiFileFetcher, tmp_path: Path
+) -> None:
+    """The order's checksum is of the zip itself, and an earlier fetch without one
+    proves nothing.
+    """
     content = zipped(a_series(tmp_path / "series", PIXELS))
-    (zip_url,) = bench.serve({"slide.zip": content})
+    (zip_url,) = fetcher.serve({"slide.zip": content})
     sha256 = hashlib.sha256(content).hexdigest()
-    with bench.archive(zip_url), bench.archive(zip_url, sha256) as copy:
+    with fetcher.archive(zip_url), fetcher.archive(zip_url, sha256) as copy:
         assert copy.path.exists()
-    with pytest.raises(OrderError, match=sha256), bench.archive(zip_url, "0" * 64):
+    with pytest.raises(OrderError, match=sha256), fetcher.archive(zip_url, "0" * 64):
         pytest.fail("it is another zip")
 
 
-def test_unpacking_can_be_stopped(bench: Gathering, tmp_path: Path) -> None:
+def test_unpacking_can_be_stopped(fetcher: MultiFileFetcher, tmp_path: Path) -> None:
     """A cancelled order leaves neither the zip nor what came out of it."""
     listener = Listener(lambda done: done == len(PIXELS.tobytes()))
-    zip_url = bench.zip(
+    zip_url = fetcher.zip(
         {"a.mrxs": b"\xff\xd8\xff", "a/Slidedat.ini": b"x", "a/b": PIXELS.tobytes()[:-4]}
     )
-    with pytest.raises(StopWork), bench.archive(zip_url, watch=listener):
+    with pytest.raises(StopWork), fetcher.archive(zip_url, progress=listener):
         pytest.fail("it was stopped")
     assert listener.heard[-1] == ("unpacking", 18432, 18432)
-    assert bench.bytes() == 0
+    assert fetcher.bytes() == 0

@@ -27,6 +27,7 @@ from worker.delivery.http_exchange import (
     send_always,
 )
 from worker.delivery.payload import Payload, Receipt
+from worker.http_session import is_retryable
 from worker.results.result import Result
 
 EVALUATIONS_MAX_BYTES = 16 * 2**20
@@ -66,7 +67,7 @@ class Techcyte:
             if error.receipt.outcome == "refused":
                 return None
             raise _ask_later(error.receipt.detail, error.receipt.retry_after_s) from None
-        if reply.status in (408, 425, 429) or reply.status >= 500:
+        if is_retryable(reply.status):
             raise _ask_later(f"answered {reply.status} when asked what it has", None)
         if reply.status != 200:
             return None
