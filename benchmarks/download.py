@@ -30,7 +30,7 @@ LIMIT_MB_PER_S = 20
 class IgnoredProgress:
     """Takes progress and does nothing with it."""
 
-    def progress(self, stage: str, done: int, total: int) -> None:
+    def report(self, stage: str, done: int, total: int) -> None:
         """Do nothing."""
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import tifffile
 
 from benchmarks.comparison import Comparison
+from benchmarks.download import IgnoredProgress
 from benchmarks.remote_file_server import RemoteFileServer
 from broker.orders.roi import Rectangle
 from broker.orders.source import UrlSource

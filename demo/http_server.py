@@ -1,6 +1,7 @@
 """The HTTP server of every stand-in receiver.
 
-It limits bodies, joins its threads at the end, and has faults on request. What requests and answers mean is decided by the receiver.
+It limits bodies, joins its threads at the end, and has faults on request. The receiver decides what
+requests and answers mean.
 """
 
 import json

@@ -1,4 +1,5 @@
-"""Draws small slides with stained nuclei into a folder; runs in the worker's image, which holds all it needs."""
+"""Draws small slides with stained nuclei into a folder; runs in the worker's image, which holds all
+it needs."""
 
 import sys
 from pathlib import Path
@@ -20,9 +21,16 @@ def draw(path: Path, seed: int) -> None:
     for x, y in rng.integers(EDGE_PX // 4, EDGE_PX * 3 // 4, (1500, 2)).tolist():
         cv2.circle(pixels, (x, y), 8, POSITIVE if rng.random() < 0.3 else NEGATIVE, -1)
     pixels = np.clip(pixels + rng.normal(0, 3, pixels.shape), 0, 255).astype(np.uint8)
-    said = f"Aperio Image Library v11.2.1\r\n{EDGE_PX}x{EDGE_PX}|AppMag = 20|MPP = 0.5"
-    tifffile.imwrite(path, pixels, tile=(TILE_PX, TILE_PX), photometric="rgb", compression="zlib", metadata=None,
-                     description=said)  # fmt: skip
+    description = f"Aperio Image Library v11.2.1\r\n{EDGE_PX}x{EDGE_PX}|AppMag = 20|MPP = 0.5"
+    tifffile.imwrite(
+        path,
+        pixels,
+        tile=(TILE_PX, TILE_PX),
+        photometric="rgb",
+        compression="zlib",
+        metadata=None,
+        description=description,
+    )
 
 
 if __name__ == "__main__":

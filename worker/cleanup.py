@@ -32,7 +32,7 @@ def clean_up(context: WorkerContext) -> None:
     release_slides(context)
     remove_unfinished(context)
     remove_left_behind(context)
-    context.slide_cache.discard(context.config.worker.slides.keep_s)
+    context.slide_cache.remove_unused(context.config.worker.slides.keep_s)
     for order_id in context.store.deletable():
         remove_files(context, order_id)
         context.store.delete(order_id)
@@ -40,9 +40,9 @@ def clean_up(context: WorkerContext) -> None:
 
 def release_slides(context: WorkerContext) -> None:
     """Allow eviction of slides that were cached for scans that ended or are unknown."""
-    for digest, work in context.slide_cache.wanted():
+    for digest, work in context.slide_cache.holds():
         if _has_ended(context, work):
-            context.slide_cache.release(digest, work)
+            context.slide_cache.remove_hold(digest, work)
 
 
 def remove_unfinished(context: WorkerContext) -> None:

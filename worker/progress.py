@@ -10,7 +10,7 @@ from typing import Protocol
 class Progress(Protocol):
     """Receives how far the work is, and stops work that must end."""
 
-    def progress(self, step: str, done: int, total: int, /) -> None:
+    def report(self, step: str, done: int, total: int, /) -> None:
         """Report how far the step is (bytes, tiles, …).
 
         Raise `StopWork` if the work was cancelled or is no longer ours.

@@ -42,7 +42,7 @@ def fetch(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessa
             slide = slides.enter_context(
                 fetch_slide(order.scan_request(index), card, context.fetch_tools, lease)
             )
-        context.slide_cache.want(slide.digest, claim.work)
+        context.slide_cache.add_hold(slide.digest, claim.work)
         fields = {
             "slide": slide.as_dict(),
             "timings": stopwatch.timings | {"bytes": slide.bytes},
@@ -75,7 +75,7 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMe
         classified = pipeline.classify(
             job, algorithm, checkpoint, context.sandbox, stopwatch, lease
         )
-        lease.progress("keeping", 0, 1)
+        lease.report("keeping", 0, 1)
         with stopwatch.stage("keep"):
             kept_bytes = _store_result(context.storage, result_key, classified, lease)
         stopwatch.add("draw", classified.overlay.draw_s)
@@ -88,7 +88,7 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMe
     lease.retry_write(lambda: context.store.note(claim, log=_log_line(timings)))
     messages = lease.retry_write(lambda: context.store.finish(claim, "classified", fields))
     checkpoint.clear()
-    context.slide_cache.release(str(scan.slide.get("digest")), claim.work)
+    context.slide_cache.remove_hold(str(scan.slide.get("digest")), claim.work)
     context.sandbox.prepare()
     return messages
 
@@ -160,7 +160,7 @@ def _store_result(storage: Storage, key: str, classified: ClassifiedScan, lease:
     folder = storage.folder / key
     result_folder.save(folder, classified.result, classified.overlay)
     size_bytes = _size_bytes(folder)
-    storage.share(key, partial(lease.progress, "keeping"))
+    storage.share(key, partial(lease.report, "keeping"))
     return size_bytes
 
 

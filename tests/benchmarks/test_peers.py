@@ -1,4 +1,5 @@
-"""What the race runs on can be trusted: slides are what they say, networks are the same each time."""
+"""What the race runs on can be trusted: slides are what they say, networks are the same each
+time."""
 
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def test_the_levels_of_a_drawn_slide_show_the_same_picture(tmp_path: Path) -> No
 def test_a_slide_of_forty_gigapixels_that_shares_its_tiles_takes_less_than_a_hundred_megabytes(
     tmp_path: Path,
 ) -> None:
-    """Offsets of 611,524 tiles point to some thousands of pictures; far corners are read as anywhere."""
+    """Offsets of 611,524 tiles point to some thousands of pictures; far corners are read as
+    anywhere."""
     path = tmp_path / "slide.svs"
     corners = synthetic_slides.draw(path, 200_000, shared=True)
     assert path.stat().st_size < 100e6
@@ -68,7 +70,8 @@ def test_a_slide_of_forty_gigapixels_that_shares_its_tiles_takes_less_than_a_hun
 def test_a_network_is_the_same_each_time_and_has_learnt_how_dark_a_tile_is(
     name: str, tmp_path: Path
 ) -> None:
-    """One seed, one network. Of sixteen tiles, four of each darkness with noise of their own, most are known."""
+    """One seed, one network. Of sixteen tiles, four of each darkness with noise of their own, most
+    are known."""
     rng = np.random.default_rng(0)
     darkness = (np.arange(16) // 4).reshape(16, 1, 1, 1)
     samples = np.clip(rng.normal(230 - 50 * darkness, 8, (16, 64, 64, 3)), 0, 255).astype(np.uint8)

@@ -1,4 +1,5 @@
-"""What `nvidia-smi` says beside a run is read as it is meant. It is played by a script that says the same lines."""
+"""What `nvidia-smi` says beside a run is read as it is meant. It is played by a script that says
+the same lines."""
 
 import sys
 import time

@@ -24,7 +24,8 @@ PUBLIC = [
 
 @pytest.mark.parametrize("address", PRIVATE)
 def test_a_private_address_is_refused_unless_listed(address: str) -> None:
-    """Loopback, private, link-local, metadata and wrapped addresses need an entry, and one is enough."""
+    """Loopback, private, link-local, metadata and wrapped addresses need an entry, and one is
+    enough."""
     assert not allowed("slides.example", ip_address(address), ())
     assert allowed("slides.example", ip_address(address), ("slides.example",))
 
@@ -58,7 +59,8 @@ def test_an_entry_is_a_name_an_address_or_a_network(entry: str) -> None:
     "entry", ["", "::1", "[::1]:80", "fd00::/8", "http://[", "pacs.local.evil"]
 )
 def test_an_entry_for_something_else_allows_nothing(entry: str) -> None:
-    """An entry that is empty, broken or of the other address family lets no private IPv4 address through."""
+    """An entry that is empty, broken or of the other address family lets no private IPv4 address
+    through."""
     assert not allowed("pacs.local", ip_address("10.1.2.3"), (entry,))
 
 
@@ -72,7 +74,8 @@ def test_an_entry_for_something_else_allows_nothing(entry: str) -> None:
     ],
 )  # fmt: skip
 def test_a_private_host_is_seen_in_every_notation(written: str) -> None:
-    """Decimal, octal, hexadecimal and short addresses are the same private host, and the error names the field."""
+    """Decimal, octal, hexadecimal and short addresses are the same private host, and the error
+    names the field."""
     with pytest.raises(OrderError) as caught:
         check_literal(written, (), "scans[0].source.url")
     assert (caught.value.code, caught.value.field) == ("host_not_allowed", "scans[0].source.url")
@@ -103,7 +106,8 @@ def test_the_query_is_not_in_the_refusal() -> None:
 
 @given(st.integers(0, 2**32 - 1))
 def test_every_notation_of_an_address_is_judged_alike(number: int) -> None:
-    """Whatever the address, its decimal and hexadecimal forms pass or fail as its dotted form does."""
+    """Whatever the address, its decimal and hexadecimal forms pass or fail as its dotted form
+    does."""
     verdicts = set()
     for written in (
         str(ip_address(number)),
@@ -121,5 +125,6 @@ def test_every_notation_of_an_address_is_judged_alike(number: int) -> None:
 
 @pytest.mark.parametrize("address", ["192.0.0.192", "192.0.0.9", "fec0::1", "::ffff:192.0.0.192"])
 def test_what_some_pythons_call_global_is_not_public(address: str) -> None:
-    """A cloud's metadata service among the protocol assignments, and the old site-local addresses."""
+    """A cloud's metadata service among the protocol assignments, and the old site-local
+    addresses."""
     assert not allowed("x", ip_address(address), ())

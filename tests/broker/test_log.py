@@ -30,7 +30,8 @@ def objects(code: str) -> list[dict[str, Any]]:
 
 
 def test_a_line_of_json_names_what_it_is_about() -> None:
-    """Time, level, logger and message always; the work, its stage and a code where they are given."""
+    """Time, level, logger and message always; the work, its stage and a code where they are
+    given."""
     (line,) = objects(f"log.error('given up: %s', 'no progress', extra={ABOUT})")
     assert line.pop("time").endswith("+00:00")
     assert line == {
@@ -141,7 +142,8 @@ def test_every_line_of_the_api_is_json(redis_url: str, tmp_path: Path) -> None:
 
 
 def a_process(module: list[str], broker: dict[str, str], until: str) -> list[str]:
-    """All that a process writes, on both streams, from its start until it was stopped, when it had written `until`."""
+    """All that a process writes, on both streams, from its start until it was stopped, when it had
+    written `until`."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")
     }

@@ -1,4 +1,5 @@
-"""The sample slide is a slide: OpenSlide opens it, its levels agree, and what is on it looks like stained tissue."""
+"""The sample slide is a slide: OpenSlide opens it, its levels agree, and what is on it looks like
+stained tissue."""
 
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def test_a_slide_smaller_than_two_tiles_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_fifth_of_it_is_tissue_and_the_rim_is_glass(path: Path) -> None:
-    """The stained share is close to what keeps a demonstration short, and no tissue is cut off by the slide's end."""
+    """The stained share is close to what keeps a demonstration short, and no tissue is cut off by
+    the slide's end."""
     with openslide.OpenSlide(path) as slide:
         stained = level(slide, 1).min(axis=2) < 218
     assert 0.15 < stained.mean() < 0.28
@@ -63,7 +65,8 @@ def test_a_fifth_of_it_is_tissue_and_the_rim_is_glass(path: Path) -> None:
 
 
 def test_the_levels_show_the_same(path: Path) -> None:
-    """Level 1 is level 0 four times smaller, in its place: mean colours of 64 px blocks agree within 3 of 255."""
+    """Level 1 is level 0 four times smaller, in its place: mean colours of 64 px blocks agree
+    within 3 of 255."""
     with openslide.OpenSlide(path) as slide:
         fine, coarse = level(slide, 0), level(slide, 1)
     blocks = fine[:3840, :5888].reshape(60, 64, 92, 64, 3).mean(axis=(1, 3))
@@ -72,7 +75,8 @@ def test_the_levels_show_the_same(path: Path) -> None:
 
 
 def test_there_is_haematoxylin_and_dab(path: Path) -> None:
-    """Both stains are seen in the densest region: blue pixels and brown ones, a fair share of each."""
+    """Both stains are seen in the densest region: blue pixels and brown ones, a fair share of
+    each."""
     roi = tissue_roi(path, 1024)
     with openslide.OpenSlide(path) as slide:
         region = np.asarray(

@@ -97,7 +97,8 @@ def test_a_missing_field_is_a_400(annotation: AnnotationReceiver) -> None:
 def test_a_zip_that_cannot_be_imported_is_a_500(
     annotation: AnnotationReceiver, member: str, content: bytes, why: str
 ) -> None:
-    """Each broken rule of the format is refused with `Failed: ` and the reason, and nothing is kept."""
+    """Each broken rule of the format is refused with `Failed: ` and the reason, and nothing is
+    kept."""
     answer = submit(annotation, zipped({**members(), f"{PREFIX}-{member}": content}))
     assert answer.status_code == 500
     assert answer.json()["Status"].startswith("Failed: ")

@@ -42,7 +42,8 @@ def codes(said: str, form: str, order_id: str) -> list[str]:
 
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_work_that_breaks_a_limit_is_found_by_its_code(tmp_path: Path, form: str) -> None:
-    """A source that falls silent: `slow_stage`, then `stalled`; one that drips without end: `time_limit`."""
+    """A source that falls silent: `slow_stage`, then `stalled`; one that drips without end:
+    `time_limit`."""
     with Desk(tmp_path, []) as desk, Origin() as origin:
         origin.answers |= {
             "/silent.svs": falls_silent,

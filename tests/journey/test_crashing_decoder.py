@@ -14,7 +14,8 @@ ROI = {"x": 1001, "y": 999, "width": 1500, "height": 1200}
 
 
 def processes_of(ancestor: int) -> dict[int, str]:
-    """This process and every one that it has started, directly or not, with its command line; the dead have none."""
+    """This process and every one that it has started, directly or not, with its command line; the
+    dead have none."""
     found, parents = {ancestor}, dict(_parents())
     while new := {child for child, parent in parents.items() if parent in found} - found:
         found |= new

@@ -10,7 +10,8 @@ SIZE = ("--width", "4000", "--height", "3000")
 
 
 def test_the_demonstration_delivers_both_and_leaves_no_process(tmp_path: Path) -> None:
-    """Exit 0 says that both receivers hold their order exactly once; the files it names are there."""
+    """Exit 0 says that both receivers hold their order exactly once; the files it names are
+    there."""
     data, output = tmp_path / "data", tmp_path / "output"
     command = [
         sys.executable,

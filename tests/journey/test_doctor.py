@@ -1,4 +1,5 @@
-"""`slidelane doctor` tells what is there and what is not, and its status says whether a worker could work."""
+"""`slidelane doctor` tells what is there and what is not, and its status says whether a worker
+could work."""
 
 import os
 import subprocess
@@ -42,7 +43,8 @@ def on(stack: Stack, *asked: str, **more: str) -> tuple[int, Table, str]:
 
 
 def test_a_service_that_runs_is_well(stack: Stack, techcyte: TechcyteReceiver) -> None:
-    """Redis, workers, disk, a slide really read, models really loaded, a destination that answers; status 0."""
+    """Redis, workers, disk, a slide really read, models really loaded, a destination that answers;
+    status 0."""
     status, rows, _ = on(stack, "--destination", techcyte.url)
     assert status == 0, rows
     assert [what for what, (state, _) in rows.items() if state == "ok" and what != "gpu"] == [
@@ -56,7 +58,8 @@ def test_a_service_that_runs_is_well(stack: Stack, techcyte: TechcyteReceiver) -
 
 
 def test_what_a_worker_lacks_is_named_and_ends_with_one(tmp_path: Path) -> None:
-    """A Redis, a folder and a device that are not there, each with its setting; the password is not shown."""
+    """A Redis, a folder and a device that are not there, each with its setting; the password is not
+    shown."""
     (tmp_path / "file").touch()
     status, rows, shown = doctor(
         SLIDELANE_BROKER__REDIS_URL=f"redis://:hidden@127.0.0.1:{free_port()}/0",
@@ -103,7 +106,8 @@ def test_settings_that_cannot_work_are_told_before_all_else() -> None:
 
 
 def test_a_container_is_tried_out_for_real(tmp_path: Path) -> None:
-    """Settings arrive, a family of processes is ended by its time limit, a worker that is told to stop leaves."""
+    """Settings arrive, a family of processes is ended by its time limit, a worker that is told to
+    stop leaves."""
     asked = ["--in-container"]
     status, rows, shown = doctor(
         *asked, SLIDELANE_BROKER__DATA=str(tmp_path), SLIDELANE_WORKER__THREADS="2"
@@ -150,7 +154,8 @@ def settings(*allow_hosts: str, **worker: object) -> Config:
 
 
 def test_a_destination_is_held_to_the_rules_of_orders(techcyte: TechcyteReceiver) -> None:
-    """One inside must be listed; one that does not answer, or is none, says why; paths and queries are not shown."""
+    """One inside must be listed; one that does not answer, or is none, says why; paths and queries
+    are not shown."""
     asked = [
         f"{techcyte.url}/in?token=hidden",
         f"http://127.0.0.1:{free_port()}/",
@@ -170,7 +175,8 @@ def test_a_destination_is_held_to_the_rules_of_orders(techcyte: TechcyteReceiver
 
 
 def test_the_hosts_that_the_settings_name_are_tried(techcyte: TechcyteReceiver) -> None:
-    """Of a locator that asks: its service and what it builds; of a table: each host once; else it says what to do."""
+    """Of a locator that asks: its service and what it builds; of a table: each host once; else it
+    says what to do."""
     source = {"type": "image_server", "url": f"{techcyte.url}{{location}}", "protocol": "iiif"}
     http = {
         "type": "http",

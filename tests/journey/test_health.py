@@ -53,7 +53,8 @@ def test_who_does_his_work_is_healthy(alone: Alone, role: str, said: str) -> Non
 
 
 def test_a_worker_that_lives_and_consumes_nothing_is_not_healthy(alone: Alone) -> None:
-    """A frozen process is there for the system, and of no use to anybody; thawed, it is well again."""
+    """A frozen process is there for the system, and of no use to anybody; thawed, it is well
+    again."""
     worker = alone.processes["worker"].pid
     os.killpg(worker, signal.SIGSTOP)
     try:
@@ -68,7 +69,8 @@ def test_a_worker_that_lives_and_consumes_nothing_is_not_healthy(alone: Alone) -
 
 
 def test_a_worker_elsewhere_does_not_make_this_machine_healthy(alone: Alone) -> None:
-    """The name that a worker goes by holds its machine: replicas share one Redis, and each is asked for itself."""
+    """The name that a worker goes by holds its machine: replicas share one Redis, and each is asked
+    for itself."""
     code = (
         "import sys; from broker.settings.config import load; from broker.order_store import OrderStore;"
         "OrderStore.connect(load().broker).present('gpu-1@elsewhere', ['gpu'])"

@@ -126,7 +126,8 @@ def test_a_receiver_that_is_down_gets_its_results_when_it_is_up(
 
 
 def test_a_refusal_is_final_and_keeps_the_results(stack: Stack, slide: Path) -> None:
-    """A task the receiver does not know: undelivered, with its own words, and the payload is there."""
+    """A task the receiver does not know: undelivered, with its own words, and the payload is
+    there."""
     with TechcyteReceiver({"1": {"8946136"}}) as strict:
         order_id = stack.order(
             algorithm="grid", scans=at_path(slide), destination=to_techcyte(strict, task="2")
@@ -140,7 +141,8 @@ def test_a_refusal_is_final_and_keeps_the_results(stack: Stack, slide: Path) -> 
 def test_a_lost_answer_makes_no_second_evaluation(
     stack: Stack, techcyte: TechcyteReceiver, slide: Path
 ) -> None:
-    """The receiver kept the results and cut the line: asked first, it says so, and nothing is sent again."""
+    """The receiver kept the results and cut the line: asked first, it says so, and nothing is sent
+    again."""
     techcyte.faults.add(Fault(cut="after"))
     order_id = stack.order(
         algorithm="grid", scans=at_path(slide), destination=to_techcyte(techcyte)

@@ -1,4 +1,5 @@
-"""The stand-in receivers fail exactly as they are told to, and can be ruled from another process."""
+"""The stand-in receivers fail exactly as they are told to, and can be ruled from another
+process."""
 
 import json
 import subprocess
@@ -33,7 +34,8 @@ def post(receiver: TechcyteReceiver) -> requests.Response:
 
 
 def test_a_lost_answer_is_kept_all_the_same(techcyte: TechcyteReceiver) -> None:
-    """`cut="after"` breaks the connection once the results are kept: the sender cannot know, the receiver can."""
+    """`cut="after"` breaks the connection once the results are kept: the sender cannot know, the
+    receiver can."""
     techcyte.faults.add(Fault(cut="after"))
     with pytest.raises(requests.ConnectionError):
         post(techcyte)
@@ -80,7 +82,8 @@ def test_a_slow_receiver_does_not_hold_up_its_own_end() -> None:
 
 
 def test_a_receiver_in_its_own_process_is_ruled_over_http() -> None:
-    """`PUT /_faults` and `GET /_ledger` do from outside what the Python attributes do from inside."""
+    """`PUT /_faults` and `GET /_ledger` do from outside what the Python attributes do from
+    inside."""
     command = [sys.executable, "-m", "demo.techcyte"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdout
@@ -103,14 +106,16 @@ def test_a_receiver_in_its_own_process_is_ruled_over_http() -> None:
 
 
 def test_a_fault_nobody_knows_is_refused(techcyte: TechcyteReceiver) -> None:
-    """A misspelt switch is a 400 that names the known ones, not a test that silently tests nothing."""
+    """A misspelt switch is a 400 that names the known ones, not a test that silently tests
+    nothing."""
     answer = requests.put(f"{techcyte.url}/_faults", json=[{"statsu": 500}], timeout=10)
     assert answer.status_code == 400
     assert "retry_after" in answer.json()["error"]
 
 
 def test_the_bucket_serves_ranges_behind_a_signature(tmp_path: Path) -> None:
-    """GET with the signature answers the file or a part of it; HEAD and a wrong signature are refused."""
+    """GET with the signature answers the file or a part of it; HEAD and a wrong signature are
+    refused."""
     (tmp_path / "slide.svs").write_bytes(b"0123456789")
     with FileBucket(tmp_path / "slide.svs") as bucket:
         part = requests.get(bucket.signed_url, headers={"Range": "bytes=3-5"}, timeout=10)

@@ -1,4 +1,5 @@
-"""`slidelane serve` with real processes: what ends is started again, orders go on, nothing remains."""
+"""`slidelane serve` with real processes: what ends is started again, orders go on, nothing
+remains."""
 
 import os
 import re
@@ -200,7 +201,8 @@ def test_a_second_service_on_the_same_data_is_refused(serving: Stack, tmp_path: 
 
 @pytest.mark.parametrize("setting", ["SLIDELANE_SERVICES__PORT", "FLOWER_PORT"])
 def test_a_port_that_is_taken_is_told(setting: str, tmp_path: Path) -> None:
-    """Nothing is started that could only fail for ever; one sentence names the port and its setting."""
+    """Nothing is started that could only fail for ever; one sentence names the port and its
+    setting."""
     api, flower = map(str, free_ports(2))
     given = {
         "SLIDELANE_BROKER__DATA": str(tmp_path),
@@ -251,7 +253,8 @@ def test_a_storage_that_is_not_mounted_is_told(tmp_path: Path) -> None:
 
 
 def test_flower_shows_our_queues_and_lets_nobody_in(serving: Stack) -> None:
-    """Its page names every queue; its API, with which tasks can be sent, answers 401; it listens on loopback alone."""
+    """Its page names every queue; its API, with which tasks can be sent, answers 401; it listens on
+    loopback alone."""
 
     def shown() -> set[str]:
         return set(re.findall(r"<td>([a-z.]+)</td>", get(f"{serving.flower_url}/broker").text))
@@ -299,7 +302,8 @@ def test_a_process_that_is_killed_is_started_again(serving: Stack, slide: Path, 
 
 
 def test_redis_may_come_back_on_another_port(serving: Stack, slide: Path) -> None:
-    """Its port was taken while it was dead: everybody is told the new address by being started again."""
+    """Its port was taken while it was dead: everybody is told the new address by being started
+    again."""
     (supervisor,) = processes_of(serving, "serve")
     (redis,) = processes_of(serving, "redis")
     port = int(embedded_url(serving.data).rpartition(":")[2].removesuffix("/0"))
@@ -326,7 +330,8 @@ def taken(port: int) -> Any:
 
 
 def test_everything_killed_at_once_loses_nothing(serving: Stack, slide: Path) -> None:
-    """The supervisor and all its children by SIGKILL; served again on the same data, the order placed before goes on.
+    """The supervisor and all its children by SIGKILL; served again on the same data, the order
+    placed before goes on.
 
     Then Ctrl-C ends it, and no process is left.
     """

@@ -1,4 +1,5 @@
-"""The Techcyte stand-in takes what the documentation allows, refuses the rest whole, and shows every double."""
+"""The Techcyte stand-in takes what the documentation allows, refuses the rest whole, and shows
+every double."""
 
 import copy
 import json
@@ -83,7 +84,8 @@ def test_a_task_is_known_by_number_and_by_base64(techcyte: TechcyteReceiver) -> 
 
 @pytest.mark.parametrize("how", ["basic", "form"])
 def test_an_api_key_is_exchanged_for_a_token(techcyte: TechcyteReceiver, how: str) -> None:
-    """Client credentials are taken from the Basic header and from the form, and the token then opens the API."""
+    """Client credentials are taken from the Basic header and from the form, and the token then
+    opens the API."""
     key = (techcyte.api_key_id, techcyte.api_key_secret)
     form = {"grant_type": "client_credentials"}
     form |= {"client_id": key[0], "client_secret": key[1]} if how == "form" else {}
@@ -154,7 +156,8 @@ BROKEN: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 @pytest.mark.parametrize("rule", BROKEN)
 def test_one_bad_scan_rejects_the_whole_post(techcyte: TechcyteReceiver, rule: str) -> None:
-    """Nothing is kept of a post in which a single scan breaks a single rule, and the answer names it."""
+    """Nothing is kept of a post in which a single scan breaks a single rule, and the answer names
+    it."""
     good, bad = results()["scanResults"][0], copy.deepcopy(results()["scanResults"][0])
     bad["scanId"] = "8"
     BROKEN[rule](bad)

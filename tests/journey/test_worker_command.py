@@ -1,4 +1,5 @@
-"""`slidelane worker` as batch systems start it: it ends when all is done, or before its time is over."""
+"""`slidelane worker` as batch systems start it: it ends when all is done, or before its time is
+over."""
 
 import argparse
 import os
@@ -27,7 +28,8 @@ class Desk(Stack):
     roles: ClassVar[tuple[str, ...]] = ("api",)
 
     def worker(self, *asked: str, **settings: str) -> "subprocess.Popen[bytes]":
-        """`slidelane worker …`; its lines, and those of its worker, go to one file for both roles."""
+        """`slidelane worker …`; its lines, and those of its worker, go to one file for both
+        roles."""
         command = [sys.executable, "-m", "slidelane.cli", "worker", *asked]
         with (self.data / "worker.log").open("ab") as log:
             worker = subprocess.Popen(
@@ -63,7 +65,8 @@ def announced(desk: Desk) -> bool:
 def test_workers_end_once_all_orders_are_delivered(
     desk: Desk, slide: Path, techcyte: TechcyteReceiver
 ) -> None:
-    """Not before: the one that classifies stays while slides are still being fetched, the courier while others work."""
+    """Not before: the one that classifies stays while slides are still being fetched, the courier
+    while others work."""
     courier = desk.worker("courier", "--until-idle")
     wait_for(lambda: announced(desk), what="an algorithm")
     destination = {
@@ -90,7 +93,8 @@ def test_workers_end_once_all_orders_are_delivered(
 
 
 def test_a_worker_whose_time_is_nearly_over_hands_its_work_back(desk: Desk) -> None:
-    """What would take longer goes back to its queue, counts for nothing, and the next worker takes it."""
+    """What would take longer goes back to its queue, counts for nothing, and the next worker takes
+    it."""
     opened = threading.Event()
     with Origin() as origin:
         origin.answers["/slide.svs"] = drips_until(opened)

@@ -60,7 +60,8 @@ def test_a_setting_that_cannot_work_ends_it_with_a_message(start: Start) -> None
 
 
 def test_answers_on_a_kept_connection_do_not_wait_for_an_acknowledgement(start: Start) -> None:
-    """Headers and body leave at once; held back by Nagle's algorithm, no answer but the first comes within 40 ms."""
+    """Headers and body leave at once; held back by Nagle's algorithm, no answer but the first comes
+    within 40 ms."""
     stdout = start().stdout
     assert stdout
     with httpx2.Client(base_url=stdout.readline().split()[3], timeout=20, trust_env=False) as http:

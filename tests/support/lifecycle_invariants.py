@@ -43,7 +43,8 @@ def _path(now: Snapshot, order_id: str, scan: int | None) -> list[str]:
 
 
 def _moved_along_the_tables(now: Snapshot, order_id: str) -> None:
-    """Every move is in the log and in a table, and the last one leads to the state of the record."""
+    """Every move is in the log and in a table, and the last one leads to the state of the
+    record."""
     states = [now.orders[order_id]["state"], *(scan["state"] for scan in now.scans(order_id))]
     for number, state in enumerate(states):
         path = _path(now, order_id, number - 1 if number else None)
@@ -57,7 +58,8 @@ def _moved_along_the_tables(now: Snapshot, order_id: str) -> None:
 
 
 def _counted(now: Snapshot, order_id: str) -> None:
-    """`failed` and `open` are the counts of scans; a scan that was cancelled still counts as open."""
+    """`failed` and `open` are the counts of scans; a scan that was cancelled still counts as
+    open."""
     states = [scan["state"] for scan in now.scans(order_id)]
     order = now.orders[order_id]
     assert int(order["failed"]) == states.count("failed")
@@ -109,7 +111,8 @@ def _listed_once(now: Snapshot) -> None:
 
 
 def _where_it_belongs(now: Snapshot) -> None:
-    """Unfinished work either waits on its queue or is held, and is due some time; ended work is not."""
+    """Unfinished work either waits on its queue or is held, and is due some time; ended work is
+    not."""
     waits, held = now.waits(), now.held()
     for work, fields in now.works.items():
         assert (work in waits) == (fields["state"] in WAITING[_kind(work)] and work not in held), (

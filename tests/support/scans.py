@@ -103,7 +103,7 @@ class Killer:
 
     at: int
 
-    def progress(self, stage: str, done: int, total: int) -> None:
+    def report(self, stage: str, done: int, total: int) -> None:
         if stage == "classifying" and done == self.at:
             os.kill(os.getpid(), signal.SIGKILL)
 

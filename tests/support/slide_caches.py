@@ -8,7 +8,7 @@ from worker.slide_cache.cache import SlideCache
 
 def put(slide_cache: SlideCache, content: bytes, used_s: float = 0) -> str:
     """Put a slide into the cache and return its digest; it was last used at `used_s` (Unix s)."""
-    with slide_cache.part() as partial_file:
+    with slide_cache.partial_file() as partial_file:
         partial_file.reserve(len(content))
         partial_file.write(content)
         with slide_cache.put(partial_file, ".bin") as slide:

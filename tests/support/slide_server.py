@@ -22,7 +22,7 @@ class Listener:
         self.called = threading.Event()
         self._stop_when = stop_when
 
-    def progress(self, stage: str, done: int, total: int) -> None:
+    def report(self, stage: str, done: int, total: int) -> None:
         self.heard.append((stage, done, total))
         self.called.set()
         if self._stop_when(done):

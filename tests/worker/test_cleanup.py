@@ -61,21 +61,21 @@ def test_a_slide_is_kept_for_its_scan_and_no_longer(context: WorkerContext) -> N
     """While the scan waits, its slide stays; once the order ended, it may be evicted."""
     slide = a_cached_slide(context)
     order_id = an_order(context.store)
-    context.slide_cache.want(DIGEST, f"{order_id}.0")
+    context.slide_cache.add_hold(DIGEST, f"{order_id}.0")
     release_slides(context)
-    assert context.slide_cache.wanted() == [(DIGEST, f"{order_id}.0")]
+    assert context.slide_cache.holds() == [(DIGEST, f"{order_id}.0")]
     context.store.cancel(order_id)
     release_slides(context)
-    assert context.slide_cache.wanted() == []
+    assert context.slide_cache.holds() == []
     assert slide.exists()
 
 
 def test_a_promise_to_an_order_that_is_unknown_is_void(context: WorkerContext) -> None:
     """No scan will need the slide."""
     a_cached_slide(context)
-    context.slide_cache.want(DIGEST, "gone.0")
+    context.slide_cache.add_hold(DIGEST, "gone.0")
     release_slides(context)
-    assert context.slide_cache.wanted() == []
+    assert context.slide_cache.holds() == []
 
 
 def test_unfinished_work_goes_with_the_end_of_its_scan(context: WorkerContext) -> None:

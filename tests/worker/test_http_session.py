@@ -110,7 +110,8 @@ def test_a_silent_server_is_left(origin: Origin) -> None:
 def test_the_environment_and_earlier_answers_leave_no_mark(
     origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proxies of the environment are not used, cookies not kept, and compression is not asked for."""
+    """Proxies of the environment are not used, cookies not kept, and compression is not asked
+    for."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     http = guarded("127.0.0.1")
     for _ in range(2):
@@ -176,7 +177,8 @@ def test_retry_after_as_a_date_to_come_is_the_time_until_then(origin: Origin) ->
 
 
 def test_tls_proves_the_name_and_not_the_address(tmp_path: Path) -> None:
-    """A certificate for `localhost` serves https://localhost, and not https://127.0.0.1 behind the same address."""
+    """A certificate for `localhost` serves https://localhost, and not https://127.0.0.1 behind the
+    same address."""
     pem = certificate_for_localhost(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)

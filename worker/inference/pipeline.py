@@ -66,14 +66,14 @@ def classify(
         area = resolve_roi(job.request.roi, slide.frame)
         if algorithm.works_on == "area":
             counts: Counts = {}
-            progress.progress("classifying", 0, 1)
+            progress.report("classifying", 0, 1)
             with clock.stage("model"):
                 findings = algorithm.report(slide.frame, area)
         else:
             tile_job = TileJob(algorithm, slide, area, _inputs(job, slide))
             findings, counts = run_tiles(tile_job, checkpoint, clock, progress)
         classify_s = monotonic() - started_at
-        progress.progress("drawing", 0, 1)
+        progress.report("drawing", 0, 1)
         with clock.stage("read"):
             picture = slide.overview(area, overlay.MAX_PX)
     result = Result(

@@ -70,7 +70,7 @@ def run_tiles(
     algorithm = job.algorithm
     slide = job.slide
     classes = len(algorithm.card.classes)
-    progress.progress("tissue", 0, 1)
+    progress.report("tissue", 0, 1)
     with clock.stage("tissue"):
         grid = tissue.tissue_tiles(slide, tile_grid(job.area, slide.frame, algorithm.card))
     classifier = _calibrate(algorithm, slide, grid, clock, progress)
@@ -178,7 +178,7 @@ def _classify_tiles(
     threads_of_all = parallel_tiles.workers(job.slide, total, batch_tiles)
     registry.compute_threads(max(1, job.slide.threads // threads_of_all))
     threads = parallel_tiles.workers(job.slide, len(tiles_left), batch_tiles)
-    progress.progress("classifying", writer.tiles_done, total)
+    progress.report("classifying", writer.tiles_done, total)
     for batch in parallel_tiles.map_tiles(
         job.slide, replace(grid, tiles=tiles_left), batch_tiles, classifier.classify
     ):
@@ -186,7 +186,7 @@ def _classify_tiles(
         clock.add("model", batch.compute_s / threads)
         with clock.stage("merge"):
             writer.add(batch.tiles, batch.value)
-        progress.progress("classifying", writer.tiles_done, total)
+        progress.report("classifying", writer.tiles_done, total)
     with clock.stage("merge"):
         writer.flush()
 
@@ -205,7 +205,7 @@ def _calibrate(
     with clock.stage("read"):
         for number, batch in enumerate(parallel_tiles.map_tiles(slide, sample, 1, np.copy)):
             samples[number] = batch.value[0]
-            progress.progress("calibrating", number + 1, len(samples))
+            progress.report("calibrating", number + 1, len(samples))
     registry.compute_threads(slide.threads)
     with clock.stage("calibrate"):
         return algorithm.calibrate(samples)

@@ -81,7 +81,7 @@ class Lease:
         """Replace the limits from now on."""
         self._limits = limits
 
-    def progress(self, step: str, done: int, total: int) -> None:
+    def report(self, step: str, done: int, total: int) -> None:
         """Report how far the current step is. Raise `StopWork` if the work must end."""
         now = time.monotonic()
         with self._lock:

@@ -70,7 +70,7 @@ class SlideCache:
                 return
 
     @contextmanager
-    def part(self) -> Iterator[PartialFile]:
+    def partial_file(self) -> Iterator[PartialFile]:
         """Create a file to write a slide to, locked from the start.
 
         It is removed at the end of the context unless `put` moved it into the cache.
@@ -86,7 +86,7 @@ class SlideCache:
                 Path(name).unlink(missing_ok=True)
 
     @contextmanager
-    def bundle(self) -> Iterator[FileSet]:
+    def file_set(self) -> Iterator[FileSet]:
         """Create a folder to write a slide of several files to, locked from the start.
 
         It is removed at the end of the context unless `put_bundle` moved it into the cache.
@@ -106,7 +106,7 @@ class SlideCache:
 
         The slide is pinned while the context lasts.
         """
-        partial_file.settle()
+        partial_file.flush()
         with self._eviction.lock():
             digest = partial_file.digest
             entry = self._find(digest)
@@ -121,7 +121,7 @@ class SlideCache:
             yield LocalSlide(path, digest, partial_file.bytes)
 
     @contextmanager
-    def put_bundle(self, file_set: FileSet, main: str, digest: str) -> Iterator[LocalSlide]:
+    def put_file_set(self, file_set: FileSet, main: str, digest: str) -> Iterator[LocalSlide]:
         """Move a complete slide of several files into the cache, unless the cache has it.
 
         `main`: the file to open, relative to `file_set.folder`.
@@ -129,7 +129,7 @@ class SlideCache:
         The slide is pinned while the context lasts. Raise `TemporaryError("shelf_full")` where
         its files take more than was reserved and there is no room for the rest.
         """
-        file_set.settle(main)
+        file_set.flush(main)
         with self._eviction.lock():
             entry = self._find(digest)
             if entry is None:
@@ -144,7 +144,7 @@ class SlideCache:
         with file:
             yield LocalSlide(path, digest, entry.size_bytes)
 
-    def has(self, digest: str) -> bool:
+    def contains(self, digest: str) -> bool:
         """Return whether the slide is in the cache now. Only a pin keeps it there."""
         return self._find(digest) is not None
 
@@ -161,28 +161,28 @@ class SlideCache:
         with file:
             yield LocalSlide(path, digest, entry.size_bytes)
 
-    def want(self, digest: str, work: str) -> None:
+    def add_hold(self, digest: str, work: str) -> None:
         """Exclude the slide from eviction until `release`, because `work` will read it later.
 
         Do nothing when the slide is not in the cache.
         """
         with self._eviction.lock():
-            if self.has(digest):
+            if self.contains(digest):
                 self._hold_file(digest, work).touch()
 
-    def release(self, digest: str, work: str) -> None:
+    def remove_hold(self, digest: str, work: str) -> None:
         """Allow eviction again as far as `work` is concerned."""
         if _DIGEST.fullmatch(digest):
             self._hold_file(digest, work).unlink(missing_ok=True)
 
-    def wanted(self) -> list[tuple[str, str]]:
+    def holds(self) -> list[tuple[str, str]]:
         """Return the digest and the work of every `want` that was not released."""
         return [
             (path.parent.name, path.name.removeprefix("for-"))
             for path in self._folder.glob("??/*/for-*")
         ]
 
-    def discard(self, unused_s: float) -> None:
+    def remove_unused(self, unused_s: float) -> None:
         """Remove the slides that nobody used for `unused_s` and no work waits for."""
         with self._eviction.lock():
             self._eviction.remove_unused(unused_s)
@@ -207,5 +207,5 @@ def _wait_for_lock(file: FileIO, progress: Progress) -> None:
     polls = 0
     while not try_lock(file):
         polls += 1
-        progress.progress("waiting", polls, 0)
+        progress.report("waiting", polls, 0)
         time.sleep(_POLL_S)

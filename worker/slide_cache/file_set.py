@@ -53,7 +53,7 @@ class FileSet:
             self._budget.grow(self._room, size_bytes)
 
     @contextmanager
-    def part(self, name: str, limit_bytes: int) -> Iterator[PartialFile]:
+    def partial_file(self, name: str, limit_bytes: int) -> Iterator[PartialFile]:
         """Create the file `name` and give it to be written; threads may write several at a time.
 
         Its `reserve` raises `OrderError("input_too_large")` when all files that were created so
@@ -87,7 +87,7 @@ class FileSet:
             self._lengths[name] = size_bytes
             file.truncate(size_bytes)
 
-    def settle(self, main: str) -> int:
+    def flush(self, main: str) -> int:
         """Link the file to open, `main`, and flush all files to the disk.
 
         Return the bytes of disk that the files take.

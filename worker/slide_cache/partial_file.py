@@ -47,7 +47,7 @@ class CachedSource:
         self._file = file
 
     @property
-    def kept(self) -> SourceRecord | None:
+    def record(self) -> SourceRecord | None:
         """Return the last record, or None where none was written or a writer died half-way."""
         self._file.seek(0)
         try:
@@ -55,7 +55,7 @@ class CachedSource:
         except (ValueError, TypeError):
             return None
 
-    def keep(self, record: SourceRecord) -> None:
+    def save(self, record: SourceRecord) -> None:
         """Replace the record."""
         self._file.seek(0)
         self._file.truncate()
@@ -120,7 +120,7 @@ class PartialFile:
             data = data[written_bytes:]
             offset += written_bytes
 
-    def hash_on(self, end: int) -> bool:
+    def hash_up_to(self, end: int) -> bool:
         """Hash up to 16 MiB more of the content before the byte offset `end`.
 
         The caller must know that everything before `end` was written.
@@ -140,22 +140,22 @@ class PartialFile:
     @property
     def digest(self) -> str:
         """Return the SHA-256 of what was written so far, in hex."""
-        return self.digest_by("sha256")
+        return self.hexdigest_of("sha256")
 
-    def digest_by(self, algorithm: str) -> str:
+    def hexdigest_of(self, algorithm: str) -> str:
         """Return the digest of what was written so far, in hex.
 
         `algorithm` is "sha256" or was named in the last `restart`.
         """
-        while self.hash_on(self.bytes):
+        while self.hash_up_to(self.bytes):
             pass
         return self._hashes[algorithm].hexdigest()
 
-    def head(self) -> bytes:
+    def first_bytes(self) -> bytes:
         """Return the first bytes of what was written, at most 1024."""
         return os.pread(self._file.fileno(), min(_HEAD_BYTES, self.bytes), 0)
 
-    def settle(self) -> None:
+    def flush(self) -> None:
         """Cut the file to what was written and flush it to the disk."""
         self._file.truncate(self.bytes)
         os.fsync(self._file.fileno())

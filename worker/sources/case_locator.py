@@ -70,7 +70,7 @@ def locate(
             field=_FIELD,
         )
     if isinstance(locator, HttpLocator):
-        progress.progress("locating", 0, 1)
+        progress.report("locating", 0, 1)
         answer = _request(case_id, locator, session, within_s)
         return _parse(case_id, locator, answer)
     if case_id not in locator.cases:

@@ -176,19 +176,19 @@ def fetch_remote(
     """
     called_at = time.time()
     with cache.source(remote.cache_key, progress) as source:
-        known = source.kept
+        known = source.record
         if known and known.asked == remote.fingerprint and known.at >= called_at - remote.fresh_s:
             slide = pins.enter_context(cache.pinned(known.digest))
             if slide:
                 return slide
         while True:
-            if known and not (known.etag and cache.has(known.digest)):
+            if known and not (known.etag and cache.contains(known.digest)):
                 known = None
             known_etag = known.etag if known else ""
             downloaded = remote.download(cache, pins, known_etag)
             if downloaded.slide:
                 digest = downloaded.slide.digest
-                source.keep(SourceRecord(digest, downloaded.etag, remote.fingerprint, time.time()))
+                source.save(SourceRecord(digest, downloaded.etag, remote.fingerprint, time.time()))
                 return downloaded.slide
             if known:
                 slide = pins.enter_context(cache.pinned(known.digest))
@@ -203,5 +203,5 @@ def _is_cached(cache_key: str, cache: SlideCache, progress: Progress) -> bool:
     One that is under way is waited for.
     """
     with cache.source(cache_key, progress) as source:
-        known = source.kept
-        return known is not None and cache.has(known.digest)
+        known = source.record
+        return known is not None and cache.contains(known.digest)

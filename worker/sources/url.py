@@ -53,13 +53,13 @@ class WholeFile:
 
     def download(self, cache: SlideCache, pins: ExitStack, known_etag: str) -> Downloaded:
         """Download the file unless its strong ETag is still `known_etag`."""
-        with cache.part() as part:
+        with cache.partial_file() as part:
             download = Download(
                 self.session, self.url, part, self.limit_bytes, self.progress, self._suffix
             )
             if not download.run(known_etag):
                 return Downloaded(None, known_etag)
-            suffix = self._suffix(part.head())
+            suffix = self._suffix(part.first_bytes())
             checksum.require(self.sha256, part.digest, without_query(self.url))
             slide = pins.enter_context(cache.put(part, suffix))
             return Downloaded(slide, download.etag)

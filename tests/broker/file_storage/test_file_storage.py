@@ -62,7 +62,8 @@ def test_a_folder_that_was_shared_comes_near_byte_for_byte(storage: Storage) -> 
 
 
 def test_a_file_is_found_and_read_in_part_and_in_pieces(storage: Storage) -> None:
-    """Its size is known; a range of more than one piece is joined without a seam; a folder is no file."""
+    """Its size is known; a range of more than one piece is joined without a seam; a folder is no
+    file."""
     key, whole = share_result(storage), RESULT["overlay.png"]
     found = storage.find(f"{key}/overlay.png")
     assert found
@@ -82,7 +83,8 @@ def test_what_was_shared_is_overwritten_as_a_whole(storage: Storage) -> None:
 
 
 def test_what_the_record_names_and_nobody_finds_is_waited_for(storage: Storage) -> None:
-    """A share that is not mounted looks like this; it is worth another try, and says what is missing."""
+    """A share that is not mounted looks like this; it is worth another try, and says what is
+    missing."""
     storage.folder.mkdir(exist_ok=True)
     with (
         pytest.raises(TemporaryError, match=r"no results/a1/0\.9") as fault,
@@ -133,7 +135,8 @@ def test_a_bucket_forgets_an_order_and_no_other(server: S3Server, tmp_path: Path
 
 
 def test_an_upload_ends_when_the_work_is_not_wanted(server: S3Server, tmp_path: Path) -> None:
-    """It is called with every part; the files are removed, and no object appears for the last one."""
+    """It is called with every part; the files are removed, and no object appears for the last
+    one."""
     bucket = S3Storage(f"s3://{BUCKET}/{tmp_path.name}", tmp_path)
     make(bucket, "parcels/a1.0f", b"x" * (3 * 2**24))
 
@@ -151,7 +154,8 @@ def test_an_upload_ends_when_the_work_is_not_wanted(server: S3Server, tmp_path: 
 def test_a_bucket_that_fails_is_worth_another_try_and_tells_no_secret(
     server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, str]
 ) -> None:
-    """It is gone, or no server answers: both are errors, and not the answer that a file is missing."""
+    """It is gone, or no server answers: both are errors, and not the answer that a file is
+    missing."""
     if port := wrong.get("port"):
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://user:{SECRET}@127.0.0.1:{port}")
     bucket = S3Storage(wrong.get("url", f"s3://{BUCKET}"), tmp_path)

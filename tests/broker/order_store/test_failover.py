@@ -104,7 +104,8 @@ def works(store: OrderStore) -> bool:
 
 
 def test_tls_is_checked_by_both_clients(tmp_path: Path) -> None:
-    """Through the authority that signed the server both arrive; with another one neither says a word."""
+    """Through the authority that signed the server both arrive; with another one neither says a
+    word."""
     (tmp_path / "other").mkdir()
     pem, key = certificate(tmp_path)
     other, _ = certificate(tmp_path / "other")

@@ -130,7 +130,8 @@ class LifecycleModel(WorkerRules):
 
     @rule(seconds=TIMES)
     def time_passes(self, seconds: int) -> None:
-        """Long enough for a missed heartbeat, a lease, a delay, a promotion, or the end of an order."""
+        """Long enough for a missed heartbeat, a lease, a delay, a promotion, or the end of an
+        order."""
         pass_time(self.client.records, seconds)
 
     @rule(seconds=st.just(0) | TIMES, limit=st.sampled_from([1, 200]))
@@ -190,7 +191,8 @@ class LifecycleModel(WorkerRules):
 
 @pytest.mark.timeout(600)  # a broken record is first made small
 def test_no_order_of_events_breaks_the_record(tmp_path: Path) -> None:
-    """Whatever callers, workers, scheduler and time do, the record is sound and every order ends."""
+    """Whatever callers, workers, scheduler and time do, the record is sound and every order
+    ends."""
     broker_settings = BrokerSettings(data=tmp_path, keep_s=KEEP_S)
     with EmbeddedRedis(broker_settings):
         store, client = (

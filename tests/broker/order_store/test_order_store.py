@@ -104,7 +104,8 @@ def test_a_scan_that_loses_its_worker_three_times_fails(broker_settings: BrokerS
 
 
 def test_a_lost_hint_is_rung_again_but_a_long_queue_is_not_flooded(store: OrderStore) -> None:
-    """With no message on the queue the scheduler sends one for the waiting work, not once a tick."""
+    """With no message on the queue the scheduler sends one for the waiting work, not once a
+    tick."""
     order_id = store.create(an_order(), queue="gpu").order_id
     enqueued = wait_for(store.due)
     assert [message.work for message in enqueued] == [f"{order_id}.0"]
@@ -387,7 +388,8 @@ def test_what_may_have_arrived_is_not_called_cancelled(store: OrderStore) -> Non
 
 
 def test_an_order_expires_while_its_delivery_is_postponed(broker_settings: BrokerSettings) -> None:
-    """A long Retry-After does not outlive the order; what may have arrived is said to be unknown."""
+    """A long Retry-After does not outlive the order; what may have arrived is said to be
+    unknown."""
     store = OrderStore.connect(broker_settings.model_copy(update={"order_life_s": 0.3}))
     order_id = store.create(an_order(), queue="gpu").order_id
     classified(store, order_id)
@@ -417,7 +419,8 @@ def test_an_order_of_an_older_version_is_read_and_classified_on_its_queue(
 
 
 def test_the_queue_of_an_order_survives_its_delivery(store: OrderStore) -> None:
-    """What the delivery waits on is another thing; tried again, the scans go to the order's queue."""
+    """What the delivery waits on is another thing; tried again, the scans go to the order's
+    queue."""
     order_id = store.create(an_order(), queue="cpu").order_id
     classified(store, order_id)
     assert store.get(order_id).state == OrderState.DELIVERING

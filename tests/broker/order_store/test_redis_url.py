@@ -1,4 +1,5 @@
-"""One URL, read alike for the records and for Celery; wrong ones are refused without repeating them."""
+"""One URL, read alike for the records and for Celery; wrong ones are refused without repeating
+them."""
 
 import json
 
@@ -106,7 +107,8 @@ def test_an_address_prints_no_password() -> None:
     ],
 )
 def test_a_url_that_cannot_work_is_refused_without_repeating_it(url: str, says: str) -> None:
-    """The message names the setting and what to do; a password may stand anywhere in a wrong URL."""
+    """The message names the setting and what to do; a password may stand anywhere in a wrong
+    URL."""
     with pytest.raises(ConfigError, match=says) as refused:
         RedisUrl.at(url)
     assert "broker.redis_url" in str(refused.value)

@@ -35,7 +35,8 @@ EVEN = {
     ],
 )
 def test_the_bottleneck_is_what_took_longest_in_all(more: dict[str, float], name: str) -> None:
-    """Stages that wait for the same thing are added up; sums and counts beside them say nothing, nor what is drawn
+    """Stages that wait for the same thing are added up; sums and counts beside them say nothing,
+    nor what is drawn
     beside the keeping, which waits for it.
     """
     assert bottleneck(EVEN | more | {"classify_s": 99.0, "bytes": 1e9, "tiles": 5000}) == name

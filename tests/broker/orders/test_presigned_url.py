@@ -46,7 +46,8 @@ HOUR_S = 3600
     ],
 )
 def test_the_moment_a_url_dies_is_read_from_it(query: str, dies_at: float | None) -> None:
-    """S3, Google, CloudFront and Azure each say it in their own way; what cannot be read says nothing."""
+    """S3, Google, CloudFront and Azure each say it in their own way; what cannot be read says
+    nothing."""
     assert url_expires_at(f"https://bucket.example/a.svs?{query}") == dies_at
 
 
@@ -91,7 +92,8 @@ def test_within_an_order_the_url_that_dies_first_is_rung_first(store: OrderStore
 def test_a_url_that_comes_to_die_soon_while_it_waits_becomes_urgent(
     broker_settings: BrokerSettings, redis_url: str, priority: str
 ) -> None:
-    """What was safe when it was ordered goes before all others a quarter of an hour before its end."""
+    """What was safe when it was ordered goes before all others a quarter of an hour before its
+    end."""
     store = OrderStore.connect(broker_settings)
     created = store.create(an_order({"url": signed(HOUR_S)}, priority=priority), queue="gpu")
     assert created.messages[0].queue != "fetch.urgent"
@@ -118,5 +120,6 @@ def test_across_orders_the_url_that_dies_first_is_fetched_first(store: OrderStor
 
 
 def test_a_duration_is_no_time() -> None:
-    """`expires=3600` beside a signature says how long, and not until when: nothing is read from it."""
+    """`expires=3600` beside a signature says how long, and not until when: nothing is read from
+    it."""
     assert url_expires_at("https://h/x.svs?expires=3600&signature=abc") is None

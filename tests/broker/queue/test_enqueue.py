@@ -1,4 +1,5 @@
-"""Enqueueing while Celery's Redis is frozen, killed or gone: no call waits long, and it recovers."""
+"""Enqueueing while Celery's Redis is frozen, killed or gone: no call waits long, and it
+recovers."""
 
 import signal
 from collections.abc import Iterator
@@ -83,7 +84,8 @@ def test_many_who_ring_a_frozen_redis_do_not_wait_for_each_other(
 def test_threads_that_ring_at_once_are_all_heard(
     enqueuer: EnqueueProcess, queue: redis.Redis
 ) -> None:
-    """More of them than lines, each with all the scans of an order: every message is there, once."""
+    """More of them than lines, each with all the scans of an order: every message is there,
+    once."""
     enqueuer.enqueue(*(f"a.{n}" for n in range(8)), threads=12)
     assert queue.llen("fetch") == 12 * 8
 

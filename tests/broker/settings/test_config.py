@@ -112,7 +112,8 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_the_old_names_in_the_file_are_read_and_warned_of_once(
     config_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`worker.lanes` and an algorithm's `lane` go on working; one line of the log names the new keys."""
+    """`worker.lanes` and an algorithm's `lane` go on working; one line of the log names the new
+    keys."""
     config_file.write_text(json.dumps(OLD_NAMES))
     assert load().worker.queues == ("gpu", "cpu")
     assert load().worker.algorithms["mine"].queue == "cpu"

@@ -71,7 +71,8 @@ def sample(key: str) -> Any:
 
 
 def beside(key: str) -> dict[str, str]:
-    """What else must be given for a key to be allowed: a locator whole, an algorithm with its kind."""
+    """What else must be given for a key to be allowed: a locator whole, an algorithm with its
+    kind."""
     if key.startswith("worker.locator."):
         whole = MAP if key.endswith(".cases") else HTTP
         return {NAMED[f"worker.locator.{name}"]: written(value) for name, value in whole.items()}
@@ -137,7 +138,8 @@ def test_a_setting_arrives_by_its_variable(key: str, monkeypatch: pytest.MonkeyP
 def test_a_setting_arrives_by_a_file(
     key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """NAME_FILE, as secrets are mounted, works for every setting; a newline at the end is cut off."""
+    """NAME_FILE, as secrets are mounted, works for every setting; a newline at the end is cut
+    off."""
     for name, value in beside(key).items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv(NAMED[key], raising=False)

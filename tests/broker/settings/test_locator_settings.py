@@ -1,4 +1,5 @@
-"""Settings of the locator and of decoding: what cannot work stops the start; secrets stay hidden."""
+"""Settings of the locator and of decoding: what cannot work stops the start; secrets stay
+hidden."""
 
 import json
 import os
@@ -129,6 +130,7 @@ def test_the_locators_key_comes_from_a_file_and_is_never_shown(
     ],
 )
 def test_limits_that_could_never_hold_stop_the_start(limits: dict[str, float], named: str) -> None:
-    """One read may not last longer than a stall, nor a decoder live in less memory than it is made of."""
+    """One read may not last longer than a stall, nor a decoder live in less memory than it is made
+    of."""
     with pytest.raises(ConfigError, match=named):
         load(worker={"limits": limits})

@@ -207,7 +207,8 @@ def test_a_refusal_repeats_no_secret(
     ],
 )
 def test_what_is_not_one_plain_json_object_is_refused(api: TestClient, body: bytes) -> None:
-    """Truncated, twice named, infinite, bottomless or wrongly encoded: an answer, and never a fault of ours."""
+    """Truncated, twice named, infinite, bottomless or wrongly encoded: an answer, and never a fault
+    of ours."""
     answer = api.post("/v1/orders", content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code in (400, 422)
     assert answer.json()["code"] in ("body_not_json", "request_invalid")
@@ -239,7 +240,8 @@ def test_whatever_stands_in_an_order_is_read_or_refused(order_body: OrderBody, v
 def test_a_body_that_does_not_call_itself_json_is_refused(
     api: TestClient, order_body: OrderBody
 ) -> None:
-    """Pages elsewhere can make a browser send text; they cannot make it say application/json unasked."""
+    """Pages elsewhere can make a browser send text; they cannot make it say application/json
+    unasked."""
     answer = api.post(
         "/v1/orders", content=json.dumps(order_body()), headers={"Content-Type": "text/plain"}
     )

@@ -1,4 +1,5 @@
-"""Every way to say where a slide is and which part of it is meant: taken, or refused with the field that is wrong."""
+"""Every way to say where a slide is and which part of it is meant: taken, or refused with the field
+that is wrong."""
 
 import json
 import re
@@ -134,7 +135,8 @@ def test_a_wrong_source_is_told_by_its_field(
 def test_a_wrong_region_is_told_by_its_field(
     api: TestClient, order_body: OrderBody, roi: Any, field: str, said: str
 ) -> None:
-    """A mixture of forms is one fault; a wrong point or share is named with its place and its value."""
+    """A mixture of forms is one fault; a wrong point or share is named with its place and its
+    value."""
     answer = api.post(
         "/v1/orders",
         json=order_body(scans=scan({"type": "path", "path": "/slides/a.svs"}, roi=roi)),

@@ -19,7 +19,8 @@ def finish(store: OrderStore, work: str, stage: Any, to: str, timings: dict[str,
 def test_a_classified_scan_names_its_bottleneck(
     api: TestClient, order_body: OrderBody, announced: OrderStore
 ) -> None:
-    """The numbers are shown as they were measured; the name is absent until the scan is classified."""
+    """The numbers are shown as they were measured; the name is absent until the scan is
+    classified."""
     order_id = api.post("/v1/orders", json=order_body()).json()["id"]
     finish(announced, f"{order_id}.0", "fetch", "staged", {"fetch_s": 1.5, "bytes": 7})
     (scan,) = api.get(f"/v1/orders/{order_id}").json()["scans"]

@@ -83,7 +83,8 @@ def test_a_result_in_a_bucket_is_served_byte_for_byte(bucket_api: TestClient, ov
 def test_a_range_is_served_as_it_was_asked_for(
     bucket_api: TestClient, overlay: str, range_header: str, start: int, end: int
 ) -> None:
-    """First byte, across the seam of two pieces, an open end, the last bytes, and more than there is."""
+    """First byte, across the seam of two pieces, an open end, the last bytes, and more than there
+    is."""
     answer = bucket_api.get(overlay, headers={"Range": range_header})
     assert (answer.status_code, answer.content == WHOLE[start:end]) == (206, True)
     assert answer.headers["content-range"] == f"bytes {start}-{end - 1}/{len(WHOLE)}"

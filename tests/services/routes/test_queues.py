@@ -39,7 +39,8 @@ def demand(api: TestClient, name: str = "gpu") -> dict[str, int]:
 def test_work_that_waits_is_told_without_any_worker(
     api: TestClient, announced: OrderStore, order_body: OrderBody
 ) -> None:
-    """What scales from zero must see work that nobody listens for, in every priority of the queue."""
+    """What scales from zero must see work that nobody listens for, in every priority of the
+    queue."""
     assert demand(api) == NOTHING
     staged(api, announced, order_body())
     staged(api, announced, order_body(priority="urgent"))
@@ -70,7 +71,8 @@ def test_work_of_a_worker_that_died_still_counts(
 
 
 def test_a_lane_without_work_has_none_and_a_name_that_is_none_is_refused(api: TestClient) -> None:
-    """An autoscaler that asks early gets a number; a name that could never be a queue is an error."""
+    """An autoscaler that asks early gets a number; a name that could never be a queue is an
+    error."""
     assert demand(api, "gpu-24g") == NOTHING
     assert api.get("/v1/queues/GPU").status_code == 422
 

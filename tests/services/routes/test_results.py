@@ -75,7 +75,8 @@ def test_results_are_not_there_before_the_scan_is_classified(
     "tail", ["scans/b/results.json", "scans/a/findings.npz", "scans/a/..%2f..%2fx", "scans/a"]
 )
 def test_what_is_no_result_is_a_404(api: TestClient, classified: str, tail: str) -> None:
-    """Only the three files of the order's own scans are served, whatever else lies in the folder."""
+    """Only the three files of the order's own scans are served, whatever else lies in the
+    folder."""
     answer = api.get(f"/v1/orders/{classified}/{tail}")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 

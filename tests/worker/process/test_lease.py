@@ -69,7 +69,7 @@ def test_a_lease_outlives_its_length_while_it_is_held(
     lease, _ = a_lease(store, claim, quick)
     order_id = claim.work.partition(".")[0]
     with lease:
-        lease.progress("fetching", 1, 4)
+        lease.report("fetching", 1, 4)
         began = store.get(order_id).updated_at
         until(lambda: store.get(order_id).scans[0].progress.done == 1)
         until(
@@ -105,7 +105,7 @@ def test_work_that_does_not_move_is_given_up(
     """The same report again is no progress; the problem names the limit and the step."""
     lease, given_up = a_lease(store, claim, quick, Limits(1000, 0.2))
     with lease:
-        lease.progress("fetching", 5, 10)
+        lease.report("fetching", 5, 10)
         until(lambda: given_up)
         assert stop_reason(lease) == "stalled"
     assert "0.2 s while fetching" in given_up[0].detail
@@ -129,6 +129,6 @@ def test_a_process_that_leaves_stops_its_work(
     leaving = threading.Event()
     lease, _ = a_lease(store, claim, quick, leaving=leaving)
     with lease:
-        lease.progress("fetching", 1, 2)
+        lease.report("fetching", 1, 2)
         leaving.set()
         assert stop_reason(lease) == "leaving"

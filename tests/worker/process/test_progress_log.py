@@ -83,7 +83,7 @@ def test_work_that_hangs_is_heard_before_it_is_given_up(
         store, claim, quick, Limits(1000, STILL_S), threading.Event(), lambda _: given_up.set()
     )
     with lease:
-        lease.progress("fetching", 5, 10)
+        lease.report("fetching", 5, 10)
         assert given_up.wait(30)
     assert [vars(line)["code"] for line in caplog.records] == ["slow_stage"]
     assert time.monotonic() - lease._moved_at > STILL_S

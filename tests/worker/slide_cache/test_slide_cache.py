@@ -35,7 +35,7 @@ def test_what_is_not_on_the_shelf_is_none(slide_cache: SlideCache, digest: str) 
     """An unknown or malformed digest gives None, and reaches no file outside the cache."""
     with slide_cache.pinned(digest) as slide:
         assert slide is None
-    assert not slide_cache.has(digest)
+    assert not slide_cache.contains(digest)
 
 
 def test_the_least_recently_used_slide_goes_first(slide_cache: SlideCache) -> None:
@@ -44,7 +44,7 @@ def test_the_least_recently_used_slide_goes_first(slide_cache: SlideCache) -> No
     older = put(slide_cache, b"b" * 300, 10)
     young = put(slide_cache, b"c" * 300, 30)
     put(slide_cache, b"d" * 350, 40)
-    assert [slide_cache.has(digest) for digest in (older, old, young)] == [False, True, True]
+    assert [slide_cache.contains(digest) for digest in (older, old, young)] == [False, True, True]
 
 
 def test_using_a_slide_makes_it_young(slide_cache: SlideCache) -> None:
@@ -54,7 +54,7 @@ def test_using_a_slide_makes_it_young(slide_cache: SlideCache) -> None:
     with slide_cache.pinned(first):
         pass
     put(slide_cache, b"c" * 400)
-    assert [slide_cache.has(digest) for digest in (first, second)] == [True, False]
+    assert [slide_cache.contains(digest) for digest in (first, second)] == [True, False]
 
 
 def test_a_pinned_slide_is_never_evicted(slide_cache: SlideCache) -> None:
@@ -63,24 +63,24 @@ def test_a_pinned_slide_is_never_evicted(slide_cache: SlideCache) -> None:
     other = put(slide_cache, b"b" * 400, 20)
     with slide_cache.pinned(pinned):
         third = put(slide_cache, b"c" * 400, 30)
-        assert [slide_cache.has(digest) for digest in (pinned, other)] == [True, False]
+        assert [slide_cache.contains(digest) for digest in (pinned, other)] == [True, False]
         with slide_cache.pinned(third), pytest.raises(TemporaryError) as raised:
             put(slide_cache, b"d" * 400)
     assert raised.value.code == "shelf_full"
     put(slide_cache, b"d" * 400)
-    assert not slide_cache.has(pinned)
+    assert not slide_cache.contains(pinned)
 
 
 def test_a_slide_that_work_waits_for_is_not_evicted(slide_cache: SlideCache) -> None:
     """Its URL may have expired, so the next fetch is postponed; once released, it is evicted."""
     digest = put(slide_cache, b"a" * 900)
-    slide_cache.want(digest, "order.0")
+    slide_cache.add_hold(digest, "order.0")
     with pytest.raises(TemporaryError) as raised:
         put(slide_cache, b"b" * 900)
     assert raised.value.code == "shelf_full"
-    slide_cache.release(digest, "order.0")
+    slide_cache.remove_hold(digest, "order.0")
     put(slide_cache, b"b" * 900)
-    assert not slide_cache.has(digest)
+    assert not slide_cache.contains(digest)
 
 
 def test_a_slide_unused_for_long_is_discarded(slide_cache: SlideCache) -> None:
@@ -89,12 +89,12 @@ def test_a_slide_unused_for_long_is_discarded(slide_cache: SlideCache) -> None:
     held = put(slide_cache, b"b")
     pinned = put(slide_cache, b"c")
     young = put(slide_cache, b"d", used_s=time.time())
-    slide_cache.want(held, "order.0")
+    slide_cache.add_hold(held, "order.0")
     with slide_cache.pinned(pinned) as slide:
         assert slide
         os.utime(slide.path, (0, 0))
-        slide_cache.discard(3600)
-    assert [slide_cache.has(digest) for digest in (old, held, pinned, young)] == [
+        slide_cache.remove_unused(3600)
+    assert [slide_cache.contains(digest) for digest in (old, held, pinned, young)] == [
         False,
         True,
         True,
@@ -107,16 +107,16 @@ def test_nothing_is_evicted_in_vain(slide_cache: SlideCache) -> None:
     digest = put(slide_cache, b"a" * 400)
     with pytest.raises(TemporaryError, match="no room in the slide cache for 1001 bytes"):
         put(slide_cache, b"d" * 1001)
-    assert slide_cache.has(digest)
+    assert slide_cache.contains(digest)
 
 
 def test_a_slide_on_its_way_holds_its_room(slide_cache: SlideCache) -> None:
     """Space is reserved before a slide is written, so two that do not both fit are not begun."""
-    with slide_cache.part() as first, slide_cache.part() as second:
+    with slide_cache.partial_file() as first, slide_cache.partial_file() as second:
         first.reserve(600)
         with pytest.raises(TemporaryError):
             second.reserve(600)
-    with slide_cache.part() as third:
+    with slide_cache.partial_file() as third:
         third.reserve(1000)
 
 
@@ -124,7 +124,7 @@ def test_a_part_that_failed_leaves_nothing(slide_cache: SlideCache, tmp_path: Pa
     """An exception while a slide is written removes the file."""
 
     def fail() -> None:
-        with slide_cache.part() as partial_file:
+        with slide_cache.partial_file() as partial_file:
             partial_file.write(b"half")
             raise StopWork
 
@@ -135,12 +135,12 @@ def test_a_part_that_failed_leaves_nothing(slide_cache: SlideCache, tmp_path: Pa
 
 def test_a_part_may_start_again(slide_cache: SlideCache) -> None:
     """After a restart only the later bytes count, even when they are fewer."""
-    with slide_cache.part() as partial_file:
+    with slide_cache.partial_file() as partial_file:
         partial_file.reserve(10)
         partial_file.write(b"0123456789")
         partial_file.restart()
         partial_file.write(b"abc")
-        assert partial_file.head() == b"abc"
+        assert partial_file.first_bytes() == b"abc"
         with slide_cache.put(partial_file, ".bin") as slide:
             assert slide.path.read_bytes() == b"abc"
 
@@ -165,14 +165,14 @@ def test_a_source_is_remembered(slide_cache: SlideCache, tmp_path: Path) -> None
     """The last record is read back; one that a dying writer left incomplete counts as none."""
     record = SourceRecord("d" * 64, '"v1"', "a" * 64, 12.5)
     with slide_cache.source("key", Listener()) as source:
-        assert source.kept is None
-        source.keep(SourceRecord("e" * 64, '"a longer one"', "a" * 64, 12.25))
-        source.keep(record)
+        assert source.record is None
+        source.save(SourceRecord("e" * 64, '"a longer one"', "a" * 64, 12.25))
+        source.save(record)
     with slide_cache.source("key", Listener()) as source:
-        assert source.kept == record
+        assert source.record == record
     (tmp_path / "sources" / "key").write_bytes(b'{"digest": "dd')
     with slide_cache.source("key", Listener()) as source:
-        assert source.kept is None
+        assert source.record is None
 
 
 def test_a_source_nobody_asked_for_a_month_is_forgotten(

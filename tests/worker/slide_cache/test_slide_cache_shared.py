@@ -27,14 +27,14 @@ def test_a_pin_of_another_process_holds_until_that_process_dies(
             put(slide_cache, b"b" * 600)
         other.kill()
         put(slide_cache, b"b" * 600)
-    assert not slide_cache.has(digest)
+    assert not slide_cache.contains(digest)
 
 
 def test_what_a_killed_process_left_counts_for_nothing_and_is_removed(
     slide_cache: SlideCache, tmp_path: Path
 ) -> None:
     """A file whose writer was killed is no slide, and its space is free again."""
-    with CacheHolder(tmp_path, "part()", "held.reserve(900); held.write(b'half')") as other:
+    with CacheHolder(tmp_path, "partial_file()", "held.reserve(900); held.write(b'half')") as other:
         with pytest.raises(TemporaryError):
             put(slide_cache, b"b" * 600)
         other.kill()
@@ -81,7 +81,7 @@ def test_threads_that_come_and_go_never_lose_a_pinned_slide(tmp_path: Path) -> N
             content = bytes([(number + turn) % 8]) * 900
             with ExitStack() as stack:
                 try:
-                    partial_file = stack.enter_context(slide_cache.part())
+                    partial_file = stack.enter_context(slide_cache.partial_file())
                     partial_file.reserve(900)
                 except TemporaryError:
                     continue

@@ -112,7 +112,7 @@ from worker.slide_cache.cache import SlideCache
 from worker.sources.fetch import FetchTools, fetch_slide
 
 class Teller:
-    def progress(self, stage, done, total):
+    def report(self, stage, done, total):
         print(done, flush=True)
 
 http = session(["127.0.0.1"], connect_timeout_s=2, read_timeout_s=20)

@@ -81,7 +81,7 @@ class DicomSeries:
                 replace(instance, etag=etag)
                 for instance, etag in zip(instances_to_check, etags, strict=True)
             ]
-        with cache.bundle() as files:
+        with cache.file_set() as files:
             downloads = self._download_changed(instances_to_check, files)
             if not downloads:
                 return Downloaded(None, known_etag)
@@ -134,7 +134,7 @@ class DicomSeries:
     ) -> None:
         """Wait for all downloads and report their progress. Raises what one of them raised."""
         while wait(running, _REPORT_S, FIRST_EXCEPTION).not_done:
-            self.progress.progress("fetching", total.bytes, 0)
+            self.progress.report("fetching", total.bytes, 0)
             for job in running:
                 if job.done():
                     job.result()
@@ -146,7 +146,7 @@ class DicomSeries:
     ) -> DownloadedFile | None:
         """Download one file into the file set; return None where it is unchanged."""
         check = _ContentCheck(instance.safe_url)
-        with _named_errors(instance), files.part(instance.name, self.limit_bytes) as part:
+        with _named_errors(instance), files.partial_file(instance.name, self.limit_bytes) as part:
             download = Download(
                 self.session,
                 instance.url,
@@ -158,8 +158,8 @@ class DicomSeries:
             if not download.run(instance.etag):
                 part.path.unlink()
                 return None
-            part.settle()
-            check.check(part.head())
+            part.flush()
+            check.check(part.first_bytes())
             shown_name = f"{instance.name}, {instance.safe_url}"
             return DownloadedFile(shown_name, part.path, part.digest, download.etag)
 
@@ -215,7 +215,7 @@ class _InstanceProgress:
         self._total = total
         self._url = url
 
-    def progress(self, stage: str, done: int, total: int) -> None:
+    def report(self, stage: str, done: int, total: int) -> None:
         """Count what was received.
 
         Raises `StopWork` when another download failed or the work was stopped.

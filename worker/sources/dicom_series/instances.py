@@ -85,7 +85,7 @@ def put_into_cache(
         if (image.is_volume, image.area_px2) > (images[main].is_volume, images[main].area_px2):
             main = number
     digest = hashlib.sha256("".join(image.digest for image in images).encode()).hexdigest()
-    return pins.enter_context(cache.put_bundle(file_set, f"{main:04}.dcm", digest))
+    return pins.enter_context(cache.put_file_set(file_set, f"{main:04}.dcm", digest))
 
 
 def _images(files: Sequence[DownloadedFile], progress: Progress) -> list[_Image]:
@@ -95,7 +95,7 @@ def _images(files: Sequence[DownloadedFile], progress: Progress) -> list[_Image]
     """
     images: dict[str, _Image] = {}
     for number, file in enumerate(sorted(files, key=lambda file: file.digest)):
-        progress.progress("sorting", number, len(files))
+        progress.report("sorting", number, len(files))
         image = None
         if file.digest not in images:
             image = _image(file)

@@ -96,7 +96,7 @@ class Download:
                     f"{self._remote.safe_url} {reason}; {self._received_text()}"
                 )
             if retries.failures:  # a sign of life while no bytes arrive
-                self._progress.progress("asking again", retries.failures, _MAX_FAILURES)
+                self._progress.report("asking again", retries.failures, _MAX_FAILURES)
             self._pause(retries.pause_s())
 
     def _attempt(self, known_etag: str) -> bool:
@@ -195,7 +195,7 @@ class Download:
         reason = first_connection.result()
         if not self._blocks.complete:
             raise ConnectionLost(reason or "ended before all was here")
-        self._progress.progress("fetching", self._part.bytes, self._part.bytes)
+        self._progress.report("fetching", self._part.bytes, self._part.bytes)
 
     def _check_received(self) -> bool:
         """Report progress, check and hash what has arrived.
@@ -205,8 +205,8 @@ class Download:
         self._report()
         front = self._blocks.front
         if front >= _HEAD_BYTES:
-            self._check_content(self._part.head())
-        return self._part.hash_on(front)
+            self._check_content(self._part.first_bytes())
+        return self._part.hash_up_to(front)
 
     def _verify(self, version: Version) -> None:
         """Compare what arrived with the server's own checksum.
@@ -216,7 +216,7 @@ class Download:
         stated = version.checksum
         if stated is None:
             return
-        digest = self._part.digest_by(stated.algorithm)
+        digest = self._part.hexdigest_of(stated.algorithm)
         if digest == stated.digest:
             return
         self._start_over()
@@ -252,7 +252,7 @@ class Download:
         total_bytes = 0
         if self._version and self._version.total_bytes:
             total_bytes = self._version.total_bytes
-        self._progress.progress("fetching", self._part.bytes, total_bytes)
+        self._progress.report("fetching", self._part.bytes, total_bytes)
 
     def _pause(self, seconds: float) -> None:
         until = time.monotonic() + seconds

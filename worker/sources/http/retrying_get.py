@@ -198,8 +198,8 @@ class ParallelGets:
         """
         if self._reported_retries < self._retries:  # a sign of life while no bytes arrive
             self._reported_retries = self._retries
-            self._progress.progress("asking again", self._reported_retries, 0)
-        self._progress.progress("fetching", received_bytes, total_bytes)
+            self._progress.report("asking again", self._reported_retries, 0)
+        self._progress.report("fetching", received_bytes, total_bytes)
 
     def stop(self) -> None:
         """End every request, those that wait for an answer included."""

@@ -40,9 +40,9 @@ def assemble(
     """
     boxes = tile_plan.boxes(image, area)
     try:
-        with cache.bundle() as file_set:
+        with cache.file_set() as file_set:
             digest = _download(boxes, image, area, client, file_set, limit_bytes)
-            return pins.enter_context(cache.put_bundle(file_set, manifest.NAME, digest))
+            return pins.enter_context(cache.put_file_set(file_set, manifest.NAME, digest))
     except image_headers.SmallerImageError as smaller:
         if image.tiling.fixed:
             raise
@@ -50,9 +50,9 @@ def assemble(
         # box with one and the same small image is found out.
         edge_px = max(smaller.size_px)
         boxes = tile_plan.boxes(image, area, (edge_px, max(1, edge_px // 2)))
-    with cache.bundle() as file_set:
+    with cache.file_set() as file_set:
         digest = _download(boxes, image, area, client, file_set, limit_bytes)
-        return pins.enter_context(cache.put_bundle(file_set, manifest.NAME, digest))
+        return pins.enter_context(cache.put_file_set(file_set, manifest.NAME, digest))
 
 
 def _download(

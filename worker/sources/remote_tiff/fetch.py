@@ -75,7 +75,7 @@ class RemoteRegion:
     ) -> Downloaded:
         remote = RangedUrl(self.session, self.url, self.progress)
         with (
-            cache.bundle() as files,
+            cache.file_set() as files,
             SparseFile(files.folder / _FILE, remote, files.reserve) as file,
         ):
             if not file.begin(known_etag):
@@ -88,5 +88,5 @@ class RemoteRegion:
             listing = manifest.dumped(selected)
             (files.folder / manifest.NAME).write_bytes(listing)
             digest = file.digest(listing)
-            slide = pins.enter_context(cache.put_bundle(files, manifest.NAME, digest))
+            slide = pins.enter_context(cache.put_file_set(files, manifest.NAME, digest))
             return Downloaded(slide, remote.etag)

@@ -70,13 +70,13 @@ class ZipArchive:
         Raises `NotASlideError` for an archive without a slide or with several, and for one that is
         not safe to unpack; `UnreadableSlideError` for a damaged one.
         """
-        with cache.part() as part:
+        with cache.partial_file() as part:
             download = Download(
                 self.session, self.url, part, self.limit_bytes, self.progress, unzip.check_is_zip
             )
             if not download.run(known_etag):
                 return Downloaded(None, known_etag)
-            part.settle()
+            part.flush()
             checksum.require(self.sha256, part.digest, without_query(self.url))
             limit_bytes = min(self.limit_bytes, self.cache_bytes - part.bytes)
             with unzip.opened(part.path) as archive:
@@ -103,7 +103,7 @@ def _put_into_cache(
     total_bytes = unzip.total_bytes(found.members, limit_bytes)
     if found.main and len(found.members) == 1:
         return _put_single_file(archive, found.main, cache, pins, progress)
-    with cache.bundle() as file_set:
+    with cache.file_set() as file_set:
         file_set.reserve(total_bytes)
         files = _unpack(archive, found, file_set, total_bytes, progress)
         if not found.main:
@@ -111,17 +111,17 @@ def _put_into_cache(
         for file in files:
             companion_files.check_stays_in_folder(file.path)
         digest = _digest(files, file_set.folder)
-        return pins.enter_context(cache.put_bundle(file_set, found.main.name.name, digest))
+        return pins.enter_context(cache.put_file_set(file_set, found.main.name.name, digest))
 
 
 def _put_single_file(
     archive: Archive, member: Member, cache: SlideCache, pins: ExitStack, progress: Progress
 ) -> LocalSlide:
     """Unpack a slide of one file, as if it had not been zipped."""
-    with cache.part() as part:
+    with cache.partial_file() as part:
         part.reserve(member.size_bytes)
         archive.copy(member, part, progress, 0, member.size_bytes)
-        suffix = signatures.suffix(part.head())
+        suffix = signatures.suffix(part.first_bytes())
         return pins.enter_context(cache.put(part, suffix))
 
 
@@ -142,7 +142,7 @@ def _unpack(
         name = f"member {number}"
         if found.main:
             name = str(member.name.relative_to(found.main.name.parent))
-        with file_set.part(name, total_bytes) as part:
+        with file_set.partial_file(name, total_bytes) as part:
             archive.copy(member, part, progress, unpacked_bytes, total_bytes)
             files.append(DownloadedFile(str(member.name), part.path, part.digest))
         unpacked_bytes += member.size_bytes

@@ -83,7 +83,7 @@ class Archive:
         with self._open(member.info) as file:
             while data := _read(file, _READ_BYTES):
                 part.write(data)
-                progress.progress("unpacking", unpacked_bytes + part.bytes, total_bytes)
+                progress.report("unpacking", unpacked_bytes + part.bytes, total_bytes)
         if part.bytes != member.size_bytes:
             raise _damaged(
                 f"{limits.shown(member.name)} has {part.bytes} bytes "

@@ -47,7 +47,7 @@ def wait_until_up(sandbox: Sandbox) -> None:
     """Until the process that was prepared has started."""
     spare, tick = sandbox._spare, threading.Event()
     assert spare
-    while spare.is_alive and not spare._was_up():
+    while spare.is_alive and not spare._has_started():
         tick.wait(0.01)
 
 

@@ -79,7 +79,7 @@ def test_a_connection_that_drips_is_ended_after_a_minute(tmp_path: Path, late_s:
     """A hundred bytes a second keep no connection alive, though each of them comes in time."""
     with (
         Origin() as origin,
-        SlideCache(tmp_path, 10**9).part() as part,
+        SlideCache(tmp_path, 10**9).partial_file() as part,
         ThreadPoolExecutor(1) as pool,
     ):
         origin.answers["/slide.svs"] = drip(
@@ -106,13 +106,16 @@ def test_pieces_in_any_order_have_the_digest_of_the_whole(tmp_path: Path) -> Non
     """
     content = random.Random(5).randbytes(3_000_000)
     pieces = [(at, content[at : at + 70_000]) for at in range(0, len(content), 70_000)]
-    with SlideCache(tmp_path, 10**9).part() as whole, SlideCache(tmp_path, 10**9).part() as part:
+    with (
+        SlideCache(tmp_path, 10**9).partial_file() as whole,
+        SlideCache(tmp_path, 10**9).partial_file() as part,
+    ):
         whole.write(content)
         part.restart("md5")
         for at, piece in random.Random(6).sample(pieces, len(pieces)):
             part.write(piece, at)
-        assert (part.bytes, part.head()) == (len(content), content[:1024])
-        assert part.hash_on(1_000_000)
-        assert not part.hash_on(1_000_000)
+        assert (part.bytes, part.first_bytes()) == (len(content), content[:1024])
+        assert part.hash_up_to(1_000_000)
+        assert not part.hash_up_to(1_000_000)
         assert part.digest == whole.digest
-        assert len(part.digest_by("md5")) == 32
+        assert len(part.hexdigest_of("md5")) == 32

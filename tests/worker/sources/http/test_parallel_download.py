@@ -53,7 +53,7 @@ class SlideFetcher:
 
 @pytest.fixture
 def fetcher(tmp_path: Path) -> Iterator[SlideFetcher]:
-    with Origin() as origin, SlideCache(tmp_path, 10**9).part() as part:
+    with Origin() as origin, SlideCache(tmp_path, 10**9).partial_file() as part:
         yield SlideFetcher(origin, part)
 
 

@@ -21,6 +21,7 @@ from worker.geometry.frame import Pixels
 from worker.geometry.roi import resolve_roi
 from worker.geometry.tile_grid import Grid, tile_grid
 from worker.inference import tissue
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results import overlay
 from worker.results.objects import Objects
 from worker.slide_cache.local_slide import LocalSlide
@@ -28,7 +29,7 @@ from worker.slides.slide import Slide
 
 PHYSICAL = {"@context": "http://iiif.io/api/annex/services/physdim/1/context.json",
             "profile": "http://iiif.io/api/annex/services/physdim"}  # fmt: skip
-CARD = registry.load("ki67", SETTINGS, {}, "cpu").card
+CARD = registry.load("ki67", SETTINGS, {}, "cpu", max_batch_bytes=MAX_BATCH_BYTES).card
 HIDDEN = {"profile": "level2", "maxWidth": 200}
 
 
@@ -41,11 +42,11 @@ def read_tiles(slide: Slide, grid: Grid) -> list[Pixels]:
 
 def found(path: Path, roi: Any) -> tuple[Objects, np.ndarray]:
     """What `ki67` finds in a region, and the overview that its picture is drawn on."""
-    model: Any = registry.load("ki67", SETTINGS, {}, "cpu")
+    model: Any = registry.load("ki67", SETTINGS, {}, "cpu", max_batch_bytes=MAX_BATCH_BYTES)
     with Slide.open(path, 0.5) as slide:
         area = resolve_roi(roi, slide.frame)
         pixels = np.stack(
-            read_tiles(slide, tissue.keep(slide, tile_grid(area, slide.frame, model.card)))
+            read_tiles(slide, tissue.tissue_tiles(slide, tile_grid(area, slide.frame, model.card)))
         )
         return model.calibrate(pixels).classify(pixels)[0], slide.overview(area, overlay.MAX_PX)
 
@@ -84,7 +85,9 @@ def test_all_that_an_order_reads_is_near(
             area = resolve_roi(roi, slide.frame)
             slide.overview(area, overlay.MAX_PX)
             if card_mpp:
-                assert read_tiles(slide, tissue.keep(slide, tile_grid(area, slide.frame, card)))
+                assert read_tiles(
+                    slide, tissue.tissue_tiles(slide, tile_grid(area, slide.frame, card))
+                )
 
     with ImageServer(a_picture(3600, 1400)) as origin:
         ImageServerFetcher(origin, tmp_path, roi=roi, mpp=mpp, card=card).fetch(read)

@@ -49,7 +49,7 @@ def seen(path: Path, roi: Roi, card: AlgorithmCard) -> list[Pixels]:
         if card.mpp:
             grid = tile_grid(area, slide.frame, card)
             pixels.append(
-                np.array([tile.index for tile in tissue.keep(slide, grid).tiles], np.uint8)
+                np.array([tile.index for tile in tissue.tissue_tiles(slide, grid).tiles], np.uint8)
             )
             for tile in grid.tiles:
                 x, y = (

@@ -18,7 +18,9 @@ from tests.support.slide_server import Listener
 from tests.support.tissue_sections import SETTINGS, section
 from worker.algorithms import registry
 from worker.inference.checkpoint import Checkpoint
-from worker.inference.pipeline import Done, Job, classify
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
+from worker.inference.pipeline import ClassifiedScan, ScanJob, classify
+from worker.progress import Stopwatch
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.sandbox.client import Sandbox
 
@@ -42,16 +44,16 @@ def a_stained_slide(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def classified(copy: LocalSlide, roi: Roi, algorithm: str, folder: Path, sandbox: Sandbox) -> Done:
+def classified(
+    slide: LocalSlide, roi: Roi, algorithm: str, folder: Path, sandbox: Sandbox
+) -> ClassifiedScan:
     asked = SCAN | {"roi": roi.model_dump(mode="json")}
     request = OrderRequest.model_validate({"algorithm": algorithm, "scans": [asked]}, strict=False)
     order = Order(id="1", state=OrderState.RUNNING, request=request, queue="gpu", created_at=1, updated_at=1,
                   expires_at=9, scans=())  # fmt: skip
-    model = registry.load(algorithm, SETTINGS, {}, "cpu")
-    job = Job(
-        order, request.scans[0], replace(copy, digest="0" * 64, bytes=1), Checkpoint(folder / "0.1")
-    )
-    return classify(job, model, sandbox, Listener())
+    model = registry.load(algorithm, SETTINGS, {}, "cpu", max_batch_bytes=MAX_BATCH_BYTES)
+    job = ScanJob(order, request.scans[0], replace(slide, digest="0" * 64, bytes=1))
+    return classify(job, model, Checkpoint(folder / "0.1"), sandbox, Stopwatch(), Listener())
 
 
 @pytest.mark.parametrize(
@@ -82,5 +84,5 @@ def test_findings_are_those_of_the_whole_file(tmp_path: Path, algorithm: str, ro
         == f"{other.result.provenance['reader']}, from ranges of the file"
     )
     assert same(replace(one.result, provenance={}), replace(other.result, provenance={}))
-    assert one.overlay() == other.overlay()
+    assert one.overlay.png() == other.overlay.png()
     assert sum(one.result.counts().values())
