@@ -39,7 +39,7 @@ def pool_processes(stack: Stack) -> set[int]:
     """The worker and its child that classifies."""
     running = processes_of(stack.processes["worker"].pid)
     return {
-        number for number, command in running.items() if command and "worker.reading" not in command
+        number for number, command in running.items() if command and "worker.slides.sandbox" not in command
     }
 
 
@@ -51,7 +51,7 @@ def crash_decoders(stack: Stack, until: threading.Event) -> None:
     while not until.wait(0.02):
         held = stack.gate.held()
         for number, command in processes_of(stack.processes["worker"].pid).items():
-            if "worker.reading" in command:
+            if "worker.slides.sandbox" in command:
                 with suppress(ProcessLookupError):
                     os.kill(number, signal.SIGSEGV)
         if held:
