@@ -74,7 +74,7 @@ class IdleService:
             took_s[name], _ = self._call("GET", path)
         began = perf_counter()
         self._store.due(DUE_ITEMS)
-        took_s["tick of the timer"] = perf_counter() - began
+        took_s["tick of the scheduler"] = perf_counter() - began
         return took_s
 
     def _post(self) -> float:

@@ -23,8 +23,8 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def broker_settings(redis_url: str, tmp_path: Path) -> BrokerSettings:
-    door = RedisClient(RedisUrl.at(redis_url))
-    door.records.flushall()
+    client = RedisClient(RedisUrl.at(redis_url))
+    client.records.flushall()
     return BrokerSettings(redis_url=redis_url, data=tmp_path / "data", allow_hosts=("127.0.0.1",))
 
 

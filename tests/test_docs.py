@@ -38,7 +38,7 @@ from tests.support.pages import (
 )
 from worker.geometry.frame import MppSource
 
-ROOMS = ("broker", "services", "worker", "slidelane")
+PACKAGES = ("broker", "services", "worker", "slidelane")
 REQUEST = {"queued": "retry", "delivering": "deliver"}
 
 
@@ -69,9 +69,9 @@ def test_every_fault_that_is_made_has_a_documented_code() -> None:
     """A code that is not in the list would be answered as a bug."""
     files = [
         file
-        for room in ROOMS
+        for package in PACKAGES
         for kind in ("py", "lua")
-        for file in (ROOT / room).rglob(f"*.{kind}")
+        for file in (ROOT / package).rglob(f"*.{kind}")
     ]
     assert {code for file in files for code in codes_in(file)} <= set(CODES)
 

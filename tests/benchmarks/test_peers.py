@@ -1,4 +1,4 @@
-"""What the race runs on can be trusted: slides are what they say, networks are the same each
+"""What the comparison with peers runs on can be trusted: slides are what they say, networks are the same each
 time."""
 
 from pathlib import Path

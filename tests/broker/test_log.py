@@ -1,4 +1,4 @@
-"""Log lines, written by real processes: text for people, JSON for programs, secrets for nobody."""
+"""Log lines, written by real processes: text for people, JSON for programs, no secrets."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def test_a_line_of_text_can_be_searched_by_its_code() -> None:
     ids=["logged", "caught by nobody", "in a thread"],
 )
 def test_an_exception_is_one_object_with_its_trace(fault: str) -> None:
-    """Also where nobody caught it: no line of the stream is anything else than JSON."""
+    """Also when it was not caught: no line of the stream is anything else than JSON."""
     (line,) = objects(fault)
     assert "ZeroDivisionError: division by zero" in line["trace"]
     assert line["trace"].startswith("Traceback")

@@ -184,7 +184,7 @@ def test_the_probes_ask_for_roles_that_there_are() -> None:
     assert {"courier", "worker"} <= set(health.ROLES)
 
 
-def test_the_autoscaler_follows_the_lane_of_its_workers(objects: list[Object]) -> None:
+def test_the_autoscaler_follows_the_queue_of_its_workers(objects: list[Object]) -> None:
     """Workers scale from none to a maximum by the length of the one queue that they consume."""
     spec = find(objects, "ScaledObject", "worker")["spec"]
     assert spec["scaleTargetRef"]["name"] == "worker"

@@ -15,7 +15,7 @@ import pytest
 
 from demo.slide import make_sample_slide
 from tests.support.pages import ROOT
-from tests.support.slide_server import File, Origin, drips_until
+from tests.support.slide_server import File, SlideServer, drips_until
 from tests.support.stack import Stack, wait_for
 
 SCRIPT = ROOT / "deploy" / "slurm" / "worker.sbatch"
@@ -122,7 +122,7 @@ def test_a_job_leaves_before_its_time_is_over(cluster: Cluster) -> None:
     assert time.time() < ends_at
 
 
-def evicted_slide(cluster: Cluster, origin: Origin) -> str:
+def evicted_slide(cluster: Cluster, origin: SlideServer) -> str:
     """Return an order whose slide was fetched and then removed from the cache.
 
     A worker that fetches it again gets a response that does not end.
@@ -143,7 +143,7 @@ def test_the_signal_of_slurm_hands_the_work_back(cluster: Cluster) -> None:
     squeue = cluster.folder / "squeue"
     squeue.write_text("#!/bin/sh\necho N/A\n")  # the answer for a job without a time limit
     squeue.chmod(0o755)
-    with Origin() as origin:
+    with SlideServer() as origin:
         order_id = evicted_slide(cluster, origin)
         job = cluster.job(PATH=f"{cluster.folder}:{PROGRAMS}:{os.environ['PATH']}")
         wait_for(lambda: cluster.scan(order_id)["state"] == "classifying", what="classifying")

@@ -56,7 +56,7 @@ def lab() -> Iterator[TechcyteReceiver]:
 
 
 @pytest.fixture
-def hints(fleet: Fleet) -> Iterator[redis.Redis]:
+def celery_database(fleet: Fleet) -> Iterator[redis.Redis]:
     """Celery's database."""
     with redis.Redis.from_url((fleet.data / "redis" / "url").read_text()) as client:
         yield client

@@ -47,14 +47,14 @@ def test_a_frozen_redis_is_answered_503_in_time_and_breaks_no_order(
     assert len(lab.ledger) == 1
 
 
-def test_hints_that_were_flushed_come_back_from_the_records(
-    fleet: Fleet, lab: TechcyteReceiver, slides: Path, hints: redis.Redis
+def test_task_messages_that_were_flushed_come_back_from_the_records(
+    fleet: Fleet, lab: TechcyteReceiver, slides: Path, celery_database: redis.Redis
 ) -> None:
     """Celery's database is emptied under load; every order is delivered all the same."""
     placed = []
     for _ in range(8):
         placed.append(fleet.order(**order_body(slides, lab)))
-        hints.flushdb()
+        celery_database.flushdb()
     for order_id in placed:
         delivered(fleet, order_id)
     assert len(lab.ledger) == len(placed)

@@ -124,7 +124,7 @@ def test_a_receiver_slower_than_we_listen_is_not_sent_to_twice(
     assert len(lab.ledger) == 1
 
 
-def test_a_parcel_that_is_not_the_one_that_was_kept_is_never_sent(
+def test_a_payload_that_is_not_the_stored_one_is_never_sent(
     context: WorkerContext, lab: TechcyteReceiver
 ) -> None:
     """The record has its digest; other bytes are not sent, and the order waits for a repair."""

@@ -38,8 +38,8 @@ def zipped(content: dict[str, bytes]) -> bytes:
     return packed.getvalue()
 
 
-def submit(receiver: AnnotationReceiver, parcel: bytes, case: str = "S1") -> requests.Response:
-    files = {"zip": ("output.zip", parcel, "application/zip")}
+def submit(receiver: AnnotationReceiver, payload: bytes, case: str = "S1") -> requests.Response:
+    files = {"zip": ("output.zip", payload, "application/zip")}
     return requests.post(
         f"{receiver.url}/submitZipOrder", data={"case_id": case}, files=files, timeout=10
     )

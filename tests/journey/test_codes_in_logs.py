@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.journey.test_worker_command import Desk, announced, drips_until
-from tests.support.slide_server import Handler, Origin
+from tests.journey.test_worker_command import ServiceWithoutWorkers, announced, drips_until
+from tests.support.slide_server import Handler, SlideServer
 from tests.support.stack import wait_for
 
 LIMITS = {
@@ -44,24 +44,24 @@ def codes(said: str, form: str, order_id: str) -> list[str]:
 def test_work_that_breaks_a_limit_is_found_by_its_code(tmp_path: Path, form: str) -> None:
     """A source that falls silent: `slow_stage`, then `stalled`; one that drips without end:
     `time_limit`."""
-    with Desk(tmp_path, []) as desk, Origin() as origin:
+    with ServiceWithoutWorkers(tmp_path, []) as service, SlideServer() as origin:
         origin.answers |= {
             "/silent.svs": falls_silent,
             "/drips.svs": drips_until(threading.Event()),
         }
-        desk.worker("courier", "--for", "1h", SLIDELANE_BROKER__LOG=form, **LIMITS)
-        wait_for(lambda: desk.call("GET", "/healthz")[0] == 200, what="/healthz")
-        wait_for(lambda: announced(desk), what="an algorithm")
+        service.worker("courier", "--for", "1h", SLIDELANE_BROKER__LOG=form, **LIMITS)
+        wait_for(lambda: service.call("GET", "/healthz")[0] == 200, what="/healthz")
+        wait_for(lambda: announced(service), what="an algorithm")
         placed = []
         for name in ("silent", "drips"):
             source = {
                 "type": "url",
                 "url": f"http://127.0.0.1:{origin.server_port}/{name}.svs?sig=hidden",
             }
-            placed.append(desk.order(algorithm="grid", scans=[{"id": "1", "source": source}]))
+            placed.append(service.order(algorithm="grid", scans=[{"id": "1", "source": source}]))
         for order_id in placed:
-            desk.wait_until(order_id, "failed")
+            service.wait_until(order_id, "failed")
         silent, drips = placed
-        wait_for(lambda: "time_limit" in codes(desk.said, form, drips), what="the line")
-        assert codes(desk.said, form, silent)[:2] == ["slow_stage", "stalled"]
-        assert "hidden" not in desk.said
+        wait_for(lambda: "time_limit" in codes(service.said, form, drips), what="the line")
+        assert codes(service.said, form, silent)[:2] == ["slow_stage", "stalled"]
+        assert "hidden" not in service.said

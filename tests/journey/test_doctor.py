@@ -90,7 +90,7 @@ def test_our_own_redis_that_nobody_started_is_missing(tmp_path: Path) -> None:
     assert [what for what, (state, _) in rows.items() if state == "failed"] == ["redis"]
 
 
-def test_without_a_bench_the_rest_is_told(stack: Stack) -> None:
+def test_without_the_workers_libraries_the_rest_is_told(stack: Stack) -> None:
     """As in the image of the API, which holds no torch and no OpenSlide."""
     own = {name: value for name, value in stack.env.items() if name.startswith("SLIDELANE_")}
     status, rows, _ = doctor(command=[sys.executable, "-c", _WITHOUT_WORKER], **own)

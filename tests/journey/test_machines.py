@@ -1,4 +1,4 @@
-"""One service on several machines: desk and courier on `a`, workers on `b` and `c`, the delivering
+"""One service on several machines: API and courier on `a`, workers on `b` and `c`, the delivering
 courier on `d`."""
 
 import hashlib
@@ -136,7 +136,7 @@ def test_an_order_goes_from_machine_to_machine_and_is_delivered_once(
     machines: Machines, shared: Shared, techcyte: TechcyteReceiver, bucket: FileBucket
 ) -> None:
     """Fetched on `a`, begun on `b`, which dies, classified on `c`, sent by `d`, and picked up whole
-    at `a`'s desk.
+    from the API on `a`.
 
     From a shared folder `c` goes on where `b` was lost; with a bucket it begins anew, as the documents say.
     """
@@ -186,7 +186,7 @@ def test_an_order_goes_from_machine_to_machine_and_is_delivered_once(
 def test_a_storage_that_is_away_delays_an_order_and_loses_none(
     machines: Machines, shared: Shared, techcyte: TechcyteReceiver, slide: Path
 ) -> None:
-    """Gone while a scan is classified, back later: delivered once, and log and desk say what is
+    """Gone while a scan is classified, back later: delivered once, and log and API say what is
     missing."""
     order_id = placed(machines, {"source": {"type": "path", "path": str(slide)}}, techcyte)
     marked = begun_and_marked(machines, shared)

@@ -17,12 +17,12 @@ from broker.order_store import OrderStore
 from broker.settings.config import BrokerSettings
 from demo.techcyte import TechcyteReceiver
 from slidelane.worker import duration_s
-from tests.support.slide_server import Origin, drips_until
+from tests.support.slide_server import SlideServer, drips_until
 from tests.support.stack import ROOT, Stack, wait_for
 from worker.algorithms.builtin_cards import grid_card
 
 
-class Desk(Stack):
+class ServiceWithoutWorkers(Stack):
     """Redis and the API; workers are the test's to start."""
 
     roles: ClassVar[tuple[str, ...]] = ("api",)
@@ -52,23 +52,23 @@ class Desk(Stack):
 
 
 @pytest.fixture
-def desk(tmp_path: Path, slide: Path) -> Iterator[Desk]:
-    with Desk(tmp_path, [slide.parent]) as desk:
-        wait_for(lambda: desk.call("GET", "/healthz")[0] == 200, what="/healthz")
-        yield desk
+def service(tmp_path: Path, slide: Path) -> Iterator[ServiceWithoutWorkers]:
+    with ServiceWithoutWorkers(tmp_path, [slide.parent]) as service:
+        wait_for(lambda: service.call("GET", "/healthz")[0] == 200, what="/healthz")
+        yield service
 
 
-def announced(desk: Desk) -> bool:
-    return bool(desk.call("GET", "/v1/algorithms")[1]["algorithms"])
+def announced(service: ServiceWithoutWorkers) -> bool:
+    return bool(service.call("GET", "/v1/algorithms")[1]["algorithms"])
 
 
 def test_workers_end_once_all_orders_are_delivered(
-    desk: Desk, slide: Path, techcyte: TechcyteReceiver
+    service: ServiceWithoutWorkers, slide: Path, techcyte: TechcyteReceiver
 ) -> None:
     """Not before: the one that classifies stays while slides are still being fetched, the courier
     while others work."""
-    courier = desk.worker("courier", "--until-idle")
-    wait_for(lambda: announced(desk), what="an algorithm")
+    courier = service.worker("courier", "--until-idle")
+    wait_for(lambda: announced(service), what="an algorithm")
     destination = {
         "type": "techcyte",
         "base_url": techcyte.url,
@@ -79,27 +79,29 @@ def test_workers_end_once_all_orders_are_delivered(
     scans = [
         {"id": name, "source": {"type": "path", "path": str(slide)}, "roi": roi} for name in "ab"
     ]
-    orders = [desk.order(algorithm="ki67", scans=scans, destination=destination)]
-    orders += [desk.order(algorithm="grid", scans=scans[:1]) for _ in range(2)]
-    worker = desk.worker("gpu", "--until-idle")
-    assert worker.wait(timeout=150) == 0, desk.said
-    assert {scan["state"] for order_id in orders for scan in desk.get(order_id)["scans"]} == {
+    orders = [service.order(algorithm="ki67", scans=scans, destination=destination)]
+    orders += [service.order(algorithm="grid", scans=scans[:1]) for _ in range(2)]
+    worker = service.worker("gpu", "--until-idle")
+    assert worker.wait(timeout=150) == 0, service.said
+    assert {scan["state"] for order_id in orders for scan in service.get(order_id)["scans"]} == {
         "classified"
     }
-    assert courier.wait(timeout=90) == 0, desk.said
-    assert [desk.get(order_id)["state"] for order_id in orders] == ["delivered"] * 3
+    assert courier.wait(timeout=90) == 0, service.said
+    assert [service.get(order_id)["state"] for order_id in orders] == ["delivered"] * 3
     assert len(techcyte.ledger) == 1
-    assert desk.said.count("nothing is left to do") == 2
+    assert service.said.count("nothing is left to do") == 2
 
 
-def test_a_worker_whose_time_is_nearly_over_hands_its_work_back(desk: Desk) -> None:
+def test_a_worker_whose_time_is_nearly_over_hands_its_work_back(
+    service: ServiceWithoutWorkers,
+) -> None:
     """What would take longer goes back to its queue, counts for nothing, and the next worker takes
     it."""
     opened = threading.Event()
-    with Origin() as origin:
+    with SlideServer() as origin:
         origin.answers["/slide.svs"] = drips_until(opened)
         # the worker's time must not pass while the order is placed
-        OrderStore.connect(BrokerSettings(data=desk.data)).announce([grid_card()])
+        OrderStore.connect(BrokerSettings(data=service.data)).announce([grid_card()])
         scans = [
             {
                 "id": "1",
@@ -109,44 +111,44 @@ def test_a_worker_whose_time_is_nearly_over_hands_its_work_back(desk: Desk) -> N
                 },
             }
         ]
-        order_id = desk.order(algorithm="grid", scans=scans)
-        courier = desk.worker("courier", "--for", "40s")
-        wait_for(lambda: desk.get(order_id)["scans"][0]["state"] == "fetching", what="fetching")
-        assert courier.wait(timeout=90) == 0, desk.said
-        assert "its time is nearly over" in desk.said
-        assert desk.get(order_id)["scans"][0]["state"] == "queued"
+        order_id = service.order(algorithm="grid", scans=scans)
+        courier = service.worker("courier", "--for", "40s")
+        wait_for(lambda: service.get(order_id)["scans"][0]["state"] == "fetching", what="fetching")
+        assert courier.wait(timeout=90) == 0, service.said
+        assert "its time is nearly over" in service.said
+        assert service.get(order_id)["scans"][0]["state"] == "queued"
         opened.set()
-        assert desk.worker("courier", "--until-idle").wait(timeout=90) == 0, desk.said
-    order = desk.get(order_id)
+        assert service.worker("courier", "--until-idle").wait(timeout=90) == 0, service.said
+    order = service.get(order_id)
     assert (order["state"], order["error"]["code"]) == ("failed", "scan_failed")
     assert order["scans"][0]["error"]["code"] == "input_not_found"
-    assert "lost by" not in str(desk.call("GET", f"/v1/orders/{order_id}/log")[1])
+    assert "lost by" not in str(service.call("GET", f"/v1/orders/{order_id}/log")[1])
 
 
-def test_a_signal_stops_the_worker_and_its_children(desk: Desk) -> None:
-    """SIGTERM to the command is SIGTERM to the worker; nobody is left."""
-    worker = desk.worker("gpu", "--until-idle", SLIDELANE_WORKER__QUEUES='["gpu", "other"]')
-    wait_for(lambda: announced(desk), what="an algorithm")
+def test_a_signal_stops_the_worker_and_its_children(service: ServiceWithoutWorkers) -> None:
+    """SIGTERM to the command is SIGTERM to the worker; no process is left."""
+    worker = service.worker("gpu", "--until-idle", SLIDELANE_WORKER__QUEUES='["gpu", "other"]')
+    wait_for(lambda: announced(service), what="an algorithm")
     (child,) = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
     os.kill(worker.pid, signal.SIGTERM)
     assert worker.wait(timeout=60) == 0
     assert not Path(f"/proc/{child}").exists()
 
 
-def test_a_worker_that_dies_is_no_success(desk: Desk) -> None:
+def test_a_worker_that_dies_is_no_success(service: ServiceWithoutWorkers) -> None:
     """A batch system sees the status that a shell would show: 128 and the signal."""
-    worker = desk.worker("courier", "--until-idle", "--for", "1h")
-    wait_for(lambda: announced(desk), what="an algorithm")
+    worker = service.worker("courier", "--until-idle", "--for", "1h")
+    wait_for(lambda: announced(service), what="an algorithm")
     (child,) = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
     os.kill(int(child), signal.SIGKILL)
     assert worker.wait(timeout=60) == 128 + signal.SIGKILL
 
 
-def test_a_time_too_short_to_work_in_is_refused(desk: Desk) -> None:
+def test_a_time_too_short_to_work_in_is_refused(service: ServiceWithoutWorkers) -> None:
     """It would be stopped before it began; the setting that decides is named."""
-    worker = desk.worker("gpu", "--for", "10s", SLIDELANE_WORKER__GRACE_S="20")
+    worker = service.worker("gpu", "--for", "10s", SLIDELANE_WORKER__GRACE_S="20")
     assert worker.wait(timeout=30) == 1
-    assert "worker.grace_s" in desk.said
+    assert "worker.grace_s" in service.said
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def keyed(config: Config, announced: OrderStore) -> TestClient:
     locked = load(**config.model_dump() | {"services": {"keys": keys, "host": "0.0.0.0"}})  # noqa: S104 - to test it
     return TestClient(
         create_app(locked, announced),
-        base_url="https://desk.example.org",
+        base_url="https://slides.example.org",
         client=("203.0.113.7", 4711),
     )
 

@@ -163,7 +163,7 @@ def test_ready_names_what_is_missing(api: TestClient, announced: OrderStore) -> 
     )
 
 
-def test_without_redis_the_desk_is_alive_but_not_ready(config: Config) -> None:
+def test_without_redis_the_api_is_alive_but_not_ready(config: Config) -> None:
     """/healthz stays 200, /readyz says why not, /metrics says that it is down."""
     away = load(**config.model_dump() | {"broker": {"redis_url": "redis://127.0.0.1:1/0"}})
     app = create_app(away, OrderStore.connect(away.broker))

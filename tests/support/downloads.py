@@ -10,7 +10,7 @@ import pytest
 from broker.errors import OrderError, SlidelaneError, TemporaryError
 from broker.orders.request import ScanRequest
 from broker.settings.config import SlidesSettings, WorkerSettings
-from tests.support.slide_server import Answer, Handler, Listener, Origin
+from tests.support.slide_server import Answer, Handler, Listener, SlideServer
 from worker.http_session import session
 from worker.slide_cache.cache import SlideCache
 from worker.slides.sandbox.client import Sandbox
@@ -25,7 +25,7 @@ SECRET = "X-Amz-Signature=5ecre7&X-Amz-Expires=60"
 class SlideFetcher:
     """A slide cache and an origin, and what it takes to fetch from the one to the other."""
 
-    origin: Origin
+    origin: SlideServer
     folder: Path
     limit_bytes: int = 10_000_000
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from broker.orders.request import ScanRequest
 from broker.settings.config import SlidesSettings, WorkerSettings
 from tests.support.range_server import RangedFile
-from tests.support.slide_server import Listener, Origin
+from tests.support.slide_server import Listener, SlideServer
 from worker.algorithms.builtin_cards import ki67_card
 from worker.geometry.frame import Area, Frame, Pixels
 from worker.http_session import session
@@ -58,7 +58,7 @@ class SlideLab:
     """A slide cache, a server, and what it takes to fetch slides from the one to the other."""
 
     folder: Path
-    origin: Origin
+    origin: SlideServer
     tools: FetchTools
     _fetched: dict[Path, FetchedSlide] = field(default_factory=dict)
 
@@ -69,7 +69,7 @@ class SlideLab:
         settings = WorkerSettings(slides=SlidesSettings(roots=(folder,), max_slide_bytes=10**8))
         with (
             session(("127.0.0.1",), connect_timeout_s=5, read_timeout_s=5) as http,
-            Origin() as origin,
+            SlideServer() as origin,
         ):
             yield cls(
                 folder,

@@ -16,7 +16,7 @@ import numpy as np
 from broker.errors import SlidelaneError
 from tests.support.format_checks import FetchedSlide, SlideLab
 from tests.support.format_files import FORMATS, Format
-from tests.support.image_server import ImageServer, Manners
+from tests.support.image_server import Behavior, ImageServer
 from tests.support.image_server_fetch import FORMS
 from tests.support.multi_file_slides import zipped
 from tests.support.paths import ROOT
@@ -173,9 +173,9 @@ class Rows:
 
 def _server_row(lab: SlideLab, name: str) -> Row:
     info = _IIIF_3 if name == "IIIF 3" else {}
-    with ImageServer(a_picture(*_SIZE), Manners(info=info | _PHYSICAL)) as server:
+    with ImageServer(a_picture(*_SIZE), Behavior(info=info | _PHYSICAL)) as server:
         fetched = [_served(lab, name, server, form) for form in _ROIS]
-    with ImageServer(a_picture(*_SIZE), Manners(info=info)) as server:
+    with ImageServer(a_picture(*_SIZE), Behavior(info=info)) as server:
         fetched.append(_served(lab, name, server, "region"))
     sources = dict.fromkeys(f"`{each.frame.mpp_source}`" for each in fetched)
     (reader,) = {each.reader for each in fetched}

@@ -1,5 +1,6 @@
-"""A real image server in a thread: IIIF, IIP and DeepZoom over one picture, with the bad manners of
-real ones.
+"""A real image server in a thread: IIIF, IIP and DeepZoom over one picture.
+
+`Behavior` gives it the quirks of real ones.
 """
 
 import io
@@ -13,7 +14,7 @@ from urllib.parse import parse_qsl, urlsplit
 import numpy as np
 from PIL import Image
 
-from tests.support.slide_server import Answer, Handler, Origin
+from tests.support.slide_server import Answer, Handler, SlideServer
 from worker.geometry.frame import Pixels
 
 Box = tuple[int, int, int, int]
@@ -31,7 +32,7 @@ def whole_body(handler: Handler, body: bytes) -> None:
 
 
 @dataclass
-class Manners:
+class Behavior:
     """How the server behaves. `cap_px`: no answer is larger on any side; it is made smaller without
     a word.
 
@@ -44,7 +45,7 @@ class Manners:
     overlap: int = 0
     info: dict[str, Any] = field(default_factory=dict)
     cap_px: int = 5000
-    deaf: bool = False
+    ignores_regions: bool = False
     """It understands no region and gives the whole picture, as iipsrv does with a malformed RGN."""
     cuts_off: bool = False
     """It turns fractions into pixels without rounding, as old iipsrv does."""
@@ -52,19 +53,19 @@ class Manners:
     send: Callable[[Handler, bytes], None] = whole_body
 
 
-class _Prompt(Handler):
+class _NoDelayHandler(Handler):
     disable_nagle_algorithm = True
 
 
-class ImageServer(Origin):
+class ImageServer(SlideServer):
     """Serves `pixels` (H, W, 3) at /iiif/slide, /iipsrv.fcgi?FIF=/slide.svs, /slide.dzi and
     iipsrv's forms of these.
     """
 
-    def __init__(self, pixels: Pixels, manners: Manners | None = None) -> None:
+    def __init__(self, pixels: Pixels, behavior: Behavior | None = None) -> None:
         super().__init__()
-        self.RequestHandlerClass = _Prompt
-        self.pixels, self.manners = pixels, manners or Manners()
+        self.RequestHandlerClass = _NoDelayHandler
+        self.pixels, self.behavior = pixels, behavior or Behavior()
         self.boxes: list[Box] = []
         self.answers = defaultdict(lambda: self.serve)
 
@@ -95,7 +96,7 @@ class ImageServer(Origin):
             "width": width,
             "height": height,
             "profile": ["http://iiif.io/api/image/2/level2.json"],
-        } | self.manners.info
+        } | self.behavior.info
 
     def _region(self, handler: Handler, name: str) -> None:
         region, size, _, _ = name.split("/")[-4:]
@@ -113,7 +114,7 @@ class ImageServer(Origin):
     def _iip(self, handler: Handler, query: dict[str, str]) -> None:
         width, height = self.size
         if "CVT" not in query:
-            tile = self.manners.tile
+            tile = self.behavior.tile
             handler.answer(
                 200, f"IIP:1.0\r\nMax-size:{width} {height}\r\nTile-size:{tile} {tile}\r\n".encode()
             )
@@ -122,28 +123,28 @@ class ImageServer(Origin):
             [*self.size, *self.size], np.float32
         )
         x, y, wide, high = (
-            int(edge) if self.manners.cuts_off else round(float(edge)) for edge in fractions
+            int(edge) if self.behavior.cuts_off else round(float(edge)) for edge in fractions
         )
         wide, high = min(wide, width - x), min(high, height - y)
-        if self.manners.deaf:
+        if self.behavior.ignores_regions:
             x, y, wide, high = 0, 0, width, height
         asked = int(query["WID"])
         self._picture(handler, (x, y, wide, high), (asked, round(asked * high / wide)))
 
     def _dzi(self) -> bytes:
         width, height = self.size
-        kind = {"PNG": "png", "JPEG": "jpg"}[self.manners.kind]
-        manners = self.manners
+        kind = {"PNG": "png", "JPEG": "jpg"}[self.behavior.kind]
+        behavior = self.behavior
         return (
             '<?xml version="1.0"?><Image xmlns="http://schemas.microsoft.com/deepzoom/2008" '
-            f'Format="{kind}" Overlap="{manners.overlap}" TileSize="{manners.tile}">'
+            f'Format="{kind}" Overlap="{behavior.overlap}" TileSize="{behavior.tile}">'
             f'<Size Width="{width}" Height="{height}"/></Image>'
         ).encode()
 
     def _tile(self, handler: Handler, name: str) -> None:
         level, place = name.rpartition(".")[0].split("/")[-2:]
         assert int(level) == int(np.ceil(np.log2(max(self.size))))
-        tile, overlap = self.manners.tile, self.manners.overlap
+        tile, overlap = self.behavior.tile, self.behavior.overlap
         column, row = map(int, place.split("_"))
         left, top = max(0, column * tile - overlap), max(0, row * tile - overlap)
         right = min(self.size[0], (column + 1) * tile + overlap)
@@ -154,13 +155,13 @@ class ImageServer(Origin):
 
     def _picture(self, handler: Handler, box: Box, size: tuple[int, int]) -> None:
         self.boxes.append(box)
-        if self.manners.first:
-            self.manners.first.pop(0)(handler)
+        if self.behavior.first:
+            self.behavior.first.pop(0)(handler)
             return
         x, y, width, height = box
         part = self.pixels[y : y + height, x : x + width]
-        scale = min(1.0, self.manners.cap_px / max(size))
+        scale = min(1.0, self.behavior.cap_px / max(size))
         size = round(size[0] * scale), round(size[1] * scale)
         if size != (part.shape[1], part.shape[0]):
             part = np.asarray(Image.fromarray(part).resize(size))
-        self.manners.send(handler, encoded(part, self.manners.kind))
+        self.behavior.send(handler, encoded(part, self.behavior.kind))

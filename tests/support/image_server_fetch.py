@@ -59,7 +59,7 @@ class ImageServerFetcher:
         look: Callable[[LocalSlide], Any] = lambda copy: copy,
         progress: Listener | None = None,
     ) -> Any:
-        """What `look` makes of the slide while it is near."""
+        """What `look` makes of the slide while it is fetched and open."""
         url = self.server.url(self.path or FORMS[self.protocol])
         source = ImageServerSource.model_validate(
             {"type": "image_server", "url": url, "protocol": self.protocol}

@@ -15,7 +15,7 @@ from pydicom import uid
 from broker.errors import SlidelaneError
 from broker.settings.config import SlidesSettings, WorkerSettings
 from tests.support.dicom_files import a_dicom_slide
-from tests.support.slide_server import File, Listener, Origin
+from tests.support.slide_server import File, Listener, SlideServer
 from tests.support.slides import shrunk
 from worker.geometry.frame import Pixels
 from worker.http_session import session
@@ -37,16 +37,16 @@ MB = 2**20
 class MultiFileFetcher:
     """An origin with the files of a slide, and a slide cache for what they are together."""
 
-    origin: Origin
+    origin: SlideServer
     folder: Path
     limit_bytes: int = 50 * MB
     max_bytes: int = 100 * MB
 
-    def serve(self, files: Mapping[str, bytes], etag: str = "", **manners: Any) -> list[str]:
+    def serve(self, files: Mapping[str, bytes], etag: str = "", **options: Any) -> list[str]:
         """The URLs of the files, presigned; each has its own ETag, or `etag`."""
         for name, content in files.items():
             own = f'"{hashlib.md5(content).hexdigest()}"'  # noqa: S324 - as S3 makes them
-            self.origin.answers[f"/{name}"] = File(content, etag or own, **manners)
+            self.origin.answers[f"/{name}"] = File(content, etag or own, **options)
         return [self.origin.url(f"/{name}?{SECRET}") for name in files]
 
     @contextmanager
@@ -142,7 +142,7 @@ class MultiFileFetcher:
 @pytest.fixture
 def fetcher(tmp_path: Path) -> Iterator[MultiFileFetcher]:
     """A slide cache in a folder of its own, and an origin."""
-    with Origin() as origin:
+    with SlideServer() as origin:
         yield MultiFileFetcher(origin, tmp_path / "cache")
 
 

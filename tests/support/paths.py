@@ -1,4 +1,4 @@
-"""Where the tests find the repository, and real slides where somebody has laid them beside it."""
+"""Where the tests find the repository, and real slides where they lie beside it."""
 
 from pathlib import Path
 from typing import Final

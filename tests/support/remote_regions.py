@@ -13,7 +13,7 @@ from broker.orders.roi import Rectangle, Roi
 from broker.orders.source import UrlSource
 from broker.settings.config import SlidesSettings, WorkerSettings
 from tests.support.range_server import Bend, RangedFile
-from tests.support.slide_server import Listener, Origin
+from tests.support.slide_server import Listener, SlideServer
 from tests.support.slides import a_picture, a_slide
 from worker.algorithms.builtin_cards import ki67_card
 from worker.http_session import session
@@ -60,7 +60,7 @@ class RegionFetcher:
     `pins` keep what was fetched until the end of the test.
     """
 
-    origin: Origin
+    origin: SlideServer
     slide_cache: SlideCache
     pins: ExitStack
     sandbox: Sandbox
@@ -71,7 +71,7 @@ class RegionFetcher:
     @classmethod
     @contextmanager
     def open(cls, folder: Path, sandbox: Sandbox | None = None) -> Iterator["RegionFetcher"]:
-        with Origin() as origin, ExitStack() as pins:
+        with SlideServer() as origin, ExitStack() as pins:
             yield cls(
                 origin, SlideCache(folder, 10**9), pins, sandbox or InProcessSandbox(threads=1)
             )

@@ -1,5 +1,6 @@
-"""A real server that slides come from, with the manners of real ones: ranges, cuts, refusals,
-drips.
+"""A real HTTP server for slides, which behaves as real ones do.
+
+It answers byte ranges, cuts connections, refuses requests, and sends slowly.
 """
 
 import re
@@ -31,7 +32,7 @@ class Listener:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: "Origin"
+    server: "SlideServer"
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -58,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
 Answer = Callable[[Handler], None]
 
 
-class Origin(ThreadingHTTPServer):
+class SlideServer(ThreadingHTTPServer):
     """Answers by path; `asked` lists (path, headers) of every GET. Any other method is answered
     501.
     """
@@ -174,7 +175,7 @@ def drip(head: bytes) -> Answer:
 
 
 def drips_until(opened: threading.Event) -> Answer:
-    """A file that never ends, until somebody lets it end at once."""
+    """A file that never ends, until the test lets it end at once."""
 
     def answer(handler: Handler) -> None:
         if opened.is_set():

@@ -51,7 +51,7 @@ def share_result(storage: Storage, order_id: str = "a1") -> str:
     return key
 
 
-def test_a_folder_that_was_shared_comes_near_byte_for_byte(storage: Storage) -> None:
+def test_a_folder_that_was_shared_is_copied_back_byte_for_byte(storage: Storage) -> None:
     """Every file of it, empty ones too, in a folder of its last name."""
     key = share_result(storage)
     with storage.local_copy(key) as folder:
@@ -121,7 +121,7 @@ def test_nothing_of_a_bucket_stays_on_the_disk(server: S3Server, tmp_path: Path)
 
 
 def test_a_bucket_forgets_an_order_and_no_other(server: S3Server, tmp_path: Path) -> None:
-    """Results of every attempt and the parcel go; those of an order whose id begins alike stay."""
+    """Results of every attempt and the payload go; those of an order whose id begins alike stay."""
     bucket = S3Storage(f"s3://{BUCKET}/{tmp_path.name}", tmp_path)
     for order_id in ("a1", "a12"):
         share_result(bucket, order_id)
@@ -204,7 +204,7 @@ def test_a_storage_that_is_none_stops_the_start(named: str) -> None:
 
 
 def test_a_folder_that_is_missing_at_the_start_stops_it(tmp_path: Path) -> None:
-    """It is somebody else's to make and mount."""
+    """The operator makes and mounts it."""
     with pytest.raises(ConfigError, match=r"no folder .*/nowhere"):
         open_storage(BrokerSettings(storage=str(tmp_path / "nowhere")))
 

@@ -29,7 +29,7 @@ DURABLE = "appendonly yes\nappendfsync always\nrepl-diskless-sync-delay 0\n"
 
 
 @dataclass
-class House:
+class SentinelSetup:
     """A master, its replica, a Sentinel that knows them, and the URL that leads there.
 
     The Sentinel does not act by itself: a master on a busy machine would look dead to it.
@@ -47,7 +47,7 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
+def sentinel_setup(tmp_path: Path) -> Iterator[SentinelSetup]:
     with ExitStack() as stack:
         locked = f'{DURABLE}requirepass "{PASSWORD}"\nmasterauth "{PASSWORD}"\n'
         master, first = stack.enter_context(server(tmp_path / "1", locked))
@@ -69,27 +69,29 @@ def house(tmp_path: Path) -> Iterator[House]:
         url = (
             f"sentinel://:p%2Fw%3B1@127.0.0.1:1,127.0.0.1:{sentinel}/lab/2?sentinel_password=w%40rd"
         )
-        yield House(master, second, watcher, url)
+        yield SentinelSetup(master, second, watcher, url)
 
 
-def test_a_failover_is_followed_by_the_records_and_by_celery(house: House, tmp_path: Path) -> None:
+def test_a_failover_is_followed_by_the_records_and_by_celery(
+    sentinel_setup: SentinelSetup, tmp_path: Path
+) -> None:
     """The master is killed; on the promoted replica both go on, over the connections they had."""
-    store = OrderStore.connect(BrokerSettings(redis_url=house.url, data=tmp_path))
+    store = OrderStore.connect(BrokerSettings(redis_url=sentinel_setup.url, data=tmp_path))
     with (
-        EnqueueProcess(house.url) as enqueuer,
-        house.replica(2) as messages,
-        house.replica(3) as records,
+        EnqueueProcess(sentinel_setup.url) as enqueuer,
+        sentinel_setup.replica(2) as messages,
+        sentinel_setup.replica(3) as records,
     ):
         store.present("before", [])
         wait_for(
             lambda: enqueuer.enqueue("a.0") and messages.llen("fetch") and records.dbsize() == 2
         )
-        house.master.kill()
+        sentinel_setup.master.kill()
         with pytest.raises(TemporaryError) as error:
             store.present("between", [])
         assert error.value.code == "store_unreachable"
         sent = messages.llen("fetch")
-        house.sentinel.sentinel_failover("lab")
+        sentinel_setup.sentinel.sentinel_failover("lab")
         wait_for(lambda: works(store))
         assert {worker.name for worker in store.workers()} == {"before", "after"}
         wait_for(lambda: enqueuer.enqueue("b.0") < 4 and messages.llen("fetch") > sent)

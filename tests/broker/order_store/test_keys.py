@@ -43,8 +43,8 @@ def test_no_key_has_changed_its_name() -> None:
 def test_only_one_module_holds_the_name_of_a_key() -> None:
     """Python and Lua both take the names from it."""
     found = set()
-    for room in ("broker", "services", "worker", "slidelane", "demo", "benchmarks"):
-        for file in (ROOT / room).rglob("*"):
+    for package in ("broker", "services", "worker", "slidelane", "demo", "benchmarks"):
+        for file in (ROOT / package).rglob("*"):
             if file.suffix in (".py", ".lua") and re.search(r"['\"]sl:", file.read_text()):
                 found.add(file.relative_to(ROOT))
     assert found == {Path("broker/order_store/keys.py")}

@@ -135,8 +135,8 @@ class LifecycleModel(WorkerRules):
         pass_time(self.client.records, seconds)
 
     @rule(seconds=st.just(0) | TIMES, limit=st.sampled_from([1, 200]))
-    def timer(self, seconds: int, limit: int) -> None:
-        """However long nobody looked, and however little is looked at."""
+    def scheduler_runs(self, seconds: int, limit: int) -> None:
+        """However long it did not run, and however little it looks at."""
         pass_time(self.client.records, seconds)
         self.check_messages(self.store.due(limit))
 
@@ -178,7 +178,7 @@ class LifecycleModel(WorkerRules):
         self.reopened.clear()
 
     def teardown(self) -> None:
-        """Nothing was forgotten: with no message but the timer's, every order comes to its end."""
+        """Nothing was forgotten: with no message but the scheduler's, every order comes to its end."""
         rounds = iter(range(30))
         while not all(map(self.now.ended, self.now.orders)):
             assert next(rounds, None) is not None, "an order is forgotten"

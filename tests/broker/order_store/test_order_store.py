@@ -103,7 +103,9 @@ def test_a_scan_that_loses_its_worker_three_times_fails(broker_settings: BrokerS
     assert (error["code"], error["blame"]) == ("worker_lost", "algorithm")
 
 
-def test_a_lost_hint_is_rung_again_but_a_long_queue_is_not_flooded(store: OrderStore) -> None:
+def test_a_lost_task_message_is_sent_again_but_a_long_queue_is_not_flooded(
+    store: OrderStore,
+) -> None:
     """With no message on the queue the scheduler sends one for the waiting work, not once a
     tick."""
     order_id = store.create(an_order(), queue="gpu").order_id
@@ -151,7 +153,7 @@ def test_an_order_that_expires_stops_its_worker(broker_settings: BrokerSettings)
 
 
 def test_work_given_back_waits_for_its_delay(store: OrderStore) -> None:
-    """Until then nobody gets it, hint or no hint, however often somebody tries."""
+    """Until then it cannot be claimed, with or without a task message, however often that is tried."""
     order_id = store.create(an_order(), queue="gpu").order_id
     claim = taken(store, f"{order_id}.0", "fetch")
     before_ms = store._now_ms()
@@ -289,7 +291,7 @@ def test_low_priority_work_goes_up_with_the_time_it_waited(broker_settings: Brok
     assert list(dict.fromkeys(seen)) in (["fetch", "fetch.high"], ["fetch.high"])
 
 
-def test_a_url_that_dies_soon_is_fetched_first(store: OrderStore) -> None:
+def test_a_url_that_expires_soon_is_fetched_first(store: OrderStore) -> None:
     """Whatever the order's priority."""
     url = f"https://b.example/a.svs?Signature=x&Expires={int(time.time()) + 60}"
     scans = ({"id": "1", "source": {"type": "url", "url": url}},)
@@ -349,7 +351,7 @@ def test_what_waits_says_where_behind_what_and_why(store: OrderStore) -> None:
     assert store.waits(store.get(first))[f"{first}.0"].reason == "tried again in 60 s"
 
 
-def test_a_broken_record_does_not_stop_the_timer(store: OrderStore, redis_url: str) -> None:
+def test_a_broken_record_does_not_stop_the_scheduler(store: OrderStore, redis_url: str) -> None:
     """It is looked at again later and says so in its log; the others go on."""
     broken = store.create(an_order(), queue="gpu").order_id
     fine = store.create(an_order(), queue="gpu").order_id

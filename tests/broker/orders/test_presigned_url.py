@@ -45,7 +45,7 @@ HOUR_S = 3600
         ("%ff=%ff&;&&=&Signature=%00&Expires=%00", None),
     ],
 )
-def test_the_moment_a_url_dies_is_read_from_it(query: str, dies_at: float | None) -> None:
+def test_the_moment_a_url_expires_is_read_from_it(query: str, dies_at: float | None) -> None:
     """S3, Google, CloudFront and Azure each say it in their own way; what cannot be read says
     nothing."""
     assert url_expires_at(f"https://bucket.example/a.svs?{query}") == dies_at
@@ -62,7 +62,7 @@ def an_order(*sources: Mapping[str, object], **more: str) -> OrderRequest:
     return OrderRequest.model_validate({"algorithm": "grid", "scans": scans, **more}, strict=False)
 
 
-def test_a_series_dies_with_the_first_of_its_files(store: OrderStore, redis_url: str) -> None:
+def test_a_series_expires_with_the_first_of_its_files(store: OrderStore, redis_url: str) -> None:
     """Of several URLs the earliest counts, in whichever field it stands."""
     urls = [
         signed(3 * HOUR_S),
@@ -78,7 +78,7 @@ def test_a_series_dies_with_the_first_of_its_files(store: OrderStore, redis_url:
     assert [round(left_s / 60) for left_s in died] == [60, 60]
 
 
-def test_within_an_order_the_url_that_dies_first_is_rung_first(store: OrderStore) -> None:
+def test_within_an_order_the_url_that_expires_first_is_enqueued_first(store: OrderStore) -> None:
     """The rest keep the order they were given in, those that never die at the end."""
     lives = [None, 5 * HOUR_S, 2 * HOUR_S, None, 9 * HOUR_S]
     sources = [
@@ -104,7 +104,7 @@ def test_a_url_that_comes_to_die_soon_while_it_waits_becomes_urgent(
     assert store.claim(created.messages[0].work, "fetch", "w1")
 
 
-def test_across_orders_the_url_that_dies_first_is_fetched_first(store: OrderStore) -> None:
+def test_across_orders_the_url_that_expires_first_is_fetched_first(store: OrderStore) -> None:
     """Whatever message comes first; what never dies comes last, and nothing is left over."""
     lives = [None, 9 * HOUR_S, 2 * HOUR_S, None, 5 * HOUR_S]
     urls = [signed(life_s) if life_s else "https://bucket.example/open.svs" for life_s in lives]

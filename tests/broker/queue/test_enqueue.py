@@ -13,7 +13,7 @@ from broker.order_store.redis_url import embedded_url
 from broker.settings.config import BrokerSettings
 from tests.support.redis_servers import EnqueueProcess, wait_for
 
-LONGEST_RING_S = 4
+LONGEST_ENQUEUE_S = 4
 
 
 @pytest.fixture
@@ -42,21 +42,21 @@ def freeze(own: EmbeddedRedis, number: int = signal.SIGSTOP) -> None:
     own.process.send_signal(number)
 
 
-def test_a_frozen_redis_holds_nobody_up(
+def test_a_frozen_redis_holds_no_caller_up(
     own: EmbeddedRedis, enqueuer: EnqueueProcess, queue: redis.Redis
 ) -> None:
-    """Neither one who never rang before nor one with an open line; awake again, it is heard."""
+    """Neither a first caller nor one with an open connection; afterwards messages arrive again."""
     freeze(own)
-    assert enqueuer.enqueue("a.0") < LONGEST_RING_S
+    assert enqueuer.enqueue("a.0") < LONGEST_ENQUEUE_S
     freeze(own, signal.SIGCONT)
     enqueuer.enqueue("b.0", "b.1", "b.2")
     assert queue.llen("fetch") >= 3
     freeze(own)
-    assert enqueuer.enqueue("c.0") < LONGEST_RING_S
+    assert enqueuer.enqueue("c.0") < LONGEST_ENQUEUE_S
     freeze(own, signal.SIGCONT)
 
 
-def test_a_redis_that_was_restarted_is_heard_again(
+def test_after_a_restart_of_redis_messages_arrive_again(
     own: EmbeddedRedis, enqueuer: EnqueueProcess, queue: redis.Redis
 ) -> None:
     """One message over an old connection may be lost; the next one opens a new connection."""
@@ -64,7 +64,7 @@ def test_a_redis_that_was_restarted_is_heard_again(
     assert own.process
     own.process.kill()
     own.process.wait()
-    assert enqueuer.enqueue("b.0") < LONGEST_RING_S
+    assert enqueuer.enqueue("b.0") < LONGEST_ENQUEUE_S
     own.start()
     before = queue.llen("fetch")
     enqueuer.enqueue("c.0")
@@ -72,16 +72,16 @@ def test_a_redis_that_was_restarted_is_heard_again(
     assert queue.llen("fetch") > before
 
 
-def test_many_who_ring_a_frozen_redis_do_not_wait_for_each_other(
+def test_threads_that_enqueue_on_a_frozen_redis_do_not_wait_for_each_other(
     own: EmbeddedRedis, enqueuer: EnqueueProcess
 ) -> None:
     """Forty threads, as many as the API has, are all through in the time of a few."""
     freeze(own)
-    assert enqueuer.enqueue("a.0", threads=12) < 2 * LONGEST_RING_S
+    assert enqueuer.enqueue("a.0", threads=12) < 2 * LONGEST_ENQUEUE_S
     freeze(own, signal.SIGCONT)
 
 
-def test_threads_that_ring_at_once_are_all_heard(
+def test_threads_that_enqueue_at_once_lose_no_message(
     enqueuer: EnqueueProcess, queue: redis.Redis
 ) -> None:
     """More of them than lines, each with all the scans of an order: every message is there,
@@ -90,10 +90,10 @@ def test_threads_that_ring_at_once_are_all_heard(
     assert queue.llen("fetch") == 12 * 8
 
 
-def test_a_full_redis_fails_no_ring(enqueuer: EnqueueProcess, queue: redis.Redis) -> None:
+def test_a_full_redis_fails_no_enqueueing(enqueuer: EnqueueProcess, queue: redis.Redis) -> None:
     """The message is dropped, the caller goes on; the scheduler sends it when there is room."""
     queue.config_set("maxmemory", 1)
-    assert enqueuer.enqueue("a.0") < LONGEST_RING_S
+    assert enqueuer.enqueue("a.0") < LONGEST_ENQUEUE_S
     queue.config_set("maxmemory", 0)
     enqueuer.enqueue("b.0")
     wait_for(lambda: queue.llen("fetch"))

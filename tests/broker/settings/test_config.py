@@ -20,8 +20,8 @@ def config_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_the_shipped_config_has_exactly_the_three_rooms() -> None:
-    """The file's top level is the house."""
+def test_the_shipped_config_has_exactly_the_three_packages() -> None:
+    """The file has one section for each package."""
     shipped = json.loads((ROOT / "config.json").read_text())
     assert set(shipped) == {"broker", "services", "worker"} == set(Config.model_fields)
 
@@ -83,7 +83,7 @@ def test_an_unknown_name_in_the_environment_stops_the_start(
 def test_a_config_file_that_is_named_but_absent_stops_the_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Defaults never stand in for a file somebody asked for."""
+    """Defaults never stand in for a file that was named."""
     monkeypatch.setenv("SLIDELANE_CONFIG", "/nowhere/config.json")
     with pytest.raises(ConfigError, match=r"/nowhere/config\.json"):
         load()
@@ -173,7 +173,7 @@ def test_the_new_names_are_not_warned_of(
 def test_a_setting_by_both_its_names_stops_the_start(
     config_file: Path, given: dict[str, object], named: str
 ) -> None:
-    """Nobody can know which of the two is meant; the message names the key to remove."""
+    """It cannot be known which of the two is meant; the message names the key to remove."""
     config_file.write_text(json.dumps({"worker": given}))
     with pytest.raises(ConfigError, match=named.replace(".", r"\.")):
         load()

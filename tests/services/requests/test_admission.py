@@ -1,4 +1,4 @@
-"""What is refused at the door, and how it is said."""
+"""What the API refuses when an order is placed, and with which message."""
 
 import json
 from collections.abc import Callable
@@ -273,6 +273,6 @@ def test_a_listed_private_host_is_allowed(api: TestClient, order_body: OrderBody
 
 
 def test_a_path_is_judged_by_its_letters(api: TestClient, order_body: OrderBody) -> None:
-    """Whether the file exists is not told at the door."""
+    """The API does not say whether the file exists."""
     scans = source(type="path", path="/slides/x/../not/there.svs")
     assert api.post("/v1/orders", json=order_body(scans=scans)).status_code == 202

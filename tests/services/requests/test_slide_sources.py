@@ -197,7 +197,7 @@ def test_a_url_that_died_this_very_moment_is_still_tried(
 def test_a_case_is_taken_where_a_locator_knows_where_to_look(
     config: Config, announced: OrderStore, order_body: OrderBody
 ) -> None:
-    """What the locator says of it is the bench's to find out."""
+    """What the locator says of it is found out when the scan is fetched."""
     located = load(**config.model_dump() | {"worker": {"locator": {"type": "map", "cases": {}}}})
     api = TestClient(
         create_app(located, announced), base_url="http://127.0.0.1:8000", client=("127.0.0.1", 1)

@@ -46,20 +46,20 @@ def test_a_failed_order_is_tried_again(
     assert "error" not in answer.json()
 
 
-@pytest.mark.parametrize("wish", ["retry", "deliver"])
+@pytest.mark.parametrize("action", ["retry", "deliver"])
 def test_what_the_state_does_not_allow_is_a_conflict(
-    api: TestClient, order_body: OrderBody, wish: str
+    api: TestClient, order_body: OrderBody, action: str
 ) -> None:
     """409 that names the state and the rule."""
-    answer = api.post(f"/v1/orders/{placed(api, order_body)}/{wish}")
+    answer = api.post(f"/v1/orders/{placed(api, order_body)}/{action}")
     assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
     assert "is queued" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("wish", ["cancel", "retry", "deliver"])
-def test_nothing_can_be_asked_of_an_order_that_is_not_there(api: TestClient, wish: str) -> None:
+@pytest.mark.parametrize("action", ["cancel", "retry", "deliver"])
+def test_nothing_can_be_asked_of_an_order_that_is_not_there(api: TestClient, action: str) -> None:
     """404, as for reading it."""
-    assert api.post(f"/v1/orders/nothing/{wish}").json()["code"] == "not_found"
+    assert api.post(f"/v1/orders/nothing/{action}").json()["code"] == "not_found"
 
 
 def test_reading_alone_does_not_cancel(keyed: TestClient) -> None:

@@ -30,10 +30,10 @@ def finish(
     store.finish(claim, to, fields)
 
 
-def test_an_accepted_order_is_kept_and_its_bell_is_rung(
+def test_an_accepted_order_is_stored_and_its_task_message_is_sent(
     api: TestClient, order_body: OrderBody, redis_url: str
 ) -> None:
-    """202, a Location, the order as GET shows it, and one hint on the queue of the first stage."""
+    """202, a Location, the order as GET shows it, and one task message on the queue of the first stage."""
     answer = api.post("/v1/orders", json=order_body())
     assert answer.status_code == 202
     assert answer.headers["location"] == f"/v1/orders/{answer.json()['id']}"
@@ -115,7 +115,9 @@ def test_an_impossible_idempotency_key_is_refused(
     assert (answer.status_code, answer.json()["field"]) == (422, "Idempotency-Key")
 
 
-def test_an_unknown_wish_is_not_taken_for_an_order(api: TestClient, order_body: OrderBody) -> None:
+def test_an_unknown_query_parameter_is_not_taken_for_an_order(
+    api: TestClient, order_body: OrderBody
+) -> None:
     """A query parameter that is not understood refuses the order instead of placing it."""
     answer = api.post("/v1/orders?dry_run=true", json=order_body())
     assert (answer.status_code, answer.json()["field"]) == (422, "dry_run")
@@ -220,7 +222,7 @@ def test_an_order_that_is_not_there_is_a_404(api: TestClient) -> None:
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_a_full_house_says_when_to_come_back(
+def test_too_many_waiting_orders_are_told_when_to_come_back(
     config: Config, announced: OrderStore, order_body: OrderBody
 ) -> None:
     """One order more than may wait is answered 429 with Retry-After."""

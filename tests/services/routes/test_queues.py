@@ -70,7 +70,7 @@ def test_work_of_a_worker_that_died_still_counts(
     assert demand(api) == {"waiting": 1, "running": 0, "unfinished": 1}
 
 
-def test_a_lane_without_work_has_none_and_a_name_that_is_none_is_refused(api: TestClient) -> None:
+def test_a_queue_without_work_has_none_and_a_name_that_is_none_is_refused(api: TestClient) -> None:
     """An autoscaler that asks early gets a number; a name that could never be a queue is an
     error."""
     assert demand(api, "gpu-24g") == NOTHING

@@ -90,21 +90,21 @@ def test_a_result_that_was_cleared_away_is_a_404(
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
-def test_the_payload_is_the_parcel_as_it_goes_out(
+def test_the_payload_is_shown_as_it_is_sent(
     api: TestClient, classified: str, announced: OrderStore, broker_settings: BrokerSettings
 ) -> None:
     """409 until it is made, then the exact bytes with the type they are sent with."""
     assert api.get(f"/v1/orders/{classified}/payload").status_code == 409
-    (broker_settings.data / "parcel").write_bytes(b"--x\r\nbytes")
+    (broker_settings.data / "payload").write_bytes(b"--x\r\nbytes")
     claim = announced.claim(classified, "deliver", "w1")
     assert claim
-    parcel = {
-        "file": "parcel",
+    payload = {
+        "file": "payload",
         "digest": "d",
         "bytes": 10,
         "content_type": "multipart/form-data; boundary=x",
     }
-    announced.note(claim, {"parcel": parcel})
+    announced.note(claim, {"parcel": payload})
     answer = api.get(api.get(f"/v1/orders/{classified}").json()["links"]["payload"])
     assert answer.content == b"--x\r\nbytes"
     assert answer.headers["content-type"] == "multipart/form-data; boundary=x"

@@ -52,7 +52,7 @@ def test_cards_need_no_torch() -> None:
 
 
 @pytest.mark.parametrize(("name", "given", "field"), WRONG)
-def test_a_wrong_parameter_is_refused_by_schema_and_bench_alike(
+def test_a_wrong_parameter_is_refused_by_schema_and_load_alike(
     name: str, given: dict[str, Any], field: str
 ) -> None:
     """What the card's schema refuses, `load` refuses too, and names the field."""
@@ -78,7 +78,7 @@ def test_the_defaults_of_a_schema_are_valid(name: str) -> None:
         assert all({"minimum", "maximum"} <= set(kind) for kind in numbers)
 
 
-def test_a_sites_own_entry_changes_name_lane_limit_and_defaults() -> None:
+def test_a_sites_own_entry_changes_name_queue_limit_and_defaults() -> None:
     """The card of an entry carries the site's words; the kind's own card stays as it was."""
     own = AlgorithmSettings(
         kind="ki67", queue="cpu", time_limit_s=60, parameters={"positive_threshold": 0.3}

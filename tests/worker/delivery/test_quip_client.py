@@ -32,7 +32,7 @@ def test_a_zip_is_queued_by_the_loader(tmp_path: Path) -> None:
         assert destination.has_received("ord-1") is None
 
 
-def test_the_same_results_are_the_same_parcel(tmp_path: Path) -> None:
+def test_the_same_results_are_the_same_payload(tmp_path: Path) -> None:
     """Also the form around the zip is the same: a digest says whether it was sent before."""
     destination = a_loader("https://loader.example/")
     first, second = (

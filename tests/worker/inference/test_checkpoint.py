@@ -132,7 +132,7 @@ def test_a_mark_that_is_damaged_is_not_believed(tmp_path: Path, point: str) -> N
 
 @pytest.mark.parametrize("column", ["centres", "scores", "classes", "lengths", "points"])
 @pytest.mark.parametrize("left_bytes", [None, 0, 7])
-def test_a_spool_that_lacks_something_is_not_gone_on_with(
+def test_an_object_store_that_lacks_something_is_not_gone_on_with(
     tmp_path: Path, column: str, left_bytes: int | None
 ) -> None:
     """Its worker may end it meanwhile, or the disk lost a part: nothing is filled up with zeros."""

@@ -51,7 +51,7 @@ def test_a_second_result_takes_the_first_ones_place(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["r"]
 
 
-def test_objects_in_a_spool_are_moved(tmp_path: Path) -> None:
+def test_objects_in_an_object_store_are_moved(tmp_path: Path) -> None:
     """What is on the disk already is not written again, and nothing of it stays where it was."""
     store = ObjectStore.begin(tmp_path / "found")
     store.append(nuclei(9))

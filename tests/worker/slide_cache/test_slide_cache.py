@@ -31,7 +31,7 @@ def test_a_slide_is_kept_once_under_its_digest(slide_cache: SlideCache, tmp_path
 
 
 @pytest.mark.parametrize("digest", ["0" * 64, "../../etc/passwd", "", "stat:" + "0" * 64])
-def test_what_is_not_on_the_shelf_is_none(slide_cache: SlideCache, digest: str) -> None:
+def test_what_is_not_in_the_slide_cache_is_none(slide_cache: SlideCache, digest: str) -> None:
     """An unknown or malformed digest gives None, and reaches no file outside the cache."""
     with slide_cache.pinned(digest) as slide:
         assert slide is None

@@ -5,30 +5,29 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.support.downloads import SLIDE, one_after_another
-from tests.support.downloads import SlideFetcher as Bench
+from tests.support.downloads import SLIDE, SlideFetcher, one_after_another
 from tests.support.paths import SLIDES
-from tests.support.slide_server import File, Listener, Origin, drip
+from tests.support.slide_server import File, Listener, SlideServer, drip
 from worker.slides.signatures import suffix
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with Origin() as origin:
-        yield Bench(origin, tmp_path)
+def fetcher(tmp_path: Path) -> Iterator[SlideFetcher]:
+    with SlideServer() as origin:
+        yield SlideFetcher(origin, tmp_path)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_slide_is_fetched_whole(bench: Bench, *, chunked: bool) -> None:
+def test_a_slide_is_fetched_whole(fetcher: SlideFetcher, *, chunked: bool) -> None:
     """The cached file is the server's, with or without a Content-Length."""
     listener = Listener()
-    assert bench.fetch(bench.serve(File(SLIDE, chunked=chunked)), listener) == SLIDE
-    assert bench.files() == ["slide.tif"]
+    assert fetcher.fetch(fetcher.serve(File(SLIDE, chunked=chunked)), listener) == SLIDE
+    assert fetcher.files() == ["slide.tif"]
     assert listener.heard[-1] == ("fetching", len(SLIDE), len(SLIDE))
-    assert bench.headers("Accept-Encoding") == ["identity"]
+    assert fetcher.headers("Accept-Encoding") == ["identity"]
 
 
-def test_real_slides_come_through_unchanged(bench: Bench) -> None:
+def test_real_slides_come_through_unchanged(fetcher: SlideFetcher) -> None:
     """Slides of several formats keep every byte and get the suffix of their content."""
     names = {
         "CMU-1-Small-Region.svs": ".tif",
@@ -40,7 +39,7 @@ def test_real_slides_come_through_unchanged(bench: Bench) -> None:
         pytest.skip("the real slides are not here")
     for name, kind in names.items():
         content = (SLIDES / name).read_bytes()
-        assert bench.fetch(bench.serve(File(content), f"/{name}")) == content
+        assert fetcher.fetch(fetcher.serve(File(content), f"/{name}")) == content
         assert suffix(content[:1024]) == kind
 
 
@@ -55,12 +54,12 @@ def test_real_slides_come_through_unchanged(bench: Bench) -> None:
         ("BMP", ".bmp"),
     ],
 )
-def test_pictures_are_known_by_their_content(bench: Bench, form: str, kind: str) -> None:
+def test_pictures_are_known_by_their_content(fetcher: SlideFetcher, form: str, kind: str) -> None:
     """An image is downloaded unchanged and gets the suffix of its content, whatever its URL is."""
     made = io.BytesIO()
     Image.new("RGB", (64, 64), (200, 100, 150)).save(made, form)
-    assert bench.fetch(bench.serve(File(made.getvalue()))) == made.getvalue()
-    assert bench.files() == [f"slide{kind}"]
+    assert fetcher.fetch(fetcher.serve(File(made.getvalue()))) == made.getvalue()
+    assert fetcher.files() == [f"slide{kind}"]
 
 
 @pytest.mark.parametrize(
@@ -80,10 +79,10 @@ def test_pictures_are_known_by_their_content(bench: Bench, form: str, kind: str)
     ],
 )
 def test_a_200_that_is_no_slide_is_refused_by_name(
-    bench: Bench, content: bytes, looks_like: str
+    fetcher: SlideFetcher, content: bytes, looks_like: str
 ) -> None:
     """A page in place of the slide is refused despite its status; the error names its kind."""
-    error = bench.refusal(bench.serve(File(content)))
+    error = fetcher.refusal(fetcher.serve(File(content)))
     assert (error.code, looks_like in error.detail) == ("not_a_slide", True)
 
 
@@ -107,10 +106,10 @@ def test_unknown_binaries_are_left_for_the_readers_to_judge(head: bytes, kind: s
     assert suffix(head) == kind
 
 
-def test_gigabytes_of_something_else_are_not_fetched(bench: Bench) -> None:
+def test_gigabytes_of_something_else_are_not_fetched(fetcher: SlideFetcher) -> None:
     """An endless HTML page is refused after its first bytes."""
     endless = one_after_another(drip(b"HTTP/1.1 200 OK\r\n\r\n<html>" + b" " * 5000))
-    assert bench.refusal(bench.serve(endless)).code == "not_a_slide"
+    assert fetcher.refusal(fetcher.serve(endless)).code == "not_a_slide"
 
 
 @pytest.mark.parametrize(
@@ -131,10 +130,10 @@ def test_gigabytes_of_something_else_are_not_fetched(bench: Bench) -> None:
     ],
 )
 def test_one_file_of_a_slide_of_several_asks_for_the_others(
-    bench: Bench, content: bytes, name: str, looks_like: str
+    fetcher: SlideFetcher, content: bytes, name: str, looks_like: str
 ) -> None:
     """An index or a preview alone is not a slide. The hint says how to give all files."""
-    error = bench.refusal(bench.serve(File(content), name))
+    error = fetcher.refusal(fetcher.serve(File(content), name))
     assert (error.code, looks_like in error.detail, "zip_url" in error.hint) == (
         "not_a_slide",
         True,
@@ -142,6 +141,6 @@ def test_one_file_of_a_slide_of_several_asks_for_the_others(
     )
 
 
-def test_a_zip_is_told_to_go_into_zip_url(bench: Bench) -> None:
+def test_a_zip_is_told_to_go_into_zip_url(fetcher: SlideFetcher) -> None:
     """A zip given as `url` is refused with a hint at the field `zip_url`."""
-    assert "zip_url" in bench.refusal(bench.serve(File(b"PK\x03\x04" + bytes(50)))).hint
+    assert "zip_url" in fetcher.refusal(fetcher.serve(File(b"PK\x03\x04" + bytes(50)))).hint

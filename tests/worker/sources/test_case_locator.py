@@ -11,7 +11,7 @@ from broker.errors import OrderError, SlidelaneError, TemporaryError
 from broker.orders.source import Located, PathSource
 from broker.settings.locator import Locator, MapLocator
 from tests.support.downloads import status
-from tests.support.slide_server import Answer, Listener, Origin, drip
+from tests.support.slide_server import Answer, Listener, SlideServer, drip
 from worker.http_session import session
 from worker.sources.case_locator import locate
 
@@ -25,26 +25,28 @@ SLIDE = b'[{"file-location": "/data/images/a b.svs", "mpp": "0.2527"}]'
 
 
 @pytest.fixture
-def origin() -> Iterator[Origin]:
-    with Origin() as running:
+def origin() -> Iterator[SlideServer]:
+    with SlideServer() as running:
         yield running
 
 
-def asking(origin: Origin, path: str = "/find?id={case_id}", **more: Any) -> Any:
+def asking(origin: SlideServer, path: str = "/find?id={case_id}", **more: Any) -> Any:
     return TypeAdapter(Locator).validate_python(
         BINDAAS | {"type": "http", "url": origin.url(path)} | more
     )
 
 
 def found(
-    origin: Origin, answer: Answer, case_id: str = "S26-1", **more: Any
+    origin: SlideServer, answer: Answer, case_id: str = "S26-1", **more: Any
 ) -> tuple[Located, float | None]:
     origin.answers["/find"] = answer
     with session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http:
         return locate(case_id, asking(origin, **more), http, Listener())
 
 
-def refusal(origin: Origin, answer: Answer, case_id: str = "S26-1", **more: Any) -> SlidelaneError:
+def refusal(
+    origin: SlideServer, answer: Answer, case_id: str = "S26-1", **more: Any
+) -> SlidelaneError:
     with pytest.raises(SlidelaneError) as caught:
         found(origin, answer, case_id, **more)
     assert KEY not in f"{caught.value.problem} {caught.value!r} {caught.value.__cause__!r}"
@@ -52,7 +54,7 @@ def refusal(origin: Origin, answer: Answer, case_id: str = "S26-1", **more: Any)
     return caught.value
 
 
-def test_the_query_of_bindaas_becomes_a_place_on_the_image_server(origin: Origin) -> None:
+def test_the_query_of_bindaas_becomes_a_place_on_the_image_server(origin: SlideServer) -> None:
     """The key goes along; the location is percent-encoded into the template."""
     source, mpp = found(origin, status(200, SLIDE))
     assert source.addresses == (("url", "http://oss:5000/data/images/a%20b.svs"),)
@@ -60,7 +62,7 @@ def test_the_query_of_bindaas_becomes_a_place_on_the_image_server(origin: Origin
     assert origin.asked[0][0] == f"/find?id=S26-1&api_key={KEY}"
 
 
-def test_the_slide_of_camicroscope_is_a_path_with_its_microns(origin: Origin) -> None:
+def test_the_slide_of_camicroscope_is_a_path_with_its_microns(origin: SlideServer) -> None:
     """`Slide/find` answers location and mpp, the latter as text; headers carry the token."""
     more: dict[str, Any] = {
         "headers": {"Authorization": f"Bearer {KEY}"},
@@ -72,7 +74,7 @@ def test_the_slide_of_camicroscope_is_a_path_with_its_microns(origin: Origin) ->
     assert origin.asked[0][1]["Authorization"] == f"Bearer {KEY}"
 
 
-def test_a_whole_url_is_taken_as_it_was_answered(origin: Origin) -> None:
+def test_a_whole_url_is_taken_as_it_was_answered(origin: SlideServer) -> None:
     """A service that signs URLs itself is passed on, query and all."""
     url = "https://bucket.example/a%20b.svs?X-Amz-Signature=1"
     answer = status(200, json.dumps({"a/b": {"~": url}}).encode())
@@ -83,7 +85,7 @@ def test_a_whole_url_is_taken_as_it_was_answered(origin: Origin) -> None:
 
 
 def test_a_table_answers_without_asking_anybody() -> None:
-    """What is in `cases` is the source; what is not, is known to nobody."""
+    """What is in `cases` is the source; what is not, is not found."""
     table = {
         "type": "map",
         "cases": {"S26-1": {"type": "url", "urls": ["https://a.example/1", "https://a.example/2"]}},
@@ -108,7 +110,7 @@ def test_a_table_answers_without_asking_anybody() -> None:
     ],
 )
 def test_a_case_id_cannot_leave_its_place_in_the_url(
-    origin: Origin, path: str, case_id: str, asked: list[str]
+    origin: SlideServer, path: str, case_id: str, asked: list[str]
 ) -> None:
     """Whatever it holds is percent-encoded; one that would climb is not asked for at all."""
     origin.answers["/find%3Fa%3D.."] = status(404)
@@ -139,7 +141,7 @@ def test_a_case_id_cannot_leave_its_place_in_the_url(
     ],
 )
 def test_an_answer_that_leads_to_no_slide_is_told_as_what_it_is(
-    origin: Origin, answer: Answer, said: str
+    origin: SlideServer, answer: Answer, said: str
 ) -> None:
     """Nothing found, several found, a location that would change the host, a page, a flood: a clear
     word for each.
@@ -151,14 +153,14 @@ def test_an_answer_that_leads_to_no_slide_is_told_as_what_it_is(
     assert told.hint
 
 
-def test_the_same_slide_named_twice_is_one(origin: Origin) -> None:
+def test_the_same_slide_named_twice_is_one(origin: SlideServer) -> None:
     """Services that repeat a row do no harm."""
     source, _ = found(origin, status(200, b'[{"file-location": "/a"}, {"file-location": "/a"}]'))
     assert source.addresses[0][1] == "http://oss:5000/a"
 
 
 @pytest.mark.parametrize("code", [401, 403])
-def test_a_refused_key_is_the_platforms_fault(origin: Origin, code: int) -> None:
+def test_a_refused_key_is_the_platforms_fault(origin: SlideServer, code: int) -> None:
     """The order is not blamed, nothing is tried again, and the key is not shown."""
     told = refusal(origin, status(code, KEY.encode()))
     assert isinstance(told, OrderError)
@@ -177,7 +179,7 @@ def test_a_refused_key_is_the_platforms_fault(origin: Origin, code: int) -> None
     ],
 )
 def test_a_service_that_stumbles_is_worth_another_try(
-    origin: Origin, answer: Answer, waits_s: float | None
+    origin: SlideServer, answer: Answer, waits_s: float | None
 ) -> None:
     """Overload and a cut line are told apart from a wrong answer, and what it asks
     for is waited.
@@ -193,7 +195,7 @@ def test_a_service_that_stumbles_is_worth_another_try(
 
 
 @pytest.mark.parametrize("head", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n"])
-def test_a_service_that_drips_is_cut_off(origin: Origin, head: bytes) -> None:
+def test_a_service_that_drips_is_cut_off(origin: SlideServer, head: bytes) -> None:
     """One byte at a time holds no thread for ever."""
     origin.answers["/find"] = drip(head)
     with (
@@ -203,14 +205,14 @@ def test_a_service_that_drips_is_cut_off(origin: Origin, head: bytes) -> None:
         locate("S26-1", asking(origin), http, Listener(), within_s=0.3)
 
 
-def test_a_service_that_is_not_there_is_worth_another_try(origin: Origin) -> None:
+def test_a_service_that_is_not_there_is_worth_another_try(origin: SlideServer) -> None:
     """Nobody listens at the address: later, perhaps."""
     assert isinstance(
         refusal(origin, status(200), url="http://127.0.0.1:9/{case_id}"), TemporaryError
     )
 
 
-def test_a_locator_in_private_address_space_must_be_listed(origin: Origin) -> None:
+def test_a_locator_in_private_address_space_must_be_listed(origin: SlideServer) -> None:
     """The guard of the network holds for the operator's own services too."""
     with (
         session((), connect_timeout_s=2, read_timeout_s=2) as http,
@@ -223,7 +225,7 @@ def test_a_locator_in_private_address_space_must_be_listed(origin: Origin) -> No
 @pytest.mark.parametrize(
     "mpp", ["null", '""', '"x"', "-1", "0", "1e400", "true", "[]", '"NaN"', "1000000000"]
 )
-def test_microns_that_cannot_be_say_nothing(origin: Origin, mpp: str) -> None:
+def test_microns_that_cannot_be_say_nothing(origin: SlideServer, mpp: str) -> None:
     """What loaders write where they do not know is not taken for a size."""
     answer = status(200, f'[{{"file-location": "/a", "mpp": {mpp}}}]'.encode())
     assert found(origin, answer, mpp="/0/mpp")[1] is None

@@ -9,7 +9,7 @@ from broker.errors import OrderError, TemporaryError
 from broker.orders.request import ScanRequest
 from broker.settings.config import WorkerSettings
 from tests.support.downloads import OTHER, SLIDE, SlideFetcher, kind_of, one_after_another
-from tests.support.slide_server import File, Listener, Origin
+from tests.support.slide_server import File, Listener, SlideServer
 from worker.http_session import session
 from worker.slides.sandbox.client import Sandbox
 from worker.sources.fetch import FetchTools, fetch_slide
@@ -24,7 +24,7 @@ def text(digest: bytes) -> str:
 
 @pytest.fixture
 def fetcher(tmp_path: Path) -> Iterator[SlideFetcher]:
-    with Origin() as origin:
+    with SlideServer() as origin:
         yield SlideFetcher(origin, tmp_path)
 
 

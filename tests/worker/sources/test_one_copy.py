@@ -9,12 +9,12 @@ import pytest
 
 from broker.errors import OrderError
 from tests.support.downloads import OTHER, SLIDE, SlideFetcher, one_after_another, status
-from tests.support.slide_server import File, Listener, Origin
+from tests.support.slide_server import File, Listener, SlideServer
 
 
 @pytest.fixture
 def fetcher(tmp_path: Path) -> Iterator[SlideFetcher]:
-    with Origin() as origin:
+    with SlideServer() as origin:
         yield SlideFetcher(origin, tmp_path)
 
 
@@ -42,7 +42,7 @@ def test_without_a_strong_etag_a_slide_is_always_fetched_again(
     assert (fetcher.fetch(url), fetcher.fetch(url)) == (SLIDE, OTHER)
 
 
-def test_a_copy_on_the_shelf_opens_to_no_expired_signature(fetcher: SlideFetcher) -> None:
+def test_a_cached_copy_opens_to_no_expired_signature(fetcher: SlideFetcher) -> None:
     """Who may no longer read the slide at its source does not get it from the slide cache."""
     url = fetcher.serve(one_after_another(File(SLIDE), status(403)))
     fetcher.fetch(url)
@@ -51,7 +51,7 @@ def test_a_copy_on_the_shelf_opens_to_no_expired_signature(fetcher: SlideFetcher
     assert caught.value.code == "input_expired"
 
 
-def test_what_was_near_before_is_used_after_its_url_expired(fetcher: SlideFetcher) -> None:
+def test_what_was_cached_before_is_used_after_its_url_expired(fetcher: SlideFetcher) -> None:
     """With what an earlier stage knew the server is not asked; once evicted, it is."""
     url = fetcher.serve(one_after_another(File(SLIDE), status(403)))
     fetcher.fetch(url)

@@ -6,14 +6,14 @@ import pytest
 
 from broker.errors import OrderError, TemporaryError
 from tests.support.downloads import SECRET, SLIDE, SlideFetcher, kind_of, status
-from tests.support.slide_server import Answer, File, Listener, Origin, drip
+from tests.support.slide_server import Answer, File, Listener, SlideServer, drip
 from worker.progress import StopWork
 from worker.sources.url import source_key
 
 
 @pytest.fixture
 def fetcher(tmp_path: Path) -> Iterator[SlideFetcher]:
-    with Origin() as origin:
+    with SlideServer() as origin:
         yield SlideFetcher(origin, tmp_path)
 
 
@@ -24,7 +24,7 @@ def test_a_slide_over_the_limit_is_refused(fetcher: SlideFetcher, *, chunked: bo
     assert fetcher.refusal(fetcher.serve(File(SLIDE, chunked=chunked))).code == "input_too_large"
 
 
-def test_a_slide_larger_than_the_shelf_is_worth_another_try(fetcher: SlideFetcher) -> None:
+def test_a_slide_larger_than_the_slide_cache_is_worth_another_try(fetcher: SlideFetcher) -> None:
     """The slide cache's byte budget is the platform's limit, not the caller's."""
     fetcher.limit_bytes = 10**12
     error = fetcher.refusal(fetcher.serve(status(200, b"II*\0", Content_Length="30000000")))

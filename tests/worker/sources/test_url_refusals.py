@@ -9,12 +9,12 @@ import pytest
 
 from broker.errors import OrderError, TemporaryError
 from tests.support.downloads import SECRET, SLIDE, SlideFetcher, kind_of, one_after_another, status
-from tests.support.slide_server import Answer, File, Origin
+from tests.support.slide_server import Answer, File, SlideServer
 
 
 @pytest.fixture
 def fetcher(tmp_path: Path) -> Iterator[SlideFetcher]:
-    with Origin() as origin:
+    with SlideServer() as origin:
         yield SlideFetcher(origin, tmp_path)
 
 
@@ -84,7 +84,7 @@ def test_an_expired_url_tells_when_it_died(fetcher: SlideFetcher) -> None:
     assert (error.code, f"good until {ended}" in error.detail) == ("input_expired", True)
 
 
-def test_a_url_that_dies_in_the_middle_is_not_asked_for_ever(fetcher: SlideFetcher) -> None:
+def test_a_url_that_expires_in_the_middle_is_not_asked_for_ever(fetcher: SlideFetcher) -> None:
     """The cut is resumed once, is refused, and the error tells what had come."""
     query, ended = signed(-60)
     dying = one_after_another(File(SLIDE, cuts=[700_000]), status(403, s3("AccessDenied")))
@@ -98,7 +98,7 @@ def test_a_url_that_dies_in_the_middle_is_not_asked_for_ever(fetcher: SlideFetch
 
 
 def test_a_redirect_to_a_presigned_url_is_followed_each_time(fetcher: SlideFetcher) -> None:
-    """Also for the rest after a cut; the second address is nobody's to know."""
+    """Also for the rest after a cut; the second address is shown nowhere."""
     fetcher.serve(File(SLIDE, cuts=[700_000]), "/signed.svs")
     url = fetcher.serve(status(302, Location=f"/signed.svs?{SECRET}"))
     assert fetcher.fetch(url) == SLIDE

@@ -122,7 +122,7 @@ def test_two_orders_for_one_series_download_it_once(
     assert sorted(fetcher.asked()) == ["/coarse.dcm", "/fine.dcm", "/label.dcm"]
 
 
-def test_the_url_that_dies_first_is_asked_first(
+def test_the_url_that_expires_first_is_asked_first(
     fetcher: MultiFileFetcher, files: dict[str, bytes]
 ) -> None:
     """Signatures run out while other files come; which order the URLs were given in

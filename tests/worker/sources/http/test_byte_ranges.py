@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from broker.errors import OrderError, TemporaryError
 from tests.support.range_server import RangedFile, Reply, from_number, set_to
-from tests.support.slide_server import Listener, Origin
+from tests.support.slide_server import Listener, SlideServer
 from worker.http_session import session
 from worker.progress import StopWork
 from worker.sources.http.byte_ranges import FIRST_BYTES, Range, RangedUrl, RangesUnsuitable
@@ -35,7 +35,10 @@ Opened = Callable[..., SparseFile]
 @pytest.fixture
 def opened(tmp_path: Path) -> Iterator[Opened]:
     """A file of holes on a server's file, and how many bytes of disk it reserved."""
-    with Origin() as origin, session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http:
+    with (
+        SlideServer() as origin,
+        session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http,
+    ):
 
         def open_file(served: RangedFile, progress: Listener | None = None) -> SparseFile:
             origin.answers["/slide.svs"] = served

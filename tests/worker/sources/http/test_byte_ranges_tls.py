@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.support.certificates import certificate_for_localhost
 from tests.support.range_server import RangedFile
-from tests.support.slide_server import Listener, Origin
+from tests.support.slide_server import Listener, SlideServer
 from worker.http_session import session
 from worker.sources.http.byte_ranges import FIRST_BYTES, Range, RangedUrl
 
@@ -42,7 +42,7 @@ def test_what_comes_after_a_cut_is_not_taken_for_the_file(tmp_path: Path) -> Non
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     with (
-        Origin(tls=context) as origin,
+        SlideServer(tls=context) as origin,
         session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http,
     ):
         http.verify = str(pem)

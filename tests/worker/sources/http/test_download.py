@@ -13,12 +13,12 @@ from tests.support.downloads import (
     one_after_another,
     status,
 )
-from tests.support.slide_server import Answer, File, Handler, Origin
+from tests.support.slide_server import Answer, File, Handler, SlideServer
 
 
 @pytest.fixture
 def fetcher(tmp_path: Path) -> Iterator[SlideFetcher]:
-    with Origin() as origin:
+    with SlideServer() as origin:
         yield SlideFetcher(origin, tmp_path)
 
 
@@ -137,7 +137,7 @@ def test_a_line_that_dies_among_the_headers_is_not_an_empty_slide(fetcher: Slide
 
 def test_nobody_listening_is_worth_another_try(fetcher: SlideFetcher) -> None:
     """A refused connection says so without the URL's query."""
-    with Origin() as gone:
+    with SlideServer() as gone:
         url = gone.url(f"/slide.svs?{SECRET}")
     error = fetcher.refusal(url)
     assert (

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.slide_server import Origin, drip
+from tests.support.slide_server import SlideServer, drip
 from worker.http_session import session
 from worker.slide_cache.cache import SlideCache
 from worker.sources.http.blocks import Blocks
@@ -78,7 +78,7 @@ def test_every_byte_comes_once_whoever_brings_it(steps: list[tuple[int, str]]) -
 def test_a_connection_that_drips_is_ended_after_a_minute(tmp_path: Path, late_s: float) -> None:
     """A hundred bytes a second keep no connection alive, though each of them comes in time."""
     with (
-        Origin() as origin,
+        SlideServer() as origin,
         SlideCache(tmp_path, 10**9).partial_file() as part,
         ThreadPoolExecutor(1) as pool,
     ):

@@ -9,7 +9,7 @@ import pytest
 
 from broker.errors import OrderError, SlidelaneError
 from tests.support.downloads import SECRET, kind_of, status
-from tests.support.slide_server import Answer, File, Handler, Listener, Origin
+from tests.support.slide_server import Answer, File, Handler, Listener, SlideServer
 from worker.http_session import session
 from worker.progress import StopWork
 from worker.slide_cache.cache import SlideCache
@@ -25,7 +25,7 @@ OTHER = b"II*\0" + random.Random(4).randbytes(26_000_000)
 class SlideFetcher:
     """One URL of an origin, and what came of it."""
 
-    origin: Origin
+    origin: SlideServer
     part: PartialFile
     listener: Listener = field(default_factory=Listener)
 
@@ -53,7 +53,7 @@ class SlideFetcher:
 
 @pytest.fixture
 def fetcher(tmp_path: Path) -> Iterator[SlideFetcher]:
-    with Origin() as origin, SlideCache(tmp_path, 10**9).partial_file() as part:
+    with SlideServer() as origin, SlideCache(tmp_path, 10**9).partial_file() as part:
         yield SlideFetcher(origin, part)
 
 

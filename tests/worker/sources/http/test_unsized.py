@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.downloads import SLIDE, SlideFetcher, one_after_another, status
-from tests.support.slide_server import Answer, File, Handler, Origin
+from tests.support.slide_server import Answer, File, Handler, SlideServer
 
 HALF = len(SLIDE) // 2
 ALL = status(416, Content_Range=f"bytes */{len(SLIDE)}")
@@ -16,7 +16,7 @@ ALL = status(416, Content_Range=f"bytes */{len(SLIDE)}")
 
 @pytest.fixture
 def fetcher(tmp_path: Path) -> Iterator[SlideFetcher]:
-    with Origin() as origin:
+    with SlideServer() as origin:
         yield SlideFetcher(origin, tmp_path)
 
 

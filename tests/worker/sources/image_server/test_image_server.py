@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.image_server import ImageServer, Manners
+from tests.support.image_server import Behavior, ImageServer
 from tests.support.image_server_fetch import SECRET, ImageServerFetcher, region
 from tests.support.slides import a_picture
 
@@ -22,31 +22,31 @@ LEVEL_0 = {"profile": "level0", "maxWidth": 64} | TILES
 SERVERS = {
     "iiif 2, tiles": (
         "iiif",
-        Manners(tile=64, info=TILES | {"profile": ["level2", {"maxWidth": 150}]}),
+        Behavior(tile=64, info=TILES | {"profile": ["level2", {"maxWidth": 150}]}),
         "",
     ),
     "iiif 2, tiles of two edges": (
         "iiif",
-        Manners(info={"tiles": [{"width": 96, "height": 32}], "maxArea": 9000}),
+        Behavior(info={"tiles": [{"width": 96, "height": 32}], "maxArea": 9000}),
         "",
     ),
-    "iiif 2, oss-lite": ("iiif", Manners(info=OSS_LITE), f"/iiif/slide/info.json?{SECRET}"),
-    "iiif 2, own tiles only": ("iiif", Manners(info=LEVEL_0), ""),
+    "iiif 2, oss-lite": ("iiif", Behavior(info=OSS_LITE), f"/iiif/slide/info.json?{SECRET}"),
+    "iiif 2, own tiles only": ("iiif", Behavior(info=LEVEL_0), ""),
     "iiif 2, iipsrv": (
         "iiif",
-        Manners(kind="PNG", info=TILES),
+        Behavior(kind="PNG", info=TILES),
         f"/iipsrv.fcgi?{SECRET}&IIIF=/slide.svs",
     ),
-    "iiif 3": ("iiif", Manners(info=V3 | {"maxWidth": 300, "maxHeight": 100}), ""),
-    "iiif 3, tiles": ("iiif", Manners(info=V3 | TILES | {"maxArea": 20_000}), ""),
-    "iiif 3, own tiles only": ("iiif", Manners(info=V3 | LEVEL_0), ""),
-    "iip": ("iip", Manners(tile=64), ""),
-    "iip, one that cuts fractions off": ("iip", Manners(tile=100, cuts_off=True), ""),
-    "deepzoom": ("deepzoom", Manners(tile=64), ""),
-    "deepzoom, overlapping": ("deepzoom", Manners(tile=62, overlap=1), ""),
+    "iiif 3": ("iiif", Behavior(info=V3 | {"maxWidth": 300, "maxHeight": 100}), ""),
+    "iiif 3, tiles": ("iiif", Behavior(info=V3 | TILES | {"maxArea": 20_000}), ""),
+    "iiif 3, own tiles only": ("iiif", Behavior(info=V3 | LEVEL_0), ""),
+    "iip": ("iip", Behavior(tile=64), ""),
+    "iip, one that cuts fractions off": ("iip", Behavior(tile=100, cuts_off=True), ""),
+    "deepzoom": ("deepzoom", Behavior(tile=64), ""),
+    "deepzoom, overlapping": ("deepzoom", Behavior(tile=62, overlap=1), ""),
     "deepzoom, iipsrv": (
         "deepzoom",
-        Manners(tile=256),
+        Behavior(tile=256),
         f"/iipsrv.fcgi?DeepZoom=/slide.svs.dzi&{SECRET}",
     ),
 }
@@ -65,9 +65,9 @@ def test_a_whole_slide_is_stitched_to_its_very_pixels(tmp_path: Path, server: st
     """In tiles that do not divide it every pixel is the source's, and the token goes with every
     request.
     """
-    protocol, manners, path = SERVERS[server]
+    protocol, behavior, path = SERVERS[server]
     pixels = a_picture(WIDTH, HEIGHT)
-    with ImageServer(pixels, manners) as origin:
+    with ImageServer(pixels, behavior) as origin:
         fetcher = ImageServerFetcher(origin, tmp_path, protocol, path)
         assert np.array_equal(fetcher.pixels(0, 0, WIDTH, HEIGHT), pixels)
         assert all(SECRET in asked for asked, _ in origin.asked)
@@ -77,9 +77,9 @@ def test_a_whole_slide_is_stitched_to_its_very_pixels(tmp_path: Path, server: st
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_region_at_any_edge_is_the_source_s_pixels(tmp_path: Path, server: str) -> None:
     """At every edge and corner, inside, and down to one pixel."""
-    protocol, manners, path = SERVERS[server]
+    protocol, behavior, path = SERVERS[server]
     pixels = a_picture(WIDTH, HEIGHT)
-    with ImageServer(pixels, manners) as origin:
+    with ImageServer(pixels, behavior) as origin:
         for name, (x, y, width, height) in EDGES.items():
             fetcher = ImageServerFetcher(
                 origin,
@@ -106,7 +106,7 @@ def test_iip_fractions_land_on_the_pixel(
     part = pixels[corner[1] :, corner[0] :]
     part[:] = a_picture(part.shape[1], part.shape[0])
     roi = region(x=corner[0], y=corner[1], width=part.shape[1], height=part.shape[0])
-    with ImageServer(pixels, Manners(tile=256, cuts_off=cuts_off)) as origin:
+    with ImageServer(pixels, Behavior(tile=256, cuts_off=cuts_off)) as origin:
         fetcher = ImageServerFetcher(origin, tmp_path, "iip", roi=roi)
         assert np.array_equal(fetcher.pixels(*corner, part.shape[1], part.shape[0]), part)
         assert len(origin.boxes) <= 4
@@ -116,8 +116,8 @@ def test_pieces_are_the_server_s_own_tiles(tmp_path: Path) -> None:
     """So that it decodes none twice: every piece begins and ends where tiles do, or where the
     region does.
     """
-    manners = Manners(info={"tiles": [{"width": 240, "height": 300}]})
-    with ImageServer(a_picture(2500, 900), manners) as origin:
+    behavior = Behavior(info={"tiles": [{"width": 240, "height": 300}]})
+    with ImageServer(a_picture(2500, 900), behavior) as origin:
         ImageServerFetcher(origin, tmp_path).fetch()
         assert {(x, y) for x, y, _, _ in origin.boxes} == {(0, 0), (960, 0), (1920, 0)}
         assert {(width, height) for _, _, width, height in origin.boxes} == {(960, 900), (580, 900)}
@@ -125,7 +125,7 @@ def test_pieces_are_the_server_s_own_tiles(tmp_path: Path) -> None:
 
 def test_only_what_is_read_is_asked_for(tmp_path: Path) -> None:
     """A region with half a percent of the slide costs about as much of its bytes."""
-    with ImageServer(a_picture(2400, 2400), Manners(info={"maxWidth": 100})) as origin:
+    with ImageServer(a_picture(2400, 2400), Behavior(info={"maxWidth": 100})) as origin:
         ImageServerFetcher(
             origin, tmp_path, roi=region(x=1000, y=1000, width=150, height=150)
         ).fetch()
@@ -145,7 +145,7 @@ def test_polygons_and_percents_bring_their_box(
 ) -> None:
     """They are worked out with the size that the server tells."""
     pixels, (x, y, width, height) = a_picture(WIDTH, HEIGHT), box
-    with ImageServer(pixels, Manners(info={"maxWidth": 100})) as origin:
+    with ImageServer(pixels, Behavior(info={"maxWidth": 100})) as origin:
         assert np.array_equal(
             ImageServerFetcher(origin, tmp_path, roi=region(**roi)).pixels(x, y, width, height),
             pixels[y : y + height, x : x + width],
@@ -156,7 +156,7 @@ def test_jpeg_is_taken_where_there_is_nothing_better(tmp_path: Path) -> None:
     """The pieces are near the source, and the manifest tells what they are."""
     pixels = np.full((200, 300, 3), 190, np.uint8)
     with ImageServer(
-        pixels, Manners("JPEG", info={"profile": ["level1", {"formats": ["jpg"]}]})
+        pixels, Behavior("JPEG", info={"profile": ["level1", {"formats": ["jpg"]}]})
     ) as origin:
         fetcher = ImageServerFetcher(origin, tmp_path)
         assert np.abs(fetcher.pixels(0, 0, 300, 200).astype(int) - 190).max() <= 2

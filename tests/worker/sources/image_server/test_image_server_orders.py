@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.image_server import ImageServer, Manners
+from tests.support.image_server import Behavior, ImageServer
 from tests.support.image_server_fetch import ImageServerFetcher, region
 from tests.support.slide_server import Listener
 from tests.support.slides import a_picture, a_slide
@@ -58,7 +58,7 @@ def test_findings_are_those_of_the_file(tmp_path: Path, roi: dict[str, int] | No
     """
     pixels, asked = section(7).pixels, region(**roi) if roi else None
     from_file, picture = found(a_slide(tmp_path / "a.svs", pixels, levels=(1,)), asked)
-    with ImageServer(pixels, Manners(info=HIDDEN)) as origin:
+    with ImageServer(pixels, Behavior(info=HIDDEN)) as origin:
         fetcher = ImageServerFetcher(origin, tmp_path / "cache", roi=asked, card=CARD)
         from_server, same_picture = fetcher.fetch(lambda copy: found(copy.path, asked))
     assert len(from_file) > 20
@@ -71,7 +71,7 @@ def test_findings_are_those_of_the_file(tmp_path: Path, roi: dict[str, int] | No
 @pytest.mark.parametrize("halo_px", [0, 16])
 @pytest.mark.parametrize("mpp", [0.26, 0.5, 0.98])
 @pytest.mark.parametrize("card_mpp", [None, 0.5])
-def test_all_that_an_order_reads_is_near(
+def test_all_that_an_order_reads_is_fetched(
     tmp_path: Path, mpp: float, halo_px: int, card_mpp: float | None
 ) -> None:
     """Tiles with their halo, the overview that tissue is found on, the picture; at any resolution,
@@ -114,7 +114,7 @@ def test_microns_come_from_the_service_block(
     service = (
         [{"profile": "http://example.org/other"}, PHYSICAL | said] if listed else PHYSICAL | said
     )
-    with ImageServer(a_picture(99, 99), Manners(info={"service": service})) as origin:
+    with ImageServer(a_picture(99, 99), Behavior(info={"service": service})) as origin:
         frame = ImageServerFetcher(origin, tmp_path, card=CARD, mpp=0.7).fetch(
             lambda copy: Slide.open(copy.path, 0.7).frame
         )
@@ -158,7 +158,7 @@ def test_two_orders_at_once_fetch_a_region_once(tmp_path: Path) -> None:
         gate.wait(60)
         handler.answer(200, body)
 
-    with ImageServer(a_picture(99, 99), Manners(send=late)) as origin, ExitStack() as stack:
+    with ImageServer(a_picture(99, 99), Behavior(send=late)) as origin, ExitStack() as stack:
         listeners = [Listener(), Listener()]
         digests: list[str] = []
 
@@ -192,7 +192,9 @@ def test_pieces_come_four_at_a_time_and_are_told(tmp_path: Path) -> None:
         sent.append(len(body))
         handler.answer(200, body)
 
-    with ImageServer(a_picture(800, 100), Manners(info={"maxWidth": 100}, send=together)) as origin:
+    with ImageServer(
+        a_picture(800, 100), Behavior(info={"maxWidth": 100}, send=together)
+    ) as origin:
         ImageServerFetcher(origin, tmp_path).fetch(progress=progress)
     told = [done for stage, done, total in progress.heard if (stage, total) == ("fetching", 0)]
     assert told == sorted(told)

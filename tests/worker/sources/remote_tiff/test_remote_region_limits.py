@@ -114,7 +114,7 @@ def test_without_region_or_card_nothing_is_asked(fetcher: RegionFetcher, slides:
     assert fetcher.served.asked == []
 
 
-def test_a_slide_that_is_near_is_not_fetched_in_parts(
+def test_a_slide_in_the_slide_cache_is_not_fetched_in_parts(
     fetcher: RegionFetcher, slides: Slides
 ) -> None:
     """Where the whole stands in the slide cache an order for a region of it is
@@ -167,7 +167,7 @@ def test_what_is_wrong_with_the_order_is_found_before_its_tiles_come(
 @pytest.mark.parametrize(
     ("status", "kind"), [(403, OrderError), (503, TemporaryError)], ids=["expired", "overloaded"]
 )
-def test_a_url_that_dies_in_the_middle_leaves_nothing(
+def test_a_url_that_expires_in_the_middle_leaves_nothing(
     fetcher: RegionFetcher, slides: Slides, tmp_path: Path, status: int, kind: type[Exception]
 ) -> None:
     """The error is the one that a download would end in, without the signature, and the slide cache

@@ -98,13 +98,13 @@ def test_too_many_files_are_refused(fetcher: MultiFileFetcher) -> None:
     files = {f"{number}.txt": b"" for number in range(4999)}
     with fetcher.archive(fetcher.zip(files | {"a.tif": SLIDE})) as copy:
         assert copy.bytes == len(SLIDE)
-    error = bench_of_two(fetcher).refusal_of(
+    error = fetcher_of_two(fetcher).refusal_of(
         zip_url=fetcher.zip(files | {"a.tif": SLIDE, "b.txt": b""}, "more.zip")
     )
     assert "it holds 5001 files" in error.detail
 
 
-def bench_of_two(fetcher: MultiFileFetcher) -> MultiFileFetcher:
+def fetcher_of_two(fetcher: MultiFileFetcher) -> MultiFileFetcher:
     """The same origin with an empty slide cache."""
     return MultiFileFetcher(fetcher.origin, fetcher.folder.with_name("other"), fetcher.limit_bytes)
 

@@ -22,21 +22,23 @@ def an_order() -> OrderRequest:
     return OrderRequest.model_validate({"algorithm": "grid", "scans": scans}, strict=False)
 
 
-def test_a_hint_that_died_with_its_courier_is_rung_again(
-    fleet: Fleet, lab: TechcyteReceiver, slides: Path, hints: redis.Redis
+def test_a_task_message_lost_with_its_courier_is_sent_again(
+    fleet: Fleet, lab: TechcyteReceiver, slides: Path, celery_database: redis.Redis
 ) -> None:
     """Between taking the message and claiming the work only the record knows of it."""
     for courier in COURIERS:
         fleet.kill(courier)
     order_id = fleet.order(**order_body(slides, lab))
-    assert hints.lpop("fetch")
+    assert celery_database.lpop("fetch")
     for courier in COURIERS:
         fleet.start(courier)
     delivered(fleet, order_id)
     assert len(lab.ledger) == 1
 
 
-def test_hints_that_a_dying_timer_did_not_send_come_again(broker_settings: BrokerSettings) -> None:
+def test_task_messages_that_a_killed_scheduler_did_not_send_come_again(
+    broker_settings: BrokerSettings,
+) -> None:
     """It was killed before it sent what is due: the next look finds it again, a little later."""
     store = OrderStore.connect(broker_settings.model_copy(update={"hint_again_s": 0.2}))
     order_id = store.create(an_order(), queue="gpu").order_id
@@ -45,7 +47,7 @@ def test_hints_that_a_dying_timer_did_not_send_come_again(broker_settings: Broke
         assert [message.work for message in messages] == [f"{order_id}.0"]
 
 
-def test_timers_side_by_side_ring_once(store: OrderStore) -> None:
+def test_schedulers_side_by_side_send_each_message_once(store: OrderStore) -> None:
     """Of four schedulers that look at the same time, one gets what is due."""
     ids = [store.create(an_order(), queue="gpu").order_id for _ in range(20)]
     messages: list[TaskMessage] = []
@@ -68,7 +70,7 @@ def test_timers_side_by_side_ring_once(store: OrderStore) -> None:
 
 
 def test_rubbish_on_the_queues_costs_at_most_a_restart(
-    fleet: Fleet, lab: TechcyteReceiver, slides: Path, hints: redis.Redis
+    fleet: Fleet, lab: TechcyteReceiver, slides: Path, celery_database: redis.Redis
 ) -> None:
     """Celery discards a message for an unknown task and ends over bytes that are no message.
 
@@ -89,14 +91,14 @@ def test_rubbish_on_the_queues_costs_at_most_a_restart(
         }
     ).encode()
     for queue in ("fetch", "gpu", "deliver"):
-        hints.rpush(queue, unknown, b"\x00rubbish")
+        celery_database.rpush(queue, unknown, b"\x00rubbish")
     order_id = fleet.order(**order_body(slides, lab))
     wait_for(
         lambda: fleet.tend() and fleet.get(order_id)["state"] == "delivered",
         what="the order behind the rubbish",
     )
     wait_for(
-        lambda: fleet.tend() and not any(map(hints.llen, ("fetch", "gpu", "deliver"))),
+        lambda: fleet.tend() and not any(map(celery_database.llen, ("fetch", "gpu", "deliver"))),
         what="empty queues",
     )
     assert len(lab.ledger) == 1

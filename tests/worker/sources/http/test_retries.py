@@ -12,10 +12,10 @@ import requests
 
 from broker.errors import TemporaryError
 from tests.support.downloads import SLIDE, SlideFetcher, one_after_another
-from tests.support.image_server import ImageServer, Manners
+from tests.support.image_server import Behavior, ImageServer
 from tests.support.image_server_fetch import ImageServerFetcher, region
 from tests.support.range_server import RangedFile, from_number, set_to
-from tests.support.slide_server import Answer, File, Handler, Listener, Origin
+from tests.support.slide_server import Answer, File, Handler, Listener, SlideServer
 from worker.http_session import session
 from worker.progress import StopWork
 from worker.sources.http.byte_ranges import Range, RangedUrl
@@ -50,7 +50,7 @@ def tries(listener: Listener) -> list[int]:
 def test_a_download_shows_each_try(tmp_path: Path) -> None:
     """Four times after the first; nothing came, and yet it moved."""
     listener = Listener()
-    with Origin() as origin:
+    with SlideServer() as origin:
         fetcher = SlideFetcher(origin, tmp_path)
         url = fetcher.serve(File(SLIDE, cuts=[0] * 9))
         with pytest.raises(TemporaryError):
@@ -61,7 +61,7 @@ def test_a_download_shows_each_try(tmp_path: Path) -> None:
 def test_a_range_shows_its_tries(http: requests.Session) -> None:
     """It only ever goes up, and no further than there are tries."""
     listener = Listener()
-    with Origin() as origin:
+    with SlideServer() as origin:
         origin.answers["/slide.svs"] = RangedFile(SLIDE, bend=from_number(1, set_to(cut_after=0)))
         remote = RangedUrl(http, origin.url("/slide.svs"), listener)
         assert remote.begin("", lambda at, data: None)
@@ -76,7 +76,7 @@ def test_an_image_server_is_shown_to_be_asked_again(tmp_path: Path) -> None:
     yet.
     """
     listener = Listener()
-    with ImageServer(PICTURE, Manners(first=[silent, silent])) as origin:
+    with ImageServer(PICTURE, Behavior(first=[silent, silent])) as origin:
         ImageServerFetcher(
             origin, tmp_path, roi=region(x=9, y=9, width=50, height=50), read_timeout_s=0.6
         ).fetch(progress=listener)
@@ -87,7 +87,7 @@ def test_a_stop_does_not_wait_for_a_range(http: requests.Session) -> None:
     """A line that says nothing, not even a header, holds it for one silence, which is shorter than
     a download's.
     """
-    with Origin() as origin:
+    with SlideServer() as origin:
         origin.answers["/slide.svs"] = one_after_another(RangedFile(SLIDE), silent)
         stop = Listener(lambda _: len(origin.asked) > 1)
         remote = RangedUrl(http, origin.url("/slide.svs"), stop, timeout_s=(2, 0.5))
@@ -103,10 +103,10 @@ def test_a_stop_does_not_wait_for_an_image_server(
     http: requests.Session, answer: Answer, silence_s: float
 ) -> None:
     """Not for its headers beyond one short silence, and not at all for what these announce."""
-    with Origin() as origin:
+    with SlideServer() as origin:
         origin.answers["/picture"] = answer
         stop = Listener(lambda _: len(origin.asked) > 0)
         began = time.monotonic()
-        with pytest.raises(StopWork), ImageServerClient(http, stop, (2, silence_s)) as dialogue:
-            dialogue.result(dialogue.begin(ImageRequest(origin.url("/picture"), 100)))
+        with pytest.raises(StopWork), ImageServerClient(http, stop, (2, silence_s)) as client:
+            client.result(client.begin(ImageRequest(origin.url("/picture"), 100)))
     assert time.monotonic() - began < 5

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.paths import ROOT
 
-ROOMS = {
+PACKAGES = {
     "broker": ("fastapi", "torch", "openslide", "numpy", "requests", "services", "worker"),
     "services": ("torch", "openslide", "numpy", "requests", "worker"),
     "worker": ("fastapi", "uvicorn", "services"),
@@ -23,18 +23,18 @@ class Absent:
 sys.meta_path.insert(0, Absent())
 def refuse(*a, **k): raise AssertionError("a socket was opened at import")
 socket.socket.connect = refuse
-for file in sorted(pathlib.Path({room!r}).rglob("*.py")):
+for file in sorted(pathlib.Path({package!r}).rglob("*.py")):
     name = ".".join(file.with_suffix("").parts).removesuffix(".__init__")
     if not name.endswith("__main__"):
         importlib.import_module(name)
-assert "torch" not in sys.modules or {room!r} == "worker"
+assert "torch" not in sys.modules or {package!r} == "worker"
 """
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_starts_without_the_others_libraries(room: str) -> None:
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_starts_without_the_others_libraries(package: str) -> None:
     """A package imports nothing that its image lacks, and importing opens no socket."""
-    code = _IMPORT_ALL.format(absent=ROOMS[room], room=room)
+    code = _IMPORT_ALL.format(absent=PACKAGES[package], package=package)
     subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=ROOT,
@@ -56,8 +56,8 @@ def test_no_file_is_longer_than_three_hundred_lines() -> None:
     """A longer file does more than one thing; below that, its length is a matter of judgement."""
     long_files = [
         file
-        for room in ROOMS
-        for file in (ROOT / room).rglob("*.py")
+        for package in PACKAGES
+        for file in (ROOT / package).rglob("*.py")
         if len(file.read_text().splitlines()) > 300
     ]
     assert long_files == []

@@ -14,7 +14,7 @@ from PIL import Image
 
 from broker.errors import OrderError, TemporaryError
 from tests.support.downloads import kind_of, status
-from tests.support.image_server import ImageServer, Manners, encoded
+from tests.support.image_server import Behavior, ImageServer, encoded
 from tests.support.image_server_fetch import FORMS, SECRET, ImageServerFetcher, region
 from tests.support.slide_server import Answer, Handler, Listener
 from tests.support.slides import a_picture
@@ -27,7 +27,7 @@ PAGE = b"<!doctype html><title>Log in</title>"
 
 @pytest.fixture
 def server() -> Iterator[ImageServer]:
-    with ImageServer(PICTURE, Manners(**CUT)) as origin:
+    with ImageServer(PICTURE, Behavior(**CUT)) as origin:
         yield origin
 
 
@@ -74,14 +74,14 @@ def test_a_piece_that_failed_is_asked_for_again(
     tmp_path: Path, server: ImageServer, trouble: Answer
 ) -> None:
     """That one alone; the others stay as they came."""
-    server.manners.first = [trouble]
+    server.behavior.first = [trouble]
     assert np.array_equal(ImageServerFetcher(server, tmp_path).pixels(0, 0, 500, 300), PICTURE)
     assert len(server.boxes) == 15 + 1
 
 
 def test_a_silent_piece_is_asked_for_again(tmp_path: Path, server: ImageServer) -> None:
     """Silence ends after the read timeout."""
-    server.manners.first = [stalled]
+    server.behavior.first = [stalled]
     assert np.array_equal(
         ImageServerFetcher(server, tmp_path, read_timeout_s=0.3).pixels(0, 0, 500, 300), PICTURE
     )
@@ -116,7 +116,7 @@ def test_what_is_no_picture_is_a_clear_problem(
     words: str,
 ) -> None:
     """Whatever the status says; and nothing of it stays in the slide cache."""
-    server.manners.send = lambda handler, _: answer(handler)
+    server.behavior.send = lambda handler, _: answer(handler)
     error = ImageServerFetcher(server, tmp_path).refusal()
     assert (kind_of(error), error.code) == (kind, code)
     assert words in error.detail
@@ -124,7 +124,7 @@ def test_what_is_no_picture_is_a_clear_problem(
 
 def test_a_server_that_asks_for_a_long_pause_gets_it(tmp_path: Path, server: ImageServer) -> None:
     """The order waits in its queue meanwhile, not a thread."""
-    server.manners.send = lambda handler, _: handler.answer(503, b"", Retry_After="120")
+    server.behavior.send = lambda handler, _: handler.answer(503, b"", Retry_After="120")
     error = ImageServerFetcher(server, tmp_path).refusal()
     assert isinstance(error, TemporaryError)
     assert error.retry_after_s == 120
@@ -136,7 +136,7 @@ def test_a_cap_that_shows_is_learned(tmp_path: Path, protocol: str) -> None:
     """Answers made smaller without a word tell the largest that the server gives; the pixels are
     exact all the same.
     """
-    with ImageServer(PICTURE, Manners(cap_px=70)) as origin:
+    with ImageServer(PICTURE, Behavior(cap_px=70)) as origin:
         assert np.array_equal(
             ImageServerFetcher(origin, tmp_path, protocol).pixels(0, 0, 500, 300), PICTURE
         )
@@ -148,7 +148,7 @@ def test_a_server_that_goes_on_making_answers_smaller_is_refused(
     tmp_path: Path, server: ImageServer
 ) -> None:
     """What was learned is tried once."""
-    server.manners.send = lambda handler, body: handler.answer(
+    server.behavior.send = lambda handler, body: handler.answer(
         200, encoded(np.asarray(Image.open(BytesIO(body)))[::2, ::2])
     )
     error = ImageServerFetcher(server, tmp_path).refusal()
@@ -161,7 +161,7 @@ def test_a_picture_of_another_size_is_refused(
     tmp_path: Path, server: ImageServer, size: tuple[int, int]
 ) -> None:
     """Larger, the whole slide, or of another shape: it shows something else than the box."""
-    server.manners.send = lambda handler, _: handler.answer(
+    server.behavior.send = lambda handler, _: handler.answer(
         200, encoded(PICTURE[: size[1], : size[0]])
     )
     error = ImageServerFetcher(server, tmp_path).refusal()
@@ -176,7 +176,9 @@ def test_a_whole_slide_in_place_of_a_region_shows(tmp_path: Path, width: int, he
     """An IIP server that understands no region is found out even where slide and region have the
     same shape.
     """
-    with ImageServer(np.zeros((height, width, 3), np.uint8), Manners(deaf=True)) as origin:
+    with ImageServer(
+        np.zeros((height, width, 3), np.uint8), Behavior(ignores_regions=True)
+    ) as origin:
         assert ImageServerFetcher(
             origin, tmp_path, "iip", roi=region(x=0, y=0, width=900, height=600)
         ).refusal()
@@ -207,10 +209,10 @@ def test_a_description_that_cannot_be_used_is_refused(
 
 def test_too_large_a_region_is_refused_before_it_is_asked_for(tmp_path: Path) -> None:
     """By the number of pieces first, by their bytes while they come."""
-    with ImageServer(PICTURE, Manners(info={"width": 10**9, "height": 10**9})) as origin:
+    with ImageServer(PICTURE, Behavior(info={"width": 10**9, "height": 10**9})) as origin:
         error = ImageServerFetcher(origin, tmp_path).refusal()
         assert (error.code, error.problem.field, origin.boxes) == ("input_too_large", "roi", [])
-    with ImageServer(PICTURE, Manners(**CUT)) as origin:
+    with ImageServer(PICTURE, Behavior(**CUT)) as origin:
         assert (
             ImageServerFetcher(origin, tmp_path).refusal(limit_bytes=100_000).code
             == "input_too_large"
@@ -225,21 +227,21 @@ def test_redirects_are_followed_to_allowed_hosts_only(tmp_path: Path, server: Im
     """To itself it works; to an address that is not allowed, or round in circles,
     it is a problem.
     """
-    server.manners.first = [redirected(lambda handler: handler.path)] * 3
+    server.behavior.first = [redirected(lambda handler: handler.path)] * 3
     assert np.array_equal(
         ImageServerFetcher(server, tmp_path / "a").pixels(0, 0, 500, 300), PICTURE
     )
-    server.manners.send = lambda handler, _: redirected(
+    server.behavior.send = lambda handler, _: redirected(
         lambda _: f"http://169.254.169.254/?{SECRET}"
     )(handler)
     assert ImageServerFetcher(server, tmp_path / "b").refusal().code == "host_not_allowed"
-    server.manners.send = lambda handler, _: redirected(lambda handler: handler.path)(handler)
+    server.behavior.send = lambda handler, _: redirected(lambda handler: handler.path)(handler)
     assert ImageServerFetcher(server, tmp_path / "c").refusal().code == "input_not_found"
 
 
 def test_stop_ends_the_threads(tmp_path: Path, server: ImageServer) -> None:
-    """Once the work is not wanted nobody asks any more, and nothing stays in the slide cache."""
-    server.manners.send = lambda handler, _: stalled(handler)
+    """Once the work was stopped no request is sent any more, and nothing stays in the slide cache."""
+    server.behavior.send = lambda handler, _: stalled(handler)
     began = time.monotonic()
     with pytest.raises(StopWork):
         ImageServerFetcher(server, tmp_path, read_timeout_s=1).fetch(
