@@ -47,8 +47,7 @@ HINTS = {
     "roi_form": "a GeoJSON geometry is given as geojson, like "
     '{"geojson": {"type": "Polygon", "coordinates": […]}}',
     "encloses_nothing": "draw it again with at least 3 points that do not lie on one line",
-    "too_many_points": "simplify its outline: at the resolution of the algorithm fewer points "
-    "give the same result",
+    "too_many_points": "simplify its outline; a region has at most 10,000 points",
 }
 
 
@@ -109,6 +108,8 @@ def _fault(detail: ErrorDetails) -> Problem:
         leaf = str(loc[-1])
     message = _short(detail["msg"]).removeprefix("Value error, ")
     hint = HINTS.get(detail["type"], "")
+    if detail["type"] == "too_long" and leaf == "polygon":
+        hint = HINTS["too_many_points"]
     if detail["type"] == "value_error" and not URL_FIELDS.isdisjoint(loc[-2:]):
         # The message of the URL parser may quote a part of the URL.
         message = "this is not an http or https URL with a host"

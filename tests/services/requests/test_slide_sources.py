@@ -271,3 +271,5 @@ def test_of_too_much_or_much_that_is_wrong_the_first_faults_are_told(
     with pytest.raises(ManyFaultsError, match=said) as caught:
         order_request(json.dumps(order_body(scans=[{"id": "a"} | more])).encode())
     assert len(caught.value.faults) <= MAX_FAULTS
+    if "10000" in said:
+        assert "at most 10,000 points" in caught.value.hint
