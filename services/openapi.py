@@ -11,7 +11,7 @@ REF = "#/components/schemas/{model}"
 TITLE = "Slidelane"
 DESCRIPTION = """Runs AI models on pathology slides: an order comes in and waits, a worker reads
 the slide or just the region, and the result arrives at its destination exactly once. Regions are in
-level-0 pixels, x right, y down.
+level-0 pixels, x right, y down; what lies beyond the slide is left out.
 
 Research use only."""
 OPEN = ("/healthz", "/readyz")
@@ -100,6 +100,32 @@ SERIES = {
         }
     ],
 }
+HOLES = {
+    "algorithm": "ki67",
+    "scans": [
+        {
+            "id": "tumour",
+            "source": {"type": "url", "url": "https://slides.example.org/S26-1237.svs"},
+            "roi": {
+                "geojson": {
+                    "type": "MultiPolygon",
+                    "coordinates": [
+                        [
+                            [[2000, 1200], [6000, 1200], [6000, 5200], [2000, 5200], [2000, 1200]],
+                            [[3000, 2200], [3000, 3200], [4000, 3200], [3000, 2200]],
+                        ],
+                        [[[8000, 1200], [9000, 1200], [9000, 2200], [8000, 1200]]],
+                    ],
+                }
+            },
+        },
+        {
+            "id": "whole",
+            "source": {"type": "url", "url": "https://slides.example.org/S26-1238.svs"},
+            "roi": "full",
+        },
+    ],
+}
 EXAMPLES: dict[str, dict[str, Any]] = {
     "whole-slide-to-techcyte": {
         "summary": "A whole slide, results to Techcyte",
@@ -108,6 +134,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "region-to-annotation": {"summary": "One region, annotations to a loader", "value": REGION},
     "pick-up": {"summary": "Keep the results for pick-up", "value": PICK_UP},
     "region-of-an-image-server": {"summary": "A polygon on a IIIF server", "value": IMAGE_SERVER},
+    "polygons-with-holes": {"summary": "Two polygons, one with a hole", "value": HOLES},
     "dicom-series": {"summary": "The middle of a DICOM series", "value": SERIES},
 }
 ORDER_BODY: dict[str, Any] = {

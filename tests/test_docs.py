@@ -21,7 +21,7 @@ from broker.orders.request import (
     ScanRequest,
     TechcyteDestination,
 )
-from broker.orders.roi import Percent, Polygon, Rectangle, Roi
+from broker.orders.roi import GeoJson, Percent, Polygon, Rectangle, Roi
 from broker.orders.source import CaseSource, ImageServerSource, PathSource, Source, UrlSource
 from broker.settings.config import Config
 from services.app import create_app
@@ -165,10 +165,12 @@ def test_every_source_is_documented_with_an_example() -> None:
 def test_every_form_of_region_is_documented_with_an_example() -> None:
     """The fields of each form, and a region of each that is accepted."""
     text = section(read("docs/orders.md"), "Regions")
-    forms = (Rectangle, Polygon, Percent)
-    assert set(table(text)) == {name for form in forms for name in form.model_fields}
+    forms = (Rectangle, Polygon, GeoJson, Percent)
+    words = {'"full"', '"square"'}
+    fields = {name for form in forms for name in form.model_fields}
+    assert set(table(text)) == fields | words
     examples = [TypeAdapter(Roi).validate_json(example) for example in blocks(text, "json")]
-    assert [type(example) for example in examples] == list(forms)
+    assert [type(example) for example in examples] == [*forms, str]
 
 
 def test_every_word_for_whose_microns_they_are_is_documented() -> None:

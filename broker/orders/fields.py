@@ -54,7 +54,7 @@ HttpUrl = Annotated[
     SecretStr, AfterValidator(_http_url), PlainSerializer(_url_shown), Field(max_length=8192)
 ]
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:\d{1,5})?$")]
-Coordinate = Annotated[int, Field(ge=0, le=MAX_COORDINATE)]
+Coordinate = Annotated[int, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
 Length = Annotated[int, Field(ge=1, le=MAX_COORDINATE)]
 CaseId = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f/\\]+$")]
 

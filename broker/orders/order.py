@@ -91,6 +91,13 @@ class Progress(_Stored):
     eta_s: float | None = None
 
 
+class ScanWarning(_Stored):
+    """A reason to doubt a result that was delivered all the same; `code` is stable."""
+
+    code: str
+    detail: str
+
+
 class Scan(_Stored):
     """One scan as it is stored."""
 
@@ -111,6 +118,7 @@ class Scan(_Stored):
         0, description="fence of the fetch; a checkpoint made before that fetch is not used"
     )
     result: str = Field("", description="folder of its results: a key of the storage")
+    warnings: tuple[ScanWarning, ...] = ()
 
 
 class Attempt(_Stored):

@@ -1,6 +1,6 @@
 """Refuses orders that can be known to be wrong before any work.
 
-Checks algorithm, parameters, addresses, paths and expiry.
+Checks algorithm, parameters, addresses, paths, regions and expiry.
 """
 
 import os
@@ -28,6 +28,7 @@ from broker.orders.request import (
 from broker.orders.source import CaseSource, PathSource, Source
 from broker.settings.config import Config
 from services.requests.order_validation import MAX_FAULTS, field_path
+from services.requests.region_check import check_region
 from services.responses.problems import ManyFaultsError
 
 MAX_ORDER_LIFE = timedelta(days=3653)
@@ -46,6 +47,7 @@ def admit(
     parameters = _parameters(request.parameters, card)
     for index, scan in enumerate(request.scans):
         _check_source(scan.source, f"scans[{index}].source", config)
+        check_region(scan.roi, f"scans[{index}].roi")
     for field, address in _destination_addresses(request.destination):
         check_literal(address, config.broker.allow_hosts, field)
     if request.expires_at:

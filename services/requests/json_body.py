@@ -11,6 +11,7 @@ from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from broker.errors import ErrorCode, OrderError
+from broker.orders.roi import MAX_POINTS
 
 WITHIN_S = 30.0
 MAX_DEPTH = 32
@@ -21,6 +22,11 @@ MAX_DIGITS = 18
 def refused(why: str, code: ErrorCode = "body_not_json") -> OrderError:
     """Return the error for a body that is not complete, plain JSON."""
     return OrderError(code, why, hint="send one JSON object as application/json")
+
+
+def not_taken(why: str, hint: str) -> OrderError:
+    """Return the error for a body that is JSON, of a kind that is not taken."""
+    return OrderError("request_invalid", f"the body: {why}", hint=hint)
 
 
 async def read(request: Request, max_bytes: int, within_s: float = WITHIN_S) -> bytes:
@@ -65,8 +71,9 @@ def _too_large(max_bytes: int) -> OrderError:
 def parse(raw: bytes) -> Any:
     """Return the JSON document.
 
-    Raise `OrderError` for NaN, infinities, very long integers, a name given twice, and too many
-    values or levels.
+    Raise `OrderError`: `body_not_json`, also for NaN and infinities; `body_too_large` for too many
+    values; `request_invalid` for JSON with a name given twice, with too many levels, or with
+    numbers that do not fit.
     """
     try:
         document = json.loads(
@@ -87,7 +94,7 @@ def parse(raw: bytes) -> Any:
 
 
 def _too_deep() -> OrderError:
-    return refused(f"it is nested more than {MAX_DEPTH} deep")
+    return not_taken(f"it is nested more than {MAX_DEPTH} deep", "send an order; none is so deep")
 
 
 def _check_shape(document: Any) -> None:
@@ -98,7 +105,12 @@ def _check_shape(document: Any) -> None:
         level = list(chain.from_iterable(map(_children, level)))
         values += len(level)
         if values > MAX_VALUES:
-            raise refused(f"it holds more than {MAX_VALUES} values")
+            raise OrderError(
+                "body_too_large",
+                f"the body holds more than {MAX_VALUES} values",
+                hint=f"a region has at most {MAX_POINTS:,} points: simplify its outline; "
+                "or split the order",
+            )
         if not level:
             return
     raise _too_deep()
@@ -117,7 +129,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for name, value in pairs:
         if name in members:
-            raise refused(f"the name {json.dumps(name[:64])} is given twice in one object")
+            raise not_taken(
+                f"the name {json.dumps(name[:64])} is given twice in one object", "give it once"
+            )
         members[name] = value
     return members
 
@@ -129,11 +143,11 @@ def _constant(name: str) -> Any:
 def _float(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise refused(f"the number {text[:32]} is too large")
+        raise not_taken(f"the number {text[:32]} is too large", "correct it")
     return number
 
 
 def _int(text: str) -> int:
     if len(text.lstrip("-")) > MAX_DIGITS:
-        raise refused(f"the number {text[:32]} has more than {MAX_DIGITS} digits")
+        raise not_taken(f"the number {text[:32]} has more than {MAX_DIGITS} digits", "correct it")
     return int(text)

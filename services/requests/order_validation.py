@@ -44,6 +44,10 @@ HINTS = {
     "missing": "add it",
     "extra_forbidden": "remove it, or look its name up in /openapi.json",
     "union_tag_not_found": 'add "type"',
+    "roi_form": "a GeoJSON geometry is given as geojson, like "
+    '{"geojson": {"type": "Polygon", "coordinates": […]}}',
+    "encloses_nothing": "draw it again with at least 3 points that do not lie on one line",
+    "too_many_points": "simplify its outline; a region has at most 10,000 points",
 }
 
 
@@ -104,6 +108,8 @@ def _fault(detail: ErrorDetails) -> Problem:
         leaf = str(loc[-1])
     message = _short(detail["msg"]).removeprefix("Value error, ")
     hint = HINTS.get(detail["type"], "")
+    if detail["type"] == "too_long" and leaf == "polygon":
+        hint = HINTS["too_many_points"]
     if detail["type"] == "value_error" and not URL_FIELDS.isdisjoint(loc[-2:]):
         # The message of the URL parser may quote a part of the URL.
         message = "this is not an http or https URL with a host"
@@ -131,10 +137,12 @@ def _may_be_shown(leaf: str, value: Any) -> bool:
 def _without_tags(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
     """Return the location without what pydantic adds to it.
 
-    That is the type of a source, region or destination, and `[key]`.
+    That is the type of a source, region, geometry or destination, and `[key]`.
     """
     if loc[:1] == ("destination",):
         loc = loc[:1] + loc[2:]
     elif loc[:1] == ("scans",) and loc[2:3] in (("source",), ("roi",)):
         loc = loc[:3] + loc[4:]
+        if loc[2:4] == ("roi", "geojson"):
+            loc = loc[:4] + loc[5:]
     return tuple(part for part in loc if part != "[key]")

@@ -58,7 +58,7 @@ class ScanView(BaseModel):
     id: str
     state: ScanState
     source: dict[str, Any]
-    roi: Annotated[dict[str, Any] | None, ABSENT] = None
+    roi: Annotated[dict[str, Any] | str | None, ABSENT] = None
     mpp: Annotated[float | None, ABSENT] = None
     stain: Annotated[str | None, ABSENT] = None
     waiting: Annotated[WaitView | None, ABSENT] = None

@@ -1,12 +1,14 @@
 """The canvas of a slide, an area on it, and the types of the arrays that describe both."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from broker.errors import OrderError
+from broker.orders.roi import Ring, Rings
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -49,26 +51,52 @@ class Frame:
 class Area:
     """A half-open box in level-0 pixels that lies inside the slide.
 
-    With a `polygon`, (x, y) in level-0 pixels, the area is the part of the box inside the polygon.
+    With `polygons`, the area is the part of the box inside one of them. Each is its outline and
+    then its holes, rings of (x, y) in level-0 pixels that are not closed. They may reach beyond the
+    box: `worker.geometry.roi.polygon_rings` returns what is left of them.
     """
 
     x: int
     y: int
     width: int
     height: int
-    polygon: tuple[tuple[float, float], ...] = ()
+    polygons: tuple[Rings, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the area as every result states it."""
+        """Return the area as every result states it.
+
+        A simple polygon is stated as `polygon`, its points; one with holes, and several, as
+        `polygons`, the rings of each.
+        """
         area: dict[str, Any] = {
             "x": self.x,
             "y": self.y,
             "width": self.width,
             "height": self.height,
         }
-        if self.polygon:
-            area["polygon"] = [list(point) for point in self.polygon]
+        polygons = [[_as_lists(ring) for ring in rings] for rings in self.polygons]
+        if len(polygons) == 1 and len(polygons[0]) == 1:
+            area["polygon"] = polygons[0][0]
+        elif polygons:
+            area["polygons"] = polygons
         return area
+
+    @classmethod
+    def from_dict(cls, area: Mapping[str, Any]) -> Self:
+        """Return the area that `as_dict` stated."""
+        given = area.get("polygons", ())
+        if "polygon" in area:
+            given = [[area["polygon"]]]
+        polygons = tuple(tuple(map(_as_ring, rings)) for rings in given)
+        return cls(area["x"], area["y"], area["width"], area["height"], polygons)
+
+
+def _as_ring(points: Sequence[Sequence[float]]) -> Ring:
+    return tuple((x, y) for x, y in points)
+
+
+def _as_lists(ring: Ring) -> list[list[float]]:
+    return [list(point) for point in ring]
 
 
 def microns(frame: Frame) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """Turns the requested region into an area of the slide, and computes with areas.
 
-The only module that uses shapely. Knows no pixels and no reader.
+The only module of the worker that uses shapely. Knows no pixels and no reader.
 """
 
 import math
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
-from broker.orders.roi import Percent, Polygon, Roi
+from broker.orders.roi import GeoJson, Percent, Polygon, Rectangle, Rings, Roi
 from worker.geometry.frame import Area, Floats, Frame, microns
 
 Mask = NDArray[np.bool_]
@@ -31,18 +31,21 @@ _OVERVIEW_UM: Final = 20.0
 def resolve_roi(roi: Roi | None, frame: Frame) -> Area:
     """Return the part of `roi` that lies on the slide, or the whole slide where `roi` is None.
 
-    Raises OrderError: `roi_outside_slide`; `request_invalid` for a polygon that crosses or touches
-    itself.
+    Raises OrderError: `roi_outside_slide`; `request_invalid` for polygons that are not simple.
     """
-    if roi is None:
+    if roi is None or roi == "full":
         return Area(0, 0, frame.width, frame.height)
+    if roi == "square":
+        return _largest_square(frame)
     left, top, right, bottom = _box(roi, frame)
-    width = min(right, frame.width) - left
-    height = min(bottom, frame.height) - top
-    polygon: tuple[tuple[float, float], ...] = ()
-    if isinstance(roi, Polygon):
-        polygon = roi.polygon
-    area = Area(left, top, width, height, polygon)
+    x = max(0, left)
+    y = max(0, top)
+    width = min(right, frame.width) - x
+    height = min(bottom, frame.height) - y
+    polygons: tuple[Rings, ...] = ()
+    if isinstance(roi, Polygon | GeoJson):
+        polygons = roi.polygons
+    area = Area(x, y, width, height, polygons)
     if width <= 0 or height <= 0 or not size_px2(area):
         raise OrderError(
             "roi_outside_slide",
@@ -80,23 +83,31 @@ def read_footprint(area: Area, frame: Frame, card: AlgorithmCard | None) -> Area
 
 @lru_cache(maxsize=4)
 def region(area: Area) -> shapely.Geometry:
-    """Return the area as a shapely geometry in level-0 pixels.
+    """Return the area as a shapely geometry in level-0 pixels, all of it on the slide.
 
-    Raises OrderError: `request_invalid` for a polygon that crosses or touches itself.
+    Raises OrderError: `request_invalid` for polygons that are not simple.
     """
     box = shapely.box(area.x, area.y, area.x + area.width, area.y + area.height)
-    if not area.polygon:
+    if not area.polygons:
         return box
-    ring = shapely.Polygon(area.polygon)
-    if not ring.is_valid:
+    shape = shapely.intersection(_requested(area), box)
+    shapely.prepare(shape)
+    return shape
+
+
+@lru_cache(maxsize=4)
+def _requested(area: Area) -> shapely.Geometry:
+    """Return the area's polygons as they were ordered, also where they leave the slide."""
+    polygons = [shapely.Polygon(rings[0], rings[1:]) for rings in area.polygons]
+    shape = shapely.MultiPolygon(polygons)
+    if not shape.is_valid:
         raise OrderError(
             "request_invalid",
-            f"The polygon is not a simple one: {shapely.is_valid_reason(ring)}",
-            hint="give one ring that neither crosses nor touches itself; "
-            "order several regions as several scans",
-            field="roi.polygon",
+            f"The polygon is not a simple one: {shapely.is_valid_reason(shape)}",
+            hint="draw it again: rings that neither cross nor touch themselves, holes inside their "
+            "polygon, and polygons that do not overlap",
+            field="roi",
         )
-    shape = ring.intersection(box)
     shapely.prepare(shape)
     return shape
 
@@ -124,9 +135,10 @@ def inside(points: Floats, area: Area) -> Mask:
     low = np.array([area.x, area.y])
     high = np.array([area.x + area.width, area.y + area.height])
     in_box = np.asarray(((points >= low) & (points < high)).all(axis=1))
-    if not area.polygon:
+    if not area.polygons:
         return in_box
-    return in_box & np.asarray(shapely.contains_xy(region(area), points))
+    # Not `region`: a point on the slide's own left edge lies in a polygon that goes on beyond it.
+    return in_box & np.asarray(shapely.contains_xy(_requested(area), points))
 
 
 def touching(left: Floats, top: Floats, right: Floats, bottom: Floats, area: Area) -> Mask:
@@ -135,20 +147,38 @@ def touching(left: Floats, top: Floats, right: Floats, bottom: Floats, area: Are
     return np.asarray(shapely.intersects(region(area), boxes))
 
 
-def borders(area: Area) -> list[Floats]:
-    """Return the rings around the area, each (N, 2) in level-0 pixels.
+def polygon_rings(area: Area) -> list[list[Floats]]:
+    """Return the polygons of the area, each as its outline and then its holes.
 
-    There are several where the edge of the slide divides a polygon into parts.
+    A ring is (N, 2) in level-0 pixels and closed: its last point is its first. The shoelace area of
+    outlines is positive and that of holes negative, so that on the screen an outline runs
+    clockwise. Everything lies on the slide: its edge may divide a polygon into several. The area of
+    a box is one polygon of one ring.
     """
-    parts = shapely.get_parts(region(area))
+    parts = shapely.get_parts(shapely.orient_polygons(region(area)))
     polygons = [part for part in parts if isinstance(part, shapely.Polygon)]
-    return [shapely.get_coordinates(polygon.exterior) for polygon in polygons]
+    return [
+        [shapely.get_coordinates(ring) for ring in (polygon.exterior, *polygon.interiors)]
+        for polygon in polygons
+    ]
 
 
-def _box(roi: Roi, frame: Frame) -> _Box:
+def borders(area: Area) -> list[Floats]:
+    """Return all rings around the area and around its holes, each (N, 2) in level-0 pixels."""
+    return [ring for rings in polygon_rings(area) for ring in rings]
+
+
+def _largest_square(frame: Frame) -> Area:
+    """Return the largest square in the middle of the slide, as IIIF's `square`."""
+    edge = min(frame.width, frame.height)
+    return Area((frame.width - edge) // 2, (frame.height - edge) // 2, edge, edge)
+
+
+def _box(roi: Rectangle | Polygon | GeoJson | Percent, frame: Frame) -> _Box:
     """Return the box around the region, not yet clipped to the slide."""
-    if isinstance(roi, Polygon):
-        xs, ys = zip(*roi.polygon, strict=True)
+    if isinstance(roi, Polygon | GeoJson):
+        points = [point for rings in roi.polygons for point in rings[0]]
+        xs, ys = zip(*points, strict=True)
         return math.floor(min(xs)), math.floor(min(ys)), math.ceil(max(xs)), math.ceil(max(ys))
     if isinstance(roi, Percent):
         x, y, width, height = roi.pct

@@ -110,7 +110,7 @@ def tile_grid(area: Area, frame: Frame, card: AlgorithmCard) -> Grid:
     """Return the tiles that cover the area, row by row from its top left corner.
 
     The tiles of the last row and column may stick out of the area. Tiles that have no point of the
-    area's polygon are left out.
+    area's polygons are left out.
 
     Raises OrderError: `mpp_missing`, `mpp_unfit`, `input_too_large`; ValueError for an algorithm
     that reads no pixels.
@@ -129,13 +129,13 @@ def tile_grid(area: Area, frame: Frame, card: AlgorithmCard) -> Grid:
     if columns * rows > MAX_TILES:
         raise _too_many(columns * rows)
     every = Tiles(area.x, area.y, step_x, step_y, columns, np.arange(columns * rows))
-    tiles = _in_polygon(every, area, rows)
+    tiles = _in_polygons(every, area, rows)
     return Grid(area, card.tile_px, card.halo_px, downsample_x, downsample_y, tiles)
 
 
-def _in_polygon(every: Tiles, area: Area, rows: int) -> Tiles:
-    """Return the tiles that have a point of the area's polygon; all where it has none."""
-    if not area.polygon:
+def _in_polygons(every: Tiles, area: Area, rows: int) -> Tiles:
+    """Return the tiles that have a point of the area's polygons; all where it has none."""
+    if not area.polygons:
         return every
     left = area.x + every.step_x * np.arange(every.columns, dtype=np.float64)
     right = left + every.step_x

@@ -197,8 +197,8 @@ def _draw_dots(canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: lis
 
 
 def _draw_border(canvas: Pixels, scale: _Scale, area: Area) -> None:
-    """Draw the requested polygon, white on black, so that it shows on any stain."""
-    if not area.polygon:
+    """Draw the requested polygons, white on black, so that it shows on any stain."""
+    if not area.polygons:
         return
     rings = [scale.fixed(ring) for ring in borders(area)]
     cv2.polylines(canvas, rings, True, _BLACK, 5, cv2.LINE_AA, SUBPIXEL_BITS)

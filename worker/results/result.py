@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker.orders.algorithm_card import AlgorithmCard
+from broker.orders.order import ScanWarning
 from worker.geometry.frame import Area, Frame
 from worker.results.objects import ObjectSource
 
@@ -35,6 +36,7 @@ class Result:
     parameters: dict[str, Any]
     findings: Findings
     provenance: dict[str, Any]
+    warnings: tuple[ScanWarning, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Return how many objects each class of the card has, in the card's order."""

@@ -91,10 +91,9 @@ def _to_json(result: Result) -> dict[str, Any]:
 
 
 def _from_json(about: dict[str, Any], objects: ObjectSource) -> Result:
-    polygon = tuple((x, y) for x, y in about["area"].get("polygon", ()))
     findings = Findings(
         frame=Frame(**about["frame"]),
-        area=Area(**about["area"] | {"polygon": polygon}),
+        area=Area.from_dict(about["area"]),
         objects=objects,
         summary=about["summary"],
         headline=about["headline"],

@@ -126,7 +126,7 @@ def fetch_region(
     needed.
     """
     cache = tools.slide_cache
-    if request.roi is None or request.card is None:
+    if request.roi in (None, "full") or request.card is None:
         return None
     if _is_cached(source_key(url), cache, progress):
         return None

@@ -43,7 +43,7 @@ TECHCYTE = {
         {"scans": scan() * 2},
         {"scans": [scan(id=str(n))[0] for n in range(65)]},
         {"scans": scan(id="../etc")},
-        {"scans": scan(roi={"x": -1, "y": 0, "width": 1, "height": 1})},
+        {"scans": scan(roi={"x": -(2**40), "y": 0, "width": 1, "height": 1})},
         {"scans": scan(roi={"x": 0, "y": 0, "width": 0, "height": 1})},
         {"scans": scan(roi={"x": 0, "y": 0, "width": 2**40, "height": 1})},
         {"scans": scan(roi={"x": 0.5, "y": 0, "width": 1, "height": 1})},
@@ -95,18 +95,26 @@ SOURCES: list[dict[str, Any]] = [
     {"type": "path", "path": "/slides/a.svs"},
     {"type": "case", "case_id": "S26-1"},
 ]
-REGIONS: list[dict[str, Any]] = [
+SQUARE = [[0, 0], [10.5, 0], [10.5, 10], [0, 10], [0, 0]]
+HOLE = [[2, 2], [2, 4], [4, 4], [2, 2]]
+TRIANGLE = [[20, 0], [30, 0], [20, 10]]
+REGIONS: list[Any] = [
     {"x": 0, "y": 1, "width": 2, "height": 3},
     {"polygon": [[0, 0.1], [2**31 - 1, 0.30000000000000004], [1e-9, 7]]},
+    {"x": -20, "y": -(2**31 - 1), "width": 2, "height": 3},
+    {"polygon": [[-30, -30.25], [128, -30], [128, 128]]},
     {"pct": [0, 33.3, 66.7, 100]},
+    {"pct": [-12.5, -5, 66.7, 100]},
+    {"geojson": {"type": "Polygon", "coordinates": [SQUARE, HOLE]}},
+    {"geojson": {"type": "MultiPolygon", "coordinates": [[SQUARE, HOLE], [TRIANGLE]]}},
+    "full",
+    "square",
 ]
 
 
 @pytest.mark.parametrize("roi", REGIONS)
 @pytest.mark.parametrize("source", SOURCES)
-def test_what_the_store_keeps_reads_back_the_same(
-    source: dict[str, Any], roi: dict[str, Any]
-) -> None:
+def test_what_the_store_keeps_reads_back_the_same(source: dict[str, Any], roi: Any) -> None:
     """Nothing is lost on the way through JSON: no URL, no digit of a coordinate."""
     more = {"priority": "high", "expires_at": "2030-01-01T00:00:00Z", "labels": {"case": "S26-1"}}
     order = an_order(destination=TECHCYTE, scans=scan(source=source, roi=roi), **more)

@@ -32,7 +32,7 @@ def roi(**fields: int) -> list[dict[str, Any]]:
     ("more", "code", "field"),
     [
         ({"scans": roi(width=0)}, "request_invalid", "scans[0].roi.width"),
-        ({"scans": roi(x=-1)}, "request_invalid", "scans[0].roi.x"),
+        ({"scans": roi(x=-(2**31))}, "request_invalid", "scans[0].roi.x"),
         ({"scans": roi(x=2**31)}, "request_invalid", "scans[0].roi.x"),
         ({"scans": roi(depth=3)}, "request_invalid", "scans[0].roi.depth"),
         ({"scans": []}, "request_invalid", "scans"),
@@ -216,8 +216,40 @@ def test_what_is_not_one_plain_json_object_is_refused(api: TestClient, body: byt
 
 def test_a_body_of_very_many_values_is_refused_at_once() -> None:
     """A hundred thousand empty scans are not judged one by one."""
-    with pytest.raises(OrderError, match="more than 50000 values"):
+    with pytest.raises(OrderError, match="more than 50000 values") as caught:
         order_request(b'{"scans": [' + b"{}," * 100_000 + b"{}]}")
+    assert caught.value.code == "body_too_large"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"a": 1, "a": 2}', "request_invalid"),
+        (b'{"a": 1e999}', "request_invalid"),
+        (b'{"a": 12345678901234567890}', "request_invalid"),
+        (b'{"a": ' + b"[" * 40 + b"]" * 40 + b"}", "request_invalid"),
+        (b'{"a": ' + b"[" * 200_000 + b"]" * 200_000 + b"}", "request_invalid"),
+        (b'{"a": NaN}', "body_not_json"),
+        (b'{"a": 1', "body_not_json"),
+    ],
+)
+def test_only_what_is_no_json_is_called_so(body: bytes, code: str) -> None:
+    """JSON that is not taken is an invalid request, and the detail says why."""
+    with pytest.raises(OrderError) as caught:
+        order_request(body)
+    assert (caught.value.code, bool(caught.value.hint)) == (code, True)
+
+
+def test_a_polygon_of_far_too_many_points_is_too_large_and_not_malformed(
+    order_body: OrderBody,
+) -> None:
+    """20,000 points are JSON; the hint names how many a region may have."""
+    scans = roi()
+    scans[0]["roi"] = {"polygon": [[n, n * n] for n in range(20_000)]}
+    with pytest.raises(OrderError) as caught:
+        order_request(json.dumps(order_body(scans=scans)).encode())
+    assert caught.value.code == "body_too_large"
+    assert "at most 10,000 points" in caught.value.hint
 
 
 @settings(

@@ -116,16 +116,38 @@ def test_a_wrong_source_is_told_by_its_field(
         ({}, "", FORMS),
         ({"z": 1}, "", FORMS),
         ([1, 2, 3, 4], "", FORMS),
-        ("full", "", FORMS),
+        ("all", "", FORMS),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [0, 9]]]}, "", "GeoJSON"),
         ({"polygon": [[0, 0], [1, 1]]}, ".polygon", "at least 3"),
         ({"polygon": [[0, 0], [1, 1], [3, 3]]}, "", "lie on one line"),
         ({"polygon": [[5, 5], [5, 5], [5, 5]]}, "", "lie on one line"),
-        ({"polygon": [[0, 0], [1, 0], [0, 1], [-7, 0]]}, ".polygon[3][0]", "it is -7"),
+        (
+            {"polygon": [[0, 0], [1, 0], [0, 1], [-(2**31), 0]]},
+            ".polygon[3][0]",
+            "it is -2147483648",
+        ),
         ({"polygon": [[0, 0], [1, 0], [0, 2**31]]}, ".polygon[2][1]", "it is 2147483648"),
         ({"polygon": [[0, 0], [1, 0], [0]]}, ".polygon[2][1]", "required"),
         ({"polygon": [[0, 0], [1, 0], [0, 1, 2]]}, ".polygon[2]", "at most 2"),
         ({"polygon": [[0, 0], [1, 0], [0, SECRET]]}, ".polygon[2][1]", "valid number"),
         ({"polygon": [[0, 0], [1, 0], [0, 1]], "holes": []}, ".holes", "not permitted"),
+        (
+            {"polygon": [[0, 0], [9, 9], [9, 0], [0, 9]]},
+            ".polygon",
+            "touches itself, at (4.5, 4.5)",
+        ),
+        (
+            {"geojson": {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [0]]]}},
+            ".geojson.coordinates[0][2][1]",
+            "required",
+        ),
+        ({"geojson": {"type": "Feature", "geometry": {}}}, ".geojson", "of a Feature, give its"),
+        ({"geojson": {"type": ["Polygon"]}}, ".geojson", "of a Feature, give its"),
+        (
+            {"geojson": {"type": "MultiPolygon", "coordinates": []}},
+            ".geojson.coordinates",
+            "at least 1",
+        ),
         ({"pct": [0, 0, 100]}, ".pct[3]", "required"),
         ({"pct": [0, 0, 0, 100]}, ".pct[2]", "it is 0"),
         ({"pct": [0, 0, 50, 100.5]}, ".pct[3]", "it is 100.5"),
@@ -166,10 +188,15 @@ def test_a_wrong_region_is_told_by_its_field(
             {"pct": [12.5, 12.5, 25, 25]},
         ),
         (server(protocol="deepzoom"), None),
+        (server(protocol="deepzoom"), "square"),
+        (
+            url(url=OPEN),
+            {"geojson": {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [0, 9]]]}},
+        ),
     ],
 )
 def test_every_source_and_every_region_is_taken_and_shown(
-    api: TestClient, order_body: OrderBody, source: dict[str, Any], roi: dict[str, Any] | None
+    api: TestClient, order_body: OrderBody, source: dict[str, Any], roi: Any
 ) -> None:
     """As it was asked for, but for the queries of URLs."""
     answer = api.post(
@@ -232,8 +259,8 @@ def test_the_largest_orders_are_judged_in_moments(order_body: OrderBody) -> None
         ),
         ({"source": url(urls=["ftp://h/"] * 1000)}, r"source.urls\[0\]: .* not an http"),
         (
-            {"source": url(url=OPEN), "roi": {"polygon": [[-1, -1]] * 10_000}},
-            r"roi.polygon\[0\]\[0\]: .* it is -1",
+            {"source": url(url=OPEN), "roi": {"polygon": [[-(2**31), -1]] * 10_000}},
+            r"roi.polygon\[0\]\[0\]: .* it is -2147483648",
         ),
     ],
 )
@@ -244,3 +271,5 @@ def test_of_too_much_or_much_that_is_wrong_the_first_faults_are_told(
     with pytest.raises(ManyFaultsError, match=said) as caught:
         order_request(json.dumps(order_body(scans=[{"id": "a"} | more])).encode())
     assert len(caught.value.faults) <= MAX_FAULTS
+    if "10000" in said:
+        assert "at most 10,000 points" in caught.value.hint

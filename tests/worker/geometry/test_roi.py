@@ -1,5 +1,8 @@
 """From the requested region to the area: rectangles, percents and polygons, at every edge."""
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,11 +10,26 @@ from hypothesis import strategies as st
 
 from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
-from broker.orders.roi import Percent, Polygon, Rectangle
+from broker.orders.roi import (
+    GeoJson,
+    GeoJsonMultiPolygon,
+    GeoJsonPolygon,
+    Percent,
+    Polygon,
+    Rectangle,
+    Roi,
+)
 from worker.algorithms.box_grid import BoxGrid
 from worker.algorithms.builtin_cards import GridParameters, grid_card
 from worker.geometry.frame import Area, Frame
-from worker.geometry.roi import borders, inside, read_footprint, resolve_roi, size_px2
+from worker.geometry.roi import (
+    borders,
+    inside,
+    polygon_rings,
+    read_footprint,
+    resolve_roi,
+    size_px2,
+)
 from worker.geometry.tile_grid import Tile, tile_grid
 from worker.inference.merge import SeamMerger
 from worker.results.objects import Objects
@@ -169,3 +187,142 @@ def test_the_reach_holds_every_tile_with_its_halo(x: int, y: int, width: int, he
         assert box.y <= max(0, tile.y - 8)
         assert box.x + box.width >= min(FRAME.width, tile.x + (64 + 8) * 2)
         assert box.y + box.height >= min(FRAME.height, tile.y + 64 + 8)
+
+
+@pytest.mark.parametrize(
+    "roi",
+    [
+        Rectangle(x=-20, y=-30, width=148, height=158),
+        Percent(pct=(-2.0, -3.75, 14.8, 19.75)),
+        Polygon(polygon=((-20, -30), (128, -30), (128, 128), (-20, 128))),
+        GeoJson(
+            geojson=GeoJsonPolygon(
+                type="Polygon",
+                coordinates=(((-20, -30), (128, -30), (128, 128), (-20, 128), (-20, -30)),),
+            )
+        ),
+    ],
+)
+def test_what_lies_left_of_and_above_the_slide_is_left_out(roi: Roi) -> None:
+    """As beyond the other two edges; a point on the slide's own edge is inside."""
+    area = resolve_roi(roi, FRAME)
+    assert (area.x, area.y, area.width, area.height) == (0, 0, 128, 128)
+    assert size_px2(area) == 128 * 128
+    points = np.array([(0.0, 0.0), (0.0, 127.5), (127.5, 0.0), (129.0, 5.0), (-1.0, 5.0)])
+    assert inside(points, area).tolist() == [True, True, True, False, False]
+    (ring,) = borders(area)
+    assert ring.min() == 0
+    assert ring.max() == 128
+    whole = resolve_roi(Rectangle(x=0, y=0, width=128, height=128), FRAME)
+    assert tile_grid(area, FRAME, CARD).tiles == tile_grid(whole, FRAME, CARD).tiles
+    assert read_footprint(area, FRAME, CARD) == read_footprint(whole, FRAME, CARD)
+
+
+@pytest.mark.parametrize(
+    "roi",
+    [
+        Rectangle(x=-20, y=0, width=20, height=9),
+        Rectangle(x=0, y=-20, width=9, height=20),
+        Percent(pct=(-20.0, 0.0, 20.0, 50.0)),
+        Polygon(polygon=((-20, 0), (0, 0), (-20, 9))),
+    ],
+)
+def test_a_region_beyond_the_left_or_the_upper_edge_is_refused(roi: Roi) -> None:
+    """Nothing of it lies on the slide."""
+    with pytest.raises(OrderError) as caught:
+        resolve_roi(roi, FRAME)
+    assert caught.value.code == "roi_outside_slide"
+
+
+def test_the_words_of_iiif_are_the_whole_and_the_square_in_the_middle() -> None:
+    """`full` is what no region is; `square` has the shorter side of the slide, either way round."""
+    assert resolve_roi("full", FRAME) == resolve_roi(None, FRAME) == Area(0, 0, 1000, 800)
+    assert resolve_roi("square", FRAME) == Area(100, 0, 800, 800)
+    upright = Frame(801, 1000, 0.5, 0.5, "slide")
+    assert resolve_roi("square", upright) == Area(0, 99, 801, 801)
+
+
+SQUARE = ((100.0, 100.0), (500.0, 100.0), (500.0, 500.0), (100.0, 500.0))
+HOLE = ((200.0, 200.0), (200.0, 400.0), (400.0, 400.0), (400.0, 200.0))
+ISLAND = ((290.0, 290.0), (310.0, 290.0), (310.0, 310.0), (290.0, 310.0))
+FAR = ((900.0, 700.0), (1100.0, 700.0), (1100.0, 900.0), (900.0, 900.0))
+HOLED = GeoJson(
+    geojson=GeoJsonMultiPolygon(
+        type="MultiPolygon", coordinates=((SQUARE, HOLE), (ISLAND,), (FAR,))
+    )
+)
+
+
+def test_what_lies_in_a_hole_is_outside() -> None:
+    """Size, points, tiles and boxes leave out the hole and keep the island in it."""
+    area = resolve_roi(HOLED, FRAME)
+    assert (area.x, area.y, area.width, area.height) == (100, 100, 900, 700)
+    assert size_px2(area) == 400 * 400 - 200 * 200 + 20 * 20 + 100 * 100
+    points = np.array([(150.0, 150.0), (250.0, 250.0), (300.0, 300.0), (950.0, 750.0), (700, 600)])
+    assert inside(points, area).tolist() == [True, False, True, True, False]
+    card = CARD.model_copy(update={"tile_px": 16})
+    starts = {(tile.x, tile.y) for tile in tile_grid(area, FRAME, card).tiles}
+    assert (100.0, 100.0) in starts
+    assert (228.0, 228.0) not in starts  # all of it in the hole
+    assert any(abs(x - 290) < 32 and abs(y - 290) < 16 for x, y in starts)
+    assert any(x > 800 for x, _ in starts)
+    boxes = BoxGrid(grid_card(), GridParameters(rows=7, columns=9)).report(FRAME, area)
+    assert boxes.summary["boxes"] == 16 - 4 + 1
+
+
+def test_the_rings_of_an_area_are_its_polygons_on_the_slide() -> None:
+    """Each its outline, clockwise on the screen, and its holes, the other way; all closed."""
+    found = polygon_rings(resolve_roi(HOLED, FRAME))
+    assert [[len(ring) for ring in rings] for rings in found] == [[5, 5], [5], [5]]
+    for rings in found:
+        for number, ring in enumerate(rings):
+            x, y = ring.T
+            twice_area = float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum())
+            assert ring[0].tolist() == ring[-1].tolist()
+            assert (twice_area > 0) == (number == 0)
+    assert {tuple(point) for point in found[0][1].tolist()} == set(HOLE)
+    assert found[2][0].max(axis=0).tolist() == [1000, 800]
+    assert len(borders(resolve_roi(HOLED, FRAME))) == 4
+    ((box,),) = polygon_rings(Area(1, 2, 3, 4))
+    assert {tuple(point) for point in box.tolist()} == {(1, 2), (4, 2), (4, 6), (1, 6)}
+
+
+@pytest.mark.parametrize(
+    ("roi", "stated"),
+    [
+        (Rectangle(x=1, y=2, width=3, height=4), {}),
+        (TRIANGLE, {"polygon": [[100, 100], [500, 100], [100, 500]]}),
+        (
+            GeoJson(geojson=GeoJsonPolygon(type="Polygon", coordinates=((*SQUARE, SQUARE[0]),))),
+            {"polygon": [list(point) for point in SQUARE]},
+        ),
+        (
+            HOLED,
+            {
+                "polygons": [
+                    [list(map(list, ring)) for ring in rings]
+                    for rings in ((SQUARE, HOLE), (ISLAND,), (FAR,))
+                ]
+            },
+        ),
+    ],
+)
+def test_results_state_the_area_and_read_it_back(roi: Roi, stated: dict[str, Any]) -> None:
+    """A simple polygon by its points, others by the rings of each polygon."""
+    area = resolve_roi(roi, FRAME)
+    told = area.as_dict()
+    assert told.keys() - {"x", "y", "width", "height"} == stated.keys()
+    assert stated.items() <= told.items()
+    assert Area.from_dict(json.loads(json.dumps(told))) == area
+
+
+@pytest.mark.parametrize(
+    "polygons",
+    [((SQUARE, FAR),), ((SQUARE, SQUARE),), ((SQUARE,), (HOLE,)), ((SQUARE,), (SQUARE,))],
+)
+def test_polygons_that_are_not_simple_are_refused_by_the_worker_too(polygons: Any) -> None:
+    """A hole elsewhere or along its outline, polygons that overlap: nobody guesses what is meant."""
+    geometry = GeoJsonMultiPolygon(type="MultiPolygon", coordinates=polygons)
+    with pytest.raises(OrderError) as caught:
+        resolve_roi(GeoJson(geojson=geometry), FRAME)
+    assert (caught.value.code, caught.value.problem.field) == ("request_invalid", "roi")

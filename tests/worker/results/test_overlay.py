@@ -48,6 +48,19 @@ def test_outlines_are_drawn_where_the_nuclei_are() -> None:
         assert color in colors_around(image, at_x, at_y - 20)
 
 
+def test_the_borders_of_polygons_and_of_their_holes_are_drawn() -> None:
+    """White on black around each polygon and each hole, and nowhere else."""
+    outline = ((1000.0, 500.0), (1600.0, 500.0), (1600.0, 900.0), (1000.0, 900.0))
+    hole = ((1100.0, 600.0), (1100.0, 800.0), (1300.0, 800.0), (1300.0, 600.0))
+    island = ((1180.0, 680.0), (1220.0, 680.0), (1220.0, 720.0), (1180.0, 720.0))
+    area = Area(1000, 500, 600, 400, ((outline, hole), (island,)))
+    image = opened(a_picture(1200, 800), a_result(objects([], []), area=area))
+    for x, y in ((200, 400), (600, 400), (400, 600), (360, 400), (440, 400)):
+        assert (255, 255, 255) in colors_around(image, x, y)
+    for x, y in ((100, 400), (280, 400), (400, 400), (800, 400)):
+        assert colors_around(image, x, y) == {TISSUE}
+
+
 def test_nuclei_too_small_for_outlines_are_dots_on_a_pale_picture() -> None:
     """On a whole slide each nucleus is a dot in its class's colour, and the tissue steps back to
     grey."""

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from broker.orders.roi import Rings
 from tests.support.paths import ROOT
 from tests.support.results import Drawn, a_result, nuclei, objects, same
+from worker.geometry.frame import Area
 from worker.results import result_folder
 from worker.results.object_store import ObjectStore
 
@@ -26,6 +28,22 @@ def test_what_is_kept_comes_back_to_the_last_bit(tmp_path: Path, count: int) -> 
     loaded = result_folder.load(tmp_path / "orders" / "0.1")
     assert same(loaded, result)
     assert list(loaded.findings.summary) == list(result.findings.summary)
+
+
+@pytest.mark.parametrize(
+    "polygons",
+    [
+        (((1.5, 2.0), (9.0, 2.0), (3.0, 8.25)),),
+        (((0.0, 0.0), (9.0, 0.0), (0.0, 9.0)), ((1.0, 1.0), (2.0, 1.0), (1.0, 2.1))),
+    ],
+)
+def test_the_polygons_of_the_area_come_back(tmp_path: Path, polygons: Rings) -> None:
+    """A simple polygon, and one with a hole."""
+    result = a_result(area=Area(0, 0, 9, 9, (polygons,)))
+    result_folder.save(tmp_path / "r", result, Drawn(b"png"))
+    assert result_folder.load(tmp_path / "r").findings.area == result.findings.area
+    stated = json.loads((tmp_path / "r" / "results.json").read_bytes())["area"]
+    assert stated == json.loads(json.dumps(result.findings.area.as_dict()))
 
 
 def test_the_files_appear_together(tmp_path: Path) -> None:

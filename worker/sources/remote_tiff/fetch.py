@@ -12,7 +12,7 @@ from typing import Final
 import requests
 
 from broker.orders.algorithm_card import AlgorithmCard
-from broker.orders.roi import Roi
+from broker.orders.roi import Roi, as_json
 from worker.progress import Progress
 from worker.slide_cache.cache import SlideCache
 from worker.slides.partial import manifest
@@ -49,8 +49,7 @@ class RemoteRegion:
     @property
     def cache_key(self) -> str:
         """The URL without its signature and all that decides which pixels are read, hashed."""
-        roi = self.roi.model_dump(mode="json")
-        read = [roi, self.mpp, self.card.mpp, self.card.tile_px, self.card.halo_px]
+        read = [as_json(self.roi), self.mpp, self.card.mpp, self.card.tile_px, self.card.halo_px]
         return sha256_hex(f"{source_key(self.url)} {json.dumps(read)}")
 
     @property

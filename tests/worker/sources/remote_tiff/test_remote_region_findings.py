@@ -11,7 +11,7 @@ import tifffile
 
 from broker.orders.order import Order, OrderState
 from broker.orders.request import OrderRequest
-from broker.orders.roi import Polygon, Rectangle, Roi
+from broker.orders.roi import GeoJson, GeoJsonMultiPolygon, Polygon, Rectangle, Roi, as_json
 from tests.support.remote_regions import RegionFetcher
 from tests.support.results import same
 from tests.support.slide_server import Listener
@@ -25,6 +25,18 @@ from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.sandbox.client import Sandbox
 
 SCAN = {"id": "1", "source": {"type": "path", "path": "/slide.tif"}}
+HOLED = GeoJson(
+    geojson=GeoJsonMultiPolygon(
+        type="MultiPolygon",
+        coordinates=(
+            (
+                ((-50, -50), (500.5, -50), (500, 500), (-50, 500)),
+                ((100, 100), (100, 400), (400, 400), (400, 100)),
+            ),
+            (((600, 100), (800, 100), (700, 300)),),
+        ),
+    )
+)
 
 
 def a_stained_slide(path: Path) -> bytes:
@@ -47,7 +59,7 @@ def a_stained_slide(path: Path) -> bytes:
 def classified(
     slide: LocalSlide, roi: Roi, algorithm: str, folder: Path, sandbox: Sandbox
 ) -> ClassifiedScan:
-    asked = SCAN | {"roi": roi.model_dump(mode="json")}
+    asked = SCAN | {"roi": as_json(roi)}
     request = OrderRequest.model_validate({"algorithm": algorithm, "scans": [asked]}, strict=False)
     order = Order(id="1", state=OrderState.RUNNING, request=request, queue="gpu", created_at=1, updated_at=1,
                   expires_at=9, scans=())  # fmt: skip
@@ -61,6 +73,8 @@ def classified(
     [
         ("ki67", Rectangle(x=300, y=250, width=500, height=450)),
         ("ki67", Polygon(polygon=((300.5, 200), (800, 420.25), (500, 700)))),
+        ("ki67", Rectangle(x=-200, y=-250, width=500, height=650)),
+        ("ki67", HOLED),
         ("grid", Rectangle(x=300, y=250, width=500, height=450)),
     ],
 )
@@ -86,3 +100,27 @@ def test_findings_are_those_of_the_whole_file(tmp_path: Path, algorithm: str, ro
     assert same(replace(one.result, provenance={}), replace(other.result, provenance={}))
     assert one.overlay.png() == other.overlay.png()
     assert sum(one.result.counts().values())
+
+
+def test_in_a_hole_nothing_is_found(tmp_path: Path) -> None:
+    """What is found in the polygons is what is found in the box around them, less the holes."""
+    sandbox = Sandbox(threads=1)
+    a_stained_slide(tmp_path / "whole.tif")
+    whole = LocalSlide(tmp_path / "whole.tif", "", 0)
+    some = classified(whole, HOLED, "ki67", tmp_path / "a", sandbox).result.findings
+    centres = np.concatenate([objects.centres for objects in some.objects.chunks()])
+    x, y = centres.T
+    in_square = (x < 501) & (y < 500)
+    in_hole = (x > 100) & (x < 400) & (y > 100) & (y < 400)
+    in_triangle = (x > 600) & (x < 800) & (y > 100) & (y < 300)
+    assert len(centres) > 100
+    assert (in_square | in_triangle).all()
+    assert not in_hole.any()
+    assert in_triangle.any()
+    assert some.area.as_dict() == {
+        "x": 0,
+        "y": 0,
+        "width": 800,
+        "height": 500,
+        "polygons": [[list(map(list, ring)) for ring in rings] for rings in HOLED.polygons],
+    }
