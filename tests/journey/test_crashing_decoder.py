@@ -39,7 +39,9 @@ def pool_processes(stack: Stack) -> set[int]:
     """The worker and its child that classifies."""
     running = processes_of(stack.processes["worker"].pid)
     return {
-        number for number, command in running.items() if command and "worker.slides.sandbox" not in command
+        number
+        for number, command in running.items()
+        if command and "worker.slides.sandbox" not in command
     }
 
 
