@@ -27,7 +27,6 @@ from worker.process.lease import Lease, Limits
 from worker.progress import Stopwatch, StopWork
 from worker.results import result_folder
 from worker.results.result import Result
-from worker.sources.fetch import fetch_slide
 
 
 def fetch(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
@@ -40,7 +39,7 @@ def fetch(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessa
     with ExitStack() as slides:
         with stopwatch.stage("fetch"):
             slide = slides.enter_context(
-                fetch_slide(order.scan_request(index), card, context.fetch_tools, lease)
+                context.slide_fetcher.fetch(order.scan_request(index), card, lease)
             )
         context.slide_cache.add_hold(slide.digest, claim.work)
         fields = {
@@ -69,7 +68,7 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMe
     with _release_device_on_stop(context.storage, checkpoint), ExitStack() as slides:
         with stopwatch.stage("fetch"):
             slide = slides.enter_context(
-                fetch_slide(request, algorithm.card, context.fetch_tools, lease, known=scan.slide)
+                context.slide_fetcher.fetch(request, algorithm.card, lease, known=scan.slide)
             )
         job = ScanJob(order, request, slide)
         classified = pipeline.classify(

@@ -17,7 +17,7 @@ from typing import BinaryIO, Self
 from broker.disk_space import reserved_bytes
 from broker.errors import TemporaryError
 from worker.disk import in_use
-from worker.slide_cache.file_set import ROOM, disk_bytes
+from worker.slide_cache.file_set import RESERVATION, disk_bytes
 
 _SOURCE_LIFE_S = 30 * 86400
 
@@ -40,7 +40,7 @@ class CacheEntry:
     def size_bytes(self) -> int:
         """Return the length of its only file, or the disk space that its files take."""
         if self.path.is_symlink():
-            return self.path.with_name(ROOM).stat().st_size
+            return self.path.with_name(RESERVATION).stat().st_size
         return self.path.stat().st_size
 
     def used_ns(self) -> int:
@@ -173,12 +173,12 @@ def _is_being_written(file_set: Path) -> bool:
 
     A folder without `room` is a slide whose removal was interrupted.
     """
-    return (file_set / ROOM).exists() and in_use(file_set / ROOM)
+    return (file_set / RESERVATION).exists() and in_use(file_set / RESERVATION)
 
 
 def _reserved_bytes(part: Path) -> int:
     if part.is_dir():
-        part = part / ROOM
+        part = part / RESERVATION
     return part.stat().st_size
 
 

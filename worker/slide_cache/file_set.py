@@ -20,7 +20,8 @@ from broker.errors import OrderError
 from worker.disk import sync_folder
 from worker.slide_cache.partial_file import DiskBudget, PartialFile
 
-ROOM = "room"
+RESERVATION = "room"
+"""The name of the file in a set that reserves its disk space."""
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the block size of the file system is
 
 
@@ -37,20 +38,20 @@ class FileSet:
         self._lengths_lock = Lock()
         self._lengths: dict[str, int] = {}
         self.folder.mkdir()
-        self._room = (root / ROOM).open("x+b", buffering=0)
-        fcntl.flock(self._room, fcntl.LOCK_SH)
+        self._reservation = (root / RESERVATION).open("x+b", buffering=0)
+        fcntl.flock(self._reservation, fcntl.LOCK_SH)
 
     def close(self) -> None:
         """Release the lock on the folder."""
-        self._room.close()
+        self._reservation.close()
 
     def reserve(self, size_bytes: int) -> None:
         """Reserve disk space for `size_bytes` of all files together.
 
         Raise `TemporaryError("shelf_full")` where the cache has no room for them.
         """
-        if size_bytes > os.fstat(self._room.fileno()).st_size:
-            self._budget.grow(self._room, size_bytes)
+        if size_bytes > os.fstat(self._reservation.fileno()).st_size:
+            self._budget.grow(self._reservation, size_bytes)
 
     @contextmanager
     def partial_file(self, name: str, limit_bytes: int) -> Iterator[PartialFile]:
@@ -99,8 +100,8 @@ class FileSet:
             sync_folder(Path(folder))
         used_bytes = disk_bytes(self.folder)
         self.reserve(used_bytes)
-        self._room.truncate(used_bytes)
-        os.fsync(self._room.fileno())
+        self._reservation.truncate(used_bytes)
+        os.fsync(self._reservation.fileno())
         sync_folder(self.root)
         return used_bytes
 
