@@ -28,7 +28,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util.connection import create_connection
 
-from broker.allowed_hosts import allowed, refusal
+from broker.allowed_hosts import is_allowed, refusal
 from broker.errors import OrderError
 
 RETRYABLE_STATUSES: Final = frozenset({408, 425, 429})
@@ -219,7 +219,7 @@ class _Connection(HTTPConnection):
         permitted = [
             address
             for address in addresses
-            if allowed(self.host, ip_address(address), self.allow_hosts)
+            if is_allowed(self.host, ip_address(address), self.allow_hosts)
         ]
         if addresses and not permitted:
             raise refusal(self.host)

@@ -1,4 +1,4 @@
-"""Reading orders: one, several, lists, logs, counts. Changes nothing."""
+"""Read orders: one, several, lists, logs, counts; and what the Redis server is. Changes nothing."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -23,8 +23,17 @@ class Page:
     cursor: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """The Redis server. `evicts`: whether it throws keys away when its memory is full."""
+
+    name: str
+    is_durable: bool
+    evicts: bool
+
+
 class Queries(StoreBase):
-    """Reading orders."""
+    """Reading orders, and asking the server about itself."""
 
     def get(self, order_id: str) -> Order:
         """Return one order. Raises `OrderError("not_found")`."""
@@ -83,6 +92,25 @@ class Queries(StoreBase):
             for state in states:
                 pipeline.zcard(Key.ORDERS_BY_STATE + state)
             return dict(zip(states, pipeline.execute(), strict=True))
+
+    def ping(self) -> None:
+        """Raise `TemporaryError("store_unreachable")` unless Redis answers."""
+        with reachable():
+            self._client.records.ping()
+
+    def server(self) -> ServerView:
+        """Return what the server says about itself.
+
+        Raise `TemporaryError` where it does not answer or its access list forbids the question.
+        """
+        with reachable():
+            info = self._client.records.info()
+        version = info.get("valkey_version") or info.get("redis_version", "")
+        return ServerView(
+            name=f"{info.get('server_name', 'redis')} {version}",
+            is_durable=bool(info.get("aof_enabled")),
+            evicts=info.get("maxmemory_policy") != "noeviction",
+        )
 
     def _matching(
         self, indexes: list[str], cursor: str | None, limit: int
