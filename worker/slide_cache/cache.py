@@ -128,7 +128,7 @@ class SlideCache:
 
         `main`: the file to open, relative to `file_set.folder`.
         `digest`: 64 hex characters that identify the content.
-        The slide is pinned while the context lasts. Raise `TemporaryError("shelf_full")` where
+        The slide is pinned while the context lasts. Raise `SlideCacheFullError` where
         its files take more than was reserved and there is no room for the rest.
         """
         file_set.flush(main)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from broker.disk_space import reserved_bytes
-from broker.errors import TemporaryError
 from worker.disk import in_use
+from worker.slide_cache.errors import SlideCacheFullError
 from worker.slide_cache.file_set import RESERVATION, disk_bytes
 
 _SOURCE_LIFE_S = 30 * 86400
@@ -93,7 +93,7 @@ class SlideCacheEviction:
         """Set the length of `file`, which reserves space for a partial slide, to `size_bytes`.
 
         Slides are evicted until it fits, the least recently used one first.
-        Raise `TemporaryError("shelf_full")` and evict none where that would not be enough.
+        Raise `SlideCacheFullError` and evict none where that would not be enough.
         """
         with self.lock():
             self._remove_abandoned()
@@ -125,7 +125,7 @@ class SlideCacheEviction:
     def _select_victims(self, more_bytes: int) -> list[CacheEntry]:
         """Return the slides to evict to make room for `more_bytes` more.
 
-        Raise `TemporaryError` when all slides that may be evicted would not be enough.
+        Raise `SlideCacheFullError` when all slides that may be evicted would not be enough.
         """
         entries = self._entries()
         parts = list(self._parts.iterdir())
@@ -146,9 +146,7 @@ class SlideCacheEviction:
                 f"no room in the slide cache for {more_bytes} bytes: {missing_bytes} too many, "
                 "and all other slides are in use or needed by work that waits"
             )
-            raise TemporaryError(
-                "shelf_full", detail, hint="raise worker.slides.max_bytes or free the disk"
-            )
+            raise SlideCacheFullError(detail, hint="raise worker.slides.max_bytes or free the disk")
         return victims
 
     def _free_bytes(self, parts: list[Path]) -> int:

@@ -17,7 +17,7 @@ from threading import Lock
 from typing import BinaryIO
 
 from broker.errors import OrderError
-from worker.disk import sync_folder
+from worker.disk import sync_file, sync_folder
 from worker.slide_cache.partial_file import DiskBudget, PartialFile
 
 RESERVATION = "room"
@@ -48,7 +48,7 @@ class FileSet:
     def reserve(self, size_bytes: int) -> None:
         """Reserve disk space for `size_bytes` of all files together.
 
-        Raise `TemporaryError("shelf_full")` where the cache has no room for them.
+        Raise `SlideCacheFullError` where the cache has no room for them.
         """
         if size_bytes > os.fstat(self._reservation.fileno()).st_size:
             self._budget.grow(self._reservation, size_bytes)
@@ -96,7 +96,7 @@ class FileSet:
         (self.root / "slide").symlink_to(Path("files", main))
         for folder, _, names in os.walk(self.folder):
             for name in names:
-                _sync_file(Path(folder, name))
+                sync_file(Path(folder, name))
             sync_folder(Path(folder))
         used_bytes = disk_bytes(self.folder)
         self.reserve(used_bytes)
@@ -130,8 +130,3 @@ def disk_bytes(folder: Path) -> int:
             with suppress(FileNotFoundError):
                 used_blocks += Path(path, name).lstat().st_blocks
     return used_blocks * _BLOCK_BYTES
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -3,7 +3,6 @@
 Both get their open files from the cache and do not know where these lie or who else uses them.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -12,7 +11,8 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, Protocol, Self
 
-from broker.errors import TemporaryError
+from worker.disk import DISK_FULL_ERRNOS
+from worker.slide_cache.errors import DiskFullError
 
 _HEAD_BYTES = 1024
 _HASH_BYTES = 2**24
@@ -106,7 +106,7 @@ class PartialFile:
     def reserve(self, size_bytes: int) -> None:
         """Reserve disk space for `size_bytes` in all.
 
-        Raise `TemporaryError("shelf_full")` where the cache has no room for them.
+        Raise `SlideCacheFullError` where the cache has no room for them.
         """
         if size_bytes > os.fstat(self._file.fileno()).st_size:
             self._budget.grow(self._file, size_bytes)
@@ -115,7 +115,7 @@ class PartialFile:
         """Write `data` at the byte offset `at`, or behind what was written so far.
 
         Several threads may write at offsets of their own at the same time.
-        Raise `TemporaryError("shelf_full")` when the disk is full although space was reserved.
+        Raise `DiskFullError` when the disk is full although space was reserved.
         """
         if at is None:
             at = self.bytes
@@ -128,10 +128,8 @@ class PartialFile:
             try:
                 written_bytes = os.pwrite(self._file.fileno(), data, offset)
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise TemporaryError(
-                        "shelf_full", f"the disk with {self.path.parent} is full"
-                    ) from None
+                if error.errno in DISK_FULL_ERRNOS:
+                    raise DiskFullError(self.path.parent) from None
                 raise
             data = data[written_bytes:]
             offset += written_bytes

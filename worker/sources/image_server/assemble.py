@@ -1,6 +1,5 @@
 """The images that cover a region, put into the slide cache with a manifest."""
 
-import errno
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -8,12 +7,14 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Final
 
+from worker.disk import DISK_FULL_ERRNOS
 from worker.geometry.frame import Area
 from worker.slide_cache.cache import SlideCache
+from worker.slide_cache.errors import DiskFullError
 from worker.slide_cache.file_set import FileSet
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.partial import manifest
-from worker.sources.errors import DiskFullError, InputTooLargeError
+from worker.sources.errors import InputTooLargeError
 from worker.sources.image_server import image_headers, tile_plan
 from worker.sources.image_server.client import MAX_REQUESTS, ImageRequest, ImageServerClient
 from worker.sources.image_server.image_info import Image
@@ -127,7 +128,7 @@ class _Writer:
         try:
             (folder / name).write_bytes(data)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in DISK_FULL_ERRNOS:
                 raise DiskFullError(folder) from None
             raise
         self._digests.append(hashlib.sha256(data).digest())

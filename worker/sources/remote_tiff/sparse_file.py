@@ -3,7 +3,6 @@
 The rest are holes, which take no disk.
 """
 
-import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable
@@ -11,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from worker.sources.errors import DiskFullError
+from worker.disk import DISK_FULL_ERRNOS
+from worker.slide_cache.errors import DiskFullError
 from worker.sources.http.byte_ranges import FIRST_BYTES, Range, RangedUrl, RangesUnsuitable
 
 _BLOCK_BYTES: Final = 4096  # of disk, which each end of a range may take in addition
@@ -114,7 +114,7 @@ class SparseFile:
             try:
                 written_bytes = os.pwrite(self._file.fileno(), remaining, offset)
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                if error.errno in DISK_FULL_ERRNOS:
                     raise DiskFullError(self.path.parent) from None
                 raise
             offset += written_bytes

@@ -79,7 +79,7 @@ class ZipArchive:
             part.flush()
             checksum.require(self.sha256, part.digest, without_query(self.url))
             limit_bytes = min(self.limit_bytes, self.cache_bytes - part.bytes)
-            with unzip.opened(part.path) as archive:
+            with unzip.open_archive(part.path) as archive:
                 slide = _put_into_cache(archive, cache, pins, limit_bytes, self.progress)
             return Downloaded(slide, download.etag)
 

@@ -86,7 +86,7 @@ class Archive:
                 progress.report("unpacking", unpacked_bytes + part.bytes, total_bytes)
         if part.bytes != member.size_bytes:
             raise _damaged(
-                f"{limits.shown(member.name)} has {part.bytes} bytes "
+                f"{limits.format_name(member.name)} has {part.bytes} bytes "
                 f"where {member.size_bytes} are declared"
             )
 
@@ -109,7 +109,7 @@ def check_is_zip(head: bytes) -> None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Archive]:
+def open_archive(path: Path) -> Iterator[Archive]:
     """Open the archive at `path` for the context.
 
     Raises `NotASlideError` for what is no zip archive or not safe to unpack, `UnreadableSlideError`
@@ -137,7 +137,7 @@ def total_bytes(members: Sequence[Member], limit_bytes: int) -> int:
             hint="the operator sets worker.slides.max_slide_bytes and max_bytes",
         )
     if unpacked_bytes > _UNCHECKED_BYTES + _MAX_RATIO * packed_bytes:
-        raise limits.refused(
+        raise limits.refusal(
             f"{packed_bytes} bytes of it unpack to {unpacked_bytes}; "
             f"no slide is packed {_MAX_RATIO}:1"
         )

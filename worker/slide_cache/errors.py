@@ -1,0 +1,19 @@
+"""Errors of writing slides to the disk of the slide cache."""
+
+from pathlib import Path
+
+from broker.errors import TemporaryError
+
+
+class SlideCacheFullError(TemporaryError):
+    """There is no room for a slide or a result on this machine. Code: `shelf_full`."""
+
+    def __init__(self, detail: str, *, hint: str = "") -> None:
+        super().__init__("shelf_full", detail, hint=hint)
+
+
+class DiskFullError(SlideCacheFullError):
+    """The disk of the slide cache is full, although the bytes were reserved."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"the disk with {folder} is full")
