@@ -43,7 +43,7 @@ def is_allowed(host: str, address: Address, allow_hosts: Sequence[str]) -> bool:
 def check_literal(url_or_host: str, allow_hosts: Sequence[str], field: str) -> None:
     """Refuse a host that is private as it is written: an address in any notation, or `localhost`.
 
-    Raises `OrderError("host_not_allowed")`. Other names pass, because only a connection shows
+    Raise `OrderError("host_not_allowed")`. Other names pass, because only a connection shows
     their addresses.
     """
     host = _host(url_or_host)

@@ -94,9 +94,7 @@ def retry_after_s(response: requests.Response) -> float | None:
 
 @contextmanager
 def cut_after(seconds: float, cut: Callable[[], None]) -> Iterator[Event]:
-    """Call `cut` from another thread when the block takes longer than `seconds`.
-
-    The event is set before.
+    """Set the event and call `cut`, from another thread, when the block takes over `seconds`.
 
     A socket's own time limit starts again with every byte, so that a server which sends one byte at
     a time could occupy a thread for ever. Check the event after each read: to http.client a
@@ -135,7 +133,7 @@ class _Session(requests.Session):
     def get_adapter(self, url: str | bytes) -> Any:
         """Return the adapter for http and https.
 
-        Raises `OrderError` for another scheme, also of a redirect.
+        Raise `OrderError` for another scheme, also of a redirect.
         """
         scheme = str(url).partition(":")[0].lower()
         if scheme not in ("http", "https"):

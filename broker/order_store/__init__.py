@@ -46,6 +46,6 @@ class OrderStore(Lifecycle, Actions, Queries, Workers, Backlog):
     def connect(cls, settings: BrokerSettings) -> Self:
         """Return a store on the Redis of the settings; it connects when first used.
 
-        Raises `ConfigError`.
+        Raise `ConfigError`.
         """
         return cls(RedisClient(RedisUrl.of(settings)), settings)

@@ -33,7 +33,7 @@ class RequestEncryption:
     def decrypt(self, stored: str) -> str:
         """Return the text of what was stored.
 
-        Raises `ConfigError` when it was encrypted with another key.
+        Raise `ConfigError` when it was encrypted with another key.
         """
         if not stored.startswith(_PREFIX):
             return stored

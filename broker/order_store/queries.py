@@ -7,6 +7,7 @@ from typing import Any
 
 from broker.errors import OrderError
 from broker.order_store.decode import order_from
+from broker.order_store.errors import OrderNotFoundError
 from broker.order_store.keys import Key
 from broker.order_store.redis_client import StoreBase, reachable
 from broker.orders.order import Order, OrderState
@@ -36,10 +37,10 @@ class Queries(StoreBase):
     """Reading orders, and asking the server about itself."""
 
     def get(self, order_id: str) -> Order:
-        """Return one order. Raises `OrderError("not_found")`."""
+        """Return one order. Raise `OrderNotFoundError`."""
         (order,) = self.get_many([order_id])
         if order is None:
-            raise OrderError("not_found", f"there is no order {order_id[:64]!r}")
+            raise OrderNotFoundError(order_id)
         return order
 
     def get_many(self, order_ids: Iterable[str]) -> list[Order | None]:
@@ -67,7 +68,7 @@ class Queries(StoreBase):
         """Return a page of the orders that match everything given, newest first.
 
         A page may be short, even empty, and still have a cursor, because each call reads a
-        bounded number of orders. Raises `OrderError` for a cursor that did not come from here.
+        bounded number of orders. Raise `OrderError` for a cursor that did not come from here.
         """
         if cursor is not None and not _is_cursor(cursor):
             raise OrderError(
@@ -117,7 +118,7 @@ class Queries(StoreBase):
     ) -> tuple[list[str], str | None]:
         """Return the ids of orders that are in all indexes, and the next cursor.
 
-        Walks the smallest index from the newest order on and looks the ids up in the others.
+        Walk the smallest index from the newest order on and look the ids up in the others.
         """
         records = self._client.records
         smallest, *others = sorted(indexes, key=records.zcard)

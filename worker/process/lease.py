@@ -107,7 +107,7 @@ class Lease:
     def check_held(self) -> None:
         """Raise `StopWork` if another worker may hold the work by now.
 
-        That is when it was taken over, or when Redis confirmed nothing for the length of a lease.
+        It may when the work was taken over, or Redis confirmed nothing for the length of a lease.
         """
         if self._stop_reason and self._stop_reason not in GIVE_BACK_REASONS:
             raise StopWork(self._stop_reason)

@@ -106,7 +106,7 @@ class SlideCache:
     def put(self, partial_file: PartialFile, suffix: str) -> Iterator[LocalSlide]:
         """Move a complete slide into the cache, unless the cache has a slide of this content.
 
-        The slide is pinned while the context lasts.
+        Pin the slide while the context lasts.
         """
         partial_file.flush()
         with self._eviction.lock():

@@ -2,7 +2,19 @@
 
 from pathlib import Path
 
-from broker.errors import TemporaryError
+from broker.errors import OrderError, TemporaryError
+
+
+class FileSetTooLargeError(OrderError):
+    """The files of one slide are larger together than the limit. Code: `input_too_large`."""
+
+    def __init__(self, total_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            "input_too_large",
+            f"the slide's files have at least {total_bytes} bytes together; "
+            f"at most {limit_bytes} fit",
+            hint="the operator sets worker.slides.max_slide_bytes",
+        )
 
 
 class SlideCacheFullError(TemporaryError):

@@ -16,8 +16,8 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-from broker.errors import OrderError
 from worker.disk import sync_file, sync_folder
+from worker.slide_cache.errors import FileSetTooLargeError
 from worker.slide_cache.partial_file import DiskBudget, PartialFile
 
 RESERVATION = "room"
@@ -57,7 +57,7 @@ class FileSet:
     def partial_file(self, name: str, limit_bytes: int) -> Iterator[PartialFile]:
         """Create the file `name` and give it to be written; threads may write several at a time.
 
-        Its `reserve` raises `OrderError("input_too_large")` when all files that were created so
+        Its `reserve` raises `FileSetTooLargeError` when all files that were created so
         are longer than `limit_bytes` together.
         """
         path = self.folder / name
@@ -70,20 +70,12 @@ class FileSet:
     def grow_member(self, file: BinaryIO, name: str, size_bytes: int, limit_bytes: int) -> None:
         """Lengthen the file `name`, which is open as `file`, and reserve its space.
 
-        Raise `OrderError("input_too_large")` when all files exceed `limit_bytes` together.
+        Raise `FileSetTooLargeError` when all files exceed `limit_bytes` together.
         """
         with self._lengths_lock:
             total_bytes = sum((self._lengths | {name: size_bytes}).values())
             if total_bytes > limit_bytes:
-                detail = (
-                    f"the slide's files have at least {total_bytes} bytes together; "
-                    f"at most {limit_bytes} fit"
-                )
-                raise OrderError(
-                    "input_too_large",
-                    detail,
-                    hint="the operator sets worker.slides.max_slide_bytes",
-                )
+                raise FileSetTooLargeError(total_bytes, limit_bytes)
             self.reserve(total_bytes)
             self._lengths[name] = size_bytes
             file.truncate(size_bytes)

@@ -71,7 +71,7 @@ def locate(
 ) -> tuple[Located, float | None]:
     """Return where the slide of a case is, and its microns per pixel where the locator states them.
 
-    Raises `OrderError`: `request_invalid` without a locator, `input_not_found` for an unknown case
+    Raise `OrderError`: `request_invalid` without a locator, `input_not_found` for an unknown case
     and an unusable answer, `input_unreachable` where the service refuses the key;
     `InputUnreachableError` where it does not answer.
     """
@@ -184,7 +184,7 @@ def _unique_value(case_id: str, pointer: str, answer: Any) -> Any:
     """Return the value at a JSON pointer.
 
     Where the pointer takes the first of a list, all entries of the list must hold the same value.
-    Raises `InputNotFoundError` otherwise.
+    Raise `InputNotFoundError` otherwise.
     """
     if isinstance(answer, list) and re.match(r"/0(/|$)", pointer):
         rest = pointer.removeprefix("/0")

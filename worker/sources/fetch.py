@@ -146,11 +146,9 @@ class SlideFetcher:
     ) -> LocalSlide | None:
         """Fetch what reading the requested region takes of the file behind `url`.
 
-        Return None to fetch it whole.
-
-        That is so where nobody knows what will be read, the whole file is cached, the server gives
-        no ranges with a strong ETag, the file is no tiled TIFF of a supported kind, or most of it
-        would be needed.
+        Return None where the file must be fetched whole: nobody knows what will be read, the whole
+        file is cached, the server gives no ranges with a strong ETag, the file is no tiled TIFF of
+        a supported kind, or most of it would be needed.
         """
         if request.roi is None or request.card is None:
             return None

@@ -36,7 +36,7 @@ def assemble(
     """Put images that cover `area` into the cache as one slide, pinned until `pins` closes.
 
     A server that answers with smaller images of the right shape has shown the largest that it
-    gives; the area is then requested once more, in boxes of that size. Raises `InputTooLargeError`,
+    gives; the area is then requested once more, in boxes of that size. Raise `InputTooLargeError`,
     and what `tile_plan.boxes`, `ImageServerClient.result` and `image_headers.checked_suffix` raise.
     """
     boxes = tile_plan.boxes(image, area)
@@ -122,7 +122,7 @@ class _Writer:
         return hashlib.sha256(b"".join(self._digests)).hexdigest()
 
     def write(self, name: str, data: bytes) -> None:
-        """Write one file. Raises `InputTooLargeError`, and `TemporaryError` for a full disk."""
+        """Write one file. Raise `InputTooLargeError`, and `TemporaryError` for a full disk."""
         self._reserve(-(-len(data) // _BLOCK_BYTES) * _BLOCK_BYTES)
         folder = self._file_set.folder
         try:

@@ -70,7 +70,7 @@ class SparseFile:
     def need(self, needed: Iterable[Range]) -> None:
         """Fetch what is missing of these ranges.
 
-        Raises `RangesUnsuitable` for too many separate ranges, `TemporaryError` where the disk is
+        Raise `RangesUnsuitable` for too many separate ranges, `TemporaryError` where the disk is
         full, and what `RangedUrl.fetch` raises.
         """
         missing = _subtract(merged(needed, _MAX_GAP_BYTES), self._filled)
@@ -124,7 +124,7 @@ class SparseFile:
 def merged(ranges: Iterable[Range], max_gap_bytes: int = 0) -> list[Range]:
     """Return the same bytes as ranges in order that neither overlap nor touch.
 
-    Gaps of up to `max_gap_bytes` between two ranges are filled.
+    Gaps of up to `max_gap_bytes` between two ranges are included.
     """
     found: list[Range] = []
     for start, stop in sorted(ranges):

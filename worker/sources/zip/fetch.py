@@ -67,7 +67,7 @@ class ZipArchive:
     def download(self, cache: SlideCache, pins: ExitStack, known_etag: str) -> Downloaded:
         """Download and unpack the archive unless its strong ETag is still `known_etag`.
 
-        Raises `NotASlideError` for an archive without a slide or with several, and for one that is
+        Raise `NotASlideError` for an archive without a slide or with several, and for one that is
         not safe to unpack; `UnreadableSlideError` for a damaged one.
         """
         with cache.partial_file() as part:
@@ -156,7 +156,7 @@ def _digest(files: Sequence[DownloadedFile], folder: Path) -> str:
 
 
 def _find_slide(members: Sequence[Member]) -> _SlideInZip:
-    """Return the one slide among the members. Raises `NotASlideError` for none or several."""
+    """Return the one slide among the members. Raise `NotASlideError` for none or several."""
     series = tuple(member for member in members if instances.is_dicom(member.head))
     others = [member for member in members if not instances.is_dicom(member.head)]
     mains = [member for member in others if _is_slide(member)]

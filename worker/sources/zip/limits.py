@@ -1,6 +1,6 @@
-"""What the directory of a zip archive may hold before anything is unpacked.
+"""Check the directory of a zip archive before anything is unpacked.
 
-That is how many files, of which names, and where they lead.
+It may hold so many files, and only names that do not lead out of the archive.
 """
 
 import re
@@ -28,7 +28,7 @@ _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 def files(archive: zipfile.ZipFile) -> dict[PurePosixPath, zipfile.ZipInfo]:
     """Return the files in the archive by their names.
 
-    Names are relative, without `.` and `..`, with forward slashes. Raises `NotASlideError` for an
+    Names are relative, without `.` and `..`, with forward slashes. Raise `NotASlideError` for an
     archive that is not safe to unpack.
     """
     infos = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
@@ -84,7 +84,7 @@ def _check_kind(info: zipfile.ZipInfo) -> None:
 def _name(info: zipfile.ZipInfo) -> PurePosixPath:
     """Return the file's name with forward slashes and composed characters.
 
-    Raises `NotASlideError` for a name that leads out of the archive or that no disk can hold.
+    Raise `NotASlideError` for a name that leads out of the archive or that no disk can hold.
     """
     name = unicodedata.normalize("NFC", info.orig_filename.replace("\\", "/"))
     path = PurePosixPath(name)
