@@ -10,6 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
+import requests
 import tifffile
 
 from benchmarks.comparison import Comparison
@@ -25,7 +26,7 @@ from worker.http_session import session
 from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import FetchTools, fetch_region, fetch_remote
+from worker.sources.fetch import SlideFetcher, fetch_remote
 from worker.sources.request import FetchRequest
 from worker.sources.url import WholeFile
 
@@ -86,24 +87,34 @@ def _cost(server: RemoteFileServer, roi: Rectangle, sandbox: Sandbox, *, whole: 
     server.counts()
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as folder, ExitStack() as pins:
         http = pins.enter_context(session(("127.0.0.1",), connect_timeout_s=5, read_timeout_s=30))
-        tools = FetchTools(SlideCache(Path(folder), CACHE_BYTES), http, sandbox, WorkerSettings())
+        cache = SlideCache(Path(folder), CACHE_BYTES)
+        slide: LocalSlide | None
         began = perf_counter()
-        slide = _fetch(server.url, roi, tools, pins, whole=whole)
+        if whole:
+            slide = _fetch_whole(server.url, cache, http, pins)
+        else:
+            fetcher = SlideFetcher(cache, http, sandbox, WorkerSettings())
+            slide = _fetch_region(server.url, roi, fetcher, pins)
         took_s = perf_counter() - began
         if slide is None:
             raise RuntimeError("the region was not fetched in parts")
     return Cost(took_s, *server.counts())
 
 
-def _fetch(
-    url: str, roi: Rectangle, tools: FetchTools, pins: ExitStack, *, whole: bool
-) -> LocalSlide | None:
+def _fetch_whole(
+    url: str, cache: SlideCache, http: requests.Session, pins: ExitStack
+) -> LocalSlide:
     progress = IgnoredProgress()
-    if whole:
-        file = WholeFile(tools.http, url, None, tools.limit_bytes, progress)
-        return fetch_remote(file, tools.slide_cache, progress, pins)
+    file = WholeFile(http, url, None, CACHE_BYTES, progress)
+    return fetch_remote(file, cache, progress, pins)
+
+
+def _fetch_region(
+    url: str, roi: Rectangle, fetcher: SlideFetcher, pins: ExitStack
+) -> LocalSlide | None:
     source = UrlSource.model_validate({"type": "url", "url": url})
-    return fetch_region(url, FetchRequest(source, roi, None, ki67_card()), tools, progress, pins)
+    request = FetchRequest(source, roi, None, ki67_card())
+    return fetcher.fetch_region(url, request, IgnoredProgress(), pins)
 
 
 def _needed_bytes(slide: Path, roi: Rectangle, sandbox: Sandbox) -> int:

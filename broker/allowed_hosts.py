@@ -28,7 +28,7 @@ _LOOPBACK = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 _NUMBERS = re.compile(r"(0x[0-9a-f]*|[0-9]+)(\.(0x[0-9a-f]*|[0-9]+)){0,3}")
 
 
-def allowed(host: str, address: Address, allow_hosts: Sequence[str]) -> bool:
+def is_allowed(host: str, address: Address, allow_hosts: Sequence[str]) -> bool:
     """Return whether `address`, to which `host` resolves, may be connected to.
 
     An entry of `allow_hosts` is a host name, an address or a network (CIDR); a port in it is
@@ -43,7 +43,7 @@ def allowed(host: str, address: Address, allow_hosts: Sequence[str]) -> bool:
 def check_literal(url_or_host: str, allow_hosts: Sequence[str], field: str) -> None:
     """Refuse a host that is private as it is written: an address in any notation, or `localhost`.
 
-    Raises `OrderError("host_not_allowed")`. Other names pass, because only a connection shows
+    Raise `OrderError("host_not_allowed")`. Other names pass, because only a connection shows
     their addresses.
     """
     host = _host(url_or_host)
@@ -51,7 +51,7 @@ def check_literal(url_or_host: str, allow_hosts: Sequence[str], field: str) -> N
         addresses: Sequence[Address] = _LOOPBACK
     else:
         addresses = _literal(host)
-    if addresses and not any(allowed(host, address, allow_hosts) for address in addresses):
+    if addresses and not any(is_allowed(host, address, allow_hosts) for address in addresses):
         raise refusal(host, field)
 
 

@@ -9,7 +9,7 @@ from typing import Literal, Self
 class Row:
     """The result of one check.
 
-    `absent`: what was looked for is not there and need not be. `failed`: it has to be mended.
+    `absent`: what was looked for is not there and need not be. `failed`: it has to be corrected.
     """
 
     what: str
@@ -23,7 +23,7 @@ class Row:
 
     @classmethod
     def of_json(cls, line: str) -> Self:
-        """Return the row of a line. Raises `ValueError` for any other line."""
+        """Return the row of a line. Raise `ValueError` for any other line."""
         try:
             return cls(**json.loads(line))
         except TypeError:

@@ -1,7 +1,8 @@
 """The errors that Slidelane knows, each with a stable code.
 
-`OrderError`: the caller can mend it. `TemporaryError`: another try may succeed. Any other exception
-is a bug. `CODES` lists every code with its HTTP status and meaning; docs/errors.md shows the list.
+`OrderError`: the caller can correct it. `TemporaryError`: another try may succeed. Any other
+exception is a bug. `CODES` lists every code with its HTTP status and meaning; docs/errors.md shows
+the list.
 """
 
 from dataclasses import asdict, dataclass
@@ -61,7 +62,7 @@ ErrorCode = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """One error code: its HTTP status, who can mend it, and its meaning in a few words."""
+    """One error code: its HTTP status, who can correct it, and its meaning in a few words."""
 
     status: int
     blame: Blame
@@ -161,7 +162,7 @@ class SlidelaneError(Exception):
 
 
 class OrderError(SlidelaneError):
-    """An error that the caller can mend. The same work is never tried again."""
+    """An error that the caller can correct. The same work is never tried again."""
 
 
 class TemporaryError(SlidelaneError):

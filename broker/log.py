@@ -63,7 +63,7 @@ class TextLines(logging.Formatter):
 
 
 def set_up(form: Form, level: int = logging.INFO) -> None:
-    """Write all log lines to stderr in this form, with warnings and exceptions nobody caught.
+    """Write all log lines to stderr in this form, with warnings and uncaught exceptions.
 
     Each process calls this once, when it starts.
     """
@@ -118,7 +118,7 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
     if issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
     else:
-        _log.critical("nobody caught this", exc_info=(kind, error, trace))
+        _log.critical("uncaught exception", exc_info=(kind, error, trace))
 
 
 def _uncaught_in_thread(failure: threading.ExceptHookArgs) -> None:
@@ -127,4 +127,4 @@ def _uncaught_in_thread(failure: threading.ExceptHookArgs) -> None:
     name = "a thread"
     if failure.thread:
         name = failure.thread.name
-    _log.critical("nobody caught this in %s", name, exc_info=failure.exc_value)
+    _log.critical("uncaught exception in %s", name, exc_info=failure.exc_value)

@@ -7,7 +7,7 @@ from broker.file_storage import open_storage
 from broker.order_store import OrderStore
 from broker.settings.config import Config
 from services import openapi
-from services.auth import Gate
+from services.auth import ApiKeyAuth
 from services.responses import problems
 from services.routes import algorithms, health, metrics, orders, queues, results
 
@@ -27,15 +27,15 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
         responses=openapi.RESPONSES,
         generate_unique_id_function=lambda route: route.name,
     )
-    gate = Gate(config.services.keys)
-    app.include_router(orders.routes(config, store, gate))
-    app.include_router(results.routes(open_storage(config.broker), store, gate))
-    app.include_router(algorithms.routes(store, gate))
-    app.include_router(queues.routes(store, gate))
-    app.include_router(metrics.routes(store, gate))
+    auth = ApiKeyAuth(config.services.keys)
+    app.include_router(orders.routes(config, store, auth))
+    app.include_router(results.routes(open_storage(config.broker), store, auth))
+    app.include_router(algorithms.routes(store, auth))
+    app.include_router(queues.routes(store, auth))
+    app.include_router(metrics.routes(store, auth))
     app.include_router(health.routes(store))
 
-    @app.get("/openapi.json", include_in_schema=False, dependencies=[Depends(gate.read)])
+    @app.get("/openapi.json", include_in_schema=False, dependencies=[Depends(auth.read)])
     def describe() -> JSONResponse:
         """Return the OpenAPI document."""
         return JSONResponse(app.openapi())

@@ -29,7 +29,7 @@ def _is_loopback(netloc: str) -> bool:
         return False
 
 
-class Gate:
+class ApiKeyAuth:
     """Checks the caller. Its methods are FastAPI dependencies that return the caller's name."""
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:

@@ -61,7 +61,7 @@ def _time_limit() -> Row:
         return Row(what, "failed", text)
     states = _remaining(pids)
     trial = (
-        f"process {pids[0]} and its child {pids[1]}, deaf to SIGTERM, "
+        f"process {pids[0]} and its child {pids[1]}, ignoring SIGTERM, "
         f"were killed after {_TRIAL_LIMIT_S:g} s"
     )
     if not states:

@@ -11,6 +11,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore
+from broker.queue.names import is_on_this_machine
 from broker.settings.config import Config, ConfigError, load
 from slidelane.ports import flower_port
 
@@ -72,7 +73,7 @@ def _check_worker(kind: str, config: Config) -> str:
             f"nobody can say whether the {kind} of {machine} consumes: {error}"
         ) from None
     for worker in workers:
-        if worker.name.startswith(f"{kind}-") and worker.name.endswith(f"@{machine}"):
+        if is_on_this_machine(worker.name, kind):
             queues = ", ".join(worker.queues)
             return f"{worker.name} consumes {queues}; it said so {worker.seen_s_ago:.0f} s ago"
-    raise UnhealthyError(f"no {kind} of {machine} has said of late that it consumes")
+    raise UnhealthyError(f"no {kind} of {machine} has sent a heartbeat lately")

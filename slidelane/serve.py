@@ -27,7 +27,8 @@ _POLL_S = 0.2
 _FIRST_PAUSE_S = 0.5
 _MAX_PAUSE_S = 8.0
 _HEALTHY_AFTER_S = 10.0
-_HAND_BACK_S = 5.0
+_END_S = 5.0
+"""How long the processes may take to end, after the workers' grace, before they are killed."""
 _REDIS_PAUSE_S = 1.0
 
 
@@ -58,7 +59,7 @@ class RestartedProcess:
         self._started_at = 0.0
         self._start_at = 0.0
 
-    def tend(self) -> None:
+    def restart_if_ended(self) -> None:
         """Start the process if it does not run and its pause is over."""
         status = self._reap()
         now = time.monotonic()
@@ -145,9 +146,9 @@ class Supervisor:
             OrderStore.connect(self._config.broker)
             self._print_addresses()
             while not self._is_stopping:
-                self._tend_redis()
+                self._restart_redis_if_ended()
                 for process in self._processes:
-                    process.tend()
+                    process.restart_if_ended()
                 time.sleep(_POLL_S)
             _print("stopping")
         finally:
@@ -176,7 +177,7 @@ class Supervisor:
         if self._sample.is_file():
             _print(f"sample {self._sample}")
 
-    def _tend_redis(self) -> None:
+    def _restart_redis_if_ended(self) -> None:
         if self._redis is None or self._redis.process is None or self._redis.process.poll() is None:
             return
         _print("Redis ended; it is started again")
@@ -196,7 +197,7 @@ class Supervisor:
     def _end_all(self) -> None:
         for process in self._processes:
             process.terminate()
-        deadline = time.monotonic() + self._config.worker.grace_s + _HAND_BACK_S
+        deadline = time.monotonic() + self._config.worker.grace_s + _END_S
         while time.monotonic() < deadline and not self._have_all_ended():
             time.sleep(_POLL_S)
         for process in self._processes:

@@ -20,6 +20,7 @@ from broker.errors import TemporaryError
 from broker.log import set_up
 from broker.order_store import OrderStore
 from broker.orders.order import SCAN_ENDED, Order, OrderState
+from broker.queue.names import worker_name
 from broker.settings.config import Config, ConfigError, load
 from slidelane.process import signal_group, start_module
 
@@ -139,7 +140,8 @@ class SupervisedWorker:
             status = process.wait(self._stop_s)
         except subprocess.TimeoutExpired:
             _log.error(
-                "the worker did not leave in time and is killed; its leases bring its work back"
+                "the worker did not leave in time and is killed; "
+                "its work is claimed again when its lease ends"
             )
             return 1
         if status == -signal.SIGTERM:
@@ -152,7 +154,7 @@ class SupervisedWorker:
 
         It is not idle while Redis does not answer.
         """
-        name = f"{self._role}-{pid}@{os.uname().nodename}"
+        name = worker_name(self._role, pid)
         try:
             names = {worker.name for worker in self._store.workers()}
             if name not in names:

@@ -18,7 +18,7 @@ from celery import signals
 
 from broker.log import Form, set_up
 from broker.queue.celery_app import app
-from broker.queue.names import queue_names
+from broker.queue.names import queue_names, worker_name
 from broker.queue.scheduler import run_scheduler
 from broker.settings.config import ConfigError, WorkerSettings, warn_of_old_names
 from worker.algorithms import registry
@@ -48,7 +48,7 @@ def _run_worker(role: str) -> None:
     warn_of_old_names()
     _raise_file_limit()
     queues = _queues(role, settings)
-    name = f"{role}-{os.getpid()}@{os.uname().nodename}"
+    name = worker_name(role, os.getpid())
     cards = registry.cards(settings.algorithms)
     Heartbeat(context.store, name, queues, cards.values()).connect_signals()
     stopped = Event()

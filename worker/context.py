@@ -13,9 +13,9 @@ from worker.delivery.circuit_breaker import CircuitBreakers
 from worker.delivery.deliver_order import Deliverer
 from worker.http_session import session
 from worker.process.cgroup_limits import granted_cores
-from worker.slide_cache.cache import SlideCache
+from worker.slide_cache.cache import FOLDER, SlideCache
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import FetchTools
+from worker.sources.fetch import SlideFetcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +25,11 @@ class WorkerContext:
     config: Config
     store: OrderStore
     storage: Storage
-    fetch_tools: FetchTools
+    slide_cache: SlideCache
+    sandbox: Sandbox
+    slide_fetcher: SlideFetcher
     deliverer: Deliverer
     leaving: Event
-
-    @property
-    def slide_cache(self) -> SlideCache:
-        """Return the slides on this machine's disk."""
-        return self.fetch_tools.slide_cache
-
-    @property
-    def sandbox(self) -> Sandbox:
-        """Return the sandbox in which slides are read."""
-        return self.fetch_tools.sandbox
 
     @property
     def data(self) -> Path:
@@ -57,13 +49,16 @@ def worker_context() -> WorkerContext:
         connect_timeout_s=worker.deliver.connect_timeout_s,
         read_timeout_s=worker.deliver.read_timeout_s,
     )
-    slide_cache = SlideCache(config.broker.data / "shelf", worker.slides.max_bytes)
+    slide_cache = SlideCache(config.broker.data / FOLDER, worker.slides.max_bytes)
+    sandbox = _sandbox(worker)
     breakers = CircuitBreakers(max_concurrent=max(1, worker.courier_threads // 4))
     return WorkerContext(
         config=config,
         store=store,
         storage=storage,
-        fetch_tools=FetchTools(slide_cache, http, _sandbox(worker), worker),
+        slide_cache=slide_cache,
+        sandbox=sandbox,
+        slide_fetcher=SlideFetcher(slide_cache, http, sandbox, worker),
         deliverer=Deliverer(store, storage, http, breakers, worker.deliver),
         leaving=Event(),
     )

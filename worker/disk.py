@@ -1,9 +1,13 @@
-"""File locks that end with their process, and renames that survive a power cut."""
+"""File locks that end with their process, and writes that survive a power cut."""
 
+import errno
 import fcntl
 import os
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
+
+DISK_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Of an `OSError` when the disk, or the user's share of it, is full."""
 
 
 def try_lock(file: IO[bytes]) -> bool:
@@ -20,6 +24,12 @@ def in_use(path: Path) -> bool:
     # Network file systems grant an exclusive lock only on a file that is open for writing.
     with path.open("r+b") as file:
         return not try_lock(file)
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of the file survive a power cut."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

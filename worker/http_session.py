@@ -28,7 +28,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util.connection import create_connection
 
-from broker.allowed_hosts import allowed, refusal
+from broker.allowed_hosts import is_allowed, refusal
 from broker.errors import OrderError
 
 RETRYABLE_STATUSES: Final = frozenset({408, 425, 429})
@@ -94,9 +94,7 @@ def retry_after_s(response: requests.Response) -> float | None:
 
 @contextmanager
 def cut_after(seconds: float, cut: Callable[[], None]) -> Iterator[Event]:
-    """Call `cut` from another thread when the block takes longer than `seconds`.
-
-    The event is set before.
+    """Set the event and call `cut`, from another thread, when the block takes over `seconds`.
 
     A socket's own time limit starts again with every byte, so that a server which sends one byte at
     a time could occupy a thread for ever. Check the event after each read: to http.client a
@@ -135,7 +133,7 @@ class _Session(requests.Session):
     def get_adapter(self, url: str | bytes) -> Any:
         """Return the adapter for http and https.
 
-        Raises `OrderError` for another scheme, also of a redirect.
+        Raise `OrderError` for another scheme, also of a redirect.
         """
         scheme = str(url).partition(":")[0].lower()
         if scheme not in ("http", "https"):
@@ -219,7 +217,7 @@ class _Connection(HTTPConnection):
         permitted = [
             address
             for address in addresses
-            if allowed(self.host, ip_address(address), self.allow_hosts)
+            if is_allowed(self.host, ip_address(address), self.allow_hosts)
         ]
         if addresses and not permitted:
             raise refusal(self.host)

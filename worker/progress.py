@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
-from typing import Protocol
+from typing import Final, Protocol
 
 
 class Progress(Protocol):
@@ -17,8 +17,22 @@ class Progress(Protocol):
         """
 
 
+CANCELLED: Final = "cancel"
+"""Reason to stop: a caller cancelled the order. The value is the reply of `OrderStore.renew`."""
+LEAVING: Final = "leaving"
+"""Reason to stop: this worker ends."""
+LEASE_LOST: Final = "lost"
+"""Reason to stop: another worker may hold the work. Also a reply of `OrderStore.renew`."""
+GIVE_BACK_REASONS: Final = frozenset({CANCELLED, LEAVING})
+"""Reasons to stop work that is still ours: it is given back instead of left to its lease."""
+
+
 class StopWork(Exception):  # noqa: N818 - not an error: somebody requested it
-    """The work must end and write nothing more: it was cancelled, or its lease is lost."""
+    """The work must end and write nothing more, for this `reason`."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 class Stopwatch:
@@ -30,7 +44,7 @@ class Stopwatch:
         self._spent_s: defaultdict[str, float] = defaultdict(float)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def measure(self, name: str) -> Iterator[None]:
         """Add the time until the context ends, also by an exception."""
         began_at = self._now()
         try:

@@ -11,7 +11,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from broker.errors import OrderError
 from broker.file_storage.interface import RESULTS, Storage
 from broker.order_store import Claim, OrderStore, TaskMessage
 from broker.orders.order import Order, Scan, bottleneck, parse_work_id
@@ -27,7 +26,6 @@ from worker.process.lease import Lease, Limits
 from worker.progress import Stopwatch, StopWork
 from worker.results import result_folder
 from worker.results.result import Result
-from worker.sources.fetch import fetch_slide
 
 
 def fetch(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
@@ -38,9 +36,9 @@ def fetch(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessa
     card = context.store.cards().get(order.request.algorithm)
     stopwatch = Stopwatch()
     with ExitStack() as slides:
-        with stopwatch.stage("fetch"):
+        with stopwatch.measure("fetch"):
             slide = slides.enter_context(
-                fetch_slide(order.scan_request(index), card, context.fetch_tools, lease)
+                context.slide_fetcher.fetch(order.scan_request(index), card, lease)
             )
         context.slide_cache.add_hold(slide.digest, claim.work)
         fields = {
@@ -60,23 +58,23 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMe
     scan = order.scans[index]
     request = order.scan_request(index)
     stopwatch = Stopwatch()
-    with stopwatch.stage("load"):
+    with stopwatch.measure("load"):
         algorithm = _load_algorithm(order, context.config.worker)
         _freeze_loaded_objects()
     lease.limit(Limits(algorithm.card.time_limit_s, algorithm.card.stall_limit_s))
     checkpoint = _checkpoint(context, claim, scan.staged_by)
     result_key = f"{RESULTS}/{order.id}/{index}.{claim.fence}"
     with _release_device_on_stop(context.storage, checkpoint), ExitStack() as slides:
-        with stopwatch.stage("fetch"):
+        with stopwatch.measure("fetch"):
             slide = slides.enter_context(
-                fetch_slide(request, algorithm.card, context.fetch_tools, lease, known=scan.slide)
+                context.slide_fetcher.fetch(request, algorithm.card, lease, known=scan.slide)
             )
         job = ScanJob(order, request, slide)
         classified = pipeline.classify(
             job, algorithm, checkpoint, context.sandbox, stopwatch, lease
         )
-        lease.report("keeping", 0, 1)
-        with stopwatch.stage("keep"):
+        lease.report("storing", 0, 1)
+        with stopwatch.measure("keep"):
             kept_bytes = _store_result(context.storage, result_key, classified, lease)
         stopwatch.add("draw", classified.overlay.draw_s)
     timings = _timings(scan, classified, stopwatch) | {"kept_bytes": kept_bytes}
@@ -85,8 +83,8 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMe
         "summary": _summary(classified.result),
         "timings": timings,
     }
-    lease.retry_write(lambda: context.store.note(claim, log=_log_line(timings)))
-    messages = lease.retry_write(lambda: context.store.finish(claim, "classified", fields))
+    lease.retry_write(context.store.note, claim, log=_log_line(timings))
+    messages = lease.retry_write(context.store.finish, claim, "classified", fields)
     checkpoint.clear()
     context.slide_cache.remove_hold(str(scan.slide.get("digest")), claim.work)
     context.sandbox.prepare()
@@ -103,7 +101,7 @@ def _order_and_index(store: OrderStore, claim: Claim) -> tuple[Order, int]:
     """Return the order of the claimed scan, and the scan's index in it."""
     order_id, index = parse_work_id(claim.work)
     if index is None:
-        raise OrderError("bug", f"{claim.work} names no scan")
+        raise RuntimeError(f"{claim.work} names no scan")
     return store.get(order_id), index
 
 
@@ -160,7 +158,7 @@ def _store_result(storage: Storage, key: str, classified: ClassifiedScan, lease:
     folder = storage.folder / key
     result_folder.save(folder, classified.result, classified.overlay)
     size_bytes = _size_bytes(folder)
-    storage.share(key, partial(lease.report, "keeping"))
+    storage.share(key, partial(lease.report, "storing"))
     return size_bytes
 
 

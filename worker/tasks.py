@@ -6,7 +6,6 @@ This module knows Celery and the states of an order, nothing of slides, tensors 
 import errno
 import logging
 import os
-import random
 from functools import partial
 from os import EX_TEMPFAIL
 
@@ -19,9 +18,12 @@ from broker.orders.order import Stage, parse_work_id
 from broker.queue.celery_app import TASKS, app, enqueue
 from broker.settings.config import BrokerSettings
 from worker import stages
+from worker.backoff import backoff_s
 from worker.context import WorkerContext, worker_context
-from worker.process.lease import GIVE_BACK_REASONS, Lease, Limits
-from worker.progress import StopWork
+from worker.disk import DISK_FULL_ERRNOS
+from worker.process.lease import Lease, Limits
+from worker.progress import GIVE_BACK_REASONS, StopWork
+from worker.slide_cache.errors import SlideCacheFullError
 
 MAX_RETRIES = 6
 LIMITED_RETRY_CODES = frozenset({"input_unreachable", "out_of_memory"})
@@ -29,7 +31,6 @@ LIMITED_RETRY_CODES = frozenset({"input_unreachable", "out_of_memory"})
 
 Every other `TemporaryError` is retried for as long as the order lives.
 """
-DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 DISK_FAULT_ERRNOS = frozenset(
     {
         errno.EIO,
@@ -75,7 +76,9 @@ def _claim_and_run(work: str, stage: Stage) -> None:
             enqueue(run_stage(context, claim))
     except TemporaryError as error:
         _log.warning(
-            "%s; the lease brings it back", error.detail, extra={"work": work, "stage": stage}
+            "%s; the work is claimed again when its lease ends",
+            error.detail,
+            extra={"work": work, "stage": stage},
         )
 
 
@@ -108,7 +111,7 @@ def _run_and_record(context: WorkerContext, claim: Claim) -> tuple[TaskMessage, 
         with _lease(context, claim) as lease:
             return _run(context, claim, lease)
     except StopWork as stop:
-        return _stop(context.store, claim, str(stop))
+        return _stop(context.store, claim, stop.reason)
     except LeaseLostError:
         raise
     except OrderError as error:
@@ -151,7 +154,11 @@ def _give_up(store: OrderStore, claim: Claim, problem: Problem) -> None:
     except LeaseLostError:
         _log.info("stopped: the lease was lost", extra=_log_fields(claim, "stopped"))
     except TemporaryError as error:
-        _log.warning("%s; the lease brings it back", error.detail, extra={"work": claim.work})
+        _log.warning(
+            "%s; the work is claimed again when its lease ends",
+            error.detail,
+            extra={"work": claim.work},
+        )
     if claim.stage == "classify":
         # The work is alone in its child process and may be stuck where no exception reaches it.
         # Ending the process frees the device.
@@ -194,18 +201,12 @@ def _retry(store: OrderStore, claim: Claim, error: TemporaryError) -> tuple[Task
     if error.code in LIMITED_RETRY_CODES and claim.retries >= MAX_RETRIES:
         _log.warning("failed, tried too often: %s", error.detail, extra=fields)
         return _fail(store, claim, error.problem)
-    delay_s = error.retry_after_s or _backoff_s(claim.retries)
+    delay_s = error.retry_after_s or backoff_s(_FIRST_RETRY_S, _LONGEST_RETRY_S, claim.retries)
     _log.info("tried again in %.1f s: %s", delay_s, error.detail, extra=fields)
     retries = {"retries": claim.retries + 1}
     if error.code == "destination_busy":  # waiting for a free slot is no problem of the order
         return store.give_back(claim, retries, delay_s=delay_s)
     return store.give_back(claim, retries, problem=error.problem, delay_s=delay_s)
-
-
-def _backoff_s(retries: int) -> float:
-    """Return the wait before the next retry: exponential up to a limit, with jitter."""
-    longest_s = min(_LONGEST_RETRY_S, _FIRST_RETRY_S * 2.0 ** min(retries, 30))
-    return longest_s * random.uniform(0.5, 1)  # noqa: S311 - jitter
 
 
 def _disk_error(settings: BrokerSettings, error: OSError) -> TemporaryError | None:
@@ -214,9 +215,7 @@ def _disk_error(settings: BrokerSettings, error: OSError) -> TemporaryError | No
     if settings.storage and settings.storage != places:
         places = f"{places} or {settings.storage}"
     if error.errno in DISK_FULL_ERRNOS:
-        return TemporaryError(
-            "shelf_full", f"the disk with {places} is full", hint="free some of it"
-        )
+        return SlideCacheFullError(f"the disk with {places} is full", hint="free some of it")
     if error.errno in DISK_FAULT_ERRNOS:
         return unreachable(f"the disk with {places} does not do what is asked ({error.strerror})")
     return None

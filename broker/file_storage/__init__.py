@@ -11,7 +11,7 @@ from broker.settings.section import ConfigError
 def open_storage(settings: BrokerSettings) -> Storage:
     """Return the storage of the settings; connects to no server.
 
-    Raises `ConfigError` where the settings name none that can work.
+    Raise `ConfigError` where the settings name none that can work.
     """
     location = settings.storage
     if location is None:

@@ -25,7 +25,7 @@ class FolderStorage:
     def folder(self) -> Path:
         """The folder itself.
 
-        Raises `TemporaryError` for a mounted folder that is not there. It is not made: below its
+        Raise `TemporaryError` for a mounted folder that is not there. It is not made: below its
         mount point the files would fill another disk.
         """
         if self._is_mounted and not self._root.is_dir():

@@ -69,7 +69,7 @@ class Storage(Protocol):
 
 
 def checked_key(key: str) -> str:
-    """Return the key. Raises `ValueError` for one that could lead out of the storage."""
+    """Return the key. Raise `ValueError` for one that could lead out of the storage."""
     if not _KEY.fullmatch(key):
         raise ValueError("a key of the storage is names with slashes between them")
     return key

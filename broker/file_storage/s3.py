@@ -119,7 +119,7 @@ class S3Storage:
         yield from ids
 
     def _upload(self, file: Path, progress: "_Progress", deadline: float) -> bool:
-        """Upload one file. Returns whether it succeeded; raises its fault after the deadline."""
+        """Upload one file. Return whether it succeeded; raise its fault after the deadline."""
         target = self._object(str(file.relative_to(self.folder)))
         try:
             with self._errors_translated():

@@ -7,6 +7,8 @@ unknown, and it is safe to repeat the call.
 from typing import Self
 
 from broker.order_store.actions import Actions
+from broker.order_store.backlog import Backlog, QueueView, Wait
+from broker.order_store.decode import PAYLOAD_FIELD
 from broker.order_store.lifecycle import (
     Claim,
     Created,
@@ -15,13 +17,14 @@ from broker.order_store.lifecycle import (
     Lifecycle,
     TaskMessage,
 )
-from broker.order_store.queries import Page, Queries
+from broker.order_store.queries import Page, Queries, ServerView
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
-from broker.order_store.workers import QueueView, ServerView, Wait, Workers, WorkerView
+from broker.order_store.workers import Workers, WorkerView
 from broker.settings.config import BrokerSettings
 
 __all__ = [
+    "PAYLOAD_FIELD",
     "Claim",
     "Created",
     "LeaseLostError",
@@ -36,13 +39,13 @@ __all__ = [
 ]
 
 
-class OrderStore(Lifecycle, Actions, Queries, Workers):
+class OrderStore(Lifecycle, Actions, Queries, Workers, Backlog):
     """The record of every order and of the workers. Safe to share between threads."""
 
     @classmethod
     def connect(cls, settings: BrokerSettings) -> Self:
         """Return a store on the Redis of the settings; it connects when first used.
 
-        Raises `ConfigError`.
+        Raise `ConfigError`.
         """
         return cls(RedisClient(RedisUrl.of(settings)), settings)

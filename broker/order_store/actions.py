@@ -2,7 +2,7 @@
 
 import secrets
 
-from broker.errors import OrderError
+from broker.order_store.errors import OrderNotFoundError, StateConflictError
 from broker.order_store.keys import Key
 from broker.order_store.lifecycle import TaskMessage, messages_of
 from broker.order_store.redis_client import StoreBase, reachable
@@ -18,25 +18,25 @@ class Actions(StoreBase):
     def cancel(self, order_id: str) -> None:
         """End the order at once, or, while it is being delivered, unless the delivery arrives.
 
-        Raises `OrderError("not_found")`, and `("state_conflict")` when it has ended otherwise.
+        Raise `OrderNotFoundError`, and `StateConflictError` when it has ended otherwise.
         """
         state = self._client.run("cancel", order_id)
         if state == "absent":
-            raise _not_found(order_id)
+            raise OrderNotFoundError(order_id)
         if state in ENDED - {OrderState.CANCELLED}:
-            raise _conflict(order_id, state, "it has ended and cannot be cancelled")
+            raise StateConflictError(order_id, state, "it has ended and cannot be cancelled")
 
     def retry(self, order_id: str) -> tuple[TaskMessage, ...]:
         """Do the scans again that are not classified, of an order that ended without results.
 
-        Returns the messages to enqueue. Raises `OrderError`.
+        Return the messages to enqueue. Raise `OrderNotFoundError` or `StateConflictError`.
         """
         return self._reopen(order_id, OrderState.QUEUED, _RETRY_RULE)
 
     def deliver_again(self, order_id: str) -> tuple[TaskMessage, ...]:
         """Deliver the stored results of an undelivered order again, without classifying again.
 
-        Returns the messages to enqueue. Raises `OrderError`.
+        Return the messages to enqueue. Raise `OrderNotFoundError` or `StateConflictError`.
         """
         return self._reopen(order_id, OrderState.DELIVERING, _DELIVER_RULE)
 
@@ -44,9 +44,9 @@ class Actions(StoreBase):
         life_ms = int(self._settings.order_life_s * 1000)
         answer = self._client.run_json("reopen", order_id, to, life_ms, secrets.token_hex(8))
         if answer.get("refused") == "absent":
-            raise _not_found(order_id)
+            raise OrderNotFoundError(order_id)
         if "refused" in answer:
-            raise _conflict(order_id, answer["refused"], rule)
+            raise StateConflictError(order_id, answer["refused"], rule)
         return messages_of(answer)
 
     def deletable(self, limit: int = 100) -> list[str]:
@@ -61,15 +61,3 @@ class Actions(StoreBase):
     def delete(self, order_id: str) -> None:
         """Delete the record of an order that has ended. The caller deletes its files first."""
         self._client.run("delete", order_id)
-
-
-def _not_found(order_id: str) -> OrderError:
-    return OrderError("not_found", f"there is no order {order_id[:64]!r}")
-
-
-def _conflict(order_id: str, state: str, rule: str) -> OrderError:
-    return OrderError(
-        "state_conflict",
-        f"order {order_id} is {state}: {rule}",
-        hint="GET the order to see what became of it",
-    )

@@ -7,6 +7,9 @@ from broker.order_store.encryption import RequestEncryption
 from broker.orders.order import Attempt, Order, OrderState, Scan
 from broker.orders.request import OrderRequest
 
+PAYLOAD_FIELD = "parcel"
+"""The field of the stored payload in the record of an order; it is older than the word payload."""
+
 
 def order_from(order_id: str, reply: list[Any], encryption: RequestEncryption) -> Order:
     """Return one order, from its hash, the hashes of its scans and its delivery attempts."""
@@ -27,7 +30,7 @@ def order_from(order_id: str, reply: list[Any], encryption: RequestEncryption) -
         fence=int(fields["fence"]),
         scans=tuple(_scan(index, _pairs(scan)) for index, scan in enumerate(scan_hashes)),
         attempts=tuple(Attempt.model_validate_json(attempt) for attempt in attempts),
-        payload=_json(fields, "parcel") or {},  # the field is older than the word
+        payload=_json(fields, PAYLOAD_FIELD) or {},
         error=_json(fields, "error"),
     )
 

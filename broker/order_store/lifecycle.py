@@ -74,7 +74,7 @@ class Lifecycle(StoreBase):
         """Store a new order whose scans are classified on `queue`; it is safe once this returns.
 
         The same `key` (an Idempotency-Key) with the same `fingerprint` returns the first order.
-        Raises `OrderError("key_reused")` and `TemporaryError("too_many_waiting")`.
+        Raise `OrderError("key_reused")` and `TemporaryError("too_many_waiting")`.
         """
         settings = self._settings
         record = {
@@ -120,7 +120,7 @@ class Lifecycle(StoreBase):
     def find_by_key(self, key: str, fingerprint: str) -> str | None:
         """Return the id of the order that was created with this Idempotency-Key, or None.
 
-        Raises `OrderError("key_reused")` where its request was another one.
+        Raise `OrderError("key_reused")` where its request was another one.
         """
         with reachable():
             order_id, stored = self._client.records.hmget(
@@ -150,7 +150,7 @@ class Lifecycle(StoreBase):
         return Claim(work, stage, worker, answer["fence"], answer["attempts"], answer["retries"])
 
     def renew(self, claim: Claim, progress: Fields | None = None) -> LeaseState:
-        """Prolong the lease and store the progress. Returns how the claim stands."""
+        """Prolong the lease and store the progress. Return how the claim stands."""
         text = ""
         if progress:
             text = json.dumps(progress)
@@ -172,7 +172,7 @@ class Lifecycle(StoreBase):
     ) -> None:
         """Write fields, delivery attempt number n, or a line of the log of work that is held.
 
-        Raises `LeaseLostError`.
+        Raise `LeaseLostError`.
         """
         number, attempt_fields = attempt or (-1, {})
         answer = self._client.run(
@@ -190,9 +190,9 @@ class Lifecycle(StoreBase):
     def finish(
         self, claim: Claim, to: str, fields: Fields | None = None, *, problem: Problem | None = None
     ) -> tuple[TaskMessage, ...]:
-        """End the claim: the work reached state `to`. Returns the messages to enqueue.
+        """End the claim: the work reached state `to`. Return the messages to enqueue.
 
-        Raises `LeaseLostError`.
+        Raise `LeaseLostError`.
         """
         return self._end(claim, to, fields, problem, 0)
 
@@ -206,13 +206,13 @@ class Lifecycle(StoreBase):
     ) -> tuple[TaskMessage, ...]:
         """End the claim: the work waits again, from `delay_s` on.
 
-        The claim does not count as an attempt. Returns the messages to enqueue. Raises
-        `LeaseLostError`.
+        The claim does not count as an attempt. Return the messages to enqueue.
+        Raise `LeaseLostError`.
         """
         return self._end(claim, "back", fields, problem, delay_s)
 
     def due(self, limit: int = 200) -> tuple[TaskMessage, ...]:
-        """Check what is due and change what time has changed. Returns the messages to enqueue.
+        """Check what is due and change what time has changed. Return the messages to enqueue.
 
         Leases end, orders expire, and work whose message was lost gets another one.
         """
@@ -233,7 +233,7 @@ class Lifecycle(StoreBase):
         """Take back `work`, or all work, of a worker that is known to be gone.
 
         `seen` says what was seen of its end. With `asked_to_stop` the claim does not count as an
-        attempt. Returns the messages to enqueue.
+        attempt. Return the messages to enqueue.
         """
         answer = self._client.run_json(
             "take_back", worker, seen, self._settings.attempts, work, int(asked_to_stop)

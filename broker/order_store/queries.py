@@ -1,4 +1,4 @@
-"""Reading orders: one, several, lists, logs, counts. Changes nothing."""
+"""Read orders: one, several, lists, logs, counts; and what the Redis server is. Changes nothing."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -7,6 +7,7 @@ from typing import Any
 
 from broker.errors import OrderError
 from broker.order_store.decode import order_from
+from broker.order_store.errors import OrderNotFoundError
 from broker.order_store.keys import Key
 from broker.order_store.redis_client import StoreBase, reachable
 from broker.orders.order import Order, OrderState
@@ -23,14 +24,23 @@ class Page:
     cursor: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """The Redis server. `evicts`: whether it throws keys away when its memory is full."""
+
+    name: str
+    is_durable: bool
+    evicts: bool
+
+
 class Queries(StoreBase):
-    """Reading orders."""
+    """Reading orders, and asking the server about itself."""
 
     def get(self, order_id: str) -> Order:
-        """Return one order. Raises `OrderError("not_found")`."""
+        """Return one order. Raise `OrderNotFoundError`."""
         (order,) = self.get_many([order_id])
         if order is None:
-            raise OrderError("not_found", f"there is no order {order_id[:64]!r}")
+            raise OrderNotFoundError(order_id)
         return order
 
     def get_many(self, order_ids: Iterable[str]) -> list[Order | None]:
@@ -58,7 +68,7 @@ class Queries(StoreBase):
         """Return a page of the orders that match everything given, newest first.
 
         A page may be short, even empty, and still have a cursor, because each call reads a
-        bounded number of orders. Raises `OrderError` for a cursor that did not come from here.
+        bounded number of orders. Raise `OrderError` for a cursor that did not come from here.
         """
         if cursor is not None and not _is_cursor(cursor):
             raise OrderError(
@@ -84,12 +94,31 @@ class Queries(StoreBase):
                 pipeline.zcard(Key.ORDERS_BY_STATE + state)
             return dict(zip(states, pipeline.execute(), strict=True))
 
+    def ping(self) -> None:
+        """Raise `TemporaryError("store_unreachable")` unless Redis answers."""
+        with reachable():
+            self._client.records.ping()
+
+    def server(self) -> ServerView:
+        """Return what the server says about itself.
+
+        Raise `TemporaryError` where it does not answer or its access list forbids the question.
+        """
+        with reachable():
+            info = self._client.records.info()
+        version = info.get("valkey_version") or info.get("redis_version", "")
+        return ServerView(
+            name=f"{info.get('server_name', 'redis')} {version}",
+            is_durable=bool(info.get("aof_enabled")),
+            evicts=info.get("maxmemory_policy") != "noeviction",
+        )
+
     def _matching(
         self, indexes: list[str], cursor: str | None, limit: int
     ) -> tuple[list[str], str | None]:
         """Return the ids of orders that are in all indexes, and the next cursor.
 
-        Walks the smallest index from the newest order on and looks the ids up in the others.
+        Walk the smallest index from the newest order on and look the ids up in the others.
         """
         records = self._client.records
         smallest, *others = sorted(indexes, key=records.zcard)

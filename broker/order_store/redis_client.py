@@ -70,16 +70,16 @@ class RedisClient:
                 self._scripts[path.stem] = self.records.register_script(_script(path.stem))
 
     def run(self, script: str, *args: object) -> Any:
-        """Run one script atomically and return its reply. Raises `TemporaryError`."""
+        """Run one script atomically and return its reply. Raise `TemporaryError`."""
         with reachable():
             return self._scripts[script](args=[str(arg) for arg in args])
 
     def run_json(self, script: str, *args: object) -> Any:
-        """Run one script and return its reply decoded from JSON. Raises `TemporaryError`."""
+        """Run one script and return its reply decoded from JSON. Raise `TemporaryError`."""
         return json.loads(self.run(script, *args))
 
     def queue_lengths(self) -> Mapping[str, int]:
-        """Return the number of messages on each of Celery's queues. Raises `TemporaryError`."""
+        """Return the number of messages on each of Celery's queues. Raise `TemporaryError`."""
         with reachable():
             queues = sorted(self.records.smembers(Key.QUEUES))
             pipeline = self._celery.pipeline(transaction=False)
@@ -88,12 +88,12 @@ class RedisClient:
             return dict(zip(queues, pipeline.execute(), strict=True))
 
     def is_durable(self) -> bool:
-        """Return whether Redis writes an append-only file. Raises `TemporaryError`."""
+        """Return whether Redis writes an append-only file. Raise `TemporaryError`."""
         with reachable():
             return bool(self.records.config_get("appendonly").get("appendonly") == "yes")
 
     def shut_down(self) -> None:
-        """End the server after it has written everything. Raises `TemporaryError`."""
+        """End the server after it has written everything. Raise `TemporaryError`."""
         with reachable():
             self.records.shutdown(nosave=True)
 

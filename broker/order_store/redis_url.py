@@ -67,7 +67,7 @@ class RedisUrl:
     def of(cls, settings: BrokerSettings) -> Self:
         """Return the Redis of the settings.
 
-        Raises `ConfigError`, also when it is the embedded one and that was never started.
+        Raise `ConfigError`, also when it is the embedded one and that was never started.
         """
         url = settings.redis_url
         if url == "embedded":
@@ -76,7 +76,7 @@ class RedisUrl:
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """Return the Redis of one URL. Raises `ConfigError` for a URL of none of the forms."""
+        """Return the Redis of one URL. Raise `ConfigError` for a URL of none of the forms."""
         try:
             parts = urlsplit(url)
         except ValueError:
@@ -168,7 +168,7 @@ class RedisUrl:
 
 
 def embedded_url(data: Path) -> str:
-    """Return the URL that the embedded Redis wrote when it was started. Raises `ConfigError`."""
+    """Return the URL that the embedded Redis wrote when it was started. Raise `ConfigError`."""
     try:
         return (data / URL_FILE).read_text().strip()
     except FileNotFoundError:

@@ -1,5 +1,9 @@
-"""The names of the queues. Imports no Celery, so that the API and the command line can use it."""
+"""The names of queues and workers.
 
+Imports no Celery, so that the API and the command line can use it.
+"""
+
+import os
 from typing import Final
 
 from broker.orders.order import Stage
@@ -19,6 +23,16 @@ def queue_names(base: str) -> list[str]:
         else:
             names.append(f"{base}.{priority}")
     return names
+
+
+def worker_name(role: str, pid: int) -> str:
+    """Return the name of the worker in the process `pid` of this machine: `ROLE-PID@HOST`."""
+    return f"{role}-{pid}@{os.uname().nodename}"
+
+
+def is_on_this_machine(name: str, role: str) -> bool:
+    """Return whether `worker_name` returned this name, on this machine, for this role."""
+    return name.startswith(f"{role}-") and name.endswith(f"@{os.uname().nodename}")
 
 
 def base_of(queue: str) -> str:

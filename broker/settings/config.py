@@ -210,7 +210,7 @@ class Config(BaseSettings):
 def load(**overrides: Any) -> Config:
     """Read the settings. `overrides` are those of the command line, by section.
 
-    Raises `ConfigError`, which names the key.
+    Raise `ConfigError`, which names the key.
     """
     path = os.environ.get(CONFIG_VARIABLE)
     if path and not Path(path).is_file():

@@ -94,14 +94,14 @@ class HttpLocator(Section):
     def request_url(self, case_id: str) -> str:
         """Return the URL of the lookup of a case, without `query`.
 
-        Raises `ValueError` for an id that would change the path.
+        Raise `ValueError` for an id that would change the path.
         """
         return _filled_url(self.url.get_secret_value(), {"case_id": case_id})
 
     def located(self, case_id: str, location: str) -> Located:
         """Return the source for a location that the service answered.
 
-        Raises `ValueError` where it does not fit into the template.
+        Raise `ValueError` where it does not fit into the template.
         """
         values = {"case_id": case_id, "location": location}
         source = {name: _filled(name, template, values) for name, template in self.source.items()}
@@ -125,7 +125,7 @@ def _filled(name: str, template: Any, values: Mapping[str, str]) -> Any:
 def _filled_url(template: str, values: Mapping[str, str]) -> str:
     """Return the URL with percent-encoded values; a value that is the whole URL stays as it is.
 
-    Raises `ValueError` for a value that would change the host or lead to a parent folder.
+    Raise `ValueError` for a value that would change the host or lead to a parent folder.
     """
     whole = _PLACEHOLDER.fullmatch(template)
     if whole:

@@ -13,7 +13,7 @@ from broker.settings.section import ConfigError
 def with_new_names(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of one source with today's names in place of old ones.
 
-    Raises `ConfigError` where a setting is given by both of its names.
+    Raise `ConfigError` where a setting is given by both of its names.
     """
     settings = dict(given)
     for old, new in renamed_keys(given).items():

@@ -20,11 +20,11 @@ class Environment(EnvSettingsSource):
     """The environment, where NAME_FILE stands for the content of the file that it names."""
 
     def __call__(self) -> dict[str, Any]:
-        """Return the settings by section. Raises `ConfigError`."""
+        """Return the settings by section. Raise `ConfigError`."""
         return with_new_names(self.given())
 
     def given(self) -> dict[str, Any]:
-        """Return the settings as they are given, old names included. Raises `ConfigError`."""
+        """Return the settings as they are given, old names included. Raise `ConfigError`."""
         given = super().__call__()
         worker = given.get("worker")
         if isinstance(worker, dict) and isinstance(worker.get("lanes"), str):
@@ -50,7 +50,7 @@ class Environment(EnvSettingsSource):
         return {name.lower(): value for name, value in given.items()}
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
-        """Return a list or an object that is given as JSON. Raises `ConfigError`."""
+        """Return a list or an object that is given as JSON. Raise `ConfigError`."""
         try:
             return super().decode_complex_value(field_name, field, value)
         except ValueError:
@@ -68,7 +68,7 @@ class ConfigFile(JsonConfigSettingsSource):
         super().__init__(settings_cls, json_file=path)
 
     def __call__(self) -> dict[str, Any]:
-        """Return the settings by section. Raises `ConfigError`."""
+        """Return the settings by section. Raise `ConfigError`."""
         return with_new_names(self.given())
 
     def given(self) -> dict[str, Any]:

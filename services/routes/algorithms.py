@@ -6,7 +6,7 @@ from pydantic import BaseModel, computed_field
 from broker.errors import OrderError
 from broker.order_store import OrderStore
 from broker.orders.algorithm_card import AlgorithmCard
-from services.auth import Gate
+from services.auth import ApiKeyAuth
 
 
 class AlgorithmView(AlgorithmCard):
@@ -25,10 +25,10 @@ class AlgorithmsView(BaseModel):
     algorithms: list[AlgorithmView]
 
 
-def routes(store: OrderStore, gate: Gate) -> APIRouter:
+def routes(store: OrderStore, auth: ApiKeyAuth) -> APIRouter:
     """Return the routes below `/v1/algorithms`."""
     router = APIRouter(
-        prefix="/v1/algorithms", tags=["algorithms"], dependencies=[Depends(gate.read)]
+        prefix="/v1/algorithms", tags=["algorithms"], dependencies=[Depends(auth.read)]
     )
 
     @router.get("")

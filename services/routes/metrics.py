@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore
-from services.auth import Gate
+from services.auth import ApiKeyAuth
 
 
 class StoreCollector(Collector):
@@ -57,9 +57,9 @@ class StoreCollector(Collector):
         return [orders, waiting, running, oldest_wait, workers]
 
 
-def routes(store: OrderStore, gate: Gate) -> APIRouter:
+def routes(store: OrderStore, auth: ApiKeyAuth) -> APIRouter:
     """Return the route `/metrics`."""
-    router = APIRouter(tags=["health"], dependencies=[Depends(gate.read)])
+    router = APIRouter(tags=["health"], dependencies=[Depends(auth.read)])
 
     @router.get("/metrics", response_class=Response)
     def metrics() -> Response:

@@ -18,7 +18,7 @@ from broker.order_store import OrderStore
 from broker.queue.celery_app import enqueue
 from broker.settings.config import Config
 from services import openapi
-from services.auth import Gate
+from services.auth import ApiKeyAuth
 from services.requests import json_body, order_query
 from services.requests.admission import admit
 from services.requests.order_validation import order_request
@@ -27,7 +27,7 @@ from services.responses.views import OrderView, order_path, order_view, rfc3339
 JSON = "application/json"
 
 
-def routes(config: Config, store: OrderStore, gate: Gate) -> APIRouter:
+def routes(config: Config, store: OrderStore, gate: ApiKeyAuth) -> APIRouter:
     """Return the routes below `/v1/orders`."""
     router = APIRouter(prefix="/v1/orders", tags=["orders"])
     _add_placing(router, config, store, gate)
@@ -36,7 +36,7 @@ def routes(config: Config, store: OrderStore, gate: Gate) -> APIRouter:
     return router
 
 
-def _add_placing(router: APIRouter, config: Config, store: OrderStore, gate: Gate) -> None:
+def _add_placing(router: APIRouter, config: Config, store: OrderStore, gate: ApiKeyAuth) -> None:
     async def raw_body(request: Request) -> bytes:
         return await json_body.read(request, config.services.max_body_bytes)
 
@@ -58,7 +58,7 @@ def _add_placing(router: APIRouter, config: Config, store: OrderStore, gate: Gat
             return _place(config, store, raw, key)
 
 
-def _add_reading(router: APIRouter, store: OrderStore, gate: Gate) -> None:
+def _add_reading(router: APIRouter, store: OrderStore, gate: ApiKeyAuth) -> None:
     may_read = [Depends(gate.read)]
 
     @router.get(
@@ -90,7 +90,7 @@ def _add_reading(router: APIRouter, store: OrderStore, gate: Gate) -> None:
         return PlainTextResponse("".join(lines))
 
 
-def _add_actions(router: APIRouter, store: OrderStore, gate: Gate) -> None:
+def _add_actions(router: APIRouter, store: OrderStore, gate: ApiKeyAuth) -> None:
     may_order = [Depends(gate.order)]
 
     @router.post(

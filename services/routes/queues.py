@@ -12,7 +12,7 @@ from pydantic import BaseModel, computed_field
 from broker.order_store import OrderStore, QueueView
 from broker.orders.order import Stage
 from broker.queue.names import base_of, stage_of
-from services.auth import Gate
+from services.auth import ApiKeyAuth
 
 QueueName = Annotated[
     str,
@@ -72,9 +72,9 @@ class DemandView(BaseModel):
         return cls(name=name, waiting=waiting, running=running, unfinished=waiting + running)
 
 
-def routes(store: OrderStore, gate: Gate) -> APIRouter:
+def routes(store: OrderStore, auth: ApiKeyAuth) -> APIRouter:
     """Return the routes below `/v1/queues`."""
-    router = APIRouter(prefix="/v1/queues", tags=["queues"], dependencies=[Depends(gate.read)])
+    router = APIRouter(prefix="/v1/queues", tags=["queues"], dependencies=[Depends(auth.read)])
 
     @router.get("")
     def list_queues() -> QueuesView:

@@ -10,7 +10,7 @@ from broker.file_storage.interface import Storage
 from broker.order_store import OrderStore
 from broker.orders.order import Order, Scan
 from broker.orders.result_files import MEDIA_TYPES
-from services.auth import Gate
+from services.auth import ApiKeyAuth
 from services.responses import byte_ranges
 
 NAMES = ", ".join(MEDIA_TYPES)
@@ -27,7 +27,7 @@ def _range_headers(
 RangeHeaders = Annotated[byte_ranges.RangeHeaders, Depends(_range_headers)]
 
 
-def routes(storage: Storage, store: OrderStore, gate: Gate) -> APIRouter:
+def routes(storage: Storage, store: OrderStore, gate: ApiKeyAuth) -> APIRouter:
     """Return the routes to the files below `/v1/orders/{order_id}`."""
     router = APIRouter(
         prefix="/v1/orders/{order_id}", tags=["results"], dependencies=[Depends(gate.read)]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.allowed_hosts import allowed, check_literal
+from broker.allowed_hosts import check_literal, is_allowed
 from broker.errors import OrderError
 
 PRIVATE = [
@@ -26,14 +26,14 @@ PUBLIC = [
 def test_a_private_address_is_refused_unless_listed(address: str) -> None:
     """Loopback, private, link-local, metadata and wrapped addresses need an entry, and one is
     enough."""
-    assert not allowed("slides.example", ip_address(address), ())
-    assert allowed("slides.example", ip_address(address), ("slides.example",))
+    assert not is_allowed("slides.example", ip_address(address), ())
+    assert is_allowed("slides.example", ip_address(address), ("slides.example",))
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_a_public_address_needs_no_entry(address: str) -> None:
     """Public addresses are allowed, also wrapped into IPv6."""
-    assert allowed("slides.example", ip_address(address), ())
+    assert is_allowed("slides.example", ip_address(address), ())
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_a_public_address_needs_no_entry(address: str) -> None:
 )
 def test_an_entry_is_a_name_an_address_or_a_network(entry: str) -> None:
     """Names, addresses and networks match in any case, with a trailing dot and with a port."""
-    assert allowed("pacs.local", ip_address("10.1.2.3"), (entry,))
-    assert not allowed("other.local", ip_address("192.168.1.1"), (entry,))
+    assert is_allowed("pacs.local", ip_address("10.1.2.3"), (entry,))
+    assert not is_allowed("other.local", ip_address("192.168.1.1"), (entry,))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_an_entry_is_a_name_an_address_or_a_network(entry: str) -> None:
 def test_an_entry_for_something_else_allows_nothing(entry: str) -> None:
     """An entry that is empty, broken or of the other address family lets no private IPv4 address
     through."""
-    assert not allowed("pacs.local", ip_address("10.1.2.3"), (entry,))
+    assert not is_allowed("pacs.local", ip_address("10.1.2.3"), (entry,))
 
 
 @pytest.mark.parametrize(
@@ -127,4 +127,4 @@ def test_every_notation_of_an_address_is_judged_alike(number: int) -> None:
 def test_what_some_pythons_call_global_is_not_public(address: str) -> None:
     """A cloud's metadata service among the protocol assignments, and the old site-local
     addresses."""
-    assert not allowed("x", ip_address(address), ())
+    assert not is_allowed("x", ip_address(address), ())

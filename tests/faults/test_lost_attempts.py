@@ -29,7 +29,7 @@ from worker.process.lease import Lease, Limits
 from worker.results import result_folder
 from worker.slide_cache.cache import SlideCache
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import FetchTools
+from worker.sources.fetch import SlideFetcher
 
 READ_TIMEOUT_S = 0.5
 """How long the courier waits for an answer."""
@@ -42,6 +42,7 @@ def context(broker_settings: BrokerSettings) -> WorkerContext:
     config = Config(broker=broker_settings, worker=WorkerSettings(deliver=deliver))
     http = session(["127.0.0.1"], connect_timeout_s=1, read_timeout_s=READ_TIMEOUT_S)
     slide_cache = SlideCache(broker_settings.data / "shelf", 10**9)
+    sandbox = Sandbox(threads=1)
     store = OrderStore.connect(
         broker_settings.model_copy(update={"lease_s": 0.4, "heartbeat_s": 0.1})
     )
@@ -51,7 +52,9 @@ def context(broker_settings: BrokerSettings) -> WorkerContext:
         config=config,
         store=store,
         storage=storage,
-        fetch_tools=FetchTools(slide_cache, http, Sandbox(threads=1), config.worker),
+        slide_cache=slide_cache,
+        sandbox=sandbox,
+        slide_fetcher=SlideFetcher(slide_cache, http, sandbox, config.worker),
         deliverer=Deliverer(store, storage, http, breakers, deliver),
         leaving=threading.Event(),
     )

@@ -14,7 +14,7 @@ from tests.support.slide_server import Answer, Handler, Listener, SlideServer
 from worker.http_session import session
 from worker.slide_cache.cache import SlideCache
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import FetchTools, fetch_slide
+from worker.sources import fetch
 
 SLIDE = b"II*\0" + random.Random(1).randbytes(2_000_000)
 OTHER = b"II*\0" + random.Random(2).randbytes(2_000_000)
@@ -44,8 +44,8 @@ class SlideFetcher:
         http = session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
         settings = WorkerSettings(slides=SlidesSettings(max_slide_bytes=self.limit_bytes))
         scan = ScanRequest.model_validate({"id": "1", "source": {"type": "url", "url": url}})
-        tools = FetchTools(self.slide_cache, http, Sandbox(threads=1), settings)
-        with http, fetch_slide(scan, None, tools, progress or Listener(), known) as slide:
+        fetcher = fetch.SlideFetcher(self.slide_cache, http, Sandbox(threads=1), settings)
+        with http, fetcher.fetch(scan, None, progress or Listener(), known) as slide:
             content = slide.path.read_bytes()
             assert slide.bytes == len(content)
             return content

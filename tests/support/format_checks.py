@@ -18,7 +18,7 @@ from worker.http_session import session
 from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import FetchTools, fetch_slide
+from worker.sources.fetch import SlideFetcher
 
 _CARD: Final = ki67_card().model_copy(update={"tile_px": 128, "halo_px": 16})
 _MPP: Final = 0.5
@@ -59,7 +59,8 @@ class SlideLab:
 
     folder: Path
     origin: SlideServer
-    tools: FetchTools
+    sandbox: Sandbox
+    fetcher: SlideFetcher
     _fetched: dict[Path, FetchedSlide] = field(default_factory=dict)
 
     @classmethod
@@ -74,7 +75,8 @@ class SlideLab:
             yield cls(
                 folder,
                 origin,
-                FetchTools(SlideCache(folder / "shelf", 10**9), http, sandbox, settings),
+                sandbox,
+                SlideFetcher(SlideCache(folder / "shelf", 10**9), http, sandbox, settings),
             )
 
     def fetch(self, source: dict[str, Any], box: Area, roi: dict[str, Any] | None) -> FetchedSlide:
@@ -82,14 +84,14 @@ class SlideLab:
         request = ScanRequest.model_validate_json(
             json.dumps({"id": "1", "source": source, "mpp": _MPP, "roi": roi})
         )
-        with fetch_slide(request, _CARD, self.tools, Listener()) as copy:
+        with self.fetcher.fetch(request, _CARD, Listener()) as copy:
             before = self._fetched.get(copy.path)  # the same file, for another column
             if not before or not before.shows(box):
                 self._fetched[copy.path] = before = self._read(copy, box)
             return before.part(box)
 
     def _read(self, copy: LocalSlide, box: Area) -> FetchedSlide:
-        with self.tools.sandbox.open(copy.path, _MPP) as slide:
+        with self.sandbox.open(copy.path, _MPP) as slide:
             pixels = slide.overview(box, max(box.width, box.height))
             return FetchedSlide(copy, _VERSION.sub("", slide.reader), slide.frame, box, pixels)
 

@@ -24,7 +24,7 @@ from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.formats import open_partial
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import FetchTools, fetch_slide
+from worker.sources.fetch import SlideFetcher
 
 SECRET = "token=5ecre7"
 FORMS = {
@@ -70,9 +70,9 @@ class ImageServerFetcher:
             deliver=DeliverySettings(connect_timeout_s=2, read_timeout_s=self.read_timeout_s),
         )
         cache = SlideCache(self.folder, 100_000_000)
-        tools = FetchTools(cache, http, Sandbox(threads=1), settings)
+        fetcher = SlideFetcher(cache, http, Sandbox(threads=1), settings)
         scan = ScanRequest(id="1", source=source, roi=self.roi, mpp=self.mpp)
-        with http, fetch_slide(scan, self.card, tools, progress or Listener()) as slide:
+        with http, fetcher.fetch(scan, self.card, progress or Listener()) as slide:
             return look(slide)
 
     def pixels(self, x: int, y: int, width: int, height: int) -> Pixels:

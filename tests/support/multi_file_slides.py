@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from pydicom import uid
 
 from broker.errors import SlidelaneError
-from broker.settings.config import SlidesSettings, WorkerSettings
 from tests.support.dicom_files import a_dicom_slide
 from tests.support.slide_server import File, Listener, SlideServer
 from tests.support.slides import shrunk
@@ -22,9 +22,8 @@ from worker.http_session import session
 from worker.progress import Progress
 from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.local_slide import LocalSlide
-from worker.slides.sandbox.client import Sandbox
 from worker.sources.dicom_series.fetch import DicomSeries
-from worker.sources.fetch import FetchTools, fetch_remote
+from worker.sources.fetch import fetch_remote
 from worker.sources.remote_slide import RemoteSlide
 from worker.sources.url import WholeFile
 from worker.sources.zip.fetch import ZipArchive
@@ -50,22 +49,12 @@ class MultiFileFetcher:
         return [self.origin.url(f"/{name}?{SECRET}") for name in files]
 
     @contextmanager
-    def tools(self) -> Iterator[FetchTools]:
-        """What slides are fetched with, as long as the context lasts."""
-        settings = WorkerSettings(
-            slides=SlidesSettings(max_slide_bytes=self.limit_bytes, max_bytes=self.max_bytes)
-        )
-        cache = SlideCache(self.folder, self.max_bytes)
-        with session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http:
-            yield FetchTools(cache, http, Sandbox(threads=1), settings)
-
-    @contextmanager
     def series(self, urls: Sequence[str], progress: Progress | None = None) -> Iterator[LocalSlide]:
         """The slide whose DICOM files are behind the URLs, pinned as long as the context lasts."""
         progress = progress or Listener()
-        with self.tools() as tools:
-            remote = DicomSeries(tools.http, tuple(urls), tools.limit_bytes, progress)
-            with self._fetched(remote, tools, progress) as slide:
+        with a_session() as http:
+            remote = DicomSeries(http, tuple(urls), self._most_bytes, progress)
+            with self._fetched(remote, progress) as slide:
                 yield slide
 
     @contextmanager
@@ -74,28 +63,29 @@ class MultiFileFetcher:
     ) -> Iterator[LocalSlide]:
         """The slide in the zip archive behind the URL, pinned as long as the context lasts."""
         progress = progress or Listener()
-        with self.tools() as tools:
-            remote = ZipArchive(
-                tools.http, url, sha256, tools.limit_bytes, self.max_bytes, progress
-            )
-            with self._fetched(remote, tools, progress) as slide:
+        with a_session() as http:
+            remote = ZipArchive(http, url, sha256, self._most_bytes, self.max_bytes, progress)
+            with self._fetched(remote, progress) as slide:
                 yield slide
 
     @contextmanager
     def file(self, url: str) -> Iterator[LocalSlide]:
         """The slide in the one file behind the URL, pinned as long as the context lasts."""
         progress = Listener()
-        with self.tools() as tools:
-            remote = WholeFile(tools.http, url, None, tools.limit_bytes, progress)
-            with self._fetched(remote, tools, progress) as slide:
+        with a_session() as http:
+            remote = WholeFile(http, url, None, self._most_bytes, progress)
+            with self._fetched(remote, progress) as slide:
                 yield slide
 
+    @property
+    def _most_bytes(self) -> int:
+        return min(self.limit_bytes, self.max_bytes)
+
     @contextmanager
-    def _fetched(
-        self, remote: RemoteSlide, tools: FetchTools, progress: Progress
-    ) -> Iterator[LocalSlide]:
+    def _fetched(self, remote: RemoteSlide, progress: Progress) -> Iterator[LocalSlide]:
+        cache = SlideCache(self.folder, self.max_bytes)
         with ExitStack() as pins:
-            yield fetch_remote(remote, tools.slide_cache, progress, pins)
+            yield fetch_remote(remote, cache, progress, pins)
 
     def zip(self, files: Mapping[str, bytes], name: str = "slide.zip") -> str:
         """The URL of a zip of the files."""
@@ -144,6 +134,11 @@ def fetcher(tmp_path: Path) -> Iterator[MultiFileFetcher]:
     """A slide cache in a folder of its own, and an origin."""
     with SlideServer() as origin:
         yield MultiFileFetcher(origin, tmp_path / "cache")
+
+
+def a_session() -> requests.Session:
+    """A session that may ask the origin; use it as a context."""
+    return session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
 
 
 def zipped(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import requests
 import tifffile
 
 from broker.orders.algorithm_card import AlgorithmCard
@@ -21,12 +22,13 @@ from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.sandbox.client import Sandbox
 from worker.slides.slide import Slide
-from worker.sources.fetch import FetchTools, fetch_region, fetch_remote
+from worker.sources.fetch import SlideFetcher, fetch_remote
 from worker.sources.request import FetchRequest
 from worker.sources.url import WholeFile
 
 ROI = Rectangle(x=700, y=500, width=300, height=200)
 CARD = ki67_card().model_copy(update={"tile_px": 128, "halo_px": 16})
+LIMIT_BYTES = 10**8
 SECRET = "X-Amz-Signature=5ecre7"
 APERIO: Mapping[str, Any] = {
     "aperio": {},
@@ -81,26 +83,24 @@ class RegionFetcher:
         self.origin.answers[path] = self.served
         return self.origin.url(f"{path}?{SECRET}")
 
-    @property
-    def tools(self) -> FetchTools:
-        http = self.pins.enter_context(
-            session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
-        )
-        settings = WorkerSettings(slides=SlidesSettings(max_slide_bytes=10**8))
-        return FetchTools(self.slide_cache, http, self.sandbox, settings)
-
     def fetch(self, url: str) -> LocalSlide | None:
         """The region of the slide; None where the whole must be fetched."""
         source = UrlSource.model_validate({"type": "url", "url": url})
         request = FetchRequest(source, self.roi, None, self.card)
-        return fetch_region(url, request, self.tools, Listener(), self.pins)
+        settings = WorkerSettings(slides=SlidesSettings(max_slide_bytes=LIMIT_BYTES))
+        fetcher = SlideFetcher(self.slide_cache, self._session(), self.sandbox, settings)
+        return fetcher.fetch_region(url, request, Listener(), self.pins)
 
     def fetch_whole(self, url: str) -> LocalSlide:
         """The whole file."""
-        tools = self.tools
         progress = Listener()
-        remote = WholeFile(tools.http, url, None, tools.limit_bytes, progress)
-        return fetch_remote(remote, tools.slide_cache, progress, self.pins)
+        remote = WholeFile(self._session(), url, None, LIMIT_BYTES, progress)
+        return fetch_remote(remote, self.slide_cache, progress, self.pins)
+
+    def _session(self) -> requests.Session:
+        return self.pins.enter_context(
+            session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2)
+        )
 
 
 def noise_slide(folder: Path, name: str) -> Path:

@@ -21,7 +21,7 @@ from worker.delivery.deliver_order import Deliverer
 from worker.inference.checkpoint import UNFINISHED
 from worker.slide_cache.cache import SlideCache
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import FetchTools
+from worker.sources.fetch import SlideFetcher
 
 DIGEST = "ab" + "0" * 62
 
@@ -29,6 +29,7 @@ DIGEST = "ab" + "0" * 62
 @pytest.fixture
 def context(broker_settings: BrokerSettings, store: OrderStore) -> WorkerContext:
     slide_cache = SlideCache(broker_settings.data / "shelf", 1000)
+    sandbox = Sandbox(threads=1)
     config = Config(broker=broker_settings)
     http = requests.Session()
     storage = open_storage(config.broker)
@@ -37,7 +38,9 @@ def context(broker_settings: BrokerSettings, store: OrderStore) -> WorkerContext
         config=config,
         store=store,
         storage=storage,
-        fetch_tools=FetchTools(slide_cache, http, Sandbox(threads=1), config.worker),
+        slide_cache=slide_cache,
+        sandbox=sandbox,
+        slide_fetcher=SlideFetcher(slide_cache, http, sandbox, config.worker),
         deliverer=Deliverer(store, storage, http, breakers, config.worker.deliver),
         leaving=Event(),
     )

@@ -29,7 +29,7 @@ from worker.inference.checkpoint import UNFINISHED
 from worker.process.lease import Lease, Limits
 from worker.slide_cache.cache import SlideCache
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import FetchTools
+from worker.sources.fetch import SlideFetcher
 
 
 @pytest.fixture
@@ -43,13 +43,16 @@ def context(broker_settings: BrokerSettings, store: OrderStore, tmp_path: Path) 
     config = Config(broker=broker_settings, worker=worker)
     http = session([], connect_timeout_s=1, read_timeout_s=1)
     slide_cache = SlideCache(broker_settings.data / "shelf", 10**9)
+    sandbox = Sandbox(threads=1)
     storage = open_storage(config.broker)
     breakers = CircuitBreakers(max_concurrent=1)
     return WorkerContext(
         config=config,
         store=store,
         storage=storage,
-        fetch_tools=FetchTools(slide_cache, http, Sandbox(threads=1), worker),
+        slide_cache=slide_cache,
+        sandbox=sandbox,
+        slide_fetcher=SlideFetcher(slide_cache, http, sandbox, worker),
         deliverer=Deliverer(store, storage, http, breakers, worker.deliver),
         leaving=threading.Event(),
     )

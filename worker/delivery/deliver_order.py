@@ -5,8 +5,6 @@ lost answer the destination is asked before anything is sent again.
 """
 
 import hashlib
-import os
-import random
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,14 +15,15 @@ import requests
 
 from broker.errors import Problem
 from broker.file_storage.interface import PAYLOADS, Storage, unreachable
-from broker.order_store import Claim, OrderStore, TaskMessage
+from broker.order_store import PAYLOAD_FIELD, Claim, OrderStore, TaskMessage
 from broker.orders.order import Order
 from broker.orders.result_files import FINDINGS
 from broker.settings.config import DeliverySettings
+from worker.backoff import backoff_s
 from worker.delivery.circuit_breaker import CircuitBreakers
 from worker.delivery.destination import Destination, create_destination
 from worker.delivery.payload import Payload, Receipt
-from worker.disk import sync_folder
+from worker.disk import sync_file, sync_folder
 from worker.process.lease import Lease
 from worker.results import result_folder
 
@@ -129,7 +128,7 @@ class Deliverer:
         self._breakers.record(destination.host, receipt)
         attempt = (number, _attempt_fields(digest, receipt))
         log = _log_line(number, receipt)
-        lease.retry_write(lambda: self._store.note(claim, attempt=attempt, log=log))
+        lease.retry_write(self._store.note, claim, attempt=attempt, log=log)
         if receipt.outcome == "accepted":
             return self._store.finish(claim, "delivered")
         if receipt.outcome == "refused":
@@ -165,14 +164,16 @@ class Deliverer:
             size_bytes = payload.path.stat().st_size
             key = f"{PAYLOADS}/{order.id}.{digest[:16]}"
             _sync_and_move(payload.path, self._storage.folder / key)
-        self._storage.share(key, lambda _done_bytes, _total_bytes: lease.check_held())
+        self._storage.share(key, lease.check_held_while_copying)
         record = {
             "file": key,
             "digest": digest,
             "bytes": size_bytes,
             "content_type": payload.content_type,
         }
-        self._store.note(claim, {"parcel": record}, log=f"payload of {size_bytes} bytes stored")
+        self._store.note(
+            claim, {PAYLOAD_FIELD: record}, log=f"payload of {size_bytes} bytes stored"
+        )
         return record
 
     def _build_payload(self, order: Order, destination: Destination, path: Path) -> Payload:
@@ -188,10 +189,7 @@ class Deliverer:
         """Return how long to wait before the next attempt: exponential, with jitter."""
         if receipt.retry_after_s is not None:
             return receipt.retry_after_s
-        longest_s = min(
-            self._settings.max_retry_s, self._settings.first_retry_s * 2.0 ** min(number, 30)
-        )
-        delay_s = longest_s * random.uniform(0.5, 1)  # noqa: S311 - jitter
+        delay_s = backoff_s(self._settings.first_retry_s, self._settings.max_retry_s, number)
         if receipt.outcome == "unknown":
             # What was sent may still be processed: the destination's "no" counts only after that.
             return max(delay_s, self._settings.read_timeout_s)
@@ -200,8 +198,7 @@ class Deliverer:
 
 def _sync_and_move(source: Path, target: Path) -> None:
     """Move the file so that it is complete at `target` even after a power cut."""
-    with source.open("rb") as file:
-        os.fsync(file.fileno())
+    sync_file(source)
     source.replace(target)
     sync_folder(target.parent)
 

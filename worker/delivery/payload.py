@@ -1,6 +1,6 @@
 """What is sent to a destination, and the outcome of one attempt to send it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -30,4 +30,3 @@ class Receipt:
     detail: str = ""
     retry_after_s: float | None = None
     remote_id: str = ""
-    at: float = field(default=0.0, compare=False)

@@ -16,21 +16,19 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from errno import EDQUOT, ENOSPC
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Final
 
 from pydantic import Field, FiniteFloat, TypeAdapter
 
-from worker.disk import sync_folder
+from worker.disk import DISK_FULL_ERRNOS, sync_folder
 from worker.results.object_store import ObjectStore
 
 UNFINISHED: Final = Path("results", ".unfinished")
 """Below the storage's folder: on the same disk as the results, so that objects are only moved."""
 EVERY_S: Final = 10.0
 _POINT: Final = "point.json"
-_DISK_FULL: Final = frozenset({ENOSPC, EDQUOT})
 _FOLDER_NAME: Final = re.compile(r"([^.]+\.\d+)\.\d+", re.ASCII)
 _log = logging.getLogger(__name__)
 _Count = Annotated[int, Field(ge=0, strict=True)]
@@ -150,7 +148,7 @@ class Checkpoint:
             store.copy(ObjectStore(attempt / "found"), objects)
         except (OSError, ValueError) as error:
             self._remove(self._folder)
-            if isinstance(error, OSError) and error.errno in _DISK_FULL:
+            if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
                 raise  # to begin at tile 0 would need as much room
             _log.warning("the unfinished work in %s cannot be used: %s", attempt.name, error)
             return None

@@ -61,20 +61,20 @@ def classify(
     """
     started_at = monotonic()
     with ExitStack() as stack:
-        with clock.stage("open"):
+        with clock.measure("open"):
             slide = stack.enter_context(_open_slide(sandbox, job))
         area = resolve_roi(job.request.roi, slide.frame)
         if algorithm.works_on == "area":
             counts: Counts = {}
             progress.report("classifying", 0, 1)
-            with clock.stage("model"):
+            with clock.measure("model"):
                 findings = algorithm.report(slide.frame, area)
         else:
             tile_job = TileJob(algorithm, slide, area, _inputs(job, slide))
             findings, counts = run_tiles(tile_job, checkpoint, clock, progress)
         classify_s = monotonic() - started_at
         progress.report("drawing", 0, 1)
-        with clock.stage("read"):
+        with clock.measure("read"):
             picture = slide.overview(area, overlay.MAX_PX)
     result = Result(
         order_id=job.order.id,

@@ -71,13 +71,13 @@ def run_tiles(
     slide = job.slide
     classes = len(algorithm.card.classes)
     progress.report("tissue", 0, 1)
-    with clock.stage("tissue"):
+    with clock.measure("tissue"):
         grid = tissue.tissue_tiles(slide, tile_grid(job.area, slide.frame, algorithm.card))
     classifier = _calibrate(algorithm, slide, grid, clock, progress)
     # The summary of no objects states the calibrated thresholds. Objects that were found with
     # other thresholds must not be joined with ours.
     thresholds = classifier.summarise([0] * classes, slide.frame, job.area)
-    with clock.stage("merge"):
+    with clock.measure("merge"):
         digest = work_digest(job, grid, thresholds)
         store, resumed_at = checkpoint.begin(digest, len(grid.tiles))
     merger = _merger(algorithm.card.output, grid, resumed_at.seams)
@@ -184,10 +184,10 @@ def _classify_tiles(
     ):
         clock.add("read", batch.read_s / threads)
         clock.add("model", batch.compute_s / threads)
-        with clock.stage("merge"):
+        with clock.measure("merge"):
             writer.add(batch.tiles, batch.value)
         progress.report("classifying", writer.tiles_done, total)
-    with clock.stage("merge"):
+    with clock.measure("merge"):
         writer.flush()
 
 
@@ -202,12 +202,12 @@ def _calibrate(
     step = max(1, -(-len(grid.tiles) // SAMPLE_TILES))
     sample = replace(grid, halo_px=0, tiles=grid.tiles[::step])
     samples = np.empty((len(sample.tiles), grid.tile_px, grid.tile_px, 3), np.uint8)
-    with clock.stage("read"):
+    with clock.measure("read"):
         for number, batch in enumerate(parallel_tiles.map_tiles(slide, sample, 1, np.copy)):
             samples[number] = batch.value[0]
             progress.report("calibrating", number + 1, len(samples))
     registry.compute_threads(slide.threads)
-    with clock.stage("calibrate"):
+    with clock.measure("calibrate"):
         return algorithm.calibrate(samples)
 
 

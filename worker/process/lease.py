@@ -9,17 +9,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
-from typing import Any, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from broker.errors import Blame, Problem, TemporaryError
 from broker.order_store import Claim, OrderStore
 from broker.settings.config import BrokerSettings
 from worker.process.progress_log import ProgressLog, ProgressSnapshot
-from worker.progress import StopWork
+from worker.progress import GIVE_BACK_REASONS, LEASE_LOST, LEAVING, StopWork
 
 _TICK_S = 1.0
-GIVE_BACK_REASONS = frozenset({"cancel", "leaving"})
-"""Reasons to stop work that is still ours: it is given back instead of left to its lease."""
+_STEP = "stage"
+"""The key of the step in a report: an older name, which the records of orders keep."""
+P = ParamSpec("P")
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Lease:
         self._ended = Event()
         self._lock = Lock()
         self._reported: dict[str, Any] = {}
-        self._has_news = False
+        self._has_new_progress = False
         self._step_first_done = 0
         now = time.monotonic()
         self._began_at = now
@@ -85,13 +86,13 @@ class Lease:
         """Report how far the current step is. Raise `StopWork` if the work must end."""
         now = time.monotonic()
         with self._lock:
-            if self._reported.get("stage") != step:
+            if self._reported.get(_STEP) != step:
                 self._step_began_at = now
                 self._step_first_done = done
-            report = {"stage": step, "done": done, "total": total}
+            report = {_STEP: step, "done": done, "total": total}
             if report != {name: self._reported.get(name) for name in report}:
                 self._moved_at = now
-                self._has_news = True
+                self._has_new_progress = True
             self._reported = report | {"eta_s": self._eta_s(now, done, total)}
         self.check()
 
@@ -106,30 +107,35 @@ class Lease:
     def check_held(self) -> None:
         """Raise `StopWork` if another worker may hold the work by now.
 
-        That is when it was taken over, or when Redis confirmed nothing for the length of a lease.
+        It may when the work was taken over, or Redis confirmed nothing for the length of a lease.
         """
         if self._stop_reason and self._stop_reason not in GIVE_BACK_REASONS:
             raise StopWork(self._stop_reason)
         if time.monotonic() - self._confirmed_at > self._settings.lease_s:
-            self._stop_reason = "lost"
+            self._stop_reason = LEASE_LOST
             raise StopWork(self._stop_reason)
+
+    def check_held_while_copying(self, _done_bytes: int, _total_bytes: int) -> None:
+        """Raise `StopWork` like `check_held`; for `Storage.share`, which reports its progress."""
+        self.check_held()
 
     def check(self) -> None:
         """Raise `StopWork` if the work must end, also because somebody requested that."""
         self.check_held()
         if not self._stop_reason and self._leaving.is_set():
-            self._stop_reason = "leaving"
+            self._stop_reason = LEAVING
         if self._stop_reason:
             raise StopWork(self._stop_reason)
 
-    def retry_write(self, write: Callable[[], T]) -> T:
-        """Repeat a write of what took long to compute until Redis answers; return its result.
+    def retry_write(self, write: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `write` with the arguments until Redis answers; return its result.
 
-        Raise `StopWork` once another worker may hold the work.
+        It is for writes of what took long to compute. Raise `StopWork` once another worker may
+        hold the work.
         """
         while True:
             try:
-                return write()
+                return write(*args, **kwargs)
             except TemporaryError as error:
                 _log.warning(
                     "a write is tried again: %s", error.detail, extra={"work": self._claim.work}
@@ -150,7 +156,7 @@ class Lease:
         requested_at = time.monotonic()
         answer = self._store.renew(self._claim, report)
         self._apply(answer)
-        if answer != "lost":
+        if answer != LEASE_LOST:
             self._confirmed_at = requested_at
         return requested_at
 
@@ -168,22 +174,22 @@ class Lease:
                 return
             self._progress_log.write(self._snapshot(), self._limits.stall_s)
             try:
-                renewed_at = self._renew_or_look(renewed_at)
+                renewed_at = self._renew_or_check(renewed_at)
             except TemporaryError as error:
                 _log.warning(
                     "a heartbeat was lost: %s", error.detail, extra={"work": self._claim.work}
                 )
 
-    def _renew_or_look(self, renewed_at: float) -> float:
-        """Renew the lease if there is news or a heartbeat is due, else only look at the record.
+    def _renew_or_check(self, renewed_at: float) -> float:
+        """Renew the lease if there is new progress or a heartbeat is due, else only check it.
 
         Return when the lease was renewed last.
         """
         with self._lock:
             report: dict[str, Any] = {}
-            if self._has_news:
+            if self._has_new_progress:
                 report = self._reported
-            self._has_news = False
+            self._has_new_progress = False
         if not report and time.monotonic() - renewed_at < self._settings.heartbeat_s:
             self._apply(self._store.check_lease(self._claim))
             return renewed_at
@@ -192,7 +198,7 @@ class Lease:
     def _snapshot(self) -> ProgressSnapshot:
         with self._lock:
             return ProgressSnapshot(
-                step=self._reported.get("stage", "starting"),
+                step=self._reported.get(_STEP, "starting"),
                 done=self._reported.get("done", 0),
                 total=self._reported.get("total", 0),
                 eta_s=self._reported.get("eta_s"),
@@ -201,7 +207,7 @@ class Lease:
 
     def _broken_limit(self) -> Problem | None:
         now = time.monotonic()
-        step = self._reported.get("stage", "starting")
+        step = self._reported.get(_STEP, "starting")
         if now - self._moved_at > self._limits.stall_s:
             return Problem(
                 "stalled",

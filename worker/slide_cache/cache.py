@@ -33,6 +33,8 @@ from worker.slide_cache.file_set import FileSet
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slide_cache.partial_file import CachedSource, PartialFile
 
+FOLDER = "shelf"
+"""The name of the cache's folder in the data folder."""
 _POLL_S = 0.1
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -56,7 +58,7 @@ class SlideCache:
     def source(self, key: str, progress: Progress) -> Iterator[CachedSource]:
         """Lock the source `key` for this caller alone, and give its record.
 
-        While another holds the lock, wait and report the stage "waiting" to `progress`, which
+        While another holds the lock, wait and report the step "waiting" to `progress`, which
         may raise `StopWork`.
         """
         path = self._folder / "sources" / key
@@ -89,7 +91,7 @@ class SlideCache:
     def file_set(self) -> Iterator[FileSet]:
         """Create a folder to write a slide of several files to, locked from the start.
 
-        It is removed at the end of the context unless `put_bundle` moved it into the cache.
+        It is removed at the end of the context unless `put_file_set` moved it into the cache.
         """
         with self._eviction.lock():
             file_set = FileSet(Path(tempfile.mkdtemp(dir=self._parts)), self._eviction)
@@ -104,7 +106,7 @@ class SlideCache:
     def put(self, partial_file: PartialFile, suffix: str) -> Iterator[LocalSlide]:
         """Move a complete slide into the cache, unless the cache has a slide of this content.
 
-        The slide is pinned while the context lasts.
+        Pin the slide while the context lasts.
         """
         partial_file.flush()
         with self._eviction.lock():
@@ -126,7 +128,7 @@ class SlideCache:
 
         `main`: the file to open, relative to `file_set.folder`.
         `digest`: 64 hex characters that identify the content.
-        The slide is pinned while the context lasts. Raise `TemporaryError("shelf_full")` where
+        The slide is pinned while the context lasts. Raise `SlideCacheFullError` where
         its files take more than was reserved and there is no room for the rest.
         """
         file_set.flush(main)
@@ -162,7 +164,7 @@ class SlideCache:
             yield LocalSlide(path, digest, entry.size_bytes)
 
     def add_hold(self, digest: str, work: str) -> None:
-        """Exclude the slide from eviction until `release`, because `work` will read it later.
+        """Exclude the slide from eviction until `remove_hold`, because `work` will read it later.
 
         Do nothing when the slide is not in the cache.
         """
@@ -176,7 +178,7 @@ class SlideCache:
             self._hold_file(digest, work).unlink(missing_ok=True)
 
     def holds(self) -> list[tuple[str, str]]:
-        """Return the digest and the work of every `want` that was not released."""
+        """Return the digest and the work of every hold that was not removed."""
         return [
             (path.parent.name, path.name.removeprefix("for-"))
             for path in self._folder.glob("??/*/for-*")

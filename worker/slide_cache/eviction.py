@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import BinaryIO, Self
 
 from broker.disk_space import reserved_bytes
-from broker.errors import TemporaryError
 from worker.disk import in_use
-from worker.slide_cache.file_set import ROOM, disk_bytes
+from worker.slide_cache.errors import SlideCacheFullError
+from worker.slide_cache.file_set import RESERVATION, disk_bytes
 
 _SOURCE_LIFE_S = 30 * 86400
 
@@ -40,7 +40,7 @@ class CacheEntry:
     def size_bytes(self) -> int:
         """Return the length of its only file, or the disk space that its files take."""
         if self.path.is_symlink():
-            return self.path.with_name(ROOM).stat().st_size
+            return self.path.with_name(RESERVATION).stat().st_size
         return self.path.stat().st_size
 
     def used_ns(self) -> int:
@@ -93,7 +93,7 @@ class SlideCacheEviction:
         """Set the length of `file`, which reserves space for a partial slide, to `size_bytes`.
 
         Slides are evicted until it fits, the least recently used one first.
-        Raise `TemporaryError("shelf_full")` and evict none where that would not be enough.
+        Raise `SlideCacheFullError` and evict none where that would not be enough.
         """
         with self.lock():
             self._remove_abandoned()
@@ -125,7 +125,7 @@ class SlideCacheEviction:
     def _select_victims(self, more_bytes: int) -> list[CacheEntry]:
         """Return the slides to evict to make room for `more_bytes` more.
 
-        Raise `TemporaryError` when all slides that may be evicted would not be enough.
+        Raise `SlideCacheFullError` when all slides that may be evicted would not be enough.
         """
         entries = self._entries()
         parts = list(self._parts.iterdir())
@@ -146,9 +146,7 @@ class SlideCacheEviction:
                 f"no room in the slide cache for {more_bytes} bytes: {missing_bytes} too many, "
                 "and all other slides are in use or needed by work that waits"
             )
-            raise TemporaryError(
-                "shelf_full", detail, hint="raise worker.slides.max_bytes or free the disk"
-            )
+            raise SlideCacheFullError(detail, hint="raise worker.slides.max_bytes or free the disk")
         return victims
 
     def _free_bytes(self, parts: list[Path]) -> int:
@@ -173,12 +171,12 @@ def _is_being_written(file_set: Path) -> bool:
 
     A folder without `room` is a slide whose removal was interrupted.
     """
-    return (file_set / ROOM).exists() and in_use(file_set / ROOM)
+    return (file_set / RESERVATION).exists() and in_use(file_set / RESERVATION)
 
 
 def _reserved_bytes(part: Path) -> int:
     if part.is_dir():
-        part = part / ROOM
+        part = part / RESERVATION
     return part.stat().st_size
 
 

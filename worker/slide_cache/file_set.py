@@ -16,11 +16,12 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO
 
-from broker.errors import OrderError
-from worker.disk import sync_folder
+from worker.disk import sync_file, sync_folder
+from worker.slide_cache.errors import FileSetTooLargeError
 from worker.slide_cache.partial_file import DiskBudget, PartialFile
 
-ROOM = "room"
+RESERVATION = "room"
+"""The name of the file in a set that reserves its disk space."""
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the block size of the file system is
 
 
@@ -37,26 +38,26 @@ class FileSet:
         self._lengths_lock = Lock()
         self._lengths: dict[str, int] = {}
         self.folder.mkdir()
-        self._room = (root / ROOM).open("x+b", buffering=0)
-        fcntl.flock(self._room, fcntl.LOCK_SH)
+        self._reservation = (root / RESERVATION).open("x+b", buffering=0)
+        fcntl.flock(self._reservation, fcntl.LOCK_SH)
 
     def close(self) -> None:
         """Release the lock on the folder."""
-        self._room.close()
+        self._reservation.close()
 
     def reserve(self, size_bytes: int) -> None:
         """Reserve disk space for `size_bytes` of all files together.
 
-        Raise `TemporaryError("shelf_full")` where the cache has no room for them.
+        Raise `SlideCacheFullError` where the cache has no room for them.
         """
-        if size_bytes > os.fstat(self._room.fileno()).st_size:
-            self._budget.grow(self._room, size_bytes)
+        if size_bytes > os.fstat(self._reservation.fileno()).st_size:
+            self._budget.grow(self._reservation, size_bytes)
 
     @contextmanager
     def partial_file(self, name: str, limit_bytes: int) -> Iterator[PartialFile]:
         """Create the file `name` and give it to be written; threads may write several at a time.
 
-        Its `reserve` raises `OrderError("input_too_large")` when all files that were created so
+        Its `reserve` raises `FileSetTooLargeError` when all files that were created so
         are longer than `limit_bytes` together.
         """
         path = self.folder / name
@@ -69,20 +70,12 @@ class FileSet:
     def grow_member(self, file: BinaryIO, name: str, size_bytes: int, limit_bytes: int) -> None:
         """Lengthen the file `name`, which is open as `file`, and reserve its space.
 
-        Raise `OrderError("input_too_large")` when all files exceed `limit_bytes` together.
+        Raise `FileSetTooLargeError` when all files exceed `limit_bytes` together.
         """
         with self._lengths_lock:
             total_bytes = sum((self._lengths | {name: size_bytes}).values())
             if total_bytes > limit_bytes:
-                detail = (
-                    f"the slide's files have at least {total_bytes} bytes together; "
-                    f"at most {limit_bytes} fit"
-                )
-                raise OrderError(
-                    "input_too_large",
-                    detail,
-                    hint="the operator sets worker.slides.max_slide_bytes",
-                )
+                raise FileSetTooLargeError(total_bytes, limit_bytes)
             self.reserve(total_bytes)
             self._lengths[name] = size_bytes
             file.truncate(size_bytes)
@@ -95,12 +88,12 @@ class FileSet:
         (self.root / "slide").symlink_to(Path("files", main))
         for folder, _, names in os.walk(self.folder):
             for name in names:
-                _sync_file(Path(folder, name))
+                sync_file(Path(folder, name))
             sync_folder(Path(folder))
         used_bytes = disk_bytes(self.folder)
         self.reserve(used_bytes)
-        self._room.truncate(used_bytes)
-        os.fsync(self._room.fileno())
+        self._reservation.truncate(used_bytes)
+        os.fsync(self._reservation.fileno())
         sync_folder(self.root)
         return used_bytes
 
@@ -129,8 +122,3 @@ def disk_bytes(folder: Path) -> int:
             with suppress(FileNotFoundError):
                 used_blocks += Path(path, name).lstat().st_blocks
     return used_blocks * _BLOCK_BYTES
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -3,16 +3,16 @@
 Both get their open files from the cache and do not know where these lie or who else uses them.
 """
 
-import errno
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, Self
 
-from broker.errors import TemporaryError
+from worker.disk import DISK_FULL_ERRNOS
+from worker.slide_cache.errors import DiskFullError
 
 _HEAD_BYTES = 1024
 _HASH_BYTES = 2**24
@@ -28,16 +28,32 @@ class DiskBudget(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SourceRecord:
-    """The last answer of a source. Its fields are the keys of the JSON file in `sources/`.
+    """The last answer of a source, as the JSON file in `sources/` holds it.
 
     `digest`: the slide, by the SHA-256 of its content. `etag`: its strong ETag, or "".
-    `asked`: the URL that was requested, hashed. `at`: when it was requested (Unix s).
+    `fingerprint`: of the request that was answered. `requested_at`: when that was (Unix s).
     """
 
     digest: str
     etag: str
-    asked: str
-    at: float
+    fingerprint: str
+    requested_at: float
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Self:
+        """Return the record. Raise `ValueError`, `KeyError` or `TypeError` for any other text."""
+        stored = json.loads(text)
+        return cls(stored["digest"], stored["etag"], stored["asked"], stored["at"])
+
+    def to_json(self) -> bytes:
+        """Return the record as it is stored: `asked` is the fingerprint, `at` the time."""
+        stored = {
+            "digest": self.digest,
+            "etag": self.etag,
+            "asked": self.fingerprint,
+            "at": self.requested_at,
+        }
+        return json.dumps(stored).encode()
 
 
 class CachedSource:
@@ -51,15 +67,15 @@ class CachedSource:
         """Return the last record, or None where none was written or a writer died half-way."""
         self._file.seek(0)
         try:
-            return SourceRecord(**json.loads(self._file.read()))
-        except (ValueError, TypeError):
+            return SourceRecord.from_json(self._file.read())
+        except (ValueError, KeyError, TypeError):
             return None
 
     def save(self, record: SourceRecord) -> None:
         """Replace the record."""
         self._file.seek(0)
         self._file.truncate()
-        self._file.write(json.dumps(asdict(record)).encode())
+        self._file.write(record.to_json())
 
 
 class PartialFile:
@@ -90,7 +106,7 @@ class PartialFile:
     def reserve(self, size_bytes: int) -> None:
         """Reserve disk space for `size_bytes` in all.
 
-        Raise `TemporaryError("shelf_full")` where the cache has no room for them.
+        Raise `SlideCacheFullError` where the cache has no room for them.
         """
         if size_bytes > os.fstat(self._file.fileno()).st_size:
             self._budget.grow(self._file, size_bytes)
@@ -99,7 +115,7 @@ class PartialFile:
         """Write `data` at the byte offset `at`, or behind what was written so far.
 
         Several threads may write at offsets of their own at the same time.
-        Raise `TemporaryError("shelf_full")` when the disk is full although space was reserved.
+        Raise `DiskFullError` when the disk is full although space was reserved.
         """
         if at is None:
             at = self.bytes
@@ -112,10 +128,8 @@ class PartialFile:
             try:
                 written_bytes = os.pwrite(self._file.fileno(), data, offset)
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise TemporaryError(
-                        "shelf_full", f"the disk with {self.path.parent} is full"
-                    ) from None
+                if error.errno in DISK_FULL_ERRNOS:
+                    raise DiskFullError(self.path.parent) from None
                 raise
             data = data[written_bytes:]
             offset += written_bytes

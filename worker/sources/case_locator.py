@@ -49,6 +49,19 @@ class _UnusableAnswerError(InputNotFoundError):
         )
 
 
+class _KeyRefusedError(OrderError):
+    """The service refuses the key that is configured for it. Code: `input_unreachable`."""
+
+    def __init__(self, safe_url: str, status: int) -> None:
+        super().__init__(
+            "input_unreachable",
+            f"the locator {safe_url} does not let this service in ({status})",
+            hint="the operator corrects the key in worker.locator.headers or worker.locator.query; "
+            "the order is not to blame",
+            field=_FIELD,
+        )
+
+
 def locate(
     case_id: str,
     locator: Locator | None,
@@ -58,7 +71,7 @@ def locate(
 ) -> tuple[Located, float | None]:
     """Return where the slide of a case is, and its microns per pixel where the locator states them.
 
-    Raises `OrderError`: `request_invalid` without a locator, `input_not_found` for an unknown case
+    Raise `OrderError`: `request_invalid` without a locator, `input_not_found` for an unknown case
     and an unusable answer, `input_unreachable` where the service refuses the key;
     `InputUnreachableError` where it does not answer.
     """
@@ -128,13 +141,7 @@ def _refusal(response: requests.Response, safe_url: str) -> SlidelaneError:
             f"{safe_url} answered {status}", retry_after_s=retry_after_s(response)
         )
     if status in (401, 403):
-        return OrderError(
-            "input_unreachable",
-            f"the locator {safe_url} does not let this service in ({status})",
-            hint="the operator mends the key in worker.locator.headers or worker.locator.query; "
-            "the order is not to blame",
-            field=_FIELD,
-        )
+        return _KeyRefusedError(safe_url, status)
     return _UnusableAnswerError(f"{safe_url} answered {status} instead of a location")
 
 
@@ -177,7 +184,7 @@ def _unique_value(case_id: str, pointer: str, answer: Any) -> Any:
     """Return the value at a JSON pointer.
 
     Where the pointer takes the first of a list, all entries of the list must hold the same value.
-    Raises `InputNotFoundError` otherwise.
+    Raise `InputNotFoundError` otherwise.
     """
     if isinstance(answer, list) and re.match(r"/0(/|$)", pointer):
         rest = pointer.removeprefix("/0")

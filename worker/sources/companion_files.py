@@ -21,10 +21,10 @@ _MAX_TEXT_BYTES: Final = 2**20  # OpenSlide reads no longer ones
 _PARENT_FOLDER: Final = re.compile(rb"\.\.[/\\]")
 
 
-def of(main: Path) -> list[Path]:
+def list_companions(main: Path) -> list[Path]:
     """Return the files that a reader of `main` may open besides it, links among them.
 
-    Raises `NotASlideError` where they are more than 5000.
+    Raise `NotASlideError` where they are more than 5000.
     """
     suffix = main.suffix.lower()
     if suffix == FILES_IN_FOLDER:
@@ -44,7 +44,7 @@ def of(main: Path) -> list[Path]:
 
 
 def all_belong_to(main: Path) -> bool:
-    """Return whether all files of `of(main)` are part of the slide.
+    """Return whether all files of `list_companions(main)` are part of the slide.
 
     Beside a DICOM file may be other series.
     """

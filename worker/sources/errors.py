@@ -3,8 +3,6 @@
 Details name a URL without its query, which may hold a key.
 """
 
-from pathlib import Path
-
 from broker.errors import OrderError, TemporaryError
 
 
@@ -56,10 +54,3 @@ class InputUnreachableError(TemporaryError):
 
     def __init__(self, detail: str, *, retry_after_s: float | None = None) -> None:
         super().__init__("input_unreachable", detail, retry_after_s=retry_after_s)
-
-
-class DiskFullError(TemporaryError):
-    """The disk of the slide cache is full, although the bytes were reserved. Code: `shelf_full`."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__("shelf_full", f"the disk with {folder} is full")

@@ -54,7 +54,7 @@ def _companions(main: Path, roots: Sequence[Path]) -> list[Path]:
 
     Raises `OrderError` where one of them leads out of the roots.
     """
-    files = companion_files.of(main)
+    files = companion_files.list_companions(main)
     for file in files:
         _resolve(str(file), roots)
     for file in (main, *files):

@@ -44,7 +44,7 @@ class RemoteSlide(Protocol):
     def download(self, cache: SlideCache, pins: ExitStack, known_etag: str) -> Downloaded:
         """Download the slide into the cache unless its ETag is still `known_etag`.
 
-        The slide is pinned until `pins` closes. Raises `OrderError` for what the caller can
+        The slide is pinned until `pins` closes. Raise `OrderError` for what the caller can
         correct, `TemporaryError` where another try may succeed, and `StopWork`.
         """
 

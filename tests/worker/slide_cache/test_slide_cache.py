@@ -1,3 +1,4 @@
+import json
 import os
 import time
 from pathlib import Path
@@ -170,6 +171,8 @@ def test_a_source_is_remembered(slide_cache: SlideCache, tmp_path: Path) -> None
         source.save(record)
     with slide_cache.source("key", Listener()) as source:
         assert source.record == record
+    stored = json.loads((tmp_path / "sources" / "key").read_bytes())
+    assert stored == {"digest": "d" * 64, "etag": '"v1"', "asked": "a" * 64, "at": 12.5}
     (tmp_path / "sources" / "key").write_bytes(b'{"digest": "dd')
     with slide_cache.source("key", Listener()) as source:
         assert source.record is None

@@ -12,7 +12,7 @@ from tests.support.downloads import OTHER, SLIDE, SlideFetcher, kind_of, one_aft
 from tests.support.slide_server import File, Listener, SlideServer
 from worker.http_session import session
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import FetchTools, fetch_slide
+from worker.sources import fetch
 from worker.sources.http.checksum import Checksum, stated
 
 SHA256, MD5 = hashlib.sha256(SLIDE).digest(), hashlib.md5(SLIDE, usedforsecurity=False).digest()
@@ -99,8 +99,10 @@ def brought(fetcher: SlideFetcher, url: str, sha256: str) -> bytes:
     source = {"type": "url", "url": url, "sha256": sha256}
     scan = ScanRequest.model_validate({"id": "1", "source": source})
     with session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http:
-        tools = FetchTools(fetcher.slide_cache, http, Sandbox(threads=1), WorkerSettings())
-        with fetch_slide(scan, None, tools, Listener()) as slide:
+        slide_fetcher = fetch.SlideFetcher(
+            fetcher.slide_cache, http, Sandbox(threads=1), WorkerSettings()
+        )
+        with slide_fetcher.fetch(scan, None, Listener()) as slide:
             return slide.path.read_bytes()
 
 

@@ -109,7 +109,7 @@ from broker.orders.request import ScanRequest
 from worker.http_session import session
 from worker.slides.sandbox.client import Sandbox
 from worker.slide_cache.cache import SlideCache
-from worker.sources.fetch import FetchTools, fetch_slide
+from worker.sources.fetch import SlideFetcher
 
 class Teller:
     def report(self, stage, done, total):
@@ -117,8 +117,8 @@ class Teller:
 
 http = session(["127.0.0.1"], connect_timeout_s=2, read_timeout_s=20)
 asked = ScanRequest.model_validate({"id": "1", "source": {"type": "url", "url": sys.argv[2]}})
-tools = FetchTools(SlideCache(pathlib.Path(sys.argv[1]), 10**8), http, Sandbox(threads=1), WorkerSettings())
-with fetch_slide(asked, None, tools, Teller()) as copy:
+fetcher = SlideFetcher(SlideCache(pathlib.Path(sys.argv[1]), 10**8), http, Sandbox(threads=1), WorkerSettings())
+with fetcher.fetch(asked, None, Teller()) as copy:
     print("near", copy.bytes, flush=True)
 """
 

@@ -12,7 +12,7 @@ from tests.support.slides import a_picture
 from worker.http_session import session
 from worker.slide_cache.cache import SlideCache
 from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import FetchTools, fetch_slide
+from worker.sources.fetch import SlideFetcher
 from worker.sources.path import find_slide
 
 
@@ -35,10 +35,9 @@ def test_a_slide_below_a_root_is_used_where_it_lies(root: Path, tmp_path: Path) 
     source = {"type": "path", "path": str(root / "case" / "a.svs")}
     http = session((), connect_timeout_s=1, read_timeout_s=1)
     settings = WorkerSettings(slides=SlidesSettings(roots=(root,)))
-    tools = FetchTools(SlideCache(tmp_path / "cache", 100), http, Sandbox(threads=1), settings)
-    with fetch_slide(
-        ScanRequest.model_validate({"id": "1", "source": source}), None, tools, Listener()
-    ) as copy:
+    fetcher = SlideFetcher(SlideCache(tmp_path / "cache", 100), http, Sandbox(threads=1), settings)
+    scan = ScanRequest.model_validate({"id": "1", "source": source})
+    with fetcher.fetch(scan, None, Listener()) as copy:
         assert (copy.path, copy.bytes) == (root / "case" / "a.svs", 9)
         assert copy.digest.startswith("stat:")
     assert list((tmp_path / "cache").glob("??/*")) == []

@@ -1,6 +1,5 @@
 """The images that cover a region, put into the slide cache with a manifest."""
 
-import errno
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -8,12 +7,14 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from typing import Final
 
+from worker.disk import DISK_FULL_ERRNOS
 from worker.geometry.frame import Area
 from worker.slide_cache.cache import SlideCache
+from worker.slide_cache.errors import DiskFullError
 from worker.slide_cache.file_set import FileSet
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.partial import manifest
-from worker.sources.errors import DiskFullError, InputTooLargeError
+from worker.sources.errors import InputTooLargeError
 from worker.sources.image_server import image_headers, tile_plan
 from worker.sources.image_server.client import MAX_REQUESTS, ImageRequest, ImageServerClient
 from worker.sources.image_server.image_info import Image
@@ -35,7 +36,7 @@ def assemble(
     """Put images that cover `area` into the cache as one slide, pinned until `pins` closes.
 
     A server that answers with smaller images of the right shape has shown the largest that it
-    gives; the area is then requested once more, in boxes of that size. Raises `InputTooLargeError`,
+    gives; the area is then requested once more, in boxes of that size. Raise `InputTooLargeError`,
     and what `tile_plan.boxes`, `ImageServerClient.result` and `image_headers.checked_suffix` raise.
     """
     boxes = tile_plan.boxes(image, area)
@@ -121,13 +122,13 @@ class _Writer:
         return hashlib.sha256(b"".join(self._digests)).hexdigest()
 
     def write(self, name: str, data: bytes) -> None:
-        """Write one file. Raises `InputTooLargeError`, and `TemporaryError` for a full disk."""
+        """Write one file. Raise `InputTooLargeError`, and `TemporaryError` for a full disk."""
         self._reserve(-(-len(data) // _BLOCK_BYTES) * _BLOCK_BYTES)
         folder = self._file_set.folder
         try:
             (folder / name).write_bytes(data)
         except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno in DISK_FULL_ERRNOS:
                 raise DiskFullError(folder) from None
             raise
         self._digests.append(hashlib.sha256(data).digest())

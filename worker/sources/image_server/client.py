@@ -71,7 +71,7 @@ class ImageServerClient:
     def result(self, answer: Future[bytes]) -> bytes:
         """Wait for an answer and return its body.
 
-        Raises what `http_errors.refusal` returns for any status but 200, `InputUnreachableError`
+        Raise what `http_errors.refusal` returns for any status but 200, `InputUnreachableError`
         for silence and cuts, `OrderError` for an answer that cannot be right, and `StopWork`.
         """
         self._gets.report(self._received_bytes, 0)
@@ -82,9 +82,9 @@ class ImageServerClient:
         return body
 
     def _send(self, request: ImageRequest) -> bytes:
-        """Return the first complete answer.
+        """Return the first complete answer, or the last one even if it is incomplete.
 
-        After the last try an incomplete one, which its user reports.
+        Whoever uses an incomplete answer reports what is wrong with it.
         """
         retries = Retries(_MAX_TRIES)
         while True:

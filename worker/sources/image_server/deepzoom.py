@@ -46,14 +46,14 @@ class DeepZoomImage:
     def description_url(url: str) -> str:
         """Return where the image is described: the order's URL itself.
 
-        Raises `OrderError("request_invalid")`.
+        Raise `OrderError("request_invalid")`.
         """
         _parse_url(url)
         return url
 
     @classmethod
     def from_description(cls, url: str, description: bytes) -> Self:
-        """Return the image that a `.dzi` describes. Raises `UnusableDescriptionError`."""
+        """Return the image that a `.dzi` describes. Raise `UnusableDescriptionError`."""
         try:
             dzi = _Dzi.model_validate(_parse_xml(description))
         except ValidationError as error:
@@ -112,7 +112,7 @@ def _parse_xml(description: bytes) -> dict[str, str]:
 def _parse_url(url: str) -> ImageUrl:
     """Return the URL, its name without the suffix.
 
-    Raises `OrderError("request_invalid")` for another suffix.
+    Raise `OrderError("request_invalid")` for another suffix.
     """
     found = ImageUrl.parse(url, "DeepZoom")
     if not found.name.lower().endswith(_SUFFIXES):

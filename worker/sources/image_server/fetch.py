@@ -71,10 +71,9 @@ def find_region(
 ) -> ImageRegion:
     """Request an image's description and return what reading the region `roi` takes of it.
 
-    `card`: of the algorithm that will read it.
-
-    The description is requested for every order: only the server knows whether this URL may still
-    read the image. Raises `OrderError`, `TemporaryError` and `StopWork`.
+    `card`: of the algorithm that will read it. The description is requested for every order: only
+    the server knows whether this URL may still read the image. Raise `OrderError`,
+    `TemporaryError` and `StopWork`.
     """
     url = source.url.get_secret_value()
     image_class = _IMAGE_CLASSES[source.protocol]

@@ -80,10 +80,7 @@ class _Info(_Limits):
 
     @property
     def serves_tiles_only(self) -> bool:
-        """Whether the server gives no regions but its tiles.
-
-        That is compliance level 0 without the features that would allow more.
-        """
+        """Whether the server gives no regions but its tiles: compliance level 0, and no more."""
         features: set[str] = set()
         for limits in self.limits:
             features.update(limits.supports, limits.extra_features)
@@ -126,7 +123,7 @@ class IiifImage:
 
     @classmethod
     def from_description(cls, url: str, description: bytes) -> Self:
-        """Return the image that an `info.json` describes. Raises `UnusableDescriptionError`."""
+        """Return the image that an `info.json` describes. Raise `UnusableDescriptionError`."""
         try:
             info = _Info.model_validate_json(description)
         except ValidationError as error:
@@ -166,10 +163,7 @@ def _parse_url(url: str) -> ImageUrl:
 
 
 def _format(info: _Info) -> str:
-    """Return `png`, which loses nothing, where the server offers it.
-
-    Compliance level 2 includes it.
-    """
+    """Return `png`, which is lossless, where the server offers it; compliance level 2 does."""
     if "level2" in info.compliance_levels:
         return "png"
     for limits in info.limits:

@@ -48,7 +48,7 @@ class IipImage:
     def description_url(url: str) -> str:
         """Return where the image is described.
 
-        Raises `OrderError("request_invalid")` for a URL without FIF.
+        Raise `OrderError("request_invalid")` for a URL without FIF.
         """
         return f"{_parse_url(url)}&OBJ=IIP,1.0&OBJ=Max-size&OBJ=Tile-size"
 
@@ -56,7 +56,7 @@ class IipImage:
     def from_description(cls, url: str, description: bytes) -> Self:
         """Return the image that lines like `Max-size:46000 32914` describe.
 
-        Raises `UnusableDescriptionError`.
+        Raise `UnusableDescriptionError`.
         """
         size_px = _find_pair(description, b"Max-size")
         if size_px is None:
@@ -85,7 +85,7 @@ class IipImage:
 def _parse_url(url: str) -> ImageUrl:
     """Return the URL with FIF first, without the parameters that are added later.
 
-    Raises `OrderError("request_invalid")` for a URL without FIF.
+    Raise `OrderError("request_invalid")` for a URL without FIF.
     """
     found = ImageUrl.parse(url, "FIF")
     if not found.before.endswith("="):

@@ -39,7 +39,7 @@ class SmallerImageError(UnreadableSlideError):
 def max_bytes(box: Area) -> int:
     """Return the most bytes that an image of the box can have.
 
-    That is 16 bits in four channels, uncompressed, and 1 MiB more.
+    They are those of four uncompressed channels of 16 bits, and 1 MiB more.
     """
     return 8 * box.width * box.height + 2**20
 
@@ -60,7 +60,7 @@ def is_complete(data: bytes) -> bool:
 def checked_suffix(data: bytes, box: Area) -> str:
     """Return the suffix for an image's file if it shows the box.
 
-    Raises `NotASlideError` for what is no image; `UnreadableSlideError` for one that is cut short,
+    Raise `NotASlideError` for what is no image; `UnreadableSlideError` for one that is cut short,
     cannot be opened, or has another size, and `SmallerImageError` among these.
     """
     requested = f"where {box.width} x {box.height} px at ({box.x}, {box.y}) were asked for"

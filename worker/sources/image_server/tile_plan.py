@@ -21,11 +21,9 @@ _MAX_TILE_PX2: Final = 2**24
 def required_area(
     image: Image, roi: Roi | None, mpp: float | None, card: AlgorithmCard | None
 ) -> Area:
-    """Return the box that an algorithm with this `card` reads of the region `roi`.
+    """Return the box in level-0 pixels that an algorithm with this `card` reads of the region.
 
-    In level-0 pixels.
-
-    `mpp`: microns per pixel as the order states them. Raises `OrderError`: `roi_outside_slide`,
+    `mpp`: microns per pixel as the order states them. Raise `OrderError`: `roi_outside_slide`,
     `mpp_missing`.
     """
     mpp_x, mpp_y, mpp_source = spacing(server_properties(image.mpp_x, image.mpp_y), mpp)
@@ -34,12 +32,11 @@ def required_area(
 
 
 def boxes(image: Image, area: Area, max_size_px: tuple[int, int] | None = None) -> tuple[Area, ...]:
-    """Return boxes that cover `area`, row by row, none larger than the limits.
+    """Return boxes that cover `area`, row by row, all in level-0 pixels.
 
-    The limits are the server's and `max_size_px` (width, height).
-
-    All in level-0 pixels. Raises `InputTooLargeError` for more than 20,000 boxes,
-    `UnusableDescriptionError` for tiles that are too large.
+    None is larger than the server's limits and `max_size_px` (width, height).
+    Raise `InputTooLargeError` for more than 20,000 boxes, `UnusableDescriptionError` for tiles
+    that are too large.
     """
     tiling = image.tiling
     if max_size_px and not tiling.fixed:
@@ -84,9 +81,9 @@ def _fixed_size(tiling: Tiling) -> tuple[int, int]:
 
 
 def _free_size(tiling: Tiling) -> tuple[int, int]:
-    """Return width and height of a box.
+    """Return width and height of a box that covers whole tiles where they fit.
 
-    It covers whole tiles where they fit, so that the server decodes none twice.
+    The server then decodes no tile twice.
     """
     width = _edge(tiling.tile_width_px, tiling.max_width_px)
     height = _edge(tiling.tile_height_px, tiling.max_height_px)

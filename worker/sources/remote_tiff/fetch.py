@@ -60,7 +60,7 @@ class RemoteRegion:
     def download(self, cache: SlideCache, pins: ExitStack, known_etag: str) -> Downloaded:
         """Download the region unless the file's strong ETag is still `known_etag`.
 
-        Raises `RangesUnsuitable` where the whole file must be fetched instead.
+        Raise `RangesUnsuitable` where the whole file must be fetched instead.
         """
         for _ in range(_MAX_TRIES):
             with suppress(ContentChanged):

@@ -52,7 +52,7 @@ class _Layout:
     def unpack(self, layout: str, data: bytes) -> tuple[int, ...]:
         """Return numbers in the file's byte order.
 
-        Raises `RangesUnsuitable` where the file ends before.
+        Raise `RangesUnsuitable` where the file ends before.
         """
         try:
             return struct.unpack(self.order + layout, data)
@@ -89,7 +89,7 @@ class TiffDirectory:
     def numbers(self, tag: Tag | None) -> Ints:
         """Return the whole numbers of a tag.
 
-        Empty where there is no such tag, or one of its numbers needs all 64 bits.
+        They are none where there is no such tag, or one of its numbers needs all 64 bits.
         """
         kind = _WHOLE_NUMBERS.get(tag.kind) if tag else None
         if not tag or not kind:

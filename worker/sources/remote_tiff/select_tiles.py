@@ -24,7 +24,7 @@ def select_tiles(
 ) -> manifest.Ranges:
     """Fetch all of the file that reading the region takes, and return what that is.
 
-    Raises `RangesUnsuitable`, and `OrderError` where reading the region would.
+    Raise `RangesUnsuitable`, and `OrderError` where reading the region would.
     """
     pictures = tiled_pictures(TiffDirectory.fetch(file), file.total_bytes)
     if not pictures:
@@ -60,7 +60,7 @@ def _frame(file: SparseFile, mpp: float | None, sandbox: Sandbox) -> Frame:
 def _levels(pictures: Sequence[TiledPicture], full_size: tuple[int, int]) -> list[TiledPicture]:
     """Return the pictures that show the whole slide at any resolution.
 
-    Raises `RangesUnsuitable` where none has its full size: such a format lays out its canvas in
+    Raise `RangesUnsuitable` where none has its full size: such a format lays out its canvas in
     another way (several scanned regions, overlapping tiles).
     """
     if all(picture.size != full_size for picture in pictures):

@@ -3,7 +3,6 @@
 The rest are holes, which take no disk.
 """
 
-import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterable
@@ -11,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from worker.sources.errors import DiskFullError
+from worker.disk import DISK_FULL_ERRNOS
+from worker.slide_cache.errors import DiskFullError
 from worker.sources.http.byte_ranges import FIRST_BYTES, Range, RangedUrl, RangesUnsuitable
 
 _BLOCK_BYTES: Final = 4096  # of disk, which each end of a range may take in addition
@@ -70,7 +70,7 @@ class SparseFile:
     def need(self, needed: Iterable[Range]) -> None:
         """Fetch what is missing of these ranges.
 
-        Raises `RangesUnsuitable` for too many separate ranges, `TemporaryError` where the disk is
+        Raise `RangesUnsuitable` for too many separate ranges, `TemporaryError` where the disk is
         full, and what `RangedUrl.fetch` raises.
         """
         missing = _subtract(merged(needed, _MAX_GAP_BYTES), self._filled)
@@ -114,7 +114,7 @@ class SparseFile:
             try:
                 written_bytes = os.pwrite(self._file.fileno(), remaining, offset)
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                if error.errno in DISK_FULL_ERRNOS:
                     raise DiskFullError(self.path.parent) from None
                 raise
             offset += written_bytes
@@ -124,7 +124,7 @@ class SparseFile:
 def merged(ranges: Iterable[Range], max_gap_bytes: int = 0) -> list[Range]:
     """Return the same bytes as ranges in order that neither overlap nor touch.
 
-    Gaps of up to `max_gap_bytes` between two ranges are filled.
+    Gaps of up to `max_gap_bytes` between two ranges are included.
     """
     found: list[Range] = []
     for start, stop in sorted(ranges):

@@ -44,10 +44,7 @@ class TiledPicture:
         return self.width, self.height
 
     def tiles(self, left: int, top: int, right: int, bottom: int) -> Iterator[Range]:
-        """Return where the stored tiles are that this half-open box touches.
-
-        The box is in pixels of the picture.
-        """
+        """Return where the stored tiles are that the half-open box in picture pixels touches."""
         rows = slice(top // self.tile_height, -(-bottom // self.tile_height))
         columns = slice(left // self.tile_width, -(-right // self.tile_width))
         starts = self.starts[:, rows, columns].ravel().tolist()
@@ -60,7 +57,7 @@ class TiledPicture:
 def tiled_pictures(directory: TiffDirectory, total_bytes: int) -> list[TiledPicture]:
     """Return all tiled pictures of a file of `total_bytes`.
 
-    Raises `RangesUnsuitable` for a layout that is not supported.
+    Raise `RangesUnsuitable` for a layout that is not supported.
     """
     if any(_HAMAMATSU in tags for tags in directory.ifds):
         raise RangesUnsuitable("it is an NDPI file")

@@ -67,7 +67,7 @@ class ZipArchive:
     def download(self, cache: SlideCache, pins: ExitStack, known_etag: str) -> Downloaded:
         """Download and unpack the archive unless its strong ETag is still `known_etag`.
 
-        Raises `NotASlideError` for an archive without a slide or with several, and for one that is
+        Raise `NotASlideError` for an archive without a slide or with several, and for one that is
         not safe to unpack; `UnreadableSlideError` for a damaged one.
         """
         with cache.partial_file() as part:
@@ -79,7 +79,7 @@ class ZipArchive:
             part.flush()
             checksum.require(self.sha256, part.digest, without_query(self.url))
             limit_bytes = min(self.limit_bytes, self.cache_bytes - part.bytes)
-            with unzip.opened(part.path) as archive:
+            with unzip.open_archive(part.path) as archive:
                 slide = _put_into_cache(archive, cache, pins, limit_bytes, self.progress)
             return Downloaded(slide, download.etag)
 
@@ -156,7 +156,7 @@ def _digest(files: Sequence[DownloadedFile], folder: Path) -> str:
 
 
 def _find_slide(members: Sequence[Member]) -> _SlideInZip:
-    """Return the one slide among the members. Raises `NotASlideError` for none or several."""
+    """Return the one slide among the members. Raise `NotASlideError` for none or several."""
     series = tuple(member for member in members if instances.is_dicom(member.head))
     others = [member for member in members if not instances.is_dicom(member.head)]
     mains = [member for member in others if _is_slide(member)]

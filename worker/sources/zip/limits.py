@@ -1,6 +1,6 @@
-"""What the directory of a zip archive may hold before anything is unpacked.
+"""Check the directory of a zip archive before anything is unpacked.
 
-That is how many files, of which names, and where they lead.
+It may hold so many files, and only names that do not lead out of the archive.
 """
 
 import re
@@ -28,12 +28,12 @@ _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 def files(archive: zipfile.ZipFile) -> dict[PurePosixPath, zipfile.ZipInfo]:
     """Return the files in the archive by their names.
 
-    Names are relative, without `.` and `..`, with forward slashes. Raises `NotASlideError` for an
+    Names are relative, without `.` and `..`, with forward slashes. Raise `NotASlideError` for an
     archive that is not safe to unpack.
     """
     infos = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
     if len(infos) > _MAX_FILES:
-        raise refused(f"it holds {len(infos)} files; at most {_MAX_FILES} are unpacked")
+        raise refusal(f"it holds {len(infos)} files; at most {_MAX_FILES} are unpacked")
     _check_no_overlaps(infos, archive.start_dir)
     for info in infos:
         _check_kind(info)
@@ -42,7 +42,7 @@ def files(archive: zipfile.ZipFile) -> dict[PurePosixPath, zipfile.ZipInfo]:
     return named
 
 
-def refused(detail: str) -> NotASlideError:
+def refusal(detail: str) -> NotASlideError:
     """Return the error for an archive that is not unpacked."""
     return NotASlideError(
         f"The zip is not unpacked: {detail}",
@@ -50,7 +50,7 @@ def refused(detail: str) -> NotASlideError:
     )
 
 
-def shown(name: PurePosixPath | str) -> str:
+def format_name(name: PurePosixPath | str) -> str:
     """Return a name from an archive as errors may show it."""
     return repr(str(name)[:_SHOWN_CHARS])
 
@@ -64,19 +64,19 @@ def _check_no_overlaps(infos: Sequence[zipfile.ZipInfo], directory_offset: int) 
     for info in sorted(infos, key=lambda info: info.header_offset, reverse=True):
         file_end = info.header_offset + _LOCAL_HEADER_BYTES + info.compress_size
         if info.header_offset < 0 or file_end > end:
-            raise refused(f"{shown(info.filename)} overlaps another file or the end")
+            raise refusal(f"{format_name(info.filename)} overlaps another file or the end")
         end = info.header_offset
 
 
 def _check_kind(info: zipfile.ZipInfo) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG):
-        raise refused(f"{shown(info.filename)} is a link or a device, no file")
+        raise refusal(f"{format_name(info.filename)} is a link or a device, no file")
     if info.flag_bits & _ENCRYPTED:
-        raise refused(f"{shown(info.filename)} is encrypted")
+        raise refusal(f"{format_name(info.filename)} is encrypted")
     if info.compress_type not in _METHODS:
-        raise refused(
-            f"{shown(info.filename)} is packed by method {info.compress_type}, "
+        raise refusal(
+            f"{format_name(info.filename)} is packed by method {info.compress_type}, "
             "not stored or by deflate"
         )
 
@@ -84,7 +84,7 @@ def _check_kind(info: zipfile.ZipInfo) -> None:
 def _name(info: zipfile.ZipInfo) -> PurePosixPath:
     """Return the file's name with forward slashes and composed characters.
 
-    Raises `NotASlideError` for a name that leads out of the archive or that no disk can hold.
+    Raise `NotASlideError` for a name that leads out of the archive or that no disk can hold.
     """
     name = unicodedata.normalize("NFC", info.orig_filename.replace("\\", "/"))
     path = PurePosixPath(name)
@@ -95,15 +95,15 @@ def _name(info: zipfile.ZipInfo) -> PurePosixPath:
         or any(len(part.encode(errors="replace")) > _MAX_PART_BYTES for part in path.parts)
     )
     if not path.parts or leads_elsewhere or too_long or _CONTROLS.search(name):
-        raise refused(f"{shown(name)} is no name for a file in it")
+        raise refusal(f"{format_name(name)} is no name for a file in it")
     return path
 
 
 def _check_no_duplicates(names: Collection[PurePosixPath], count: int) -> None:
     """Raise `NotASlideError` for two files of one name, or for a file that is a folder as well."""
     if len(names) < count:
-        raise refused(f"{count - len(names)} of its files have the name of another")
+        raise refusal(f"{count - len(names)} of its files have the name of another")
     for name in names:
         for folder in name.parents:
             if folder in names:
-                raise refused(f"{shown(folder)} is both a file and a folder")
+                raise refusal(f"{format_name(folder)} is both a file and a folder")

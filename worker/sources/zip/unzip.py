@@ -78,7 +78,7 @@ class Archive:
 
         Of `total_bytes`, `unpacked_bytes` have been unpacked before.
 
-        Raises `UnreadableSlideError` when it is not as long as the archive's directory says.
+        Raise `UnreadableSlideError` when it is not as long as the archive's directory says.
         """
         with self._open(member.info) as file:
             while data := _read(file, _READ_BYTES):
@@ -86,7 +86,7 @@ class Archive:
                 progress.report("unpacking", unpacked_bytes + part.bytes, total_bytes)
         if part.bytes != member.size_bytes:
             raise _damaged(
-                f"{limits.shown(member.name)} has {part.bytes} bytes "
+                f"{limits.format_name(member.name)} has {part.bytes} bytes "
                 f"where {member.size_bytes} are declared"
             )
 
@@ -109,10 +109,10 @@ def check_is_zip(head: bytes) -> None:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Archive]:
+def open_archive(path: Path) -> Iterator[Archive]:
     """Open the archive at `path` for the context.
 
-    Raises `NotASlideError` for what is no zip archive or not safe to unpack, `UnreadableSlideError`
+    Raise `NotASlideError` for what is no zip archive or not safe to unpack, `UnreadableSlideError`
     for a damaged one.
     """
     with _BoundedFile(path) as file:
@@ -126,7 +126,7 @@ def opened(path: Path) -> Iterator[Archive]:
 def total_bytes(members: Sequence[Member], limit_bytes: int) -> int:
     """Return how many bytes the members have when unpacked.
 
-    Raises `InputTooLargeError` for more than `limit_bytes`, `NotASlideError` where no slide is
+    Raise `InputTooLargeError` for more than `limit_bytes`, `NotASlideError` where no slide is
     compressed that well.
     """
     unpacked_bytes = sum(member.size_bytes for member in members)
@@ -137,7 +137,7 @@ def total_bytes(members: Sequence[Member], limit_bytes: int) -> int:
             hint="the operator sets worker.slides.max_slide_bytes and max_bytes",
         )
     if unpacked_bytes > _UNCHECKED_BYTES + _MAX_RATIO * packed_bytes:
-        raise limits.refused(
+        raise limits.refusal(
             f"{packed_bytes} bytes of it unpack to {unpacked_bytes}; "
             f"no slide is packed {_MAX_RATIO}:1"
         )
@@ -165,7 +165,7 @@ class _BoundedFile(FileIO):
     def read(self, size: int | None = -1, /) -> bytes:
         """Return at most `size` bytes.
 
-        Raises `BadZipFile` when that is more than a directory may have.
+        Raise `BadZipFile` when that is more than a directory may have.
         """
         if size is None or size < 0:
             return super().read(_MAX_DIRECTORY_BYTES)

@@ -136,7 +136,7 @@ class Techcyte:
 def task_segment(task_id: str) -> str:
     """Return the task as one segment of a URL's path.
 
-    That is the number if the id is the base64 of `task:NUMBER`, else the id percent-encoded.
+    It is the number if the id is the base64 of `task:NUMBER`, else the id percent-encoded.
     """
     try:
         text = base64.b64decode(task_id, validate=True)
