@@ -33,6 +33,37 @@ class Layers(nn.Sequential):
         )
 
 
+class Answers(nn.Module):
+    """Answers so many numbers for each tile: the mean of all pixels, in a shape of its own.
+
+    `kind`: `logits` in shape (N, outputs); `maps` with two dimensions of length 1 more; `flat`
+    without the second dimension; `integers`; `nan`; `bright`, which is infinite for tiles with
+    pixels above the mean; `one` row for all tiles.
+    """
+
+    def __init__(self, outputs: int, kind: str = "logits") -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.kind = kind
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        means = pixels.mean(dim=(1, 2, 3)).unsqueeze(1)
+        logits = means * torch.arange(1, self.outputs + 1, dtype=pixels.dtype)
+        if self.kind == "maps":
+            logits = logits.unsqueeze(2).unsqueeze(3)
+        if self.kind == "flat":
+            logits = logits.squeeze(1)
+        if self.kind == "integers":
+            logits = logits.to(torch.int64)
+        if self.kind == "nan":
+            logits = logits * float("nan")
+        if self.kind == "bright":
+            logits = logits * torch.exp(1000 * torch.clamp(means, min=0))
+        if self.kind == "one":
+            logits = logits.mean(dim=0, keepdim=True)
+        return logits
+
+
 def a_config(**changed: Any) -> dict[str, Any]:
     """What describes a network of 64 px tiles that were 128 px of 0.25 um."""
     config = {

@@ -10,8 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from broker.errors import OrderError
 from broker.settings.config import AlgorithmSettings, ConfigError
-from tests.support.networks import CLASSES, Layers, a_config, a_network, an_exported_network
+from tests.support.networks import (
+    CLASSES,
+    Answers,
+    Layers,
+    a_config,
+    a_network,
+    an_exported_network,
+)
 from tests.support.scans import scan
 from tests.support.slide_server import Listener
 from tests.support.slides import a_picture, a_slide
@@ -194,3 +202,79 @@ def test_a_compiled_network_says_the_same(tmp_path: Path) -> None:
     for tiles in (1, 5):
         batch = np.stack([a_picture(64, 64, seed) // 2 + 60 for seed in range(tiles)])
         assert answers(model, batch) == pytest.approx(by_hand(batch), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("classes", "network", "got", "required"),
+    [
+        (2, Answers(3), r"shape \(1, 3\)", r"\(1, 2\)"),
+        (3, Answers(2), r"shape \(1, 2\)", r"\(1, 3\)"),
+        (1, Answers(2), r"shape \(1, 2\)", r"\(1, 1\)"),
+        (2, Answers(2, "one"), r"shape \(1, 2\) for 2 tiles", r"\(2, 2\)"),
+        (2, Answers(2, "integers"), "numbers of type torch.int64", r"\(1, 2\)"),
+        (2, Answers(2, "nan"), "NaN or infinity", "float32"),
+    ],
+)
+def test_a_network_that_answers_something_else_is_not_used(
+    tmp_path: Path, classes: int, network: Answers, got: str, required: str
+) -> None:
+    """Three outputs of two classes had been delivered, with probabilities that added up to
+    0.72. The message says what came and what config.json requires."""
+    names = [f"class {number}" for number in range(classes)]
+    folder = a_network(tmp_path / "zoo", network, num_classes=classes, class_names=names)
+    with pytest.raises(ConfigError, match=f"zoo.folder: the network answers {got}.*{required}"):
+        loaded(folder)
+
+
+@pytest.mark.parametrize("kind", ["logits", "maps"])
+@pytest.mark.parametrize("classes", [1, 2, 5])
+def test_the_probabilities_of_a_tile_are_those_of_its_classes(
+    tmp_path: Path, kind: str, classes: int
+) -> None:
+    """Several classes add up to 1, one is a sigmoid; a network may end in a convolution."""
+    names = [f"class {number}" for number in range(classes)]
+    folder = a_network(
+        tmp_path / "zoo", Answers(classes, kind), num_classes=classes, class_names=names
+    )
+    batch = np.stack([a_picture(64, 64, seed) // 2 + 60 for seed in range(3)])
+    likely = answers(loaded(folder), batch)
+    assert likely.shape == (3, classes)
+    if classes > 1:
+        assert likely.sum(axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
+    else:
+        means = ((batch / 255 - MEAN) / DEVIATION).mean(axis=(1, 2, 3))
+        assert likely[:, 0] == pytest.approx(1 / (1 + np.exp(-means)), abs=1e-4)
+
+
+def test_a_single_class_may_be_answered_without_a_dimension_of_its_own(tmp_path: Path) -> None:
+    """(N,) is (N, 1)."""
+    network = Answers(1, "flat")
+    folder = a_network(tmp_path / "zoo", network, num_classes=1, class_names=["tumour"])
+    batch = np.stack([a_picture(64, 64, seed) for seed in range(3)])
+    assert answers(loaded(folder), batch).shape == (3, 1)
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_a_tile_without_a_probability_fails_its_scan(tmp_path: Path, classes: int) -> None:
+    """A network that is right on blank tiles may answer infinity for others: the algorithm is
+    to blame. A sigmoid would make 1.0 of it."""
+    names = [f"class {number}" for number in range(classes)]
+    folder = a_network(
+        tmp_path / "zoo", Answers(classes, "bright"), num_classes=classes, class_names=names
+    )
+    scorer = loaded(folder).calibrate(np.empty((0, 64, 64, 3), np.uint8))
+    dark = np.zeros((2, 64, 64, 3), np.uint8)
+    assert scorer.classify(dark).shape == (2, classes)
+    with pytest.raises(OrderError, match="the network answers NaN or infinity") as failed:
+        scorer.classify(np.concatenate([dark, np.full_like(dark, 255)]))
+    assert failed.value.problem.code == "algorithm_answer_invalid"
+    assert failed.value.problem.blame == "algorithm"
+
+
+def test_half_precision_without_numbers_is_not_used(tmp_path: Path) -> None:
+    """NaN is no small difference: comparisons with it are all false."""
+    folder = a_network(tmp_path / "zoo", Answers(3))
+    model = loaded(folder, tolerance=0.5)
+    model._half = loaded(a_network(tmp_path / "bright", Answers(3, "bright")), tolerance=0.5)._full
+    samples = np.full((2, 64, 64, 3), 255, np.uint8)
+    assert model.calibrate(samples).precision == "float32"
