@@ -63,7 +63,7 @@ class Description(_Shape):
     class_names: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...]
     patch_size_pixels: _Edge
     spacing_um_px: float = Field(gt=0.01, le=100)
-    transform: tuple[_Step, ...] = ()
+    transform: tuple[_Step, ...]
 
     @property
     def input_px(self) -> int:
@@ -94,10 +94,13 @@ class Description(_Shape):
         """Mean and standard deviation of each channel, of samples from 0 to 1."""
         steps = self._steps("Normalize")
         if not steps:
-            return (0, 0, 0), (1, 1, 1)
+            raise ValueError(
+                "transform: Normalize is missing; for a network that takes samples from 0 to 1, "
+                "state a mean of [0, 0, 0] and a std of [1, 1, 1]"
+            )
         normalize = [_Normalize.model_validate(step.arguments or {}) for step in steps]
         if len(normalize) > 1 or 0 in normalize[0].std:
-            raise ValueError("Normalize must stand there once at most, with no std of 0")
+            raise ValueError("Normalize must stand there once, with no std of 0")
         return normalize[0].mean, normalize[0].std
 
     def _steps(self, name: str) -> list[_Step]:
@@ -169,6 +172,9 @@ def _check(description: Description) -> None:
     # these properties raise for transforms that cannot work
     _ = description.mpp
     _ = description.normalization
+    steps = [step.name for step in description.transform]
+    if steps.count("ToTensor") != 1 or steps.index("ToTensor") > steps.index("Normalize"):
+        raise ValueError("transform: ToTensor must stand there once, before Normalize")
 
 
 def _class_card(number: int, name: str) -> ClassCard:

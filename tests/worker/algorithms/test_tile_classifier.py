@@ -14,6 +14,7 @@ from broker.errors import OrderError
 from broker.settings.config import AlgorithmSettings, ConfigError
 from tests.support.networks import (
     CLASSES,
+    TRANSFORM,
     Answers,
     Layers,
     a_config,
@@ -152,6 +153,10 @@ def test_a_scan_is_squares_with_all_probabilities(tmp_path: Path) -> None:
             },
             "std of 0",
         ),
+        ({"transform": []}, "Normalize is missing"),
+        ({"transform": TRANSFORM[:2]}, r"Normalize is missing; .* a std of \[1, 1, 1\]"),
+        ({"transform": [TRANSFORM[0], TRANSFORM[2]]}, "ToTensor must stand there once"),
+        ({"transform": [TRANSFORM[2], TRANSFORM[1]]}, "ToTensor .* before Normalize"),
     ],
 )
 def test_a_description_that_cannot_work_stops_the_start(
@@ -202,6 +207,16 @@ def test_a_compiled_network_says_the_same(tmp_path: Path) -> None:
     for tiles in (1, 5):
         batch = np.stack([a_picture(64, 64, seed) // 2 + 60 for seed in range(tiles)])
         assert answers(model, batch) == pytest.approx(by_hand(batch), abs=1e-4)
+
+
+def test_a_missing_transform_is_refused(tmp_path: Path) -> None:
+    """It says how pixels become numbers; without it every probability would be another one."""
+    folder = a_network(tmp_path / "zoo")
+    config = a_config()
+    del config["transform"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"zoo.folder: config.json: transform: Field required"):
+        loaded(folder)
 
 
 @pytest.mark.parametrize(
