@@ -145,7 +145,10 @@ def weights_card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
         raise ConfigError(
             f"worker.algorithms.{name}.compile: only model.pt2 can be compiled, not {file.name}"
         )
-    digest = _digest(file, file.stat().st_mtime_ns, (entry.folder / "config.json").read_bytes())
+    network_sha256 = _file_sha256(file)
+    _check_sha256(name, entry, file, network_sha256)
+    config = (entry.folder / "config.json").read_bytes()
+    digest = hashlib.sha256(config + bytes.fromhex(network_sha256)).hexdigest()
     names = description.class_names
     tile_um = description.mpp * description.input_px
     return AlgorithmCard(
@@ -182,13 +185,25 @@ def _class_card(number: int, name: str) -> ClassCard:
     return ClassCard(name=name, color=color, annotation_type=name)
 
 
+def _check_sha256(name: str, entry: AlgorithmSettings, file: Path, actual: str) -> None:
+    """Raise ConfigError where the settings state another SHA-256 than the network's."""
+    if entry.sha256 is not None and entry.sha256.lower() != actual:
+        raise ConfigError(
+            f"worker.algorithms.{name}.sha256: {file.name} has the SHA-256 {actual}, "
+            f"and the settings require {entry.sha256.lower()}"
+        )
+
+
+def _file_sha256(file: Path) -> str:
+    """Return the SHA-256 of a file in hex, computed anew once the file has changed."""
+    status = file.stat()
+    return _sha256_of_version(file, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 @lru_cache(maxsize=16)
-def _digest(file: Path, _changed_ns: int, config: bytes) -> str:
-    """Return a digest of the network and its description; `_changed_ns` makes it compute anew."""
-    digest = hashlib.sha256(config)
+def _sha256_of_version(file: Path, _size_bytes: int, _modified_ns: int, _changed_ns: int) -> str:
     with file.open("rb") as content:
-        digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _folder_error(name: str, detail: str) -> ConfigError:

@@ -1,7 +1,9 @@
 """Trained networks from a folder: what they are given, what they say, and which folders are
 refused."""
 
+import hashlib
 import json
+import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -293,3 +295,20 @@ def test_half_precision_without_numbers_is_not_used(tmp_path: Path) -> None:
     model._half = loaded(a_network(tmp_path / "bright", Answers(3, "bright")), tolerance=0.5)._full
     samples = np.full((2, 64, 64, 3), 255, np.uint8)
     assert model.calibrate(samples).precision == "float32"
+
+
+def test_another_file_than_the_settings_name_is_refused(tmp_path: Path) -> None:
+    """The message has both digests; capital letters are the same digest; a file that is
+    replaced under the same name and time is noticed."""
+    folder = a_network(tmp_path / "zoo")
+    file = folder / "torchscript_model.pt"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    loaded(folder, sha256=digest)
+    loaded(folder, sha256=digest.upper())
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    a_network(folder, Layers())
+    os.utime(file, ns=times)
+    actual = hashlib.sha256(file.read_bytes()).hexdigest()
+    message = f"zoo.sha256: {file.name} has the SHA-256 {actual}, and the settings require {digest}"
+    with pytest.raises(ConfigError, match=message):
+        loaded(folder, sha256=digest)
