@@ -1,7 +1,11 @@
 """Small networks made by the tests, in folders as WSInfer's zoo has them."""
 
+import io
 import json
+import os
+import shutil
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +66,37 @@ class Answers(nn.Module):
         if self.kind == "one":
             logits = logits.mean(dim=0, keepdim=True)
         return logits
+
+
+class RunsCode:
+    """Makes the folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (str(self._folder),)
+
+
+def pickled(content: object) -> bytes:
+    """What torch.save writes of it."""
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+def change_records(archive: Path, changed: dict[str, bytes]) -> None:
+    """Replace or add records of a zip archive, by their names in its folder."""
+    before = archive.with_suffix(".before")
+    shutil.move(archive, before)
+    with zipfile.ZipFile(before) as old, zipfile.ZipFile(archive, "w") as new:
+        root = old.namelist()[0].partition("/")[0]
+        own = {f"{root}/{name}": content for name, content in changed.items()}
+        for name in old.namelist():
+            if name not in own:
+                new.writestr(name, old.read(name))
+        for name, content in own.items():
+            new.writestr(name, content)
 
 
 def a_config(**changed: Any) -> dict[str, Any]:

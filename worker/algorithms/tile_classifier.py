@@ -21,6 +21,7 @@ from torch import Tensor
 from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.settings.config import AlgorithmSettings, ConfigError
+from worker.algorithms import exported_archive
 from worker.algorithms.model_folder import Description, describe, network_file
 from worker.algorithms.torch_device.device import Device
 from worker.algorithms.torch_device.memory import fitting_batch, keep_freed, sparing
@@ -310,7 +311,7 @@ def _runnable(file: Path, options: _LoadOptions) -> Callable[[Tensor], Tensor]:
         with catch_warnings():
             simplefilter("ignore", DeprecationWarning)  # of TorchScript, the format of the zoo
             return _frozen(file, options.device, options.precision)
-    module = torch.export.load(file).module().to(options.device.torch, options.precision)
+    module = exported_archive.load(file).to(options.device.torch, options.precision)
     if options.is_compiled:
         return torch.compile(module)
     return module

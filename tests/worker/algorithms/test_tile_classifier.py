@@ -4,13 +4,18 @@ refused."""
 import hashlib
 import json
 import os
+import pickle
 import shutil
+import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from broker.errors import OrderError
 from broker.settings.config import AlgorithmSettings, ConfigError
@@ -19,9 +24,12 @@ from tests.support.networks import (
     TRANSFORM,
     Answers,
     Layers,
+    RunsCode,
     a_config,
     a_network,
     an_exported_network,
+    change_records,
+    pickled,
 )
 from tests.support.scans import scan
 from tests.support.slide_server import Listener
@@ -312,3 +320,74 @@ def test_another_file_than_the_settings_name_is_refused(tmp_path: Path) -> None:
     message = f"zoo.sha256: {file.name} has the SHA-256 {actual}, and the settings require {digest}"
     with pytest.raises(ConfigError, match=message):
         loaded(folder, sha256=digest)
+
+
+def unpickled(folder: Path) -> Path:
+    """A folder that a file in the network's archive makes when it is unpickled."""
+    return folder / "was unpickled"
+
+
+def with_sample_inputs(folder: Path) -> None:
+    content = pickled(((RunsCode(unpickled(folder)),), {}))
+    change_records(folder / "model.pt2", {"data/sample_inputs/model.pt": content})
+
+
+def with_a_pickled_weight(folder: Path) -> None:
+    name = "data/weights/model_weights_config.json"
+    with zipfile.ZipFile(folder / "model.pt2") as archive:
+        config = json.loads(archive.read(f"model/{name}"))
+    payload = next(iter(config["config"].values()))
+    payload["use_pickle"] = True
+    change_records(
+        folder / "model.pt2",
+        {
+            name: json.dumps(config).encode(),
+            f"data/weights/{payload['path_name']}": pickled(RunsCode(unpickled(folder))),
+        },
+    )
+
+
+def with_an_opaque_constant(folder: Path) -> None:
+    payload = {"path_name": "opaque_obj_0", "is_param": False, "use_pickle": True}
+    config = {"config": {"constant": payload | {"tensor_meta": None}}}
+    change_records(
+        folder / "model.pt2",
+        {
+            "data/constants/model_constants_config.json": json.dumps(config).encode(),
+            "data/constants/OPAQUE_obj_0": pickle.dumps(RunsCode(unpickled(folder))),
+        },
+    )
+
+
+def with_machine_code(folder: Path) -> None:
+    change_records(folder / "model.pt2", {"data/aotinductor/model/model.so": b"\x7fELF"})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (with_sample_inputs, "pickled objects that could run code"),
+        (with_a_pickled_weight, "pickled objects that could run code"),
+        (with_an_opaque_constant, "'data/constants/OPAQUE_obj_0' holds pickled Python objects"),
+        (with_machine_code, "holds compiled machine code"),
+    ],
+)
+def test_an_archive_that_would_run_code_is_refused(
+    tmp_path: Path, change: Callable[[Path], None], reason: str
+) -> None:
+    """`torch.export.load` alone unpickles it, and runs what it names; here nothing has run."""
+    folder = an_exported_network(tmp_path / "zoo", Layers())
+    change(folder)
+    with pytest.raises(ConfigError, match=f"zoo.folder: model.pt2 does not run: .*{reason}"):
+        loaded(folder)
+    assert not unpickled(folder).exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+def test_torch_alone_would_run_the_code_of_such_an_archive(tmp_path: Path) -> None:
+    """The archive of the test above is a real one."""
+    folder = an_exported_network(tmp_path / "zoo", Layers())
+    with_sample_inputs(folder)
+    with suppress(Exception):
+        torch.export.load(folder / "model.pt2")
+    assert unpickled(folder).exists()
