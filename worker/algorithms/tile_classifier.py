@@ -126,7 +126,7 @@ class Network:
 
     def _wrong_answer(self, got: str, tiles: int) -> AlgorithmAnswerError:
         return AlgorithmAnswerError(
-            f"the network answers {got} for {tiles} tiles; num_classes of its config.json "
+            f"the network answers {got} for a batch of {tiles}; num_classes of its config.json "
             f"is {self._classes}, so floating-point numbers in shape {(tiles, self._classes)} "
             "are required"
         )

@@ -235,7 +235,7 @@ def test_a_missing_transform_is_refused(tmp_path: Path) -> None:
         (2, Answers(3), r"shape \(1, 3\)", r"\(1, 2\)"),
         (3, Answers(2), r"shape \(1, 2\)", r"\(1, 3\)"),
         (1, Answers(2), r"shape \(1, 2\)", r"\(1, 1\)"),
-        (2, Answers(2, "one"), r"shape \(1, 2\) for 2 tiles", r"\(2, 2\)"),
+        (2, Answers(2, "one"), r"shape \(1, 2\) for a batch of 2", r"\(2, 2\)"),
         (2, Answers(2, "integers"), "numbers of type torch.int64", r"\(1, 2\)"),
         (2, Answers(2, "nan"), "NaN or infinity", "float32"),
     ],
