@@ -254,7 +254,7 @@ def test_a_region_is_read_from_the_whole_file_where_ranges_are_encoded(tmp_path:
     """A range of encoded bytes is no part of a TIFF."""
     content = noise_slide(tmp_path, "generic").read_bytes()
     with RegionFetcher.open(tmp_path / "cache") as regions:
-        url = regions.serve(content, bend_every("gzip", lambda body: gzip.compress(body, 1)))
+        url = regions.serve(content, bend_every("gzip", lambda body: gzip.compress(body, 0)))
         assert regions.fetch(url) is None
         assert regions.fetch_whole(url).path.read_bytes() == content
         url = regions.serve(content, bend_every("br", bytes), "/other.svs")
