@@ -48,6 +48,8 @@ ErrorCode = Literal[
     "worker_lost",
     "time_limit",
     "stalled",
+    "algorithm_unavailable",
+    "algorithm_answer_invalid",
     "scan_failed",
     "destination_refused",
     "destination_busy",
@@ -112,6 +114,8 @@ CODES: dict[ErrorCode, Code] = {
     "worker_lost": Code(500, "algorithm", "The scan lost its worker too often"),
     "time_limit": Code(500, "algorithm", "The scan took longer than its limit"),
     "stalled": Code(500, "algorithm", "The scan made no progress"),
+    "algorithm_unavailable": Code(409, "algorithm", "The algorithm cannot be used as it is set up"),
+    "algorithm_answer_invalid": Code(500, "algorithm", "The algorithm's answer makes no result"),
     "scan_failed": Code(422, "input", "A scan of the order failed"),
     # a delivery fails
     "destination_refused": Code(422, "destination", "The destination refused the results"),

@@ -14,7 +14,7 @@ from typing import Any
 from broker.file_storage.interface import RESULTS, Storage
 from broker.order_store import Claim, OrderStore, TaskMessage
 from broker.orders.order import Order, Scan, bottleneck, parse_work_id
-from broker.settings.config import WorkerSettings
+from broker.settings.config import ConfigError, WorkerSettings
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
 from worker.context import WorkerContext
@@ -106,13 +106,21 @@ def _order_and_index(store: OrderStore, claim: Claim) -> tuple[Order, int]:
 
 
 def _load_algorithm(order: Order, settings: WorkerSettings) -> Algorithm:
-    return registry.load(
-        order.request.algorithm,
-        settings.algorithms,
-        order.request.parameters,
-        settings.device,
-        max_batch_bytes=MAX_BATCH_BYTES,
-    )
+    """Return the ordered algorithm. Raise `OrderError`, also where its settings cannot work."""
+    try:
+        return registry.load(
+            order.request.algorithm,
+            settings.algorithms,
+            order.request.parameters,
+            settings.device,
+            max_batch_bytes=MAX_BATCH_BYTES,
+        )
+    except ConfigError as error:
+        raise OrderError(
+            "algorithm_unavailable",
+            str(error),
+            hint="the operator corrects the setting or the model folder, then retries the order",
+        ) from error
 
 
 @cache

@@ -29,6 +29,11 @@ class AlgorithmSettings(Section):
     folder: Path | None = Field(
         None, description="of kind `weights`: where config.json and the trained network are"
     )
+    sha256: str | None = Field(
+        None,
+        pattern=r"^[0-9a-fA-F]{64}$",
+        description="of kind `weights`: of the network's file, in hex; another file is refused",
+    )
     tolerance: float = Field(
         0,
         ge=0,

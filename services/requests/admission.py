@@ -5,6 +5,7 @@ Checks algorithm, parameters, addresses, paths, regions and expiry.
 
 import os
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -154,9 +155,11 @@ def _destination_addresses(destination: Destination) -> Iterator[tuple[str, str]
 def _check_path(path: str, roots: Sequence[Path], field: str) -> None:
     # Only the text is compared: the worker sees whether the file exists, and a caller must not
     # learn from an answer of the API which files there are.
-    normal = Path(os.path.normpath(path))
+    # Two ways to write the same letters in Unicode are the same folder, as for the worker.
+    normal = Path(unicodedata.normalize("NFC", os.path.normpath(path)))
     for root in roots:
-        if normal.is_relative_to(os.path.normpath(root.absolute())):
+        folder = unicodedata.normalize("NFC", os.path.normpath(root.absolute()))
+        if normal.is_relative_to(folder):
             return
     raise OrderError(
         "path_not_allowed",

@@ -1,7 +1,11 @@
 """Small networks made by the tests, in folders as WSInfer's zoo has them."""
 
+import io
 import json
+import os
+import shutil
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,68 @@ class Layers(nn.Sequential):
         super().__init__(
             nn.Conv2d(3, 8, 5, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)
         )
+
+
+class Answers(nn.Module):
+    """Answers so many numbers for each tile: the mean of all pixels, in a shape of its own.
+
+    `kind`: `logits` in shape (N, outputs); `maps` with two dimensions of length 1 more; `flat`
+    without the second dimension; `integers`; `nan`; `bright`, which is infinite for tiles with
+    pixels above the mean; `one` row for all tiles.
+    """
+
+    def __init__(self, outputs: int, kind: str = "logits") -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.kind = kind
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        means = pixels.mean(dim=(1, 2, 3)).unsqueeze(1)
+        logits = means * torch.arange(1, self.outputs + 1, dtype=pixels.dtype)
+        if self.kind == "maps":
+            logits = logits.unsqueeze(2).unsqueeze(3)
+        if self.kind == "flat":
+            logits = logits.squeeze(1)
+        if self.kind == "integers":
+            logits = logits.to(torch.int64)
+        if self.kind == "nan":
+            logits = logits * float("nan")
+        if self.kind == "bright":
+            logits = logits * torch.exp(1000 * torch.clamp(means, min=0))
+        if self.kind == "one":
+            logits = logits.mean(dim=0, keepdim=True)
+        return logits
+
+
+class RunsCode:
+    """Makes the folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return os.mkdir, (str(self._folder),)
+
+
+def pickled(content: object) -> bytes:
+    """What torch.save writes of it."""
+    file = io.BytesIO()
+    torch.save(content, file)
+    return file.getvalue()
+
+
+def change_records(archive: Path, changed: dict[str, bytes]) -> None:
+    """Replace or add records of a zip archive, by their names in its folder."""
+    before = archive.with_suffix(".before")
+    shutil.move(archive, before)
+    with zipfile.ZipFile(before) as old, zipfile.ZipFile(archive, "w") as new:
+        root = old.namelist()[0].partition("/")[0]
+        own = {f"{root}/{name}": content for name, content in changed.items()}
+        for name in old.namelist():
+            if name not in own:
+                new.writestr(name, old.read(name))
+        for name, content in own.items():
+            new.writestr(name, content)
 
 
 def a_config(**changed: Any) -> dict[str, Any]:

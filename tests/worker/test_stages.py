@@ -16,11 +16,13 @@ from broker.settings.config import (
     AlgorithmSettings,
     BrokerSettings,
     Config,
+    ConfigError,
     SlidesSettings,
     WorkerSettings,
 )
 from tests.support.slides import a_picture, a_slide
 from worker import stages, tasks
+from worker.algorithms import registry
 from worker.context import WorkerContext
 from worker.delivery.circuit_breaker import CircuitBreakers
 from worker.delivery.deliver_order import Deliverer
@@ -157,6 +159,25 @@ def test_a_file_that_is_missing_without_a_reason_is_a_bug(
         "failed",
         "bug",
     )
+
+
+def test_an_algorithm_that_cannot_be_loaded_fails_its_scan(
+    context: WorkerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner is to blame, and the error names the setting: it is no bug of the worker."""
+    order_id = an_order(context, a_slide(tmp_path / "a.svs", a_picture(300, 200)))
+    run_stage(context, order_id, "fetch")
+
+    def load(*_: object, **_more: object) -> None:
+        raise ConfigError("worker.algorithms.grid.folder: the network answers shape (1, 3)")
+
+    monkeypatch.setattr(registry, "load", load)
+    tasks.run_stage(context, claimed(context, order_id, "classify"))
+    (scan,) = context.store.get(order_id).scans
+    assert scan.state == "failed"
+    assert scan.error
+    assert (scan.error["code"], scan.error["blame"]) == ("algorithm_unavailable", "algorithm")
+    assert "worker.algorithms.grid.folder: the network answers" in scan.error["detail"]
 
 
 def failed_fetch(context: WorkerContext, error: OSError, monkeypatch: pytest.MonkeyPatch) -> Order:

@@ -63,7 +63,7 @@ class Description(_Shape):
     class_names: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...]
     patch_size_pixels: _Edge
     spacing_um_px: float = Field(gt=0.01, le=100)
-    transform: tuple[_Step, ...] = ()
+    transform: tuple[_Step, ...]
 
     @property
     def input_px(self) -> int:
@@ -94,10 +94,13 @@ class Description(_Shape):
         """Mean and standard deviation of each channel, of samples from 0 to 1."""
         steps = self._steps("Normalize")
         if not steps:
-            return (0, 0, 0), (1, 1, 1)
+            raise ValueError(
+                "transform: Normalize is missing; for a network that takes samples from 0 to 1, "
+                "state a mean of [0, 0, 0] and a std of [1, 1, 1]"
+            )
         normalize = [_Normalize.model_validate(step.arguments or {}) for step in steps]
         if len(normalize) > 1 or 0 in normalize[0].std:
-            raise ValueError("Normalize must stand there once at most, with no std of 0")
+            raise ValueError("Normalize must stand there once, with no std of 0")
         return normalize[0].mean, normalize[0].std
 
     def _steps(self, name: str) -> list[_Step]:
@@ -142,7 +145,10 @@ def weights_card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
         raise ConfigError(
             f"worker.algorithms.{name}.compile: only model.pt2 can be compiled, not {file.name}"
         )
-    digest = _digest(file, file.stat().st_mtime_ns, (entry.folder / "config.json").read_bytes())
+    network_sha256 = _file_sha256(file)
+    _check_sha256(name, entry, file, network_sha256)
+    config = (entry.folder / "config.json").read_bytes()
+    digest = hashlib.sha256(config + bytes.fromhex(network_sha256)).hexdigest()
     names = description.class_names
     tile_um = description.mpp * description.input_px
     return AlgorithmCard(
@@ -169,6 +175,9 @@ def _check(description: Description) -> None:
     # these properties raise for transforms that cannot work
     _ = description.mpp
     _ = description.normalization
+    steps = [step.name for step in description.transform]
+    if steps.count("ToTensor") != 1 or steps.index("ToTensor") > steps.index("Normalize"):
+        raise ValueError("transform: ToTensor must stand there once, before Normalize")
 
 
 def _class_card(number: int, name: str) -> ClassCard:
@@ -176,13 +185,25 @@ def _class_card(number: int, name: str) -> ClassCard:
     return ClassCard(name=name, color=color, annotation_type=name)
 
 
+def _check_sha256(name: str, entry: AlgorithmSettings, file: Path, actual: str) -> None:
+    """Raise ConfigError where the settings state another SHA-256 than the network's."""
+    if entry.sha256 is not None and entry.sha256.lower() != actual:
+        raise ConfigError(
+            f"worker.algorithms.{name}.sha256: {file.name} has the SHA-256 {actual}, "
+            f"and the settings require {entry.sha256.lower()}"
+        )
+
+
+def _file_sha256(file: Path) -> str:
+    """Return the SHA-256 of a file in hex, computed anew once the file has changed."""
+    status = file.stat()
+    return _sha256_of_version(file, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 @lru_cache(maxsize=16)
-def _digest(file: Path, _changed_ns: int, config: bytes) -> str:
-    """Return a digest of the network and its description; `_changed_ns` makes it compute anew."""
-    digest = hashlib.sha256(config)
+def _sha256_of_version(file: Path, _size_bytes: int, _modified_ns: int, _changed_ns: int) -> str:
     with file.open("rb") as content:
-        digest.update(hashlib.file_digest(content, "sha256").digest())
-    return digest.hexdigest()
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _folder_error(name: str, detail: str) -> ConfigError:

@@ -201,8 +201,14 @@ def _check_folder(name: str, entry: AlgorithmSettings, kind: _Kind) -> None:
     setting = f"worker.algorithms.{name}.folder: the kind {entry.kind!r}"
     if kind.needs_folder and entry.folder is None:
         raise ConfigError(f"{setting} needs one, with the network")
-    if entry.folder is not None and not kind.needs_folder:
+    if kind.needs_folder:
+        return
+    if entry.folder is not None:
         raise ConfigError(f"{setting} takes none")
+    if entry.sha256 is not None:
+        raise ConfigError(
+            f"worker.algorithms.{name}.sha256: the kind {entry.kind!r} has no file to compare"
+        )
 
 
 def _with_own_defaults(

@@ -5,19 +5,23 @@ where it changes no probability by more than the card allows, as measured on til
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from threading import local
 from typing import Any, Final, Literal
 from warnings import catch_warnings, simplefilter
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.settings.config import AlgorithmSettings, ConfigError
+from worker.algorithms import exported_archive
 from worker.algorithms.model_folder import Description, describe, network_file
 from worker.algorithms.torch_device.device import Device
 from worker.algorithms.torch_device.memory import fitting_batch, keep_freed, sparing
@@ -27,6 +31,9 @@ from worker.geometry.roi import size_mm2
 # MobileNetV3 took 3.3, 2.9, 3.1 and 3.2 ms for a tile in batches of 2, 4, 8 and 16.
 _CPU_BATCH: Final = 4
 _GPU_BATCH: Final = 256
+_SUM_TOLERANCE: Final = 1e-3  # of the probabilities of one tile, which add up to 1
+# What torch raises for files that hold no network, or one that does not run.
+_LOAD_ERRORS: Final = (RuntimeError, ValueError, KeyError, AssertionError, BadZipFile)
 _WARM_UPS: Final = 3  # TorchScript observes two runs before it settles how it computes
 
 
@@ -38,6 +45,17 @@ class _LoadOptions:
     precision: torch.dtype
     is_compiled: bool
     max_batch_bytes: int
+
+
+class AlgorithmAnswerError(OrderError):
+    """A network answers what no result can be made of. Code: `algorithm_answer_invalid`."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            "algorithm_answer_invalid",
+            detail,
+            hint="the owner of the network compares it with its config.json",
+        )
 
 
 class Network:
@@ -54,7 +72,7 @@ class Network:
         self._device = device
         self._precision = precision
         self._edge = description.input_px
-        self._is_single_class = description.num_classes == 1
+        self._classes = description.num_classes
         self._buffers = local()
         mean, deviation = (
             torch.tensor(values).repeat(self._edge) for values in description.normalization
@@ -64,20 +82,65 @@ class Network:
 
     @torch.inference_mode()
     def __call__(self, batch: Pixels) -> Floats:
-        """Return how likely each class is for each of N tiles (N, E, E, 3): (N, classes)."""
+        """Return how likely each class is for each of N tiles (N, E, E, 3): (N, classes).
+
+        Raises AlgorithmAnswerError where the network answers another shape, or no number.
+        """
         with self._device.turn():
-            logits = self._run(self._normalized(batch)).float()
-            if self._is_single_class:
+            logits = self._logits(self._run(self._normalized(batch)), len(batch))
+            if self._classes == 1:
                 likely = torch.sigmoid(logits)
             else:
                 likely = torch.softmax(logits, dim=1)
-            probabilities: Floats = likely.reshape(len(batch), -1).double().cpu().numpy()
+            probabilities: Floats = likely.double().cpu().numpy()
+            all_finite = bool(torch.isfinite(logits).all())
+        if not all_finite:
+            raise AlgorithmAnswerError(
+                f"the network answers NaN or infinity for a tile, computed in {self._precision}"
+            )
+        self._check_sums(probabilities)
         return probabilities
 
     def warm_up(self, tiles: int) -> None:
         """Run batches of so many tiles until everything that makes first runs slow is done."""
         for _ in range(_WARM_UPS):
             self(np.zeros((tiles, self._edge, self._edge, 3), np.uint8))
+
+    def _logits(self, answer: object, tiles: int) -> Tensor:
+        """Return what the network answers as (tiles, classes).
+
+        Further dimensions of length 1 may follow, as a network that ends in a convolution has
+        them. Raises AlgorithmAnswerError for anything else.
+        """
+        if not isinstance(answer, Tensor):
+            raise self._wrong_answer(f"a {type(answer).__name__}", tiles)
+        shape = tuple(answer.shape)
+        if not answer.is_floating_point():
+            raise self._wrong_answer(f"numbers of type {answer.dtype} in shape {shape}", tiles)
+        required = (tiles, self._classes)
+        if shape == (tiles,) and self._classes == 1:
+            return answer.float().reshape(required)
+        if shape[:2] != required or any(length != 1 for length in shape[2:]):
+            raise self._wrong_answer(f"shape {shape}", tiles)
+        return answer.float().reshape(required)
+
+    def _wrong_answer(self, got: str, tiles: int) -> AlgorithmAnswerError:
+        return AlgorithmAnswerError(
+            f"the network answers {got} for a batch of {tiles}; num_classes of its config.json "
+            f"is {self._classes}, so floating-point numbers in shape {(tiles, self._classes)} "
+            "are required"
+        )
+
+    def _check_sums(self, probabilities: Floats) -> None:
+        """Raise AlgorithmAnswerError unless the classes of each tile add up to 1."""
+        if self._classes == 1:
+            return
+        sums = probabilities.sum(axis=1)
+        worst = float(np.abs(sums - 1).max(initial=0))
+        if not worst <= _SUM_TOLERANCE:
+            raise AlgorithmAnswerError(
+                f"the network's probabilities for a tile are {worst:g} off a sum of 1"
+            )
 
     def _normalized(self, batch: Pixels) -> Tensor:
         """Return the tiles as the network takes them: (N, 3, E, E), channels last in memory.
@@ -123,20 +186,22 @@ class TrainedNetwork:
             raise ConfigError(f"worker.algorithms.{card.name}.folder: the kind `weights` needs one")
         self.card = card
         self._device = device
-        self._full, self.batch_tiles = _load(card, entry, device, torch.float32, max_batch_bytes)
+        try:
+            full, batch_tiles = _load(card, entry, device, torch.float32, max_batch_bytes)
+        except AlgorithmAnswerError as error:
+            raise ConfigError(f"worker.algorithms.{card.name}.folder: {error.detail}") from None
+        self._full = full
+        self.batch_tiles = batch_tiles
         self._half: Network | None = None
         if card.tolerance and device.half:
-            self._half, _ = _load(card, entry, device, device.half, max_batch_bytes)
+            with suppress(AlgorithmAnswerError):  # half precision does not reach far enough
+                self._half, _ = _load(card, entry, device, device.half, max_batch_bytes)
 
     def calibrate(self, samples: Pixels) -> "TileScorer":
         """Choose the precision: half where it stays within the card's tolerance on the samples."""
         if self._half is None or not len(samples):
             return TileScorer(self.card, self._full, "float32")
-        difference = 0.0
-        for sample in samples[:, None]:
-            off = np.abs(self._full(sample) - self._half(sample))
-            difference = max(difference, float(off.max()))
-        if difference <= self.card.tolerance:
+        if _largest_difference(self._full, self._half, samples) <= self.card.tolerance:
             return TileScorer(self.card, self._half, str(self._device.half).removeprefix("torch."))
         return TileScorer(self.card, self._full, "float32")
 
@@ -150,7 +215,10 @@ class TileScorer:
         self.precision = precision
 
     def classify(self, batch: Pixels) -> Floats:
-        """Return how likely each class is for each tile (N, E, E, 3): (N, classes)."""
+        """Return how likely each class is for each tile (N, E, E, 3): (N, classes).
+
+        Raises AlgorithmAnswerError where the network answers no such probabilities.
+        """
         return sparing(self._network, batch, _stacked)
 
     def summarise(
@@ -180,6 +248,22 @@ def _stacked(first: Floats, second: Floats) -> Floats:
     return np.concatenate([first, second])
 
 
+def _largest_difference(full: Network, half: Network, samples: Pixels) -> float:
+    """Return by how much half precision changes a probability of the samples (N, E, E, 3).
+
+    Infinity where it answers no probabilities, because its numbers do not reach far enough.
+    """
+    difference = 0.0
+    for sample in samples[:, None]:
+        probabilities = full(sample)
+        try:
+            off = np.abs(probabilities - half(sample))
+        except AlgorithmAnswerError:
+            return float("inf")
+        difference = max(difference, float(off.max()))
+    return difference
+
+
 def _load(
     card: AlgorithmCard,
     entry: AlgorithmSettings,
@@ -187,12 +271,15 @@ def _load(
     precision: torch.dtype,
     max_batch_bytes: int,
 ) -> tuple[Network, int]:
-    """Return the network and the number of tiles of its batches. Raises ConfigError."""
+    """Return the network and the number of tiles of its batches.
+
+    Raises ConfigError, and AlgorithmAnswerError for a network that answers blank tiles wrongly.
+    """
     file = network_file(card.name, entry.folder or Path())
     options = _LoadOptions(device, precision, entry.compile, max_batch_bytes)
     try:
         return _loaded(file, card.digest, options)
-    except (RuntimeError, ValueError) as error:
+    except _LOAD_ERRORS as error:
         reason = " ".join(str(error).split())[-300:]
         raise ConfigError(
             f"worker.algorithms.{card.name}.folder: {file.name} does not run: {reason}"
@@ -224,7 +311,7 @@ def _runnable(file: Path, options: _LoadOptions) -> Callable[[Tensor], Tensor]:
         with catch_warnings():
             simplefilter("ignore", DeprecationWarning)  # of TorchScript, the format of the zoo
             return _frozen(file, options.device, options.precision)
-    module = torch.export.load(file).module().to(options.device.torch, options.precision)
+    module = exported_archive.load(file).to(options.device.torch, options.precision)
     if options.is_compiled:
         return torch.compile(module)
     return module

@@ -18,7 +18,7 @@ from broker.orders.source import Located
 from broker.settings.locator import HttpLocator, Locator
 from worker.http_session import is_retryable, retry_after_s
 from worker.progress import Progress
-from worker.sources.errors import InputNotFoundError, InputUnreachableError
+from worker.sources.errors import InputNotFoundError, InputUnreachableError, UnknownCodingError
 from worker.sources.http.retrying_get import ConnectionLost, open_get, read_body
 
 ANSWER_S: Final = 30.0
@@ -130,6 +130,8 @@ def _get(
         )
     except ConnectionLost as lost:
         raise InputUnreachableError(f"{safe_url} {lost}") from None
+    except UnknownCodingError as error:
+        raise _UnusableAnswerError(error.detail) from None
     except InputNotFoundError:
         raise _UnusableAnswerError(f"{safe_url} is no URL to ask") from None
 

@@ -13,6 +13,17 @@ class InputNotFoundError(OrderError):
         super().__init__("input_not_found", detail, hint=hint, field=field)
 
 
+class UnknownCodingError(InputNotFoundError):
+    """A server encodes its answer in a way that cannot be undone. Code: `input_not_found`."""
+
+    def __init__(self, safe_url: str, content_encoding: str) -> None:
+        super().__init__(
+            f"{safe_url} answers with Content-Encoding {content_encoding[:100]!r}, "
+            "which cannot be decoded",
+            hint="have the server send the file as it is, or with Content-Encoding gzip or deflate",
+        )
+
+
 class InputExpiredError(OrderError):
     """The slide's URL has expired or is refused. Code: `input_expired`."""
 

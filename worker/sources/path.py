@@ -6,6 +6,7 @@ Nothing is copied into the slide cache: a slide of several files needs the files
 import hashlib
 import os
 import stat
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,9 @@ _FIELD: Final = "source.path"
 def find_slide(path: str, roots: Sequence[Path]) -> LocalSlide:
     """Return the slide at `path`, links resolved, which must be below one of `roots`.
 
+    Where no file has exactly this name, the one whose letters are the same is meant: macOS stores
+    names with accents as letter and accent (NFD), and most others as one character (NFC).
+
     Its digest is `stat:` and the SHA-256 of path, size and mtime (ns) of all its files: to hash
     gigabytes would cost more than to read the tiles. Raises `OrderError`: `path_not_allowed`, also
     for what does not exist outside the roots; `input_not_found`; `not_a_slide` for what is no file;
@@ -28,6 +32,8 @@ def find_slide(path: str, roots: Sequence[Path]) -> LocalSlide:
     """
     main = _resolve(path, roots)
     try:
+        if not main.exists():
+            main = _same_letters(main, path, roots)
         status = main.stat()
     except (FileNotFoundError, NotADirectoryError):
         raise InputNotFoundError(f"there is no file {path}", field=_FIELD) from None
@@ -47,6 +53,51 @@ def find_slide(path: str, roots: Sequence[Path]) -> LocalSlide:
     digest = hashlib.sha256(os.fsencode(identity)).hexdigest()
     size_bytes = status.st_size + sum(file.stat().st_size for file in companions)
     return LocalSlide(main, f"stat:{digest}", size_bytes)
+
+
+def _same_letters(missing: Path, path: str, roots: Sequence[Path]) -> Path:
+    """Return the one path that exists and differs from `missing` in Unicode normalization only.
+
+    Each folder and the file itself may differ. Links are resolved, and none may lead out of the
+    roots. `missing` itself is returned where there is no such path. Raises `InputNotFoundError`
+    where there are several.
+    """
+    names: list[str] = []
+    folder = missing
+    while not folder.exists() and folder != folder.parent:
+        names.insert(0, folder.name)
+        folder = folder.parent
+    for name in names:
+        if not _is_below(folder, _allowed_folders(roots)):
+            return missing
+        alike = _entries_with_letters(folder, name)
+        if not alike:
+            return missing
+        if len(alike) > 1:
+            raise InputNotFoundError(
+                f"there is no file {path}, and {len(alike)} names in {folder} have the same "
+                f"letters as {name!r}: {', '.join(ascii(entry) for entry in alike)}",
+                hint="rename one of them, or order by the exact name",
+                field=_FIELD,
+            )
+        folder = _resolve(str(folder / alike[0]), roots)
+    return folder
+
+
+def _entries_with_letters(folder: Path, name: str) -> list[str]:
+    """Return the entries of a folder that have the letters of `name`, however they are encoded."""
+    letters = _normalized(name)
+    try:
+        entries = [entry.name for entry in folder.iterdir()]
+    except OSError:
+        return []
+    if name in entries:
+        return [name]
+    return sorted(entry for entry in entries if _normalized(entry) == letters)
+
+
+def _normalized(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
 
 
 def _companions(main: Path, roots: Sequence[Path]) -> list[Path]:
@@ -74,10 +125,11 @@ def _resolve(path: str, roots: Sequence[Path]) -> Path:
 
     The disk is accessed only where the path, as it is written, is below a root.
     """
-    allowed = [root.absolute() for root in roots] + [root.resolve() for root in roots]
-    if Path(path).is_absolute() and _is_below(Path(os.path.normpath(path)), allowed):
+    allowed = _allowed_folders(roots)
+    written = _as_roots_write_it(Path(os.path.normpath(path)), allowed)
+    if Path(path).is_absolute() and _is_below(written, allowed):
         try:
-            resolved = Path(path).resolve()
+            resolved = _as_roots_write_it(Path(path), allowed).resolve()
         except (OSError, RuntimeError):  # a loop of links; Python before 3.13 raises RuntimeError
             resolved = Path("/")
         if _is_below(resolved, allowed):
@@ -88,6 +140,21 @@ def _resolve(path: str, roots: Sequence[Path]) -> Path:
         hint="the operator lists the folders in worker.slides.roots",
         field=_FIELD,
     )
+
+
+def _allowed_folders(roots: Sequence[Path]) -> list[Path]:
+    return [root.absolute() for root in roots] + [root.resolve() for root in roots]
+
+
+def _as_roots_write_it(path: Path, folders: Sequence[Path]) -> Path:
+    """Return the path with the folder that it is below written as that folder is."""
+    if _is_below(path, folders):
+        return path
+    letters = Path(_normalized(str(path)))
+    for folder in folders:
+        if letters.is_relative_to(_normalized(str(folder))):
+            return folder.joinpath(*path.parts[len(folder.parts) :])
+    return path
 
 
 def _is_below(path: Path, folders: Sequence[Path]) -> bool:

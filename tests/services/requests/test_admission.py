@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from broker.errors import OrderError
 from broker.order_store import OrderStore
 from services.app import create_app
+from services.requests.admission import _check_path
 from services.requests.order_validation import order_request
 
 OrderBody = Callable[..., dict[str, Any]]
@@ -308,3 +310,12 @@ def test_a_path_is_judged_by_its_letters(api: TestClient, order_body: OrderBody)
     """The API does not say whether the file exists."""
     scans = source(type="path", path="/slides/x/../not/there.svs")
     assert api.post("/v1/orders", json=order_body(scans=scans)).status_code == 202
+
+
+def test_a_root_and_an_order_may_write_the_same_letters_differently() -> None:
+    """A Mac writes `ä` as letter and accent; both are the same folder, and others are not."""
+    composed, decomposed = "/Pr\u00e4parate", "/Pra\u0308parate"
+    for root, path in ((composed, decomposed), (decomposed, composed)):
+        _check_path(f"{path}/a.svs", [Path(root)], "path")
+        with pytest.raises(OrderError):
+            _check_path("/Praparate/a.svs", [Path(root)], "path")

@@ -119,6 +119,11 @@ def test_an_order_overrides_the_sites_defaults() -> None:
             "worker.algorithms.ki67.parameters.colour: ",
         ),
         ("Ki 67", {"kind": "ki67"}, "worker.algorithms.Ki 67: "),
+        (
+            "ki67",
+            {"kind": "ki67", "sha256": "0" * 64},
+            "worker.algorithms.ki67.sha256: the kind 'ki67' has no file",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_named(

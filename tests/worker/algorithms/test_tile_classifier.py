@@ -1,17 +1,36 @@
 """Trained networks from a folder: what they are given, what they say, and which folders are
 refused."""
 
+import hashlib
 import json
+import os
+import pickle
 import shutil
+import zipfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from broker.errors import OrderError
 from broker.settings.config import AlgorithmSettings, ConfigError
-from tests.support.networks import CLASSES, Layers, a_config, a_network, an_exported_network
+from tests.support.networks import (
+    CLASSES,
+    TRANSFORM,
+    Answers,
+    Layers,
+    RunsCode,
+    a_config,
+    a_network,
+    an_exported_network,
+    change_records,
+    pickled,
+)
 from tests.support.scans import scan
 from tests.support.slide_server import Listener
 from tests.support.slides import a_picture, a_slide
@@ -144,6 +163,10 @@ def test_a_scan_is_squares_with_all_probabilities(tmp_path: Path) -> None:
             },
             "std of 0",
         ),
+        ({"transform": []}, "Normalize is missing"),
+        ({"transform": TRANSFORM[:2]}, r"Normalize is missing; .* a std of \[1, 1, 1\]"),
+        ({"transform": [TRANSFORM[0], TRANSFORM[2]]}, "ToTensor must stand there once"),
+        ({"transform": [TRANSFORM[2], TRANSFORM[1]]}, "ToTensor .* before Normalize"),
     ],
 )
 def test_a_description_that_cannot_work_stops_the_start(
@@ -194,3 +217,177 @@ def test_a_compiled_network_says_the_same(tmp_path: Path) -> None:
     for tiles in (1, 5):
         batch = np.stack([a_picture(64, 64, seed) // 2 + 60 for seed in range(tiles)])
         assert answers(model, batch) == pytest.approx(by_hand(batch), abs=1e-4)
+
+
+def test_a_missing_transform_is_refused(tmp_path: Path) -> None:
+    """It says how pixels become numbers; without it every probability would be another one."""
+    folder = a_network(tmp_path / "zoo")
+    config = a_config()
+    del config["transform"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"zoo.folder: config.json: transform: Field required"):
+        loaded(folder)
+
+
+@pytest.mark.parametrize(
+    ("classes", "network", "got", "required"),
+    [
+        (2, Answers(3), r"shape \(1, 3\)", r"\(1, 2\)"),
+        (3, Answers(2), r"shape \(1, 2\)", r"\(1, 3\)"),
+        (1, Answers(2), r"shape \(1, 2\)", r"\(1, 1\)"),
+        (2, Answers(2, "one"), r"shape \(1, 2\) for a batch of 2", r"\(2, 2\)"),
+        (2, Answers(2, "integers"), "numbers of type torch.int64", r"\(1, 2\)"),
+        (2, Answers(2, "nan"), "NaN or infinity", "float32"),
+    ],
+)
+def test_a_network_that_answers_something_else_is_not_used(
+    tmp_path: Path, classes: int, network: Answers, got: str, required: str
+) -> None:
+    """Three outputs of two classes had been delivered, with probabilities that added up to
+    0.72. The message says what came and what config.json requires."""
+    names = [f"class {number}" for number in range(classes)]
+    folder = a_network(tmp_path / "zoo", network, num_classes=classes, class_names=names)
+    with pytest.raises(ConfigError, match=f"zoo.folder: the network answers {got}.*{required}"):
+        loaded(folder)
+
+
+@pytest.mark.parametrize("kind", ["logits", "maps"])
+@pytest.mark.parametrize("classes", [1, 2, 5])
+def test_the_probabilities_of_a_tile_are_those_of_its_classes(
+    tmp_path: Path, kind: str, classes: int
+) -> None:
+    """Several classes add up to 1, one is a sigmoid; a network may end in a convolution."""
+    names = [f"class {number}" for number in range(classes)]
+    folder = a_network(
+        tmp_path / "zoo", Answers(classes, kind), num_classes=classes, class_names=names
+    )
+    batch = np.stack([a_picture(64, 64, seed) // 2 + 60 for seed in range(3)])
+    likely = answers(loaded(folder), batch)
+    assert likely.shape == (3, classes)
+    if classes > 1:
+        assert likely.sum(axis=1) == pytest.approx([1, 1, 1], abs=1e-5)
+    else:
+        means = ((batch / 255 - MEAN) / DEVIATION).mean(axis=(1, 2, 3))
+        assert likely[:, 0] == pytest.approx(1 / (1 + np.exp(-means)), abs=1e-4)
+
+
+def test_a_single_class_may_be_answered_without_a_dimension_of_its_own(tmp_path: Path) -> None:
+    """(N,) is (N, 1)."""
+    network = Answers(1, "flat")
+    folder = a_network(tmp_path / "zoo", network, num_classes=1, class_names=["tumour"])
+    batch = np.stack([a_picture(64, 64, seed) for seed in range(3)])
+    assert answers(loaded(folder), batch).shape == (3, 1)
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_a_tile_without_a_probability_fails_its_scan(tmp_path: Path, classes: int) -> None:
+    """A network that is right on blank tiles may answer infinity for others: the algorithm is
+    to blame. A sigmoid would make 1.0 of it."""
+    names = [f"class {number}" for number in range(classes)]
+    folder = a_network(
+        tmp_path / "zoo", Answers(classes, "bright"), num_classes=classes, class_names=names
+    )
+    scorer = loaded(folder).calibrate(np.empty((0, 64, 64, 3), np.uint8))
+    dark = np.zeros((2, 64, 64, 3), np.uint8)
+    assert scorer.classify(dark).shape == (2, classes)
+    with pytest.raises(OrderError, match="the network answers NaN or infinity") as failed:
+        scorer.classify(np.concatenate([dark, np.full_like(dark, 255)]))
+    assert failed.value.problem.code == "algorithm_answer_invalid"
+    assert failed.value.problem.blame == "algorithm"
+
+
+def test_half_precision_without_numbers_is_not_used(tmp_path: Path) -> None:
+    """NaN is no small difference: comparisons with it are all false."""
+    folder = a_network(tmp_path / "zoo", Answers(3))
+    model = loaded(folder, tolerance=0.5)
+    model._half = loaded(a_network(tmp_path / "bright", Answers(3, "bright")), tolerance=0.5)._full
+    samples = np.full((2, 64, 64, 3), 255, np.uint8)
+    assert model.calibrate(samples).precision == "float32"
+
+
+def test_another_file_than_the_settings_name_is_refused(tmp_path: Path) -> None:
+    """The message has both digests; capital letters are the same digest; a file that is
+    replaced under the same name and time is noticed."""
+    folder = a_network(tmp_path / "zoo")
+    file = folder / "torchscript_model.pt"
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    loaded(folder, sha256=digest)
+    loaded(folder, sha256=digest.upper())
+    times = file.stat().st_atime_ns, file.stat().st_mtime_ns
+    a_network(folder, Layers())
+    os.utime(file, ns=times)
+    actual = hashlib.sha256(file.read_bytes()).hexdigest()
+    message = f"zoo.sha256: {file.name} has the SHA-256 {actual}, and the settings require {digest}"
+    with pytest.raises(ConfigError, match=message):
+        loaded(folder, sha256=digest)
+
+
+def unpickled(folder: Path) -> Path:
+    """A folder that a file in the network's archive makes when it is unpickled."""
+    return folder / "was unpickled"
+
+
+def with_sample_inputs(folder: Path) -> None:
+    content = pickled(((RunsCode(unpickled(folder)),), {}))
+    change_records(folder / "model.pt2", {"data/sample_inputs/model.pt": content})
+
+
+def with_a_pickled_weight(folder: Path) -> None:
+    name = "data/weights/model_weights_config.json"
+    with zipfile.ZipFile(folder / "model.pt2") as archive:
+        config = json.loads(archive.read(f"model/{name}"))
+    payload = next(iter(config["config"].values()))
+    payload["use_pickle"] = True
+    change_records(
+        folder / "model.pt2",
+        {
+            name: json.dumps(config).encode(),
+            f"data/weights/{payload['path_name']}": pickled(RunsCode(unpickled(folder))),
+        },
+    )
+
+
+def with_an_opaque_constant(folder: Path) -> None:
+    payload = {"path_name": "opaque_obj_0", "is_param": False, "use_pickle": True}
+    config = {"config": {"constant": payload | {"tensor_meta": None}}}
+    change_records(
+        folder / "model.pt2",
+        {
+            "data/constants/model_constants_config.json": json.dumps(config).encode(),
+            "data/constants/OPAQUE_obj_0": pickle.dumps(RunsCode(unpickled(folder))),
+        },
+    )
+
+
+def with_machine_code(folder: Path) -> None:
+    change_records(folder / "model.pt2", {"data/aotinductor/model/model.so": b"\x7fELF"})
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (with_sample_inputs, "pickled objects that could run code"),
+        (with_a_pickled_weight, "pickled objects that could run code"),
+        (with_an_opaque_constant, "'data/constants/OPAQUE_obj_0' holds pickled Python objects"),
+        (with_machine_code, "holds compiled machine code"),
+    ],
+)
+def test_an_archive_that_would_run_code_is_refused(
+    tmp_path: Path, change: Callable[[Path], None], reason: str
+) -> None:
+    """`torch.export.load` alone unpickles it, and runs what it names; here nothing has run."""
+    folder = an_exported_network(tmp_path / "zoo", Layers())
+    change(folder)
+    with pytest.raises(ConfigError, match=f"zoo.folder: model.pt2 does not run: .*{reason}"):
+        loaded(folder)
+    assert not unpickled(folder).exists()
+    assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
+
+
+def test_torch_alone_would_run_the_code_of_such_an_archive(tmp_path: Path) -> None:
+    """The archive of the test above is a real one."""
+    folder = an_exported_network(tmp_path / "zoo", Layers())
+    with_sample_inputs(folder)
+    with suppress(Exception):
+        torch.export.load(folder / "model.pt2")
+    assert unpickled(folder).exists()

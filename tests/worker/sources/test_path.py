@@ -1,5 +1,7 @@
 import os
+import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,3 +142,74 @@ def test_the_digest_changes_with_any_file_of_the_slide(root: Path) -> None:
     with (root / "slide" / "Data0000.dat").open("ab") as file:
         file.write(b"more")
     assert find_slide(str(main), [root]).digest != first
+
+
+def nfc(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def nfd(text: str) -> str:
+    return unicodedata.normalize("NFD", text)
+
+
+def is_found(ordered: Path | str, stored: Path, *roots: Path) -> bool:
+    return find_slide(str(ordered), roots).path == stored
+
+
+@pytest.mark.parametrize("name", ["Größe é.svs", "がん.svs", "한국.svs", "ệ.svs"])
+@pytest.mark.parametrize(("stored", "ordered"), [(nfd, nfc), (nfc, nfd)])
+def test_a_name_is_found_however_its_letters_are_encoded(
+    root: Path, name: str, stored: Any, ordered: Any
+) -> None:
+    """A Mac stores folders and files in NFD and people type NFC, or the other way round; the
+    digest is that of the one file."""
+    folder = root / stored("Müller")
+    folder.mkdir()
+    slide = folder / stored(name)
+    slide.write_bytes(b"II*\0slide")
+    mixed = root / stored("Müller") / ordered(name)
+    other_way = root / ordered("Müller") / stored(name)
+    both = root / ordered("Müller") / ordered(name)
+    assert str(both) != str(slide)
+    for path in (slide, mixed, other_way, both):
+        assert is_found(path, slide, root)
+    assert find_slide(str(both), [root]).digest == find_slide(str(slide), [root]).digest
+
+
+def test_the_exact_name_wins_and_two_alike_are_not_guessed_at(root: Path) -> None:
+    """Both forms may be stored: each is found by its own name, and a third form names both."""
+    composed, decomposed = root / nfc("ệ.svs"), root / nfd("ệ.svs")
+    composed.write_bytes(b"II*\0one")
+    decomposed.write_bytes(b"II*\0other")
+    assert is_found(composed, composed, root)
+    assert is_found(decomposed, decomposed, root)
+    between = root / "\u00ea\u0323.svs"
+    with pytest.raises(OrderError, match=r"2 names in .* have the same letters") as refused:
+        find_slide(str(between), [root])
+    assert refused.value.code == "input_not_found"
+    assert r"'\u1ec7.svs'" in refused.value.detail
+    assert r"'e\u0323\u0302.svs'" in refused.value.detail
+
+
+def test_other_letters_are_another_file(root: Path) -> None:
+    """Neither case, nor a missing accent, nor a compatible character is the same name."""
+    (root / nfd("é1.svs")).write_bytes(b"II*\0slide")
+    for name in ("e1.svs", "É1.svs", "é¹.svs"):
+        assert code(root / name, root) == "input_not_found"
+
+
+def test_the_letters_of_a_root_are_its_own(tmp_path: Path) -> None:
+    """The settings may write a root in the one form and the order in the other."""
+    root = tmp_path / nfd("Präparate")
+    root.mkdir()
+    slide = root / nfd("ä.svs")
+    slide.write_bytes(b"II*\0slide")
+    assert is_found(tmp_path / nfc("Präparate") / nfc("ä.svs"), slide, root)
+
+
+def test_no_way_of_writing_leads_out_of_the_roots(root: Path, tmp_path: Path) -> None:
+    """A link whose name is found by its letters is followed as far as any other."""
+    (root / nfd("é")).symlink_to(tmp_path)
+    assert code(root / nfc("é") / "secret.svs", root) == "path_not_allowed"
+    assert code(root / nfc("é") / "none.svs", root) == "path_not_allowed"
+    assert code(f"{root}/{nfc('é')}/../../secret.svs", root) == "path_not_allowed"

@@ -1,6 +1,7 @@
 """Checksums of whole files, as a server states them in its headers or an order in its request.
 
-Headers: RFC 9530, RFC 3230, and those of S3, Google and Azure storage.
+Headers: RFC 9530, RFC 3230, and those of S3, Google and Azure storage. Where an answer has a
+content coding, a server's checksum is of the encoded bytes, and an order's of the decoded file.
 """
 
 import base64
@@ -58,6 +59,8 @@ def require(sha256: str | None, digest: str, safe_url: str) -> None:
 
 
 def _is_decompressed_on_the_way(headers: Mapping[str, str]) -> bool:
+    if headers.get("Content-Encoding"):
+        return False
     return headers.get("x-goog-stored-content-encoding", "identity") != "identity"
 
 

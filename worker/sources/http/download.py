@@ -12,7 +12,7 @@ from worker.progress import Progress
 from worker.slide_cache.partial_file import PartialFile
 from worker.slides.errors import UnreadableSlideError
 from worker.sources.errors import InputUnreachableError
-from worker.sources.http import http_errors
+from worker.sources.http import content_encoding, http_errors
 from worker.sources.http.blocks import Blocks
 from worker.sources.http.connection import check_size
 from worker.sources.http.connection_pool import ConnectionPool
@@ -106,7 +106,7 @@ class Download:
                 return False
             version = self._accept(response)
             self._receive(version, response)
-        self._verify(version)
+        self._verify(version, content_encoding.encoded_digest(response))
         return True
 
     def _request_headers(self, known_etag: str) -> dict[str, str]:
@@ -208,16 +208,18 @@ class Download:
             self._check_content(self._part.first_bytes())
         return self._part.hash_up_to(front)
 
-    def _verify(self, version: Version) -> None:
+    def _verify(self, version: Version, encoded_digest: str) -> None:
         """Compare what arrived with the server's own checksum.
 
-        A transfer that broke it is repeated once.
+        A transfer that broke it is repeated once. A checksum is of the encoded bytes (RFC 9530, 3),
+        whose digest is `encoded_digest`; one that an object store made is of the file as well
+        where a server in between has encoded it.
         """
         stated = version.checksum
         if stated is None:
             return
         digest = self._part.hexdigest_of(stated.algorithm)
-        if digest == stated.digest:
+        if stated.digest in (digest, encoded_digest):
             return
         self._start_over()
         self._mismatches += 1

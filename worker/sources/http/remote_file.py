@@ -11,6 +11,7 @@ import requests
 
 from broker.orders.fields import without_query
 from worker.sources.http.checksum import Checksum, stated
+from worker.sources.http.content_encoding import codings
 from worker.sources.http.retrying_get import TimeoutS, open_get
 
 _STRONG_ETAG: Final = re.compile(r'"[\x21\x23-\x7e]{1,1000}"')
@@ -29,7 +30,8 @@ class Version:
 
     `total_bytes`: its length, None where unknown. `etag`: its strong ETag, or empty. `validator`:
     what a range of this version is requested with (If-Range), or empty. `accepts_ranges`: whether
-    the server says so.
+    the server says so. A file that is sent with a content coding has no known length and no ranges:
+    those that its server may give are of the encoded bytes.
     """
 
     total_bytes: int | None
@@ -43,6 +45,14 @@ class Version:
         """Return the version that a whole answer (status 200) holds."""
         headers = response.headers
         etag = strong_etag(response)
+        if codings(response):
+            return cls(
+                total_bytes=None,
+                etag=etag,
+                validator="",
+                accepts_ranges=False,
+                checksum=stated(headers),
+            )
         return cls(
             total_bytes=content_length(response),
             etag=etag,
@@ -86,16 +96,21 @@ class RemoteFile:
 
 
 def content_range(response: requests.Response) -> ContentRange | None:
-    """Return the range that an answer holds; None where it is not partial or does not say."""
+    """Return the range that an answer holds; None where it is not partial or does not say.
+
+    None also for a range of encoded bytes.
+    """
     found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-    if response.status_code != 206 or not found:
+    if response.status_code != 206 or not found or codings(response):
         return None
     total_bytes = None if found[3] == "*" else int(found[3])
     return ContentRange(int(found[1]), int(found[2]) + 1, total_bytes)
 
 
 def content_length(response: requests.Response) -> int | None:
-    """Return the length of the body as the headers state it, in bytes; None where they do not."""
+    """Return the length of the decoded body as the headers state it; None where they do not."""
+    if codings(response):
+        return None
     length = response.headers.get("Content-Length", "")
     if "Transfer-Encoding" in response.headers or not _LENGTH.fullmatch(length):
         return None

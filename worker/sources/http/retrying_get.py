@@ -10,12 +10,13 @@ from threading import Event
 from typing import Final
 
 import requests
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import DecodeError, HTTPError
 
 from broker.orders.fields import without_query
 from worker.http_session import READ_BYTES, cut_after, cut_connection
 from worker.progress import Progress, StopWork
 from worker.sources.errors import InputNotFoundError
+from worker.sources.http import content_encoding
 
 _FIRST_PAUSE_S: Final = 0.125
 USEFUL_BYTES: Final = 2**16
@@ -46,11 +47,12 @@ def open_get(
 ) -> requests.Response:
     """Return the answer to a GET, whatever its status, with its body still to be read.
 
-    Raises `ConnectionLost` when no answer came, `InputNotFoundError` for a URL that cannot be
-    requested, and `OrderError("host_not_allowed")`.
+    The body is without its content coding. Raises `ConnectionLost` when no answer came,
+    `InputNotFoundError` for a URL that cannot be requested, `UnknownCodingError`, and
+    `OrderError("host_not_allowed")`.
     """
     try:
-        return session.get(
+        response = session.get(
             url,
             params=query,
             headers=headers,
@@ -68,6 +70,8 @@ def open_get(
         raise ConnectionLost("has a certificate that is not trusted") from None
     except (requests.RequestException, HTTPError, OSError):
         raise ConnectionLost("cannot be reached") from None
+    content_encoding.decode(response)
+    return response
 
 
 def read_available(response: requests.Response, max_bytes: int = READ_BYTES) -> bytes:
@@ -77,6 +81,8 @@ def read_available(response: requests.Response, max_bytes: int = READ_BYTES) -> 
     """
     try:
         data: bytes = response.raw.read1(max_bytes)
+    except DecodeError as error:
+        raise ConnectionLost(str(error)) from None
     except (HTTPError, OSError):
         raise ConnectionLost("cut the connection or fell silent") from None
     return data
