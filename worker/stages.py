@@ -11,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from broker.errors import OrderError
 from broker.file_storage.interface import RESULTS, Storage
 from broker.order_store import Claim, OrderStore, TaskMessage
 from broker.orders.order import Order, Scan, bottleneck, parse_work_id

@@ -28,13 +28,13 @@ from tests.support.image_server_fetch import ImageServerFetcher, region
 from tests.support.multi_file_slides import MultiFileFetcher, a_series, zipped
 from tests.support.range_server import Reply
 from tests.support.remote_regions import RegionFetcher, noise_slide
-from tests.support.slide_server import File, Handler, Listener, Origin
+from tests.support.slide_server import File, Handler, Listener, SlideServer
 from tests.support.slides import a_picture
 from worker.http_session import session
 from worker.progress import StopWork
 from worker.slides.sandbox.client import Sandbox
+from worker.sources import fetch
 from worker.sources.case_locator import locate
-from worker.sources.fetch import FetchTools, fetch_slide
 from worker.sources.http import content_encoding
 
 GZIPPED = gzip.compress(SLIDE, 1, mtime=0)
@@ -54,7 +54,7 @@ def members(content: bytes) -> bytes:
 
 @pytest.fixture
 def fetcher(tmp_path: Path) -> Iterator[SlideFetcher]:
-    with Origin() as origin:
+    with SlideServer() as origin:
         yield SlideFetcher(origin, tmp_path)
 
 
@@ -208,8 +208,10 @@ def test_an_orders_checksum_is_of_the_decoded_file(fetcher: SlideFetcher) -> Non
         source = {"type": "url", "url": url, "sha256": sha256}
         scan = ScanRequest.model_validate({"id": "1", "source": source})
         with session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http:
-            tools = FetchTools(fetcher.slide_cache, http, Sandbox(threads=1), WorkerSettings())
-            with fetch_slide(scan, None, tools, Listener()) as slide:
+            slides = fetch.SlideFetcher(
+                fetcher.slide_cache, http, Sandbox(threads=1), WorkerSettings()
+            )
+            with slides.fetch(scan, None, Listener()) as slide:
                 return slide.path.read_bytes()
 
     assert fetched(hashlib.sha256(SLIDE).hexdigest()) == SLIDE
@@ -268,7 +270,7 @@ def test_the_files_of_a_series_and_zips_are_decoded(tmp_path: Path) -> None:
     digests = []
     for number, coding in enumerate(("identity", "gzip")):
         encode = gzip.compress if coding == "gzip" else bytes
-        with Origin() as origin:
+        with SlideServer() as origin:
             fetcher = MultiFileFetcher(origin, tmp_path / f"cache {number}")
             served = files | {"all.zip": zipped(files)}
             for name, content in served.items():
@@ -305,7 +307,10 @@ def test_the_answers_of_an_image_server_are_decoded(tmp_path: Path, protocol: st
 def test_the_answer_of_a_locator_is_decoded() -> None:
     """Or refused with the name of its coding."""
     body = json.dumps({"path": "/slides/a.svs"}).encode()
-    with Origin() as origin, session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http:
+    with (
+        SlideServer() as origin,
+        session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http,
+    ):
         locator = TypeAdapter(Locator).validate_python(
             {
                 "type": "http",
