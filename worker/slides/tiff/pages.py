@@ -10,6 +10,7 @@ from tifffile import COMPRESSION, TiffFile, TiffPage, TiffPages
 
 from worker.slides.errors import NotASlideError, UnreadableSlideError, UnreadableTiffError
 from worker.slides.reader import BLOCK_PX
+from worker.slides.tiff.ome import OmeImage, refuse_scenes
 
 _MAX_PAGES: Final = 256
 _STRIP_PX: Final = 2**20  # what is read at once of an uncompressed image in a single strip
@@ -19,17 +20,19 @@ _OFFSET_AND_SIZE_TAGS: Final = (273, 279, 324, 325)  # of strips and tiles
 _ASPECT_TOLERANCE_PX: Final = 2  # how far repeated halving and rounding may change a level's height
 
 
-def levels(tiff: TiffFile) -> list[TiffPage]:
+def levels(tiff: TiffFile, images: tuple[OmeImage, ...] = ()) -> list[TiffPage]:
     """Return level 0 and the smaller pages that show the same, largest first.
 
-    Labels and overviews are left out. Raises `NotASlideError` if there is no image,
-    `UnreadableSlideError` for a stack and for claims beyond the limits.
+    Labels and overviews are left out. `images` are those that the file's OME-XML describes.
+    Raises `NotASlideError` if there is no image, `UnreadableSlideError` for a stack, several scenes
+    and claims beyond the limits.
     """
     pages = [page for page in _limited(tiff.pages) if _is_image(page)]
     _refuse_broken_chain(tiff)
     if not pages:
         raise NotASlideError("The TIFF holds no picture")
     full = max(pages, key=_rank_as_level_0)
+    refuse_scenes(images, full, pages)
     _refuse_stack(full, pages)
     if full.tags.valueof(_ORIENTATION, 1) != 1:
         raise UnreadableTiffError(

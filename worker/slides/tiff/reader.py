@@ -19,6 +19,7 @@ from worker.geometry.frame import Pixels
 from worker.slides.errors import UnreadableTiffError
 from worker.slides.tiff.jpeg_tiles import is_plain_jpeg
 from worker.slides.tiff.metadata import properties
+from worker.slides.tiff.ome import describe_choice, read_images
 from worker.slides.tiff.pages import levels
 from worker.slides.tiff.tiles import COMPRESSIONS, tiled_level
 from worker.slides.tiled_pyramid import TiledPyramid
@@ -53,14 +54,16 @@ class TiffReader:
             self._file = on_error.enter_context(_LimitedFile(path))
             with _tiff_errors():
                 tiff = tifffile.TiffFile(self._file, is_lsm=False, is_scanimage=False)
-                pages = levels(on_error.enter_context(tiff))
-                self.properties = properties(pages[0])
+                images = read_images(on_error.enter_context(tiff))
+                pages = levels(tiff, images)
+                self.properties = properties(pages[0], images)
                 self.is_plain_jpeg = all(
                     is_plain_jpeg(page) and all(page.databytecounts) for page in pages
                 )
                 self._pyramid = TiledPyramid([tiled_level(page, self._file) for page in pages])
             on_error.pop_all()
-        self.name = f"tifffile {tifffile.__version__} ({COMPRESSIONS[pages[0].compression]})"
+        which = describe_choice(images, pages[0])
+        self.name = f"tifffile {tifffile.__version__} ({COMPRESSIONS[pages[0].compression]}{which})"
         self.level_dimensions = self._pyramid.level_dimensions
         self.level_downsamples = self._pyramid.level_downsamples
         self.tile_reader = _TiffTileReader(self._pyramid)
