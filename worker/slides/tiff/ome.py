@@ -110,6 +110,14 @@ def image_of_page(images: tuple[OmeImage, ...], page: TiffPage) -> OmeImage | No
     return None
 
 
+def significant_bits(images: tuple[OmeImage, ...], page: TiffPage) -> int | None:
+    """Return how many bits of each sample of the page are used, None where that is not stated."""
+    image = image_of_page(images, page)
+    if image is None:
+        return None
+    return image.significant_bits
+
+
 def describe_choice(images: tuple[OmeImage, ...], page: TiffPage) -> str:
     """Return ", image 2 of 3" for a page that stores the second of three images, else ""."""
     image = image_of_page(images, page)
