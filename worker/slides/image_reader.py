@@ -31,6 +31,7 @@ _PNG_DEPTH_OFFSET: Final = 24  # of the bit depth in the header chunk, which com
 _PNG_HEADER_BYTES: Final = 33
 _PNG_CHUNK: Final = struct.Struct(">I4s")
 _PNG_CHECKSUM_BYTES: Final = 4
+_SAVE_AS_PYRAMID: Final = "save it as a pyramidal TIFF with small tiles"
 _EXPORT_IN_EIGHT_BITS: Final = "export it in 8-bit RGB"
 # Pillow knows more formats, some of which start programs (EPS) and some that no scanner writes.
 # Image.open is not used, because its limit on large images holds for the whole process.
@@ -101,7 +102,7 @@ class ImageReader:
 
 
 def open_image(path: Path) -> ImageReader:
-    """Decode an image of up to 268 megapixels; of an animation the first frame.
+    """Decode an image of up to 268 megapixels (WebP: 178); of an animation the first frame.
 
     Pixels stay where the file stores them: an EXIF orientation is not applied. Of 16 bits the
     high ones are shown, or those that the file says are significant.
@@ -120,6 +121,9 @@ def open_image(path: Path) -> ImageReader:
             )
         try:
             return _decode(image_class, file)
+        except Image.DecompressionBombError as error:
+            # Of a WebP Pillow checks the size itself, by a limit that holds for the whole process.
+            raise UnreadableImageError(str(error), hint=_SAVE_AS_PYRAMID) from None
         except MemoryError:
             raise UnreadableImageError("it needs more memory than a decoder may use") from None
         except _DECODING_ERRORS as error:
@@ -139,7 +143,7 @@ def _decode(image_class: type[ImageFile.ImageFile], file: BinaryIO) -> ImageRead
     if width * height > _MAX_PX:
         raise UnreadableImageError(
             f"it has {width} x {height} px; at most {_MAX_PX} pixels can be decoded at a time",
-            hint="save it as a pyramidal TIFF with small tiles",
+            hint=_SAVE_AS_PYRAMID,
         )
     if image_class is Jpeg2KImagePlugin.Jpeg2KImageFile and _jpeg_2000_bits(file) > 8:
         # Pillow would round the brightest values up to black.

@@ -210,6 +210,29 @@ def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
     assert "small tiles" in error.hint
 
 
+def a_large_webp(width: int, height: int) -> bytes:
+    """Return the beginning of a WebP that claims this size."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(buffer, "WEBP", lossless=True)
+    content = bytearray(buffer.getvalue())
+    at = content.index(b"VP8L") + 9  # 14 bits each of width - 1 and height - 1
+    sizes = int.from_bytes(content[at : at + 4], "little") & ~(2**28 - 1)
+    sizes |= (width - 1) | (height - 1) << 14
+    content[at : at + 4] = sizes.to_bytes(4, "little")
+    return bytes(content)
+
+
+@pytest.mark.parametrize("size", [(14000, 13000), (16383, 16383)])
+def test_a_webp_that_pillow_refuses_is_refused_with_a_hint(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """Pillow raises an error of its own class for more than 178 megapixels."""
+    error = refusal(written(tmp_path / "a.webp", a_large_webp(*size)))
+    assert error.code == "slide_unreadable"
+    assert f"{size[0] * size[1]} pixels" in error.detail
+    assert "small tiles" in error.hint
+
+
 def test_what_pillow_calls_a_bomb_is_read_without_a_word(tmp_path: Path) -> None:
     """Pillow warns of 90 megapixels and refuses 180. An image of 182 is read without a warning."""
     Image.new("L", (14000, 13000), 255).save(tmp_path / "a.png", compress_level=1)
