@@ -23,6 +23,7 @@ from worker.slides.tiff.jpeg_tiles import is_plain_jpeg
 from worker.slides.tiff.metadata import properties
 from worker.slides.tiff.ome import describe_choice, read_images, significant_bits
 from worker.slides.tiff.pages import levels
+from worker.slides.tiff.stream_color import correct_color
 from worker.slides.tiff.tiles import COMPRESSIONS, PageTiles, tiled_level
 from worker.slides.tiled_pyramid import TiledPyramid
 
@@ -47,7 +48,9 @@ _DECODING_ERRORS: Final = (
 class TiffReader:
     """A `SlideReader` of a TIFF. Threads may share it.
 
-    `is_plain_jpeg` says whether every level stores all of its tiles in JPEG.
+    `is_plain_jpeg` says whether every level stores all of its tiles in JPEG, `has_corrected_color`
+    whether the tiles of a level have another color than its page states, `has_deep_color` whether
+    samples have more than 8 bits.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,6 +62,9 @@ class TiffReader:
                 images = read_images(on_error.enter_context(tiff))
                 pages = levels(tiff, images)
                 self.properties = properties(pages[0], images)
+                corrected = [correct_color(page, self._file) for page in pages]
+                self.has_corrected_color = any(corrected)
+                self.has_deep_color = pages[0].bitspersample > 8
                 self.is_plain_jpeg = all(
                     is_plain_jpeg(page) and all(page.databytecounts) for page in pages
                 )

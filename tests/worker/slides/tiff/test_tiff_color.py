@@ -189,7 +189,7 @@ def test_aperio_s_jpeg_2000_in_ycbcr_is_what_openslide_shows(tmp_path: Path) -> 
         stored,
         photometric="rgb",
         compression="aperio_jp2000_ycbc",
-        compressionargs={"level": 0},
+        compressionargs={"level": 0, "mct": False},
         tile=(64, 64),
         description="Aperio Image Library\r\n80x70|AppMag = 20",
     )
