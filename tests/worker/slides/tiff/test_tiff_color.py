@@ -13,6 +13,7 @@ from PIL import Image
 from broker.errors import OrderError
 from tests.support.slides import a_picture
 from worker.geometry.frame import Pixels
+from worker.slides.slide import Slide
 from worker.slides.tiff.reader import open_tiff
 
 PIXELS = a_picture(80, 70)
@@ -290,3 +291,19 @@ def test_significant_bits_count_for_grey_too(tmp_path: Path) -> None:
     }
     found = shown(tmp_path / "a.tif", camera, photometric="minisblack", **options)
     assert np.array_equal(found[..., 0], camera >> 4)
+
+
+def test_an_aperio_slide_of_12_bits_is_not_left_to_openslide(tmp_path: Path) -> None:
+    """OpenSlide would show its high bits. With a stated white it is right, without it refused."""
+    options: dict[str, Any] = {
+        "photometric": "rgb",
+        "tile": (64, 64),
+        "description": "Aperio Image Library\r\n80x70|AppMag = 20|MPP = 0.5",
+        "metadata": None,
+    }
+    tifffile.imwrite(tmp_path / "a.svs", TWELVE_BITS, **options, **with_white(4095, 4095, 4095))
+    with Slide.open(tmp_path / "a.svs") as slide:
+        assert np.array_equal(slide.read(0, 0, 80, 70, 1, 1), PIXELS)
+    tifffile.imwrite(tmp_path / "b.svs", TWELVE_BITS, **options)
+    with pytest.raises(OrderError, match="nothing in the file says which value is white"):
+        Slide.open(tmp_path / "b.svs")

@@ -276,7 +276,7 @@ def test_a_level_whose_size_contradicts_its_resolution_is_not_used(
 def test_without_a_resolution_a_level_of_whole_tiles_must_be_a_half_of_a_half(
     tmp_path: Path, per_cm: float | None, edge: int, *, is_used: bool
 ) -> None:
-    """At 2/3 or 1/3 of the size it may as well be a half or a quarter with padding. Copied tags say nothing."""
+    """At 2/3 or 1/3 of the size it may as well be padded. Copied tags say nothing."""
     small = np.full((edge, edge, 3), 90, np.uint8)
     pyramid = open_tiff(a_pyramid(tmp_path / "a.tif", small, per_cm, {"compression": "zlib"}))
     assert len(pyramid.level_dimensions) == 1 + is_used

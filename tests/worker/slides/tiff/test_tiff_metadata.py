@@ -1,4 +1,4 @@
-"""What a TIFF states about its resolution: OME-XML of several images, ImageJ's unit, Aperio's MPP."""
+"""What a TIFF states of its resolution: several images in OME-XML, ImageJ's unit, Aperio's MPP."""
 
 from pathlib import Path
 from typing import Any
@@ -112,7 +112,7 @@ def test_labels_overviews_and_levels_are_no_scenes(
 
 
 def an_imagej_tiff(path: Path, lines: str, resolution: float = 4, unit: int | None = 1) -> Path:
-    """Write a TIFF with ImageJ's description and resolution tags; `unit` None leaves its tag out."""
+    """Write a TIFF with the description of ImageJ; without a unit tag if `unit` is None."""
     tifffile.imwrite(
         path,
         SLIDE,
