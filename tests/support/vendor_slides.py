@@ -8,6 +8,7 @@ import io
 import struct
 from pathlib import Path
 
+import numpy as np
 import tifffile
 from PIL import Image
 
@@ -148,6 +149,52 @@ def trestle(path: Path, pixels: Pixels) -> Path:
                 resolution=(0.5 * factor, 0.5 * factor),
                 description="Objective Power=20;Background Color=ffffff;OverlapsXY= 0 0 0 0;",
             )
+    return path
+
+
+def ventana(path: Path, pixels: Pixels, across: str = "RIGHT", up: str = "UP") -> Path:
+    """Write a Ventana BIF of 2 x 2 tiles without overlap, joined in the directions given; lossy.
+
+    `pixels` has an even number of 16 px units along each axis.
+    """
+    path = path.with_suffix(".bif")
+    height, width = pixels.shape[:2]
+    tile_width, tile_height = width // 2, height // 2
+    # Tiles are numbered from the lower left one, to and fro.
+    joints = [(1, 2, across), (4, 3, across), (1, 4, up), (2, 3, up)]
+    listed = "".join(
+        f'<TileJointInfo FlagJoined="1" Confidence="100" Direction="{direction}" '
+        f'Tile1="{first}" Tile2="{second}" OverlapX="0" OverlapY="0"/>'
+        for first, second, direction in joints
+    )
+    tile = f'Width="{tile_width}" Height="{tile_height}"'
+    xml = (
+        f'<EncodeInfo Ver="2"><SlideInfo><AoiInfo XIMAGESIZE="{width}" YIMAGESIZE="{height}" '
+        'Pos-X="0" Pos-Y="0"/></SlideInfo><SlideStitchInfo>'
+        f'<ImageInfo AOIScanned="1" AOIIndex="0" {tile} NumRows="2" NumCols="2" Pos-X="0" '
+        f'Pos-Y="0">{listed}</ImageInfo></SlideStitchInfo>'
+        '<AoiOrigin><AOI0 OriginX="0" OriginY="0"/></AoiOrigin></EncodeInfo>'
+    ).encode()
+    scan = b'<iScan Magnification="20" ScanRes="0.5" UnitNumber="x"/>'
+    with tifffile.TiffWriter(path, bigtiff=True) as tiff:
+        tiff.write(
+            shrunk(pixels, 4),
+            photometric="rgb",
+            description="Label Image",
+            metadata=None,
+            extratags=[(700, 1, len(scan), scan, True)],
+        )
+        tiff.write(
+            np.asarray(Image.fromarray(pixels).convert("YCbCr")),
+            tile=(tile_height, tile_width),
+            photometric="ycbcr",
+            subsampling=(2, 2),
+            compression="jpeg",
+            compressionargs={"level": 98},
+            description="level=0 mag=20 quality=98",
+            metadata=None,
+            extratags=[(700, 1, len(xml), xml, True)],
+        )
     return path
 
 

@@ -12,7 +12,14 @@ Spacing = tuple[float | None, float | None, MppSource]
 """Microns per pixel in x and in y, and where they come from."""
 _Statement = tuple[float, float, float, MppSource]
 
-_UNITS_UM: Final = {"inch": 25400.0, "centimeter": 10000.0}
+# TIFF's own units and, from millimeter on, those that ImageJ states in its description.
+_UNITS_UM: Final = {
+    "inch": 25400.0,
+    "centimeter": 10000.0,
+    "millimeter": 1000.0,
+    "micron": 1.0,
+    "nanometer": 0.001,
+}
 _IMAGE_SERVER: Final = "image-server"
 _FINEST_UM: Final = 0.01
 _COARSEST_UM: Final = 100.0

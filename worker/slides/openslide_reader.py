@@ -15,6 +15,12 @@ from worker.slides.reader import BLOCK_PX
 
 _CACHE_BYTES: Final = 64 * 2**20
 _GENERIC_TIFF: Final = "generic-tiff"
+# Ventana's scanner DP 200 joins its tiles by LEFT or DOWN; OpenSlide knows RIGHT and UP.
+_VENTANA_VARIANT: Final = "Bad direction attribute"
+_EXPORT_VENTANA: Final = (
+    "the file may be whole and open in other viewers: its scanner (Ventana DP 200) describes the "
+    "joints of its tiles in a way that no reader here knows; export it as DICOM or pyramidal TIFF"
+)
 
 
 class OpenSlideReader:
@@ -124,4 +130,7 @@ def _openslide_errors(path: Path) -> Iterator[None]:
     except openslide.OpenSlideError as error:
         # The folder of the slides is not to be disclosed. A series names other files in it, too.
         message = str(error).replace(f"{path.parent}{os.sep}", "")
-        raise SlideDecodingError(f"OpenSlide says: {message}") from error
+        reason = f"OpenSlide says: {message}"
+        if _VENTANA_VARIANT in message:
+            raise SlideDecodingError(reason, hint=_EXPORT_VENTANA) from error
+        raise SlideDecodingError(reason) from error

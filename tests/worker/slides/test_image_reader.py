@@ -117,6 +117,52 @@ def test_of_16_bits_the_high_ones_are_shown(tmp_path: Path, samples: Any, encode
     assert np.array_equal(shown(path)[..., :3], colours >> 8)
 
 
+def a_deep_png(samples: Any, significant_bits: int | None) -> bytes:
+    """Return a PNG of 16 bits, with an sBIT chunk or without."""
+    content: bytes = imagecodecs.png_encode(samples)
+    if significant_bits is None:
+        return content
+    chunk = b"sBIT" + bytes([significant_bits] * 3)
+    end_of_header = 33
+    return (
+        content[:end_of_header]
+        + struct.pack(">I", 3)
+        + chunk
+        + struct.pack(">I", zlib.crc32(chunk))
+        + content[end_of_header:]
+    )
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_a_png_says_how_many_bits_are_significant(tmp_path: Path, bits: int) -> None:
+    """By its sBIT chunk, whether samples are scaled up to 16 bits, as the standard asks, or not."""
+    low = PIXELS.astype(np.uint16) << (bits - 8)
+    high = PIXELS.astype(np.uint16) << 8
+    for samples in (low, high):
+        path = written(tmp_path / "a.png", a_deep_png(samples, bits))
+        assert np.array_equal(shown(path)[..., :3], PIXELS)
+    assert open_image(path).name.endswith("(PNG)")
+
+
+@pytest.mark.parametrize("encode", [imagecodecs.png_encode, imagecodecs.jpeg2k_encode])
+@pytest.mark.parametrize("factor", [1, 16])
+def test_colour_of_16_bits_that_uses_fewer_is_refused(
+    tmp_path: Path, encode: Any, factor: int
+) -> None:
+    """Nothing says which value is white, so it would be shown too dark."""
+    error = refusal(written(tmp_path / "a", encode(PIXELS.astype(np.uint16) * factor)))
+    assert error.code == "slide_unreadable"
+    assert f"reach only {255 * factor}" in error.detail
+    assert "8-bit RGB" in error.hint
+
+
+def test_transparency_of_a_deep_png_is_kept(tmp_path: Path) -> None:
+    """Its fourth channel has 16 bits, too."""
+    samples = np.dstack([SIXTEEN_BITS, SIXTEEN_BITS[..., 0]])
+    path = written(tmp_path / "a.png", imagecodecs.png_encode(samples))
+    assert np.array_equal(shown(path), samples >> 8)
+
+
 def test_of_an_animation_the_first_frame_is_shown(tmp_path: Path) -> None:
     """Animated PNG and WebP show their first frame."""
     first, second = Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)
@@ -161,6 +207,29 @@ def test_a_bomb_is_refused_before_it_goes_off(tmp_path: Path) -> None:
         "slide_unreadable",
         True,
     )
+    assert "small tiles" in error.hint
+
+
+def a_large_webp(width: int, height: int) -> bytes:
+    """Return the beginning of a WebP that claims this size."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(buffer, "WEBP", lossless=True)
+    content = bytearray(buffer.getvalue())
+    at = content.index(b"VP8L") + 9  # 14 bits each of width - 1 and height - 1
+    sizes = int.from_bytes(content[at : at + 4], "little") & ~(2**28 - 1)
+    sizes |= (width - 1) | (height - 1) << 14
+    content[at : at + 4] = sizes.to_bytes(4, "little")
+    return bytes(content)
+
+
+@pytest.mark.parametrize("size", [(14000, 13000), (16383, 16383)])
+def test_a_webp_that_pillow_refuses_is_refused_with_a_hint(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    """Pillow raises an error of its own class for more than 178 megapixels."""
+    error = refusal(written(tmp_path / "a.webp", a_large_webp(*size)))
+    assert error.code == "slide_unreadable"
+    assert f"{size[0] * size[1]} pixels" in error.detail
     assert "small tiles" in error.hint
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from broker.errors import OrderError
 from broker.orders.roi import Rectangle
+from tests.support import vendor_slides
 from tests.support.paths import SLIDES
 from tests.support.slides import a_picture, a_slide, a_slope, a_tiled_tiff, shrunk
 from worker.geometry.frame import Area, Pixels
@@ -211,3 +212,24 @@ class TestRealSlides:
                 "slide",
             )
             assert slide.overview(resolve_roi(None, slide.frame), 100).shape == (61, 100, 3)
+
+
+def test_a_ventana_slide_is_read_by_openslide(tmp_path: Path) -> None:
+    """Its tiles are joined to the right and upwards."""
+    pixels = np.full((128, 192, 3), 200, np.uint8)
+    pixels[:64, :96] = 90
+    with Slide.open(vendor_slides.ventana(tmp_path / "a", pixels)) as slide:
+        assert (slide.frame.width, slide.frame.height, slide.frame.mpp_x) == (192, 128, 0.5)
+        assert np.abs(slide.read(0, 0, 192, 128, 1, 1).astype(int) - pixels).mean() < 2
+
+
+@pytest.mark.parametrize(("across", "up"), [("LEFT", "UP"), ("RIGHT", "DOWN")])
+def test_a_ventana_slide_joined_otherwise_is_refused_with_a_true_hint(
+    tmp_path: Path, across: str, up: str
+) -> None:
+    """The file is not damaged: it opens in other viewers, so sending it again is no help."""
+    path = vendor_slides.ventana(tmp_path / "a", a_picture(192, 128), across, up)
+    with pytest.raises(OrderError, match="Bad direction attribute") as caught:
+        Slide.open(path)
+    assert caught.value.code == "slide_unreadable"
+    assert "export it as DICOM or pyramidal TIFF" in caught.value.hint

@@ -5,7 +5,6 @@ decoding. It still decides what the slide is, and reads places between two pixel
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from PIL import Image
@@ -13,6 +12,7 @@ from PIL import Image
 from broker.errors import OrderError
 from worker.slides.openslide_reader import OpenSlideReader
 from worker.slides.reader import SlideReader
+from worker.slides.tiff.color import AmbiguousColorError
 from worker.slides.tiff.reader import TiffReader, open_tiff
 
 
@@ -47,12 +47,22 @@ def with_stored_tiles(slide: OpenSlideReader, path: Path) -> SlideReader:
     """Return a reader that decodes the tiles directly, or `slide` itself if that is not possible.
 
     It is possible if all levels are plain pages of JPEG tiles. OpenSlide's file is suspended until
-    it is needed, which is seldom then.
+    it is needed, which is seldom then. Where OpenSlide would show false colors, because it trusts
+    the page and not its tiles, or ignores how many bits are used, OpenSlide is left out.
+    Raises `UnreadableSlideError` if the colors cannot be known.
     """
     slide.suspend()
-    with suppress(OrderError):
+    try:
         tiff = open_tiff(path)
-        if tiff.is_plain_jpeg and tiff.level_dimensions == slide.level_dimensions:
-            return AperioReader(slide, tiff)
-        tiff.close()
+    except AmbiguousColorError:
+        slide.close()
+        raise
+    except OrderError:
+        return slide
+    if tiff.has_corrected_color or tiff.has_deep_color:
+        slide.close()
+        return tiff
+    if tiff.is_plain_jpeg and tiff.level_dimensions == slide.level_dimensions:
+        return AperioReader(slide, tiff)
+    tiff.close()
     return slide

@@ -48,22 +48,30 @@ _MIN_SAMPLE_VALUE: Final = 280
 _MAX_SAMPLE_VALUE: Final = 281
 _COLOR_MAP: Final = 320
 _EXPORT_AS_RGB: Final = "export it in 8-bit RGB, one plane of it"
+EXPORT_IN_EIGHT_BITS: Final = (
+    "export it in 8-bit RGB, or with the value of white stated (MaxSampleValue or SignificantBits)"
+)
+
+
+class AmbiguousColorError(UnreadableTiffError):
+    """The file does not say how its samples are to be shown: every reader would have to guess."""
 
 
 class ColorConverter:
     """Converts the stored samples of one page to RGB.
 
-    Of samples with more than 8 bits the high ones are used; a single grey channel of more than
-    8 bits is scaled from MinSampleValue to MaxSampleValue if the page has both tags. An alpha
-    channel of unspecified kind is ignored.
+    Samples with more than 8 bits are scaled from 0 to `white` if it is given, else the high 8 bits
+    are used. A single grey channel of more than 8 bits is scaled from MinSampleValue to
+    MaxSampleValue if the page has both tags. An alpha channel of unspecified kind is ignored.
     """
 
-    def __init__(self, page: TiffPage) -> None:
+    def __init__(self, page: TiffPage, white: int | None = None) -> None:
         """Raise `UnreadableSlideError` if the page is not an image in color or grey."""
         self._channels = _color_channels(page)
         self._alpha = _alpha_kind(page, self._channels)
         self._photometric = _photometric(page)
         self._bits = page.bitspersample
+        self._white = white
         self._grey_range = _grey_range(page, self._channels)
         self._palette: Pixels | None = None
         if page.photometric == PHOTOMETRIC.PALETTE:
@@ -104,12 +112,70 @@ class ColorConverter:
             low, high = self._grey_range
             above_low = np.clip(samples, low, high) - float(low)
             return (above_low * (255 / (high - low))).astype(np.uint8)
+        if self._white is not None:
+            return scale_to_white(samples, self._white)
         if self._bits > 8:
             return (samples >> (self._bits - 8)).astype(np.uint8)
         scale = 255 // (2**self._bits - 1)
         if scale > 1:
             return samples.astype(np.uint8) * np.uint8(scale)
         return samples
+
+
+def scale_to_white(samples: Samples, white: int) -> Pixels:
+    """Return samples as 8 bits, where `white` and larger values become 255."""
+    clipped = np.minimum(samples, white)
+    bits = white.bit_length()
+    if bits >= 8 and white == 2**bits - 1:
+        return (clipped >> (bits - 8)).astype(np.uint8)
+    return (clipped * (255 / white)).round().astype(np.uint8)
+
+
+def stated_white(page: TiffPage, significant_bits: int | None) -> int | None:
+    """Return the value of white that the file states for samples of more than 8 bits.
+
+    It is MaxSampleValue in color, else what `significant_bits` (of OME-XML or a compressed stream)
+    can hold. None where nothing is stated, or only what the container of the samples can hold:
+    programs write that whatever the samples are.
+    """
+    if page.bitspersample <= 8:
+        return None
+    largest = 2**page.bitspersample - 1
+    if page.samplesperpixel >= 3:
+        white = _largest_number(page.tags.valueof(_MAX_SAMPLE_VALUE))
+        if 0 < white < largest:
+            return white
+    if significant_bits is not None and 0 < significant_bits < page.bitspersample:
+        return int(2**significant_bits - 1)
+    return None
+
+
+def refuse_unknown_white(page: TiffPage, white: int | None, largest_sample: int) -> None:
+    """Raise `AmbiguousColorError` if `largest_sample`, found in the page, contradicts its white.
+
+    In color a slide's glass is nearly white. Where its samples use less than half of their range,
+    they have fewer bits than their container, and where nothing states how many, they would be
+    shown too dark.
+    """
+    if page.bitspersample <= 8 or page.photometric not in {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}:
+        return
+    if white is None and page.bitspersample == 16 and largest_sample < 2**15:
+        raise AmbiguousColorError(
+            f"its samples have 16 bits, but their values reach only {largest_sample}, "
+            "and nothing in the file says which value is white",
+            hint=EXPORT_IN_EIGHT_BITS,
+        )
+    if white is not None and largest_sample > 2 * white + 1:
+        raise AmbiguousColorError(
+            f"it says that {white} is the largest value of a sample, but {largest_sample} occurs",
+            hint=EXPORT_IN_EIGHT_BITS,
+        )
+
+
+def _largest_number(value: object) -> int:
+    """Return the largest of a tag's whole numbers, 0 if it has none."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    return max((number for number in numbers if isinstance(number, int)), default=0)
 
 
 def _color_channels(page: TiffPage) -> int:

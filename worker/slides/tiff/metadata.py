@@ -1,36 +1,50 @@
-"""Metadata of a TIFF by OpenSlide's names: resolution tags, Aperio's description and OME-XML."""
+"""Metadata of a TIFF by OpenSlide's names: resolution tags and what programs write."""
 
-import io
 import re
 from typing import Final
-from xml.etree import ElementTree as ET
 
 from tifffile import TiffPage
 
 from worker.slides.errors import UnreadableTiffError
+from worker.slides.tiff import ome
 
 _RESOLUTION_UNITS: Final = {1: "none", 2: "inch", 3: "centimeter"}
 _INCH: Final = 2
 _X_RESOLUTION: Final = 282
 _Y_RESOLUTION: Final = 283
 _RESOLUTION_UNIT: Final = 296
-_APERIO_MPP: Final = re.compile(r"\|\s*MPP\s*=\s*([0-9.]{1,20})")
-_UNITS_UM: Final = {"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3}
-_OME_PIXELS_TAG: Final = "}Pixels"
-_NUMBER: Final = re.compile(r"[0-9.eE+-]{1,30}")
+_APERIO_MPP: Final = re.compile(r"\|\s*MPP\s*=\s*([0-9.,]{1,20})")
+_IMAGEJ_UNIT: Final = re.compile(r"^unit=(\S{1,20})\s*$", re.MULTILINE)
+_IMAGEJ_PLANES: Final = re.compile(r"^images=([0-9]{1,9})\s*$", re.MULTILINE)
+_IMAGEJ_UNITS: Final = {
+    "micron": "micron",
+    "microns": "micron",
+    "micrometer": "micron",
+    "um": "micron",
+    "µm": "micron",
+    "μm": "micron",
+    "\\u00B5m": "micron",  # ImageJ writes the letter as this escape
+    "nm": "nanometer",
+    "mm": "millimeter",
+    "cm": "centimeter",
+    "inch": "inch",
+}
 
 
-def properties(page: TiffPage) -> dict[str, str]:
-    """Return the metadata of level 0.
+def properties(page: TiffPage, images: tuple[ome.OmeImage, ...]) -> dict[str, str]:
+    """Return the metadata of level 0; `images` are those that the file's OME-XML describes.
 
-    Raises `UnreadableSlideError` for malformed OME-XML, or if it describes several planes.
+    Raises `UnreadableSlideError` if it describes several planes.
     """
+    found = _resolution(page)
     description = page.description
+    if images:
+        return found | _ome_properties(images, page)
     if description.startswith("Aperio"):
-        return _resolution(page) | _aperio_properties(description)
-    if description.endswith("OME>"):
-        return _resolution(page) | _ome_properties(_ome_pixels(description), page)
-    return _resolution(page)
+        return found | _aperio_properties(description)
+    if description.startswith("ImageJ="):
+        return found | _imagej_properties(description)
+    return found
 
 
 def _resolution(page: TiffPage) -> dict[str, str]:
@@ -47,51 +61,36 @@ def _aperio_properties(description: str) -> dict[str, str]:
     found = {"openslide.vendor": "aperio"}
     mpp = _APERIO_MPP.search(description)
     if mpp:
-        found["openslide.mpp-x"] = mpp[1]
-        found["openslide.mpp-y"] = mpp[1]
+        number = mpp[1].replace(",", ".")  # some scanners write the comma of their country
+        found["openslide.mpp-x"] = number
+        found["openslide.mpp-y"] = number
     return found
 
 
-def _ome_pixels(description: str) -> dict[str, str]:
-    """Return the attributes of the first image's Pixels element. The rest is not parsed."""
-    if "<!DOCTYPE" in description:
-        raise UnreadableTiffError("its OME-XML has a document type of its own")
-    try:
-        # Without a DTD there are no entities to be expanded or fetched.
-        xml = io.BytesIO(description.encode())
-        for _, element in ET.iterparse(xml, events=("start",)):  # noqa: S314
-            if element.tag.endswith(_OME_PIXELS_TAG):
-                return dict(element.attrib)
-    except ET.ParseError as error:
-        raise UnreadableTiffError(f"its OME-XML is malformed: {error}") from error
+def _imagej_properties(description: str) -> dict[str, str]:
+    """Return the unit of the resolution tags, whose own tag has no word for microns.
+
+    Raises `UnreadableSlideError` for a stack, of which only the first plane may have a page.
+    """
+    planes = _IMAGEJ_PLANES.search(description)
+    if planes and int(planes[1]) > 1:
+        raise UnreadableTiffError(
+            f"ImageJ wrote {planes[1]} pictures into it: focal planes, times or channels",
+            hint="export the one to be looked at, in RGB",
+        )
+    unit = _IMAGEJ_UNIT.search(description)
+    if unit and unit[1] in _IMAGEJ_UNITS:
+        return {"tiff.ResolutionUnit": _IMAGEJ_UNITS[unit[1]]}
     return {}
 
 
-def _ome_properties(pixels: dict[str, str], page: TiffPage) -> dict[str, str]:
-    _refuse_ome_stack(pixels, page)
+def _ome_properties(images: tuple[ome.OmeImage, ...], page: TiffPage) -> dict[str, str]:
+    """Return what the OME-XML states about the image that the page stores."""
     found = {"openslide.vendor": "ome-tiff"}
-    for axis in "XY":
-        unit_um = _UNITS_UM.get(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        size = pixels.get(f"PhysicalSize{axis}", "")
-        if unit_um and _NUMBER.fullmatch(size):
-            found[f"openslide.mpp-{axis.lower()}"] = _in_um(size, unit_um)
+    image = ome.image_of_page(images, page)
+    if image is None:
+        return found
+    ome.refuse_stack(image, page)
+    for axis, mpp in image.mpp.items():
+        found[f"openslide.mpp-{axis.lower()}"] = mpp
     return found
-
-
-def _refuse_ome_stack(pixels: dict[str, str], page: TiffPage) -> None:
-    sizes = {axis: pixels.get(f"Size{axis}", "1") for axis in "ZTC"}
-    is_one_plane = sizes["Z"] == "1" and sizes["T"] == "1"
-    if is_one_plane and sizes["C"] in {"1", str(page.samplesperpixel)}:
-        return
-    described = ", ".join(f"Size{axis} {size}" for axis, size in sizes.items())
-    raise UnreadableTiffError(
-        f"its OME-XML tells of focal planes, times or channels ({described}); "
-        "one RGB picture is read"
-    )
-
-
-def _in_um(size: str, unit_um: float) -> str:
-    try:
-        return str(float(size) * unit_um)
-    except ValueError:
-        return size

@@ -3,6 +3,7 @@
 Limits what a file may claim. Knows no colors, compressions or regions.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Final, Literal
 
@@ -10,26 +11,38 @@ from tifffile import COMPRESSION, TiffFile, TiffPage, TiffPages
 
 from worker.slides.errors import NotASlideError, UnreadableSlideError, UnreadableTiffError
 from worker.slides.reader import BLOCK_PX
+from worker.slides.tiff.ome import OmeImage, refuse_scenes
 
 _MAX_PAGES: Final = 256
 _STRIP_PX: Final = 2**20  # what is read at once of an uncompressed image in a single strip
 _BYTE_ORDERS: Final[dict[str, Literal["little", "big"]]] = {"<": "little", ">": "big"}
 _ORIENTATION: Final = 274
 _OFFSET_AND_SIZE_TAGS: Final = (273, 279, 324, 325)  # of strips and tiles
+_X_RESOLUTION: Final = 282
+_Y_RESOLUTION: Final = 283
+_RESOLUTION_UNIT: Final = 296
+_INCH: Final = 2
+_LEAST_SHRINKING: Final = 1.1  # tags that differ less are copies of those of level 0
+# Tags that differ by so much more than the sizes are 1 or 72 dpi, which programs write by default.
+_DEFAULT_TAG: Final = 8
+_TAG_ROUNDING: Final = 0.01
+_SIZE_TOLERANCE_PX: Final = 2  # how far repeated halving and rounding may change a level's size
 _ASPECT_TOLERANCE_PX: Final = 2  # how far repeated halving and rounding may change a level's height
 
 
-def levels(tiff: TiffFile) -> list[TiffPage]:
+def levels(tiff: TiffFile, images: tuple[OmeImage, ...] = ()) -> list[TiffPage]:
     """Return level 0 and the smaller pages that show the same, largest first.
 
-    Labels and overviews are left out. Raises `NotASlideError` if there is no image,
-    `UnreadableSlideError` for a stack and for claims beyond the limits.
+    Labels and overviews are left out. `images` are those that the file's OME-XML describes.
+    Raises `NotASlideError` if there is no image, `UnreadableSlideError` for a stack, several scenes
+    and claims beyond the limits.
     """
     pages = [page for page in _limited(tiff.pages) if _is_image(page)]
     _refuse_broken_chain(tiff)
     if not pages:
         raise NotASlideError("The TIFF holds no picture")
     full = max(pages, key=_rank_as_level_0)
+    refuse_scenes(images, full, pages)
     _refuse_stack(full, pages)
     if full.tags.valueof(_ORIENTATION, 1) != 1:
         raise UnreadableTiffError(
@@ -137,16 +150,97 @@ def _refuse_stack(full: TiffPage, pages: list[TiffPage]) -> None:
 
 
 def _smaller_levels(full: TiffPage, pages: list[TiffPage]) -> list[TiffPage]:
-    """Return the levels below `full`, largest first; SubIFDs win over pages of the same size."""
+    """Return the levels below `full`, largest first; SubIFDs win over pages of the same size.
+
+    A level that is padded to whole tiles loses its padding, if its resolution tags say how much
+    that is; one whose size contradicts them is left out.
+    """
     marked = []
     if full.pages:
         marked = [page for page in _limited(full.pages) if _is_image(page)]
     marked += [page for page in pages if _is_marked_as_reduced(page, full)]
     by_size: dict[tuple[int, int], TiffPage] = {}
     for page in marked:
-        if _shows_the_same(page, full):
+        if _trim_padding(page, full) and _shows_the_same(page, full):
             by_size.setdefault(_size(page), page)
     return [by_size[size] for size in sorted(by_size, reverse=True)]
+
+
+def _trim_padding(page: TiffPage, full: TiffPage) -> bool:
+    """Cut the padding off a level, and return whether its size is to be trusted.
+
+    The resolution tags of both pages say how many times as coarse the level is.
+    """
+    coarseness = _coarseness(page, full)
+    if coarseness is None:
+        return not (_is_whole_tiles(page) and _is_odd_shrinking(page, full))
+    width = full.imagewidth / coarseness[0]
+    height = full.imagelength / coarseness[1]
+    if abs(page.imagewidth - width) <= _SIZE_TOLERANCE_PX and (
+        abs(page.imagelength - height) <= _SIZE_TOLERANCE_PX
+    ):
+        return True
+    if not (
+        _is_whole_tiles(page)
+        and -1 < page.imagewidth - width < page.tilewidth
+        and -1 < page.imagelength - height < page.tilelength
+    ):
+        return False
+    # The number of tiles stays the same, because less than a tile is cut off.
+    page.imagewidth = max(1, int(width))
+    page.imagelength = max(1, int(height))
+    return True
+
+
+def _coarseness(page: TiffPage, full: TiffPage) -> tuple[float, float] | None:
+    """Return how many times as large the page's pixels are by its resolution tags.
+
+    None where the page has none of its own: many programs copy those of level 0.
+    """
+    if page.tags.valueof(_RESOLUTION_UNIT, _INCH) != full.tags.valueof(_RESOLUTION_UNIT, _INCH):
+        return None
+    ratios = []
+    for tag in (_X_RESOLUTION, _Y_RESOLUTION):
+        fine = _ratio(full.tags.valueof(tag))
+        coarse = _ratio(page.tags.valueof(tag))
+        if not fine or not coarse:
+            return None
+        ratio = fine / coarse
+        by_width = full.imagewidth / page.imagewidth
+        if not _LEAST_SHRINKING <= ratio <= _DEFAULT_TAG * by_width:
+            return None
+        whole = round(ratio)
+        if abs(ratio - whole) <= _TAG_ROUNDING * whole:
+            ratio = whole
+        ratios.append(ratio)
+    return ratios[0], ratios[1]
+
+
+def _ratio(value: object) -> float:
+    """Return a rational tag as a number, 0 where it is none."""
+    if isinstance(value, tuple) and len(value) == 2 and value[1]:
+        return float(value[0] / value[1])
+    return 0.0
+
+
+def _is_whole_tiles(page: TiffPage) -> bool:
+    """Return whether the page's size is a multiple of its tiles', so that it may be padded."""
+    if not page.is_tiled:
+        return False
+    width, height = tile_size(page)
+    return page.imagewidth % width == 0 and page.imagelength % height == 0
+
+
+def _is_odd_shrinking(page: TiffPage, full: TiffPage) -> bool:
+    """Return whether the level is not 2, 4, 8, ... times as coarse, within rounding."""
+    for length, full_length in (
+        (page.imagewidth, full.imagewidth),
+        (page.imagelength, full.imagelength),
+    ):
+        halvings = round(math.log2(full_length / length))
+        if abs(length - full_length / 2**halvings) > _SIZE_TOLERANCE_PX:
+            return True
+    return False
 
 
 def _is_marked_as_reduced(page: TiffPage, full: TiffPage) -> bool:

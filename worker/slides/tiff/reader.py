@@ -6,21 +6,25 @@ Reads them through tifffile and imagecodecs, and translates what those raise.
 import io
 import logging
 import struct
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import tifffile
 from PIL import Image
+from tifffile import TiffPage
 
 from broker.errors import OrderError
 from worker.geometry.frame import Pixels
 from worker.slides.errors import UnreadableTiffError
+from worker.slides.tiff.color import refuse_unknown_white, stated_white
 from worker.slides.tiff.jpeg_tiles import is_plain_jpeg
 from worker.slides.tiff.metadata import properties
+from worker.slides.tiff.ome import describe_choice, read_images, significant_bits
 from worker.slides.tiff.pages import levels
-from worker.slides.tiff.tiles import COMPRESSIONS, tiled_level
+from worker.slides.tiff.stream_color import correct_color
+from worker.slides.tiff.tiles import COMPRESSIONS, PageTiles, tiled_level
 from worker.slides.tiled_pyramid import TiledPyramid
 
 _DIRECTORY_BYTES: Final = 64 * 2**20  # a slide of 200,000 x 200,000 px needs 13 MB
@@ -44,7 +48,9 @@ _DECODING_ERRORS: Final = (
 class TiffReader:
     """A `SlideReader` of a TIFF. Threads may share it.
 
-    `is_plain_jpeg` says whether every level stores all of its tiles in JPEG.
+    `is_plain_jpeg` says whether every level stores all of its tiles in JPEG, `has_corrected_color`
+    whether the tiles of a level have another color than its page states, `has_deep_color` whether
+    samples have more than 8 bits.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,14 +59,20 @@ class TiffReader:
             self._file = on_error.enter_context(_LimitedFile(path))
             with _tiff_errors():
                 tiff = tifffile.TiffFile(self._file, is_lsm=False, is_scanimage=False)
-                pages = levels(on_error.enter_context(tiff))
-                self.properties = properties(pages[0])
+                images = read_images(on_error.enter_context(tiff))
+                pages = levels(tiff, images)
+                self.properties = properties(pages[0], images)
+                corrected = [correct_color(page, self._file) for page in pages]
+                self.has_corrected_color = any(corrected)
+                self.has_deep_color = pages[0].bitspersample > 8
                 self.is_plain_jpeg = all(
                     is_plain_jpeg(page) and all(page.databytecounts) for page in pages
                 )
-                self._pyramid = TiledPyramid([tiled_level(page, self._file) for page in pages])
+                tiles = _page_tiles(pages, self._file, significant_bits(images, pages[0]))
+                self._pyramid = TiledPyramid([tiled_level(level) for level in tiles])
             on_error.pop_all()
-        self.name = f"tifffile {tifffile.__version__} ({COMPRESSIONS[pages[0].compression]})"
+        which = describe_choice(images, pages[0])
+        self.name = f"tifffile {tifffile.__version__} ({COMPRESSIONS[pages[0].compression]}{which})"
         self.level_dimensions = self._pyramid.level_dimensions
         self.level_downsamples = self._pyramid.level_downsamples
         self.tile_reader = _TiffTileReader(self._pyramid)
@@ -96,15 +108,36 @@ class _TiffTileReader:
 def open_tiff(path: Path) -> TiffReader:
     """Open a TIFF or BigTIFF, tiled or in strips, with its levels in pages or SubIFDs.
 
-    OME-TIFF and Aperio's files are among them. Samples of up to 8 bits are shown as they are, of
-    9 to 16 bits the high 8 bits; grey is scaled by MinSampleValue and MaxSampleValue if a page has
-    both. A tile that the file leaves out is transparent. Focal stacks, time series, channels of
-    fluorescence, floating point and signed samples are refused.
+    OME-TIFF and Aperio's files are among them. Samples of up to 8 bits are shown as they are, those
+    of 9 to 16 bits scaled to the white that the file states, else the high 8 bits of them; grey is
+    scaled by MinSampleValue and MaxSampleValue if a page has both. A tile that the file leaves out
+    is transparent. Focal stacks, time series, channels of fluorescence, floating point and signed
+    samples are refused, and so is color of 16 bits whose white cannot be known.
     Raises `NotASlideError`, `UnreadableSlideError`.
     """
     # tifffile logs every damaged tag. What matters is raised.
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     return TiffReader(path)
+
+
+def _page_tiles(
+    pages: Sequence[TiffPage], file: io.FileIO, significant_bits: int | None
+) -> list[PageTiles]:
+    """Return the tiles of every level. Raises `UnreadableSlideError`."""
+    white = stated_white(pages[0], significant_bits)
+    tiles = [PageTiles(page, file, white) for page in pages]
+    if pages[0].bitspersample > 8:
+        refuse_unknown_white(pages[0], white, _largest_sample(tiles[-1]))
+    return tiles
+
+
+def _largest_sample(tiles: PageTiles) -> int:
+    """Return the largest value found in some tiles, or the largest possible one if none decodes."""
+    found: list[int] = []
+    with suppress(OrderError), _tiff_errors():
+        found.extend(tiles.largest_samples())
+    bits: int = tiles.page.bitspersample
+    return max(found, default=2**bits - 1)
 
 
 class _LimitedFile(io.FileIO):

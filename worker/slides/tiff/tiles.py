@@ -7,6 +7,7 @@ regions.
 import io
 import os
 import struct
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -38,45 +39,44 @@ _WEBP: Final = frozenset({34927, 50001})
 _SELF_SIZED: Final = frozenset({22610, 34927, 34933, 34934, 50001, 50002, 52546})
 _JPEG_2000_SIZE_OFFSET: Final = 8  # of Xsiz from the start of the codestream; ISO/IEC 15444-1 A.5.1
 _MAX_TILE_BYTES: Final = 2**29
+_SAMPLED_TILES: Final = 16  # of a page, to find out which values occur
 
 
-def tiled_level(page: TiffPage, file: io.FileIO) -> TiledLevel:
-    """Return the page as a level whose tiles are read from the open `file`.
+def tiled_level(tiles: "PageTiles") -> TiledLevel:
+    """Return the page of these tiles as a level.
 
     Raises `UnreadableSlideError`.
     """
-    if page.compression not in COMPRESSIONS:
-        name = getattr(page.compression, "name", "")
-        raise UnreadableTiffError(
-            f"its compression, {name} ({int(page.compression)}), is not among those that are read"
-        )
-    if page.is_subsampled and page.compression not in {*_JPEG, *_JPEG_2000, *_SELF_SIZED}:
-        raise UnreadableTiffError("its colours are subsampled without JPEG compression")
-    tiles = _PageTiles(page, file)
+    page = tiles.page
     if is_plain_jpeg(page):
         return jpeg_level(page, tiles.read)
     tile_width, tile_height = tile_size(page)
     return TiledLevel(page.imagewidth, page.imagelength, tile_width, tile_height, tiles.load)
 
 
-class _PageTiles:
+class PageTiles:
     """The tiles of one page. Threads may load them at the same time."""
 
-    def __init__(self, page: TiffPage, file: io.FileIO) -> None:
-        self._page = page
+    def __init__(self, page: TiffPage, file: io.FileIO, white: int | None = None) -> None:
+        """Read from the open `file`; `white` is the value of white of more than 8 bits, if stated.
+
+        Raises `UnreadableSlideError`.
+        """
+        _refuse_compression(page)
+        self.page = page
         self._file = file
         self._jpegheader = page.jpegheader
         self._offsets = np.array(page.dataoffsets, np.int64)
         self._sizes = np.array(page.databytecounts, np.int64)
         self._columns, self._rows = grid(page)
-        self._colors = ColorConverter(page)
+        self._colors = ColorConverter(page, white)
         page.init_decode()
         forget_tile_places(page)
 
     def load(self, column: int, row: int) -> Pixels | None:
         """Return one tile in RGB or RGBA, None where the file leaves it out."""
         plane_tiles = self._columns * self._rows
-        all_tiles = plane_tiles * planes(self._page)
+        all_tiles = plane_tiles * planes(self.page)
         decoded = []
         for index in range(row * self._columns + column, all_tiles, plane_tiles):
             data = self._read_index(index)
@@ -86,6 +86,17 @@ class _PageTiles:
         if len(decoded) == 1:
             return self._colors.convert(decoded[0])
         return self._colors.convert(np.concatenate(decoded, axis=2))
+
+    def largest_samples(self) -> Iterator[int]:
+        """Yield the largest stored value of some tiles, from all over the page.
+
+        Tiles that the file leaves out, or that were not fetched with a part of it, are passed over.
+        """
+        plane_tiles = self._columns * self._rows
+        for index in range(0, plane_tiles, max(1, plane_tiles // _SAMPLED_TILES)):
+            data = self._read_index(index)
+            if data is not None and any(data):
+                yield int(self._decode(data, index).max())
 
     def read(self, column: int, row: int) -> bytes | None:
         """Return the stored bytes of one tile, None where the file leaves it out."""
@@ -113,7 +124,7 @@ class _PageTiles:
 
         Of tiles at the edge it may be only the part inside of the image.
         """
-        page = self._page
+        page = self.page
         if page.compression in _SELF_SIZED:
             return self._decode_self_sized(data, index)
         if page.compression in _JPEG and not self._jpegheader:
@@ -137,7 +148,7 @@ class _PageTiles:
 
         The codec then refuses a larger image before it decodes it.
         """
-        page = self._page
+        page = self.page
         width, height = tile_size(page)
         row, column = divmod(index % (self._columns * self._rows), self._columns)
         inside_height = min(height, page.imagelength - row * height)
@@ -156,6 +167,16 @@ class _PageTiles:
                 continue
             return out.reshape(*size, -1)
         raise UnreadableTiffError(f"tile {index} is not a picture of {width} x {height} px")
+
+
+def _refuse_compression(page: TiffPage) -> None:
+    if page.compression not in COMPRESSIONS:
+        name = getattr(page.compression, "name", "")
+        raise UnreadableTiffError(
+            f"its compression, {name} ({int(page.compression)}), is not among those that are read"
+        )
+    if page.is_subsampled and page.compression not in {*_JPEG, *_JPEG_2000, *_SELF_SIZED}:
+        raise UnreadableTiffError("its colours are subsampled without JPEG compression")
 
 
 def _refuse_huge(width: int, height: int) -> None:

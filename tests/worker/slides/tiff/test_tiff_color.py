@@ -13,6 +13,7 @@ from PIL import Image
 from broker.errors import OrderError
 from tests.support.slides import a_picture
 from worker.geometry.frame import Pixels
+from worker.slides.slide import Slide
 from worker.slides.tiff.reader import open_tiff
 
 PIXELS = a_picture(80, 70)
@@ -189,7 +190,7 @@ def test_aperio_s_jpeg_2000_in_ycbcr_is_what_openslide_shows(tmp_path: Path) -> 
         stored,
         photometric="rgb",
         compression="aperio_jp2000_ycbc",
-        compressionargs={"level": 0},
+        compressionargs={"level": 0, "mct": False},
         tile=(64, 64),
         description="Aperio Image Library\r\n80x70|AppMag = 20",
     )
@@ -207,3 +208,102 @@ def test_old_style_jpeg_of_whole_streams_is_read(tmp_path: Path) -> None:
     pyramid = open_tiff(path)
     assert np.array_equal(np.asarray(pyramid.read_region((0, 0), 0, (80, 70))), expected)
     pyramid.close()
+
+
+TWELVE_BITS = PIXELS.astype(np.uint16) * 16
+
+
+def with_bits(samples: NDArray[Any], bits: int) -> dict[str, Any]:
+    """Return tifffile's options for OME-XML that states how many bits are significant."""
+    height, width = samples.shape[:2]
+    xml = (
+        '<?xml version="1.0" encoding="UTF-8"?>'
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
+        f'<Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint16" SignificantBits="{bits}" '
+        f'SizeX="{width}" SizeY="{height}" SizeC="3" SizeZ="1" SizeT="1">'
+        '<Channel ID="Channel:0:0" SamplesPerPixel="3"/><TiffData/></Pixels></Image></OME>'
+    )
+    return {"description": xml}
+
+
+def with_white(*values: int) -> dict[str, Any]:
+    """Return tifffile's options for a MaxSampleValue of each sample."""
+    return {"extratags": [(281, 3, len(values), values, True)]}
+
+
+@pytest.mark.parametrize("layout", [{"tile": (64, 64)}, {"planarconfig": "separate"}])
+@pytest.mark.parametrize("bits", [9, 10, 12, 14])
+def test_colour_is_scaled_to_the_white_that_the_file_states(
+    tmp_path: Path, bits: int, layout: dict[str, Any]
+) -> None:
+    """By MaxSampleValue or OME-XML: values in 16 bits that fill only some of them."""
+    stored = PIXELS.astype(np.uint16) << (bits - 8)
+    if "planarconfig" in layout:
+        stored = np.moveaxis(stored, 2, 0)
+    options = {"photometric": "rgb", **layout}
+    white = 2**bits - 1
+    found = shown(tmp_path / "a.tif", stored, **options, **with_white(white, white, white))
+    assert np.array_equal(found[..., :3], PIXELS)
+    found = shown(tmp_path / "b.ome.tif", stored, **options, **with_bits(PIXELS, bits))
+    assert np.array_equal(found[..., :3], PIXELS)
+
+
+def test_a_white_that_is_no_power_of_two_is_white(tmp_path: Path) -> None:
+    """Values above it are white, too."""
+    stored = np.minimum(PIXELS.astype(np.uint16) * 50, 10_500)
+    found = shown(tmp_path / "a.tif", stored, photometric="rgb", **with_white(10_000, 9_000, 9_000))
+    expected = np.minimum(stored, 10_000) * (255 / 10_000)
+    assert np.abs(found[..., :3] - expected).max() <= 0.5
+
+
+def test_eight_bits_in_sixteen_are_shown_as_they_are_if_the_file_says_so(tmp_path: Path) -> None:
+    """White is 255 then."""
+    stored = PIXELS.astype(np.uint16)
+    found = shown(tmp_path / "a.tif", stored, photometric="rgb", **with_white(255, 255, 255))
+    assert np.array_equal(found[..., :3], PIXELS)
+
+
+@pytest.mark.parametrize("stated", [{}, with_white(65535, 65535, 65535), with_bits(PIXELS, 16)])
+@pytest.mark.parametrize("layout", [{"tile": (16, 16)}, {"rowsperstrip": 7}])
+@pytest.mark.parametrize("samples", [TWELVE_BITS, PIXELS.astype(np.uint16)])
+def test_colour_of_16_bits_that_uses_fewer_is_refused_if_nothing_says_how_many(
+    tmp_path: Path, samples: NDArray[Any], stated: dict[str, Any], layout: dict[str, Any]
+) -> None:
+    """It would be shown 16 or 256 times too dark. Stating 16 bits is what programs always do."""
+    with pytest.raises(OrderError, match="nothing in the file says which value is white") as caught:
+        shown(tmp_path / "a.tif", samples, photometric="rgb", **layout, **stated)
+    assert caught.value.code == "slide_unreadable"
+    assert "8-bit RGB" in caught.value.hint
+
+
+def test_a_white_that_is_far_exceeded_is_refused(tmp_path: Path) -> None:
+    """12 bits are stated, and 16 are used."""
+    with pytest.raises(OrderError, match="4095 is the largest value of a sample, but 6") as caught:
+        shown(tmp_path / "a.tif", DEEP, photometric="rgb", **with_bits(DEEP, 12))
+    assert caught.value.code == "slide_unreadable"
+
+
+def test_significant_bits_count_for_grey_too(tmp_path: Path) -> None:
+    """OME-XML states 12 bits of one channel."""
+    camera = DEEP[..., 0] % 4096
+    options = {
+        "description": with_bits(camera, 12)["description"].replace('SizeC="3"', 'SizeC="1"')
+    }
+    found = shown(tmp_path / "a.tif", camera, photometric="minisblack", **options)
+    assert np.array_equal(found[..., 0], camera >> 4)
+
+
+def test_an_aperio_slide_of_12_bits_is_not_left_to_openslide(tmp_path: Path) -> None:
+    """OpenSlide would show its high bits. With a stated white it is right, without it refused."""
+    options: dict[str, Any] = {
+        "photometric": "rgb",
+        "tile": (64, 64),
+        "description": "Aperio Image Library\r\n80x70|AppMag = 20|MPP = 0.5",
+        "metadata": None,
+    }
+    tifffile.imwrite(tmp_path / "a.svs", TWELVE_BITS, **options, **with_white(4095, 4095, 4095))
+    with Slide.open(tmp_path / "a.svs") as slide:
+        assert np.array_equal(slide.read(0, 0, 80, 70, 1, 1), PIXELS)
+    tifffile.imwrite(tmp_path / "b.svs", TWELVE_BITS, **options)
+    with pytest.raises(OrderError, match="nothing in the file says which value is white"):
+        Slide.open(tmp_path / "b.svs")

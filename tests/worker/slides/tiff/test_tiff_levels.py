@@ -212,3 +212,82 @@ def test_senseless_microns_are_no_microns(tmp_path: Path, size: str) -> None:
     pyramid = open_tiff(path)
     assert spacing(pyramid.properties)[2] == "none"
     pyramid.close()
+
+
+def a_pyramid(
+    path: Path,
+    small: Pixels,
+    per_cm: float | None,
+    stored: dict[str, Any],
+    full_size: tuple[int, int] = (1536, 1536),
+) -> Path:
+    """Write a flat level 0 at 40,000 px/cm and `small` as its reduced image at `per_cm`."""
+    full = np.full((full_size[1], full_size[0], 3), 90, np.uint8)
+    options: dict[str, Any] = {
+        "tile": (512, 512), "photometric": "rgb", "metadata": None, "resolutionunit": 3,
+    }  # fmt: skip
+    with tifffile.TiffWriter(path) as tiff:
+        for number, (pixels, resolution) in enumerate(((full, 40000), (small, per_cm))):
+            tiff.write(
+                pixels,
+                subfiletype=number,
+                resolution=(resolution, resolution) if resolution else None,
+                **options,
+                **stored,
+            )
+    return path
+
+
+STORED: list[dict[str, Any]] = [{"compression": "zlib"}, {"compression": "jpeg"}]
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_a_level_padded_to_whole_tiles_loses_its_padding(
+    tmp_path: Path, stored: dict[str, Any]
+) -> None:
+    """Its resolution says that 768 of its 1024 pixels show the slide."""
+    small = np.full((1024, 1024, 3), 255, np.uint8)
+    small[:768, :768] = 90
+    pyramid = open_tiff(a_pyramid(tmp_path / "a.tif", small, 20000, stored))
+    assert pyramid.level_dimensions == ((1536, 1536), (768, 768))
+    assert pyramid.level_downsamples == (1, 2)
+    region = np.asarray(pyramid.read_region((0, 0), 1, (1024, 1024)))
+    pyramid.close()
+    assert (np.abs(region[:768, :768, :3].astype(int) - 90) <= 1).all()
+    assert not region[768:, :, 3].any()
+    assert not region[:, 768:, 3].any()
+
+
+@pytest.mark.parametrize(("edge", "per_cm"), [(1024, 5000), (1000, 20000), (512, 20000)])
+def test_a_level_whose_size_contradicts_its_resolution_is_not_used(
+    tmp_path: Path, edge: int, per_cm: float
+) -> None:
+    """Padding by more than a tile, by less than whole tiles, or a level that shows a part."""
+    small = np.full((edge, edge, 3), 90, np.uint8)
+    pyramid = open_tiff(a_pyramid(tmp_path / "a.tif", small, per_cm, {"compression": "zlib"}))
+    assert pyramid.level_dimensions == ((1536, 1536),)
+    pyramid.close()
+
+
+@pytest.mark.parametrize("per_cm", [40000, None])
+@pytest.mark.parametrize(
+    ("edge", "is_used"), [(768, True), (1024, False), (500, True), (512, False)]
+)
+def test_without_a_resolution_a_level_of_whole_tiles_must_be_a_half_of_a_half(
+    tmp_path: Path, per_cm: float | None, edge: int, *, is_used: bool
+) -> None:
+    """At 2/3 or 1/3 of the size it may as well be padded. Copied tags say nothing."""
+    small = np.full((edge, edge, 3), 90, np.uint8)
+    pyramid = open_tiff(a_pyramid(tmp_path / "a.tif", small, per_cm, {"compression": "zlib"}))
+    assert len(pyramid.level_dimensions) == 1 + is_used
+    pyramid.close()
+
+
+@pytest.mark.parametrize("per_cm", [20000, 20013, 19990])
+def test_rounded_resolutions_are_no_contradiction(tmp_path: Path, per_cm: float) -> None:
+    """The sizes of levels are more exact than their tags."""
+    small = np.full((385, 500, 3), 90, np.uint8)
+    path = a_pyramid(tmp_path / "a.tif", small, per_cm, {"compression": "zlib"}, (1001, 769))
+    pyramid = open_tiff(path)
+    assert pyramid.level_dimensions == ((1001, 769), (500, 385))
+    pyramid.close()
