@@ -34,7 +34,7 @@ OTHER: Final = "another stain"
 FAINT: Final = "hardly any stain"
 
 # Light through glass is bright in all three channels somewhere. The least channel of a pixel, its
-# median and its 90th percentile: H&E and H-DAB 120 and 217 or more, made fluorescence 5 and 6.
+# median and its 90th percentile: H&E and H-DAB 92 and 226 or more, made fluorescence 5 and 6.
 _DARK_MEDIAN: Final = 40
 _DARK_LIGHTEST: Final = 100
 _NOT_SCANNED: Final = 16
