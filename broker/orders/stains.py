@@ -14,6 +14,10 @@ OnMismatch = Literal["fail", "warn", "ignore"]
 """What becomes of a scan whose stain is clearly not one of the algorithm's."""
 ON_STAIN_MISMATCH: Final = "on_stain_mismatch"
 """The parameter of that name: of every algorithm whose card names stains."""
+MISMATCH_HINT: Final = (
+    f"order an algorithm for this stain, or with the parameter {ON_STAIN_MISMATCH} = warn "
+    "if you know that it fits"
+)
 H_DAB: Final = "H-DAB"
 H_AND_E: Final = "H&E"
 HAEMATOXYLIN: Final = "haematoxylin"

@@ -17,7 +17,7 @@ from broker.errors import OrderError, TemporaryError
 from broker.order_store import OrderStore
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.request import OrderRequest
-from broker.orders.stains import ON_STAIN_MISMATCH, contradiction, on_mismatch
+from broker.orders.stains import MISMATCH_HINT, contradiction, on_mismatch
 from broker.queue.celery_app import enqueue
 from broker.settings.config import Config
 from services import openapi
@@ -155,8 +155,7 @@ def _check_stains(request: OrderRequest, card: AlgorithmCard) -> None:
             raise OrderError(
                 "stain_unexpected",
                 f"scans[{index}].stain: {contradicts}",
-                hint=f"order an algorithm for this stain, or with the parameter "
-                f"{ON_STAIN_MISMATCH} = warn if you know that it fits",
+                hint=MISMATCH_HINT,
                 field=f"scans[{index}].stain",
             )
 

@@ -87,8 +87,10 @@ def fold_warnings(samples: SamplePixels, mpp: float, ink: Ink) -> list[ScanWarni
     usual = float(np.median(samples.density[stained]))
     blocks = _blocks(samples.density, edge)
     has_tissue = _blocks(samples.matter & ~ink.pixels, edge).mean(axis=-1) > 0.5
+    if not has_tissue.any():
+        return []
     lightest = np.percentile(blocks[has_tissue], _LIGHTEST, axis=-1)
-    folded = float((lightest > max(_FOLD_OD, _FOLD_TIMES * usual)).mean()) if lightest.size else 0.0
+    folded = share(lightest > max(_FOLD_OD, _FOLD_TIMES * usual))
     if folded < _FOLD_BLOCKS:
         return []
     detail = f"{folded:.1%} of the tissue in the sample tiles is so dark that it may be folded"

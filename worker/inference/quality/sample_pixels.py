@@ -110,11 +110,11 @@ class SamplePixels:
 def share(mask: Mask, of: Mask | None = None) -> float:
     """Return the share of pixels in `mask`, or of those in `of`; 0 where there are none."""
     if of is None:
-        return float(mask.mean()) if mask.size else 0.0
+        of = np.ones_like(mask)
     count = np.count_nonzero(of)
     if not count:
         return 0.0
-    return np.count_nonzero(mask & of) / count
+    return float(np.count_nonzero(mask & of) / count)
 
 
 def _optical_densities(pixels: Pixels) -> Densities:

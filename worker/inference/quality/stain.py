@@ -16,7 +16,7 @@ from broker.orders.stains import (
     H_AND_E,
     H_DAB,
     HAEMATOXYLIN,
-    ON_STAIN_MISMATCH,
+    MISMATCH_HINT,
     UNSTAINED,
     OnMismatch,
     card_stains,
@@ -133,12 +133,7 @@ def check_stain(
     if look is not None and found != "fits":
         details.append(f"the slide {_looks(look)}; {card.name} works on {stated(card)}")
     if on_mismatch == "fail" and (contradicts or found == "mismatch"):
-        raise OrderError(
-            CODE,
-            "; ".join(details),
-            hint="order an algorithm for this stain, or with the parameter "
-            f"{ON_STAIN_MISMATCH} = warn if you know that it fits",
-        )
+        raise OrderError(CODE, "; ".join(details), hint=MISMATCH_HINT)
     if not details:
         details.extend(_ordered_otherwise(look, ordered))
     return tuple(ScanWarning(code=CODE, detail=detail) for detail in details)
