@@ -5,7 +5,7 @@ Each returns the task messages to enqueue next. How a failed stage becomes a sta
 """
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from broker.errors import OrderError
 from broker.file_storage.interface import RESULTS, Storage
 from broker.order_store import Claim, OrderStore, TaskMessage
-from broker.orders.order import Order, Scan, bottleneck, parse_work_id
+from broker.orders.order import Order, Scan, ScanWarning, bottleneck, parse_work_id
 from broker.settings.config import ConfigError, WorkerSettings
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
@@ -83,8 +83,10 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMe
         "result": result_key,
         "summary": _summary(classified.result),
         "timings": timings,
+        "warnings": [warning.model_dump() for warning in classified.result.warnings],
     }
-    lease.retry_write(context.store.note, claim, log=_log_line(timings))
+    for line in _log_lines(timings, classified.result.warnings):
+        lease.retry_write(context.store.note, claim, log=line)
     messages = lease.retry_write(context.store.finish, claim, "classified", fields)
     checkpoint.clear()
     context.slide_cache.remove_hold(str(scan.slide.get("digest")), claim.work)
@@ -186,6 +188,12 @@ def _timings(scan: Scan, classified: ClassifiedScan, stopwatch: Stopwatch) -> di
     timings = scan.timings | classified.timings | stopwatch.timings
     timings["fetch_s"] = round(timings["fetch_s"] + scan.timings.get("fetch_s", 0.0), 3)
     return timings
+
+
+def _log_lines(timings: Mapping[str, float], warnings: Sequence[ScanWarning]) -> list[str]:
+    """Return the lines of the order's log about a classified scan: its speed, its warnings."""
+    lines = [f"warning {warning.code}: {warning.detail}" for warning in warnings]
+    return [_log_line(timings), *lines]
 
 
 def _log_line(timings: Mapping[str, float]) -> str:

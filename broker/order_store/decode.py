@@ -51,6 +51,7 @@ def _scan(index: int, fields: dict[str, str]) -> Scan:
             "slide": _json(fields, "slide") or {},
             "staged_by": fields.get("staged_by") or 0,
             "result": fields.get("result", ""),
+            "warnings": _json(fields, "warnings") or (),
         }
     )
 

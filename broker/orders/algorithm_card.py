@@ -33,6 +33,9 @@ class AlgorithmCard(BaseModel):
         default=1024, gt=0, description="edge of a tile without its halo, at `mpp`"
     )
     halo_px: int = Field(default=0, ge=0, description="context read around a tile, at `mpp`")
+    stains: tuple[str, ...] = Field(
+        default=(), description="stains that it works on, such as H-DAB; empty = not stated"
+    )
     classes: tuple[ClassCard, ...]
     parameters: dict[str, Any] = Field(
         description="JSON schema (2020-12) of the order's `parameters`"

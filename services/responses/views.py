@@ -52,6 +52,19 @@ class DeliveryView(BaseModel):
     attempts: list[AttemptView]
 
 
+class WarningView(BaseModel):
+    """A reason to doubt a result that is there all the same."""
+
+    code: str
+    detail: str
+
+
+class OrderWarningView(WarningView):
+    """A warning of one scan of the order."""
+
+    scan: str = Field(description="id of the scan")
+
+
 class ScanView(BaseModel):
     """One scan: what was asked and how far it is."""
 
@@ -68,6 +81,7 @@ class ScanView(BaseModel):
         default=None, description="what a classified scan spent most of its time on"
     )
     summary: dict[str, Any]
+    warnings: list[WarningView] = Field(description="reasons to doubt the result")
     error: Annotated[dict[str, Any] | None, ABSENT] = None
     links: dict[str, str] = Field(description="the results, as soon as they are there")
 
@@ -87,6 +101,7 @@ class OrderView(BaseModel):
     destination: dict[str, Any]
     scans: list[ScanView]
     delivery: DeliveryView
+    warnings: list[OrderWarningView] = Field(description="those of all scans")
     error: Annotated[dict[str, Any] | None, ABSENT] = None
     links: dict[str, str]
 
@@ -129,6 +144,7 @@ def order_view(order: Order, waits: Mapping[str, Wait] | None = None) -> OrderVi
         destination=shown["destination"],
         scans=scans,
         delivery=delivery,
+        warnings=_all_warnings(order),
         error=_problem(order.error),
         links=_links(order),
     )
@@ -167,9 +183,19 @@ def _scan(order_id: str, scan: Scan, shown: dict[str, Any], waiting: WaitView | 
         timings=scan.timings,
         bottleneck=bottleneck(scan.timings),
         summary=scan.summary,
+        warnings=[WarningView(code=one.code, detail=one.detail) for one in scan.warnings],
         error=_problem(scan.error),
         links=links,
     )
+
+
+def _all_warnings(order: Order) -> list[OrderWarningView]:
+    warnings = []
+    for scan in order.scans:
+        for one in scan.warnings:
+            view = OrderWarningView(scan=scan.id, code=one.code, detail=one.detail)
+            warnings.append(view)
+    return warnings
 
 
 def _attempt(attempt: Attempt) -> AttemptView:

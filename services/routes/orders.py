@@ -15,6 +15,9 @@ from fastapi.responses import PlainTextResponse, Response
 
 from broker.errors import OrderError, TemporaryError
 from broker.order_store import OrderStore
+from broker.orders.algorithm_card import AlgorithmCard
+from broker.orders.request import OrderRequest
+from broker.orders.stains import MISMATCH_HINT, contradiction, on_mismatch
 from broker.queue.celery_app import enqueue
 from broker.settings.config import Config
 from services import openapi
@@ -136,9 +139,25 @@ def _place(config: Config, store: OrderStore, raw: bytes, key: str | None) -> Re
         if known_id is not None:
             return _accepted(store, known_id, is_replay=True)
     admitted, card = admit(request, store.cards(), config)
+    _check_stains(admitted, card)
     created = store.create(admitted, queue=card.queue, key=key, fingerprint=fingerprint)
     enqueue(created.messages)
     return _accepted(store, created.order_id, is_replay=not created.fresh)
+
+
+def _check_stains(request: OrderRequest, card: AlgorithmCard) -> None:
+    """Raise `OrderError` for a scan whose stain, as the order states it, is none of the card's."""
+    if on_mismatch(request.parameters, card) != "fail":
+        return
+    for index, scan in enumerate(request.scans):
+        contradicts = contradiction(scan.stain, card)
+        if contradicts:
+            raise OrderError(
+                "stain_unexpected",
+                f"scans[{index}].stain: {contradicts}",
+                hint=MISMATCH_HINT,
+                field=f"scans[{index}].stain",
+            )
 
 
 def _accepted(store: OrderStore, order_id: str, *, is_replay: bool = False) -> Response:

@@ -12,7 +12,9 @@ from demo.bucket import FileBucket
 from demo.faults import Fault
 from demo.techcyte import TechcyteReceiver
 from tests.support.gate import Gate
+from tests.support.slides import a_slide
 from tests.support.stack import Stack, wait_for
+from tests.support.stained_pictures import h_and_e
 
 ROI = {"x": 1001, "y": 999, "width": 1500, "height": 1200}
 
@@ -89,6 +91,37 @@ def failed(stack: Stack, **asked: Any) -> dict[str, Any]:
     order = stack.wait_until(stack.order(algorithm="grid", **asked), "failed", "delivered")
     assert order["state"] == "failed", order
     return dict(order["scans"][0]["error"])
+
+
+def test_a_slide_in_another_stain_fails_or_carries_its_warning_everywhere(
+    stack: Stack, techcyte: TechcyteReceiver, slide: Path
+) -> None:
+    """H&E ordered as Ki-67: no figure without a doubt beside it, wherever it is read."""
+    scans = at_path(a_slide(slide.with_name("he.svs"), h_and_e()))
+    refused = stack.wait_until(
+        stack.order(algorithm="ki67", scans=scans, destination=to_techcyte(techcyte)),
+        "failed",
+        "delivered",
+    )
+    assert refused["scans"][0]["error"]["code"] == "stain_unexpected"
+    assert not techcyte.ledger
+    order_id = stack.order(
+        algorithm="ki67",
+        parameters={"on_stain_mismatch": "warn"},
+        scans=scans,
+        destination=to_techcyte(techcyte),
+    )
+    order = stack.wait_until(order_id, "delivered", "failed", "undelivered")
+    (warning,) = order["scans"][0]["warnings"]
+    assert warning["code"] == "stain_unexpected"
+    assert order["warnings"] == [warning | {"scan": "8946136"}]
+    _, results = stack.call("GET", f"/v1/orders/{order_id}/scans/8946136/results.json")
+    assert results["warnings"] == [warning]
+    _, payload = stack.call("GET", f"/v1/orders/{order_id}/payload")
+    summary = payload["scanResults"][0]["results"]["summary"]
+    assert summary.startswith("WARNING stain_unexpected: ")
+    log = stack.call("GET", f"/v1/orders/{order_id}/log")[1].decode()
+    assert f"warning stain_unexpected: {warning['detail']}" in log
 
 
 def test_a_source_that_is_not_there_fails_the_scan(stack: Stack, bucket: FileBucket) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from broker.orders.algorithm_card import AlgorithmCard, ClassCard
+from broker.orders.stains import H_DAB, OnMismatch
 
 JSON_SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
@@ -17,7 +18,17 @@ class _Parameters(BaseModel):
     )
 
 
-class Ki67Parameters(_Parameters):
+class StainParameters(_Parameters):
+    """The parameters of every algorithm whose card names stains."""
+
+    on_stain_mismatch: OnMismatch = Field(
+        "fail",
+        description="what becomes of a scan whose stain is clearly none of the algorithm's: "
+        "it fails, or its result carries a warning, or nothing",
+    )
+
+
+class Ki67Parameters(StainParameters):
     """The parameters of `ki67`."""
 
     model_config = ConfigDict(
@@ -71,6 +82,7 @@ def ki67_card() -> AlgorithmCard:
         output="objects",
         mpp=0.5,
         tile_px=1024,
+        stains=(H_DAB,),
         halo_px=96,  # a nucleus depends on pixels up to 90 px away: see `ki67.outlines`
         classes=(
             ClassCard(name="negative", color="#1f6fd6", annotation_type="ki67_negative"),

@@ -9,9 +9,11 @@ from time import monotonic
 
 from broker.orders.order import Order
 from broker.orders.request import ScanRequest
+from broker.orders.stains import on_mismatch
 from worker.algorithms.interface import Algorithm
 from worker.geometry.roi import resolve_roi
 from worker.inference.checkpoint import Checkpoint
+from worker.inference.quality.inspection import StainRequest, mpp_warnings
 from worker.inference.tile_inference import Counts, TileJob, run_tiles
 from worker.progress import Progress, Stopwatch
 from worker.results import overlay
@@ -64,14 +66,18 @@ def classify(
         with clock.measure("open"):
             slide = stack.enter_context(_open_slide(sandbox, job))
         area = resolve_roi(job.request.roi, slide.frame)
+        warnings = slide.warnings
         if algorithm.works_on == "area":
             counts: Counts = {}
             progress.report("classifying", 0, 1)
             with clock.measure("model"):
                 findings = algorithm.report(slide.frame, area)
         else:
-            tile_job = TileJob(algorithm, slide, area, _inputs(job, slide))
-            findings, counts = run_tiles(tile_job, checkpoint, clock, progress)
+            tile_job = TileJob(
+                algorithm, slide, area, _inputs(job, slide), _stain_request(job, algorithm)
+            )
+            findings, counts, tile_warnings = run_tiles(tile_job, checkpoint, clock, progress)
+            warnings += mpp_warnings(slide.frame, algorithm.card) + tile_warnings
         classify_s = monotonic() - started_at
         progress.report("drawing", 0, 1)
         with clock.measure("read"):
@@ -83,6 +89,7 @@ def classify(
         parameters=dict(job.order.request.parameters),
         findings=findings,
         provenance=_provenance(job, slide),
+        warnings=warnings,
     )
     timings = _rates(counts, classify_s) | clock.timings
     return ClassifiedScan(result, OverlayDrawing(picture, result), timings)
@@ -93,6 +100,11 @@ def _open_slide(sandbox: Sandbox, job: ScanJob) -> AbstractContextManager[Readab
     if job.request.mpp is None and job.slide.mpp is not None:
         return sandbox.open(job.slide.path, job.slide.mpp, "locator")
     return sandbox.open(job.slide.path, job.request.mpp, "order")
+
+
+def _stain_request(job: ScanJob, algorithm: Algorithm) -> StainRequest:
+    parameters = job.order.request.parameters
+    return StainRequest(job.request.stain, on_mismatch(parameters, algorithm.card))
 
 
 def _inputs(job: ScanJob, slide: ReadableSlide) -> list[object]:

@@ -14,13 +14,15 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
+from broker.orders.order import ScanWarning
 from worker.algorithms import registry
 from worker.algorithms.interface import TileAlgorithm, TileClassifier
-from worker.geometry.frame import Area
+from worker.geometry.frame import Area, Pixels
 from worker.geometry.tile_grid import Grid, Tile, tile_grid
 from worker.inference import parallel_tiles, tissue
 from worker.inference.checkpoint import Checkpoint, Point
 from worker.inference.merge import SeamMerger, SeamState, TileSquares, joined
+from worker.inference.quality.inspection import NO_STAIN_STATED, StainRequest, inspect
 from worker.progress import Progress, Stopwatch
 from worker.results.object_store import ObjectStore
 from worker.results.objects import CHUNK, Objects
@@ -50,22 +52,26 @@ class ObjectMerger(Protocol):
 class TileJob:
     """An algorithm and the area of an open slide that it runs on.
 
-    `inputs`, fit for JSON, is everything else that the findings depend on.
+    `inputs`, fit for JSON, is everything else that the findings depend on. `stain` is what the
+    order says about the slide's stain.
     """
 
     algorithm: TileAlgorithm
     slide: ReadableSlide
     area: Area
     inputs: Any
+    stain: StainRequest = NO_STAIN_STATED
 
 
 def run_tiles(
     job: TileJob, checkpoint: Checkpoint, clock: Stopwatch, progress: Progress
-) -> tuple[Findings, Counts]:
-    """Return all findings in the tissue of the area, and counts for the record of the scan.
+) -> tuple[Findings, Counts, tuple[ScanWarning, ...]]:
+    """Return all findings in the tissue of the area, counts for the record, and warnings.
 
     Goes on where an earlier attempt at the same work was lost. The objects are stored in the
     checkpoint's folder.
+
+    Raises OrderError: `stain_unexpected` where the stain is clearly none of the algorithm's.
     """
     algorithm = job.algorithm
     slide = job.slide
@@ -73,7 +79,11 @@ def run_tiles(
     progress.report("tissue", 0, 1)
     with clock.measure("tissue"):
         grid = tissue.tissue_tiles(slide, tile_grid(job.area, slide.frame, algorithm.card))
-    classifier = _calibrate(algorithm, slide, grid, clock, progress)
+    samples = _read_samples(slide, grid, clock, progress)
+    registry.compute_threads(slide.threads)
+    with clock.measure("calibrate"):
+        warnings = inspect(samples, grid, algorithm.card, job.stain)
+        classifier = algorithm.calibrate(samples)
     # The summary of no objects states the calibrated thresholds. Objects that were found with
     # other thresholds must not be joined with ours.
     thresholds = classifier.summarise([0] * classes, slide.frame, job.area)
@@ -89,7 +99,7 @@ def run_tiles(
         "tiles_resumed": resumed_at.tiles,
         "read_bytes": (len(grid.tiles) - resumed_at.tiles) * 3 * grid.read_px**2,
     }
-    return Findings(slide.frame, job.area, store, summary, headline), counts
+    return Findings(slide.frame, job.area, store, summary, headline), counts, warnings
 
 
 def work_digest(job: TileJob, grid: Grid, thresholds: object) -> str:
@@ -191,14 +201,8 @@ def _classify_tiles(
         writer.flush()
 
 
-def _calibrate(
-    algorithm: TileAlgorithm,
-    slide: ReadableSlide,
-    grid: Grid,
-    clock: Stopwatch,
-    progress: Progress,
-) -> TileClassifier:
-    """Calibrate the algorithm on the cores of some tiles of the grid."""
+def _read_samples(slide: ReadableSlide, grid: Grid, clock: Stopwatch, progress: Progress) -> Pixels:
+    """Return the cores of some tiles of the grid, (N, tile_px, tile_px, 3)."""
     step = max(1, -(-len(grid.tiles) // SAMPLE_TILES))
     sample = replace(grid, halo_px=0, tiles=grid.tiles[::step])
     samples = np.empty((len(sample.tiles), grid.tile_px, grid.tile_px, 3), np.uint8)
@@ -206,9 +210,7 @@ def _calibrate(
         for number, batch in enumerate(parallel_tiles.map_tiles(slide, sample, 1, np.copy)):
             samples[number] = batch.value[0]
             progress.report("calibrating", number + 1, len(samples))
-    registry.compute_threads(slide.threads)
-    with clock.measure("calibrate"):
-        return algorithm.calibrate(samples)
+    return samples
 
 
 def _batch_tiles(algorithm: TileAlgorithm, slide: ReadableSlide, tiles: int) -> int:

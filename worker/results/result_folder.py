@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from broker.orders.algorithm_card import AlgorithmCard
+from broker.orders.order import ScanWarning
 from broker.orders.result_files import ABOUT, FEATURES, FINDINGS, OVERLAY, RESULTS_JSON
 from worker.geometry.frame import Area, Frame
 from worker.results import geojson, results_json
@@ -87,6 +88,7 @@ def _to_json(result: Result) -> dict[str, Any]:
         "summary": findings.summary,
         "headline": findings.headline,
         "provenance": result.provenance,
+        "warnings": [warning.model_dump() for warning in result.warnings],
     }
 
 
@@ -98,6 +100,8 @@ def _from_json(about: dict[str, Any], objects: ObjectSource) -> Result:
         summary=about["summary"],
         headline=about["headline"],
     )
+    # a result of an older version has none
+    warnings = tuple(ScanWarning.model_validate(one) for one in about.get("warnings", ()))
     return Result(
         order_id=about["order_id"],
         scan_id=about["scan_id"],
@@ -105,6 +109,7 @@ def _from_json(about: dict[str, Any], objects: ObjectSource) -> Result:
         parameters=about["parameters"],
         findings=findings,
         provenance=about["provenance"],
+        warnings=warnings,
     )
 
 

@@ -26,6 +26,7 @@ def document(result: Result) -> dict[str, Any]:
         "area": findings.area.as_dict(),
         "headline": findings.headline,
         "summary": findings.summary,
+        "warnings": [warning.model_dump() for warning in result.warnings],
         "counts": result.counts(),
         "provenance": result.provenance,
     }

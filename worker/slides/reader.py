@@ -5,6 +5,7 @@ from typing import Final, Protocol
 
 from PIL import Image
 
+from broker.orders.order import ScanWarning
 from worker.geometry.frame import Area, Frame, Pixels
 
 BLOCK_PX: Final = 2**26
@@ -19,6 +20,8 @@ class ReadableSlide(Protocol):
     """Name and version of the library that reads the file."""
     threads: int
     """How many regions can be read at the same time."""
+    warnings: tuple[ScanWarning, ...]
+    """Doubts about the file that do not keep it from being read."""
 
     def fill(
         self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float

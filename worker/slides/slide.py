@@ -11,6 +11,7 @@ from typing import Final, Self
 import numpy as np
 from PIL import Image
 
+from broker.orders.order import ScanWarning
 from worker.geometry.frame import Area, Frame, MppSource, Pixels
 from worker.geometry.mpp import spacing
 from worker.geometry.pyramid_levels import Level, Span, is_between, levels, nearest_finer, span
@@ -32,6 +33,8 @@ class Slide:
     `threads` is how many regions its user may read at the same time. After an
     `UnreadableSlideError` further reads may fail, too.
     """
+
+    warnings: tuple[ScanWarning, ...] = ()
 
     def __init__(
         self,

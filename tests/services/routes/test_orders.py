@@ -54,14 +54,52 @@ def test_a_fresh_order_shows_every_promised_field(api: TestClient, order_body: O
     ).json()
     assert set(order) == {
         "id", "state", "algorithm", "parameters", "priority", "labels", "created_at", "updated_at", "expires_at",
-        "destination", "scans", "delivery", "links",
+        "destination", "scans", "delivery", "warnings", "links",
     }  # fmt: skip
     assert set(order["scans"][0]) == {
-        "id", "state", "source", "waiting", "progress", "timings", "summary", "links",
+        "id", "state", "source", "waiting", "progress", "timings", "summary", "warnings", "links",
     }  # fmt: skip
     assert order["scans"][0]["progress"] == {"stage": "", "done": 0, "total": 0, "eta_s": None}
     assert (order["state"], order["delivery"]) == ("queued", {"state": "waiting", "attempts": []})
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", order["created_at"])
+
+
+def test_a_stain_that_contradicts_the_card_is_refused(
+    api: TestClient, announced: OrderStore, order_body: OrderBody
+) -> None:
+    """Before any work, unless the order asks for a warning; the card without stains takes all."""
+    body = order_body()
+    body["scans"][0]["stain"] = "H&E"
+    assert api.post("/v1/orders", json=body).status_code == 202
+    choice = {"type": "string", "enum": ["fail", "warn", "ignore"], "default": "fail"}
+    schema = {"type": "object", "properties": {"on_stain_mismatch": choice}}
+    card = announced.cards()["ki67"]
+    announced.announce([card.model_copy(update={"stains": ("H-DAB",), "parameters": schema})])
+    refused = api.post("/v1/orders", json=body)
+    problem = refused.json()
+    assert refused.status_code == 422
+    assert (problem["code"], problem["field"]) == ("stain_unexpected", "scans[0].stain")
+    body["parameters"] = {"on_stain_mismatch": "warn"}
+    assert api.post("/v1/orders", json=body).status_code == 202
+
+
+def test_warnings_of_a_scan_stand_in_the_order(
+    api: TestClient, announced: OrderStore, order_body: OrderBody
+) -> None:
+    """In the scan, and in the order with the scan's id."""
+    path = api.post("/v1/orders", json=order_body()).headers["location"]
+    work = f"{path.rpartition('/')[2]}.0"
+    warning = {"code": "slide_blurred", "detail": "3 of 4 sample tiles are out of focus"}
+    for stage, state, fields in (
+        ("fetch", "staged", {}),
+        ("classify", "classified", {"warnings": [warning]}),
+    ):
+        claim = announced.claim(work, stage, "w1")  # type: ignore[arg-type] - a stage each
+        assert claim is not None
+        announced.finish(claim, state, fields)
+    order = api.get(path).json()
+    assert order["scans"][0]["warnings"] == [warning]
+    assert order["warnings"] == [warning | {"scan": "a"}]
 
 
 def test_no_secret_comes_back(api: TestClient, order_body: OrderBody) -> None:

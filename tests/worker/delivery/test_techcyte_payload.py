@@ -9,6 +9,7 @@ import pytest
 
 from broker.errors import OrderError
 from broker.orders.algorithm_card import ClassCard
+from broker.orders.order import ScanWarning
 from demo.techcyte_rules import check_results
 from tests.support.results import a_card, a_result, nuclei, objects
 from worker.delivery.destinations.techcyte import payload
@@ -48,6 +49,25 @@ def test_the_order_can_be_recognised_when_it_comes_back() -> None:
     assert results["order_id"] == "ord-1"
     assert results["summary"] == "4 of 9 nuclei are positive (\u2265 0.15)"
     assert results["frame"]["bounds_offset"] == [16, 8]
+
+
+def test_the_summary_begins_with_the_warnings() -> None:
+    """Nobody at Techcyte reads the figure without the doubt: summary, value and report name it."""
+    warnings = (
+        ScanWarning(code="slide_blurred", detail="3 of 4 sample tiles are out of focus"),
+        ScanWarning(code="pen_marks", detail="2.0% is ink"),
+    )
+    scan = json.loads(written([a_result(warnings=warnings)]))["scanResults"][0]
+    expected = (
+        "WARNING slide_blurred: 3 of 4 sample tiles are out of focus. "
+        "WARNING pen_marks: 2.0% is ink. 4 of 9 nuclei are positive (\u2265 0.15)"
+    )
+    assert scan["results"]["summary"] == scan["workflow"]["value"] == expected
+    assert scan["results"]["warnings"] == [one.model_dump() for one in warnings]
+    assert scan["workflow"]["report"]["results"][0] == {
+        "name": "Warning slide_blurred",
+        "result": "3 of 4 sample tiles are out of focus",
+    }
 
 
 def test_a_feature_is_an_annotation_type_with_its_box() -> None:

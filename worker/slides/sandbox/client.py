@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from broker.orders.order import ScanWarning
 from worker.geometry.frame import Area, MppSource, Pixels
 from worker.slides.errors import SlideDecodingError
 from worker.slides.overview import read_overview
@@ -74,6 +75,8 @@ class SandboxedSlide:
 
     Its methods do what those of `worker.slides.slide.Slide` do.
     """
+
+    warnings: tuple[ScanWarning, ...] = ()
 
     def __init__(
         self,

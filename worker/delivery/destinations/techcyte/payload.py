@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, BinaryIO
 
+from broker.orders.order import ScanWarning
 from worker.delivery.destinations.techcyte.schema import check_body, check_features
 from worker.results.json_text import numbers_json, strict_json
 from worker.results.polygons import rings
@@ -80,7 +81,8 @@ def _results(result: Result) -> dict[str, Any]:
     card = result.card
     findings = result.findings
     return {
-        "summary": findings.headline,
+        "summary": _headline(result),
+        "warnings": [warning.model_dump() for warning in result.warnings],
         "order_id": result.order_id,
         "algorithm": {"name": card.name, "version": card.version, "digest": card.digest},
         "parameters": result.parameters,
@@ -96,13 +98,27 @@ def _workflow(result: Result) -> dict[str, Any]:
         "provider": PROVIDER,
         "ruo": result.card.ruo,
         "key": result.card.title,
-        "value": result.findings.headline,
+        "value": _headline(result),
         "report": {
             "type": "Basic",
-            "results": list(_report_lines(result.findings.summary)),
+            "results": [
+                *_warning_lines(result.warnings),
+                *_report_lines(result.findings.summary),
+            ],
             "segments": _segments(result),
         },
     }
+
+
+def _headline(result: Result) -> str:
+    """Return the headline, after the warnings: nobody must read the figure without them."""
+    parts = [f"WARNING {warning.code}: {warning.detail}." for warning in result.warnings]
+    return " ".join([*parts, result.findings.headline])
+
+
+def _warning_lines(warnings: Sequence[ScanWarning]) -> Iterator[dict[str, str]]:
+    for warning in warnings:
+        yield {"name": f"Warning {warning.code}", "result": warning.detail}
 
 
 def _report_lines(summary: Mapping[str, Any], prefix: str = "") -> Iterator[dict[str, str]]:
