@@ -53,13 +53,13 @@ def test_the_courier_never_loads_torch() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_no_file_is_longer_than_three_hundred_lines() -> None:
+def test_no_file_is_longer_than_four_hundred_lines() -> None:
     """A longer file does more than one thing; below that, its length is a matter of judgement."""
     long_files = [
         file
         for package in PACKAGES
         for file in (ROOT / package).rglob("*.py")
-        if len(file.read_text().splitlines()) > 300
+        if len(file.read_text().splitlines()) > 400
     ]
     assert long_files == []
 
