@@ -13,6 +13,12 @@ class ClassCard(BaseModel):
     name: str
     color: str = Field(pattern=r"^#[0-9a-f]{6}$", description="hex, as viewers draw it")
     annotation_type: str = Field(description="its annotation type at Techcyte")
+    title: str = Field(default="", description="its name in QuPath and for people; empty = `name`")
+
+    @property
+    def label(self) -> str:
+        """Return the name of the class that people see."""
+        return self.title or self.name
 
 
 class AlgorithmCard(BaseModel):
@@ -34,6 +40,9 @@ class AlgorithmCard(BaseModel):
     )
     halo_px: int = Field(default=0, ge=0, description="context read around a tile, at `mpp`")
     classes: tuple[ClassCard, ...]
+    measurements: tuple[str, ...] = Field(
+        default=(), description="what is measured on each object, with the unit in the name"
+    )
     parameters: dict[str, Any] = Field(
         description="JSON schema (2020-12) of the order's `parameters`"
     )
