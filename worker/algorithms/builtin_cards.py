@@ -75,13 +75,13 @@ def ki67_card() -> AlgorithmCard:
         classes=(
             ClassCard(
                 name="negative",
-                color="#1f6fd6",
+                color="#00e5ff",
                 annotation_type="ki67_negative",
                 title="Negative",
             ),
             ClassCard(
                 name="positive",
-                color="#c8321e",
+                color="#ffe600",
                 annotation_type="ki67_positive",
                 title="Positive",
             ),
