@@ -25,7 +25,7 @@ TASK = "185714"
 SCAN = "8946136"
 CASE = "S26-1234"
 ALGORITHM = "ki67"
-RESULTS = ("overlay.png", "features.geojson")
+RESULTS = ("overlay.png", "features.geojson", "region.geojson")
 WITHIN_S = 900.0
 FAILED = 1
 INTERRUPTED = 130
@@ -95,7 +95,8 @@ def demonstrate(screen: Screen, data: Path, output: Path, size_px: tuple[int, in
                 stack.check()
                 view.show()
         screen.report(placed, {"Techcyte": techcyte, "annotation loader": annotation})
-        screen.files(_download(orders, placed, output))
+        files = _download(orders, placed, output)
+        screen.files([_keep_slide(slide, output), *files])
     if any(order.order["state"] != "delivered" for order in placed):
         return False
     return len(techcyte.ledger) == len(techcyte.evaluations) == len(annotation.ledger) == 1
@@ -103,11 +104,11 @@ def demonstrate(screen: Screen, data: Path, output: Path, size_px: tuple[int, in
 
 def _draw_slide(screen: Screen, path: Path, size_px: tuple[int, int]) -> Path:
     width_px, height_px = size_px
-    with screen.step("Drawing a sample slide"):
+    with screen.step("Drawing a section (synthetic; no patient, no photograph)"):
         path.parent.mkdir(parents=True, exist_ok=True)
         make_sample_slide(path, width_px, height_px)
     size_mb = path.stat().st_size / 1e6
-    screen.done(f"sample slide of {width_px:,} x {height_px:,} px, {size_mb:.0f} MB")
+    screen.done(f"drawn section of {width_px:,} x {height_px:,} px, {size_mb:.0f} MB")
     return path
 
 
@@ -142,6 +143,14 @@ def region(slide: Path, annotation: AnnotationReceiver) -> dict[str, Any]:
         "destination": {"type": "annotation", "url": f"{annotation.url}{SUBMIT}", "case_id": CASE},
         "labels": {"case": CASE},
     }
+
+
+def _keep_slide(slide: Path, output: Path) -> Path:
+    """Put the slide beside its results, where QuPath finds both; return its new path."""
+    output.mkdir(parents=True, exist_ok=True)
+    copy = output / "drawn-section.svs"
+    shutil.copyfile(slide, copy)
+    return copy
 
 
 def _download(orders: Orders, placed: Sequence[Followed], output: Path) -> list[Path]:

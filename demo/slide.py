@@ -1,4 +1,4 @@
-"""Writes the sample slide: a tissue section on glass, as a pyramidal TIFF with Aperio's layout.
+"""Writes the sample slide: a drawn tissue section, as a pyramidal TIFF with Aperio's layout.
 
 `demo.synthetic_tissue` decides how the tissue looks.
 """

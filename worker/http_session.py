@@ -53,7 +53,9 @@ def session(
     http.trust_env = False
     http.max_redirects = _MAX_REDIRECTS
     http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    http.headers.update({"User-Agent": f"slidelane/{_version()}", "Accept-Encoding": "identity"})
+    http.headers.update(
+        {"User-Agent": f"slidelane/{product_version()}", "Accept-Encoding": "identity"}
+    )
     adapter = _Adapter(tuple(allow_hosts), (connect_timeout_s, read_timeout_s))
     http.mount("http://", adapter)
     http.mount("https://", adapter)
@@ -122,7 +124,8 @@ def _expire(cut: Callable[[], None], late: Event) -> None:
         cut()
 
 
-def _version() -> str:
+def product_version() -> str:
+    """Return the version of Slidelane that is installed, `0` where it runs from a checkout."""
     try:
         return version("slidelane")
     except PackageNotFoundError:  # run from a checkout

@@ -7,6 +7,7 @@ Each returns the task messages to enqueue next. How a failed stage becomes a sta
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from broker.settings.config import ConfigError, WorkerSettings
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
 from worker.context import WorkerContext
+from worker.http_session import product_version
 from worker.inference import pipeline
 from worker.inference.checkpoint import UNFINISHED, Checkpoint
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
@@ -70,7 +72,7 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMe
             slide = slides.enter_context(
                 context.slide_fetcher.fetch(request, algorithm.card, lease, known=scan.slide)
             )
-        job = ScanJob(order, request, slide)
+        job = ScanJob(order, request, slide, _produced(algorithm, context.config.worker))
         classified = pipeline.classify(
             job, algorithm, checkpoint, context.sandbox, stopwatch, lease
         )
@@ -124,6 +126,20 @@ def _load_algorithm(order: Order, settings: WorkerSettings) -> Algorithm:
             str(error),
             hint="the operator corrects the setting or the model folder, then retries the order",
         ) from error
+
+
+def _produced(algorithm: Algorithm, settings: WorkerSettings) -> dict[str, Any]:
+    """Return when and with what a result is made, as results.json states it."""
+    device = None
+    torch_version = None
+    if algorithm.works_on == "tiles":
+        device, torch_version = registry.device_and_torch(settings.device)
+    return {
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "slidelane": product_version(),
+        "device": device,
+        "torch": torch_version,
+    }
 
 
 @cache

@@ -13,6 +13,12 @@ class ClassCard(BaseModel):
     name: str
     color: str = Field(pattern=r"^#[0-9a-f]{6}$", description="hex, as viewers draw it")
     annotation_type: str = Field(description="its annotation type at Techcyte")
+    title: str = Field(default="", description="its name in QuPath and for people; empty = `name`")
+
+    @property
+    def label(self) -> str:
+        """Return the name of the class that people see."""
+        return self.title or self.name
 
 
 class AlgorithmCard(BaseModel):
@@ -37,6 +43,9 @@ class AlgorithmCard(BaseModel):
         default=(), description="stains that it works on, such as H-DAB; empty = not stated"
     )
     classes: tuple[ClassCard, ...]
+    measurements: tuple[str, ...] = Field(
+        default=(), description="what is measured on each object, with the unit in the name"
+    )
     parameters: dict[str, Any] = Field(
         description="JSON schema (2020-12) of the order's `parameters`"
     )

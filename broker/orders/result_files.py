@@ -3,6 +3,9 @@
 from typing import Final
 
 FEATURES: Final = "features.geojson"
+FEATURES_GZ: Final = "features.geojson.gz"
+OBJECTS_CSV: Final = "objects.csv"
+REGION: Final = "region.geojson"
 RESULTS_JSON: Final = "results.json"
 OVERLAY: Final = "overlay.png"
 
@@ -14,6 +17,9 @@ ABOUT: Final = "about.json"
 
 MEDIA_TYPES: Final = {
     FEATURES: "application/geo+json",
+    FEATURES_GZ: "application/gzip",
+    OBJECTS_CSV: "text/csv",
+    REGION: "application/geo+json",
     RESULTS_JSON: "application/json",
     OVERLAY: "image/png",
 }

@@ -37,7 +37,8 @@ def routes(storage: Storage, store: OrderStore, gate: ApiKeyAuth) -> APIRouter:
     def get_result(order_id: str, scan_id: str, name: str, requested: RangeHeaders) -> Response:
         """One file of a classified scan.
 
-        `features.geojson` (opens in QuPath), `results.json` or `overlay.png`.
+        `features.geojson` (opens in QuPath), `features.geojson.gz`, `region.geojson`,
+        `objects.csv`, `results.json` or `overlay.png`.
         """
         scan = _scan(store.get(order_id), scan_id)
         if name not in MEDIA_TYPES:

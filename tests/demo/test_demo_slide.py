@@ -3,6 +3,7 @@ stained tissue."""
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import openslide
 import pytest
@@ -103,3 +104,17 @@ def test_the_same_seed_makes_the_same_bytes(tmp_path: Path) -> None:
         make_sample_slide(tmp_path / name, 1024, 1024, seed)
     a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
     assert a == b != c
+
+
+def test_nothing_of_it_is_mirrored_or_repeated(path: Path) -> None:
+    """No place looks like another one, turned over or not: the tissue is no kaleidoscope."""
+    with openslide.OpenSlide(path) as slide:
+        green = level(slide, 1)[..., 1].astype(np.float32)
+    roi = tissue_roi(path, 512)
+    y = roi["y"] // 4
+    x = roi["x"] // 4
+    patch = green[y : y + 64, x : x + 64]
+    for turned in (patch, patch[::-1], patch[:, ::-1], patch[::-1, ::-1], patch.T):
+        alike = cv2.matchTemplate(green, np.ascontiguousarray(turned), cv2.TM_CCOEFF_NORMED)
+        alike[max(0, y - 8) : y + 9, max(0, x - 8) : x + 9] = 0
+        assert alike.max() < 0.75

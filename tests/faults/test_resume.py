@@ -21,7 +21,14 @@ from tests.support.tissue_sections import section
 from worker.geometry.frame import Pixels
 from worker.inference.checkpoint import UNFINISHED
 
-RESULT_FILES = ("features.geojson", "results.json", "overlay.png")
+RESULT_FILES = (
+    "features.geojson",
+    "features.geojson.gz",
+    "objects.csv",
+    "region.geojson",
+    "results.json",
+    "overlay.png",
+)
 
 
 def dotted(width_px: int, height_px: int) -> Pixels:

@@ -33,5 +33,7 @@ def test_the_demonstration_delivers_both_and_leaves_no_process(tmp_path: Path) -
         assert {file.name for file in (output / folder).iterdir()} == {
             "overlay.png",
             "features.geojson",
+            "region.geojson",
         }
+    assert (output / "drawn-section.svs").stat().st_size > 100_000
     assert list(belonging(data.resolve())) == []

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from broker.orders.algorithm_card import AlgorithmCard, ClassCard
+from broker.orders.order import ScanWarning
 from worker.geometry.frame import Area, Floats, Frame
 from worker.inference.merge import joined
 from worker.results.objects import Objects, ObjectSource
@@ -14,6 +15,7 @@ from worker.results.result import Findings, Result
 
 FRAME = Frame(4000, 3000, 0.25, 0.26, "slide", bounds_x=16, bounds_y=8)
 AREA = Area(1000, 500, 600, 400)
+WARNINGS = (ScanWarning(code="stain_unexpected", detail="it looks like H&E"),)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ def a_card(output: Any = "objects") -> AlgorithmCard:
             ClassCard(name="positive", color="#c8321e", annotation_type="nucleus_positive"),
         ),
         parameters={"type": "object"},
+        measurements=("dab_od_mean",),
     )
 
 
@@ -55,7 +58,14 @@ def objects(outlines: list[Floats], classes: list[int] | None = None) -> Objects
     numbers = np.array(
         classes if classes is not None else [i % 2 for i in range(count)], dtype=np.int64
     )
-    return Objects(centres, tuple(outlines), numbers, np.linspace(0.5, 0.987654321, count))
+    dab = np.linspace(0.05, 0.9, count, dtype=np.float32).astype(np.float64)
+    return Objects(
+        centres,
+        tuple(outlines),
+        numbers,
+        np.linspace(0.5, 0.987654321, count),
+        measurements=dab[:, None],
+    )
 
 
 def nuclei(count: int = 9, seed: int = 0) -> Objects:
@@ -88,6 +98,7 @@ def a_result(found: ObjectSource | None = None, **changed: Any) -> Result:
         "card": a_card(),
         "parameters": {"positive_threshold": 0.15},
         "provenance": {"slide_digest": "ab" * 32},
+        "produced": {"at": "2026-11-21T07:00:00+00:00", "device": "cpu"},
     }
     return Result(findings=findings, **(usual | changed))
 
@@ -97,7 +108,7 @@ def same(one: Result, other: Result) -> bool:
     first, second = (joined(list(result.findings.objects.chunks())) for result in (one, other))
     arrays = all(
         np.array_equal(getattr(first, name), getattr(second, name))
-        for name in ("centres", "classes", "scores")
+        for name in ("centres", "classes", "scores", "measurements")
     )
     rings = len(first) == len(second) and all(map(np.array_equal, first.outlines, second.outlines))
     rest = [
@@ -107,6 +118,8 @@ def same(one: Result, other: Result) -> bool:
             r.card,
             r.parameters,
             r.provenance,
+            r.produced,
+            r.warnings,
             r.findings.frame,
             r.findings.area,
         )
@@ -118,7 +131,7 @@ def same(one: Result, other: Result) -> bool:
 
 def equal(one: Objects, other: Objects) -> bool:
     """Whether two sets of objects are the same to the last bit."""
-    names = ("centres", "classes", "scores")
+    names = ("centres", "classes", "scores", "measurements")
     arrays = all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
     return (
         arrays and len(one) == len(other) and all(map(np.array_equal, one.outlines, other.outlines))

@@ -138,7 +138,8 @@ def scan(
         scans=(),
     )
     checkpoint = FrequentCheckpoint(folder / "unfinished" / f"1.0.{fence}")
-    job = pipeline.ScanJob(order, request.scans[0], LocalSlide(slide, "0" * 64, 1))
+    produced = {"at": "2026-11-21T07:00:00+00:00"}
+    job = pipeline.ScanJob(order, request.scans[0], LocalSlide(slide, "0" * 64, 1), produced)
     clock = Stopwatch()
     classified = pipeline.classify(job, model, checkpoint, Sandbox(threads=1), clock, progress)
     result_folder.save(folder / str(fence), classified.result, classified.overlay)

@@ -85,9 +85,20 @@ def ki67_card() -> AlgorithmCard:
         stains=(H_DAB,),
         halo_px=96,  # a nucleus depends on pixels up to 90 px away: see `ki67.outlines`
         classes=(
-            ClassCard(name="negative", color="#1f6fd6", annotation_type="ki67_negative"),
-            ClassCard(name="positive", color="#c8321e", annotation_type="ki67_positive"),
+            ClassCard(
+                name="negative",
+                color="#00e5ff",
+                annotation_type="ki67_negative",
+                title="Negative",
+            ),
+            ClassCard(
+                name="positive",
+                color="#ffe600",
+                annotation_type="ki67_positive",
+                title="Positive",
+            ),
         ),
+        measurements=("dab_od_mean",),
         parameters=schema(Ki67Parameters),
     )
 

@@ -70,6 +70,22 @@ def release_device() -> None:
         release()
 
 
+def device_and_torch(device: str) -> tuple[str, str]:
+    """Return the device that `device` means, a GPU with its name, and the version of torch.
+
+    Raises ConfigError where there is no such device.
+    """
+    import torch
+
+    from worker.algorithms.torch_device.device import describe, resolve
+
+    resolved = resolve(device)
+    if not resolved.is_gpu:
+        return "cpu", torch.__version__
+    card = describe(resolved)
+    return f"{card['device']} ({card['name']})", torch.__version__
+
+
 def compute_threads(count: int) -> None:
     """Let one call of torch use so many cores, in threads that begin after this.
 

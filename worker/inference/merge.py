@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from worker.geometry.frame import Floats
-from worker.geometry.roi import inside
+from worker.geometry.roi import Mask, inside
 from worker.geometry.tile_grid import Grid, Tile
 from worker.results.objects import Objects
 
@@ -67,7 +67,14 @@ class SeamMerger:
         for number in np.flatnonzero(own & ~off_seams):
             own[number] = self._is_new(centres[number], tile.index)
         outlines = tuple(self._level0(found.outlines[n], tile) for n in np.flatnonzero(own))
-        return Objects(centres[own], outlines, found.classes[own], found.scores[own])
+        return Objects(
+            centres[own],
+            outlines,
+            found.classes[own],
+            found.scores[own],
+            _selected(found.probabilities, own),
+            _selected(found.measurements, own),
+        )
 
     def _is_new(self, centre: Floats, tile: int) -> bool:
         """Return whether no other tile has an object at this place; if so, remember it."""
@@ -129,13 +136,26 @@ def joined(parts: Sequence[Objects]) -> Objects:
     outlines: list[Floats] = []
     for part in parts:
         outlines.extend(part.outlines)
-    probabilities = [part.probabilities for part in parts if len(part)]
-    if not probabilities:
-        probabilities = [np.empty((0, 0))]
+    filled = [part for part in parts if len(part)]
     return Objects(
         np.concatenate([np.empty((0, 2)), *(part.centres for part in parts)]),
         tuple(outlines),
         np.concatenate([np.empty(0, np.int64), *(part.classes for part in parts)]),
         np.concatenate([np.empty(0), *(part.scores for part in parts)]),
-        np.concatenate(probabilities),
+        _joined_tables([part.probabilities for part in filled]),
+        _joined_tables([part.measurements for part in filled]),
     )
+
+
+def _joined_tables(tables: list[Floats]) -> Floats:
+    """Return the rows of all tables; they have the same number of columns, maybe none."""
+    if not tables:
+        return np.empty((0, 0))
+    return np.concatenate(tables)
+
+
+def _selected(table: Floats, which: Mask) -> Floats:
+    """Return the rows of the objects that are selected; a table without columns has no rows."""
+    if not table.size:
+        return table
+    return table[which]

@@ -3,9 +3,11 @@
 Knows no states of orders, no queues and no destinations.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import monotonic
+from typing import Any
 
 from broker.orders.order import Order
 from broker.orders.request import ScanRequest
@@ -18,7 +20,7 @@ from worker.inference.tile_inference import Counts, TileJob, run_tiles
 from worker.progress import Progress, Stopwatch
 from worker.results import overlay
 from worker.results.overlay import OverlayDrawing
-from worker.results.result import Result
+from worker.results.result import Findings, Result
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.reader import ReadableSlide
 from worker.slides.sandbox.client import Sandbox
@@ -26,11 +28,15 @@ from worker.slides.sandbox.client import Sandbox
 
 @dataclass(frozen=True, slots=True)
 class ScanJob:
-    """One scan to classify: its order, what is requested for it, and its slide on this disk."""
+    """One scan to classify: its order, what is requested for it, and its slide on this disk.
+
+    `produced` says when and with what the result is made.
+    """
 
     order: Order
     request: ScanRequest
     slide: LocalSlide
+    produced: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,7 @@ def classify(
         findings=findings,
         provenance=_provenance(job, slide),
         warnings=warnings,
+        produced=_produced(job, algorithm, findings),
     )
     timings = _rates(counts, classify_s) | clock.timings
     return ClassifiedScan(result, OverlayDrawing(picture, result), timings)
@@ -118,6 +125,14 @@ def _provenance(job: ScanJob, slide: ReadableSlide) -> dict[str, object]:
         "slide_digest": job.slide.digest,
         "slide_bytes": job.slide.bytes,
     }
+
+
+def _produced(job: ScanJob, algorithm: Algorithm, findings: Findings) -> dict[str, Any]:
+    """Return when and with what the result is made, and in which precision it was computed."""
+    precision = None
+    if algorithm.works_on == "tiles":
+        precision = findings.summary.get("precision", "float32")
+    return {**job.produced, "precision": precision}
 
 
 def _rates(counts: Counts, classify_s: float) -> dict[str, float]:

@@ -1,21 +1,23 @@
 """Draws the strip below an overlay: headline, classes with colour and count, scale bar."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from broker.orders.order import ScanWarning
 from worker.geometry.frame import Pixels
+from worker.results.index_map import FIELD_UM, SIGMA_UM, IndexMap, scale_colors
 from worker.results.result import Result
 
 INK = "#1c1c1c"
 PAPER = "#ffffff"
-PLAIN = str.maketrans(
-    {"\u00b5": "u", "\u03bc": "u", "\u00b2": "2", "\u00b3": "3", "\u00d7": "x", "\u2013": "-"}
-)
-"""Pillow's own font lacks these letters and would draw empty boxes."""
+ALARM = "#ffd24d"
+FONT = Path(__file__).with_name("DejaVuSans-subset.ttf")
+"""Pillow's own font lacks letters such as \u00b5, and would draw empty boxes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +37,15 @@ class _ScaleBar:
 
 
 @dataclass(frozen=True, slots=True)
-class _Type:
+class Type:
     """The size of the text, from which every distance in the strip follows."""
 
     size_px: int
 
     @property
-    def font(self) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-        return ImageFont.load_default(self.size_px)
+    def font(self) -> ImageFont.FreeTypeFont:
+        """The font in this size."""
+        return ImageFont.truetype(FONT, self.size_px, layout_engine=ImageFont.Layout.BASIC)
 
     def advance_px(self, item: _Item) -> float:
         """Return the distance from the start of an item to the start of the next one."""
@@ -52,23 +55,48 @@ class _Type:
         return self.font.getlength(item.text) + self.size_px * space
 
 
-def legend(result: Result, width_px: int, px_per_level0: float) -> Pixels:
+def banner(warnings: Sequence[ScanWarning], width_px: int) -> Pixels:
+    """Return a strip that states the warnings, (H, width_px, 3); H is 0 where there are none."""
+    text = _type(width_px)
+    rows: list[list[_Item]] = []
+    for warning in warnings:
+        words = f"Warning: {warning.detail} ({warning.code})".split()
+        rows += _rows([_Item(word) for word in words], text, width_px - 2.0 * text.size_px)
+    if not rows:
+        return np.empty((0, width_px, 3), np.uint8)
+    height_px = int(text.size_px * (1.6 * len(rows) + 0.8))
+    strip = Image.new("RGB", (width_px, height_px), ALARM)
+    pen = ImageDraw.Draw(strip)
+    for number, row in enumerate(rows):
+        _draw_row(pen, row, text, text.size_px * (0.6 + 1.6 * number))
+    return np.asarray(strip)
+
+
+def legend(
+    result: Result, width_px: int, px_per_level0: float, shown: IndexMap | None = None
+) -> Pixels:
     """Return the strip, (H, width_px, 3); text is sized by the width and wrapped to it.
 
-    `px_per_level0` is the picture's pixels per level-0 pixel.
+    `px_per_level0` is the picture's pixels per level-0 pixel. `shown` is the map that stands in
+    place of objects in their classes' colours.
     """
-    text = _Type(max(13, min(26, width_px // 60)))
+    text = _type(width_px)
     bar = _scale_bar(result.findings.frame.mpp_x, px_per_level0, width_px)
     text_width_px = width_px - 2.0 * text.size_px
     if bar:
         text_width_px -= bar.length_px + 2 * text.size_px
     rows = _rows(_headline(result), text, text_width_px)
-    rows += _rows(_classes(result), text, text_width_px)
+    rows += _rows(_classes(result, shown), text, text_width_px)
+    if shown:
+        rows += _rows(_map_words(shown), text, text_width_px)
+        rows.append([])
     height_px = int(text.size_px * (1.6 * max(2, len(rows)) + 0.8))
     strip = Image.new("RGB", (width_px, height_px), PAPER)
     pen = ImageDraw.Draw(strip)
     for number, row in enumerate(rows):
         _draw_row(pen, row, text, text.size_px * (0.6 + 1.6 * number))
+    if shown:
+        _draw_scale(pen, shown, text, text.size_px * (0.6 + 1.6 * (len(rows) - 1)))
     if bar:
         _draw_bar(pen, bar, text, width_px)
     return np.asarray(strip)
@@ -78,17 +106,51 @@ def _headline(result: Result) -> list[_Item]:
     headline = result.findings.headline
     if result.card.ruo:
         headline += " (research use only)"
-    return [_Item(word) for word in headline.translate(PLAIN).split()]
+    return [_Item(word) for word in headline.split()]
 
 
-def _classes(result: Result) -> list[_Item]:
+def _classes(result: Result, shown: IndexMap | None) -> list[_Item]:
+    """Return the classes with their counts; a map does not show their colours."""
     counts = result.counts()
-    return [
-        _Item(f"{entry.name} {counts[entry.name]:,}", entry.color) for entry in result.card.classes
-    ]
+    items = []
+    for entry in result.card.classes:
+        count = f"{entry.name} {counts[entry.name]:,}"
+        if shown:
+            items.append(_Item(f"{count}  "))
+        else:
+            items.append(_Item(count, entry.color))
+    return items
 
 
-def _rows(items: Iterable[_Item], text: _Type, width_px: float) -> list[list[_Item]]:
+def _map_words(shown: IndexMap) -> list[_Item]:
+    """Return what the circles on the map are."""
+    if not shown.hotspots:
+        return []
+    words = f"Fields of {FIELD_UM / 1000:g} mm with the highest index:".split()
+    for number, hotspot in enumerate(shown.hotspots, start=1):
+        words.append(f" {number}: {hotspot.index_pct:.1f} % of {hotspot.objects:,} ")
+    return [_Item(word) for word in words]
+
+
+def _draw_scale(pen: ImageDraw.ImageDraw, shown: IndexMap, text: Type, y: float) -> None:
+    """Draw the colours of the map from 0 to the end of its scale, with percentages beside them."""
+    x = float(text.size_px)
+    pen.text((x, y), "0 %", INK, text.font)
+    x += text.font.getlength("0 % ")
+    length_px = 10 * text.size_px
+    colors = scale_colors(np.linspace(0, 1, length_px)[None])[0].astype(int).tolist()
+    for step, color in enumerate(colors):
+        pen.line((x + step, y + 1, x + step, y + 1.15 * text.size_px), tuple(color))
+    words = f" {shown.scale_end_pct} % positive, within some {2 * SIGMA_UM:g} \u00b5m of a place"
+    pen.text((x + length_px, y), words, INK, text.font)
+
+
+def _type(width_px: int) -> Type:
+    """Return the size of the text for a strip of this width."""
+    return Type(max(13, min(26, width_px // 60)))
+
+
+def _rows(items: Iterable[_Item], text: Type, width_px: float) -> list[list[_Item]]:
     """Return the items, wrapped to rows of this width; a wider item has a row of its own."""
     rows: list[list[_Item]] = []
     free_px = 0.0
@@ -102,7 +164,7 @@ def _rows(items: Iterable[_Item], text: _Type, width_px: float) -> list[list[_It
     return rows
 
 
-def _draw_row(pen: ImageDraw.ImageDraw, row: list[_Item], text: _Type, y: float) -> None:
+def _draw_row(pen: ImageDraw.ImageDraw, row: list[_Item], text: Type, y: float) -> None:
     x = float(text.size_px)
     for item in row:
         indent = 0.0
@@ -126,13 +188,13 @@ def _scale_bar(mpp: float | None, px_per_level0: float, width_px: int) -> _Scale
     longest_um = um_per_px * width_px / 5
     decade = 10.0 ** math.floor(math.log10(longest_um))
     length_um = max(step * decade for step in (1, 2, 5) if step * decade <= longest_um)
-    label = f"{length_um:g} um"
+    label = f"{length_um:g} \u00b5m"
     if length_um >= 1000:
         label = f"{length_um / 1000:g} mm"
     return _ScaleBar(length_um / um_per_px, label)
 
 
-def _draw_bar(pen: ImageDraw.ImageDraw, bar: _ScaleBar, text: _Type, width_px: int) -> None:
+def _draw_bar(pen: ImageDraw.ImageDraw, bar: _ScaleBar, text: Type, width_px: int) -> None:
     right = width_px - text.size_px
     left = right - bar.length_px
     y = text.size_px * 2.5

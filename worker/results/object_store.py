@@ -5,6 +5,9 @@ A folder holds one file for each column, little-endian, without a header:
     centres  (N, 2) float64        lengths  (N,) uint32: points of each outline
     scores   (N,) float64          points   (sum of lengths, 2) float64
     classes  (N,) uint16           probabilities  (N, classes) float32, or nothing
+                                   measurements   (N, M) float32, or nothing
+
+Folders of older versions have no file `measurements`.
 """
 
 import os
@@ -26,6 +29,7 @@ _TYPES: Final = {
     "lengths": "<u4",
     "points": "<f8",
     "probabilities": "<f4",
+    "measurements": "<f4",
 }
 
 
@@ -55,6 +59,7 @@ class ObjectStore:
             "lengths": np.array([len(outline) for outline in objects.outlines]),
             "points": np.concatenate([np.empty((0, 2)), *objects.outlines]),
             "probabilities": objects.probabilities,
+            "measurements": objects.measurements,
         }
         for name, values in columns.items():
             with (self.folder / name).open("ab") as file:
@@ -71,7 +76,8 @@ class ObjectStore:
         values = dict.fromkeys(_TYPES, count)
         values["centres"] = 2 * count
         values["points"] = 2 * int(lengths.sum(dtype=np.int64))
-        values["probabilities"] = other.width * count
+        values["probabilities"] = other.width("probabilities") * count
+        values["measurements"] = other.width("measurements") * count
         for name in _TYPES:
             size_bytes = values[name] * _item_bytes(name)
             with (
@@ -85,21 +91,21 @@ class ObjectStore:
 
     def chunks(self) -> Iterator[Objects]:
         """Yield all objects in order, at most `CHUNK` at a time, exactly as they were appended."""
-        width = self.width
+        widths = {name: self.width(name) for name in ("probabilities", "measurements")}
         with ExitStack() as stack:
             files: dict[str, BinaryIO] = {}
             for name in _TYPES:
-                files[name] = stack.enter_context((self.folder / name).open("rb"))
-            while chunk := _read_chunk(files, width):
+                if widths.get(name) != 0:
+                    files[name] = stack.enter_context((self.folder / name).open("rb"))
+            while chunk := _read_chunk(files, widths):
                 yield chunk
 
-    @property
-    def width(self) -> int:
-        """The number of probabilities that each object has."""
-        if not len(self):
+    def width(self, name: str) -> int:
+        """Return how many `probabilities` or `measurements` each object has."""
+        column = self.folder / name
+        if not len(self) or not column.exists():
             return 0
-        size_bytes = (self.folder / "probabilities").stat().st_size
-        return size_bytes // (len(self) * _item_bytes("probabilities"))
+        return column.stat().st_size // (len(self) * _item_bytes(name))
 
     def counts(self, classes: int) -> list[int]:
         """Return how many objects each of the first `classes` classes has."""
@@ -122,23 +128,29 @@ def _item_bytes(name: str) -> int:
     return np.dtype(_TYPES[name]).itemsize
 
 
-def _read_chunk(files: Mapping[str, BinaryIO], width: int) -> Objects | None:
-    """Return the next `CHUNK` objects, or None after the last one."""
+def _read_chunk(files: Mapping[str, BinaryIO], widths: Mapping[str, int]) -> Objects | None:
+    """Return the next `CHUNK` objects, or None after the last one.
+
+    A column of width 0 has no file.
+    """
     classes = np.fromfile(files["classes"], _TYPES["classes"], CHUNK)
     count = len(classes)
     if not count:
         return None
     lengths = np.fromfile(files["lengths"], _TYPES["lengths"], count)
-    points = np.fromfile(files["points"], _TYPES["points"], 2 * int(lengths.sum()))
     centres = np.fromfile(files["centres"], _TYPES["centres"], 2 * count)
     scores = np.fromfile(files["scores"], _TYPES["scores"], count)
-    probabilities = np.fromfile(
-        files["probabilities"], _TYPES["probabilities"], width * count
-    ).reshape(count, width)
+    points = np.fromfile(files["points"], _TYPES["points"], 2 * int(lengths.sum()))
+    tables = {name: np.empty((count, width)) for name, width in widths.items()}
+    for name, width in widths.items():
+        if width:
+            values = np.fromfile(files[name], _TYPES[name], width * count)
+            tables[name] = values.reshape(count, width).astype(np.float64)
     return Objects(
         centres.reshape(-1, 2),
         tuple(outlines(points.reshape(-1, 2), lengths.tolist())),
         classes.astype(np.int64),
         scores,
-        probabilities.astype(np.float64),
+        tables["probabilities"],
+        tables["measurements"],
     )

@@ -16,7 +16,7 @@ CHUNK: Final = 4096
 """Objects handled at a time, so that memory does not grow with their number."""
 
 
-def _no_probabilities() -> Floats:
+def _no_values() -> Floats:
     return np.empty((0, 0))
 
 
@@ -26,7 +26,8 @@ class Objects:
 
     `centres`: (N, 2), x and y. `outlines`: N open rings, (K, 2) each, K >= 3. `classes`: (N,), the
     number of each object's class in the algorithm's card. `scores`: (N,), 0 to 1.
-    `probabilities`: (N, classes) where the algorithm gives them, else empty.
+    `probabilities`: (N, classes) where the algorithm gives them, else empty. `measurements`:
+    (N, M), a column for each name of the card's `measurements`, else empty.
 
     The frame depends on the context: pixels of one tile as it was read (origin at the corner of the
     halo) in an algorithm's answer, level-0 pixels everywhere else.
@@ -36,7 +37,8 @@ class Objects:
     outlines: tuple[Floats, ...]
     classes: Ints
     scores: Floats
-    probabilities: Floats = field(default_factory=_no_probabilities)
+    probabilities: Floats = field(default_factory=_no_values)
+    measurements: Floats = field(default_factory=_no_values)
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -51,6 +53,7 @@ class Objects:
                 self.classes[chunk],
                 self.scores[chunk],
                 self.probabilities[chunk],
+                self.measurements[chunk],
             )
 
     def counts(self, classes: int) -> list[int]:

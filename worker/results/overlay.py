@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from worker.geometry.frame import Area, Floats, Pixels
 from worker.geometry.roi import borders
 from worker.results.geojson import rgb
-from worker.results.legend import legend
+from worker.results.index_map import IndexMap, PictureView, index_map, positive_class
+from worker.results.legend import banner, legend
 from worker.results.objects import ObjectSource, outlines
 from worker.results.result import Result
 
@@ -28,8 +29,14 @@ LEGEND_MIN_PX = 640
 """A narrower picture gets white space at its right, so that the legend has room."""
 OUTLINE_FROM_PX = 5.0
 """Objects with a smaller median diameter are drawn as dots: an outline would be a blot."""
-THICK_FROM_PX = 12.0
-"""From this median diameter on an outline can be two pixels wide without filling the object."""
+CARPET_BELOW_PX = 7.0
+CARPET_OBJECTS = 1000
+CARPET_SHARE = 0.2
+"""At least so many dots or outlines of objects smaller than this that cover, around a typical one,
+more than this share of the picture are a carpet: nobody could tell them apart."""
+_CARPET_CELL_PX = 16
+CROWD_PX = 31
+"""Outlines crowd where they cover much of a square of this edge: there they are drawn lighter."""
 TINT = 0.6
 """The share of its class's colour in a square whose class is certain."""
 SUBPIXEL_BITS = 4
@@ -90,12 +97,16 @@ def draw(picture: Pixels, result: Result) -> bytes:
     scale = _Scale.of(area, canvas)
     colors = [rgb(entry.color) for entry in result.card.classes]
     diameter_px = scale.median_diameter_px(objects)
-    if result.card.output == "tiles":
+    shown: IndexMap | None = None
+    if result.card.output == "objects" and diameter_px < CARPET_BELOW_PX:
+        shown = _carpet_map(canvas, scale, result, diameter_px)
+    if shown:
+        canvas = shown.painted(canvas)
+        _draw_hotspots(canvas, shown)
+    elif result.card.output == "tiles":
         _tint_squares(canvas, scale, objects, colors)
-    elif diameter_px >= THICK_FROM_PX:
-        _draw_outlines(canvas, scale, objects, colors, 2)
     elif diameter_px >= OUTLINE_FROM_PX:
-        _draw_outlines(canvas, scale, objects, colors, 1)
+        canvas = _with_outlines(canvas, scale, objects, colors)
     elif len(objects):
         canvas = _pale(canvas)
         _draw_dots(canvas, scale, objects, colors)
@@ -103,7 +114,9 @@ def draw(picture: Pixels, result: Result) -> bytes:
     width_px = max(canvas.shape[1], LEGEND_MIN_PX)
     white_px = width_px - canvas.shape[1]
     canvas = np.pad(canvas, ((0, 0), (0, white_px), (0, 0)), constant_values=255)
-    return _png(np.vstack([canvas, legend(result, width_px, scale.x)]))
+    strips = [banner(result.warnings, width_px), canvas]
+    strips.append(legend(result, width_px, scale.x, shown))
+    return _png(np.vstack(strips))
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,14 +172,69 @@ def _enlarged(picture: Pixels) -> Pixels:
     return large
 
 
-def _draw_outlines(
-    canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color], width_px: int
-) -> None:
+def _with_outlines(
+    canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]
+) -> Pixels:
+    """Return the picture with outlines of one pixel, lighter where they crowd."""
+    drawn = canvas.copy()
     for number, color in enumerate(colors):
         for chunk in objects.chunks():
             found = list(compress(chunk.outlines, chunk.classes == number))
             lines = scale.lines(found)
-            cv2.polylines(canvas, lines, True, color, width_px, cv2.LINE_AA, SUBPIXEL_BITS)
+            cv2.polylines(drawn, lines, True, color, 1, cv2.LINE_8, SUBPIXEL_BITS)
+    covered = (drawn != canvas).any(axis=2).astype(np.float32)
+    share = cv2.blur(covered, (CROWD_PX, CROWD_PX))
+    opacity = (1.3 - 1.5 * share).clip(0.5, 1)[..., None]
+    mixed: Pixels = (canvas + (drawn.astype(np.float32) - canvas) * opacity).astype(np.uint8)
+    return mixed
+
+
+def _carpet_map(
+    canvas: Pixels, scale: _Scale, result: Result, diameter_px: float
+) -> IndexMap | None:
+    """Return the index from place to place where objects would be a carpet, else None."""
+    objects = result.findings.objects
+    frame = result.findings.frame
+    positive = positive_class(result.card)
+    if positive is None or frame.mpp_x is None or frame.mpp_y is None:
+        return None
+    if len(objects) < CARPET_OBJECTS:
+        return None
+    dot_px2 = np.pi * (DOT_RADIUS / 2**SUBPIXEL_BITS) ** 2
+    mark_px2 = max(dot_px2, np.pi * diameter_px)
+    if mark_px2 * _objects_per_px2(canvas, scale, objects) < CARPET_SHARE:
+        return None
+    um_per_px = (frame.mpp_x / scale.x, frame.mpp_y / scale.y)
+    height_px, width_px, _ = canvas.shape
+    view = PictureView(scale.origin, (scale.x, scale.y), um_per_px, (height_px, width_px))
+    return index_map(objects, positive, view)
+
+
+def _objects_per_px2(canvas: Pixels, scale: _Scale, objects: ObjectSource) -> float:
+    """Return how many objects lie on a pixel of the picture, around a typical object."""
+    height = canvas.shape[0] // _CARPET_CELL_PX + 1
+    width = canvas.shape[1] // _CARPET_CELL_PX + 1
+    counts = np.zeros((height, width))
+    for chunk in objects.chunks():
+        cells = (scale.points(chunk.centres) // _CARPET_CELL_PX).astype(int).clip(0)
+        np.add.at(counts, (cells[:, 1].clip(0, height - 1), cells[:, 0].clip(0, width - 1)), 1)
+    around_an_object = (counts**2).sum() / counts.sum()
+    return float(around_an_object / _CARPET_CELL_PX**2)
+
+
+def _draw_hotspots(canvas: Pixels, shown: IndexMap) -> None:
+    """Draw a circle around each hotspot, with its number, white on black."""
+    for number, hotspot in enumerate(shown.hotspots, start=1):
+        x, y = hotspot.centre
+        radius_x, radius_y = map(round, hotspot.radius_px)
+        for color, width_px in ((_BLACK, 5), (_WHITE, 2)):
+            cv2.ellipse(
+                canvas, (x, y), (radius_x, radius_y), 0, 0, 360, color, width_px, cv2.LINE_AA
+            )
+        label = (x, y - radius_y)
+        cv2.circle(canvas, label, 20, _BLACK, -1, cv2.LINE_AA)
+        at = (label[0] - 10, label[1] + 10)
+        cv2.putText(canvas, str(number), at, cv2.FONT_HERSHEY_SIMPLEX, 1.0, _WHITE, 2, cv2.LINE_AA)
 
 
 def _tint_squares(

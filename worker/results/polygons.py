@@ -21,7 +21,8 @@ class Ring:
 
     `points`: (N, 2), closed: the last point is the first. Its shoelace area is positive, so on the
     screen, with y down, it turns clockwise. `bbox`: [xmin, ymin, xmax, ymax]. `kind`: the number
-    of the object's class. `probabilities`: one for each class, or none.
+    of the object's class. `probabilities`: one for each class, or none. `measurements`: one for
+    each name of the card's `measurements`, or none.
     """
 
     number: int
@@ -32,6 +33,7 @@ class Ring:
     bbox: list[float]
     area_px2: float
     probabilities: list[float]
+    measurements: list[float]
 
 
 def rings(findings: Findings) -> Iterator[Ring]:
@@ -50,7 +52,8 @@ def rings(findings: Findings) -> Iterator[Ring]:
 def _rings(objects: Objects, frame: Frame, first: int) -> Iterator[Ring]:
     """Yield the rings of one chunk, whose first object has the number `first`."""
     outlined = np.concatenate(objects.outlines)
-    for values in (objects.scores, objects.centres, objects.probabilities, outlined):
+    tables = (objects.probabilities, objects.measurements)
+    for values in (objects.scores, objects.centres, *tables, outlined):
         if not np.isfinite(values).all():
             raise ValueError("an object's numbers are not finite")
     lengths = [len(outline) for outline in objects.outlines]
@@ -62,9 +65,8 @@ def _rings(objects: Objects, frame: Frame, first: int) -> Iterator[Ring]:
     classes = objects.classes.tolist()
     scores = objects.scores.tolist()
     centres = objects.centres.tolist()
-    probabilities = objects.probabilities.tolist()
-    if not probabilities:
-        probabilities = [[]] * len(objects)
+    probabilities = _values(objects.probabilities, len(objects))
+    measurements = _values(objects.measurements, len(objects))
     numbers = np.flatnonzero(twice_area).tolist()
     bounds = pairwise([*starts.tolist(), len(points)])
     for number, bbox, (start, stop) in zip(numbers, _boxes(points, starts), bounds, strict=True):
@@ -77,7 +79,16 @@ def _rings(objects: Objects, frame: Frame, first: int) -> Iterator[Ring]:
             bbox,
             areas[number],
             probabilities[number],
+            measurements[number],
         )
+
+
+def _values(table: Floats, count: int) -> list[list[float]]:
+    """Return the values of each of `count` objects; empty lists where the table is empty."""
+    if not table.size:
+        return [[]] * count
+    values: list[list[float]] = table.tolist()
+    return values
 
 
 def _boxes(points: Floats, starts: Ints) -> list[list[float]]:

@@ -1,6 +1,6 @@
 """The result of one scan, as it is saved, encoded and delivered. Knows no file and no format."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from broker.orders.algorithm_card import AlgorithmCard
@@ -27,7 +27,8 @@ class Findings:
 class Result:
     """The findings of one scan, with what identifies their origin.
 
-    `provenance` names the reader and the slide's digest and size in bytes.
+    `provenance` names the reader and the slide's digest and size in bytes. `produced` says when,
+    by which versions and on which device the result was made.
     """
 
     order_id: str
@@ -37,6 +38,7 @@ class Result:
     findings: Findings
     provenance: dict[str, Any]
     warnings: tuple[ScanWarning, ...] = ()
+    produced: dict[str, Any] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """Return how many objects each class of the card has, in the card's order."""

@@ -12,9 +12,10 @@ from typing import Any
 
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.order import ScanWarning
-from broker.orders.result_files import ABOUT, FEATURES, FINDINGS, OVERLAY, RESULTS_JSON
+from broker.orders.result_files import ABOUT, FINDINGS, OVERLAY, REGION, RESULTS_JSON
 from worker.geometry.frame import Area, Frame
-from worker.results import geojson, results_json
+from worker.geometry.roi import borders
+from worker.results import geojson, object_files, results_json
 from worker.results.object_store import ObjectStore
 from worker.results.objects import ObjectSource
 from worker.results.overlay import OverlayDrawing
@@ -22,7 +23,7 @@ from worker.results.result import Findings, Result
 
 
 def save(folder: Path, result: Result, overlay: OverlayDrawing) -> None:
-    """Write findings, results.json, features.geojson and overlay.png into `folder`.
+    """Write the findings and every file that can be downloaded into `folder`.
 
     Replaces what the folder held. The overlay is waited for when everything else is written.
 
@@ -54,8 +55,9 @@ def load(folder: Path) -> Result:
 
 def _write_files(folder: Path, result: Result, overlay: OverlayDrawing) -> None:
     (folder / RESULTS_JSON).write_bytes(results_json.encode(result))
-    with (folder / FEATURES).open("wb") as file:
-        geojson.write(result, file)
+    object_files.write(folder, result)
+    polygons = [[ring] for ring in borders(result.findings.area)]
+    (folder / REGION).write_bytes(geojson.region(result, polygons))
     (folder / OVERLAY).write_bytes(overlay.png())
     # Not sorted, unlike the files for others: a report lists the summary in the algorithm's order.
     about = json.dumps(_to_json(result), allow_nan=False).encode()
@@ -88,6 +90,7 @@ def _to_json(result: Result) -> dict[str, Any]:
         "summary": findings.summary,
         "headline": findings.headline,
         "provenance": result.provenance,
+        "produced": result.produced,
         "warnings": [warning.model_dump() for warning in result.warnings],
     }
 
@@ -110,6 +113,7 @@ def _from_json(about: dict[str, Any], objects: ObjectSource) -> Result:
         findings=findings,
         provenance=about["provenance"],
         warnings=warnings,
+        produced=about.get("produced", {}),
     )
 
 

@@ -1,6 +1,6 @@
 """Encodes results.json: the result of one scan for people and programs.
 
-It holds no times, so that the same result is the same bytes.
+The same result is the same bytes; its date is that of the result, not that of the file.
 """
 
 from typing import Any
@@ -29,6 +29,7 @@ def document(result: Result) -> dict[str, Any]:
         "warnings": [warning.model_dump() for warning in result.warnings],
         "counts": result.counts(),
         "provenance": result.provenance,
+        "produced": result.produced,
     }
 
 

@@ -13,6 +13,9 @@ from broker.settings.config import BrokerSettings
 OrderBody = Callable[..., dict[str, Any]]
 CONTENT = {
     "features.geojson": b'{"type":"FeatureCollection"}',
+    "features.geojson.gz": b"\x1f\x8b",
+    "objects.csv": b"id,class\n",
+    "region.geojson": b'{"type":"FeatureCollection","features":[]}',
     "results.json": b"{}",
     "overlay.png": b"\x89PNG",
 }
@@ -45,6 +48,9 @@ def classified(order_id: str, announced: OrderStore, broker_settings: BrokerSett
     ("name", "media_type"),
     [
         ("features.geojson", "application/geo+json"),
+        ("features.geojson.gz", "application/gzip"),
+        ("objects.csv", "text/csv; charset=utf-8"),
+        ("region.geojson", "application/geo+json"),
         ("results.json", "application/json"),
         ("overlay.png", "image/png"),
     ],

@@ -1,5 +1,7 @@
 """From tiles to the area: each object once, where it is."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from worker.geometry.frame import Area
@@ -85,3 +87,16 @@ def test_nothing_found_is_a_result() -> None:
     """No tiles, or empty ones."""
     assert len(merged()) == 0
     assert len(merged((found(), LEFT))) == 0
+
+
+def test_measurements_and_probabilities_stay_with_their_objects() -> None:
+    """What a neighbour has already is dropped with its numbers, and the others keep theirs."""
+    left = found((5.0, 5.0), (9.9, 5.0))
+    right = found((-0.1, 5.0), (6.0, 5.0))
+    measured = [
+        replace(tile, measurements=values, probabilities=values / 10)
+        for tile, values in ((left, np.array([[1.0], [2.0]])), (right, np.array([[3.0], [4.0]])))
+    ]
+    objects = merged((measured[0], LEFT), (measured[1], RIGHT))
+    assert objects.measurements.tolist() == [[1.0], [2.0], [4.0]]
+    assert objects.probabilities.tolist() == [[0.1], [0.2], [0.4]]

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.results import AREA, FRAME, a_card, a_result, around, nuclei, objects
-from worker.geometry.frame import Floats
+from tests.support.results import AREA, FRAME, WARNINGS, a_card, a_result, around, nuclei, objects
+from worker.algorithms.builtin_cards import ki67_card
+from worker.geometry.frame import Floats, Frame
 from worker.results import geojson
 from worker.results.objects import Objects
 from worker.results.polygons import Ring, rings
@@ -95,6 +97,81 @@ def test_a_report_gives_annotations_that_people_may_edit() -> None:
     assert {feature["properties"]["objectType"] for feature in document["features"]} == {
         "annotation"
     }
+
+
+def test_the_classes_of_ki67_are_those_that_qupath_counts() -> None:
+    """QuPath counts detections of the classes `Positive` and `Negative`; other files keep the names
+    of the card."""
+    result = a_result(card=ki67_card())
+    features = written(result)["features"]
+    classes = [feature["properties"]["classification"]["name"] for feature in features]
+    assert classes == ["Negative", "Positive"] * 4 + ["Negative"]
+    assert result.counts() == {"negative": 5, "positive": 4}
+
+
+def test_density_and_area_are_measurements() -> None:
+    """The DAB density is the algorithm's, the area that of the outline in square microns."""
+    square = np.array([(1100.0, 600.0), (1120, 600), (1120, 640), (1100, 640)])
+    (feature,) = written(a_result(objects([square])))["features"]
+    assert feature["properties"]["measurements"] == {
+        "score": 0.5,
+        "dab_od_mean": 0.05,
+        "area_um2": 20 * 40 * 0.25 * 0.26,
+    }
+
+
+def test_there_is_no_area_without_a_pixel_size() -> None:
+    """Pixels are not passed off as microns."""
+    result = a_result(frame=Frame(4000, 3000, None, None, "none"))
+    assert all(
+        "area_um2" not in feature["properties"]["measurements"]
+        for feature in written(result)["features"]
+    )
+
+
+def test_a_warning_stands_in_the_file() -> None:
+    """Whoever opens the findings reads why to doubt them."""
+    expected = [{"code": "stain_unexpected", "detail": "it looks like H&E"}]
+    assert written(a_result(warnings=WARNINGS))["warnings"] == expected
+
+
+def test_ids_are_those_of_the_standard_library() -> None:
+    """They are made faster than by `uuid.uuid5`, with the same bits."""
+    result = a_result()
+    scan = uuid.uuid5(uuid.NAMESPACE_OID, "ord-1/8946136")
+    ids = geojson.ObjectIds(result)
+    for number in range(2000):
+        assert ids.of(number) == str(uuid.uuid5(scan, str(number)))
+
+
+def region_of(result: Result, polygons: list[list[Floats]]) -> dict[str, Any]:
+    document = json.loads(geojson.region(result, polygons))
+    (feature,) = document["features"]
+    return dict(feature)
+
+
+def test_the_region_is_an_annotation_of_its_own() -> None:
+    """It is locked, has the figures of the summary, and a UUID that no object has."""
+    result = a_result()
+    box = np.array([(0.0, 0.0), (0, 40), (60.04, 40), (60.04, 0), (0, 0)])
+    feature = region_of(result, [[box]])
+    assert feature["geometry"] == {"type": "Polygon", "coordinates": [box.round(1).tolist()]}
+    properties = feature["properties"]
+    assert (properties["objectType"], properties["isLocked"]) == ("annotation", True)
+    assert properties["measurements"] == {"nuclei": 9, "labelling_index_pct": 400 / 9}
+    ids = {other["id"] for other in written(result)["features"]}
+    assert str(uuid.UUID(feature["id"])) == feature["id"]
+    assert feature["id"] not in ids
+
+
+def test_a_region_of_several_parts_with_holes_is_a_multipolygon() -> None:
+    """Each part is a list of rings, its holes behind its border."""
+    square = np.array([(0.0, 0.0), (0, 9), (9, 9), (9, 0), (0, 0)])
+    parts = [[square, square / 3 + 2], [square + 20]]
+    geometry = region_of(a_result(), parts)["geometry"]
+    assert geometry["type"] == "MultiPolygon"
+    assert [len(part) for part in geometry["coordinates"]] == [2, 1]
+    assert shapely.geometry.shape(geometry).area == pytest.approx(81 - 9 + 81, rel=0.05)
 
 
 def test_nothing_found_is_an_empty_collection() -> None:

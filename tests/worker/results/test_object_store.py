@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from tests.support.paths import ROOT
 from tests.support.results import equal, nuclei, objects
 from worker.inference.merge import joined
@@ -31,6 +33,26 @@ def test_nothing_found_is_no_chunk(tmp_path: Path) -> None:
     assert store.counts(2) == [0, 0]
 
 
+def test_a_store_of_an_older_version_has_no_measurements(tmp_path: Path) -> None:
+    """Results that were stored before objects were measured can still be delivered."""
+    store = ObjectStore.begin(tmp_path / "found")
+    store.append(nuclei(3))
+    (tmp_path / "found" / "measurements").unlink()
+    (chunk,) = store.chunks()
+    assert chunk.measurements.shape == (3, 0)
+    assert np.array_equal(chunk.centres, nuclei(3).centres)
+
+
+def test_a_copy_has_the_measurements_of_the_first_objects(tmp_path: Path) -> None:
+    """A scan that is resumed keeps what was measured before."""
+    store = ObjectStore.begin(tmp_path / "found")
+    store.append(nuclei(9))
+    copy = ObjectStore.begin(tmp_path / "copy")
+    copy.copy(store, 5)
+    (chunk,) = copy.chunks()
+    assert np.array_equal(chunk.measurements, nuclei(9).measurements[:5])
+
+
 WRITES_A_FILE = """
 import resource, sys
 from pathlib import Path
@@ -38,15 +60,15 @@ sys.path.insert(0, {root!r})
 from tests.support.results import a_result, nuclei
 from worker.delivery.destinations.quip import archive
 from worker.delivery.destinations.techcyte import payload
-from worker.results import geojson
+from worker.results import object_files
 from worker.results.object_store import ObjectStore
 
 store, piece = ObjectStore.begin(Path({folder!r}) / "found"), nuclei(2000)
 for _ in range({pieces}):
     store.append(piece)
 result = a_result(store)
+object_files.write(Path({folder!r}), result)
 with open({folder!r} + "/out", "wb") as file:
-    geojson.write(result, file)
     payload.write([result], file)
 with open({folder!r} + "/out.zip", "wb") as file:
     archive.write([result], "case", file)

@@ -11,19 +11,27 @@ import pytest
 
 from broker.orders.roi import Rings
 from tests.support.paths import ROOT
-from tests.support.results import Drawn, a_result, nuclei, objects, same
+from tests.support.results import WARNINGS, Drawn, a_result, nuclei, objects, same
 from worker.geometry.frame import Area
 from worker.results import result_folder
 from worker.results.object_store import ObjectStore
 
-FILES = {"findings", "results.json", "features.geojson", "overlay.png"}
+FILES = {
+    "findings",
+    "results.json",
+    "features.geojson",
+    "features.geojson.gz",
+    "objects.csv",
+    "region.geojson",
+    "overlay.png",
+}
 
 
 @pytest.mark.parametrize("count", [0, 1, 9])
 def test_what_is_kept_comes_back_to_the_last_bit(tmp_path: Path, count: int) -> None:
     """Floats, frames, words and parameters survive the disk unchanged, also where nothing was
     found."""
-    result = a_result(nuclei(count))
+    result = a_result(nuclei(count), warnings=WARNINGS)
     result_folder.save(tmp_path / "orders" / "0.1", result, Drawn(b"png"))
     loaded = result_folder.load(tmp_path / "orders" / "0.1")
     assert same(loaded, result)
@@ -114,7 +122,7 @@ def test_results_json_is_the_same_bytes_each_time(tmp_path: Path) -> None:
     """It is sorted ASCII without times, and states frame, area, counts and where the result comes
     from."""
     for name in ("a", "b"):
-        result_folder.save(tmp_path / name, a_result(), Drawn(b"png"))
+        result_folder.save(tmp_path / name, a_result(warnings=WARNINGS), Drawn(b"png"))
     first, second = ((tmp_path / name / "results.json").read_bytes() for name in ("a", "b"))
     assert first == second
     document = json.loads(first.decode("ascii"))
@@ -123,6 +131,8 @@ def test_results_json_is_the_same_bytes_each_time(tmp_path: Path) -> None:
     assert document["counts"] == {"negative": 5, "positive": 4}
     assert document["ruo"] is True
     assert document["schema"] == "slidelane.results/1"
+    assert document["produced"] == {"at": "2026-11-21T07:00:00+00:00", "device": "cpu"}
+    assert document["warnings"] == [{"code": "stain_unexpected", "detail": "it looks like H&E"}]
 
 
 def test_a_class_without_objects_is_counted_as_zero() -> None:

@@ -130,6 +130,7 @@ class Ki67Classifier:
             outlines=nuclei.outlines,
             classes=np.where(above_od >= 0, POSITIVE, NEGATIVE).astype(np.int64),
             scores=1 / (1 + np.exp(-np.abs(above_od) / _SURE_OD)),
+            measurements=nuclei.dab[:, None],
         )
 
     def _thresholds(self) -> dict[str, Any]:
