@@ -1,7 +1,7 @@
 """The protocols of slides: what each file reader offers, and what the worker reads through."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from PIL import Image
 
@@ -11,12 +11,24 @@ BLOCK_PX: Final = 2**26
 """The most pixels that are decoded at a time: one stored tile, or one region of a level."""
 
 
+class SlideWarning(NamedTuple):
+    """A reason to doubt what a slide shows, found in its files; `code` is stable.
+
+    It becomes a `ScanWarning` of the scan, which decoder processes do not import.
+    """
+
+    code: str
+    detail: str
+
+
 class ReadableSlide(Protocol):
     """An open slide, read in this process (`Slide`) or in another one (`SandboxedSlide`)."""
 
     frame: Frame
     reader: str
     """Name and version of the library that reads the file."""
+    warnings: tuple[SlideWarning, ...]
+    """Reasons to doubt what the slide shows."""
     threads: int
     """How many regions can be read at the same time."""
 
@@ -62,6 +74,10 @@ class SlideReader(Protocol):
     @property
     def name(self) -> str:
         """Name and version of the reading library, as results state it."""
+
+    @property
+    def warnings(self) -> tuple[SlideWarning, ...]:
+        """Reasons to doubt what the slide shows."""
 
     @property
     def properties(self) -> Mapping[str, str]:

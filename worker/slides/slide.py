@@ -49,6 +49,7 @@ class Slide:
         dimensions = slide_reader.level_dimensions
         self._levels = levels(dimensions, slide_reader.level_downsamples, reductions)
         self.reader = slide_reader.name
+        self.warnings = slide_reader.warnings
         self.threads = threads
         self.frame = _frame(dimensions[0], slide_reader.properties, mpp, mpp_source)
 

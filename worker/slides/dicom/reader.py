@@ -14,6 +14,7 @@ from worker.slides.dicom.header import KEYWORDS, Header, read_header
 from worker.slides.dicom.lookup_tables import has_lookup_table, lookup_table
 from worker.slides.dicom.pixels import StoredValues, decode_frame, refuse_unsupported, to_rgb
 from worker.slides.dicom.series import FrameGrid, LevelFile, open_levels
+from worker.slides.reader import SlideWarning
 from worker.slides.tiled_pyramid import TiledLevel, TiledPyramid
 
 
@@ -26,6 +27,7 @@ class DicomReader:
             shown = f", frame 1 of {header.frames}"
         self.name = f"pydicom {pydicom.__version__} ({header.syntax.name}{shown})"
         self.properties = _properties(header)
+        self.warnings: tuple[SlideWarning, ...] = ()
         self.tile_reader = TiledPyramid(levels)
         self.level_dimensions = self.tile_reader.level_dimensions
         self.level_downsamples = self.tile_reader.level_downsamples

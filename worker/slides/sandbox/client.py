@@ -15,6 +15,7 @@ import numpy as np
 from worker.geometry.frame import Area, MppSource, Pixels
 from worker.slides.errors import SlideDecodingError
 from worker.slides.overview import read_overview
+from worker.slides.reader import SlideWarning
 from worker.slides.sandbox.process import INVALID_ANSWER, DecoderProcess
 
 MAX_BYTES: Final = 4 * 2**30
@@ -98,6 +99,9 @@ class SandboxedSlide:
             raise SlideDecodingError(INVALID_ANSWER)
         self.frame = answer.frame
         self.reader = answer.reader
+        self.warnings = tuple(
+            SlideWarning(warning.code, warning.detail) for warning in answer.warnings
+        )
 
     def fill(
         self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float
