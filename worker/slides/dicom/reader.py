@@ -12,7 +12,7 @@ from worker.slides.dicom.file import DicomFile, dicom_file, parsing
 from worker.slides.dicom.frames import Frames
 from worker.slides.dicom.header import KEYWORDS, Header, read_header
 from worker.slides.dicom.lookup_tables import has_lookup_table, lookup_table
-from worker.slides.dicom.pixels import StoredValues, decode_frame, refuse_unsupported, to_rgb
+from worker.slides.dicom.pixels import decode_frame, refuse_unsupported, to_rgb
 from worker.slides.dicom.series import FrameGrid, LevelFile, open_levels
 from worker.slides.reader import SlideWarning
 from worker.slides.tiled_pyramid import TiledLevel, TiledPyramid
@@ -78,7 +78,8 @@ class _RgbFrames:
 
     def load(self, number: int) -> Pixels:
         """Return a frame, counted from 0, as (rows, columns, 3)."""
-        return to_rgb(self._header, self._stored_values(number), self._table)
+        data = self._frames.read(number)
+        return to_rgb(self._header, data, decode_frame(self._header, data), self._table)
 
     def _lookup_table(self, file: DicomFile) -> Pixels:
         """Return the color of each stored value.
@@ -92,12 +93,9 @@ class _RgbFrames:
         present = None
         if not is_stated:
             present = np.zeros(2**pixel_format.bits_stored, np.bool_)
-            present[self._stored_values(0)] = True
+            present[decode_frame(self._header, self._frames.read(0))] = True
         with parsing():
             return lookup_table(file.data_set, pixel_format, present)
-
-    def _stored_values(self, number: int) -> StoredValues:
-        return decode_frame(self._header, self._frames.read(number))
 
 
 class _LevelTiles:

@@ -61,7 +61,7 @@ def _series_files(
     """Return the open file and the others of its series, each instance once."""
     if not header.series:
         return [(file, header)]
-    neighbours = _series_files_beside(path, header.series)
+    neighbours = series_files_beside(path, header.series)
     if len(neighbours) >= _MAX_SERIES_FILES:
         raise UnreadableDicomError(
             f"its series has {len(neighbours) + 1} files; a slide has at most {_MAX_SERIES_FILES}"
@@ -140,7 +140,9 @@ def _several_layers(reason: str) -> UnreadableDicomError:
     return UnreadableDicomError(reason, hint="export one focal plane and one optical path")
 
 
-def _series_files_beside(path: Path, series: str) -> list[Path]:
+def series_files_beside(
+    path: Path, series: str, max_folder_files: float = _MAX_FOLDER_FILES
+) -> list[Path]:
     """Return the other DICOM files of a series in the folder of `path`, by name.
 
     Links are not followed. Raises `UnreadableSlideError` if the folder has too many files.
@@ -151,21 +153,21 @@ def _series_files_beside(path: Path, series: str) -> list[Path]:
             if not entry.is_file(follow_symlinks=False):
                 continue
             names.append(entry.name)
-            if len(names) > _MAX_FOLDER_FILES:
+            if len(names) > max_folder_files:
                 raise UnreadableDicomError(
-                    f"it lies among more than {_MAX_FOLDER_FILES} files, "
+                    f"it lies among more than {max_folder_files} files, "
                     "any of which may belong to it",
                     hint="give each series a folder of its own",
                 )
     found = []
     for name in sorted(names):
         neighbour = path.with_name(name)
-        if name != path.name and _series_of(neighbour) == series:
+        if name != path.name and series_of(neighbour) == series:
             found.append(neighbour)
     return found
 
 
-def _series_of(path: Path) -> str:
+def series_of(path: Path) -> str:
     """Return a file's series, an empty text if it is no DICOM file or too damaged to tell."""
     try:
         with path.open("rb") as file:
