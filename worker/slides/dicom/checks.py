@@ -1,10 +1,12 @@
-"""Facts of a DICOM slide that OpenSlide does not compare.
+"""Facts of a DICOM slide that OpenSlide does not compare: its colors, its parts and its levels.
 
-OpenSlide decodes a JPEG as PhotometricInterpretation states, whatever its marks say.
+OpenSlide decodes a JPEG as PhotometricInterpretation states, shows tiles that are missing as empty
+glass, and takes the downsample of a level from its size.
 """
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +21,7 @@ from worker.slides.dicom.header import image_type_of, spacing_mm_of
 from worker.slides.dicom.level_sizes import LevelSize
 from worker.slides.dicom.series import series_files_beside, series_of
 from worker.slides.dicom.stream_color import openslide_shows_true_colors
+from worker.slides.errors import UnreadableDicomError
 from worker.slides.reader import SlideWarning
 
 _KEYWORDS: Final = (
@@ -30,6 +33,7 @@ _KEYWORDS: Final = (
     "PixelSpacing",
 )  # fmt: skip
 _PLACES: Final = "PerFrameFunctionalGroupsSequence"
+_GIVE_ALL_PARTS: Final = "give all files of the series, or export the level as one file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +74,22 @@ def check_series(path: Path) -> Checks:
     """Check the slide that the file at `path` and others of its series form.
 
     Files that pydicom cannot parse are passed over: OpenSlide has opened them.
-    Raises `UnreadableSlideError` where it is not clear which colors are meant.
+    Raises `UnreadableSlideError` where a part of a level is missing, or where it is not clear which
+    colors are meant.
     """
     levels = _levels(path)
+    warnings = []
+    for level in levels:
+        _refuse_missing_parts(level)
+        if _may_lack_parts(level):
+            warnings.append(_parts_may_be_missing(level))
+    if not levels:
+        return Checks(openslide_is_right=True, warnings=())
     is_right = True
     for level in levels:
         if not all(_has_true_colors(part) for part in level):
             is_right = False
-    return Checks(is_right, ())
+    return Checks(is_right, tuple(warnings))
 
 
 def _levels(path: Path) -> list[list[_Part]]:
@@ -150,3 +162,38 @@ def _has_true_colors(part: _Part) -> bool:
     if part.samples != 3 or not part.stream:
         return True
     return openslide_shows_true_colors(part.syntax, part.photometric, part.stream)
+
+
+def _refuse_missing_parts(parts: Sequence[_Part]) -> None:
+    """Raise `UnreadableSlideError` if frames of the level are in none of its files.
+
+    OpenSlide itself refuses parts whose own numbers have a gap.
+    """
+    first = parts[0]
+    frames = sum(part.frames for part in parts)
+    width, height = first.size.matrix_px
+    if not first.is_sparse and frames < first.frames_of_level:
+        raise UnreadableDicomError(
+            f"{width} x {height} px are {first.frames_of_level} frames; "
+            f"its files have {frames} of them",
+            hint=_GIVE_ALL_PARTS,
+        )
+
+
+def _may_lack_parts(parts: Sequence[_Part]) -> bool:
+    """Return whether nothing tells a missing last part from frames left out on purpose."""
+    first = parts[0]
+    if not first.is_concatenated or not first.is_sparse:
+        return False
+    if any(part.says_how_many for part in parts):
+        return False
+    return sum(part.frames for part in parts) < first.frames_of_level
+
+
+def _parts_may_be_missing(parts: Sequence[_Part]) -> SlideWarning:
+    width, height = parts[0].size.matrix_px
+    return SlideWarning(
+        "parts_may_be_missing",
+        f"the level of {width} x {height} px is cut into {len(parts)} files or more, which do not "
+        "say how many they are, and has fewer frames than its size needs",
+    )
