@@ -18,7 +18,7 @@ from broker.errors import OrderError
 from worker.slides.dicom.file import DicomFile, dicom_file, parsing
 from worker.slides.dicom.frames import start_of_first_frame
 from worker.slides.dicom.header import image_type_of, spacing_mm_of
-from worker.slides.dicom.level_sizes import LevelSize
+from worker.slides.dicom.level_sizes import LevelSize, size_of_slide
 from worker.slides.dicom.series import series_files_beside, series_of
 from worker.slides.dicom.stream_color import openslide_shows_true_colors
 from worker.slides.errors import UnreadableDicomError
@@ -85,9 +85,12 @@ def check_series(path: Path) -> Checks:
             warnings.append(_parts_may_be_missing(level))
     if not levels:
         return Checks(openslide_is_right=True, warnings=())
+    finest = levels[0][0]
     is_right = True
     for level in levels:
-        if not all(_has_true_colors(part) for part in level):
+        has_true_colors = all(_has_true_colors(part) for part in level)
+        size = level[0].size
+        if not has_true_colors or size_of_slide(finest.size, size) != size.matrix_px:
             is_right = False
     return Checks(is_right, tuple(warnings))
 

@@ -120,7 +120,8 @@ def _tiled_level(level_file: LevelFile) -> TiledLevel:
     tiles = _LevelTiles(frames, FrameGrid(header, matrix))
     tile_width = header.pixel_format.columns
     tile_height = header.pixel_format.rows
-    return TiledLevel(matrix.width, matrix.height, tile_width, tile_height, tiles.load)
+    width, height = level_file.size_px
+    return TiledLevel(width, height, tile_width, tile_height, tiles.load)
 
 
 def _single_image(file: DicomFile, header: Header) -> TiledLevel:
