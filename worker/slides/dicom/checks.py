@@ -86,6 +86,7 @@ def check_series(path: Path) -> Checks:
     if not levels:
         return Checks(openslide_is_right=True, warnings=())
     finest = levels[0][0]
+    warnings.extend(warnings_of_finest(finest.image_type, finest.size))
     is_right = True
     for level in levels:
         has_true_colors = all(_has_true_colors(part) for part in level)
@@ -93,6 +94,23 @@ def check_series(path: Path) -> Checks:
         if not has_true_colors or size_of_slide(finest.size, size) != size.matrix_px:
             is_right = False
     return Checks(is_right, tuple(warnings))
+
+
+def warnings_of_finest(image_type: Sequence[str], size: LevelSize) -> list[SlideWarning]:
+    """Return a warning if the finest level of a slide is a reduced copy; PS3.3 C.8.12.4.1.1."""
+    if tuple(image_type[3:4]) != ("RESAMPLED",):
+        return []
+    width, height = size.matrix_px
+    resolution = ""
+    if size.spacing_mm is not None:
+        resolution = f" of {size.spacing_mm[0] * 1000:.4g} um"
+    return [
+        SlideWarning(
+            "reduced_level_alone",
+            f"the finest level of the slide, {width} x {height} px{resolution}, is a reduced copy "
+            "(RESAMPLED), and the level that it was made of is not among its files",
+        )
+    ]
 
 
 def _levels(path: Path) -> list[list[_Part]]:

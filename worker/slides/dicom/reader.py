@@ -8,12 +8,13 @@ import pydicom
 from PIL import Image
 
 from worker.geometry.frame import Pixels
+from worker.slides.dicom.checks import warnings_of_finest
 from worker.slides.dicom.file import DicomFile, dicom_file, parsing
 from worker.slides.dicom.frames import Frames
 from worker.slides.dicom.header import KEYWORDS, Header, read_header
 from worker.slides.dicom.lookup_tables import has_lookup_table, lookup_table
 from worker.slides.dicom.pixels import decode_frame, refuse_unsupported, to_rgb
-from worker.slides.dicom.series import FrameGrid, LevelFile, open_levels
+from worker.slides.dicom.series import FrameGrid, LevelFile, level_size, open_levels
 from worker.slides.reader import SlideWarning
 from worker.slides.tiled_pyramid import TiledLevel, TiledPyramid
 
@@ -28,6 +29,9 @@ class DicomReader:
         self.name = f"pydicom {pydicom.__version__} ({header.syntax.name}{shown})"
         self.properties = _properties(header)
         self.warnings: tuple[SlideWarning, ...] = ()
+        if header.matrix is not None:
+            size = level_size(header, header.matrix)
+            self.warnings = tuple(warnings_of_finest(header.image_type, size))
         self.tile_reader = TiledPyramid(levels)
         self.level_dimensions = self.tile_reader.level_dimensions
         self.level_downsamples = self.tile_reader.level_downsamples

@@ -11,9 +11,11 @@ from tests.support.dicom_files import a_dicom_slide
 from tests.support.slides import a_slope, shrunk
 from worker.geometry.frame import Pixels
 from worker.slides.dicom.level_sizes import LevelSize, size_of_slide
+from worker.slides.sandbox.client import Sandbox
 from worker.slides.slide import Slide
 
 SERIES: Final = uid.generate_uid()
+RESAMPLED: Final = ["DERIVED", "PRIMARY", "VOLUME", "RESAMPLED"]
 
 
 def padded(pixels: Pixels, width: int, height: int) -> Pixels:
@@ -103,3 +105,26 @@ def test_without_spacings_both_axes_must_shrink_by_the_same() -> None:
     fine = LevelSize((1000, 600), (256, 256), None)
     assert size_of_slide(fine, LevelSize((250, 150), (256, 256), None)) == (250, 150)
     assert size_of_slide(fine, LevelSize((256, 256), (256, 256), None)) is None
+
+
+@pytest.mark.parametrize("syntax", [uid.ExplicitVRLittleEndian, uid.JPEGLSLossless])
+def test_a_reduced_level_alone_is_read_with_a_warning(tmp_path: Path, syntax: str) -> None:
+    """Its microns per pixel are right, but it is not the slide that the order may mean."""
+    path = a_dicom_slide(
+        tmp_path / "a.dcm", a_slope(100, 80), syntax, downsample=16, ImageType=RESAMPLED
+    )
+    with Sandbox(threads=1).open(path) as slide:
+        assert [warning.code for warning in slide.warnings] == ["reduced_level_alone"]
+        assert "100 x 80 px of 4 um" in slide.warnings[0].detail
+        assert slide.frame.mpp_x == pytest.approx(4)
+
+
+@pytest.mark.parametrize("opened", ["a.dcm", "b.dcm"])
+def test_a_reduced_level_beside_the_full_one_is_a_level(tmp_path: Path, opened: str) -> None:
+    """Whichever file is opened, the slide is whole."""
+    pixels = a_slope(200, 132)
+    a_level(tmp_path / "a.dcm", pixels, 1)
+    a_level(tmp_path / "b.dcm", shrunk(pixels, 4), 4, ImageType=RESAMPLED)
+    with Sandbox(threads=1).open(tmp_path / opened) as slide:
+        assert slide.warnings == ()
+        assert slide.frame.width == 200
