@@ -16,6 +16,8 @@ from pydicom.pixels.processing import convert_color_space
 from worker.geometry.frame import Pixels
 
 Samples = NDArray[Any]
+ADOBE_MARKER: Final = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
+"""Without its last byte, which is 0 for RGB and 1 for YCbCr."""
 SECRET: Final = "Okonkwo^Adaeze"
 """The patient's name in every file made here: it may appear in no message."""
 
@@ -45,6 +47,20 @@ CODECS: Final[dict[str, Callable[[Samples], bytes]]] = {
 }
 """How one frame is compressed, by transfer syntax."""
 
+_WITHOUT_COLOR_TRANSFORM: Final[dict[str, Callable[[Samples], bytes]]] = {
+    uid.JPEG2000Lossless: lambda samples: imagecodecs.jpeg2k_encode(
+        samples, codecformat="j2k", reversible=True, mct=False
+    ),
+    uid.JPEG2000: lambda samples: imagecodecs.jpeg2k_encode(
+        samples, 60, codecformat="j2k", mct=False
+    ),
+    uid.HTJ2KLossless: lambda samples: imagecodecs.htj2k_encode(
+        samples, reversible=True, rgb=False
+    ),
+    uid.HTJ2K: lambda samples: imagecodecs.htj2k_encode(samples, reversible=False, rgb=False),
+}
+"""The same for samples that are luma and chroma; PS3.5 8.2.4."""
+
 LOSSLESS: Final = (
     uid.JPEGLossless,
     uid.JPEGLosslessSV1,
@@ -68,11 +84,13 @@ def a_dicom_slide(
     syntax: str = uid.JPEGLSLossless,
     tile: int = 64,
     missing: Iterable[tuple[int, int]] | None = None,
+    downsample: int = 1,
     **elements: Any,
 ) -> Path:
     """Write one level of a whole slide.
 
-    It is TILED_FULL, or TILED_SPARSE without the `missing` columns and rows of tiles.
+    It is TILED_FULL, or TILED_SPARSE without the `missing` columns and rows of tiles. Its pixels
+    are 0.25 um wide and 0.5 um high, times `downsample`.
     """
     height, width = pixels.shape[:2]
     columns = -(-width // tile)
@@ -98,7 +116,7 @@ def a_dicom_slide(
     data_set.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
     data_set.TotalPixelMatrixColumns, data_set.TotalPixelMatrixRows = width, height
     data_set.SharedFunctionalGroupsSequence = [
-        _of(PixelMeasuresSequence=[_of(PixelSpacing=[0.0005, 0.00025])])
+        _of(PixelMeasuresSequence=[_of(PixelSpacing=[0.0005 * downsample, 0.00025 * downsample])])
     ]
     data_set.NumberOfFrames, data_set.DimensionOrganizationType = len(frames), "TILED_FULL"
     if missing is not None:
@@ -130,11 +148,14 @@ def write(
     """Write frames and elements in a transfer syntax.
 
     `elements` replace those that are there; None deletes one. `table` is "basic" (the default),
-    "none" or "extended" offsets.
+    "none" or "extended" offsets. `codec` compresses one frame in place of the syntax's own.
     """
     table = elements.pop("table", "basic")
+    codec = elements.pop("codec", None) or CODECS.get(syntax)
     if uid.UID(syntax).is_encapsulated:
-        _put_compressed(data_set, [CODECS[syntax](frame) for frame in frames], table)
+        if data_set.PhotometricInterpretation.startswith("YBR_FULL"):
+            codec = _WITHOUT_COLOR_TRANSFORM.get(syntax, codec)
+        _put_compressed(data_set, [codec(frame) for frame in frames], table)
     else:
         order = (2, 0, 1) if elements.get("PlanarConfiguration") == 1 else (0, 1, 2)
         data = b"".join(
@@ -177,11 +198,28 @@ def _unsigned(samples: Samples) -> Samples:
 
 def _jpeg_lossless(samples: Samples, predictor: int) -> bytes:
     space, samples = "RGB" if samples.ndim == 3 else "GRAYSCALE", _unsigned(samples)
-    return bytes(
+    stream = bytes(
         imagecodecs.jpeg8_encode(
             samples, lossless=True, predictor=predictor, colorspace=space, outcolorspace=space
         )
     )
+    return without_color_marks(stream)
+
+
+def without_color_marks(stream: bytes) -> bytes:
+    """Return a JPEG of R, G, B without the Adobe marker and the component ids that say so."""
+    adobe = stream.find(ADOBE_MARKER)
+    if adobe >= 0:
+        stream = stream[:adobe] + stream[adobe + len(ADOBE_MARKER) + 1 :]
+    end = stream.find(b"\xff\xda") + 14  # the header of the first scan
+    header = bytearray(stream[:end])
+    for number, letter in enumerate(b"RGB", 1):
+        for at in (header.find(b"\xff\xc0"), header.find(b"\xff\xc3")):
+            if at >= 0 and header[at + 7 + 3 * number] == letter:
+                header[at + 7 + 3 * number] = number
+        if header[end - 11 + 2 * number] == letter:
+            header[end - 11 + 2 * number] = number
+    return bytes(header) + stream[end:]
 
 
 def _jpeg_ls(samples: Samples, near: int) -> bytes:

@@ -156,10 +156,10 @@ def a_series(folder: Path, pixels: Pixels, series_uid: str = "1.2.3.4") -> dict[
     """
     folder.mkdir()
     label = ["ORIGINAL", "PRIMARY", "LABEL", "NONE"]
-    for name, picture, kind in (
-        ("fine", pixels, None),
-        ("coarse", shrunk(pixels, 2), None),
-        ("label", pixels, label),
+    for name, picture, downsample, kind in (
+        ("fine", pixels, 1, None),
+        ("coarse", shrunk(pixels, 2), 2, None),
+        ("label", pixels, 1, label),
     ):
         more: dict[str, Any] = {"ImageType": kind} if kind else {}
         a_dicom_slide(
@@ -167,6 +167,7 @@ def a_series(folder: Path, pixels: Pixels, series_uid: str = "1.2.3.4") -> dict[
             picture,
             uid.ExplicitVRLittleEndian,
             32,
+            downsample=downsample,
             SeriesInstanceUID=series_uid,
             **more,
         )

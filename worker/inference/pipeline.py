@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
-from broker.orders.order import Order
+from broker.orders.order import Order, ScanWarning
 from broker.orders.request import ScanRequest
 from broker.orders.stains import on_mismatch
 from worker.algorithms.interface import Algorithm
@@ -72,7 +72,7 @@ def classify(
         with clock.measure("open"):
             slide = stack.enter_context(_open_slide(sandbox, job))
         area = resolve_roi(job.request.roi, slide.frame)
-        warnings = slide.warnings
+        warnings = _slide_warnings(slide)
         if algorithm.works_on == "area":
             counts: Counts = {}
             progress.report("classifying", 0, 1)
@@ -100,6 +100,12 @@ def classify(
     )
     timings = _rates(counts, classify_s) | clock.timings
     return ClassifiedScan(result, OverlayDrawing(picture, result), timings)
+
+
+def _slide_warnings(slide: ReadableSlide) -> tuple[ScanWarning, ...]:
+    return tuple(
+        ScanWarning(code=warning.code, detail=warning.detail) for warning in slide.warnings
+    )
 
 
 def _open_slide(sandbox: Sandbox, job: ScanJob) -> AbstractContextManager[ReadableSlide]:

@@ -14,7 +14,7 @@ from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.order import ScanWarning
 from broker.orders.result_files import ABOUT, FINDINGS, OVERLAY, REGION, RESULTS_JSON
 from worker.geometry.frame import Area, Frame
-from worker.geometry.roi import borders
+from worker.geometry.roi import polygon_rings
 from worker.results import geojson, object_files, results_json
 from worker.results.object_store import ObjectStore
 from worker.results.objects import ObjectSource
@@ -56,7 +56,7 @@ def load(folder: Path) -> Result:
 def _write_files(folder: Path, result: Result, overlay: OverlayDrawing) -> None:
     (folder / RESULTS_JSON).write_bytes(results_json.encode(result))
     object_files.write(folder, result)
-    polygons = [[ring] for ring in borders(result.findings.area)]
+    polygons = polygon_rings(result.findings.area)
     (folder / REGION).write_bytes(geojson.region(result, polygons))
     (folder / OVERLAY).write_bytes(overlay.png())
     # Not sorted, unlike the files for others: a report lists the summary in the algorithm's order.

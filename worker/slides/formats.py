@@ -1,6 +1,7 @@
 """The choice of a reader for a slide file, by its content. The only module that knows all readers.
 
-OpenSlide is tried first. Other readers take what it does not know, and some files that it refuses.
+OpenSlide is tried first. Other readers take what it does not know, some files that it refuses, and
+DICOM slides whose files contradict what it would show.
 """
 
 from pathlib import Path
@@ -20,9 +21,10 @@ from worker.slides.partial.image_pieces import ImagePiecesReader
 from worker.slides.reader import SlideReader
 
 _APERIO: Final = "aperio"
+_DICOM: Final = "dicom"
 # Vendors whose tiles do not overlap. OpenSlide stitches the tiles of others; another reader would
 # show those unstitched.
-_VENDORS_WITHOUT_OVERLAP: Final = frozenset({_APERIO, "dicom"})
+_VENDORS_WITHOUT_OVERLAP: Final = frozenset({_APERIO, _DICOM})
 
 
 def open_reader(path: Path) -> SlideReader:
@@ -44,7 +46,7 @@ def open_reader(path: Path) -> SlideReader:
     except UnreadableSlideError as error:
         openslide_error = error
     else:
-        return _with_faster_tiles(slide, vendor, path)
+        return _best_reader(slide, vendor, path)
     if vendor not in _VENDORS_WITHOUT_OVERLAP:
         raise openslide_error
     try:
@@ -71,13 +73,39 @@ def open_partial(path: Path) -> SlideReader:
         raise
 
 
-def _with_faster_tiles(slide: OpenSlideReader, vendor: str, path: Path) -> SlideReader:
-    """Return the slide, with direct access to its JPEG tiles if they are laid out plainly."""
+def _best_reader(slide: OpenSlideReader, vendor: str, path: Path) -> SlideReader:
+    """Return the slide, or another reader of it that is faster or right where OpenSlide is not.
+
+    Raises `UnreadableSlideError` where parts of the slide are missing.
+    """
+    if vendor == _DICOM:
+        return _checked_dicom(slide, path)
     if vendor != _APERIO:
         return slide
+    # Tiles of JPEG that are laid out plainly can be decoded directly.
     from worker.slides.tiff.aperio import with_stored_tiles
 
     return with_stored_tiles(slide, path)
+
+
+def _checked_dicom(slide: OpenSlideReader, path: Path) -> SlideReader:
+    """Return the slide, or pydicom's reader of it where OpenSlide would show it wrongly."""
+    from worker.slides.dicom.checks import check_series
+
+    try:
+        checks = check_series(path)
+    except BaseException:
+        slide.close()
+        raise
+    slide.warnings = checks.warnings
+    if checks.openslide_is_right:
+        return slide
+    slide.close()
+    from worker.slides.dicom.reader import open_dicom
+
+    reader = open_dicom(path)
+    _decode_one_pixel(reader)
+    return reader
 
 
 def _open_without_openslide(path: Path, header: bytes) -> SlideReader:

@@ -21,6 +21,7 @@ from PIL import (
 
 from worker.slides import signatures
 from worker.slides.errors import NotASlideError, UnreadableImageError
+from worker.slides.reader import SlideWarning
 
 _SIGNATURE_BYTES: Final = 16
 _JPEG_2000_HEADER_BYTES: Final = 2**20
@@ -67,6 +68,7 @@ class ImageReader:
     """A `SlideReader` of one decoded image: a single level without tiles. Threads may share it."""
 
     tile_reader = None
+    warnings: tuple[SlideWarning, ...] = ()
 
     def __init__(self, image: Image.Image, name: str) -> None:
         self._image = image

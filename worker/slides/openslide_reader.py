@@ -11,7 +11,7 @@ import openslide
 from PIL import Image
 
 from worker.slides.errors import SlideDecodingError, UnreadableSlideError
-from worker.slides.reader import BLOCK_PX
+from worker.slides.reader import BLOCK_PX, SlideWarning
 
 _CACHE_BYTES: Final = 64 * 2**20
 _GENERIC_TIFF: Final = "generic-tiff"
@@ -27,6 +27,7 @@ class OpenSlideReader:
     """A `SlideReader` over OpenSlide. After an `UnreadableSlideError` all further reads fail."""
 
     tile_reader = None
+    warnings: tuple[SlideWarning, ...] = ()
 
     def __init__(self, path: Path, vendor: str) -> None:
         """Open the file. Raises `UnreadableSlideError`."""

@@ -1,15 +1,24 @@
 """The protocols of slides: what each file reader offers, and what the worker reads through."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from PIL import Image
 
-from broker.orders.order import ScanWarning
 from worker.geometry.frame import Area, Frame, Pixels
 
 BLOCK_PX: Final = 2**26
 """The most pixels that are decoded at a time: one stored tile, or one region of a level."""
+
+
+class SlideWarning(NamedTuple):
+    """A reason to doubt what a slide shows, found in its files; `code` is stable.
+
+    It becomes a `ScanWarning` of the scan, which decoder processes do not import.
+    """
+
+    code: str
+    detail: str
 
 
 class ReadableSlide(Protocol):
@@ -18,10 +27,10 @@ class ReadableSlide(Protocol):
     frame: Frame
     reader: str
     """Name and version of the library that reads the file."""
+    warnings: tuple[SlideWarning, ...]
+    """Reasons to doubt what the slide shows."""
     threads: int
     """How many regions can be read at the same time."""
-    warnings: tuple[ScanWarning, ...]
-    """Doubts about the file that do not keep it from being read."""
 
     def fill(
         self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float
@@ -65,6 +74,10 @@ class SlideReader(Protocol):
     @property
     def name(self) -> str:
         """Name and version of the reading library, as results state it."""
+
+    @property
+    def warnings(self) -> tuple[SlideWarning, ...]:
+        """Reasons to doubt what the slide shows."""
 
     @property
     def properties(self) -> Mapping[str, str]:

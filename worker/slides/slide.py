@@ -11,14 +11,13 @@ from typing import Final, Self
 import numpy as np
 from PIL import Image
 
-from broker.orders.order import ScanWarning
 from worker.geometry.frame import Area, Frame, MppSource, Pixels
 from worker.geometry.mpp import spacing
 from worker.geometry.pyramid_levels import Level, Span, is_between, levels, nearest_finer, span
 from worker.slides.errors import SlideDecodingError
 from worker.slides.formats import open_reader
 from worker.slides.overview import read_overview
-from worker.slides.reader import BLOCK_PX, SlideReader, TileReader
+from worker.slides.reader import BLOCK_PX, SlideReader, SlideWarning, TileReader
 from worker.slides.tiled_pyramid import on_white
 
 _WHOLE_REGION_PX: Final = 2048  # a region of a level up to this edge is read at once
@@ -34,7 +33,7 @@ class Slide:
     `UnreadableSlideError` further reads may fail, too.
     """
 
-    warnings: tuple[ScanWarning, ...] = ()
+    warnings: tuple[SlideWarning, ...] = ()
 
     def __init__(
         self,
@@ -52,6 +51,7 @@ class Slide:
         dimensions = slide_reader.level_dimensions
         self._levels = levels(dimensions, slide_reader.level_downsamples, reductions)
         self.reader = slide_reader.name
+        self.warnings = slide_reader.warnings
         self.threads = threads
         self.frame = _frame(dimensions[0], slide_reader.properties, mpp, mpp_source)
 

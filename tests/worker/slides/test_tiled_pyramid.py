@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.slides import a_picture
 from worker.geometry.frame import Pixels
+from worker.slides.reader import SlideWarning
 from worker.slides.slide import Slide
 from worker.slides.tile_cache import TileCache
 from worker.slides.tiled_pyramid import TiledLevel, TiledPyramid
@@ -132,6 +133,7 @@ class Striped:
     properties: Mapping[str, str] = {}
     level_dimensions = ((30_000, 4096),)
     level_downsamples = (1.0,)
+    warnings: tuple[SlideWarning, ...] = ()
 
     def __init__(self) -> None:
         self.seen: Counter[int] = Counter()

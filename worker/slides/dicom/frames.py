@@ -17,6 +17,7 @@ from worker.slides.errors import UnreadableDicomError
 _ITEM_TAG: Final = struct.pack("<HH", 0xFFFE, 0xE000)
 _ITEM_HEADER_BYTES: Final = 8  # the tag and the length
 _MAX_OVERHEAD_BYTES: Final = 2**20  # of a compressed frame, beyond twice the bytes of its pixels
+_MAX_START_BYTES: Final = 2**16
 _Ranges = NDArray[np.int64]
 """(frames, 2): where each frame starts and where it ends, in bytes of the file."""
 
@@ -62,6 +63,21 @@ class Frames:
             raise UnreadableDicomError(
                 "frames lie outside it; it was cut, or its offset table is wrong", hint=SEND_AGAIN
             )
+
+
+def start_of_first_frame(file: DicomFile) -> bytes:
+    """Return the first bytes of the first compressed frame, empty where there is none.
+
+    Reads no table of offsets. Raises `UnreadableSlideError`.
+    """
+    if file.pixels is None or not file.syntax.is_encapsulated:
+        return b""
+    table_header = file.file.read_range(file.pixels.start, file.pixels.start + _ITEM_HEADER_BYTES)
+    (table_bytes,) = struct.unpack_from("<I", table_header, len(_ITEM_TAG))
+    item = file.pixels.start + _ITEM_HEADER_BYTES + table_bytes
+    start = item + _ITEM_HEADER_BYTES
+    (length,) = struct.unpack_from("<I", file.file.read_range(item, start), len(_ITEM_TAG))
+    return file.file.read_range(start, start + min(length, _MAX_START_BYTES))
 
 
 def frame_bytes(header: Header) -> int:

@@ -134,6 +134,27 @@ def functional_group(data_set: Dataset, keyword: str) -> Dataset:
     return Dataset()
 
 
+def image_type_of(elements: Dataset) -> tuple[str, ...]:
+    """Return the values of ImageType."""
+    return tuple(str(value) for value in _values(elements.get("ImageType")))
+
+
+def spacing_mm_of(elements: Dataset) -> tuple[float, float] | None:
+    """Return the distance of pixel centers in x and y.
+
+    DICOM states the distance of rows, which is y, first; PS3.3 10.7.1.3.
+    """
+    for holder, keyword in (
+        (functional_group(elements, "PixelMeasuresSequence"), "PixelSpacing"),
+        (elements, "PixelSpacing"),
+        (elements, "ImagerPixelSpacing"),
+    ):
+        spacing = _values(holder.get(keyword))
+        if len(spacing) == 2:
+            return float(spacing[1]), float(spacing[0])
+    return None
+
+
 def _header(file: DicomFile, sop_class: uid.UID, pixels: PixelData) -> Header:
     elements = file.data_set
     matrix = None
@@ -144,13 +165,13 @@ def _header(file: DicomFile, sop_class: uid.UID, pixels: PixelData) -> Header:
         instance=str(elements.get("SOPInstanceUID", "")),
         series=str(elements.get("SeriesInstanceUID", "")),
         syntax=file.syntax,
-        image_type=tuple(str(value) for value in _values(elements.get("ImageType"))),
+        image_type=image_type_of(elements),
         is_part="ConcatenationUID" in elements,
         frames=int(elements.get("NumberOfFrames") or 1),
         pixels=pixels,
         pixel_format=_pixel_format(elements),
         matrix=matrix,
-        spacing_mm=_spacing_mm(elements),
+        spacing_mm=spacing_mm_of(elements),
         extended_offsets=_extended_offsets(elements),
     )
 
@@ -205,22 +226,6 @@ def _frame_corners(elements: Dataset) -> tuple[tuple[int, int], ...]:
         row = int(position.RowPositionInTotalImagePixelMatrix)
         corners.append((column, row))
     return tuple(corners)
-
-
-def _spacing_mm(elements: Dataset) -> tuple[float, float] | None:
-    """Return the spacing in x and y.
-
-    DICOM states the distance of rows, which is y, first; PS3.3 10.7.1.3.
-    """
-    for holder, keyword in (
-        (functional_group(elements, "PixelMeasuresSequence"), "PixelSpacing"),
-        (elements, "PixelSpacing"),
-        (elements, "ImagerPixelSpacing"),
-    ):
-        spacing = _values(holder.get(keyword))
-        if len(spacing) == 2:
-            return float(spacing[1]), float(spacing[0])
-    return None
 
 
 def _values(value: Any) -> Sequence[Any]:

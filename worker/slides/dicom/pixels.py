@@ -18,6 +18,7 @@ from worker.geometry.frame import Pixels
 from worker.slides.dicom.file import DECODING_ERRORS
 from worker.slides.dicom.header import Header, PixelFormat
 from worker.slides.dicom.lookup_tables import eight_bit_table
+from worker.slides.dicom.stream_color import Color, color_of_samples
 from worker.slides.errors import UnreadableDicomError
 from worker.slides.reader import BLOCK_PX
 
@@ -34,7 +35,7 @@ _SAMPLES: Final = {
 """How many samples a pixel has in each photometric interpretation."""
 
 StoredValues = NDArray[np.uint8] | NDArray[np.uint16]
-_Codec = Callable[[bytes, PixelFormat], Any]
+_Codec = Callable[[bytes, Header], Any]
 
 _NATIVE_SYNTAXES: Final = frozenset(
     {
@@ -44,7 +45,6 @@ _NATIVE_SYNTAXES: Final = frozenset(
         uid.DeflatedExplicitVRLittleEndian,
     }
 )
-_START_OF_SCAN: Final = b"\xff\xda"
 
 
 def refuse_unsupported(header: Header) -> None:
@@ -108,7 +108,7 @@ def decode_frame(header: Header, data: bytes) -> StoredValues:
         if header.syntax in _NATIVE_SYNTAXES:
             return _decode_native(header, data)
         codec = _CODECS[header.syntax]
-        values: StoredValues = codec(data, header.pixel_format)
+        values: StoredValues = codec(data, header)
     except DECODING_ERRORS as error:
         raise UnreadableDicomError(
             f"a frame cannot be decoded as {header.syntax.name}: {error}"
@@ -118,21 +118,28 @@ def decode_frame(header: Header, data: bytes) -> StoredValues:
     return cast("StoredValues", values & stored_bits)
 
 
-def to_rgb(header: Header, values: StoredValues, table: Pixels | None) -> Pixels:
+def to_rgb(header: Header, data: bytes, values: StoredValues, table: Pixels | None) -> Pixels:
     """Return the colors of stored values, (rows, columns, 3).
 
+    `data` are the bytes that they were decoded from: a compressed frame may state its color space.
     `table` is the lookup table of an image with one sample for each pixel, else None.
+    Raises `UnreadableSlideError`.
     """
     if table is not None:
         return table[values]
     pixel_format = header.pixel_format
-    if pixel_format.bits_stored != 8:
-        return eight_bit_table(pixel_format.bits_stored)[values]
-    colors = values.astype(np.uint8, copy=False)
+    if pixel_format.bits_stored == 8:
+        colors = values.astype(np.uint8, copy=False)
+    else:
+        colors = eight_bit_table(pixel_format.bits_stored)[values]
     codec_returns_rgb = _CODECS.get(header.syntax) is _decode_jpeg
-    if pixel_format.photometric.startswith("YBR_FULL") and not codec_returns_rgb:
-        return convert_color_space(colors, "YBR_FULL", "RGB")
-    return colors
+    if codec_returns_rgb or _color_of_samples(header, data) == "RGB":
+        return colors
+    return convert_color_space(colors, "YBR_FULL", "RGB")
+
+
+def _color_of_samples(header: Header, data: bytes) -> Color:
+    return color_of_samples(header.syntax, header.pixel_format.photometric, data)
 
 
 def _decode_native(header: Header, data: bytes) -> StoredValues:
@@ -169,29 +176,25 @@ def _new_frame(pixel_format: PixelFormat, *, is_planar: bool = False) -> StoredV
     return np.empty(shape, np.uint16)
 
 
-def _decode_jpeg(data: bytes, pixel_format: PixelFormat) -> Any:
-    color_space: str | None = None
-    header = data[: data.find(_START_OF_SCAN)]
-    has_marker = b"JFIF\0" in header or b"Adobe" in header
-    if pixel_format.photometric == "RGB" and not has_marker:
-        # Without a marker libjpeg assumes that three components are YCbCr.
-        color_space = "RGB"
-    output_color_space: str | None = "RGB"
+def _decode_jpeg(data: bytes, header: Header) -> Any:
+    pixel_format = header.pixel_format
     if pixel_format.samples == 1:
-        output_color_space = None
+        return imagecodecs.jpeg8_decode(data, out=_new_frame(pixel_format))
+    # Without marks of the color space libjpeg would guess.
+    color_space = "YCBCR"
+    if _color_of_samples(header, data) == "RGB":
+        color_space = "RGB"
     return imagecodecs.jpeg8_decode(
-        data,
-        colorspace=color_space,
-        outcolorspace=output_color_space,
-        out=_new_frame(pixel_format),
+        data, colorspace=color_space, outcolorspace="RGB", out=_new_frame(pixel_format)
     )
 
 
-def _decode_jpeg_lossless(data: bytes, pixel_format: PixelFormat) -> Any:
-    return imagecodecs.jpegsof3_decode(data, out=_new_frame(pixel_format, is_planar=True))
+def _decode_jpeg_lossless(data: bytes, header: Header) -> Any:
+    return imagecodecs.jpegsof3_decode(data, out=_new_frame(header.pixel_format, is_planar=True))
 
 
-def _decode_jpeg_ls(data: bytes, pixel_format: PixelFormat) -> Any:
+def _decode_jpeg_ls(data: bytes, header: Header) -> Any:
+    pixel_format = header.pixel_format
     try:
         return imagecodecs.jpegls_decode(data, out=_new_frame(pixel_format))
     except ValueError:
@@ -199,13 +202,14 @@ def _decode_jpeg_ls(data: bytes, pixel_format: PixelFormat) -> Any:
         return imagecodecs.jpegls_decode(data, out=_new_frame(pixel_format, is_planar=True))
 
 
-def _decode_jpeg_2000(data: bytes, pixel_format: PixelFormat) -> Any:
+def _decode_jpeg_2000(data: bytes, header: Header) -> Any:
     # Also for high-throughput codestreams: OpenJPEG clips values that a lossy one overshoots, and
     # raises for broken ones. imagecodecs' OpenJPH lets values wrap and returns memory unchanged.
-    return imagecodecs.jpeg2k_decode(data, out=_new_frame(pixel_format))
+    return imagecodecs.jpeg2k_decode(data, out=_new_frame(header.pixel_format))
 
 
-def _decode_rle(data: bytes, pixel_format: PixelFormat) -> Any:
+def _decode_rle(data: bytes, header: Header) -> Any:
+    pixel_format = header.pixel_format
     sample_bytes = pixel_format.bits_allocated // 8
     dtype = f"<u{sample_bytes}"
     rows = pixel_format.rows

@@ -8,12 +8,14 @@ import pydicom
 from PIL import Image
 
 from worker.geometry.frame import Pixels
+from worker.slides.dicom.checks import warnings_of_finest
 from worker.slides.dicom.file import DicomFile, dicom_file, parsing
 from worker.slides.dicom.frames import Frames
 from worker.slides.dicom.header import KEYWORDS, Header, read_header
 from worker.slides.dicom.lookup_tables import has_lookup_table, lookup_table
-from worker.slides.dicom.pixels import StoredValues, decode_frame, refuse_unsupported, to_rgb
-from worker.slides.dicom.series import FrameGrid, LevelFile, open_levels
+from worker.slides.dicom.pixels import decode_frame, refuse_unsupported, to_rgb
+from worker.slides.dicom.series import FrameGrid, LevelFile, level_size, open_levels
+from worker.slides.reader import SlideWarning
 from worker.slides.tiled_pyramid import TiledLevel, TiledPyramid
 
 
@@ -26,6 +28,10 @@ class DicomReader:
             shown = f", frame 1 of {header.frames}"
         self.name = f"pydicom {pydicom.__version__} ({header.syntax.name}{shown})"
         self.properties = _properties(header)
+        self.warnings: tuple[SlideWarning, ...] = ()
+        if header.matrix is not None:
+            size = level_size(header, header.matrix)
+            self.warnings = tuple(warnings_of_finest(header.image_type, size))
         self.tile_reader = TiledPyramid(levels)
         self.level_dimensions = self.tile_reader.level_dimensions
         self.level_downsamples = self.tile_reader.level_downsamples
@@ -76,7 +82,8 @@ class _RgbFrames:
 
     def load(self, number: int) -> Pixels:
         """Return a frame, counted from 0, as (rows, columns, 3)."""
-        return to_rgb(self._header, self._stored_values(number), self._table)
+        data = self._frames.read(number)
+        return to_rgb(self._header, data, decode_frame(self._header, data), self._table)
 
     def _lookup_table(self, file: DicomFile) -> Pixels:
         """Return the color of each stored value.
@@ -90,12 +97,9 @@ class _RgbFrames:
         present = None
         if not is_stated:
             present = np.zeros(2**pixel_format.bits_stored, np.bool_)
-            present[self._stored_values(0)] = True
+            present[decode_frame(self._header, self._frames.read(0))] = True
         with parsing():
             return lookup_table(file.data_set, pixel_format, present)
-
-    def _stored_values(self, number: int) -> StoredValues:
-        return decode_frame(self._header, self._frames.read(number))
 
 
 class _LevelTiles:
@@ -120,7 +124,8 @@ def _tiled_level(level_file: LevelFile) -> TiledLevel:
     tiles = _LevelTiles(frames, FrameGrid(header, matrix))
     tile_width = header.pixel_format.columns
     tile_height = header.pixel_format.rows
-    return TiledLevel(matrix.width, matrix.height, tile_width, tile_height, tiles.load)
+    width, height = level_file.size_px
+    return TiledLevel(width, height, tile_width, tile_height, tiles.load)
 
 
 def _single_image(file: DicomFile, header: Header) -> TiledLevel:

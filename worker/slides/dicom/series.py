@@ -6,7 +6,7 @@ Knows series and total pixel matrices, but no compressions and no colors.
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -15,6 +15,7 @@ from broker.errors import OrderError
 from worker.slides import signatures
 from worker.slides.dicom.file import DicomFile, dicom_file, parsing
 from worker.slides.dicom.header import KEYWORDS, Header, PixelMatrix, read_header
+from worker.slides.dicom.level_sizes import LevelSize, size_of_slide
 from worker.slides.errors import UnreadableDicomError
 
 _MAX_FOLDER_FILES: Final = 4096
@@ -24,24 +25,30 @@ _SERIES_INSTANCE_UID: Final = 0x0020000E
 
 @dataclass(frozen=True, slots=True)
 class LevelFile:
-    """The open file of one level."""
+    """The open file of one level.
+
+    `size_px` are width and height of the part of the matrix that shows the slide.
+    """
 
     file: DicomFile
     header: Header
     matrix: PixelMatrix
+    size_px: tuple[int, int]
 
 
 def open_levels(file: DicomFile, header: Header, path: Path, files: ExitStack) -> list[LevelFile]:
     """Return the levels in the open file at `path` and in others of its series, largest first.
 
-    `files` closes the others. Raises `UnreadableSlideError`.
+    Levels whose size contradicts their spacing are left out. `files` closes the others. Raises
+    `UnreadableSlideError`.
     """
     levels = []
     for level_file, level_header in _series_files(file, header, path, files):
         matrix = level_header.matrix
         if matrix is not None and level_header.image_type[2:3] == ("VOLUME",):
             _check_level(level_header, matrix)
-            levels.append(LevelFile(level_file, level_header, matrix))
+            size_px = (matrix.width, matrix.height)
+            levels.append(LevelFile(level_file, level_header, matrix, size_px))
     if not levels:
         raise UnreadableDicomError(
             "it is the label, overview or thumbnail of a slide, whose own files are missing",
@@ -52,7 +59,28 @@ def open_levels(file: DicomFile, header: Header, path: Path, files: ExitStack) -
     for finer, coarser in pairwise(levels):
         if finer.matrix.width == coarser.matrix.width:
             raise _several_layers("two files of its series show the whole slide at the same size")
-    return levels
+    return _within_slide(levels)
+
+
+def level_size(header: Header, matrix: PixelMatrix) -> LevelSize:
+    """Return the sizes of a level that tell which part of it shows the slide."""
+    pixel_format = header.pixel_format
+    return LevelSize(
+        matrix_px=(matrix.width, matrix.height),
+        tile_px=(pixel_format.columns, pixel_format.rows),
+        spacing_mm=header.spacing_mm,
+    )
+
+
+def _within_slide(levels: Sequence[LevelFile]) -> list[LevelFile]:
+    """Return the levels, the finest first, without padding and without contradictory ones."""
+    finest = level_size(levels[0].header, levels[0].matrix)
+    found = []
+    for level in levels:
+        size_px = size_of_slide(finest, level_size(level.header, level.matrix))
+        if size_px is not None:
+            found.append(replace(level, size_px=size_px))
+    return found
 
 
 def _series_files(
@@ -61,7 +89,7 @@ def _series_files(
     """Return the open file and the others of its series, each instance once."""
     if not header.series:
         return [(file, header)]
-    neighbours = _series_files_beside(path, header.series)
+    neighbours = series_files_beside(path, header.series)
     if len(neighbours) >= _MAX_SERIES_FILES:
         raise UnreadableDicomError(
             f"its series has {len(neighbours) + 1} files; a slide has at most {_MAX_SERIES_FILES}"
@@ -140,7 +168,9 @@ def _several_layers(reason: str) -> UnreadableDicomError:
     return UnreadableDicomError(reason, hint="export one focal plane and one optical path")
 
 
-def _series_files_beside(path: Path, series: str) -> list[Path]:
+def series_files_beside(
+    path: Path, series: str, max_folder_files: float = _MAX_FOLDER_FILES
+) -> list[Path]:
     """Return the other DICOM files of a series in the folder of `path`, by name.
 
     Links are not followed. Raises `UnreadableSlideError` if the folder has too many files.
@@ -151,21 +181,21 @@ def _series_files_beside(path: Path, series: str) -> list[Path]:
             if not entry.is_file(follow_symlinks=False):
                 continue
             names.append(entry.name)
-            if len(names) > _MAX_FOLDER_FILES:
+            if len(names) > max_folder_files:
                 raise UnreadableDicomError(
-                    f"it lies among more than {_MAX_FOLDER_FILES} files, "
+                    f"it lies among more than {max_folder_files} files, "
                     "any of which may belong to it",
                     hint="give each series a folder of its own",
                 )
     found = []
     for name in sorted(names):
         neighbour = path.with_name(name)
-        if name != path.name and _series_of(neighbour) == series:
+        if name != path.name and series_of(neighbour) == series:
             found.append(neighbour)
     return found
 
 
-def _series_of(path: Path) -> str:
+def series_of(path: Path) -> str:
     """Return a file's series, an empty text if it is no DICOM file or too damaged to tell."""
     try:
         with path.open("rb") as file:

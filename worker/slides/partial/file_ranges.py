@@ -38,6 +38,7 @@ class FileRangesReader:
         self.level_dimensions = tuple(sizes[number] for number in level_numbers)
         self.level_downsamples = tuple(downsamples[number] for number in level_numbers)
         self._fetched = _FetchedBoxes(manifest.within, self.level_dimensions)
+        self.warnings = file_reader.warnings
         self.tile_reader: TileReader | None = None
         if file_reader.tile_reader is not None:
             tile_reader = file_reader.tile_reader

@@ -17,7 +17,7 @@ from worker.geometry.frame import Area
 from worker.geometry.mpp import server_properties
 from worker.slides.errors import RegionNotFetchedError, UnreadableImagePieceError
 from worker.slides.partial.manifest import Pieces
-from worker.slides.reader import BLOCK_PX
+from worker.slides.reader import BLOCK_PX, SlideWarning
 
 _FORMATS: Final = {".png": "PNG", ".jpg": "JPEG"}
 _CACHE_BYTES: Final = 64 * 2**20
@@ -39,6 +39,7 @@ class ImagePiecesReader:
     """A `SlideReader` of images that together cover a box of level 0. Threads may share it."""
 
     tile_reader = None
+    warnings: tuple[SlideWarning, ...] = ()
 
     def __init__(self, folder: Path, manifest: Pieces) -> None:
         """Raise `UnreadableSlideError` for pieces that are too large or of another format."""

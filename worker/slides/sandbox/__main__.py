@@ -78,7 +78,12 @@ class RequestHandler:
 
     def _open(self, path: str, mpp: float | None, mpp_source: MppSource) -> Answer:
         self._slide = Slide.open(Path(path), mpp, mpp_source)
-        return {"frame": asdict(self._slide.frame), "reader": self._slide.reader}, None
+        answer = {
+            "frame": asdict(self._slide.frame),
+            "reader": self._slide.reader,
+            "warnings": [warning._asdict() for warning in self._slide.warnings],
+        }
+        return answer, None
 
 
 def _fill(slide: Slide, shape: list[int], **position: float) -> Answer:

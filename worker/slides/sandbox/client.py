@@ -12,10 +12,10 @@ from typing import Final
 
 import numpy as np
 
-from broker.orders.order import ScanWarning
 from worker.geometry.frame import Area, MppSource, Pixels
 from worker.slides.errors import SlideDecodingError
 from worker.slides.overview import read_overview
+from worker.slides.reader import SlideWarning
 from worker.slides.sandbox.process import INVALID_ANSWER, DecoderProcess
 
 MAX_BYTES: Final = 4 * 2**30
@@ -76,7 +76,7 @@ class SandboxedSlide:
     Its methods do what those of `worker.slides.slide.Slide` do.
     """
 
-    warnings: tuple[ScanWarning, ...] = ()
+    warnings: tuple[SlideWarning, ...] = ()
 
     def __init__(
         self,
@@ -101,6 +101,9 @@ class SandboxedSlide:
             raise SlideDecodingError(INVALID_ANSWER)
         self.frame = answer.frame
         self.reader = answer.reader
+        self.warnings = tuple(
+            SlideWarning(warning.code, warning.detail) for warning in answer.warnings
+        )
 
     def fill(
         self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float

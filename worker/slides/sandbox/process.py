@@ -62,11 +62,19 @@ class Refusal(_StrictModel):
         return UnreadableSlideError(self.detail, hint=self.hint)
 
 
+class ReportedWarning(_StrictModel):
+    """A reason to doubt what the slide shows."""
+
+    code: str = Field(max_length=80)
+    detail: str = Field(max_length=1000)
+
+
 class Answer(_StrictModel):
     """An answer of the process. Everything else is refused."""
 
     frame: Frame | None = None
     reader: str = Field("", max_length=400)
+    warnings: tuple[ReportedWarning, ...] = Field((), max_length=20)
     refusal: Refusal | None = None
     is_short_of_memory: bool = False
     bug: str = Field("", max_length=8000)

@@ -27,6 +27,7 @@ class AperioReader:
         self.level_dimensions = slide.level_dimensions
         self.level_downsamples = slide.level_downsamples
         self.tile_reader = tiff.tile_reader
+        self.warnings = slide.warnings
 
     def read_region(
         self, location: tuple[int, int], level: int, size: tuple[int, int]

@@ -18,6 +18,7 @@ from tifffile import TiffPage
 from broker.errors import OrderError
 from worker.geometry.frame import Pixels
 from worker.slides.errors import UnreadableTiffError
+from worker.slides.reader import SlideWarning
 from worker.slides.tiff.color import refuse_unknown_white, stated_white
 from worker.slides.tiff.jpeg_tiles import is_plain_jpeg
 from worker.slides.tiff.metadata import properties
@@ -75,6 +76,7 @@ class TiffReader:
         self.name = f"tifffile {tifffile.__version__} ({COMPRESSIONS[pages[0].compression]}{which})"
         self.level_dimensions = self._pyramid.level_dimensions
         self.level_downsamples = self._pyramid.level_downsamples
+        self.warnings: tuple[SlideWarning, ...] = ()
         self.tile_reader = _TiffTileReader(self._pyramid)
 
     def read_region(

@@ -31,7 +31,11 @@ class TestSparseRle(ReaderSuite):
 class TestSeriesOfTwo(ReaderSuite):
     def make(self, folder: Path, pixels: Pixels) -> Path:
         a_dicom_slide(
-            folder / "b.dcm", shrunk(pixels, 4), uid.HTJ2KLossless, SeriesInstanceUID=SERIES
+            folder / "b.dcm",
+            shrunk(pixels, 4),
+            uid.HTJ2KLossless,
+            downsample=4,
+            SeriesInstanceUID=SERIES,
         )
         return a_dicom_slide(folder / "a.dcm", pixels, table="extended", SeriesInstanceUID=SERIES)
 
@@ -120,7 +124,9 @@ def test_where_no_tile_was_scanned_it_is_transparent(tmp_path: Path) -> None:
 def test_any_file_of_a_series_opens_the_whole(tmp_path: Path, opened: str) -> None:
     """The files of a series are the levels, largest first. Labels and other series are ignored."""
     pixels = a_slope(128, 96)
-    a_dicom_slide(tmp_path / "level1.dcm", shrunk(pixels, 4), SeriesInstanceUID=SERIES)
+    a_dicom_slide(
+        tmp_path / "level1.dcm", shrunk(pixels, 4), downsample=4, SeriesInstanceUID=SERIES
+    )
     a_dicom_slide(tmp_path / "level0.dcm", pixels, uid.RLELossless, SeriesInstanceUID=SERIES)
     a_dicom_slide(
         tmp_path / "label.dcm",
