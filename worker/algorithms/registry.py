@@ -75,15 +75,9 @@ def device_and_torch(device: str) -> tuple[str, str]:
 
     Raises ConfigError where there is no such device.
     """
-    import torch
+    from worker.algorithms.torch_device.device import device_and_torch
 
-    from worker.algorithms.torch_device.device import describe, resolve
-
-    resolved = resolve(device)
-    if not resolved.is_gpu:
-        return "cpu", torch.__version__
-    card = describe(resolved)
-    return f"{card['device']} ({card['name']})", torch.__version__
+    return device_and_torch(device)
 
 
 def compute_threads(count: int) -> None:

@@ -170,3 +170,8 @@ def test_a_worker_whose_gpu_is_not_there_does_not_start(tmp_path: Path) -> None:
     )
     assert ended.returncode == 1
     assert "slidelane: worker.device: cuda:99 is a GPU that torch does not see" in ended.stderr
+
+
+def test_results_can_name_the_device_and_torch() -> None:
+    """Whoever compares two results sees what they were computed with."""
+    assert registry.device_and_torch("cpu") == ("cpu", torch.__version__)

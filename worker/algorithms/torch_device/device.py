@@ -103,6 +103,18 @@ def resolve(name: str) -> Device:
     return Device(device)
 
 
+def device_and_torch(name: str) -> tuple[str, str]:
+    """Return the device that `name` means, a GPU with its model, and the version of torch.
+
+    Raises ConfigError where there is no such device.
+    """
+    device = resolve(name)
+    if not device.is_gpu:
+        return "cpu", torch.__version__
+    model = torch.cuda.get_device_name(device.torch)
+    return f"{device.torch} ({model})", torch.__version__
+
+
 def describe(device: Device) -> dict[str, str | int]:
     """Return the device as records name it; a GPU with its memory in bytes."""
     if not device.is_gpu:
