@@ -1,5 +1,6 @@
 # What people type; `make` alone prints it.
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -23,8 +24,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## order a real slide over HTTP and watch its results arrive, then clean up
 	@$(BIN)/python -m demo.run
 
-test: $(READY) ## every test, on a real Redis, real slides and real processes
-	$(BIN)/python -m pytest
+test: $(READY) ## every test, on a real Redis, real slides and real processes; JOBS=1 runs one file at a time
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 serve: $(READY) ## the whole service until Ctrl-C, and a sample slide in DATA/sample; PORT, FLOWER_PORT and DATA override
 	@$(SERVE_ENV) $(BIN)/python -m demo.sample_slide
