@@ -25,7 +25,7 @@ demo: $(READY) ## order a real slide over HTTP and watch its results arrive, the
 	@$(BIN)/python -m demo.run
 
 test: $(READY) ## every test, on a real Redis, real slides and real processes; JOBS=1 runs one file at a time
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 serve: $(READY) ## the whole service until Ctrl-C, and a sample slide in DATA/sample; PORT, FLOWER_PORT and DATA override
 	@$(SERVE_ENV) $(BIN)/python -m demo.sample_slide
