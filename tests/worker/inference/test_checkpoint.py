@@ -50,6 +50,17 @@ def test_the_next_attempt_has_what_was_marked_and_not_what_came_behind(tmp_path:
     assert equal(joined(list(store.chunks())), joined([nuclei(4, seed=10), nuclei(2)]))
 
 
+def test_an_attempt_goes_on_from_a_mark_without_objects(tmp_path: Path) -> None:
+    """The first tiles may hold nothing: the mark counts all the same, and objects can follow."""
+    checkpoint = attempt(tmp_path, 1)
+    empty, _ = checkpoint.begin(WORK, TILES)
+    checkpoint.mark(empty, Point(WORK, 10, 0, ()))
+    store, point = attempt(tmp_path, 2).begin(WORK, TILES)
+    assert (point.tiles, len(store)) == (10, 0)
+    store.append(nuclei(2))
+    assert equal(joined(list(store.chunks())), nuclei(2))
+
+
 def test_what_was_found_before_the_scan_was_asked_for_once_more_is_left_alone(
     tmp_path: Path,
 ) -> None:
