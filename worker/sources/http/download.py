@@ -14,8 +14,7 @@ from worker.slides.errors import UnreadableSlideError
 from worker.sources.errors import InputUnreachableError
 from worker.sources.http import content_encoding, http_errors
 from worker.sources.http.blocks import Blocks
-from worker.sources.http.connection import check_size
-from worker.sources.http.connection_pool import ConnectionPool
+from worker.sources.http.connections import ConnectionPool, check_size
 from worker.sources.http.remote_file import (
     ContentChanged,
     ContentRange,

@@ -12,7 +12,7 @@ from tests.support.slide_server import SlideServer, drip
 from worker.http_session import session
 from worker.slide_cache.cache import SlideCache
 from worker.sources.http.blocks import Blocks
-from worker.sources.http.connection import Connection
+from worker.sources.http.connections import Connection
 from worker.sources.http.remote_file import RemoteFile, Version
 
 TOTAL = 30_000_000
