@@ -7,7 +7,7 @@
 #   COMPOSE="podman-compose" ENGINE="podman" deploy/try-compose.sh
 #
 # BUILD= (empty) uses existing images; ORDERS, WORKERS (three or more), LATE_S, API_PORT, FLOWER_PORT and
-# RECEIVER_PORT override. Needs curl and python3. Runs as a separate project, which it removes at the end; your own service is not touched.
+# RECEIVER_PORT override. Needs curl, openssl and python3. Runs as a separate project, which it removes at the end; your own service is not touched.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 compose=${COMPOSE:-docker compose} engine=${ENGINE:-docker}
@@ -58,8 +58,10 @@ order() { # NUMBER; the same number is the same order
 }
 
 # placeholders, so that Compose can read the file before there is a key
-export REDIS_PASSWORD FLOWER_PASSWORD SLIDELANE_SERVICES__KEYS
-REDIS_PASSWORD=$(secret) FLOWER_PASSWORD=$(secret) SLIDELANE_SERVICES__KEYS=[]
+export REDIS_PASSWORD REDIS_API_PASSWORD REDIS_WORKER_PASSWORD REDIS_FLOWER_PASSWORD FLOWER_PASSWORD SLIDELANE_SERVICES__KEYS
+export SLIDELANE_BROKER__SECRET_KEY
+REDIS_PASSWORD=$(secret) REDIS_API_PASSWORD=$(secret) REDIS_WORKER_PASSWORD=$(secret) REDIS_FLOWER_PASSWORD=$(secret)
+FLOWER_PASSWORD=$(secret) SLIDELANE_SERVICES__KEYS=[] SLIDELANE_BROKER__SECRET_KEY=$(openssl rand -base64 32 | tr +/ -_)
 if [[ ${BUILD-yes} ]]; then say "building"; dc build; fi
 trap finish EXIT
 trap 'exit 130' INT TERM

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,11 @@ SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|KEY")
 HAND_BACK_S = 15
 VARIABLES = {
     "REDIS_PASSWORD": "r",
+    "REDIS_API_PASSWORD": "ra",
+    "REDIS_WORKER_PASSWORD": "rw",
+    "REDIS_FLOWER_PASSWORD": "rf",
     "FLOWER_PASSWORD": "f",
+    "SLIDELANE_BROKER__SECRET_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
     "SLIDELANE_SERVICES__KEYS": json.dumps([{"name": "lab", "sha256": "0" * 64}]),
 }
 
@@ -45,6 +50,11 @@ def instructions(dockerfile: str) -> list[tuple[str, str]]:
     text = re.sub(r"^#.*\n", "", text, flags=re.MULTILINE)
     text = text.replace("\\\n", " ")
     return [(line.split()[0], line.split(None, 1)[1]) for line in text.splitlines() if line.strip()]
+
+
+def normalized(library: str) -> str:
+    """Return the name of a library as the index spells it."""
+    return re.sub(r"[-_.]+", "-", library.strip()).lower()
 
 
 def last(dockerfile: str, instruction: str) -> str:
@@ -82,10 +92,45 @@ def test_libraries_are_pinned_and_come_before_the_code(dockerfile: str) -> None:
         if name == "COPY" and arguments.startswith("broker/")
     )
     assert install < code
-    assert "-c constraints.txt" in steps[install][1]
-    assert [arguments.split()[0] for name, arguments in steps if name == "FROM"] == [
-        "python:3.11-slim-bookworm"
-    ] * 2
+    assert "--require-hashes" in steps[install][1]
+    assert [arguments.split()[0] for name, arguments in steps if name == "FROM"] == ["${BASE}"] * 3
+    assert steps[0] == ("ARG", "BASE=python:3.11.15-slim-bookworm")
+    installs = [arguments for name, arguments in steps if name == "RUN" and "pip" in arguments]
+    for arguments in installs:
+        if arguments.endswith(" torch"):
+            assert "-c constraints.txt" in arguments
+        else:
+            assert "--require-hashes" in arguments or "--no-deps" in arguments
+
+
+@pytest.mark.parametrize("name", ["api", "worker", "build"])
+def test_the_hashed_libraries_are_those_of_the_tests(name: str) -> None:
+    """Each has hashes, and the version that `make setup` installs."""
+    text = (ROOT / "deploy" / "requirements" / f"{name}.txt").read_text()
+    blocks = re.findall(
+        r"^([\w.-]+)==(\S+) \\\n((?:    --hash=sha256:[0-9a-f]{64}.*\n)+)", text, re.M
+    )
+    hashed = {normalized(library): version for library, version, _ in blocks}
+    assert len(hashed) == len(re.findall(r"^[a-z]", text, re.M))
+    constraints = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if line
+    )
+    pinned = {normalized(library): version for library, version in constraints.items()}
+    assert {library: pinned.get(library) for library in hashed} == hashed
+
+
+@pytest.mark.parametrize(
+    ("name", "extras"), [("api", ("api", "watch", "s3")), ("worker", ("worker", "s3"))]
+)
+def test_every_dependency_of_an_image_has_its_hash(name: str, extras: tuple[str, ...]) -> None:
+    """A dependency that is new in pyproject.toml must be in the file that the image installs."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    required = [*project["dependencies"], *(line for extra in extras for line in optional[extra])]
+    libraries = {normalized(re.split(r"[\[<>=;]", line)[0]) for line in required}
+    text = (ROOT / "deploy" / "requirements" / f"{name}.txt").read_text()
+    hashed = {normalized(library) for library in re.findall(r"^([\w.-]+)==", text, re.M)}
+    assert libraries - hashed <= {"torch"}
 
 
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
@@ -124,7 +169,9 @@ def test_the_builder_is_sent_the_rooms_and_nothing_else() -> None:
         "slidelane",
         "pyproject.toml",
         "constraints.txt",
+        "deploy/requirements",
         "LICENSE",
+        "README.md",
     }
     assert {rule[1:] for rule in rules if rule[0] == "!"} == needed
 
@@ -283,7 +330,7 @@ def test_redis_keeps_what_it_accepts_and_is_reached_by_nobody_else(profile: str)
         "exec setpriv --reuid=redis --regid=redis --clear-groups --inh-caps=-all redis-server -"
         in conf
     )
-    assert (redis["image"], redis["networks"]) == ("redis:7-bookworm", ["record"])
+    assert (redis["image"], redis["networks"]) == ("redis:7.2.16-bookworm", ["record"])
     assert "ports" not in redis
     assert compose_file("docker-compose.yml", VARIABLES)["networks"]["record"] == {"internal": True}
 

@@ -217,9 +217,9 @@ def test_workers_have_one_gpu_each_or_none() -> None:
         "cpu",
     )
     assert {container["image"] for container in containers(cpu)} == {
-        "slidelane-api",
-        "slidelane-worker:cpu",
-        "redis:7-bookworm",
+        "slidelane-api:0.1.0",
+        "slidelane-worker:0.1.0-cpu",
+        "redis:7.2.16-bookworm",
     }
 
 

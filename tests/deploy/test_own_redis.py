@@ -29,6 +29,7 @@ def client(tmp_path: Path) -> Iterator[Any]:
     port = free_port()
     script = script.replace("dir /data", f"dir {tmp_path}\nport {port}\nbind 127.0.0.1")
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "REDIS_PASSWORD": PASSWORD}
+    environment |= {f"REDIS_{user}_PASSWORD": "0" for user in ("API", "WORKER", "FLOWER")}
     process = subprocess.Popen([shell, flag, script], env=environment, stdout=subprocess.DEVNULL)
     client = redis.Redis("127.0.0.1", port, password=PASSWORD)
 

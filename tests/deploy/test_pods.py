@@ -18,6 +18,7 @@ from tests.support.kubernetes_objects import (
     find,
     pod,
     pods,
+    secret_files,
     secret_keys,
 )
 from tests.support.kustomize import K8S, rendered
@@ -91,7 +92,7 @@ def test_the_settings_of_every_pod_can_be_loaded(
     objects: list[Object], name: str, tmp_path: Path
 ) -> None:
     """Its variables and the files of its mounted Secret are loaded as its process does."""
-    mounted = secret_keys(pod(objects, name))
+    mounted = secret_files(pod(objects, name))
     variables = environment(objects, name)
     file_variables = [key for key in variables if key.endswith("_FILE")]
     for key in file_variables:

@@ -61,3 +61,9 @@ def secret_keys(pod: Object) -> set[str]:
     return {ref["key"] for ref in refs} | {
         item["key"] for secret in files for item in secret["items"]
     }
+
+
+def secret_files(pod: Object) -> set[str]:
+    """Return the names of the files that a pod mounts from the Secret `slidelane`."""
+    files = [volume["secret"] for volume in pod.get("volumes", ()) if "secret" in volume]
+    return {item["path"] for secret in files for item in secret["items"]}
