@@ -16,21 +16,21 @@ from pydicom.dataset import Dataset
 
 from broker.errors import OrderError
 from worker.slides.dicom.file import DicomFile, dicom_file, parsing
+from worker.slides.dicom.frame_color import openslide_shows_true_colors
 from worker.slides.dicom.frames import start_of_first_frame
 from worker.slides.dicom.header import image_type_of, spacing_mm_of
 from worker.slides.dicom.level_sizes import LevelSize, size_of_slide
 from worker.slides.dicom.series import series_files_beside, series_of
-from worker.slides.dicom.stream_color import openslide_shows_true_colors
 from worker.slides.errors import UnreadableDicomError
 from worker.slides.reader import SlideWarning
 
 _KEYWORDS: Final = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "ImageType", "ConcatenationUID",
     "InConcatenationTotalNumber",
-    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames",
-    "TotalPixelMatrixColumns", "TotalPixelMatrixRows", "DimensionOrganizationType",
-    "TotalPixelMatrixFocalPlanes", "NumberOfOpticalPaths", "SharedFunctionalGroupsSequence",
-    "PixelSpacing",
+    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsStored",
+    "NumberOfFrames", "TotalPixelMatrixColumns", "TotalPixelMatrixRows",
+    "DimensionOrganizationType", "TotalPixelMatrixFocalPlanes", "NumberOfOpticalPaths",
+    "SharedFunctionalGroupsSequence", "PixelSpacing",
 )  # fmt: skip
 _PLACES: Final = "PerFrameFunctionalGroupsSequence"
 _GIVE_ALL_PARTS: Final = "give all files of the series, or export the level as one file"
@@ -62,6 +62,7 @@ class _Part:
     syntax: str
     photometric: str
     samples: int
+    bits_stored: int
     stream: bytes
     frames: int
     frames_of_level: int
@@ -161,6 +162,7 @@ def _parse(file: DicomFile, path: Path, stream: bytes) -> _Part | None:
         syntax=file.syntax,
         photometric=str(elements.PhotometricInterpretation),
         samples=int(elements.SamplesPerPixel),
+        bits_stored=int(elements.BitsStored),
         stream=stream,
         frames=int(elements.get("NumberOfFrames") or 1),
         frames_of_level=-(-width // tile_width) * -(-height // tile_height) * layers,
@@ -182,7 +184,7 @@ def _is_sparse(elements: Dataset, path: Path) -> bool:
 def _has_true_colors(part: _Part) -> bool:
     if part.samples != 3 or not part.stream:
         return True
-    return openslide_shows_true_colors(part.syntax, part.photometric, part.stream)
+    return openslide_shows_true_colors(part.syntax, part.photometric, part.bits_stored, part.stream)
 
 
 def _refuse_missing_parts(parts: Sequence[_Part]) -> None:

@@ -26,16 +26,13 @@ _COLOR_CHANNELS: Final[dict[int, int]] = {
 _PILLOW_MODES: Final[dict[int, str]] = {PHOTOMETRIC.YCBCR: "YCbCr", PHOTOMETRIC.SEPARATED: "CMYK"}
 _BIT_DEPTHS: Final = frozenset({1, 2, 4, *range(8, 17)})
 _UNSIGNED: Final = 1  # SampleFormat
-# Pages with these compressions are marked as YCbCr, but their codecs return RGB. That of Aperio's
-# 33003 does not.
+# Pages with these compressions are marked as YCbCr, but their codecs return RGB. What those of
+# JPEG 2000 return is found out by `page_color`.
 _CODECS_RETURNING_RGB: Final = frozenset(
     {
         COMPRESSION.OJPEG,
         COMPRESSION.JPEG,
         COMPRESSION.ALT_JPEG,
-        COMPRESSION.JPEG_2000_LOSSY,
-        COMPRESSION.APERIO_JP2000_RGB,
-        COMPRESSION.JPEG2000,
         COMPRESSION.JPEGXR_NDPI,
         COMPRESSION.JPEGXR,
         COMPRESSION.WEBP,
@@ -65,11 +62,16 @@ class ColorConverter:
     MaxSampleValue if the page has both tags. An alpha channel of unspecified kind is ignored.
     """
 
-    def __init__(self, page: TiffPage, white: int | None = None) -> None:
-        """Raise `UnreadableSlideError` if the page is not an image in color or grey."""
+    def __init__(self, page: TiffPage, white: int | None = None, *, is_ycbcr: bool = False) -> None:
+        """`is_ycbcr` says that the samples are YCbCr, although the page states RGB.
+
+        Raise `UnreadableSlideError` if the page is not an image in color or grey.
+        """
         self._channels = _color_channels(page)
         self._alpha = _alpha_kind(page, self._channels)
         self._photometric = _photometric(page)
+        if is_ycbcr:
+            self._photometric = PHOTOMETRIC.YCBCR
         self._bits = page.bitspersample
         self._white = white
         self._grey_range = _grey_range(page, self._channels)
@@ -224,8 +226,6 @@ def _alpha_kind(page: TiffPage, channels: int) -> EXTRASAMPLE | None:
 
 def _photometric(page: TiffPage) -> int:
     """Return the photometric interpretation of what the codec returns."""
-    if page.compression == COMPRESSION.APERIO_JP2000_YCBC:
-        return PHOTOMETRIC.YCBCR
     if (
         page.photometric == PHOTOMETRIC.YCBCR
         and page.compression in _CODECS_RETURNING_RGB
