@@ -51,10 +51,9 @@ def _check_page(page: TiffPage, file: LimitedFile, vendor: str) -> None:
     if not page.is_tiled:
         return
     if page.bitspersample != 8 or page.sampleformat != _UNSIGNED:
-        sample_format = getattr(page.sampleformat, "name", page.sampleformat)
         raise AmbiguousColorError(
-            f"its pixels are of {page.bitspersample} bits ({sample_format}); of slides in the "
-            f"format of {vendor} 8 bits are read",
+            f"its samples have {page.bitspersample} bits (SampleFormat {page.sampleformat}); of "
+            f"slides in the format of {vendor} unsigned ones of 8 bits are read",
             hint=EXPORT_IN_EIGHT_BITS,
         )
     header = read_tile_header(page, file)
