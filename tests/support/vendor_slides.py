@@ -6,7 +6,7 @@ Layouts follow https://openslide.org/formats/. The pixels are lossless where the
 
 import io
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +84,18 @@ def _scn_image(
     )
 
 
-def philips(path: Path, pixels: Pixels, stored: Mapping[str, Any] = LOSSLESS) -> Path:
-    """Write a Philips TIFF, with DICOM-like XML in the first page's description."""
+def philips(
+    path: Path,
+    pixels: Pixels,
+    stored: Mapping[str, Any] = LOSSLESS,
+    coarser: Sequence[Pixels] = (),
+) -> Path:
+    """Write a Philips TIFF, with DICOM-like XML in the first page's description.
+
+    `coarser` are the levels of 1, 2, ... microns per pixel, as they are stored.
+    """
     path = path.with_suffix(".tiff")
-    small = shrunk(pixels, 2)
+    pictures = [pixels, *(coarser or [shrunk(pixels, 2)])]
 
     def attribute(name: str, value: str, kind: str = "IString") -> str:
         names = f'Name="{name}" Group="0x0028" Element="0x0030" PMSVR="{kind}"'
@@ -104,7 +112,7 @@ def philips(path: Path, pixels: Pixels, stored: Mapping[str, Any] = LOSSLESS) ->
             + "</DataObject>"
         )
 
-    levels = level(0, 0.5, pixels) + level(1, 1.0, small)
+    levels = "".join(level(number, 0.5 * 2**number, each) for number, each in enumerate(pictures))
     xml = (
         '<?xml version="1.0" encoding="UTF-8" ?><DataObject ObjectType="DPUfsImport">'
         + attribute("DICOM_MANUFACTURER", "PHILIPS")
@@ -121,7 +129,7 @@ def philips(path: Path, pixels: Pixels, stored: Mapping[str, Any] = LOSSLESS) ->
         + "</Array></Attribute></DataObject>"
     )
     with tifffile.TiffWriter(path) as tiff:
-        for number, picture in enumerate((pixels, small)):
+        for number, picture in enumerate(pictures):
             tiff.write(
                 picture,
                 tile=_TILE,

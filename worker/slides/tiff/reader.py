@@ -96,9 +96,9 @@ def open_tiff(path: Path) -> TiffReader:
 
     OME-TIFF and Aperio's files are among them. Samples of up to 8 bits are shown as they are, those
     of 9 to 16 bits scaled to the white that the file states, else the high 8 bits of them; grey is
-    scaled by MinSampleValue and MaxSampleValue if a page has both. A tile that the file leaves out
-    is transparent. Focal stacks, time series, channels of fluorescence, floating point and signed
-    samples are refused, and so is color of 16 bits whose white cannot be known.
+    scaled by MinSampleValue and MaxSampleValue if a page states them. A tile that the file leaves
+    out is transparent. Focal stacks, time series, channels of fluorescence, floating point and
+    signed samples are refused, and so are 16 bits whose white cannot be known.
     Raises `NotASlideError`, `UnreadableSlideError`.
     """
     # tifffile logs every damaged tag. What matters is raised.
