@@ -157,8 +157,8 @@ def _digest(files: Sequence[DownloadedFile], folder: Path) -> str:
 
 def _find_slide(members: Sequence[Member]) -> _SlideInZip:
     """Return the one slide among the members. Raise `NotASlideError` for none or several."""
-    series = tuple(member for member in members if instances.is_dicom(member.head))
-    others = [member for member in members if not instances.is_dicom(member.head)]
+    series = tuple(member for member in members if signatures.is_dicom(member.head))
+    others = [member for member in members if not signatures.is_dicom(member.head)]
     mains = [member for member in others if _is_slide(member)]
     if not series and not mains:
         mains = [member for member in members if _suffix_by_content(member) in _PICTURES]

@@ -188,7 +188,7 @@ def test_pixels_that_are_too_large_or_taken_on_trust_are_warnings() -> None:
 
 
 def test_smaller_pixels_are_no_warning_unless_no_objective_has_them() -> None:
-    """They are made larger without a loss; 0.0005 is a slide in millimetres."""
+    """They are averaged, which loses nothing."""
 
     def warned(mpp: float) -> list[str]:
         frame = Frame(9, 9, mpp, mpp, "slide")
