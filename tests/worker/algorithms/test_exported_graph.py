@@ -32,6 +32,7 @@ CODE = [
 
 @pytest.mark.parametrize("text", HARMLESS)
 def test_arithmetic_on_sizes_is_harmless(text: str) -> None:
+    """As torch writes sizes and guards."""
     check_graph(json.dumps({"a": [{"expr_str": text}], "guards_code": [text]}).encode())
 
 
@@ -75,4 +76,5 @@ def test_only_operators_that_compute_may_be_called(target: object) -> None:
     ],
 )
 def test_operators_may_be_called(target: str) -> None:
+    """Those that exported graphs hold."""
     check_graph(json.dumps({"nodes": [{"target": target, "inputs": []}]}).encode())

@@ -85,6 +85,7 @@ def test_probabilities_that_are_promised_are_checked(tmp_path: Path) -> None:
 def test_an_activation_that_cannot_give_such_probabilities_is_refused(
     tmp_path: Path, classes: int, activation: str
 ) -> None:
+    """Several sigmoids do not add up to 1, and the softmax of one class is always 1."""
     folder = a_network(tmp_path / "zoo")
     config = a_config(num_classes=classes, class_names=CLASSES[:classes], activation=activation)
     (folder / "config.json").write_text(json.dumps(config))
@@ -160,6 +161,7 @@ def test_stains_of_the_settings_are_on_the_card(tmp_path: Path) -> None:
 def test_stains_that_would_be_compared_with_nothing_are_refused(
     entry: dict[str, Any], message: str
 ) -> None:
+    """A mistyped stain would switch the comparison off."""
     with pytest.raises(ConfigError, match=f"worker.algorithms.it.stains: {message}"):
         registry.cards({"it": AlgorithmSettings.model_validate(entry)})
 

@@ -105,6 +105,7 @@ def test_the_digest_is_of_all_its_files(tmp_path: Path) -> None:
 
 
 def test_two_folders_of_the_same_letters_are_not_guessed_at(tmp_path: Path) -> None:
+    """Neither has the name that is looked for, and only one belongs to the slide."""
     main = mirax(tmp_path, "\u00ea\u0323")
     in_other_form(tmp_path)
     for path in list(tmp_path.iterdir()):

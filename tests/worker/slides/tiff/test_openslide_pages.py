@@ -55,6 +55,7 @@ def shown(path: Path) -> Pixels:
 @pytest.mark.parametrize("vendor", MAKERS)
 @pytest.mark.parametrize("mode", ["RGB", "YCbCr"])
 def test_true_colors_are_left_to_openslide(tmp_path: Path, vendor: str, mode: str) -> None:
+    """Pages that state what their tiles are, in both colors."""
     stored = JPEG_RGB if mode == "RGB" else JPEG_YCBCR
     samples = np.asarray(Image.fromarray(PIXELS).convert(mode))
     path = MAKERS[vendor](tmp_path / "a", samples, stored)
@@ -79,6 +80,7 @@ def test_any_level_may_be_wrong(tmp_path: Path) -> None:
 
 
 def test_ventana_is_checked_too(tmp_path: Path) -> None:
+    """Its tiles are YCbCr, and RGB is said."""
     pixels = a_slope(256, 128)
     path = vendor_slides.ventana(tmp_path / "a", pixels)
     open_reader(path).close()
