@@ -14,7 +14,10 @@ from broker.errors import OrderError
 from broker.settings.config import AlgorithmSettings, ConfigError
 from tests.support.networks import CLASSES, Ends, Layers, Redness, a_config, a_network
 from tests.support.networks import an_exported_network as exported
-from tests.support.slides import a_picture
+from tests.support.scans import scan
+from tests.support.slide_server import Listener
+from tests.support.slides import a_picture, a_slide
+from tests.support.stained_pictures import h_and_e
 from worker.algorithms import registry
 from worker.algorithms.tile_classifier import TrainedNetwork
 from worker.geometry.frame import Floats
@@ -149,6 +152,19 @@ def test_stains_of_the_settings_are_on_the_card(tmp_path: Path) -> None:
     assert loaded(folder).card.parameters["properties"] == {}
     own = loaded(folder, stains=("HE",), parameters={"on_stain_mismatch": "warn"}).card
     assert own.parameters["properties"]["on_stain_mismatch"]["default"] == "warn"
+
+
+def test_a_slide_of_another_stain_fails_before_it_is_classified(tmp_path: Path) -> None:
+    """As with `ki67`; without stains it is classified."""
+    folder = a_network(tmp_path / "zoo", Layers())
+    slide = a_slide(tmp_path / "a.svs", h_and_e())
+    with pytest.raises(
+        OrderError, match=r"looks like H&E .*zoo works on IHC DAB or H-DAB"
+    ) as failed:
+        scan(loaded(folder, stains=("IHC DAB", "H-DAB")), slide, tmp_path, 1, Listener())
+    assert failed.value.code == "stain_unexpected"
+    scan(loaded(folder), slide, tmp_path, 2, Listener())
+    assert (tmp_path / "2" / "results.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from broker.errors import OrderError
 from worker.slides.dicom.file import DicomFile, dicom_file, parsing
 from worker.slides.dicom.frame_color import openslide_shows_true_colors
-from worker.slides.dicom.frames import start_of_first_frame
+from worker.slides.dicom.frames import starts_of_frames
 from worker.slides.dicom.header import image_type_of, spacing_mm_of
 from worker.slides.dicom.level_sizes import LevelSize, size_of_slide
 from worker.slides.dicom.series import series_files_beside, series_of
@@ -52,8 +52,8 @@ class Checks:
 class _Part:
     """One file of a level; PS3.3 C.7.6.16.2.2.4 for concatenations.
 
-    `frames_of_level` are the frames that the whole level has unless it is sparse. `stream` is the
-    beginning of the first frame. `says_how_many`: whether the number of parts is stated.
+    `frames_of_level` are the frames that the whole level has unless it is sparse. `streams` are the
+    beginnings of some compressed frames. `says_how_many`: whether the number of parts is stated.
     """
 
     instance: str
@@ -63,7 +63,7 @@ class _Part:
     photometric: str
     samples: int
     bits_stored: int
-    stream: bytes
+    streams: tuple[bytes, ...]
     frames: int
     frames_of_level: int
     is_sparse: bool
@@ -136,14 +136,14 @@ def _part(path: Path) -> _Part | None:
     """Return what the file states, None if it is no level or cannot be parsed."""
     try:
         with dicom_file(path, _KEYWORDS) as file:
-            stream = start_of_first_frame(file)
+            streams = starts_of_frames(file)
             with parsing():
-                return _parse(file, path, stream)
+                return _parse(file, path, streams)
     except OrderError:
         return None
 
 
-def _parse(file: DicomFile, path: Path, stream: bytes) -> _Part | None:
+def _parse(file: DicomFile, path: Path, streams: tuple[bytes, ...]) -> _Part | None:
     elements = file.data_set
     image_type = image_type_of(elements)
     is_slide = elements.get("SOPClassUID") == uid.VLWholeSlideMicroscopyImageStorage
@@ -163,7 +163,7 @@ def _parse(file: DicomFile, path: Path, stream: bytes) -> _Part | None:
         photometric=str(elements.PhotometricInterpretation),
         samples=int(elements.SamplesPerPixel),
         bits_stored=int(elements.BitsStored),
-        stream=stream,
+        streams=streams,
         frames=int(elements.get("NumberOfFrames") or 1),
         frames_of_level=-(-width // tile_width) * -(-height // tile_height) * layers,
         is_sparse=_is_sparse(elements, path),
@@ -182,9 +182,12 @@ def _is_sparse(elements: Dataset, path: Path) -> bool:
 
 
 def _has_true_colors(part: _Part) -> bool:
-    if part.samples != 3 or not part.stream:
+    if part.samples != 3:
         return True
-    return openslide_shows_true_colors(part.syntax, part.photometric, part.bits_stored, part.stream)
+    return all(
+        openslide_shows_true_colors(part.syntax, part.photometric, part.bits_stored, stream)
+        for stream in part.streams
+    )
 
 
 def _refuse_missing_parts(parts: Sequence[_Part]) -> None:
