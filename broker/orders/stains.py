@@ -63,6 +63,8 @@ _NAMES: Final[Mapping[str, str]] = {
     "prussianblue": "Prussian blue",
     "ziehlneelsen": "Ziehl-Neelsen",
 }
+KNOWN_STAINS: Final = tuple(dict.fromkeys(_NAMES.values()))
+"""The one name of each stain that is compared."""
 # Antibodies of the nuclear marker, with a clone or a dilution behind the name.
 _KI67: Final = ("ki67", "mib1")
 _FILLING: Final = re.compile(r"\b(and|stain|stained|staining|slide)\b")

@@ -43,6 +43,12 @@ class AlgorithmSettings(Section):
     compile: bool = Field(
         False, description="of kind `weights`, file .pt2: have torch.compile make it faster"
     )
+    stains: tuple[str, ...] | None = Field(
+        None,
+        max_length=16,
+        description="stains that it works on, such as H&E, in place of its card's; "
+        "[] = any, nothing is compared",
+    )
     queue: str | None = Field(None, pattern=r"^[a-z][a-z0-9-]{0,31}$")
     time_limit_s: float | None = Field(None, gt=0)
     parameters: dict[str, Any] = Field(

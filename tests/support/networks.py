@@ -68,6 +68,23 @@ class Answers(nn.Module):
         return logits
 
 
+class Ends(nn.Module):
+    """Layers that end in an activation: `softmax`, `sigmoid`, or `log_softmax`."""
+
+    def __init__(self, activation: str) -> None:
+        super().__init__()
+        self.layers = Layers()
+        self.activation = activation
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        scores = 20 * self.layers(pixels)
+        if self.activation == "softmax":
+            return torch.softmax(scores, dim=1)
+        if self.activation == "sigmoid":
+            return torch.sigmoid(scores)
+        return torch.log_softmax(scores, dim=1)
+
+
 class RunsCode:
     """Makes the folder when it is unpickled."""
 
@@ -126,10 +143,10 @@ def a_network(folder: Path, module: nn.Module | None = None, **changed: Any) -> 
     return folder
 
 
-def an_exported_network(folder: Path, module: nn.Module | None = None) -> Path:
+def an_exported_network(folder: Path, module: nn.Module | None = None, **changed: Any) -> Path:
     """The same as torch.export leaves it, for any number of tiles."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(a_config()))
+    (folder / "config.json").write_text(json.dumps(a_config(**changed)))
     batch = torch.export.Dim("batch", min=1, max=1024)
     exported = torch.export.export(
         (module or Redness()).eval(), (torch.zeros(2, 3, 64, 64),), dynamic_shapes=[{0: batch}]

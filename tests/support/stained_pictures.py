@@ -83,6 +83,27 @@ def marked(colour: tuple[int, int, int]) -> Pixels:
     return picture
 
 
+def marked_h_and_e(colour: tuple[int, int, int]) -> Pixels:
+    """H&E with a line of a pen, through which a little light passes."""
+    picture = h_and_e()
+    picture[100:200] = (0.9 * np.array(colour) + 0.1 * picture[100:200]).astype(np.uint8)
+    return picture
+
+
+def haemorrhage() -> Pixels:
+    """H&E with a lake of crowded erythrocytes of 7 um, orange-red as they are."""
+    picture = h_and_e()
+    random = np.random.default_rng(3)
+    densities = np.full((512, 512), 0.3)
+    for x, y in random.integers(0, 512, (2600, 2)):
+        cv2.circle(densities, (int(x), int(y)), 7, float(random.uniform(0.5, 0.85)), -1)
+    densities = cv2.GaussianBlur(densities, (0, 0), 1)
+    vector = -np.log10(np.array([215, 95, 80]) / 255)
+    vector /= np.linalg.norm(vector)
+    picture[100:300] = (255 * 10 ** -(densities[..., None] * vector))[100:300].astype(np.uint8)
+    return picture
+
+
 MISMATCHES: Mapping[str, Callable[[], Pixels]] = {
     "H&E": h_and_e,
     "fluorescence": fluorescence,

@@ -6,13 +6,15 @@ Layouts follow https://openslide.org/formats/. The pixels are lossless where the
 
 import io
 import struct
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
 from PIL import Image
 
-from tests.support.slides import a_slide, a_tiled_tiff, shrunk
+from tests.support.slides import LOSSLESS, a_slide, a_tiled_tiff, shrunk
 from worker.geometry.frame import Pixels
 
 _TILE = (64, 64)
@@ -28,7 +30,7 @@ def generic(path: Path, pixels: Pixels) -> Path:
     return a_tiled_tiff(path.with_suffix(".tif"), pixels, (20000, 20000))
 
 
-def leica(path: Path, pixels: Pixels) -> Path:
+def leica(path: Path, pixels: Pixels, stored: Mapping[str, Any] = LOSSLESS) -> Path:
     """Write an SCN, whose image begins at (64, 32) of its canvas.
 
     It is a BigTIFF with an XML that states the place of each page in nanometres.
@@ -54,13 +56,12 @@ def leica(path: Path, pixels: Pixels) -> Path:
             tiff.write(
                 picture,
                 tile=_TILE,
-                photometric="rgb",
-                compression="zlib",
                 metadata=None,
                 software=None,
                 description=xml,
                 resolution=(10**7 / nm, 10**7 / nm),
                 resolutionunit="CENTIMETER",
+                **stored,
             )
     return path
 
@@ -83,10 +84,18 @@ def _scn_image(
     )
 
 
-def philips(path: Path, pixels: Pixels) -> Path:
-    """Write a Philips TIFF, with DICOM-like XML in the first page's description."""
+def philips(
+    path: Path,
+    pixels: Pixels,
+    stored: Mapping[str, Any] = LOSSLESS,
+    coarser: Sequence[Pixels] = (),
+) -> Path:
+    """Write a Philips TIFF, with DICOM-like XML in the first page's description.
+
+    `coarser` are the levels of 1, 2, ... microns per pixel, as they are stored.
+    """
     path = path.with_suffix(".tiff")
-    small = shrunk(pixels, 2)
+    pictures = [pixels, *(coarser or [shrunk(pixels, 2)])]
 
     def attribute(name: str, value: str, kind: str = "IString") -> str:
         names = f'Name="{name}" Group="0x0028" Element="0x0030" PMSVR="{kind}"'
@@ -103,7 +112,7 @@ def philips(path: Path, pixels: Pixels) -> Path:
             + "</DataObject>"
         )
 
-    levels = level(0, 0.5, pixels) + level(1, 1.0, small)
+    levels = "".join(level(number, 0.5 * 2**number, each) for number, each in enumerate(pictures))
     xml = (
         '<?xml version="1.0" encoding="UTF-8" ?><DataObject ObjectType="DPUfsImport">'
         + attribute("DICOM_MANUFACTURER", "PHILIPS")
@@ -120,34 +129,32 @@ def philips(path: Path, pixels: Pixels) -> Path:
         + "</Array></Attribute></DataObject>"
     )
     with tifffile.TiffWriter(path) as tiff:
-        for number, picture in enumerate((pixels, small)):
+        for number, picture in enumerate(pictures):
             tiff.write(
                 picture,
                 tile=_TILE,
-                photometric="rgb",
-                compression="zlib",
                 metadata=None,
                 software="Philips DP v1.0",
                 description=xml if number == 0 else "level=1 mag=10 quality=80",
                 subfiletype=int(number > 0),
+                **stored,
             )
     return path
 
 
-def trestle(path: Path, pixels: Pixels) -> Path:
+def trestle(path: Path, pixels: Pixels, stored: Mapping[str, Any] = LOSSLESS) -> Path:
     """Write a Trestle TIFF by MedScan, whose tiles do not overlap."""
     path = path.with_suffix(".tif")
     with tifffile.TiffWriter(path) as tiff:
-        for factor in (1, 2):
+        for factor, picture in ((1, pixels), (2, shrunk(pixels, 2))):
             tiff.write(
-                shrunk(pixels, factor),
+                picture,
                 tile=_TILE,
-                photometric="rgb",
-                compression="zlib",
                 metadata=None,
                 software="MedScan",
                 resolution=(0.5 * factor, 0.5 * factor),
                 description="Objective Power=20;Background Color=ffffff;OverlapsXY= 0 0 0 0;",
+                **stored,
             )
     return path
 

@@ -2,7 +2,7 @@
 
 `torch.export.load` unpickles a network's sample inputs in full where its safe way of unpickling
 refuses them, and some records of an archive without trying the safe way first. Unpickling in full
-runs whatever code the file names.
+runs whatever code the file names. So do some texts in its graph, which `exported_graph` checks.
 """
 
 import os
@@ -12,12 +12,16 @@ from pathlib import Path
 from pickle import UnpicklingError
 from threading import Lock
 from typing import Any, Final
+from zipfile import ZipFile
 
 import torch
 from torch.export.pt2_archive import PT2ArchiveReader
 
+from worker.algorithms.exported_graph import check_graph
+
 # torch.load reads it at each call; it overrules `weights_only=False` of the caller.
 _WEIGHTS_ONLY: Final = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+_MOST_GRAPH_BYTES: Final = 2**28
 _environment_lock: Final = Lock()
 # Parts of the names of records that hold code, and what they hold. Names are compared in lower
 # case, because torch finds records whatever their case is.
@@ -35,6 +39,8 @@ def load(file: Path) -> torch.nn.Module:
     `torch.export.load` raises for one that cannot be loaded.
     """
     _check_records(file)
+    for document in _graphs(file):
+        check_graph(document)
     try:
         with _weights_only():
             program: Any = torch.export.load(file)
@@ -68,6 +74,35 @@ def _record_names(file: Path) -> list[str]:
     except RuntimeError:
         return []
     return names
+
+
+def _graphs(file: Path) -> list[bytes]:
+    """Return the archive's JSON records, of which the graph is one, as torch reads them."""
+    try:
+        with PT2ArchiveReader(str(file)) as archive:
+            names = [name for name in archive.get_file_names() if _is_json(name)]
+            return [_limited(archive.read_bytes(name)) for name in names]
+    except RuntimeError:
+        # The format of torch 2.7 and older, which torch reads with zipfile.
+        with ZipFile(file) as older:
+            members = [member for member in older.infolist() if _is_json(member.filename)]
+            if sum(member.file_size for member in members) > _MOST_GRAPH_BYTES:
+                raise _too_large() from None
+            return [older.read(member) for member in members]
+
+
+def _is_json(name: str) -> bool:
+    return name.lower().endswith(".json")
+
+
+def _limited(document: bytes) -> bytes:
+    if len(document) > _MOST_GRAPH_BYTES:
+        raise _too_large()
+    return document
+
+
+def _too_large() -> ValueError:
+    return ValueError(f"its graph is larger than {_MOST_GRAPH_BYTES} bytes")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from broker.orders.algorithm_card import AlgorithmCard, ClassCard
 from broker.settings.config import AlgorithmSettings, ConfigError
-from worker.algorithms.builtin_cards import NoParameters, schema
+from worker.algorithms.builtin_cards import NoParameters, StainParameters, schema
 
 FILES: Final = ("torchscript_model.pt", "model.pt2")
 # Distinct for colour-blind people: Okabe and Ito, "Color Universal Design" (2008). Then darker
@@ -30,6 +30,8 @@ _COLORS: Final = (
     "#8c3a3a",
 )
 _MOST_CLASSES: Final = 1000
+Activation = Literal["softmax", "sigmoid", "none"]
+"""What is applied to a network's answers; `none` for one that answers probabilities."""
 _Three = tuple[float, float, float]
 _Edge = Annotated[int, Field(ge=1, le=4096)]
 
@@ -64,6 +66,19 @@ class Description(_Shape):
     patch_size_pixels: _Edge
     spacing_um_px: float = Field(gt=0.01, le=100)
     transform: tuple[_Step, ...]
+    activation: Literal["auto", "softmax", "sigmoid", "none"] = "auto"
+
+    @property
+    def applied_activation(self) -> Activation:
+        """What makes probabilities of the network's answers.
+
+        WSInfer's networks answer scores (logits): the sigmoid of one class, the softmax of several.
+        """
+        if self.activation != "auto":
+            return self.activation
+        if self.num_classes == 1:
+            return "sigmoid"
+        return "softmax"
 
     @property
     def input_px(self) -> int:
@@ -162,8 +177,15 @@ def weights_card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
         tile_px=description.input_px,
         tolerance=entry.tolerance,
         classes=tuple(_class_card(number, one) for number, one in enumerate(names)),
-        parameters=schema(NoParameters),
+        parameters=schema(weights_parameters(entry)),
     )
+
+
+def weights_parameters(entry: AlgorithmSettings) -> type[BaseModel]:
+    """Return what an order may set: what becomes of another stain, where the entry states some."""
+    if entry.stains:
+        return StainParameters
+    return NoParameters
 
 
 def _check(description: Description) -> None:
@@ -172,6 +194,14 @@ def _check(description: Description) -> None:
     names = description.class_names
     if len(names) != count or len(set(names)) != count:
         raise ValueError(f"class_names: {count} different ones are needed")
+    unfit = "sigmoid"
+    if count == 1:
+        unfit = "softmax"
+    if description.activation == unfit:
+        raise ValueError(
+            f"activation: {description.activation} does not fit {count} classes, whose "
+            "probabilities add up to 1: sigmoid is for one class, softmax for several"
+        )
     # these properties raise for transforms that cannot work
     _ = description.mpp
     _ = description.normalization

@@ -12,16 +12,16 @@ from pydantic_core import ErrorDetails
 
 from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
+from broker.orders.stains import KNOWN_STAINS, stain_name
 from broker.settings.config import AlgorithmSettings, ConfigError
 from worker.algorithms.builtin_cards import (
     GridParameters,
     Ki67Parameters,
-    NoParameters,
     grid_card,
     ki67_card,
 )
 from worker.algorithms.interface import Algorithm
-from worker.algorithms.model_folder import weights_card
+from worker.algorithms.model_folder import weights_card, weights_parameters
 
 Settings = Mapping[str, AlgorithmSettings]
 """The section `worker.algorithms` of the settings: an entry for each name."""
@@ -58,7 +58,7 @@ def load(
     entry = settings[name]
     card = _card(name, entry)
     kind = _kind(name, entry)
-    validated = _validated(kind, {**entry.parameters, **parameters})
+    validated = _validated(kind.parameters(entry), {**entry.parameters, **parameters})
     return kind.load(card, validated, entry, device, max_batch_bytes)
 
 
@@ -94,8 +94,11 @@ def compute_threads(count: int) -> None:
 class _Kind(Protocol):
     """A kind of algorithm that an entry of the settings can name."""
 
-    parameters: type[BaseModel]
     needs_folder: bool
+    reads_pixels: bool
+
+    def parameters(self, entry: AlgorithmSettings) -> type[BaseModel]:
+        """Return what an order may set."""
 
     def card(self, name: str, entry: AlgorithmSettings) -> AlgorithmCard:
         """Return the kind's own card. Raises ConfigError."""
@@ -112,8 +115,11 @@ class _Kind(Protocol):
 
 
 class _Ki67Kind:
-    parameters: type[BaseModel] = Ki67Parameters
     needs_folder = False
+    reads_pixels = True
+
+    def parameters(self, _entry: AlgorithmSettings) -> type[BaseModel]:
+        return Ki67Parameters
 
     def card(self, _name: str, _entry: AlgorithmSettings) -> AlgorithmCard:
         return ki67_card()
@@ -133,8 +139,11 @@ class _Ki67Kind:
 
 
 class _GridKind:
-    parameters: type[BaseModel] = GridParameters
     needs_folder = False
+    reads_pixels = False
+
+    def parameters(self, _entry: AlgorithmSettings) -> type[BaseModel]:
+        return GridParameters
 
     def card(self, _name: str, _entry: AlgorithmSettings) -> AlgorithmCard:
         return grid_card()
@@ -153,8 +162,11 @@ class _GridKind:
 
 
 class _WeightsKind:
-    parameters: type[BaseModel] = NoParameters
     needs_folder = True
+    reads_pixels = True
+
+    def parameters(self, entry: AlgorithmSettings) -> type[BaseModel]:
+        return weights_parameters(entry)
 
     def card(self, name: str, entry: AlgorithmSettings) -> AlgorithmCard:
         return weights_card(name, entry)
@@ -162,7 +174,7 @@ class _WeightsKind:
     def load(
         self,
         card: AlgorithmCard,
-        _parameters: NoParameters,
+        _parameters: BaseModel,
         entry: AlgorithmSettings,
         device: str,
         max_batch_bytes: int,
@@ -190,13 +202,16 @@ def _kind(name: str, entry: AlgorithmSettings) -> _Kind:
 
 
 def _card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
-    """Return the kind's card with the name, queue, time limit and defaults of the entry."""
+    """Return the kind's card with the name, stains, queue, time limit and defaults of the entry."""
     kind = _kind(name, entry)
     _check_folder(name, entry, kind)
+    _check_stains(name, entry, kind)
     card = kind.card(name, entry)
     own = card.model_dump()
     own["name"] = name
     own["parameters"] = _with_own_defaults(name, entry, kind, card.parameters)
+    if entry.stains is not None:
+        own["stains"] = entry.stains
     if entry.queue is not None:
         own["queue"] = entry.queue
     if entry.time_limit_s is not None:
@@ -221,12 +236,24 @@ def _check_folder(name: str, entry: AlgorithmSettings, kind: _Kind) -> None:
         )
 
 
+def _check_stains(name: str, entry: AlgorithmSettings, kind: _Kind) -> None:
+    """Raise ConfigError for stains that no slide would be compared with."""
+    setting = f"worker.algorithms.{name}.stains"
+    if entry.stains and not kind.reads_pixels:
+        raise ConfigError(f"{setting}: the kind {entry.kind!r} does not look at the stain")
+    for stain in entry.stains or ():
+        if stain_name(stain) is None:
+            raise ConfigError(
+                f"{setting}: no stain {stain!r} is known; there are: {', '.join(KNOWN_STAINS)}"
+            )
+
+
 def _with_own_defaults(
     name: str, entry: AlgorithmSettings, kind: _Kind, schema: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the parameters' schema with the entry's defaults in place of the kind's."""
     try:
-        kind.parameters.model_validate(entry.parameters)
+        kind.parameters(entry).model_validate(entry.parameters)
     except ValidationError as error:
         first = _first(error)
         setting = f"worker.algorithms.{name}.parameters.{_location(first)}"
@@ -237,13 +264,13 @@ def _with_own_defaults(
     return schema | {"properties": properties}
 
 
-def _validated(kind: _Kind, parameters: dict[str, Any]) -> BaseModel:
+def _validated(model: type[BaseModel], parameters: dict[str, Any]) -> BaseModel:
     try:
-        return kind.parameters.model_validate(parameters)
+        return model.model_validate(parameters)
     except ValidationError as error:
         first = _first(error)
         field = f"parameters.{_location(first)}"
-        known = ", ".join(kind.parameters.model_fields)
+        known = ", ".join(model.model_fields)
         raise OrderError(
             "parameters_invalid",
             f"{field}: {first['msg']}",

@@ -9,20 +9,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from threading import local
 from typing import Any, Final, Literal
 from warnings import catch_warnings, simplefilter
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.settings.config import AlgorithmSettings, ConfigError
 from worker.algorithms import exported_archive
-from worker.algorithms.model_folder import Description, describe, network_file
+from worker.algorithms.model_folder import describe, network_file
+from worker.algorithms.network import AlgorithmAnswerError, Network, brief
 from worker.algorithms.torch_device.device import Device
 from worker.algorithms.torch_device.memory import fitting_batch, keep_freed, sparing
 from worker.geometry.frame import Area, Floats, Frame, Pixels
@@ -31,10 +29,6 @@ from worker.geometry.roi import size_mm2
 # MobileNetV3 took 3.3, 2.9, 3.1 and 3.2 ms for a tile in batches of 2, 4, 8 and 16.
 _CPU_BATCH: Final = 4
 _GPU_BATCH: Final = 256
-_SUM_TOLERANCE: Final = 1e-3  # of the probabilities of one tile, which add up to 1
-# What torch raises for files that hold no network, or one that does not run.
-_LOAD_ERRORS: Final = (RuntimeError, ValueError, KeyError, AssertionError, BadZipFile)
-_WARM_UPS: Final = 3  # TorchScript observes two runs before it settles how it computes
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,132 +39,6 @@ class _LoadOptions:
     precision: torch.dtype
     is_compiled: bool
     max_batch_bytes: int
-
-
-class AlgorithmAnswerError(OrderError):
-    """A network answers what no result can be made of. Code: `algorithm_answer_invalid`."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(
-            "algorithm_answer_invalid",
-            detail,
-            hint="the owner of the network compares it with its config.json",
-        )
-
-
-class Network:
-    """A loaded network on one device, in one precision. Threads may share it."""
-
-    def __init__(
-        self,
-        run: Callable[[Tensor], Tensor],
-        description: Description,
-        device: Device,
-        precision: torch.dtype,
-    ) -> None:
-        self._run = run
-        self._device = device
-        self._precision = precision
-        self._edge = description.input_px
-        self._classes = description.num_classes
-        self._buffers = local()
-        mean, deviation = (
-            torch.tensor(values).repeat(self._edge) for values in description.normalization
-        )
-        self._scale = (1 / (255 * deviation)).to(device.torch)
-        self._shift = (-mean / deviation).to(device.torch)
-
-    @torch.inference_mode()
-    def __call__(self, batch: Pixels) -> Floats:
-        """Return how likely each class is for each of N tiles (N, E, E, 3): (N, classes).
-
-        Raises AlgorithmAnswerError where the network answers another shape, or no number.
-        """
-        with self._device.turn():
-            logits = self._logits(self._run(self._normalized(batch)), len(batch))
-            if self._classes == 1:
-                likely = torch.sigmoid(logits)
-            else:
-                likely = torch.softmax(logits, dim=1)
-            probabilities: Floats = likely.double().cpu().numpy()
-            all_finite = bool(torch.isfinite(logits).all())
-        if not all_finite:
-            raise AlgorithmAnswerError(
-                f"the network answers NaN or infinity for a tile, computed in {self._precision}"
-            )
-        self._check_sums(probabilities)
-        return probabilities
-
-    def warm_up(self, tiles: int) -> None:
-        """Run batches of so many tiles until everything that makes first runs slow is done."""
-        for _ in range(_WARM_UPS):
-            self(np.zeros((tiles, self._edge, self._edge, 3), np.uint8))
-
-    def _logits(self, answer: object, tiles: int) -> Tensor:
-        """Return what the network answers as (tiles, classes).
-
-        Further dimensions of length 1 may follow, as a network that ends in a convolution has
-        them. Raises AlgorithmAnswerError for anything else.
-        """
-        if not isinstance(answer, Tensor):
-            raise self._wrong_answer(f"a {type(answer).__name__}", tiles)
-        shape = tuple(answer.shape)
-        if not answer.is_floating_point():
-            raise self._wrong_answer(f"numbers of type {answer.dtype} in shape {shape}", tiles)
-        required = (tiles, self._classes)
-        if shape == (tiles,) and self._classes == 1:
-            return answer.float().reshape(required)
-        if shape[:2] != required or any(length != 1 for length in shape[2:]):
-            raise self._wrong_answer(f"shape {shape}", tiles)
-        return answer.float().reshape(required)
-
-    def _wrong_answer(self, got: str, tiles: int) -> AlgorithmAnswerError:
-        return AlgorithmAnswerError(
-            f"the network answers {got} for a batch of {tiles}; num_classes of its config.json "
-            f"is {self._classes}, so floating-point numbers in shape {(tiles, self._classes)} "
-            "are required"
-        )
-
-    def _check_sums(self, probabilities: Floats) -> None:
-        """Raise AlgorithmAnswerError unless the classes of each tile add up to 1."""
-        if self._classes == 1:
-            return
-        sums = probabilities.sum(axis=1)
-        worst = float(np.abs(sums - 1).max(initial=0))
-        if not worst <= _SUM_TOLERANCE:
-            raise AlgorithmAnswerError(
-                f"the network's probabilities for a tile are {worst:g} off a sum of 1"
-            )
-
-    def _normalized(self, batch: Pixels) -> Tensor:
-        """Return the tiles as the network takes them: (N, 3, E, E), channels last in memory.
-
-        Computes with whole rows of pixels: three channels at a time are too few for a processor's
-        vectors, and take over ten times as long.
-        """
-        tiles = len(batch)
-        edge = self._edge
-        rows = self._device.copied(batch).view(tiles, edge, 3 * edge)
-        samples = self._buffer(rows, torch.float32).copy_(rows)
-        torch.addcmul(self._shift, samples, self._scale, out=samples)
-        if self._precision != torch.float32:
-            samples = self._buffer(rows, self._precision).copy_(samples)
-        return samples.view(tiles, edge, edge, 3).permute(0, 3, 1, 2)
-
-    def _buffer(self, rows: Tensor, precision: torch.dtype) -> Tensor:
-        """Return memory like `rows`.
-
-        On a CPU each thread has buffers of its own: a new one would be zeroed by the kernel page
-        by page.
-        """
-        if self._device.is_gpu:
-            return torch.empty_like(rows, dtype=precision)
-        name = str(precision)
-        buffer: Tensor | None = getattr(self._buffers, name, None)
-        if buffer is None or len(buffer) < len(rows):
-            buffer = torch.empty_like(rows, dtype=precision)
-            setattr(self._buffers, name, buffer)
-        return buffer[: len(rows)]
 
 
 class TrainedNetwork:
@@ -279,10 +147,12 @@ def _load(
     options = _LoadOptions(device, precision, entry.compile, max_batch_bytes)
     try:
         return _loaded(file, card.digest, options)
-    except _LOAD_ERRORS as error:
-        reason = " ".join(str(error).split())[-300:]
+    except (AlgorithmAnswerError, ConfigError):
+        raise
+    except Exception as error:
+        # Files of others: torch and what they hold raise errors of any class.
         raise ConfigError(
-            f"worker.algorithms.{card.name}.folder: {file.name} does not run: {reason}"
+            f"worker.algorithms.{card.name}.folder: {file.name} does not run: {brief(error)}"
         ) from error
 
 
@@ -303,6 +173,8 @@ def _loaded(file: Path, _digest: str, options: _LoadOptions) -> tuple[Network, i
     if not device.is_gpu:
         keep_freed()
     network.warm_up(batch_tiles)
+    if options.precision == torch.float32:
+        network.check_is_no_probability()
     return network, batch_tiles
 
 

@@ -26,6 +26,9 @@ _DICOM: Final = "dicom"
 # show those unstitched.
 _VENDORS_WITHOUT_OVERLAP: Final = frozenset({_APERIO, _DICOM})
 
+# Their slides are TIFFs in tiles, whose pages may contradict the tiles.
+_TIFF_VENDORS: Final = frozenset({"leica", "philips", "trestle", "ventana"})
+
 
 def open_reader(path: Path) -> SlideReader:
     """Return an open reader of the slide or image at `path`.
@@ -81,11 +84,25 @@ def _best_reader(slide: OpenSlideReader, vendor: str, path: Path) -> SlideReader
     if vendor == _DICOM:
         return _checked_dicom(slide, path)
     if vendor != _APERIO:
+        _check_pages(slide, vendor, path)
         return slide
     # Tiles of JPEG that are laid out plainly can be decoded directly.
     from worker.slides.tiff.aperio import with_stored_tiles
 
     return with_stored_tiles(slide, path)
+
+
+def _check_pages(slide: OpenSlideReader, vendor: str, path: Path) -> None:
+    """Raise `UnreadableSlideError` where OpenSlide would show a TIFF wrongly."""
+    if vendor not in _TIFF_VENDORS:
+        return
+    from worker.slides.tiff.openslide_pages import refuse_false_pixels
+
+    try:
+        refuse_false_pixels(path, vendor)
+    except BaseException:
+        slide.close()
+        raise
 
 
 def _checked_dicom(slide: OpenSlideReader, path: Path) -> SlideReader:

@@ -187,13 +187,16 @@ def _decode_deep_png(file: BinaryIO) -> ImageReader:
 
 
 def _refuse_unknown_white(samples: NDArray[Any], bits: int) -> None:
-    """Raise `UnreadableImageError` for color in 16 bits whose values use less than half of them.
+    """Raise `UnreadableImageError` for 16 bits if the values use less than half of them.
 
     They have fewer bits than their container, and nothing says how many.
     """
-    if bits < 16 or samples.ndim < 3 or samples.shape[2] < 3:
+    if bits < 16:
         return
-    largest = int(samples[..., :3].max())
+    colors = samples
+    if samples.ndim == 3 and samples.shape[2] in {2, 4}:
+        colors = samples[..., :-1]  # without transparency
+    largest = int(colors.max())
     if largest < 2**15:
         raise UnreadableImageError(
             f"its samples have 16 bits, but their values reach only {largest}, "

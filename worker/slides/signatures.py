@@ -16,6 +16,8 @@ JPEG: Final = b"\xff\xd8\xff"
 JPEG_2000_FILE: Final = b"\0\0\0\x0cjP  \r\n\x87\n"
 JPEG_2000_CODESTREAM: Final = b"\xff\x4f\xff\x51"
 """The start of a JPEG 2000 codestream and its size marker, also inside of a JP2 file."""
+ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
+"""The start of a zip archive with files, and of one without."""
 RIFF: Final = b"RIFF"
 BMP: Final = b"BM"
 DICOM_HEADER_BYTES: Final = 132
@@ -45,7 +47,7 @@ _ISYNTAX: Final = re.compile(rb"\s*<(\?xml[^>]{0,200}>\s*<)?DataObject ")
 _VMS: Final = re.compile(rb"[^\0]{0,400}\[(Uncompressed )?Virtual Microscope Specimen\]")
 _SLIDEDAT: Final = re.compile(rb"[^\0]{0,100}\[GENERAL\]\s[^\0]{0,400}SLIDE_")
 _NOT_OTHER_SLIDES: Final = (
-    (re.compile(rb"PK(\x03\x04|\x05\x06)"), "a zip archive", _USE_ZIP_URL),
+    (re.compile(b"|".join(map(re.escape, ZIP))), "a zip archive", _USE_ZIP_URL),
     (re.compile(rb"\x1f\x8b"), "a gzip archive", _USE_ZIP_URL),
     (_ARCHIVE, "an archive", _USE_ZIP_URL),
     (re.compile(rb"%PDF-"), "a PDF document", _SEND_SLIDE),

@@ -4,11 +4,13 @@ None of them may lead a reader out of their folder.
 """
 
 import re
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
 from worker.slides.errors import NotASlideError
+from worker.sources.unicode_names import entries_with_letters
 
 FILES_IN_FOLDER: Final = ".mrxs"
 """The main file of a slide whose other files are in the folder of the same name."""
@@ -18,6 +20,7 @@ _SERIES: Final = ".dcm"  # OpenSlide looks for the rest of the series beside it
 _MAX_FILES: Final = 5000
 _TEXT_FILES: Final = (".ini", *FILES_BESIDE)
 _MAX_TEXT_BYTES: Final = 2**20  # OpenSlide reads no longer ones
+_MAX_NAME_CHARS: Final = 255
 _PARENT_FOLDER: Final = re.compile(rb"\.\.[/\\]")
 
 
@@ -28,7 +31,7 @@ def list_companions(main: Path) -> list[Path]:
     """
     suffix = main.suffix.lower()
     if suffix == FILES_IN_FOLDER:
-        paths = main.with_suffix("").rglob("*")
+        paths = _data_folder(main).rglob("*")
     elif suffix in (*FILES_BESIDE, _SERIES):
         paths = main.parent.iterdir()
     else:
@@ -41,6 +44,57 @@ def list_companions(main: Path) -> list[Path]:
             f"{main.name} lies beside more than {_MAX_FILES} files", hint="give it its own folder"
         )
     return files
+
+
+def expected_names(main: Path) -> dict[str, Path]:
+    """Return the names beside `main` that its reader looks for, and that exist only otherwise.
+
+    Each has the path whose name has the same letters in another Unicode form. Raises
+    `NotASlideError` where there are two of them.
+    """
+    suffix = main.suffix.lower()
+    names: list[str] = []
+    if suffix == FILES_IN_FOLDER:
+        names.append(main.stem)
+    elif suffix in FILES_BESIDE:
+        names.extend(_named_files(main))
+    found = {}
+    for name in names:
+        entry = _one_with_letters(main, name)
+        if entry is not None and entry != name:
+            found[name] = main.with_name(entry)
+    return found
+
+
+def _data_folder(main: Path) -> Path:
+    """Return the folder of an `.mrxs`, in whatever Unicode form its name is."""
+    return main.with_name(_one_with_letters(main, main.stem) or main.stem)
+
+
+def _named_files(main: Path) -> Iterator[str]:
+    """Yield the names that an index of Hamamatsu gives: its values that are no numbers."""
+    with main.open("rb") as file:
+        text = file.read(_MAX_TEXT_BYTES).decode("utf-8", "replace")
+    for line in text.splitlines():
+        name = line.partition("=")[2].strip()
+        if not name.isascii() and "/" not in name and len(name) <= _MAX_NAME_CHARS:
+            yield name
+
+
+def _one_with_letters(main: Path, name: str) -> str | None:
+    """Return the entry beside `main` with the letters of `name`, None where there is none."""
+    if name.isascii():
+        return name
+    entries = entries_with_letters(main.parent, name)
+    if len(entries) > 1:
+        raise NotASlideError(
+            f"beside {main.name!r} are {len(entries)} names with the letters of {name!r}: "
+            f"{', '.join(ascii(entry) for entry in entries)}",
+            hint="leave the one that belongs to the slide",
+        )
+    if entries:
+        return entries[0]
+    return None
 
 
 def all_belong_to(main: Path) -> bool:

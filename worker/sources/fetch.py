@@ -30,6 +30,7 @@ from worker.sources.http import checksum
 from worker.sources.http.byte_ranges import RangesUnsuitable
 from worker.sources.image_server.client import ImageServerClient
 from worker.sources.image_server.fetch import find_region
+from worker.sources.linked_companions import with_expected_names
 from worker.sources.path import find_slide
 from worker.sources.remote_slide import RemoteSlide
 from worker.sources.remote_tiff.fetch import RemoteRegion
@@ -95,7 +96,8 @@ class SlideFetcher:
     def _fetch(self, request: FetchRequest, progress: Progress, pins: ExitStack) -> LocalSlide:
         match request.source:
             case PathSource(path=path):
-                return find_slide(path, self._settings.slides.roots)
+                slide = find_slide(path, self._settings.slides.roots)
+                return with_expected_names(slide, self._slide_cache, pins)
             case UrlSource() as source if source.urls:
                 urls = tuple(url.get_secret_value() for url in source.urls)
                 return self._fetch_series(urls, progress, pins)

@@ -6,7 +6,6 @@ Nothing is copied into the slide cache: a slide of several files needs the files
 import hashlib
 import os
 import stat
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from broker.errors import OrderError
 from worker.slide_cache.local_slide import LocalSlide
 from worker.sources import companion_files
 from worker.sources.errors import InputNotFoundError
+from worker.sources.unicode_names import entries_with_letters, normalized
 
 _FIELD: Final = "source.path"
 
@@ -70,7 +70,7 @@ def _same_letters(missing: Path, path: str, roots: Sequence[Path]) -> Path:
     for name in names:
         if not _is_below(folder, _allowed_folders(roots)):
             return missing
-        alike = _entries_with_letters(folder, name)
+        alike = entries_with_letters(folder, name)
         if not alike:
             return missing
         if len(alike) > 1:
@@ -82,22 +82,6 @@ def _same_letters(missing: Path, path: str, roots: Sequence[Path]) -> Path:
             )
         folder = _resolve(str(folder / alike[0]), roots)
     return folder
-
-
-def _entries_with_letters(folder: Path, name: str) -> list[str]:
-    """Return the entries of a folder that have the letters of `name`, however they are encoded."""
-    letters = _normalized(name)
-    try:
-        entries = [entry.name for entry in folder.iterdir()]
-    except OSError:
-        return []
-    if name in entries:
-        return [name]
-    return sorted(entry for entry in entries if _normalized(entry) == letters)
-
-
-def _normalized(text: str) -> str:
-    return unicodedata.normalize("NFC", text)
 
 
 def _companions(main: Path, roots: Sequence[Path]) -> list[Path]:
@@ -150,9 +134,9 @@ def _as_roots_write_it(path: Path, folders: Sequence[Path]) -> Path:
     """Return the path with the folder that it is below written as that folder is."""
     if _is_below(path, folders):
         return path
-    letters = Path(_normalized(str(path)))
+    letters = Path(normalized(str(path)))
     for folder in folders:
-        if letters.is_relative_to(_normalized(str(folder))):
+        if letters.is_relative_to(normalized(str(folder))):
             return folder.joinpath(*path.parts[len(folder.parts) :])
     return path
 

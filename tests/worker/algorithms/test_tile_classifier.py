@@ -363,9 +363,54 @@ def with_machine_code(folder: Path) -> None:
     change_records(folder / "model.pt2", {"data/aotinductor/model/model.so": b"\x7fELF"})
 
 
+def change_graph(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the graph in the network's archive."""
+    with zipfile.ZipFile(folder / "model.pt2") as archive:
+        graph = json.loads(archive.read("model/models/model.json"))
+    change(graph)
+    change_records(folder / "model.pt2", {"models/model.json": json.dumps(graph).encode()})
+
+
+def code(folder: Path) -> str:
+    return f"__import__('os').mkdir({str(unpickled(folder))!r})"
+
+
+def with_code_as_a_size(folder: Path) -> None:
+    def change(graph: dict[str, Any]) -> None:
+        values = graph["graph_module"]["graph"]["tensor_values"].values()
+        sizes = [size for value in values for size in value["sizes"] if "as_expr" in size]
+        assert sizes
+        for size in sizes:
+            size["as_expr"]["expr_str"] = code(folder)
+
+    change_graph(folder, change)
+
+
+def with_code_as_a_guard(folder: Path) -> None:
+    change_graph(folder, lambda graph: graph.update(guards_code=[code(folder)]))
+
+
+def with_a_call_of_python(folder: Path) -> None:
+    def change(graph: dict[str, Any]) -> None:
+        graph["graph_module"]["graph"]["nodes"][0]["target"] = "torch.os.mkdir"
+
+    change_graph(folder, change)
+
+
+def with_a_call_that_opens_files(folder: Path) -> None:
+    def change(graph: dict[str, Any]) -> None:
+        graph["graph_module"]["graph"]["nodes"][0]["target"] = "torch.ops.aten.from_file.default"
+
+    change_graph(folder, change)
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (with_code_as_a_size, "more than arithmetic on sizes"),
+        (with_code_as_a_guard, "more than arithmetic on sizes"),
+        (with_a_call_of_python, "'torch.os.mkdir', which is no operator that computes"),
+        (with_a_call_that_opens_files, "from_file.default', which is no operator"),
         (with_sample_inputs, "pickled objects that could run code"),
         (with_a_pickled_weight, "pickled objects that could run code"),
         (with_an_opaque_constant, "'data/constants/OPAQUE_obj_0' holds pickled Python objects"),
@@ -384,10 +429,13 @@ def test_an_archive_that_would_run_code_is_refused(
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ
 
 
-def test_torch_alone_would_run_the_code_of_such_an_archive(tmp_path: Path) -> None:
-    """The archive of the test above is a real one."""
+@pytest.mark.parametrize("change", [with_sample_inputs, with_code_as_a_size, with_code_as_a_guard])
+def test_torch_alone_would_run_the_code_of_such_an_archive(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    """The archives of the test above are real ones."""
     folder = an_exported_network(tmp_path / "zoo", Layers())
-    with_sample_inputs(folder)
+    change(folder)
     with suppress(Exception):
-        torch.export.load(folder / "model.pt2")
+        torch.export.load(folder / "model.pt2").module()(torch.zeros(1, 3, 64, 64))
     assert unpickled(folder).exists()

@@ -149,11 +149,14 @@ def test_a_png_says_how_many_bits_are_significant(tmp_path: Path, bits: int) -> 
 def test_colour_of_16_bits_that_uses_fewer_is_refused(
     tmp_path: Path, encode: Any, factor: int
 ) -> None:
-    """Nothing says which value is white, so it would be shown too dark."""
-    error = refusal(written(tmp_path / "a", encode(PIXELS.astype(np.uint16) * factor)))
-    assert error.code == "slide_unreadable"
-    assert f"reach only {255 * factor}" in error.detail
-    assert "8-bit RGB" in error.hint
+    """Nothing says which value is white, so it would be shown too dark; so would grey."""
+    samples = PIXELS.astype(np.uint16) * factor
+    samples[0, 0] = 255 * factor
+    for stored in (samples, samples[..., 0]):
+        error = refusal(written(tmp_path / "a", encode(np.ascontiguousarray(stored))))
+        assert error.code == "slide_unreadable"
+        assert f"reach only {255 * factor}" in error.detail
+        assert "8-bit RGB" in error.hint
 
 
 def test_transparency_of_a_deep_png_is_kept(tmp_path: Path) -> None:

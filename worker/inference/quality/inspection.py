@@ -25,6 +25,10 @@ _FAR_DOWNSAMPLE: Final = 0.75
 """A slide of fewer pixels than the algorithm works at is enlarged; by more than this it is far."""
 
 
+_FINEST_OPTICAL_UM: Final = 0.05
+"""No objective resolves more: one of 100 x with a camera of 5 um pixels."""
+
+
 @dataclass(frozen=True, slots=True)
 class StainRequest:
     """What an order says about the stain of a scan, and what it wants where the slide differs."""
@@ -58,7 +62,11 @@ def inspect(
 
 
 def mpp_warnings(frame: Frame, card: AlgorithmCard) -> tuple[ScanWarning, ...]:
-    """Return the warnings about the size of a pixel, for an algorithm that depends on it."""
+    """Return the warnings about the size of a pixel, for an algorithm that depends on it.
+
+    A slide of smaller pixels than the algorithm works at is made smaller, by the mean of them, and
+    loses nothing that the algorithm has seen in its training; so it has no warning.
+    """
     if card.mpp is None or frame.mpp_x is None or frame.mpp_y is None:
         return ()
     warnings = []
@@ -68,5 +76,8 @@ def mpp_warnings(frame: Frame, card: AlgorithmCard) -> tuple[ScanWarning, ...]:
         warnings.append(ScanWarning(code="mpp_not_from_slide", detail=detail))
     if card.mpp / max(frame.mpp_x, frame.mpp_y) < _FAR_DOWNSAMPLE:
         detail = f"the slide has {size}; {card.name} works at {card.mpp:g}, so it was enlarged"
+        warnings.append(ScanWarning(code="mpp_far_from_model", detail=detail))
+    if min(frame.mpp_x, frame.mpp_y) < _FINEST_OPTICAL_UM:
+        detail = f"the slide has {size}, which no objective resolves; is it in another unit?"
         warnings.append(ScanWarning(code="mpp_far_from_model", detail=detail))
     return tuple(warnings)

@@ -16,21 +16,21 @@ from pydicom.dataset import Dataset
 
 from broker.errors import OrderError
 from worker.slides.dicom.file import DicomFile, dicom_file, parsing
-from worker.slides.dicom.frames import start_of_first_frame
+from worker.slides.dicom.frame_color import openslide_shows_true_colors
+from worker.slides.dicom.frames import starts_of_frames
 from worker.slides.dicom.header import image_type_of, spacing_mm_of
 from worker.slides.dicom.level_sizes import LevelSize, size_of_slide
 from worker.slides.dicom.series import series_files_beside, series_of
-from worker.slides.dicom.stream_color import openslide_shows_true_colors
 from worker.slides.errors import UnreadableDicomError
 from worker.slides.reader import SlideWarning
 
 _KEYWORDS: Final = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "ImageType", "ConcatenationUID",
     "InConcatenationTotalNumber",
-    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames",
-    "TotalPixelMatrixColumns", "TotalPixelMatrixRows", "DimensionOrganizationType",
-    "TotalPixelMatrixFocalPlanes", "NumberOfOpticalPaths", "SharedFunctionalGroupsSequence",
-    "PixelSpacing",
+    "Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsStored",
+    "NumberOfFrames", "TotalPixelMatrixColumns", "TotalPixelMatrixRows",
+    "DimensionOrganizationType", "TotalPixelMatrixFocalPlanes", "NumberOfOpticalPaths",
+    "SharedFunctionalGroupsSequence", "PixelSpacing",
 )  # fmt: skip
 _PLACES: Final = "PerFrameFunctionalGroupsSequence"
 _GIVE_ALL_PARTS: Final = "give all files of the series, or export the level as one file"
@@ -52,8 +52,8 @@ class Checks:
 class _Part:
     """One file of a level; PS3.3 C.7.6.16.2.2.4 for concatenations.
 
-    `frames_of_level` are the frames that the whole level has unless it is sparse. `stream` is the
-    beginning of the first frame. `says_how_many`: whether the number of parts is stated.
+    `frames_of_level` are the frames that the whole level has unless it is sparse. `streams` are the
+    beginnings of some compressed frames. `says_how_many`: whether the number of parts is stated.
     """
 
     instance: str
@@ -62,7 +62,8 @@ class _Part:
     syntax: str
     photometric: str
     samples: int
-    stream: bytes
+    bits_stored: int
+    streams: tuple[bytes, ...]
     frames: int
     frames_of_level: int
     is_sparse: bool
@@ -135,14 +136,14 @@ def _part(path: Path) -> _Part | None:
     """Return what the file states, None if it is no level or cannot be parsed."""
     try:
         with dicom_file(path, _KEYWORDS) as file:
-            stream = start_of_first_frame(file)
+            streams = starts_of_frames(file)
             with parsing():
-                return _parse(file, path, stream)
+                return _parse(file, path, streams)
     except OrderError:
         return None
 
 
-def _parse(file: DicomFile, path: Path, stream: bytes) -> _Part | None:
+def _parse(file: DicomFile, path: Path, streams: tuple[bytes, ...]) -> _Part | None:
     elements = file.data_set
     image_type = image_type_of(elements)
     is_slide = elements.get("SOPClassUID") == uid.VLWholeSlideMicroscopyImageStorage
@@ -161,7 +162,8 @@ def _parse(file: DicomFile, path: Path, stream: bytes) -> _Part | None:
         syntax=file.syntax,
         photometric=str(elements.PhotometricInterpretation),
         samples=int(elements.SamplesPerPixel),
-        stream=stream,
+        bits_stored=int(elements.BitsStored),
+        streams=streams,
         frames=int(elements.get("NumberOfFrames") or 1),
         frames_of_level=-(-width // tile_width) * -(-height // tile_height) * layers,
         is_sparse=_is_sparse(elements, path),
@@ -180,9 +182,12 @@ def _is_sparse(elements: Dataset, path: Path) -> bool:
 
 
 def _has_true_colors(part: _Part) -> bool:
-    if part.samples != 3 or not part.stream:
+    if part.samples != 3:
         return True
-    return openslide_shows_true_colors(part.syntax, part.photometric, part.stream)
+    return all(
+        openslide_shows_true_colors(part.syntax, part.photometric, part.bits_stored, stream)
+        for stream in part.streams
+    )
 
 
 def _refuse_missing_parts(parts: Sequence[_Part]) -> None:

@@ -13,11 +13,12 @@ from pydicom.encaps import parse_basic_offsets, parse_fragments
 from worker.slides.dicom.file import SEND_AGAIN, DicomFile, LimitedFile, parsing, truncated
 from worker.slides.dicom.header import Header
 from worker.slides.errors import UnreadableDicomError
+from worker.slides.stream_color import HEADER_BYTES
 
 _ITEM_TAG: Final = struct.pack("<HH", 0xFFFE, 0xE000)
 _ITEM_HEADER_BYTES: Final = 8  # the tag and the length
 _MAX_OVERHEAD_BYTES: Final = 2**20  # of a compressed frame, beyond twice the bytes of its pixels
-_MAX_START_BYTES: Final = 2**16
+_OFFSET_BYTES: Final = 4
 _Ranges = NDArray[np.int64]
 """(frames, 2): where each frame starts and where it ends, in bytes of the file."""
 
@@ -65,19 +66,31 @@ class Frames:
             )
 
 
-def start_of_first_frame(file: DicomFile) -> bytes:
-    """Return the first bytes of the first compressed frame, empty where there is none.
+def starts_of_frames(file: DicomFile) -> tuple[bytes, ...]:
+    """Return the first bytes of the first compressed frame, and of one from the middle.
 
-    Reads no table of offsets. Raises `UnreadableSlideError`.
+    The second is only known where there is a basic offset table (PS3.5 A.4). Empty for frames that
+    are not compressed. Raises `UnreadableSlideError`.
     """
     if file.pixels is None or not file.syntax.is_encapsulated:
-        return b""
-    table_header = file.file.read_range(file.pixels.start, file.pixels.start + _ITEM_HEADER_BYTES)
+        return ()
+    table_start = file.pixels.start + _ITEM_HEADER_BYTES
+    table_header = file.file.read_range(file.pixels.start, table_start)
     (table_bytes,) = struct.unpack_from("<I", table_header, len(_ITEM_TAG))
-    item = file.pixels.start + _ITEM_HEADER_BYTES + table_bytes
+    first_item = table_start + table_bytes
+    streams = [_start_of_item(file.file, first_item)]
+    frames = table_bytes // _OFFSET_BYTES
+    if frames > 1:
+        entry = table_start + frames // 2 * _OFFSET_BYTES
+        (offset,) = struct.unpack("<I", file.file.read_range(entry, entry + _OFFSET_BYTES))
+        streams.append(_start_of_item(file.file, first_item + offset))
+    return tuple(streams)
+
+
+def _start_of_item(file: LimitedFile, item: int) -> bytes:
     start = item + _ITEM_HEADER_BYTES
-    (length,) = struct.unpack_from("<I", file.file.read_range(item, start), len(_ITEM_TAG))
-    return file.file.read_range(start, start + min(length, _MAX_START_BYTES))
+    (length,) = struct.unpack_from("<I", file.read_range(item, start), len(_ITEM_TAG))
+    return file.read_range(start, start + min(length, HEADER_BYTES))
 
 
 def frame_bytes(header: Header) -> int:

@@ -16,11 +16,12 @@ from pydicom.pixels.processing import convert_color_space
 
 from worker.geometry.frame import Pixels
 from worker.slides.dicom.file import DECODING_ERRORS
+from worker.slides.dicom.frame_color import color_of_samples
 from worker.slides.dicom.header import Header, PixelFormat
 from worker.slides.dicom.lookup_tables import eight_bit_table
-from worker.slides.dicom.stream_color import Color, color_of_samples
 from worker.slides.errors import UnreadableDicomError
 from worker.slides.reader import BLOCK_PX
+from worker.slides.stream_color import Color
 
 _SAMPLES: Final = {
     "MONOCHROME1": 1,
@@ -139,7 +140,8 @@ def to_rgb(header: Header, data: bytes, values: StoredValues, table: Pixels | No
 
 
 def _color_of_samples(header: Header, data: bytes) -> Color:
-    return color_of_samples(header.syntax, header.pixel_format.photometric, data)
+    pixel_format = header.pixel_format
+    return color_of_samples(header.syntax, pixel_format.photometric, pixel_format.bits_stored, data)
 
 
 def _decode_native(header: Header, data: bytes) -> StoredValues:

@@ -6,6 +6,7 @@ decoding. It still decides what the slide is, and reads places between two pixel
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 from PIL import Image
 
@@ -13,7 +14,10 @@ from broker.errors import OrderError
 from worker.slides.openslide_reader import OpenSlideReader
 from worker.slides.reader import SlideReader
 from worker.slides.tiff.color import AmbiguousColorError
+from worker.slides.tiff.openslide_pages import refuse_false_pixels
 from worker.slides.tiff.reader import TiffReader, open_tiff
+
+_VENDOR: Final = "aperio"
 
 
 class AperioReader:
@@ -48,8 +52,9 @@ def with_stored_tiles(slide: OpenSlideReader, path: Path) -> SlideReader:
     """Return a reader that decodes the tiles directly, or `slide` itself if that is not possible.
 
     It is possible if all levels are plain pages of JPEG tiles. OpenSlide's file is suspended until
-    it is needed, which is seldom then. Where OpenSlide would show false colors, because it trusts
-    the page and not its tiles, or ignores how many bits are used, OpenSlide is left out.
+    it is needed, which is seldom then. OpenSlide is left out where it would show false colors,
+    because it trusts the page and not its tiles, ignores how many bits are used, or uses a level
+    whose size contradicts its resolution.
     Raises `UnreadableSlideError` if the colors cannot be known.
     """
     slide.suspend()
@@ -59,11 +64,28 @@ def with_stored_tiles(slide: OpenSlideReader, path: Path) -> SlideReader:
         slide.close()
         raise
     except OrderError:
-        return slide
-    if tiff.has_corrected_color or tiff.has_deep_color:
+        return _checked(slide, path)
+    if tiff.has_corrected_color or tiff.has_deep_color or _has_false_level(slide, tiff):
         slide.close()
         return tiff
     if tiff.is_plain_jpeg and tiff.level_dimensions == slide.level_dimensions:
         return AperioReader(slide, tiff)
     tiff.close()
     return slide
+
+
+def _checked(slide: OpenSlideReader, path: Path) -> OpenSlideReader:
+    """Return a slide that tifffile refuses, if OpenSlide shows it right."""
+    try:
+        refuse_false_pixels(path, _VENDOR)
+    except BaseException:
+        slide.close()
+        raise
+    return slide
+
+
+def _has_false_level(slide: OpenSlideReader, tiff: TiffReader) -> bool:
+    """Return whether OpenSlide uses a level that is left out or trimmed, because it is padded."""
+    if slide.level_dimensions[0] != tiff.level_dimensions[0]:
+        return False
+    return not set(slide.level_dimensions) <= set(tiff.level_dimensions)

@@ -26,16 +26,13 @@ _COLOR_CHANNELS: Final[dict[int, int]] = {
 _PILLOW_MODES: Final[dict[int, str]] = {PHOTOMETRIC.YCBCR: "YCbCr", PHOTOMETRIC.SEPARATED: "CMYK"}
 _BIT_DEPTHS: Final = frozenset({1, 2, 4, *range(8, 17)})
 _UNSIGNED: Final = 1  # SampleFormat
-# Pages with these compressions are marked as YCbCr, but their codecs return RGB. That of Aperio's
-# 33003 does not.
+# Pages with these compressions are marked as YCbCr, but their codecs return RGB. What those of
+# JPEG 2000 return is found out by `page_color`.
 _CODECS_RETURNING_RGB: Final = frozenset(
     {
         COMPRESSION.OJPEG,
         COMPRESSION.JPEG,
         COMPRESSION.ALT_JPEG,
-        COMPRESSION.JPEG_2000_LOSSY,
-        COMPRESSION.APERIO_JP2000_RGB,
-        COMPRESSION.JPEG2000,
         COMPRESSION.JPEGXR_NDPI,
         COMPRESSION.JPEGXR,
         COMPRESSION.WEBP,
@@ -43,6 +40,9 @@ _CODECS_RETURNING_RGB: Final = frozenset(
         COMPRESSION.JPEGXL,
         COMPRESSION.JPEGXL_DNG,
     }
+)
+_HAS_WHITE: Final = frozenset(
+    {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE}
 )
 _MIN_SAMPLE_VALUE: Final = 280
 _MAX_SAMPLE_VALUE: Final = 281
@@ -62,14 +62,19 @@ class ColorConverter:
 
     Samples with more than 8 bits are scaled from 0 to `white` if it is given, else the high 8 bits
     are used. A single grey channel of more than 8 bits is scaled from MinSampleValue to
-    MaxSampleValue if the page has both tags. An alpha channel of unspecified kind is ignored.
+    MaxSampleValue if the page states them. An alpha channel of unspecified kind is ignored.
     """
 
-    def __init__(self, page: TiffPage, white: int | None = None) -> None:
-        """Raise `UnreadableSlideError` if the page is not an image in color or grey."""
+    def __init__(self, page: TiffPage, white: int | None = None, *, is_ycbcr: bool = False) -> None:
+        """`is_ycbcr` says that the samples are YCbCr, although the page states RGB.
+
+        Raise `UnreadableSlideError` if the page is not an image in color or grey.
+        """
         self._channels = _color_channels(page)
         self._alpha = _alpha_kind(page, self._channels)
         self._photometric = _photometric(page)
+        if is_ycbcr:
+            self._photometric = PHOTOMETRIC.YCBCR
         self._bits = page.bitspersample
         self._white = white
         self._grey_range = _grey_range(page, self._channels)
@@ -153,11 +158,13 @@ def stated_white(page: TiffPage, significant_bits: int | None) -> int | None:
 def refuse_unknown_white(page: TiffPage, white: int | None, largest_sample: int) -> None:
     """Raise `AmbiguousColorError` if `largest_sample`, found in the page, contradicts its white.
 
-    In color a slide's glass is nearly white. Where its samples use less than half of their range,
-    they have fewer bits than their container, and where nothing states how many, they would be
-    shown too dark.
+    A slide's glass is nearly white. Where its samples use less than half of their range, they have
+    fewer bits than their container, and where nothing states how many, they would be shown too
+    dark. Grey is no other case: of fluorescence, which is dark, nothing is lost by it.
     """
-    if page.bitspersample <= 8 or page.photometric not in {PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR}:
+    if page.bitspersample <= 8 or page.photometric not in _HAS_WHITE:
+        return
+    if _grey_range(page, _COLOR_CHANNELS[page.photometric]) is not None:
         return
     if white is None and page.bitspersample == 16 and largest_sample < 2**15:
         raise AmbiguousColorError(
@@ -224,8 +231,6 @@ def _alpha_kind(page: TiffPage, channels: int) -> EXTRASAMPLE | None:
 
 def _photometric(page: TiffPage) -> int:
     """Return the photometric interpretation of what the codec returns."""
-    if page.compression == COMPRESSION.APERIO_JP2000_YCBC:
-        return PHOTOMETRIC.YCBCR
     if (
         page.photometric == PHOTOMETRIC.YCBCR
         and page.compression in _CODECS_RETURNING_RGB
@@ -249,11 +254,16 @@ def _palette(page: TiffPage) -> Pixels:
 
 
 def _grey_range(page: TiffPage, channels: int) -> tuple[int, int] | None:
-    """Return the values of black and white of a grey page of more than 8 bits, if it has them."""
+    """Return the values of black and white of a grey page of more than 8 bits, if it states them.
+
+    MinSampleValue is 0 by default. The whole range of the container is no statement.
+    """
     if page.bitspersample <= 8 or channels != 1:
         return None
-    low = page.tags.valueof(_MIN_SAMPLE_VALUE)
+    low = page.tags.valueof(_MIN_SAMPLE_VALUE, 0)
     high = page.tags.valueof(_MAX_SAMPLE_VALUE)
+    if (low, high) == (0, 2**page.bitspersample - 1):
+        return None
     if isinstance(low, int) and isinstance(high, int) and low < high:
         return low, high
     return None

@@ -37,7 +37,7 @@ def levels(tiff: TiffFile, images: tuple[OmeImage, ...] = ()) -> list[TiffPage]:
     Raises `NotASlideError` if there is no image, `UnreadableSlideError` for a stack, several scenes
     and claims beyond the limits.
     """
-    pages = [page for page in _limited(tiff.pages) if _is_image(page)]
+    pages = [page for page in limited_pages(tiff.pages) if _is_image(page)]
     _refuse_broken_chain(tiff)
     if not pages:
         raise NotASlideError("The TIFF holds no picture")
@@ -53,6 +53,18 @@ def levels(tiff: TiffFile, images: tuple[OmeImage, ...] = ()) -> list[TiffPage]:
         _divide_large_strip(page)
         _refuse_false_claims(page)
     return chosen
+
+
+def limited_pages(pages: TiffPages) -> Iterator[TiffPage]:
+    """Yield the pages. Raises `UnreadableSlideError` if there are too many."""
+    seen: set[int] = set()
+    for page in pages:
+        if page.offset in seen:  # the chain of pages is a loop
+            return
+        if len(seen) == _MAX_PAGES:
+            raise UnreadableTiffError(f"it has more than {_MAX_PAGES} pages")
+        seen.add(page.offset)
+        yield page.aspage()
 
 
 def tile_size(page: TiffPage) -> tuple[int, int]:
@@ -87,18 +99,6 @@ def forget_tile_places(page: TiffPage) -> None:
     for code in _OFFSET_AND_SIZE_TAGS:
         if code in page.tags:
             page.tags[code].value = None  # tifffile would otherwise read it again on access
-
-
-def _limited(pages: TiffPages) -> Iterator[TiffPage]:
-    """Yield the pages. Raises `UnreadableSlideError` if there are too many."""
-    seen: set[int] = set()
-    for page in pages:
-        if page.offset in seen:  # the chain of pages is a loop
-            return
-        if len(seen) == _MAX_PAGES:
-            raise UnreadableTiffError(f"it has more than {_MAX_PAGES} pages")
-        seen.add(page.offset)
-        yield page.aspage()
 
 
 def _refuse_broken_chain(tiff: TiffFile) -> None:
@@ -157,7 +157,7 @@ def _smaller_levels(full: TiffPage, pages: list[TiffPage]) -> list[TiffPage]:
     """
     marked = []
     if full.pages:
-        marked = [page for page in _limited(full.pages) if _is_image(page)]
+        marked = [page for page in limited_pages(full.pages) if _is_image(page)]
     marked += [page for page in pages if _is_marked_as_reduced(page, full)]
     by_size: dict[tuple[int, int], TiffPage] = {}
     for page in marked:

@@ -5,11 +5,9 @@ Reads them through tifffile and imagecodecs, and translates what those raise.
 
 import io
 import logging
-import struct
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Final
 
 import tifffile
 from PIL import Image
@@ -17,59 +15,45 @@ from tifffile import TiffPage
 
 from broker.errors import OrderError
 from worker.geometry.frame import Pixels
-from worker.slides.errors import UnreadableTiffError
 from worker.slides.reader import SlideWarning
+from worker.slides.stream_color import StreamHeader
 from worker.slides.tiff.color import refuse_unknown_white, stated_white
+from worker.slides.tiff.file import LimitedFile, tiff_errors
 from worker.slides.tiff.jpeg_tiles import is_plain_jpeg
 from worker.slides.tiff.metadata import properties
 from worker.slides.tiff.ome import describe_choice, read_images, significant_bits
+from worker.slides.tiff.page_color import PageColor, correct_color, read_tile_header
 from worker.slides.tiff.pages import levels
-from worker.slides.tiff.stream_color import correct_color
 from worker.slides.tiff.tiles import COMPRESSIONS, PageTiles, tiled_level
 from worker.slides.tiled_pyramid import TiledPyramid
-
-_DIRECTORY_BYTES: Final = 64 * 2**20  # a slide of 200,000 x 200,000 px needs 13 MB
-_MESSAGE_CHARS: Final = 200
-# What tifffile and imagecodecs raise on damaged files, because they trust the types and counts that
-# a file claims.
-_DECODING_ERRORS: Final = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-    struct.error,
-)
 
 
 class TiffReader:
     """A `SlideReader` of a TIFF. Threads may share it.
 
     `is_plain_jpeg` says whether every level stores all of its tiles in JPEG, `has_corrected_color`
-    whether the tiles of a level have another color than its page states, `has_deep_color` whether
-    samples have more than 8 bits.
+    whether OpenSlide would show a level in another color, because it trusts the page and not its
+    tiles, `has_deep_color` whether samples have more than 8 bits.
     """
 
     def __init__(self, path: Path) -> None:
         """Open the file. Raises `NotASlideError`, `UnreadableSlideError`."""
         with ExitStack() as on_error:
-            self._file = on_error.enter_context(_LimitedFile(path))
-            with _tiff_errors():
+            self._file = on_error.enter_context(LimitedFile(path))
+            with tiff_errors():
                 tiff = tifffile.TiffFile(self._file, is_lsm=False, is_scanimage=False)
                 images = read_images(on_error.enter_context(tiff))
                 pages = levels(tiff, images)
                 self.properties = properties(pages[0], images)
-                corrected = [correct_color(page, self._file) for page in pages]
-                self.has_corrected_color = any(corrected)
+                headers = [read_tile_header(page, self._file) for page in pages]
+                colors = list(map(correct_color, pages, headers))
+                self.has_corrected_color = any(color.is_false_in_openslide for color in colors)
                 self.has_deep_color = pages[0].bitspersample > 8
                 self.is_plain_jpeg = all(
                     is_plain_jpeg(page) and all(page.databytecounts) for page in pages
                 )
-                tiles = _page_tiles(pages, self._file, significant_bits(images, pages[0]))
+                bits = _fewest_bits(significant_bits(images, pages[0]), headers[0])
+                tiles = _page_tiles(pages, colors, self._file, bits)
                 self._pyramid = TiledPyramid([tiled_level(level) for level in tiles])
             on_error.pop_all()
         which = describe_choice(images, pages[0])
@@ -86,7 +70,7 @@ class TiffReader:
 
         Raises `UnreadableSlideError`.
         """
-        with _tiff_errors():
+        with tiff_errors():
             return self._pyramid.read_region(location, level, size)
 
     def close(self) -> None:
@@ -103,7 +87,7 @@ class _TiffTileReader:
 
     def fill(self, region: Pixels, level: int, left: int, top: int, reduction: int = 1) -> None:
         """Do as `TiledPyramid.fill`. Raises `UnreadableSlideError`."""
-        with _tiff_errors():
+        with tiff_errors():
             self._pyramid.fill(region, level, left, top, reduction)
 
 
@@ -112,9 +96,9 @@ def open_tiff(path: Path) -> TiffReader:
 
     OME-TIFF and Aperio's files are among them. Samples of up to 8 bits are shown as they are, those
     of 9 to 16 bits scaled to the white that the file states, else the high 8 bits of them; grey is
-    scaled by MinSampleValue and MaxSampleValue if a page has both. A tile that the file leaves out
-    is transparent. Focal stacks, time series, channels of fluorescence, floating point and signed
-    samples are refused, and so is color of 16 bits whose white cannot be known.
+    scaled by MinSampleValue and MaxSampleValue if a page states them. A tile that the file leaves
+    out is transparent. Focal stacks, time series, channels of fluorescence, floating point and
+    signed samples are refused, and so are 16 bits whose white cannot be known.
     Raises `NotASlideError`, `UnreadableSlideError`.
     """
     # tifffile logs every damaged tag. What matters is raised.
@@ -122,12 +106,27 @@ def open_tiff(path: Path) -> TiffReader:
     return TiffReader(path)
 
 
+def _fewest_bits(stated: int | None, header: StreamHeader | None) -> int | None:
+    """Return how many bits of each sample are used, by the file and by its compressed tiles."""
+    if header is None:
+        return stated
+    if stated is None:
+        return header.bits
+    return min(stated, header.bits)
+
+
 def _page_tiles(
-    pages: Sequence[TiffPage], file: io.FileIO, significant_bits: int | None
+    pages: Sequence[TiffPage],
+    colors: Sequence[PageColor],
+    file: io.FileIO,
+    significant_bits: int | None,
 ) -> list[PageTiles]:
     """Return the tiles of every level. Raises `UnreadableSlideError`."""
     white = stated_white(pages[0], significant_bits)
-    tiles = [PageTiles(page, file, white) for page in pages]
+    tiles = [
+        PageTiles(page, file, white, is_ycbcr=color.codec_returns_ycbcr)
+        for page, color in zip(pages, colors, strict=True)
+    ]
     if pages[0].bitspersample > 8:
         refuse_unknown_white(pages[0], white, _largest_sample(tiles[-1]))
     return tiles
@@ -136,52 +135,7 @@ def _page_tiles(
 def _largest_sample(tiles: PageTiles) -> int:
     """Return the largest value found in some tiles, or the largest possible one if none decodes."""
     found: list[int] = []
-    with suppress(OrderError), _tiff_errors():
+    with suppress(OrderError), tiff_errors():
         found.extend(tiles.largest_samples())
     bits: int = tiles.page.bitspersample
     return max(found, default=2**bits - 1)
-
-
-class _LimitedFile(io.FileIO):
-    """The file as tifffile reads it: its directories, and no more of them than a slide needs."""
-
-    _remaining_bytes = _DIRECTORY_BYTES
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        limit = self._remaining_bytes + 1
-        if size is not None and size >= 0:
-            limit = min(size, limit)
-        data = super().read(limit)
-        self._count(len(data))
-        return data
-
-    def readinto(self, buffer: Any, /) -> int:
-        self._count(memoryview(buffer).nbytes)
-        return super().readinto(buffer)
-
-    def _count(self, size_bytes: int) -> None:
-        if size_bytes > self._remaining_bytes:
-            raise UnreadableTiffError(f"its directories are larger than {_DIRECTORY_BYTES} bytes")
-        self._remaining_bytes -= size_bytes
-
-
-@contextmanager
-def _tiff_errors() -> Iterator[None]:
-    """Raise errors of tifffile and its codecs as `UnreadableSlideError`."""
-    try:
-        yield
-    except OrderError:
-        raise
-    except MemoryError:
-        raise UnreadableTiffError("its tiles need more memory than a decoder may use") from None
-    except _DECODING_ERRORS as error:
-        raise UnreadableTiffError(_describe(error)) from error
-
-
-def _describe(error: Exception) -> str:
-    """Return the error's class and the beginning of its message, on one line."""
-    name = type(error).__name__
-    message = " ".join(str(error).split())[:_MESSAGE_CHARS]
-    if not message:
-        return name
-    return f"{name}: {message}"

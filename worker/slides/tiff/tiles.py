@@ -57,8 +57,17 @@ def tiled_level(tiles: "PageTiles") -> TiledLevel:
 class PageTiles:
     """The tiles of one page. Threads may load them at the same time."""
 
-    def __init__(self, page: TiffPage, file: io.FileIO, white: int | None = None) -> None:
+    def __init__(
+        self,
+        page: TiffPage,
+        file: io.FileIO,
+        white: int | None = None,
+        *,
+        is_ycbcr: bool = False,
+    ) -> None:
         """Read from the open `file`; `white` is the value of white of more than 8 bits, if stated.
+
+        `is_ycbcr` says that decoded samples are YCbCr, although the page states RGB.
 
         Raises `UnreadableSlideError`.
         """
@@ -69,7 +78,7 @@ class PageTiles:
         self._offsets = np.array(page.dataoffsets, np.int64)
         self._sizes = np.array(page.databytecounts, np.int64)
         self._columns, self._rows = grid(page)
-        self._colors = ColorConverter(page, white)
+        self._colors = ColorConverter(page, white, is_ycbcr=is_ycbcr)
         page.init_decode()
         forget_tile_places(page)
 

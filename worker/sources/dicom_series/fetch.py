@@ -171,7 +171,7 @@ class _ContentCheck:
     def check(self, head: bytes) -> None:
         """Raise `NotASlideError` for a file that begins with `head` and is not DICOM."""
         signatures.suffix(head)  # names what else it is, where that is known
-        if not instances.is_dicom(head):
+        if not signatures.is_dicom(head):
             raise NotASlideError(
                 f"{self.safe_url} is no DICOM file",
                 hint="give the address of every DICOM file of one series; "

@@ -56,14 +56,6 @@ class _Image:
     area_px2: int
 
 
-def is_dicom(head: bytes) -> bool:
-    """Return whether a file that begins with `head` is DICOM.
-
-    PS3.10, 7.1; its preamble may hold anything.
-    """
-    return head[128:132] == b"DICM"
-
-
 def put_into_cache(
     files: Sequence[DownloadedFile],
     file_set: FileSet,

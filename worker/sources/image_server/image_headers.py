@@ -16,7 +16,7 @@ from worker.slides.errors import NotASlideError, UnreadableSlideError
 
 _FORMATS: Final = {".png": "PNG", ".jpg": "JPEG"}
 """Pillow's names of the accepted formats, by the suffix of their files."""
-_STARTS: Final = {".png": b"\x89PNG", ".jpg": b"\xff\xd8\xff"}
+_STARTS: Final = {".png": signatures.PNG, ".jpg": signatures.JPEG}
 _ENDS: Final = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9"}
 _HEAD_BYTES: Final = 1024
 _END_BYTES: Final = 64  # some programs add a few bytes after the end

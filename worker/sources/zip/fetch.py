@@ -24,6 +24,7 @@ from worker.sources.dicom_series.instances import DownloadedFile
 from worker.sources.http import checksum
 from worker.sources.http.download import Download
 from worker.sources.remote_slide import Downloaded, sha256_hex
+from worker.sources.unicode_names import normalized
 from worker.sources.url import source_key
 from worker.sources.zip import unzip
 from worker.sources.zip.unzip import Archive, Member
@@ -110,6 +111,8 @@ def _put_into_cache(
             return instances.put_into_cache(files, file_set, cache, pins, progress)
         for file in files:
             companion_files.check_stays_in_folder(file.path)
+        for name, path in companion_files.expected_names(files[0].path).items():
+            (file_set.folder / name).symlink_to(path.name)
         digest = _digest(files, file_set.folder)
         return pins.enter_context(cache.put_file_set(file_set, found.main.name.name, digest))
 
@@ -157,8 +160,8 @@ def _digest(files: Sequence[DownloadedFile], folder: Path) -> str:
 
 def _find_slide(members: Sequence[Member]) -> _SlideInZip:
     """Return the one slide among the members. Raise `NotASlideError` for none or several."""
-    series = tuple(member for member in members if instances.is_dicom(member.head))
-    others = [member for member in members if not instances.is_dicom(member.head)]
+    series = tuple(member for member in members if signatures.is_dicom(member.head))
+    others = [member for member in members if not signatures.is_dicom(member.head)]
     mains = [member for member in others if _is_slide(member)]
     if not series and not mains:
         mains = [member for member in members if _suffix_by_content(member) in _PICTURES]
@@ -177,12 +180,14 @@ def _companions(main: Member, members: Sequence[Member]) -> list[Member]:
         return [member for member in members if member.name.parent == folder and member is not main]
     if main.name.suffix != FILES_IN_FOLDER:
         return []
-    data_folder = main.name.with_suffix("")
-    companions = [member for member in members if data_folder in member.name.parents]
-    index = data_folder / _MIRAX_INDEX
-    if not any(member.name == index for member in companions):
+    data_folder = normalized(f"{main.name.with_suffix('')}/")
+    companions = [
+        member for member in members if normalized(str(member.name)).startswith(data_folder)
+    ]
+    index = f"{data_folder}{_MIRAX_INDEX}"
+    if not any(normalized(str(member.name)) == index for member in companions):
         raise NotASlideError(
-            f"the zip holds {main.name.name!r}, but no {str(index)!r}",
+            f"the zip holds {main.name.name!r}, but no {index!r}",
             hint="zip the .mrxs file together with the folder beside it",
         )
     return companions

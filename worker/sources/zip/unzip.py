@@ -13,6 +13,7 @@ from typing import IO, Final
 
 from worker.progress import Progress
 from worker.slide_cache.partial_file import PartialFile
+from worker.slides import signatures
 from worker.slides.errors import NotASlideError, UnreadableSlideError
 from worker.sources.errors import InputTooLargeError
 from worker.sources.zip import limits
@@ -23,6 +24,7 @@ _MAX_DIRECTORY_BYTES: Final = 4 * 2**20  # 5000 files with names of 700 characte
 _READ_BYTES: Final = 2**18
 _HEAD_BYTES: Final = 1024
 _MESSAGE_CHARS: Final = 200
+_SPLIT_ARCHIVE: Final = b"PK00" + signatures.ZIP[0]  # meant to be split, but in one piece
 _IGNORED: Final = re.compile(
     r"(^|/)(__MACOSX/.*|\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini|DICOMDIR)$", re.IGNORECASE
 )
@@ -101,7 +103,7 @@ class Archive:
 
 def check_is_zip(head: bytes) -> None:
     """Raise `NotASlideError` for a file that begins with `head` and is no zip archive."""
-    if not head.startswith((b"PK\x03\x04", b"PK\x05\x06", b"PK00PK\x03\x04")):
+    if not head.startswith((*signatures.ZIP, _SPLIT_ARCHIVE)):
         raise NotASlideError(
             "what came is no zip archive",
             hint="give the address of a zip archive; of a slide that is not zipped, give `url`",

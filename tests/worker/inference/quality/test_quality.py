@@ -21,7 +21,9 @@ from tests.support.stained_pictures import (
     folded,
     h_and_e,
     haematoxylin_alone,
+    haemorrhage,
     marked,
+    marked_h_and_e,
 )
 from tests.support.tissue_sections import photograph, section
 from worker.algorithms import registry
@@ -146,6 +148,19 @@ def test_a_pen_is_a_warning_and_no_other_stain(colour: tuple[int, int, int]) -> 
     assert codes(marked(colour)) == ["pen_marks"]
 
 
+@pytest.mark.parametrize(
+    "colour", [(30, 120, 60), (30, 60, 170), (25, 25, 30), (190, 30, 40), (220, 40, 60)], ids=str
+)
+def test_a_pen_on_h_and_e_is_a_warning(colour: tuple[int, int, int]) -> None:
+    """Also red ink, which is denser, purer and more even than blood."""
+    assert codes(marked_h_and_e(colour), H_AND_E_CARD) == ["pen_marks"]
+
+
+def test_blood_is_no_pen() -> None:
+    """A lake of erythrocytes in H&E."""
+    assert codes(haemorrhage(), H_AND_E_CARD) == []
+
+
 def test_blur_and_folds_are_warnings() -> None:
     """A fold is so dark that some of it may be ink as well."""
     assert codes(blurred()) == ["slide_blurred"]
@@ -169,6 +184,18 @@ def test_pixels_that_are_too_large_or_taken_on_trust_are_warnings() -> None:
     assert warned(0.25, "slide") == warned(0.5, "tiff") == warned(0.6, "slide") == []
     assert warned(0.5, "order") == warned(0.5, "locator") == ["mpp_not_from_slide"]
     assert warned(0.9, "slide") == ["mpp_far_from_model"]
+    assert warned(2.6, "tiff") == ["mpp_far_from_model"]
+
+
+def test_smaller_pixels_are_no_warning_unless_no_objective_has_them() -> None:
+    """They are averaged, which loses nothing."""
+
+    def warned(mpp: float) -> list[str]:
+        frame = Frame(9, 9, mpp, mpp, "slide")
+        return [one.detail for one in mpp_warnings(frame, ki67_card())]
+
+    assert warned(0.1) == warned(0.06) == []
+    assert "which no objective resolves" in warned(0.02)[0]
 
 
 def test_warnings_are_kept_with_the_result(tmp_path: Path) -> None:
@@ -214,6 +241,15 @@ class TestRealSlides:
         with pytest.raises(OrderError, match="looks like H&E") as caught:
             classified(tmp_path, SLIDES / name, scan={"mpp": mpp or 0.5})
         assert caught.value.code == "stain_unexpected"
+
+    @pytest.mark.parametrize(
+        "name",
+        ["CMU-1-Small-Region.svs", "tcga-cr-7395-01a-01-ts1.svs", "instanseg-HE_example.tif"],
+    )
+    def test_h_and_e_has_no_ink(self, tmp_path: Path, name: str) -> None:
+        """Although eosin and blood are red."""
+        result = classified(tmp_path, SLIDES / name, scan={"mpp": 0.5}, on_stain_mismatch="ignore")
+        assert "pen_marks" not in [one.code for one in result.warnings]
 
     def test_immunohistochemistry_passes_without_a_warning(self, tmp_path: Path) -> None:
         """A photograph, of which only the order knows the resolution."""

@@ -118,6 +118,39 @@ def test_a_coarser_level_of_false_colors_is_seen(tmp_path: Path) -> None:
     assert np.abs(coarse - shrunk(pixels, 4)).max() <= 12
 
 
+def test_a_frame_in_the_middle_is_looked_at(tmp_path: Path) -> None:
+    """The first frame is what the header says, the others are not."""
+    calls = []
+
+    def codec(samples: Samples) -> bytes:
+        calls.append(samples)
+        if len(calls) == 1:
+            return rgb(samples)
+        return ycbcr(samples)
+
+    pixels = a_slope(256, 128)
+    path = a_jpeg_slide(tmp_path / "a.dcm", pixels, "RGB", codec)
+    assert_shows(path, pixels)
+    assert reader_name(path).startswith("pydicom")
+
+
+@pytest.mark.parametrize("bits", [7, 12])
+def test_frames_of_other_bits_than_stated_are_refused(tmp_path: Path, bits: int) -> None:
+    """12 bits in 8 are cut off, and 7 are too dark."""
+
+    def codec(frame: Samples) -> bytes:
+        deep = frame >> 1
+        if bits > 8:
+            deep = frame.astype(np.uint16) << (bits - 8)
+        return bytes(
+            imagecodecs.jpeg2k_encode(deep, 0, codecformat="j2k", mct=True, bitspersample=bits)
+        )
+
+    path = a_dicom_slide(tmp_path / "a.dcm", a_slope(70, 70), uid.JPEG2000Lossless, codec=codec)
+    with pytest.raises(UnreadableSlideError, match=f"8 bits .* stored, and its frames have {bits}"):
+        open_reader(path)
+
+
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_ICT"])
 def test_jpeg_2000_with_a_color_transform_is_rgb(tmp_path: Path, photometric: str) -> None:
     """Converters say RGB although they applied the transform; the decoder undoes it anyway."""

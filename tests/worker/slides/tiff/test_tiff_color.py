@@ -108,14 +108,28 @@ def test_of_16_bits_the_high_ones_are_shown(
 
 
 def test_deep_grey_is_spread_over_the_range_that_the_file_tells(tmp_path: Path) -> None:
-    """12 bits in 16 are scaled from MinSampleValue to MaxSampleValue if both are given."""
+    """12 bits in 16 are scaled from MinSampleValue, which is 0 by default, to MaxSampleValue."""
     camera = DEEP[..., 0] % 4096
-    told = [(280, 3, 1, 0, True), (281, 3, 1, 4095, True)]
-    spread = shown(tmp_path / "a.tif", camera, photometric="minisblack", extratags=told)
-    assert np.abs(spread[..., 0] - camera * (255 / 4095)).max() < 1
-    assert np.array_equal(
-        shown(tmp_path / "b.tif", camera, photometric="minisblack")[..., 0], camera >> 8
-    )
+    white = (281, 3, 1, 4095, True)
+    for told in ([(280, 3, 1, 0, True), white], [white]):
+        spread = shown(tmp_path / "a.tif", camera, photometric="minisblack", extratags=told)
+        assert np.abs(spread[..., 0] - camera * (255 / 4095)).max() < 1
+
+
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite"])
+@pytest.mark.parametrize("stated", [{}, {"extratags": [(281, 3, 1, 65535, True)]}])
+def test_deep_grey_is_treated_like_color(
+    tmp_path: Path, photometric: str, stated: dict[str, Any]
+) -> None:
+    """Values that fill 16 bits show their high ones. Fewer could be 12 bits, 16 times too dark."""
+    full = DEEP[..., 0]
+    found = shown(tmp_path / "a.tif", full, photometric=photometric, **stated)[..., 0]
+    expected = full >> 8
+    if photometric == "miniswhite":
+        expected = 255 - expected
+    assert np.array_equal(found, expected)
+    with pytest.raises(OrderError, match="nothing in the file says which value is white"):
+        shown(tmp_path / "b.tif", full % 4096, photometric=photometric, **stated)
 
 
 @pytest.mark.parametrize("compression", [None, "lzw", "webp", "jpegxl", "png"])
