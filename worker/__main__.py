@@ -10,12 +10,14 @@ import os
 import resource
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from threading import Event, Thread, Timer
 from typing import Any
 
 from celery import signals
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
 from broker.log import Form, set_up
 from broker.queue.celery_app import app
@@ -99,6 +101,7 @@ def _shown_settings(settings: WorkerSettings) -> dict[str, Any]:
         "device": settings.device,
         "threads": settings.threads,
         "roots": [str(root) for root in settings.slides.roots],
+        "missing_roots": [str(root) for root in settings.slides.roots if not root.is_dir()],
         "decode_bytes": settings.limits.decode_bytes,
         "decode_s": settings.limits.decode_s,
     }
@@ -201,6 +204,10 @@ def _raise_file_limit() -> None:
 def _log_only_to_stderr(form: Form) -> None:
     """Set up the log before Celery does, and discard stdout, to which Celery also writes."""
     set_up(form)
+    # Celery warns root of messages that are code, and takes none but JSON from us. The other
+    # warning is about a default of its next version; the setting is in `broker.queue.celery_app`.
+    for category in (SecurityWarning, CPendingDeprecationWarning):
+        warnings.filterwarnings("ignore", category=category)
     null_file = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null_file, 1)
     os.close(null_file)

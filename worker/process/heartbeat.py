@@ -69,6 +69,8 @@ class Heartbeat:
             if is_news:
                 self._store.announce(self._cards)
             self._store.present(self._name, self._queues, self._announcement, self._settings)
+            if not self._reported_at:
+                _log.info("%s consumes %s", self._name, ", ".join(self._queues))
             self._reported_at = time.monotonic()
         except TemporaryError as error:
             self._is_news = True
