@@ -112,17 +112,41 @@ def answers(url: str) -> bool:
 def rows_over_http(url: str) -> Iterator[Row]:
     """Yield what the API at this URL says of its Redis, its workers and its algorithms."""
     try:
-        _, body = get(f"{url}/readyz")
-        answer = json.loads(body)
+        ready = _json(f"{url}/readyz")
+        queues = _json(f"{url}/v1/queues")
     except (NoAnswerError, ValueError) as error:
         yield Row("ready", "failed", str(error))
         return
-    if answer.get("status") == "ready":
+    if ready.get("status") == "ready":
         yield Row("ready", "ok", f"{url}/readyz: Redis answers and every stage has a worker")
     else:
-        yield Row("ready", "failed", f"{url}/readyz: {answer.get('detail', answer)}")
-    reasons = {one["algorithm"]: one["reason"] for one in answer.get("unavailable", ())}
+        yield Row("ready", "failed", f"{url}/readyz: {ready.get('detail', ready)}")
+    yield _listeners_row(queues)
+    reasons = {one["algorithm"]: one["reason"] for one in ready.get("unavailable", ())}
     yield _models([f"{url}/readyz names those that cannot be run"], reasons)
+
+
+def _listeners_row(answer: Mapping[str, Any]) -> Row:
+    """Return how many workers listen to each queue, of an answer of `/v1/queues`."""
+    if "queues" not in answer:
+        return Row("workers", "absent", f"/v1/queues says: {answer.get('detail', answer)}")
+    counts = [
+        f"{queue['workers']} on {queue['name']}"
+        for queue in answer["queues"]
+        if "." not in queue["name"]
+    ]
+    if not counts:
+        return Row("workers", "absent", "no queue was used yet")
+    return Row("workers", "ok", ", ".join(counts))
+
+
+def _json(url: str) -> dict[str, Any]:
+    """Return the object that is answered, whatever the status. Raise `ValueError` for another."""
+    _, body = get(url)
+    answer = json.loads(body)
+    if not isinstance(answer, dict):
+        raise ValueError(f"{url} answers no JSON object")  # noqa: TRY004 - one error for wrong JSON
+    return answer
 
 
 def _models(parts: Sequence[str], reasons: Mapping[str, str]) -> Row:

@@ -55,13 +55,12 @@ def _run_worker(role: str) -> None:
     name = worker_name(role, os.getpid())
     _warn_of_missing_roots(settings)
     heartbeat = Heartbeat(context.store, name, queues, _shown_settings(settings))
+    heartbeat.describe(registry.cards_without_model(settings.algorithms).values())
     heartbeat.connect_signals()
     stopped = Event()
     gpu_lock = None
     if role == "gpu":
         gpu_lock = _reserve_gpu_and_watch_algorithms(context, heartbeat, stopped)
-    else:
-        heartbeat.describe(registry.cards_without_model(settings.algorithms).values())
     _start_threads_when_ready(role, context, stopped)
     _Shutdown(role, settings.grace_s, stopped).connect_signals()
     app.conf.update(include=["worker.tasks"])
@@ -84,7 +83,7 @@ def _reserve_gpu_and_watch_algorithms(
         gpu_lock = reserve_gpu(settings.device, context.data)
     except ConfigError as error:
         device_fault = str(error)
-    monitor = AlgorithmMonitor(settings.algorithms, settings.device, device_fault, heartbeat)
+    monitor = AlgorithmMonitor(settings, device_fault, heartbeat)
     Thread(target=monitor.run, args=(stopped,), name="algorithms", daemon=True).start()
     return gpu_lock
 

@@ -5,13 +5,12 @@ A thread of the worker's parent process. It loads no torch: see `check`.
 
 import logging
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from threading import Event
 from typing import Final
 
 from broker.orders.algorithm_card import AlgorithmCard, Announcement
-from broker.settings.config import AlgorithmSettings, ConfigError
+from broker.settings.config import AlgorithmSettings, ConfigError, WorkerSettings
 from worker.algorithms import registry
 from worker.algorithms.check import LoadCheck, one_line
 from worker.algorithms.model_folder import FILES
@@ -29,26 +28,25 @@ status, in nanoseconds. Empty for a file that is not there or cannot be read."""
 
 
 class AlgorithmMonitor:
-    """The algorithms of one worker. Each change is handed to the worker's heartbeat."""
+    """The algorithms of one worker. Each change is handed to the worker's heartbeat.
 
-    def __init__(
-        self,
-        settings: Mapping[str, AlgorithmSettings],
-        device: str,
-        device_fault: str,
-        heartbeat: Heartbeat,
-    ) -> None:
+    Algorithms whose scans wait on the queues of other workers are not looked at.
+    """
+
+    def __init__(self, settings: WorkerSettings, device_fault: str, heartbeat: Heartbeat) -> None:
         """Look at every algorithm once, without loading one.
 
-        `device_fault`: why `device` cannot be used, or an empty string.
+        `device_fault`: why the device of the settings cannot be used, or an empty string.
         """
         self._heartbeat = heartbeat
         self._watched: list[_Algorithm] = []
-        for name, entry in settings.items():
+        for name, entry in settings.algorithms.items():
+            if registry.queue_of(entry) not in settings.queues:
+                continue
             fault = ""
             if registry.needs_device(entry):
                 fault = device_fault
-            self._watched.append(_Algorithm(name, entry, device, fault))
+            self._watched.append(_Algorithm(name, entry, settings.device, fault))
         self._announce()
 
     def run(self, stopped: Event) -> None:

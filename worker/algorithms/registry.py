@@ -65,6 +65,14 @@ def cards_without_model(settings: Settings) -> dict[str, AlgorithmCard]:
     return found
 
 
+def queue_of(entry: AlgorithmSettings) -> str:
+    """Return the queue on which the algorithm's scans wait."""
+    if entry.queue is not None:
+        return entry.queue
+    default: str = AlgorithmCard.model_fields["queue"].default
+    return default
+
+
 def needs_folder(entry: AlgorithmSettings) -> bool:
     """Return whether the algorithm is made from a model folder."""
     return entry.kind in _KINDS and _KINDS[entry.kind].needs_folder

@@ -33,7 +33,7 @@ class Heartbeat:
         self._name = name
         self._queues = queues
         self._settings = settings
-        self._cards: tuple[AlgorithmCard, ...] = ()
+        self._described: tuple[AlgorithmCard, ...] = ()
         self._announcement: Announcement | None = None
         self._is_news = True
         self._reported_at = 0.0
@@ -41,14 +41,13 @@ class Heartbeat:
     def describe(self, cards: Iterable[AlgorithmCard]) -> None:
         """Make these algorithms orderable at the next beat, without offering to run them.
 
-        A courier calls it: orders may then be placed before the first worker is started.
+        So orders may be placed before the first worker that runs them is started.
         """
-        self._cards = tuple(cards)
+        self._described = tuple(cards)
         self._is_news = True
 
     def announce(self, announcement: Announcement) -> None:
         """Report from the next beat on what this worker can run. Any thread may call it."""
-        self._cards = announcement.cards
         self._announcement = announcement
         self._is_news = True
 
@@ -67,7 +66,9 @@ class Heartbeat:
         self._is_news = False
         try:
             if is_news:
-                self._store.announce(self._cards)
+                self._store.announce(self._described)
+                if self._announcement:
+                    self._store.announce(self._announcement.cards)
             self._store.present(self._name, self._queues, self._announcement, self._settings)
             if not self._reported_at:
                 _log.info("%s consumes %s", self._name, ", ".join(self._queues))
