@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from broker.order_store import OrderStore
 from broker.order_store.workers import ABSENT_AFTER_S
 from broker.settings.config import BrokerSettings
 from tests.support.networks import Answers, Layers, a_network
+from tests.support.paths import ROOT
 from tests.support.stack import Stack, wait_for
 
 WRONG = {
@@ -109,6 +112,24 @@ def test_metrics_say_it_too(mixed: Stack) -> None:
     assert 'slidelane_algorithm_available{algorithm="tumour"} 1.0' in lines
     assert 'slidelane_algorithm_available{algorithm="misspelt"} 0.0' in lines
     assert any("unavailable_info" in line and WRONG["misspelt"] in line for line in lines)
+
+
+def test_doctor_says_it_too(mixed: Stack) -> None:
+    """In one row with those that work; the status is 1, because they have to be corrected."""
+    done = subprocess.run(
+        [sys.executable, "-m", "slidelane", "doctor"],
+        cwd=ROOT,
+        env=mixed.env,
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 1
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("models ")]
+    assert row.split()[1] == "failed"
+    assert "the workers offer grid 1.0.0, ki67 1.0.0, tumour " in row
+    assert all(part in row for part in WRONG.values())
 
 
 @pytest.mark.parametrize("name", sorted(WRONG))

@@ -8,11 +8,13 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import numpy as np
 import pytest
 
 from broker.order_store import OrderStore
 from broker.settings.config import AlgorithmSettings, ConfigError, WorkerSettings
-from tests.support.networks import Answers, Layers, a_network
+from tests.support.networks import Answers, Layers, a_network, an_exported_network
+from tests.support.slides import a_picture
 from tests.support.stack import wait_for
 from worker.algorithms import registry
 from worker.algorithms.check import LoadCheck
@@ -144,3 +146,17 @@ def test_card_and_network_are_never_of_two_versions(tmp_path: Path, changed: str
     new = registry.card("zoo", entry)
     assert new.digest != old.digest
     assert TrainedNetwork(new, entry, resolve("cpu"), MAX_BATCH_BYTES).card == new
+
+
+@pytest.mark.parametrize("make", [a_network, an_exported_network])
+def test_a_network_that_runs_stays_what_it_was(tmp_path: Path, make: Any) -> None:
+    """Its file is written over in place while a scan uses it: the answers are the same."""
+    folder = make(tmp_path / "zoo", Layers())
+    entry = entry_of(folder)
+    network = TrainedNetwork(registry.card("zoo", entry), entry, resolve("cpu"), MAX_BATCH_BYTES)
+    batch = np.stack([a_picture(64, 64, seed) for seed in range(4)])
+    classifier = network.calibrate(batch[:0])
+    before = classifier.classify(batch)
+    (file,) = [path for path in folder.iterdir() if path.name != "config.json"]
+    file.write_bytes(bytes(file.stat().st_size))
+    assert (classifier.classify(batch) == before).all()
