@@ -4,14 +4,20 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 import requests
 
-from demo.stack import ROOT, Stack
+from broker.errors import TemporaryError
+from broker.order_store import OrderStore
+from broker.order_store.embedded_redis import find_server
+from broker.settings.config import BrokerSettings
+from demo.stack import ROOT, Stack, free_ports
 from tests.support.stack import wait_for
 
 ON_A_SMALL_DISK = 'mount -t tmpfs -o size=24m small "$0" && exec "$@"'
@@ -52,17 +58,54 @@ def _writes(file: Any, size_bytes: int) -> bool:
         return False
 
 
-@pytest.fixture
-def small(tmp_path: Path, slide: Path) -> Iterator[OnASmallDisk]:
-    trial = ["unshare", "--mount", "mount", "-t", "tmpfs", "small", str(tmp_path)]
+def _skip_unless_mountable(folder: Path) -> None:
+    """Skip the test without the right to mount a small disk in a namespace of its own."""
+    trial = ["unshare", "--mount", "mount", "-t", "tmpfs", "small", str(folder)]
     if (
         not shutil.which("unshare")
         or subprocess.run(trial, capture_output=True, check=False).returncode
     ):
         pytest.skip("needs the right to mount")
+
+
+@pytest.fixture
+def small(tmp_path: Path, slide: Path) -> Iterator[OnASmallDisk]:
+    _skip_unless_mountable(tmp_path)
     with OnASmallDisk(tmp_path / "data", (slide.parent,)) as stack:
         stack.wait_ready()
         yield stack
+
+
+def test_another_redis_on_a_full_disk_is_told_by_its_own_words(tmp_path: Path) -> None:
+    """One that syncs its file each second lives on, and refuses every write."""
+    _skip_unless_mountable(tmp_path)
+    (port,) = free_ports(1)
+    command = ["unshare", "--mount", "sh", "-c", ON_A_SMALL_DISK.replace("24m", "200k")]
+    command += [str(tmp_path), str(find_server()), "--port", str(port), "--dir", str(tmp_path)]
+    command += ["--appendonly", "yes", "--save", "", "--bind", "127.0.0.1"]
+    url = f"redis://127.0.0.1:{port}/0"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as server:
+        try:
+            store = OrderStore.connect(BrokerSettings(redis_url=url, data=tmp_path / "data"))
+            wait_for(lambda: "Redis does not answer" not in _fault(store.ping), what="Redis")
+            names = count()
+            wait_for(
+                lambda: REASON in _fault(partial(store.present, f"{next(names)}" * 2000, ["gpu"])),
+                what="the full disk",
+            )
+            assert _fault(partial(store.present, "w", [])) == (
+                f"Redis cannot write to its disk: {REASON}"
+            )
+        finally:
+            server.kill()
+
+
+def _fault(call: Callable[[], None]) -> str:
+    try:
+        call()
+    except TemporaryError as error:
+        return error.detail
+    return ""
 
 
 def ready(stack: Stack) -> requests.Response:
