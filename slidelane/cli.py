@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import secrets
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from broker.settings.config import ConfigError
 from slidelane import command_line_settings, doctor, health, serve, worker
@@ -15,7 +15,7 @@ _LOAD_SETTINGS = ("serve", "health", "doctor", "worker")
 def main() -> None:
     """Run one command. Exit with a sentence and status 1 where settings cannot work."""
     parser = argparse.ArgumentParser(prog="slidelane", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"slidelane {version('slidelane')}")
+    parser.add_argument("--version", action="version", version=f"slidelane {_version()}")
     commands = parser.add_subparsers(dest="command", required=True)
     serve.add_parser(commands)
     new_key = commands.add_parser(
@@ -33,6 +33,13 @@ def main() -> None:
     except (ConfigError, health.UnhealthyError) as error:
         sys.exit(f"slidelane: {error}")
     sys.exit(status)
+
+
+def _version() -> str:
+    try:
+        return version("slidelane")
+    except PackageNotFoundError:
+        return "0 (a checkout that is not installed)"
 
 
 def _new_key(_arguments: argparse.Namespace) -> int:
