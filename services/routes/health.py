@@ -1,6 +1,7 @@
 """Routes for orchestrators: is this process alive, and would orders be worked on?"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter
@@ -39,15 +40,15 @@ def routes(store: OrderStore, settings: BrokerSettings) -> APIRouter:
     return router
 
 
+@dataclass(frozen=True, slots=True)
 class _Readiness:
     """What an order would lack: `missing`, without which every order would wait for ever.
 
     `unavailable`: why each algorithm that no worker can run is unavailable, by name.
     """
 
-    def __init__(self, missing: Sequence[str], unavailable: Mapping[str, str]) -> None:
-        self.missing = missing
-        self.unavailable = unavailable
+    missing: Sequence[str]
+    unavailable: Mapping[str, str]
 
     @classmethod
     def of(cls, store: OrderStore, settings: BrokerSettings) -> "_Readiness":
