@@ -28,8 +28,8 @@ test: $(READY) ## every test, on a real Redis, real slides and real processes; J
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 serve: $(READY) ## the whole service until Ctrl-C, and a sample slide in DATA/sample; PORT, FLOWER_PORT and DATA override
-	@$(SERVE_ENV) $(BIN)/python -m demo.sample_slide
-	@$(SERVE_ENV) $(BIN)/slidelane serve
+	@$(SERVE_ENV) exec $(BIN)/python -m demo.sample_slide
+	@$(SERVE_ENV) exec $(BIN)/slidelane serve
 
 bench: $(READY) ## every benchmark against its yardstick, as a table of ratios; BENCH=--quick takes a minute
 	@$(BIN)/python -m benchmarks.run $(BENCH)

@@ -38,7 +38,7 @@ class IdleService:
         self._http = HTTPConnection("127.0.0.1", port, timeout=60)
         # What the scheduler enqueued is due again at once, so that every tick finds enough to do.
         self._store = OrderStore.connect(env.settings(DATABASE, hint_again_s=0.001))
-        self._store.announce(registry.cards(WorkerSettings().algorithms).values())
+        self._store.announce(registry.cards_without_model(WorkerSettings().algorithms).values())
         self._redis = env.client(DATABASE)
         self._slide = str(env.folder / "slide.svs")
         self._ids: list[str] = []

@@ -31,6 +31,7 @@ def main() -> None:
         port=config.services.port,
         access_log=False,
         log_config=None,
+        log_level="warning",  # its lines about its own start and end help nobody
         server_header=False,
         timeout_graceful_shutdown=SHUTDOWN_S,
     )

@@ -33,7 +33,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(algorithms.routes(store, auth))
     app.include_router(queues.routes(store, auth))
     app.include_router(metrics.routes(store, auth))
-    app.include_router(health.routes(store))
+    app.include_router(health.routes(store, config.broker))
 
     @app.get("/openapi.json", include_in_schema=False, dependencies=[Depends(auth.read)])
     def describe() -> JSONResponse:
@@ -41,4 +41,5 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
         return JSONResponse(app.openapi())
 
     problems.install(app)
+    app.state.folders = config.broker.folders
     return app

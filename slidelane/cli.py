@@ -4,14 +4,18 @@ import argparse
 import hashlib
 import secrets
 import sys
+from importlib.metadata import PackageNotFoundError, version
 
 from broker.settings.config import ConfigError
-from slidelane import doctor, health, serve, worker
+from slidelane import command_line_settings, doctor, health, serve, worker
+
+_LOAD_SETTINGS = ("serve", "health", "doctor", "worker")
 
 
 def main() -> None:
     """Run one command. Exit with a sentence and status 1 where settings cannot work."""
     parser = argparse.ArgumentParser(prog="slidelane", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"slidelane {_version()}")
     commands = parser.add_subparsers(dest="command", required=True)
     serve.add_parser(commands)
     new_key = commands.add_parser(
@@ -20,12 +24,22 @@ def main() -> None:
     new_key.set_defaults(run=_new_key)
     for module in (health, doctor, worker):
         module.add_parser(commands)
+    for name in _LOAD_SETTINGS:
+        command_line_settings.add_option(commands.choices[name])
     arguments = parser.parse_args()
+    command_line_settings.put_into_environment(getattr(arguments, "settings", ()))
     try:
         status = arguments.run(arguments)
     except (ConfigError, health.UnhealthyError) as error:
         sys.exit(f"slidelane: {error}")
     sys.exit(status)
+
+
+def _version() -> str:
+    try:
+        return version("slidelane")
+    except PackageNotFoundError:
+        return "0 (a checkout that is not installed)"
 
 
 def _new_key(_arguments: argparse.Namespace) -> int:

@@ -1,6 +1,8 @@
 """`slidelane doctor`: prints one table of what an installation has and lacks.
 
-The status is 1 where a worker lacks something. Redis and the disk are checked by this module. What
+The status is 1 where a worker lacks something. A service that runs is asked what it can do; only
+where none runs, the rows are about what this shell would start. Redis and the disk are checked by
+this module, what a service says of itself is in `running_service`. What
 needs the libraries of a worker is checked by `worker.diagnostics.doctor` in a process of its own;
 where they are not installed, as in the API's image, a row says so.
 """
@@ -10,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,10 @@ from typing import Any
 from broker.diagnostics import Row
 from broker.disk_space import reserved_bytes
 from broker.errors import TemporaryError
-from broker.order_store import OrderStore
+from broker.order_store import OrderStore, WorkerView
 from broker.order_store.embedded_redis import find_server
-from broker.queue.names import COURIER_QUEUES, base_of
 from broker.settings.config import Config, ConfigError, load
-from slidelane import container_checks
+from slidelane import container_checks, running_service
 from slidelane.process import lines_of
 
 _WORKER_CHECKS_LIMIT_S = 600.0
@@ -60,28 +61,80 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _rows(config: Config, arguments: argparse.Namespace) -> Iterator[Row]:
-    yield from _redis(config, may_be_absent=arguments.in_container)
+    store, redis_row = _redis(config, may_be_absent=arguments.in_container)
+    workers = running_service.workers_of(store)
+    url = running_service.api_url(config)
+    has_api = running_service.answers(url)
+    if store and (workers or has_api):
+        yield Row("service", "ok", f"asked by its Redis, {_asked(config)}")
+        yield redis_row
+        yield from _running(store, workers, config, arguments)
+    elif has_api:
+        yield from _running_elsewhere(url, config, arguments)
+    else:
+        text = (
+            f"none runs at {_asked(config)} or {url}: the rows are of what this shell would start"
+        )
+        yield Row("service", "absent", text)
+        yield redis_row
+        if store:
+            yield running_service.workers_row(workers)
+        yield _disk(config.broker.data)
+        if arguments.in_container:
+            yield from container_checks.run_checks()
+        yield from _worker_checks(arguments, {}, is_running=False)
+
+
+def _asked(config: Config) -> str:
+    """Return where Redis is looked for, without its login."""
+    if config.broker.redis_url == "embedded":
+        return f"broker.data {config.broker.data.resolve()}"
+    return "broker.redis_url"
+
+
+def _running(
+    store: OrderStore,
+    workers: Sequence[WorkerView],
+    config: Config,
+    arguments: argparse.Namespace,
+) -> Iterator[Row]:
+    """Check the service that uses this Redis: what its workers say, and this machine for them."""
+    yield running_service.workers_row(workers)
     yield _disk(config.broker.data)
     if arguments.in_container:
         yield from container_checks.run_checks()
-    yield from _worker_checks(arguments)
+    if any(worker.offered is not None for worker in workers):
+        yield running_service.models_row(store, workers)
+    if workers:
+        yield running_service.slides_row(workers)
+    settings = running_service.settings_here(workers)
+    yield from _worker_checks(arguments, settings, is_running=bool(workers))
 
 
-def _redis(config: Config, *, may_be_absent: bool) -> Iterator[Row]:
-    """Check Redis, and the workers that have announced themselves there."""
+def _running_elsewhere(url: str, config: Config, arguments: argparse.Namespace) -> Iterator[Row]:
+    """Check a service whose API answers here, and whose data folder this shell does not know."""
+    data = config.broker.data.resolve()
+    text = f"asked {url}; it does not use broker.data {data}: with the service's own, more is shown"
+    yield Row("service", "ok", text)
+    yield from running_service.rows_over_http(url)
+    if arguments.in_container:
+        yield from container_checks.run_checks()
+    yield from _worker_checks(arguments, {}, is_running=True)
+
+
+def _redis(config: Config, *, may_be_absent: bool) -> tuple[OrderStore | None, Row]:
+    """Return the store, None where Redis does not answer, and the row about Redis."""
     try:
         store = OrderStore.connect(config.broker)
     except ConfigError as error:
-        yield _no_redis(config, error, may_be_absent=may_be_absent)
-        return
+        return None, _no_redis(config, error, may_be_absent=may_be_absent)
     try:
         began = time.monotonic()
         store.ping()
-        took_ms = 1000 * (time.monotonic() - began)
-        yield Row("redis", "ok", f"{_server(store)}, answers in {took_ms:.1f} ms")
-        yield _workers(store)
     except TemporaryError as error:
-        yield Row("redis", "failed", f"{error.detail}; see broker.redis_url")
+        return None, Row("redis", "failed", f"{error.detail}; see broker.redis_url")
+    took_ms = 1000 * (time.monotonic() - began)
+    return store, Row("redis", "ok", f"{_server(store)}, answers in {took_ms:.1f} ms")
 
 
 def _no_redis(config: Config, error: ConfigError, *, may_be_absent: bool) -> Row:
@@ -114,23 +167,6 @@ def _server(store: OrderStore) -> str:
     return ", ".join(parts)
 
 
-def _workers(store: OrderStore) -> Row:
-    lines = []
-    consumed: set[str] = set()
-    for worker in store.workers():
-        consumed.update(worker.queues)
-        # `gpu.high` is the queue `gpu` at one priority.
-        queues = ",".join(queue for queue in worker.queues if "." not in queue)
-        lines.append(f"{worker.name} on {queues}")
-    missing = [f"nobody consumes {queue}" for queue in sorted(set(COURIER_QUEUES) - consumed)]
-    if not any(base_of(queue) not in COURIER_QUEUES for queue in consumed):
-        missing.append("nobody classifies")
-    text = "; ".join([*lines, *missing])
-    if missing:
-        return Row("workers", "absent", text)
-    return Row("workers", "ok", text)
-
-
 def _disk(data: Path) -> Row:
     folder = _existing(data.resolve())
     usage = shutil.disk_usage(folder)
@@ -153,8 +189,13 @@ def _existing(folder: Path) -> Path:
     return folder
 
 
-def _worker_checks(arguments: argparse.Namespace) -> Iterator[Row]:
-    """Check what needs the libraries of a worker, where they are installed."""
+def _worker_checks(
+    arguments: argparse.Namespace, settings: dict[str, str], *, is_running: bool
+) -> Iterator[Row]:
+    """Check what needs the libraries of a worker, where they are installed.
+
+    `settings`: variables to set for it. `is_running`: a service has said what it can run.
+    """
     if find_spec("worker") is None:
         yield _no_worker(arguments)
         return
@@ -163,9 +204,11 @@ def _worker_checks(arguments: argparse.Namespace) -> Iterator[Row]:
         command.append("--in-container")
     if arguments.require_gpu:
         command.append("--require-gpu")
+    if is_running:
+        command.append("--machine-only")
     command += [f"--destination={url}" for url in arguments.destination]
     try:
-        for line in lines_of(command, _WORKER_CHECKS_LIMIT_S):
+        for line in lines_of(command, _WORKER_CHECKS_LIMIT_S, settings):
             yield Row.of_json(line)
     except (TimeoutError, ChildProcessError, ValueError) as error:
         yield Row("libraries", "failed", f"the checks themselves: {error}")

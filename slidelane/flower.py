@@ -28,6 +28,8 @@ def main() -> None:
     extract_settings()
     setup_logging()
     set_up(load().broker.log, logging.WARNING)
+    # While no worker is there it would warn every few seconds that none has answered.
+    logging.getLogger("flower.inspector").setLevel(logging.ERROR)
     flower = Flower(capp=app, options=options, **settings)
     flower.start_http_server()
     PeriodicCallback(flower.update_workers, _UPDATE_WORKERS_MS).start()

@@ -5,21 +5,18 @@ A worker or courier is healthy while it consumes its queues, the API and Flower 
 
 import argparse
 import os
+from http import HTTPStatus
 from typing import Any
-from urllib.error import URLError
-from urllib.request import ProxyHandler, build_opener
 
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore
 from broker.queue.names import is_on_this_machine
 from broker.settings.config import Config, ConfigError, load
-from slidelane.ports import flower_port
+from slidelane.http_probe import NoAnswerError, base_url, get
+from slidelane.ports import FLOWER_HOST, flower_port
 
 _WORKERS = {"courier": "courier", "worker": "gpu"}
 ROLES = ("api", *_WORKERS, "flower")
-_TIMEOUT_S = 5.0
-# Where to ask a server that listens on all addresses.
-_LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound
 
 
 class UnhealthyError(Exception):
@@ -45,22 +42,23 @@ def check(role: str, config: Config) -> str:
     if role in _WORKERS:
         return _check_worker(_WORKERS[role], config)
     if role == "flower":
-        return _check_http("127.0.0.1", flower_port(), "/healthcheck")
-    host = config.services.host
-    return _check_http(_LOOPBACK_OF.get(host, host), config.services.port, "/healthz")
+        url = f"{base_url(FLOWER_HOST, flower_port())}/healthcheck"
+        return _check_http(url, may_ask_for_login=True)
+    services = config.services
+    return _check_http(f"{base_url(services.host, services.port)}/healthz")
 
 
-def _check_http(host: str, port: int, path: str) -> str:
-    if ":" in host:
-        host = f"[{host}]"
-    url = f"http://{host}:{port}{path}"
-    # No proxy of the environment: it cannot reach loopback.
-    opener = build_opener(ProxyHandler({}))
+def _check_http(url: str, *, may_ask_for_login: bool = False) -> str:
     try:
-        with opener.open(url, timeout=_TIMEOUT_S) as answer:
-            return f"{url} answers {answer.status}"
-    except (URLError, OSError) as error:
-        raise UnhealthyError(f"{url} does not answer as it should: {error}") from None
+        status, _ = get(url)
+    except NoAnswerError as error:
+        raise UnhealthyError(str(error)) from None
+    is_well = status == HTTPStatus.OK
+    if may_ask_for_login and status == HTTPStatus.UNAUTHORIZED:
+        is_well = True
+    if not is_well:
+        raise UnhealthyError(f"{url} does not answer as it should: {status}")
+    return f"{url} answers {status}"
 
 
 def _check_worker(kind: str, config: Config) -> str:

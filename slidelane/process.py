@@ -14,11 +14,17 @@ _PR_SET_PDEATHSIG = 1
 _TERMINATE_S = 3.0
 
 
-def start_module(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start `python -m …` as the leader of a new session, with this environment or our own."""
+def start_module(
+    *arguments: str, env: Mapping[str, str] | None = None, stdout: int | None = None
+) -> subprocess.Popen[bytes]:
+    """Start `python -m …` as the leader of a new session, with this environment or our own.
+
+    `stdout`: a file descriptor or `subprocess.DEVNULL`; None is our own.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", *arguments],
         env=env,
+        stdout=stdout,
         start_new_session=True,
         preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread holds a lock here
     )

@@ -17,8 +17,10 @@ from broker.file_storage import open_storage
 from broker.order_store import OrderStore
 from broker.order_store.embedded_redis import EmbeddedRedis
 from broker.settings.config import PREFIX, Config, ConfigError, load
+from slidelane.http_probe import base_url
 from slidelane.ports import FLOWER_HOST, check_ports, flower_port
 from slidelane.process import signal_group, start_module
+from slidelane.readiness import Readiness
 
 SAMPLE = Path("sample", "sample.svs")
 """Where the sample slide is in the data folder, if there is one."""
@@ -95,7 +97,8 @@ class RestartedProcess:
     def _start(self) -> None:
         self._started_at = time.monotonic()
         try:
-            self._process = start_module(*self._arguments, env=self._env)
+            # What it has to say is in its log, on stderr; stdout is for whoever starts it alone.
+            self._process = start_module(*self._arguments, env=self._env, stdout=subprocess.DEVNULL)
         except OSError as error:
             # There is no memory or no free process id, which may pass.
             _print(f"{self._name} cannot be started: {error.strerror}")
@@ -144,11 +147,17 @@ class Supervisor:
                 self._redis_url = _start_redis(self._redis)
             # Settings that no process could work with raise here.
             OrderStore.connect(self._config.broker)
-            self._print_addresses()
+            self._print_start()
+            readiness = Readiness(
+                base_url(self._config.services.host, self._config.services.port),
+                base_url(FLOWER_HOST, self._flower_port),
+            )
             while not self._is_stopping:
                 self._restart_redis_if_ended()
                 for process in self._processes:
                     process.restart_if_ended()
+                for line in readiness.news():
+                    _print(line)
                 time.sleep(_POLL_S)
             _print("stopping")
         finally:
@@ -169,10 +178,8 @@ class Supervisor:
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._is_stopping = True
 
-    def _print_addresses(self) -> None:
-        api = self._config.services
-        _print(f"API    http://{api.host}:{api.port}")
-        _print(f"Flower http://{FLOWER_HOST}:{self._flower_port}")
+    def _print_start(self) -> None:
+        _print("starting; Ctrl-C or SIGTERM stops it")
         _print(f"data   {self._config.broker.data.resolve()}")
         if self._sample.is_file():
             _print(f"sample {self._sample}")

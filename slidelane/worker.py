@@ -18,7 +18,7 @@ from typing import Any
 
 from broker.errors import TemporaryError
 from broker.log import set_up
-from broker.order_store import OrderStore
+from broker.order_store import OrderStore, WorkerView
 from broker.orders.order import SCAN_ENDED, Order, OrderState
 from broker.queue.names import worker_name
 from broker.settings.config import Config, ConfigError, load
@@ -156,22 +156,26 @@ class SupervisedWorker:
         """
         name = worker_name(self._role, pid)
         try:
-            names = {worker.name for worker in self._store.workers()}
-            if name not in names:
+            workers = {worker.name: worker for worker in self._store.workers()}
+            if name not in workers:
                 return False
-            return not any(self._needs_worker(order) for order in self._unfinished())
+            own = workers[name]
+            return not any(self._needs_worker(order, own) for order in self._unfinished())
         except TemporaryError:
             return False
 
-    def _needs_worker(self, order: Order) -> bool:
-        """Return whether the order needs a worker of this role.
+    def _needs_worker(self, order: Order, own: WorkerView) -> bool:
+        """Return whether the order needs this worker.
 
         A courier is needed until the order has ended. A worker that classifies is needed until
-        the scans on its queues have ended, also while they wait to be fetched.
+        the scans on its queues have ended, also while they wait to be fetched, but not for an
+        algorithm that it cannot run.
         """
         if self._role == "courier":
             return True
         if order.queue not in self._queues:
+            return False
+        if order.request.algorithm in own.unavailable:
             return False
         return any(scan.state not in SCAN_ENDED for scan in order.scans)
 

@@ -10,11 +10,14 @@ import os
 import resource
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from threading import Event, Thread, Timer
+from typing import Any
 
 from celery import signals
+from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
 from broker.log import Form, set_up
 from broker.queue.celery_app import app
@@ -22,9 +25,10 @@ from broker.queue.names import queue_names, worker_name
 from broker.queue.scheduler import run_scheduler
 from broker.settings.config import ConfigError, WorkerSettings, warn_of_old_names
 from worker.algorithms import registry
+from worker.algorithms.monitor import AlgorithmMonitor
 from worker.cleanup import run_cleanup
 from worker.context import WorkerContext, worker_context
-from worker.process.gpu_lock import reserve_gpu
+from worker.process.gpu_lock import GpuLock, reserve_gpu
 from worker.process.heartbeat import Heartbeat
 
 _log = logging.getLogger("worker")
@@ -49,18 +53,57 @@ def _run_worker(role: str) -> None:
     _raise_file_limit()
     queues = _queues(role, settings)
     name = worker_name(role, os.getpid())
-    cards = registry.cards(settings.algorithms)
-    Heartbeat(context.store, name, queues, cards.values()).connect_signals()
+    _warn_of_missing_roots(settings)
+    heartbeat = Heartbeat(context.store, name, queues, _shown_settings(settings))
+    heartbeat.describe(registry.cards_without_model(settings.algorithms).values())
+    heartbeat.connect_signals()
     stopped = Event()
     gpu_lock = None
     if role == "gpu":
-        gpu_lock = reserve_gpu(settings.device, context.data)
+        gpu_lock = _reserve_gpu_and_watch_algorithms(context, heartbeat, stopped)
     _start_threads_when_ready(role, context, stopped)
     _Shutdown(role, settings.grace_s, stopped).connect_signals()
     app.conf.update(include=["worker.tasks"])
     app.worker_main(_celery_options(name, queues, _pool_options(role, settings)))
     if gpu_lock:
         gpu_lock.release()
+
+
+def _reserve_gpu_and_watch_algorithms(
+    context: WorkerContext, heartbeat: Heartbeat, stopped: Event
+) -> GpuLock | None:
+    """Reserve a GPU, and announce which algorithms can be run, from now on and at each change.
+
+    Without the device of the settings the worker goes on, for the algorithms that need none.
+    """
+    settings = context.config.worker
+    gpu_lock = None
+    device_fault = ""
+    try:
+        gpu_lock = reserve_gpu(settings.device, context.data)
+    except ConfigError as error:
+        device_fault = str(error)
+    monitor = AlgorithmMonitor(settings, device_fault, heartbeat)
+    Thread(target=monitor.run, args=(stopped,), name="algorithms", daemon=True).start()
+    return gpu_lock
+
+
+def _warn_of_missing_roots(settings: WorkerSettings) -> None:
+    for root in settings.slides.roots:
+        if not root.is_dir():
+            _log.warning("worker.slides.roots: there is no folder %s on this machine", root)
+
+
+def _shown_settings(settings: WorkerSettings) -> dict[str, Any]:
+    """Return the settings that `slidelane doctor` shows of a running worker; none is secret."""
+    return {
+        "device": settings.device,
+        "threads": settings.threads,
+        "roots": [str(root) for root in settings.slides.roots],
+        "missing_roots": [str(root) for root in settings.slides.roots if not root.is_dir()],
+        "decode_bytes": settings.limits.decode_bytes,
+        "decode_s": settings.limits.decode_s,
+    }
 
 
 def _queues(role: str, settings: WorkerSettings) -> list[str]:
@@ -160,6 +203,10 @@ def _raise_file_limit() -> None:
 def _log_only_to_stderr(form: Form) -> None:
     """Set up the log before Celery does, and discard stdout, to which Celery also writes."""
     set_up(form)
+    # Celery warns root of messages that are code, and takes none but JSON from us. The other
+    # warning is about a default of its next version; the setting is in `broker.queue.celery_app`.
+    for category in (SecurityWarning, CPendingDeprecationWarning):
+        warnings.filterwarnings("ignore", category=category)
     null_file = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null_file, 1)
     os.close(null_file)

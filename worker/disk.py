@@ -1,13 +1,19 @@
 """File locks that end with their process, and writes that survive a power cut."""
 
-import errno
 import fcntl
 import os
 from pathlib import Path
-from typing import IO, Final
+from typing import IO
 
-DISK_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""Of an `OSError` when the disk, or the user's share of it, is full."""
+from broker.disk_space import DISK_FULL_ERRNOS
+
+__all__ = [
+    "DISK_FULL_ERRNOS",
+    "in_use",
+    "sync_file",
+    "sync_folder",
+    "try_lock",
+]
 
 
 def try_lock(file: IO[bytes]) -> bool:

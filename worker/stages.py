@@ -12,7 +12,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from broker.errors import OrderError
+from broker.errors import TemporaryError
 from broker.file_storage.interface import RESULTS, Storage
 from broker.order_store import Claim, OrderStore, TaskMessage
 from broker.orders.order import Order, Scan, ScanWarning, bottleneck, parse_work_id
@@ -111,7 +111,11 @@ def _order_and_index(store: OrderStore, claim: Claim) -> tuple[Order, int]:
 
 
 def _load_algorithm(order: Order, settings: WorkerSettings) -> Algorithm:
-    """Return the ordered algorithm. Raise `OrderError`, also where its settings cannot work."""
+    """Return the ordered algorithm.
+
+    Raise `OrderError` for a wrong parameter, and `TemporaryError` where this worker cannot run the
+    algorithm: another worker may, or this one once its setting or model folder is corrected.
+    """
     try:
         return registry.load(
             order.request.algorithm,
@@ -121,10 +125,10 @@ def _load_algorithm(order: Order, settings: WorkerSettings) -> Algorithm:
             max_batch_bytes=MAX_BATCH_BYTES,
         )
     except ConfigError as error:
-        raise OrderError(
+        raise TemporaryError(
             "algorithm_unavailable",
             str(error),
-            hint="the operator corrects the setting or the model folder, then retries the order",
+            hint="the operator corrects the setting or the model folder; the scan waits for that",
         ) from error
 
 

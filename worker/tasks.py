@@ -83,8 +83,14 @@ def _claim_and_run(work: str, stage: Stage) -> None:
 
 
 def _claim(store: OrderStore, work: str, stage: Stage) -> Claim | None:
-    """Claim the work; for a fetch rather the scan whose URL expires first."""
+    """Claim the work; for a fetch rather the scan whose URL expires first.
+
+    A scan whose algorithm this worker cannot run is left to another one. It goes on waiting, and
+    its message is sent again.
+    """
     worker = current_task.request.hostname
+    if stage == "classify" and not store.may_run(worker, work):
+        return None
     if stage == "fetch":
         soonest = store.expiring_first(work)
         claim = store.claim(soonest, stage, worker)

@@ -5,7 +5,7 @@ from typing import Any
 
 from broker.order_store.keys import Key
 from broker.order_store.redis_client import StoreBase, reachable
-from broker.order_store.workers import read_heartbeats
+from broker.order_store.workers import Heartbeats, obstacle, read_heartbeats
 from broker.orders.order import Order, work_id
 
 
@@ -38,7 +38,7 @@ class Backlog(StoreBase):
         with reachable():
             records = self._client.records
             now_ms = self._now_ms()
-            consumed = _consumed_queues(records)
+            consumed = _consumed_queues(read_heartbeats(records))
             views = []
             for name in sorted(records.smembers(Key.QUEUES)):
                 oldest = records.zrange(Key.WAITING + name, 0, 0, withscores=True)
@@ -63,24 +63,28 @@ class Backlog(StoreBase):
         if not waiting:
             return {}
         with reachable():
-            consumed = _consumed_queues(self._client.records)
-        return {work: _wait(found, consumed) for work, found in waiting.items()}
+            heartbeats = read_heartbeats(self._client.records)
+        algorithm = order.request.algorithm
+        return {work: _wait(found, heartbeats, algorithm) for work, found in waiting.items()}
 
 
-def _consumed_queues(records: Any) -> list[str]:
+def _consumed_queues(heartbeats: Heartbeats) -> list[str]:
     """Return the queues that the workers consume, once for each worker."""
     queues = []
-    for heartbeat in read_heartbeats(records).values():
+    for heartbeat in heartbeats.values():
         queues.extend(heartbeat["queues"])
     return queues
 
 
-def _wait(found: dict[str, Any], consumed: list[str]) -> Wait:
+def _wait(found: dict[str, Any], heartbeats: Heartbeats, algorithm: str) -> Wait:
     queue = found["queue"]
     ahead = found["ahead"]
-    if found["in_ms"] > 0:
+    in_the_way = obstacle(algorithm, queue, heartbeats)
+    if in_the_way:
+        reason = in_the_way
+    elif found["in_ms"] > 0:
         reason = f"tried again in {found['in_ms'] / 1000:.0f} s"
-    elif queue not in consumed:
+    elif queue not in _consumed_queues(heartbeats):
         reason = f"no worker consumes the queue {queue}"
     elif ahead:
         reason = f"{ahead} ahead of it"

@@ -3,7 +3,9 @@
 The only module that imports the client library.
 """
 
+import errno
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +44,7 @@ _CONDITIONS = {
 }
 """States of the server in which every command fails, by the first word of Redis' error."""
 
+_DISK_FULL = os.strerror(errno.ENOSPC)
 _CODE_OF_CLASS = {
     redis_errors.OutOfMemoryError: "OOM",
     redis_errors.ReadOnlyError: "READONLY",
@@ -172,7 +175,10 @@ def _condition(error: Exception) -> str | None:
         if found is None:
             return None
         code = found[1]
-    return _CONDITIONS[code]
+    condition = _CONDITIONS[code]
+    if _DISK_FULL in str(error):
+        return f"{condition}: {_DISK_FULL}"
+    return condition
 
 
 def _unreachable(detail: str) -> TemporaryError:

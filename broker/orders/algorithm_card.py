@@ -1,5 +1,7 @@
 """The card of an algorithm: what the API and the workers know of it without loading it."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -73,3 +75,15 @@ class AlgorithmCard(BaseModel):
             renamed["queue"] = renamed.pop("lane")
             return renamed
         return given
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """What one worker says of the algorithms in its settings."""
+
+    cards: tuple[AlgorithmCard, ...] = ()
+    """Those that it can run."""
+    checking: tuple[str, ...] = ()
+    """Names of those that it loads for the first time; nobody knows yet whether they run."""
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+    """Why it cannot run each of the others, by name."""

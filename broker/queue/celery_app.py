@@ -114,6 +114,8 @@ def enqueue(messages: Iterable[TaskMessage]) -> None:
 def _set_up_log(**_: object) -> None:
     """Replace Celery's own log, in the worker and in its spawned children."""
     set_up(load().broker.log)
+    # Its lines about each message say less than those of the stages.
+    logging.getLogger("celery").setLevel(logging.WARNING)
 
 
 def _producers() -> Any:

@@ -111,6 +111,13 @@ class BrokerSettings(Section):
             )
         return location
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Return the folders that are written to: `data`, and `storage` where it is a folder."""
+        if self.storage is None or "://" in self.storage:
+            return (self.data,)
+        return self.data, Path(self.storage)
+
     @model_validator(mode="after")
     def _times_fit(self) -> Self:
         if self.heartbeat_s * 2 > self.lease_s:

@@ -2,8 +2,10 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,6 +14,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker.disk_space import full_disk
 from broker.errors import CODES, OrderError, Problem, SlidelaneError, TemporaryError
 
 MEDIA_TYPE = "application/problem+json"
@@ -103,7 +106,18 @@ async def _handle_fault(request: Request, fault: Exception) -> JSONResponse:
     faults: Sequence[Problem] = ()
     if isinstance(fault, ManyFaultsError):
         faults = fault.faults
-    return answer(fault.problem, request.url.path, faults=faults, headers=_headers(fault))
+    problem = _with_full_disk(fault.problem, getattr(request.app.state, "folders", ()))
+    return answer(problem, request.url.path, faults=faults, headers=_headers(fault))
+
+
+def _with_full_disk(problem: Problem, folders: Iterable[Path]) -> Problem:
+    """Return the problem with the cause of a Redis that ended because its disk is full."""
+    if problem.code != "store_unreachable":
+        return problem
+    full = full_disk(folders)
+    if not full:
+        return problem
+    return replace(problem, detail=f"{full}; {problem.detail}")
 
 
 async def _handle_no_route(request: Request, fault: Exception) -> JSONResponse:

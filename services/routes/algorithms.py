@@ -1,16 +1,24 @@
 """Routes that show the algorithms that workers have announced."""
 
+from typing import Literal
+
 from fastapi import APIRouter, Depends
-from pydantic import BaseModel, computed_field
+from pydantic import BaseModel, Field, computed_field
 
 from broker.errors import OrderError
 from broker.order_store import OrderStore
+from broker.order_store.workers import KnownAlgorithm
 from broker.orders.algorithm_card import AlgorithmCard
 from services.auth import ApiKeyAuth
+from services.responses.views import ABSENT
 
 
 class AlgorithmView(AlgorithmCard):
-    """One algorithm's card as it is shown."""
+    """One algorithm's card as it is shown, and whether it can be ordered."""
+
+    available: bool = Field(description="whether orders for it are accepted")
+    reason: str | None = ABSENT
+    """Why no worker can run it now; absent where it is available."""
 
     @computed_field(description="the same as `queue`, by its older name")  # type: ignore[prop-decorator]
     @property
@@ -19,10 +27,18 @@ class AlgorithmView(AlgorithmCard):
         return self.queue
 
 
-class AlgorithmsView(BaseModel):
-    """Every algorithm that can be ordered, by name."""
+class UnavailableView(BaseModel):
+    """An algorithm that never had a card: its settings or its model folder cannot work."""
 
-    algorithms: list[AlgorithmView]
+    name: str
+    available: Literal[False] = False
+    reason: str = Field(description="why no worker can run it")
+
+
+class AlgorithmsView(BaseModel):
+    """Every algorithm that a worker has in its settings, by name."""
+
+    algorithms: list[AlgorithmView | UnavailableView]
 
 
 def routes(store: OrderStore, auth: ApiKeyAuth) -> APIRouter:
@@ -33,24 +49,31 @@ def routes(store: OrderStore, auth: ApiKeyAuth) -> APIRouter:
 
     @router.get("")
     def list_algorithms() -> AlgorithmsView:
-        """What can be ordered. Empty until a worker has said what it can do."""
-        cards = store.cards()
-        return AlgorithmsView(algorithms=[_view(cards[name]) for name in sorted(cards)])
+        """What can be ordered. Empty until a worker has said what it can do.
+
+        With `available` false: what a worker has in its settings and none can run, with the reason.
+        """
+        return AlgorithmsView(algorithms=[_view(known) for known in store.algorithms()])
 
     @router.get("/{name}")
-    def get_algorithm(name: str) -> AlgorithmView:
+    def get_algorithm(name: str) -> AlgorithmView | UnavailableView:
         """One algorithm's card, with the schema of its parameters."""
-        cards = store.cards()
-        if name not in cards:
+        algorithms = {known.name: known for known in store.algorithms()}
+        if name not in algorithms:
             raise OrderError(
                 "not_found",
                 f"there is no algorithm {name[:64]!r}",
-                hint=f"there are: {', '.join(sorted(cards))}",
+                hint=f"there are: {', '.join(algorithms)}",
             )
-        return _view(cards[name])
+        return _view(algorithms[name])
 
     return router
 
 
-def _view(card: AlgorithmCard) -> AlgorithmView:
-    return AlgorithmView.model_validate(card.model_dump())
+def _view(known: KnownAlgorithm) -> AlgorithmView | UnavailableView:
+    if known.card is None:
+        return UnavailableView(name=known.name, reason=known.reason)
+    own = known.card.model_dump() | {"available": not known.reason}
+    if known.reason:
+        own["reason"] = known.reason
+    return AlgorithmView.model_validate(own)

@@ -1,15 +1,22 @@
 """Routes for orchestrators: is this process alive, and would orders be worked on?"""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 
+from broker.disk_space import full_disk
 from broker.errors import Problem, TemporaryError
-from broker.order_store import OrderStore
+from broker.order_store import OrderStore, WorkerView
+from broker.order_store.workers import reasons_of
 from broker.queue.names import COURIER_QUEUES, base_of
+from broker.settings.config import BrokerSettings
 from services.responses.problems import RETRY_AFTER_S, answer
 
 
-def routes(store: OrderStore) -> APIRouter:
+def routes(store: OrderStore, settings: BrokerSettings) -> APIRouter:
     """Return `/healthz` and `/readyz`, which need no key because they show no order."""
     router = APIRouter(tags=["health"])
 
@@ -20,23 +27,60 @@ def routes(store: OrderStore) -> APIRouter:
 
     @router.get("/readyz")
     def readyz() -> JSONResponse:
-        """Orders would be worked on: Redis answers, and every stage has a worker."""
-        missing = _missing(store)
-        if not missing:
-            return JSONResponse({"status": "ready"})
-        problem = Problem("workers_missing", f"missing: {'; '.join(missing)}")
+        """Orders would be worked on: Redis answers, and every stage has a worker.
+
+        `unavailable` lists the algorithms that no worker can run; the others can be ordered.
+        """
+        readiness = _Readiness.of(store, settings)
+        if not readiness.missing:
+            return JSONResponse({"status": "ready"} | readiness.unavailable_part)
+        problem = Problem("workers_missing", f"missing: {'; '.join(readiness.missing)}")
         return answer(problem, "/readyz", headers={"retry-after": str(RETRY_AFTER_S)})
 
     return router
 
 
-def _missing(store: OrderStore) -> list[str]:
-    """Return a sentence for each thing without which an order would wait for ever."""
-    try:
-        store.ping()
-        workers = store.workers()
-    except TemporaryError as fault:
-        return [fault.detail]
+@dataclass(frozen=True, slots=True)
+class _Readiness:
+    """What an order would lack: `missing`, without which every order would wait for ever.
+
+    `unavailable`: why each algorithm that no worker can run is unavailable, by name.
+    """
+
+    missing: Sequence[str]
+    unavailable: Mapping[str, str]
+
+    @classmethod
+    def of(cls, store: OrderStore, settings: BrokerSettings) -> "_Readiness":
+        """Return how things stand now."""
+        missing = []
+        unavailable: Mapping[str, str] = {}
+        full = full_disk(settings.folders)
+        if full:
+            missing.append(full)
+        try:
+            store.ping()
+            workers = store.workers()
+            unavailable = reasons_of(workers)
+            missing += _missing_workers(workers)
+            missing += _missing_algorithms(workers, unavailable)
+        except TemporaryError as fault:
+            missing.append(fault.detail)
+        return cls(missing, unavailable)
+
+    @property
+    def unavailable_part(self) -> dict[str, Any]:
+        """Return the field `unavailable` of the answer; nothing where every algorithm runs."""
+        if not self.unavailable:
+            return {}
+        algorithms = [
+            {"algorithm": name, "reason": reason} for name, reason in self.unavailable.items()
+        ]
+        return {"unavailable": algorithms}
+
+
+def _missing_workers(workers: Sequence[WorkerView]) -> list[str]:
+    """Return a sentence for each stage that has no worker."""
     consumed: set[str] = set()
     for worker in workers:
         # `gpu.high` is the queue `gpu` at one priority.
@@ -46,4 +90,24 @@ def _missing(store: OrderStore) -> list[str]:
     ]
     if not consumed - set(COURIER_QUEUES):
         missing.append("no worker consumes a queue for classifying")
+    return missing
+
+
+def _missing_algorithms(workers: Sequence[WorkerView], unavailable: Mapping[str, str]) -> list[str]:
+    """Return what keeps orders of a new service from being placed.
+
+    Algorithms that are still being loaded for the first time, or no algorithm that can be run.
+    """
+    offered: set[str] = set()
+    checking: set[str] = set()
+    for worker in workers:
+        checking.update(worker.checking)
+        offered.update(worker.offered or ())
+    missing = [
+        f"a worker is loading the algorithm {name} for the first time"
+        for name in sorted(checking - offered)
+    ]
+    if unavailable and not offered and not checking:
+        reasons = [f"{name}: {reason}" for name, reason in unavailable.items()]
+        missing.append(f"every algorithm is unavailable ({'; '.join(reasons)})")
     return missing

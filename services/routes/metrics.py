@@ -54,7 +54,24 @@ class StoreCollector(Collector):
         workers = GaugeMetricFamily(
             "slidelane_workers", "Workers that consume", value=len(self._store.workers())
         )
-        return [orders, waiting, running, oldest_wait, workers]
+        return [orders, waiting, running, oldest_wait, workers, *self._algorithms()]
+
+    def _algorithms(self) -> list[Metric]:
+        available = GaugeMetricFamily(
+            "slidelane_algorithm_available",
+            "1 when orders for the algorithm are accepted",
+            labels=["algorithm"],
+        )
+        reasons = GaugeMetricFamily(
+            "slidelane_algorithm_unavailable_info",
+            "Why no worker can run the algorithm",
+            labels=["algorithm", "reason"],
+        )
+        for known in self._store.algorithms():
+            available.add_metric([known.name], not known.reason)
+            if known.reason:
+                reasons.add_metric([known.name, known.reason], 1)
+        return [available, reasons]
 
 
 def routes(store: OrderStore, auth: ApiKeyAuth) -> APIRouter:

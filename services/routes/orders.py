@@ -6,7 +6,7 @@ A 202 means that the order is stored; workers do the rest.
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -138,11 +138,24 @@ def _place(config: Config, store: OrderStore, raw: bytes, key: str | None) -> Re
         known_id = store.find_by_key(key, fingerprint)
         if known_id is not None:
             return _accepted(store, known_id, is_replay=True)
+    _check_available(request.algorithm, store.unavailable())
     admitted, card = admit(request, store.cards(), config)
     _check_stains(admitted, card)
     created = store.create(admitted, queue=card.queue, key=key, fingerprint=fingerprint)
     enqueue(created.messages)
     return _accepted(store, created.order_id, is_replay=not created.fresh)
+
+
+def _check_available(algorithm: str, unavailable: Mapping[str, str]) -> None:
+    """Raise `OrderError` for an algorithm that workers have and none can run."""
+    if algorithm in unavailable:
+        raise OrderError(
+            "algorithm_unavailable",
+            unavailable[algorithm],
+            hint="the operator corrects the setting or the model folder; "
+            "GET /v1/algorithms shows when it is available again",
+            field="algorithm",
+        )
 
 
 def _check_stains(request: OrderRequest, card: AlgorithmCard) -> None:

@@ -21,9 +21,11 @@ _WITHOUT_WORKER = "import sys; sys.modules['worker'] = None; sys.argv[1:] = ['do
 
 def doctor(*asked: str, command: list[str] = _COMMAND, **settings: str) -> tuple[int, Table, str]:
     """Its status, its rows as (state, sentence), and all that it printed."""
-    env = {
+    inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("SLIDELANE_")
-    } | settings
+    }
+    # Whatever runs on the usual port of this machine is none of the test's services.
+    env = inherited | {"SLIDELANE_SERVICES__PORT": str(free_port())} | settings
     done = subprocess.run(
         [*command, *asked], cwd=ROOT, env=env, capture_output=True, text=True, check=False
     )
@@ -48,13 +50,55 @@ def test_a_service_that_runs_is_well(stack: Stack, techcyte: TechcyteReceiver) -
     status, rows, _ = on(stack, "--destination", techcyte.url)
     assert status == 0, rows
     assert [what for what, (state, _) in rows.items() if state == "ok" and what != "gpu"] == [
-        "redis", "workers", "disk", "cores", "memory", "openslide", "models", "slides", "destination",
+        "service", "redis", "workers", "disk", "models", "slides",
+        "cores", "memory", "openslide", "destination",
     ]  # fmt: skip
     assert "append-only file, answers in" in rows["redis"][1]
     assert "on fetch" in rows["workers"][1] or "on deliver" in rows["workers"][1]
     assert "1000x1000 matmul in" in rows["gpu"][1]
     assert rows["openslide"][1].startswith("OpenSlide 4.")
-    assert "ki67 1.0.0, grid 1.0.0" in rows["models"][1]
+    assert "grid 1.0.0, ki67 1.0.0" in rows["models"][1]
+    assert f"broker.data {stack.data}" in rows["service"][1]
+
+
+def test_a_service_that_runs_is_asked_for_its_own_settings(stack: Stack, slide: Path) -> None:
+    """What this shell would start, with a device and folders that are not there, is not the
+    question."""
+    status, rows, _ = on(
+        stack,
+        SLIDELANE_WORKER__DEVICE="cuda:99",
+        SLIDELANE_WORKER__SLIDES__ROOTS='["/nowhere"]',
+        SLIDELANE_WORKER__ALGORITHMS='{"x": {"kind": "wrong"}}',
+    )
+    assert status == 0, rows
+    assert rows["gpu"][0] in ("ok", "absent")
+    assert rows["slides"] == ("ok", f"paths may lie below {slide.parent}")
+    assert "x" not in rows["models"][1].split()
+
+
+def test_a_service_on_another_data_folder_is_asked_over_http(stack: Stack, tmp_path: Path) -> None:
+    """Its port is the one of this shell's settings; what is not known without its folder is said."""
+    status, rows, _ = doctor(
+        SLIDELANE_SERVICES__PORT=str(stack.port), SLIDELANE_BROKER__DATA=str(tmp_path)
+    )
+    assert status == 0, rows
+    assert f"asked {stack.url}; it does not use broker.data {tmp_path}" in rows["service"][1]
+    assert rows["ready"][0] == "ok"
+    assert "disk" not in rows
+
+
+def test_a_folder_of_slides_that_is_not_there_is_said_of_the_service(
+    tmp_path: Path, slide: Path
+) -> None:
+    """By doctor, and by worker and courier when they start."""
+    with Stack(tmp_path, [slide.parent, tmp_path / "gone"]) as stack:
+        stack.wait_ready()
+        status, rows, _ = on(stack)
+        assert (status, rows["slides"][0]) == (1, "failed")
+        assert f"there is no {tmp_path}/gone on courier-" in rows["slides"][1]
+        for role in ("worker", "courier"):
+            said = (tmp_path / f"{role}.log").read_text()
+            assert f"worker.slides.roots: there is no folder {tmp_path}/gone" in said
 
 
 def test_what_a_worker_lacks_is_named_and_ends_with_one(tmp_path: Path) -> None:
@@ -95,7 +139,9 @@ def test_without_the_workers_libraries_the_rest_is_told(stack: Stack) -> None:
     own = {name: value for name, value in stack.env.items() if name.startswith("SLIDELANE_")}
     status, rows, _ = doctor(command=[sys.executable, "-c", _WITHOUT_WORKER], **own)
     assert (status, rows["libraries"][0]) == (0, "absent")
-    assert set(rows) == {"redis", "workers", "disk", "libraries"}
+    assert set(rows) == {
+        "service", "redis", "workers", "disk", "models", "slides", "libraries",
+    }  # fmt: skip
 
 
 def test_settings_that_cannot_work_are_told_before_all_else() -> None:

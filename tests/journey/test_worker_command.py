@@ -125,6 +125,21 @@ def test_a_worker_whose_time_is_nearly_over_hands_its_work_back(
     assert "lost by" not in str(service.call("GET", f"/v1/orders/{order_id}/log")[1])
 
 
+def test_a_worker_does_not_stay_for_what_it_cannot_run(
+    service: ServiceWithoutWorkers, slide: Path
+) -> None:
+    """A batch job with a wrong setting would hold its device until the order expires."""
+    OrderStore.connect(BrokerSettings(data=service.data)).announce([grid_card()])
+    order_id = service.order(
+        algorithm="grid", scans=[{"id": "1", "source": {"type": "path", "path": str(slide)}}]
+    )
+    wrong = '{"grid": {"kind": "grid", "parameters": {"rows": 0}}}'
+    worker = service.worker("gpu", "--until-idle", SLIDELANE_WORKER__ALGORITHMS=wrong)
+    assert worker.wait(timeout=90) == 0, service.said
+    assert "worker.algorithms.grid.parameters.rows" in service.said
+    assert service.get(order_id)["state"] == "queued"
+
+
 def test_a_signal_stops_the_worker_and_its_children(service: ServiceWithoutWorkers) -> None:
     """SIGTERM to the command is SIGTERM to the worker; no process is left."""
     worker = service.worker("gpu", "--until-idle", SLIDELANE_WORKER__QUEUES='["gpu", "other"]')

@@ -154,6 +154,7 @@ def weights_card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
     """Return the card of the network in `entry.folder`. Raises ConfigError."""
     if entry.folder is None:
         raise _folder_error(name, "there is none")
+    config = _config_bytes(name, entry.folder)
     description = describe(name, entry.folder)
     file = network_file(name, entry.folder)
     if entry.compile and file.suffix != ".pt2":
@@ -162,8 +163,8 @@ def weights_card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
         )
     network_sha256 = _file_sha256(file)
     _check_sha256(name, entry, file, network_sha256)
-    config = (entry.folder / "config.json").read_bytes()
-    digest = hashlib.sha256(config + bytes.fromhex(network_sha256)).hexdigest()
+    digest = _digest(config, network_sha256)
+    check_unchanged(name, file, digest)
     names = description.class_names
     tile_um = description.mpp * description.input_px
     return AlgorithmCard(
@@ -186,6 +187,27 @@ def weights_parameters(entry: AlgorithmSettings) -> type[BaseModel]:
     if entry.stains:
         return StainParameters
     return NoParameters
+
+
+def check_unchanged(name: str, file: Path, digest: str) -> None:
+    """Raise ConfigError unless the folder of this network still has the digest of a card.
+
+    Whoever has read the folder calls it afterwards: a card and a network that were read while the
+    folder was replaced may be of two versions.
+    """
+    if _digest(_config_bytes(name, file.parent), _file_sha256(file)) != digest:
+        raise _folder_error(name, "its files were changed while they were read")
+
+
+def _config_bytes(name: str, folder: Path) -> bytes:
+    try:
+        return (folder / "config.json").read_bytes()
+    except OSError as error:
+        raise _folder_error(name, f"config.json: {error}") from None
+
+
+def _digest(config: bytes, network_sha256: str) -> str:
+    return hashlib.sha256(config + bytes.fromhex(network_sha256)).hexdigest()
 
 
 def _check(description: Description) -> None:

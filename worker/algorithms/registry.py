@@ -5,6 +5,7 @@ Loads torch only in `load`, and only for algorithms that compute with it.
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, ValidationError
@@ -27,12 +28,62 @@ Settings = Mapping[str, AlgorithmSettings]
 """The section `worker.algorithms` of the settings: an entry for each name."""
 
 
-def cards(settings: Settings) -> dict[str, AlgorithmCard]:
-    """Return the card of every algorithm that can be ordered, with this site's own settings.
+def card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
+    """Return the card of one algorithm, with this site's own settings.
 
     Raises ConfigError, which names the setting that cannot work.
     """
-    return {name: _card(name, entry) for name, entry in settings.items()}
+    kind = _kind(name, entry)
+    _check_folder(name, entry, kind)
+    _check_stains(name, entry, kind)
+    try:
+        own = kind.card(name, entry).model_dump()
+    except OSError as error:  # a file was removed while it was read, or may not be read
+        raise ConfigError(f"worker.algorithms.{name}.folder: {error}") from None
+    own["name"] = name
+    own["parameters"] = _with_own_defaults(name, entry, kind, own["parameters"])
+    if entry.stains is not None:
+        own["stains"] = entry.stains
+    if entry.queue is not None:
+        own["queue"] = entry.queue
+    if entry.time_limit_s is not None:
+        own["time_limit_s"] = entry.time_limit_s
+    try:
+        return AlgorithmCard.model_validate(own)
+    except ValidationError as error:
+        raise ConfigError(f"worker.algorithms.{name}: {_first(error)['msg']}") from None
+
+
+def cards_without_model(settings: Settings) -> dict[str, AlgorithmCard]:
+    """Return the cards of the algorithms that need no model folder, by name.
+
+    One whose settings cannot work is left out: a worker that should run it says why.
+    """
+    found = {}
+    for name, entry in settings.items():
+        if needs_folder(entry):
+            continue
+        with suppress(ConfigError):
+            found[name] = card(name, entry)
+    return found
+
+
+def queue_of(entry: AlgorithmSettings) -> str:
+    """Return the queue on which the algorithm's scans wait."""
+    if entry.queue is not None:
+        return entry.queue
+    default: str = AlgorithmCard.model_fields["queue"].default
+    return default
+
+
+def needs_folder(entry: AlgorithmSettings) -> bool:
+    """Return whether the algorithm is made from a model folder."""
+    return entry.kind in _KINDS and _KINDS[entry.kind].needs_folder
+
+
+def needs_device(entry: AlgorithmSettings) -> bool:
+    """Return whether the algorithm computes on `worker.device`."""
+    return entry.kind in _KINDS and _KINDS[entry.kind].reads_pixels
 
 
 def load(
@@ -56,10 +107,10 @@ def load(
             "algorithm_unknown", f"this worker has no algorithm {name!r}", hint=f"it has: {known}"
         )
     entry = settings[name]
-    card = _card(name, entry)
+    own_card = card(name, entry)
     kind = _kind(name, entry)
     validated = _validated(kind.parameters(entry), {**entry.parameters, **parameters})
-    return kind.load(card, validated, entry, device, max_batch_bytes)
+    return kind.load(own_card, validated, entry, device, max_batch_bytes)
 
 
 def release_device() -> None:
@@ -199,27 +250,6 @@ def _kind(name: str, entry: AlgorithmSettings) -> _Kind:
             f"worker.algorithms.{name}.kind: there is no kind {entry.kind!r}; there are: {known}"
         )
     return _KINDS[entry.kind]
-
-
-def _card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
-    """Return the kind's card with the name, stains, queue, time limit and defaults of the entry."""
-    kind = _kind(name, entry)
-    _check_folder(name, entry, kind)
-    _check_stains(name, entry, kind)
-    card = kind.card(name, entry)
-    own = card.model_dump()
-    own["name"] = name
-    own["parameters"] = _with_own_defaults(name, entry, kind, card.parameters)
-    if entry.stains is not None:
-        own["stains"] = entry.stains
-    if entry.queue is not None:
-        own["queue"] = entry.queue
-    if entry.time_limit_s is not None:
-        own["time_limit_s"] = entry.time_limit_s
-    try:
-        return AlgorithmCard.model_validate(own)
-    except ValidationError as error:
-        raise ConfigError(f"worker.algorithms.{name}: {_first(error)['msg']}") from None
 
 
 def _check_folder(name: str, entry: AlgorithmSettings, kind: _Kind) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.settings.config import AlgorithmSettings, ConfigError
 from worker.algorithms import exported_archive
-from worker.algorithms.model_folder import describe, network_file
+from worker.algorithms.model_folder import check_unchanged, describe, network_file
 from worker.algorithms.network import AlgorithmAnswerError, Network, brief
 from worker.algorithms.torch_device.device import Device
 from worker.algorithms.torch_device.memory import fitting_batch, keep_freed, sparing
@@ -157,14 +157,16 @@ def _load(
 
 
 @lru_cache(maxsize=2)
-def _loaded(file: Path, _digest: str, options: _LoadOptions) -> tuple[Network, int]:
+def _loaded(file: Path, digest: str, options: _LoadOptions) -> tuple[Network, int]:
     """Load the network and keep it from order to order.
 
-    A small region must not wait for a network to be read and warmed up.
+    A small region must not wait for a network to be read and warmed up. Raises ConfigError where
+    the folder has not the `digest` of the card any more: nothing of two versions is kept.
     """
     device = options.device
     description = describe(file.parent.name, file.parent)
     network = Network(_runnable(file, options), description, device, options.precision)
+    check_unchanged(file.parent.name, file, digest)
     tile_bytes = 3 * description.input_px**2
     most_tiles = min(
         device.batch(_CPU_BATCH, _GPU_BATCH), max(1, options.max_batch_bytes // tile_bytes)

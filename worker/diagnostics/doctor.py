@@ -17,6 +17,7 @@ import numpy as np
 from broker.diagnostics import Row
 from broker.settings.config import Config, load
 from worker.algorithms import registry
+from worker.algorithms.check import one_line
 from worker.diagnostics.connectivity import check_hosts
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.process.cgroup_limits import (
@@ -41,6 +42,9 @@ def main() -> None:
     )
     parser.add_argument("--in-container", action="store_true")
     parser.add_argument("--require-gpu", action="store_true")
+    parser.add_argument(
+        "--machine-only", action="store_true", help="workers that run have told the rest"
+    )
     parser.add_argument("--destination", action="append", default=[])
     options = parser.parse_args()
     # An exit instead of a sudden end, so that the processes of a check are ended too.
@@ -50,8 +54,9 @@ def main() -> None:
     _print_rows("memory", _memory(config))
     _print_rows("gpu", _gpu(config, required=options.require_gpu))
     _print_rows("openslide", _openslide(config))
-    _print_rows("models", _models(config))
-    _print_rows("slides", _slides(config))
+    if not options.machine_only:
+        _print_rows("models", _models(config))
+        _print_rows("slides", _slides(config))
     _print_rows("destination", check_hosts(config, options.destination))
     if options.in_container:
         from worker.diagnostics import container_checks
@@ -161,12 +166,21 @@ def _write_slide(path: Path, pixels: np.ndarray) -> None:
 def _models(config: Config) -> Iterator[Row]:
     settings = config.worker
     names = []
+    faults = []
     for name in settings.algorithms:
-        algorithm = registry.load(
-            name, settings.algorithms, {}, settings.device, max_batch_bytes=MAX_BATCH_BYTES
-        )
-        names.append(f"{algorithm.card.name} {algorithm.card.version}")
-    yield Row("models", "ok", f"loaded: {', '.join(names)}")
+        try:
+            algorithm = registry.load(
+                name, settings.algorithms, {}, settings.device, max_batch_bytes=MAX_BATCH_BYTES
+            )
+        except Exception as error:  # noqa: BLE001 - one wrong algorithm does not hide the others
+            faults.append(f"{name} is unavailable: {one_line(error)}")
+        else:
+            names.append(f"{algorithm.card.name} {algorithm.card.version}")
+    text = "; ".join([f"loaded: {', '.join(names) or 'none'}", *faults])
+    if faults:
+        yield Row("models", "failed", text)
+    else:
+        yield Row("models", "ok", text)
 
 
 def _slides(config: Config) -> Iterator[Row]:

@@ -1,17 +1,21 @@
-"""What a worker's parent process reports to the store: it is alive, it lost a child, it leaves."""
+"""What a worker's parent process reports to the store.
+
+It is alive, which algorithms it can run, it lost a child, it leaves.
+"""
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from celery import signals
 
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore
-from broker.orders.algorithm_card import AlgorithmCard
+from broker.orders.algorithm_card import AlgorithmCard, Announcement
 from broker.queue.celery_app import enqueue
 
-_INTERVAL_S = 5.0
+_INTERVAL_S = 3.0
 _log = logging.getLogger(__name__)
 
 
@@ -22,13 +26,30 @@ class Heartbeat:
     """
 
     def __init__(
-        self, store: OrderStore, name: str, queues: list[str], cards: Iterable[AlgorithmCard]
+        self, store: OrderStore, name: str, queues: list[str], settings: Mapping[str, Any]
     ) -> None:
+        """Send nothing yet. `settings`: those that `slidelane doctor` shows of this worker."""
         self._store = store
         self._name = name
         self._queues = queues
-        self._cards = tuple(cards)
+        self._settings = settings
+        self._described: tuple[AlgorithmCard, ...] = ()
+        self._announcement: Announcement | None = None
+        self._is_news = True
         self._reported_at = 0.0
+
+    def describe(self, cards: Iterable[AlgorithmCard]) -> None:
+        """Make these algorithms orderable at the next beat, without offering to run them.
+
+        So orders may be placed before the first worker that runs them is started.
+        """
+        self._described = tuple(cards)
+        self._is_news = True
+
+    def announce(self, announcement: Announcement) -> None:
+        """Report from the next beat on what this worker can run. Any thread may call it."""
+        self._announcement = announcement
+        self._is_news = True
 
     def connect_signals(self) -> None:
         """Handle Celery's signals from now on."""
@@ -37,15 +58,23 @@ class Heartbeat:
         signals.worker_shutdown.connect(self.leave, weak=False)
 
     def beat(self, **_: object) -> None:
-        """Report that this worker is alive; the first time also announce its algorithms."""
-        if self._reported_at and time.monotonic() - self._reported_at < _INTERVAL_S:
+        """Report that this worker is alive, and its algorithms when they have changed."""
+        if not self._is_news and time.monotonic() - self._reported_at < _INTERVAL_S:
             return
+        is_news = self._is_news
+        # Before the announcement is read: one that comes in between is sent by the next beat.
+        self._is_news = False
         try:
+            if is_news:
+                self._store.announce(self._described)
+                if self._announcement:
+                    self._store.announce(self._announcement.cards)
+            self._store.present(self._name, self._queues, self._announcement, self._settings)
             if not self._reported_at:
-                self._store.announce(self._cards)
-            self._store.present(self._name, self._queues)
+                _log.info("%s consumes %s", self._name, ", ".join(self._queues))
             self._reported_at = time.monotonic()
         except TemporaryError as error:
+            self._is_news = True
             _log.warning("could not report that this worker is alive: %s", error.detail)
 
     def child_lost(

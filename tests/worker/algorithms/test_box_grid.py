@@ -64,7 +64,7 @@ def test_boxes_cover_the_area_without_gap_or_overlap(
 
 def test_it_reads_no_pixels() -> None:
     """Its card names no resolution, so that a slide without one can be ordered too."""
-    card = registry.cards(SETTINGS)["grid"]
+    card = registry.card("grid", SETTINGS["grid"])
     assert (card.mpp, card.output, [c.name for c in card.classes]) == (None, "report", ["box"])
     unmeasured = Frame(10, 10, None, None, "none")
     assert (

@@ -1,9 +1,7 @@
 """From settings and orders to algorithms."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,7 +10,6 @@ import torch
 
 from broker.errors import OrderError
 from broker.settings.config import AlgorithmSettings, ConfigError
-from tests.support.paths import ROOT
 from tests.support.tissue_sections import SETTINGS
 from worker.algorithms import registry
 from worker.algorithms.torch_device.device import describe, resolve
@@ -34,7 +31,7 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
 def test_the_cards_announce_what_can_be_ordered() -> None:
     """One card for each entry, with two classes for `ki67` and a digest of what makes the
     result."""
-    cards = registry.cards(SETTINGS)
+    cards = registry.cards_without_model(SETTINGS)
     assert sorted(cards) == ["grid", "ki67"]
     assert [c.name for c in cards["ki67"].classes] == ["negative", "positive"]
     assert (cards["ki67"].mpp, cards["ki67"].output) == (0.5, "objects")
@@ -46,7 +43,7 @@ def test_cards_need_no_torch() -> None:
     """Announcing loads neither torch nor OpenCV, so that a courier stays small."""
     code = (
         "import sys; from broker.settings.config import WorkerSettings; from worker.algorithms import registry;"
-        "registry.cards(WorkerSettings().algorithms); sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
+        "registry.cards_without_model(WorkerSettings().algorithms); sys.exit('torch' in sys.modules or 'cv2' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 
@@ -57,7 +54,7 @@ def test_a_wrong_parameter_is_refused_by_schema_and_load_alike(
 ) -> None:
     """What the card's schema refuses, `load` refuses too, and names the field."""
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(given, registry.cards(SETTINGS)[name].parameters)
+        jsonschema.validate(given, registry.cards_without_model(SETTINGS)[name].parameters)
     with pytest.raises(OrderError) as refused:
         registry.load(name, SETTINGS, given, "cpu", max_batch_bytes=MAX_BATCH_BYTES)
     assert (refused.value.code, refused.value.field) == ("parameters_invalid", field)
@@ -68,7 +65,7 @@ def test_a_wrong_parameter_is_refused_by_schema_and_load_alike(
 def test_the_defaults_of_a_schema_are_valid(name: str) -> None:
     """An order filled up from the card's schema passes the schema, and every number in it has
     bounds and a meaning."""
-    schema = registry.cards(SETTINGS)[name].parameters
+    schema = registry.cards_without_model(SETTINGS)[name].parameters
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate({key: one["default"] for key, one in schema["properties"].items()}, schema)
     assert schema["additionalProperties"] is False
@@ -84,11 +81,13 @@ def test_a_sites_own_entry_changes_name_queue_limit_and_defaults() -> None:
     own = AlgorithmSettings(
         kind="ki67", queue="cpu", time_limit_s=60, parameters={"positive_threshold": 0.3}
     )
-    card = registry.cards({"ki67-strict": own})["ki67-strict"]
+    card = registry.card("ki67-strict", own)
     assert (card.name, card.queue, card.time_limit_s) == ("ki67-strict", "cpu", 60)
     assert card.parameters["properties"]["positive_threshold"]["default"] == 0.3
     assert (
-        registry.cards(SETTINGS)["ki67"].parameters["properties"]["positive_threshold"]["default"]
+        registry.cards_without_model(SETTINGS)["ki67"].parameters["properties"][
+            "positive_threshold"
+        ]["default"]
         == 0.15
     )
 
@@ -130,10 +129,15 @@ def test_an_order_overrides_the_sites_defaults() -> None:
 def test_settings_that_cannot_work_are_named(
     name: str, entry: dict[str, Any], message: str
 ) -> None:
-    """A wrong kind, parameter or name stops the start with the key in the message."""
+    """A wrong kind, parameter or name is told with the key; whoever needs no model leaves it
+    out."""
+    wrong = AlgorithmSettings.model_validate(entry)
     with pytest.raises(ConfigError) as refused:
-        registry.cards({name: AlgorithmSettings.model_validate(entry)})
+        registry.card(name, wrong)
     assert message in str(refused.value)
+    assert list(registry.cards_without_model(SETTINGS | {name: wrong})) == [
+        known for known in SETTINGS if known != name
+    ]
 
 
 def test_an_unknown_algorithm_is_the_orders_fault() -> None:
@@ -155,21 +159,6 @@ def test_a_gpu_that_is_not_there_is_told() -> None:
     count = torch.cuda.device_count()
     with pytest.raises(ConfigError, match=rf"worker.device: cuda:{count} .* use auto or cpu"):
         resolve(f"cuda:{count}")
-
-
-def test_a_worker_whose_gpu_is_not_there_does_not_start(tmp_path: Path) -> None:
-    """It says so in one sentence, instead of failing every scan."""
-    settings = {
-        "SLIDELANE_WORKER__DEVICE": "cuda:99",
-        "SLIDELANE_BROKER__REDIS_URL": "redis://127.0.0.1:1/0",
-    }
-    environment = os.environ | settings | {"SLIDELANE_BROKER__DATA": str(tmp_path)}
-    command = [sys.executable, "-m", "worker", "gpu"]
-    ended = subprocess.run(
-        command, check=False, env=environment, capture_output=True, text=True, timeout=120, cwd=ROOT
-    )
-    assert ended.returncode == 1
-    assert "slidelane: worker.device: cuda:99 is a GPU that torch does not see" in ended.stderr
 
 
 def test_results_can_name_the_device_and_torch() -> None:

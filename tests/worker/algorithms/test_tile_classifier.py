@@ -196,9 +196,9 @@ def test_a_folder_without_a_network_stops_the_start(tmp_path: Path) -> None:
     ):
         loaded(folder)
     with pytest.raises(ConfigError, match="'ki67' takes none"):
-        registry.cards({"ki67": AlgorithmSettings(kind="ki67", folder=tmp_path)})
+        registry.card("ki67", AlgorithmSettings(kind="ki67", folder=tmp_path))
     with pytest.raises(ConfigError, match="'weights' needs one"):
-        registry.cards({"zoo": AlgorithmSettings(kind="weights")})
+        registry.card("zoo", AlgorithmSettings(kind="weights"))
 
 
 def test_only_an_exported_network_can_be_compiled(tmp_path: Path) -> None:

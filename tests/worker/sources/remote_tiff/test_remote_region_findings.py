@@ -85,7 +85,7 @@ def test_findings_are_those_of_the_whole_file(tmp_path: Path, algorithm: str, ro
     sandbox = Sandbox(threads=1)
     with RegionFetcher.open(tmp_path / "cache", sandbox) as fetcher:
         content = a_stained_slide(tmp_path / "whole.tif")
-        fetcher.roi, fetcher.card = roi, registry.cards(SETTINGS)[algorithm]
+        fetcher.roi, fetcher.card = roi, registry.card(algorithm, SETTINGS[algorithm])
         part = fetcher.fetch(fetcher.serve(content))
         assert part
         whole = LocalSlide(tmp_path / "whole.tif", "", 0)
