@@ -72,7 +72,7 @@ def answer(
     body |= problem.as_dict() | {"instance": instance}
     if faults:
         body["errors"] = [_without_blame(fault) for fault in faults]
-    return JSONResponse(body, code.status, headers, MEDIA_TYPE)
+    return JSONResponse(body, code.status, HEADERS | dict(headers or {}), MEDIA_TYPE)
 
 
 def _without_blame(fault: Problem) -> dict[str, Any]:
