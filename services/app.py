@@ -8,6 +8,7 @@ from broker.order_store import OrderStore
 from broker.settings.config import Config
 from services import openapi
 from services.auth import ApiKeyAuth
+from services.requests.origin_check import OriginCheck
 from services.responses import problems
 from services.routes import algorithms, health, metrics, orders, queues, results
 
@@ -40,5 +41,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
         """Return the OpenAPI document."""
         return JSONResponse(app.openapi())
 
+    if not config.services.keys:
+        app.add_middleware(OriginCheck)
     problems.install(app)
     return app
