@@ -8,9 +8,10 @@ files.
 import asyncio
 import logging
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import h11
 from uvicorn.config import Config
@@ -22,7 +23,8 @@ from services.responses import problems
 
 _log = logging.getLogger(__name__)
 _Awaited = Literal["request", "answer", "reader"]
-FULL = "every connection is in use"
+NO_HEADERS: Final[Mapping[str, str]] = {}
+FULL: Final = "every connection is in use"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class ConnectionLimits:
     connections: int
     request_within_s: float = 30.0
     """From the first byte of a request, or from the connection on, until its headers are whole."""
+    headers_bytes: int = 16_384
+    """More than this of a request line and headers that are not whole is refused."""
     idle_s: int = 5
     """How long a connection that has served a request waits for the next one."""
     reads_within_s: float = 60.0
@@ -119,10 +123,9 @@ class BoundedConnection(H11Protocol):
         # uvicorn calls this where it handles the error of h11, without passing it on.
         error = sys.exception()
         if isinstance(error, h11.RemoteProtocolError) and error.error_status_hint == 431:
-            most_bytes = self.conn._max_incomplete_event_size  # noqa: SLF001 - it has no public name
             problem = Problem(
                 "headers_too_large",
-                f"request line and headers are larger than {most_bytes} bytes",
+                f"request line and headers are larger than {self._limits.headers_bytes} bytes",
                 "shorten the query, or send fewer headers",
                 blame="input",
             )
@@ -141,7 +144,10 @@ class BoundedConnection(H11Protocol):
         # A connection that is closing makes no room a second time.
         self._limits.waiting.pop(self, None)
         hint = "close idle connections, and try again"
-        self._end(Problem("too_many_connections", FULL, hint))
+        self._end(
+            Problem("too_many_connections", FULL, hint),
+            {"retry-after": str(problems.RETRY_AFTER_S)},
+        )
 
     def _watch(self) -> None:
         """Hold the caller to a deadline while the next step is the caller's."""
@@ -192,10 +198,10 @@ class BoundedConnection(H11Protocol):
             )
         )
 
-    def _end(self, problem: Problem) -> None:
+    def _end(self, problem: Problem, headers: Mapping[str, str] = NO_HEADERS) -> None:
         """Close the connection, with the problem as an answer where one can be sent."""
         if self._can_be_answered():
-            response = problems.answer(problem, "/", headers={"connection": "close"})
+            response = problems.answer(problem, "/", headers={"connection": "close", **headers})
             start = h11.Response(
                 status_code=response.status_code,
                 headers=response.raw_headers,
@@ -239,6 +245,7 @@ class BoundedConfig(Config):
             http=BoundedConnection,
             ws="none",
             loop="asyncio",
+            h11_max_incomplete_event_size=limits.headers_bytes,
             timeout_keep_alive=limits.idle_s,
             **settings,
         )

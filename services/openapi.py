@@ -76,6 +76,8 @@ def _add_answers(operation: dict[str, Any], answers: Answers) -> None:
     for status, response in answers.responses().items():
         known = documented.setdefault(status, {"description": "The answer"})
         known["description"] = response.get("description", known["description"])
+        if "headers" in response:
+            known["headers"] = response["headers"]
         for media_type, shown in response.get("content", {}).items():
             content = known.setdefault("content", {})
             content[media_type] = {**content.get(media_type, {}), **shown}

@@ -13,6 +13,19 @@ PROBLEM_SCHEMA: Final = {"$ref": "#/components/schemas/ProblemAnswer"}
 JSON: Final = "application/json"
 TEXT: Final = "text/plain"
 BINARY: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
+_HEADERS: Final[Mapping[int, Any]] = {
+    202: {"Location": {"description": "path of the order", "schema": {"type": "string"}}},
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    416: {
+        "Content-Range": {
+            "description": "how many bytes the file has",
+            "schema": {"type": "string"},
+        }
+    },
+    429: {"Retry-After": {"description": "seconds", "schema": {"type": "string"}}},
+    503: {"Retry-After": {"description": "seconds", "schema": {"type": "string"}}},
+}
+"""The headers of an answer that say what to do next, by status."""
 _ANY_REQUEST: Final[tuple[ErrorCode, ...]] = (
     "request_malformed",
     "headers_too_slow",
@@ -71,7 +84,10 @@ class Answers:
 
     def responses(self) -> dict[str, Any]:
         """Return the `responses` of the operation, without the success's own description."""
-        found: dict[str, Any] = {str(self.status): {"content": dict(self.content)}, **self.others}
+        success: dict[str, Any] = {"content": dict(self.content)}
+        if self.status in _HEADERS:
+            success["headers"] = _HEADERS[self.status]
+        found: dict[str, Any] = {str(self.status): success, **self.others}
         for status in sorted({CODES[code].status for code in self.codes}):
             codes = [code for code in self.codes if CODES[code].status == status]
             found[str(status)] = problem_response(codes)
@@ -83,7 +99,11 @@ def problem_response(codes: list[ErrorCode]) -> dict[str, Any]:
     described = [f"`{code}`: {CODES[code].title}" for code in codes]
     shown = {code: {"value": _example_of(code)} for code in codes}
     content = {problems.MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "examples": shown}}
-    return {"description": "; ".join(described), "content": content}
+    response: dict[str, Any] = {"description": "; ".join(described), "content": content}
+    headers = _HEADERS.get(CODES[codes[0]].status)
+    if headers:
+        response["headers"] = headers
+    return response
 
 
 def _example_of(code: ErrorCode) -> dict[str, Any]:

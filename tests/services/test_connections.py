@@ -16,7 +16,7 @@ import h11
 import httpx2
 import pytest
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
 from services.connection import BoundedConfig, ConnectionLimits
@@ -37,6 +37,10 @@ def app() -> FastAPI:
     @api.get("/healthz")
     async def health() -> dict[str, str]:
         return {"status": "ok"}
+
+    @api.post("/upload")
+    async def upload(request: Request) -> int:
+        return len(await request.body())
 
     @api.get("/large")
     async def large() -> StreamingResponse:
@@ -112,6 +116,7 @@ def problem_on(wire: socket.socket) -> tuple[int, str]:
     assert headers["x-content-type-options"] == "nosniff"
     problem = json.loads(body)
     assert problem["status"] == status
+    assert ("retry-after" in headers) == (status == 503)
     assert wire.recv(1) == b""
     return status, problem["code"]
 
@@ -189,6 +194,17 @@ def test_a_new_connection_takes_the_place_of_the_one_that_waits_longest(
     assert problem_on(oldest) == (503, "too_many_connections")
     newer.sendall(b"\r\n")
     assert answer_on(newer)[0] == 200
+
+
+def test_a_body_that_does_not_arrive_makes_room_too(serve: Serve, connect: Connect) -> None:
+    """Its route waits for it, but nothing is being done; a good caller comes first."""
+    server = serve(connections=1)
+    head = b"POST /upload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n"
+    slow = connect(server, head + b"1234")
+    wait_for(lambda: server.server_state.tasks, what="the request")
+    assert answer_on(connect(server, WHOLE))[0] == 200
+    assert problem_on(slow) == (503, "too_many_connections")
+    wait_for(lambda: not server.server_state.tasks, what="the end of the request")
 
 
 def test_a_connection_that_is_being_served_is_not_given_up(serve: Serve, connect: Connect) -> None:

@@ -115,6 +115,18 @@ def test_a_key_is_optional_where_none_is_configured(api: TestClient, keyed: Test
         assert paths["/v1/orders"]["get"]["security"][0] == first
 
 
+def test_what_to_do_next_is_described(api: TestClient) -> None:
+    """Where the order is, when to try again, and with which kind of key."""
+    placing = api.get("/openapi.json").json()["paths"]["/v1/orders"]["post"]["responses"]
+    headers = {status: set(placing[status]["headers"]) for status in ("202", "401", "429", "503")}
+    assert headers == {
+        "202": {"Location"},
+        "401": {"WWW-Authenticate"},
+        "429": {"Retry-After"},
+        "503": {"Retry-After"},
+    }
+
+
 def test_problems_are_described_as_they_are(api: TestClient) -> None:
     """The published schema takes what is answered."""
     ProblemAnswer.model_validate(api.get("/v1/orders/0").json())
