@@ -1,17 +1,14 @@
 """`python -m services`: the API in one process, on the host and port of the settings."""
 
 import logging
-import socket
 import sys
-
-import uvicorn
 
 from broker import log
 from broker.order_store import OrderStore
 from broker.settings.config import ConfigError, load, warn_of_old_names
 from services.app import create_app
+from services.server import ApiServer, limit_log
 
-SHUTDOWN_S = 10
 _log = logging.getLogger("services")
 
 
@@ -24,23 +21,9 @@ def main() -> None:
         sys.exit(str(error))
     log.set_up(config.broker.log)
     warn_of_old_names()
-    # No access log: paths carry labels, and labels may name a case.
-    server_config = uvicorn.Config(
-        app,
-        host=config.services.host,
-        port=config.services.port,
-        access_log=False,
-        log_config=None,
-        log_level="warning",  # its lines about its own start and end help nobody
-        server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_S,
-    )
-    listener = server_config.bind_socket()
-    # asyncio sets TCP_NODELAY only on sockets that it made itself.
-    # Without it, answers on a connection that is reused arrive 40 ms late.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # Connections are accepted from here on, before uvicorn itself has started.
-    listener.listen(server_config.backlog)
+    limit_log()
+    server = ApiServer(app, config.services)
+    listener = server.listen()
     host, port = listener.getsockname()[:2]
     if ":" in host:
         host = f"[{host}]"
@@ -48,7 +31,7 @@ def main() -> None:
     if not config.services.keys:
         text += " (no services.keys: loopback only)"
     _announce(text, config.broker.log)
-    uvicorn.Server(server_config).run(sockets=[listener])
+    server.run(sockets=[listener])
 
 
 def _announce(text: str, form: log.Form) -> None:

@@ -1,15 +1,14 @@
 """Builds the API as one ASGI application from its routes."""
 
-from fastapi import Depends
-from fastapi.responses import JSONResponse
-
 from broker.file_storage import open_storage
 from broker.order_store import OrderStore
 from broker.settings.config import Config
 from services import openapi
 from services.auth import ApiKeyAuth
+from services.requests.origin_check import OriginCheck
 from services.responses import problems
-from services.routes import algorithms, health, metrics, orders, queues, results
+from services.responses.head_requests import HeadRequests
+from services.routes import algorithms, api_docs, health, metrics, orders, queues, results
 
 
 def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
@@ -18,28 +17,29 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
         title=openapi.TITLE,
         description=openapi.DESCRIPTION,
         version="1",
-        # The documentation pages of FastAPI load scripts from other sites.
+        # The pages of FastAPI load scripts from other sites; `api_docs` has one that does not.
         docs_url=None,
         redoc_url=None,
-        # Served below, to callers that may read.
         openapi_url=None,
         redirect_slashes=False,
         responses=openapi.RESPONSES,
         generate_unique_id_function=lambda route: route.name,
     )
     auth = ApiKeyAuth(config.services.keys)
-    app.include_router(orders.routes(config, store, auth))
+    app.state.config = config
+    app.state.store = store
+    app.state.auth = auth
+    app.include_router(orders.router)
     app.include_router(results.routes(open_storage(config.broker), store, auth))
     app.include_router(algorithms.routes(store, auth))
     app.include_router(queues.routes(store, auth))
     app.include_router(metrics.routes(store, auth))
     app.include_router(health.routes(store, config.broker))
-
-    @app.get("/openapi.json", include_in_schema=False, dependencies=[Depends(auth.read)])
-    def describe() -> JSONResponse:
-        """Return the OpenAPI document."""
-        return JSONResponse(app.openapi())
-
+    app.include_router(api_docs.router)
+    app.needs_key = bool(config.services.keys)
+    if not app.needs_key:
+        app.add_middleware(OriginCheck)
+    app.add_middleware(HeadRequests)
     problems.install(app)
     app.state.folders = config.broker.folders
     return app

@@ -11,6 +11,15 @@ from broker.errors import OrderError
 from broker.settings.config import LOOPBACK, ApiKey, Scope
 
 ANYBODY = "anybody on loopback"
+PROXY_HEADERS = (
+    "Forwarded",
+    "Via",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Proto",
+    "X-Real-IP",
+)
+"""What a proxy adds, whose caller may be anywhere."""
 
 
 def _key_of(request: Request) -> bytes:
@@ -91,6 +100,14 @@ def _check_loopback(request: Request) -> str:
             f"this request names the host {host[:100]!r}",
             hint="ask 127.0.0.1, or configure services.keys",
         )
+    for name in PROXY_HEADERS:
+        if name in request.headers:
+            raise OrderError(
+                "loopback_only",
+                "without services.keys only callers on this machine are served; "
+                f"this request came through a proxy, as its header {name} says",
+                hint="configure services.keys",
+            )
     if request.client is None or request.client.host not in LOOPBACK:
         raise OrderError(
             "loopback_only",

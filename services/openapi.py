@@ -5,6 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from broker.orders.request import OrderRequest
+from services import examples
+from services.openapi_answers import ANSWERS, PROBLEM_SCHEMA, Answers
 from services.responses.problems import MEDIA_TYPE, ProblemAnswer
 
 REF = "#/components/schemas/{model}"
@@ -21,129 +23,17 @@ SECURITY_SCHEMES = {
 }
 PROBLEM: dict[str, Any] = {
     "description": "A problem (RFC 9457)",
-    "content": {MEDIA_TYPE: {"schema": {"$ref": REF.format(model="ProblemAnswer")}}},
+    "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}},
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {"4XX": PROBLEM, "5XX": PROBLEM}
 
-WHOLE_SLIDE = {
-    "algorithm": "ki67",
-    "scans": [
-        {
-            "id": "8946136",
-            "source": {
-                "type": "url",
-                "url": "https://bucket.example.org/slide.svs?X-Amz-Expires=3600",
-            },
-        }
-    ],
-    "destination": {
-        "type": "techcyte",
-        "host": "ci.techcyte.com",
-        "task_id": "dGFzazoxODU3MTQ=",
-        "jwt_token": "the token that came with the task",
-    },
-    "priority": "high",
-    "labels": {"case": "S26-1234"},
-}
-REGION = {
-    "algorithm": "ki67",
-    "scans": [
-        {
-            "id": "block-a",
-            "source": {"type": "url", "url": "https://slides.example.org/S26-1234.svs"},
-            "roi": {"x": 23198, "y": 15209, "width": 2048, "height": 2048},
-            "mpp": 0.25,
-            "stain": "Ki67",
-        }
-    ],
-    "destination": {
-        "type": "annotation",
-        "url": "https://camicroscope.example.org/quip/upload",
-        "case_id": "S26-1234",
-    },
-}
-PICK_UP = {
-    "algorithm": "ki67",
-    "scans": [
-        {"id": "1", "source": {"type": "url", "url": "https://slides.example.org/S26-1235.svs"}}
-    ],
-    "destination": {"type": "none"},
-}
-IMAGE_SERVER = {
-    "algorithm": "ki67",
-    "scans": [
-        {
-            "id": "hot-spot",
-            "source": {
-                "type": "image_server",
-                "url": "https://images.example.org/iiif/S26-1236.svs",
-                "protocol": "iiif",
-            },
-            "roi": {"polygon": [[23198, 15209], [25246, 15300], [24800, 17257]]},
-            "mpp": 0.25,
-        }
-    ],
-}
-SERIES = {
-    "algorithm": "ki67",
-    "scans": [
-        {
-            "id": "1.2.826.0.1",
-            "source": {
-                "type": "url",
-                "urls": [
-                    "https://pacs.example.org/level-0.dcm",
-                    "https://pacs.example.org/level-1.dcm",
-                ],
-            },
-            "roi": {"pct": [25, 25, 50, 50]},
-        }
-    ],
-}
-HOLES = {
-    "algorithm": "ki67",
-    "scans": [
-        {
-            "id": "tumour",
-            "source": {"type": "url", "url": "https://slides.example.org/S26-1237.svs"},
-            "roi": {
-                "geojson": {
-                    "type": "MultiPolygon",
-                    "coordinates": [
-                        [
-                            [[2000, 1200], [6000, 1200], [6000, 5200], [2000, 5200], [2000, 1200]],
-                            [[3000, 2200], [3000, 3200], [4000, 3200], [3000, 2200]],
-                        ],
-                        [[[8000, 1200], [9000, 1200], [9000, 2200], [8000, 1200]]],
-                    ],
-                }
-            },
-        },
-        {
-            "id": "whole",
-            "source": {"type": "url", "url": "https://slides.example.org/S26-1238.svs"},
-            "roi": "full",
-        },
-    ],
-}
-EXAMPLES: dict[str, dict[str, Any]] = {
-    "whole-slide-to-techcyte": {
-        "summary": "A whole slide, results to Techcyte",
-        "value": WHOLE_SLIDE,
-    },
-    "region-to-annotation": {"summary": "One region, annotations to a loader", "value": REGION},
-    "pick-up": {"summary": "Keep the results for pick-up", "value": PICK_UP},
-    "region-of-an-image-server": {"summary": "A polygon on a IIIF server", "value": IMAGE_SERVER},
-    "polygons-with-holes": {"summary": "Two polygons, one with a hole", "value": HOLES},
-    "dicom-series": {"summary": "The middle of a DICOM series", "value": SERIES},
-}
 ORDER_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
             "application/json": {
                 "schema": {"$ref": REF.format(model="OrderRequest")},
-                "examples": EXAMPLES,
+                "examples": examples.ORDERS,
             }
         },
     }
@@ -153,16 +43,18 @@ ORDER_BODY: dict[str, Any] = {
 class SlidelaneApi(FastAPI):
     """A FastAPI application whose OpenAPI document is completed."""
 
+    needs_key: bool = True
+
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI document, which is made once."""
         is_complete = self.openapi_schema is not None
         document = super().openapi()
         if not is_complete:
-            _complete(document)
+            _complete(document, needs_key=self.needs_key)
         return document
 
 
-def _complete(document: dict[str, Any]) -> None:
+def _complete(document: dict[str, Any], *, needs_key: bool) -> None:
     """Add the schemas that FastAPI does not see, and which operations need a key."""
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
@@ -173,10 +65,29 @@ def _complete(document: dict[str, Any]) -> None:
     components["securitySchemes"] = SECURITY_SCHEMES
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            operation["security"] = _security(path)
+            operation["security"] = _security(path, needs_key=needs_key)
+            if operation["operationId"] in ANSWERS:
+                _add_answers(operation, ANSWERS[operation["operationId"]])
 
 
-def _security(path: str) -> list[dict[str, list[str]]]:
+def _add_answers(operation: dict[str, Any], answers: Answers) -> None:
+    """Add the example of the success to its schema, and every error beside "4XX" and "5XX"."""
+    documented = operation["responses"]
+    for status, response in answers.responses().items():
+        known = documented.setdefault(status, {"description": "The answer"})
+        known["description"] = response.get("description", known["description"])
+        if "headers" in response:
+            known["headers"] = response["headers"]
+        for media_type, shown in response.get("content", {}).items():
+            content = known.setdefault("content", {})
+            content[media_type] = {**content.get(media_type, {}), **shown}
+
+
+def _security(path: str, *, needs_key: bool) -> list[dict[str, list[str]]]:
     if path in OPEN:
         return []
-    return [{name: []} for name in SECURITY_SCHEMES]
+    either: list[dict[str, list[str]]] = [{name: []} for name in SECURITY_SCHEMES]
+    if needs_key:
+        return either
+    # An empty one says that it works without as well.
+    return [{}, *either]

@@ -7,12 +7,10 @@ scheduler.
 import argparse
 import logging
 import os
-import resource
 import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
 from threading import Event, Thread, Timer
 from typing import Any
 
@@ -20,6 +18,7 @@ from celery import signals
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
 from broker.log import Form, set_up
+from broker.open_files import raise_limit
 from broker.queue.celery_app import app
 from broker.queue.names import queue_names, worker_name
 from broker.queue.scheduler import run_scheduler
@@ -50,7 +49,7 @@ def _run_worker(role: str) -> None:
     settings = context.config.worker
     _log_only_to_stderr(context.config.broker.log)
     warn_of_old_names()
-    _raise_file_limit()
+    raise_limit()
     queues = _queues(role, settings)
     name = worker_name(role, os.getpid())
     _warn_of_missing_roots(settings)
@@ -187,17 +186,6 @@ class _Shutdown:
         else:
             # Celery's cold shutdown ends the child, and then calls `Heartbeat.leave`.
             os.kill(os.getpid(), signal.SIGQUIT)
-
-
-def _raise_file_limit() -> None:
-    """Allow as many open files as the system grants.
-
-    Each open slide takes a connection for every thread: the usual soft limit of 1,024 is soon
-    reached on a large host.
-    """
-    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):  # some systems name a limit that they do not grant
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 
 
 def _log_only_to_stderr(form: Form) -> None:

@@ -148,6 +148,9 @@ class ServicesSettings(Section):
     port: int = Field(8000, ge=0, le=65535)
     keys: tuple[ApiKey, ...] = ()
     max_body_bytes: int = Field(1_000_000, ge=1000)
+    max_connections: int = Field(
+        1000, ge=1, description="connections at a time; fewer where the limit of open files is low"
+    )
 
     @model_validator(mode="after")
     def _open_only_with_keys(self) -> Self:

@@ -33,6 +33,7 @@ from services.requests.region_check import check_region
 from services.responses.problems import ManyFaultsError
 
 MAX_ORDER_LIFE = timedelta(days=3653)
+MAX_SHOWN_ROOTS = 8
 MAX_CLOCK_SKEW_S = 5.0
 """How far this machine's clock may be ahead of the clock that signed a URL."""
 
@@ -164,9 +165,20 @@ def _check_path(path: str, roots: Sequence[Path], field: str) -> None:
     raise OrderError(
         "path_not_allowed",
         f"{field}: {path[:200]!r} lies outside worker.slides.roots",
-        hint="give an absolute path below one of these folders, or have its folder added",
+        hint=_allowed_folders(roots),
         field=field,
     )
+
+
+def _allowed_folders(roots: Sequence[Path]) -> str:
+    """Return what to do, with the folders that paths may lie in. Whoever may order may know."""
+    if not roots:
+        return "no folder is allowed yet: have worker.slides.roots name one"
+    shown = ", ".join(str(root.absolute()) for root in roots[:MAX_SHOWN_ROOTS])
+    more = len(roots) - MAX_SHOWN_ROOTS
+    if more > 0:
+        shown += f" and {more} more"
+    return f"give an absolute path below {shown}, or have its folder added"
 
 
 def _check_expiry(when: datetime) -> None:

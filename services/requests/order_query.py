@@ -14,6 +14,10 @@ from services.responses.views import OrderView
 MAX_LIMIT = 200
 STATES = tuple(state.value for state in OrderState)
 KNOWN = ("state", "algorithm", "cursor", "limit")
+MAX_LABEL_CHARACTERS = 256
+ALGORITHM = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
+CURSOR_PATTERN = r"^[0-9]{1,15}$"
+"""What the order store hands out; it checks a cursor itself."""
 LABEL = re.compile(r"label\.([A-Za-z0-9_-]{1,64})")
 
 
@@ -31,13 +35,19 @@ def _documented(name: str, about: str, schema: dict[str, Any]) -> dict[str, Any]
 PARAMETERS: dict[str, Any] = {
     "parameters": [
         _documented("state", "only orders in this state", {"type": "string", "enum": list(STATES)}),
-        _documented("algorithm", "only orders for this algorithm", {"type": "string"}),
+        _documented(
+            "algorithm",
+            "only orders for this algorithm",
+            {"type": "string", "pattern": ALGORITHM.pattern},
+        ),
         _documented(
             "label.case",
             "only orders whose label `case` has this value; any label's name will do",
-            {"type": "string"},
+            {"type": "string", "maxLength": MAX_LABEL_CHARACTERS},
         ),
-        _documented("cursor", "`next` of the page before", {"type": "string"}),
+        _documented(
+            "cursor", "`next` of the page before", {"type": "string", "pattern": CURSOR_PATTERN}
+        ),
         _documented(
             "limit",
             "orders per page",
@@ -106,7 +116,7 @@ def _state(given: str | None) -> OrderState | None:
 
 
 def _algorithm(given: str | None) -> str | None:
-    if given is not None and not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", given):
+    if given is not None and not ALGORITHM.fullmatch(given):
         raise _refused(
             "algorithm", f"{given[:64]!r} is no name of an algorithm", "see GET /v1/algorithms"
         )
@@ -118,8 +128,12 @@ def _labels(given: QueryParams) -> Mapping[str, str]:
         name.removeprefix("label."): value for name, value in given.items() if LABEL.fullmatch(name)
     }
     for name, value in labels.items():
-        if len(value) > 256:
-            raise _refused(f"label.{name}", "a label holds at most 256 characters", "shorten it")
+        if len(value) > MAX_LABEL_CHARACTERS:
+            raise _refused(
+                f"label.{name}",
+                f"a label holds at most {MAX_LABEL_CHARACTERS} characters",
+                "shorten it",
+            )
     return labels
 
 

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.disk_space import full_disk
@@ -20,6 +23,7 @@ from broker.errors import CODES, OrderError, Problem, SlidelaneError, TemporaryE
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
 HEADERS = {"x-content-type-options": "nosniff", "cache-control": "private, no-cache"}
+REPORT = "repeat, or tell the operator"
 _log = logging.getLogger(__name__)
 
 
@@ -66,16 +70,21 @@ def answer(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Return the problem as a response. `instance` is the path of the request, without query."""
+    body = body_of(problem, instance)
+    if faults:
+        body["errors"] = [_without_blame(fault) for fault in faults]
+    return JSONResponse(body, body["status"], HEADERS | dict(headers or {}), MEDIA_TYPE)
+
+
+def body_of(problem: Problem, instance: str) -> dict[str, Any]:
+    """Return the problem as JSON (RFC 9457)."""
     code = CODES[problem.code]
     body: dict[str, Any] = {
         "type": f"urn:slidelane:problem:{problem.code}",
         "title": code.title,
         "status": code.status,
     }
-    body |= problem.as_dict() | {"instance": instance}
-    if faults:
-        body["errors"] = [_without_blame(fault) for fault in faults]
-    return JSONResponse(body, code.status, headers, MEDIA_TYPE)
+    return body | problem.as_dict() | {"instance": instance}
 
 
 def _without_blame(fault: Problem) -> dict[str, Any]:
@@ -122,21 +131,64 @@ def _with_full_disk(problem: Problem, folders: Iterable[Path]) -> Problem:
 
 async def _handle_no_route(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, HTTPException)  # noqa: S101 - `install` registers it for this class
-    if fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        problem = Problem(
-            "method_not_allowed", f"{request.method} is not answered here", blame="input"
-        )
-    else:
+    headers: Mapping[str, str] = fault.headers or {}
+    if fault.status_code == HTTPStatus.NOT_FOUND:
         problem = Problem(
             "not_found", "there is no such address", "see /openapi.json", blame="input"
         )
-    return answer(problem, request.url.path, headers=fault.headers)
+    elif fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers = {"allow": ", ".join(_methods_here(request))}
+        problem = Problem(
+            "method_not_allowed",
+            f"{request.method} is not answered here",
+            f"use one of {headers['allow']}",
+            blame="input",
+        )
+    else:
+        problem = _problem_for(fault.status_code, fault.detail)
+    return answer(problem, request.url.path, headers=headers)
+
+
+def _methods_here(request: Request) -> list[str]:
+    """Return the methods that the address of the request answers.
+
+    Starlette names those of one route, also where two routes share the address.
+    """
+    allowed = []
+    for method in ("DELETE", "GET", "PATCH", "POST", "PUT"):
+        scope = {**request.scope, "method": method}
+        if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
+            allowed.append(method)
+    if "GET" in allowed:
+        allowed.append("HEAD")
+    return allowed
+
+
+async def _handle_invalid(request: Request, fault: Exception) -> JSONResponse:
+    assert isinstance(fault, RequestValidationError)  # noqa: S101 - `install` registers it for this class
+    faults = []
+    for error in fault.errors():
+        field = str(error["loc"][-1])
+        text = f"{field}: {error['msg']}"
+        faults.append(Problem("request_invalid", text, "see /openapi.json", field, "input"))
+    return await _handle_fault(request, ManyFaultsError(faults))
+
+
+def _problem_for(status: int, detail: str) -> Problem:
+    """Return the problem for an error that a library has answered in a form of its own."""
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        hint = "Content-Range says how many bytes there are"
+        return Problem("range_not_satisfiable", detail, hint, blame="input")
+    if status < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return Problem("request_malformed", detail, "see /openapi.json", blame="input")
+    return Problem("bug", "Slidelane made a mistake; its log has the details", REPORT)
 
 
 class ErrorMiddleware:
     """The outermost layer: adds `HEADERS` to every answer, and answers a bug.
 
-    The caller gets one sentence, the log gets the traceback.
+    The caller gets one sentence, the log gets the traceback. An error that a library answers in a
+    form of its own becomes a problem.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -147,41 +199,65 @@ class ErrorMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                message = _with_headers(message)
-            await send(message)
-
+        outgoing = _Answer(scope["path"], send)
         try:
-            await self._app(scope, receive, send_with_headers)
+            await self._app(scope, receive, outgoing.send)
         except Exception:  # noqa: BLE001 - the last place where a bug can be logged and answered
             _log.exception("a bug answered %s %s", scope["method"], scope["path"])
-            if started:
+            if not outgoing.has_started:
+                bug = _problem_for(HTTPStatus.INTERNAL_SERVER_ERROR, "")
+                await answer(bug, scope["path"])(scope, receive, send)
+
+
+class _Answer:
+    """What is sent for one request."""
+
+    def __init__(self, path: str, send: Send) -> None:
+        self._path = path
+        self._send = send
+        self._is_replaced = False
+        self.has_started = False
+
+    async def send(self, message: Message) -> None:
+        """Pass one message of the application on, or send a problem in its place."""
+        if message["type"] == "http.response.start":
+            self.has_started = True
+            headers = MutableHeaders(raw=list(message["headers"]))
+            if message["status"] >= HTTPStatus.BAD_REQUEST:
+                self._is_replaced = headers.get("content-type") != MEDIA_TYPE
+            if self._is_replaced:
+                await self._send_problem(message["status"], headers)
                 return
-            bug = Problem(
-                "bug",
-                "Slidelane made a mistake; its log has the details",
-                "repeat, or tell the operator",
-            )
-            await answer(bug, scope["path"])(scope, receive, send_with_headers)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+            message = {**message, "headers": headers.raw}
+        if not self._is_replaced:
+            await self._send(message)
+
+    async def _send_problem(self, status: int, headers: Headers) -> None:
+        kept = {name: headers[name] for name in ("content-range",) if name in headers}
+        response = answer(
+            _problem_for(status, _detail_of(status, headers)), self._path, headers=kept
+        )
+        start = {
+            "type": "http.response.start",
+            "status": response.status_code,
+            "headers": response.raw_headers,
+        }
+        await self._send(start)
+        await self._send({"type": "http.response.body", "body": response.body})
 
 
-def _with_headers(message: Message) -> Message:
-    """Return the start of a response with `HEADERS`, where it does not set them itself."""
-    present = {name.lower() for name, _ in message["headers"]}
-    headers = list(message["headers"])
-    for name, value in HEADERS.items():
-        if name.encode() not in present:
-            headers.append((name.encode(), value.encode()))
-    return {**message, "headers": headers}
+def _detail_of(status: int, headers: Headers) -> str:
+    if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+        size = headers.get("content-range", "").rpartition("/")[2]
+        return f"the file has {size} bytes, and none in the range that was asked for"
+    return "a header of the request is not understood, Range perhaps"
 
 
 def install(app: FastAPI) -> None:
     """Make the app answer every fault as a problem."""
     app.add_exception_handler(SlidelaneError, _handle_fault)
     app.add_exception_handler(HTTPException, _handle_no_route)
+    app.add_exception_handler(RequestValidationError, _handle_invalid)
     app.add_middleware(ErrorMiddleware)

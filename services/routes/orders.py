@@ -21,8 +21,15 @@ from broker.orders.stains import MISMATCH_HINT, contradiction, on_mismatch
 from broker.queue.celery_app import enqueue
 from broker.settings.config import Config
 from services import openapi
-from services.auth import ApiKeyAuth
-from services.requests import json_body, order_query
+from services.dependencies import (
+    JsonBody,
+    OrderingCaller,
+    Settings,
+    Store,
+    may_order,
+    may_read,
+)
+from services.requests import order_query
 from services.requests.admission import admit
 from services.requests.order_validation import order_request
 from services.responses.views import OrderView, order_path, order_view, rfc3339
@@ -30,101 +37,89 @@ from services.responses.views import OrderView, order_path, order_view, rfc3339
 JSON = "application/json"
 
 
-def routes(config: Config, store: OrderStore, gate: ApiKeyAuth) -> APIRouter:
-    """Return the routes below `/v1/orders`."""
-    router = APIRouter(prefix="/v1/orders", tags=["orders"])
-    _add_placing(router, config, store, gate)
-    _add_reading(router, store, gate)
-    _add_actions(router, store, gate)
-    return router
+router = APIRouter(prefix="/v1/orders", tags=["orders"])
+READ = [Depends(may_read)]
+ORDER = [Depends(may_order)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(description="1 to 255 printable ASCII characters; repeating with the same key is safe"),
+]
 
 
-def _add_placing(router: APIRouter, config: Config, store: OrderStore, gate: ApiKeyAuth) -> None:
-    async def raw_body(request: Request) -> bytes:
-        return await json_body.read(request, config.services.max_body_bytes)
-
-    @router.post("", status_code=202, response_model=OrderView, openapi_extra=openapi.ORDER_BODY)
-    def place_order(
-        request: Request,
-        caller: Annotated[str, Depends(gate.order)],
-        raw: Annotated[bytes, Depends(raw_body)],
-        idempotency_key: Annotated[
-            str | None, Header(description="repeating with the same key is safe")
-        ] = None,
-    ) -> Response:
-        """Place an order. Answers as soon as it is kept; follow it at `Location`."""
-        order_query.refuse_parameters(request.query_params, known=())
-        key = None
-        if idempotency_key is not None:
-            key = _caller_key(idempotency_key, caller)
-        with _outcome_unknown(has_key=key is not None):
-            return _place(config, store, raw, key)
+@router.post("", status_code=202, response_model=OrderView, openapi_extra=openapi.ORDER_BODY)
+def place_order(
+    request: Request,
+    config: Settings,
+    store: Store,
+    caller: OrderingCaller,
+    raw: JsonBody,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Place an order. Answers as soon as it is kept; follow it at `Location`."""
+    order_query.refuse_parameters(request.query_params, known=())
+    key = None
+    if idempotency_key is not None:
+        key = _caller_key(idempotency_key, caller)
+    with _outcome_unknown(has_key=key is not None):
+        return _place(config, store, raw, key)
 
 
-def _add_reading(router: APIRouter, store: OrderStore, gate: ApiKeyAuth) -> None:
-    may_read = [Depends(gate.read)]
-
-    @router.get(
-        "",
-        response_model=order_query.OrdersView,
-        openapi_extra=order_query.PARAMETERS,
-        dependencies=may_read,
-    )
-    def list_orders(request: Request) -> Response:
-        """Orders, newest first. `next` is the cursor of the following page."""
-        page = store.find(**order_query.query(request.query_params))
-        orders = [order_view(order) for order in page.orders]
-        view = order_query.OrdersView(orders=orders, next=page.cursor)
-        return Response(view.model_dump_json(), media_type=JSON)
-
-    @router.get("/{order_id}", response_model=OrderView, dependencies=may_read)
-    def get_order(order_id: str, request: Request) -> Response:
-        """One order. With `If-None-Match`, 304 while nothing has changed."""
-        return _unless_unchanged(_current(store, order_id), request)
-
-    @router.get("/{order_id}/log", response_class=PlainTextResponse, dependencies=may_read)
-    def get_log(order_id: str) -> PlainTextResponse:
-        """What happened to the order, one line per thing."""
-        order = store.get(order_id)
-        lines = []
-        for entry in store.log(order.id):
-            text = " ".join(entry["text"].split())
-            lines.append(f"{rfc3339(entry['at'])} {text}\n")
-        return PlainTextResponse("".join(lines))
+@router.get(
+    "",
+    response_model=order_query.OrdersView,
+    openapi_extra=order_query.PARAMETERS,
+    dependencies=READ,
+)
+def list_orders(request: Request, store: Store) -> Response:
+    """Orders, newest first. `next` is the cursor of the following page."""
+    page = store.find(**order_query.query(request.query_params))
+    orders = [order_view(order) for order in page.orders]
+    view = order_query.OrdersView(orders=orders, next=page.cursor)
+    return Response(view.model_dump_json(), media_type=JSON)
 
 
-def _add_actions(router: APIRouter, store: OrderStore, gate: ApiKeyAuth) -> None:
-    may_order = [Depends(gate.order)]
+@router.get("/{order_id}", response_model=OrderView, dependencies=READ)
+def get_order(order_id: str, request: Request, store: Store) -> Response:
+    """One order. With `If-None-Match`, 304 while nothing has changed."""
+    return _unless_unchanged(_current(store, order_id), request)
 
-    @router.post(
-        "/{order_id}/cancel", status_code=202, response_model=OrderView, dependencies=may_order
-    )
-    def cancel_order(order_id: str) -> Response:
-        """End the order at once.
 
-        Results on their way arrive or not; if they do, the order is delivered.
-        """
-        store.cancel(order_id)
-        return _accepted(store, order_id)
+@router.get("/{order_id}/log", response_class=PlainTextResponse, dependencies=READ)
+def get_log(order_id: str, store: Store) -> PlainTextResponse:
+    """What happened to the order, one line per thing."""
+    order = store.get(order_id)
+    lines = []
+    for entry in store.log(order.id):
+        text = " ".join(entry["text"].split())
+        lines.append(f"{rfc3339(entry['at'])} {text}\n")
+    return PlainTextResponse("".join(lines))
 
-    @router.post(
-        "/{order_id}/retry", status_code=202, response_model=OrderView, dependencies=may_order
-    )
-    def retry_order(order_id: str) -> Response:
-        """A failed, expired or cancelled order once more.
 
-        Only the scans that are not classified run again.
-        """
-        enqueue(store.retry(order_id))
-        return _accepted(store, order_id)
+@router.post("/{order_id}/cancel", status_code=202, response_model=OrderView, dependencies=ORDER)
+def cancel_order(order_id: str, store: Store) -> Response:
+    """End the order at once.
 
-    @router.post(
-        "/{order_id}/deliver", status_code=202, response_model=OrderView, dependencies=may_order
-    )
-    def deliver_order(order_id: str) -> Response:
-        """The kept results of an undelivered order once more, without classifying again."""
-        enqueue(store.deliver_again(order_id))
-        return _accepted(store, order_id)
+    Results on their way arrive or not; if they do, the order is delivered.
+    """
+    store.cancel(order_id)
+    return _accepted(store, order_id)
+
+
+@router.post("/{order_id}/retry", status_code=202, response_model=OrderView, dependencies=ORDER)
+def retry_order(order_id: str, store: Store) -> Response:
+    """A failed, expired or cancelled order once more.
+
+    Only the scans that are not classified run again.
+    """
+    enqueue(store.retry(order_id))
+    return _accepted(store, order_id)
+
+
+@router.post("/{order_id}/deliver", status_code=202, response_model=OrderView, dependencies=ORDER)
+def deliver_order(order_id: str, store: Store) -> Response:
+    """The kept results of an undelivered order once more, without classifying again."""
+    enqueue(store.deliver_again(order_id))
+    return _accepted(store, order_id)
 
 
 def _place(config: Config, store: OrderStore, raw: bytes, key: str | None) -> Response:

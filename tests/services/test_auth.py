@@ -98,9 +98,12 @@ def test_without_keys_a_caller_from_elsewhere_is_refused(config: Config, store: 
     assert api.get("/v1/orders").status_code == 403
 
 
-def test_only_health_is_open(keyed: TestClient) -> None:
-    """An orchestrator needs no key; whoever reads the description does."""
+def test_only_health_and_the_description_are_open(keyed: TestClient) -> None:
+    """An orchestrator needs no key, nor does whoever reads how the API is used."""
     assert keyed.get("/healthz").json() == {"status": "ok"}
     assert keyed.get("/readyz").status_code == 503
-    assert keyed.get("/openapi.json").status_code == 401
-    assert keyed.get("/openapi.json", headers=bearer(READER)).status_code == 200
+    assert keyed.get("/openapi.json").status_code == 200
+    assert keyed.get("/docs").status_code == 200
+    for path in ("/metrics", "/v1/algorithms", "/v1/queues", "/v1/orders"):
+        assert keyed.get(path).status_code == 401
+        assert keyed.get(path, headers=bearer(READER)).status_code == 200

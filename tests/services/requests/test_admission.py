@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from broker.errors import OrderError
 from broker.order_store import OrderStore
+from broker.settings.config import Config, load
 from services.app import create_app
 from services.requests.admission import _check_path
 from services.requests.order_validation import order_request
@@ -319,3 +320,22 @@ def test_a_root_and_an_order_may_write_the_same_letters_differently() -> None:
         _check_path(f"{path}/a.svs", [Path(root)], "path")
         with pytest.raises(OrderError):
             _check_path("/Praparate/a.svs", [Path(root)], "path")
+
+
+def test_a_path_that_is_not_allowed_is_told_which_folders_are(
+    api: TestClient, config: Config, announced: OrderStore, order_body: OrderBody
+) -> None:
+    """The folders of worker.slides.roots, or that there are none."""
+    body = order_body(scans=source(type="path", path="/etc/passwd"))
+    assert "below /slides," in api.post("/v1/orders", json=body).json()["hint"]
+    for roots, told in (
+        ([], "no folder is allowed yet"),
+        ([f"/slides/{number}" for number in range(10)], "/slides/7 and 2 more"),
+    ):
+        site = load(**config.model_dump() | {"worker": {"slides": {"roots": roots}}})
+        other = TestClient(
+            create_app(site, announced), base_url="http://localhost", client=("127.0.0.1", 1)
+        )
+        answer = other.post("/v1/orders", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "path_not_allowed")
+        assert told in answer.json()["hint"]

@@ -72,6 +72,17 @@ def test_a_trailing_slash_changes_nothing(tmp_path: Path, lab: TechcyteReceiver)
     )
 
 
+@pytest.mark.parametrize("path", ["/api/v3", "/api/v3/", "//api/v3//"])
+def test_the_address_of_the_api_itself_is_understood(
+    tmp_path: Path, lab: TechcyteReceiver, path: str
+) -> None:
+    """Techcyte's manual names its API with `/api/v3`; that is not added a second time."""
+    destination = a_techcyte(lab.url + path)
+    payload = destination.build_payload([a_result()], tmp_path / "payload")
+    assert destination.post(payload).outcome == "accepted"
+    assert destination.has_received("ord-1") is True
+
+
 def test_an_api_key_is_exchanged_for_a_token(tmp_path: Path, lab: TechcyteReceiver) -> None:
     """A key in place of a token works as well."""
     key = {"api_key_id": lab.api_key_id, "api_key_secret": "s3cr3t-key", "jwt_token": None}

@@ -92,7 +92,9 @@ class Techcyte:
 
     def _base_url(self) -> str:
         if self.request.base_url:
-            return self.request.base_url.get_secret_value().rstrip("/")
+            given = self.request.base_url.get_secret_value().rstrip("/")
+            # Techcyte's own documents name the address with it.
+            return given.removesuffix("/api/v3").rstrip("/")
         return f"https://api.{self.request.host}"
 
     def _token(self) -> str:

@@ -1,0 +1,45 @@
+"""What a handler can ask FastAPI for: the settings, the order store, the caller, the body."""
+
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from broker.order_store import OrderStore
+from broker.settings.config import Config
+from services.auth import ApiKeyAuth
+from services.requests import json_body
+
+
+async def config_of(request: Request) -> Config:
+    """Return the settings of the application."""
+    return cast(Config, request.app.state.config)
+
+
+async def store_of(request: Request) -> OrderStore:
+    """Return the order store of the application."""
+    return cast(OrderStore, request.app.state.store)
+
+
+async def may_order(request: Request) -> str:
+    """Return the name of a caller that may place orders. Raise `OrderError`."""
+    auth = cast(ApiKeyAuth, request.app.state.auth)
+    return await auth.order(request)
+
+
+async def may_read(request: Request) -> str:
+    """Return the name of a caller that may read. Raise `OrderError`."""
+    auth = cast(ApiKeyAuth, request.app.state.auth)
+    return await auth.read(request)
+
+
+Settings = Annotated[Config, Depends(config_of)]
+Store = Annotated[OrderStore, Depends(store_of)]
+OrderingCaller = Annotated[str, Depends(may_order)]
+
+
+async def json_body_of(request: Request, config: Settings) -> bytes:
+    """Return the body, declared as JSON, as it was sent. Raise `OrderError`."""
+    return await json_body.read(request, config.services.max_body_bytes)
+
+
+JsonBody = Annotated[bytes, Depends(json_body_of)]

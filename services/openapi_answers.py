@@ -1,0 +1,160 @@
+"""What each operation answers: an example of its success, and every error with its codes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from broker.errors import CODES, ErrorCode, Problem
+from broker.orders.result_files import MEDIA_TYPES
+from services import examples
+from services.responses import problems
+
+PROBLEM_SCHEMA: Final = {"$ref": "#/components/schemas/ProblemAnswer"}
+JSON: Final = "application/json"
+TEXT: Final = "text/plain"
+BINARY: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
+_HEADERS: Final[Mapping[int, Any]] = {
+    202: {"Location": {"description": "path of the order", "schema": {"type": "string"}}},
+    401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
+    416: {
+        "Content-Range": {
+            "description": "how many bytes the file has",
+            "schema": {"type": "string"},
+        }
+    },
+    429: {"Retry-After": {"description": "seconds", "schema": {"type": "string"}}},
+    503: {"Retry-After": {"description": "seconds", "schema": {"type": "string"}}},
+}
+"""The headers of an answer that say what to do next, by status."""
+_ANY_REQUEST: Final[tuple[ErrorCode, ...]] = (
+    "request_malformed",
+    "headers_too_slow",
+    "headers_too_large",
+    "bug",
+    "too_many_connections",
+)
+_READ: Final[tuple[ErrorCode, ...]] = (
+    *_ANY_REQUEST,
+    "key_missing",
+    "key_refused",
+    "loopback_only",
+    "store_unreachable",
+)
+_CHANGE: Final[tuple[ErrorCode, ...]] = (*_READ, "foreign_origin")
+_ACT: Final[tuple[ErrorCode, ...]] = (*_CHANGE, "not_found", "state_conflict")
+_DOWNLOAD: Final[tuple[ErrorCode, ...]] = (
+    *_READ,
+    "not_found",
+    "not_ready",
+    "range_not_satisfiable",
+    "storage_unreachable",
+)
+_PLACE: Final[tuple[ErrorCode, ...]] = (
+    *_CHANGE,
+    "body_not_json",
+    "body_too_slow",
+    "body_too_large",
+    "media_type_unsupported",
+    "request_invalid",
+    "algorithm_unknown",
+    "algorithm_unavailable",
+    "algorithms_not_announced",
+    "parameters_invalid",
+    "host_not_allowed",
+    "path_not_allowed",
+    "roi_outside_slide",
+    "stain_unexpected",
+    "input_expired",
+    "key_reused",
+    "too_many_waiting",
+)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The answers of one operation.
+
+    `content` is its success, by media type; `others` are answers that are neither that nor errors.
+    """
+
+    status: int
+    content: Mapping[str, Mapping[str, Any]]
+    codes: tuple[ErrorCode, ...]
+    others: Mapping[str, Any] = field(default_factory=dict)
+
+    def responses(self) -> dict[str, Any]:
+        """Return the `responses` of the operation, without the success's own description."""
+        success: dict[str, Any] = {"content": dict(self.content)}
+        if self.status in _HEADERS:
+            success["headers"] = _HEADERS[self.status]
+        found: dict[str, Any] = {str(self.status): success, **self.others}
+        for status in sorted({CODES[code].status for code in self.codes}):
+            codes = [code for code in self.codes if CODES[code].status == status]
+            found[str(status)] = problem_response(codes)
+        return found
+
+
+def problem_response(codes: list[ErrorCode]) -> dict[str, Any]:
+    """Return the response of one status, with an example for each code."""
+    described = [f"`{code}`: {CODES[code].title}" for code in codes]
+    shown = {code: {"value": _example_of(code)} for code in codes}
+    content = {problems.MEDIA_TYPE: {"schema": PROBLEM_SCHEMA, "examples": shown}}
+    response: dict[str, Any] = {"description": "; ".join(described), "content": content}
+    headers = _HEADERS.get(CODES[codes[0]].status)
+    if headers:
+        response["headers"] = headers
+    return response
+
+
+def _example_of(code: ErrorCode) -> dict[str, Any]:
+    known = CODES[code]
+    problem = Problem(code, known.title, blame=known.blame)
+    return problems.body_of(problem, "/v1/orders/2ee1f3898e91fee4ede9d4c1")
+
+
+def _json(example: Any) -> dict[str, dict[str, Any]]:
+    return {JSON: {"example": example}}
+
+
+def _text(example: str) -> dict[str, dict[str, Any]]:
+    return {TEXT: {"schema": {"type": "string"}, "example": example}}
+
+
+def _result_files() -> dict[str, dict[str, Any]]:
+    shown: dict[str, dict[str, Any]] = {
+        "application/geo+json": {"schema": {"type": "object"}, "example": examples.FEATURES},
+        "text/csv": {"schema": {"type": "string"}, "example": examples.OBJECTS_CSV},
+        JSON: {"schema": {"type": "object"}, "example": examples.RESULTS_JSON},
+    }
+    return {kind: shown.get(kind, BINARY) for kind in MEDIA_TYPES.values()}
+
+
+_FILES: Final = _result_files()
+_PAYLOAD: Final = {
+    JSON: {"schema": {"type": "object"}, "example": examples.PAYLOAD},
+    "multipart/form-data": BINARY,
+}
+_UNCHANGED: Final = {"304": {"description": "The caller has this version already"}}
+_PART_OF_FILE: Final = {"206": {"description": "The range that was asked for", "content": _FILES}}
+_PART_OF_PAYLOAD: Final = {
+    "206": {"description": "The range that was asked for", "content": _PAYLOAD}
+}
+ANSWERS: Final[Mapping[str, Answers]] = {
+    "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE),
+    "list_orders": Answers(200, _json(examples.ORDERS_PAGE), (*_READ, "request_invalid")),
+    "get_order": Answers(200, _json(examples.ORDER), (*_READ, "not_found"), _UNCHANGED),
+    "get_log": Answers(200, _text(examples.LOG), (*_READ, "not_found")),
+    "cancel_order": Answers(202, _json(examples.CANCELLED_ORDER), _ACT),
+    "retry_order": Answers(202, _json(examples.WAITING_ORDER), _ACT),
+    "deliver_order": Answers(202, _json(examples.DELIVERING_ORDER), _ACT),
+    "get_result": Answers(200, _FILES, _DOWNLOAD, _PART_OF_FILE),
+    "get_payload": Answers(200, _PAYLOAD, _DOWNLOAD, _PART_OF_PAYLOAD),
+    "list_algorithms": Answers(200, _json(examples.CARDS), _READ),
+    "get_algorithm": Answers(200, _json(examples.CARD), (*_READ, "not_found")),
+    "list_queues": Answers(200, _json(examples.QUEUES), _READ),
+    "get_queue": Answers(200, _json(examples.DEMAND), (*_READ, "request_invalid")),
+    "metrics": Answers(200, _text(examples.METRICS), _READ),
+    "healthz": Answers(200, _json({"status": "ok"}), _ANY_REQUEST),
+    "readyz": Answers(200, _json({"status": "ready"}), (*_ANY_REQUEST, "workers_missing")),
+}
+"""By the operation's id, which is the name of its function."""
