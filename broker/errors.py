@@ -19,6 +19,7 @@ ErrorCode = Literal[
     "algorithms_not_announced",
     "parameters_invalid",
     "host_not_allowed",
+    "destination_not_encrypted",
     "path_not_allowed",
     "key_reused",
     "key_missing",
@@ -56,6 +57,7 @@ ErrorCode = Literal[
     "destination_busy",
     "destination_unreachable",
     "delivery_unknown",
+    "destination_answer_untrue",
     "parcel_invalid",
     "cancelled",
     "expired",
@@ -84,6 +86,9 @@ CODES: dict[ErrorCode, Code] = {
     "parameters_invalid": Code(422, "input", "The algorithm does not accept these parameters"),
     "host_not_allowed": Code(
         422, "input", "The host lies in private address space and is not on the list"
+    ),
+    "destination_not_encrypted": Code(
+        422, "input", "Results and credentials would be sent in plain text"
     ),
     "path_not_allowed": Code(422, "input", "The path lies outside the allowed folders"),
     "key_reused": Code(422, "input", "The idempotency key was used for another order"),
@@ -126,6 +131,9 @@ CODES: dict[ErrorCode, Code] = {
     ),
     "destination_unreachable": Code(502, "destination", "The destination does not answer"),
     "delivery_unknown": Code(502, "destination", "Nobody can say whether the results arrived"),
+    "destination_answer_untrue": Code(
+        502, "destination", "The destination said yes and does not have the results"
+    ),
     "parcel_invalid": Code(500, "algorithm", "The results break the destination's rules"),
     # the order ends for another reason
     "cancelled": Code(409, "input", "The order was cancelled"),
