@@ -160,19 +160,31 @@ class Problem:
 
 
 class SlidelaneError(Exception):
-    """An error with a stable code."""
+    """An error with a stable code.
 
-    def __init__(self, code: ErrorCode, detail: str, *, hint: str = "", field: str = "") -> None:
+    `blame` is given only where it is not the one that `CODES` states.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        detail: str,
+        *,
+        hint: str = "",
+        field: str = "",
+        blame: Blame | None = None,
+    ) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.hint = hint
         self.field = field
+        self.blame = blame or CODES[code].blame
 
     @property
     def problem(self) -> Problem:
         """The error as it is stored and shown."""
-        return Problem(self.code, self.detail, self.hint, self.field, CODES[self.code].blame)
+        return Problem(self.code, self.detail, self.hint, self.field, self.blame)
 
 
 class OrderError(SlidelaneError):
