@@ -129,9 +129,13 @@ def order_view(order: Order, waits: Mapping[str, Wait] | None = None) -> OrderVi
     for scan in order.scans:
         wait = waiting.get(work_id(order.id, scan.index))
         scans.append(_scan(order.id, scan, shown["scans"][scan.index], wait))
+    state = delivery_state(order)
+    delivery_wait = waiting.get(work_id(order.id))
+    if delivery_wait and state == "asking":
+        delivery_wait.reason = f"asking whether it arrived; {delivery_wait.reason}"
     delivery = DeliveryView(
-        state=delivery_state(order),
-        waiting=waiting.get(work_id(order.id)),
+        state=state,
+        waiting=delivery_wait,
         attempts=[_attempt(attempt) for attempt in order.attempts],
     )
     return OrderView(

@@ -75,8 +75,11 @@ def test_while_it_is_asked_the_order_says_so(courier: Courier, lab: CountingLab)
     order_id = courier.to_deliver(task(lab))
     courier.attempt(order_id)
     courier.attempt(order_id)
-    view = order_view(courier.store.get(order_id))
+    order = courier.store.get(order_id)
+    view = order_view(order, courier.store.waits(order))
     assert (view.state, view.delivery.state) == ("delivering", "asking")
+    assert view.delivery.waiting
+    assert view.delivery.waiting.reason.startswith("asking whether it arrived; tried again in")
     assert [attempt.outcome for attempt in view.delivery.attempts] == ["unknown"]
     order = courier.deliver_until_it_ends(order_id)
     assert [attempt.outcome for attempt in order.attempts] == ["missing", "accepted"]
