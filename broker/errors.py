@@ -22,6 +22,7 @@ ErrorCode = Literal[
     "algorithms_not_announced",
     "parameters_invalid",
     "host_not_allowed",
+    "destination_not_encrypted",
     "path_not_allowed",
     "key_reused",
     "key_missing",
@@ -62,6 +63,7 @@ ErrorCode = Literal[
     "destination_busy",
     "destination_unreachable",
     "delivery_unknown",
+    "destination_answer_untrue",
     "parcel_invalid",
     "cancelled",
     "expired",
@@ -93,6 +95,9 @@ CODES: dict[ErrorCode, Code] = {
     "parameters_invalid": Code(422, "input", "The algorithm does not accept these parameters"),
     "host_not_allowed": Code(
         422, "input", "The host lies in private address space and is not on the list"
+    ),
+    "destination_not_encrypted": Code(
+        422, "input", "Results and credentials would be sent in plain text"
     ),
     "path_not_allowed": Code(422, "input", "The path lies outside the allowed folders"),
     "key_reused": Code(422, "input", "The idempotency key was used for another order"),
@@ -138,6 +143,9 @@ CODES: dict[ErrorCode, Code] = {
     ),
     "destination_unreachable": Code(502, "destination", "The destination does not answer"),
     "delivery_unknown": Code(502, "destination", "Nobody can say whether the results arrived"),
+    "destination_answer_untrue": Code(
+        502, "destination", "The destination said yes and does not have the results"
+    ),
     "parcel_invalid": Code(500, "algorithm", "The results break the destination's rules"),
     # the order ends for another reason
     "cancelled": Code(409, "input", "The order was cancelled"),
@@ -164,19 +172,31 @@ class Problem:
 
 
 class SlidelaneError(Exception):
-    """An error with a stable code."""
+    """An error with a stable code.
 
-    def __init__(self, code: ErrorCode, detail: str, *, hint: str = "", field: str = "") -> None:
+    `blame` is given only where it is not the one that `CODES` states.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        detail: str,
+        *,
+        hint: str = "",
+        field: str = "",
+        blame: Blame | None = None,
+    ) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.hint = hint
         self.field = field
+        self.blame = blame or CODES[code].blame
 
     @property
     def problem(self) -> Problem:
         """The error as it is stored and shown."""
-        return Problem(self.code, self.detail, self.hint, self.field, CODES[self.code].blame)
+        return Problem(self.code, self.detail, self.hint, self.field, self.blame)
 
 
 class OrderError(SlidelaneError):

@@ -16,6 +16,8 @@ _FIELDS: Final = ("work", "stage", "fence", "code", "step", "done", "total", "pe
 _SECRETS: Final = (
     # a login in a URL
     (re.compile(r"(?<=://)[^\s/@'\"]+@"), "…@"),
+    # a session in the path of a URL
+    (re.compile(r"(?<=[;&?])(\w*sessionid|sid)=[^\s'\"<>()/?;&]+", re.IGNORECASE), r"\1=…"),
     # the query of a URL, which in a presigned one holds the signature
     (re.compile(r"(?<=[\w/%.~-])\?[^\s'\"<>()?]*=[^\s'\"<>()]*"), "?…"),
     (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), r"\1 …"),

@@ -7,14 +7,17 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Cut = Literal["before", "after"]
+Page = Literal["instead", "after"]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What goes wrong with the next `times` requests whose "METHOD /path" starts with `on`.
 
-    `slow_s`: wait that long first. `status`: answer with it and accept nothing. `cut`: close the
-    connection `before` reading the body, or `after` accepting it, so that only the answer is lost.
+    `slow_s`: wait that long first; the body is accepted even if the client has hung up meanwhile.
+    `status`: answer with it and accept nothing. `cut`: close the connection `before` reading the
+    body, or `after` accepting it, so that only the answer is lost. `page`: answer 200 with a page
+    of HTML, as a proxy that wants a login does, `instead` of accepting the body or `after` it.
     """
 
     on: str = "POST "
@@ -23,6 +26,7 @@ class Fault:
     status: int | None = None
     retry_after: str | None = None
     cut: Cut | None = None
+    page: Page | None = None
 
     def headers(self) -> dict[str, str]:
         """Return the headers of the failing answer."""

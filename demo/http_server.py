@@ -19,6 +19,7 @@ from demo.faults import Fault, Faults
 
 MAX_BODY_BYTES = 512 * 2**20
 STALLED_CLIENT_S = 60
+LOGIN_PAGE = "<!doctype html><html><title>Sign in</title><body>Sign in to continue</body></html>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Answer:
         """Return the content type and the bytes."""
         if isinstance(self.content, bytes):
             return "application/octet-stream", self.content
+        if isinstance(self.content, str) and self.content.startswith("<"):
+            return "text/html; charset=utf-8", self.content.encode()
         if isinstance(self.content, str):
             return "text/plain; charset=utf-8", self.content.encode()
         return "application/json", json.dumps(self.content).encode()
@@ -115,10 +118,15 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.status:
             self._send(Answer(fault.status, {"error": "told to fail"}, fault.headers()))
             return
+        if fault.page == "instead":
+            self._send(Answer(200, LOGIN_PAGE))
+            return
         answer = self.server.respond(Request(self.command, url.path, url.query, self.headers, body))
         if fault.cut == "after":
             self._close()
             return
+        if fault.page == "after":
+            answer = Answer(200, LOGIN_PAGE)
         self._send(answer)
 
     # The names that http.server looks up.

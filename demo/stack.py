@@ -48,6 +48,7 @@ class Stack:
             DATA_VARIABLE: str(self.data),
             "SLIDELANE_BROKER__ALLOW_HOSTS": '["127.0.0.1"]',
             "SLIDELANE_SERVICES__PORT": str(port),
+            "SLIDELANE_WORKER__DELIVER__UNKNOWN_PATIENCE_S": "10",
             "SLIDELANE_WORKER__GRACE_S": "2",
             "SLIDELANE_WORKER__SLIDES__ROOTS": json.dumps([str(root.resolve()) for root in roots]),
             "FLOWER_PORT": str(flower_port),

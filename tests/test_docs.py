@@ -234,6 +234,7 @@ def headings(file: Path) -> set[str]:
 
 NO_FILES = ("data/", "results/", "parcels/", "application/")
 """Folders of a running service, and media types: nothing in the repository."""
+NETWORK = re.compile(r"[\d.]+/\d+")
 SOURCE_SUFFIXES = (".py", ".lua", ".md", ".toml", ".yml", ".yaml", ".sh", ".sbatch", ".def")
 PATH = re.compile(r"[\w.-]+(?:/[\w.*-]+)*/?")
 
@@ -249,7 +250,7 @@ def paths_in(text: str) -> Iterator[str]:
 
 
 def is_repository_path(path: str) -> bool:
-    if path.startswith(NO_FILES):
+    if path.startswith(NO_FILES) or NETWORK.fullmatch(path):
         return False
     return "/" in path or path.endswith(SOURCE_SUFFIXES)
 
@@ -269,7 +270,7 @@ def test_a_path_that_is_named_is_found_in_commands_and_alone() -> None:
     text = (
         "`worker/tasks.py`, `tests/a/b.py::test_c`, `pytest -q tests/d.py`, `broker/`, `cards.py`, "
         "`Makefile`, `/v1/orders`, `data/sample/`, `application/json`, `application/problem+json`, "
-        "`https://a.example/b`, `features.geojson`"
+        "`https://a.example/b`, `features.geojson`, `10.0.0.0/8`"
     )
     assert list(paths_in(text)) == [
         "worker/tasks.py",

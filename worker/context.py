@@ -48,6 +48,14 @@ def worker_context() -> WorkerContext:
         config.broker.allow_hosts,
         connect_timeout_s=worker.deliver.connect_timeout_s,
         read_timeout_s=worker.deliver.read_timeout_s,
+        http=worker.http,
+    )
+    deliveries = session(
+        config.broker.allow_hosts,
+        connect_timeout_s=worker.deliver.connect_timeout_s,
+        read_timeout_s=worker.deliver.read_timeout_s,
+        http=worker.http,
+        encrypted_only=True,
     )
     slide_cache = SlideCache(config.broker.data / FOLDER, worker.slides.max_bytes)
     sandbox = _sandbox(worker)
@@ -59,7 +67,7 @@ def worker_context() -> WorkerContext:
         slide_cache=slide_cache,
         sandbox=sandbox,
         slide_fetcher=SlideFetcher(slide_cache, http, sandbox, worker),
-        deliverer=Deliverer(store, storage, http, breakers, worker.deliver),
+        deliverer=Deliverer(store, storage, deliveries, breakers, worker.deliver),
         leaving=Event(),
     )
 

@@ -1,77 +1,109 @@
 """The HTTP session for slides and results, which connects to allowed hosts only.
 
-Nothing that it logs or raises holds the query of a URL, which may be a key. It knows neither
-sources nor destinations.
+Nothing that it logs or raises holds the query of a URL, which may be a key, or the login of a
+proxy. It knows neither sources nor destinations.
 """
 
 import logging
-import socket
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
-from ipaddress import ip_address
-from threading import Event, Timer
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, PoolManager
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    NameResolutionError,
-    NewConnectionError,
-)
-from urllib3.util.connection import create_connection
+from urllib3.exceptions import HTTPError, MaxRetryError, ProxyError
 
-from broker.allowed_hosts import is_allowed, refusal
 from broker.errors import OrderError
+from broker.settings.worker import HttpSettings
+from worker.http_transport.certificates import HINT, TrustedCertificates
+from worker.http_transport.connections import (
+    DirectPools,
+    Guard,
+    ProxyPools,
+    ProxyRefusedError,
+    cut_after,
+)
+from worker.http_transport.proxies import Proxies
 
-RETRYABLE_STATUSES: Final = frozenset({408, 425, 429})
-"""Statuses below 500 by which a server asks to come again later."""
+_PROXY_LOGIN_NEEDED: Final = 407
+RETRYABLE_STATUSES: Final = frozenset({_PROXY_LOGIN_NEEDED, 408, 425, 429})
+"""Statuses below 500 after which the same request may succeed: the server asks to come again later,
+or a proxy wants a login, which the operator can give it."""
 READ_BYTES: Final = 2**18
-_MAX_ADDRESSES: Final = 8
+_PROXY_HINT: Final = "worker.http.proxy or HTTPS_PROXY names the proxy and its login"
 _MAX_REDIRECTS: Final = 5
 _MAX_RETRY_AFTER_S: Final = 86400.0
 
 
 def session(
-    allow_hosts: Sequence[str], *, connect_timeout_s: float, read_timeout_s: float
+    allow_hosts: Sequence[str],
+    *,
+    connect_timeout_s: float,
+    read_timeout_s: float,
+    http: HttpSettings | None = None,
+    encrypted_only: bool = False,
 ) -> requests.Session:
-    """Return a session that connects to allowed hosts only and ignores proxies, cookies and .netrc.
+    """Return a session that connects to allowed hosts only and ignores cookies and .netrc.
 
     For a host that is not allowed, also behind a redirect, it raises
-    `OrderError("host_not_allowed")`.
+    `OrderError("host_not_allowed")`; with `encrypted_only`, for a public host behind `http://`
+    `OrderError("destination_not_encrypted")`. `http` names authorities and a proxy of the site,
+    beside those of the environment. Raise `ConfigError` where one of them cannot be used.
     """
     # Below ERROR urllib3 logs whole URLs, with the signatures of presigned ones.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
-    http = _Session()
-    http.trust_env = False
-    http.max_redirects = _MAX_REDIRECTS
-    http.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
-    http.headers.update(
+    settings = http or HttpSettings()
+    created = _Session()
+    created.trust_env = False
+    created.max_redirects = _MAX_REDIRECTS
+    created.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+    created.headers.update(
         {"User-Agent": f"slidelane/{product_version()}", "Accept-Encoding": "identity"}
     )
-    adapter = _Adapter(tuple(allow_hosts), (connect_timeout_s, read_timeout_s))
-    http.mount("http://", adapter)
-    http.mount("https://", adapter)
-    return http
+    adapter = _Adapter(
+        Guard(tuple(allow_hosts), encrypted_only),
+        Proxies.from_settings(settings.proxy),
+        TrustedCertificates(settings.ca_file),
+        (connect_timeout_s, read_timeout_s),
+    )
+    created.mount("http://", adapter)
+    created.mount("https://", adapter)
+    return created
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The body of an answer as far as it was read.
+
+    `is_complete` is False where more was to come: it was too long, too slow, or cut off.
+    """
+
+    content: bytes
+    is_complete: bool
 
 
 def read_capped(response: requests.Response, limit_bytes: int, deadline_s: float) -> bytes:
     """Return the first `limit_bytes` of a streamed body, as far as they arrive in `deadline_s`."""
+    return read_body(response, limit_bytes, deadline_s).content
+
+
+def read_body(response: requests.Response, limit_bytes: int, deadline_s: float) -> Body:
+    """Return a streamed body, at most `limit_bytes` of it, as far as it arrives in `deadline_s`."""
     body = bytearray()
-    with cut_after(deadline_s, response.raw.shutdown), suppress(HTTPError, OSError):
-        while len(body) < limit_bytes:
+    has_ended = False
+    with cut_after(deadline_s, response.raw.shutdown) as late, suppress(HTTPError, OSError):
+        while len(body) <= limit_bytes and not has_ended:
             data = response.raw.read1(READ_BYTES)
-            if not data:
-                break
+            has_ended = not data
             body += data
-    return bytes(body[:limit_bytes])
+    is_complete = has_ended and not late.is_set()
+    return Body(bytes(body[:limit_bytes]), is_complete)
 
 
 def is_retryable(status: int) -> bool:
@@ -94,34 +126,10 @@ def retry_after_s(response: requests.Response) -> float | None:
     return None
 
 
-@contextmanager
-def cut_after(seconds: float, cut: Callable[[], None]) -> Iterator[Event]:
-    """Set the event and call `cut`, from another thread, when the block takes over `seconds`.
-
-    A socket's own time limit starts again with every byte, so that a server which sends one byte at
-    a time could occupy a thread for ever. Check the event after each read: to http.client a
-    connection that was cut looks like one that ended well.
-    """
-    late = Event()
-    timer = Timer(seconds, _expire, [cut, late])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield late
-    finally:
-        timer.cancel()
-
-
 def cut_connection(response: requests.Response) -> None:
     """End the connection of an answer that another thread is reading."""
     with suppress(OSError, ValueError, RuntimeError):  # the connection has ended meanwhile
         response.raw.shutdown()
-
-
-def _expire(cut: Callable[[], None], late: Event) -> None:
-    late.set()
-    with suppress(OSError, ValueError, RuntimeError):  # the connection has ended meanwhile
-        cut()
 
 
 def product_version() -> str:
@@ -130,6 +138,59 @@ def product_version() -> str:
         return version("slidelane")
     except PackageNotFoundError:  # run from a checkout
         return "0"
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFault:
+    """Why there is no connection to a host, and what to do about it. Neither holds a secret."""
+
+    detail: str
+    hint: str
+
+
+def connection_fault(error: Exception, host: str) -> ConnectionFault | None:
+    """Return the fault of a certificate or a proxy that a request ended with; None for any other.
+
+    The text of `error` is not used: it may hold a URL with its query, or the login of a proxy.
+    """
+    asked = host
+    for cause in causes_of(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            said = cause.verify_message or "it cannot be verified"
+            detail = f"{asked} has a certificate that is not trusted ({said})"
+            return ConnectionFault(detail, HINT)
+        if isinstance(cause, ProxyRefusedError):
+            return ConnectionFault(_refused_by_proxy(cause, host), _PROXY_HINT)
+        if isinstance(cause, ProxyError):
+            asked = f"the proxy to {host}"
+    if asked == host:
+        return None
+    return ConnectionFault(f"{asked} cannot be reached", _PROXY_HINT)
+
+
+def _refused_by_proxy(error: ProxyRefusedError, host: str) -> str:
+    if error.status is None:
+        return f"the proxy did not answer when it was asked for {host}"
+    return f"the proxy answered {error.status} when it was asked for {host}"
+
+
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exception and those that requests and urllib3 wrapped in it, outermost first."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = _cause(cause)
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    if isinstance(error, MaxRetryError) and error.reason is not None:
+        return error.reason
+    if isinstance(error, ProxyError):
+        return error.original_error
+    for argument in error.args:
+        if isinstance(argument, BaseException):
+            return argument
+    return None
 
 
 class _Session(requests.Session):
@@ -148,8 +209,16 @@ class _Session(requests.Session):
 
 
 class _Adapter(HTTPAdapter):
-    def __init__(self, allow_hosts: tuple[str, ...], timeout_s: tuple[float, float]) -> None:
-        self._allow_hosts = allow_hosts
+    def __init__(
+        self,
+        guard: Guard,
+        proxies: Proxies,
+        certificates: TrustedCertificates,
+        timeout_s: tuple[float, float],
+    ) -> None:
+        self._guard = guard
+        self._proxies = proxies
+        self._certificates = certificates
         self._timeout_s = timeout_s
         super().__init__(max_retries=0)
 
@@ -161,90 +230,47 @@ class _Adapter(HTTPAdapter):
         **kwargs: Any,
     ) -> None:
         """Create pools whose connections check their address."""
-        self.poolmanager = _Pools(
-            self._allow_hosts, num_pools=connections, maxsize=maxsize, block=block, **kwargs
+        self.poolmanager = DirectPools(
+            self._guard,
+            self._certificates,
+            num_pools=connections,
+            maxsize=maxsize,
+            block=block,
+            **kwargs,
         )
+
+    def proxy_manager_for(self, proxy: str, **_: Any) -> Any:
+        """Return the pools of connections through this proxy."""
+        if proxy not in self.proxy_manager:
+            self.proxy_manager[proxy] = ProxyPools(
+                proxy, self.proxy_headers(proxy), self._certificates
+            )
+        return self.proxy_manager[proxy]
+
+    def cert_verify(self, *_: Any) -> None:
+        """Do nothing: the TLS context of the pools verifies, and holds all that is trusted."""
+
+    def build_connection_pool_key_attributes(
+        self,
+        request: requests.PreparedRequest,
+        verify: Any,  # noqa: ARG002 - the signature of the base class
+        cert: Any = None,
+    ) -> Any:
+        """Return the base class' keys; no request has certificates of its own."""
+        return super().build_connection_pool_key_attributes(request, verify=True, cert=cert)
 
     def send(
         self, request: requests.PreparedRequest, *args: Any, **kwargs: Any
     ) -> requests.Response:
         """Send with the default time limits. The body of a redirect is not read."""
         kwargs["timeout"] = kwargs.get("timeout") or self._timeout_s
+        url = str(request.url)
+        proxy = self._proxies.for_url(url)
+        kwargs["proxies"] = {}
+        if proxy:
+            self._guard.check_name(url)
+            kwargs["proxies"] = {"http": proxy, "https": proxy}
         response = super().send(request, *args, **kwargs)
         if response.is_redirect:
             response.raw.close()
         return response
-
-
-class _Pools(PoolManager):
-    def __init__(self, allow_hosts: tuple[str, ...], **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._allow_hosts = allow_hosts
-
-    def _new_pool(
-        self, scheme: str, host: str, port: int, request_context: dict[str, Any] | None = None
-    ) -> HTTPConnectionPool:
-        pool = super()._new_pool(scheme, host, port, request_context)
-        kind = _TlsConnection if scheme == "https" else _Connection
-        guarded: Any = type(kind.__name__, (kind,), {"allow_hosts": self._allow_hosts})
-        pool.ConnectionCls = guarded
-        return pool
-
-
-class _Connection(HTTPConnection):
-    """A connection that resolves its host once and connects to the address that was checked."""
-
-    allow_hosts: ClassVar[tuple[str, ...]] = ()
-
-    def _new_conn(self) -> socket.socket:
-        fault = OSError("the name has no address")
-        for address in self._addresses():
-            try:
-                return create_connection(
-                    (address, self.port), self.timeout, socket_options=self.socket_options
-                )
-            except OSError as error:
-                fault = error
-        if isinstance(fault, TimeoutError):
-            raise ConnectTimeoutError(self, f"{self.host} did not answer in time") from fault
-        raise NewConnectionError(self, f"cannot connect to {self.host}: {fault}") from fault
-
-    def _addresses(self) -> list[str]:
-        try:
-            found = socket.getaddrinfo(
-                self._dns_host.strip("[]"), self.port, type=socket.SOCK_STREAM
-            )
-        except (socket.gaierror, UnicodeError) as error:
-            raise NameResolutionError(self.host, self, socket.gaierror(str(error))) from error
-        addresses = [str(entry[4][0]) for entry in found]
-        permitted = [
-            address
-            for address in addresses
-            if is_allowed(self.host, ip_address(address), self.allow_hosts)
-        ]
-        if addresses and not permitted:
-            raise refusal(self.host)
-        return permitted[:_MAX_ADDRESSES]
-
-    def getresponse(self) -> Any:
-        """Return status and headers.
-
-        They must arrive within twice the time that is allowed without a byte.
-        """
-        sock = self.sock
-        limit_s = 120.0
-        if isinstance(self.timeout, int | float):
-            limit_s = 2 * self.timeout
-        with cut_after(limit_s, lambda: sock.shutdown(socket.SHUT_RDWR)) as late:
-            response = super().getresponse()
-        if late.is_set():
-            response.close()
-            raise TimeoutError("the headers took too long")
-        return response
-
-
-class _TlsConnection(_Connection, HTTPSConnection):
-    """The same over TLS.
-
-    The certificate is checked against the host's name, not against the address.
-    """

@@ -43,6 +43,11 @@ class Queries(StoreBase):
             raise OrderNotFoundError(order_id)
         return order
 
+    def now_s(self) -> float:
+        """Return the time by Redis' clock, in seconds since 1970, as records have it."""
+        with reachable():
+            return self._now_ms() / 1000
+
     def get_many(self, order_ids: Iterable[str]) -> list[Order | None]:
         """Return several orders as of one moment, None where there is no such order."""
         ids = list(order_ids)

@@ -13,11 +13,20 @@ REVEAL = {"reveal": True}
 MAX_COORDINATE = 2**31 - 1
 
 
+_PATH_PARAMETERS = re.compile(r";[^/;=]*=[^/]*")
+"""Parameters of a path segment (RFC 3986, 3.3), as in `/login;jsessionid=…/slide.svs`."""
+
+
 def without_query(url: str) -> str:
-    """Return the URL as it may be shown: without user and fragment, and `?…` for a query."""
+    """Return the URL as it may be shown: without user and fragment, and `?…` for a query.
+
+    Parameters in the path are shown as `;…`: one of them may be a session, which is as good as a
+    password.
+    """
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
-    shown = f"{parts.scheme}://{host}{parts.path}"
+    path = _PATH_PARAMETERS.sub(";…", parts.path)
+    shown = f"{parts.scheme}://{host}{path}"
     if parts.query:
         shown += "?…"
     return shown

@@ -122,13 +122,22 @@ class Scan(_Stored):
 
 
 class Attempt(_Stored):
-    """One delivery attempt."""
+    """One delivery attempt. docs/orders.md has the words of `outcome`."""
 
     at: float
     digest: str
     status: int | None = None
     outcome: str = "unknown"
     error: str = ""
+    took_s: float | None = Field(
+        None, description="until its outcome was written; None while it runs, or if it was lost"
+    )
+    remote_id: str = Field("", description="what the destination calls the job that it made")
+
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether it is over and the destination is still asked if it arrived."""
+        return self.outcome == "unknown" and self.took_s is not None
 
 
 class Order(_Stored):

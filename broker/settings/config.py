@@ -27,6 +27,7 @@ from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environ
 from broker.settings.worker import (
     AlgorithmSettings,
     DeliverySettings,
+    HttpSettings,
     LimitSettings,
     SlidesSettings,
     WorkerSettings,
@@ -42,6 +43,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "DeliverySettings",
+    "HttpSettings",
     "LimitSettings",
     "Scope",
     "ServicesSettings",

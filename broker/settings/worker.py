@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from broker.orders.source import PathSource
 from broker.settings.locator import HttpLocator, Locator
@@ -56,6 +57,33 @@ class AlgorithmSettings(Section):
     )
 
 
+class HttpSettings(Section):
+    """How slides and results travel over HTTP."""
+
+    ca_file: Path | None = Field(
+        None, description="PEM file with certificate authorities of the site, added to public ones"
+    )
+    proxy: SecretStr | None = Field(
+        None, description="proxy for all but loopback and NO_PROXY; may hold a login"
+    )
+
+    @field_validator("proxy")
+    @classmethod
+    def _is_an_http_proxy(cls, proxy: SecretStr | None) -> SecretStr | None:
+        if proxy is None:
+            return None
+        try:
+            parts = urlsplit(proxy.get_secret_value())
+            is_usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+            _ = parts.port  # raises `ValueError` for an impossible port
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            # the value may hold a password: it is not repeated
+            raise ValueError("is http://HOST:PORT or https://HOST:PORT, with USER:PASSWORD@ before")
+        return proxy
+
+
 class DeliverySettings(Section):
     """How results are delivered."""
 
@@ -67,6 +95,18 @@ class DeliverySettings(Section):
         "stop",
         description="where it stays unknown whether results arrived: "
         "end `undelivered`, or risk a second delivery",
+    )
+    unknown_patience_s: float = Field(
+        600,
+        ge=0,
+        description="after an attempt whose answer was lost or untrue, a destination that is asked "
+        "and does not have the results is believed only after this",
+    )
+    untrue_attempts: int = Field(
+        3,
+        ge=1,
+        description="attempts that the destination confirmed without having the results; "
+        "then the order ends `undelivered`",
     )
 
 
@@ -123,6 +163,7 @@ class WorkerSettings(Section):
             "grid": AlgorithmSettings(kind="grid"),
         }
     )
+    http: HttpSettings = HttpSettings()
     deliver: DeliverySettings = DeliverySettings()
     limits: LimitSettings = LimitSettings()
 

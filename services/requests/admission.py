@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 from referencing import Registry
 
-from broker.allowed_hosts import check_literal
+from broker.allowed_hosts import check_destination, check_literal
 from broker.errors import OrderError, Problem, TemporaryError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.presigned_url import url_expires_at
@@ -51,7 +51,7 @@ def admit(
         _check_source(scan.source, f"scans[{index}].source", config)
         check_region(scan.roi, f"scans[{index}].roi")
     for field, address in _destination_addresses(request.destination):
-        check_literal(address, config.broker.allow_hosts, field)
+        check_destination(address, config.broker.allow_hosts, field)
     if request.expires_at:
         _check_expiry(request.expires_at)
     return request.model_copy(update={"parameters": parameters}), card

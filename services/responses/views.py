@@ -24,7 +24,7 @@ from broker.orders.order import (
 from broker.orders.result_files import MEDIA_TYPES
 
 ABSENT = Field(default=None, exclude_if=lambda value: value is None)
-DeliveryState = Literal["waiting", "trying", "delivered", "undelivered", "none"]
+DeliveryState = Literal["waiting", "trying", "asking", "delivered", "undelivered", "none"]
 
 
 class AttemptView(BaseModel):
@@ -34,6 +34,9 @@ class AttemptView(BaseModel):
     status: int | None = Field(description="HTTP status of the answer; null when none came")
     outcome: str
     error: Annotated[str | None, ABSENT] = None
+    remote_id: Annotated[str | None, ABSENT] = Field(
+        default=None, description="what the destination calls the job that it made"
+    )
 
 
 class WaitView(BaseModel):
@@ -126,9 +129,13 @@ def order_view(order: Order, waits: Mapping[str, Wait] | None = None) -> OrderVi
     for scan in order.scans:
         wait = waiting.get(work_id(order.id, scan.index))
         scans.append(_scan(order.id, scan, shown["scans"][scan.index], wait))
+    state = delivery_state(order)
+    delivery_wait = waiting.get(work_id(order.id))
+    if delivery_wait and state == "asking":
+        delivery_wait.reason = f"asking whether it arrived; {delivery_wait.reason}"
     delivery = DeliveryView(
-        state=delivery_state(order),
-        waiting=waiting.get(work_id(order.id)),
+        state=state,
+        waiting=delivery_wait,
         attempts=[_attempt(attempt) for attempt in order.attempts],
     )
     return OrderView(
@@ -157,12 +164,19 @@ def delivery_state(order: Order) -> DeliveryState:
     if order.state == OrderState.DELIVERED:
         return "delivered"
     if order.state == OrderState.DELIVERING:
-        return "trying"
+        return _state_under_way(order)
     if order.state not in ENDED:
         return "waiting"
     if order.attempts or order.state == OrderState.UNDELIVERED:
         return "undelivered"
     return "none"
+
+
+def _state_under_way(order: Order) -> DeliveryState:
+    """Return `asking` while the destination is asked whether the last attempt arrived."""
+    if order.attempts and order.attempts[-1].is_uncertain:
+        return "asking"
+    return "trying"
 
 
 def _scan(order_id: str, scan: Scan, shown: dict[str, Any], waiting: WaitView | None) -> ScanView:
@@ -204,6 +218,7 @@ def _attempt(attempt: Attempt) -> AttemptView:
         status=attempt.status,
         outcome=attempt.outcome,
         error=attempt.error or None,
+        remote_id=attempt.remote_id or None,
     )
 
 

@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.allowed_hosts import check_literal, is_allowed
+from broker.allowed_hosts import (
+    check_destination,
+    check_literal,
+    is_allowed,
+    is_allowed_by_name,
+)
 from broker.errors import OrderError
 
 PRIVATE = [
@@ -26,14 +31,14 @@ PUBLIC = [
 def test_a_private_address_is_refused_unless_listed(address: str) -> None:
     """Loopback, private, link-local, metadata and wrapped addresses need an entry, and one is
     enough."""
-    assert not is_allowed("slides.example", ip_address(address), ())
-    assert is_allowed("slides.example", ip_address(address), ("slides.example",))
+    assert not is_allowed("slides.example", ip_address(address), 443, ())
+    assert is_allowed("slides.example", ip_address(address), 443, ("slides.example",))
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_a_public_address_needs_no_entry(address: str) -> None:
     """Public addresses are allowed, also wrapped into IPv6."""
-    assert is_allowed("slides.example", ip_address(address), ())
+    assert is_allowed("slides.example", ip_address(address), 443, ())
 
 
 @pytest.mark.parametrize(
@@ -41,7 +46,7 @@ def test_a_public_address_needs_no_entry(address: str) -> None:
     [
         "pacs.local",
         "PACS.local.",
-        "pacs.local:8080",
+        "pacs.local:443",
         "10.1.2.3",
         "10.1.2.3:443",
         "10.0.0.0/8",
@@ -50,9 +55,94 @@ def test_a_public_address_needs_no_entry(address: str) -> None:
     ],
 )
 def test_an_entry_is_a_name_an_address_or_a_network(entry: str) -> None:
-    """Names, addresses and networks match in any case, with a trailing dot and with a port."""
-    assert is_allowed("pacs.local", ip_address("10.1.2.3"), (entry,))
-    assert not is_allowed("other.local", ip_address("192.168.1.1"), (entry,))
+    """Names, addresses and networks match in any case, with a trailing dot and with their port."""
+    assert is_allowed("pacs.local", ip_address("10.1.2.3"), 443, (entry,))
+    assert not is_allowed("other.local", ip_address("192.168.1.1"), 443, (entry,))
+
+
+@pytest.mark.parametrize("entry", ["pacs.local:8080", "10.1.2.3:8080", "http://pacs.local:8080"])
+def test_a_port_in_an_entry_means_that_port(entry: str) -> None:
+    """A service on another port of the same host is not listed by it."""
+    assert is_allowed("pacs.local", ip_address("10.1.2.3"), 8080, (entry,))
+    assert not is_allowed("pacs.local", ip_address("10.1.2.3"), 6379, (entry,))
+
+
+@pytest.mark.parametrize(
+    ("address", "wide", "itself"),
+    [
+        ("169.254.169.254", "0.0.0.0/0", "169.254.169.254"),
+        ("169.254.169.254", "168.0.0.0/7", "169.254.0.0/16"),
+        ("169.254.170.2", "128.0.0.0/1", "169.254.170.0/24"),
+        ("fe80::1", "::/0", "fe80::/10"),
+        ("fd00:ec2::254", "fc00::/7", "fd00:ec2::254"),
+        ("100.100.100.200", "100.64.0.0/10", "100.100.100.200"),
+        ("168.63.129.16", "168.63.0.0/16", "168.63.129.16/32"),
+        ("64:ff9b::a9fe:a9fe", "0.0.0.0/0", "169.254.169.254:80"),
+    ],
+)
+def test_a_wide_network_does_not_include_where_clouds_hand_out_credentials(
+    address: str, wide: str, itself: str
+) -> None:
+    """Link-local addresses and metadata services must be named by themselves."""
+    assert not is_allowed("x", ip_address(address), 80, (wide,))
+    assert is_allowed("x", ip_address(address), 80, (wide, itself))
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        ("slides.example.com", True),
+        ("8.8.8.8", True),
+        ("intranet", False),
+        ("metadata.google.internal", False),
+        ("pacs.local", False),
+        ("10.1.2.3", False),
+        ("2130706433", False),
+        ("localhost", False),
+    ],
+)
+def test_behind_a_proxy_a_name_is_judged_as_it_is_written(host: str, allowed: bool) -> None:
+    """The proxy resolves names. What can only be private must be listed."""
+    assert is_allowed_by_name(host, 80, ()) is allowed
+    assert is_allowed_by_name(host, 80, (host,))
+
+
+@pytest.mark.parametrize(
+    ("url", "allow_hosts", "code"),
+    [
+        ("http://8.8.8.8/x", (), "destination_not_encrypted"),
+        ("http://loader.example/x", (), "destination_not_encrypted"),
+        ("http://loader.example/x", ("127.0.0.1",), "destination_not_encrypted"),
+        ("http://loader.example:81/x", ("loader.example:80",), "destination_not_encrypted"),
+        ("https://me:pass@loader.example/x", (), "request_invalid"),
+        ("http://127.0.0.1/x", (), "host_not_allowed"),
+    ],
+)
+def test_results_do_not_go_to_a_public_host_in_plain_text(
+    url: str, allow_hosts: tuple[str, ...], code: str
+) -> None:
+    """Nor to a private host that is not listed, nor with a login that would replace the token."""
+    with pytest.raises(OrderError) as caught:
+        check_destination(url, allow_hosts, "destination.url")
+    assert (caught.value.code, caught.value.field) == (code, "destination.url")
+    assert caught.value.hint
+    assert "pass@" not in str(caught.value.problem.as_dict())
+
+
+@pytest.mark.parametrize(
+    ("url", "allow_hosts"),
+    [
+        ("http://loader.example/x", ("loader.example",)),
+        ("http://loader.example/x", ("loader.example:80",)),
+        ("http://loader.example/x", ("10.0.0.0/8",)),
+        ("http://127.0.0.1/x", ("127.0.0.1",)),
+        ("https://loader.example/x", ()),
+        ("ci.techcyte.com", ()),
+    ],
+)
+def test_a_listed_host_may_get_results_over_http(url: str, allow_hosts: tuple[str, ...]) -> None:
+    """A name that may lie in a listed network is left to the worker, which sees its address."""
+    check_destination(url, allow_hosts, "destination.url")
 
 
 @pytest.mark.parametrize(
@@ -61,7 +151,7 @@ def test_an_entry_is_a_name_an_address_or_a_network(entry: str) -> None:
 def test_an_entry_for_something_else_allows_nothing(entry: str) -> None:
     """An entry that is empty, broken or of the other address family lets no private IPv4 address
     through."""
-    assert not is_allowed("pacs.local", ip_address("10.1.2.3"), (entry,))
+    assert not is_allowed("pacs.local", ip_address("10.1.2.3"), 80, (entry,))
 
 
 @pytest.mark.parametrize(
@@ -127,4 +217,4 @@ def test_every_notation_of_an_address_is_judged_alike(number: int) -> None:
 def test_what_some_pythons_call_global_is_not_public(address: str) -> None:
     """A cloud's metadata service among the protocol assignments, and the old site-local
     addresses."""
-    assert not is_allowed("x", ip_address(address), ())
+    assert not is_allowed("x", ip_address(address), 443, ())

@@ -92,6 +92,7 @@ def test_what_the_pool_says_of_its_children_is_a_line_once(first: str) -> None:
         "GET https://b.example/slide.svs?X-Amz-Signature=SECRET&x=1 failed",
         "HTTPSConnectionPool: Max retries exceeded with url: /slide.svs?sig=SECRET (Caused by x)",
         "cannot connect to redis://:SECRET@10.0.0.1:6379/0",
+        "GET https://b.example/a;jsessionid=SECRET/slide.svs failed",
         "sent Authorization: Bearer SECRET123456",
         "the token eyJhbGciOiJI.SECRETpayload.SECRETsignature was refused",
     ],

@@ -1,4 +1,4 @@
-"""Kill and freeze processes at random, and start or thaw them again. Knows no orders."""
+"""Kill, stop and freeze processes at random, fill a disk, and undo it again. Knows no orders."""
 
 import threading
 import time
@@ -9,12 +9,18 @@ from random import Random
 from typing import Literal
 
 from broker.settings.config import ConfigError
-from tests.faults.fleet import REDIS, Fleet
+from tests.faults.fleet import REDIS, Fleet, may_mount
 from tests.support.stack import LEASE_S
 
-What = Literal["killed", "frozen", "lost its child", "ended by itself"]
+What = Literal[
+    "killed", "asked to stop", "frozen", "lost its child", "on a full disk", "ended by itself"
+]
 TICK_S = 0.05
 LONGEST_AWAY_S = 2.0
+STOPPING_S = (2.5, 4.5)
+"""How long a process that was asked to stop has for that; it gives work back after a second."""
+FULL_DISK_S = (6.0, 12.0)
+"""A worker needs some of it to start."""
 FROZEN_S = {
     "api": (1.0, 3.0),
     REDIS: (1.0, 5.0),
@@ -24,6 +30,12 @@ FROZEN_S = {
 TARGETS: tuple[tuple[str, What, int], ...] = (
     ("worker-1", "killed", 2),
     ("worker-2", "killed", 2),
+    ("worker-1", "asked to stop", 2),
+    ("worker-2", "asked to stop", 2),
+    ("courier-1", "asked to stop", 2),
+    ("courier-2", "asked to stop", 2),
+    ("api", "asked to stop", 1),
+    ("worker-1", "on a full disk", 1),
     ("worker-1", "lost its child", 1),
     ("worker-2", "lost its child", 1),
     ("courier-1", "killed", 5),
@@ -60,6 +72,9 @@ class Chaos:
 
     def __init__(self, fleet: Fleet, seed: int, pause_s: tuple[float, float]) -> None:
         self._fleet = fleet
+        self._targets = [
+            target for target in TARGETS if target[1] != "on a full disk" or may_mount(fleet.data)
+        ]
         self._rng = Random(seed)
         self._pause_s = pause_s
         self._away: dict[str, tuple[float, Callable[[str], None]]] = {}
@@ -92,7 +107,7 @@ class Chaos:
             self._bring_back(float("inf"))
 
     def _make_fault(self) -> None:
-        free = [target for target in TARGETS if target[0] not in self._away]
+        free = [target for target in self._targets if target[0] not in self._away]
         if not free:
             return
         role, what, _ = self._rng.choices(free, weights=[weight for *_, weight in free])[0]
@@ -100,6 +115,15 @@ class Chaos:
         if what == "killed":
             self._fleet.kill(role)
             self._away[role] = (time.monotonic() + away_s, self._fleet.start)
+        elif what == "asked to stop":
+            away_s = self._rng.uniform(*STOPPING_S)
+            self._fleet.ask_to_stop(role)
+            self._away[role] = (time.monotonic() + away_s, self._fleet.start_after_stop)
+        elif what == "on a full disk":
+            away_s = self._rng.uniform(*FULL_DISK_S)
+            self._fleet.kill(role)
+            self._fleet.start_on_a_full_disk(role)
+            self._away[role] = (time.monotonic() + away_s, self._fleet.start_after_stop)
         elif what == "frozen":
             away_s = self._rng.uniform(*FROZEN_S[role.partition("-")[0]])
             self._fleet.freeze(role)

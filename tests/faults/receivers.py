@@ -15,17 +15,22 @@ from demo.annotation import AnnotationReceiver
 from demo.bucket import FileBucket
 from demo.faults import Fault, Faults
 from demo.receivers import Entry, Receiver
-from demo.techcyte import TechcyteReceiver
+from demo.techcyte import EVALUATIONS, TechcyteReceiver
 
 POST_FAULTS = (
     (0.05, Fault(status=503)),
     (0.03, Fault(status=429, retry_after="1")),
     (0.02, Fault(slow_s=1.5)),
     (0.015, Fault(slow_s=4.5)),  # longer than a courier waits for an answer; taken all the same
+    (0.015, Fault(slow_s=7.0)),  # taken after the courier has asked, and was told no, several times
     (0.02, Fault(cut="before")),
     (0.02, Fault(cut="after")),
+    (0.015, Fault(page="instead")),
+    (0.015, Fault(page="after")),
 )
 GET_FAULTS = ((0.03, Fault(status=503)), (0.01, Fault(slow_s=1.5)), (0.02, Fault(cut="before")))
+QUESTION_FAULTS = (*GET_FAULTS, (0.05, Fault(page="instead")))
+"""What may go wrong when Techcyte is asked what it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,8 @@ class RandomFaults(Faults):
         shares = GET_FAULTS
         if line.startswith("POST"):
             shares = POST_FAULTS
+        elif line.startswith(f"GET {EVALUATIONS}"):
+            shares = QUESTION_FAULTS
         with self._lock:
             chance = self._rng.random()
             for share, fault in shares:

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from broker.orders.request import Destination as DestinationRequest
-from broker.settings.config import DeliverySettings
+from broker.settings.config import DeliverySettings, HttpSettings
 from worker.delivery.destination import Destination, create_destination
 from worker.delivery.payload import Payload, Receipt
 from worker.http_session import session
@@ -17,17 +17,27 @@ SETTINGS = DeliverySettings(connect_timeout_s=1, read_timeout_s=0.5)
 PAYLOAD = Payload("application/json", Path(__file__).with_name("payload.json"))
 
 
-def a_destination(*allow_hosts: str, **fields: Any) -> Destination:
+def a_destination(
+    *allow_hosts: str, http: HttpSettings | None = None, **fields: Any
+) -> Destination:
     """Return any destination of order `ord-1`; loopback is allowed unless other hosts are."""
     request: Any = TypeAdapter(DestinationRequest).validate_python(fields)
-    http = session(allow_hosts or ("127.0.0.1",), connect_timeout_s=1, read_timeout_s=0.5)
-    return create_destination("ord-1", request, http, SETTINGS)
+    deliveries = session(
+        allow_hosts or ("127.0.0.1",),
+        connect_timeout_s=1,
+        read_timeout_s=0.5,
+        http=http,
+        encrypted_only=True,
+    )
+    return create_destination("ord-1", request, deliveries, SETTINGS)
 
 
-def a_techcyte(base_url: str, **fields: Any) -> Destination:
+def a_techcyte(
+    base_url: str, *allow_hosts: str, http: HttpSettings | None = None, **fields: Any
+) -> Destination:
     """Return task 185714 of the Techcyte at the URL."""
-    defaults = {"task_id": TASK, "jwt_token": TOKEN}
-    return a_destination(type="techcyte", base_url=base_url, **(defaults | fields))
+    defaults = {"type": "techcyte", "base_url": base_url, "task_id": TASK, "jwt_token": TOKEN}
+    return a_destination(*allow_hosts, http=http, **(defaults | fields))
 
 
 def a_loader(url: str, *allow_hosts: str) -> Destination:

@@ -1,6 +1,7 @@
 """An HTTP receiver whose answer follows from the path: a status, late, never, or cut off."""
 
 import socket
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
@@ -76,13 +77,18 @@ class Handler(BaseHTTPRequestHandler):
 class PathReceiver(ThreadingHTTPServer):
     """The receiver; `answers` maps further paths to (status, body).
 
-    `requests` lists (method, path, headers, body) of what came.
+    `requests` lists (method, path, headers, body) of what came. With `tls` it is `https://HOST`
+    whose certificate names `host`.
     """
 
     daemon_threads = True
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         super().__init__(("127.0.0.1", 0), Handler)
+        self._origin = f"http://{host}:{self.server_port}"
+        if tls:
+            self.socket = tls.wrap_socket(self.socket, server_side=True)
+            self._origin = f"https://{host}:{self.server_port}"
         self.requests: list[tuple[str, str, dict[str, str], bytes]] = []
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.headers: dict[str, str] = {}
@@ -91,7 +97,7 @@ class PathReceiver(ThreadingHTTPServer):
 
     def url(self, path: str) -> str:
         """Return the URL of a path."""
-        return f"http://127.0.0.1:{self.server_port}{path}"
+        return f"{self._origin}{path}"
 
     def __enter__(self) -> Self:
         self._thread.start()

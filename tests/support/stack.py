@@ -78,6 +78,7 @@ class Stack:
             "SLIDELANE_SERVICES__PORT": str(self.port),
             "SLIDELANE_WORKER__SLIDES__ROOTS": json.dumps([str(root) for root in roots]),
             "SLIDELANE_WORKER__DELIVER__READ_TIMEOUT_S": "3",
+            "SLIDELANE_WORKER__DELIVER__UNKNOWN_PATIENCE_S": "6",
             "SLIDELANE_WORKER__GRACE_S": "1",
             FOLDER_VARIABLE: str(self.gate.folder),
         }

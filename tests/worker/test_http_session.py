@@ -10,6 +10,7 @@ import pytest
 import requests
 
 from broker.errors import OrderError
+from broker.settings.worker import HttpSettings
 from tests.support.certificates import certificate_for_localhost
 from tests.support.slide_server import Handler, SlideServer, drip
 from worker.http_session import read_capped, retry_after_s, session
@@ -24,8 +25,15 @@ def origin() -> Iterator[SlideServer]:
         yield server
 
 
-def guarded(*allow_hosts: str, read_timeout_s: float = 5) -> requests.Session:
-    return session(allow_hosts, connect_timeout_s=2, read_timeout_s=read_timeout_s)
+def guarded(
+    *allow_hosts: str, read_timeout_s: float = 5, ca_file: Path | None = None
+) -> requests.Session:
+    return session(
+        allow_hosts,
+        connect_timeout_s=2,
+        read_timeout_s=read_timeout_s,
+        http=HttpSettings(ca_file=ca_file),
+    )
 
 
 def redirect(to: str, status: int = 302) -> object:
@@ -110,8 +118,7 @@ def test_a_silent_server_is_left(origin: SlideServer) -> None:
 def test_the_environment_and_earlier_answers_leave_no_mark(
     origin: SlideServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Proxies of the environment are not used, cookies not kept, and compression is not asked
-    for."""
+    """A proxy is not used for this machine, cookies are not kept, compression is not asked for."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     http = guarded("127.0.0.1")
     for _ in range(2):
@@ -186,11 +193,11 @@ def test_tls_proves_the_name_and_not_the_address(tmp_path: Path) -> None:
     context.load_cert_chain(pem)
     with SlideServer(tls=context) as server:
         server.answers["/ok"] = lambda h: Handler.answer(h, 200, b"fine")
-        http = guarded("127.0.0.1")
-        assert http.get(server.url("/ok", "localhost", "https"), verify=str(pem)).content == b"fine"
+        http = guarded("127.0.0.1", ca_file=pem)
+        assert http.get(server.url("/ok", "localhost", "https")).content == b"fine"
         with pytest.raises(requests.exceptions.SSLError):
-            http.get(server.url("/ok", "127.0.0.1", "https"), verify=str(pem))
+            http.get(server.url("/ok", "127.0.0.1", "https"))
         with pytest.raises(requests.exceptions.SSLError):
-            http.get(server.url("/ok", "localhost", "https"))
+            guarded("127.0.0.1").get(server.url("/ok", "localhost", "https"))
         with pytest.raises(OrderError):
-            guarded().get(server.url("/ok", "localhost", "https"), verify=str(pem))
+            guarded(ca_file=pem).get(server.url("/ok", "localhost", "https"))

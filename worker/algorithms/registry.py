@@ -104,7 +104,10 @@ def load(
     if name not in settings:
         known = ", ".join(sorted(settings))
         raise OrderError(
-            "algorithm_unknown", f"this worker has no algorithm {name!r}", hint=f"it has: {known}"
+            "algorithm_unknown",
+            f"this worker has no algorithm {name!r}",
+            hint=f"it has: {known}",
+            blame="platform",  # it was there when the order was accepted
         )
     entry = settings[name]
     own_card = card(name, entry)

@@ -20,10 +20,14 @@ BUSY_RETRY_S = 1.0
 
 @dataclass
 class _Host:
-    """The state of one host's breaker; `failures` counts attempts without an answer in a row."""
+    """The state of one host's breaker.
+
+    `failures` counts attempts without an answer in a row; `last_failure` says how the last ended.
+    """
 
     active: int = 0
     failures: int = 0
+    last_failure: str = ""
     open_until: float = 0.0
 
 
@@ -74,6 +78,7 @@ class CircuitBreakers:
                 host.open_until = 0.0
                 return
             host.failures += 1
+            host.last_failure = receipt.detail
             if host.failures >= FAILURES_TO_OPEN:
                 host.open_until = time.monotonic() + PAUSE_S
 
@@ -82,8 +87,8 @@ class CircuitBreakers:
         if wait_s > 0:
             raise TemporaryError(
                 "destination_unreachable",
-                f"{name} did not answer {host.failures} times in a row; "
-                f"it is left alone for {wait_s:.0f} s",
+                f"{name} gave no answer {host.failures} times in a row "
+                f"({host.last_failure}); it is left alone for {wait_s:.0f} s",
                 retry_after_s=wait_s,
             )
         if host.active >= self._slots(host):

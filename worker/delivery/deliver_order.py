@@ -1,36 +1,31 @@
 """Deliver the results of an order exactly once.
 
-The payload is stored before it is sent, every attempt is recorded before it is made, and after a
-lost answer the destination is asked before anything is sent again.
+The payload is stored before it is sent, and every attempt is recorded before it is made. After a
+lost or untrue answer the destination is asked, again and again for a while, before anything is sent
+again. docs/orders.md has the words for the outcome of an attempt.
 """
 
-import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+import time
 from typing import Any
 
 import requests
 
-from broker.errors import Problem
-from broker.file_storage.interface import PAYLOADS, Storage, unreachable
-from broker.order_store import PAYLOAD_FIELD, Claim, OrderStore, TaskMessage
-from broker.orders.order import Order
-from broker.orders.result_files import FINDINGS
+from broker.file_storage.interface import Storage
+from broker.order_store import Claim, OrderStore, TaskMessage
+from broker.orders.order import Attempt, Order
 from broker.settings.config import DeliverySettings
 from worker.backoff import backoff_s
+from worker.delivery import problems
 from worker.delivery.circuit_breaker import CircuitBreakers
 from worker.delivery.destination import Destination, create_destination
-from worker.delivery.payload import Payload, Receipt
-from worker.disk import sync_file, sync_folder
+from worker.delivery.payload import Receipt
+from worker.delivery.stored_payload import PayloadRecord, StoredPayloads
 from worker.process.lease import Lease
-from worker.results import result_folder
 
 NO_ANSWER_YET = "sent; no answer yet"
 """The `error` of an attempt on record whose outcome was not written down yet."""
-PayloadRecord = Mapping[str, Any]
-"""`file`, `digest`, `bytes` and `content_type` of a stored payload, as the order records them."""
+_ASKED_AT_LEAST = 4
+"""How often a destination is asked, at least, before it is believed that it has nothing."""
 
 
 class Deliverer:
@@ -45,7 +40,7 @@ class Deliverer:
         settings: DeliverySettings,
     ) -> None:
         self._store = store
-        self._storage = storage
+        self._payloads = StoredPayloads(store, storage)
         self._session = session
         self._breakers = breakers
         self._settings = settings
@@ -60,7 +55,7 @@ class Deliverer:
         destination = create_destination(
             order.id, order.request.destination, self._session, self._settings
         )
-        record = self._stored_payload(order, claim, lease, destination)
+        record = self._payloads.stored(order, claim, lease, destination)
         with self._breakers.acquire(destination.host):
             if order.attempts:
                 messages = self._end_without_sending(order, claim, destination)
@@ -71,44 +66,115 @@ class Deliverer:
     def _end_without_sending(
         self, order: Order, claim: Claim, destination: Destination
     ) -> tuple[TaskMessage, ...] | None:
-        """Return the task messages if an earlier attempt forbids another one now, else None."""
-        received = self._has_received(order, destination)
-        if received:
-            self._store.note(claim, log="the destination has the results already")
+        """Return the task messages if earlier attempts forbid another one now, else None."""
+        last = order.attempts[-1]
+        if last.outcome in ("accepted", "found"):
             return self._store.finish(claim, "delivered")
-        if received is None:
-            if self._may_have_arrived(order) and self._must_not_repeat(order):
-                return self._store.finish(claim, "undelivered", problem=_delivery_unknown())
-            return None
-        if order.attempts[-1].error == NO_ANSWER_YET:
-            return self._wait_for_lost_attempt(order, claim)
+        has_arrived = destination.has_received(order.id)
+        if has_arrived:
+            return self._end_as_found(order, claim)
+        if last.outcome == "unknown":
+            return self._clear_up(order, claim, can_say=has_arrived is not None)
         if order.cancel:
-            return self._store.finish(claim, "cancelled", problem=_cancelled())
+            return self._store.finish(claim, "cancelled", problem=problems.cancelled())
         return None
 
-    def _has_received(self, order: Order, destination: Destination) -> bool | None:
-        """Return whether an earlier attempt arrived; None if the destination cannot say."""
-        if order.attempts[-1].outcome == "accepted":
-            return True
-        return destination.has_received(order.id)
+    def _end_as_found(self, order: Order, claim: Claim) -> tuple[TaskMessage, ...]:
+        """Record that the destination has the results although it did not confirm them."""
+        uncertain = [
+            number
+            for number, attempt in enumerate(order.attempts)
+            if attempt.outcome in ("unknown", "missing", "untrue")
+        ]
+        number = len(order.attempts) - 1
+        if uncertain:
+            number = uncertain[-1]
+        found = _fields(order.attempts[number]) | {"outcome": "found"}
+        log = f"delivery attempt {number + 1}: found: the destination was asked and has the results"
+        self._store.note(claim, attempt=(number, found), log=log)
+        return self._store.finish(claim, "delivered")
 
-    def _may_have_arrived(self, order: Order) -> bool:
-        return order.attempts[-1].outcome == "unknown" and not order.resend
+    def _clear_up(
+        self, order: Order, claim: Claim, *, can_say: bool
+    ) -> tuple[TaskMessage, ...] | None:
+        """Decide after an attempt that may have arrived, which the destination did not confirm now.
 
-    def _must_not_repeat(self, order: Order) -> bool:
-        return bool(order.cancel) or self._settings.on_unknown == "stop"
-
-    def _wait_for_lost_attempt(self, order: Order, claim: Claim) -> tuple[TaskMessage, ...]:
-        """Record that the last attempt's courier was lost, and give its results time to arrive.
-
-        The destination may still be processing them, so its "no" counts only after this wait.
+        Return the task messages if nothing may be sent now, else None.
         """
+        last = order.attempts[-1]
+        if not can_say:
+            if order.resend and not order.cancel:
+                return None
+            if order.cancel or self._settings.on_unknown == "stop":
+                problem = problems.delivery_unknown(last)
+                return self._store.finish(claim, "undelivered", problem=problem)
+            return None
+        now_s = self._store.now_s()
+        if last.took_s is None:
+            last = self._record_lost_attempt(order, claim, now_s)
+        waited_s = now_s - last.at - (last.took_s or 0)
+        if waited_s < self._settings.unknown_patience_s:
+            return self._ask_again(order, claim, waited_s)
+        return self._record_as_not_arrived(order, claim, last)
+
+    def _record_lost_attempt(self, order: Order, claim: Claim, now_s: float) -> Attempt:
+        """Record that the last attempt's courier was lost, as of now; return the attempt."""
         number = len(order.attempts) - 1
         error = "the courier was lost before the answer came"
-        attempt = {"digest": order.attempts[-1].digest, "outcome": "unknown", "error": error}
+        update = {"error": error, "took_s": max(0.0, now_s - order.attempts[-1].at)}
+        lost = order.attempts[-1].model_copy(update=update)
         log = f"delivery attempt {number + 1}: {error}"
+        self._store.note(claim, attempt=(number, _fields(lost)), log=log)
+        return lost
+
+    def _ask_again(self, order: Order, claim: Claim, waited_s: float) -> tuple[TaskMessage, ...]:
+        """Schedule another question: the destination may still be processing what was sent."""
+        remaining_s = self._settings.unknown_patience_s - waited_s
+        delay_s = min(self._asking_delay_s(waited_s), remaining_s)
+        log = (
+            f"asked whether delivery attempt {len(order.attempts)} arrived: not yet; "
+            f"asked again in {delay_s:.0f} s, sent again after {remaining_s:.0f} s"
+        )
+        self._store.note(claim, log=log)
+        return self._store.give_back(claim, delay_s=delay_s)
+
+    def _asking_delay_s(self, waited_s: float) -> float:
+        """Return the pause before the next question: as long as was waited already, within bounds.
+
+        A late commit is then noticed soon, and a dead attempt costs a handful of questions.
+        """
+        longest_s = self._settings.unknown_patience_s / _ASKED_AT_LEAST
+        return min(max(waited_s, self._settings.first_retry_s), longest_s)
+
+    def _record_as_not_arrived(
+        self, order: Order, claim: Claim, last: Attempt
+    ) -> tuple[TaskMessage, ...] | None:
+        """Record that the last attempt did not arrive.
+
+        Return the task messages if the order ends by that, None if it is to be sent again.
+        """
+        number = len(order.attempts) - 1
+        outcome = "missing"
+        if last.status is not None and 200 <= last.status < 300:
+            outcome = "untrue"
+        log = f"delivery attempt {number + 1}: {outcome}: the destination does not have the results"
+        attempt = _fields(last) | {"outcome": outcome}
         self._store.note(claim, attempt=(number, attempt), log=log)
-        return self._store.give_back(claim, delay_s=self._settings.read_timeout_s)
+        if order.cancel:
+            return self._store.finish(claim, "cancelled", problem=problems.cancelled())
+        if outcome == "untrue":
+            return self._end_after_untrue_answers(order, claim)
+        return None
+
+    def _end_after_untrue_answers(
+        self, order: Order, claim: Claim
+    ) -> tuple[TaskMessage, ...] | None:
+        """Return the task messages once the destination said yes too often untruly, else None."""
+        untrue = 1 + sum(attempt.outcome == "untrue" for attempt in order.attempts)
+        if untrue < self._settings.untrue_attempts:
+            return None
+        problem = problems.answer_untrue(order.attempts[-1], untrue)
+        return self._store.finish(claim, "undelivered", problem=problem)
 
     def _send(
         self,
@@ -120,100 +186,44 @@ class Deliverer:
     ) -> tuple[TaskMessage, ...]:
         number = len(order.attempts)
         digest = record["digest"]
-        with self._local_payload(record) as payload:
+        with self._payloads.local_copy(record) as payload:
             lease.confirm()
             sending = {"digest": digest, "outcome": "unknown", "error": NO_ANSWER_YET}
             self._store.note(claim, {"resend": 0}, attempt=(number, sending))
+            began_at = time.monotonic()
             receipt = destination.post(payload, lease.check_held)
+            took_s = time.monotonic() - began_at
         self._breakers.record(destination.host, receipt)
-        attempt = (number, _attempt_fields(digest, receipt))
+        attempt = (number, _attempt_fields(digest, receipt, took_s))
         log = _log_line(number, receipt)
         lease.retry_write(self._store.note, claim, attempt=attempt, log=log)
         if receipt.outcome == "accepted":
             return self._store.finish(claim, "delivered")
         if receipt.outcome == "refused":
-            return self._store.finish(claim, "undelivered", problem=_refused(receipt))
+            return self._store.finish(claim, "undelivered", problem=problems.refused(receipt))
         return self._store.give_back(claim, delay_s=self._delay_s(number, receipt))
 
-    @contextmanager
-    def _local_payload(self, record: PayloadRecord) -> Iterator[Payload]:
-        """Provide the payload on this machine's disk, with exactly the bytes that were recorded.
-
-        Raise `TemporaryError` if the storage returns other bytes.
-        """
-        with self._storage.local_copy(record["file"]) as path:
-            if _sha256(path) != record["digest"]:
-                raise unreachable(
-                    "the payload is not the one that was kept", "put it back, or cancel the order"
-                )
-            yield Payload(record["content_type"], path)
-
-    def _stored_payload(
-        self, order: Order, claim: Claim, lease: Lease, destination: Destination
-    ) -> PayloadRecord:
-        """Return the record of the stored payload, building and storing it the first time."""
-        if order.payload and self._storage.find(order.payload["file"]):
-            return order.payload
-        folder = self._storage.folder / PAYLOADS
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(
-            prefix=f".{order.id}.", dir=folder, ignore_cleanup_errors=True
-        ) as temporary:
-            payload = self._build_payload(order, destination, Path(temporary) / "payload")
-            digest = _sha256(payload.path)
-            size_bytes = payload.path.stat().st_size
-            key = f"{PAYLOADS}/{order.id}.{digest[:16]}"
-            _sync_and_move(payload.path, self._storage.folder / key)
-        self._storage.share(key, lease.check_held_while_copying)
-        record = {
-            "file": key,
-            "digest": digest,
-            "bytes": size_bytes,
-            "content_type": payload.content_type,
-        }
-        self._store.note(
-            claim, {PAYLOAD_FIELD: record}, log=f"payload of {size_bytes} bytes stored"
-        )
-        return record
-
-    def _build_payload(self, order: Order, destination: Destination, path: Path) -> Payload:
-        with ExitStack() as folders:
-            results = []
-            for scan in order.scans:
-                key = f"{scan.result}/{FINDINGS}"
-                findings = folders.enter_context(self._storage.local_copy(key))
-                results.append(result_folder.load(findings.parent))
-            return destination.build_payload(results, path)
-
     def _delay_s(self, number: int, receipt: Receipt) -> float:
-        """Return how long to wait before the next attempt: exponential, with jitter."""
+        """Return how long to wait before the next attempt, or the first question after this one."""
+        if receipt.outcome == "unknown":
+            return self._asking_delay_s(0)
         if receipt.retry_after_s is not None:
             return receipt.retry_after_s
-        delay_s = backoff_s(self._settings.first_retry_s, self._settings.max_retry_s, number)
-        if receipt.outcome == "unknown":
-            # What was sent may still be processed: the destination's "no" counts only after that.
-            return max(delay_s, self._settings.read_timeout_s)
-        return delay_s
+        return backoff_s(self._settings.first_retry_s, self._settings.max_retry_s, number)
 
 
-def _sync_and_move(source: Path, target: Path) -> None:
-    """Move the file so that it is complete at `target` even after a power cut."""
-    sync_file(source)
-    source.replace(target)
-    sync_folder(target.parent)
+def _fields(attempt: Attempt) -> dict[str, Any]:
+    """Return an attempt as it is written; Redis keeps when it was made."""
+    return attempt.model_dump(exclude={"at"})
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _attempt_fields(digest: str, receipt: Receipt) -> dict[str, Any]:
+def _attempt_fields(digest: str, receipt: Receipt, took_s: float) -> dict[str, Any]:
     return {
         "digest": digest,
         "status": receipt.status,
         "outcome": receipt.outcome,
         "error": receipt.detail,
+        "took_s": round(took_s, 3),
         "remote_id": receipt.remote_id,
     }
 
@@ -224,27 +234,6 @@ def _log_line(number: int, receipt: Receipt) -> str:
         line += f" ({receipt.status})"
     if receipt.detail:
         line += f": {receipt.detail}"
+    if receipt.outcome == "unknown":
+        line += "; asking whether it arrived"
     return line
-
-
-def _refused(receipt: Receipt) -> Problem:
-    return Problem(
-        "destination_refused",
-        receipt.detail or f"answered {receipt.status}",
-        "the results are kept; GET the order's payload to see what was sent",
-        blame="destination",
-    )
-
-
-def _cancelled() -> Problem:
-    detail = "cancelled; the destination says that nothing arrived"
-    return Problem("cancelled", detail, blame="input")
-
-
-def _delivery_unknown() -> Problem:
-    return Problem(
-        "delivery_unknown",
-        "the results were sent, no answer came, and this destination cannot be asked",
-        "look there; worker.deliver.on_unknown = repeat would send again and risk a double",
-        blame="destination",
-    )

@@ -37,7 +37,7 @@ class Destination(Protocol):
     def has_received(self, order_id: str) -> bool | None:
         """Ask the destination whether it has the order's results; return None if it cannot say.
 
-        Raise `TemporaryError` if it cannot be asked now.
+        Raise `TemporaryError` if no true answer comes now; a page of HTML is none.
         """
 
     def post(self, payload: Payload, check: SendCheck = send_always) -> Receipt:

@@ -1,27 +1,34 @@
 """One HTTP exchange with a destination and what its outcome means for results that were sent.
 
 Every case is decided by one question: can the other side have taken the results?
-If certainly not: `refused` or `later`. If it confirmed: `accepted`. Otherwise: `unknown`, and
-nothing may be sent again before the destination was asked. Secrets never reach a receipt.
+If certainly not: `refused` or `later`. If it confirmed, in the way that is documented for it:
+`accepted`. Otherwise: `unknown`, and nothing may be sent again before the destination was asked.
+Secrets never reach a receipt.
 """
 
 import io
 import json
 import re
-import ssl
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
+from broker.allowed_hosts import check_no_login
 from broker.errors import OrderError
 from broker.settings.config import DeliverySettings
 from worker.delivery.payload import Outcome, Payload, Receipt
-from worker.http_session import RETRYABLE_STATUSES, read_capped, retry_after_s
+from worker.http_session import (
+    RETRYABLE_STATUSES,
+    causes_of,
+    connection_fault,
+    read_body,
+    retry_after_s,
+)
 
 REPLY_MAX_BYTES = 64 * 2**10
 DETAIL_MAX_CHARS = 300
@@ -32,8 +39,10 @@ NOT_TAKEN_STATUSES = RETRYABLE_STATUSES | {500, 503}
 """
 SECRET = re.compile(
     r"(?<=\?)[^\s\"'<>]+|(?<=[Bb]earer )\S+|(?<=[Bb]asic )\S+|eyJ[\w-]+\.[\w-]+\.[\w-]*"
+    r"|(?<=sessionid=)[^\s\"'<>/?]+"
 )
-"""What may be a secret in any text: the query of a URL, credentials of a header, a JWT."""
+"""What may be a secret in any text: the query of a URL, a session in its path, credentials of a
+header, a JWT."""
 
 Headers = Mapping[str, str | bytes]
 SendCheck = Callable[[], object]
@@ -55,12 +64,13 @@ class UnansweredError(Exception):
 class Reply:
     """An answer with at most a limited part of its body.
 
-    `is_complete` is False if the body is known to be cut off, or may be.
+    `is_complete` is False if the body was too long, too slow, or cut off.
     """
 
     status: int
     body: bytes
     is_complete: bool
+    content_type: str
     retry_after_s: float | None
 
     def json(self) -> Any:
@@ -91,7 +101,11 @@ class HttpExchange:
         # once for a body given as bytes.
         with _CheckedFile(payload.path, check) as body:
             headers = {**headers, "Content-Type": payload.content_type}
-            return self.request("POST", url, headers, body)
+            try:
+                return self._request("POST", url, headers, body)
+            except requests.RequestException as error:
+                receipt = _receipt_without_answer(error, _host(url), was_sent=body.was_read)
+                raise UnansweredError(receipt) from None
 
     def request(
         self,
@@ -105,9 +119,25 @@ class HttpExchange:
 
         Raise `UnansweredError` if no answer came.
         """
+        try:
+            return self._request(method, url, headers, data, limit_bytes)
+        except requests.RequestException as error:
+            receipt = _receipt_without_answer(error, _host(url), was_sent=True)
+            raise UnansweredError(receipt) from None
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        headers: Headers,
+        data: Any,
+        limit_bytes: int = REPLY_MAX_BYTES,
+    ) -> Reply:
+        """Return the answer. Raise `UnansweredError` for an address that is not allowed."""
         connect_s = self.settings.connect_timeout_s
         read_s = self.settings.read_timeout_s
         try:
+            check_no_login(url)
             response = self.session.request(
                 method,
                 url,
@@ -117,26 +147,44 @@ class HttpExchange:
                 allow_redirects=False,
                 stream=True,
             )
-            with response:
-                _close_after_response(response)
-                body = read_capped(response, limit_bytes, read_s)
-                is_complete = response.headers.get("Content-Length") == str(len(body))
-                return Reply(response.status_code, body, is_complete, retry_after_s(response))
         except OrderError as error:
-            raise UnansweredError(Receipt("refused", detail=error.detail)) from None
-        except requests.RequestException as error:
-            host = urlsplit(url).hostname or "the destination"
-            raise UnansweredError(_receipt_without_answer(error, host)) from None
+            detail = error.detail
+            if error.hint:
+                detail = f"{detail}; {error.hint}"
+            raise UnansweredError(Receipt("refused", detail=detail)) from None
+        with response:
+            _close_after_response(response)
+            body = read_body(response, limit_bytes, read_s)
+            return Reply(
+                status=response.status_code,
+                body=body.content,
+                is_complete=body.is_complete,
+                content_type=response.headers.get("Content-Type", ""),
+                retry_after_s=retry_after_s(response),
+            )
 
-    def receipt_for(self, reply: Reply) -> Receipt:
-        """Return what the answer's status means."""
+    def receipt_for(self, reply: Reply, *, is_documented: bool) -> Receipt:
+        """Return what an answer to results means.
+
+        `is_documented`: whether it is the very answer by which this destination says that it took
+        them. Any other 2xx may come from a proxy, a login page or a captive portal.
+        """
         outcome = _outcome(reply.status)
-        if outcome == "accepted":
+        if outcome == "accepted" and is_documented:
             return Receipt(outcome, reply.status)
+        if outcome == "accepted":
+            return Receipt("unknown", reply.status, self._undocumented(reply))
         detail = f"answered {reply.status}: {self.excerpt(reply.body)}".rstrip(": ")
         if outcome == "later":
             return Receipt(outcome, reply.status, detail, reply.retry_after_s)
         return Receipt(outcome, reply.status, detail)
+
+    def _undocumented(self, reply: Reply) -> str:
+        said = f"answered {reply.status}"
+        if reply.content_type:
+            said += f" {self.excerpt(reply.content_type.encode())}"
+        detail = f"{said}, which is not how it says that it has the results"
+        return f"{detail}: {self.excerpt(reply.body)}".rstrip(": ")
 
     def excerpt(self, body: bytes) -> str:
         """Return the start of a body as printable text on one line, without secrets."""
@@ -157,12 +205,15 @@ class _CheckedFile(io.FileIO):
     def __init__(self, path: Path, check: SendCheck) -> None:
         super().__init__(path)
         self._check = check
+        self.was_read = False
+        """Whether any piece was handed out. Until then the other side has nothing of it."""
 
     def read(self, size: int | None = -1) -> bytes:
         """Return the next piece."""
         piece = super().read(size)
         if piece:  # at the end of the file everything was sent, and only the answer counts
             self._check()
+            self.was_read = True
         return piece
 
 
@@ -189,47 +240,30 @@ def _outcome(status: int) -> Outcome:
     return "unknown"
 
 
-def _receipt_without_answer(error: requests.RequestException, host: str) -> Receipt:
-    """Return what the lack of an answer means.
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or "the destination"
+
+
+def _receipt_without_answer(
+    error: requests.RequestException, host: str, *, was_sent: bool
+) -> Receipt:
+    """Return what the lack of an answer means; `was_sent`: whether anything was sent.
 
     The text of the exception holds the URL with its query, so only class names are shown.
     """
-    if _never_connected(error):
-        return Receipt("later", detail=f"no connection to {host} ({_root_cause(error)})")
-    if isinstance(error, requests.ConnectionError | requests.Timeout):
-        cause = _root_cause(error)
-        return Receipt("unknown", detail=f"the request went to {host} and no answer came ({cause})")
-    detail = f"the request to {host} cannot be made ({type(error).__name__})"
-    return Receipt("refused", detail=detail)
+    fault = connection_fault(error, host)
+    if fault is not None:
+        return Receipt("later", detail=f"{fault.detail}; {fault.hint}")
+    *_, root = causes_of(error)
+    cause = type(root).__name__
+    if not isinstance(error, requests.ConnectionError | requests.Timeout):
+        detail = f"the request to {host} cannot be made ({type(error).__name__})"
+        return Receipt("refused", detail=detail)
+    if not was_sent or _never_connected(error):
+        return Receipt("later", detail=f"no connection to {host} ({cause})")
+    return Receipt("unknown", detail=f"the request went to {host} and no answer came ({cause})")
 
 
 def _never_connected(error: requests.RequestException) -> bool:
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    not_connected = (NewConnectionError, ConnectTimeoutError, ssl.SSLCertVerificationError)
-    return any(isinstance(cause, not_connected) for cause in _causes(error))
-
-
-def _root_cause(error: requests.RequestException) -> str:
-    """Return the class name of the innermost exception."""
-    root: BaseException = error
-    for cause in _causes(error):
-        root = cause
-    return type(root).__name__
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exceptions that requests and urllib3 wrapped into one another, outermost first."""
-    cause = _cause(error)
-    while cause is not None:
-        yield cause
-        cause = _cause(cause)
-
-
-def _cause(error: BaseException) -> BaseException | None:
-    if isinstance(error, MaxRetryError) and error.reason is not None:
-        return error.reason
-    for argument in error.args:
-        if isinstance(argument, BaseException):
-            return argument
-    return None
+    not_connected = (NewConnectionError, ConnectTimeoutError)
+    return any(isinstance(cause, not_connected) for cause in causes_of(error))

@@ -22,7 +22,10 @@ class Receipt:
     `accepted`: the destination confirmed that it has the results.
     `refused`: it will not take these bytes.
     `later`: it did not take them; another attempt may succeed.
-    `unknown`: they were sent and no answer came; only the destination can say whether they arrived.
+    `unknown`: they were sent, and no answer came or not the documented one; only the destination
+    can say whether they arrived.
+
+    `remote_id` is what the destination calls the job that it made of them.
     """
 
     outcome: Outcome

@@ -16,7 +16,7 @@ from broker.diagnostics import Row
 from broker.errors import OrderError
 from broker.settings.config import Config
 from broker.settings.locator import HttpLocator
-from worker.http_session import session
+from worker.http_session import connection_fault, session
 
 WHAT = "destination"
 _PLACEHOLDER = re.compile(r"\{\w+\}.*")
@@ -38,6 +38,7 @@ def check_hosts(config: Config, urls: Sequence[str]) -> Iterator[Row]:
         config.broker.allow_hosts,
         connect_timeout_s=deliver.connect_timeout_s,
         read_timeout_s=deliver.read_timeout_s,
+        http=config.worker.http,
     ) as http:
         for origin, name in named_by.items():
             yield _check_host(origin, name, http, config.broker.allow_hosts)
@@ -94,8 +95,9 @@ def _reason(error: Exception) -> str:
         cause = getattr(error.args[0], "reason", error)
     if isinstance(cause, NameResolutionError):
         return "its name has no address"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not accepted"
+    fault = connection_fault(error, "the host")
+    if fault:
+        return f"{fault.detail}; {fault.hint}"
     if isinstance(error, requests.Timeout | TimeoutError):
         return "it does not answer in time"
     return "no connection can be made, or it is cut"

@@ -63,5 +63,5 @@ class InputTooLargeError(OrderError):
 class InputUnreachableError(TemporaryError):
     """The slide's source does not answer, or not with the slide. Code: `input_unreachable`."""
 
-    def __init__(self, detail: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__("input_unreachable", detail, retry_after_s=retry_after_s)
+    def __init__(self, detail: str, *, hint: str = "", retry_after_s: float | None = None) -> None:
+        super().__init__("input_unreachable", detail, hint=hint, retry_after_s=retry_after_s)

@@ -20,6 +20,7 @@ local function expire(id)
     else
       local code = 'destination_unreachable'
       if last_outcome(id) == 'unknown' then code = 'delivery_unknown' end
+      if last_outcome(id) == 'untrue' then code = 'destination_answer_untrue' end
       fail_order(id, 'undelivered', {code = code, blame = 'destination',
         hint = 'the results are kept',
         detail = 'the order expired before its destination confirmed the results; last attempt: '

@@ -159,11 +159,14 @@ local function fail_order(id, state, problem)
   move_order(id, state)
 end
 
--- Returns the outcome of the last delivery attempt, or nil where there was none.
+-- Returns the outcome of the last delivery attempt, or nil where there was none. Results that the
+-- destination turned out to have ('found') are as good as accepted.
 local function last_outcome(id)
   local last = redis.call('LINDEX', KEY_ATTEMPTS .. id, -1)
   if not last then return nil end
-  return cjson.decode(last).outcome
+  local outcome = cjson.decode(last).outcome
+  if outcome == 'found' then return 'accepted' end
+  return outcome
 end
 
 -- Cancels the scans that have not ended. The new fence refuses workers that still hold one.

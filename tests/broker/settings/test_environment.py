@@ -58,6 +58,8 @@ WORDS: dict[str, Any] = {
     "worker.algorithms.NAME.queue": "gpu-24g",
     "worker.algorithms.NAME.time_limit_s": 123.5,
     "worker.algorithms.NAME.parameters": {"rows": 3},
+    "worker.http.ca_file": "/etc/ssl/house.pem",
+    "worker.http.proxy": "http://user:secret@proxy.example:3128",
     "worker.deliver.on_unknown": "repeat",
 }
 """A value for each key whose default is no number to count on from."""

@@ -113,6 +113,35 @@ def roi(**fields: int) -> list[dict[str, Any]]:
             "host_not_allowed",
             "destination.base_url",
         ),
+        (
+            {"destination": {"type": "annotation", "url": "http://8.8.8.8/x", "case_id": "c"}},
+            "destination_not_encrypted",
+            "destination.url",
+        ),
+        (
+            {
+                "destination": {
+                    "type": "techcyte",
+                    "base_url": "http://lab.example.org",
+                    "task_id": "t",
+                    "jwt_token": SECRET,
+                }
+            },
+            "destination_not_encrypted",
+            "destination.base_url",
+        ),
+        (
+            {
+                "destination": {
+                    "type": "techcyte",
+                    "base_url": f"https://me:{SECRET}@lab.example.org",
+                    "task_id": "t",
+                    "jwt_token": SECRET,
+                }
+            },
+            "request_invalid",
+            "destination.base_url",
+        ),
     ],
 )
 def test_a_wrong_order_is_refused_with_code_and_field(

@@ -147,6 +147,13 @@ def test_an_unknown_algorithm_is_the_orders_fault() -> None:
     assert (refused.value.code, refused.value.hint) == ("algorithm_unknown", "it has: grid, ki67")
 
 
+def test_an_algorithm_that_was_removed_is_the_operators_fault() -> None:
+    """It was there when the order was accepted, so its caller can do nothing."""
+    with pytest.raises(OrderError) as refused:
+        registry.load("her2", SETTINGS, {}, "cpu", max_batch_bytes=MAX_BATCH_BYTES)
+    assert refused.value.problem.blame == "platform"
+
+
 def test_auto_is_a_gpu_where_there_is_one() -> None:
     """`auto` takes the first GPU torch sees, else the CPU; records can name it."""
     device = resolve("auto")

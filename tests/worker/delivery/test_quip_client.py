@@ -58,16 +58,34 @@ def test_a_job_with_an_id_is_an_acceptance(
     assert (receipt.outcome, receipt.remote_id) == ("accepted", remote_id)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [b"", b"null", b"[]", b"<html>ok</html>", b'{"id": 3}', b'{"Job": {}}', b'{"Job": 5, "id": 5}'],
-)
+@pytest.mark.parametrize("body", [b'{"id": 3}', b'{"Job": {}}', b'{"Job": 5, "id": 5}'])
 def test_a_200_without_a_job_is_no_acceptance(receiver: PathReceiver, body: bytes) -> None:
     """The loader says 200 to many things; only a job in its queue counts."""
     receiver.answers["/zip"] = (200, body)
     receipt = post_to_loader(receiver.url("/zip"))
     assert receipt.outcome == "refused"
     assert receipt.detail.startswith("the loader did not queue it")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b""),
+        (200, b"null"),
+        (200, b"[]"),
+        (200, b"<html>ok</html>"),
+        (201, b'{"Job": {"id": 7}}'),
+        (204, b""),
+    ],
+)
+def test_an_answer_that_is_not_the_loaders_is_unknown(
+    receiver: PathReceiver, status: int, body: bytes
+) -> None:
+    """A proxy or a login page answered: whether the loader got the form is not known."""
+    receiver.answers["/zip"] = (status, body)
+    receipt = post_to_loader(receiver.url("/zip"))
+    assert (receipt.outcome, receipt.status) == ("unknown", status)
+    assert f"answered {status}" in receipt.detail
 
 
 def test_a_failed_queue_is_tried_again(receiver: PathReceiver) -> None:

@@ -134,9 +134,8 @@ def test_a_key_answered_without_a_token_is_tried_again(receiver: PathReceiver) -
         (200, b'[{"details": {"report": {"order_id": "ord-1"}}}]', True),
         (200, b'[[[{"x": [null, 1, "ord-1"]}]]]', True),
         (200, b'{"error": "no such task"}', None),
-        (200, b"<html>sign in</html>", None),
-        (200, b"[" * 100_000, None),
         (404, b"[]", None),
+        (403, b"<html>forbidden</html>", None),
     ],
 )
 def test_only_a_list_of_evaluations_answers_the_question(
@@ -145,6 +144,59 @@ def test_only_a_list_of_evaluations_answers_the_question(
     """Anything else leaves it open: a wrong no would deliver twice."""
     receiver.answers["/api/v3/external/case_evaluations/185714"] = (status, body)
     assert a_techcyte(receiver.url("")).has_received("ord-1") is arrived
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, b"<html>sign in</html>"),
+        (200, b"[" * 100_000),
+        (200, b""),
+        (204, b""),
+        (302, b"[]"),
+    ],
+)
+def test_a_page_is_no_answer_to_the_question(
+    receiver: PathReceiver, status: int, body: bytes
+) -> None:
+    """Something else than Techcyte answered, so Techcyte is asked again later."""
+    receiver.answers["/api/v3/external/case_evaluations/185714"] = (status, body)
+    with pytest.raises(TemporaryError, match="no list of evaluations") as caught:
+        a_techcyte(receiver.url("")).has_received("ord-1")
+    assert caught.value.code == "destination_unreachable"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "outcome"),
+    [
+        (201, b"", "accepted"),
+        (201, b"null", "accepted"),
+        (201, b" null\n", "accepted"),
+        (200, b"<!doctype html><title>Sign in</title>", "unknown"),
+        (200, b"null", "unknown"),
+        (201, b"\x8f\x00random", "unknown"),
+        (201, b"nullable", "unknown"),
+        (202, b"", "unknown"),
+        (204, b"", "unknown"),
+        (226, b"", "unknown"),
+    ],
+)
+def test_only_the_documented_answer_says_that_it_has_the_results(
+    receiver: PathReceiver, status: int, body: bytes, outcome: str
+) -> None:
+    """201 with an empty body or null. A proxy's page, 204 or random bytes are asked after."""
+    receiver.answers["/api/v3/external/results/185714"] = (status, body)
+    receipt = a_techcyte(receiver.url("")).post(PAYLOAD)
+    assert (receipt.outcome, receipt.status) == (outcome, status)
+    if outcome == "unknown":
+        assert receipt.detail.startswith(f"answered {status}")
+
+
+def test_a_confirmation_that_is_cut_off_is_none(receiver: PathReceiver) -> None:
+    """201 with nothing of a body that was announced is the beginning of a page."""
+    receiver.headers = {"Content-Length": "1000"}
+    receiver.answers["/api/v3/external/results/185714"] = (201, b"")
+    assert a_techcyte(receiver.url("")).post(PAYLOAD).outcome == "unknown"
 
 
 def test_silence_leaves_the_question_open() -> None:

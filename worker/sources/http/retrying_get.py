@@ -3,22 +3,29 @@
 No other module of `worker.sources` handles an exception of requests or urllib3.
 """
 
-import random
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from threading import Event
 from typing import Final
+from urllib.parse import urlsplit
 
 import requests
 from urllib3.exceptions import DecodeError, HTTPError
 
 from broker.orders.fields import without_query
-from worker.http_session import READ_BYTES, cut_after, cut_connection
+from worker.backoff import backoff_s
+from worker.http_session import (
+    READ_BYTES,
+    connection_fault,
+    cut_connection,
+)
+from worker.http_transport.connections import cut_after
 from worker.progress import Progress, StopWork
-from worker.sources.errors import InputNotFoundError
+from worker.sources.errors import InputNotFoundError, InputUnreachableError
 from worker.sources.http import content_encoding
 
 _FIRST_PAUSE_S: Final = 0.125
+_LONGEST_PAUSE_S: Final = 4.0
 USEFUL_BYTES: Final = 2**16
 """A failed try that received fewer bytes brought the transfer no further."""
 
@@ -48,8 +55,8 @@ def open_get(
     """Return the answer to a GET, whatever its status, with its body still to be read.
 
     The body is without its content coding. Raises `ConnectionLost` when no answer came,
-    `InputNotFoundError` for a URL that cannot be requested, `UnknownCodingError`, and
-    `OrderError("host_not_allowed")`.
+    `InputUnreachableError` where a certificate or a proxy is the cause, `InputNotFoundError` for a
+    URL that cannot be requested, `UnknownCodingError`, and `OrderError("host_not_allowed")`.
     """
     try:
         response = session.get(
@@ -66,12 +73,22 @@ def open_get(
         raise InputNotFoundError(
             f"{without_query(url)} is no URL to fetch from, or redirects to none"
         ) from None
-    except requests.exceptions.SSLError:
-        raise ConnectionLost("has a certificate that is not trusted") from None
-    except (requests.RequestException, HTTPError, OSError):
-        raise ConnectionLost("cannot be reached") from None
+    except (requests.RequestException, HTTPError, OSError) as error:
+        raise _unanswered(error, url) from None
     content_encoding.decode(response)
     return response
+
+
+def _unanswered(error: Exception, url: str) -> ConnectionLost | InputUnreachableError:
+    failed_url = url
+    request = getattr(error, "request", None)
+    if request is not None:  # of a redirect, it is the one that failed
+        failed_url = request.url
+    fault = connection_fault(error, urlsplit(failed_url).hostname or "the host")
+    if fault is None:
+        return ConnectionLost("cannot be reached")
+    # An operator must act: another try a moment later ends the same.
+    return InputUnreachableError(f"{without_query(failed_url)}: {fault.detail}", hint=fault.hint)
 
 
 def read_available(response: requests.Response, max_bytes: int = READ_BYTES) -> bytes:
@@ -140,9 +157,8 @@ class Retries:
         return self.failures >= self._max_failures
 
     def pause_s(self) -> float:
-        """Return a random pause before the next try; its upper bound doubles with each failure."""
-        longest_s: float = _FIRST_PAUSE_S * 2**self.failures
-        return random.uniform(0, longest_s)  # noqa: S311 - spreads load, guards nothing
+        """Return a random pause before the next try; its bounds double with each failure."""
+        return backoff_s(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, self.failures)
 
 
 class ParallelGets:

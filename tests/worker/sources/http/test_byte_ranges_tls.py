@@ -7,6 +7,7 @@ import ssl
 import threading
 from pathlib import Path
 
+from broker.settings.worker import HttpSettings
 from tests.support.certificates import certificate_for_localhost
 from tests.support.range_server import RangedFile
 from tests.support.slide_server import Listener, SlideServer
@@ -43,9 +44,13 @@ def test_what_comes_after_a_cut_is_not_taken_for_the_file(tmp_path: Path) -> Non
     context.load_cert_chain(pem)
     with (
         SlideServer(tls=context) as origin,
-        session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http,
+        session(
+            ("127.0.0.1",),
+            connect_timeout_s=2,
+            read_timeout_s=2,
+            http=HttpSettings(ca_file=pem),
+        ) as http,
     ):
-        http.verify = str(pem)
         origin.answers["/slide.svs"] = RangedFile(CONTENT)
         remote = RangedUrl(
             http, origin.url("/slide.svs", "localhost", "https"), Listener(), deadline_s=0.5

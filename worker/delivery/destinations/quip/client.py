@@ -29,6 +29,9 @@ from worker.delivery.http_exchange import (
 from worker.delivery.payload import Payload, Receipt
 from worker.results.result import Result
 
+_QUEUED = 200
+"""The status with which the loader tells of a job in its queue."""
+
 
 @dataclass(frozen=True)
 class AnnotationLoader:
@@ -68,7 +71,7 @@ class AnnotationLoader:
         """Return None: the loader offers no way to ask."""
 
     def post(self, payload: Payload, check: SendCheck = send_always) -> Receipt:
-        """Upload the form; the loader accepted it only if it names a job in its queue."""
+        """Upload the form and return what the loader said."""
         url = self.request.url.get_secret_value()
         parts = urlsplit(url)
         exchange = HttpExchange(self.session, self.settings, (parts.query, parts.password or ""))
@@ -76,29 +79,29 @@ class AnnotationLoader:
             reply = exchange.post(url, payload, {}, check)
         except UnansweredError as error:
             return error.receipt
-        receipt = exchange.receipt_for(reply)
-        if receipt.outcome != "accepted":
-            return receipt
-        return _with_job(receipt, reply, exchange)
+        return _receipt(reply, exchange)
 
 
-def _with_job(receipt: Receipt, reply: Reply, exchange: HttpExchange) -> Receipt:
-    """Return the receipt of a 2xx answer once its body was read for the loader's job."""
+def _receipt(reply: Reply, exchange: HttpExchange) -> Receipt:
+    """Return what the loader's answer means.
+
+    It took the form only if it answers 200 with a job and its id. It also answers 200 to a form of
+    which it made no job; that answer is a JSON object too.
+    """
     answer = reply.json()
-    if answer is None and not reply.is_complete:
-        return replace(receipt, outcome="unknown", detail="the loader's answer was cut off")
     job_id = _job_id(answer)
-    if not job_id:
+    if reply.status == _QUEUED and isinstance(answer, dict) and not job_id:
         detail = f"the loader did not queue it: {exchange.excerpt(reply.body)}"
-        return replace(receipt, outcome="refused", detail=detail)
+        return Receipt("refused", reply.status, detail)
+    is_documented = reply.status == _QUEUED and bool(job_id)
+    receipt = exchange.receipt_for(reply, is_documented=is_documented)
+    if receipt.outcome != "accepted":
+        return receipt
     return replace(receipt, remote_id=job_id)
 
 
 def _job_id(answer: Any) -> str:
-    """Return the id of the loader's job; empty if it made none.
-
-    The loader also answers 200 to what it does not queue: both `Job` and an id must be there.
-    """
+    """Return the id of the loader's job; empty if it made none: `Job` and an id must be there."""
     if not isinstance(answer, dict) or not isinstance(answer.get("Job"), dict):
         return ""
     number = answer.get("id", answer["Job"].get("id"))

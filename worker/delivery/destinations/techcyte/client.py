@@ -32,6 +32,10 @@ from worker.results.result import Result
 
 EVALUATIONS_MAX_BYTES = 16 * 2**20
 """All evaluations of a case come in one answer."""
+CREATED = 201
+NO_CONTENT = (b"", b"null")
+"""Techcyte took the results only with 201 and one of these bodies."""
+_TOKEN_MADE = 200
 
 
 @dataclass(frozen=True)
@@ -57,21 +61,26 @@ class Techcyte:
         """Return whether an evaluation of the case holds the order's id, which our results carry.
 
         Return None if Techcyte does not say, for lack of the right to read. Raise `TemporaryError`
-        if it cannot be asked now.
+        if it cannot be asked now, or if what answers is not Techcyte: a redirect, or no JSON.
         """
         url = self._url(f"external/case_evaluations/{task_segment(self.request.task_id)}")
+        exchange = self._exchange()
         try:
             headers = _bearer(self._token())
-            reply = self._exchange().request("GET", url, headers, limit_bytes=EVALUATIONS_MAX_BYTES)
+            reply = exchange.request("GET", url, headers, limit_bytes=EVALUATIONS_MAX_BYTES)
         except UnansweredError as error:
             if error.receipt.outcome == "refused":
                 return None
             raise _ask_later(error.receipt.detail, error.receipt.retry_after_s) from None
         if is_retryable(reply.status):
-            raise _ask_later(f"answered {reply.status} when asked what it has", None)
-        if reply.status != 200:
+            raise _ask_later(f"answered {reply.status} when asked what it has", reply.retry_after_s)
+        if reply.status >= 400 or len(reply.body) >= EVALUATIONS_MAX_BYTES:
             return None
         evaluations = reply.json()
+        if reply.status != 200 or evaluations is None:
+            kind = exchange.excerpt(reply.content_type.encode())
+            detail = f"answered {reply.status} {kind} when asked what it has"
+            raise _ask_later(f"{detail}, and no list of evaluations", None)
         if not isinstance(evaluations, list):
             return None
         return _contains_string(evaluations, order_id)
@@ -85,7 +94,9 @@ class Techcyte:
             reply = exchange.post(url, payload, _bearer(token), check)
         except UnansweredError as error:
             return error.receipt
-        return exchange.receipt_for(reply)
+        took_them = reply.status == CREATED and reply.is_complete
+        is_documented = took_them and reply.body.strip() in NO_CONTENT
+        return exchange.receipt_for(reply, is_documented=is_documented)
 
     def _url(self, path: str) -> str:
         return f"{self._base_url()}/api/v3/{path}"
@@ -115,7 +126,7 @@ class Techcyte:
             reply = exchange.request("POST", self._url("token"), headers, form)
         except UnansweredError as error:
             raise UnansweredError(_token_receipt(error.receipt)) from None
-        receipt = exchange.receipt_for(reply)
+        receipt = exchange.receipt_for(reply, is_documented=reply.status == _TOKEN_MADE)
         if receipt.outcome != "accepted":
             raise UnansweredError(_token_receipt(receipt))
         return reply

@@ -1,0 +1,1 @@
+"""What lies below an HTTP session: trusted certificates, proxies, and allowed addresses."""
