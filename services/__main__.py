@@ -44,7 +44,7 @@ def main() -> None:
     if ":" in host:
         host = f"[{host}]"
     text = f"Slidelane listens on http://{host}:{port}"
-    if not config.services.keys:
+    if not config.services.keys and config.services.keys_file is None:
         text += " (no services.keys: loopback only)"
     _announce(text, config.broker.log)
     uvicorn.Server(server_config).run(sockets=[listener])

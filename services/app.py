@@ -7,6 +7,7 @@ from broker.file_storage import open_storage
 from broker.order_store import OrderStore
 from broker.settings.config import Config
 from services import openapi
+from services.api_keys import ApiKeys
 from services.auth import ApiKeyAuth
 from services.responses import problems
 from services.routes import algorithms, health, metrics, orders, queues, results
@@ -27,13 +28,14 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
         responses=openapi.RESPONSES,
         generate_unique_id_function=lambda route: route.name,
     )
-    auth = ApiKeyAuth(config.services.keys)
+    keys = ApiKeys(config.services.keys, config.services.keys_file)
+    auth = ApiKeyAuth(keys, store)
     app.include_router(orders.routes(config, store, auth))
     app.include_router(results.routes(open_storage(config.broker), store, auth))
     app.include_router(algorithms.routes(store, auth))
     app.include_router(queues.routes(store, auth))
     app.include_router(metrics.routes(store, auth))
-    app.include_router(health.routes(store))
+    app.include_router(health.routes(store, keys))
 
     @app.get("/openapi.json", include_in_schema=False, dependencies=[Depends(auth.read)])
     def describe() -> JSONResponse:

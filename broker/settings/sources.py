@@ -40,6 +40,8 @@ class Environment(EnvSettingsSource):
                 given[name.upper()] = value
         given.pop(CONFIG_VARIABLE, None)
         for name in [name for name in given if name.endswith("_FILE")]:
+            if self._is_a_setting(name):
+                continue
             given[name.removesuffix("_FILE")] = Path(given.pop(name)).read_text().strip()
         sections = tuple(PREFIX + name.upper() + "__" for name in self.settings_cls.model_fields)
         for name in given:
@@ -48,6 +50,16 @@ class Environment(EnvSettingsSource):
                     f"{name}: no such setting; names look like {sections[0]}REDIS_URL"
                 )
         return {name.lower(): value for name, value in given.items()}
+
+    def _is_a_setting(self, variable: str) -> bool:
+        """Return whether a setting itself has this name, such as `services.keys_file`."""
+        model: Any = self.settings_cls
+        for name in variable.removeprefix(PREFIX).lower().split("__"):
+            fields = getattr(model, "model_fields", {})
+            if name not in fields:
+                return False
+            model = fields[name].annotation
+        return True
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:
         """Return a list or an object that is given as JSON. Raise `ConfigError`."""

@@ -9,18 +9,18 @@ from starlette.datastructures import QueryParams
 
 from broker.errors import OrderError
 from broker.orders.order import OrderState
-from services.responses.views import OrderView
+from services.responses.views import OrderView, UnreadableOrderView
 
 MAX_LIMIT = 200
 STATES = tuple(state.value for state in OrderState)
-KNOWN = ("state", "algorithm", "cursor", "limit")
+KNOWN = ("state", "algorithm", "created_by", "cursor", "limit")
 LABEL = re.compile(r"label\.([A-Za-z0-9_-]{1,64})")
 
 
 class OrdersView(BaseModel):
     """A page of orders, newest first."""
 
-    orders: list[OrderView]
+    orders: list[OrderView | UnreadableOrderView]
     next: str | None = Field(description="`cursor` of the following page; null at the end")
 
 
@@ -32,6 +32,9 @@ PARAMETERS: dict[str, Any] = {
     "parameters": [
         _documented("state", "only orders in this state", {"type": "string", "enum": list(STATES)}),
         _documented("algorithm", "only orders for this algorithm", {"type": "string"}),
+        _documented(
+            "created_by", "only orders that came with the API key of this name", {"type": "string"}
+        ),
         _documented(
             "label.case",
             "only orders whose label `case` has this value; any label's name will do",
@@ -86,6 +89,7 @@ def query(given: QueryParams) -> dict[str, Any]:
         "state": _state(given.get("state")),
         "algorithm": _algorithm(given.get("algorithm")),
         "labels": _labels(given),
+        "created_by": given.get("created_by"),
         "cursor": given.get("cursor"),
         "limit": _limit(given.get("limit", "50")),
     }

@@ -12,10 +12,11 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from broker.errors import CODES, OrderError, Problem, SlidelaneError, TemporaryError
+from broker.errors import CODES, Code, OrderError, Problem, SlidelaneError, TemporaryError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
+_UNKNOWN_CODE = Code(500, "platform", "An error that this version does not know")
 HEADERS = {"x-content-type-options": "nosniff", "cache-control": "private, no-cache"}
 _log = logging.getLogger(__name__)
 
@@ -63,16 +64,23 @@ def answer(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Return the problem as a response. `instance` is the path of the request, without query."""
-    code = CODES[problem.code]
-    body: dict[str, Any] = {
-        "type": f"urn:slidelane:problem:{problem.code}",
-        "title": code.title,
-        "status": code.status,
-    }
-    body |= problem.as_dict() | {"instance": instance}
+    body = stored_problem(problem.as_dict()) | {"instance": instance}
     if faults:
         body["errors"] = [_without_blame(fault) for fault in faults]
-    return JSONResponse(body, code.status, headers, MEDIA_TYPE)
+    return JSONResponse(body, body["status"], headers, MEDIA_TYPE)
+
+
+def stored_problem(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a problem as they are shown, with its type, title and status.
+
+    A record may hold a code of a newer version, which is shown without a title.
+    """
+    code = CODES.get(fields["code"], _UNKNOWN_CODE)
+    return {
+        "type": f"urn:slidelane:problem:{fields['code']}",
+        "title": code.title,
+        "status": code.status,
+    } | dict(fields)
 
 
 def _without_blame(fault: Problem) -> dict[str, Any]:
@@ -109,13 +117,9 @@ async def _handle_fault(request: Request, fault: Exception) -> JSONResponse:
 async def _handle_no_route(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, HTTPException)  # noqa: S101 - `install` registers it for this class
     if fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        problem = Problem(
-            "method_not_allowed", f"{request.method} is not answered here", blame="input"
-        )
+        problem = Problem("method_not_allowed", f"{request.method} is not answered here")
     else:
-        problem = Problem(
-            "not_found", "there is no such address", "see /openapi.json", blame="input"
-        )
+        problem = Problem("not_found", "there is no such address", "see /openapi.json")
     return answer(problem, request.url.path, headers=fault.headers)
 
 

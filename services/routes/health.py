@@ -6,10 +6,11 @@ from fastapi.responses import JSONResponse
 from broker.errors import Problem, TemporaryError
 from broker.order_store import OrderStore
 from broker.queue.names import COURIER_QUEUES, base_of
+from services.api_keys import ApiKeys
 from services.responses.problems import RETRY_AFTER_S, answer
 
 
-def routes(store: OrderStore) -> APIRouter:
+def routes(store: OrderStore, keys: ApiKeys) -> APIRouter:
     """Return `/healthz` and `/readyz`, which need no key because they show no order."""
     router = APIRouter(tags=["health"])
 
@@ -22,6 +23,10 @@ def routes(store: OrderStore) -> APIRouter:
     def readyz() -> JSONResponse:
         """Orders would be worked on: Redis answers, and every stage has a worker."""
         missing = _missing(store)
+        keys.current()
+        if not missing and keys.fault:
+            # Those who have a key are served as before, so this is no reason to serve nobody.
+            return JSONResponse({"status": "ready", "warnings": [keys.fault]})
         if not missing:
             return JSONResponse({"status": "ready"})
         problem = Problem("workers_missing", f"missing: {'; '.join(missing)}")

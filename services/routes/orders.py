@@ -14,18 +14,25 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from broker.errors import OrderError, TemporaryError
-from broker.order_store import OrderStore
+from broker.order_store import Creator, OrderStore, UnreadableOrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.request import OrderRequest
 from broker.orders.stains import MISMATCH_HINT, contradiction, on_mismatch
 from broker.queue.celery_app import enqueue
 from broker.settings.config import Config
 from services import openapi
-from services.auth import ApiKeyAuth
+from services.auth import ApiKeyAuth, Caller
 from services.requests import json_body, order_query
-from services.requests.admission import admit
-from services.requests.order_validation import order_request
-from services.responses.views import OrderView, order_path, order_view, rfc3339
+from services.requests.admission import admit, check_destination, check_priority
+from services.requests.order_validation import new_destination, order_request
+from services.responses.views import (
+    OrderView,
+    UnreadableOrderView,
+    entry_view,
+    order_path,
+    order_view,
+    rfc3339,
+)
 
 JSON = "application/json"
 
@@ -35,7 +42,7 @@ def routes(config: Config, store: OrderStore, gate: ApiKeyAuth) -> APIRouter:
     router = APIRouter(prefix="/v1/orders", tags=["orders"])
     _add_placing(router, config, store, gate)
     _add_reading(router, store, gate)
-    _add_actions(router, store, gate)
+    _add_actions(router, config, store, gate)
     return router
 
 
@@ -46,7 +53,7 @@ def _add_placing(router: APIRouter, config: Config, store: OrderStore, gate: Api
     @router.post("", status_code=202, response_model=OrderView, openapi_extra=openapi.ORDER_BODY)
     def place_order(
         request: Request,
-        caller: Annotated[str, Depends(gate.order)],
+        caller: Annotated[Caller, Depends(gate.order)],
         raw: Annotated[bytes, Depends(raw_body)],
         idempotency_key: Annotated[
             str | None, Header(description="repeating with the same key is safe")
@@ -56,24 +63,24 @@ def _add_placing(router: APIRouter, config: Config, store: OrderStore, gate: Api
         order_query.refuse_parameters(request.query_params, known=())
         key = None
         if idempotency_key is not None:
-            key = _caller_key(idempotency_key, caller)
+            key = _caller_key(idempotency_key, caller.name)
         with _outcome_unknown(has_key=key is not None):
-            return _place(config, store, raw, key)
+            return _place(config, store, raw, key, caller)
 
 
 def _add_reading(router: APIRouter, store: OrderStore, gate: ApiKeyAuth) -> None:
     may_read = [Depends(gate.read)]
 
-    @router.get(
-        "",
-        response_model=order_query.OrdersView,
-        openapi_extra=order_query.PARAMETERS,
-        dependencies=may_read,
-    )
-    def list_orders(request: Request) -> Response:
+    @router.get("", response_model=order_query.OrdersView, openapi_extra=order_query.PARAMETERS)
+    def list_orders(request: Request, caller: Annotated[Caller, Depends(gate.read)]) -> Response:
         """Orders, newest first. `next` is the cursor of the following page."""
-        page = store.find(**order_query.query(request.query_params))
-        orders = [order_view(order) for order in page.orders]
+        query = order_query.query(request.query_params)
+        if caller.own_orders_only:
+            if query["created_by"] not in (None, caller.name):
+                return Response('{"orders":[],"next":null}', media_type=JSON)
+            query["created_by"] = caller.name
+        page = store.find(**query)
+        orders = [entry_view(entry) for entry in page.entries]
         view = order_query.OrdersView(orders=orders, next=page.cursor)
         return Response(view.model_dump_json(), media_type=JSON)
 
@@ -93,41 +100,56 @@ def _add_reading(router: APIRouter, store: OrderStore, gate: ApiKeyAuth) -> None
         return PlainTextResponse("".join(lines))
 
 
-def _add_actions(router: APIRouter, store: OrderStore, gate: ApiKeyAuth) -> None:
-    may_order = [Depends(gate.order)]
-
-    @router.post(
-        "/{order_id}/cancel", status_code=202, response_model=OrderView, dependencies=may_order
-    )
-    def cancel_order(order_id: str) -> Response:
+def _add_actions(router: APIRouter, config: Config, store: OrderStore, gate: ApiKeyAuth) -> None:
+    @router.post("/{order_id}/cancel", status_code=202, response_model=OrderView)
+    def cancel_order(order_id: str, caller: Annotated[Caller, Depends(gate.order)]) -> Response:
         """End the order at once.
 
         Results on their way arrive or not; if they do, the order is delivered.
         """
-        store.cancel(order_id)
+        store.cancel(order_id, caller.name)
         return _accepted(store, order_id)
 
-    @router.post(
-        "/{order_id}/retry", status_code=202, response_model=OrderView, dependencies=may_order
-    )
-    def retry_order(order_id: str) -> Response:
+    @router.post("/{order_id}/retry", status_code=202, response_model=OrderView)
+    def retry_order(order_id: str, caller: Annotated[Caller, Depends(gate.order)]) -> Response:
         """A failed, expired or cancelled order once more.
 
         Only the scans that are not classified run again.
         """
-        enqueue(store.retry(order_id))
+        enqueue(store.retry(order_id, caller.name))
         return _accepted(store, order_id)
+
+    async def raw_destination(request: Request) -> bytes:
+        if not json_body.is_given(request):
+            return b""
+        return await json_body.read(request, config.services.max_body_bytes)
 
     @router.post(
-        "/{order_id}/deliver", status_code=202, response_model=OrderView, dependencies=may_order
+        "/{order_id}/deliver",
+        status_code=202,
+        response_model=OrderView,
+        openapi_extra=openapi.DELIVER_BODY,
     )
-    def deliver_order(order_id: str) -> Response:
-        """The kept results of an undelivered order once more, without classifying again."""
-        enqueue(store.deliver_again(order_id))
+    def deliver_order(
+        order_id: str,
+        caller: Annotated[Caller, Depends(gate.order)],
+        raw: Annotated[bytes, Depends(raw_destination)],
+    ) -> Response:
+        """The kept results of an undelivered order once more, without classifying again.
+
+        With a new destination in the body also those of a delivered order.
+        """
+        destination = None
+        if raw:
+            destination = new_destination(raw)
+            check_destination(destination, config.broker.allow_hosts)
+        enqueue(store.deliver_again(order_id, caller.name, destination))
         return _accepted(store, order_id)
 
 
-def _place(config: Config, store: OrderStore, raw: bytes, key: str | None) -> Response:
+def _place(
+    config: Config, store: OrderStore, raw: bytes, key: str | None, caller: Caller
+) -> Response:
     """Store the order and enqueue its first tasks, or answer with the order of the same key."""
     request, document = order_request(raw)
     fingerprint = ""
@@ -138,9 +160,13 @@ def _place(config: Config, store: OrderStore, raw: bytes, key: str | None) -> Re
         known_id = store.find_by_key(key, fingerprint)
         if known_id is not None:
             return _accepted(store, known_id, is_replay=True)
+    check_priority(request.priority, caller.name, caller.max_priority)
     admitted, card = admit(request, store.cards(), config)
     _check_stains(admitted, card)
-    created = store.create(admitted, queue=card.queue, key=key, fingerprint=fingerprint)
+    creator = Creator(caller.name, caller.max_waiting)
+    created = store.create(
+        admitted, queue=card.queue, key=key, fingerprint=fingerprint, creator=creator
+    )
     enqueue(created.messages)
     return _accepted(store, created.order_id, is_replay=not created.fresh)
 
@@ -161,11 +187,16 @@ def _check_stains(request: OrderRequest, card: AlgorithmCard) -> None:
 
 
 def _accepted(store: OrderStore, order_id: str, *, is_replay: bool = False) -> Response:
-    """Return 202 with the order as it is now."""
+    """Return 202 with the order as it is now, also where its record cannot be read."""
     headers = {"location": order_path(order_id)}
     if is_replay:
         headers["idempotency-replayed"] = "true"
-    return Response(_current(store, order_id).model_dump_json(), 202, headers, JSON)
+    view: OrderView | UnreadableOrderView
+    try:
+        view = _current(store, order_id)
+    except UnreadableOrderError as error:
+        view = entry_view(error.order)
+    return Response(view.model_dump_json(), 202, headers, JSON)
 
 
 def _current(store: OrderStore, order_id: str) -> OrderView:

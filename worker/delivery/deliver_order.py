@@ -62,7 +62,7 @@ class Deliverer:
         )
         record = self._stored_payload(order, claim, lease, destination)
         with self._breakers.acquire(destination.host):
-            if order.attempts:
+            if order.last_attempt:
                 messages = self._end_without_sending(order, claim, destination)
                 if messages is not None:
                     return messages
@@ -232,13 +232,12 @@ def _refused(receipt: Receipt) -> Problem:
         "destination_refused",
         receipt.detail or f"answered {receipt.status}",
         "the results are kept; GET the order's payload to see what was sent",
-        blame="destination",
     )
 
 
 def _cancelled() -> Problem:
     detail = "cancelled; the destination says that nothing arrived"
-    return Problem("cancelled", detail, blame="input")
+    return Problem("cancelled", detail)
 
 
 def _delivery_unknown() -> Problem:
@@ -246,5 +245,4 @@ def _delivery_unknown() -> Problem:
         "delivery_unknown",
         "the results were sent, no answer came, and this destination cannot be asked",
         "look there; worker.deliver.on_unknown = repeat would send again and risk a double",
-        blame="destination",
     )
