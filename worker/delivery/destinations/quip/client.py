@@ -17,6 +17,7 @@ import requests
 from urllib3.filepost import encode_multipart_formdata
 
 from broker.orders.request import AnnotationDestination
+from broker.secret_forms import masked, secrets_of_url
 from broker.settings.config import DeliverySettings
 from worker.delivery.destinations.quip import archive
 from worker.delivery.http_exchange import (
@@ -70,8 +71,7 @@ class AnnotationLoader:
     def post(self, payload: Payload, check: SendCheck = send_always) -> Receipt:
         """Upload the form; the loader accepted it only if it names a job in its queue."""
         url = self.request.url.get_secret_value()
-        parts = urlsplit(url)
-        exchange = HttpExchange(self.session, self.settings, (parts.query, parts.password or ""))
+        exchange = HttpExchange(self.session, self.settings, secrets_of_url(url))
         try:
             reply = exchange.post(url, payload, {}, check)
         except UnansweredError as error:
@@ -91,7 +91,7 @@ def _with_job(receipt: Receipt, reply: Reply, exchange: HttpExchange) -> Receipt
     if not job_id:
         detail = f"the loader did not queue it: {exchange.excerpt(reply.body)}"
         return replace(receipt, outcome="refused", detail=detail)
-    return replace(receipt, remote_id=job_id)
+    return replace(receipt, remote_id=masked(job_id, exchange.secrets))
 
 
 def _job_id(answer: Any) -> str:
