@@ -7,6 +7,7 @@ import sys
 import uvicorn
 
 from broker import log
+from broker.data_folder import openness
 from broker.order_store import OrderStore
 from broker.settings.config import ConfigError, load, warn_of_old_names
 from services.app import create_app
@@ -24,6 +25,9 @@ def main() -> None:
         sys.exit(str(error))
     log.set_up(config.broker.log)
     warn_of_old_names()
+    open_folder = openness(config.broker.data)
+    if open_folder:
+        _log.warning("%s", open_folder)
     # No access log: paths carry labels, and labels may name a case.
     server_config = uvicorn.Config(
         app,

@@ -6,7 +6,7 @@ import secrets
 import sys
 
 from broker.settings.config import ConfigError
-from slidelane import doctor, health, serve, worker
+from slidelane import doctor, health, repair_redis, serve, worker
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
         "new-key", help="make an API key and the hash that goes into services.keys"
     )
     new_key.set_defaults(run=_new_key)
-    for module in (health, doctor, worker):
+    for module in (health, doctor, worker, repair_redis):
         module.add_parser(commands)
     arguments = parser.parse_args()
     try:

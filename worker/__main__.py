@@ -16,6 +16,7 @@ from threading import Event, Thread, Timer
 
 from celery import signals
 
+from broker.data_folder import openness
 from broker.log import Form, set_up
 from broker.queue.celery_app import app
 from broker.queue.names import queue_names, worker_name
@@ -46,6 +47,9 @@ def _run_worker(role: str) -> None:
     settings = context.config.worker
     _log_only_to_stderr(context.config.broker.log)
     warn_of_old_names()
+    open_folder = openness(context.data)
+    if open_folder:
+        _log.warning("%s", open_folder)
     _raise_file_limit()
     queues = _queues(role, settings)
     name = worker_name(role, os.getpid())
