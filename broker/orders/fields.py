@@ -14,6 +14,10 @@ Priority = Literal["low", "normal", "high", "urgent"]
 PRIORITIES: Final[tuple[Priority, ...]] = get_args(Priority)
 """The priorities of an order, the lowest first."""
 
+FINEST_MPP: Final = 0.01
+COARSEST_MPP: Final = 100.0
+"""Microns per pixel between these two, without them, can be those of a slide."""
+
 MAX_COORDINATE = 2**31 - 1
 
 

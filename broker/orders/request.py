@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, JsonValue, model_validator
 
-from broker.orders.fields import REVEAL, CaseId, Host, HttpUrl, Priority, RequestModel, Secret
+from broker.orders.fields import (
+    COARSEST_MPP,
+    FINEST_MPP,
+    REVEAL,
+    CaseId,
+    Host,
+    HttpUrl,
+    Priority,
+    RequestModel,
+    Secret,
+)
 from broker.orders.roi import Roi
 from broker.orders.source import Source
 
@@ -38,7 +48,8 @@ class ScanRequest(RequestModel):
     source: Source
     roi: Annotated[Roi | None, Field(description="absent = the whole slide")] = None
     mpp: Annotated[
-        float | None, Field(gt=0.01, lt=100, description="used only where the slide does not say")
+        float | None,
+        Field(gt=FINEST_MPP, lt=COARSEST_MPP, description="used only where the slide does not say"),
     ] = None
     stain: Annotated[str | None, Field(max_length=64)] = None
 
