@@ -40,6 +40,8 @@ ErrorCode = Literal[
     "storage_unreachable",
     "workers_missing",
     "bug",
+    "sealed_with_another_key",
+    "record_unreadable",
     "input_not_found",
     "input_differs",
     "input_expired",
@@ -116,6 +118,8 @@ CODES: dict[ErrorCode, Code] = {
     "storage_unreachable": Code(503, "platform", "The storage does not answer"),
     "workers_missing": Code(503, "platform", "Nobody would work on an order"),
     "bug": Code(500, "platform", "A fault in Slidelane"),
+    "sealed_with_another_key": Code(500, "platform", "The order was encrypted with another key"),
+    "record_unreadable": Code(500, "platform", "The record of the order is damaged"),
     # a scan fails: only the slide or the algorithm shows it
     "input_not_found": Code(404, "input", "The slide is not at its source"),
     "input_differs": Code(422, "input", "The slide is not the one that its checksum names"),
@@ -157,14 +161,19 @@ CODES: dict[ErrorCode, Code] = {
 class Problem:
     """An error as it is stored in a record and shown in an answer.
 
-    `detail` says what is wrong with which value, `hint` what to do next.
+    `detail` says what is wrong with which value, `hint` what to do next. `blame` is given only
+    where it is not the one that `CODES` states.
     """
 
     code: ErrorCode
     detail: str
     hint: str = ""
     field: str = ""
-    blame: Blame = "platform"
+    blame: Blame | None = None
+
+    def __post_init__(self) -> None:
+        if self.blame is None:
+            object.__setattr__(self, "blame", CODES[self.code].blame)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields for JSON, without empty ones."""

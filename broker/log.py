@@ -18,11 +18,25 @@ _SECRETS: Final = (
     (re.compile(r"(?<=://)[^\s/@'\"]+@"), "…@"),
     # a session in the path of a URL
     (re.compile(r"(?<=[;&?])(\w*sessionid|sid)=[^\s'\"<>()/?;&]+", re.IGNORECASE), r"\1=…"),
+    # a login without one, as in `user:password@host`
+    (re.compile(r"(?<![\w.+/:-])[\w.+-]{1,64}:[^\s:/@'\"]{1,256}@(?=\w)"), "…@"),
     # the query of a URL, which in a presigned one holds the signature
     (re.compile(r"(?<=[\w/%.~-])\?[^\s'\"<>()?]*=[^\s'\"<>()]*"), "?…"),
-    (re.compile(r"\b(bearer|basic)\s+[\w.~+/=-]{6,}", re.IGNORECASE), r"\1 …"),
-    # a JSON web token
+    (re.compile(r"(?<![a-z])(bearer|basic)(?:\s+|%20|\+)[\w.~+/=%-]{6,}", re.IGNORECASE), r"\1 …"),
+    # a JSON web token, also in other case
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "…"),
+    (re.compile(r"\beyj[\w-]{8,}\.[\w-]{8,}\.[\w-]*", re.IGNORECASE), "…"),
+    # base64 that begins with such a token, `Bearer ` or `Basic `
+    (re.compile(r"\b(?:ZXlK|QmVhcmVyI|QmFzaWMg)[\w+/=%-]{8,}"), "…"),
+    # a value with a telling name, as in `api_key=…` or `"password": "…"`
+    (
+        re.compile(
+            r"([\w-]{0,32}(?:passw|secret|token|api[_-]?key|jwt)[\w-]{0,32}"
+            r"(?:['\"]\s{0,4}:\s{0,4}|=)['\"]?)[^\s'\",;&()<>]{4,}",
+            re.IGNORECASE,
+        ),
+        r"\1…",
+    ),
 )
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _log = logging.getLogger(__name__)

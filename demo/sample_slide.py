@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from broker.data_folder import make_private
 from broker.settings.config import ConfigError, load
 from demo.slide import make_sample_slide
 from slidelane.serve import SAMPLE
@@ -18,7 +19,9 @@ HEIGHT_PX = 4000
 def main() -> None:
     """Write `DATA/sample/sample.svs`. Exit with a sentence and status 1 where that fails."""
     try:
-        write_sample_slide(load().broker.data / SAMPLE)
+        data = load().broker.data
+        make_private(data)
+        write_sample_slide(data / SAMPLE)
     except ConfigError as error:
         sys.exit(f"slidelane: {error}")
     except OSError as error:

@@ -17,6 +17,8 @@ from typing import Self
 
 import requests
 
+from broker.data_folder import make_private
+
 ROOT = Path(__file__).resolve().parents[1]
 GRACE_S = 20.0
 POLL_S = 0.2
@@ -56,7 +58,7 @@ class Stack:
         }
 
     def __enter__(self) -> Self:
-        self.data.mkdir(parents=True, exist_ok=True)
+        make_private(self.data)
         command = [sys.executable, "-m", "slidelane.cli", "serve"]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(

@@ -4,6 +4,7 @@ import logging
 import sys
 
 from broker import log
+from broker.data_folder import openness
 from broker.order_store import OrderStore
 from broker.settings.config import ConfigError, load, warn_of_old_names
 from services.app import create_app
@@ -21,6 +22,9 @@ def main() -> None:
         sys.exit(str(error))
     log.set_up(config.broker.log)
     warn_of_old_names()
+    open_folder = openness(config.broker.data)
+    if open_folder:
+        _log.warning("%s", open_folder)
     limit_log()
     server = ApiServer(app, config.services)
     listener = server.listen()
@@ -28,7 +32,7 @@ def main() -> None:
     if ":" in host:
         host = f"[{host}]"
     text = f"Slidelane listens on http://{host}:{port}"
-    if not config.services.keys:
+    if not config.services.keys and config.services.keys_file is None:
         text += " (no services.keys: loopback only)"
     _announce(text, config.broker.log)
     server.run(sockets=[listener])

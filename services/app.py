@@ -4,6 +4,7 @@ from broker.file_storage import open_storage
 from broker.order_store import OrderStore
 from broker.settings.config import Config
 from services import openapi
+from services.api_keys import ApiKeys
 from services.auth import ApiKeyAuth
 from services.requests.origin_check import OriginCheck
 from services.responses import problems
@@ -25,7 +26,8 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
         responses=openapi.RESPONSES,
         generate_unique_id_function=lambda route: route.name,
     )
-    auth = ApiKeyAuth(config.services.keys)
+    keys = ApiKeys(config.services.keys, config.services.keys_file)
+    auth = ApiKeyAuth(keys, store)
     app.state.config = config
     app.state.store = store
     app.state.auth = auth
@@ -34,9 +36,9 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(algorithms.routes(store, auth))
     app.include_router(queues.routes(store, auth))
     app.include_router(metrics.routes(store, auth))
-    app.include_router(health.routes(store, config.broker))
+    app.include_router(health.routes(store, config.broker, keys))
     app.include_router(api_docs.router)
-    app.needs_key = bool(config.services.keys)
+    app.needs_key = keys.are_configured
     if not app.needs_key:
         app.add_middleware(OriginCheck)
     app.add_middleware(HeadRequests)

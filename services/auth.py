@@ -1,14 +1,22 @@
-"""Checks API keys and their scopes. Where no key is configured, only loopback is served."""
+"""Checks API keys, their scopes and whose orders they see.
+
+Where no key is configured, only loopback is served.
+"""
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from fastapi import Request
+from fastapi.concurrency import run_in_threadpool
 
 from broker.errors import OrderError
+from broker.order_store import OrderStore
+from broker.order_store.errors import OrderNotFoundError
+from broker.orders.fields import Priority
 from broker.settings.config import LOOPBACK, ApiKey, Scope
+from services.api_keys import ApiKeys
 
 ANYBODY = "anybody on loopback"
 PROXY_HEADERS = (
@@ -38,28 +46,43 @@ def _is_loopback(netloc: str) -> bool:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request: the name of its API key, and what that key may do."""
+
+    name: str
+    max_priority: Priority = "urgent"
+    max_waiting: int | None = None
+    own_orders_only: bool = False
+
+
 class ApiKeyAuth:
-    """Checks the caller. Its methods are FastAPI dependencies that return the caller's name."""
+    """Checks the caller. Its methods are FastAPI dependencies that return the caller.
 
-    def __init__(self, keys: Sequence[ApiKey]) -> None:
-        self._keys = tuple(keys)
+    On a path with an order's id, the order of another caller is not found by a key that sees its
+    own orders only.
+    """
 
-    async def order(self, request: Request) -> str:
-        """Return the name of a caller that may place orders.
+    def __init__(self, keys: ApiKeys, store: OrderStore) -> None:
+        self._keys = keys
+        self._store = store
 
-        Raise `OrderError`: `key_missing`, `key_refused` or `loopback_only`.
+    async def order(self, request: Request) -> Caller:
+        """Return a caller that may place orders.
+
+        Raise `OrderError`: `key_missing`, `key_refused`, `loopback_only` or `not_found`.
         """
-        return self._caller(request, {"order", "admin"})
+        return await self._caller(request, {"order", "admin"})
 
-    async def read(self, request: Request) -> str:
-        """Return the name of a caller that may read.
+    async def read(self, request: Request) -> Caller:
+        """Return a caller that may read.
 
-        Raise `OrderError`: `key_missing`, `key_refused` or `loopback_only`.
+        Raise `OrderError`: `key_missing`, `key_refused`, `loopback_only` or `not_found`.
         """
-        return self._caller(request, {"read", "order", "admin"})
+        return await self._caller(request, {"read", "order", "admin"})
 
-    def _caller(self, request: Request, scopes: set[Scope]) -> str:
-        if not self._keys:
+    async def _caller(self, request: Request, scopes: set[Scope]) -> Caller:
+        if not self._keys.are_configured:
             return _check_loopback(request)
         key = self._configured_key(_key_of(request))
         if not scopes & set(key.scopes):
@@ -68,7 +91,14 @@ class ApiKeyAuth:
                 f"the key {key.name!r} has the scopes {', '.join(key.scopes)}",
                 hint=f"this needs one of {', '.join(sorted(scopes))}; services.keys grants them",
             )
-        return key.name
+        order_id = request.path_params.get("order_id")
+        if key.own_orders_only and order_id is not None:
+            await run_in_threadpool(self._check_own, order_id, key.name)
+        return Caller(key.name, key.max_priority, key.max_waiting, key.own_orders_only)
+
+    def _check_own(self, order_id: str, name: str) -> None:
+        if self._store.created_by(order_id) != name:
+            raise OrderNotFoundError(order_id)
 
     def _configured_key(self, key: bytes) -> ApiKey:
         if not key:
@@ -79,17 +109,19 @@ class ApiKeyAuth:
             )
         digest = hashlib.sha256(key).hexdigest()
         # Every key is compared, so that the time taken does not depend on which one matches.
-        matching = [known for known in self._keys if hmac.compare_digest(known.sha256, digest)]
+        matching = [
+            known for known in self._keys.current() if hmac.compare_digest(known.sha256, digest)
+        ]
         if not matching:
             raise OrderError(
                 "key_missing",
                 "the API key is not known here",
-                hint="services.keys lists the keys by their SHA-256",
+                hint="services.keys and services.keys_file list the keys by their SHA-256",
             )
         return matching[0]
 
 
-def _check_loopback(request: Request) -> str:
+def _check_loopback(request: Request) -> Caller:
     # A web page can let its own host name resolve to 127.0.0.1 (DNS rebinding).
     # Only the Host header shows that.
     host = request.headers.get("host", "")
@@ -114,4 +146,4 @@ def _check_loopback(request: Request) -> str:
             "without services.keys only callers on this machine are served",
             hint="configure services.keys",
         )
-    return ANYBODY
+    return Caller(ANYBODY)

@@ -6,7 +6,7 @@ from fastapi import Depends, Request
 
 from broker.order_store import OrderStore
 from broker.settings.config import Config
-from services.auth import ApiKeyAuth
+from services.auth import ApiKeyAuth, Caller
 from services.requests import json_body
 
 
@@ -20,21 +20,22 @@ async def store_of(request: Request) -> OrderStore:
     return cast(OrderStore, request.app.state.store)
 
 
-async def may_order(request: Request) -> str:
-    """Return the name of a caller that may place orders. Raise `OrderError`."""
+async def may_order(request: Request) -> Caller:
+    """Return a caller that may place orders. Raise `OrderError`."""
     auth = cast(ApiKeyAuth, request.app.state.auth)
     return await auth.order(request)
 
 
-async def may_read(request: Request) -> str:
-    """Return the name of a caller that may read. Raise `OrderError`."""
+async def may_read(request: Request) -> Caller:
+    """Return a caller that may read. Raise `OrderError`."""
     auth = cast(ApiKeyAuth, request.app.state.auth)
     return await auth.read(request)
 
 
 Settings = Annotated[Config, Depends(config_of)]
 Store = Annotated[OrderStore, Depends(store_of)]
-OrderingCaller = Annotated[str, Depends(may_order)]
+OrderingCaller = Annotated[Caller, Depends(may_order)]
+ReadingCaller = Annotated[Caller, Depends(may_read)]
 
 
 async def json_body_of(request: Request, config: Settings) -> bytes:
@@ -42,4 +43,12 @@ async def json_body_of(request: Request, config: Settings) -> bytes:
     return await json_body.read(request, config.services.max_body_bytes)
 
 
+async def optional_json_body_of(request: Request, config: Settings) -> bytes:
+    """Return the body, declared as JSON, as it was sent; empty without one. Raise `OrderError`."""
+    if not json_body.is_given(request):
+        return b""
+    return await json_body.read(request, config.services.max_body_bytes)
+
+
 JsonBody = Annotated[bytes, Depends(json_body_of)]
+OptionalJsonBody = Annotated[bytes, Depends(optional_json_body_of)]

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from broker.orders.request import OrderRequest
+from broker.orders.request import DeliverAgainRequest, OrderRequest
 from services import examples
 from services.openapi_answers import ANSWERS, PROBLEM_SCHEMA, Answers
 from services.responses.problems import MEDIA_TYPE, ProblemAnswer
@@ -39,6 +39,18 @@ ORDER_BODY: dict[str, Any] = {
     }
 }
 
+DELIVER_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": False,
+        "content": {
+            "application/json": {
+                "schema": {"$ref": REF.format(model="DeliverAgainRequest")},
+                "example": {"destination": examples.WHOLE_SLIDE["destination"]},
+            }
+        },
+    }
+}
+
 
 class SlidelaneApi(FastAPI):
     """A FastAPI application whose OpenAPI document is completed."""
@@ -58,7 +70,7 @@ def _complete(document: dict[str, Any], *, needs_key: bool) -> None:
     """Add the schemas that FastAPI does not see, and which operations need a key."""
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    for model in (OrderRequest, ProblemAnswer):
+    for model in (OrderRequest, DeliverAgainRequest, ProblemAnswer):
         schema = model.model_json_schema(ref_template=REF)
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

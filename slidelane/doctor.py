@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from broker.data_folder import openness
 from broker.diagnostics import Row
 from broker.disk_space import reserved_bytes
 from broker.errors import TemporaryError
@@ -179,6 +180,9 @@ def _disk(data: Path) -> Row:
         return Row("disk", "failed", text)
     if usage.free < reserved_bytes(usage.total):
         return Row("disk", "failed", f"{text}, which is kept free: no slide would be fetched")
+    open_folder = openness(data)
+    if open_folder:
+        text += f"; {open_folder}"
     return Row("disk", "ok", text)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from broker.data_folder import make_private
 from broker.file_storage import open_storage
 from broker.order_store import OrderStore
 from broker.order_store.embedded_redis import EmbeddedRedis
@@ -139,6 +140,10 @@ class Supervisor:
     def run(self) -> None:
         """Block until a signal. Raise `ConfigError` where the service cannot start."""
         check_ports(self._config, self._flower_port)
+        try:
+            make_private(self._config.broker.data)
+        except OSError as error:
+            raise ConfigError(f"broker.data cannot be used: {error}") from None
         open_storage(self._config.broker)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._on_signal)

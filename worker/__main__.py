@@ -17,6 +17,7 @@ from typing import Any
 from celery import signals
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
+from broker.data_folder import openness
 from broker.log import Form, set_up
 from broker.open_files import raise_limit
 from broker.queue.celery_app import app
@@ -49,6 +50,9 @@ def _run_worker(role: str) -> None:
     settings = context.config.worker
     _log_only_to_stderr(context.config.broker.log)
     warn_of_old_names()
+    open_folder = openness(context.data)
+    if open_folder:
+        _log.warning("%s", open_folder)
     raise_limit()
     queues = _queues(role, settings)
     name = worker_name(role, os.getpid())

@@ -7,7 +7,7 @@ from threading import Event
 
 from broker.errors import TemporaryError
 from broker.file_storage.interface import PAYLOADS, RESULTS
-from broker.orders.order import SCAN_ENDED, parse_work_id
+from broker.orders.order import SCAN_ENDED, UnreadableOrder, parse_work_id
 from worker.context import WorkerContext
 from worker.inference import checkpoint
 
@@ -55,6 +55,8 @@ def remove_unfinished(context: WorkerContext) -> None:
 def _has_ended(context: WorkerContext, work: str) -> bool:
     order_id, index = parse_work_id(work)
     (order,) = context.store.get_many([order_id])
+    if isinstance(order, UnreadableOrder):
+        return order.has_ended
     return order is None or index is None or order.scans[index].state in SCAN_ENDED
 
 

@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from threading import Event
 
+from broker.data_folder import make_private
 from broker.file_storage import open_storage
 from broker.file_storage.interface import Storage
 from broker.order_store import OrderStore
@@ -42,6 +43,7 @@ def worker_context() -> WorkerContext:
     """Return this process's context, built from the settings at the first call."""
     config = load()
     worker = config.worker
+    make_private(config.broker.data)
     store = OrderStore.connect(config.broker)
     storage = open_storage(config.broker)
     http = session(

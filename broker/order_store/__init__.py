@@ -8,10 +8,12 @@ from typing import Self
 
 from broker.order_store.actions import Actions
 from broker.order_store.backlog import Backlog, QueueView, Wait
-from broker.order_store.decode import PAYLOAD_FIELD
+from broker.order_store.errors import UnreadableOrderError
+from broker.order_store.keys import PAYLOAD_FIELD
 from broker.order_store.lifecycle import (
     Claim,
     Created,
+    Creator,
     LeaseLostError,
     LeaseState,
     Lifecycle,
@@ -27,6 +29,7 @@ __all__ = [
     "PAYLOAD_FIELD",
     "Claim",
     "Created",
+    "Creator",
     "LeaseLostError",
     "LeaseState",
     "OrderStore",
@@ -34,6 +37,7 @@ __all__ = [
     "QueueView",
     "ServerView",
     "TaskMessage",
+    "UnreadableOrderError",
     "Wait",
     "WorkerView",
 ]

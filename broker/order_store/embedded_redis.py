@@ -9,11 +9,15 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Self
 
+from broker.append_only_file import AppendOnlyFile
+from broker.data_folder import make_private
 from broker.errors import TemporaryError
+from broker.order_store.encryption import make_key_file
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import URL_FILE, RedisUrl
 from broker.settings.config import BrokerSettings
@@ -49,7 +53,11 @@ class EmbeddedRedis:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,7 +69,7 @@ class EmbeddedRedis:
         Raise `ConfigError`.
         """
         binary = find_server()
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._make_folder()
         self._take_lock()
         password, port = self._login()
         url = f"redis://:{password}@127.0.0.1:{port}/0"
@@ -91,6 +99,29 @@ class EmbeddedRedis:
         if self._lock:
             self._lock.close()
             self._lock = None
+
+    @contextmanager
+    def stopped(self) -> Iterator[AppendOnlyFile]:
+        """Provide the append-only file; meanwhile no server of this folder runs.
+
+        Raise `ConfigError`, also while another process runs one.
+        """
+        if not self._folder.is_dir():
+            raise ConfigError(f"there is no Redis in {self._folder}")
+        self._take_lock()
+        try:
+            known = self._last_url()
+            if known:
+                self._end_leftover(known[0])
+            yield AppendOnlyFile(self._folder, find_server())
+        finally:
+            self.stop()
+
+    def _make_folder(self) -> None:
+        """Make the folder and the key with which orders are encrypted, for this user only."""
+        make_private(self._settings.data)
+        self._folder.mkdir(exist_ok=True, mode=0o700)
+        make_key_file(self._settings.data)
 
     def _take_lock(self) -> None:
         if self._lock:
@@ -141,10 +172,15 @@ class EmbeddedRedis:
                 break
             except TemporaryError:
                 time.sleep(0.05)
+        has_ended = process.poll() is not None
         process.kill()
-        raise ConfigError(
-            f"our own Redis did not start with an append-only file; see {self._folder}/redis.log"
-        )
+        process.wait()
+        text = f"our own Redis did not start with an append-only file; see {self._folder}/redis.log"
+        if has_ended:
+            damage = AppendOnlyFile(self._folder, find_server()).damage()
+            if damage:
+                text = f"our own Redis did not start: {damage}; `slidelane repair-redis` mends it"
+        raise ConfigError(text)
 
     def _write_private(self, name: str, text: str) -> None:
         """Write a file that only this user may read, from its first byte on."""

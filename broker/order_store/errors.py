@@ -1,6 +1,12 @@
 """Errors of the record of orders that a caller can correct: a class for each error code."""
 
-from broker.errors import OrderError
+from collections.abc import Mapping
+from typing import Any
+
+from broker.errors import OrderError, TemporaryError
+from broker.orders.order import UnreadableOrder
+
+_FULL_RETRY_AFTER_S = 30.0
 
 
 class OrderNotFoundError(OrderError):
@@ -8,6 +14,34 @@ class OrderNotFoundError(OrderError):
 
     def __init__(self, order_id: str) -> None:
         super().__init__("not_found", f"there is no order {order_id[:64]!r}")
+
+
+class TooManyWaitingError(TemporaryError):
+    """No more orders are taken for now. Code: `too_many_waiting`."""
+
+    def __init__(self, answer: Mapping[str, Any], max_waiting: int, creator: str | None) -> None:
+        detail = f"{max_waiting} orders wait already"
+        hint = "try again later"
+        if answer["refused"] == "share":
+            detail = f"{answer['queued']} orders of the key {creator!r} wait already"
+            hint += ", when some of them run; max_waiting of the key is the limit"
+        elif answer["refused"] == "memory":
+            detail = f"Redis' memory is {answer['percent']} % full; "
+            detail += "the rest is for orders that are kept already"
+            hint += "; the operator can raise Redis' maxmemory or lower broker.keep_s"
+        super().__init__("too_many_waiting", detail, hint=hint, retry_after_s=_FULL_RETRY_AFTER_S)
+
+
+class UnreadableOrderError(OrderError):
+    """The order is there and cannot be read.
+
+    Code: `record_unreadable` or `sealed_with_another_key`.
+    """
+
+    def __init__(self, order: UnreadableOrder) -> None:
+        problem = order.problem
+        super().__init__(problem.code, problem.detail, hint=problem.hint)
+        self.order = order
 
 
 class StateConflictError(OrderError):

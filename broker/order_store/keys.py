@@ -14,6 +14,8 @@ class Key(StrEnum):
     ORDERS_BY_STATE = "sl:orders:state:"  # + state; sorted set: its order ids, by number
     ORDERS_BY_ALGORITHM = "sl:orders:algorithm:"  # + name; sorted set: its order ids, by number
     ORDERS_BY_LABEL = "sl:orders:label:"  # + name, "=", value; sorted set: order ids, by number
+    ORDERS_BY_CREATOR = "sl:orders:creator:"  # + API key; sorted set: its order ids, by number
+    QUEUED_BY_CREATOR = "sl:queued:"  # + name of an API key; set: its orders that are queued
     ORDER_NUMBER = "sl:number"  # integer: the number of the newest order
     ENDED = "sl:ended"  # sorted set: orders that have ended, by the time of the end in ms
     DUE = "sl:due"  # sorted set: work and orders, by the time of the next check in ms
@@ -24,6 +26,10 @@ class Key(StrEnum):
     CARDS = "sl:cards"  # hash: the card of each algorithm, as JSON
     WORKERS = "sl:workers"  # sorted set: names of workers, by their last heartbeat in ms
     WORKER = "sl:worker:"  # + worker; string with a time to live: its queues, as JSON
+
+
+PAYLOAD_FIELD = "parcel"
+"""The field of the stored payload in the record of an order; it is older than the word payload."""
 
 
 def lua_constants() -> str:

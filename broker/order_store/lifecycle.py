@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from broker.errors import OrderError, Problem, TemporaryError
+from broker.errors import OrderError, Problem
+from broker.order_store.errors import TooManyWaitingError
 from broker.order_store.keys import Key
 from broker.order_store.redis_client import StoreBase, reachable
 from broker.orders.order import Stage
@@ -28,6 +29,14 @@ class TaskMessage:
     stage: Stage
     work: str
     queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Creator:
+    """Who places an order: the name of an API key, and how many of its orders may be queued."""
+
+    name: str
+    max_waiting: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,13 @@ class Lifecycle(StoreBase):
     """Changes of orders by the API, the workers and the scheduler."""
 
     def create(
-        self, request: OrderRequest, *, queue: str, key: str | None = None, fingerprint: str = ""
+        self,
+        request: OrderRequest,
+        *,
+        queue: str,
+        key: str | None = None,
+        fingerprint: str = "",
+        creator: Creator | None = None,
     ) -> Created:
         """Store a new order whose scans are classified on `queue`; it is safe once this returns.
 
@@ -78,11 +93,17 @@ class Lifecycle(StoreBase):
         """
         settings = self._settings
         record = {
-            "request": self._encryption.encrypt(request.whole()),
+            "request": self._encryption.encrypt(request.whole_without_destination()),
             "algorithm": request.algorithm,
             "classify_queue": queue,
             "priority": request.priority,
         }
+        record |= self._encryption.destination_fields(request.destination)
+        max_own_waiting: int | str = ""
+        if creator:
+            record["created_by"] = creator.name
+            if creator.max_waiting is not None:
+                max_own_waiting = creator.max_waiting
         scans = [_scan_fields(scan) for scan in request.scans]
         expires_at_ms = expiry_ms(request.expires_at) or -int(settings.order_life_s * 1000)
         answer = self._client.run_json(
@@ -96,25 +117,12 @@ class Lifecycle(StoreBase):
             fingerprint,
             settings.idempotency_s,
             settings.max_waiting,
+            max_own_waiting,
         )
         if "conflict" in answer:
             raise _key_reused(answer["conflict"])
-        if "full" in answer:
-            raise TemporaryError(
-                "too_many_waiting",
-                f"{settings.max_waiting} orders wait already",
-                hint="try again later",
-                retry_after_s=30,
-            )
-        if "percent" in answer:
-            raise TemporaryError(
-                "too_many_waiting",
-                f"Redis' memory is {answer['percent']} % full; "
-                "the rest is for orders that are kept already",
-                hint="try again later; the operator can raise Redis' maxmemory "
-                "or lower broker.keep_s",
-                retry_after_s=30,
-            )
+        if "refused" in answer:
+            raise TooManyWaitingError(answer, settings.max_waiting, record.get("created_by"))
         return Created(answer["id"], answer["fresh"], messages_of(answer))
 
     def find_by_key(self, key: str, fingerprint: str) -> str | None:

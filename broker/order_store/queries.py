@@ -1,27 +1,35 @@
 """Read orders: one, several, lists, logs, counts; and what the Redis server is. Changes nothing."""
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from broker.errors import OrderError
 from broker.order_store.decode import order_from
-from broker.order_store.errors import OrderNotFoundError
+from broker.order_store.errors import OrderNotFoundError, UnreadableOrderError
 from broker.order_store.keys import Key
 from broker.order_store.redis_client import StoreBase, reachable
-from broker.orders.order import Order, OrderState
+from broker.orders.order import MAX_TIME_S, Order, OrderState, UnreadableOrder
 
 _MAX_SCANNED = 5000
 _CHUNK = 500
+_MAX_REPORTED = 10_000
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
     """Some orders, newest first, and the cursor of the next page (None after the last one)."""
 
-    orders: tuple[Order, ...]
+    entries: tuple[Order | UnreadableOrder, ...]
     cursor: str | None
+
+    @property
+    def orders(self) -> tuple[Order, ...]:
+        """Return those that can be read."""
+        return tuple(entry for entry in self.entries if isinstance(entry, Order))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +45,12 @@ class Queries(StoreBase):
     """Reading orders, and asking the server about itself."""
 
     def get(self, order_id: str) -> Order:
-        """Return one order. Raise `OrderNotFoundError`."""
+        """Return one order. Raise `OrderNotFoundError` or `UnreadableOrderError`."""
         (order,) = self.get_many([order_id])
         if order is None:
             raise OrderNotFoundError(order_id)
+        if isinstance(order, UnreadableOrder):
+            raise UnreadableOrderError(order)
         return order
 
     def now_s(self) -> float:
@@ -48,18 +58,42 @@ class Queries(StoreBase):
         with reachable():
             return self._now_ms() / 1000
 
-    def get_many(self, order_ids: Iterable[str]) -> list[Order | None]:
+    def created_by(self, order_id: str) -> str:
+        """Return the name of the API key that an order came with; empty without one.
+
+        Raise `OrderNotFoundError`.
+        """
+        with reachable():
+            state, creator = self._client.records.hmget(Key.ORDER + order_id, "state", "created_by")
+        if state is None:
+            raise OrderNotFoundError(order_id)
+        return str(creator or "")
+
+    def get_many(self, order_ids: Iterable[str]) -> list[Order | UnreadableOrder | None]:
         """Return several orders as of one moment, None where there is no such order."""
         ids = list(order_ids)
         # without ids the script answers an empty object
         replies = self._client.run_json("read", *ids) or []
-        orders: list[Order | None] = []
+        orders: list[Order | UnreadableOrder | None] = []
         for order_id, reply in zip(ids, replies, strict=True):
-            if reply:
-                orders.append(order_from(order_id, reply, self._encryption))
-            else:
+            if not reply:
                 orders.append(None)
+                continue
+            order = order_from(order_id, reply, self._encryption)
+            if isinstance(order, UnreadableOrder):
+                self._report(order)
+            orders.append(order)
         return orders
+
+    def _report(self, order: UnreadableOrder) -> None:
+        """Log an unreadable order, the first time that this process meets it."""
+        if order.id in self._reported_ids:
+            return
+        if len(self._reported_ids) >= _MAX_REPORTED:
+            self._reported_ids.clear()
+        self._reported_ids.add(order.id)
+        fields = {"work": order.id, "code": order.problem.code}
+        _log.warning("an order is unreadable: %s", order.problem.detail, extra=fields)
 
     def find(
         self,
@@ -67,6 +101,7 @@ class Queries(StoreBase):
         state: str | None = None,
         algorithm: str | None = None,
         labels: Mapping[str, str] | None = None,
+        created_by: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page:
@@ -80,15 +115,16 @@ class Queries(StoreBase):
                 "request_invalid", f"the cursor {cursor[:32]!r} is none of ours", field="cursor"
             )
         with reachable():
-            ids, next_cursor = self._matching(_indexes(state, algorithm, labels), cursor, limit)
-        orders = tuple(order for order in self.get_many(ids) if order)
-        return Page(orders, next_cursor)
+            indexes = _indexes(state, algorithm, labels, created_by)
+            ids, next_cursor = self._matching(indexes, cursor, limit)
+        entries = tuple(order for order in self.get_many(ids) if order)
+        return Page(entries, next_cursor)
 
     def log(self, order_id: str) -> list[dict[str, Any]]:
         """Return the log of an order, oldest line first: `at` (seconds since 1970) and `text`."""
         with reachable():
             lines = self._client.records.lrange(Key.LOG + order_id, 0, -1)
-        return [json.loads(line) for line in lines]
+        return [_log_line(line) for line in lines]
 
     def counts(self) -> dict[str, int]:
         """Return how many orders are in each state."""
@@ -151,12 +187,26 @@ class Queries(StoreBase):
         return found, highest.removeprefix("(")
 
 
+def _log_line(text: str) -> dict[str, Any]:
+    """Return a line of an order's log; one that is damaged says so and has the time 0."""
+    try:
+        line = json.loads(text)
+        if 0 <= line["at"] < MAX_TIME_S and isinstance(line["text"], str):
+            return dict(line)
+    except (LookupError, TypeError, ValueError, RecursionError):
+        pass
+    return {"at": 0.0, "text": "this line is damaged"}
+
+
 def _is_cursor(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 16
 
 
 def _indexes(
-    state: str | None, algorithm: str | None, labels: Mapping[str, str] | None
+    state: str | None,
+    algorithm: str | None,
+    labels: Mapping[str, str] | None,
+    created_by: str | None,
 ) -> list[str]:
     """Return the keys of the indexes whose orders match, or that of all orders."""
     keys = []
@@ -164,6 +214,8 @@ def _indexes(
         keys.append(Key.ORDERS_BY_STATE + state)
     if algorithm:
         keys.append(Key.ORDERS_BY_ALGORITHM + algorithm)
+    if created_by is not None:
+        keys.append(Key.ORDERS_BY_CREATOR + created_by)
     for name, value in (labels or {}).items():
         keys.append(f"{Key.ORDERS_BY_LABEL}{name}={value}")
     return keys or [Key.ORDERS]

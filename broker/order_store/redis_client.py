@@ -19,10 +19,11 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from broker.errors import TemporaryError
+from broker.errors import CODES, TemporaryError
 from broker.order_store.encryption import RequestEncryption
-from broker.order_store.keys import Key, lua_constants
+from broker.order_store.keys import PAYLOAD_FIELD, Key, lua_constants
 from broker.order_store.redis_url import RedisUrl
+from broker.orders.fields import PRIORITIES
 from broker.orders.order import REOPENED, TRANSITIONS
 from broker.settings.config import BrokerSettings
 
@@ -107,7 +108,8 @@ class StoreBase:
     def __init__(self, client: RedisClient, settings: BrokerSettings) -> None:
         self._client = client
         self._settings = settings
-        self._encryption = RequestEncryption(settings.secret_key)
+        self._encryption = RequestEncryption(settings)
+        self._reported_ids: set[str] = set()
 
     def _now_ms(self) -> float:
         seconds, microseconds = self._client.records.time()
@@ -141,18 +143,27 @@ def reachable() -> Iterator[None]:
 @cache
 def _script(name: str) -> str:
     """Return the whole text of a script: the constants, the lifecycle, then its own file."""
-    tables = (
-        f"local TRANSITIONS = cjson.decode('{json.dumps(TRANSITIONS)}')\n"
-        f"local REOPENED = cjson.decode('{json.dumps(REOPENED)}')\n"
-    )
+    tables = {
+        "TRANSITIONS": TRANSITIONS,
+        "REOPENED": REOPENED,
+        "PRIORITIES": PRIORITIES,
+        "BLAME": {code: known.blame for code, known in CODES.items()},
+        "CONDITIONS": list(_CONDITIONS),
+        "PAYLOAD_FIELD": PAYLOAD_FIELD,
+    }
+    text = lua_constants()
+    for table, value in tables.items():
+        text += f"local {table} = cjson.decode('{json.dumps(value)}')\n"
     own = (_LUA / f"{name}.lua").read_text()
-    return lua_constants() + tables + _LIFECYCLE.read_text() + own
+    return text + _LIFECYCLE.read_text() + own
 
 
 def _client(address: RedisUrl, database: int) -> Any:
     options: dict[str, Any] = address.login | {
         "db": database,
         "decode_responses": True,
+        # Bytes that are no UTF-8 are in a damaged record, which alone is then unreadable.
+        "encoding_errors": "replace",
         "socket_timeout": TIMEOUT_S,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_keepalive": True,

@@ -1,7 +1,7 @@
 """The types of the fields of a request. Each checks its values and hides secret ones."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Final, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, SerializationInfo
@@ -9,6 +9,14 @@ from pydantic.functional_validators import AfterValidator
 
 REVEAL = {"reveal": True}
 """The serialization context in which secrets are written in clear, for the store alone."""
+
+Priority = Literal["low", "normal", "high", "urgent"]
+PRIORITIES: Final[tuple[Priority, ...]] = get_args(Priority)
+"""The priorities of an order, the lowest first."""
+
+FINEST_MPP: Final = 0.01
+COARSEST_MPP: Final = 100.0
+"""Microns per pixel between these two, without them, can be those of a slide."""
 
 MAX_COORDINATE = 2**31 - 1
 

@@ -6,9 +6,12 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from broker.errors import Problem
 from broker.orders.request import OrderRequest, ScanRequest
 
 Stage = Literal["fetch", "classify", "deliver"]
+MAX_TIME_S: Final = 253_402_300_800
+"""The first second of the year 10000, which no calendar of ours can show."""
 
 
 class OrderState(StrEnum):
@@ -67,6 +70,7 @@ REOPENED: dict[str, dict[str, tuple[str, ...]]] = {
         _O.EXPIRED: (_O.QUEUED,),
         _O.CANCELLED: (_O.QUEUED, _O.DELIVERING),
         _O.UNDELIVERED: (_O.DELIVERING,),
+        _O.DELIVERED: (_O.DELIVERING,),
     },
     "scan": {_S.FAILED: (_S.QUEUED,), _S.CANCELLED: (_S.QUEUED,)},
 }
@@ -124,7 +128,7 @@ class Scan(_Stored):
 class Attempt(_Stored):
     """One delivery attempt. docs/orders.md has the words of `outcome`."""
 
-    at: float
+    at: float = Field(ge=0, lt=MAX_TIME_S)
     digest: str
     status: int | None = None
     outcome: str = "unknown"
@@ -140,13 +144,30 @@ class Attempt(_Stored):
         return self.outcome == "unknown" and self.took_s is not None
 
 
+class Act(_Stored):
+    """What somebody asked of an order, and who: the name of the API key."""
+
+    at: float = Field(ge=0, lt=MAX_TIME_S)
+    act: str
+    by: str
+
+
 class Order(_Stored):
-    """One order as it is stored. Times are seconds since 1970, by Redis' clock."""
+    """One order as it is stored. Times are seconds since 1970, by Redis' clock.
+
+    Once it is delivered, the destination of `request` is `none`, because its credentials are gone;
+    `shown_destination` still says where the results went.
+    """
 
     id: str
     state: OrderState
     request: OrderRequest
+    shown_destination: dict[str, Any] = Field(
+        default_factory=lambda: {"type": "none"}, description="the destination without its secrets"
+    )
     queue: str
+    created_by: str = Field("", description="name of the API key it came with")
+    acts: tuple[Act, ...] = Field((), description="the last requests to change it, oldest first")
     created_at: float
     updated_at: float
     expires_at: float
@@ -157,6 +178,9 @@ class Order(_Stored):
     fence: int = 0
     scans: tuple[Scan, ...]
     attempts: tuple[Attempt, ...] = ()
+    attempts_before: int = Field(
+        0, description="how many attempts were made before it got the destination it has now"
+    )
     payload: dict[str, Any] = Field(
         default_factory=dict,
         description="file (a key of the storage), digest, bytes and content type",
@@ -166,6 +190,29 @@ class Order(_Stored):
     def scan_request(self, index: int) -> ScanRequest:
         """Return the request of scan number `index`."""
         return self.request.scans[index]
+
+    @property
+    def last_attempt(self) -> Attempt | None:
+        """Return the last delivery attempt at the destination that the order has now."""
+        if len(self.attempts) <= self.attempts_before:
+            return None
+        return self.attempts[-1]
+
+
+class UnreadableOrder(_Stored):
+    """What can be read of an order whose record is damaged, encrypted or of a newer version."""
+
+    id: str
+    state: OrderState | None = None
+    created_at: float | None = None
+    updated_at: float | None = None
+    expires_at: float | None = None
+    problem: Problem
+
+    @property
+    def has_ended(self) -> bool:
+        """Return whether the order is known to have ended."""
+        return self.state in ENDED
 
 
 def work_id(order_id: str, index: int | None = None) -> str:

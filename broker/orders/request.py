@@ -9,7 +9,17 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, Field, JsonValue, model_validator
 
-from broker.orders.fields import REVEAL, CaseId, Host, HttpUrl, RequestModel, Secret
+from broker.orders.fields import (
+    COARSEST_MPP,
+    FINEST_MPP,
+    REVEAL,
+    CaseId,
+    Host,
+    HttpUrl,
+    Priority,
+    RequestModel,
+    Secret,
+)
 from broker.orders.roi import Roi
 from broker.orders.source import Source
 
@@ -38,7 +48,8 @@ class ScanRequest(RequestModel):
     source: Source
     roi: Annotated[Roi | None, Field(description="absent = the whole slide")] = None
     mpp: Annotated[
-        float | None, Field(gt=0.01, lt=100, description="used only where the slide does not say")
+        float | None,
+        Field(gt=FINEST_MPP, lt=COARSEST_MPP, description="used only where the slide does not say"),
     ] = None
     stain: Annotated[str | None, Field(max_length=64)] = None
 
@@ -82,6 +93,23 @@ Destination = Annotated[
 ]
 
 
+class DeliverAgainRequest(RequestModel):
+    """Where the results of an order that has ended go now, in place of its old destination."""
+
+    destination: Destination
+
+
+def shown_destination(destination: Destination) -> dict[str, Any]:
+    """Return the destination as everybody who may read the order sees it."""
+    shown: dict[str, Any] = _without_empty(destination.model_dump(mode="json"))
+    return shown
+
+
+def whole_destination(destination: Destination) -> str:
+    """Return the destination as JSON with its secrets, for the store alone."""
+    return destination.model_dump_json(context=REVEAL, exclude_none=True)
+
+
 class OrderRequest(RequestModel):
     """One order: 1 to 64 scans, one algorithm, one delivery."""
 
@@ -89,7 +117,7 @@ class OrderRequest(RequestModel):
     parameters: dict[str, JsonValue] = Field(default_factory=dict, max_length=64)
     scans: Annotated[tuple[ScanRequest, ...], Field(min_length=1, max_length=64)]
     destination: Destination = NoDestination()
-    priority: Literal["low", "normal", "high", "urgent"] = "normal"
+    priority: Priority = "normal"
     expires_at: AwareDatetime | None = None
     labels: LABELS = Field(default_factory=dict)
 
@@ -111,6 +139,10 @@ class OrderRequest(RequestModel):
     def whole(self) -> str:
         """Return the request as JSON with its secrets, for the store alone."""
         return self.model_dump_json(context=REVEAL, exclude_none=True)
+
+    def whole_without_destination(self) -> str:
+        """Return the request as JSON with its secrets, without where the results go."""
+        return self.model_dump_json(context=REVEAL, exclude_none=True, exclude={"destination"})
 
 
 def expiry_ms(when: datetime | None) -> int | None:

@@ -6,18 +6,17 @@ Imports no Celery, so that the API and the command line can use it.
 import os
 from typing import Final
 
+from broker.orders.fields import PRIORITIES
 from broker.orders.order import Stage
 
 COURIER_QUEUES: Final = ("fetch", "deliver")
 """The queues of the courier. Every other queue is one on which scans wait to be classified."""
 
-PRIORITIES: Final = ("urgent", "high", "normal", "low")
-
 
 def queue_names(base: str) -> list[str]:
     """Return the queues behind one name, most urgent first; `normal` has the plain name."""
     names = []
-    for priority in PRIORITIES:
+    for priority in reversed(PRIORITIES):
         if priority == "normal":
             names.append(base)
         else:

@@ -21,6 +21,7 @@ from pydantic_settings import (
 from broker.allowed_hosts import check_literal
 from broker.errors import OrderError
 from broker.log import Form
+from broker.orders.fields import Priority
 from broker.settings.old_names import renamed_keys, with_new_names
 from broker.settings.section import ConfigError, Section
 from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environment
@@ -74,6 +75,9 @@ class BrokerSettings(Section):
     log: Form = Field("text", description="how log lines look: one for people, or one JSON object")
     secret_key: SecretStr | None = Field(
         None, description="a Fernet key that encrypts the requests of orders in Redis"
+    )
+    old_secret_keys: tuple[SecretStr, ...] = Field(
+        (), description="older keys, with which orders may still be encrypted"
     )
     embedded_max_bytes: int = Field(
         2 * 2**30, ge=2**24, description="memory limit of our own Redis"
@@ -141,6 +145,13 @@ class ApiKey(Section):
     name: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     scopes: tuple[Scope, ...] = ("order", "read")
+    max_priority: Priority = "urgent"
+    max_waiting: int | None = Field(
+        None, ge=0, description="orders of this caller that may be queued; one more is answered 429"
+    )
+    own_orders_only: bool = Field(
+        False, description="this caller sees, and acts on, only the orders that it placed"
+    )
 
 
 class ServicesSettings(Section):
@@ -149,6 +160,9 @@ class ServicesSettings(Section):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     keys: tuple[ApiKey, ...] = ()
+    keys_file: Path | None = Field(
+        None, description="a file or folder with more keys, read again when it changes"
+    )
     max_body_bytes: int = Field(1_000_000, ge=1000)
     max_connections: int = Field(
         1000, ge=1, description="connections at a time; fewer where the limit of open files is low"
@@ -156,8 +170,12 @@ class ServicesSettings(Section):
 
     @model_validator(mode="after")
     def _open_only_with_keys(self) -> Self:
-        if not self.keys and self.host not in LOOPBACK:
-            raise ValueError("services.host may leave loopback only when services.keys holds a key")
+        has_keys = bool(self.keys) or self.keys_file is not None
+        if not has_keys and self.host not in LOOPBACK:
+            raise ValueError(
+                "services.host may leave loopback only when services.keys holds a key "
+                "or services.keys_file names some"
+            )
         return self
 
 

@@ -19,6 +19,7 @@ from referencing import Registry
 from broker.allowed_hosts import check_destination, check_literal
 from broker.errors import OrderError, Problem, TemporaryError
 from broker.orders.algorithm_card import AlgorithmCard
+from broker.orders.fields import PRIORITIES, Priority
 from broker.orders.presigned_url import url_expires_at
 from broker.orders.request import (
     AnnotationDestination,
@@ -50,11 +51,28 @@ def admit(
     for index, scan in enumerate(request.scans):
         _check_source(scan.source, f"scans[{index}].source", config)
         check_region(scan.roi, f"scans[{index}].roi")
-    for field, address in _destination_addresses(request.destination):
-        check_destination(address, config.broker.allow_hosts, field)
+    check_destination_hosts(request.destination, config.broker.allow_hosts)
     if request.expires_at:
         _check_expiry(request.expires_at)
     return request.model_copy(update={"parameters": parameters}), card
+
+
+def check_destination_hosts(destination: Destination, allow_hosts: Sequence[str]) -> None:
+    """Raise `OrderError` for a destination that results must not be sent to."""
+    for field, address in _destination_addresses(destination):
+        check_destination(address, allow_hosts, field)
+
+
+def check_priority(priority: Priority, name: str, highest: Priority) -> None:
+    """Raise `OrderError` for a priority above the highest that the key `name` may order."""
+    if PRIORITIES.index(priority) <= PRIORITIES.index(highest):
+        return
+    raise OrderError(
+        "key_refused",
+        f"priority: the key {name!r} may order {highest!r} at most, not {priority!r}",
+        hint="order a lower priority; max_priority of the key is the limit",
+        field="priority",
+    )
 
 
 def _card(name: str, cards: Mapping[str, AlgorithmCard]) -> AlgorithmCard:
@@ -110,7 +128,6 @@ def _parameter_fault(error: ValidationError) -> Problem:
         f"{field}: {error.message[:300]}",
         "GET /v1/algorithms shows the schema",
         field,
-        "input",
     )
 
 

@@ -51,6 +51,13 @@ async def read(request: Request, max_bytes: int, within_s: float = WITHIN_S) -> 
         raise refused("the body was cut off") from None
 
 
+def is_given(request: Request) -> bool:
+    """Return whether the request announces a body that is not empty."""
+    if "transfer-encoding" in request.headers:
+        return True
+    return request.headers.get("content-length", "0") != "0"
+
+
 async def _read_stream(request: Request, max_bytes: int) -> bytes:
     body = bytearray()
     async for chunk in request.stream():

@@ -9,11 +9,11 @@ from starlette.datastructures import QueryParams
 
 from broker.errors import OrderError
 from broker.orders.order import OrderState
-from services.responses.views import OrderView
+from services.responses.views import OrderView, UnreadableOrderView
 
 MAX_LIMIT = 200
 STATES = tuple(state.value for state in OrderState)
-KNOWN = ("state", "algorithm", "cursor", "limit")
+KNOWN = ("state", "algorithm", "created_by", "cursor", "limit")
 MAX_LABEL_CHARACTERS = 256
 ALGORITHM = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
 CURSOR_PATTERN = r"^[0-9]{1,15}$"
@@ -24,7 +24,7 @@ LABEL = re.compile(r"label\.([A-Za-z0-9_-]{1,64})")
 class OrdersView(BaseModel):
     """A page of orders, newest first."""
 
-    orders: list[OrderView]
+    orders: list[OrderView | UnreadableOrderView]
     next: str | None = Field(description="`cursor` of the following page; null at the end")
 
 
@@ -39,6 +39,9 @@ PARAMETERS: dict[str, Any] = {
             "algorithm",
             "only orders for this algorithm",
             {"type": "string", "pattern": ALGORITHM.pattern},
+        ),
+        _documented(
+            "created_by", "only orders that came with the API key of this name", {"type": "string"}
         ),
         _documented(
             "label.case",
@@ -96,6 +99,7 @@ def query(given: QueryParams) -> dict[str, Any]:
         "state": _state(given.get("state")),
         "algorithm": _algorithm(given.get("algorithm")),
         "labels": _labels(given),
+        "created_by": given.get("created_by"),
         "cursor": given.get("cursor"),
         "limit": _limit(given.get("limit", "50")),
     }

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from broker.errors import Problem
-from broker.orders.request import OrderRequest
+from broker.orders.request import DeliverAgainRequest, Destination, OrderRequest
 from services.requests import json_body
 from services.responses.problems import ManyFaultsError
 
@@ -63,6 +63,16 @@ def order_request(raw: bytes) -> tuple[OrderRequest, Any]:
     if details[0]["type"] == "json_invalid":
         raise json_body.refused(_short(details[0]["msg"]))
     raise ManyFaultsError([_fault(detail) for detail in _without_followers(details)[:MAX_FAULTS]])
+
+
+def new_destination(raw: bytes) -> Destination:
+    """Return the destination of a body `{"destination": …}`. Raise `OrderError`."""
+    json_body.parse(raw)
+    try:
+        return DeliverAgainRequest.model_validate_json(raw).destination
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    raise ManyFaultsError([_fault(detail) for detail in details[:MAX_FAULTS]])
 
 
 def _without_followers(details: list[ErrorDetails]) -> list[ErrorDetails]:
@@ -116,7 +126,7 @@ def _fault(detail: ErrorDetails) -> Problem:
         hint = "it looks like https://host/path, in printable ASCII; percent-encode the rest"
     where = path or "the body"
     text = f"{where}: {message}{_shown_value(leaf, detail)}"
-    return Problem("request_invalid", text, hint, path, "input")
+    return Problem("request_invalid", text, hint, path)
 
 
 def _shown_value(leaf: str, detail: ErrorDetails) -> str:

@@ -18,10 +18,11 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.disk_space import full_disk
-from broker.errors import CODES, OrderError, Problem, SlidelaneError, TemporaryError
+from broker.errors import CODES, Code, OrderError, Problem, SlidelaneError, TemporaryError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
+_UNKNOWN_CODE = Code(500, "platform", "An error that this version does not know")
 HEADERS = {"x-content-type-options": "nosniff", "cache-control": "private, no-cache"}
 REPORT = "repeat, or tell the operator"
 _log = logging.getLogger(__name__)
@@ -78,13 +79,20 @@ def answer(
 
 def body_of(problem: Problem, instance: str) -> dict[str, Any]:
     """Return the problem as JSON (RFC 9457)."""
-    code = CODES[problem.code]
-    body: dict[str, Any] = {
-        "type": f"urn:slidelane:problem:{problem.code}",
+    return stored_problem(problem.as_dict()) | {"instance": instance}
+
+
+def stored_problem(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a problem as they are shown, with its type, title and status.
+
+    A record may hold a code of a newer version, which is shown without a title.
+    """
+    code = CODES.get(fields["code"], _UNKNOWN_CODE)
+    return {
+        "type": f"urn:slidelane:problem:{fields['code']}",
         "title": code.title,
         "status": code.status,
-    }
-    return body | problem.as_dict() | {"instance": instance}
+    } | dict(fields)
 
 
 def _without_blame(fault: Problem) -> dict[str, Any]:
@@ -133,16 +141,13 @@ async def _handle_no_route(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, HTTPException)  # noqa: S101 - `install` registers it for this class
     headers: Mapping[str, str] = fault.headers or {}
     if fault.status_code == HTTPStatus.NOT_FOUND:
-        problem = Problem(
-            "not_found", "there is no such address", "see /openapi.json", blame="input"
-        )
+        problem = Problem("not_found", "there is no such address", "see /openapi.json")
     elif fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers = {"allow": ", ".join(_methods_here(request))}
         problem = Problem(
             "method_not_allowed",
             f"{request.method} is not answered here",
             f"use one of {headers['allow']}",
-            blame="input",
         )
     else:
         problem = _problem_for(fault.status_code, fault.detail)
@@ -178,9 +183,9 @@ def _problem_for(status: int, detail: str) -> Problem:
     """Return the problem for an error that a library has answered in a form of its own."""
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         hint = "Content-Range says how many bytes there are"
-        return Problem("range_not_satisfiable", detail, hint, blame="input")
+        return Problem("range_not_satisfiable", detail, hint)
     if status < HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Problem("request_malformed", detail, "see /openapi.json", blame="input")
+        return Problem("request_malformed", detail, "see /openapi.json")
     return Problem("bug", "Slidelane made a mistake; its log has the details", REPORT)
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from broker.errors import CODES
 from broker.order_store import Wait
 from broker.orders.order import (
     ENDED,
@@ -18,10 +17,12 @@ from broker.orders.order import (
     Progress,
     Scan,
     ScanState,
+    UnreadableOrder,
     bottleneck,
     work_id,
 )
 from broker.orders.result_files import MEDIA_TYPES
+from services.responses.problems import stored_problem
 
 ABSENT = Field(default=None, exclude_if=lambda value: value is None)
 DeliveryState = Literal["waiting", "trying", "asking", "delivered", "undelivered", "none"]
@@ -89,6 +90,14 @@ class ScanView(BaseModel):
     links: dict[str, str] = Field(description="the results, as soon as they are there")
 
 
+class ActView(BaseModel):
+    """What somebody asked of an order: `cancel`, `retry` or `deliver`."""
+
+    at: str
+    act: str
+    by: str = Field(description="name of the API key")
+
+
 class OrderView(BaseModel):
     """One order as `GET /v1/orders/{id}` shows it."""
 
@@ -101,12 +110,27 @@ class OrderView(BaseModel):
     created_at: str
     updated_at: str
     expires_at: str
+    created_by: Annotated[str | None, ABSENT] = Field(
+        default=None, description="name of the API key it came with"
+    )
+    acts: list[ActView] = Field(description="the last requests to change it, oldest first")
     destination: dict[str, Any]
     scans: list[ScanView]
     delivery: DeliveryView
     warnings: list[OrderWarningView] = Field(description="those of all scans")
     error: Annotated[dict[str, Any] | None, ABSENT] = None
     links: dict[str, str]
+
+
+class UnreadableOrderView(BaseModel):
+    """What is shown of an order whose record is damaged or encrypted with an unknown key."""
+
+    id: str
+    state: OrderState | None = Field(description="null where that cannot be read either")
+    created_at: str | None
+    updated_at: str | None
+    expires_at: str | None
+    error: dict[str, Any]
 
 
 def rfc3339(seconds: float) -> str:
@@ -148,7 +172,9 @@ def order_view(order: Order, waits: Mapping[str, Wait] | None = None) -> OrderVi
         created_at=rfc3339(order.created_at),
         updated_at=rfc3339(order.updated_at),
         expires_at=rfc3339(order.expires_at),
-        destination=shown["destination"],
+        created_by=order.created_by or None,
+        acts=[ActView(at=rfc3339(one.at), act=one.act, by=one.by) for one in order.acts],
+        destination=order.shown_destination,
         scans=scans,
         delivery=delivery,
         warnings=_all_warnings(order),
@@ -157,9 +183,29 @@ def order_view(order: Order, waits: Mapping[str, Wait] | None = None) -> OrderVi
     )
 
 
+def entry_view(entry: Order | UnreadableOrder) -> OrderView | UnreadableOrderView:
+    """Return one entry of a list of orders."""
+    if isinstance(entry, Order):
+        return order_view(entry)
+    return UnreadableOrderView(
+        id=entry.id,
+        state=entry.state,
+        created_at=_time(entry.created_at),
+        updated_at=_time(entry.updated_at),
+        expires_at=_time(entry.expires_at),
+        error=stored_problem(entry.problem.as_dict()),
+    )
+
+
+def _time(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return rfc3339(seconds)
+
+
 def delivery_state(order: Order) -> DeliveryState:
     """Return the state of the delivery; `none` where there is nothing to deliver."""
-    if order.request.destination.type == "none":
+    if order.shown_destination["type"] == "none":
         return "none"
     if order.state == OrderState.DELIVERED:
         return "delivered"
@@ -226,12 +272,7 @@ def _problem(error: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return the fault in the form that a refused request has."""
     if error is None:
         return None
-    code = CODES[error["code"]]
-    return {
-        "type": f"urn:slidelane:problem:{error['code']}",
-        "title": code.title,
-        "status": code.status,
-    } | error
+    return stored_problem(error)
 
 
 def _links(order: Order) -> dict[str, str]:

@@ -13,10 +13,11 @@ from broker.order_store import OrderStore, WorkerView
 from broker.order_store.workers import reasons_of
 from broker.queue.names import COURIER_QUEUES, base_of
 from broker.settings.config import BrokerSettings
+from services.api_keys import ApiKeys
 from services.responses.problems import RETRY_AFTER_S, answer
 
 
-def routes(store: OrderStore, settings: BrokerSettings) -> APIRouter:
+def routes(store: OrderStore, settings: BrokerSettings, keys: ApiKeys) -> APIRouter:
     """Return `/healthz` and `/readyz`, which need no key because they show no order."""
     router = APIRouter(tags=["health"])
 
@@ -32,8 +33,13 @@ def routes(store: OrderStore, settings: BrokerSettings) -> APIRouter:
         `unavailable` lists the algorithms that no worker can run; the others can be ordered.
         """
         readiness = _Readiness.of(store, settings)
+        keys.current()
         if not readiness.missing:
-            return JSONResponse({"status": "ready"} | readiness.unavailable_part)
+            answered: dict[str, Any] = {"status": "ready"} | readiness.unavailable_part
+            if keys.fault:
+                # Those who have a key are served as before, so this is no reason to serve nobody.
+                answered["warnings"] = [keys.fault]
+            return JSONResponse(answered)
         problem = Problem("workers_missing", f"missing: {'; '.join(readiness.missing)}")
         return answer(problem, "/readyz", headers={"retry-after": str(RETRY_AFTER_S)})
 

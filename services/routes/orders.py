@@ -14,32 +14,40 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from broker.errors import OrderError, TemporaryError
-from broker.order_store import OrderStore
+from broker.order_store import Creator, OrderStore, UnreadableOrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.request import OrderRequest
 from broker.orders.stains import MISMATCH_HINT, contradiction, on_mismatch
 from broker.queue.celery_app import enqueue
 from broker.settings.config import Config
 from services import openapi
+from services.auth import Caller
 from services.dependencies import (
     JsonBody,
+    OptionalJsonBody,
     OrderingCaller,
+    ReadingCaller,
     Settings,
     Store,
-    may_order,
     may_read,
 )
 from services.requests import order_query
-from services.requests.admission import admit
-from services.requests.order_validation import order_request
-from services.responses.views import OrderView, order_path, order_view, rfc3339
+from services.requests.admission import admit, check_destination_hosts, check_priority
+from services.requests.order_validation import new_destination, order_request
+from services.responses.views import (
+    OrderView,
+    UnreadableOrderView,
+    entry_view,
+    order_path,
+    order_view,
+    rfc3339,
+)
 
 JSON = "application/json"
 
 
 router = APIRouter(prefix="/v1/orders", tags=["orders"])
 READ = [Depends(may_read)]
-ORDER = [Depends(may_order)]
 IdempotencyKey = Annotated[
     str | None,
     Header(description="1 to 255 printable ASCII characters; repeating with the same key is safe"),
@@ -59,21 +67,25 @@ def place_order(
     order_query.refuse_parameters(request.query_params, known=())
     key = None
     if idempotency_key is not None:
-        key = _caller_key(idempotency_key, caller)
+        key = _caller_key(idempotency_key, caller.name)
     with _outcome_unknown(has_key=key is not None):
-        return _place(config, store, raw, key)
+        return _place(config, store, raw, key, caller)
 
 
 @router.get(
     "",
     response_model=order_query.OrdersView,
     openapi_extra=order_query.PARAMETERS,
-    dependencies=READ,
 )
-def list_orders(request: Request, store: Store) -> Response:
+def list_orders(request: Request, store: Store, caller: ReadingCaller) -> Response:
     """Orders, newest first. `next` is the cursor of the following page."""
-    page = store.find(**order_query.query(request.query_params))
-    orders = [order_view(order) for order in page.orders]
+    query = order_query.query(request.query_params)
+    if caller.own_orders_only:
+        if query["created_by"] not in (None, caller.name):
+            return Response('{"orders":[],"next":null}', media_type=JSON)
+        query["created_by"] = caller.name
+    page = store.find(**query)
+    orders = [entry_view(entry) for entry in page.entries]
     view = order_query.OrdersView(orders=orders, next=page.cursor)
     return Response(view.model_dump_json(), media_type=JSON)
 
@@ -95,34 +107,50 @@ def get_log(order_id: str, store: Store) -> PlainTextResponse:
     return PlainTextResponse("".join(lines))
 
 
-@router.post("/{order_id}/cancel", status_code=202, response_model=OrderView, dependencies=ORDER)
-def cancel_order(order_id: str, store: Store) -> Response:
+@router.post("/{order_id}/cancel", status_code=202, response_model=OrderView)
+def cancel_order(order_id: str, store: Store, caller: OrderingCaller) -> Response:
     """End the order at once.
 
     Results on their way arrive or not; if they do, the order is delivered.
     """
-    store.cancel(order_id)
+    store.cancel(order_id, caller.name)
     return _accepted(store, order_id)
 
 
-@router.post("/{order_id}/retry", status_code=202, response_model=OrderView, dependencies=ORDER)
-def retry_order(order_id: str, store: Store) -> Response:
+@router.post("/{order_id}/retry", status_code=202, response_model=OrderView)
+def retry_order(order_id: str, store: Store, caller: OrderingCaller) -> Response:
     """A failed, expired or cancelled order once more.
 
     Only the scans that are not classified run again.
     """
-    enqueue(store.retry(order_id))
+    enqueue(store.retry(order_id, caller.name))
     return _accepted(store, order_id)
 
 
-@router.post("/{order_id}/deliver", status_code=202, response_model=OrderView, dependencies=ORDER)
-def deliver_order(order_id: str, store: Store) -> Response:
-    """The kept results of an undelivered order once more, without classifying again."""
-    enqueue(store.deliver_again(order_id))
+@router.post(
+    "/{order_id}/deliver",
+    status_code=202,
+    response_model=OrderView,
+    openapi_extra=openapi.DELIVER_BODY,
+)
+def deliver_order(
+    order_id: str, config: Settings, store: Store, caller: OrderingCaller, raw: OptionalJsonBody
+) -> Response:
+    """The kept results of an undelivered order once more, without classifying again.
+
+    With a new destination in the body also those of a delivered order.
+    """
+    destination = None
+    if raw:
+        destination = new_destination(raw)
+        check_destination_hosts(destination, config.broker.allow_hosts)
+    enqueue(store.deliver_again(order_id, caller.name, destination))
     return _accepted(store, order_id)
 
 
-def _place(config: Config, store: OrderStore, raw: bytes, key: str | None) -> Response:
+def _place(
+    config: Config, store: OrderStore, raw: bytes, key: str | None, caller: Caller
+) -> Response:
     """Store the order and enqueue its first tasks, or answer with the order of the same key."""
     request, document = order_request(raw)
     fingerprint = ""
@@ -134,9 +162,13 @@ def _place(config: Config, store: OrderStore, raw: bytes, key: str | None) -> Re
         if known_id is not None:
             return _accepted(store, known_id, is_replay=True)
     _check_available(request.algorithm, store.unavailable())
+    check_priority(request.priority, caller.name, caller.max_priority)
     admitted, card = admit(request, store.cards(), config)
     _check_stains(admitted, card)
-    created = store.create(admitted, queue=card.queue, key=key, fingerprint=fingerprint)
+    creator = Creator(caller.name, caller.max_waiting)
+    created = store.create(
+        admitted, queue=card.queue, key=key, fingerprint=fingerprint, creator=creator
+    )
     enqueue(created.messages)
     return _accepted(store, created.order_id, is_replay=not created.fresh)
 
@@ -169,11 +201,16 @@ def _check_stains(request: OrderRequest, card: AlgorithmCard) -> None:
 
 
 def _accepted(store: OrderStore, order_id: str, *, is_replay: bool = False) -> Response:
-    """Return 202 with the order as it is now."""
+    """Return 202 with the order as it is now, also where its record cannot be read."""
     headers = {"location": order_path(order_id)}
     if is_replay:
         headers["idempotency-replayed"] = "true"
-    return Response(_current(store, order_id).model_dump_json(), 202, headers, JSON)
+    view: OrderView | UnreadableOrderView
+    try:
+        view = _current(store, order_id)
+    except UnreadableOrderError as error:
+        view = entry_view(error.order)
+    return Response(view.model_dump_json(), 202, headers, JSON)
 
 
 def _current(store: OrderStore, order_id: str) -> OrderView:

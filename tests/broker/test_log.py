@@ -95,6 +95,11 @@ def test_what_the_pool_says_of_its_children_is_a_line_once(first: str) -> None:
         "GET https://b.example/a;jsessionid=SECRET/slide.svs failed",
         "sent Authorization: Bearer SECRET123456",
         "the token eyJhbGciOiJI.SECRETpayload.SECRETsignature was refused",
+        "the token EYJHBGCIOIJI.SECRETPAYLOAD.SECRETSIGNATURE was refused",
+        "the destination answered ZXlKaGJHY2lPaUpJVXpJMU5pSSECRET=",
+        "cannot log in as lab:SECRET@db.example",
+        "Authorization%3A%20Basic%20bGFiOlNFQ1SECRET",
+        'answered {"jwt_token": "SECRET12"}, password=\'SECRET\' and API_KEY=SECRET',
     ],
 )
 def test_a_secret_that_somebody_logs_is_not_written(form: str, text: str) -> None:
@@ -106,10 +111,18 @@ def test_a_secret_that_somebody_logs_is_not_written(form: str, text: str) -> Non
     assert "SECRET" not in shown
 
 
-def test_a_message_that_asks_stays_whole() -> None:
-    """A question mark alone makes no query."""
-    (line,) = objects("log.info('what is it? a=b, https://a.example/x is fine')")
-    assert line["message"] == "what is it? a=b, https://a.example/x is fine"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "what is it? a=b, https://a.example/x is fine",
+        "no token for the API key: answered 500; courier-7@host at 10:30, work=a.0",
+        "broker.secret_key: not a Fernet key; worker.limits.stall_s=5",
+    ],
+)
+def test_a_message_without_secrets_stays_whole(text: str) -> None:
+    """A question mark alone makes no query, and the name of a secret is none."""
+    (line,) = objects(f"log.info({text!r})")
+    assert line["message"] == text
 
 
 def test_a_hostile_text_makes_no_line_of_its_own() -> None:

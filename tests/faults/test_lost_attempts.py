@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from broker.errors import TemporaryError
+from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings
 from demo.annotation import SUBMIT, AnnotationReceiver
 from demo.faults import Fault
@@ -94,3 +95,32 @@ def test_an_acceptance_on_record_is_not_sent_again(courier: Courier) -> None:
 
         wait_for(ended, within_s=20, what="the end that was on record")
         assert loader.ledger == []
+
+
+def test_a_delivered_order_goes_to_another_kind_of_destination(
+    courier: Courier, lab: TechcyteReceiver
+) -> None:
+    """The accepted attempt at the first one says nothing of the second: it gets a payload made for
+    it, once, and the credentials of both are gone."""
+    order_id = courier.to_deliver(task(lab))
+    first = courier.deliver_until_it_ends(order_id)
+    assert first.state == "delivered"
+    with AnnotationReceiver() as loader:
+        url = f"{loader.url}{SUBMIT}"
+        body = {"type": "annotation", "url": f"{url}?key=S3CRET-KEY", "case_id": "S26-1"}
+        new = OrderRequest.model_validate(
+            {
+                "algorithm": "ki67",
+                "scans": [{"id": "1", "source": {"type": "path", "path": "/a.svs"}}],
+                "destination": body,
+            },
+            strict=False,
+        ).destination
+        courier.store.deliver_again(order_id, "lab", new)
+        second = courier.deliver_until_it_ends(order_id)
+        assert len(loader.ledger) == 1
+    assert (second.state, len(lab.ledger)) == ("delivered", 1)
+    assert [attempt.outcome for attempt in second.attempts] == ["accepted", "accepted"]
+    assert second.payload["content_type"].startswith("multipart/form-data")
+    assert second.payload["digest"] != first.payload["digest"]
+    assert second.shown_destination["url"] == f"{url}?…"

@@ -20,6 +20,7 @@ def check(before: Snapshot, now: Snapshot, reopened: set[str]) -> None:
         _counted(now, order_id)
         _delivered_by_a_claim(now, order_id)
         _cancelled_in_the_end(now, order_id)
+        _credentials_until_delivered(now, order_id)
         if order_id in before.orders:
             _only_grew(before, now, order_id)
             assert not before.ended(order_id) or now.ended(order_id) or order_id in reopened
@@ -76,6 +77,13 @@ def _delivered_by_a_claim(now: Snapshot, order_id: str) -> None:
         assert any(text.startswith("deliver taken by ") for text in lines[since:])
 
 
+def _credentials_until_delivered(now: Snapshot, order_id: str) -> None:
+    """The destination is kept for as long as it may be needed, and no longer."""
+    order = now.orders[order_id]
+    assert ("destination" in order) == (order["state"] != "delivered")
+    assert "shown_destination" in order
+
+
 def _cancelled_in_the_end(now: Snapshot, order_id: str) -> None:
     """A request to cancel waits only for a delivery that is under way."""
     if now.orders[order_id]["cancel"] == "1":
@@ -102,6 +110,10 @@ def _listed_once(now: Snapshot) -> None:
     assert lists.get("", set()) == set(now.orders)
     assert lists.get(":algorithm:grid", set()) == set(now.orders)
     assert lists.get(":label:case=1", set()) == set(now.orders)
+    assert lists.get(":creator:lab", set()) == set(now.orders)
+    assert set(now.keys.get("sl:queued:lab", [])) == {
+        order_id for order_id, order in now.orders.items() if order["state"] == "queued"
+    }
     for state in OrderState:
         there = {order_id for order_id, order in now.orders.items() if order["state"] == state}
         assert lists.get(f":state:{state}", set()) == there

@@ -11,10 +11,18 @@ import requests
 from broker.file_storage import open_storage
 from broker.file_storage.s3 import S3Storage
 from broker.order_store import OrderStore
+from broker.order_store.redis_client import RedisClient
+from broker.order_store.redis_url import RedisUrl
 from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings, Config
 from tests.support.s3 import BUCKET, S3Server
-from worker.cleanup import release_slides, remove_files, remove_left_behind, remove_unfinished
+from worker.cleanup import (
+    clean_up,
+    release_slides,
+    remove_files,
+    remove_left_behind,
+    remove_unfinished,
+)
 from worker.context import WorkerContext
 from worker.delivery.circuit_breaker import CircuitBreakers
 from worker.delivery.deliver_order import Deliverer
@@ -169,3 +177,25 @@ def test_what_was_never_sent_goes_once_its_order_is_forgotten(
         str(path.relative_to(context.storage.folder)) for path in context.storage.folder.glob("*/*")
     }
     assert left == {f"results/{known}", f"parcels/.{known}.x", f"parcels/{known}.0f"}
+
+
+def test_a_damaged_order_is_cleaned_up_like_any_other(
+    context: WorkerContext, redis_url: str
+) -> None:
+    """While nobody knows whether it has ended, nothing of it goes; once its time is over, all."""
+    a_cached_slide(context)
+    order_id = an_order(context.store)
+    context.slide_cache.add_hold(DIGEST, f"{order_id}.0")
+    unfinished = context.data / UNFINISHED / f"{order_id}.0.1"
+    unfinished.mkdir(parents=True)
+    records = RedisClient(RedisUrl.at(redis_url)).records
+    records.hset(f"sl:order:{order_id}", mapping={"request": "{", "labels": "{", "scans": "x"})
+    clean_up(context)
+    assert unfinished.exists()
+    assert context.slide_cache.holds() == [(DIGEST, f"{order_id}.0")]
+    records.zadd("sl:ended", {order_id: 1})
+    clean_up(context)
+    assert not unfinished.exists()
+    assert records.exists(f"sl:order:{order_id}") == 0
+    clean_up(context)
+    assert context.slide_cache.holds() == []

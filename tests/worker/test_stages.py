@@ -1,15 +1,19 @@
 """The stages of one scan: what stays on the disk between them, and what its record says."""
 
 import errno
+import json
 import re
 import threading
 from pathlib import Path
 
 import pytest
+from cryptography.fernet import Fernet
 
 from broker.errors import Problem
 from broker.file_storage import open_storage
 from broker.order_store import Claim, OrderStore, TaskMessage
+from broker.order_store.redis_client import RedisClient
+from broker.order_store.redis_url import RedisUrl
 from broker.orders.order import Order, Stage
 from broker.orders.request import OrderRequest
 from broker.settings.config import (
@@ -20,6 +24,7 @@ from broker.settings.config import (
     SlidesSettings,
     WorkerSettings,
 )
+from tests.support.orders import classify, taken
 from tests.support.slides import a_picture, a_slide
 from worker import stages, tasks
 from worker.algorithms import registry
@@ -191,3 +196,33 @@ def failed_fetch(context: WorkerContext, error: OSError, monkeypatch: pytest.Mon
     order_id = an_order(context, Path("/a.svs"))
     tasks.run_stage(context, claimed(context, order_id, "fetch"))
     return context.store.get(order_id)
+
+
+@pytest.mark.parametrize(
+    ("stage", "end"), [("fetch", "failed"), ("classify", "failed"), ("deliver", "undelivered")]
+)
+def test_work_that_cannot_be_read_is_skipped(
+    context: WorkerContext, redis_url: str, stage: Stage, end: str
+) -> None:
+    """Its order was encrypted with another key: it ends at once, by the platform's fault, and
+    nothing of it waits for another worker."""
+    order_id = an_order(context, Path("/slides/a.svs"))
+    if stage == "classify":
+        context.store.finish(taken(context.store, f"{order_id}.0", "fetch"), "staged")
+    elif stage == "deliver":
+        classify(context.store, order_id)
+    records = RedisClient(RedisUrl.at(redis_url)).records
+    sealed = Fernet(Fernet.generate_key()).encrypt(b"{}").decode()
+    records.hset(f"sl:order:{order_id}", "request", f"sealed:{sealed}")
+    work = order_id
+    if stage != "deliver":
+        work = f"{order_id}.0"
+    assert tasks.run_stage(context, taken(context.store, work, stage)) == ()
+    assert records.hget(f"sl:order:{order_id}", "state") == end
+    key = f"sl:order:{order_id}"
+    if stage != "deliver":
+        key = f"sl:scan:{work}"
+    problem = json.loads(records.hget(key, "error"))
+    assert (problem["code"], problem["blame"]) == ("sealed_with_another_key", "platform")
+    assert [queue.waiting for queue in context.store.queues() if queue.waiting] == []
+    assert context.store.due() == ()

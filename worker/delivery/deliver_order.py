@@ -57,7 +57,7 @@ class Deliverer:
         )
         record = self._payloads.stored(order, claim, lease, destination)
         with self._breakers.acquire(destination.host):
-            if order.attempts:
+            if order.last_attempt:
                 messages = self._end_without_sending(order, claim, destination)
                 if messages is not None:
                     return messages

@@ -20,6 +20,7 @@ from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
 from broker.allowed_hosts import check_no_login
 from broker.errors import OrderError
+from broker.secret_forms import masked
 from broker.settings.config import DeliverySettings
 from worker.delivery.payload import Outcome, Payload, Receipt
 from worker.http_session import (
@@ -188,9 +189,7 @@ class HttpExchange:
 
     def excerpt(self, body: bytes) -> str:
         """Return the start of a body as printable text on one line, without secrets."""
-        text = body.decode("utf-8", "replace")
-        for secret in filter(None, self.secrets):
-            text = text.replace(secret, "…")
+        text = masked(body.decode("utf-8", "replace"), self.secrets)
         text = SECRET.sub("…", text)
         printable = "".join(char if char.isprintable() else " " for char in text)
         return " ".join(printable.split())[:DETAIL_MAX_CHARS]

@@ -6,6 +6,7 @@ Knows slides only by their properties, under OpenSlide's names.
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from broker.orders.fields import COARSEST_MPP, FINEST_MPP
 from worker.geometry.frame import MppSource
 
 Spacing = tuple[float | None, float | None, MppSource]
@@ -21,8 +22,6 @@ _UNITS_UM: Final = {
     "nanometer": 0.001,
 }
 _IMAGE_SERVER: Final = "image-server"
-_FINEST_UM: Final = 0.01
-_COARSEST_UM: Final = 100.0
 # Coarser tags (72, 96, 300, 1200 dpi) come from screens and printers.
 _COARSEST_TAG_UM: Final = 10.0
 
@@ -38,7 +37,7 @@ def spacing(
     Both values are None, and the source is "none", where no statement is plausible.
     """
     for mpp_x, mpp_y, coarsest, source in _statements(properties, other_mpp, other_source):
-        if _FINEST_UM < mpp_x < coarsest and _FINEST_UM < mpp_y < coarsest:
+        if FINEST_MPP < mpp_x < coarsest and FINEST_MPP < mpp_y < coarsest:
             return mpp_x, mpp_y, source
     return None, None, "none"
 
@@ -66,13 +65,13 @@ def _statements(
         # image servers read their values from resolution tags
         yield mpp_x, mpp_y, _COARSEST_TAG_UM, "server"
     else:
-        yield mpp_x, mpp_y, _COARSEST_UM, "slide"
+        yield mpp_x, mpp_y, COARSEST_MPP, "slide"
     unit_um = _UNITS_UM.get(properties.get("tiff.ResolutionUnit", ""), 0.0)
     tag_x = _number(properties.get("tiff.XResolution", "")) or 1.0
     tag_y = _number(properties.get("tiff.YResolution", "")) or 1.0
     yield unit_um / tag_x, unit_um / tag_y, _COARSEST_TAG_UM, "tiff"
     if other_mpp is not None:
-        yield other_mpp, other_mpp, _COARSEST_UM, other_source
+        yield other_mpp, other_mpp, COARSEST_MPP, other_source
 
 
 def _number(text: str) -> float:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import requests
 
 from broker.errors import OrderError, SlidelaneError
-from broker.orders.fields import without_query
+from broker.orders.fields import COARSEST_MPP, FINEST_MPP, without_query
 from broker.orders.source import Located
 from broker.settings.locator import HttpLocator, Locator
 from worker.http_session import is_retryable, retry_after_s
@@ -24,8 +24,6 @@ from worker.sources.http.retrying_get import ConnectionLost, open_get, read_body
 ANSWER_S: Final = 30.0
 _MAX_ANSWER_BYTES: Final = 2**16
 _FIELD: Final = "source.case_id"
-_MIN_MPP: Final = 0.01
-_MAX_MPP: Final = 100.0
 
 
 class _UnknownCaseError(InputNotFoundError):
@@ -225,6 +223,6 @@ def _mpp(value: Any) -> float | None:
         mpp = float(value)
     except (ValueError, OverflowError):
         return None
-    if math.isfinite(mpp) and _MIN_MPP < mpp < _MAX_MPP:
+    if math.isfinite(mpp) and FINEST_MPP < mpp < COARSEST_MPP:
         return mpp
     return None

@@ -2,40 +2,47 @@
 -- Gives waiting work to a worker, under a lease and with a new fence. When the answer was lost and
 -- the call is repeated, the token makes the second answer equal to the first.
 -- Returns {fence, attempts, retries}, or {refused} with the reason.
-local work, stage, worker, token = ARGV[1], ARGV[2], ARGV[3], ARGV[5]
-local id, index = split(work)
-local key = key_of(work)
-local state = redis.call('HGET', key, 'state')
-if not state or has_ended(id) then return cjson.encode({refused = 'ended'}) end
-if is_held(work) then
-  if redis.call('HGET', key, 'token') ~= token then return cjson.encode({refused = 'held'}) end
-else
-  local next_state = {
-    fetch = {queued = 'fetching'},
-    classify = {staged = 'classifying'},
-    deliver = {delivering = 'delivering'},
-  }
-  local to = next_state[stage][state]
-  if not to then return cjson.encode({refused = 'not waiting for ' .. stage}) end
-  local queue = redis.call('HGET', key, 'queue')
-  local from = queue and redis.call('ZSCORE', KEY_WAITING .. queue, work)
-  if not from or tonumber(from) > now then return cjson.encode({refused = 'too early'}) end
-  if index then
-    move_scan(work, to)
-    if redis.call('HGET', order_key(id), 'state') == 'queued' then move_order(id, 'running') end
+local stage, worker, token = ARGV[2], ARGV[3], ARGV[5]
+
+local function claim(work)
+  local id, index = split(work)
+  local key = key_of(work)
+  local state = redis.call('HGET', key, 'state')
+  if not state or has_ended(id) then return {refused = 'ended'} end
+  if is_held(work) then
+    if redis.call('HGET', key, 'token') ~= token then return {refused = 'held'} end
+  else
+    local next_state = {
+      fetch = {queued = 'fetching'},
+      classify = {staged = 'classifying'},
+      deliver = {delivering = 'delivering'},
+    }
+    local to = next_state[stage][state]
+    if not to then return {refused = 'not waiting for ' .. stage} end
+    local queue = redis.call('HGET', key, 'queue')
+    local from = queue and redis.call('ZSCORE', KEY_WAITING .. queue, work)
+    if not from or tonumber(from) > now then return {refused = 'too early'} end
+    if index then
+      move_scan(work, to)
+      if redis.call('HGET', order_key(id), 'state') == 'queued' then move_order(id, 'running') end
+    end
+    withdraw(work)
+    redis.call('HINCRBY', key, 'fence', 1)
+    redis.call('HINCRBY', key, 'attempts', 1)
+    local until_ms = now + tonumber(ARGV[4])
+    redis.call('HSET', key, 'token', token, 'progress', '{}')
+    redis.call('HDEL', key, 'rank')
+    hold(work, worker, until_ms)
+    log_work(work, stage .. ' taken by ' .. worker)
   end
-  withdraw(work)
-  redis.call('HINCRBY', key, 'fence', 1)
-  redis.call('HINCRBY', key, 'attempts', 1)
-  local until_ms = now + tonumber(ARGV[4])
-  redis.call('HSET', key, 'token', token, 'progress', '{}')
-  redis.call('HDEL', key, 'rank')
-  hold(work, worker, until_ms)
-  log_work(work, stage .. ' taken by ' .. worker)
+  local held = redis.call('HMGET', key, 'fence', 'attempts', 'retries')
+  return {
+    fence = tonumber(held[1]),
+    attempts = tonumber(held[2]),
+    retries = tonumber(held[3] or '0'),
+  }
 end
-local held = redis.call('HMGET', key, 'fence', 'attempts', 'retries')
-return cjson.encode({
-  fence = tonumber(held[1]),
-  attempts = tonumber(held[2]),
-  retries = tonumber(held[3] or '0'),
-})
+
+local succeeded, answer = guarded(claim, ARGV[1])
+if not succeeded then answer = {refused = 'its record is damaged'} end
+return cjson.encode(answer)

@@ -1,9 +1,10 @@
 -- ARGV: order id, record (JSON of hash fields), scans (JSON: id, and dies_at where its URL
 --       expires), labels (JSON), expires_at_ms (negative: how long the order lives),
 --       Idempotency-Key or '', fingerprint of the request, life of the key in seconds, largest
---       number of waiting orders.
+--       number of waiting orders, largest number of waiting orders of its creator or ''.
 -- Stores a new order and makes its scans wait. Returns {id, fresh, messages}, or, where nothing was
--- stored, {conflict} (the order that has the key), {full} or {percent} (how full the memory is).
+-- stored, {conflict} (the order that has the key) or {refused}: 'all' or 'share' (too many orders
+-- wait, or, with {queued}, too many of this creator), or 'memory' with {percent} (how full it is).
 local id, idempotency_key, fingerprint = ARGV[1], ARGV[6], ARGV[7]
 -- the answer to an earlier call was lost: the order is stored, and the scheduler sends its messages
 if redis.call('EXISTS', order_key(id)) == 1 then
@@ -17,7 +18,13 @@ if idempotency_key ~= '' then
   end
 end
 if redis.call('ZCARD', KEY_ORDERS_BY_STATE .. 'queued') >= tonumber(ARGV[9]) then
-  return cjson.encode({full = true})
+  return cjson.encode({refused = 'all'})
+end
+local record, scans, labels = cjson.decode(ARGV[2]), cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
+local creator = record.created_by
+if ARGV[10] ~= '' then
+  local queued = redis.call('SCARD', KEY_QUEUED_BY_CREATOR .. creator)
+  if queued >= tonumber(ARGV[10]) then return cjson.encode({refused = 'share', queued = queued}) end
 end
 -- A full Redis refuses every write, also the one that ends an order. So the last quarter of its
 -- memory is for orders that are stored already. Where the access list forbids INFO, this check is
@@ -26,10 +33,9 @@ local memory = redis.pcall('INFO', 'memory')
 if memory.err then memory = '' end
 local used, limit = string.match(memory, '\nused_memory:(%d+).*\nmaxmemory:(%d+)')
 if limit and tonumber(limit) > 0 and used / limit > 0.75 then
-  return cjson.encode({percent = math.floor(100 * used / limit)})
+  return cjson.encode({refused = 'memory', percent = math.floor(100 * used / limit)})
 end
 
-local record, scans, labels = cjson.decode(ARGV[2]), cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
 local number = redis.call('INCR', KEY_ORDER_NUMBER)
 local expires = tonumber(ARGV[5])
 if expires < 0 then expires = now - expires end
@@ -40,6 +46,10 @@ redis.call('HSET', order_key(id), 'state', 'queued', 'number', number, 'created_
 redis.call('ZADD', KEY_ORDERS, number, id)
 redis.call('ZADD', KEY_ORDERS_BY_STATE .. 'queued', number, id)
 redis.call('ZADD', KEY_ORDERS_BY_ALGORITHM .. record.algorithm, number, id)
+if creator then
+  redis.call('ZADD', KEY_ORDERS_BY_CREATOR .. creator, number, id)
+  count_queued(id, 'queued')
+end
 for name, value in pairs(labels) do
   redis.call('ZADD', KEY_ORDERS_BY_LABEL .. name .. '=' .. value, number, id)
 end

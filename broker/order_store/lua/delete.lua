@@ -1,18 +1,29 @@
 -- ARGV: order id.
 -- Deletes all keys of an order that has ended, except its Idempotency-Key, which expires by itself.
+-- A damaged record is deleted too, once its order is on the list of those that have ended.
 -- Returns 1, or 0 where there is no such order or it has not ended.
 local id = ARGV[1]
 local key = order_key(id)
-if not redis.call('HGET', key, 'state') or not has_ended(id) then return 0 end
-local state, algorithm, labels, scans =
-  unpack(redis.call('HMGET', key, 'state', 'algorithm', 'labels', 'scans'))
+local state = field_of(key, 'state')
+local is_listed = redis.call('ZSCORE', KEY_ENDED, id)
+if not is_listed and (not state or not TRANSITIONS.order[state] or not has_ended(id)) then return 0 end
 redis.call('ZREM', KEY_ORDERS, id)
-redis.call('ZREM', KEY_ORDERS_BY_STATE .. state, id)
-redis.call('ZREM', KEY_ORDERS_BY_ALGORITHM .. algorithm, id)
-for name, value in pairs(cjson.decode(labels or '{}')) do
-  redis.call('ZREM', KEY_ORDERS_BY_LABEL .. name .. '=' .. value, id)
+for each in pairs(TRANSITIONS.order) do redis.call('ZREM', KEY_ORDERS_BY_STATE .. each, id) end
+local algorithm = field_of(key, 'algorithm')
+if algorithm then redis.call('ZREM', KEY_ORDERS_BY_ALGORITHM .. algorithm, id) end
+local creator = field_of(key, 'created_by')
+if creator then
+  redis.call('ZREM', KEY_ORDERS_BY_CREATOR .. creator, id)
+  redis.call('SREM', KEY_QUEUED_BY_CREATOR .. creator, id)
 end
-for index = 0, tonumber(scans) - 1 do
+local is_json, labels = pcall(cjson.decode, field_of(key, 'labels') or '{}')
+if not is_json or type(labels) ~= 'table' then labels = {} end
+for name, value in pairs(labels) do
+  redis.call('ZREM', KEY_ORDERS_BY_LABEL .. name .. '=' .. tostring(value), id)
+end
+set_aside(id)
+local scans = tonumber(field_of(key, 'scans') or '') or MAX_SCANS
+for index = 0, math.min(scans, MAX_SCANS) - 1 do
   redis.call('DEL', key_of(id .. '.' .. index))
 end
 redis.call('ZREM', KEY_ENDED, id)

@@ -11,9 +11,9 @@ local messages = {}
 
 local function expire(id)
   if redis.call('HGET', order_key(id), 'state') == 'delivering' then
-    local last = redis.call('LINDEX', KEY_ATTEMPTS .. id, -1)
+    local last = last_attempt(id)
     local reason = 'no attempt was made'
-    if last then reason = cjson.decode(last).error end
+    if last then reason = last.error end
     redis.call('HINCRBY', order_key(id), 'fence', 1)
     if last_outcome(id) == 'accepted' then
       move_order(id, 'delivered')
@@ -21,14 +21,14 @@ local function expire(id)
       local code = 'destination_unreachable'
       if last_outcome(id) == 'unknown' then code = 'delivery_unknown' end
       if last_outcome(id) == 'untrue' then code = 'destination_answer_untrue' end
-      fail_order(id, 'undelivered', {code = code, blame = 'destination',
+      fail_order(id, 'undelivered', {code = code,
         hint = 'the results are kept',
         detail = 'the order expired before its destination confirmed the results; last attempt: '
           .. reason})
     end
   else
     stop_scans(id)
-    fail_order(id, 'expired', {code = 'expired', blame = 'input',
+    fail_order(id, 'expired', {code = 'expired',
       detail = 'the order expired before it was done',
       hint = 'order again with a later expires_at'})
   end
@@ -41,7 +41,7 @@ local function promote(work)
   local queue = redis.call('HGET', key_of(work), 'queue')
   local since = tonumber(redis.call('ZSCORE', KEY_WAITING .. queue, work))
   local rank = rank_of(work)
-  if rank < PRIORITIES.high and now - since >= age_ms * rank then
+  if rank < RANK.high and now - since >= age_ms * rank then
     redis.call('HSET', key_of(work), 'rank', rank + 1)
   end
   if queue_of(work) == queue then return end
@@ -87,16 +87,11 @@ end
 for _, work in ipairs(redis.call('ZRANGEBYSCORE', KEY_DUE, '-inf', now, 'LIMIT', 0, ARGV[1])) do
   -- an order that was checked before may have ended this one
   if redis.call('ZSCORE', KEY_DUE, work) then
-    -- a record that is broken must not stop the scheduler for all others
-    local succeeded, message = pcall(check, work)
-    if not succeeded then
-      redis.call('ZADD', KEY_DUE, now + AFTER_FAULT_MS, work)
-      local fault = tostring(message)
-      if type(message) == 'table' and message.err then fault = message.err end
-      log(split(work), 'the scheduler failed on this record: ' .. fault)
-    elseif message then
-      messages[#messages + 1] = message
-    end
+    -- a record that is damaged must not stop the scheduler for all others
+    local succeeded, result = guarded(check, work)
+    if succeeded and result then messages[#messages + 1] = result end
+    -- of a newer version: this one cannot tell what is due
+    if not succeeded and not result then redis.call('ZADD', KEY_DUE, now + AFTER_FAULT_MS, work) end
   end
 end
 return cjson.encode({messages = messages})

@@ -1,12 +1,15 @@
 -- The rules by which orders and scans change. This text is put in front of every other script.
 --
 -- Before it, broker/order_store/redis_client.py puts the names of the keys (KEY_DUE, ...; they are
--- described in broker/order_store/keys.py) and the tables TRANSITIONS and REOPENED of
--- broker/orders/order.py.
+-- described in broker/order_store/keys.py), the tables TRANSITIONS and REOPENED of
+-- broker/orders/order.py, the PRIORITIES of broker/orders/fields.py, the lowest first, BLAME of each
+-- code of broker/errors.py, and CONDITIONS, the first words of errors that tell of the server.
 --
 -- `work` is the id of something that a worker can claim: "ORDER.N" is scan N of an order, and
 -- "ORDER" is the delivery of that order. Times are milliseconds of Redis' clock.
 local LOG_LINES = 500
+local ACTS = 20
+local MAX_SCANS = 64
 -- Whoever creates a message also enqueues it. The scheduler does so only after this time.
 local GRACE_MS = 1000
 
@@ -59,6 +62,28 @@ local function check_move(moves, kind, from, to)
   end
 end
 
+-- Counts the order among those of its creator that are queued, or no longer.
+local function count_queued(id, state)
+  local creator = redis.call('HGET', order_key(id), 'created_by')
+  if not creator or creator == '' then return end
+  if state == 'queued' then
+    redis.call('SADD', KEY_QUEUED_BY_CREATOR .. creator, id)
+  else
+    redis.call('SREM', KEY_QUEUED_BY_CREATOR .. creator, id)
+  end
+end
+
+-- Records that `actor` (the name of an API key, or '') asked for something.
+local function record_act(id, act, actor)
+  if actor == '' then return end
+  local key = order_key(id)
+  local acts = cjson.decode(redis.call('HGET', key, 'acts') or '[]')
+  acts[#acts + 1] = {at = now / 1000, act = act, by = actor}
+  if #acts > ACTS then table.remove(acts, 1) end
+  redis.call('HSET', key, 'acts', cjson.encode(acts))
+  log(id, act .. ' asked for by ' .. actor)
+end
+
 local function move_order(id, to, moves)
   local key = order_key(id)
   local from = redis.call('HGET', key, 'state')
@@ -67,6 +92,9 @@ local function move_order(id, to, moves)
   redis.call('HSET', key, 'state', to, 'updated_at', now)
   redis.call('ZREM', KEY_ORDERS_BY_STATE .. from, id)
   redis.call('ZADD', KEY_ORDERS_BY_STATE .. to, redis.call('HGET', key, 'number'), id)
+  count_queued(id, to)
+  -- What is delivered is not sent again without a new destination: its credentials are not kept.
+  if to == 'delivered' then redis.call('HDEL', key, 'destination') end
   if #TRANSITIONS.order[to] == 0 then
     redis.call('ZADD', KEY_ENDED, now, id)
   else
@@ -94,8 +122,13 @@ local function stage_of(work)
   return 'classify'
 end
 
-local PRIORITIES = {low = 1, normal = 2, high = 3, urgent = 4}
-local SUFFIX = {'.low', '', '.high', '.urgent'}
+-- The rank of each priority, 1 to 4, and what its queues have behind their name.
+local RANK, SUFFIX = {}, {}
+for rank, priority in ipairs(PRIORITIES) do
+  RANK[priority] = rank
+  SUFFIX[rank] = '.' .. priority
+end
+SUFFIX[RANK.normal] = ''
 local EXPIRES_SOON_MS = 15 * 60 * 1000
 
 -- Returns how urgent the work is, 1 to 4: the priority of its order, or more because it has waited
@@ -103,9 +136,9 @@ local EXPIRES_SOON_MS = 15 * 60 * 1000
 local function rank_of(work)
   local id = split(work)
   local rank, dies_at = unpack(redis.call('HMGET', key_of(work), 'rank', 'dies_at'))
-  local priority = PRIORITIES[redis.call('HGET', order_key(id), 'priority')]
+  local priority = RANK[redis.call('HGET', order_key(id), 'priority')]
   if stage_of(work) == 'fetch' and dies_at and tonumber(dies_at) - now < EXPIRES_SOON_MS then
-    return PRIORITIES.urgent
+    return RANK.urgent
   end
   return math.max(priority, tonumber(rank or '0'))
 end
@@ -154,19 +187,29 @@ local function wait(work, delay_ms)
   return {stage = stage_of(work), work = work, queue = queue}
 end
 
+-- `problem` need not state its blame where that is the one of its code.
 local function fail_order(id, state, problem)
+  problem.blame = problem.blame or BLAME[problem.code]
   redis.call('HSET', order_key(id), 'error', cjson.encode(problem))
   move_order(id, state)
 end
 
--- Returns the outcome of the last delivery attempt, or nil where there was none. Results that the
--- destination turned out to have ('found') are as good as accepted.
+-- Returns the last delivery attempt at the destination that the order has now, or nil where there
+-- was none.
+local function last_attempt(id)
+  local before = tonumber(redis.call('HGET', order_key(id), 'attempts_before') or '0')
+  local key = KEY_ATTEMPTS .. id
+  if redis.call('LLEN', key) <= before then return nil end
+  return cjson.decode(redis.call('LINDEX', key, -1))
+end
+
+-- Returns the outcome of that attempt, or nil where there was none. Results that the destination
+-- turned out to have ('found') are as good as accepted.
 local function last_outcome(id)
-  local last = redis.call('LINDEX', KEY_ATTEMPTS .. id, -1)
+  local last = last_attempt(id)
   if not last then return nil end
-  local outcome = cjson.decode(last).outcome
-  if outcome == 'found' then return 'accepted' end
-  return outcome
+  if last.outcome == 'found' then return 'accepted' end
+  return last.outcome
 end
 
 -- Cancels the scans that have not ended. The new fence refuses workers that still hold one.
@@ -235,7 +278,7 @@ end
 local function cancel_delivery(id)
   local cancel = redis.call('HGET', order_key(id), 'cancel')
   if cancel ~= '1' or last_outcome(id) == 'unknown' then return false end
-  fail_order(id, 'cancelled', {code = 'cancelled', blame = 'input',
+  fail_order(id, 'cancelled', {code = 'cancelled',
     detail = 'cancelled while it was being delivered'})
   withdraw(id)
   return true
@@ -252,7 +295,7 @@ local function lose(work, seen, allowed)
   if index and tonumber(attempts) >= allowed then
     local detail = 'the scan lost its worker ' .. attempts .. ' times, last ' .. worker
       .. ' in ' .. stage_of(work) .. ': ' .. seen
-    return end_scan(work, 'failed', {code = 'worker_lost', blame = 'algorithm',
+    return end_scan(work, 'failed', {code = 'worker_lost', blame = BLAME.worker_lost,
       detail = detail, hint = "the workers' logs say what ended them"})
   end
   if not index and last_outcome(id) == 'accepted' then
@@ -262,4 +305,73 @@ local function lose(work, seen, allowed)
   end
   if not index and cancel_delivery(id) then return nil end
   return give_back(work, 0)
+end
+
+-- Makes an order and its scans wait for nobody, held by nobody and due for no check, whatever is
+-- wrong with its record.
+local function set_aside(id)
+  local works = {id}
+  for index = 0, MAX_SCANS - 1 do works[#works + 1] = id .. '.' .. index end
+  for _, queue in ipairs(redis.call('SMEMBERS', KEY_QUEUES)) do
+    redis.call('ZREM', KEY_WAITING .. queue, unpack(works))
+  end
+  redis.call('ZREM', KEY_DUE, unpack(works))
+  for _, work in ipairs(works) do
+    local worker = redis.pcall('HGET', key_of(work), 'worker')
+    if type(worker) == 'string' and worker ~= '' then
+      redis.call('SREM', KEY_HELD .. worker, work)
+      -- the new fence refuses the worker; a damaged one fits no worker
+      redis.pcall('HINCRBY', key_of(work), 'fence', 1)
+      redis.call('HSET', key_of(work), 'lease_until', 0, 'worker', '')
+    end
+  end
+end
+
+-- Ends an order whose record is so damaged that the rules cannot be applied to it. The state of a
+-- newer version is left as it is.
+local function give_up(id, fault)
+  local key = order_key(id)
+  local state = redis.pcall('HGET', key, 'state')
+  if type(state) == 'string' then
+    if not TRANSITIONS.order[state] then return false end
+    if #TRANSITIONS.order[state] > 0 then
+      local to = 'failed'
+      if state == 'delivering' then to = 'undelivered' end
+      redis.call('HSET', key, 'state', to, 'updated_at', now, 'error', cjson.encode({
+        code = 'record_unreadable', blame = BLAME.record_unreadable,
+        detail = 'the record of the order is damaged: ' .. fault}))
+      redis.call('ZADD', KEY_ORDERS_BY_STATE .. to, redis.call('ZSCORE', KEY_ORDERS, id) or 0, id)
+      redis.call('ZREM', KEY_ORDERS_BY_STATE .. state, id)
+      pcall(count_queued, id, to)
+      pcall(log, id, to .. ': a script failed on this record, which is damaged: ' .. fault)
+    end
+  else
+    -- there is no hash of this name any more: nothing is left but its entries in the lists
+    for each in pairs(TRANSITIONS.order) do redis.call('ZREM', KEY_ORDERS_BY_STATE .. each, id) end
+  end
+  set_aside(id)
+  redis.call('ZADD', KEY_ENDED, now, id)
+  return true
+end
+
+-- Calls `change(work, ...)`. Returns true and its result. On a damaged record it returns false after
+-- the order was given up, so that it stops nothing else. An error that tells of the server is raised.
+local function guarded(change, work, ...)
+  local succeeded, result = pcall(change, work, ...)
+  if succeeded then return true, result end
+  local fault = result
+  if type(fault) == 'table' then fault = fault.err end
+  fault = tostring(fault)
+  for _, condition in ipairs(CONDITIONS) do
+    if string.find(fault, condition .. ' ', 1, true) then error(result) end
+  end
+  -- what comes before the last colon is the place in the script, which changes with each version
+  return false, give_up(split(work), string.sub(string.gsub(fault, '^.*user_script:%d+: ', ''), 1, 200))
+end
+
+-- Returns a field of a hash, or nil where the key holds something else.
+local function field_of(key, name)
+  local value = redis.pcall('HGET', key, name)
+  if type(value) == 'string' then return value end
+  return nil
 end

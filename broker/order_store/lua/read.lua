@@ -1,17 +1,25 @@
 -- ARGV: order ids.
 -- Returns for each order its hash, the hashes of its scans and its delivery attempts, all as of one
--- moment; false where there is no such order.
+-- moment; false where there is no such order. What is no hash or list is read as an empty one.
 local orders = {}
+
+local function read(command, ...)
+  local reply = redis.pcall(command, ...)
+  if reply.err then return {} end
+  return reply
+end
+
 for position, id in ipairs(ARGV) do
-  local fields = redis.call('HGETALL', order_key(id))
-  if #fields == 0 then
+  if redis.call('EXISTS', order_key(id)) == 0 then
     orders[position] = false
   else
+    local count = tonumber(field_of(order_key(id), 'scans') or '') or 0
     local scans = {}
-    for index = 0, tonumber(redis.call('HGET', order_key(id), 'scans')) - 1 do
-      scans[index + 1] = redis.call('HGETALL', key_of(id .. '.' .. index))
+    for index = 0, math.min(count, MAX_SCANS) - 1 do
+      scans[index + 1] = read('HGETALL', key_of(id .. '.' .. index))
     end
-    orders[position] = {fields, scans, redis.call('LRANGE', KEY_ATTEMPTS .. id, 0, -1)}
+    local attempts = read('LRANGE', KEY_ATTEMPTS .. id, 0, -1)
+    orders[position] = {read('HGETALL', order_key(id)), scans, attempts}
   end
 end
 return cjson.encode(orders)

@@ -1,5 +1,6 @@
 -- ARGV: order id, to ('queued': do the scans again that are not classified; 'delivering': deliver
---       the stored results again), life_ms, token.
+--       the stored results again), life_ms, token, actor, new destination (JSON of hash
+--       fields) or ''.
 -- Makes an order that has ended go on, at a caller's request. When the answer was lost and the call
 -- is repeated, the token tells that this very request was served.
 -- Returns {messages} to enqueue, or {refused} with the state that does not allow it.
@@ -14,6 +15,8 @@ for index = 0, tonumber(redis.call('HGET', key, 'scans')) - 1 do
   local work = id .. '.' .. index
   if redis.call('HGET', key_of(work), 'state') ~= 'classified' then works[#works + 1] = work end
 end
+-- The credentials of a delivered order are gone, so it is delivered again to a new destination only.
+if state == 'delivered' and ARGV[6] == '' then return cjson.encode({refused = state}) end
 -- A delivery needs all scans classified; doing scans again needs at least one that is not.
 if (to == 'delivering') ~= (#works == 0) or not is_allowed(REOPENED, 'order', state, to) then
   return cjson.encode({refused = state})
@@ -22,6 +25,15 @@ local expires = now + tonumber(ARGV[3])
 redis.call('HDEL', key, 'error', 'retries', 'blame', 'rank')
 redis.call('HSET', key, 'reopened', ARGV[4], 'cancel', 0, 'failed', 0, 'open', #works, 'resend', 1,
   'expires_at', expires)
+local act = 'retry'
+if to == 'delivering' then act = 'deliver' end
+record_act(id, act, ARGV[5])
+if ARGV[6] ~= '' then
+  for field, value in pairs(cjson.decode(ARGV[6])) do redis.call('HSET', key, field, value) end
+  -- what was made and tried for the old destination says nothing of the new one
+  redis.call('HDEL', key, PAYLOAD_FIELD)
+  redis.call('HSET', key, 'attempts_before', redis.call('LLEN', KEY_ATTEMPTS .. id), 'resend', 0)
+end
 move_order(id, to, REOPENED)
 for _, work in ipairs(works) do
   move_scan(work, 'queued', REOPENED)

@@ -6,11 +6,15 @@ local worker, seen, allowed, refund = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[
 local works = {ARGV[4]}
 if ARGV[4] == '' then works = redis.call('SMEMBERS', KEY_HELD .. worker) end
 local messages = {}
+
+local function take_back(work)
+  if not is_held(work) or redis.call('HGET', key_of(work), 'worker') ~= worker then return nil end
+  if refund then redis.call('HINCRBY', key_of(work), 'attempts', -1) end
+  return lose(work, seen, allowed)
+end
+
 for _, work in ipairs(works) do
-  if is_held(work) and redis.call('HGET', key_of(work), 'worker') == worker then
-    if refund then redis.call('HINCRBY', key_of(work), 'attempts', -1) end
-    local message = lose(work, seen, allowed)
-    if message then messages[#messages + 1] = message end
-  end
+  local succeeded, message = guarded(take_back, work)
+  if succeeded and message then messages[#messages + 1] = message end
 end
 return cjson.encode({messages = messages})

@@ -3,7 +3,7 @@
 -- work is claimed before it (ahead).
 local waits = {}
 for _, work in ipairs(ARGV) do
-  local queue = redis.call('HGET', key_of(work), 'queue')
+  local queue = field_of(key_of(work), 'queue')
   local from = queue and redis.call('ZSCORE', KEY_WAITING .. queue, work)
   if from then
     local base = string.gsub(queue, '%..*$', '')

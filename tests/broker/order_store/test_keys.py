@@ -22,6 +22,8 @@ NAMES = {
     "ORDERS_BY_STATE": "sl:orders:state:",
     "ORDERS_BY_ALGORITHM": "sl:orders:algorithm:",
     "ORDERS_BY_LABEL": "sl:orders:label:",
+    "ORDERS_BY_CREATOR": "sl:orders:creator:",
+    "QUEUED_BY_CREATOR": "sl:queued:",
     "ORDER_NUMBER": "sl:number",
     "ENDED": "sl:ended",
     "DUE": "sl:due",

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
+from pydantic import TypeAdapter
 
 from broker.errors import OrderError
-from broker.order_store import Claim, OrderStore, TaskMessage
+from broker.order_store import Claim, Creator, OrderStore, TaskMessage
 from broker.order_store.embedded_redis import EmbeddedRedis
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
-from broker.orders.request import OrderRequest
+from broker.orders.request import Destination, OrderRequest
 from broker.settings.config import BrokerSettings
 from tests.support.lifecycle_invariants import check
 from tests.support.lifecycle_workers import STAGES, THERE_ARE_ORDERS, WORKERS, WorkerRules, pick
@@ -25,7 +26,11 @@ KEEP_S = 8 * DAY_S
 WAYS_OUT = {
     "retry": {"failed", "expired", "cancelled"},
     "deliver_again": {"undelivered", "cancelled"},
+    "deliver_elsewhere": {"undelivered", "cancelled", "delivered"},
 }
+ELSEWHERE = TypeAdapter(Destination).validate_python(
+    {"type": "annotation", "url": "https://loader.example/up", "case_id": "1"}
+)
 TIMES = st.sampled_from([2, 31, 31, 61, 61, 700, 9 * DAY_S])
 
 
@@ -66,7 +71,14 @@ class LifecycleModel(WorkerRules):
         ]
         body = {"algorithm": "grid", "scans": slides, "priority": priority, "labels": {"case": "1"}}
         request = OrderRequest.model_validate_json(json.dumps(body))
-        create = partial(self.store.create, request, queue="gpu", key=key or None, fingerprint="f")
+        create = partial(
+            self.store.create,
+            request,
+            queue="gpu",
+            key=key or None,
+            fingerprint="f",
+            creator=Creator("lab"),
+        )
         first = create()
         assert first.fresh == (first.order_id not in self.now.orders)
         self.check_messages(first.messages)
@@ -106,6 +118,13 @@ class LifecycleModel(WorkerRules):
             "delivered" if arrives else "cancelled"
         )
 
+    def ask(self, action: str, order_id: str) -> tuple[TaskMessage, ...]:
+        if action == "retry":
+            return self.store.retry(order_id, "lab")
+        if action == "deliver_again":
+            return self.store.deliver_again(order_id, "lab")
+        return self.store.deliver_again(order_id, "lab", ELSEWHERE)
+
     @THERE_ARE_ORDERS
     @rule(data=st.data(), action=st.sampled_from(list(WAYS_OUT)))
     def reopen(self, data: st.DataObject, action: str) -> None:
@@ -117,9 +136,9 @@ class LifecycleModel(WorkerRules):
         )
         if not allowed:
             with pytest.raises(OrderError, match=r"is (tried|delivered) again"):
-                self.nothing_changes(lambda: getattr(self.store, action)(order_id))
+                self.nothing_changes(lambda: self.ask(action, order_id))
             return
-        messages = getattr(self.store, action)(order_id)
+        messages = self.ask(action, order_id)
         self.reopened.add(order_id)
         self.check_messages(messages)
         order = self.snapshot().orders[order_id]

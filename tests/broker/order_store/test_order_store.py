@@ -352,7 +352,7 @@ def test_what_waits_says_where_behind_what_and_why(store: OrderStore) -> None:
 
 
 def test_a_broken_record_does_not_stop_the_scheduler(store: OrderStore, redis_url: str) -> None:
-    """It is looked at again later and says so in its log; the others go on."""
+    """Its order ends and says so in its log, so that nobody waits for it; the others go on."""
     broken = store.create(an_order(), queue="gpu").order_id
     fine = store.create(an_order(), queue="gpu").order_id
     RedisClient(RedisUrl.at(redis_url)).records.hset(f"sl:scan:{broken}.0", "queue", "nowhere")
@@ -361,6 +361,9 @@ def test_a_broken_record_does_not_stop_the_scheduler(store: OrderStore, redis_ur
         lambda: enqueued.extend(message.work for message in store.due()) or f"{fine}.0" in enqueued
     )
     assert "failed on this record" in store.log(broken)[-1]["text"]
+    error = store.get(broken).error
+    assert error
+    assert (error["code"], error["blame"]) == ("record_unreadable", "platform")
 
 
 def delivering_after(store: OrderStore, outcome: str) -> str:

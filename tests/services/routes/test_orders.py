@@ -54,7 +54,7 @@ def test_a_fresh_order_shows_every_promised_field(api: TestClient, order_body: O
     ).json()
     assert set(order) == {
         "id", "state", "algorithm", "parameters", "priority", "labels", "created_at", "updated_at", "expires_at",
-        "destination", "scans", "delivery", "warnings", "links",
+        "created_by", "acts", "destination", "scans", "delivery", "warnings", "links",
     }  # fmt: skip
     assert set(order["scans"][0]) == {
         "id", "state", "source", "waiting", "progress", "timings", "summary", "warnings", "links",

@@ -179,7 +179,7 @@ def test_stains_that_would_be_compared_with_nothing_are_refused(
 ) -> None:
     """A mistyped stain would switch the comparison off."""
     with pytest.raises(ConfigError, match=f"worker.algorithms.it.stains: {message}"):
-        registry.cards({"it": AlgorithmSettings.model_validate(entry)})
+        registry.card("it", AlgorithmSettings.model_validate(entry))
 
 
 def test_a_site_may_state_other_stains_of_ki67() -> None:
@@ -188,6 +188,6 @@ def test_a_site_may_state_other_stains_of_ki67() -> None:
         "any": AlgorithmSettings(kind="ki67", stains=()),
         "ihc": AlgorithmSettings(kind="ki67", stains=("IHC",)),
     }
-    cards = registry.cards(entries)
+    cards = registry.cards_without_model(entries)
     assert cards["any"].stains == ()
     assert cards["ihc"].stains == ("IHC",)

@@ -133,6 +133,31 @@ class TestSecrets:
             assert base64.b64encode(b"user:pa55word").decode() not in repr(receipt)
         assert receiver.requests == []
 
+    @pytest.mark.parametrize(
+        "repeated",
+        [
+            base64.b64encode(b"user:5ecret-value/7").decode(),
+            f"Basic {base64.b64encode(b'user:5ecret-value/7').decode()}",
+            "5ECRET-VALUE/7",
+            b"5ecret-value/7".hex(),
+            "5ECRET-VALUE%2F7",
+            "5ecret-value\\/7",
+            base64.b64encode(b'{"sig":"5ecret-value/7"}').decode(),
+        ],
+    )
+    def test_a_secret_in_another_form_is_not_given_away(
+        self, receiver: PathReceiver, repeated: str
+    ) -> None:
+        """Neither in the receipt of a refusal, nor in the job id of what was accepted."""
+        receiver.answers["/refuses"] = (400, f"wrong credentials: {repeated}".encode())
+        job = {"Job": {"id": repeated}}
+        receiver.answers["/takes"] = (200, json.dumps(job).encode())
+        for path in ("/refuses", "/takes"):
+            receipt = post_to_loader(f"{receiver.url(path)}?sig=5ecret-value%2F7")
+            assert receipt.status in (200, 400)
+            assert repeated.removeprefix("Basic ") not in repr(receipt)
+            assert "…" in receipt.detail + receipt.remote_id
+
     def test_a_fault_on_the_way_does_not_tell_the_address(self) -> None:
         """Many exceptions of the HTTP library hold the URL with its query; no receipt does."""
         with PathReceiver() as gone:

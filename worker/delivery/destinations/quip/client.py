@@ -17,6 +17,7 @@ import requests
 from urllib3.filepost import encode_multipart_formdata
 
 from broker.orders.request import AnnotationDestination
+from broker.secret_forms import masked, secrets_of_url
 from broker.settings.config import DeliverySettings
 from worker.delivery.destinations.quip import archive
 from worker.delivery.http_exchange import (
@@ -73,8 +74,7 @@ class AnnotationLoader:
     def post(self, payload: Payload, check: SendCheck = send_always) -> Receipt:
         """Upload the form and return what the loader said."""
         url = self.request.url.get_secret_value()
-        parts = urlsplit(url)
-        exchange = HttpExchange(self.session, self.settings, (parts.query, parts.password or ""))
+        exchange = HttpExchange(self.session, self.settings, secrets_of_url(url))
         try:
             reply = exchange.post(url, payload, {}, check)
         except UnansweredError as error:
@@ -97,7 +97,7 @@ def _receipt(reply: Reply, exchange: HttpExchange) -> Receipt:
     receipt = exchange.receipt_for(reply, is_documented=is_documented)
     if receipt.outcome != "accepted":
         return receipt
-    return replace(receipt, remote_id=job_id)
+    return replace(receipt, remote_id=masked(job_id, exchange.secrets))
 
 
 def _job_id(answer: Any) -> str:

@@ -16,6 +16,7 @@ import requests
 
 from broker.errors import TemporaryError
 from broker.orders.request import TechcyteDestination
+from broker.secret_forms import secrets_of_url
 from broker.settings.config import DeliverySettings
 from worker.delivery.destinations.techcyte import payload as results_post
 from worker.delivery.http_exchange import (
@@ -143,6 +144,7 @@ class Techcyte:
             secrets.append(self.request.jwt_token.get_secret_value())
         if self.request.api_key_secret:
             secrets.append(self.request.api_key_secret.get_secret_value())
+        secrets += secrets_of_url(self._url(""))
         return HttpExchange(self.session, self.settings, tuple(secrets))
 
 

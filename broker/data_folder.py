@@ -1,0 +1,27 @@
+"""The data folder, which holds slides, results and the embedded Redis: for its owner only."""
+
+import stat
+from pathlib import Path
+
+
+def make_private(folder: Path) -> None:
+    """Make the folder with mode 0700, unless it is there. Raise `OSError`."""
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def openness(folder: Path) -> str:
+    """Return a sentence where others than its owner may enter the folder, else an empty string."""
+    try:
+        mode = stat.S_IMODE(folder.stat().st_mode)
+    except OSError:
+        return ""
+    if not mode & 0o077:
+        return ""
+    path = folder.resolve()
+    return (
+        f"others than its owner may enter the data folder {path} (mode {mode:04o}); "
+        f"where nobody else needs it: chmod 700 {path}"
+    )
