@@ -7,9 +7,9 @@ whole, with `context=REVEAL`, for the store alone.
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, JsonValue, model_validator
+from pydantic import AwareDatetime, ConfigDict, Field, JsonValue, model_validator
 
-from broker.orders.fields import REVEAL, CaseId, Host, HttpUrl, RequestModel, Secret
+from broker.orders.fields import REVEAL, CaseId, Host, HttpUrl, RequestModel, Secret, one_of
 from broker.orders.roi import Roi
 from broker.orders.source import Source
 
@@ -45,6 +45,8 @@ class ScanRequest(RequestModel):
 
 class TechcyteDestination(RequestModel):
     """Techcyte's external results API, with the task's token or an API key."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": one_of("host", "base_url")})
 
     type: Literal["techcyte"]
     host: Host | None = None
