@@ -4,7 +4,15 @@ import re
 from typing import Annotated, Final, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SecretStr, SerializationInfo
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    SecretStr,
+    SerializationInfo,
+)
 from pydantic.functional_validators import AfterValidator
 
 REVEAL = {"reveal": True}
@@ -68,12 +76,20 @@ def _http_url(secret: SecretStr) -> SecretStr:
 
 Secret = Annotated[SecretStr, PlainSerializer(_shown), Field(min_length=1, max_length=16384)]
 HttpUrl = Annotated[
-    SecretStr, AfterValidator(_http_url), PlainSerializer(_url_shown), Field(max_length=8192)
+    SecretStr,
+    AfterValidator(_http_url),
+    PlainSerializer(_url_shown),
+    Field(max_length=8192, json_schema_extra={"pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://[!-~]+$"}),
 ]
 Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?(:\d{1,5})?$")]
 Coordinate = Annotated[int, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
 Length = Annotated[int, Field(ge=1, le=MAX_COORDINATE)]
 CaseId = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f/\\]+$")]
+
+
+def one_of(*names: str) -> list[JsonValue]:
+    """Return what `oneOf` holds in a JSON schema where exactly one of the fields is given."""
+    return [{"required": [name]} for name in names]
 
 
 class RequestModel(BaseModel):

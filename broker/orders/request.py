@@ -7,7 +7,7 @@ whole, with `context=REVEAL`, for the store alone.
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, Field, JsonValue, model_validator
+from pydantic import AwareDatetime, ConfigDict, Field, JsonValue, model_validator
 
 from broker.orders.fields import (
     COARSEST_MPP,
@@ -19,6 +19,7 @@ from broker.orders.fields import (
     Priority,
     RequestModel,
     Secret,
+    one_of,
 )
 from broker.orders.roi import Roi
 from broker.orders.source import Source
@@ -56,6 +57,8 @@ class ScanRequest(RequestModel):
 
 class TechcyteDestination(RequestModel):
     """Techcyte's external results API, with the task's token or an API key."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": one_of("host", "base_url")})
 
     type: Literal["techcyte"]
     host: Host | None = None

@@ -2,13 +2,15 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from broker.orders.fields import CaseId, HttpUrl, RequestModel
+from broker.orders.fields import CaseId, HttpUrl, RequestModel, one_of
 
 
 class UrlSource(RequestModel):
     """A slide at http(s) URLs: one file, the files of a DICOM series, or a zip of either."""
+
+    model_config = ConfigDict(json_schema_extra={"oneOf": one_of("url", "urls", "zip_url")})
 
     type: Literal["url"]
     url: HttpUrl | None = None

@@ -130,3 +130,25 @@ def test_what_to_do_next_is_described(api: TestClient) -> None:
 def test_problems_are_described_as_they_are(api: TestClient) -> None:
     """The published schema takes what is answered."""
     ProblemAnswer.model_validate(api.get("/v1/orders/0").json())
+
+
+@pytest.mark.parametrize(
+    ("more", "fits"),
+    [
+        ({"url": "https://a.example/b.svs"}, True),
+        ({"urls": ["https://a.example/b.dcm"]}, True),
+        ({}, False),
+        ({"url": "https://a.example/b.svs", "zip_url": "https://a.example/b.zip"}, False),
+        ({"url": "ftp://a.example/b.svs"}, False),
+        ({"url": "https://a.example/\u00e4.svs"}, False),
+    ],
+)
+def test_the_schema_takes_the_sources_that_the_api_takes(
+    api: TestClient, more: dict[str, Any], fits: bool
+) -> None:
+    """What can be said in a schema is said there, for clients that check before they send."""
+    document = api.get("/openapi.json").json()
+    reference = {"$ref": "#/components/schemas/OrderRequest", "components": document["components"]}
+    body = {"algorithm": "ki67", "scans": [{"id": "a", "source": {"type": "url"} | more}]}
+    assert Draft202012Validator(reference).is_valid(body) is fits
+    assert (api.post("/v1/orders", json=body).status_code == 202) is fits
