@@ -6,6 +6,7 @@ changed. So `slidelane doctor` shows what the service says, not what the shell w
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from broker.diagnostics import Row
@@ -18,11 +19,14 @@ from slidelane.http_probe import NoAnswerError, base_url, get
 
 
 def workers_of(store: OrderStore | None) -> list[WorkerView]:
-    """Return the workers that have announced themselves in Redis; none where it does not answer."""
+    """Return the workers that have announced themselves in Redis, by name.
+
+    None where Redis does not answer.
+    """
     if store is None:
         return []
     try:
-        return store.workers()
+        return sorted(store.workers(), key=attrgetter("name"))
     except TemporaryError:
         return []
 
