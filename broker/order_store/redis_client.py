@@ -142,20 +142,31 @@ def reachable() -> Iterator[None]:
 
 @cache
 def _script(name: str) -> str:
-    """Return the whole text of a script: the constants, the lifecycle, then its own file."""
+    """Return the whole text of a script: the constants, the lifecycle, then its own file.
+
+    All of it runs with every call, so the constants are literals and no JSON.
+    """
+    own = _LIFECYCLE.read_text() + (_LUA / f"{name}.lua").read_text()
     tables = {
         "TRANSITIONS": TRANSITIONS,
         "REOPENED": REOPENED,
         "PRIORITIES": PRIORITIES,
-        "BLAME": {code: known.blame for code, known in CODES.items()},
+        "BLAME": {code: known.blame for code, known in CODES.items() if code in own},
         "CONDITIONS": list(_CONDITIONS),
         "PAYLOAD_FIELD": PAYLOAD_FIELD,
     }
-    text = lua_constants()
-    for table, value in tables.items():
-        text += f"local {table} = cjson.decode('{json.dumps(value)}')\n"
-    own = (_LUA / f"{name}.lua").read_text()
-    return text + _LIFECYCLE.read_text() + own
+    constants = [f"local {table} = {_lua_literal(value)}\n" for table, value in tables.items()]
+    return lua_constants() + "".join(constants) + own
+
+
+def _lua_literal(value: Any) -> str:
+    """Return a text, a list or a dict of them as Lua writes it."""
+    if isinstance(value, dict):
+        fields = [f"[{_lua_literal(name)}] = {_lua_literal(one)}" for name, one in value.items()]
+        return "{" + ", ".join(fields) + "}"
+    if isinstance(value, str):
+        return f"'{value}'"
+    return "{" + ", ".join(map(_lua_literal, value)) + "}"
 
 
 def _client(address: RedisUrl, database: int) -> Any:
