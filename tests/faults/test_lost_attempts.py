@@ -4,14 +4,12 @@ The next courier must not send what may have arrived.
 """
 
 import hashlib
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from broker.errors import Problem, TemporaryError
-from broker.file_storage import open_storage
 from broker.order_store import Claim, OrderStore
 from broker.orders.order import Order
 from broker.orders.request import OrderRequest
@@ -21,15 +19,11 @@ from demo.faults import Fault
 from demo.techcyte import TechcyteReceiver
 from tests.support.results import Drawn, a_result
 from tests.support.stack import wait_for
+from tests.support.worker_contexts import a_worker_context
 from worker.context import WorkerContext
-from worker.delivery.circuit_breaker import CircuitBreakers
-from worker.delivery.deliver_order import NO_ANSWER_YET, Deliverer
-from worker.http_session import session
+from worker.delivery.deliver_order import NO_ANSWER_YET
 from worker.process.lease import Lease, Limits
 from worker.results import result_folder
-from worker.slide_cache.cache import SlideCache
-from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import SlideFetcher
 
 READ_TIMEOUT_S = 0.5
 """How long the courier waits for an answer."""
@@ -40,24 +34,10 @@ def context(broker_settings: BrokerSettings) -> WorkerContext:
     """A courier's context: it waits half a second for an answer and retries at once."""
     deliver = DeliverySettings(read_timeout_s=READ_TIMEOUT_S, first_retry_s=0.01)
     config = Config(broker=broker_settings, worker=WorkerSettings(deliver=deliver))
-    http = session(["127.0.0.1"], connect_timeout_s=1, read_timeout_s=READ_TIMEOUT_S)
-    slide_cache = SlideCache(broker_settings.data / "shelf", 10**9)
-    sandbox = Sandbox(threads=1)
     store = OrderStore.connect(
         broker_settings.model_copy(update={"lease_s": 0.4, "heartbeat_s": 0.1})
     )
-    storage = open_storage(config.broker)
-    breakers = CircuitBreakers(max_concurrent=2)
-    return WorkerContext(
-        config=config,
-        store=store,
-        storage=storage,
-        slide_cache=slide_cache,
-        sandbox=sandbox,
-        slide_fetcher=SlideFetcher(slide_cache, http, sandbox, config.worker),
-        deliverer=Deliverer(store, storage, http, breakers, deliver),
-        leaving=threading.Event(),
-    )
+    return a_worker_context(config, store, read_timeout_s=READ_TIMEOUT_S)
 
 
 def to_deliver(context: WorkerContext, destination: dict[str, Any]) -> str:
