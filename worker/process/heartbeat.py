@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from celery import signals
 
 from broker.errors import TemporaryError
+from broker.log import REDIS_IS_BACK
 from broker.order_store import OrderStore
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.queue.celery_app import enqueue
@@ -29,6 +30,7 @@ class Heartbeat:
         self._queues = queues
         self._cards = tuple(cards)
         self._reported_at = 0.0
+        self._is_away = False
 
     def connect_signals(self) -> None:
         """Handle Celery's signals from now on."""
@@ -46,7 +48,16 @@ class Heartbeat:
             self._store.present(self._name, self._queues)
             self._reported_at = time.monotonic()
         except TemporaryError as error:
-            _log.warning("could not report that this worker is alive: %s", error.detail)
+            _log.warning(
+                "could not report that this worker is alive: %s",
+                error.detail,
+                extra={"code": error.code},
+            )
+            self._is_away = True
+            return
+        if self._is_away:
+            _log.info(REDIS_IS_BACK)
+        self._is_away = False
 
     def child_lost(
         self, exception: BaseException, args: list[str] | None = None, **_: object
@@ -57,12 +68,22 @@ class Heartbeat:
             for work in args or ():
                 enqueue(self._store.take_back(self._name, reason, work=work))
         except TemporaryError as error:
-            _log.warning("a lost child could not be reported, its lease ends: %s", error.detail)
+            _log.warning(
+                "a lost child could not be reported, its lease ends: %s",
+                error.detail,
+                extra={"code": error.code},
+            )
 
     def leave(self, **_: object) -> None:
         """Give back what the children held, without counting an attempt, and sign off."""
+        if not self._reported_at:
+            return
         try:
             enqueue(self._store.take_back(self._name, "it was asked to stop", asked_to_stop=True))
             self._store.leave(self._name)
         except TemporaryError as error:
-            _log.warning("could not report that this worker leaves: %s", error.detail)
+            _log.warning(
+                "could not report that this worker leaves: %s",
+                error.detail,
+                extra={"code": error.code},
+            )
