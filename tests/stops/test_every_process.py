@@ -59,6 +59,7 @@ def test_a_scan_outlives_any_number_of_stops_of_its_worker(service: Stack, slide
     assert "Traceback" not in (service.data / "worker.log").read_text()
 
 
+@pytest.mark.timeout(300)
 def test_a_child_that_does_not_react_is_killed_and_costs_no_attempt(
     service: Stack, slide: Path
 ) -> None:
