@@ -98,7 +98,7 @@ def _classifier(pixels: Pixels) -> TileClassifier:
     )
     assert not hasattr(algorithm, "report")
     classifier = algorithm.calibrate(pixels[:SAMPLE_TILES])
-    registry.compute_threads(1)
+    registry.set_compute_threads(1)
     return classifier
 
 

@@ -104,7 +104,7 @@ def _alone(slide: Slide, model: TileAlgorithm, roi: dict[str, int]) -> float:
     grid = tissue.tissue_tiles(
         slide, tile_grid(resolve_roi(Rectangle(**roi), slide.frame), slide.frame, model.card)
     )
-    registry.compute_threads(1)
+    registry.set_compute_threads(1)
     tiles: list[Pixels] = [
         batch.value for batch in parallel_tiles.map_tiles(slide, grid, 1, np.copy)
     ]

@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Literal
@@ -38,6 +39,12 @@ _SECRETS: Final = (
         r"\1…",
     ),
 )
+OUTAGE_CODE: Final = "store_unreachable"
+"""The `code` of a record that tells that Redis does not answer."""
+REDIS_IS_BACK: Final = "Redis answers again"
+_OUTAGE_LINE_EVERY_S: Final = 60.0
+_LIBRARIES_ON_REDIS: Final = ("celery", "kombu", "flower")
+_CONNECTION_ERRORS: Final = ("ConnectionError", "TimeoutError", "OperationalError")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _log = logging.getLogger(__name__)
 
@@ -78,6 +85,112 @@ class TextLines(logging.Formatter):
         return line
 
 
+class OutageLines(logging.Filter):
+    """Let one line a minute tell that Redis is away, and one that it is back.
+
+    Each of our loops and each library tries again by itself, and tells it every time.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self._is_muted = False
+        self._is_away = False
+        self._said_away_at = -_OUTAGE_LINE_EVERY_S
+        self._said_back_at = -_OUTAGE_LINE_EVERY_S
+        self._said_at: dict[str, float] = {}
+
+    def mute(self) -> None:
+        """Let no such line pass any more, because another process writes them."""
+        self._is_muted = True
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to write the record; say in it that further ones are left out."""
+        now = time.monotonic()
+        with self._lock:
+            if _tells_of_return(record):
+                return self._passes_return(record, now)
+            if _tells_of_outage(record):
+                return self._passes_outage(record, now)
+            if _follows_outage(record):
+                return self._passes_consequence(record, now)
+        return True
+
+    def _passes_outage(self, record: logging.LogRecord, now: float) -> bool:
+        if self._is_muted or now - self._said_away_at < _OUTAGE_LINE_EVERY_S:
+            return False
+        self._is_away = True
+        self._said_away_at = now
+        message = record.getMessage().strip()
+        record.msg = f"{message} (while Redis is away, one such line a minute is written)"
+        record.args = ()
+        record.exc_info = None
+        return True
+
+    def _passes_return(self, record: logging.LogRecord, now: float) -> bool:
+        was_away = self._is_away
+        self._is_away = False
+        if was_away:
+            self._said_back_at = now
+            return True
+        if self._is_muted or record.msg == REDIS_IS_BACK:
+            return False
+        return now - self._said_back_at >= _OUTAGE_LINE_EVERY_S
+
+    def _passes_consequence(self, record: logging.LogRecord, now: float) -> bool:
+        """Let one line of each logger pass in a minute, and none soon after an outage."""
+        if now - max(self._said_away_at, self._said_back_at) < _OUTAGE_LINE_EVERY_S:
+            return False
+        said_at = self._said_at.get(record.name)
+        if said_at is not None and now - said_at < _OUTAGE_LINE_EVERY_S:
+            return False
+        self._said_at[record.name] = now
+        return True
+
+
+def _tells_of_outage(record: logging.LogRecord) -> bool:
+    if getattr(record, "code", None) == OUTAGE_CODE:
+        return True
+    if record.name.partition(".")[0] not in _LIBRARIES_ON_REDIS:
+        return False
+    told: list[object] = []
+    if isinstance(record.args, tuple):
+        told += record.args
+    if record.exc_info:
+        told.append(record.exc_info[1])
+    return any(_is_connection_error(value) for value in told)
+
+
+def _is_connection_error(value: object) -> bool:
+    """Recognize the errors of Redis' client, of kombu and of sockets by their names."""
+    return isinstance(value, Exception) and any(
+        kind.__name__ in _CONNECTION_ERRORS for kind in type(value).__mro__
+    )
+
+
+def _tells_of_return(record: logging.LogRecord) -> bool:
+    if record.msg == REDIS_IS_BACK:
+        return True
+    is_celery = record.name == "celery.worker.consumer.connection"
+    return is_celery and record.getMessage().startswith("Connected to")
+
+
+def _follows_outage(record: logging.LogRecord) -> bool:
+    """Return whether the line repeats for as long as workers are out of reach.
+
+    Flower asks them every few seconds, and takes events that waited for clocks out of step.
+    """
+    return record.name in ("flower.inspector", "celery.events.state")
+
+
+def mute_outages() -> None:
+    """Leave it to another process to tell that Redis is away or back."""
+    for handler in logging.getLogger().handlers:
+        for outage_lines in handler.filters:
+            if isinstance(outage_lines, OutageLines):
+                outage_lines.mute()
+
+
 def set_up(form: Form, level: int = logging.INFO) -> None:
     """Write all log lines to stderr in this form, with warnings and uncaught exceptions.
 
@@ -88,6 +201,7 @@ def set_up(form: Form, level: int = logging.INFO) -> None:
         handler.setFormatter(JsonLines())
     else:
         handler.setFormatter(TextLines())
+    handler.addFilter(OutageLines())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     # billiard cuts this logger off from the root; it tells of child processes that died
     billiard = logging.getLogger("multiprocessing")

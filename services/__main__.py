@@ -1,7 +1,9 @@
 """`python -m services`: the API in one process, on the host and port of the settings."""
 
 import logging
+import os
 import sys
+from contextlib import suppress
 
 from broker import log
 from broker.data_folder import openness
@@ -43,8 +45,8 @@ def _announce(text: str, form: log.Form) -> None:
     if form == "json":
         _log.info(text)
         return
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    with suppress(OSError):  # its disk may be full, its terminal gone
+        os.write(sys.stdout.fileno(), f"{text}\n".encode())
 
 
 if __name__ == "__main__":

@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from threading import Event, Timer
+from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
 _TERMINATE_S = 3.0
@@ -28,6 +29,16 @@ def start_module(
         start_new_session=True,
         preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread holds a lock here
     )
+
+
+def handle_stop_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Call `handler` for SIGINT, SIGTERM and SIGHUP.
+
+    A signal that is ignored when this process starts, as `nohup` has it, stays ignored.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def signal_group(leader: int, number: signal.Signals) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,7 +21,7 @@ from broker.order_store.embedded_redis import EmbeddedRedis
 from broker.settings.config import PREFIX, Config, ConfigError, load
 from slidelane.http_probe import base_url
 from slidelane.ports import FLOWER_HOST, check_ports, flower_port
-from slidelane.process import signal_group, start_module
+from slidelane.process import handle_stop_signals, signal_group, start_module
 from slidelane.readiness import Readiness
 
 SAMPLE = Path("sample", "sample.svs")
@@ -30,8 +31,9 @@ _POLL_S = 0.2
 _FIRST_PAUSE_S = 0.5
 _MAX_PAUSE_S = 8.0
 _HEALTHY_AFTER_S = 10.0
-_END_S = 5.0
+_END_S = 10.0
 """How long the processes may take to end, after the workers' grace, before they are killed."""
+_STDOUT = 1
 _REDIS_PAUSE_S = 1.0
 
 
@@ -47,7 +49,12 @@ def _run(_arguments: argparse.Namespace) -> int:
 
 
 def _print(text: str) -> None:
-    print(f"slidelane: {text}", flush=True)
+    """Write a line to stdout, unless its disk is full or its terminal or reader is gone.
+
+    It is not buffered: what could not be written must not fail again at the end of the process.
+    """
+    with suppress(OSError):
+        os.write(_STDOUT, f"slidelane: {text}\n".encode())
 
 
 class RestartedProcess:
@@ -111,7 +118,7 @@ class RestartedProcess:
             return None
         status = self._process.returncode
         # An orphaned child could keep the GPU from the next process.
-        signal_group(self._process.pid, signal.SIGTERM)
+        signal_group(self._process.pid, signal.SIGKILL)
         self._process = None
         return status
 
@@ -145,8 +152,7 @@ class Supervisor:
         except OSError as error:
             raise ConfigError(f"broker.data cannot be used: {error}") from None
         open_storage(self._config.broker)
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+        handle_stop_signals(self._on_signal)
         try:
             if self._redis:
                 self._redis_url = _start_redis(self._redis)
@@ -211,6 +217,8 @@ class Supervisor:
             process.terminate()
         deadline = time.monotonic() + self._config.worker.grace_s + _END_S
         while time.monotonic() < deadline and not self._have_all_ended():
+            # A stop that reaches every process ends Redis, too, and work is still to be given back.
+            self._restart_redis_if_ended()
             time.sleep(_POLL_S)
         for process in self._processes:
             process.kill()

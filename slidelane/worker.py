@@ -22,7 +22,7 @@ from broker.order_store import OrderStore, WorkerView
 from broker.orders.order import SCAN_ENDED, Order, OrderState
 from broker.queue.names import worker_name
 from broker.settings.config import Config, ConfigError, load
-from slidelane.process import signal_group, start_module
+from slidelane.process import handle_stop_signals, signal_group, start_module
 
 _log = logging.getLogger("slidelane")
 _IDLE_S = 5.0
@@ -86,6 +86,7 @@ class SupervisedWorker:
         self._until_idle = until_idle
         self._idle_since = inf
         self._is_signalled = False
+        self._process: subprocess.Popen[bytes] | None = None
         self._store = OrderStore.connect(config.broker)
 
     def _check_time(self, for_s: float) -> None:
@@ -98,9 +99,9 @@ class SupervisedWorker:
 
     def run(self) -> int:
         """Block until the worker has ended; return its exit status."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
+        handle_stop_signals(self._on_signal)
         process = start_module("worker", self._role)
+        self._process = process
         try:
             while process.poll() is None:
                 reason = self._stop_reason(process.pid)
@@ -114,6 +115,9 @@ class SupervisedWorker:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._is_signalled = True
+        # At once: the main thread may be waiting for a Redis that does not answer.
+        if self._process:
+            self._process.terminate()
 
     def _stop_reason(self, pid: int) -> str:
         """Return why the worker is to stop now, or an empty string."""

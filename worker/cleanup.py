@@ -20,7 +20,9 @@ def run_cleanup(context: WorkerContext, stopped: Event) -> None:
     while not stopped.wait(_INTERVAL_S):
         try:
             clean_up(context)
-        except (TemporaryError, OSError) as error:
+        except TemporaryError as error:
+            _log.warning("the cleanup waits: %s", error.detail, extra={"code": error.code})
+        except OSError as error:
             _log.warning("the cleanup waits: %s", error)
 
 

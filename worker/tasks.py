@@ -6,13 +6,16 @@ This module knows Celery and the states of an order, nothing of slides, tensors 
 import errno
 import logging
 import os
+import signal
 from functools import partial
 from os import EX_TEMPFAIL
+from types import FrameType
 
-from celery import current_task
+from celery import current_task, signals
 
 from broker.errors import OrderError, Problem, TemporaryError
 from broker.file_storage.interface import unreachable
+from broker.log import mute_outages
 from broker.order_store import Claim, LeaseLostError, OrderStore, TaskMessage
 from broker.orders.order import Stage, parse_work_id
 from broker.queue.celery_app import TASKS, app, enqueue
@@ -22,6 +25,7 @@ from worker.backoff import backoff_s
 from worker.context import WorkerContext, worker_context
 from worker.disk import DISK_FULL_ERRNOS
 from worker.process.lease import Lease, Limits
+from worker.process.stop_signals import LEAVE_SIGNAL, ignore_stop_signals
 from worker.progress import GIVE_BACK_REASONS, StopWork
 from worker.slide_cache.errors import SlideCacheFullError
 
@@ -47,6 +51,21 @@ DISK_FAULT_ERRNOS = frozenset(
 _FIRST_RETRY_S = 2.0
 _LONGEST_RETRY_S = 300.0
 _log = logging.getLogger(__name__)
+
+
+@signals.worker_process_init.connect
+def _obey_only_parent(**_: object) -> None:
+    """In a child process leave to the parent what stops a worker, and lines about Redis.
+
+    billiard keeps the signals that are ignored when this is called.
+    """
+    mute_outages()
+    ignore_stop_signals()
+    signal.signal(LEAVE_SIGNAL, _leave)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    worker_context().leaving.set()
 
 
 @app.task(name=TASKS["fetch"])
@@ -78,7 +97,7 @@ def _claim_and_run(work: str, stage: Stage) -> None:
         _log.warning(
             "%s; the work is claimed again when its lease ends",
             error.detail,
-            extra={"work": work, "stage": stage},
+            extra={"work": work, "stage": stage, "code": error.code},
         )
 
 
@@ -163,7 +182,7 @@ def _give_up(store: OrderStore, claim: Claim, problem: Problem) -> None:
         _log.warning(
             "%s; the work is claimed again when its lease ends",
             error.detail,
-            extra={"work": claim.work},
+            extra={"work": claim.work, "code": error.code},
         )
     if claim.stage == "classify":
         # The work is alone in its child process and may be stuck where no exception reaches it.

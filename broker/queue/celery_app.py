@@ -14,7 +14,7 @@ from celery import Celery, signals
 from kombu.exceptions import BatchPublishError, LimitExceeded, OperationalError
 from kombu.pools import ProducerPool
 
-from broker.log import set_up
+from broker.log import OUTAGE_CODE, set_up
 from broker.order_store import TaskMessage
 from broker.order_store.redis_url import RedisUrl
 from broker.orders.order import Stage
@@ -56,6 +56,8 @@ def _settings() -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
+        # nothing is prefetched, so there is nothing to reduce and to tell of
+        "worker_enable_prefetch_count_reduction": False,
         "broker_transport_options": address.broker_options
         | {
             "queue_order_strategy": "priority",
@@ -107,7 +109,11 @@ def enqueue(messages: Iterable[TaskMessage]) -> None:
                     producer=producer,
                 )
     except (OperationalError, BatchPublishError, LimitExceeded) as error:
-        _log.warning("a message could not be sent, the scheduler will: %s", type(error).__name__)
+        _log.warning(
+            "a message could not be sent, the scheduler will: %s",
+            type(error).__name__,
+            extra={"code": OUTAGE_CODE},
+        )
 
 
 @signals.setup_logging.connect

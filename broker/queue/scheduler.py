@@ -7,6 +7,7 @@ import logging
 from threading import Event
 
 from broker.errors import TemporaryError
+from broker.log import REDIS_IS_BACK
 from broker.order_store import OrderStore
 from broker.queue.celery_app import enqueue
 
@@ -21,7 +22,10 @@ def run_scheduler(store: OrderStore, stopped: Event) -> None:
     while not stopped.wait(pause_s):
         try:
             enqueue(store.due())
-            pause_s = TICK_S
         except TemporaryError as error:
-            _log.warning("the scheduler waits: %s", error.detail)
+            _log.warning("the scheduler waits: %s", error.detail, extra={"code": error.code})
             pause_s = _PAUSE_S
+            continue
+        if pause_s == _PAUSE_S:
+            _log.info(REDIS_IS_BACK)
+        pause_s = TICK_S

@@ -189,3 +189,47 @@ def test_every_field_of_a_line_is_documented() -> None:
         f"try:\n    1 / 0\nexcept ArithmeticError:\n    log.exception('x', extra={about})"
     )
     assert list(table(section(read("docs/operations.md"), "Logs"))) == list(line)
+
+
+OUTAGE = {
+    "ours": "log.warning('the scheduler waits', extra={'code': 'store_unreachable'})",
+    "Celery's": "logging.getLogger('celery.worker').error('Cannot connect: %s', ConnectionError())",
+    "a traceback": (
+        "try:\n    raise TimeoutError\nexcept TimeoutError:\n"
+        "    logging.getLogger('kombu.x').exception('it broke')"
+    ),
+}
+
+
+@pytest.mark.parametrize("notice", OUTAGE.values(), ids=OUTAGE)
+def test_an_outage_of_redis_is_told_once_a_minute_by_whoever_tells_it(notice: str) -> None:
+    """And its end once; every other line passes."""
+    back = "from broker.log import REDIS_IS_BACK\nlog.info(REDIS_IS_BACK)"
+    other = "log.warning('a slide is damaged', extra={'code': 'slide_unreadable'})"
+    everybody = "\n".join(OUTAGE.values())
+    written = objects("\n".join([notice, everybody, everybody, other, back, back, everybody, back]))
+    assert [line["message"].partition(" (")[0] for line in written[1:]] == [
+        "a slide is damaged",
+        "Redis answers again",
+    ]
+    assert written[0]["message"].endswith("one such line a minute is written)")
+    assert "trace" not in written[0]
+
+
+def test_a_connection_of_somebody_else_is_no_outage_of_redis() -> None:
+    """A receiver that hangs up is told each time."""
+    assert len(objects("log.warning('lost: %s', ConnectionError())\n" * 3)) == 3
+
+
+def test_a_log_on_a_full_disk_stops_no_process() -> None:
+    """The lines are lost, and the work goes on."""
+    code = (
+        "import logging\nfrom broker.log import set_up\nset_up('text')\n"
+        "for _ in range(2000):\n    logging.getLogger('x').error('a line that is lost')\n"
+        "print('done')"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=full, check=False
+        )
+    assert (done.returncode, done.stdout) == (0, b"done\n")

@@ -53,8 +53,8 @@ class Gate:
     def pass_through(self, number: int, is_ending: Callable[[], bool]) -> None:
         """Wait in the worker until the batch with this number, counted from 0, may pass.
 
-        Return at once when `is_ending` is true: the main thread of a process that ends waits for
-        its batch. Raise TimeoutError after `MAX_WAIT_S`.
+        Return at once when `is_ending` is true: a process that gives its work back ends its batch
+        first. Raise TimeoutError after `MAX_WAIT_S`.
         """
         tick = Event()
         waiting = self.folder / f"{os.getpid()}.{number}.waits"

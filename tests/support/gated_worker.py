@@ -10,14 +10,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
-from billiard.common import terminate_handler_fired
-
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.settings.config import AlgorithmSettings
 from tests.support.gate import FOLDER_VARIABLE, Gate
 from worker.__main__ import main
 from worker.algorithms import registry
 from worker.algorithms.interface import TileAlgorithm, TileClassifier
+from worker.context import worker_context
 from worker.geometry.frame import Area, Floats, Frame, Pixels
 from worker.results.objects import Objects
 
@@ -46,7 +45,7 @@ class GatedClassifier:
         self._numbers = count()
 
     def classify(self, batch: Pixels) -> list[Objects] | Floats:
-        self._gate.pass_through(next(self._numbers), terminate_handler_fired)
+        self._gate.pass_through(next(self._numbers), worker_context().leaving.is_set)
         return self._classifier.classify(batch)
 
     def summarise(

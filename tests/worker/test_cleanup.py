@@ -3,19 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 
 import pytest
-import requests
 
-from broker.file_storage import open_storage
 from broker.file_storage.s3 import S3Storage
 from broker.order_store import OrderStore
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
 from broker.orders.request import OrderRequest
-from broker.settings.config import BrokerSettings, Config
+from broker.settings.config import BrokerSettings, Config, SlidesSettings, WorkerSettings
 from tests.support.s3 import BUCKET, S3Server
+from tests.support.worker_contexts import a_worker_context
 from worker.cleanup import (
     clean_up,
     release_slides,
@@ -24,34 +22,16 @@ from worker.cleanup import (
     remove_unfinished,
 )
 from worker.context import WorkerContext
-from worker.delivery.circuit_breaker import CircuitBreakers
-from worker.delivery.deliver_order import Deliverer
 from worker.inference.checkpoint import UNFINISHED
-from worker.slide_cache.cache import SlideCache
-from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import SlideFetcher
 
 DIGEST = "ab" + "0" * 62
 
 
 @pytest.fixture
 def context(broker_settings: BrokerSettings, store: OrderStore) -> WorkerContext:
-    slide_cache = SlideCache(broker_settings.data / "shelf", 1000)
-    sandbox = Sandbox(threads=1)
-    config = Config(broker=broker_settings)
-    http = requests.Session()
-    storage = open_storage(config.broker)
-    breakers = CircuitBreakers(max_concurrent=1)
-    return WorkerContext(
-        config=config,
-        store=store,
-        storage=storage,
-        slide_cache=slide_cache,
-        sandbox=sandbox,
-        slide_fetcher=SlideFetcher(slide_cache, http, sandbox, config.worker),
-        deliverer=Deliverer(store, storage, http, breakers, config.worker.deliver),
-        leaving=Event(),
-    )
+    slides = SlidesSettings(max_bytes=1000)
+    config = Config(broker=broker_settings, worker=WorkerSettings(slides=slides))
+    return a_worker_context(config, store)
 
 
 def a_cached_slide(context: WorkerContext) -> Path:

@@ -3,14 +3,12 @@
 import errno
 import json
 import re
-import threading
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
 
 from broker.errors import Problem
-from broker.file_storage import open_storage
 from broker.order_store import Claim, OrderStore, TaskMessage
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
@@ -26,17 +24,12 @@ from broker.settings.config import (
 )
 from tests.support.orders import classify, taken
 from tests.support.slides import a_picture, a_slide
+from tests.support.worker_contexts import a_worker_context
 from worker import stages, tasks
 from worker.algorithms import registry
 from worker.context import WorkerContext
-from worker.delivery.circuit_breaker import CircuitBreakers
-from worker.delivery.deliver_order import Deliverer
-from worker.http_session import session
 from worker.inference.checkpoint import UNFINISHED
 from worker.process.lease import Lease, Limits
-from worker.slide_cache.cache import SlideCache
-from worker.slides.sandbox.client import Sandbox
-from worker.sources.fetch import SlideFetcher
 
 
 @pytest.fixture
@@ -47,22 +40,7 @@ def context(broker_settings: BrokerSettings, store: OrderStore, tmp_path: Path) 
         device="cpu",
         algorithms={"grid": AlgorithmSettings(kind="grid")},
     )
-    config = Config(broker=broker_settings, worker=worker)
-    http = session([], connect_timeout_s=1, read_timeout_s=1)
-    slide_cache = SlideCache(broker_settings.data / "shelf", 10**9)
-    sandbox = Sandbox(threads=1)
-    storage = open_storage(config.broker)
-    breakers = CircuitBreakers(max_concurrent=1)
-    return WorkerContext(
-        config=config,
-        store=store,
-        storage=storage,
-        slide_cache=slide_cache,
-        sandbox=sandbox,
-        slide_fetcher=SlideFetcher(slide_cache, http, sandbox, worker),
-        deliverer=Deliverer(store, storage, http, breakers, worker.deliver),
-        leaving=threading.Event(),
-    )
+    return a_worker_context(Config(broker=broker_settings, worker=worker), store)
 
 
 def an_order(context: WorkerContext, slide: Path) -> str:

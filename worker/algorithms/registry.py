@@ -134,7 +134,7 @@ def device_and_torch(device: str) -> tuple[str, str]:
     return device_and_torch(device)
 
 
-def compute_threads(count: int) -> None:
+def set_compute_threads(count: int) -> None:
     """Let one call of torch use so many cores, in threads that begin after this.
 
     Does nothing where no algorithm computes with torch.
@@ -142,7 +142,7 @@ def compute_threads(count: int) -> None:
     if "torch" in sys.modules:
         from worker.algorithms.torch_device import device
 
-        device.compute_threads(count)
+        device.set_compute_threads(count)
 
 
 class _Kind(Protocol):

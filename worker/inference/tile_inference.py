@@ -80,7 +80,7 @@ def run_tiles(
     with clock.measure("tissue"):
         grid = tissue.tissue_tiles(slide, tile_grid(job.area, slide.frame, algorithm.card))
     samples = _read_samples(slide, grid, clock, progress)
-    registry.compute_threads(slide.threads)
+    registry.set_compute_threads(slide.threads)
     with clock.measure("calibrate"):
         warnings = inspect(samples, grid, algorithm.card, job.stain)
         classifier = algorithm.calibrate(samples)
@@ -186,7 +186,7 @@ def _classify_tiles(
     # other batches in other bits.
     batch_tiles = _batch_tiles(job.algorithm, job.slide, total)
     threads_of_all = parallel_tiles.workers(job.slide, total, batch_tiles)
-    registry.compute_threads(max(1, job.slide.threads // threads_of_all))
+    registry.set_compute_threads(max(1, job.slide.threads // threads_of_all))
     threads = parallel_tiles.workers(job.slide, len(tiles_left), batch_tiles)
     progress.report("classifying", writer.tiles_done, total)
     for batch in parallel_tiles.map_tiles(

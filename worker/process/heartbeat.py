@@ -11,6 +11,7 @@ from typing import Any
 from celery import signals
 
 from broker.errors import TemporaryError
+from broker.log import REDIS_IS_BACK
 from broker.order_store import OrderStore
 from broker.orders.algorithm_card import AlgorithmCard, Announcement
 from broker.queue.celery_app import enqueue
@@ -37,6 +38,7 @@ class Heartbeat:
         self._announcement: Announcement | None = None
         self._is_news = True
         self._reported_at = 0.0
+        self._is_away = False
 
     def describe(self, cards: Iterable[AlgorithmCard]) -> None:
         """Make these algorithms orderable at the next beat, without offering to run them.
@@ -75,7 +77,16 @@ class Heartbeat:
             self._reported_at = time.monotonic()
         except TemporaryError as error:
             self._is_news = True
-            _log.warning("could not report that this worker is alive: %s", error.detail)
+            _log.warning(
+                "could not report that this worker is alive: %s",
+                error.detail,
+                extra={"code": error.code},
+            )
+            self._is_away = True
+            return
+        if self._is_away:
+            _log.info(REDIS_IS_BACK)
+        self._is_away = False
 
     def child_lost(
         self, exception: BaseException, args: list[str] | None = None, **_: object
@@ -86,12 +97,22 @@ class Heartbeat:
             for work in args or ():
                 enqueue(self._store.take_back(self._name, reason, work=work))
         except TemporaryError as error:
-            _log.warning("a lost child could not be reported, its lease ends: %s", error.detail)
+            _log.warning(
+                "a lost child could not be reported, its lease ends: %s",
+                error.detail,
+                extra={"code": error.code},
+            )
 
     def leave(self, **_: object) -> None:
         """Give back what the children held, without counting an attempt, and sign off."""
+        if not self._reported_at:
+            return
         try:
             enqueue(self._store.take_back(self._name, "it was asked to stop", asked_to_stop=True))
             self._store.leave(self._name)
         except TemporaryError as error:
-            _log.warning("could not report that this worker leaves: %s", error.detail)
+            _log.warning(
+                "could not report that this worker leaves: %s",
+                error.detail,
+                extra={"code": error.code},
+            )

@@ -137,9 +137,7 @@ class Lease:
             try:
                 return write(*args, **kwargs)
             except TemporaryError as error:
-                _log.warning(
-                    "a write is tried again: %s", error.detail, extra={"work": self._claim.work}
-                )
+                self._log_outage("a write is tried again", error)
                 self.check_held()
                 time.sleep(_TICK_S)
 
@@ -176,9 +174,11 @@ class Lease:
             try:
                 renewed_at = self._renew_or_check(renewed_at)
             except TemporaryError as error:
-                _log.warning(
-                    "a heartbeat was lost: %s", error.detail, extra={"work": self._claim.work}
-                )
+                self._log_outage("a heartbeat was lost", error)
+
+    def _log_outage(self, what: str, error: TemporaryError) -> None:
+        fields = {"work": self._claim.work, "code": error.code}
+        _log.warning("%s: %s", what, error.detail, extra=fields)
 
     def _renew_or_check(self, renewed_at: float) -> float:
         """Renew the lease if there is new progress or a heartbeat is due, else only check it.

@@ -34,7 +34,7 @@ def main() -> None:
     with Sandbox(task.threads).open(Path(task.slide)) as slide:
         grid = grid_of(task, slide.frame, edge)
         scorer = _calibrated(model, slide, task)
-        registry.compute_threads(1)
+        registry.set_compute_threads(1)
 
         def classify() -> Probabilities:
             done = parallel_tiles.map_tiles(slide, grid, model.batch_tiles, scorer.classify)

@@ -123,7 +123,7 @@ def describe(device: Device) -> dict[str, str | int]:
     return {"device": str(device.torch), "name": card.name, "memory_bytes": card.total_memory}
 
 
-def compute_threads(count: int) -> None:
+def set_compute_threads(count: int) -> None:
     """Let one call of torch use so many cores, in threads that begin after this."""
     torch.set_num_threads(count)
 

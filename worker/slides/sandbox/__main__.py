@@ -123,7 +123,7 @@ def main(arguments: list[str]) -> None:
 
 def _drop_privileges(max_bytes: int) -> None:
     """Ignore signals, write no files, and take at most `max_bytes` of memory."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a patient's tissue
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))

@@ -29,6 +29,7 @@ _EXIT_TIMEOUT_S: Final = 5.0
 _SIGNALS_FROM_OUTSIDE: Final = frozenset(
     {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 )
+_BLOCKED_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 # C++ and GLib end a process in these ways when an allocation fails.
 _SIGNALS_OF_FAILED_ALLOCATIONS: Final = frozenset({signal.SIGABRT, signal.SIGTRAP})
 _MORE_MEMORY: Final = "more memory than worker.limits.decode_bytes allows"
@@ -205,17 +206,24 @@ def _describe_status(status: int) -> str:
 def _start(
     max_bytes: int, pixels_fd: int, remote_ends: list[socket.socket]
 ) -> subprocess.Popen[bytes]:
-    """Start the process and close this process's copies of the `remote_ends`."""
+    """Start the process and close this process's copies of the `remote_ends`.
+
+    The signals that stop a worker are blocked in it from its first moment on.
+    """
     descriptors = [pixels_fd, *(end.fileno() for end in remote_ends)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "worker.slides.sandbox", str(max_bytes), *map(str, descriptors)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,  # decoders quote what they read
-        pass_fds=descriptors,
-        start_new_session=True,
-        env=_environment(),
-    )
+    blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "worker.slides.sandbox", str(max_bytes), *map(str, descriptors)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # decoders quote what they read
+            pass_fds=descriptors,
+            start_new_session=True,
+            env=_environment(),
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked_before)
     for end in remote_ends:
         end.close()
     return process

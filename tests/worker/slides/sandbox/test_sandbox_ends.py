@@ -43,6 +43,14 @@ def wait_until_ended(process_id: int) -> None:
             return
 
 
+def stop(process_id: int) -> None:
+    """Stop the process, and wait until none of its threads runs."""
+    os.kill(process_id, signal.SIGSTOP)
+    tick = threading.Event()
+    while "T (stopped)" not in Path(f"/proc/{process_id}/status").read_text():
+        tick.wait(0.01)
+
+
 def wait_until_up(sandbox: Sandbox) -> None:
     """Until the process that was prepared has started."""
     spare, tick = sandbox._spare, threading.Event()
@@ -58,7 +66,7 @@ def test_a_crash_of_the_decoder_is_the_slides_fault_alone(
     """Waiting and later reads raise the error; the next slide opens as usual."""
     sandbox = Sandbox(2)
     with sandbox.open(path) as slide:
-        os.kill(slide.process_id, signal.SIGSTOP)
+        stop(slide.process_id)
         with ThreadPoolExecutor(2) as pool:
             waiting = [pool.submit(read, slide) for _ in range(2)]
             os.kill(slide.process_id, crash)
@@ -91,6 +99,19 @@ def test_a_worker_that_is_told_to_leave_may_finish_its_slide(
     with Sandbox(1).open(path) as slide:
         os.kill(slide.process_id, number)
         assert read(slide).any()
+
+
+def test_a_decoder_that_starts_is_not_ended_by_a_stop_of_its_worker(path: Path) -> None:
+    """It ignores the signals from its first moment on, before it has read its program."""
+    sandbox = Sandbox(1)
+    sandbox.prepare()
+    assert sandbox._spare
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        os.kill(sandbox._spare.id, number)
+    process_id = sandbox._spare.id
+    with sandbox.open(path) as slide:
+        assert slide.process_id == process_id
+        assert read(slide).shape == (64, 64, 3)
 
 
 def test_a_decoder_that_hangs_is_ended(path: Path) -> None:
