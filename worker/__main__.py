@@ -20,6 +20,7 @@ from broker.log import Form, set_up
 from broker.queue.celery_app import app
 from broker.queue.names import queue_names, worker_name
 from broker.queue.scheduler import run_scheduler
+from broker.queue.transport import check_messages
 from broker.settings.config import ConfigError, WorkerSettings, warn_of_old_names
 from worker.algorithms import registry
 from worker.cleanup import run_cleanup
@@ -57,6 +58,7 @@ def _run_worker(role: str) -> None:
         gpu_lock = reserve_gpu(settings.device, context.data)
     _start_threads_when_ready(role, context, stopped)
     _Shutdown(role, settings.grace_s, stopped).connect_signals()
+    check_messages()
     app.conf.update(include=["worker.tasks"])
     app.worker_main(_celery_options(name, queues, _pool_options(role, settings)))
     if gpu_lock:

@@ -17,7 +17,7 @@ from broker.order_store.lifecycle import (
     Lifecycle,
     TaskMessage,
 )
-from broker.order_store.queries import Page, Queries, ServerView
+from broker.order_store.queries import Page, Queries, ServerView, Standing
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
 from broker.order_store.workers import Workers, WorkerView
@@ -33,6 +33,7 @@ __all__ = [
     "Page",
     "QueueView",
     "ServerView",
+    "Standing",
     "TaskMessage",
     "Wait",
     "WorkerView",

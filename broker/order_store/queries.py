@@ -10,7 +10,7 @@ from broker.order_store.decode import order_from
 from broker.order_store.errors import OrderNotFoundError
 from broker.order_store.keys import Key
 from broker.order_store.redis_client import StoreBase, reachable
-from broker.orders.order import Order, OrderState
+from broker.orders.order import Order, OrderState, Stage, parse_work_id
 
 _MAX_SCANNED = 5000
 _CHUNK = 500
@@ -31,6 +31,19 @@ class ServerView:
     name: str
     is_durable: bool
     evicts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a piece of work stands, for a message that found it not to be claimed.
+
+    `state` is that of the scan, or of the order for a delivery. `claimed`: how many attempts at
+    the stage were begun so far.
+    """
+
+    order_state: OrderState
+    state: str
+    claimed: int
 
 
 class Queries(StoreBase):
@@ -79,11 +92,28 @@ class Queries(StoreBase):
         orders = tuple(order for order in self.get_many(ids) if order)
         return Page(orders, next_cursor)
 
-    def log(self, order_id: str) -> list[dict[str, Any]]:
-        """Return the log of an order, oldest line first: `at` (seconds since 1970) and `text`."""
+    def log(self, order_id: str, last: int = 0) -> list[dict[str, Any]]:
+        """Return the log of an order, oldest line first: `at` (seconds since 1970) and `text`.
+
+        `last`: only so many of the newest lines; 0 = all that are kept.
+        """
         with reachable():
-            lines = self._client.records.lrange(Key.LOG + order_id, 0, -1)
+            lines = self._client.records.lrange(Key.LOG + order_id, -last, -1)
         return [json.loads(line) for line in lines]
+
+    def standing(self, work: str, stage: Stage) -> Standing | None:
+        """Return how the work stands, or None where there is no such work."""
+        order_id, index = parse_work_id(work)
+        order_key = Key.ORDER + order_id
+        key = order_key
+        if index is not None:
+            key = Key.SCAN + work
+        with reachable():
+            order_state = self._client.records.hget(order_key, "state")
+            state, claimed = self._client.records.hmget(key, "state", f"{stage}_attempts")
+        if not order_state or not state:
+            return None
+        return Standing(OrderState(order_state), state, int(claimed or 0))
 
     def counts(self) -> dict[str, int]:
         """Return how many orders are in each state."""
