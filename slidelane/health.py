@@ -5,8 +5,9 @@ A worker or courier is healthy while it consumes its queues, the API and Flower 
 
 import argparse
 import os
+from http import HTTPStatus
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
 from broker.errors import TemporaryError
@@ -59,6 +60,10 @@ def _check_http(host: str, port: int, path: str) -> str:
     try:
         with opener.open(url, timeout=_TIMEOUT_S) as answer:
             return f"{url} answers {answer.status}"
+    except HTTPError as answer:
+        if answer.code == HTTPStatus.UNAUTHORIZED:
+            return f"{url} answers {answer.code}: it lives, and asks for its password"
+        raise UnhealthyError(f"{url} answers {answer.code}") from None
     except (URLError, OSError) as error:
         raise UnhealthyError(f"{url} does not answer as it should: {error}") from None
 

@@ -22,6 +22,7 @@ from broker.orders.order import (
     work_id,
 )
 from broker.orders.result_files import MEDIA_TYPES
+from services.responses.progress import OrderProgress, order_progress, scan_progress
 
 ABSENT = Field(default=None, exclude_if=lambda value: value is None)
 DeliveryState = Literal["waiting", "trying", "delivered", "undelivered", "none"]
@@ -98,6 +99,7 @@ class OrderView(BaseModel):
     created_at: str
     updated_at: str
     expires_at: str
+    progress: OrderProgress
     destination: dict[str, Any]
     scans: list[ScanView]
     delivery: DeliveryView
@@ -141,6 +143,7 @@ def order_view(order: Order, waits: Mapping[str, Wait] | None = None) -> OrderVi
         created_at=rfc3339(order.created_at),
         updated_at=rfc3339(order.updated_at),
         expires_at=rfc3339(order.expires_at),
+        progress=order_progress(order),
         destination=shown["destination"],
         scans=scans,
         delivery=delivery,
@@ -179,7 +182,7 @@ def _scan(order_id: str, scan: Scan, shown: dict[str, Any], waiting: WaitView | 
         mpp=shown.get("mpp"),
         stain=shown.get("stain"),
         waiting=waiting,
-        progress=scan.progress,
+        progress=scan_progress(scan),
         timings=scan.timings,
         bottleneck=bottleneck(scan.timings),
         summary=scan.summary,
