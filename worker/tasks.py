@@ -16,12 +16,19 @@ from celery.exceptions import Ignore
 
 from broker.errors import OrderError, Problem, TemporaryError
 from broker.file_storage.interface import unreachable
-from broker.order_store import Claim, LeaseLostError, OrderStore
+from broker.order_store import AttemptState, Claim, LeaseLostError, OrderStore
 from broker.orders.order import ENDED, Stage, attempt_of, parse_work_id
 from broker.queue import outcome
 from broker.queue.celery_app import TASKS, app, enqueue
 from broker.queue.outcome import Outcome
-from broker.queue.task_report import TaskFailedError, report, send_outcome, send_started
+from broker.queue.task_report import (
+    TaskFailedError,
+    report,
+    report_given_back_before,
+    send_given_back_before,
+    send_outcome,
+    send_started,
+)
 from broker.queue.task_request import TaskRequest
 from broker.settings.config import BrokerSettings
 from worker import stages
@@ -83,28 +90,31 @@ def _claim_and_run(work: str, stage: Stage) -> str:
     """Run the stage unless another worker holds the work, and enqueue what comes next.
 
     Return one sentence about work that is done. Raise what Celery shows of any other end:
-    `TaskFailedError`, `Retry`, or `Ignore` where this task's id is that of an attempt which
-    another message began or will begin.
+    `TaskFailedError`, `Retry`, or `Ignore` where another message shows the end of the attempt
+    that this task is named after.
     """
     claim = None
-    is_other_attempt = False
+    named: AttemptState | None = None
     try:
         context = worker_context()
         claim = _claim(context.store, work, stage)
         if claim:
-            is_other_attempt = _begin_other_attempt(context.store, claim, work)
+            named = _begin_other_attempt(context.store, claim, work)
             end = run_stage(context, claim)
             enqueue(end.messages)
         else:
-            end = _not_claimed(context.store, work, stage)
+            named, end = _not_claimed(context.store, work, stage)
     except TemporaryError as error:
         reason = f"{error.detail}; the work is claimed again when its lease ends"
         _log.warning("%s", reason, extra={"work": work, "stage": stage, "code": error.code})
         end = outcome.given_back(f"{error.code}: {reason}")
-    if claim and is_other_attempt:
+    if named is None:
+        return report(end)
+    if claim:
         send_outcome(claim.task_id, claim.worker, end)
-        raise Ignore
-    return report(end)
+    if named == "given_back":
+        report_given_back_before()
+    raise Ignore
 
 
 def _claim(store: OrderStore, work: str, stage: Stage) -> Claim | None:
@@ -118,44 +128,48 @@ def _claim(store: OrderStore, work: str, stage: Stage) -> Claim | None:
     return store.claim(work, stage, worker)
 
 
-def _begin_other_attempt(store: OrderStore, claim: Claim, work: str) -> bool:
-    """Return whether the claim is not the attempt that this task's id names.
+def _begin_other_attempt(store: OrderStore, claim: Claim, work: str) -> AttemptState | None:
+    """Return None where the claim is the attempt that this task is named after.
 
-    Then show that the claimed one began, and how the named one stands. An id that is none of
-    ours, as of a message of an older version, stands for whatever is claimed.
+    Else show that the claimed attempt began, and how the named one stands; return that. An id
+    that is none of ours, as of a message of an older version, stands for whatever is claimed.
     """
     task_id = current_task.request.id
-    named = attempt_of(task_id, work, claim.stage)
-    if named is None or task_id == claim.task_id:
-        return False
+    number = attempt_of(task_id, work, claim.stage)
+    if number is None or task_id == claim.task_id:
+        return None
     send_started(claim.task_id, claim.worker)
     standing = store.standing(work, claim.stage)
-    if standing and standing.claimed < named:
+    if standing is None:
+        return "begun"
+    named = standing.of_attempt(number)
+    if named == "to_come":
         reason = "it waits, because the URL of another scan expires sooner"
         send_outcome(task_id, claim.worker, outcome.given_back(reason))
-    return True
+    elif named == "given_back":
+        send_given_back_before(task_id, claim.worker)
+    return named
 
 
-def _not_claimed(store: OrderStore, work: str, stage: Stage) -> Outcome:
-    """Return how a message ends that found nothing to claim.
+def _not_claimed(store: OrderStore, work: str, stage: Stage) -> tuple[AttemptState | None, Outcome]:
+    """Return how a message ends that found nothing to claim, with one line in the log.
 
-    Raise `Ignore` where its attempt was begun by another message: the task shows how that ends.
+    Also how its attempt stands, where another message began it.
     """
-    named = attempt_of(current_task.request.id, work, stage)
+    number = attempt_of(current_task.request.id, work, stage)
     standing = store.standing(work, stage)
-    end = Outcome("done", "nothing to do: there is no such work")
-    is_begun = False
-    if standing:
+    named: AttemptState | None = None
+    if standing and number is not None and standing.claimed >= number:
+        named = standing.of_attempt(number)
+        end = Outcome("done", "nothing to do: another message began this attempt")
+    elif standing is None:
+        end = Outcome("done", "nothing to do: there is no such work")
+    elif standing.order_state in ENDED:
         end = Outcome("done", f"nothing to do: the order is {standing.order_state.value}")
-        is_begun = named is not None and standing.claimed >= named
-        if is_begun:
-            end = Outcome("done", "nothing to do: another message began this attempt")
-        elif standing.order_state not in ENDED:
-            end = outcome.given_back(f"not to be claimed now, it is {standing.state}")
+    else:
+        end = outcome.given_back(f"not to be claimed now, it is {standing.state}")
     _log.info("%s", end.line, extra={"work": work, "stage": stage, "code": "refused"})
-    if is_begun:
-        raise Ignore
-    return end
+    return named, end
 
 
 def run_stage(context: WorkerContext, claim: Claim) -> Outcome:

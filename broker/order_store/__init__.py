@@ -17,7 +17,7 @@ from broker.order_store.lifecycle import (
     Lifecycle,
     TaskMessage,
 )
-from broker.order_store.queries import Page, Queries, ServerView, Standing
+from broker.order_store.queries import AttemptState, Page, Queries, ServerView, Standing
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
 from broker.order_store.workers import Workers, WorkerView
@@ -25,6 +25,7 @@ from broker.settings.config import BrokerSettings
 
 __all__ = [
     "PAYLOAD_FIELD",
+    "AttemptState",
     "Claim",
     "Created",
     "LeaseLostError",

@@ -3,15 +3,21 @@
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from broker.errors import OrderError
 from broker.order_store.decode import order_from
 from broker.order_store.errors import OrderNotFoundError
 from broker.order_store.keys import Key
 from broker.order_store.redis_client import StoreBase, reachable
-from broker.orders.order import Order, OrderState, Stage, parse_work_id
+from broker.orders.order import Order, OrderState, ScanState, Stage, parse_work_id
 
+_WAITS_FOR: Mapping[Stage, str] = {
+    "fetch": ScanState.QUEUED,
+    "classify": ScanState.STAGED,
+    "deliver": OrderState.DELIVERING,
+}
+"""The state in which work can be claimed for a stage."""
 _MAX_SCANNED = 5000
 _CHUNK = 500
 
@@ -33,17 +39,29 @@ class ServerView:
     evicts: bool
 
 
+AttemptState = Literal["to_come", "begun", "given_back"]
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How a piece of work stands, for a message that found it not to be claimed.
 
     `state` is that of the scan, or of the order for a delivery. `claimed`: how many attempts at
-    the stage were begun so far.
+    the stage were begun so far. `waits`: nobody holds the work, and it is to be claimed.
     """
 
     order_state: OrderState
     state: str
     claimed: int
+    waits: bool
+
+    def of_attempt(self, number: int) -> AttemptState:
+        """Return how this attempt stands: not begun, begun, or begun and given back since."""
+        if self.claimed < number:
+            return "to_come"
+        if number < self.claimed or self.waits:
+            return "given_back"
+        return "begun"
 
 
 class Queries(StoreBase):
@@ -110,10 +128,13 @@ class Queries(StoreBase):
             key = Key.SCAN + work
         with reachable():
             order_state = self._client.records.hget(order_key, "state")
-            state, claimed = self._client.records.hmget(key, "state", f"{stage}_attempts")
+            state, claimed, lease_until = self._client.records.hmget(
+                key, "state", f"{stage}_attempts", "lease_until"
+            )
         if not order_state or not state:
             return None
-        return Standing(OrderState(order_state), state, int(claimed or 0))
+        waits = state == _WAITS_FOR[stage] and lease_until == "0"
+        return Standing(OrderState(order_state), state, int(claimed or 0), waits)
 
     def counts(self) -> dict[str, int]:
         """Return how many orders are in each state."""

@@ -45,6 +45,19 @@ def report(outcome: Outcome) -> str:
     raise Retry(outcome.line, exc=TaskGivenBackError(outcome.line), when=outcome.delay_s)
 
 
+def report_given_back_before() -> None:
+    """Show again that this task's attempt was given back, with the reason that was shown then.
+
+    Celery showed that the task started, when another message with its id came. Raise `Retry`.
+    """
+    raise Retry("given back before", exc=TaskGivenBackError())
+
+
+def send_given_back_before(task_id: str, worker: str) -> None:
+    """Show the same of the attempt with this id, while its message does other work."""
+    _send(task_id, worker, "task-retried", {})
+
+
 def send_started(task_id: str, worker: str) -> None:
     """Show that the attempt with this id began, under the message of another attempt."""
     _send(task_id, worker, "task-started", {})

@@ -39,11 +39,17 @@ class TaskRequest(Request):
         self.send_event(event, **fields)
 
     def on_retry(self, exc_info: Any) -> None:
-        """Show why work was given back. Celery would show the `repr` of its own exception."""
-        retry = getattr(exc_info.exception, "exc", exc_info.exception)
-        if isinstance(retry, Retry):
-            retry = retry.exc
-        self.send_event("task-retried", exception=repr(retry))
+        """Show why work was given back; without a text, what was shown of that before stays.
+
+        Celery would show the `repr` of its own exception.
+        """
+        error = getattr(exc_info.exception, "exc", exc_info.exception)
+        if isinstance(error, Retry):
+            error = error.exc
+        fields = {}
+        if str(error):
+            fields["exception"] = str(error)
+        self.send_event("task-retried", **fields)
 
     def _outcome(self, reason: str) -> Outcome:
         try:

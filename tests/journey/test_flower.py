@@ -231,3 +231,21 @@ def test_the_list_shows_what_is_worth_seeing(watched: Stack, flower: FlowerProce
     assert re.findall(r"<th[^>]*>(.*?)</th>", page) == [
         "Name", "UUID", "State", "Result", "Exception", "Received", "Started", "Runtime", "Worker",
     ]  # fmt: skip
+
+
+def test_a_late_message_leaves_an_attempt_that_was_given_back(
+    watched: Stack, flower: FlowerProcess, slide: Path, techcyte: TechcyteReceiver
+) -> None:
+    """RETRY, with the reason that was shown first, though Celery starts the task once more."""
+    techcyte.faults.add(Fault(status=503, times=1))
+    order_id = watched.order(
+        algorithm="grid", scans=at_path(slide), destination=to_techcyte(techcyte)
+    )
+    watched.wait_until(order_id, "delivered")
+    task_id = f"{order_id}:deliver:1"
+    before = flower.task(task_id, "RETRY")
+    message = item(task="slidelane.deliver", task_id=task_id, args=[order_id])
+    TaskQueues(watched.data).put("deliver", message)
+    wait_for(lambda: flower.tasks()[task_id]["retried"] > before["retried"], what="the message")
+    after = flower.task(task_id, "RETRY")
+    assert after["exception"] == before["exception"]
