@@ -17,17 +17,16 @@ from celery.exceptions import Ignore
 from broker.errors import OrderError, Problem, TemporaryError
 from broker.file_storage.interface import unreachable
 from broker.order_store import AttemptState, Claim, LeaseLostError, OrderStore
-from broker.orders.order import ENDED, Stage, attempt_of, parse_work_id
+from broker.orders.order import Stage, parse_work_id
 from broker.queue import outcome
 from broker.queue.celery_app import TASKS, app, enqueue
 from broker.queue.outcome import Outcome
+from broker.queue.task_claims import begin_other_attempt, claim_work, not_claimed
 from broker.queue.task_report import (
     TaskFailedError,
     report,
     report_given_back_before,
-    send_given_back_before,
     send_outcome,
-    send_started,
 )
 from broker.queue.task_request import TaskRequest
 from broker.settings.config import BrokerSettings
@@ -93,17 +92,18 @@ def _claim_and_run(work: str, stage: Stage) -> str:
     `TaskFailedError`, `Retry`, or `Ignore` where another message shows the end of the attempt
     that this task is named after.
     """
+    request = current_task.request
     claim = None
     named: AttemptState | None = None
     try:
         context = worker_context()
-        claim = _claim(context.store, work, stage)
+        claim = claim_work(context.store, work, stage, request.hostname)
         if claim:
-            named = _begin_other_attempt(context.store, claim, work)
+            named = begin_other_attempt(context.store, claim, work, request.id)
             end = run_stage(context, claim)
             enqueue(end.messages)
         else:
-            named, end = _not_claimed(context.store, work, stage)
+            named, end = not_claimed(context.store, work, stage, request.id)
     except TemporaryError as error:
         reason = f"{error.detail}; the work is claimed again when its lease ends"
         _log.warning("%s", reason, extra={"work": work, "stage": stage, "code": error.code})
@@ -115,61 +115,6 @@ def _claim_and_run(work: str, stage: Stage) -> str:
     if named == "given_back":
         report_given_back_before()
     raise Ignore
-
-
-def _claim(store: OrderStore, work: str, stage: Stage) -> Claim | None:
-    """Claim the work; for a fetch rather the scan whose URL expires first."""
-    worker = current_task.request.hostname
-    if stage == "fetch":
-        soonest = store.expiring_first(work)
-        claim = store.claim(soonest, stage, worker)
-        if claim or soonest == work:
-            return claim
-    return store.claim(work, stage, worker)
-
-
-def _begin_other_attempt(store: OrderStore, claim: Claim, work: str) -> AttemptState | None:
-    """Return None where the claim is the attempt that this task is named after.
-
-    Else show that the claimed attempt began, and how the named one stands; return that. An id
-    that is none of ours, as of a message of an older version, stands for whatever is claimed.
-    """
-    task_id = current_task.request.id
-    number = attempt_of(task_id, work, claim.stage)
-    if number is None or task_id == claim.task_id:
-        return None
-    send_started(claim.task_id, claim.worker)
-    standing = store.standing(work, claim.stage)
-    if standing is None:
-        return "begun"
-    named = standing.of_attempt(number)
-    if named == "to_come":
-        reason = "it waits, because the URL of another scan expires sooner"
-        send_outcome(task_id, claim.worker, outcome.given_back(reason))
-    elif named == "given_back":
-        send_given_back_before(task_id, claim.worker)
-    return named
-
-
-def _not_claimed(store: OrderStore, work: str, stage: Stage) -> tuple[AttemptState | None, Outcome]:
-    """Return how a message ends that found nothing to claim, with one line in the log.
-
-    Also how its attempt stands, where another message began it.
-    """
-    number = attempt_of(current_task.request.id, work, stage)
-    standing = store.standing(work, stage)
-    named: AttemptState | None = None
-    if standing and number is not None and standing.claimed >= number:
-        named = standing.of_attempt(number)
-        end = Outcome("done", "nothing to do: another message began this attempt")
-    elif standing is None:
-        end = Outcome("done", "nothing to do: there is no such work")
-    elif standing.order_state in ENDED:
-        end = Outcome("done", f"nothing to do: the order is {standing.order_state.value}")
-    else:
-        end = outcome.given_back(f"not to be claimed now, it is {standing.state}")
-    _log.info("%s", end.line, extra={"work": work, "stage": stage, "code": "refused"})
-    return named, end
 
 
 def run_stage(context: WorkerContext, claim: Claim) -> Outcome:

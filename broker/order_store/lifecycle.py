@@ -165,15 +165,7 @@ class Lifecycle(StoreBase):
         )
         if "refused" in answer:
             return None
-        return Claim(
-            work,
-            stage,
-            worker,
-            answer["fence"],
-            answer["attempts"],
-            answer["retries"],
-            answer["attempt"],
-        )
+        return Claim(work, stage, worker, **answer)
 
     def renew(self, claim: Claim, progress: Fields | None = None) -> LeaseState:
         """Prolong the lease and store the progress. Return how the claim stands."""
