@@ -2,7 +2,7 @@
 
 import logging
 
-from broker.order_store import AttemptState, Claim, OrderStore
+from broker.order_store import AttemptState, Claim, OrderStore, Standing
 from broker.orders.order import ENDED, Stage, attempt_of
 from broker.queue import outcome
 from broker.queue.outcome import Outcome
@@ -34,12 +34,12 @@ def begin_other_attempt(
         return None
     send_started(claim.task_id, claim.worker)
     standing = store.standing(work, claim.stage)
-    if standing is None:
-        return "begun"
-    named = standing.of_attempt(number)
+    named: AttemptState = "to_come"
+    if standing:
+        named = standing.of_attempt(number)
     if named == "to_come":
-        reason = "it waits, because the URL of another scan expires sooner"
-        send_outcome(task_id, claim.worker, outcome.given_back(reason))
+        end = _end_without_claim(standing, "the URL of another scan expires sooner")
+        send_outcome(task_id, claim.worker, end)
     elif named == "given_back":
         send_given_back_before(task_id, claim.worker)
     return named
@@ -58,11 +58,16 @@ def not_claimed(
     if standing and number is not None and standing.claimed >= number:
         named = standing.of_attempt(number)
         end = Outcome("done", "nothing to do: another message began this attempt")
-    elif standing is None:
-        end = Outcome("done", "nothing to do: there is no such work")
-    elif standing.order_state in ENDED:
-        end = Outcome("done", f"nothing to do: the order is {standing.order_state.value}")
     else:
-        end = outcome.given_back(f"not to be claimed now, it is {standing.state}")
+        end = _end_without_claim(standing, "it cannot be claimed now")
     _log.info("%s", end.line, extra={"work": work, "stage": stage, "code": "refused"})
     return named, end
+
+
+def _end_without_claim(standing: Standing | None, reason: str) -> Outcome:
+    """Return how a message ends whose attempt nobody began; `reason`: why the work still waits."""
+    if standing is None:
+        return Outcome("done", "nothing to do: there is no such work")
+    if standing.order_state in ENDED:
+        return Outcome("done", f"nothing to do: the order is {standing.order_state.value}")
+    return outcome.given_back(f"{reason}; it is {standing.state}")

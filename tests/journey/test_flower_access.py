@@ -60,6 +60,22 @@ def test_every_page_asks_for_the_password(service: Stack, page: str) -> None:
         assert flower.status(page, "flower.lab.example", LOGIN) == 200
 
 
+def test_a_health_check_needs_no_password(service: Stack) -> None:
+    """That Flower asks for one shows that it lives; containers and pods rely on that."""
+    with FlowerProcess(with_password(service.env)) as flower:
+        ended = subprocess.run(
+            [sys.executable, "-m", "slidelane.cli", "health", "flower"],
+            cwd=ROOT,
+            env=service.env | {"FLOWER_PORT": str(flower.port)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "answers 401" in ended.stdout
+
+
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", ""])  # noqa: S104 - to be refused
 def test_an_address_beyond_loopback_needs_a_password(service: Stack, address: str) -> None:
     """One sentence says which, and Flower does not start."""
