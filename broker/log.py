@@ -58,10 +58,10 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line."""
         line = _header(record)
-        line["message"] = _without_secrets(record.getMessage())
+        line["message"] = without_secrets(record.getMessage())
         line |= _fields(record)
         if record.exc_info:
-            line["trace"] = _without_secrets(self.formatException(record.exc_info))
+            line["trace"] = without_secrets(self.formatException(record.exc_info))
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
@@ -74,12 +74,12 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line: line breaks in a message are escaped."""
         header = _header(record)
-        message = _CONTROL.sub(_escaped, _without_secrets(record.getMessage()))
+        message = _CONTROL.sub(_escaped, without_secrets(record.getMessage()))
         line = f"{header['time']} {header['level']:<8} {header['logger']}: {message}"
         for name, value in _fields(record).items():
             line += f" {name}={_quoted(value)}"
         if record.exc_info:
-            trace = _without_secrets(self.formatException(record.exc_info))
+            trace = without_secrets(self.formatException(record.exc_info))
             for trace_line in trace.split("\n"):
                 line += "\n    " + _CONTROL.sub(_escaped, trace_line)
         return line
@@ -226,7 +226,8 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return fields
 
 
-def _without_secrets(text: str) -> str:
+def without_secrets(text: str) -> str:
+    """Return the text without logins and queries of URLs, bearer tokens and JSON web tokens."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text

@@ -115,13 +115,12 @@ class Lines:
 
 
 def _done_and_total(order: Followed) -> tuple[int, int | None]:
-    """Return the tiles done and all tiles; the latter is None while it is not known."""
+    """Return the percent done of the whole order, and 100; None before it runs."""
     if order.ended:
-        return 1, 1
-    if order.order["state"] != "running":
+        return 100, 100
+    if order.order["state"] == "queued":
         return 0, None
-    progress = order.scan["progress"]
-    return progress["done"], progress["total"] or None
+    return round(order.order["progress"]["percent"]), 100
 
 
 def _now(order: Followed) -> str:
@@ -129,11 +128,12 @@ def _now(order: Followed) -> str:
     if state != "running":
         return state
     progress = order.scan["progress"]
-    text = f"{state}: {progress['stage'] or order.scan['state']}"
+    text = f"{state}: {progress['stage']}"
     if progress["total"]:
         text += f" {progress['done']:,}/{progress['total']:,}"
-    if progress["eta_s"] is not None:
-        text += f", {progress['eta_s']:.0f} s to go"
+    eta_s = order.order["progress"]["eta_s"]
+    if eta_s is not None:
+        text += f", {eta_s:.0f} s to go"
     return text
 
 

@@ -17,6 +17,7 @@ from broker.open_files import raise_limit
 from broker.queue.celery_app import app
 from broker.queue.names import queue_names, worker_name
 from broker.queue.scheduler import run_scheduler
+from broker.queue.transport import check_messages
 from broker.settings.config import ConfigError, WorkerSettings, warn_of_old_names
 from worker.algorithms import registry
 from worker.algorithms.monitor import AlgorithmMonitor
@@ -53,6 +54,7 @@ def run_worker(role: str, stop_signals: Sequence[Signals]) -> int:
     _start_threads_when_ready(role, context, stopped)
     shutdown = Shutdown(stop_signals, heartbeat, settings.grace_s, stopped, context.leaving)
     shutdown.connect(app)
+    check_messages()
     app.conf.update(include=["worker.tasks"])
     app.worker_main(_celery_options(name, queues, _pool_options(role, settings)))
     if gpu_lock:

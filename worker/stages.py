@@ -1,12 +1,13 @@
 """The three stages of an order: fetch a slide, classify it, deliver the results.
 
-Each returns the task messages to enqueue next. How a failed stage becomes a state is decided in
-`tasks.py`.
+Each returns its outcome, with the task messages to enqueue next. How a failed stage becomes a state
+is decided in `tasks.py`.
 """
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -14,8 +15,17 @@ from typing import Any
 
 from broker.errors import TemporaryError
 from broker.file_storage.interface import RESULTS, Storage
-from broker.order_store import Claim, OrderStore, TaskMessage
-from broker.orders.order import Order, Scan, ScanWarning, bottleneck, parse_work_id
+from broker.order_store import Claim, OrderStore
+from broker.orders.order import (
+    Order,
+    OrderState,
+    Scan,
+    ScanWarning,
+    bottleneck,
+    parse_work_id,
+)
+from broker.queue import outcome
+from broker.queue.outcome import Outcome
 from broker.settings.config import ConfigError, WorkerSettings
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
@@ -31,7 +41,7 @@ from worker.results import result_folder
 from worker.results.result import Result
 
 
-def fetch(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
+def fetch(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
     """Download the slide of one scan into the slide cache, unless it is there already."""
     order, index = _order_and_index(context.store, claim)
     # A scan that is retried must not resume from what its failed attempt found.
@@ -49,10 +59,12 @@ def fetch(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessa
             "timings": stopwatch.timings | {"bytes": slide.bytes},
             "staged_by": claim.fence,
         }
-        return context.store.finish(claim, "staged", fields)
+        messages = context.store.finish(claim, "staged", fields)
+    text = f"fetched {slide.bytes:,} bytes in {stopwatch.timings['fetch_s']:.1f} s"
+    return Outcome("done", text, messages)
 
 
-def classify(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
+def classify(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
     """Run the algorithm on one scan and store its result.
 
     The slide is fetched again if the cache has evicted it.
@@ -93,13 +105,40 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMe
     checkpoint.clear()
     context.slide_cache.remove_hold(str(scan.slide.get("digest")), claim.work)
     context.sandbox.prepare()
-    return messages
+    return Outcome("done", _log_line(timings), messages)
 
 
-def deliver(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
+def deliver(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
     """Make one attempt to deliver the results of an order."""
     _freeze_loaded_objects()
-    return context.deliverer.attempt(context.store.get(claim.work), claim, lease)
+    messages = context.deliverer.attempt(context.store.get(claim.work), claim, lease)
+    return replace(_delivery_outcome(context.store, claim), messages=messages)
+
+
+def _delivery_outcome(store: OrderStore, claim: Claim) -> Outcome:
+    """Return how a delivery attempt ended, as the record has it."""
+    order = store.get(claim.work)
+    attempt = _last_attempt(order)
+    if order.state == OrderState.DELIVERED:
+        return Outcome("done", f"delivered: {attempt}")
+    reason = attempt
+    wait = store.waits(order).get(claim.work)
+    if wait:
+        reason = f"{attempt}; {wait.reason}"
+    return outcome.recorded(order, claim.work, reason)
+
+
+def _last_attempt(order: Order) -> str:
+    """Return the last delivery attempt in words."""
+    if not order.attempts:
+        return "nothing was sent; the results are kept"
+    last = order.attempts[-1]
+    text = f"delivery attempt {len(order.attempts)}: {last.outcome}"
+    if last.status:
+        text += f" ({last.status})"
+    if last.error:
+        text += f": {last.error}"
+    return text
 
 
 def _order_and_index(store: OrderStore, claim: Claim) -> tuple[Order, int]:

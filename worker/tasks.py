@@ -7,18 +7,31 @@ import errno
 import logging
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 from os import EX_TEMPFAIL
 from types import FrameType
+from typing import Final
 
 from celery import current_task, signals
+from celery.exceptions import Ignore
 
 from broker.errors import OrderError, Problem, TemporaryError
 from broker.file_storage.interface import unreachable
 from broker.log import mute_outages
-from broker.order_store import Claim, LeaseLostError, OrderStore, TaskMessage
+from broker.order_store import AttemptState, Claim, LeaseLostError, OrderStore
 from broker.orders.order import Stage, parse_work_id
+from broker.queue import outcome
 from broker.queue.celery_app import TASKS, app, enqueue
+from broker.queue.outcome import Outcome
+from broker.queue.task_claims import begin_other_attempt, claim_work, not_claimed
+from broker.queue.task_report import (
+    TaskFailedError,
+    report,
+    report_given_back_before,
+    send_outcome,
+)
+from broker.queue.task_request import TaskRequest
 from broker.settings.config import BrokerSettings
 from worker import stages
 from worker.backoff import backoff_s
@@ -26,7 +39,7 @@ from worker.context import WorkerContext, worker_context
 from worker.disk import DISK_FULL_ERRNOS
 from worker.process.lease import Lease, Limits
 from worker.process.stop_signals import LEAVE_SIGNAL, ignore_stop_signals
-from worker.progress import GIVE_BACK_REASONS, StopWork
+from worker.progress import CANCELLED, GIVE_BACK_REASONS, LEASE_LOST, LEAVING, StopWork
 from worker.slide_cache.errors import SlideCacheFullError
 
 MAX_RETRIES = 6
@@ -50,6 +63,11 @@ DISK_FAULT_ERRNOS = frozenset(
 """Errors of a disk or shared folder that an operator must repair; the work waits for that."""
 _FIRST_RETRY_S = 2.0
 _LONGEST_RETRY_S = 300.0
+_WHY_STOPPED: Final = {
+    CANCELLED: "the order is to be cancelled",
+    LEAVING: "the worker was asked to stop",
+    LEASE_LOST: "the lease was lost",
+}
 _log = logging.getLogger(__name__)
 
 
@@ -68,58 +86,58 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
     worker_context().leaving.set()
 
 
-@app.task(name=TASKS["fetch"])
-def fetch(work: str) -> None:
+@app.task(name=TASKS["fetch"], Request=TaskRequest, throws=(TaskFailedError,))
+def fetch(work: str) -> str:
     """Fetch the slide of one scan."""
-    _claim_and_run(work, "fetch")
+    return _claim_and_run(work, "fetch")
 
 
-@app.task(name=TASKS["classify"])
-def classify(work: str) -> None:
+@app.task(name=TASKS["classify"], Request=TaskRequest, throws=(TaskFailedError,))
+def classify(work: str) -> str:
     """Classify one scan."""
-    _claim_and_run(work, "classify")
+    return _claim_and_run(work, "classify")
 
 
-@app.task(name=TASKS["deliver"])
-def deliver(work: str) -> None:
+@app.task(name=TASKS["deliver"], Request=TaskRequest, throws=(TaskFailedError,))
+def deliver(work: str) -> str:
     """Make one attempt to deliver the results of one order."""
-    _claim_and_run(work, "deliver")
+    return _claim_and_run(work, "deliver")
 
 
-def _claim_and_run(work: str, stage: Stage) -> None:
-    """Run the stage unless another worker holds the work, and enqueue what comes next."""
+def _claim_and_run(work: str, stage: Stage) -> str:
+    """Run the stage unless another worker holds the work, and enqueue what comes next.
+
+    Return one sentence about work that is done. Raise what Celery shows of any other end:
+    `TaskFailedError`, `Retry`, or `Ignore` where another message shows the end of the attempt
+    that this task is named after.
+    """
+    request = current_task.request
+    claim = None
+    named: AttemptState | None = None
     try:
         context = worker_context()
-        claim = _claim(context.store, work, stage)
+        claim = claim_work(context.store, work, stage, request.hostname)
         if claim:
-            enqueue(run_stage(context, claim))
+            named = begin_other_attempt(context.store, claim, work, request.id)
+            end = run_stage(context, claim)
+            enqueue(end.messages)
+        else:
+            named, end = not_claimed(context.store, work, stage, request.id)
     except TemporaryError as error:
-        _log.warning(
-            "%s; the work is claimed again when its lease ends",
-            error.detail,
-            extra={"work": work, "stage": stage, "code": error.code},
-        )
+        reason = f"{error.detail}; the work is claimed again when its lease ends"
+        _log.warning("%s", reason, extra={"work": work, "stage": stage, "code": error.code})
+        end = outcome.given_back(f"{error.code}: {reason}")
+    if named is None:
+        return report(end)
+    if claim:
+        send_outcome(claim.task_id, claim.worker, end)
+    if named == "given_back":
+        report_given_back_before()
+    raise Ignore
 
 
-def _claim(store: OrderStore, work: str, stage: Stage) -> Claim | None:
-    """Claim the work; for a fetch rather the scan whose URL expires first.
-
-    A scan whose algorithm this worker cannot run is left to another one. It goes on waiting, and
-    its message is sent again.
-    """
-    worker = current_task.request.hostname
-    if stage == "classify" and not store.may_run(worker, work):
-        return None
-    if stage == "fetch":
-        soonest = store.expiring_first(work)
-        claim = store.claim(soonest, stage, worker)
-        if claim or soonest == work:
-            return claim
-    return store.claim(work, stage, worker)
-
-
-def run_stage(context: WorkerContext, claim: Claim) -> tuple[TaskMessage, ...]:
-    """Run the stage of claimed work and record its outcome; return the task messages to enqueue.
+def run_stage(context: WorkerContext, claim: Claim) -> Outcome:
+    """Run the stage of claimed work and record its outcome; return it for Celery and Flower.
 
     The work is finished, given back, or left to the end of its lease. Raise `TemporaryError` if the
     outcome cannot be recorded.
@@ -128,10 +146,10 @@ def run_stage(context: WorkerContext, claim: Claim) -> tuple[TaskMessage, ...]:
         return _run_and_record(context, claim)
     except LeaseLostError:
         _log.info("stopped: the lease was lost", extra=_log_fields(claim, "stopped"))
-        return ()
+        return _recorded(context.store, claim, "the lease was lost")
 
 
-def _run_and_record(context: WorkerContext, claim: Claim) -> tuple[TaskMessage, ...]:
+def _run_and_record(context: WorkerContext, claim: Claim) -> Outcome:
     try:
         with _lease(context, claim) as lease:
             return _run(context, claim, lease)
@@ -148,7 +166,7 @@ def _run_and_record(context: WorkerContext, claim: Claim) -> tuple[TaskMessage, 
         return _record_unexpected(context, claim, error)
 
 
-def _run(context: WorkerContext, claim: Claim, lease: Lease) -> tuple[TaskMessage, ...]:
+def _run(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
     match claim.stage:
         case "fetch":
             return stages.fetch(context, claim, lease)
@@ -175,7 +193,7 @@ def _give_up(store: OrderStore, claim: Claim, problem: Problem) -> None:
         if claim.stage == "deliver":
             enqueue(store.give_back(claim, problem=problem))
         else:
-            enqueue(_fail(store, claim, problem))
+            enqueue(_fail(store, claim, problem).messages)
     except LeaseLostError:
         _log.info("stopped: the lease was lost", extra=_log_fields(claim, "stopped"))
     except TemporaryError as error:
@@ -190,24 +208,32 @@ def _give_up(store: OrderStore, claim: Claim, problem: Problem) -> None:
         os._exit(EX_TEMPFAIL)
 
 
-def _stop(store: OrderStore, claim: Claim, reason: str) -> tuple[TaskMessage, ...]:
+def _stop(store: OrderStore, claim: Claim, reason: str) -> Outcome:
     """Give the work back if it is still ours; else leave it to whoever holds it now."""
     _log.info("stopped: %s", reason, extra=_log_fields(claim, "stopped"))
     if reason in GIVE_BACK_REASONS:
-        return store.give_back(claim)
-    return ()
+        why = _WHY_STOPPED[reason]
+        messages = store.give_back(claim, reason=f"given back: {why}")
+        end = _recorded(store, claim, why)
+        return replace(end, messages=messages)
+    return _recorded(store, claim, _WHY_STOPPED.get(reason, reason))
 
 
-def _fail(store: OrderStore, claim: Claim, problem: Problem) -> tuple[TaskMessage, ...]:
+def _recorded(store: OrderStore, claim: Claim, otherwise: str) -> Outcome:
+    """Return the outcome as the record has it; `otherwise` says why work that waits stopped."""
+    order_id, _ = parse_work_id(claim.work)
+    return outcome.recorded(store.get(order_id), claim.work, otherwise)
+
+
+def _fail(store: OrderStore, claim: Claim, problem: Problem) -> Outcome:
     _, index = parse_work_id(claim.work)
+    state = "failed"
     if index is None:
-        return store.finish(claim, "undelivered", problem=problem)
-    return store.finish(claim, "failed", problem=problem)
+        state = "undelivered"
+    return outcome.failed(problem, store.finish(claim, state, problem=problem))
 
 
-def _record_unexpected(
-    context: WorkerContext, claim: Claim, error: Exception
-) -> tuple[TaskMessage, ...]:
+def _record_unexpected(context: WorkerContext, claim: Claim, error: Exception) -> Outcome:
     """Retry work that met a full or failing disk; any other exception is a bug and fails it."""
     if isinstance(error, OSError):
         disk_error = _disk_error(context.config.broker, error)
@@ -220,7 +246,7 @@ def _record_unexpected(
     return _fail(context.store, claim, Problem("bug", detail))
 
 
-def _retry(store: OrderStore, claim: Claim, error: TemporaryError) -> tuple[TaskMessage, ...]:
+def _retry(store: OrderStore, claim: Claim, error: TemporaryError) -> Outcome:
     """Give the work back to be taken again later, or fail it after too many retries."""
     fields = _log_fields(claim, error.code)
     if error.code in LIMITED_RETRY_CODES and claim.retries >= MAX_RETRIES:
@@ -229,9 +255,12 @@ def _retry(store: OrderStore, claim: Claim, error: TemporaryError) -> tuple[Task
     delay_s = error.retry_after_s or backoff_s(_FIRST_RETRY_S, _LONGEST_RETRY_S, claim.retries)
     _log.info("tried again in %.1f s: %s", delay_s, error.detail, extra=fields)
     retries = {"retries": claim.retries + 1}
+    reason = f"{error.code}: {error.detail}"
     if error.code == "destination_busy":  # waiting for a free slot is no problem of the order
-        return store.give_back(claim, retries, delay_s=delay_s)
-    return store.give_back(claim, retries, problem=error.problem, delay_s=delay_s)
+        messages = store.give_back(claim, retries, delay_s=delay_s, reason=reason)
+    else:
+        messages = store.give_back(claim, retries, problem=error.problem, delay_s=delay_s)
+    return outcome.given_back(reason, messages, delay_s)
 
 
 def _disk_error(settings: BrokerSettings, error: OSError) -> TemporaryError | None:

@@ -19,7 +19,7 @@ from broker.order_store.lifecycle import (
     Lifecycle,
     TaskMessage,
 )
-from broker.order_store.queries import Page, Queries, ServerView
+from broker.order_store.queries import AttemptState, Page, Queries, ServerView, Standing
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
 from broker.order_store.workers import Workers, WorkerView
@@ -27,6 +27,7 @@ from broker.settings.config import BrokerSettings
 
 __all__ = [
     "PAYLOAD_FIELD",
+    "AttemptState",
     "Claim",
     "Created",
     "Creator",
@@ -36,6 +37,7 @@ __all__ = [
     "Page",
     "QueueView",
     "ServerView",
+    "Standing",
     "TaskMessage",
     "UnreadableOrderError",
     "Wait",

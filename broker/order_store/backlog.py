@@ -1,5 +1,6 @@
 """How much work waits on each queue, and why a piece of work waits."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,15 +33,15 @@ class Wait:
 class Backlog(StoreBase):
     """Reading what waits on the queues, and for which workers."""
 
-    def queues(self) -> list[QueueView]:
-        """Return every queue that work has ever waited on, by name."""
+    def queues(self, also: Iterable[str] = ()) -> list[QueueView]:
+        """Return every queue that work has ever waited on, and `also` these, by name."""
         running = self._client.run_json("running")
         with reachable():
             records = self._client.records
             now_ms = self._now_ms()
             consumed = _consumed_queues(read_heartbeats(records))
             views = []
-            for name in sorted(records.smembers(Key.QUEUES)):
+            for name in sorted({*records.smembers(Key.QUEUES), *also}):
                 oldest = records.zrange(Key.WAITING + name, 0, 0, withscores=True)
                 oldest_wait_s = 0.0
                 if oldest:

@@ -13,7 +13,7 @@ from broker.errors import OrderError, Problem
 from broker.order_store.errors import TooManyWaitingError
 from broker.order_store.keys import Key
 from broker.order_store.redis_client import StoreBase, reachable
-from broker.orders.order import Stage
+from broker.orders.order import Stage, task_id
 from broker.orders.presigned_url import url_expires_at
 from broker.orders.request import OrderRequest, ScanRequest, expiry_ms
 
@@ -24,11 +24,20 @@ LeaseState = Literal["ok", "cancel", "lost"]
 
 @dataclass(frozen=True, slots=True)
 class TaskMessage:
-    """A message to enqueue: work waits on this queue for this stage. It may be lost or doubled."""
+    """A message to enqueue: work waits on this queue for this stage. It may be lost or doubled.
+
+    `attempt` is the number of the attempt that it asks for, from 1 in each stage.
+    """
 
     stage: Stage
     work: str
     queue: str
+    attempt: int = 1
+
+    @property
+    def task_id(self) -> str:
+        """Return the id of the Celery task that does this attempt."""
+        return task_id(self.work, self.stage, self.attempt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,8 @@ class Created:
 class Claim:
     """Work that a worker holds while its lease lasts.
 
-    Every write carries `fence`; one with an older fence than the record's is refused.
+    Every write carries `fence`; one with an older fence than the record's is refused. `attempts`
+    counts the claims that lost their worker, and this one; `attempt` all claims of the stage.
     """
 
     work: str
@@ -61,6 +71,12 @@ class Claim:
     fence: int
     attempts: int
     retries: int
+    attempt: int
+
+    @property
+    def task_id(self) -> str:
+        """Return the id of the Celery task that does this attempt."""
+        return task_id(self.work, self.stage, self.attempt)
 
 
 class LeaseLostError(Exception):
@@ -71,7 +87,9 @@ def messages_of(answer: Mapping[str, Any]) -> tuple[TaskMessage, ...]:
     """Return the messages to enqueue from the reply of a script."""
     # cjson encodes an empty list as an empty object
     messages = answer.get("messages") or ()
-    return tuple(TaskMessage(one["stage"], one["work"], one["queue"]) for one in messages)
+    return tuple(
+        TaskMessage(one["stage"], one["work"], one["queue"], one["attempt"]) for one in messages
+    )
 
 
 class Lifecycle(StoreBase):
@@ -155,7 +173,7 @@ class Lifecycle(StoreBase):
         )
         if "refused" in answer:
             return None
-        return Claim(work, stage, worker, answer["fence"], answer["attempts"], answer["retries"])
+        return Claim(work, stage, worker, **answer)
 
     def renew(self, claim: Claim, progress: Fields | None = None) -> LeaseState:
         """Prolong the lease and store the progress. Return how the claim stands."""
@@ -202,7 +220,7 @@ class Lifecycle(StoreBase):
 
         Raise `LeaseLostError`.
         """
-        return self._end(claim, to, fields, problem, 0)
+        return self._end(claim, to, fields, problem, 0, "")
 
     def give_back(
         self,
@@ -211,13 +229,15 @@ class Lifecycle(StoreBase):
         *,
         problem: Problem | None = None,
         delay_s: float = 0,
+        reason: str = "",
     ) -> tuple[TaskMessage, ...]:
         """End the claim: the work waits again, from `delay_s` on.
 
-        The claim does not count as an attempt. Return the messages to enqueue.
+        The order's log says the problem, or else the reason. The claim does not count as one of
+        the `broker.attempts`. Return the messages to enqueue.
         Raise `LeaseLostError`.
         """
-        return self._end(claim, "back", fields, problem, delay_s)
+        return self._end(claim, "back", fields, problem, delay_s, reason)
 
     def due(self, limit: int = 200) -> tuple[TaskMessage, ...]:
         """Check what is due and change what time has changed. Return the messages to enqueue.
@@ -259,12 +279,20 @@ class Lifecycle(StoreBase):
         fields: Fields | None,
         problem: Problem | None,
         delay_s: float,
+        reason: str,
     ) -> tuple[TaskMessage, ...]:
         text = ""
         if problem:
             text = json.dumps(problem.as_dict())
         answer = self._client.run_json(
-            "finish", claim.work, claim.fence, to, _as_texts(fields), text, int(delay_s * 1000)
+            "finish",
+            claim.work,
+            claim.fence,
+            to,
+            _as_texts(fields),
+            text,
+            int(delay_s * 1000),
+            reason,
         )
         if "lost" in answer:
             raise LeaseLostError(claim.work)

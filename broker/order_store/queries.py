@@ -4,15 +4,29 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from broker.errors import OrderError
 from broker.order_store.decode import order_from
 from broker.order_store.errors import OrderNotFoundError, UnreadableOrderError
 from broker.order_store.keys import Key
 from broker.order_store.redis_client import StoreBase, reachable
-from broker.orders.order import MAX_TIME_S, Order, OrderState, UnreadableOrder
+from broker.orders.order import (
+    MAX_TIME_S,
+    Order,
+    OrderState,
+    ScanState,
+    Stage,
+    UnreadableOrder,
+    parse_work_id,
+)
 
+_WAITS_FOR: Mapping[Stage, str] = {
+    "fetch": ScanState.QUEUED,
+    "classify": ScanState.STAGED,
+    "deliver": OrderState.DELIVERING,
+}
+"""The state in which work can be claimed for a stage."""
 _MAX_SCANNED = 5000
 _CHUNK = 500
 _MAX_REPORTED = 10_000
@@ -39,6 +53,31 @@ class ServerView:
     name: str
     is_durable: bool
     evicts: bool
+
+
+AttemptState = Literal["to_come", "begun", "given_back"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a piece of work stands, for a message that found it not to be claimed.
+
+    `state` is that of the scan, or of the order for a delivery. `claimed`: how many attempts at
+    the stage were begun so far. `waits`: nobody holds the work, and it is to be claimed.
+    """
+
+    order_state: OrderState
+    state: str
+    claimed: int
+    waits: bool
+
+    def of_attempt(self, number: int) -> AttemptState:
+        """Return how this attempt stands: not begun, begun, or begun and given back since."""
+        if self.claimed < number:
+            return "to_come"
+        if number < self.claimed or self.waits:
+            return "given_back"
+        return "begun"
 
 
 class Queries(StoreBase):
@@ -120,11 +159,31 @@ class Queries(StoreBase):
         entries = tuple(order for order in self.get_many(ids) if order)
         return Page(entries, next_cursor)
 
-    def log(self, order_id: str) -> list[dict[str, Any]]:
-        """Return the log of an order, oldest line first: `at` (seconds since 1970) and `text`."""
+    def log(self, order_id: str, last: int = 0) -> list[dict[str, Any]]:
+        """Return the log of an order, oldest line first: `at` (seconds since 1970) and `text`.
+
+        `last`: only so many of the newest lines; 0 = all that are kept.
+        """
         with reachable():
-            lines = self._client.records.lrange(Key.LOG + order_id, 0, -1)
+            lines = self._client.records.lrange(Key.LOG + order_id, -last, -1)
         return [_log_line(line) for line in lines]
+
+    def standing(self, work: str, stage: Stage) -> Standing | None:
+        """Return how the work stands, or None where there is no such work."""
+        order_id, index = parse_work_id(work)
+        order_key = Key.ORDER + order_id
+        key = order_key
+        if index is not None:
+            key = Key.SCAN + work
+        with reachable():
+            order_state = self._client.records.hget(order_key, "state")
+            state, claimed, lease_until = self._client.records.hmget(
+                key, "state", f"{stage}_attempts", "lease_until"
+            )
+        if not order_state or not state:
+            return None
+        waits = state == _WAITS_FOR[stage] and lease_until == "0"
+        return Standing(OrderState(order_state), state, int(claimed or 0), waits)
 
     def counts(self) -> dict[str, int]:
         """Return how many orders are in each state."""

@@ -230,6 +230,23 @@ def parse_work_id(work: str) -> tuple[str, int | None]:
     return order_id, int(index)
 
 
+def task_id(work: str, stage: Stage, attempt: int) -> str:
+    """Return the id of the Celery task for one attempt at a stage: `ORDER.SCAN:stage:attempt`.
+
+    For a delivery it is `ORDER:deliver:attempt`. It names the attempt and not the message: when
+    a message is sent again, because it was lost, the attempt keeps its id.
+    """
+    return f"{work}:{stage}:{attempt}"
+
+
+def attempt_of(identifier: str, work: str, stage: Stage) -> int | None:
+    """Return the number of the attempt in a task id of this work and stage, None in another id."""
+    prefix, _, number = identifier.rpartition(":")
+    if prefix != f"{work}:{stage}" or not number.isdecimal():
+        return None
+    return int(number)
+
+
 Bottleneck = Literal["fetch", "read", "model", "write"]
 
 

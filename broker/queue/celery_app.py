@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Any
 
 from celery import Celery, signals
+from celery.app import trace
 from kombu.exceptions import BatchPublishError, LimitExceeded, OperationalError
 from kombu.pools import ProducerPool
 
@@ -104,6 +105,7 @@ def enqueue(messages: Iterable[TaskMessage]) -> None:
                 app.send_task(
                     TASKS[message.stage],
                     args=[message.work],
+                    task_id=message.task_id,
                     queue=message.queue,
                     retry=False,
                     producer=producer,
@@ -122,6 +124,18 @@ def _set_up_log(**_: object) -> None:
     set_up(load().broker.log)
     # Its lines about each message say less than those of the stages.
     logging.getLogger("celery").setLevel(logging.WARNING)
+    logging.getLogger(trace.__name__).addFilter(_is_not_said_already)
+
+
+def _is_not_said_already(record: logging.LogRecord) -> bool:
+    """Return whether a line of Celery about the end of a task says more than our own line.
+
+    `worker.tasks` writes one line, with its fields, for each task that fails or is given back.
+    """
+    if record.msg in (trace.LOG_RETRY, trace.LOG_IGNORED):
+        return False
+    data = getattr(record, "data", None) or {}
+    return bool(data.get("description") != trace.log_policy_expected.description)
 
 
 def _producers() -> Any:

@@ -12,6 +12,8 @@ from broker.orders.order import OrderState
 from services.responses.views import OrderView, UnreadableOrderView
 
 MAX_LIMIT = 200
+MAX_TAIL = 1000
+"""More lines than the log of an order keeps."""
 STATES = tuple(state.value for state in OrderState)
 KNOWN = ("state", "algorithm", "created_by", "cursor", "limit")
 MAX_LABEL_CHARACTERS = 256
@@ -60,6 +62,17 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
+LOG_PARAMETERS: dict[str, Any] = {
+    "parameters": [
+        _documented(
+            "tail",
+            "only so many of the last lines; absent: all that are kept",
+            {"type": "integer", "minimum": 1, "maximum": MAX_TAIL},
+        )
+    ]
+}
+
+
 def refuse_parameters(given: QueryParams, known: Collection[str]) -> None:
     """Raise `OrderError` for a parameter that is unknown or given twice.
 
@@ -103,6 +116,29 @@ def query(given: QueryParams) -> dict[str, Any]:
         "cursor": given.get("cursor"),
         "limit": _limit(given.get("limit", "50")),
     }
+
+
+def tail(given: QueryParams) -> int:
+    """Return how many of the last lines of a log are asked for; 0 = all.
+
+    Raise `OrderError("request_invalid")` with the parameter as its field.
+    """
+    for name, _ in given.multi_items():
+        if name != "tail":
+            raise _refused(name[:64], "this query parameter is not known here", "there is: tail")
+    texts = given.getlist("tail")
+    if not texts:
+        return 0
+    text = texts[0]
+    if len(texts) > 1:
+        raise _refused("tail", "this query parameter is given twice", "give it once")
+    if not re.fullmatch(r"\d{1,4}", text, re.ASCII) or not 1 <= int(text) <= MAX_TAIL:
+        raise _refused(
+            "tail",
+            f"{text[:64]!r} is not a number from 1 to {MAX_TAIL}",
+            "without tail, all lines are there",
+        )
+    return int(text)
 
 
 def _refused(field: str, why: str, hint: str) -> OrderError:

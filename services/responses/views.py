@@ -23,6 +23,7 @@ from broker.orders.order import (
 )
 from broker.orders.result_files import MEDIA_TYPES
 from services.responses.problems import stored_problem
+from services.responses.progress import OrderProgress, order_progress, scan_progress
 
 ABSENT = Field(default=None, exclude_if=lambda value: value is None)
 DeliveryState = Literal["waiting", "trying", "asking", "delivered", "undelivered", "none"]
@@ -114,6 +115,7 @@ class OrderView(BaseModel):
         default=None, description="name of the API key it came with"
     )
     acts: list[ActView] = Field(description="the last requests to change it, oldest first")
+    progress: OrderProgress
     destination: dict[str, Any]
     scans: list[ScanView]
     delivery: DeliveryView
@@ -175,6 +177,7 @@ def order_view(order: Order, waits: Mapping[str, Wait] | None = None) -> OrderVi
         created_by=order.created_by or None,
         acts=[ActView(at=rfc3339(one.at), act=one.act, by=one.by) for one in order.acts],
         destination=order.shown_destination,
+        progress=order_progress(order),
         scans=scans,
         delivery=delivery,
         warnings=_all_warnings(order),
@@ -239,7 +242,7 @@ def _scan(order_id: str, scan: Scan, shown: dict[str, Any], waiting: WaitView | 
         mpp=shown.get("mpp"),
         stain=shown.get("stain"),
         waiting=waiting,
-        progress=scan.progress,
+        progress=scan_progress(scan),
         timings=scan.timings,
         bottleneck=bottleneck(scan.timings),
         summary=scan.summary,

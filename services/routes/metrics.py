@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore
 from services.auth import ApiKeyAuth
+from services.routes.queues import all_queues
 
 
 class StoreCollector(Collector):
@@ -34,7 +35,7 @@ class StoreCollector(Collector):
 
     def _read(self) -> list[Metric]:
         counts = self._store.counts()
-        queues = self._store.queues()
+        queues = all_queues(self._store)
         orders = GaugeMetricFamily("slidelane_orders", "Orders by state", labels=["state"])
         for state, count in counts.items():
             orders.add_metric([state], count)

@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from broker.errors import OrderError, TemporaryError
+from broker.log import without_secrets
 from broker.order_store import Creator, OrderStore, UnreadableOrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.request import OrderRequest
@@ -96,13 +97,19 @@ def get_order(order_id: str, request: Request, store: Store) -> Response:
     return _unless_unchanged(_current(store, order_id), request)
 
 
-@router.get("/{order_id}/log", response_class=PlainTextResponse, dependencies=READ)
-def get_log(order_id: str, store: Store) -> PlainTextResponse:
-    """What happened to the order, one line per thing."""
+@router.get(
+    "/{order_id}/log",
+    response_class=PlainTextResponse,
+    openapi_extra=order_query.LOG_PARAMETERS,
+    dependencies=READ,
+)
+def get_log(order_id: str, request: Request, store: Store) -> PlainTextResponse:
+    """What happened to the order, one line per thing; with `tail`, only the last lines."""
+    last = order_query.tail(request.query_params)
     order = store.get(order_id)
     lines = []
-    for entry in store.log(order.id):
-        text = " ".join(entry["text"].split())
+    for entry in store.log(order.id, last):
+        text = " ".join(without_secrets(entry["text"]).split())
         lines.append(f"{rfc3339(entry['at'])} {text}\n")
     return PlainTextResponse("".join(lines))
 

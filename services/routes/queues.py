@@ -11,7 +11,7 @@ from pydantic import BaseModel, computed_field
 
 from broker.order_store import OrderStore, QueueView
 from broker.orders.order import Stage
-from broker.queue.names import base_of, stage_of
+from broker.queue.names import COURIER_QUEUES, base_of, stage_of
 from services.auth import ApiKeyAuth
 
 QueueName = Annotated[
@@ -46,7 +46,7 @@ class WaitingQueueView(BaseModel):
 
 
 class QueuesView(BaseModel):
-    """Every queue that work has waited on, by name."""
+    """The couriers' queues, those of all algorithms, and every queue that work waited on."""
 
     queues: list[WaitingQueueView]
 
@@ -72,6 +72,12 @@ class DemandView(BaseModel):
         return cls(name=name, waiting=waiting, running=running, unfinished=waiting + running)
 
 
+def all_queues(store: OrderStore) -> list[QueueView]:
+    """Return all queues by name, also those on which nothing has waited yet."""
+    algorithm_queues = {card.queue for card in store.cards().values()}
+    return store.queues(also={*COURIER_QUEUES, *algorithm_queues})
+
+
 def routes(store: OrderStore, auth: ApiKeyAuth) -> APIRouter:
     """Return the routes below `/v1/queues`."""
     router = APIRouter(prefix="/v1/queues", tags=["queues"], dependencies=[Depends(auth.read)])
@@ -80,9 +86,10 @@ def routes(store: OrderStore, auth: ApiKeyAuth) -> APIRouter:
     def list_queues() -> QueuesView:
         """The queues: how much waits, how long the oldest has, how much runs.
 
-        Also how many workers listen to each.
+        Also how many workers listen to each. The queues of couriers and of all algorithms are
+        there before the first order.
         """
-        return QueuesView(queues=[WaitingQueueView.of(queue) for queue in store.queues()])
+        return QueuesView(queues=[WaitingQueueView.of(queue) for queue in all_queues(store)])
 
     @router.get("/{name}")
     def get_queue(name: QueueName) -> DemandView:

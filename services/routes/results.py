@@ -1,14 +1,15 @@
 """Routes to download results: the files of a scan, and the payload for the destination."""
 
-from typing import Annotated
+from dataclasses import replace
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header
 from fastapi.responses import FileResponse, Response
 
-from broker.errors import OrderError
+from broker.errors import Blame, OrderError, Problem
 from broker.file_storage.interface import Storage
 from broker.order_store import OrderStore
-from broker.orders.order import Order, Scan
+from broker.orders.order import ENDED, Order, OrderState, Scan, ScanState
 from broker.orders.result_files import MEDIA_TYPES
 from services.auth import ApiKeyAuth
 from services.responses import byte_ranges
@@ -46,11 +47,7 @@ def routes(storage: Storage, store: OrderStore, gate: ApiKeyAuth) -> APIRouter:
                 "not_found", f"there is no result {name[:64]!r}", hint=f"there are: {NAMES}"
             )
         if not scan.result:
-            raise OrderError(
-                "not_ready",
-                f"scan {scan.id} is {scan.state.value}",
-                hint="its results are there once it is classified",
-            )
+            raise _no_result(scan)
         return _file(storage, f"{scan.result}/{name}", MEDIA_TYPES[name], requested)
 
     @router.get("/payload", response_class=FileResponse)
@@ -58,14 +55,58 @@ def routes(storage: Storage, store: OrderStore, gate: ApiKeyAuth) -> APIRouter:
         """The exact bytes that were or will be delivered."""
         order = store.get(order_id)
         if not order.payload:
-            raise OrderError(
-                "not_ready",
-                f"the order is {order.state.value}",
-                hint="the payload is made when every scan is classified",
-            )
+            raise _no_payload(order)
         return _file(storage, order.payload["file"], order.payload["content_type"], requested)
 
     return router
+
+
+class EndedWithoutResultError(OrderError):
+    """There is nothing to download and there never will be. Says why, and who can repair it."""
+
+    def __init__(self, what: str, error: dict[str, Any]) -> None:
+        detail = f"{what} failed: {error['code']}: {error['detail']}"
+        super().__init__("scan_failed", detail, hint=error.get("hint", ""))
+        self._blame: Blame = error.get("blame", "platform")
+
+    @property
+    def problem(self) -> Problem:
+        """The error as it is shown, with the blame of the failure itself."""
+        return replace(super().problem, blame=self._blame)
+
+
+def _no_result(scan: Scan) -> OrderError:
+    """Return why a scan has no results: it failed, it was cancelled, or it is not done yet."""
+    if scan.state == ScanState.FAILED and scan.error:
+        return EndedWithoutResultError(f"scan {scan.id}", scan.error)
+    if scan.state == ScanState.CANCELLED:
+        return OrderError(
+            "state_conflict",
+            f"scan {scan.id} was cancelled before it was classified",
+            hint="retry the order to have it classified",
+        )
+    return OrderError(
+        "not_ready",
+        f"scan {scan.id} is {scan.state.value}",
+        hint="its results are there once it is classified",
+    )
+
+
+def _no_payload(order: Order) -> OrderError:
+    """Return why an order has no payload: it ended without one, or it is not done yet."""
+    if order.state == OrderState.FAILED and order.error:
+        return EndedWithoutResultError("the order", order.error)
+    if order.state in ENDED:
+        return OrderError(
+            "state_conflict",
+            f"the order is {order.state.value} and has no payload",
+            hint="its error says why; retry the order to have one",
+        )
+    return OrderError(
+        "not_ready",
+        f"the order is {order.state.value}",
+        hint="the payload is made when every scan is classified",
+    )
 
 
 def _scan(order: Order, scan_id: str) -> Scan:

@@ -165,12 +165,12 @@ def test_a_pod_that_must_go_has_time_to_hand_its_work_back(
 def test_no_probe_needs_another_pod_to_be_well(objects: list[Object], name: str) -> None:
     """The API is ready without workers; workers restart after ten minutes without Redis."""
     (container,) = pod(objects, name)["containers"]
-    if name in ("api", "flower"):
+    if name == "api":
         paths = {
             container[probe]["httpGet"]["path"]
             for probe in ("startupProbe", "readinessProbe", "livenessProbe")
         }
-        assert paths == {"/healthz" if name == "api" else "/healthcheck"}
+        assert paths == {"/healthz"}
         return
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["exec"]["command"] == ["slidelane", "health", name]

@@ -38,8 +38,12 @@ def _path(now: Snapshot, order_id: str, scan: int | None) -> list[str]:
         kind = "scan"
         prefix = f"scan {now.scans(order_id)[scan]['id']}: "
         states = ["queued"]  # which the log does not say of a scan
-    known = {prefix + state: state for state in TRANSITIONS[kind]}
-    states += [known[text] for text in now.log(order_id) if text in known]
+    for text in now.log(order_id):
+        if text.startswith(prefix):
+            # a state may be followed by the reason
+            state = text.removeprefix(prefix).partition(": ")[0]
+            if state in TRANSITIONS[kind]:
+                states.append(state)
     return states
 
 

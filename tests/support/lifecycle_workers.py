@@ -99,7 +99,12 @@ class WorkerRules(RuleBasedStateMachine):
         again = self.nothing_changes(
             lambda: self.client.run_json("claim", work, stage, worker, 1, token)
         )
-        assert again == {"fence": claim.fence, "attempts": claim.attempts, "retries": claim.retries}
+        assert again == {
+            "fence": claim.fence,
+            "attempts": claim.attempts,
+            "retries": claim.retries,
+            "attempt": claim.attempt,
+        }
 
     @precondition(lambda self: self.now.ready())
     @rule(data=st.data(), worker=st.sampled_from(WORKERS))

@@ -15,6 +15,7 @@ from broker.log import REDIS_IS_BACK
 from broker.order_store import OrderStore
 from broker.orders.algorithm_card import AlgorithmCard, Announcement
 from broker.queue.celery_app import enqueue
+from broker.queue.task_report import TaskFailedError
 
 _INTERVAL_S = 3.0
 _log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class Heartbeat:
         self, exception: BaseException, args: list[str] | None = None, **_: object
     ) -> None:
         """Report that a child died under its task, so that nobody waits for the lease to end."""
+        if isinstance(exception, TaskFailedError):
+            return  # the record has this end already
         reason = " ".join(str(exception).split())
         try:
             for work in args or ():

@@ -87,7 +87,7 @@ class ProgressLog:
             done = f"{snapshot.done} of {snapshot.total}"
         eta = ""
         if snapshot.eta_s is not None:
-            eta = f", {snapshot.eta_s:.0f} s to go"
+            eta = f", {snapshot.eta_s:.0f} s to go in this step"
         fields = {
             **self._fields,
             "step": snapshot.step,

@@ -1,7 +1,8 @@
 -- ARGV: work, stage, worker, lease_ms, token.
 -- Gives waiting work to a worker, under a lease and with a new fence. When the answer was lost and
 -- the call is repeated, the token makes the second answer equal to the first.
--- Returns {fence, attempts, retries}, or {refused} with the reason.
+-- Returns {fence, attempts, retries, attempt}, or {refused} with the reason. `attempts` counts the
+-- claims that lost their worker or still run; `attempt` counts all claims of the stage.
 local stage, worker, token = ARGV[2], ARGV[3], ARGV[5]
 
 local function claim(work)
@@ -29,17 +30,19 @@ local function claim(work)
     withdraw(work)
     redis.call('HINCRBY', key, 'fence', 1)
     redis.call('HINCRBY', key, 'attempts', 1)
+    redis.call('HINCRBY', key, stage .. '_attempts', 1)
     local until_ms = now + tonumber(ARGV[4])
     redis.call('HSET', key, 'token', token, 'progress', '{}')
     redis.call('HDEL', key, 'rank')
     hold(work, worker, until_ms)
     log_work(work, stage .. ' taken by ' .. worker)
   end
-  local held = redis.call('HMGET', key, 'fence', 'attempts', 'retries')
+  local held = redis.call('HMGET', key, 'fence', 'attempts', 'retries', stage .. '_attempts')
   return {
     fence = tonumber(held[1]),
     attempts = tonumber(held[2]),
     retries = tonumber(held[3] or '0'),
+    attempt = tonumber(held[4]),
   }
 end
 

@@ -61,7 +61,7 @@ local function repeat_message(work)
   redis.call('ZADD', KEY_DUE, now + repeat_ms * factor, work)
   if length >= waiting then return nil end
   lengths[queue] = length + 1
-  return {stage = stage_of(work), work = work, queue = queue}
+  return message_for(work, queue)
 end
 
 local function check(work)

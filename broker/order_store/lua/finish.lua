@@ -1,4 +1,5 @@
--- ARGV: work, fence, to, fields (JSON), problem (JSON or ''), delay_ms.
+-- ARGV: work, fence, to, fields (JSON), problem (JSON or ''), delay_ms, reason for the order's log
+--       where work is given back without a problem, or ''.
 -- Ends a claim. `to` is the state that was reached, or 'back': the work waits for another claim,
 -- and this one does not count as an attempt.
 -- Returns {messages} to enqueue, or {lost} where the work belongs to another claim by now.
@@ -27,8 +28,9 @@ local message
 if to == 'back' then
   redis.call('HINCRBY', key, 'attempts', -1)
   if index or not cancel_delivery(id) then
-    if problem then log_work(work, problem.code .. ': ' .. problem.detail) end
-    message = give_back(work, delay_ms)
+    local reason = ARGV[7]
+    if problem then reason = why(problem) end
+    message = give_back(work, delay_ms, reason)
   end
 elseif to == 'staged' then
   redis.call('HSET', key, 'attempts', 0, 'retries', 0)
@@ -37,8 +39,12 @@ elseif to == 'staged' then
 elseif index then
   message = end_scan(work, to, problem)
 else
-  if problem then redis.call('HSET', key, 'error', cjson.encode(problem)) end
-  move_order(id, to)
+  local reason = nil
+  if problem then
+    redis.call('HSET', key, 'error', cjson.encode(problem))
+    reason = why(problem)
+  end
+  move_order(id, to, nil, reason)
   withdraw(id)
 end
 return cjson.encode({messages = {message}})

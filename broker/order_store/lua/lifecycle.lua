@@ -43,6 +43,20 @@ local function log_work(work, text)
   log(id, text)
 end
 
+-- Returns a problem as the order's log says it: code, detail, hint, and who can repair it.
+local function why(problem)
+  local text = problem.code .. ': ' .. problem.detail
+  if problem.hint and problem.hint ~= '' then text = text .. '; hint: ' .. problem.hint end
+  if problem.blame then text = text .. '; blame: ' .. problem.blame end
+  return text
+end
+
+-- Returns a state as the order's log says it, with the reason if there is one.
+local function state_and_reason(state, reason)
+  if not reason or reason == '' then return state end
+  return state .. ': ' .. reason
+end
+
 local function has_ended(id)
   local state = redis.call('HGET', order_key(id), 'state')
   return not state or #TRANSITIONS.order[state] == 0
@@ -84,7 +98,7 @@ local function record_act(id, act, actor)
   log(id, act .. ' asked for by ' .. actor)
 end
 
-local function move_order(id, to, moves)
+local function move_order(id, to, moves, reason)
   local key = order_key(id)
   local from = redis.call('HGET', key, 'state')
   if from == to then return end
@@ -100,17 +114,17 @@ local function move_order(id, to, moves)
   else
     redis.call('ZREM', KEY_ENDED, id)
   end
-  log(id, to)
+  log(id, state_and_reason(to, reason))
 end
 
-local function move_scan(work, to, moves)
+local function move_scan(work, to, moves, reason)
   local key = key_of(work)
   local from = redis.call('HGET', key, 'state')
   check_move(moves or TRANSITIONS, 'scan', from, to)
   redis.call('HSET', key, 'state', to)
   local id = split(work)
   redis.call('HSET', order_key(id), 'updated_at', now)
-  log_work(work, to)
+  log_work(work, state_and_reason(to, reason))
 end
 
 -- Returns the stage that this work waits for or is in.
@@ -171,6 +185,14 @@ local function withdraw(work)
   redis.call('ZREM', KEY_DUE, work)
 end
 
+-- Returns the task message for work that waits on this queue. `attempt` counts the claims of the
+-- stage from 1 and never starts again, so that no two attempts have the same task id.
+local function message_for(work, queue)
+  local stage = stage_of(work)
+  local claimed = tonumber(redis.call('HGET', key_of(work), stage .. '_attempts') or '0')
+  return {stage = stage, work = work, queue = queue, attempt = claimed + 1}
+end
+
 -- Makes the work wait on its queue, to be claimed from `delay_ms` on. Returns the task message to
 -- enqueue, or nil while there is a delay: the scheduler enqueues it then.
 local function wait(work, delay_ms)
@@ -184,14 +206,14 @@ local function wait(work, delay_ms)
   if delay_ms > 0 then check_after_ms = delay_ms end
   redis.call('ZADD', KEY_DUE, math.min(expires, now + check_after_ms), work)
   if delay_ms > 0 then return nil end
-  return {stage = stage_of(work), work = work, queue = queue}
+  return message_for(work, queue)
 end
 
 -- `problem` need not state its blame where that is the one of its code.
 local function fail_order(id, state, problem)
   problem.blame = problem.blame or BLAME[problem.code]
   redis.call('HSET', order_key(id), 'error', cjson.encode(problem))
-  move_order(id, state)
+  move_order(id, state, nil, why(problem))
 end
 
 -- Returns the last delivery attempt at the destination that the order has now, or nil where there
@@ -247,8 +269,12 @@ end
 -- Returns the task message for the delivery, or nil.
 local function end_scan(work, to, problem)
   local id = split(work)
-  if problem then redis.call('HSET', key_of(work), 'error', cjson.encode(problem)) end
-  move_scan(work, to)
+  local reason = nil
+  if problem then
+    redis.call('HSET', key_of(work), 'error', cjson.encode(problem))
+    reason = why(problem)
+  end
+  move_scan(work, to, nil, reason)
   withdraw(work)
   if to == 'failed' then
     redis.call('HINCRBY', order_key(id), 'failed', 1)
@@ -267,9 +293,18 @@ end
 -- The state in which a scan waits again after its worker gave it back.
 local STATE_BEFORE = {fetching = 'queued', classifying = 'staged'}
 
-local function give_back(work, delay_ms)
+-- Makes held work wait again from `delay_ms` on. `reason` is for the order's log.
+local function give_back(work, delay_ms, reason)
   local _, index = split(work)
-  if index then move_scan(work, STATE_BEFORE[redis.call('HGET', key_of(work), 'state')]) end
+  local parts = {}
+  if reason ~= '' then parts[1] = reason end
+  if delay_ms > 0 then parts[#parts + 1] = 'next try in ' .. math.ceil(delay_ms / 1000) .. ' s' end
+  local text = table.concat(parts, '; ')
+  if index then
+    move_scan(work, STATE_BEFORE[redis.call('HGET', key_of(work), 'state')], nil, text)
+  elseif text ~= '' then
+    log(work, 'delivery: ' .. text)
+  end
   return wait(work, delay_ms)
 end
 
@@ -304,7 +339,7 @@ local function lose(work, seen, allowed)
     return nil
   end
   if not index and cancel_delivery(id) then return nil end
-  return give_back(work, 0)
+  return give_back(work, 0, '')
 end
 
 -- Makes an order and its scans wait for nobody, held by nobody and due for no check, whatever is

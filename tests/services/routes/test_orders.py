@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from broker.errors import Problem
 from broker.order_store import OrderStore
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
@@ -54,12 +55,15 @@ def test_a_fresh_order_shows_every_promised_field(api: TestClient, order_body: O
     ).json()
     assert set(order) == {
         "id", "state", "algorithm", "parameters", "priority", "labels", "created_at", "updated_at", "expires_at",
-        "created_by", "acts", "destination", "scans", "delivery", "warnings", "links",
+        "created_by", "acts", "progress", "destination", "scans", "delivery", "warnings", "links",
     }  # fmt: skip
     assert set(order["scans"][0]) == {
         "id", "state", "source", "waiting", "progress", "timings", "summary", "warnings", "links",
     }  # fmt: skip
-    assert order["scans"][0]["progress"] == {"stage": "", "done": 0, "total": 0, "eta_s": None}
+    assert order["scans"][0]["progress"] == {
+        "stage": "queued", "done": 0, "total": 0, "eta_s": None,
+    }  # fmt: skip
+    assert order["progress"] == {"stage": "queued", "percent": 0.0, "eta_s": None}
     assert (order["state"], order["delivery"]) == ("queued", {"state": "waiting", "attempts": []})
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", order["created_at"])
 
@@ -251,6 +255,70 @@ def test_the_log_is_one_line_per_thing(
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
     assert all(re.match(r"20[2-9]\d-\d\d-\d\dT\S+Z \S", line) for line in answer.text.splitlines())
     assert not any(line.startswith("2020-") for line in answer.text.splitlines())
+
+
+def test_the_log_says_why_a_scan_failed(
+    api: TestClient, order_body: OrderBody, announced: OrderStore
+) -> None:
+    """Code, detail, hint and blame in the line of the state, for the scan and for the order."""
+    path = api.post("/v1/orders", json=order_body()).headers["location"]
+    claim = announced.claim(f"{path.rpartition('/')[2]}.0", "fetch", "w1")
+    assert claim
+    problem = Problem("not_a_slide", "it is a page", "look at it", blame="input")
+    announced.finish(claim, "failed", problem=problem)
+    lines = [line.partition(" ")[2] for line in api.get(f"{path}/log").text.splitlines()]
+    assert "scan a: failed: not_a_slide: it is a page; hint: look at it; blame: input" in lines
+    assert lines[-1].startswith("failed: scan_failed: 1 of 1 scans failed; nothing was delivered")
+    assert lines[-1].endswith("; blame: input")
+
+
+def test_the_log_says_when_work_is_tried_again(
+    api: TestClient, order_body: OrderBody, announced: OrderStore
+) -> None:
+    """One line for a fetch that is given back: the state, why, and the next try."""
+    path = api.post("/v1/orders", json=order_body()).headers["location"]
+    claim = announced.claim(f"{path.rpartition('/')[2]}.0", "fetch", "w1")
+    assert claim
+    problem = Problem("input_unreachable", "HTTP 503", blame="platform")
+    announced.give_back(claim, problem=problem, delay_s=19.5)
+    last = api.get(f"{path}/log").text.splitlines()[-1]
+    why = "input_unreachable: HTTP 503; blame: platform; next try in 20 s"
+    assert last.endswith(f" scan a: queued: {why}")
+
+
+def test_the_end_of_the_log_can_be_asked_for(
+    api: TestClient, order_body: OrderBody, announced: OrderStore
+) -> None:
+    """`tail`: only the last lines, or all where there are fewer."""
+    path = api.post("/v1/orders", json=order_body()).headers["location"]
+    announced.claim(f"{path.rpartition('/')[2]}.0", "fetch", "w1")
+    lines = api.get(f"{path}/log").text.splitlines()
+    assert len(lines) > 2
+    assert api.get(f"{path}/log?tail=2").text.splitlines() == lines[-2:]
+    assert api.get(f"{path}/log?tail=1000").text.splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("tail=0", "tail"),
+        ("tail=-1", "tail"),
+        ("tail=1001", "tail"),
+        ("tail=", "tail"),
+        ("tail=ten", "tail"),
+        ("tail=%C2%B2", "tail"),
+        ("tail=1&tail=2", "tail"),
+        ("lines=5", "lines"),
+    ],
+)
+def test_a_tail_that_is_not_understood_is_refused(
+    api: TestClient, order_body: OrderBody, query: str, field: str
+) -> None:
+    """As a problem that names the parameter."""
+    path = api.post("/v1/orders", json=order_body()).headers["location"]
+    answer = api.get(f"{path}/log?{query}")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
 
 
 def test_an_order_that_is_not_there_is_a_404(api: TestClient) -> None:

@@ -36,6 +36,26 @@ def demand(api: TestClient, name: str = "gpu") -> dict[str, int]:
     return {key: value for key, value in answer.json().items() if key != "name"}
 
 
+def test_every_queue_is_listed_before_the_first_order(
+    api: TestClient, announced: OrderStore
+) -> None:
+    """With the workers that listen to it: the couriers' queues, and each algorithm's own."""
+    card = announced.cards()["ki67"]
+    announced.announce([card.model_copy(update={"name": "large", "queue": "gpu-24g"})])
+    announced.present("courier-1@here", ["deliver", "fetch"])
+    announced.present("courier-2@there", ["deliver", "fetch"])
+    announced.present("gpu-1@here", ["gpu"])
+    told = {queue["name"]: queue for queue in api.get("/v1/queues").json()["queues"]}
+    assert {name: queue["workers"] for name, queue in told.items()} == {
+        "fetch": 2,
+        "deliver": 2,
+        "gpu": 1,
+        "gpu-24g": 0,
+    }
+    assert {queue["waiting"] + queue["running"] for queue in told.values()} == {0}
+    assert 'slidelane_queue_waiting{queue="gpu-24g"} 0.0' in api.get("/metrics").text
+
+
 def test_work_that_waits_is_told_without_any_worker(
     api: TestClient, announced: OrderStore, order_body: OrderBody
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from broker.errors import Problem
 from broker.order_store import OrderStore
 from broker.settings.config import BrokerSettings
 
@@ -75,6 +76,34 @@ def test_results_are_not_there_before_the_scan_is_classified(
     assert (answer.status_code, answer.json()["code"]) == (409, "not_ready")
     assert "queued" in answer.json()["detail"]
     assert api.get(f"/v1/orders/{order_id}").json()["scans"][0]["links"] == {}
+
+
+@pytest.mark.parametrize("name", CONTENT)
+def test_a_failed_scan_says_why_it_has_no_results(
+    api: TestClient, order_id: str, announced: OrderStore, name: str
+) -> None:
+    """With its own code, detail, hint and blame, and not as if they were to come."""
+    claim = announced.claim(f"{order_id}.0", "fetch", "w1")
+    assert claim
+    problem = Problem("input_unreachable", "HTTP 503", "ask the bucket", blame="platform")
+    announced.finish(claim, "failed", problem=problem)
+    answer = api.get(f"/v1/orders/{order_id}/scans/a/{name}")
+    shown = answer.json()
+    assert (answer.status_code, shown["code"], shown["blame"]) == (422, "scan_failed", "platform")
+    assert shown["detail"] == "scan a failed: input_unreachable: HTTP 503"
+    assert shown["hint"] == "ask the bucket"
+    payload = api.get(f"/v1/orders/{order_id}/payload").json()
+    assert payload["code"] == "scan_failed"
+    assert "1 of 1 scans failed" in payload["detail"]
+
+
+def test_a_cancelled_scan_is_not_waited_for(api: TestClient, order_id: str) -> None:
+    """Its results come only after a retry."""
+    api.post(f"/v1/orders/{order_id}/cancel")
+    for path in ("scans/a/results.json", "payload"):
+        answer = api.get(f"/v1/orders/{order_id}/{path}")
+        assert (answer.status_code, answer.json()["code"]) == (409, "state_conflict")
+        assert "cancelled" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
