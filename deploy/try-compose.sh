@@ -17,6 +17,7 @@ export API_PORT=${API_PORT:-18000} FLOWER_PORT=${FLOWER_PORT:-15555} RECEIVER_PO
 export API_ADDRESS=127.0.0.1 FLOWER_ADDRESS=127.0.0.1 FLOWER_USER=flower SLIDELANE_WORKER__GRACE_S=2
 api=http://127.0.0.1:$API_PORT receiver=http://127.0.0.1:$RECEIVER_PORT flower=http://127.0.0.1:$FLOWER_PORT
 files=(-f docker-compose.yml -f deploy/try-compose.yml)
+[[ $engine != *podman* ]] || files+=(-f deploy/compose/podman.yml)
 SLIDES=$(mktemp -d) && export SLIDES
 
 say() { printf '%s  %s\n' "$(date +%T)" "$*"; }

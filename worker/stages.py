@@ -130,9 +130,9 @@ def _delivery_outcome(store: OrderStore, claim: Claim) -> Outcome:
 
 def _last_attempt(order: Order) -> str:
     """Return the last delivery attempt in words."""
-    if not order.attempts:
+    last = order.last_attempt
+    if last is None:
         return "nothing was sent; the results are kept"
-    last = order.attempts[-1]
     text = f"delivery attempt {len(order.attempts)}: {last.outcome}"
     if last.status:
         text += f" ({last.status})"

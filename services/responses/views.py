@@ -216,14 +216,14 @@ def delivery_state(order: Order) -> DeliveryState:
         return _state_under_way(order)
     if order.state not in ENDED:
         return "waiting"
-    if order.attempts or order.state == OrderState.UNDELIVERED:
+    if order.last_attempt or order.state == OrderState.UNDELIVERED:
         return "undelivered"
     return "none"
 
 
 def _state_under_way(order: Order) -> DeliveryState:
     """Return `asking` while the destination is asked whether the last attempt arrived."""
-    if order.attempts and order.attempts[-1].is_uncertain:
+    if order.last_attempt and order.last_attempt.is_uncertain:
         return "asking"
     return "trying"
 

@@ -84,7 +84,8 @@ class Deliverer:
         uncertain = [
             number
             for number, attempt in enumerate(order.attempts)
-            if attempt.outcome in ("unknown", "missing", "untrue")
+            if number >= order.attempts_before
+            and attempt.outcome in ("unknown", "missing", "untrue")
         ]
         number = len(order.attempts) - 1
         if uncertain:
@@ -170,7 +171,8 @@ class Deliverer:
         self, order: Order, claim: Claim
     ) -> tuple[TaskMessage, ...] | None:
         """Return the task messages once the destination said yes too often untruly, else None."""
-        untrue = 1 + sum(attempt.outcome == "untrue" for attempt in order.attempts)
+        at_this_destination = order.attempts[order.attempts_before :]
+        untrue = 1 + sum(attempt.outcome == "untrue" for attempt in at_this_destination)
         if untrue < self._settings.untrue_attempts:
             return None
         problem = problems.answer_untrue(order.attempts[-1], untrue)
