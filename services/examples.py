@@ -125,13 +125,16 @@ ORDER: dict[str, Any] = {
     "created_at": "2026-11-21T07:47:45.321Z",
     "updated_at": "2026-11-21T07:47:51.909Z",
     "expires_at": "2026-11-28T07:47:45.321Z",
+    "created_by": "pathology-lab",
+    "acts": [],
+    "progress": {"stage": "delivered", "percent": 100.0, "eta_s": 0.0},
     "destination": {"type": "techcyte", "host": "ci.techcyte.com", "task_id": "dGFzazoxODU3MTQ="},
     "scans": [
         {
             "id": "8946136",
             "state": "classified",
             "source": {"type": "url", "url": "https://bucket.example.org/slide.svs?…"},
-            "progress": {"stage": "drawing", "done": 1, "total": 1, "eta_s": 0.0},
+            "progress": {"stage": "classified", "done": 1, "total": 1, "eta_s": 0.0},
             "timings": {"fetch_s": 0.064, "classify_s": 3.293, "tiles": 4.0},
             "bottleneck": "model",
             "summary": {"nuclei": 3378, "positive": 2316, "labelling_index_pct": 68.6},
@@ -155,13 +158,14 @@ ORDER: dict[str, Any] = {
 WAITING_ORDER: dict[str, Any] = ORDER | {
     "state": "queued",
     "updated_at": "2026-11-21T07:47:45.321Z",
+    "progress": {"stage": "queued", "percent": 0.0, "eta_s": None},
     "scans": [
         {
             "id": "8946136",
             "state": "queued",
             "source": {"type": "url", "url": "https://bucket.example.org/slide.svs?…"},
             "waiting": {"queue": "fetch.high", "ahead": 0, "reason": "a courier takes it next"},
-            "progress": {"stage": "", "done": 0, "total": 0, "eta_s": None},
+            "progress": {"stage": "queued", "done": 0, "total": 0, "eta_s": None},
             "timings": {},
             "summary": {},
             "warnings": [],
@@ -176,12 +180,14 @@ WAITING_ORDER: dict[str, Any] = ORDER | {
 }
 CANCELLED_ORDER: dict[str, Any] = WAITING_ORDER | {
     "state": "cancelled",
+    "acts": [{"at": "2026-11-21T07:47:46.020Z", "act": "cancel", "by": "pathology-lab"}],
+    "progress": {"stage": "cancelled", "percent": 0.0, "eta_s": None},
     "scans": [
         {
             "id": "8946136",
             "state": "cancelled",
             "source": {"type": "url", "url": "https://bucket.example.org/slide.svs?…"},
-            "progress": {"stage": "", "done": 0, "total": 0, "eta_s": None},
+            "progress": {"stage": "cancelled", "done": 0, "total": 0, "eta_s": None},
             "timings": {},
             "summary": {},
             "warnings": [],
@@ -192,6 +198,7 @@ CANCELLED_ORDER: dict[str, Any] = WAITING_ORDER | {
 }
 DELIVERING_ORDER: dict[str, Any] = ORDER | {
     "state": "delivering",
+    "progress": {"stage": "deliver", "percent": 95.0, "eta_s": None},
     "delivery": {"state": "trying", "attempts": []},
 }
 ORDERS_PAGE: dict[str, Any] = {"orders": [ORDER], "next": None}
@@ -228,6 +235,7 @@ CARD: dict[str, Any] = {
     "time_limit_s": 7200,
     "stall_limit_s": 300,
     "ruo": True,
+    "available": True,
 }
 CARDS: dict[str, Any] = {"algorithms": [CARD]}
 QUEUES: dict[str, Any] = {
