@@ -24,6 +24,7 @@ from broker.settings.config import ConfigError, WorkerSettings, warn_of_old_name
 from worker.algorithms import registry
 from worker.cleanup import run_cleanup
 from worker.context import WorkerContext, worker_context
+from worker.linux import forbid_inspection
 from worker.process.gpu_lock import reserve_gpu
 from worker.process.heartbeat import Heartbeat
 
@@ -42,6 +43,7 @@ def main() -> None:
 
 
 def _run_worker(role: str) -> None:
+    forbid_inspection()
     context = worker_context()
     settings = context.config.worker
     _log_only_to_stderr(context.config.broker.log)

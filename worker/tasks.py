@@ -9,7 +9,7 @@ import os
 from functools import partial
 from os import EX_TEMPFAIL
 
-from celery import current_task
+from celery import current_task, signals
 
 from broker.errors import OrderError, Problem, TemporaryError
 from broker.file_storage.interface import unreachable
@@ -21,6 +21,7 @@ from worker import stages
 from worker.backoff import backoff_s
 from worker.context import WorkerContext, worker_context
 from worker.disk import DISK_FULL_ERRNOS
+from worker.linux import forbid_inspection
 from worker.process.lease import Lease, Limits
 from worker.progress import GIVE_BACK_REASONS, StopWork
 from worker.slide_cache.errors import SlideCacheFullError
@@ -65,6 +66,12 @@ def classify(work: str) -> None:
 def deliver(work: str) -> None:
     """Make one attempt to deliver the results of one order."""
     _claim_and_run(work, "deliver")
+
+
+@signals.worker_process_init.connect
+def _forbid_inspection(**_: object) -> None:
+    """Do in a spawned child what its parent did for itself: secrets are in both."""
+    forbid_inspection()
 
 
 def _claim_and_run(work: str, stage: Stage) -> None:

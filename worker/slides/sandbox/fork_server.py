@@ -13,6 +13,7 @@ import selectors
 import signal
 import socket
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 # Not used here: loaded once, so that no decoder process has to.
@@ -28,6 +29,7 @@ from worker.slides.sandbox.messages import (
     send_number,
 )
 from worker.slides.sandbox.shared_memory import map_shared_pixels
+from worker.slides.slide_files import files_of
 from worker.slides.tiff import aperio as _aperio  # noqa: F401
 from worker.slides.tiff import reader as _tiff_reader  # noqa: F401
 
@@ -91,7 +93,9 @@ class ForkServer:
             status.close()
         else:
             if pid == 0:
-                self._become_decoder(request["max_bytes"], status, descriptors)
+                self._become_decoder(
+                    Path(request["path"]), request["max_bytes"], status, descriptors
+                )
             self._status_of[pid] = status
             self._selector.register(status, selectors.EVENT_READ, pid)
             _tell(status, pid)
@@ -99,7 +103,7 @@ class ForkServer:
             os.close(fd)
 
     def _become_decoder(
-        self, max_bytes: int, status: socket.socket, descriptors: list[int]
+        self, path: Path, max_bytes: int, status: socket.socket, descriptors: list[int]
     ) -> NoReturn:
         """Keep nothing of the server but what is loaded, and no right; then read the slide."""
         try:
@@ -111,7 +115,7 @@ class ForkServer:
             lifeline, *connections = [socket.socket(fileno=fd) for fd in connection_fds]
             shared = map_shared_pixels(pixels_fd, len(connections))
             os.close(pixels_fd)
-            confine(max_bytes + shared.nbytes, self._id)
+            confine(files_of(path), max_bytes + shared.nbytes, self._id)
             decode(self.handler_class(shared), lifeline, connections)
         finally:
             os._exit(os.EX_NOPERM)  # it must never go on as a second server
