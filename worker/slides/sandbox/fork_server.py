@@ -20,7 +20,7 @@ from typing import Any, Final, NoReturn
 from worker.slides import image_reader as _image_reader  # noqa: F401
 from worker.slides.dicom import checks as _dicom_checks  # noqa: F401
 from worker.slides.dicom import reader as _dicom_reader  # noqa: F401
-from worker.slides.sandbox.confinement.confine import confine
+from worker.slides.sandbox.confinement.confine import confine, libraries
 from worker.slides.sandbox.decoder import RequestHandler, decode
 from worker.slides.sandbox.messages import (
     ProtocolError,
@@ -50,6 +50,7 @@ class ForkServer:
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._id = os.getpid()
+        self._libraries = libraries()
         self._ended, self._wake = socket.socketpair()
         self._status_of: dict[int, socket.socket] = {}
         self._selector = selectors.DefaultSelector()
@@ -115,7 +116,8 @@ class ForkServer:
             lifeline, *connections = [socket.socket(fileno=fd) for fd in connection_fds]
             shared = map_shared_pixels(pixels_fd, len(connections))
             os.close(pixels_fd)
-            confine(files_of(path), max_bytes + shared.nbytes, self._id)
+            readable = [*files_of(path), *self._libraries]
+            confine(readable, max_bytes + shared.nbytes, self._id)
             decode(self.handler_class(shared), lifeline, connections)
         finally:
             os._exit(os.EX_NOPERM)  # it must never go on as a second server

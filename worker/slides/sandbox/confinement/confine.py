@@ -56,8 +56,8 @@ def granted_confinement() -> Confinement:
     return Confinement(landlock.abi(), seccomp.is_available())
 
 
-def confine(slide_files: Iterable[Path], max_bytes: int, parent_id: int) -> None:
-    """Let this process read the slide and libraries, compute, and use what is open; nothing else.
+def confine(readable: Iterable[Path], max_bytes: int, parent_id: int) -> None:
+    """Let this process read these files and folders, compute, and use what is open; nothing else.
 
     It takes at most `max_bytes` of memory and is killed when its parent ends. To be called before
     it has threads. Raises `OSError`.
@@ -69,7 +69,7 @@ def confine(slide_files: Iterable[Path], max_bytes: int, parent_id: int) -> None
     linux.drop_capabilities()
     linux.forbid_new_privileges()
     if landlock.abi():
-        landlock.restrict_to([*slide_files, *_libraries()])
+        landlock.restrict_to(readable)
     else:  # Landlock keeps other decoder processes out, too
         linux.forbid_inspection()
     seccomp.restrict_calls()
@@ -82,7 +82,7 @@ def _limit_resources(max_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
 
 
-def _libraries() -> list[Path]:
+def libraries() -> list[Path]:
     """Return the folders from which Python loads a module, or a module its library, when used."""
     python = [Path(sysconfig.get_path(name)) for name in _PYTHON_PATHS]
     ours = [_ROOT / name for name in _OUR_PACKAGES]
