@@ -22,6 +22,7 @@ from benchmarks import (
     geojson_export,
     gigapixels,
     ki67_vs_scikit_image,
+    opening,
     orders,
     redis_memory,
     region_latency,
@@ -70,8 +71,8 @@ def _parts(*, quick: bool) -> list[str]:
 
 def _orders(quick: bool, report: Report) -> list[Comparison]:
     if quick:
-        return orders.measure(3, 50, report)
-    return orders.measure(7, 300, report)
+        return [*orders.measure(3, 50, report), *opening.measure(3, 20, report)]
+    return [*orders.measure(7, 300, report), *opening.measure(7, 100, report)]
 
 
 def _latency(quick: bool, report: Report) -> list[Comparison]:

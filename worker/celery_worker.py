@@ -23,6 +23,7 @@ from worker.algorithms import registry
 from worker.algorithms.monitor import AlgorithmMonitor
 from worker.cleanup import run_cleanup
 from worker.context import WorkerContext, worker_context
+from worker.linux import forbid_inspection
 from worker.process.gpu_lock import GpuLock, reserve_gpu
 from worker.process.heartbeat import Heartbeat
 from worker.process.shutdown import Shutdown, start_semaphore_tracker
@@ -32,6 +33,7 @@ _log = logging.getLogger("worker")
 
 def run_worker(role: str, stop_signals: Sequence[Signals]) -> int:
     """Run the worker until one of the signals; return the exit status. Raise `ConfigError`."""
+    forbid_inspection()
     context = worker_context()
     settings = context.config.worker
     _log_only_to_stderr(context.config.broker.log)

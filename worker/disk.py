@@ -34,12 +34,23 @@ def in_use(path: Path) -> bool:
 
 def sync_file(path: Path) -> None:
     """Make the content of the file survive a power cut."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    _sync(path)
 
 
 def sync_folder(folder: Path) -> None:
     """Make renames in the folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+    _sync(folder)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make the folder and all files and folders below it survive a power cut."""
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

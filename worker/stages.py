@@ -73,6 +73,7 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
     scan = order.scans[index]
     request = order.scan_request(index)
     stopwatch = Stopwatch()
+    context.sandbox.prepare()
     with stopwatch.measure("load"):
         algorithm = _load_algorithm(order, context.config.worker)
         _freeze_loaded_objects()
@@ -104,7 +105,6 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
     messages = lease.retry_write(context.store.finish, claim, "classified", fields)
     checkpoint.clear()
     context.slide_cache.remove_hold(str(scan.slide.get("digest")), claim.work)
-    context.sandbox.prepare()
     return Outcome("done", _log_line(timings), messages)
 
 

@@ -37,6 +37,7 @@ from worker import stages
 from worker.backoff import backoff_s
 from worker.context import WorkerContext, worker_context
 from worker.disk import DISK_FULL_ERRNOS
+from worker.linux import forbid_inspection
 from worker.process.lease import Lease, Limits
 from worker.process.stop_signals import LEAVE_SIGNAL, ignore_stop_signals
 from worker.progress import CANCELLED, GIVE_BACK_REASONS, LEASE_LOST, LEAVING, StopWork
@@ -77,6 +78,8 @@ def _obey_only_parent(**_: object) -> None:
 
     billiard keeps the signals that are ignored when this is called.
     """
+    # What the parent did for itself: secrets are in both.
+    forbid_inspection()
     mute_outages()
     ignore_stop_signals()
     signal.signal(LEAVE_SIGNAL, _leave)

@@ -52,12 +52,18 @@ def crash_decoders(stack: Stack, until: threading.Event) -> None:
     """
     while not until.wait(0.02):
         held = stack.gate.held()
-        for number, command in processes_of(stack.processes["worker"].pid).items():
-            if "worker.slides.sandbox" in command:
-                with suppress(ProcessLookupError):
-                    os.kill(number, signal.SIGSEGV)
+        for number in decoders(stack):
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGSEGV)
         if held:
             stack.gate.open()
+
+
+def decoders(stack: Stack) -> set[int]:
+    """The processes that read a slide: those that the server of the decoder processes has forked."""
+    running = processes_of(stack.processes["worker"].pid)
+    servers = {number for number, command in running.items() if "worker.slides.sandbox" in command}
+    return {child for child, parent in _parents() if parent in servers}
 
 
 def order(stack: Stack, slide: Path) -> Any:

@@ -13,6 +13,7 @@ from demo.techcyte import TechcyteReceiver
 from slidelane.process import lines_of
 from tests.support.stack import ROOT, Stack, free_port
 from worker.diagnostics.connectivity import check_hosts
+from worker.slides.sandbox.confinement.confine import granted_confinement
 
 Table = dict[str, tuple[str, str]]
 _COMMAND = [sys.executable, "-m", "slidelane.cli", "doctor"]
@@ -49,7 +50,8 @@ def test_a_service_that_runs_is_well(stack: Stack, techcyte: TechcyteReceiver) -
     status 0."""
     status, rows, _ = on(stack, "--destination", techcyte.url)
     assert status == 0, rows
-    assert [what for what, (state, _) in rows.items() if state == "ok" and what != "gpu"] == [
+    of_machine = ("gpu", "decoder")
+    assert [what for what, (state, _) in rows.items() if state == "ok" and what not in of_machine] == [
         "service", "redis", "workers", "disk", "models", "slides",
         "cores", "memory", "openslide", "destination",
     ]  # fmt: skip
@@ -57,6 +59,8 @@ def test_a_service_that_runs_is_well(stack: Stack, techcyte: TechcyteReceiver) -
     assert "on fetch" in rows["workers"][1] or "on deliver" in rows["workers"][1]
     assert "1000x1000 matmul in" in rows["gpu"][1]
     assert rows["openslide"][1].startswith("OpenSlide 4.")
+    assert str(granted_confinement()) in rows["decoder"][1]
+    assert (rows["decoder"][0] == "ok") == granted_confinement().is_complete
     assert "grid 1.0.0, ki67 1.0.0" in rows["models"][1]
     assert f"broker.data {stack.data}" in rows["service"][1]
 

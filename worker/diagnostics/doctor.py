@@ -29,6 +29,7 @@ from worker.process.cgroup_limits import (
     usable_cores,
 )
 from worker.slides.sandbox.client import Sandbox
+from worker.slides.sandbox.confinement.confine import granted_confinement
 
 _EDGE_PX = 512
 _TILE_PX = 256
@@ -54,6 +55,7 @@ def main() -> None:
     _print_rows("memory", _memory(config))
     _print_rows("gpu", _gpu(config, required=options.require_gpu))
     _print_rows("openslide", _openslide(config))
+    _print_rows("decoder", _decoder())
     if not options.machine_only:
         _print_rows("models", _models(config))
         _print_rows("slides", _slides(config))
@@ -147,6 +149,15 @@ def _openslide(config: Config) -> Iterator[Row]:
         yield Row("openslide", "ok", text)
     else:
         yield Row("openslide", "failed", f"{text}, and its pixels are wrong")
+
+
+def _decoder() -> Iterator[Row]:
+    """Say what the kernel keeps the processes from that read slides."""
+    granted = granted_confinement()
+    if granted.is_complete:
+        yield Row("decoder", "ok", f"confined by {granted}")
+    else:
+        yield Row("decoder", "absent", f"{granted}; see docs/security.md")
 
 
 def _write_slide(path: Path, pixels: np.ndarray) -> None:

@@ -10,7 +10,6 @@ Knows neither what is found nor how.
 """
 
 import logging
-import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -22,7 +21,7 @@ from typing import Annotated, Final
 
 from pydantic import Field, FiniteFloat, TypeAdapter
 
-from worker.disk import DISK_FULL_ERRNOS, sync_folder
+from worker.disk import DISK_FULL_ERRNOS, sync_file, sync_folder
 from worker.results.object_store import ObjectStore
 
 UNFINISHED: Final = Path("results", ".unfinished")
@@ -157,10 +156,8 @@ class Checkpoint:
     def _write(self, store: ObjectStore, point: Point) -> None:
         store.sync()
         new = self._folder / "point.new"
-        with new.open("wb") as file:
-            file.write(_POINTS.dump_json(point))
-            file.flush()
-            os.fsync(file.fileno())
+        new.write_bytes(_POINTS.dump_json(point))
+        sync_file(new)
         new.replace(self._folder / _POINT)
         sync_folder(self._folder)
 

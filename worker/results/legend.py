@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +37,13 @@ class _ScaleBar:
     label: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Type:
     """The size of the text, from which every distance in the strip follows."""
 
     size_px: int
 
-    @property
+    @cached_property
     def font(self) -> ImageFont.FreeTypeFont:
         """The font in this size."""
         return ImageFont.truetype(FONT, self.size_px, layout_engine=ImageFont.Layout.BASIC)

@@ -10,7 +10,6 @@ A folder holds one file for each column, little-endian, without a header:
 Folders of older versions have no file `measurements`.
 """
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -20,6 +19,7 @@ from typing import Any, BinaryIO, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from worker.disk import sync_file, sync_folder
 from worker.results.objects import CHUNK, Objects, outlines
 
 _TYPES: Final = {
@@ -118,10 +118,9 @@ class ObjectStore:
 
     def sync(self) -> None:
         """Write the files and the folder through to the disk."""
-        for path in (*(self.folder / name for name in _TYPES), self.folder):
-            number = os.open(path, os.O_RDONLY)
-            os.fsync(number)
-            os.close(number)
+        for name in _TYPES:
+            sync_file(self.folder / name)
+        sync_folder(self.folder)
 
 
 def _item_bytes(name: str) -> int:

@@ -4,7 +4,6 @@ Knows no order's state and no destination.
 """
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +12,7 @@ from typing import Any
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.order import ScanWarning
 from broker.orders.result_files import ABOUT, FINDINGS, OVERLAY, REGION, RESULTS_JSON
+from worker.disk import sync_folder, sync_tree
 from worker.geometry.frame import Area, Frame
 from worker.geometry.roi import polygon_rings
 from worker.results import geojson, object_files, results_json
@@ -43,8 +43,8 @@ def save(folder: Path, result: Result, overlay: OverlayDrawing) -> None:
         if folder.exists():
             folder.rename(Path(beside) / "old")
         new.rename(folder)
-    _sync(folder.parent)
-    _sync(folder.parent.parent)
+    sync_folder(folder.parent)
+    sync_folder(folder.parent.parent)
 
 
 def load(folder: Path) -> Result:
@@ -63,8 +63,8 @@ def _write_files(folder: Path, result: Result, overlay: OverlayDrawing) -> None:
     about = json.dumps(_to_json(result), allow_nan=False).encode()
     _move_objects(result.findings.objects, folder / FINDINGS)
     (folder / FINDINGS / ABOUT).write_bytes(about)
-    for path in (*folder.rglob("*"), folder):
-        _sync(path)
+    # A rename may reach the disk before the content: a power cut must not leave an empty result.
+    sync_tree(folder)
 
 
 def _move_objects(objects: ObjectSource, folder: Path) -> None:
@@ -115,15 +115,3 @@ def _from_json(about: dict[str, Any], objects: ObjectSource) -> Result:
         warnings=warnings,
         produced=about.get("produced", {}),
     )
-
-
-def _sync(path: Path) -> None:
-    """Write the file or folder through to the disk.
-
-    A rename may reach the disk before the content: a power cut must not leave an empty result.
-    """
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

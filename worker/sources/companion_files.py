@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from worker.slides.errors import NotASlideError
+from worker.slides.slide_files import FILES_BESIDE, FILES_IN_FOLDER
 from worker.sources.unicode_names import entries_with_letters
 
-FILES_IN_FOLDER: Final = ".mrxs"
-"""The main file of a slide whose other files are in the folder of the same name."""
-FILES_BESIDE: Final = (".vms", ".vmu")
-"""The main files of slides whose other files are beside them."""
 _SERIES: Final = ".dcm"  # OpenSlide looks for the rest of the series beside it
 _MAX_FILES: Final = 5000
 _TEXT_FILES: Final = (".ini", *FILES_BESIDE)

@@ -1,135 +1,33 @@
-"""Decode one slide for a worker.
+"""Fork a decoder process for each slide that a worker opens.
 
-    python -m worker.slides.sandbox MAX_BYTES PIXELS_FD LIFE_FD FD...
+    python -m worker.slides.sandbox CONTROL_FD
 
-This process has no torch, no Redis and no secrets. It ends when the other end of LIFE_FD closes,
-and not before: after a signal that ends the worker, the worker may still finish its slide.
+This process, the server of the decoder processes, has loaded every reader of slides once. It has no
+torch, no Redis, no secrets and no threads. It opens no slide, and ends when the other end of
+CONTROL_FD closes.
 """
 
-import json
-import math
-import os
-import resource
 import signal
 import socket
 import sys
-import traceback
-from contextlib import suppress
-from dataclasses import asdict
-from pathlib import Path
-from threading import Thread
-from typing import Any, Final
-
-import numpy as np
-
-from worker.geometry.frame import MppSource, Pixels
-
-# Not used here: imported so that a spare process has loaded it before a slide needs it.
-from worker.slides import openslide_reader as _preloaded  # noqa: F401
-from worker.slides.errors import NotASlideError, UnreadableSlideError
-from worker.slides.sandbox.messages import receive, send
-from worker.slides.sandbox.shared_memory import map_shared_pixels
-from worker.slides.slide import Slide
-
-_MAX_TEXT_CHARS: Final = 4000
-Answer = tuple[dict[str, Any], Pixels | None]
 
 
-class RequestHandler:
-    """Answers requests about the one slide of this process.
+def ignore_signals() -> None:
+    """Ignore the signals that end a worker: it may still finish its slides.
 
-    The slide is opened once; then any thread may read it. `shared` is the memory that the worker
-    sees, too.
+    Such a signal often reaches all processes. This one and those that it forks end with the worker.
     """
-
-    def __init__(self, shared: Pixels) -> None:
-        self._slide: Slide | None = None
-        self._shared = shared
-
-    def serve(self, connection: socket.socket) -> None:
-        """Answer one request after another until the worker closes the connection."""
-        with suppress(OSError):
-            while True:
-                message, _ = receive(connection)
-                answer, pixels = self._answer(**json.loads(message))
-                send(connection, json.dumps(answer).encode(), pixels)
-
-    def _answer(self, method: str, **arguments: Any) -> Answer:
-        try:
-            return self._call(method, arguments)
-        except (NotASlideError, UnreadableSlideError) as error:
-            detail = error.detail[:_MAX_TEXT_CHARS]
-            return {"refusal": {"code": error.code, "detail": detail, "hint": error.hint}}, None
-        except MemoryError:
-            return {"is_short_of_memory": True}, None
-        except Exception:  # noqa: BLE001 - a bug is reported to the worker, which logs it
-            return {"bug": traceback.format_exc()[-_MAX_TEXT_CHARS:]}, None
-
-    def _call(self, method: str, arguments: dict[str, Any]) -> Answer:
-        if method == "open":
-            return self._open(**arguments)
-        if self._slide is None:
-            raise RuntimeError("no slide is open")
-        if method == "fill":
-            return _fill(self._slide, **arguments)
-        if method == "fill_tiles":
-            return _fill_tiles(self._slide, self._shared, **arguments)
-        raise ValueError(f"there is no method {method!r}")
-
-    def _open(self, path: str, mpp: float | None, mpp_source: MppSource) -> Answer:
-        self._slide = Slide.open(Path(path), mpp, mpp_source)
-        answer = {
-            "frame": asdict(self._slide.frame),
-            "reader": self._slide.reader,
-            "warnings": [warning._asdict() for warning in self._slide.warnings],
-        }
-        return answer, None
-
-
-def _fill(slide: Slide, shape: list[int], **position: float) -> Answer:
-    region = np.empty(shape, np.uint8)
-    slide.fill(region, **position)
-    return {}, region
-
-
-def _fill_tiles(
-    slide: Slide,
-    shared: Pixels,
-    shape: list[int],
-    offset: int,
-    corners: list[tuple[float, float]],
-    **downsamples: float,
-) -> Answer:
-    tiles = shared[offset : offset + math.prod(shape)].reshape(shape)
-    slide.fill_tiles(tiles, corners, **downsamples)
-    return {}, None
-
-
-def main(arguments: list[str]) -> None:
-    """Serve every connection in a thread of its own until the worker has ended."""
-    max_bytes, pixels_fd, life_fd, *connection_fds = map(int, arguments)
-    shared = map_shared_pixels(pixels_fd, len(connection_fds))
-    _drop_privileges(max_bytes + shared.nbytes)
-    handler = RequestHandler(shared)
-    for fd in connection_fds:
-        connection = socket.socket(fileno=fd)
-        Thread(target=handler.serve, args=(connection,), daemon=True).start()
-    lifeline = socket.socket(fileno=life_fd)
-    lifeline.send(b"1")
-    with suppress(ConnectionError):
-        lifeline.recv(1)
-    os._exit(0)  # other threads may be inside of a decoder
-
-
-def _drop_privileges(max_bytes: int) -> None:
-    """Ignore signals, write no files, and take at most `max_bytes` of memory."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold a patient's tissue
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    if sys.platform == "linux":  # elsewhere the limit counts reserved memory, or has no effect
-        resource.setrlimit(resource.RLIMIT_AS, (max_bytes, max_bytes))
+
+
+def main(control_fd: int) -> None:
+    """Serve the worker at the other end of the descriptor until it closes that."""
+    from worker.slides.sandbox.fork_server import ForkServer
+
+    ForkServer(socket.socket(fileno=control_fd)).run()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    ignore_signals()  # before the imports, which take half a second
+    main(int(sys.argv[1]))

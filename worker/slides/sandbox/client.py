@@ -1,7 +1,7 @@
 """Slides opened in processes of their own, so that a decoder that crashes or hangs ends alone.
 
-Decides how many processes there are. `worker.slides.sandbox.process` holds one of them and decides
-what its end means.
+Decides when the server that forks these processes is started. `worker.slides.sandbox.process` holds
+one of them and decides what its end means.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +17,7 @@ from worker.slides.errors import SlideDecodingError
 from worker.slides.overview import read_overview
 from worker.slides.reader import SlideWarning
 from worker.slides.sandbox.process import INVALID_ANSWER, DecoderProcess
+from worker.slides.sandbox.server import DecoderServer
 
 MAX_BYTES: Final = 4 * 2**30
 READ_S: Final = 60.0
@@ -26,11 +27,14 @@ _REQUEST_PX: Final = 2**22  # pixels of one request; the time limit is for so ma
 class Sandbox:
     """Opens slides, each in a process of its own. Threads may share it."""
 
+    server_class = DecoderServer
+    """What forks the processes."""
+
     def __init__(self, threads: int, *, max_bytes: int = MAX_BYTES, read_s: float = READ_S) -> None:
         self._threads = threads
         self._max_bytes = max_bytes
         self._read_s = read_s
-        self._spare: DecoderProcess | None = None
+        self._server: DecoderServer | None = None
         self._lock = Lock()
 
     @contextmanager
@@ -41,33 +45,31 @@ class Sandbox:
 
         `mpp`, in microns per pixel and stated by `mpp_source`, is used where the file states none.
         Raises `NotASlideError`, `UnreadableSlideError`, and `TemporaryError` if the process was
-        killed from outside.
+        killed from outside or cannot be started.
         """
-        process = self._take_process()
+        resolved = path.resolve()
+        process = DecoderProcess(
+            self._running_server(), resolved, self._threads, self._max_bytes, self._read_s
+        )
         try:
-            yield SandboxedSlide(process, self._threads, path, mpp, mpp_source)
+            yield SandboxedSlide(process, self._threads, resolved, mpp, mpp_source)
         finally:
             process.end()
 
     def prepare(self) -> None:
-        """Start the process of the next slide early, which takes half a second of a core.
+        """Start the server of the processes if it is not running, which takes 0.7 s of a core.
 
         A failure is ignored here: the call that opens the next slide raises it.
         """
-        with self._lock, suppress(OSError):
-            if self._spare is None:
-                self._spare = self._start_process()
+        with suppress(OSError):
+            self._running_server()
 
-    def _take_process(self) -> DecoderProcess:
+    def _running_server(self) -> DecoderServer:
+        """Return the server, a new one if there is none or the last one has ended."""
         with self._lock:
-            spare = self._spare
-            self._spare = None
-        if spare is not None and spare.is_alive:
-            return spare
-        return self._start_process()
-
-    def _start_process(self) -> DecoderProcess:
-        return DecoderProcess(self._threads, self._max_bytes, self._read_s)
+            if self._server is None or not self._server.is_alive:
+                self._server = self.server_class()
+            return self._server
 
 
 class SandboxedSlide:
@@ -92,7 +94,7 @@ class SandboxedSlide:
         answer = process.ask(
             {
                 "method": "open",
-                "path": str(path.resolve()),
+                "path": str(path),
                 "mpp": mpp,
                 "mpp_source": mpp_source,
             }

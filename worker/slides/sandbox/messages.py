@@ -1,4 +1,4 @@
-"""Messages between the worker and a decoder process: JSON, and after it pixels.
+"""Messages between the worker and its decoder processes: JSON, and after it pixels or descriptors.
 
 Knows the framing, not the contents. Nothing is pickled, since a hostile slide may control the
 decoder process.
@@ -6,13 +6,16 @@ decoder process.
 
 import socket
 import struct
+from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
 from worker.geometry.frame import Pixels
 
 _SIZES: Final = struct.Struct("<II")  # bytes of JSON, bytes of pixels
+_NUMBER: Final = struct.Struct("<i")
 _MAX_JSON_BYTES: Final = 2**20
+_DESCRIPTORS_AT_ONCE: Final = 128  # Linux takes 253 in a message
 
 
 class ProtocolError(Exception):
@@ -51,6 +54,45 @@ def receive(
     if into is not None and pixel_bytes:
         _receive_exactly(connection, _as_bytes(into), deadline)
     return message, pixel_bytes > 0
+
+
+def send_number(connection: socket.socket, number: int) -> None:
+    """Send one number of 32 bits. Raises `OSError`."""
+    connection.sendall(_NUMBER.pack(number))
+
+
+def receive_number(connection: socket.socket, within_s: float) -> int:
+    """Return the next number.
+
+    Raises `TimeoutError` if it is not received in time, `ConnectionError` if the other process has
+    ended.
+    """
+    raw = _receive_exactly(connection, bytearray(_NUMBER.size), monotonic() + within_s)
+    number: int = _NUMBER.unpack(raw)[0]
+    return number
+
+
+def send_descriptors(connection: socket.socket, descriptors: Sequence[int]) -> None:
+    """Send open files to the other process. Raises `OSError`."""
+    for start in range(0, len(descriptors), _DESCRIPTORS_AT_ONCE):
+        socket.send_fds(connection, [b"d"], descriptors[start : start + _DESCRIPTORS_AT_ONCE])
+
+
+def receive_descriptors(connection: socket.socket, count: int) -> list[int]:
+    """Return so many open files of the other process.
+
+    Raises `ProtocolError` where they do not all arrive, `ConnectionError` if the other process has
+    ended.
+    """
+    descriptors: list[int] = []
+    while len(descriptors) < count:
+        sent, received, flags, _ = socket.recv_fds(connection, 1, _DESCRIPTORS_AT_ONCE)
+        if not sent:
+            raise ConnectionResetError("the other end is gone")
+        if not received or flags & socket.MSG_CTRUNC:
+            raise ProtocolError("this process may not have so many files open")
+        descriptors.extend(received)
+    return descriptors
 
 
 def _as_bytes(pixels: Pixels) -> memoryview:

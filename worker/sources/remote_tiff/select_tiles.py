@@ -50,11 +50,9 @@ def _frame(file: SparseFile, mpp: float | None, sandbox: Sandbox) -> Frame:
     """Return the slide's frame as a reader of the whole file would find it."""
     try:
         with sandbox.open(file.path, mpp) as slide:
-            frame = slide.frame
+            return slide.frame
     except OrderError as error:
         raise RangesUnsuitable(f"without its tiles it does not open: {error.detail}") from None
-    sandbox.prepare()
-    return frame
 
 
 def _levels(pictures: Sequence[TiledPicture], full_size: tuple[int, int]) -> list[TiledPicture]:

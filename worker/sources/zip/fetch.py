@@ -17,8 +17,8 @@ from worker.slide_cache.file_set import FileSet
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides import signatures
 from worker.slides.errors import NotASlideError
+from worker.slides.slide_files import FILES_BESIDE, FILES_IN_FOLDER
 from worker.sources import companion_files
-from worker.sources.companion_files import FILES_BESIDE, FILES_IN_FOLDER
 from worker.sources.dicom_series import instances
 from worker.sources.dicom_series.instances import DownloadedFile
 from worker.sources.http import checksum

@@ -1,16 +1,24 @@
 """What a worker accepts from its decoder process: whole messages of the requested size, in time."""
 
+import os
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from threading import Event, Thread
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from worker.slides.sandbox.messages import ProtocolError, receive, send
-from worker.slides.sandbox.process import Answer
+from worker.slides.sandbox.answers import Answer
+from worker.slides.sandbox.messages import (
+    ProtocolError,
+    receive,
+    receive_descriptors,
+    send,
+    send_descriptors,
+)
 
 Connections = tuple[socket.socket, socket.socket]
 
@@ -90,6 +98,26 @@ def test_an_array_with_gaps_is_refused(connections: Connections) -> None:
     send(remote, b"{}", np.zeros((4, 2, 3), np.uint8))
     with pytest.raises(TypeError, match="contiguous"):
         receive(local, np.zeros((4, 4, 3), np.uint8)[:, ::2], 5)
+
+
+def test_descriptors_of_many_threads_arrive_in_their_order(connections: Connections) -> None:
+    """Linux takes 253 in one message; a machine may have more cores."""
+    local, remote = connections
+    files = [os.memfd_create(str(number)) for number in range(300)]
+    send_descriptors(local, files)
+    received = receive_descriptors(remote, 300)
+    names = [Path(f"/proc/self/fd/{fd}").readlink().name for fd in received]
+    assert names == [f"memfd:{number} (deleted)" for number in range(300)]
+    for fd in [*files, *received]:
+        os.close(fd)
+
+
+def test_a_message_without_its_descriptors_is_nonsense(connections: Connections) -> None:
+    """Nobody waits for descriptors that the kernel has left out."""
+    local, remote = connections
+    local.sendall(b"d")
+    with pytest.raises(ProtocolError):
+        receive_descriptors(remote, 1)
 
 
 FRAME = (

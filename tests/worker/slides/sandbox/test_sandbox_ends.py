@@ -25,8 +25,8 @@ def path(tmp_path: Path) -> Path:
     return a_slide(tmp_path / "a.svs", a_picture(300, 200))
 
 
-def read(slide: SandboxedSlide) -> Pixels:
-    region = np.empty((64, 64, 3), np.uint8)
+def read(slide: SandboxedSlide, edge: int = 64) -> Pixels:
+    region = np.empty((edge, edge, 3), np.uint8)
     slide.fill(region, 0, 0, 1, 1)
     return region
 
@@ -51,14 +51,6 @@ def stop(process_id: int) -> None:
         tick.wait(0.01)
 
 
-def wait_until_up(sandbox: Sandbox) -> None:
-    """Until the process that was prepared has started."""
-    spare, tick = sandbox._spare, threading.Event()
-    assert spare
-    while spare.is_alive and not spare._has_started():
-        tick.wait(0.01)
-
-
 @pytest.mark.parametrize("crash", [signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS])
 def test_a_crash_of_the_decoder_is_the_slides_fault_alone(
     path: Path, crash: signal.Signals
@@ -68,7 +60,8 @@ def test_a_crash_of_the_decoder_is_the_slides_fault_alone(
     with sandbox.open(path) as slide:
         stop(slide.process_id)
         with ThreadPoolExecutor(2) as pool:
-            waiting = [pool.submit(read, slide) for _ in range(2)]
+            # so large that no thread of the process has answered before another one gets the signal
+            waiting = [pool.submit(read, slide, 2048) for _ in range(2)]
             os.kill(slide.process_id, crash)
             os.kill(slide.process_id, signal.SIGCONT)
             faults = [future.exception() for future in waiting]
@@ -101,24 +94,22 @@ def test_a_worker_that_is_told_to_leave_may_finish_its_slide(
         assert read(slide).any()
 
 
-def test_a_decoder_that_starts_is_not_ended_by_a_stop_of_its_worker(path: Path) -> None:
+def test_a_server_that_starts_is_not_ended_by_a_stop_of_its_worker(path: Path) -> None:
     """It ignores the signals from its first moment on, before it has read its program."""
     sandbox = Sandbox(1)
     sandbox.prepare()
-    assert sandbox._spare
+    server = sandbox._server
+    assert server
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        os.kill(sandbox._spare.id, number)
-    process_id = sandbox._spare.id
+        os.kill(server.id, number)
     with sandbox.open(path) as slide:
-        assert slide.process_id == process_id
+        assert sandbox._server is server
         assert read(slide).shape == (64, 64, 3)
 
 
 def test_a_decoder_that_hangs_is_ended(path: Path) -> None:
     """After the time limit of a read it is killed; later reads raise the same error."""
-    sandbox = Sandbox(1, read_s=3)
-    sandbox.prepare()
-    wait_until_up(sandbox)  # the time is for a read, and not for the start of the process
+    sandbox = Sandbox(1, read_s=3)  # the time is for a read, and not for the start of the server
     with sandbox.open(path) as slide:
         os.kill(slide.process_id, signal.SIGSTOP)
         for _ in range(2):
@@ -143,27 +134,101 @@ def children() -> set[int]:
     }
 
 
-def test_a_spare_process_that_died_is_not_handed_out(path: Path) -> None:
+def test_a_server_that_died_is_not_asked(path: Path) -> None:
     """The kernel may have killed it while it was idle."""
     sandbox, others = Sandbox(1), children()
     sandbox.prepare()
-    (spare,) = spares = children() - others
-    os.kill(spare, signal.SIGKILL)
-    wait_until_ended(spare)
+    (server,) = servers = children() - others
+    os.kill(server, signal.SIGKILL)
+    wait_until_ended(server)
     with sandbox.open(path) as slide:
-        assert slide.process_id not in spares
         assert read(slide).any()
+        assert len(children() - others - servers) == 1
 
 
-def test_a_process_that_was_prepared_is_the_next_slides(path: Path) -> None:
-    """Only one is prepared, however often `prepare` is called."""
+def test_a_server_that_was_prepared_forks_for_every_slide(path: Path) -> None:
+    """Only one is started, however often `prepare` is called, and it is loaded once."""
     sandbox, others = Sandbox(1), children()
     sandbox.prepare()
     sandbox.prepare()
-    (spare,) = children() - others
+    (server,) = children() - others
+    for _ in range(2):
+        with sandbox.open(path) as slide:
+            assert parent(slide.process_id) == server
+            assert read(slide).any()
+    assert children() - others == {server}
+
+
+def parent(process_id: int) -> int:
+    return int(Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV])
+def test_the_end_of_the_server_does_not_blame_the_slide(path: Path, end: signal.Signals) -> None:
+    """A slide that is being read is worth another try, and the next one gets a new server."""
+    sandbox = Sandbox(1)
     with sandbox.open(path) as slide:
-        assert slide.process_id == spare
+        server = parent(slide.process_id)
+        os.kill(slide.process_id, signal.SIGSTOP)  # it must not be quicker than its end
+        os.kill(server, end)
+        wait_until_ended(server)
+        os.kill(slide.process_id, signal.SIGKILL)
+        with pytest.raises(TemporaryError, match="ended from outside"):
+            read(slide)
+    with sandbox.open(path) as slide:
+        assert parent(slide.process_id) != server
         assert read(slide).any()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_worker_that_is_told_to_leave_may_open_its_slide(
+    path: Path, number: signal.Signals
+) -> None:
+    """Such a signal reaches the server, too."""
+    sandbox = Sandbox(1)
+    with sandbox.open(path) as slide:
+        server = parent(slide.process_id)
+    os.kill(server, number)
+    with sandbox.open(path) as slide:
+        assert parent(slide.process_id) == server
+
+
+def test_the_server_has_one_thread_and_no_library_of_the_worker(path: Path) -> None:
+    """What a process has while it forks its child gets: a lock that another thread held, a secret."""
+    sandbox = Sandbox(1)
+    with sandbox.open(path) as slide:
+        server = Path(f"/proc/{parent(slide.process_id)}")
+        loaded = (server / "maps").read_text()
+        assert len(list((server / "task").iterdir())) == 1
+        held = [link.readlink().as_posix() for link in (server / "fd").iterdir()]
+    assert not [name for name in ("libtorch", "hiredis", "cv2", "_ctypes_test") if name in loaded]
+    assert str(path.resolve()) not in held
+
+
+def test_many_slides_at_once_are_each_in_a_process_of_their_own(path: Path) -> None:
+    """A courier's threads open slides at the same time; one that crashes costs no other."""
+    sandbox = Sandbox(2)
+    together = threading.Barrier(12, timeout=60)
+
+    def read_one(number: int) -> int:
+        with sandbox.open(path) as slide:
+            together.wait()
+            if number == 0:
+                os.kill(slide.process_id, signal.SIGSEGV)
+                wait_until_ended(slide.process_id)
+                with pytest.raises(OrderError, match="SIGSEGV"):
+                    read(slide)
+            together.wait()
+            if number:
+                assert read(slide).any()
+            return slide.process_id
+
+    with ThreadPoolExecutor(12) as pool:
+        processes = list(pool.map(read_one, range(12)))
+    assert len(set(processes)) == 12
+    for process_id in processes:
+        with pytest.raises(ProcessLookupError):
+            os.kill(process_id, 0)
 
 
 def test_an_installation_that_cannot_start_it_does_not_blame_the_slide(
@@ -208,15 +273,15 @@ import os, sys
 from pathlib import Path
 from worker.slides.sandbox.client import Sandbox
 sandbox = Sandbox(1)
-with sandbox.open(Path(sys.argv[1])):
-    sandbox.prepare()
-    print(*Path(f"/proc/self/task/{os.getpid()}/children").read_text().split(), flush=True)
+with sandbox.open(Path(sys.argv[1])) as slide:
+    server = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    print(server, slide.process_id, flush=True)
     os.kill(os.getpid(), 9)
 """
 
 
 def test_the_processes_end_with_their_worker(path: Path) -> None:
-    """After a worker is killed no process remains, not even the spare one."""
+    """After a worker is killed no process remains: no decoder, and not its server."""
     done = subprocess.run(
         [sys.executable, "-c", LEFT_BEHIND, str(path)], capture_output=True, text=True, check=False
     )

@@ -1,0 +1,1 @@
+"""What the kernel keeps a decoder process from doing: files, network, processes, signals."""
