@@ -73,13 +73,18 @@ def test_every_process_says_so_when_it_starts(
         "SLIDELANE_SERVICES__PORT": "0",
     }
     with subprocess.Popen(
-        [sys.executable, "-m", *module], cwd=ROOT, env=env, text=True, stderr=subprocess.PIPE
+        [sys.executable, "-m", *module],
+        cwd=ROOT,
+        env=env,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     ) as process:
-        assert process.stderr
+        assert process.stdout
         shown = ""
-        for line in process.stderr:
+        for line in process.stdout:
             shown += line
-            if "startup complete" in line or " ready." in line:
+            if "listens on" in line or " consumes " in line:
                 process.terminate()
     assert shown.count("may enter the data folder") == (mode != 0o700), shown
 
