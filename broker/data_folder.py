@@ -5,11 +5,17 @@ from pathlib import Path
 
 
 def make_private(folder: Path) -> None:
-    """Make the folder with mode 0700, unless it is there. Raise `OSError`."""
+    """Make the folder with mode 0700, unless it is there.
+
+    Raise `OSError`, which names this folder also where one above it cannot be made.
+    """
     if folder.is_dir():
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(folder)) from None
 
 
 def openness(folder: Path) -> str:

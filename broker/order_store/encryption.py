@@ -32,19 +32,32 @@ class SealedError(OrderError):
 
 
 class RequestEncryption:
-    """Encrypts with the newest key and decrypts with any; without keys texts stay as they are."""
+    """Encrypts with the newest key and decrypts with any; without keys texts stay as they are.
+
+    The key in the data folder decrypts wherever it is found, because a worker on another machine
+    may reach the embedded Redis by its URL. It encrypts only where that Redis is embedded.
+    """
 
     def __init__(self, settings: BrokerSettings) -> None:
-        self._fernet: MultiFernet | None = None
-        fernets = [_fernet(name, key) for name, key in _keys(settings)]
-        if fernets:
-            self._fernet = MultiFernet(fernets)
+        self._newest: Fernet | None = None
+        self._known: MultiFernet | None = None
+        keys = [_fernet(name, key) for name, key in _stated_keys(settings)]
+        newest = keys[:1]
+        made = _made_key(settings)
+        if made is not None:
+            keys.append(made)
+            if not newest and settings.redis_url == "embedded":
+                newest = [made]
+        if keys:
+            self._known = MultiFernet(keys)
+        if newest:
+            self._newest = newest[0]
 
     def encrypt(self, text: str) -> str:
         """Return the text as it is stored."""
-        if self._fernet is None:
+        if self._newest is None:
             return text
-        return _PREFIX + self._fernet.encrypt(text.encode()).decode()
+        return _PREFIX + self._newest.encrypt(text.encode()).decode()
 
     def decrypt(self, stored: str) -> str:
         """Return the text of what was stored.
@@ -53,10 +66,10 @@ class RequestEncryption:
         """
         if not stored.startswith(_PREFIX):
             return stored
-        if self._fernet is None:
+        if self._known is None:
             raise SealedError
         try:
-            return self._fernet.decrypt(stored.removeprefix(_PREFIX)).decode()
+            return self._known.decrypt(stored.removeprefix(_PREFIX)).decode()
         except InvalidToken:
             raise SealedError from None
 
@@ -89,17 +102,21 @@ def make_key_file(data: Path) -> None:
     new.unlink()
 
 
-def _keys(settings: BrokerSettings) -> Iterator[tuple[str, str]]:
-    """Yield the keys, the newest first, each with its name in messages."""
+def _stated_keys(settings: BrokerSettings) -> Iterator[tuple[str, str]]:
+    """Yield the keys of the settings, the newest first, each with its name in messages."""
     if settings.secret_key and settings.secret_key.get_secret_value():
         yield "broker.secret_key", settings.secret_key.get_secret_value()
     for number, key in enumerate(settings.old_secret_keys):
         yield f"broker.old_secret_keys[{number}]", key.get_secret_value()
-    if settings.redis_url != "embedded":
-        return
+
+
+def _made_key(settings: BrokerSettings) -> Fernet | None:
+    """Return the key that the embedded Redis made for itself; None where it is not."""
     path = settings.data / KEY_FILE
-    with suppress(FileNotFoundError):
-        yield str(path), _key_in(path)
+    try:
+        return _fernet(str(path), _key_in(path))
+    except FileNotFoundError:
+        return None
 
 
 def _key_in(path: Path) -> str:

@@ -44,10 +44,8 @@ def a_long_order(stack: Stack, slide: Path, receiver: TechcyteReceiver) -> str:
     }
     scans = [{"id": "1", "source": {"type": "path", "path": str(slide)}}]
     order_id = stack.order(algorithm="ki67", scans=scans, destination=destination)
-    wait_for(
-        lambda: scan(stack, order_id)["progress"]["stage"] == "classifying", what="classifying"
-    )
     wait_for(stack.gate.held, what="a tile at the gate")
+    wait_for(lambda: scan(stack, order_id)["progress"]["total"] > 0, what="the number of tiles")
     return order_id
 
 

@@ -226,5 +226,5 @@ def test_fields_that_were_renamed_are_shown_by_both_names(
     api.post("/v1/orders", json=order_body())
     (card,) = api.get("/v1/algorithms").json()["algorithms"]
     assert (card["queue"], card["lane"]) == ("gpu", "gpu")
-    (queue,) = api.get("/v1/queues").json()["queues"]
-    assert (queue["stage"], queue["leg"]) == ("fetch", "fetch")
+    queues = {queue["name"]: queue for queue in api.get("/v1/queues").json()["queues"]}
+    assert (queues["fetch"]["stage"], queues["fetch"]["leg"]) == ("fetch", "fetch")

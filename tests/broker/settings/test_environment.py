@@ -56,6 +56,7 @@ WORDS: dict[str, Any] = {
     "worker.algorithms.NAME.kind": "grid",
     "worker.algorithms.NAME.folder": "/models/mine",
     "worker.algorithms.NAME.sha256": "ab" * 32,
+    "worker.algorithms.NAME.stains": ["H&E"],
     "worker.algorithms.NAME.compile": True,
     "worker.algorithms.NAME.queue": "gpu-24g",
     "worker.algorithms.NAME.time_limit_s": 123.5,
