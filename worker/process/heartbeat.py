@@ -73,9 +73,14 @@ class Heartbeat:
                 if self._announcement:
                     self._store.announce(self._announcement.cards)
             self._store.present(self._name, self._queues, self._announcement, self._settings)
+            now = time.monotonic()
             if not self._reported_at:
                 _log.info("%s consumes %s", self._name, ", ".join(self._queues))
-            self._reported_at = time.monotonic()
+            elif now - self._reported_at > 2 * _INTERVAL_S:
+                # Celery calls this only while it is connected. If it was not because of Redis, the
+                # log has a line about that, and lets the one of the return pass.
+                self._is_away = True
+            self._reported_at = now
         except TemporaryError as error:
             self._is_news = True
             _log.warning(
