@@ -115,14 +115,14 @@ def _made_key(settings: BrokerSettings) -> Fernet | None:
     path = settings.data / KEY_FILE
     try:
         return _fernet(str(path), _key_in(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
 def _key_in(path: Path) -> str:
     try:
         return path.read_text().strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} cannot be read ({type(error).__name__})") from None
