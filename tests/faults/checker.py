@@ -155,7 +155,7 @@ def _second_holders(scan: Scan, lines: list[str]) -> Iterator[str]:
             if holder:
                 yield f"scan {scan.id} was taken by {taken[1]} while {holder} had it"
             holder = taken[1]
-        elif text in SETTLED:
+        elif text.partition(": ")[0] in SETTLED:  # after the colon stands why
             holder = ""
 
 
