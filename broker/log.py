@@ -226,6 +226,11 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return fields
 
 
+def one_line(text: str) -> str:
+    """Return the text as one line, without secrets."""
+    return " ".join(without_secrets(text).split())
+
+
 def without_secrets(text: str) -> str:
     """Return the text without logins and queries of URLs, bearer tokens and JSON web tokens."""
     for pattern, replacement in _SECRETS:

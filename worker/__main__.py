@@ -7,7 +7,7 @@ scheduler.
 import argparse
 import sys
 
-from worker.process.stop_signals import exit_on_signals
+from worker.stop_signals import exit_on_signals
 
 
 def main() -> None:

@@ -5,6 +5,8 @@ from functools import cache
 from pathlib import Path
 from threading import Event
 
+import requests
+
 from broker.data_folder import make_private
 from broker.file_storage import open_storage
 from broker.file_storage.interface import Storage
@@ -42,23 +44,16 @@ class WorkerContext:
 def worker_context() -> WorkerContext:
     """Return this process's context, built from the settings at the first call."""
     config = load()
-    worker = config.worker
     make_private(config.broker.data)
-    store = OrderStore.connect(config.broker)
+    return build_context(config, OrderStore.connect(config.broker))
+
+
+def build_context(config: Config, store: OrderStore) -> WorkerContext:
+    """Return the parts of a worker with these settings and this store."""
+    worker = config.worker
     storage = open_storage(config.broker)
-    http = session(
-        config.broker.allow_hosts,
-        connect_timeout_s=worker.deliver.connect_timeout_s,
-        read_timeout_s=worker.deliver.read_timeout_s,
-        http=worker.http,
-    )
-    deliveries = session(
-        config.broker.allow_hosts,
-        connect_timeout_s=worker.deliver.connect_timeout_s,
-        read_timeout_s=worker.deliver.read_timeout_s,
-        http=worker.http,
-        encrypted_only=True,
-    )
+    slides = _session(config, encrypted_only=False)
+    deliveries = _session(config, encrypted_only=True)
     slide_cache = SlideCache(config.broker.data / FOLDER, worker.slides.max_bytes)
     sandbox = _sandbox(worker)
     breakers = CircuitBreakers(max_concurrent=max(1, worker.courier_threads // 4))
@@ -68,9 +63,20 @@ def worker_context() -> WorkerContext:
         storage=storage,
         slide_cache=slide_cache,
         sandbox=sandbox,
-        slide_fetcher=SlideFetcher(slide_cache, http, sandbox, worker),
+        slide_fetcher=SlideFetcher(slide_cache, slides, sandbox, worker),
         deliverer=Deliverer(store, storage, deliveries, breakers, worker.deliver),
         leaving=Event(),
+    )
+
+
+def _session(config: Config, *, encrypted_only: bool) -> requests.Session:
+    deliver = config.worker.deliver
+    return session(
+        config.broker.allow_hosts,
+        connect_timeout_s=deliver.connect_timeout_s,
+        read_timeout_s=deliver.read_timeout_s,
+        http=config.worker.http,
+        encrypted_only=encrypted_only,
     )
 
 

@@ -39,9 +39,9 @@ from worker.context import WorkerContext, worker_context
 from worker.disk import DISK_FULL_ERRNOS
 from worker.linux import forbid_inspection
 from worker.process.lease import Lease, Limits
-from worker.process.stop_signals import LEAVE_SIGNAL, ignore_stop_signals
 from worker.progress import CANCELLED, GIVE_BACK_REASONS, LEASE_LOST, LEAVING, StopWork
 from worker.slide_cache.errors import SlideCacheFullError
+from worker.stop_signals import LEAVE_SIGNAL, ignore_stop_signals
 
 MAX_RETRIES = 6
 LIMITED_RETRY_CODES = frozenset({"input_unreachable", "out_of_memory"})

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from broker.errors import Problem
-from broker.log import without_secrets
+from broker.log import one_line
 from broker.order_store import TaskMessage
 from broker.orders.order import ENDED, Order, OrderState, ScanState, parse_work_id
 
@@ -32,7 +32,7 @@ class Outcome:
         longest = _MAX_REASON
         if self.end == "done":
             longest = _MAX_SENTENCE
-        line = " ".join(without_secrets(self.text).split())
+        line = one_line(self.text)
         if len(line) > longest:
             line = line[: longest - 1] + "…"
         return line

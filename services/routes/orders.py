@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from broker.errors import OrderError, TemporaryError
-from broker.log import without_secrets
+from broker.log import one_line
 from broker.order_store import Creator, OrderStore, UnreadableOrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.request import OrderRequest
@@ -107,10 +107,9 @@ def get_log(order_id: str, request: Request, store: Store) -> PlainTextResponse:
     """What happened to the order, one line per thing; with `tail`, only the last lines."""
     last = order_query.tail(request.query_params)
     order = store.get(order_id)
-    lines = []
-    for entry in store.log(order.id, last):
-        text = " ".join(without_secrets(entry["text"]).split())
-        lines.append(f"{rfc3339(entry['at'])} {text}\n")
+    lines = [
+        f"{rfc3339(entry['at'])} {one_line(entry['text'])}\n" for entry in store.log(order.id, last)
+    ]
     return PlainTextResponse("".join(lines))
 
 

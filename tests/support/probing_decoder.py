@@ -6,10 +6,10 @@ import socket
 import sys
 from typing import Any
 
-from worker.slides.sandbox.__main__ import ignore_signals
 from worker.slides.sandbox.client import Sandbox, SandboxedSlide
 from worker.slides.sandbox.decoder import Answer, RequestHandler
 from worker.slides.sandbox.server import DecoderServer
+from worker.stop_signals import ignore_stop_signals
 
 
 class ProbingServer(DecoderServer):
@@ -49,5 +49,5 @@ def main(control_fd: int) -> None:
 
 
 if __name__ == "__main__":
-    ignore_signals()
+    ignore_stop_signals()
     main(int(sys.argv[1]))

@@ -13,7 +13,6 @@ from broker.order_store.redis_url import RedisUrl
 from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings, Config, SlidesSettings, WorkerSettings
 from tests.support.s3 import BUCKET, S3Server
-from tests.support.worker_contexts import a_worker_context
 from worker.cleanup import (
     clean_up,
     release_slides,
@@ -21,7 +20,7 @@ from worker.cleanup import (
     remove_left_behind,
     remove_unfinished,
 )
-from worker.context import WorkerContext
+from worker.context import WorkerContext, build_context
 from worker.inference.checkpoint import UNFINISHED
 
 DIGEST = "ab" + "0" * 62
@@ -31,7 +30,7 @@ DIGEST = "ab" + "0" * 62
 def context(broker_settings: BrokerSettings, store: OrderStore) -> WorkerContext:
     slides = SlidesSettings(max_bytes=1000)
     config = Config(broker=broker_settings, worker=WorkerSettings(slides=slides))
-    return a_worker_context(config, store)
+    return build_context(config, store)
 
 
 def a_cached_slide(context: WorkerContext) -> Path:

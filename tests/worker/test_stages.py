@@ -24,10 +24,9 @@ from broker.settings.config import (
 )
 from tests.support.orders import classify, taken
 from tests.support.slides import a_picture, a_slide
-from tests.support.worker_contexts import a_worker_context
 from worker import stages, tasks
 from worker.algorithms import registry
-from worker.context import WorkerContext
+from worker.context import WorkerContext, build_context
 from worker.inference.checkpoint import UNFINISHED
 from worker.process.lease import Lease, Limits
 
@@ -38,9 +37,10 @@ def context(broker_settings: BrokerSettings, store: OrderStore, tmp_path: Path) 
     worker = WorkerSettings(
         slides=SlidesSettings(roots=(tmp_path,)),
         device="cpu",
+        threads=1,
         algorithms={"grid": AlgorithmSettings(kind="grid")},
     )
-    return a_worker_context(Config(broker=broker_settings, worker=worker), store)
+    return build_context(Config(broker=broker_settings, worker=worker), store)
 
 
 def an_order(context: WorkerContext, slide: Path) -> str:

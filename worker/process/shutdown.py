@@ -15,7 +15,7 @@ from celery.apps.worker import install_worker_term_handler
 from celery.worker import state
 
 from worker.process.heartbeat import Heartbeat
-from worker.process.stop_signals import LEAVE_SIGNAL, STOP_SIGNALS
+from worker.stop_signals import LEAVE_SIGNAL, STOP_SIGNALS, stop_signals_blocked
 
 _STOP_WORK_S: Final = 3.0
 """How long the child, or the threads of a courier, may take after the grace to stop their work."""
@@ -131,11 +131,8 @@ class Shutdown:
 
 def start_semaphore_tracker() -> None:
     """Start billiard's helper process now, with signals blocked that would end it too early."""
-    blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    try:
+    with stop_signals_blocked():
         semaphore_tracker.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked_before)
 
 
 def _signal_children(number: signal.Signals) -> None:

@@ -7,18 +7,10 @@ torch, no Redis, no secrets and no threads. It opens no slide, and ends when the
 CONTROL_FD closes.
 """
 
-import signal
 import socket
 import sys
 
-
-def ignore_signals() -> None:
-    """Ignore the signals that end a worker: it may still finish its slides.
-
-    Such a signal often reaches all processes. This one and those that it forks end with the worker.
-    """
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)
+from worker.stop_signals import ignore_stop_signals
 
 
 def main(control_fd: int) -> None:
@@ -29,5 +21,6 @@ def main(control_fd: int) -> None:
 
 
 if __name__ == "__main__":
-    ignore_signals()  # before the imports, which take half a second
+    # The worker may still finish its slides; this process and those that it forks end with it.
+    ignore_stop_signals()  # before the imports, which take half a second
     main(int(sys.argv[1]))

@@ -5,7 +5,6 @@ The server runs `worker.slides.sandbox.__main__`.
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -16,10 +15,10 @@ from typing import Final
 
 from broker.errors import TemporaryError
 from worker.slides.sandbox.messages import receive_number, send, send_descriptors
+from worker.stop_signals import stop_signals_blocked
 
 _START_S: Final = 60.0
 _END_S: Final = 5.0
-_BLOCKED_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _INHERITED_VARIABLES: Final = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH")
 _SET_VARIABLES: Final = {
     "OMP_NUM_THREADS": "1",
@@ -151,8 +150,7 @@ class DecoderServer:
 
 def _start(module: str, control_fd: int) -> subprocess.Popen[bytes]:
     """Start the process. The signals that stop a worker are blocked in it from the beginning."""
-    blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED_SIGNALS)
-    try:
+    with stop_signals_blocked():
         return subprocess.Popen(
             [sys.executable, "-m", module, str(control_fd)],
             stdin=subprocess.DEVNULL,
@@ -162,8 +160,6 @@ def _start(module: str, control_fd: int) -> subprocess.Popen[bytes]:
             start_new_session=True,
             env=_environment(),
         )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked_before)
 
 
 def _environment() -> dict[str, str]:

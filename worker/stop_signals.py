@@ -1,4 +1,4 @@
-"""The signals that ask a worker to stop, before Celery runs and in Celery's child process.
+"""The signals that ask a worker to stop, in every process of it that does not obey them itself.
 
 Terminals, systemd, supervisord (`stopasgroup`) and `tini -g` send them to every process of a worker
 at once. Only its parent process obeys them: see `worker.process.shutdown`.
@@ -6,6 +6,8 @@ at once. Only its parent process obeys them: see `worker.process.shutdown`.
 
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
@@ -33,6 +35,16 @@ def ignore_stop_signals() -> None:
     """
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def stop_signals_blocked() -> Iterator[None]:
+    """Block the signals in this thread, and from their first moment on in processes it starts."""
+    blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked_before)
 
 
 def _exit(_number: int, _frame: FrameType | None) -> None:
