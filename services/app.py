@@ -31,6 +31,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.state.config = config
     app.state.store = store
     app.state.auth = auth
+    app.include_router(orders.csv_router)
     app.include_router(orders.router)
     app.include_router(results.routes(open_storage(config.broker), store, auth))
     app.include_router(algorithms.routes(store, auth))

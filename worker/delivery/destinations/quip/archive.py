@@ -11,6 +11,7 @@ import io
 import math
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
@@ -21,7 +22,7 @@ from broker.errors import OrderError
 from worker.results.json_text import numbers_json, strict_json
 from worker.results.objects import CHUNK
 from worker.results.polygons import Ring, rings
-from worker.results.result import Findings, Result
+from worker.results.result import FailedScan, Findings, Result
 
 MASK_MAX_PX = 16 * 2**20
 """The largest mask. A larger area gets no mask if it has objects, else one of reduced size."""
@@ -47,15 +48,21 @@ UNUSED_SETTINGS = (
 """Settings of the original's segmentation that we do not have; written as 0."""
 
 
-def write(results: Sequence[Result], case_id: str, file: BinaryIO) -> None:
+def write(
+    results: Sequence[Result], case_id: str, file: BinaryIO, failed: Sequence[FailedScan] = ()
+) -> None:
     """Write the zip; the same results give the same bytes.
 
-    A scan without objects gives its mask alone, as the original does. Raise
+    A scan without objects gives its mask alone, as the original does. Scans of `failed` have no
+    result; a member that importers pass over names them. Raise
     `OrderError("mpp_missing")` if the pixel size is unknown: the importer requires it.
     """
     with zipfile.ZipFile(file, "w") as archive:
         for result in results:
             _write_scan(archive, result, case_id)
+        if failed:
+            named = [asdict(scan) for scan in failed]
+            _write_member(archive, "failed_scans.json", [strict_json(named, indent=2) + b"\n"])
 
 
 def _write_scan(archive: zipfile.ZipFile, result: Result, case_id: str) -> None:
