@@ -106,7 +106,6 @@ def test_the_files_of_an_order_go_and_those_of_others_stay(context: WorkerContex
     assert not (context.data / "parcels" / "a.123").exists()
 
 
-@pytest.fixture
 def test_the_files_of_a_deleted_order_go_at_once_and_again(context: WorkerContext) -> None:
     """A worker that held one of its scans may write a result late, and that is removed as well."""
     order_id = an_order(context.store)
@@ -124,6 +123,7 @@ def test_the_files_of_a_deleted_order_go_at_once_and_again(context: WorkerContex
     assert context.store.deleted() == []
 
 
+@pytest.fixture
 def before_a_bucket(
     context: WorkerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[WorkerContext, S3Server]]:
