@@ -18,6 +18,7 @@ from tests.support.kustomize import K8S, OVERLAYS, documents, rendered
 
 VERSIONS = ("1.30", "1.37")
 EXAMPLE = K8S / "secret.example.yaml"
+MODELS_EXAMPLE = K8S / "models.example.yaml"
 
 
 def fault(obj: Object) -> str:
@@ -50,7 +51,8 @@ def _keda_fault(obj: Object) -> str:
 def faults() -> Iterator[str]:
     """Yield one line for each object that a cluster would refuse, and print a summary."""
     objects_by_name = {overlay: rendered(overlay) for overlay in OVERLAYS}
-    objects_by_name[EXAMPLE.name] = documents(EXAMPLE)
+    for example in (EXAMPLE, MODELS_EXAMPLE):
+        objects_by_name[example.name] = documents(example)
     checked: dict[str, str] = {}
     for name, objects in objects_by_name.items():
         for obj in objects:
