@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -43,10 +43,10 @@ class Type:
 
     size_px: int
 
-    @cached_property
+    @property
     def font(self) -> ImageFont.FreeTypeFont:
         """The font in this size."""
-        return ImageFont.truetype(FONT, self.size_px, layout_engine=ImageFont.Layout.BASIC)
+        return _font(self.size_px)
 
     def advance_px(self, item: _Item) -> float:
         """Return the distance from the start of an item to the start of the next one."""
@@ -144,6 +144,12 @@ def _draw_scale(pen: ImageDraw.ImageDraw, shown: IndexMap, text: Type, y: float)
         pen.line((x + step, y + 1, x + step, y + 1.15 * text.size_px), tuple(color))
     words = f" {shown.scale_end_pct} % positive, within some {2 * SIGMA_UM:g} \u00b5m of a place"
     pen.text((x + length_px, y), words, INK, text.font)
+
+
+@cache
+def _font(size_px: int) -> ImageFont.FreeTypeFont:
+    """Return the font in this size, of which there are a dozen; to read the file takes a while."""
+    return ImageFont.truetype(FONT, size_px, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _type(width_px: int) -> Type:
