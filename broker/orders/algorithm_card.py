@@ -16,11 +16,17 @@ class ClassCard(BaseModel):
     color: str = Field(pattern=r"^#[0-9a-f]{6}$", description="hex, as viewers draw it")
     annotation_type: str = Field(description="its annotation type at Techcyte")
     title: str = Field(default="", description="its name in QuPath and for people; empty = `name`")
+    background: bool = Field(default=False, description="what is of this class is no finding")
 
     @property
     def label(self) -> str:
         """Return the name of the class that people see."""
         return self.title or self.name
+
+
+Output = Literal["tiles", "mask", "objects", "embeddings", "slide", "report"]
+"""What an algorithm answers: a class for each tile, a class for each pixel, single objects, a
+vector for each tile, a class for the whole slide, or what it draws and writes by itself."""
 
 
 class AlgorithmCard(BaseModel):
@@ -33,7 +39,7 @@ class AlgorithmCard(BaseModel):
     digest: str = Field(description="sha256 of the code or weights that make the result")
     title: str
     description: str
-    output: Literal["objects", "tiles", "report"]
+    output: Output
     mpp: float | None = Field(
         default=None, gt=0, description="microns per pixel it works at; None reads no pixels"
     )
@@ -41,6 +47,10 @@ class AlgorithmCard(BaseModel):
         default=1024, gt=0, description="edge of a tile without its halo, at `mpp`"
     )
     halo_px: int = Field(default=0, ge=0, description="context read around a tile, at `mpp`")
+    overlap_px: int = Field(
+        default=0, ge=0, description="by how much neighbouring tiles overlap, at `mpp`"
+    )
+    tissue_only: bool = Field(default=True, description="whether tiles without tissue are left out")
     stains: tuple[str, ...] = Field(
         default=(), description="stains that it works on, such as H-DAB; empty = not stated"
     )
@@ -65,6 +75,17 @@ class AlgorithmCard(BaseModel):
     )
     stall_limit_s: float = Field(default=300, gt=0, description="longest without a finished tile")
     ruo: bool = Field(default=True, description="research use only")
+    report: dict[str, Any] = Field(
+        default_factory=lambda: {"type": "Basic"},
+        description="the report type at Techcyte, and which classes it counts",
+    )
+    encoder: str = Field(
+        default="", description="name of the network whose embeddings it works on; empty = none"
+    )
+    license: str = ""
+    citation: str = ""
+    url: str = ""
+    authors: tuple[str, ...] = ()
 
     @model_validator(mode="before")
     @classmethod

@@ -9,8 +9,7 @@ import numpy as np
 from broker.orders.algorithm_card import AlgorithmCard, ClassCard
 from broker.orders.order import ScanWarning
 from worker.geometry.frame import Area, Floats, Frame
-from worker.inference.merge import joined
-from worker.results.objects import Objects, ObjectSource
+from worker.results.objects import Objects, ObjectSource, joined
 from worker.results.result import Findings, Result
 
 FRAME = Frame(4000, 3000, 0.25, 0.26, "slide", bounds_x=16, bounds_y=8)

@@ -3,10 +3,29 @@
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from broker.orders.algorithm_card import AlgorithmCard
-from worker.geometry.frame import Area, Floats, Frame, Pixels
+from worker.algorithms.output_settings import OutputSettings
+from worker.geometry.frame import Area, Floats, Frame, Ints, Pixels
 from worker.results.objects import Objects
 from worker.results.result import Findings
+
+TileAnswers = list[Objects] | Floats | NDArray[np.float32] | Ints
+"""What an algorithm answers for a batch of N tiles, by the output of its card.
+
+`objects`: the objects of each tile, in pixels of the tile as it was read: x right, y down, origin
+at the corner of the halo. Objects in the halo count too. An object near the core must have the same
+centre whichever tile shows it.
+
+`tiles`: (N, classes), how likely each class is.
+
+`mask`: (N, classes, h, w), how likely each class is, or (N, h, w), the number of each pixel's
+class. h = w = (E - 2 crop) / output_stride: the middle of the tile as it was read.
+
+`embeddings` and `slide`: (N, D), a vector for each tile.
+"""
 
 
 class TileClassifier(Protocol):
@@ -15,17 +34,10 @@ class TileClassifier(Protocol):
     Several threads call it at the same time.
     """
 
-    def classify(self, batch: Pixels) -> list[Objects] | Floats:
-        """Return the objects of each tile, or how likely each class is for each tile.
+    def classify(self, batch: Pixels) -> TileAnswers:
+        """Return the answers for N tiles.
 
         `batch` has shape (N, E, E, 3), E = tile_px + 2 halo_px; it is overwritten afterwards.
-
-        Objects are in pixels of the tile as it was read: x right, y down, origin at the corner of
-        the halo. Objects in the halo count too. An object near the core must have the same centre
-        whichever tile shows it.
-
-        Where the card's output is `tiles`, the answer has shape (N, classes), and each row adds up
-        to 1.
         """
 
     def summarise(
@@ -44,6 +56,10 @@ class TileAlgorithm(Protocol):
     card: AlgorithmCard
     batch_tiles: int
     """The number of tiles that it prefers to get at a time."""
+
+    @property
+    def settings(self) -> OutputSettings:
+        """How its answers become results, with the parameters of the order."""
 
     def calibrate(self, samples: Pixels) -> TileClassifier:
         """Fix what depends on the scan's stain, from N sample tiles (N, H, W, 3); N may be 0."""

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from broker.errors import OrderError
+from worker.algorithms.answer_error import AlgorithmAnswerError
 from worker.algorithms.model_folder import Description
 from worker.algorithms.torch_device.device import Device
 from worker.algorithms.torch_device.memory import is_short_of_memory
@@ -27,17 +27,6 @@ _PLAIN_PROBES: Final = (
     (255, 0, 0), (0, 0, 255),
 )  # fmt: skip
 _NOISE_PROBES: Final = 8
-
-
-class AlgorithmAnswerError(OrderError):
-    """A network answers what no result can be made of. Code: `algorithm_answer_invalid`."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(
-            "algorithm_answer_invalid",
-            detail,
-            hint="the owner of the network compares it with its config.json",
-        )
 
 
 class Network:

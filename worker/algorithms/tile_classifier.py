@@ -19,8 +19,10 @@ from torch import Tensor
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.settings.config import AlgorithmSettings, ConfigError
 from worker.algorithms import exported_archive
+from worker.algorithms.answer_error import AlgorithmAnswerError
 from worker.algorithms.model_folder import check_unchanged, describe, network_file
-from worker.algorithms.network import AlgorithmAnswerError, Network, brief
+from worker.algorithms.network import Network, brief
+from worker.algorithms.output_settings import TilesSettings
 from worker.algorithms.torch_device.device import Device
 from worker.algorithms.torch_device.memory import fitting_batch, keep_freed, sparing
 from worker.geometry.frame import Area, Floats, Frame, Pixels
@@ -45,6 +47,7 @@ class TrainedNetwork:
     """The algorithm on one device."""
 
     works_on: Literal["tiles"] = "tiles"
+    settings = TilesSettings()
 
     def __init__(
         self, card: AlgorithmCard, entry: AlgorithmSettings, device: Device, max_batch_bytes: int

@@ -199,9 +199,11 @@ def _tile_extent(
     """
     if not card or not scale:
         return start, start + length
-    tiles = math.ceil(length / (card.tile_px * scale) - 1e-9)
+    step = (card.tile_px - card.overlap_px) * scale
+    overlap = card.overlap_px * scale
+    tiles = max(1, math.ceil((length - overlap) / step - 1e-9))
     margin = card.halo_px * scale + _RESAMPLED_PX * max(1.0, scale)
-    return start - margin, start + tiles * card.tile_px * scale + margin
+    return start - margin, start + tiles * step + overlap + margin
 
 
 def _overview_margin(area: Area, frame: Frame) -> float:

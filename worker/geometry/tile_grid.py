@@ -35,7 +35,7 @@ class Tiles(Sequence[Tile]):
     """Tiles of a grid of `columns`, row by row, held as their numbers: a slide has millions.
 
     Tile number 0 starts at level-0 (x, y). The next column is `step_x` and the next row `step_y`
-    level-0 pixels away.
+    level-0 pixels away. A tile shares `overlap_x` and `overlap_y` of them with the next one.
     """
 
     x: float
@@ -44,6 +44,8 @@ class Tiles(Sequence[Tile]):
     step_y: float
     columns: int
     indices: Ints
+    overlap_x: float = 0.0
+    overlap_y: float = 0.0
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -58,6 +60,16 @@ class Tiles(Sequence[Tile]):
         index = int(self.indices[which])
         row, column = divmod(index, self.columns)
         return Tile(index, self.x + column * self.step_x, self.y + row * self.step_y)
+
+    @property
+    def width(self) -> float:
+        """The level-0 pixels from the left to the right edge of a tile."""
+        return self.step_x + self.overlap_x
+
+    @property
+    def height(self) -> float:
+        """The level-0 pixels from the upper to the lower edge of a tile."""
+        return self.step_y + self.overlap_y
 
     @property
     def rows(self) -> int:
@@ -81,7 +93,9 @@ class Tiles(Sequence[Tile]):
 
     def digest(self) -> bytes:
         """Return bytes that differ for any other set of tiles."""
-        position = np.array([self.x, self.y, self.step_x, self.step_y, self.columns])
+        position = np.array(
+            [self.x, self.y, self.step_x, self.step_y, self.columns, self.overlap_x, self.overlap_y]
+        )
         numbers = hashlib.sha256(np.ascontiguousarray(self.indices).data)
         return position.tobytes() + numbers.digest()
 
@@ -90,6 +104,7 @@ class Tiles(Sequence[Tile]):
 class Grid:
     """An area divided into tiles of `tile_px` with `halo_px` around each.
 
+    Neighbouring tiles share `overlap_px`.
     `downsample_x` and `downsample_y` are the level-0 pixels per pixel of a tile.
     """
 
@@ -99,6 +114,7 @@ class Grid:
     downsample_x: float
     downsample_y: float
     tiles: Tiles
+    overlap_px: int = 0
 
     @property
     def read_px(self) -> int:
@@ -122,15 +138,21 @@ def tile_grid(area: Area, frame: Frame, card: AlgorithmCard) -> Grid:
     downsample_y = card.mpp / mpp_y
     if min(downsample_x, downsample_y) < _FINEST_DOWNSAMPLE:
         raise _too_coarse(frame, card)
-    step_x = card.tile_px * downsample_x
-    step_y = card.tile_px * downsample_y
-    columns = _count(area.width, step_x)
-    rows = _count(area.height, step_y)
+    step_px = card.tile_px - card.overlap_px
+    step_x = step_px * downsample_x
+    step_y = step_px * downsample_y
+    overlap_x = card.overlap_px * downsample_x
+    overlap_y = card.overlap_px * downsample_y
+    columns = _count(area.width - overlap_x, step_x)
+    rows = _count(area.height - overlap_y, step_y)
     if columns * rows > MAX_TILES:
         raise _too_many(columns * rows)
-    every = Tiles(area.x, area.y, step_x, step_y, columns, np.arange(columns * rows))
+    numbers = np.arange(columns * rows)
+    every = Tiles(area.x, area.y, step_x, step_y, columns, numbers, overlap_x, overlap_y)
     tiles = _in_polygons(every, area, rows)
-    return Grid(area, card.tile_px, card.halo_px, downsample_x, downsample_y, tiles)
+    return Grid(
+        area, card.tile_px, card.halo_px, downsample_x, downsample_y, tiles, card.overlap_px
+    )
 
 
 def _in_polygons(every: Tiles, area: Area, rows: int) -> Tiles:
@@ -138,17 +160,17 @@ def _in_polygons(every: Tiles, area: Area, rows: int) -> Tiles:
     if not area.polygons:
         return every
     left = area.x + every.step_x * np.arange(every.columns, dtype=np.float64)
-    right = left + every.step_x
+    right = left + every.width
     tops = area.y + every.step_y * np.arange(rows, dtype=np.float64)
     touched = []
     for top in tops:
         upper = np.full(every.columns, top)
-        lower = np.full(every.columns, top + every.step_y)
+        lower = np.full(every.columns, top + every.height)
         touched.append(touching(left, upper, right, lower, area))
     return replace(every, indices=np.flatnonzero(np.concatenate(touched)))
 
 
-def _count(length: int, step: float) -> int:
+def _count(length: float, step: float) -> int:
     """Return how many steps cover the length; a rounding error makes no further one."""
     return max(1, math.ceil(length / step - 1e-9))
 

@@ -18,8 +18,8 @@ from worker.inference.checkpoint import Checkpoint
 from worker.inference.quality.inspection import StainRequest, mpp_warnings
 from worker.inference.tile_inference import Counts, TileJob, run_tiles
 from worker.progress import Progress, Stopwatch
-from worker.results import overlay
-from worker.results.overlay import OverlayDrawing
+from worker.results.overlay import drawing
+from worker.results.overlay.drawing import OverlayDrawing
 from worker.results.result import Findings, Result
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.reader import ReadableSlide
@@ -87,7 +87,7 @@ def classify(
         classify_s = monotonic() - started_at
         progress.report("drawing", 0, 1)
         with clock.measure("read"):
-            picture = slide.overview(area, overlay.MAX_PX)
+            picture = slide.overview(area, drawing.MAX_PX)
     result = Result(
         order_id=job.order.id,
         scan_id=job.request.id,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 
@@ -21,11 +21,12 @@ from worker.geometry.frame import Area, Pixels
 from worker.geometry.tile_grid import Grid, Tile, tile_grid
 from worker.inference import parallel_tiles, tissue
 from worker.inference.checkpoint import Checkpoint, Point
-from worker.inference.merge import SeamMerger, SeamState, TileSquares, joined
+from worker.inference.merging.create import create_merger
+from worker.inference.merging.merger import AnswerMerger, Merged
 from worker.inference.quality.inspection import NO_STAIN_STATED, StainRequest, inspect
 from worker.progress import Progress, Stopwatch
 from worker.results.object_store import ObjectStore
-from worker.results.objects import CHUNK, Objects
+from worker.results.objects import CHUNK, Objects, joined
 from worker.results.result import Findings
 from worker.slides.reader import ReadableSlide
 
@@ -35,17 +36,6 @@ SAMPLE_TILES = 12
 """Tiles that an algorithm is calibrated on, spread evenly over the tissue."""
 WORKER_FOLDER: Final = Path(__file__).parents[1]
 """The package `worker`: its source decides whether two attempts may be joined."""
-
-
-class ObjectMerger(Protocol):
-    """Turns an algorithm's answers for tiles, in the tiles' order, into objects of the area."""
-
-    @property
-    def seams(self) -> SeamState:
-        """What a merger that takes over after the tiles so far must know."""
-
-    def place(self, tiles: Sequence[Tile], answers: Any) -> Objects:
-        """Return the objects of these tiles in level-0 pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +68,9 @@ def run_tiles(
     classes = len(algorithm.card.classes)
     progress.report("tissue", 0, 1)
     with clock.measure("tissue"):
-        grid = tissue.tissue_tiles(slide, tile_grid(job.area, slide.frame, algorithm.card))
+        grid = tile_grid(job.area, slide.frame, algorithm.card)
+        if algorithm.card.tissue_only:
+            grid = tissue.tissue_tiles(slide, grid)
     samples = _read_samples(slide, grid, clock, progress)
     registry.set_compute_threads(slide.threads)
     with clock.measure("calibrate"):
@@ -90,16 +82,28 @@ def run_tiles(
     with clock.measure("merge"):
         digest = work_digest(job, grid, thresholds)
         store, resumed_at = checkpoint.begin(digest, len(grid.tiles))
-    merger = _merger(algorithm.card.output, grid, resumed_at.seams)
+    merger = create_merger(algorithm, grid, resumed_at.seams)
     writer = _ObjectWriter(checkpoint, store, resumed_at, merger)
     _classify_tiles(job, classifier, grid, writer, clock, progress)
-    summary, headline = classifier.summarise(store.counts(classes), slide.frame, job.area)
+    with clock.measure("merge"):
+        merged = merger.finish(store)
+    findings = _findings(job, classifier, merged)
     counts: Counts = {
         "tiles": len(grid.tiles),
         "tiles_resumed": resumed_at.tiles,
         "read_bytes": (len(grid.tiles) - resumed_at.tiles) * 3 * grid.read_px**2,
     }
-    return Findings(slide.frame, job.area, store, summary, headline), counts, warnings
+    return findings, counts, (*warnings, *merged.warnings)
+
+
+def _findings(job: TileJob, classifier: TileClassifier, merged: Merged) -> Findings:
+    """Return the findings with the merger's summary, else with the algorithm's."""
+    frame = job.slide.frame
+    if merged.summary is not None:
+        return Findings(frame, job.area, merged.objects, dict(merged.summary), merged.headline)
+    counts = merged.objects.counts(len(job.algorithm.card.classes))
+    summary, headline = classifier.summarise(counts, frame, job.area)
+    return Findings(frame, job.area, merged.objects, summary, headline)
 
 
 def work_digest(job: TileJob, grid: Grid, thresholds: object) -> str:
@@ -141,7 +145,7 @@ class _ObjectWriter:
     """Stores the objects of finished tiles and marks in the checkpoint how far the scan is."""
 
     def __init__(
-        self, checkpoint: Checkpoint, store: ObjectStore, resumed_at: Point, merger: ObjectMerger
+        self, checkpoint: Checkpoint, store: ObjectStore, resumed_at: Point, merger: AnswerMerger
     ) -> None:
         self._checkpoint = checkpoint
         self._store = store
@@ -216,9 +220,3 @@ def _read_samples(slide: ReadableSlide, grid: Grid, clock: Stopwatch, progress: 
 def _batch_tiles(algorithm: TileAlgorithm, slide: ReadableSlide, tiles: int) -> int:
     """Return the batch that the algorithm prefers, or less, so that every thread has a share."""
     return max(1, min(algorithm.batch_tiles, -(-tiles // slide.threads)))
-
-
-def _merger(output: str, grid: Grid, seams: SeamState) -> ObjectMerger:
-    if output == "tiles":
-        return TileSquares(grid)
-    return SeamMerger(grid, seams)

@@ -46,10 +46,10 @@ def tissue_tiles(slide: ReadableSlide, grid: Grid) -> Grid:
     columns = np.arange(tiles.columns, dtype=np.float64)
     rows = np.arange(tiles.rows, dtype=np.float64)
     left, right = _pixels(
-        columns * tiles.step_x, tiles.step_x, overview.width / grid.area.width, overview.width
+        columns * tiles.step_x, tiles.width, overview.width / grid.area.width, overview.width
     )
     tops, bottoms = _pixels(
-        rows * tiles.step_y, tiles.step_y, overview.height / grid.area.height, overview.height
+        rows * tiles.step_y, tiles.height, overview.height / grid.area.height, overview.height
     )
     strip = _Strip(0, np.empty((0, overview.width), np.bool_))
     has_tissue = [np.empty(0, np.bool_)]

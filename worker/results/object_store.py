@@ -6,13 +6,18 @@ A folder holds one file for each column, little-endian, without a header:
     scores   (N,) float64          points   (sum of lengths, 2) float64
     classes  (N,) uint16           probabilities  (N, classes) float32, or nothing
                                    measurements   (N, M) float32, or nothing
+                                   features       (N, D) float32, or nothing
+    holes         (N,) uint32: holes of each object, or nothing where no object has any
+    hole_lengths  (sum of holes,) uint32: points of each hole
+    hole_points   (sum of hole_lengths, 2) float64
 
-Folders of older versions have no file `measurements`.
+Folders of older versions have no file `measurements`, `features` or `hole…`.
 """
 
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Self
 
@@ -20,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.disk import sync_file, sync_folder
+from worker.geometry.frame import Floats
 from worker.results.objects import CHUNK, Objects, outlines
 
 _TYPES: Final = {
@@ -30,7 +36,13 @@ _TYPES: Final = {
     "points": "<f8",
     "probabilities": "<f4",
     "measurements": "<f4",
+    "features": "<f4",
+    "holes": "<u4",
+    "hole_lengths": "<u4",
+    "hole_points": "<f8",
 }
+_TABLES: Final = ("probabilities", "measurements", "features")
+_HOLES: Final = ("holes", "hole_lengths", "hole_points")
 
 
 class ObjectStore:
@@ -60,10 +72,28 @@ class ObjectStore:
             "points": np.concatenate([np.empty((0, 2)), *objects.outlines]),
             "probabilities": objects.probabilities,
             "measurements": objects.measurements,
+            "features": objects.features,
+            **self._hole_columns(objects),
         }
         for name, values in columns.items():
             with (self.folder / name).open("ab") as file:
                 file.write(values.astype(_TYPES[name]).tobytes())
+
+    def _hole_columns(self, objects: Objects) -> dict[str, NDArray[Any]]:
+        """Return the columns of the holes, empty as long as no object of the store has any."""
+        holes = objects.holes
+        earlier = 0
+        if holes and not (self.folder / "holes").stat().st_size:
+            earlier = len(self)
+        elif not holes and (self.folder / "holes").stat().st_size:
+            holes = ((),) * len(objects)
+        counts = [0] * earlier + [len(rings) for rings in holes]
+        rings = [ring for one in holes for ring in one]
+        return {
+            "holes": np.array(counts),
+            "hole_lengths": np.array([len(ring) for ring in rings]),
+            "hole_points": np.concatenate([np.empty((0, 2)), *rings]),
+        }
 
     def copy(self, other: Self, count: int) -> None:
         """Replace the content with the first `count` objects of another store.
@@ -76,10 +106,14 @@ class ObjectStore:
         values = dict.fromkeys(_TYPES, count)
         values["centres"] = 2 * count
         values["points"] = 2 * int(lengths.sum(dtype=np.int64))
-        values["probabilities"] = other.width("probabilities") * count
-        values["measurements"] = other.width("measurements") * count
+        for name in _TABLES:
+            values[name] = other.width(name) * count
+        values |= other.hole_values(count)
         for name in _TYPES:
             size_bytes = values[name] * _item_bytes(name)
+            if not size_bytes:
+                (self.folder / name).write_bytes(b"")
+                continue
             with (
                 (other.folder / name).open("rb") as source,
                 (self.folder / name).open("wb") as target,
@@ -91,21 +125,42 @@ class ObjectStore:
 
     def chunks(self) -> Iterator[Objects]:
         """Yield all objects in order, at most `CHUNK` at a time, exactly as they were appended."""
-        widths = {name: self.width(name) for name in ("probabilities", "measurements")}
+        widths = {name: self.width(name) for name in _TABLES}
+        left_out = {name for name in _TABLES if not widths[name]}
+        if not self.has_holes:
+            left_out.update(_HOLES)
         with ExitStack() as stack:
             files: dict[str, BinaryIO] = {}
             for name in _TYPES:
-                if widths.get(name) != 0:
+                if name not in left_out:
                     files[name] = stack.enter_context((self.folder / name).open("rb"))
             while chunk := _read_chunk(files, widths):
                 yield chunk
 
     def width(self, name: str) -> int:
-        """Return how many `probabilities` or `measurements` each object has."""
+        """Return how many `probabilities`, `measurements` or `features` each object has."""
         column = self.folder / name
         if not len(self) or not column.exists():
             return 0
         return column.stat().st_size // (len(self) * _item_bytes(name))
+
+    @property
+    def has_holes(self) -> bool:
+        """Whether an object may have holes."""
+        column = self.folder / "holes"
+        return column.exists() and column.stat().st_size > 0
+
+    def hole_values(self, count: int) -> dict[str, int]:
+        """Return how many numbers describe the holes of the first `count` objects, by file."""
+        if not self.has_holes:
+            return dict.fromkeys(_HOLES, 0)
+        holes = np.fromfile(self.folder / "holes", _TYPES["holes"], count)
+        if len(holes) < count:
+            raise ValueError(f"holes ends before object {count}")
+        rings = int(holes.sum(dtype=np.int64))
+        lengths = np.fromfile(self.folder / "hole_lengths", _TYPES["hole_lengths"], rings)
+        points = int(lengths.sum(dtype=np.int64))
+        return {"holes": count, "hole_lengths": rings, "hole_points": 2 * points}
 
     def counts(self, classes: int) -> list[int]:
         """Return how many objects each of the first `classes` classes has."""
@@ -145,6 +200,7 @@ def _read_chunk(files: Mapping[str, BinaryIO], widths: Mapping[str, int]) -> Obj
         if width:
             values = np.fromfile(files[name], _TYPES[name], width * count)
             tables[name] = values.reshape(count, width).astype(np.float64)
+    features = tables["features"].astype(np.float32)
     return Objects(
         centres.reshape(-1, 2),
         tuple(outlines(points.reshape(-1, 2), lengths.tolist())),
@@ -152,4 +208,17 @@ def _read_chunk(files: Mapping[str, BinaryIO], widths: Mapping[str, int]) -> Obj
         scores,
         tables["probabilities"],
         tables["measurements"],
+        features,
+        _read_holes(files, count),
     )
+
+
+def _read_holes(files: Mapping[str, BinaryIO], count: int) -> tuple[tuple[Floats, ...], ...]:
+    """Return the holes of the next `count` objects; nothing where the store has none."""
+    if "holes" not in files:
+        return ()
+    counts = np.fromfile(files["holes"], _TYPES["holes"], count).tolist()
+    lengths = np.fromfile(files["hole_lengths"], _TYPES["hole_lengths"], sum(counts))
+    points = np.fromfile(files["hole_points"], _TYPES["hole_points"], 2 * int(lengths.sum()))
+    rings = outlines(points.reshape(-1, 2), lengths.tolist())
+    return tuple(tuple(islice(rings, holes)) for holes in counts)

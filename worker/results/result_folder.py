@@ -18,7 +18,7 @@ from worker.geometry.roi import polygon_rings
 from worker.results import geojson, object_files, results_json
 from worker.results.object_store import ObjectStore
 from worker.results.objects import ObjectSource
-from worker.results.overlay import OverlayDrawing
+from worker.results.overlay.drawing import OverlayDrawing
 from worker.results.result import Findings, Result
 
 

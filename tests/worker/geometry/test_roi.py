@@ -31,7 +31,7 @@ from worker.geometry.roi import (
     size_px2,
 )
 from worker.geometry.tile_grid import Tile, tile_grid
-from worker.inference.merge import SeamMerger
+from worker.inference.merging.seams import SeamMerger
 from worker.results.objects import Objects
 
 FRAME = Frame(1000, 800, 0.25, 0.5, "slide")

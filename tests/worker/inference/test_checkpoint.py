@@ -12,8 +12,8 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.results import equal, nuclei
 from worker.inference.checkpoint import Checkpoint, Point, unfinished
-from worker.inference.merge import joined
 from worker.results.object_store import ObjectStore
+from worker.results.objects import joined
 
 WORK = "digest"
 TILES = 100

@@ -8,9 +8,8 @@ import numpy as np
 
 from tests.support.paths import ROOT
 from tests.support.results import equal, nuclei, objects
-from worker.inference.merge import joined
 from worker.results.object_store import ObjectStore
-from worker.results.objects import CHUNK
+from worker.results.objects import CHUNK, joined
 
 
 def test_what_is_appended_comes_back_in_order_to_the_last_bit(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from worker.algorithms.builtin_cards import Ki67Parameters
 from worker.algorithms.ki67.nuclei import find_evidence, haematoxylin
 from worker.algorithms.ki67.outlines import Bits, Densities, outline_nuclei
 from worker.algorithms.ki67.stain import otsu
+from worker.algorithms.output_settings import ObjectsSettings
 from worker.algorithms.torch_device.device import Device
 from worker.algorithms.torch_device.memory import keep_freed, sparing
 from worker.geometry.frame import Area, Frame, Pixels
@@ -36,6 +37,7 @@ class Ki67:
     """The algorithm with an order's parameters, on one device."""
 
     works_on: Literal["tiles"] = "tiles"
+    settings = ObjectsSettings()
 
     def __init__(self, card: AlgorithmCard, parameters: Ki67Parameters, device: Device) -> None:
         self.card = card

@@ -22,8 +22,8 @@ from worker.geometry.roi import resolve_roi
 from worker.geometry.tile_grid import Grid, tile_grid
 from worker.inference import tissue
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
-from worker.results import overlay
 from worker.results.objects import Objects
+from worker.results.overlay import drawing
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.slide import Slide
 
@@ -48,7 +48,7 @@ def found(path: Path, roi: Any) -> tuple[Objects, np.ndarray]:
         pixels = np.stack(
             read_tiles(slide, tissue.tissue_tiles(slide, tile_grid(area, slide.frame, model.card)))
         )
-        return model.calibrate(pixels).classify(pixels)[0], slide.overview(area, overlay.MAX_PX)
+        return model.calibrate(pixels).classify(pixels)[0], slide.overview(area, drawing.MAX_PX)
 
 
 @pytest.mark.parametrize("roi", [None, {"x": 100, "y": 60, "width": 300, "height": 333}])
@@ -83,7 +83,7 @@ def test_all_that_an_order_reads_is_fetched(
     def read(copy: LocalSlide) -> None:
         with Slide.open(copy.path, mpp=mpp) as slide:
             area = resolve_roi(roi, slide.frame)
-            slide.overview(area, overlay.MAX_PX)
+            slide.overview(area, drawing.MAX_PX)
             if card_mpp:
                 assert read_tiles(
                     slide, tissue.tissue_tiles(slide, tile_grid(area, slide.frame, card))

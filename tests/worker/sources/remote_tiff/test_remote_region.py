@@ -19,7 +19,7 @@ from worker.geometry.frame import Pixels
 from worker.geometry.roi import resolve_roi
 from worker.geometry.tile_grid import tile_grid
 from worker.inference import tissue
-from worker.results import overlay
+from worker.results.overlay import drawing
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.slide import Slide
 
@@ -45,7 +45,7 @@ def seen(path: Path, roi: Roi, card: AlgorithmCard) -> list[Pixels]:
     """
     with Slide.open(path) as slide:
         area = resolve_roi(roi, slide.frame)
-        pixels = [slide.overview(area, overlay.MAX_PX)]
+        pixels = [slide.overview(area, drawing.MAX_PX)]
         if card.mpp:
             grid = tile_grid(area, slide.frame, card)
             pixels.append(

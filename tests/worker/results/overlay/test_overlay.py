@@ -8,8 +8,8 @@ from PIL import Image
 
 from tests.support.results import a_result, around, nuclei, objects
 from worker.geometry.frame import Area, Frame, Pixels
-from worker.results import overlay
 from worker.results.geojson import rgb
+from worker.results.overlay import drawing
 from worker.results.result import Result
 
 BLUE = rgb("#1f6fd6")
@@ -22,7 +22,7 @@ def a_picture(width: int, height: int) -> Pixels:
 
 
 def opened(picture: Pixels, result: Result) -> Pixels:
-    with Image.open(io.BytesIO(overlay.draw(picture, result))) as image:
+    with Image.open(io.BytesIO(drawing.draw(picture, result))) as image:
         assert image.format == "PNG"
         assert image.mode == "RGB"
         return np.asarray(image)

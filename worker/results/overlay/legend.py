@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from broker.orders.order import ScanWarning
 from worker.geometry.frame import Pixels
-from worker.results.index_map import FIELD_UM, SIGMA_UM, IndexMap, scale_colors
+from worker.results.overlay.index_map import FIELD_UM, SIGMA_UM, IndexMap, scale_colors
 from worker.results.result import Result
 
 INK = "#1c1c1c"

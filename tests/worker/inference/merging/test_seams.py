@@ -6,8 +6,8 @@ import numpy as np
 
 from worker.geometry.frame import Area
 from worker.geometry.tile_grid import Grid, Tile, Tiles
-from worker.inference.merge import SeamMerger, joined
-from worker.results.objects import Objects
+from worker.inference.merging.seams import SeamMerger
+from worker.results.objects import Objects, joined
 
 GRID = Grid(
     Area(100, 200, 40, 60),

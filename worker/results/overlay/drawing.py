@@ -17,9 +17,9 @@ from worker.geometry.frame import Area, Floats, Pixels
 from worker.geometry.roi import borders
 from worker.results import png
 from worker.results.geojson import rgb
-from worker.results.index_map import IndexMap, PictureView, index_map, positive_class
-from worker.results.legend import banner, legend
 from worker.results.objects import ObjectSource, outlines
+from worker.results.overlay.index_map import IndexMap, PictureView, index_map, positive_class
+from worker.results.overlay.legend import banner, legend
 from worker.results.result import Result
 
 MAX_PX = 2048

@@ -1,22 +1,23 @@
 """Merges the objects of single tiles into the objects of the area: each once, in level-0 pixels."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from worker.geometry.frame import Floats
-from worker.geometry.roi import Mask, inside
+from worker.geometry.roi import inside
 from worker.geometry.tile_grid import Grid, Tile
-from worker.results.objects import Objects
+from worker.inference.merging.merger import Merged, SeamState
+from worker.results.object_store import ObjectStore
+from worker.results.objects import Objects, joined
 
 SEAM_PX: Final = 2.0
 """The distance, in pixels of a tile, by which two tiles may disagree about one centre.
 
 Resampling is exact to a grey value, so a peak on a flat top may move."""
 
-SeamState = Sequence[tuple[int, float, float]]
-"""The tile number, x and y (level-0 pixels) of every object on a seam to tiles yet to come."""
 _Cell = tuple[int, int]
 _NEIGHBOURS: Final = [(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1)]
 
@@ -50,6 +51,10 @@ class SeamMerger:
         """Return what `add` returns for each of the tiles, joined."""
         return joined([self.add(objects, tile) for objects, tile in zip(found, tiles, strict=True)])
 
+    def finish(self, found: ObjectStore) -> Merged:
+        """Return the objects as they were placed: each was placed once."""
+        return Merged(found)
+
     def add(self, found: Objects, tile: Tile) -> Objects:
         """Return the tile's objects in level-0 pixels, without those that belong to other tiles.
 
@@ -66,15 +71,9 @@ class SeamMerger:
         own = on_tile & inside(centres, grid.area)
         for number in np.flatnonzero(own & ~off_seams):
             own[number] = self._is_new(centres[number], tile.index)
-        outlines = tuple(self._level0(found.outlines[n], tile) for n in np.flatnonzero(own))
-        return Objects(
-            centres[own],
-            outlines,
-            found.classes[own],
-            found.scores[own],
-            _selected(found.probabilities, own),
-            _selected(found.measurements, own),
-        )
+        selected = found.selected(own)
+        outlines = tuple(self._level0(outline, tile) for outline in selected.outlines)
+        return replace(selected, centres=centres[own], outlines=outlines)
 
     def _is_new(self, centre: Floats, tile: int) -> bool:
         """Return whether no other tile has an object at this place; if so, remember it."""
@@ -104,58 +103,3 @@ class SeamMerger:
     def _level0(self, points: Floats, tile: Tile) -> Floats:
         in_core = points - self._grid.halo_px
         return np.asarray(in_core * self._downsample + (tile.x, tile.y))
-
-
-class TileSquares:
-    """Turns classified tiles into square objects. Tiles do not overlap, so it remembers nothing."""
-
-    seams: SeamState = ()
-
-    def __init__(self, grid: Grid) -> None:
-        size = (grid.tile_px * grid.downsample_x, grid.tile_px * grid.downsample_y)
-        self._corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1)]) * size
-
-    def place(self, tiles: Sequence[Tile], probabilities: Floats) -> Objects:
-        """Return one square in level-0 pixels for each tile, of its likeliest class.
-
-        `probabilities` has shape (N, classes).
-        """
-        top_left = np.array([(tile.x, tile.y) for tile in tiles])
-        outlines = top_left[:, None] + self._corners
-        return Objects(
-            centres=outlines.mean(axis=1),
-            outlines=tuple(outlines),
-            classes=probabilities.argmax(axis=1),
-            scores=probabilities.max(axis=1),
-            probabilities=probabilities,
-        )
-
-
-def joined(parts: Sequence[Objects]) -> Objects:
-    """Return all objects of the parts, in order."""
-    outlines: list[Floats] = []
-    for part in parts:
-        outlines.extend(part.outlines)
-    filled = [part for part in parts if len(part)]
-    return Objects(
-        np.concatenate([np.empty((0, 2)), *(part.centres for part in parts)]),
-        tuple(outlines),
-        np.concatenate([np.empty(0, np.int64), *(part.classes for part in parts)]),
-        np.concatenate([np.empty(0), *(part.scores for part in parts)]),
-        _joined_tables([part.probabilities for part in filled]),
-        _joined_tables([part.measurements for part in filled]),
-    )
-
-
-def _joined_tables(tables: list[Floats]) -> Floats:
-    """Return the rows of all tables; they have the same number of columns, maybe none."""
-    if not tables:
-        return np.empty((0, 0))
-    return np.concatenate(tables)
-
-
-def _selected(table: Floats, which: Mask) -> Floats:
-    """Return the rows of the objects that are selected; a table without columns has no rows."""
-    if not table.size:
-        return table
-    return table[which]

@@ -9,9 +9,9 @@ from PIL import Image
 from tests.support.results import WARNINGS, a_result, nuclei
 from worker.algorithms.builtin_cards import ki67_card
 from worker.geometry.frame import Area, Floats, Frame, Pixels
-from worker.results import legend, overlay
-from worker.results.index_map import IndexMap, PictureView, index_map, positive_class
 from worker.results.objects import Objects
+from worker.results.overlay import drawing, legend
+from worker.results.overlay.index_map import IndexMap, PictureView, index_map, positive_class
 from worker.results.result import Result
 
 FRAME = Frame(20_000, 10_000, 0.5, 0.5, "slide")
@@ -44,7 +44,7 @@ def shown(section: Objects) -> IndexMap:
 
 def drawn(found: Objects, picture: Pixels) -> Pixels:
     result = a_result(found, card=ki67_card(), area=AREA, frame=FRAME)
-    with Image.open(io.BytesIO(overlay.draw(picture, result))) as image:
+    with Image.open(io.BytesIO(drawing.draw(picture, result))) as image:
         return np.asarray(image)
 
 
@@ -116,8 +116,8 @@ def test_a_warning_is_a_banner_above_the_picture() -> None:
     assert tuple(banner[0, 0]) == (255, 210, 77)
     assert (banner < 60).all(axis=2).any()
     picture = np.full((400, 800, 3), 90, np.uint8)
-    plain = overlay.draw(picture, a_result(nuclei(0)))
-    warned = overlay.draw(picture, a_result(nuclei(0), warnings=WARNINGS))
+    plain = drawing.draw(picture, a_result(nuclei(0)))
+    warned = drawing.draw(picture, a_result(nuclei(0), warnings=WARNINGS))
     heights = []
     for png in (plain, warned):
         with Image.open(io.BytesIO(png)) as image:
@@ -136,7 +136,7 @@ def test_the_font_has_the_letters_of_the_field(letter: str) -> None:
 @pytest.mark.parametrize("number", [0, 1])
 def test_outlines_of_ki67_stand_out_from_both_stains(number: int) -> None:
     """Their colours differ in brightness from blue and from brown nuclei: contrast 3 at least."""
-    color = overlay.rgb(ki67_card().classes[number].color)
+    color = drawing.rgb(ki67_card().classes[number].color)
     for stain in ((90, 85, 150), (120, 70, 40)):
         assert (luminance(color) + 0.05) / (luminance(stain) + 0.05) > 3
 

@@ -1,0 +1,1 @@
+"""Makes the objects of an area of an algorithm's answers for its tiles."""
