@@ -5,7 +5,7 @@ Each write to claimed work carries the claim's fencing number.
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -219,13 +219,19 @@ class Lifecycle(StoreBase):
             raise LeaseLostError(claim.work)
 
     def finish(
-        self, claim: Claim, to: str, fields: Fields | None = None, *, problem: Problem | None = None
+        self,
+        claim: Claim,
+        to: str,
+        fields: Fields | None = None,
+        *,
+        problem: Problem | None = None,
+        log: Sequence[str] = (),
     ) -> tuple[TaskMessage, ...]:
         """End the claim: the work reached state `to`. Return the messages to enqueue.
 
-        Raise `LeaseLostError`.
+        `log`: lines of the order's log that say what was done. Raise `LeaseLostError`.
         """
-        return self._end(claim, to, fields, problem, 0, "")
+        return self._end(claim, to, fields, problem, 0, "", *log)
 
     def give_back(
         self,
@@ -242,7 +248,7 @@ class Lifecycle(StoreBase):
         the `broker.attempts`. Return the messages to enqueue.
         Raise `LeaseLostError`.
         """
-        return self._end(claim, "back", fields, problem, delay_s, reason)
+        return self._end(claim, "back", fields, problem, int(delay_s * 1000), reason)
 
     def due(self, limit: int = 200) -> tuple[TaskMessage, ...]:
         """Check what is due and change what time has changed. Return the messages to enqueue.
@@ -283,9 +289,9 @@ class Lifecycle(StoreBase):
         to: str,
         fields: Fields | None,
         problem: Problem | None,
-        delay_s: float,
-        reason: str,
+        *more: object,
     ) -> tuple[TaskMessage, ...]:
+        """Run the script; `more` is what follows the problem in its arguments."""
         text = ""
         if problem:
             text = json.dumps(problem.as_dict())
@@ -296,8 +302,7 @@ class Lifecycle(StoreBase):
             to,
             _as_texts(fields),
             text,
-            int(delay_s * 1000),
-            reason,
+            *more,
         )
         if "lost" in answer:
             raise LeaseLostError(claim.work)
