@@ -9,7 +9,7 @@ from services.auth import ApiKeyAuth
 from services.requests.origin_check import OriginCheck
 from services.responses import problems
 from services.responses.head_requests import HeadRequests
-from services.routes import algorithms, api_docs, health, metrics, orders, queues, results
+from services.routes import algorithms, api_docs, health, metrics, orders, queues, results, schemas
 
 
 def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
@@ -36,6 +36,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(orders.router)
     app.include_router(results.router)
     app.include_router(algorithms.router)
+    app.include_router(schemas.router)
     app.include_router(queues.router)
     app.include_router(metrics.router)
     app.include_router(health.router)

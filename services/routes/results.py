@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse, Response
 from broker.errors import Blame, OrderError, Problem
 from broker.file_storage.interface import Storage
 from broker.orders.order import ENDED, Order, OrderState, Scan, ScanState
-from broker.orders.result_files import MEDIA_TYPES
+from broker.orders.result_files import MEDIA_TYPES, OPTIONAL
 from services.dependencies import ResultStorage, Store, may_read
 from services.responses import byte_ranges
 
@@ -42,7 +42,8 @@ def get_result(
     """One file of a classified scan.
 
     `features.geojson` (opens in QuPath), `features.geojson.gz`, `region.geojson`,
-    `objects.csv`, `results.json` or `overlay.png`.
+    `objects.csv`, `results.json` or `overlay.png`. Some algorithms also make `embeddings.h5`
+    and `attention.csv`; `links` of the scan names what there is.
     """
     scan = _scan(store.get(order_id), scan_id)
     if name not in MEDIA_TYPES:
@@ -51,6 +52,12 @@ def get_result(
         )
     if not scan.result:
         raise _no_result(scan)
+    if name in OPTIONAL and name not in scan.files:
+        raise OrderError(
+            "not_found",
+            f"scan {scan.id} has no {name}",
+            hint="its algorithm makes none; `links` of the scan names its files",
+        )
     return _file(storage, f"{scan.result}/{name}", MEDIA_TYPES[name], requested)
 
 
