@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from broker.orders.order import ScanWarning
 from worker.geometry.tile_grid import Tile
@@ -17,13 +18,26 @@ SeamState = Sequence[tuple[int, float, float]]
 class Merged:
     """All objects of an area in level-0 pixels, and what only the whole area tells.
 
-    `summary` and `headline` replace those of the algorithm where they are given.
+    `summary` and `headline` replace those of the algorithm where they are given; the algorithm's
+    `precision` stays.
     """
 
     objects: ObjectStore
     summary: Mapping[str, Any] | None = None
     headline: str = ""
     warnings: Sequence[ScanWarning] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True, slots=True)
+class MergerFiles:
+    """What a merger keeps in the checkpoint beside the objects.
+
+    It may append to files in `folder`; what it wrote there since the last mark may be behind what
+    counts. `state` is what it returned at the last mark, or empty.
+    """
+
+    folder: Path
+    state: bytes = b""
 
 
 class AnswerMerger(Protocol):
@@ -43,3 +57,11 @@ class AnswerMerger(Protocol):
         the objects are others, they are in a store of another folder beside it. Called again after
         a loss, it must answer the same.
         """
+
+
+@runtime_checkable
+class StatefulMerger(Protocol):
+    """A merger whose state is more than seams."""
+
+    def state(self) -> bytes:
+        """Return what a merger that takes over after the tiles so far must know."""
