@@ -18,6 +18,7 @@ from worker.inference.merging.mask.merger import MaskMerger
 from worker.inference.merging.merger import Merged, MergerFiles
 from worker.results.object_store import ObjectStore
 from worker.results.objects import Objects, joined
+from worker.results.result import Findings, Result
 
 BACKGROUND = 0
 COLORS = ("#808080", "#009e73", "#d55e00", "#0072b2")
@@ -153,3 +154,12 @@ def painted(objects: Objects, shape: tuple[int, int], scale: float = 1.0) -> NDA
         assert not found[inside].any()
         found[inside] = number + 1
     return found
+
+
+def mask_result(case: MaskCase, merged: Merged) -> Result:
+    """The result of one scan whose mask was merged."""
+    area = case.area or Area(0, 0, case.frame.width, case.frame.height)
+    findings = Findings(
+        case.frame, area, merged.objects, dict(merged.summary or {}), merged.headline
+    )
+    return Result("ord-1", "1", case.card, {}, findings, {"slide_digest": "ab" * 32})

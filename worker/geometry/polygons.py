@@ -84,6 +84,14 @@ def inner_points(polygons: Polygons) -> Floats:
     return np.asarray(points, np.float64)
 
 
+def inside_rings(rings: Sequence[Floats]) -> Floats:
+    """Return a point inside each open ring, (N, 2)."""
+    polygons = np.empty(len(rings), object)
+    for number, ring in enumerate(rings):
+        polygons[number] = shapely.Polygon(ring)
+    return inner_points(polygons)
+
+
 def open_rings(polygons: Polygons) -> list[list[Floats]]:
     """Return the outline and the holes of each polygon, open rings of (K, 2)."""
     return [

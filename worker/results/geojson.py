@@ -76,7 +76,10 @@ class FeatureWriter:
         return left_out
 
     def _feature(self, ring: Ring) -> str:
-        geometry = f'{{"type":"Polygon","coordinates":[{numbers_json(ring.points)}]}}'
+        rings = numbers_json(ring.points)
+        if ring.holes:
+            rings = ",".join([rings, *map(numbers_json, ring.holes)])
+        geometry = f'{{"type":"Polygon","coordinates":[{rings}]}}'
         measurements = f'"score":{round(ring.score, 4)}'
         for name, value in zip(self._probabilities, ring.probabilities, strict=False):
             measurements += f",{name}:{round(value, 4)}"
