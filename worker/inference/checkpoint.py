@@ -38,13 +38,13 @@ class Point:
     """How far a scan is: `tiles` are done and the first `objects` of the store count.
 
     `work` is the digest of everything that the findings depend on. `seams` is the state of the
-    merger: tile number, x and y of each object that lies on a seam to tiles yet to come.
+    merger: tile number, x, y and class of each object that lies on a seam to tiles yet to come.
     """
 
     work: str
     tiles: _Count
     objects: _Count
-    seams: Sequence[tuple[int, FiniteFloat, FiniteFloat]]
+    seams: Sequence[tuple[int, FiniteFloat, FiniteFloat, int]]
 
 
 _POINTS: Final = TypeAdapter(Point)

@@ -82,7 +82,7 @@ def run_tiles(
     with clock.measure("merge"):
         digest = work_digest(job, grid, thresholds)
         store, resumed_at = checkpoint.begin(digest, len(grid.tiles))
-    merger = create_merger(algorithm, grid, resumed_at.seams)
+    merger = create_merger(algorithm, grid, slide.frame, resumed_at.seams)
     writer = _ObjectWriter(checkpoint, store, resumed_at, merger)
     _classify_tiles(job, classifier, grid, writer, clock, progress)
     with clock.measure("merge"):

@@ -9,8 +9,8 @@ from worker.geometry.tile_grid import Tile
 from worker.results.object_store import ObjectStore
 from worker.results.objects import Objects
 
-SeamState = Sequence[tuple[int, float, float]]
-"""The tile number, x and y (level-0 pixels) of every object on a seam to tiles yet to come."""
+SeamState = Sequence[tuple[int, float, float, int]]
+"""The tile number, x, y (level-0 pixels) and class of every object on a seam to tiles to come."""
 
 
 @dataclass(frozen=True, slots=True)
