@@ -104,9 +104,11 @@ def _findings(job: TileJob, classifier: TileClassifier, merged: Merged) -> Findi
         return Findings(
             frame, job.area, merged.objects, summary, merged.headline, merged.embeddings
         )
-    counts = merged.objects.counts(len(job.algorithm.card.classes))
+    counts = merged.counts
+    if counts is None:
+        counts = merged.objects.counts(len(job.algorithm.card.classes))
     summary, headline = classifier.summarise(counts, frame, job.area)
-    return Findings(frame, job.area, merged.objects, summary, headline)
+    return Findings(frame, job.area, merged.objects, summary, merged.headline or headline)
 
 
 def work_digest(job: TileJob, grid: Grid, thresholds: object) -> str:

@@ -19,7 +19,8 @@ class Merged:
     """All objects of an area in level-0 pixels, and what only the whole area tells.
 
     `summary` and `headline` replace those of the algorithm where they are given. `embeddings` are
-    the vectors of the tiles where the algorithm computes some.
+    the vectors of the tiles where the algorithm computes some. `counts` says how many there are of
+    each class, where some of them are not delivered and so no objects.
     """
 
     objects: ObjectStore
@@ -27,6 +28,7 @@ class Merged:
     headline: str = ""
     warnings: Sequence[ScanWarning] = field(default_factory=tuple)
     embeddings: Embeddings | None = None
+    counts: Sequence[int] | None = None
 
 
 class AnswerMerger(Protocol):

@@ -23,7 +23,8 @@ _ONE_CLASS_THRESHOLD = 0.5
 class TileSquares:
     """Makes a square of each tile; smooths and selects them once all tiles are there.
 
-    It remembers nothing from tile to tile.
+    It remembers nothing from tile to tile. Shares of classes count tiles of the background too,
+    whether they are delivered or not.
     """
 
     seams: SeamState = ()
@@ -39,8 +40,8 @@ class TileSquares:
         for number, entry in enumerate(card.classes):
             if entry.background:
                 self._background = number
-        self._has_one_class = len(card.classes) == 1
-        if self._has_one_class and self._threshold is None:
+        self._classes = len(card.classes)
+        if self._classes == 1 and self._threshold is None:
             self._threshold = _ONE_CLASS_THRESHOLD
 
     def place(self, tiles: Sequence[Tile], probabilities: Floats) -> Objects:
@@ -63,36 +64,46 @@ class TileSquares:
         if not self._changes_squares():
             return Merged(found)
         store = begin_beside(found, "squares")
+        counts = np.zeros(self._classes, np.int64)
         probabilities = self._probabilities(found)
         for chunk in found.chunks():
-            store.append(self._selected(chunk, next(probabilities)))
-        return Merged(store)
+            classified = self._classified(chunk, next(probabilities))
+            counts += classified.counts(self._classes)
+            store.append(self._without_background(classified))
+        headline = ""
+        if len(found) and not counts.any():
+            headline = f"none of {len(found):,} tiles is of a class, with these thresholds"
+        return Merged(store, headline=headline, counts=counts.tolist())
 
     def _changes_squares(self) -> bool:
         """Return whether any square may become another one than it was placed as."""
         if self._smooth or not self._keeps_background:
             return True
-        return self._threshold is not None and not self._has_one_class
+        return self._threshold is not None and self._classes > 1
 
-    def _selected(self, squares: Objects, probabilities: Floats) -> Objects:
-        """Return the squares that are delivered, with these probabilities."""
+    def _classified(self, squares: Objects, probabilities: Floats) -> Objects:
+        """Return the squares that are of a class by these probabilities, background included."""
         classes = probabilities.argmax(axis=1)
         scores = probabilities.max(axis=1)
-        is_kept = np.ones(len(squares), np.bool_)
+        is_classified = np.ones(len(squares), np.bool_)
         if self._threshold is not None:
             # as float32, in which a network answers: its 0.9 is no less than a threshold of 0.9
             is_unsure = scores.astype(np.float32) < np.float32(self._threshold)
-            if self._has_one_class:
-                is_kept = ~is_unsure | self._keeps_background
+            if self._classes == 1:
+                is_classified = ~is_unsure | self._keeps_background
             elif self._background is None:
-                is_kept = ~is_unsure
+                is_classified = ~is_unsure
             else:
                 classes[is_unsure] = self._background
                 scores[is_unsure] = probabilities[is_unsure, self._background]
-        if not self._keeps_background and self._background is not None:
-            is_kept &= classes != self._background
         changed = replace(squares, classes=classes, scores=scores, probabilities=probabilities)
-        return changed.selected(is_kept)
+        return changed.selected(is_classified)
+
+    def _without_background(self, squares: Objects) -> Objects:
+        """Return the squares that are delivered."""
+        if self._keeps_background or self._background is None:
+            return squares
+        return squares.selected(squares.classes != self._background)
 
     def _probabilities(self, found: ObjectStore) -> Iterator[Floats]:
         """Yield the probabilities of the squares in each chunk of the store."""

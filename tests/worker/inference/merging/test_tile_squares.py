@@ -10,6 +10,7 @@ from tests.support.decoded_networks import a_card, a_class
 from worker.algorithms.output_settings import TilesSettings
 from worker.geometry.frame import Area, Floats
 from worker.geometry.tile_grid import Grid, Tiles
+from worker.inference.merging.merger import Merged
 from worker.inference.merging.squares import TileSquares
 from worker.results.object_store import ObjectStore
 from worker.results.objects import Objects, joined
@@ -125,6 +126,27 @@ def test_one_class_has_a_threshold_of_a_half(tmp_path: Path) -> None:
     assert of(positive).scores == pytest.approx([0.5, 0.8], abs=1e-6)
     _, sure = squares(tmp_path / "3", grid, likely, ["tumor"], keep_background=False, threshold=0.7)
     assert of(sure).scores == pytest.approx([0.8], abs=1e-6)
+
+
+def test_tiles_of_the_background_count_although_they_are_left_out(tmp_path: Path) -> None:
+    """A share is one of the tissue, not of what is delivered; no class at all is not no tissue."""
+    classes = (a_class("a"), a_class("b", 1, background=True))
+    likely = two(np.array([0.9, 0.4, 0.3]))
+    merged = finished(tmp_path / "1", likely, classes, keep_background=False)
+    assert len(merged.objects) == 1
+    assert merged.counts == [1, 2]
+    assert not merged.headline
+    none = finished(tmp_path / "2", likely, NAMES, threshold=0.95)
+    assert none.counts == [0, 0]
+    assert none.headline == "none of 3 tiles is of a class, with these thresholds"
+
+
+def finished(folder: Path, probabilities: Floats, classes: Any, **changed: Any) -> Merged:
+    grid = a_grid(list(range(len(probabilities))))
+    merger = TileSquares(grid, a_card(*classes, output="tiles"), TilesSettings(**changed))
+    found = ObjectStore.begin(folder / "found")
+    found.append(merger.place(list(grid.tiles), probabilities))
+    return merger.finish(found)
 
 
 def test_finishing_again_answers_the_same(tmp_path: Path) -> None:
