@@ -43,14 +43,14 @@ class Point:
     """How far a scan is: `tiles` are done and the first `objects` of the store count.
 
     `work` is the digest of everything that the findings depend on. `seams` is the state of the
-    merger: tile number, x and y of each object that lies on a seam to tiles yet to come.
+    merger: tile number, x, y and class of each object that lies on a seam to tiles yet to come.
     `state_bytes` is the size of the file with what else it must know; 0 where there is none.
     """
 
     work: str
     tiles: _Count
     objects: _Count
-    seams: Sequence[tuple[int, FiniteFloat, FiniteFloat]]
+    seams: Sequence[tuple[int, FiniteFloat, FiniteFloat, int]]
     state_bytes: _Count = 0
 
 

@@ -106,14 +106,19 @@ def run_tiles(
 def _findings(job: TileJob, classifier: TileClassifier, merged: Merged) -> Findings:
     """Return the findings with the merger's summary, else with the algorithm's."""
     frame = job.slide.frame
-    counts = merged.objects.counts(len(job.algorithm.card.classes))
+    counts = merged.counts
+    if counts is None:
+        counts = merged.objects.counts(len(job.algorithm.card.classes))
     summary, headline = classifier.summarise(counts, frame, job.area)
-    if merged.summary is None:
-        return Findings(frame, job.area, merged.objects, summary, headline)
-    replaced = dict(merged.summary)
-    if "precision" in summary:
-        replaced.setdefault("precision", summary["precision"])
-    return Findings(frame, job.area, merged.objects, replaced, merged.headline, merged.embeddings)
+    if merged.summary is not None:
+        precision = summary.get("precision")
+        summary = dict(merged.summary)
+        if precision is not None:
+            summary.setdefault("precision", precision)
+        return Findings(
+            frame, job.area, merged.objects, summary, merged.headline, merged.embeddings
+        )
+    return Findings(frame, job.area, merged.objects, summary, merged.headline or headline)
 
 
 def work_digest(job: TileJob, grid: Grid, thresholds: object) -> str:
