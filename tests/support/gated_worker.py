@@ -30,6 +30,7 @@ class GatedAlgorithm:
 
     def __init__(self, model: TileAlgorithm, gate: Gate) -> None:
         self.card = model.card.model_copy(update={"tile_px": TILE_PX})
+        self.settings = model.settings
         self.batch_tiles = model.batch_tiles
         self._model = model
         self._gate = gate
