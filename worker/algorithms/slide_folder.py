@@ -5,11 +5,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.settings.config import AlgorithmSettings, ConfigError
-from worker.algorithms.answer_error import AlgorithmRaisedError, last_line
+from worker.algorithms.answer_error import AlgorithmAnswerError, AlgorithmRaisedError, last_line
 from worker.algorithms.decoders.interface import Answers
 from worker.algorithms.model_folder.card import folder_card
 from worker.algorithms.model_folder.digest import check_unchanged, digests
@@ -24,6 +25,8 @@ from worker.algorithms.torch_device.device import Device
 from worker.algorithms.torch_device.memory import is_short_of_memory
 from worker.algorithms.trained_network import TrainedNetwork
 
+_TRIED_TILES: Final = (16, 23)
+"""The sizes of two bags of noise: a network that takes one number of tiles alone is noticed."""
 _KEPT: Final = 2
 """Networks for slides that stay loaded from order to order, as the encoders do."""
 
@@ -37,7 +40,8 @@ def load_slide_network(
 ) -> SlideNetwork:
     """Return the network for slides in `entry.folder`, with its encoder.
 
-    Raises ConfigError where one of both cannot be loaded.
+    Raises ConfigError where one of both cannot be loaded, or the network takes or answers something
+    else than its description says.
     """
     if entry.folder is None:
         raise algorithm_error(card.name, ENTRY, "folder: the kind `weights` needs one")
@@ -52,6 +56,11 @@ def load_slide_network(
     settings = settings.model_copy(update=own)
     aggregator = Aggregator(aggregate, device, settings, model.activation, len(model.classes))
     encoder = _encoder(card, path, device, max_batch_bytes)
+    try:
+        _try_on_noise(aggregator, encoder)
+    except (AlgorithmAnswerError, AlgorithmRaisedError) as error:
+        detail = f"it does not take or answer what this says: {error.detail}"
+        raise algorithm_error(card.name, folder.described_in, detail) from None
     return SlideNetwork(card, settings, encoder, aggregator)
 
 
@@ -85,6 +94,21 @@ def _encoder(
     own = folder_card(card.name, folder, digests(card.name, folder).algorithm)
     entry = AlgorithmSettings(kind="weights", folder=path)
     return TrainedNetwork(own, entry, device, max_batch_bytes)
+
+
+def _try_on_noise(aggregator: Aggregator, encoder: TrainedNetwork) -> None:
+    """Ask for bags of two sizes, rather than find out once a whole slide is encoded.
+
+    Raises AlgorithmAnswerError and AlgorithmRaisedError.
+    """
+    edge = encoder.card.tile_px + 2 * encoder.card.halo_px
+    blank = np.zeros((1, edge, edge, 3), np.uint8)
+    answer: Any = encoder.calibrate(blank[:0]).classify(blank)
+    random = np.random.default_rng(0)
+    for tiles in _TRIED_TILES:
+        features = random.standard_normal((tiles, answer.shape[1]), np.float32)
+        coords = edge * np.arange(2 * tiles).reshape(tiles, 2)
+        aggregator.ask(features, coords, edge)
 
 
 @lru_cache(maxsize=_KEPT)

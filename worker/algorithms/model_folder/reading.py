@@ -160,7 +160,9 @@ def _check(model: AnyModel) -> None:
     check_roles(model)
     check_report(model.report, model.output, names)
     order_keys(model)
-    if not isinstance(model, SlideModel):
+    if isinstance(model, SlideModel):
+        _check_scope(model)
+    else:
         check_geometry(model)
     for stain in model.stains:
         if stain_name(stain) is None:
@@ -200,6 +202,16 @@ def _check_activation(model: AnyModel) -> None:
             "activation",
             f"{model.activation} does not fit {count} classes: softmax makes probabilities of "
             "several that add up to 1, sigmoid those of one, or of each with multi_label",
+        )
+
+
+def _check_scope(model: SlideModel) -> None:
+    """Raise KeyedError for a bag of several scans."""
+    if model.scope == "case":
+        raise KeyedError(
+            "scope",
+            "case is not there yet: each scan is classified by itself, maybe on another machine, "
+            "and no worker waits for the embeddings of the others; state scan",
         )
 
 
