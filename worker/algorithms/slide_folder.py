@@ -45,19 +45,22 @@ def load_slide_network(
     """
     if entry.folder is None:
         raise algorithm_error(card.name, ENTRY, "folder: the kind `weights` needs one")
-    folder = read_folder(card.name, entry.folder)
+    folder = read_folder(card.name, entry.folder, entry.encoders)
     model = folder.model
     path = encoder_folder(folder)
     if not isinstance(model, SlideModel) or path is None:
         raise TypeError(f"{card.name} is no network for slides")
-    aggregate = _loaded(card.name, entry.folder, card.digest, device)
+    encoders = tuple(sorted(entry.encoders.items()))
+    aggregate = _loaded(card.name, entry.folder, encoders, card.digest, device)
     settings = model.settings
     own = {key: value for key, value in parameters.items() if key in type(settings).model_fields}
     settings = settings.model_copy(update=own)
     aggregator = Aggregator(aggregate, device, settings, model.activation, len(model.classes))
     encoder = _encoder(card, path, device, max_batch_bytes)
     try:
-        _try_on_noise(aggregator, encoder)
+        if not aggregate.was_tried:
+            _try_on_noise(aggregator, encoder)
+            aggregate.was_tried = True
     except (AlgorithmAnswerError, AlgorithmRaisedError) as error:
         detail = f"it does not take or answer what this says: {error.detail}"
         raise algorithm_error(card.name, folder.described_in, detail) from None
@@ -71,6 +74,8 @@ class RoleNetwork:
         self._run = run
         self._roles = roles_of(model)
         self._needed = needed_roles(model)
+        self.was_tried = False
+        """Whether it has answered bags of noise as its description says."""
 
     def __call__(self, *given: torch.Tensor) -> Answers:
         """Return the answers by role.
@@ -112,9 +117,11 @@ def _try_on_noise(aggregator: Aggregator, encoder: TrainedNetwork) -> None:
 
 
 @lru_cache(maxsize=_KEPT)
-def _loaded(name: str, path: Path, digest: str, device: Device) -> RoleNetwork:
+def _loaded(
+    name: str, path: Path, encoders: tuple[tuple[str, Path], ...], digest: str, device: Device
+) -> RoleNetwork:
     """Load the network, which stays loaded from order to order. Raises ConfigError."""
-    folder = read_folder(name, path)
+    folder = read_folder(name, path, dict(encoders))
     if not isinstance(folder.model, SlideModel):
         raise TypeError(f"{name} is no network for slides")
     try:

@@ -115,6 +115,12 @@ class Aggregator:
                 f"outputs.attention has shape {shape}; there are {tiles} tiles, each with "
                 "one number, or one for each class"
             )
+        head = self._settings.attention_head
+        if head is not None and head >= rows[0]:
+            raise AlgorithmAnswerError(
+                f"outputs.attention has {rows[0]} rows; attention_head says number {head}, "
+                "counted from 0"
+            )
         found: NDArray[np.float32] = attention.reshape(rows).cpu().numpy()
         return found
 
