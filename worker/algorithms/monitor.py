@@ -117,7 +117,7 @@ class _Algorithm:
         """
         if not self._is_watched:
             return False
-        found = _fingerprint(self._entry.folder)
+        found = _fingerprint(self._entry)
         last = self._seen
         self._seen = found
         if found == self._checked:
@@ -145,7 +145,7 @@ class _Algorithm:
                 # The same files may load later, when there is more memory or time.
                 self._retry_at = time.monotonic() + self._retry_s
                 self._retry_s = min(_LONGEST_RETRY_S, 2 * self._retry_s)
-        if _fingerprint(self._entry.folder) == found:
+        if _fingerprint(self._entry) == found:
             self._checked = found
 
     def log(self) -> None:
@@ -168,10 +168,11 @@ class _Algorithm:
             self.reason = f"worker.algorithms.{self.name}: {one_line(error)}"
 
 
-def _fingerprint(folder: Path | None) -> Fingerprint:
-    if folder is None:
+def _fingerprint(entry: AlgorithmSettings) -> Fingerprint:
+    if entry.folder is None:
         return ()
-    return tuple(_fingerprint_of_file(file) for file in watched_files(folder))
+    files = watched_files(entry.folder, entry.encoders)
+    return tuple(_fingerprint_of_file(file) for file in files)
 
 
 def _fingerprint_of_file(file: Path) -> tuple[int, ...]:
