@@ -8,7 +8,6 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -30,11 +29,11 @@ from broker.settings.config import ConfigError, WorkerSettings
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
 from worker.context import WorkerContext
-from worker.http_session import product_version
 from worker.inference import pipeline
 from worker.inference.checkpoint import UNFINISHED, Checkpoint
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.inference.pipeline import ClassifiedScan, ScanJob
+from worker.inference.production import produced_with
 from worker.process.lease import Lease, Limits
 from worker.progress import Stopwatch, StopWork
 from worker.results import result_folder
@@ -85,7 +84,7 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
             slide = slides.enter_context(
                 context.slide_fetcher.fetch(request, algorithm.card, lease, known=scan.slide)
             )
-        job = ScanJob(order, request, slide, _produced(algorithm, context.config.worker))
+        job = ScanJob(order, request, slide, produced_with(algorithm, context.config.worker.device))
         classified = pipeline.classify(
             job, algorithm, checkpoint, context.sandbox, stopwatch, lease
         )
@@ -169,20 +168,6 @@ def _load_algorithm(order: Order, settings: WorkerSettings) -> Algorithm:
             str(error),
             hint="the operator corrects the setting or the model folder; the scan waits for that",
         ) from error
-
-
-def _produced(algorithm: Algorithm, settings: WorkerSettings) -> dict[str, Any]:
-    """Return when and with what a result is made, as results.json states it."""
-    device = None
-    torch_version = None
-    if algorithm.works_on == "tiles":
-        device, torch_version = registry.device_and_torch(settings.device)
-    return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "slidelane": product_version(),
-        "device": device,
-        "torch": torch_version,
-    }
 
 
 @cache
