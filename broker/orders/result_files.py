@@ -24,3 +24,6 @@ MEDIA_TYPES: Final = {
     OVERLAY: "image/png",
 }
 """The files that can be downloaded of a classified scan, with their media types."""
+
+ARCHIVE: Final = "results.zip"
+"""All files of the scan in one archive; it is made when it is asked for, and is on no disk."""

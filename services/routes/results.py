@@ -10,11 +10,12 @@ from broker.errors import Blame, OrderError, Problem
 from broker.file_storage.interface import Storage
 from broker.order_store import OrderStore
 from broker.orders.order import ENDED, Order, OrderState, Scan, ScanState
-from broker.orders.result_files import MEDIA_TYPES
+from broker.orders.result_files import ARCHIVE, MEDIA_TYPES
 from services.auth import ApiKeyAuth
-from services.responses import byte_ranges
+from services.responses import byte_ranges, results_zip
+from services.responses.results_zip import ResultsZip, ZippedFile
 
-NAMES = ", ".join(MEDIA_TYPES)
+NAMES = ", ".join((*MEDIA_TYPES, ARCHIVE))
 _Text = Annotated[str | None, Header(include_in_schema=False)]
 
 
@@ -39,15 +40,18 @@ def routes(storage: Storage, store: OrderStore, gate: ApiKeyAuth) -> APIRouter:
         """One file of a classified scan.
 
         `features.geojson` (opens in QuPath), `features.geojson.gz`, `region.geojson`,
-        `objects.csv`, `results.json` or `overlay.png`.
+        `objects.csv`, `results.json` or `overlay.png`; `results.zip` holds all of them.
         """
         scan = _scan(store.get(order_id), scan_id)
-        if name not in MEDIA_TYPES:
+        if name not in MEDIA_TYPES and name != ARCHIVE:
             raise OrderError(
                 "not_found", f"there is no result {name[:64]!r}", hint=f"there are: {NAMES}"
             )
         if not scan.result:
             raise _no_result(scan)
+        if name == ARCHIVE:
+            archive = _archive(storage, scan)
+            return byte_ranges.answer(archive, results_zip.MEDIA_TYPE, requested)
         return _file(storage, f"{scan.result}/{name}", MEDIA_TYPES[name], requested)
 
     @router.get("/payload", response_class=FileResponse)
@@ -119,6 +123,21 @@ def _scan(order: Order, scan_id: str) -> Scan:
     )
 
 
+def _archive(storage: Storage, scan: Scan) -> ResultsZip:
+    """Return the archive of all files that can be downloaded of a scan with a result."""
+    files = []
+    for name in MEDIA_TYPES:
+        key = f"{scan.result}/{name}"
+        stored = storage.find(key)
+        if stored is not None:
+            files.append(ZippedFile(name, key, stored))
+    if not files:
+        raise OrderError(
+            "not_found", "the results are no longer kept", hint="place the order again"
+        )
+    return ResultsZip(storage, files)
+
+
 def _file(
     storage: Storage, key: str, media_type: str, requested: byte_ranges.RangeHeaders
 ) -> Response:
@@ -129,4 +148,5 @@ def _file(
         )
     if stored.path:
         return FileResponse(stored.path, media_type=media_type)
-    return byte_ranges.answer(storage, key, stored, media_type, requested)
+    content = byte_ranges.StoredContent(storage, key, stored)
+    return byte_ranges.answer(content, media_type, requested)
