@@ -10,7 +10,7 @@ from broker.errors import Blame, OrderError, Problem
 from broker.file_storage.interface import Storage
 from broker.order_store import OrderStore
 from broker.orders.order import ENDED, Order, OrderState, Scan, ScanState
-from broker.orders.result_files import ARCHIVE, MEDIA_TYPES
+from broker.orders.result_files import ARCHIVE, MEDIA_TYPES, OPTIONAL
 from services.auth import ApiKeyAuth
 from services.responses import byte_ranges, results_zip
 from services.responses.results_zip import ResultsZip, ZippedFile
@@ -40,7 +40,8 @@ def routes(storage: Storage, store: OrderStore, gate: ApiKeyAuth) -> APIRouter:
         """One file of a classified scan.
 
         `features.geojson` (opens in QuPath), `features.geojson.gz`, `region.geojson`,
-        `objects.csv`, `results.json` or `overlay.png`; `results.zip` holds all of them.
+        `objects.csv`, `results.json` or `overlay.png`. Some algorithms also make `embeddings.h5`
+        and `attention.csv`; `links` of the scan names what there is, and `results.zip` holds all.
         """
         scan = _scan(store.get(order_id), scan_id)
         if name not in MEDIA_TYPES and name != ARCHIVE:
@@ -52,6 +53,12 @@ def routes(storage: Storage, store: OrderStore, gate: ApiKeyAuth) -> APIRouter:
         if name == ARCHIVE:
             archive = _archive(storage, scan)
             return byte_ranges.answer(archive, results_zip.MEDIA_TYPE, requested)
+        if name in OPTIONAL and name not in scan.files:
+            raise OrderError(
+                "not_found",
+                f"scan {scan.id} has no {name}",
+                hint="its algorithm makes none; `links` of the scan names its files",
+            )
         return _file(storage, f"{scan.result}/{name}", MEDIA_TYPES[name], requested)
 
     @router.get("/payload", response_class=FileResponse)
