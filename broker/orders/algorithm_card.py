@@ -87,6 +87,17 @@ class AlgorithmCard(BaseModel):
     url: str = ""
     authors: tuple[str, ...] = ()
 
+    @property
+    def object_classes(self) -> tuple[ClassCard, ...]:
+        """Return the classes of the objects in a result.
+
+        There are none where the objects are tiles with a vector each, or with a measurement: the
+        classes of an algorithm for slides are those of the slide.
+        """
+        if self.output in ("embeddings", "slide"):
+            return ()
+        return self.classes
+
     @model_validator(mode="before")
     @classmethod
     def _read_an_older_card(cls, given: Any) -> Any:

@@ -66,6 +66,11 @@ class Objects:
                 self.holes[chunk],
             )
 
+    def feature_chunks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the vectors of the same objects in order, at most `CHUNK` at a time."""
+        for start in range(0, len(self.features), CHUNK):
+            yield self.features[start : start + CHUNK]
+
     def selected(self, which: Ints | NDArray[np.bool_]) -> "Objects":
         """Return the objects of these numbers, or those for which a mask is True."""
         numbers = np.arange(len(self))[which]
@@ -86,7 +91,7 @@ class Objects:
 
     def counts(self, classes: int) -> list[int]:
         """Return how many objects each of the first `classes` classes has."""
-        counts: list[int] = np.bincount(self.classes, minlength=classes).tolist()
+        counts: list[int] = np.bincount(self.classes, minlength=classes)[:classes].tolist()
         return counts
 
 
@@ -138,7 +143,13 @@ class ObjectSource(Protocol):
     def __len__(self) -> int: ...
 
     def chunks(self) -> Iterator[Objects]:
-        """Yield the objects in order, at most `CHUNK` at a time."""
+        """Yield the objects in order, at most `CHUNK` at a time, maybe without their `features`."""
+
+    def feature_chunks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the vectors of the objects in order, at most `CHUNK` at a time, (N, D) each.
+
+        Yields nothing where the objects have none.
+        """
 
     def counts(self, classes: int) -> list[int]:
         """Return how many objects each of the first `classes` classes has."""

@@ -50,8 +50,10 @@ UNUSED_SETTINGS = (
 def write(results: Sequence[Result], case_id: str, file: BinaryIO) -> None:
     """Write the zip; the same results give the same bytes.
 
-    A scan without objects gives its mask alone, as the original does. Raise
-    `OrderError("mpp_missing")` if the pixel size is unknown: the importer requires it.
+    A scan without objects gives its mask alone, as the original does. One whose objects have no
+    class, such as tiles with embeddings, gives no object and its summary as a field of the
+    metadata. Raise `OrderError("mpp_missing")` if the pixel size is unknown: the importer requires
+    it.
     """
     with zipfile.ZipFile(file, "w") as archive:
         for result in results:
@@ -61,16 +63,26 @@ def write(results: Sequence[Result], case_id: str, file: BinaryIO) -> None:
 def _write_scan(archive: zipfile.ZipFile, result: Result, case_id: str) -> None:
     prefix = _prefix(result, case_id)
     area = result.findings.area
+    if not result.card.object_classes:
+        # tiles with vectors are nothing that the viewer shows: their summary alone
+        metadata = _metadata(result, case_id, prefix)
+        metadata["summary"] = strict_json(result.findings.summary).decode()
+        _write_metadata(archive, prefix, metadata)
+        _write_member(archive, f"{prefix}-features.csv", _csv([COLUMNS]))
+        return
     has_objects = next(rings(result.findings), None) is not None
     if has_objects:
-        metadata = _metadata(result, case_id, prefix)
-        _write_member(archive, f"{prefix}-algmeta.json", [strict_json(metadata) + b"\n"])
-        _write_member(archive, f"{prefix}-algmeta.csv", _csv([list(metadata), metadata.values()]))
+        _write_metadata(archive, prefix, _metadata(result, case_id, prefix))
         rows = chain([COLUMNS], map(_row, rings(result.findings)))
         is_large = len(result.findings.objects) > ZIP64_MIN_OBJECTS
         _write_member(archive, f"{prefix}-features.csv", _csv(rows), zip64=is_large)
     if not has_objects or area.width * area.height <= MASK_MAX_PX:
         _write_member(archive, f"{prefix}-seg.png", [_mask(result.findings)])
+
+
+def _write_metadata(archive: zipfile.ZipFile, prefix: str, metadata: dict[str, Any]) -> None:
+    _write_member(archive, f"{prefix}-algmeta.json", [strict_json(metadata) + b"\n"])
+    _write_member(archive, f"{prefix}-algmeta.csv", _csv([list(metadata), metadata.values()]))
 
 
 def _write_member(
