@@ -66,6 +66,7 @@ class Card:
     `mpp` is microns per pixel of the tiles, needed for a `TileModel`; `input_px` the edge of the
     square that `classify` is given, of which `halo_px` on each side is context that belongs to the
     neighbours. `post` holds what is done with the answers: `min_area_um2`, `nms_radius_um`, …
+    `measurements` names what a `TileModel` measures on each object, with the unit in the name.
     """
 
     title: str
@@ -86,6 +87,7 @@ class Card:
     citation: str = ""
     report: Mapping[str, Any] = field(default_factory=_basic_report)
     post: Mapping[str, Any] = field(default_factory=_nothing)
+    measurements: tuple[str, ...] = ()
 
 
 def check_card(card: Card) -> None:
@@ -103,6 +105,7 @@ def check_card(card: Card) -> None:
     _check_classes(card.classes)
     _check_parameters(card.parameters)
     _check_tuple("stains", card.stains, str)
+    _check_tuple("measurements", card.measurements, str)
     for name in ("report", "post"):
         if not isinstance(getattr(card, name), Mapping):
             raise CardError(f"{name}: a dictionary is required")

@@ -150,6 +150,7 @@ def _check_lists(card: Card, answer: Any, tiles: int) -> None:
         raise AnswerError("answer", f"a {given}; one list of Found for each of {tiles} tiles")
     for number, found in enumerate(answer):
         check_found(card, found, f"answer[{number}]")
+        _check_names(card, found, f"answer[{number}]")
 
 
 def check_found(card: Card, found: Any, place: str) -> None:
@@ -161,6 +162,18 @@ def check_found(card: Card, found: Any, place: str) -> None:
         if not isinstance(one, Found):
             raise AnswerError(f"{place}[{number}]", f"a {type(one).__name__} is no Found")
         _check_one(card, names, one, f"{place}[{number}]")
+
+
+def _check_names(card: Card, found: Sequence[Found], place: str) -> None:
+    """Raise AnswerError unless each object has the measurements that the card names."""
+    names = set(card.measurements)
+    for number, one in enumerate(found):
+        if one.measurements.keys() != names:
+            raise AnswerError(
+                f"{place}[{number}].measurements",
+                f"there are {', '.join(one.measurements) or 'none'}; "
+                f"the card's measurements are {', '.join(card.measurements) or 'none'}",
+            )
 
 
 def _check_one(card: Card, names: set[str], found: Found, place: str) -> None:

@@ -19,6 +19,7 @@ from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.settings.config import AlgorithmSettings, ConfigError
 from worker.algorithms import registry
+from worker.algorithms.python.algorithm import PythonAlgorithm
 
 LIMIT_S: Final = 120.0
 _POLL_S: Final = 0.2
@@ -102,13 +103,15 @@ def main() -> None:
 def _fault_of(request: dict[str, Any]) -> str:
     name = request["name"]
     try:
-        registry.load(
+        algorithm = registry.load(
             name,
             {name: AlgorithmSettings.model_validate(request["entry"])},
             {},
             request["device"],
             max_batch_bytes=request["max_batch_bytes"],
         )
+        if isinstance(algorithm, PythonAlgorithm):
+            algorithm.load_once()
     except (ConfigError, OrderError) as error:
         return one_line(error)
     except Exception as error:  # noqa: BLE001 - whatever the network raises, it cannot be used

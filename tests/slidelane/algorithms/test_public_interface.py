@@ -28,6 +28,7 @@ CLASSES = (Class("tumor", "#d55e00", annotation_type="tumor_region"), Class("str
 TILES = Card("t", "tiles", CLASSES, mpp=0.5)
 MASK = Card("m", "mask", CLASSES, mpp=0.5, input_px=64, halo_px=8)
 OBJECTS = Card("o", "objects", CLASSES, mpp=0.5)
+MEASURED = Card("o", "objects", CLASSES, mpp=0.5, measurements=("a",))
 VECTORS = Card("e", "embeddings", mpp=0.5)
 RING = [[0, 0], [4, 0], [4, 4], [0, 0]]
 
@@ -83,6 +84,7 @@ def test_it_imports_the_standard_library_only() -> None:
     ],
 )
 def test_a_card_that_cannot_work_names_the_field(changed: dict[str, Any], message: str) -> None:
+    """Every field has its message, which begins with the field."""
     with pytest.raises(CardError, match=f"^{message}"):
         check_card(Card(**{"title": "t", "output": "objects", **changed}))
 
@@ -95,11 +97,12 @@ def test_a_card_that_cannot_work_names_the_field(changed: dict[str, Any], messag
         (MASK, np.zeros((2, 64, 64), np.uint8)),
         (MASK, np.full((2, 2, 48, 48), 0.5)),
         (OBJECTS, [[Found(1, 2, "tumor")], ()]),
-        (OBJECTS, [[], [Found(1.5, 2, np.int64(1), np.float32(0.5), np.zeros((3, 2)), {"a": 1})]]),
+        (MEASURED, [[], [Found(1.5, 2, np.int64(1), np.float32(0.5), np.zeros((3, 2)), {"a": 1})]]),
         (VECTORS, np.zeros((2, 7), np.float16)),
     ],
 )
 def test_right_answers_for_tiles_pass(card: Card, answer: Any) -> None:
+    """Arrays, CPU tensors and lists of Found are taken, in every shape that is documented."""
     check_answer(card, answer, 2)
 
 
@@ -134,11 +137,13 @@ def test_right_answers_for_tiles_pass(card: Card, answer: Any) -> None:
             [[], [Found(0, 0, 0, measurements={"um": "x"})]],
             r"answer\[1\]\[0\].measurements\['um'\]: 'x' is no number",
         ),
+        (MEASURED, [[], [Found(0, 0, 0)]], r"answer\[1\]\[0\].measurements: there are none"),
         (VECTORS, np.zeros((3, 7)), r"answer: its shape is \(3, 7\)"),
         (Card("r", "report"), np.zeros(2), "answer: nothing is classified tile by tile"),
     ],
 )
 def test_wrong_answers_for_tiles_name_the_place(card: Card, answer: Any, message: str) -> None:
+    """Each wrong answer is refused with its place and what is wrong there."""
     with pytest.raises(AnswerError, match=f"^{message}|{message}"):
         check_answer(card, answer, 2)
 
@@ -168,6 +173,7 @@ def test_wrong_answers_for_tiles_name_the_place(card: Card, answer: Any, message
     ],
 )
 def test_right_answers_for_an_image_pass(answer: Any) -> None:
+    """All four kinds of answers are taken."""
     check_answer(OBJECTS, answer, 0)
 
 
@@ -198,6 +204,7 @@ def test_right_answers_for_an_image_pass(answer: Any) -> None:
     ],
 )
 def test_wrong_answers_for_an_image_name_the_place(answer: Any, message: str) -> None:
+    """The place is that in GeoJSON, in a Result, or in Techcyte's body."""
     with pytest.raises(AnswerError, match=f"^{message}"):
         check_answer(OBJECTS, answer, 0)
 
