@@ -39,6 +39,8 @@ from worker.progress import Stopwatch, StopWork
 from worker.results import result_folder
 from worker.results.result import Result
 
+_HOST_ENDS_S = 5.0
+
 
 def fetch(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
     """Download the slide of one scan into the slide cache, unless it is there already."""
@@ -76,7 +78,7 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
     with stopwatch.measure("load"):
         algorithm = _load_algorithm(order, context.config.worker)
         _freeze_loaded_objects()
-    lease.limit(Limits(algorithm.card.time_limit_s, algorithm.card.stall_limit_s))
+    lease.limit(_limits(algorithm))
     checkpoint = _checkpoint(context, claim, scan.staged_by)
     result_key = f"{RESULTS}/{order.id}/{index}.{claim.fence}"
     with _release_device_on_stop(context.storage, checkpoint), ExitStack() as slides:
@@ -169,6 +171,18 @@ def _load_algorithm(order: Order, settings: WorkerSettings) -> Algorithm:
             str(error),
             hint="the operator corrects the setting or the model folder; the scan waits for that",
         ) from error
+
+
+def _limits(algorithm: Algorithm) -> Limits:
+    """Return the limits of the algorithm's card.
+
+    Code in a process of its own that makes no progress is ended alone, before this whole process
+    would be: the networks that it has loaded stay.
+    """
+    card = algorithm.card
+    if algorithm.works_on == "scan":
+        return Limits(card.time_limit_s, card.stall_limit_s + _HOST_ENDS_S)
+    return Limits(card.time_limit_s, card.stall_limit_s)
 
 
 @cache

@@ -37,6 +37,11 @@ class AlgorithmSettings(Section):
         pattern=r"^[0-9a-fA-F]{64}$",
         description="of kind `weights`: of the network's file, in hex; another file is refused",
     )
+    entry: str | None = Field(
+        None,
+        max_length=1000,
+        description='of kind `python`: "package.module:name" or "/path/file.py:name"',
+    )
     tolerance: float = Field(
         0,
         ge=0,
