@@ -26,7 +26,7 @@ INTERRUPTED_STATUS: Final = 130
 _DEFAULT_ALGORITHM: Final = "ki67"
 _DEV_PICTURE: Final = "result.png"
 """The overlay under the name that images for Techcyte's older ECS provider wrote with DEV=1."""
-_REQUEST_CODES: Final = ("algorithm_unknown", "parameters_invalid", "request_invalid")
+REQUEST_CODES: Final = ("algorithm_unknown", "parameters_invalid", "request_invalid")
 """Problems that an order would be refused for, before any work."""
 
 
@@ -63,7 +63,7 @@ def _run(arguments: argparse.Namespace) -> int:
     stop_on_signals()
     try:
         request = _request(arguments, config)
-        with _output_folder(arguments.out) as scratch:
+        with output_folder(arguments.out) as scratch:
             return _follow(request, scratch, arguments)
     except CommandError as error:
         print(f"slidelane run: {printable(error)}", file=sys.stderr)
@@ -104,7 +104,7 @@ def default_algorithm(config: Config) -> str:
 
 
 @contextmanager
-def _output_folder(out: Path) -> Iterator[Path]:
+def output_folder(out: Path) -> Iterator[Path]:
     """Yield a scratch folder within `out`, which is made; remove what was made for nothing."""
     missing = [folder for folder in (out, *out.parents) if not folder.exists()]
     try:
@@ -131,7 +131,7 @@ def _follow(request: dict[str, Any], scratch: Path, arguments: argparse.Namespac
             last = event
     if last["event"] == "failed":
         print_problem("slidelane run", last)
-        if last["code"] in _REQUEST_CODES:
+        if last["code"] in REQUEST_CODES:
             return USAGE_STATUS
         return 1
     names = _publish(scratch / "result", arguments.out)
