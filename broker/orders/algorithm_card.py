@@ -43,6 +43,11 @@ class AlgorithmCard(BaseModel):
     mpp: float | None = Field(
         default=None, gt=0, description="microns per pixel it works at; None reads no pixels"
     )
+    mpp_tolerance: float = Field(
+        default=4 / 3,
+        ge=1,
+        description="a slide that is coarser than `mpp` by more than this factor has a warning",
+    )
     tile_px: int = Field(
         default=1024, gt=0, description="edge of a tile without its halo, at `mpp`"
     )

@@ -24,6 +24,10 @@ def _no_features() -> NDArray[np.float32]:
     return np.empty((0, 0), np.float32)
 
 
+def _no_sides() -> NDArray[np.bool_]:
+    return np.empty((0, 4), np.bool_)
+
+
 @dataclass(frozen=True, slots=True)
 class Objects:
     """N objects, each with a centre, an outline, a class and a score.
@@ -33,7 +37,10 @@ class Objects:
     `probabilities`: (N, classes) where the algorithm gives them, else empty. `measurements`:
     (N, M), a column for each name of the card's `measurements`, else empty. `features`: (N, D), the
     vector that describes each object, else empty. `holes`: for each object the open rings inside
-    its outline, (K, 2) each, or an empty tuple where no object has any.
+    its outline, (K, 2) each, or an empty tuple where no object has any. `at_rim`: (N, 4), whether
+    an object in an algorithm's answer for a tile touches the left, upper, right and lower rim of
+    what was answered, where it may be cut; empty where the algorithm does not tell, and everywhere
+    else.
 
     The frame depends on the context: pixels of one tile as it was read (origin at the corner of the
     halo) in an algorithm's answer, level-0 pixels everywhere else.
@@ -47,6 +54,7 @@ class Objects:
     measurements: Floats = field(default_factory=_no_values)
     features: NDArray[np.float32] = field(default_factory=_no_features)
     holes: tuple[tuple[Floats, ...], ...] = ()
+    at_rim: NDArray[np.bool_] = field(default_factory=_no_sides)
 
     def __len__(self) -> int:
         return len(self.classes)
