@@ -134,6 +134,12 @@ _PAYLOAD: Final = {
     JSON: {"schema": {"type": "object"}, "example": examples.PAYLOAD},
     "multipart/form-data": BINARY,
 }
+_BATCH: Final = {
+    "207": {
+        "description": "What became of each order of a list, in its order",
+        "content": _json([{"status": 202, "order": examples.WAITING_ORDER}]),
+    }
+}
 _MODEL_SCHEMA: Final = {
     "application/schema+json": {
         "schema": {"type": "object"},
@@ -146,8 +152,12 @@ _PART_OF_PAYLOAD: Final = {
     "206": {"description": "The range that was asked for", "content": _PAYLOAD}
 }
 ANSWERS: Final[Mapping[str, Answers]] = {
-    "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE),
+    "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE, _BATCH),
     "list_orders": Answers(200, _json(examples.ORDERS_PAGE), (*_READ, "request_invalid")),
+    "list_orders_as_csv": Answers(
+        200, {"text/csv": _text(examples.ORDERS_CSV)[TEXT]}, (*_READ, "request_invalid")
+    ),
+    "delete_order": Answers(204, {}, _ACT),
     "get_order": Answers(200, _json(examples.ORDER), (*_READ, "not_found"), _UNCHANGED),
     "get_log": Answers(200, _text(examples.LOG), (*_READ, "not_found")),
     "cancel_order": Answers(202, _json(examples.CANCELLED_ORDER), _ACT),
