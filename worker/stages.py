@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 from broker.errors import TemporaryError
@@ -26,6 +25,7 @@ from broker.orders.order import (
 from broker.queue import outcome
 from broker.queue.outcome import Outcome
 from broker.settings.config import ConfigError, WorkerSettings
+from worker import disk
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
 from worker.context import WorkerContext
@@ -102,9 +102,8 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
         "timings": timings,
         "warnings": [warning.model_dump() for warning in classified.result.warnings],
     }
-    for line in _log_lines(timings, classified.result.warnings):
-        lease.retry_write(context.store.note, claim, log=line)
-    messages = lease.retry_write(context.store.finish, claim, "classified", fields)
+    log = _log_lines(timings, classified.result.warnings)
+    messages = lease.retry_write(context.store.finish, claim, "classified", fields, log=log)
     checkpoint.clear()
     context.slide_cache.remove_hold(str(scan.slide.get("digest")), claim.work)
     return Outcome("done", _log_line(timings), messages)
@@ -227,13 +226,9 @@ def _store_result(storage: Storage, key: str, classified: ClassifiedScan, lease:
     """Write the result to `key` and share it with all machines; return its size in bytes."""
     folder = storage.folder / key
     result_folder.save(folder, classified.result, classified.overlay)
-    size_bytes = _size_bytes(folder)
+    kept_bytes = disk.size_bytes(folder)
     storage.share(key, partial(lease.report, "storing"))
-    return size_bytes
-
-
-def _size_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return kept_bytes
 
 
 def _summary(result: Result) -> dict[str, Any]:

@@ -33,6 +33,9 @@ LABELS = Annotated[
 ]
 
 
+MAX_DELAY_S = 30 * 86400
+
+
 def _without_empty(value: Any) -> Any:
     """Return JSON values without fields that are null, at any depth."""
     if isinstance(value, dict):
@@ -122,6 +125,16 @@ class OrderRequest(RequestModel):
     destination: Destination = NoDestination()
     priority: Priority = "normal"
     expires_at: AwareDatetime | None = None
+    delay_s: Annotated[
+        float | None, Field(ge=0, le=MAX_DELAY_S, description="not begun before so long from now")
+    ] = None
+    attempts: Annotated[
+        int | None, Field(ge=1, le=20, description="most attempts of each stage of a scan")
+    ] = None
+    on_scan_failure: Annotated[
+        Literal["fail", "deliver_rest"],
+        Field(description="what becomes of the order where some scans fail and others do not"),
+    ] = "fail"
     labels: LABELS = Field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
@@ -253,9 +253,22 @@ def _scan(order_id: str, scan: Scan, shown: dict[str, Any], waiting: WaitView | 
     )
 
 
+_RESULTS_GO_OUT: Final = frozenset(
+    {OrderState.DELIVERING, OrderState.DELIVERED, OrderState.UNDELIVERED}
+)
+
+
 def _all_warnings(order: Order) -> list[OrderWarningView]:
     warnings = []
     for scan in order.scans:
+        if scan.error and order.state in _RESULTS_GO_OUT:
+            # the rest is delivered all the same, so nobody must overlook it
+            view = OrderWarningView(
+                scan=scan.id,
+                code="scan_failed",
+                detail=f"{scan.error['code']}: {scan.error.get('detail', '')}",
+            )
+            warnings.append(view)
         for one in scan.warnings:
             view = OrderWarningView(scan=scan.id, code=one.code, detail=one.detail)
             warnings.append(view)

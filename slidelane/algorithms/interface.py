@@ -33,15 +33,15 @@ class Found:
 
     `x` and `y` are its centre. A `TileModel` counts them in pixels of the tile as it was read,
     origin at the corner of the halo; an `ImageFunction` in level-0 pixels. `kind` is the number or
-    the name of its class, `score` 0 to 1. `outline` is a ring of at least three points, which need
-    not be closed; None stands for a square.
+    the name of its class, `score` 0 to 1. `outline` is a ring of at least three points, a
+    sequence or an array (points, 2), which need not be closed; None stands for a square.
     """
 
     x: float
     y: float
     kind: int | str
     score: float = 1.0
-    outline: Sequence[tuple[float, float]] | None = None
+    outline: Sequence[tuple[float, float]] | Floats | None = None
     measurements: Mapping[str, float] = field(default_factory=_no_measurements)
 
 

@@ -99,26 +99,27 @@ def _follow_check(arguments: argparse.Namespace) -> int:
         image = str(arguments.image.absolute())
     last: dict[str, Any] = {}
     with output_folder(arguments.out) as scratch:
-        request = {
-            "algorithm": arguments.algorithm,
-            "image": image,
-            "scratch": str(scratch),
-        }
+        request = {"algorithm": arguments.algorithm, "image": image, "scratch": str(scratch)}
         for event in events_of("worker.commands.check_algorithm", request, scratch):
             last = event
             if event["event"] == "step":
                 mark = _MARKS[event["state"]]
                 print(printable(f"{event['name']:<20} {mark:<8} {event['text']}"), flush=True)
-        if last["event"] == "failed":
-            print_problem("slidelane algorithm check", last)
-            if last["code"] in REQUEST_CODES:
-                return USAGE_STATUS
-            return 1
-        for name in ("check.json", "overlay.png"):
-            made = scratch / "result" / name
-            if made.exists():
-                made.replace(arguments.out / name)
-                print(f"  {arguments.out / name}")
+        if last["event"] == "done":
+            _publish(scratch / "result", arguments.out)
+    if last["event"] == "failed":
+        print_problem("slidelane algorithm check", last)
+        if last["code"] in REQUEST_CODES:
+            return USAGE_STATUS
+        return 1
     if last["good"]:
         return 0
     return 1
+
+
+def _publish(result: Path, out: Path) -> None:
+    for name in ("check.json", "overlay.png"):
+        made = result / name
+        if made.exists():
+            made.replace(out / name)
+            print(f"  {out / name}")

@@ -50,4 +50,4 @@ def _box(left: float, top: float, right: float, bottom: float) -> Found:
     """Return the box, its corners clockwise on the screen from the top left one."""
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
     x, y = corners.mean(axis=0)
-    return Found(x, y, 0, outline=corners)  # type: ignore[arg-type] - an array is a ring, too
+    return Found(x, y, 0, outline=corners)

@@ -250,9 +250,14 @@ class _WeightsKind:
         max_batch_bytes: int,
     ) -> Algorithm:
         from worker.algorithms.torch_device.device import resolve
-        from worker.algorithms.trained_network import TrainedNetwork
 
         own = parameters.model_dump()
+        if card.output == "slide":
+            from worker.algorithms.slide_folder import load_slide_network
+
+            return load_slide_network(card, entry, resolve(device), max_batch_bytes, own)
+        from worker.algorithms.trained_network import TrainedNetwork
+
         return TrainedNetwork(card, entry, resolve(device), max_batch_bytes, own)
 
 

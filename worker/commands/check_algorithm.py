@@ -1,7 +1,7 @@
 """`python -m worker.commands.check_algorithm FILE`: what `slidelane algorithm check` starts.
 
-FILE is the request. Writes each step as an event, and check.json and overlay.png into the folder `result` of the
-request's scratch folder.
+FILE is the request. Writes each step as an event, and check.json and overlay.png into the folder
+`result` of the request's scratch folder.
 """
 
 import json

@@ -18,7 +18,7 @@ from worker.delivery.destinations.quip.client import AnnotationLoader
 from worker.delivery.destinations.techcyte.client import Techcyte
 from worker.delivery.http_exchange import SendCheck, send_always
 from worker.delivery.payload import Payload, Receipt
-from worker.results.result import Result
+from worker.results.result import FailedScan, Result
 
 
 class Destination(Protocol):
@@ -28,8 +28,12 @@ class Destination(Protocol):
     def host(self) -> str:
         """Return the host and port that is contacted; empty where nothing is sent."""
 
-    def build_payload(self, results: Sequence[Result], path: Path) -> Payload:
+    def build_payload(
+        self, results: Sequence[Result], path: Path, failed: Sequence[FailedScan] = ()
+    ) -> Payload:
         """Write what will be sent to `path`; the same results give the same bytes.
+
+        `failed` are the order's scans that have no result; the payload names them.
 
         Raise `OrderError` if these results cannot be sent.
         """

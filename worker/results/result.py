@@ -28,6 +28,20 @@ class Findings:
     embeddings: Embeddings | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FailedScan:
+    """A scan that has no result, in an order whose other results are delivered all the same."""
+
+    id: str
+    code: str
+    detail: str
+
+    @property
+    def summary(self) -> str:
+        """The line that people read in place of a result."""
+        return f"FAILED {self.code}: {self.detail}"
+
+
 @dataclass(frozen=True)
 class Result:
     """The findings of one scan, with what identifies their origin.

@@ -83,6 +83,7 @@ def test_points_have_the_probability_of_the_positive_class() -> None:
 
 
 def test_every_polygon_asked_for_is_a_region_with_its_points() -> None:
+    """Its weight is its share of the area; its score the share of points above the threshold."""
     area = Area(AREA.x, AREA.y, AREA.width, AREA.height, TWO_POLYGONS)
     found = objects([around(1100, 600), around(1200, 700), around(1550, 800)], [0, 1, 1])
     keys = {"positive": "positive", "positivity_threshold": 0.6}
@@ -96,6 +97,7 @@ def test_every_polygon_asked_for_is_a_region_with_its_points() -> None:
 
 
 def test_cellularity_of_a_mask_is_a_share_of_its_area() -> None:
+    """Tumour over all classes of the mask; the label says the share."""
     summary = {"area_mm2": 0.5, "area_mm2_by_class": {"negative": 0.3, "positive": 0.1}}
     report = report_of(with_report("TumorCellularity", "mask", summary=summary))
     (measured,) = report["threshold_map"].values()
@@ -109,6 +111,7 @@ def test_cellularity_of_a_mask_is_a_share_of_its_area() -> None:
 
 
 def test_cellularity_of_objects_is_a_share_of_them() -> None:
+    """Four of nine nuclei."""
     report = report_of(with_report("TumorCellularity"))
     assert report["threshold_map"]["TC 0.44"]["tumor_cellularity"] == round(4 / 9, 6)
 
@@ -119,6 +122,7 @@ def test_nothing_found_is_no_cellularity_of_zero() -> None:
 
 
 def test_more_points_than_a_batch_are_all_there() -> None:
+    """Points and boxes are written in batches."""
     count = CHUNK + 3
     places = np.random.default_rng(0).uniform((1000, 500), (1600, 900), (count, 2))
     found = objects([around(x, y, points=4) for x, y in places])
@@ -133,6 +137,8 @@ def test_more_points_than_a_batch_are_all_there() -> None:
 
 
 def test_the_same_result_is_the_same_bytes() -> None:
+    """A payload is built once, and may be compared."""
+
     def body() -> bytes:
         file = io.BytesIO()
         payload.write([with_report("AreaDifferential")], file)

@@ -16,6 +16,7 @@ def crowd(x: float, y: float, count: int) -> np.ndarray:
 
 
 def test_the_fullest_square_comes_first_and_none_overlap() -> None:
+    """Of two crowds the larger one comes first; a third square has nothing left."""
     centres = np.concatenate([crowd(5000, 6000, 40), crowd(15_000, 16_000, 70)])
     found = hotspots(centres, AREA, FRAME, ONE_MM2, 3)
     assert [square.objects for square in found] == [70, 40]
@@ -45,6 +46,7 @@ def test_squares_lie_in_the_area() -> None:
 
 
 def test_there_is_none_without_objects_scale_or_room() -> None:
+    """A square is one in microns, so it needs the size of a pixel, and an area at least as large."""
     no_scale = Frame(40_000, 40_000, None, None, "none")
     centres = crowd(5000, 6000, 9)
     assert hotspots(np.empty((0, 2)), AREA, FRAME, ONE_MM2, 1) == []

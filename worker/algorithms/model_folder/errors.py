@@ -31,8 +31,9 @@ def first_problem(error: ValidationError) -> str:
     # parts that begin with ~ are no keys, but the variants of one
     parts = [str(part) for part in first["loc"] if not str(part).startswith("~")]
     key = ".".join(parts)
+    message = first["msg"].removeprefix("Value error, ")
     if not key:
-        return first["msg"]
+        return message
     if first["type"] == "extra_forbidden":
         return f"{key}: there is no such key"
-    return f"{key}: {first['msg']}"
+    return f"{key}: {message}"

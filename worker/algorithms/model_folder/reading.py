@@ -5,7 +5,6 @@ model.json. Loads no torch.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +38,6 @@ DEFAULT_FILES: Final = (
 )
 _MOST_BYTES: Final = 10**6
 _MOST_WATCHED: Final = 100
-_NO_STYLES: Final = ("hover", "rays")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,20 +147,9 @@ def _model(raw: dict[str, Any], described_in: str) -> AnyModel:
     output = raw.get("output", "tiles")
     if not isinstance(output, str) or output not in MODELS:
         raise KeyedError("output", f"one of {', '.join(MODELS)} is needed")
-    _refuse_styles(raw)
     model = MODELS[output].model_validate(with_our_keys(raw))
     _check(model)
     return model
-
-
-def _refuse_styles(raw: Mapping[str, Any]) -> None:
-    style = raw.get("style")
-    if isinstance(style, str) and style in _NO_STYLES:
-        raise KeyedError(
-            "style",
-            f"{style} needs steps that no exported network holds; write them in Python, as an "
-            "algorithm of kind python",
-        )
 
 
 def _check(model: AnyModel) -> None:

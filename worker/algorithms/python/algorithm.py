@@ -16,7 +16,7 @@ from broker.settings.config import ConfigError
 from slidelane.algorithms import AnswerError, Class
 from worker.algorithms.answer_error import AlgorithmAnswerError
 from worker.algorithms.interface import TileAnswers
-from worker.algorithms.output_settings import OutputSettings
+from worker.algorithms.output_settings import MaskSettings, ObjectsSettings, OutputSettings
 from worker.algorithms.python.api_card import class_cards, output_settings
 from worker.algorithms.python.description import Description
 from worker.algorithms.python.found import unpacked
@@ -50,6 +50,7 @@ class RunOptions:
     device: str
     parameters: Mapping[str, Any]
     batch_tiles: int
+    memory_bytes: int | None = None
 
 
 class NoScan:
@@ -65,9 +66,11 @@ class NoScan:
 class Host:
     """The process for one entry on one device. It is made anew where the last one cannot go on."""
 
-    def __init__(self, entry: str, device: str) -> None:
+    def __init__(self, entry: str, device: str, memory_bytes: int | None) -> None:
+        """`memory_bytes`: the most that the process may take; None is a share of ours."""
         self._entry = entry
         self._device = device
+        self._memory_bytes = memory_bytes or int(_MEMORY_SHARE * granted_memory_bytes())
         self._digest = ""
         self._process: HostProcess | None = None
 
@@ -76,8 +79,7 @@ class Host:
         if self._process is not None and self._digest == api.digest and self._process.is_alive:
             return self._process
         self.end()
-        memory_bytes = int(_MEMORY_SHARE * granted_memory_bytes())
-        process = HostProcess(self._entry, api.threads, granted_cores(), memory_bytes)
+        process = HostProcess(self._entry, api.threads, granted_cores(), self._memory_bytes)
         self._process = process
         fields, _ = process.ask({"do": "load", "device": self._device}, scan)
         if fields["digest"] != api.digest:
@@ -98,9 +100,9 @@ class Host:
 
 
 @lru_cache(maxsize=4)
-def host_of(entry: str, device: str) -> Host:
+def host_of(entry: str, device: str, memory_bytes: int | None) -> Host:
     """Return the host of an entry on a device, which is kept from order to order."""
-    return Host(entry, device)
+    return Host(entry, device, memory_bytes)
 
 
 class PythonAlgorithm:
@@ -118,7 +120,7 @@ class PythonAlgorithm:
         self.card = card
         self._entry = entry
         self._api = api
-        self._host = host_of(entry, run.device)
+        self._host = host_of(entry, run.device, run.memory_bytes)
         self._run = run
 
     @contextmanager
@@ -140,7 +142,7 @@ class PythonAlgorithm:
 
     def load_once(self) -> None:
         """Load the code in a process of its own as the first scan would. Raises ConfigError."""
-        host = Host(self._entry, self._run.device)
+        host = Host(self._entry, self._run.device, self._run.memory_bytes)
         try:
             host.process(self._api, NoScan())
         except OrderError as error:
@@ -185,7 +187,7 @@ class PythonScan:
     def calibrate(self, samples: Pixels) -> "PythonTiles":
         """Tell the process about the scan, with its samples."""
         self._begin(samples)
-        return PythonTiles(self.card, self._process, self._scan)
+        return PythonTiles(self.card, self.settings, self._process, self._scan)
 
     def process_image(self) -> ImageFindings:
         """Have the function look at the slide. Raises OrderError, StopWork."""
@@ -220,8 +222,15 @@ class PythonScan:
 class PythonTiles:
     """A `TileModel` that is set up for one scan. Threads may share it."""
 
-    def __init__(self, card: AlgorithmCard, process: HostProcess, scan: OpenScan) -> None:
+    def __init__(
+        self,
+        card: AlgorithmCard,
+        settings: OutputSettings,
+        process: HostProcess,
+        scan: OpenScan,
+    ) -> None:
         self._card = card
+        self._settings = settings
         self._process = process
         self._scan = scan
 
@@ -243,14 +252,19 @@ class PythonTiles:
             raise AlgorithmAnswerError(str(error)) from None
 
     def summarise(
-        self, counts: Sequence[int], _frame: Frame, _area: Area
+        self, counts: Sequence[int], frame: Frame, area: Area
     ) -> tuple[dict[str, Any], str]:
-        """Return how many there are of each class, which is all that everybody knows."""
-        names = [entry.name for entry in self._card.classes]
-        by_class = dict(zip(names, counts, strict=True))
-        total = sum(counts)
-        listed = ", ".join(f"{count:,} {name}" for name, count in by_class.items())
-        return {"found": total, "found_by_class": by_class}, listed or "nothing found"
+        """Return the figures and the headline that a network of the same output has."""
+        from worker.algorithms.decoders.create import create_decoder  # it loads torch
+
+        settings = self._settings
+        if isinstance(settings, ObjectsSettings):
+            # The style says what a network answers; how objects are counted is the same for all.
+            settings = settings.model_copy(update={"style": "centres"})
+        if isinstance(settings, MaskSettings):
+            return {}, ""  # what merges pixels states them
+        decoder = create_decoder(self._card, settings, "none", "float32")
+        return decoder.summarise(counts, frame, area)
 
     def own_summary(self, counts: Sequence[int]) -> tuple[dict[str, Any], str] | None:
         """Return the figures and the headline of the code itself, None where it has none."""

@@ -109,12 +109,15 @@ def _field(entry: Parameter) -> tuple[Any, Any]:
     limits: dict[str, Any] = {"ge": entry.minimum, "le": entry.maximum}
     if isinstance(entry.default, str) and not entry.choices:
         limits["max_length"] = _LONGEST_TEXT
-    described = {"title": entry.title or None, "description": entry.description or None}
+    described: dict[str, Any] = {
+        "title": entry.title or None,
+        "description": entry.description or None,
+        "json_schema_extra": extra,
+    }
     default = entry.default
     if isinstance(default, float) and default.is_integer():
         default = int(default)  # as people write it, in schemas and results
-    field = Field(default, json_schema_extra=extra, **limits, **described)
-    return _type_of(entry), field
+    return _type_of(entry), Field(default, **limits, **described)
 
 
 def _type_of(entry: Parameter) -> Any:

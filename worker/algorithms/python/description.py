@@ -80,7 +80,13 @@ def source_file(entry: str) -> Path | None:
 
 @lru_cache(maxsize=64)
 def _described(entry: str, _fingerprint: Fingerprint) -> Description:
-    command = [sys.executable, "-m", "worker.algorithms.python.describe", entry, str(os.getpid())]
+    command = [
+        sys.executable,
+        "-m",
+        "worker.algorithms.python.host.describe",
+        entry,
+        str(os.getpid()),
+    ]
     with TemporaryFile() as answer:
         process = subprocess.Popen(
             command,

@@ -17,12 +17,12 @@ class PythonKind:
     needs_folder = False
     reads_pixels = True
 
-    def parameters(self, _name: str, entry: AlgorithmSettings) -> type[BaseModel]:
+    def parameters(self, name: str, entry: AlgorithmSettings) -> type[BaseModel]:
         """Return what an order may set. Raises ConfigError."""
         stains = None
         if entry.stains is not None:
             stains = tuple(entry.stains)
-        return parameters_model("Python", _described("", entry).card, stains)
+        return parameters_model("Python", _described(name, entry).card, stains)
 
     def card(self, name: str, entry: AlgorithmSettings) -> AlgorithmCard:
         """Return the card that the code states. Raises ConfigError."""
@@ -51,7 +51,7 @@ class PythonKind:
         tile_bytes = 3 * api.card.input_px**2
         batch_tiles = max(1, min(api.card.batch, max_batch_bytes // tile_bytes))
         values: dict[str, Any] = parameters.model_dump()
-        run = RunOptions(str(resolve(device).torch), values, batch_tiles)
+        run = RunOptions(str(resolve(device).torch), values, batch_tiles, entry.memory_bytes)
         return PythonAlgorithm(card, entry.entry or "", api, run)
 
 

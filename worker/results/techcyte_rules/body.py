@@ -55,10 +55,19 @@ class ScanResult(_Rule):
     workflow: Workflow
 
 
+class FailedScanResult(_Rule):
+    """A scan that failed, in an order whose other scans are delivered."""
+
+    scanId: Name  # noqa: N815 - their name
+    results: Results
+
+
 class ExternalResults(_Rule):
     """The body of `POST /api/v3/external/results/{task_id}`."""
 
-    scanResults: Annotated[list[ScanResult], Field(min_length=1)]  # noqa: N815 - their name
+    scanResults: Annotated[  # noqa: N815 - their name
+        list[ScanResult | FailedScanResult], Field(min_length=1)
+    ]
 
     @model_validator(mode="after")
     def _each_scan_once(self) -> Self:

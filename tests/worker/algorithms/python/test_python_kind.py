@@ -22,7 +22,7 @@ from tests.support.python_scans import (
     run,
 )
 from worker.algorithms import registry
-from worker.algorithms.python.guard import descendants
+from worker.algorithms.python.host.guard import descendants
 from worker.progress import CANCELLED, StopWork
 
 TILE_MODELS = """
@@ -359,7 +359,7 @@ def test_a_log_is_cut_at_ten_megabytes(function: Any, slide: Path, tmp_path: Pat
     """Of 40 MB that are printed 10 are kept, and the end says so."""
     found = run(function, slide, tmp_path, **kind("prints"))
     log = (found / "output.log").read_bytes()
-    assert 10 * 2**20 <= len(log) < 10 * 2**20 + 100
+    assert 10 * 2**20 - 100 <= len(log) < 10 * 2**20 + 100  # a secret is masked
     assert log.endswith(b"... cut\n")
 
 

@@ -14,26 +14,38 @@ from worker.delivery.destinations.techcyte.reports import (
 )
 from worker.results.json_text import numbers_json, strict_json
 from worker.results.polygons import rings
-from worker.results.result import Result
+from worker.results.result import FailedScan, Result
 from worker.results.techcyte_rules.body import check_body, check_features
 
 PROVIDER = "Slidelane"
 FEATURES_PER_BATCH = 1024
 
 
-def write(results: Sequence[Result], file: BinaryIO) -> None:
+def write(results: Sequence[Result], file: BinaryIO, failed: Sequence[FailedScan] = ()) -> None:
     """Write the whole body, checked against Techcyte's rules.
+
+    `failed` are scans without a result; each says so in its summary, because a scan that the post
+    leaves out waits at Techcyte for ever.
 
     Raise `OrderError("parcel_invalid")` if Techcyte would reject it.
     """
     scans = [_without_lists(result) for result in results]
-    check_body(strict_json({"scanResults": scans}))
+    without_result = [_failed_fields(scan, results[0].order_id) for scan in failed]
+    check_body(strict_json({"scanResults": scans + without_result}))
     file.write(b'{"scanResults":[')
     for number, result in enumerate(results):
         if number:
             file.write(b",")
         file.writelines(_scan_pieces(result))
+    for fields in without_result:
+        file.write(b"," + strict_json(fields))
     file.write(b"]}")
+
+
+def _failed_fields(scan: FailedScan, order_id: str) -> dict[str, Any]:
+    """Return a scan without a result: why it has none, and no objects and no report."""
+    results = {"summary": scan.summary, "order_id": order_id, "error": scan.code}
+    return {"scanId": scan.id, "results": results}
 
 
 def _without_lists(result: Result) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from worker.algorithms.python.found import (
     objects_of_features,
     objects_of_found,
 )
-from worker.algorithms.python.remote_context import RemoteContext
+from worker.algorithms.python.host.remote_context import RemoteContext
 from worker.results.objects import Objects, joined
 from worker.results.techcyte_rules.body import check_body
 

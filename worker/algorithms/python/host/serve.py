@@ -19,23 +19,23 @@ from numpy.typing import NDArray
 from slidelane.algorithms import AnswerError, Stop, check_answer
 from slidelane.algorithms.check import array_of, check_figures
 from worker.algorithms.python.found import objects_of_found, packed
-from worker.algorithms.python.global_state import (
+from worker.algorithms.python.host.global_state import (
     State,
     changes,
     global_state,
     thread_state,
 )
-from worker.algorithms.python.image_answer import ImageAnswer
-from worker.algorithms.python.messages import receive, send
-from worker.algorithms.python.remote_context import RemoteContext
-from worker.algorithms.python.return_line import ReturnLine
-from worker.algorithms.python.site_code import (
+from worker.algorithms.python.host.image_answer import ImageAnswer
+from worker.algorithms.python.host.remote_context import RemoteContext
+from worker.algorithms.python.host.return_line import ReturnLine
+from worker.algorithms.python.host.site_code import (
     EntryError,
     SiteCode,
     digest,
     import_entry,
     where_raised,
 )
+from worker.algorithms.python.messages import receive, send
 from worker.results.objects import joined
 
 Reply = tuple[dict[str, Any], Mapping[str, NDArray[Any]]]

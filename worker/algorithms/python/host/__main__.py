@@ -14,7 +14,7 @@ import traceback
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from worker.algorithms.python.guard import Guard
+from worker.algorithms.python.host.guard import Guard
 from worker.linux import adopt_orphans, end_with_parent
 from worker.stop_signals import STOP_SIGNALS, ignore_stop_signals
 
@@ -52,7 +52,7 @@ def _be_watched(request: dict[str, Any], printed: int, guard_id: int) -> NoRetur
         os.dup2(printed, 2)
         os.close(printed)
         _be_killed_first()
-        from worker.algorithms.python.serve import serve
+        from worker.algorithms.python.host.serve import serve
 
         serve(request["entry"], [socket.socket(fileno=fd) for fd in request["connections"]])
     except BaseException:  # noqa: BLE001 - it is printed, and the process ends

@@ -1,4 +1,4 @@
-"""`python -m worker.algorithms.python.describe ENTRY PARENT`: say what an entry names, as JSON.
+"""`python -m worker.algorithms.python.host.describe ENTRY PARENT`: say as JSON what an entry names.
 
 The process ends with its parent. The answer is the last line of stdout; what the code prints goes
 nowhere.
@@ -13,7 +13,7 @@ from typing import Any
 
 from slidelane.algorithms import CardError
 from worker.algorithms.python.api_card import algorithm_card, output_settings
-from worker.algorithms.python.site_code import EntryError, digest, import_entry
+from worker.algorithms.python.host.site_code import EntryError, digest, import_entry
 from worker.linux import end_with_parent
 
 
