@@ -9,7 +9,7 @@ from services.auth import ApiKeyAuth
 from services.requests.origin_check import OriginCheck
 from services.responses import problems
 from services.responses.head_requests import HeadRequests
-from services.routes import algorithms, api_docs, health, metrics, orders, queues, results
+from services.routes import algorithms, api_docs, health, metrics, orders, queues, results, schemas
 
 
 def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
@@ -34,6 +34,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(orders.router)
     app.include_router(results.routes(open_storage(config.broker), store, auth))
     app.include_router(algorithms.routes(store, auth))
+    app.include_router(schemas.routes(auth))
     app.include_router(queues.routes(store, auth))
     app.include_router(metrics.routes(store, auth))
     app.include_router(health.routes(store, config.broker, keys))

@@ -134,6 +134,12 @@ _PAYLOAD: Final = {
     JSON: {"schema": {"type": "object"}, "example": examples.PAYLOAD},
     "multipart/form-data": BINARY,
 }
+_MODEL_SCHEMA: Final = {
+    "application/schema+json": {
+        "schema": {"type": "object"},
+        "example": {"title": "model.json of Slidelane, version 1"},
+    }
+}
 _UNCHANGED: Final = {"304": {"description": "The caller has this version already"}}
 _PART_OF_FILE: Final = {"206": {"description": "The range that was asked for", "content": _FILES}}
 _PART_OF_PAYLOAD: Final = {
@@ -151,6 +157,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "get_payload": Answers(200, _PAYLOAD, _DOWNLOAD, _PART_OF_PAYLOAD),
     "list_algorithms": Answers(200, _json(examples.CARDS), _READ),
     "get_algorithm": Answers(200, _json(examples.CARD), (*_READ, "not_found")),
+    "get_model_schema": Answers(200, _MODEL_SCHEMA, _READ),
     "list_queues": Answers(200, _json(examples.QUEUES), _READ),
     "get_queue": Answers(200, _json(examples.DEMAND), (*_READ, "request_invalid")),
     "metrics": Answers(200, _text(examples.METRICS), _READ),

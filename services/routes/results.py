@@ -10,7 +10,7 @@ from broker.errors import Blame, OrderError, Problem
 from broker.file_storage.interface import Storage
 from broker.order_store import OrderStore
 from broker.orders.order import ENDED, Order, OrderState, Scan, ScanState
-from broker.orders.result_files import MEDIA_TYPES
+from broker.orders.result_files import MEDIA_TYPES, OPTIONAL
 from services.auth import ApiKeyAuth
 from services.responses import byte_ranges
 
@@ -39,7 +39,8 @@ def routes(storage: Storage, store: OrderStore, gate: ApiKeyAuth) -> APIRouter:
         """One file of a classified scan.
 
         `features.geojson` (opens in QuPath), `features.geojson.gz`, `region.geojson`,
-        `objects.csv`, `results.json` or `overlay.png`.
+        `objects.csv`, `results.json` or `overlay.png`. Some algorithms also make `embeddings.h5`
+        and `attention.csv`; `links` of the scan names what there is.
         """
         scan = _scan(store.get(order_id), scan_id)
         if name not in MEDIA_TYPES:
@@ -48,6 +49,12 @@ def routes(storage: Storage, store: OrderStore, gate: ApiKeyAuth) -> APIRouter:
             )
         if not scan.result:
             raise _no_result(scan)
+        if name in OPTIONAL and name not in scan.files:
+            raise OrderError(
+                "not_found",
+                f"scan {scan.id} has no {name}",
+                hint="its algorithm makes none; `links` of the scan names its files",
+            )
         return _file(storage, f"{scan.result}/{name}", MEDIA_TYPES[name], requested)
 
     @router.get("/payload", response_class=FileResponse)

@@ -23,13 +23,13 @@ from tests.support.stack import Stack, wait_for
 
 WRONG = {
     "misspelt": "there is no kind 'wieghts'",
-    "nowhere": "config.json: [Errno 2] No such file or directory",
-    "empty": "it holds neither torchscript_model.pt nor model.pt2",
-    "other-file": "the settings require " + "0" * 64,
-    "wrong-shape": "the network answers",
-    "half-copied": "torchscript_model.pt does not run",
-    "strict": "worker.algorithms.strict.parameters.positive_threshold",
-    "Ki 67": "worker.algorithms.Ki 67: String should match pattern",
+    "nowhere": "model.json: No such file in the folder",
+    "empty": "config.json: file: the folder holds none of torchscript_model.pt",
+    "other-file": "and " + "0" * 64 + " is required",
+    "wrong-shape": "outputs.logits has shape (1, 2)",
+    "half-copied": "torchscript_model.pt: does not run",
+    "strict": "worker.algorithms.strict: config: parameters.positive_threshold",
+    "Ki 67": "worker.algorithms.Ki 67: config: name: String should match pattern",
 }
 """Of each algorithm that cannot work: a part of the reason."""
 

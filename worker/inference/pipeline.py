@@ -97,6 +97,7 @@ def classify(
         provenance=_provenance(job, slide),
         warnings=warnings,
         produced=_produced(job, algorithm, findings),
+        slide_name=job.request.source.file_stem or job.request.id,
     )
     timings = _rates(counts, classify_s) | clock.timings
     return ClassifiedScan(result, OverlayDrawing(picture, result), timings)

@@ -83,7 +83,7 @@ def run_tiles(
         digest = work_digest(job, grid, thresholds)
         store, resumed_at = checkpoint.begin(digest, len(grid.tiles))
     merger = create_merger(
-        algorithm, grid, slide.frame, resumed_at.seams, checkpoint.merger_files, progress
+        algorithm, classifier, slide.frame, grid, checkpoint.merger_state, progress
     )
     writer = _ObjectWriter(checkpoint, store, resumed_at, merger)
     _classify_tiles(job, classifier, grid, writer, clock, progress)
@@ -101,14 +101,18 @@ def run_tiles(
 def _findings(job: TileJob, classifier: TileClassifier, merged: Merged) -> Findings:
     """Return the findings with the merger's summary, else with the algorithm's."""
     frame = job.slide.frame
-    counts = merged.objects.counts(len(job.algorithm.card.classes))
+    classes = len(job.algorithm.card.classes)
+    if merged.summary is not None:
+        summary = dict(merged.summary)
+        stated = classifier.summarise([0] * classes, frame, job.area)[0]
+        if "precision" in stated:
+            summary.setdefault("precision", stated["precision"])
+        return Findings(
+            frame, job.area, merged.objects, summary, merged.headline, merged.embeddings
+        )
+    counts = merged.objects.counts(classes)
     summary, headline = classifier.summarise(counts, frame, job.area)
-    if merged.summary is None:
-        return Findings(frame, job.area, merged.objects, summary, headline)
-    replaced = dict(merged.summary)
-    if "precision" in summary:
-        replaced.setdefault("precision", summary["precision"])
-    return Findings(frame, job.area, merged.objects, replaced, merged.headline)
+    return Findings(frame, job.area, merged.objects, summary, headline)
 
 
 def work_digest(job: TileJob, grid: Grid, thresholds: object) -> str:

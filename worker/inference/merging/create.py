@@ -1,34 +1,44 @@
 """Chooses how the answers of an algorithm are merged."""
 
-from worker.algorithms.interface import TileAlgorithm
-from worker.algorithms.output_settings import MaskSettings
+from worker.algorithms.interface import SlideAlgorithm, TileAlgorithm, TileClassifier
+from worker.algorithms.output_settings import EmbeddingsSettings, MaskSettings
 from worker.geometry.frame import Frame
 from worker.geometry.tile_grid import Grid
+from worker.inference.merging.embeddings import TileEmbeddings
 from worker.inference.merging.mask.merger import MaskMerger
-from worker.inference.merging.merger import AnswerMerger, MergerFiles, SeamState
+from worker.inference.merging.merger import AnswerMerger, MergerState
 from worker.inference.merging.seams import SeamMerger
+from worker.inference.merging.slide import SlideMerger
 from worker.inference.merging.squares import TileSquares
 from worker.progress import Progress
 
 
 def create_merger(
     algorithm: TileAlgorithm,
-    grid: Grid,
+    classifier: TileClassifier,
     frame: Frame,
-    seams: SeamState,
-    files: MergerFiles,
+    grid: Grid,
+    earlier: MergerState,
     progress: Progress,
 ) -> AnswerMerger:
-    """Return the merger for the algorithm's output.
+    """Return the merger for the algorithm's output, which takes over from an earlier one.
 
-    `seams` and `files` are the state of the merger that this one takes over from. `progress`
-    hears of work that takes long once all tiles are placed.
+    `classifier` is the algorithm set up for the scan; `frame` is the slide's. `progress` hears of
+    work that takes long once all tiles are placed.
     """
     output = algorithm.card.output
     if output == "tiles":
         return TileSquares(grid)
     if output == "objects":
-        return SeamMerger(grid, seams)
-    if isinstance(algorithm.settings, MaskSettings):
-        return MaskMerger(grid, algorithm.card, algorithm.settings, frame, files, progress)
+        return SeamMerger(grid, earlier.seams)
+    settings = algorithm.settings
+    if output == "mask" and isinstance(settings, MaskSettings):
+        return MaskMerger(grid, algorithm.card, settings, frame, earlier, progress)
+    if output == "embeddings" and isinstance(settings, EmbeddingsSettings):
+        return TileEmbeddings(grid, frame, classifier, settings, algorithm.card.name)
+    if output == "slide" and isinstance(algorithm, SlideAlgorithm):
+        encoded = TileEmbeddings(
+            grid, frame, classifier, algorithm.encoder_settings, algorithm.card.encoder
+        )
+        return SlideMerger(grid, encoded, algorithm)
     raise NotImplementedError(f"nothing merges the output {output}")

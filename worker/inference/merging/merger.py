@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from broker.orders.order import ScanWarning
 from worker.geometry.tile_grid import Tile
+from worker.results.embeddings import Embeddings
 from worker.results.object_store import ObjectStore
 from worker.results.objects import Objects
 
@@ -19,24 +20,26 @@ class Merged:
     """All objects of an area in level-0 pixels, and what only the whole area tells.
 
     `summary` and `headline` replace those of the algorithm where they are given; the algorithm's
-    `precision` stays.
+    `precision` stays. `embeddings` are the vectors of the tiles where the algorithm computes some.
     """
 
     objects: ObjectStore
     summary: Mapping[str, Any] | None = None
     headline: str = ""
     warnings: Sequence[ScanWarning] = field(default_factory=tuple)
+    embeddings: Embeddings | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class MergerFiles:
-    """What a merger keeps in the checkpoint beside the objects.
+class MergerState:
+    """What a merger takes over from an earlier one, beside the objects.
 
-    It may append to files in `folder`; what it wrote there since the last mark may be behind what
-    counts. `state` is what it returned at the last mark, or empty.
+    It may append to files in `folder`; behind what counts may lie what the earlier one wrote after
+    its last mark. `seams` and `state` are those of that mark, or empty.
     """
 
     folder: Path
+    seams: SeamState = ()
     state: bytes = b""
 
 

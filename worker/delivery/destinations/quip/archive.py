@@ -11,6 +11,7 @@ import io
 import math
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
@@ -18,8 +19,9 @@ import cv2
 import numpy as np
 
 from broker.errors import OrderError
+from worker.geometry.roi import polygon_rings
 from worker.results.json_text import numbers_json, strict_json
-from worker.results.objects import CHUNK
+from worker.results.objects import CHUNK, Objects
 from worker.results.polygons import Ring, rings, simple_rings
 from worker.results.result import Findings, Result
 
@@ -50,8 +52,10 @@ UNUSED_SETTINGS = (
 def write(results: Sequence[Result], case_id: str, file: BinaryIO) -> None:
     """Write the zip; the same results give the same bytes.
 
-    A scan without objects gives its mask alone, as the original does. Raise
-    `OrderError("mpp_missing")` if the pixel size is unknown: the importer requires it.
+    A scan without objects gives its mask alone, as the original does. One whose objects have no
+    class, such as tiles with embeddings, gives the outline of its area and in the metadata its
+    summary. Raise `OrderError("mpp_missing")` if the pixel size is unknown: the importer requires
+    it.
     """
     with zipfile.ZipFile(file, "w") as archive:
         for result in results:
@@ -61,16 +65,31 @@ def write(results: Sequence[Result], case_id: str, file: BinaryIO) -> None:
 def _write_scan(archive: zipfile.ZipFile, result: Result, case_id: str) -> None:
     prefix = _prefix(result, case_id)
     area = result.findings.area
-    has_objects = next(rings(result.findings), None) is not None
+    findings = result.findings
+    metadata = _metadata(result, case_id, prefix)
+    if not result.card.object_classes:
+        # tiles with vectors are nothing that the viewer shows, and the importer takes no metadata
+        # without an object
+        findings = _area_alone(findings)
+        metadata["summary"] = strict_json(findings.summary).decode()
+    has_objects = next(rings(findings), None) is not None
     if has_objects:
-        metadata = _metadata(result, case_id, prefix)
         _write_member(archive, f"{prefix}-algmeta.json", [strict_json(metadata) + b"\n"])
         _write_member(archive, f"{prefix}-algmeta.csv", _csv([list(metadata), metadata.values()]))
-        rows = chain([COLUMNS], map(_row, simple_rings(result.findings)))
-        is_large = len(result.findings.objects) > ZIP64_MIN_OBJECTS
+        rows = chain([COLUMNS], map(_row, simple_rings(findings)))
+        is_large = len(findings.objects) > ZIP64_MIN_OBJECTS
         _write_member(archive, f"{prefix}-features.csv", _csv(rows), zip64=is_large)
     if not has_objects or area.width * area.height <= MASK_MAX_PX:
-        _write_member(archive, f"{prefix}-seg.png", [_mask(result.findings)])
+        _write_member(archive, f"{prefix}-seg.png", [_mask(findings)])
+
+
+def _area_alone(findings: Findings) -> Findings:
+    """Return findings whose objects are the outlines of the area, of class 0."""
+    outlines = tuple(rings_of_one[0][:-1] for rings_of_one in polygon_rings(findings.area))
+    centres = np.array([outline.mean(axis=0) for outline in outlines])
+    classes = np.zeros(len(outlines), np.int64)
+    objects = Objects(centres, outlines, classes, np.ones(len(outlines)))
+    return replace(findings, objects=objects)
 
 
 def _write_member(

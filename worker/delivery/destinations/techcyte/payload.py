@@ -61,10 +61,15 @@ def _scan_fields(result: Result) -> dict[str, Any]:
 
 
 def _features(result: Result) -> Iterator[str]:
-    """Yield each object as the JSON text of a GeoJSON feature."""
+    """Yield each object as the JSON text of a GeoJSON feature.
+
+    Objects without a class are not sent: a feature needs an `annotation_type`.
+    """
+    if not result.card.object_classes:
+        return
     properties = [
         strict_json({"annotation_type": entry.annotation_type}).decode()
-        for entry in result.card.classes
+        for entry in result.card.object_classes
     ]
     for ring in simple_rings(result.findings):
         bbox = numbers_json(ring.bbox)
