@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.processes import command, family
 from tests.support.stack import Stack, wait_for
+from worker.algorithms.python.host.guard import is_alive
 
 HOSTILE = """
 import os, subprocess, sys, time
@@ -17,53 +19,40 @@ from slidelane.algorithms import Card, Class, Found
 CARD = Card("Hostile", "objects", (Class("dot"),))
 TILES = Card("Hostile tiles", "tiles", (Class("a"), Class("b")), mpp=0.5, input_px=256)
 
-def good(path, context):
+def hostile(path, context):
+    kind = context.labels.get("kind", "good")
+    if kind == "raises":
+        raise KeyError("no key")
+    if kind == "kills itself":
+        os.kill(os.getpid(), 9)
+    if kind == "prints":
+        print(os.environ)
+        line = "x" * (2**20 - 1)
+        for _ in range(1024):
+            print(line)
+    if kind == "forks":
+        for _ in range(20):
+            if not os.fork():
+                os.setsid()
+                time.sleep(600)
+        subprocess.Popen(["sleep", "600"])
     x, y, width, height = context.roi.box
     return [Found(x + 10, y + 10, "dot")]
 
-def raises(path, context):
-    raise KeyError("no key")
-
-def never_answers(path, context):
+def limited(path, context):
     while True:
         time.sleep(1)
 
-def eats_memory(path, context):
+def eater(path, context):
     eaten = []
     while True:
         eaten.append(np.ones(2**24))
         time.sleep(0.01)
 
-def prints(path, context):
-    line = "x" * (2**20 - 1)
-    for _ in range(1024):
-        print(line)
-    return []
-
-def forks(path, context):
-    for _ in range(20):
-        if not os.fork():
-            os.setsid()
-            time.sleep(600)
-    subprocess.Popen(["sleep", "600"])
-    return []
-
-def kills_itself(path, context):
-    os.kill(os.getpid(), 9)
-
-def secret(path, context):
-    print(os.environ)
-    return []
-
 class Nan:
     card = TILES
     def classify(self, batch):
         return np.full((len(batch), 2), np.nan)
-
-class Shape:
-    card = TILES
-    def classify(self, batch):
-        return np.zeros((len(batch), 3))
 
 class Torch:
     card = TILES
@@ -76,16 +65,16 @@ class Torch:
     def classify(self, batch):
         return np.full((len(batch), 2), 0.5)
 """
-FUNCTIONS = {
-    "raises": "algorithm_raised",
-    "eats_memory": "algorithm_raised",
-    "kills_itself": "algorithm_raised",
-    "Nan": "algorithm_answer_invalid",
-    "Shape": "algorithm_answer_invalid",
-    "never_answers": "time_limit",
-}
-"""Of each function that fails: the code of its scan's error."""
-HARMLESS = ("good", "prints", "forks", "secret", "Torch")
+ENTRIES = ("hostile", "limited", "eater", "Nan", "Torch")
+FAILING = (
+    ("hostile", "raises", "algorithm_raised"),
+    ("hostile", "kills itself", "algorithm_raised"),
+    ("eater", "", "algorithm_raised"),
+    ("Nan", "", "algorithm_answer_invalid"),
+    ("limited", "", "time_limit"),
+)
+"""Algorithm, what the function is told to do, and the code of its scan's error."""
+HARMLESS = (("hostile", "prints"), ("hostile", "forks"), ("Torch", ""), ("Torch", ""))
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +83,10 @@ def running(tmp_path_factory: pytest.TempPathFactory, slide: Path) -> Iterator[S
     file = folder / "hostile.py"
     file.write_text(HOSTILE)
     algorithms: dict[str, Any] = {}
-    for name in (*FUNCTIONS, *HARMLESS):
+    for name in ENTRIES:
         algorithms[name.lower()] = {"kind": "python", "entry": f"{file}:{name}"}
-    algorithms["eats_memory"]["memory_bytes"] = 2**29
-    algorithms["never_answers"]["time_limit_s"] = 15
+    algorithms["eater"]["memory_bytes"] = 2**29
+    algorithms["limited"]["time_limit_s"] = 15
     algorithms["absent"] = {"kind": "python", "entry": f"{file}:absent"}
     (folder / "data").mkdir()
     stack = Stack(folder / "data", [slide.parent])
@@ -113,10 +102,15 @@ def available(stack: Stack) -> int:
     return sum(one["available"] for one in told.get("algorithms", []))
 
 
-def ordered(stack: Stack, slide: Path, name: str) -> dict[str, Any]:
+def ordered(stack: Stack, slide: Path, name: str, kind: str = "good") -> dict[str, Any]:
     roi = {"x": 2000, "y": 1500, "width": 512, "height": 512}
     scan = {"id": "1", "source": {"type": "path", "path": str(slide)}, "roi": roi}
-    order = stack.order(algorithm=name, scans=[scan], destination={"type": "none"})
+    order = stack.order(
+        algorithm=name.lower(),
+        scans=[scan],
+        destination={"type": "none"},
+        labels={"kind": kind},
+    )
     ended: dict[str, Any] = stack.wait_until(order, "delivered", "failed", within_s=150)
     return ended
 
@@ -131,16 +125,24 @@ def test_each_costs_its_own_scan_alone(running: Stack, slide: Path) -> None:
     told = {one["name"]: one for one in running.call("GET", "/v1/algorithms")[1]["algorithms"]}
     reason = told["absent"]["reason"]
     assert reason.startswith("worker.algorithms.absent: entry: ")
-    for name, code in FUNCTIONS.items():
-        failed = ordered(running, slide, name.lower())
+    for name, kind, code in FAILING:
+        failed = ordered(running, slide, name, kind)
         error = failed["scans"][0]["error"]
         assert (failed["state"], error["code"], error["blame"]) == ("failed", code, "algorithm")
-        assert ordered(running, slide, "good")["state"] == "delivered"
-    for name in ("prints", "forks", "secret", "Torch", "Torch"):
-        ended = ordered(running, slide, name.lower())
-        assert (name, ended["state"]) == (name, "delivered")
+        assert ordered(running, slide, "hostile")["state"] == "delivered"
+    for name, kind in HARMLESS:
+        ended = ordered(running, slide, name, kind)
+        assert (name, kind, ended["state"]) == (name, kind, "delivered")
         assert "SLIDELANE_" not in output_of(running, ended)
-    assert ordered(running, slide, "good")["state"] == "delivered"
+
+
+def test_a_killed_worker_leaves_no_process_of_the_code(running: Stack, slide: Path) -> None:
+    """The process that runs the code, and what watches over it, end with their worker."""
+    assert ordered(running, slide, "hostile")["state"] == "delivered"
+    pids = family(running.processes["worker"].pid)
+    assert any("worker.algorithms.python.host" in command(pid) for pid in pids)
+    running.kill("worker")
+    wait_for(lambda: not any(is_alive(pid) for pid in pids), 60, "the end of all processes")
 
 
 def output_of(stack: Stack, order: dict[str, Any]) -> str:
@@ -149,4 +151,4 @@ def output_of(stack: Stack, order: dict[str, Any]) -> str:
     if status != 200:
         return ""
     assert len(body) <= 10 * 2**20 + 100
-    return body.decode()
+    return str(body.decode())

@@ -77,7 +77,8 @@ def run(
     algorithm = registry.load(
         SETTINGS_NAME, settings_by_name, parameters, "cpu", max_batch_bytes=MAX_BATCH_BYTES
     )
-    algorithm.card = registry.card(SETTINGS_NAME, settings)
+    stall_limit_s = request.pop("stall_limit_s", 300)
+    algorithm.card = algorithm.card.model_copy(update={"stall_limit_s": stall_limit_s})
     source = {"id": "1", "source": {"type": "path", "path": str(slide)}, **request}
     destination = {"type": "techcyte", "host": "x.example", "task_id": "a", "jwt_token": TOKEN}
     asked = {"algorithm": SETTINGS_NAME, "scans": [source], "destination": destination}

@@ -45,14 +45,21 @@ class PythonKind:
         max_batch_bytes: int,
     ) -> PythonAlgorithm:
         """Return the algorithm; its process is started with the first scan. Raises ConfigError."""
-        from worker.algorithms.torch_device.device import resolve
-
         api = _described(card.name, entry)
         tile_bytes = 3 * api.card.input_px**2
         batch_tiles = max(1, min(api.card.batch, max_batch_bytes // tile_bytes))
         values: dict[str, Any] = parameters.model_dump()
-        run = RunOptions(str(resolve(device).torch), values, batch_tiles, entry.memory_bytes)
+        run = RunOptions(_device(device), values, batch_tiles, entry.memory_bytes)
         return PythonAlgorithm(card, entry.entry or "", api, run)
+
+
+def _device(name: str) -> str:
+    """Return the device as torch names it; without torch where none is to be looked for."""
+    if name == "cpu":
+        return name
+    from worker.algorithms.torch_device.device import resolve
+
+    return str(resolve(name).torch)
 
 
 def _described(name: str, entry: AlgorithmSettings) -> Description:

@@ -67,6 +67,11 @@ class Tiles:
         dark = (batch.mean(axis=3) < 120).mean(axis=(1, 2))
         return np.stack([1 - dark, dark], axis=1)
 
+class Vectors:
+    card = Card("Vectors", "embeddings", **CARD)
+    def classify(self, batch):
+        return batch.mean(axis=(1, 2)).astype(np.float32)
+
 class Raises:
     card = Card("Raises", "objects", (DOT,), **CARD)
     def classify(self, batch):
@@ -152,14 +157,21 @@ def test_probabilities_of_tiles_are_squares(models: Path, slide: Path, tmp_path:
     assert {one["properties"]["objectType"] for one in features(found)} == {"tile"}
 
 
+def test_vectors_of_tiles_are_embeddings(models: Path, slide: Path, tmp_path: Path) -> None:
+    """They are in embeddings.h5, as those of a network are."""
+    found = run(entry(models, "Vectors"), slide, tmp_path)
+    assert results(found)["summary"]["dimensions"] == 3
+    assert (found / "embeddings.h5").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "raised", "detail"),
     [
-        ("Raises", "algorithm_raised", "models.py:49: ValueError: no such luck"),
+        ("Raises", "algorithm_raised", "models.py:54: ValueError: no such luck"),
         (
             "Wrong",
             "algorithm_answer_invalid",
-            "answer[0][0].x: nan is not finite (models.py:55)",
+            "answer[0][0].x: nan is not finite (models.py:60)",
         ),
     ],
 )
@@ -361,6 +373,15 @@ def test_a_log_is_cut_at_ten_megabytes(function: Any, slide: Path, tmp_path: Pat
     log = (found / "output.log").read_bytes()
     assert 10 * 2**20 - 100 <= len(log) < 10 * 2**20 + 100  # a secret is masked
     assert log.endswith(b"... cut\n")
+
+
+def test_code_that_hangs_is_ended_at_its_stall_limit(
+    function: Any, slide: Path, tmp_path: Path
+) -> None:
+    """The scan fails as any other that makes no progress, and the worker goes on."""
+    with pytest.raises(OrderError) as caught:
+        run(function, slide, tmp_path, stall_limit_s=2, **kind("hangs"))
+    assert (caught.value.code, caught.value.blame) == ("stalled", "algorithm")
 
 
 @pytest.mark.parametrize("name", ["hangs", "loops"])
