@@ -88,18 +88,19 @@ def classify(
         progress.report("drawing", 0, 1)
         with clock.measure("read"):
             picture = slide.overview(area, drawing.MAX_PX)
-    result = Result(
-        order_id=job.order.id,
-        scan_id=job.request.id,
-        card=algorithm.card,
-        parameters=dict(job.order.request.parameters),
-        findings=findings,
-        provenance=_provenance(job, slide),
-        warnings=warnings,
-        produced=_produced(job, algorithm, findings),
-    )
+        result = Result(
+            order_id=job.order.id,
+            scan_id=job.request.id,
+            card=algorithm.card,
+            parameters=dict(job.order.request.parameters),
+            findings=findings,
+            provenance=_provenance(job, slide),
+            warnings=warnings,
+            produced=_produced(job, algorithm, findings),
+        )
+        overlay = OverlayDrawing(picture, result)  # begins while the decoder process ends
     timings = _rates(counts, classify_s) | clock.timings
-    return ClassifiedScan(result, OverlayDrawing(picture, result), timings)
+    return ClassifiedScan(result, overlay, timings)
 
 
 def _slide_warnings(slide: ReadableSlide) -> tuple[ScanWarning, ...]:
