@@ -25,7 +25,6 @@ from broker.orders.order import (
 from broker.queue import outcome
 from broker.queue.outcome import Outcome
 from broker.settings.config import ConfigError, WorkerSettings
-from worker import disk
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
 from worker.context import WorkerContext
@@ -225,8 +224,7 @@ def _release_device_on_stop(storage: Storage, checkpoint: Checkpoint) -> Iterato
 def _store_result(storage: Storage, key: str, classified: ClassifiedScan, lease: Lease) -> int:
     """Write the result to `key` and share it with all machines; return its size in bytes."""
     folder = storage.folder / key
-    result_folder.save(folder, classified.result, classified.overlay)
-    kept_bytes = disk.size_bytes(folder)
+    kept_bytes = result_folder.save(folder, classified.result, classified.overlay)
     storage.share(key, partial(lease.report, "storing"))
     return kept_bytes
 

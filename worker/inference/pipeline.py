@@ -84,20 +84,21 @@ def classify(
         progress.report("drawing", 0, 1)
         with clock.measure("read"):
             picture = slide.overview(area, drawing.MAX_PX)
-    result = Result(
-        order_id=job.order.id,
-        scan_id=job.request.id,
-        card=found.card,
-        parameters=dict(job.order.request.parameters),
-        findings=found.findings,
-        provenance=_provenance(job, slide),
-        warnings=(*_slide_warnings(slide), *found.warnings),
-        produced=_produced(job, algorithm, found.findings),
-        slide_name=job.request.source.file_stem or job.request.id,
-        files=found.files,
-    )
+        result = Result(
+            order_id=job.order.id,
+            scan_id=job.request.id,
+            card=found.card,
+            parameters=dict(job.order.request.parameters),
+            findings=found.findings,
+            provenance=_provenance(job, slide),
+            warnings=(*_slide_warnings(slide), *found.warnings),
+            produced=_produced(job, algorithm, found.findings),
+            slide_name=job.request.source.file_stem or job.request.id,
+            files=found.files,
+        )
+        overlay = OverlayDrawing(picture, result)  # begins while the decoder process ends
     timings = _rates(dict(found.counts), classify_s) | clock.timings
-    return ClassifiedScan(result, OverlayDrawing(picture, result), timings)
+    return ClassifiedScan(result, overlay, timings)
 
 
 @dataclass(frozen=True, slots=True)
