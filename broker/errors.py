@@ -60,6 +60,7 @@ ErrorCode = Literal[
     "stalled",
     "algorithm_unavailable",
     "algorithm_answer_invalid",
+    "algorithm_raised",
     "scan_failed",
     "destination_refused",
     "destination_busy",
@@ -139,6 +140,7 @@ CODES: dict[ErrorCode, Code] = {
     "stalled": Code(500, "algorithm", "The scan made no progress"),
     "algorithm_unavailable": Code(409, "algorithm", "The algorithm cannot be used as it is set up"),
     "algorithm_answer_invalid": Code(500, "algorithm", "The algorithm's answer makes no result"),
+    "algorithm_raised": Code(500, "algorithm", "The algorithm failed with an error of its own"),
     "scan_failed": Code(422, "input", "A scan of the order failed"),
     # a delivery fails
     "destination_refused": Code(422, "destination", "The destination refused the results"),

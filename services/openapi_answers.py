@@ -134,14 +134,30 @@ _PAYLOAD: Final = {
     JSON: {"schema": {"type": "object"}, "example": examples.PAYLOAD},
     "multipart/form-data": BINARY,
 }
+_BATCH: Final = {
+    "207": {
+        "description": "What became of each order of a list, in its order",
+        "content": _json([{"status": 202, "order": examples.WAITING_ORDER}]),
+    }
+}
+_MODEL_SCHEMA: Final = {
+    "application/schema+json": {
+        "schema": {"type": "object"},
+        "example": {"title": "model.json of Slidelane, version 1"},
+    }
+}
 _UNCHANGED: Final = {"304": {"description": "The caller has this version already"}}
 _PART_OF_FILE: Final = {"206": {"description": "The range that was asked for", "content": _FILES}}
 _PART_OF_PAYLOAD: Final = {
     "206": {"description": "The range that was asked for", "content": _PAYLOAD}
 }
 ANSWERS: Final[Mapping[str, Answers]] = {
-    "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE),
+    "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE, _BATCH),
     "list_orders": Answers(200, _json(examples.ORDERS_PAGE), (*_READ, "request_invalid")),
+    "list_orders_as_csv": Answers(
+        200, {"text/csv": _text(examples.ORDERS_CSV)[TEXT]}, (*_READ, "request_invalid")
+    ),
+    "delete_order": Answers(204, {}, _ACT),
     "get_order": Answers(200, _json(examples.ORDER), (*_READ, "not_found"), _UNCHANGED),
     "get_log": Answers(200, _text(examples.LOG), (*_READ, "not_found")),
     "cancel_order": Answers(202, _json(examples.CANCELLED_ORDER), _ACT),
@@ -151,6 +167,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "get_payload": Answers(200, _PAYLOAD, _DOWNLOAD, _PART_OF_PAYLOAD),
     "list_algorithms": Answers(200, _json(examples.CARDS), _READ),
     "get_algorithm": Answers(200, _json(examples.CARD), (*_READ, "not_found")),
+    "get_model_schema": Answers(200, _MODEL_SCHEMA, _READ),
     "list_queues": Answers(200, _json(examples.QUEUES), _READ),
     "get_queue": Answers(200, _json(examples.DEMAND), (*_READ, "request_invalid")),
     "metrics": Answers(200, _text(examples.METRICS), _READ),

@@ -95,6 +95,7 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
     timings = _timings(scan, classified, stopwatch) | {"kept_bytes": kept_bytes}
     fields = {
         "result": result_key,
+        "files": result_folder.optional_files(context.storage.folder / result_key),
         "summary": _summary(classified.result),
         "timings": timings,
         "warnings": [warning.model_dump() for warning in classified.result.warnings],

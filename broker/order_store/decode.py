@@ -158,6 +158,7 @@ def _scan(index: int, fields: dict[str, str]) -> Scan:
             "slide": _json(fields, "slide") or {},
             "staged_by": fields.get("staged_by") or 0,
             "result": fields.get("result", ""),
+            "files": _json(fields, "files") or (),
             "warnings": _json(fields, "warnings") or (),
         }
     )

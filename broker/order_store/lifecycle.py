@@ -72,6 +72,8 @@ class Claim:
     attempts: int
     retries: int
     attempt: int
+    most_attempts: int = 0
+    """How often the order allows each stage of a scan to be tried; 0 = it does not say."""
 
     @property
     def task_id(self) -> str:
@@ -110,11 +112,14 @@ class Lifecycle(StoreBase):
         Raise `OrderError("key_reused")` and `TemporaryError("too_many_waiting")`.
         """
         settings = self._settings
-        record = {
+        record: dict[str, Any] = {
             "request": self._encryption.encrypt(request.whole_without_destination()),
             "algorithm": request.algorithm,
             "classify_queue": queue,
             "priority": request.priority,
+            "delay_ms": int((request.delay_s or 0) * 1000),
+            "most_attempts": request.attempts or 0,
+            "on_scan_failure": request.on_scan_failure,
         }
         record |= self._encryption.destination_fields(request.destination)
         max_own_waiting: int | str = ""

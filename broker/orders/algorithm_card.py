@@ -43,6 +43,11 @@ class AlgorithmCard(BaseModel):
     mpp: float | None = Field(
         default=None, gt=0, description="microns per pixel it works at; None reads no pixels"
     )
+    mpp_tolerance: float = Field(
+        default=4 / 3,
+        ge=1,
+        description="a slide that is coarser than `mpp` by more than this factor has a warning",
+    )
     tile_px: int = Field(
         default=1024, gt=0, description="edge of a tile without its halo, at `mpp`"
     )
@@ -86,6 +91,17 @@ class AlgorithmCard(BaseModel):
     citation: str = ""
     url: str = ""
     authors: tuple[str, ...] = ()
+
+    @property
+    def object_classes(self) -> tuple[ClassCard, ...]:
+        """Return the classes of the objects in a result.
+
+        There are none where the objects are tiles with a vector each, or with a measurement: the
+        classes of an algorithm for slides are those of the slide.
+        """
+        if self.output in ("embeddings", "slide"):
+            return ()
+        return self.classes
 
     @model_validator(mode="before")
     @classmethod

@@ -122,6 +122,9 @@ class Scan(_Stored):
         0, description="fence of the fetch; a checkpoint made before that fetch is not used"
     )
     result: str = Field("", description="folder of its results: a key of the storage")
+    files: tuple[str, ...] = Field(
+        (), description="files of its results that only some algorithms make"
+    )
     warnings: tuple[ScanWarning, ...] = ()
 
 

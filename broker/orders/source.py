@@ -1,6 +1,8 @@
 """Where a slide is: at URLs, on an image server, below a folder, or where the locator says."""
 
+from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -40,6 +42,21 @@ class UrlSource(RequestModel):
         given += [(f"urls[{n}]", url) for n, url in enumerate(self.urls or ())]
         return tuple((field, url.get_secret_value()) for field, url in given if url)
 
+    @property
+    def file_stem(self) -> str:
+        """The name of the file without its suffix; empty for several files.
+
+        It is also empty where the URL's path does not end in the name of a file, for then its last
+        part may be a secret.
+        """
+        address = self.url or self.zip_url
+        if address is None:
+            return ""
+        name = PurePosixPath(unquote(urlsplit(address.get_secret_value()).path))
+        if not name.suffix:
+            return ""
+        return name.stem
+
 
 class ImageServerSource(RequestModel):
     """A slide on an image server, which serves any region of it as a picture."""
@@ -56,6 +73,11 @@ class ImageServerSource(RequestModel):
         """The server's URL in clear, with the name of its field before it."""
         return (("url", self.url.get_secret_value()),)
 
+    @property
+    def file_stem(self) -> str:
+        """Empty: the slide is no file with a name."""
+        return ""
+
 
 class PathSource(RequestModel):
     """A slide below one of `worker.slides.roots`."""
@@ -67,6 +89,11 @@ class PathSource(RequestModel):
     def addresses(self) -> tuple[tuple[str, str], ...]:
         """No URL: the file is read from a disk."""
         return ()
+
+    @property
+    def file_stem(self) -> str:
+        """The name of the file without its suffix."""
+        return PurePosixPath(self.path).stem
 
 
 Located = Annotated[UrlSource | ImageServerSource | PathSource, Field(discriminator="type")]
@@ -83,6 +110,11 @@ class CaseSource(RequestModel):
     def addresses(self) -> tuple[tuple[str, str], ...]:
         """No URL: the address is in the settings."""
         return ()
+
+    @property
+    def file_stem(self) -> str:
+        """Empty: the slide is no file with a name."""
+        return ""
 
 
 Source = Annotated[

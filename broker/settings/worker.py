@@ -28,7 +28,9 @@ class AlgorithmSettings(Section):
 
     kind: str
     folder: Path | None = Field(
-        None, description="of kind `weights`: where config.json and the trained network are"
+        None,
+        description="of kind `weights`: where model.json, or WSInfer's config.json, and the "
+        "trained network are",
     )
     sha256: str | None = Field(
         None,
@@ -43,6 +45,19 @@ class AlgorithmSettings(Section):
     )
     compile: bool = Field(
         False, description="of kind `weights`, file .pt2: have torch.compile make it faster"
+    )
+    title: str | None = Field(
+        None, min_length=1, max_length=200, description="in place of its card's"
+    )
+    description: str | None = Field(None, max_length=2000, description="in place of its card's")
+    titles: dict[str, str] = Field(
+        default_factory=dict, description="what people read for a class, by its name"
+    )
+    colors: dict[str, str] = Field(
+        default_factory=dict, description="#rrggbb of a class, by its name"
+    )
+    annotation_types: dict[str, str] = Field(
+        default_factory=dict, description="annotation type of a class at Techcyte, by its name"
     )
     stains: tuple[str, ...] | None = Field(
         None,

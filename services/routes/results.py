@@ -8,12 +8,14 @@ from fastapi.responses import FileResponse, Response
 
 from broker.errors import Blame, OrderError, Problem
 from broker.file_storage.interface import Storage
-from broker.order_store import OrderStore
 from broker.orders.order import ENDED, Order, OrderState, Scan, ScanState
-from broker.orders.result_files import MEDIA_TYPES
-from services.auth import ApiKeyAuth
+from broker.orders.result_files import MEDIA_TYPES, OPTIONAL
+from services.dependencies import ResultStorage, Store, may_read
 from services.responses import byte_ranges
 
+router = APIRouter(
+    prefix="/v1/orders/{order_id}", tags=["results"], dependencies=[Depends(may_read)]
+)
 NAMES = ", ".join(MEDIA_TYPES)
 _Text = Annotated[str | None, Header(include_in_schema=False)]
 
@@ -28,37 +30,46 @@ def _range_headers(
 RangeHeaders = Annotated[byte_ranges.RangeHeaders, Depends(_range_headers)]
 
 
-def routes(storage: Storage, store: OrderStore, gate: ApiKeyAuth) -> APIRouter:
-    """Return the routes to the files below `/v1/orders/{order_id}`."""
-    router = APIRouter(
-        prefix="/v1/orders/{order_id}", tags=["results"], dependencies=[Depends(gate.read)]
-    )
+@router.get("/scans/{scan_id}/{name}", response_class=FileResponse)
+def get_result(
+    order_id: str,
+    scan_id: str,
+    name: str,
+    store: Store,
+    storage: ResultStorage,
+    requested: RangeHeaders,
+) -> Response:
+    """One file of a classified scan.
 
-    @router.get("/scans/{scan_id}/{name}", response_class=FileResponse)
-    def get_result(order_id: str, scan_id: str, name: str, requested: RangeHeaders) -> Response:
-        """One file of a classified scan.
+    `features.geojson` (opens in QuPath), `features.geojson.gz`, `region.geojson`,
+    `objects.csv`, `results.json` or `overlay.png`. Some algorithms also make `embeddings.h5`
+    and `attention.csv`; `links` of the scan names what there is.
+    """
+    scan = _scan(store.get(order_id), scan_id)
+    if name not in MEDIA_TYPES:
+        raise OrderError(
+            "not_found", f"there is no result {name[:64]!r}", hint=f"there are: {NAMES}"
+        )
+    if not scan.result:
+        raise _no_result(scan)
+    if name in OPTIONAL and name not in scan.files:
+        raise OrderError(
+            "not_found",
+            f"scan {scan.id} has no {name}",
+            hint="its algorithm makes none; `links` of the scan names its files",
+        )
+    return _file(storage, f"{scan.result}/{name}", MEDIA_TYPES[name], requested)
 
-        `features.geojson` (opens in QuPath), `features.geojson.gz`, `region.geojson`,
-        `objects.csv`, `results.json` or `overlay.png`.
-        """
-        scan = _scan(store.get(order_id), scan_id)
-        if name not in MEDIA_TYPES:
-            raise OrderError(
-                "not_found", f"there is no result {name[:64]!r}", hint=f"there are: {NAMES}"
-            )
-        if not scan.result:
-            raise _no_result(scan)
-        return _file(storage, f"{scan.result}/{name}", MEDIA_TYPES[name], requested)
 
-    @router.get("/payload", response_class=FileResponse)
-    def get_payload(order_id: str, requested: RangeHeaders) -> Response:
-        """The exact bytes that were or will be delivered."""
-        order = store.get(order_id)
-        if not order.payload:
-            raise _no_payload(order)
-        return _file(storage, order.payload["file"], order.payload["content_type"], requested)
-
-    return router
+@router.get("/payload", response_class=FileResponse)
+def get_payload(
+    order_id: str, store: Store, storage: ResultStorage, requested: RangeHeaders
+) -> Response:
+    """The exact bytes that were or will be delivered."""
+    order = store.get(order_id)
+    if not order.payload:
+        raise _no_payload(order)
+    return _file(storage, order.payload["file"], order.payload["content_type"], requested)
 
 
 class EndedWithoutResultError(OrderError):

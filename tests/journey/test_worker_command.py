@@ -136,7 +136,7 @@ def test_a_worker_does_not_stay_for_what_it_cannot_run(
     wrong = '{"grid": {"kind": "grid", "parameters": {"rows": 0}}}'
     worker = service.worker("gpu", "--until-idle", SLIDELANE_WORKER__ALGORITHMS=wrong)
     assert worker.wait(timeout=90) == 0, service.said
-    assert "worker.algorithms.grid.parameters.rows" in service.said
+    assert "worker.algorithms.grid: config: parameters.rows" in service.said
     assert service.get(order_id)["state"] == "queued"
 
 

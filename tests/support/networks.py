@@ -12,6 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from broker.settings.config import AlgorithmSettings
+from worker.algorithms import registry
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
+
 CLASSES = ("background", "tumour", "stroma")
 TRANSFORM: list[dict[str, Any]] = [
     {"name": "Resize", "arguments": {"size": 64}},
@@ -153,3 +157,33 @@ def an_exported_network(folder: Path, module: nn.Module | None = None, **changed
     )
     torch.export.save(exported, folder / "model.pt2")
     return folder
+
+
+def a_model(
+    folder: Path, module: nn.Module, *, scripted: bool = False, edge: int = 64, **keys: Any
+) -> Path:
+    """A folder with a TorchScript network and its model.json: of tiles at 0.5 um, unless told."""
+    folder.mkdir(parents=True, exist_ok=True)
+    description = {"slidelane": 1, "mpp": 0.5, "input_px": edge, "classes": list(CLASSES)}
+    (folder / "model.json").write_text(json.dumps(description | keys))
+    save_script(module, folder / "torchscript_model.pt", scripted=scripted, edge=edge)
+    return folder
+
+
+def save_script(
+    module: nn.Module, file: Path, *, scripted: bool = False, edge: int = 64, tiles: int = 1
+) -> None:
+    """Save the network as TorchScript."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated; traces warn of constants
+        if scripted:
+            script = torch.jit.script(module.eval())
+        else:
+            script = torch.jit.trace(module.eval(), torch.zeros(tiles, 3, edge, edge))
+        torch.jit.save(script, str(file))
+
+
+def loaded_model(folder: Path, device: str = "cpu", **settings: Any) -> Any:
+    """The algorithm `net` of this folder."""
+    entries = {"net": AlgorithmSettings(kind="weights", folder=folder, **settings)}
+    return registry.load("net", entries, {}, device, max_batch_bytes=MAX_BATCH_BYTES)

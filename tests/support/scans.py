@@ -117,13 +117,13 @@ def model_of(name: str) -> Algorithm:
 
 
 def scan(
-    model: Algorithm, slide: Path, folder: Path, fence: int, progress: Any
+    model: Algorithm, slide: Path, folder: Path, fence: int, progress: Any, roi: Any = None
 ) -> dict[str, float]:
-    """Make attempt number `fence` at one scan of the whole slide; return what was measured.
+    """Make attempt number `fence` at one scan of the slide; return what was measured.
 
     The results are saved in `folder`/FENCE.
     """
-    source = {"id": "1", "source": {"type": "path", "path": str(slide)}}
+    source = {"id": "1", "source": {"type": "path", "path": str(slide)}, "roi": roi}
     request = OrderRequest.model_validate(
         {"algorithm": model.card.name, "scans": [source]}, strict=False
     )

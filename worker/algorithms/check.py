@@ -28,6 +28,14 @@ _LONGEST_REASON: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
+class Checked:
+    """What loading an algorithm showed: its card with the true tile and halo, or the fault."""
+
+    card: AlgorithmCard | None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadCheck:
     """One algorithm to be loaded on one device."""
 
@@ -35,8 +43,8 @@ class LoadCheck:
     entry: AlgorithmSettings
     device: str
 
-    def fault(self, stopped: Event) -> str:
-        """Return why the algorithm cannot be loaded, or an empty string.
+    def run(self, stopped: Event) -> Checked:
+        """Return the card of the loaded algorithm, or why it cannot be loaded.
 
         Waits at most `LIMIT_S`, and ends the check when `stopped` is set.
         """
@@ -58,9 +66,9 @@ class LoadCheck:
                 process.kill()
                 process.wait()
             if not is_done:
-                return f"{self._setting}: it was not loaded within {LIMIT_S:g} s"
+                return Checked(None, f"{self._setting}: it was not loaded within {LIMIT_S:g} s")
             answer.seek(0)
-            return self._reason(process.returncode, answer.read())
+            return self._answer(process.returncode, answer.read())
 
     @property
     def _setting(self) -> str:
@@ -73,17 +81,23 @@ class LoadCheck:
             "name": self.card.name,
             "entry": entry.model_dump(mode="json"),
             "device": self.device,
-            "max_batch_bytes": _TILES * 3 * self.card.tile_px**2,
+            "max_batch_bytes": _TILES * 3 * (self.card.tile_px + 2 * self.card.halo_px) ** 2,
         }
         return json.dumps(request).encode()
 
-    def _reason(self, status: int, answer: bytes) -> str:
+    def _answer(self, status: int, answer: bytes) -> Checked:
         last_line = answer.strip().rpartition(b"\n")[2]
         try:
-            reason: str = json.loads(last_line)["reason"]
+            told = json.loads(last_line)
+            fault = str(told["reason"])
+            if fault:
+                return Checked(None, fault)
+            geometry = {key: int(told[key]) for key in ("tile_px", "halo_px")}
         except (ValueError, KeyError, TypeError):
-            return f"{self._setting}: its process ended with {status} while it was loaded"
-        return reason
+            return Checked(
+                None, f"{self._setting}: its process ended with {status} while it was loaded"
+            )
+        return Checked(self.card.model_copy(update=geometry))
 
 
 def one_line(error: Exception) -> str:
@@ -93,16 +107,16 @@ def one_line(error: Exception) -> str:
 
 
 def main() -> None:
-    """Load the algorithm of the request and write the reason why it fails, empty if it does not."""
+    """Load the algorithm of the request and write its tile and halo, or why it fails."""
     request = json.loads(sys.stdin.buffer.read())
-    answer = json.dumps({"reason": _fault_of(request)})
+    answer = json.dumps(_answer_to(request))
     sys.stdout.write(f"\n{answer}\n")
 
 
-def _fault_of(request: dict[str, Any]) -> str:
+def _answer_to(request: dict[str, Any]) -> dict[str, Any]:
     name = request["name"]
     try:
-        registry.load(
+        algorithm = registry.load(
             name,
             {name: AlgorithmSettings.model_validate(request["entry"])},
             {},
@@ -110,10 +124,11 @@ def _fault_of(request: dict[str, Any]) -> str:
             max_batch_bytes=request["max_batch_bytes"],
         )
     except (ConfigError, OrderError) as error:
-        return one_line(error)
+        return {"reason": one_line(error)}
     except Exception as error:  # noqa: BLE001 - whatever the network raises, it cannot be used
-        return f"worker.algorithms.{name}: {type(error).__name__}: {one_line(error)}"
-    return ""
+        return {"reason": f"worker.algorithms.{name}: {type(error).__name__}: {one_line(error)}"}
+    card = algorithm.card
+    return {"reason": "", "tile_px": card.tile_px, "halo_px": card.halo_px}
 
 
 def _send(process: "subprocess.Popen[bytes]", request: bytes) -> None:

@@ -1,13 +1,14 @@
 """The interface between the pipeline and an algorithm. Loads no torch, so anybody may import it."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from broker.orders.algorithm_card import AlgorithmCard
-from worker.algorithms.output_settings import OutputSettings
+from worker.algorithms.output_settings import EmbeddingsSettings, OutputSettings, SlideSettings
 from worker.geometry.frame import Area, Floats, Frame, Ints, Pixels
 from worker.results.objects import Objects
 from worker.results.result import Findings
@@ -63,6 +64,43 @@ class TileAlgorithm(Protocol):
 
     def calibrate(self, samples: Pixels) -> TileClassifier:
         """Fix what depends on the scan's stain, from N sample tiles (N, H, W, 3); N may be 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlideAnswer:
+    """What a network answers for all tiles of a slide.
+
+    `probabilities`: (K,), how likely each class is. `attention`: (R, T), R values for each tile as
+    the network answers them, or None where it answers none.
+    """
+
+    probabilities: Floats
+    attention: NDArray[np.float32] | None
+
+
+@runtime_checkable
+class SlideAlgorithm(TileAlgorithm, Protocol):
+    """An algorithm that encodes tiles and classifies the slide by the vectors of all of them."""
+
+    @property
+    def settings(self) -> SlideSettings:
+        """How the vectors become a class, with the parameters of the order."""
+
+    @property
+    def encoder_settings(self) -> EmbeddingsSettings:
+        """How the encoder's answers become vectors."""
+
+    def aggregate(
+        self, features: NDArray[np.float32], coords: Ints, patch_size_level0: int
+    ) -> SlideAnswer:
+        """Return the answer for T tiles, at least one.
+
+        `features` (T, D) are their vectors, `coords` (T, 2) the corners of what was seen of each,
+        x and y, and `patch_size_level0` its edge, both in level-0 pixels.
+
+        Raises AlgorithmAnswerError for an answer that is none, and TemporaryError, `out_of_memory`,
+        where the tiles are too many for the device.
+        """
 
 
 class ReportAlgorithm(Protocol):

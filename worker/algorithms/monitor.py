@@ -13,7 +13,7 @@ from broker.orders.algorithm_card import AlgorithmCard, Announcement
 from broker.settings.config import AlgorithmSettings, ConfigError, WorkerSettings
 from worker.algorithms import registry
 from worker.algorithms.check import LoadCheck, one_line
-from worker.algorithms.model_folder import FILES
+from worker.algorithms.model_folder.reading import watched_files
 from worker.process.heartbeat import Heartbeat
 
 POLL_S: Final = 1.0
@@ -21,7 +21,6 @@ POLL_S: Final = 1.0
 _FIRST_RETRY_S: Final = 60.0
 _LONGEST_RETRY_S: Final = 3600.0
 _log = logging.getLogger(__name__)
-_WATCHED_FILES: Final = ("config.json", "model.json", *FILES)
 Fingerprint = tuple[tuple[int, ...], ...]
 """Of each watched file: inode, size in bytes, time of the last change of its content and of its
 status, in nanoseconds. Empty for a file that is not there or cannot be read."""
@@ -137,10 +136,12 @@ class _Algorithm:
         self._retry_at = float("inf")
         self._read_card()
         if self.card:
-            fault = LoadCheck(self.card, self._entry, self._device).fault(stopped)
-            if fault:
+            checked = LoadCheck(self.card, self._entry, self._device).run(stopped)
+            if checked.card:
+                self.card = checked.card
+            else:
                 self.card = None
-                self.reason = fault
+                self.reason = checked.fault
                 # The same files may load later, when there is more memory or time.
                 self._retry_at = time.monotonic() + self._retry_s
                 self._retry_s = min(_LONGEST_RETRY_S, 2 * self._retry_s)
@@ -170,7 +171,7 @@ class _Algorithm:
 def _fingerprint(folder: Path | None) -> Fingerprint:
     if folder is None:
         return ()
-    return tuple(_fingerprint_of_file(folder / name) for name in _WATCHED_FILES)
+    return tuple(_fingerprint_of_file(file) for file in watched_files(folder))
 
 
 def _fingerprint_of_file(file: Path) -> tuple[int, ...]:

@@ -5,11 +5,13 @@ are microns (`_um`), square microns (`_um2`) or pixels at the `mpp` of the netwo
 docs/algorithms.md describes each.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Share = Annotated[float, Field(ge=0, le=1)]
+_NEEDS_CODE: Final = {"hover": "a watershed", "rays": "suppression among polygons"}
+"""Styles of objects that no exported network answers whole, and what is missing in it."""
 
 
 class _Settings(BaseModel):
@@ -102,6 +104,41 @@ class ObjectsSettings(_Settings):
     box_format: Literal["xyxy", "cxcywh"] = "xyxy"
     box_units: Literal["px", "unit"] = "px"
     label_offset: int = Field(0, ge=0, le=1, description="number of the first class in `labels`")
+
+    @field_validator("style", mode="before")
+    @classmethod
+    def _refuse_styles_that_need_code(cls, style: Any) -> Any:
+        if isinstance(style, str) and style in _NEEDS_CODE:
+            raise ValueError(
+                f"{style} needs {_NEEDS_CODE[style]}, which no exported network holds; use an "
+                'algorithm of the kind "python", or "labels", "centres" or "boxes"'
+            )
+        return style
+
+    @property
+    def least_score(self) -> float:
+        """The least score of an object that is kept."""
+        if self.threshold is not None:
+            return self.threshold
+        if self.style in ("centres", "boxes"):
+            return 0.5
+        return 0.0
+
+    @property
+    def least_distance_um(self) -> float:
+        """The distance below which two centres compete; 0 = they never do."""
+        if self.nms_radius_um is not None:
+            return self.nms_radius_um
+        if self.style == "centres":
+            return self.object_um / 2
+        return 0.0
+
+    @property
+    def most_iou(self) -> float:
+        """The overlap of two boxes above which they compete; 1 = they never do."""
+        if self.style == "boxes":
+            return self.nms_iou
+        return 1.0
 
 
 class EmbeddingsSettings(_Settings):

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any, Final, Protocol
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
@@ -22,7 +21,9 @@ from worker.algorithms.builtin_cards import (
     ki67_card,
 )
 from worker.algorithms.interface import Algorithm
-from worker.algorithms.model_folder import weights_card, weights_parameters
+from worker.algorithms.model_folder.card import weights_card, weights_parameters
+from worker.algorithms.model_folder.errors import ENTRY, algorithm_error, first_problem
+from worker.algorithms.own_classes import with_own_classes
 
 Settings = Mapping[str, AlgorithmSettings]
 """The section `worker.algorithms` of the settings: an entry for each name."""
@@ -39,8 +40,13 @@ def card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
     try:
         own = kind.card(name, entry).model_dump()
     except OSError as error:  # a file was removed while it was read, or may not be read
-        raise ConfigError(f"worker.algorithms.{name}.folder: {error}") from None
+        raise algorithm_error(name, ENTRY, f"folder: {error}") from None
     own["name"] = name
+    own["classes"] = with_own_classes(name, entry, own["classes"])
+    if entry.title is not None:
+        own["title"] = entry.title
+    if entry.description is not None:
+        own["description"] = entry.description
     own["parameters"] = _with_own_defaults(name, entry, kind, own["parameters"])
     if entry.stains is not None:
         own["stains"] = entry.stains
@@ -51,7 +57,7 @@ def card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
     try:
         return AlgorithmCard.model_validate(own)
     except ValidationError as error:
-        raise ConfigError(f"worker.algorithms.{name}: {_first(error)['msg']}") from None
+        raise algorithm_error(name, ENTRY, first_problem(error)) from None
 
 
 def cards_without_model(settings: Settings) -> dict[str, AlgorithmCard]:
@@ -112,7 +118,7 @@ def load(
     entry = settings[name]
     own_card = card(name, entry)
     kind = _kind(name, entry)
-    validated = _validated(kind.parameters(entry), {**entry.parameters, **parameters})
+    validated = _validated(kind.parameters(name, entry), {**entry.parameters, **parameters})
     return kind.load(own_card, validated, entry, device, max_batch_bytes)
 
 
@@ -151,8 +157,8 @@ class _Kind(Protocol):
     needs_folder: bool
     reads_pixels: bool
 
-    def parameters(self, entry: AlgorithmSettings) -> type[BaseModel]:
-        """Return what an order may set."""
+    def parameters(self, name: str, entry: AlgorithmSettings) -> type[BaseModel]:
+        """Return what an order may set. Raises ConfigError."""
 
     def card(self, name: str, entry: AlgorithmSettings) -> AlgorithmCard:
         """Return the kind's own card. Raises ConfigError."""
@@ -172,7 +178,7 @@ class _Ki67Kind:
     needs_folder = False
     reads_pixels = True
 
-    def parameters(self, _entry: AlgorithmSettings) -> type[BaseModel]:
+    def parameters(self, _name: str, _entry: AlgorithmSettings) -> type[BaseModel]:
         return Ki67Parameters
 
     def card(self, _name: str, _entry: AlgorithmSettings) -> AlgorithmCard:
@@ -196,7 +202,7 @@ class _GridKind:
     needs_folder = False
     reads_pixels = False
 
-    def parameters(self, _entry: AlgorithmSettings) -> type[BaseModel]:
+    def parameters(self, _name: str, _entry: AlgorithmSettings) -> type[BaseModel]:
         return GridParameters
 
     def card(self, _name: str, _entry: AlgorithmSettings) -> AlgorithmCard:
@@ -219,8 +225,8 @@ class _WeightsKind:
     needs_folder = True
     reads_pixels = True
 
-    def parameters(self, entry: AlgorithmSettings) -> type[BaseModel]:
-        return weights_parameters(entry)
+    def parameters(self, name: str, entry: AlgorithmSettings) -> type[BaseModel]:
+        return weights_parameters(name, entry)
 
     def card(self, name: str, entry: AlgorithmSettings) -> AlgorithmCard:
         return weights_card(name, entry)
@@ -228,15 +234,21 @@ class _WeightsKind:
     def load(
         self,
         card: AlgorithmCard,
-        _parameters: BaseModel,
+        parameters: BaseModel,
         entry: AlgorithmSettings,
         device: str,
         max_batch_bytes: int,
     ) -> Algorithm:
-        from worker.algorithms.tile_classifier import TrainedNetwork
         from worker.algorithms.torch_device.device import resolve
 
-        return TrainedNetwork(card, entry, resolve(device), max_batch_bytes)
+        own = parameters.model_dump()
+        if card.output == "slide":
+            from worker.algorithms.slide_folder import load_slide_network
+
+            return load_slide_network(card, entry, resolve(device), max_batch_bytes, own)
+        from worker.algorithms.trained_network import TrainedNetwork
+
+        return TrainedNetwork(card, entry, resolve(device), max_batch_bytes, own)
 
 
 _KINDS: Final[Mapping[str, _Kind]] = {
@@ -249,35 +261,35 @@ _KINDS: Final[Mapping[str, _Kind]] = {
 def _kind(name: str, entry: AlgorithmSettings) -> _Kind:
     if entry.kind not in _KINDS:
         known = ", ".join(sorted(_KINDS))
-        raise ConfigError(
-            f"worker.algorithms.{name}.kind: there is no kind {entry.kind!r}; there are: {known}"
+        raise algorithm_error(
+            name, ENTRY, f"kind: there is no kind {entry.kind!r}; there are: {known}"
         )
     return _KINDS[entry.kind]
 
 
 def _check_folder(name: str, entry: AlgorithmSettings, kind: _Kind) -> None:
-    setting = f"worker.algorithms.{name}.folder: the kind {entry.kind!r}"
+    of_kind = f"the kind {entry.kind!r}"
     if kind.needs_folder and entry.folder is None:
-        raise ConfigError(f"{setting} needs one, with the network")
+        raise algorithm_error(name, ENTRY, f"folder: {of_kind} needs one, with the network")
     if kind.needs_folder:
         return
     if entry.folder is not None:
-        raise ConfigError(f"{setting} takes none")
+        raise algorithm_error(name, ENTRY, f"folder: {of_kind} takes none")
     if entry.sha256 is not None:
-        raise ConfigError(
-            f"worker.algorithms.{name}.sha256: the kind {entry.kind!r} has no file to compare"
-        )
+        raise algorithm_error(name, ENTRY, f"sha256: {of_kind} has no file to compare")
 
 
 def _check_stains(name: str, entry: AlgorithmSettings, kind: _Kind) -> None:
     """Raise ConfigError for stains that no slide would be compared with."""
-    setting = f"worker.algorithms.{name}.stains"
     if entry.stains and not kind.reads_pixels:
-        raise ConfigError(f"{setting}: the kind {entry.kind!r} does not look at the stain")
+        raise algorithm_error(
+            name, ENTRY, f"stains: the kind {entry.kind!r} does not look at the stain"
+        )
     for stain in entry.stains or ():
         if stain_name(stain) is None:
-            raise ConfigError(
-                f"{setting}: no stain {stain!r} is known; there are: {', '.join(KNOWN_STAINS)}"
+            known = ", ".join(KNOWN_STAINS)
+            raise algorithm_error(
+                name, ENTRY, f"stains: no stain {stain!r} is known; there are: {known}"
             )
 
 
@@ -286,11 +298,9 @@ def _with_own_defaults(
 ) -> dict[str, Any]:
     """Return the parameters' schema with the entry's defaults in place of the kind's."""
     try:
-        kind.parameters(entry).model_validate(entry.parameters)
+        kind.parameters(name, entry).model_validate(entry.parameters)
     except ValidationError as error:
-        first = _first(error)
-        setting = f"worker.algorithms.{name}.parameters.{_location(first)}"
-        raise ConfigError(f"{setting}: {first['msg']}") from None
+        raise algorithm_error(name, ENTRY, f"parameters.{first_problem(error)}") from None
     properties = dict(schema["properties"])
     for key, value in entry.parameters.items():
         properties[key] = properties[key] | {"default": value}
@@ -301,8 +311,8 @@ def _validated(model: type[BaseModel], parameters: dict[str, Any]) -> BaseModel:
     try:
         return model.model_validate(parameters)
     except ValidationError as error:
-        first = _first(error)
-        field = f"parameters.{_location(first)}"
+        first = error.errors(include_url=False, include_input=False)[0]
+        field = f"parameters.{'.'.join(map(str, first['loc']))}"
         known = ", ".join(model.model_fields)
         raise OrderError(
             "parameters_invalid",
@@ -310,11 +320,3 @@ def _validated(model: type[BaseModel], parameters: dict[str, Any]) -> BaseModel:
             hint=f"the parameters are: {known}",
             field=field,
         ) from None
-
-
-def _first(error: ValidationError) -> ErrorDetails:
-    return error.errors(include_url=False, include_input=False)[0]
-
-
-def _location(error: ErrorDetails) -> str:
-    return ".".join(map(str, error["loc"]))

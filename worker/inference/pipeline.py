@@ -97,6 +97,7 @@ def classify(
             provenance=_provenance(job, slide),
             warnings=warnings,
             produced=_produced(job, algorithm, findings),
+            slide_name=job.request.source.file_stem or job.request.id,
         )
         overlay = OverlayDrawing(picture, result)  # begins while the decoder process ends
     timings = _rates(counts, classify_s) | clock.timings

@@ -82,7 +82,7 @@ def run_tiles(
     with clock.measure("merge"):
         digest = work_digest(job, grid, thresholds)
         store, resumed_at = checkpoint.begin(digest, len(grid.tiles))
-    merger = create_merger(algorithm, grid, resumed_at.seams)
+    merger = create_merger(algorithm, classifier, slide.frame, grid, resumed_at.seams)
     writer = _ObjectWriter(checkpoint, store, resumed_at, merger)
     _classify_tiles(job, classifier, grid, writer, clock, progress)
     with clock.measure("merge"):
@@ -100,7 +100,10 @@ def _findings(job: TileJob, classifier: TileClassifier, merged: Merged) -> Findi
     """Return the findings with the merger's summary, else with the algorithm's."""
     frame = job.slide.frame
     if merged.summary is not None:
-        return Findings(frame, job.area, merged.objects, dict(merged.summary), merged.headline)
+        summary = dict(merged.summary)
+        return Findings(
+            frame, job.area, merged.objects, summary, merged.headline, merged.embeddings
+        )
     counts = merged.objects.counts(len(job.algorithm.card.classes))
     summary, headline = classifier.summarise(counts, frame, job.area)
     return Findings(frame, job.area, merged.objects, summary, headline)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 
 from broker.orders.algorithm_card import ClassCard
 from worker.geometry.frame import Floats
-from worker.results.json_text import numbers_json, strict_json
+from worker.results.json_text import numbers_json, significant, strict_json
 from worker.results.polygons import Ring, rings
 from worker.results.result import Result
 
@@ -51,11 +51,14 @@ class FeatureWriter:
         self._objects = len(result.findings.objects)
         self._written = 0
         self._ids = ObjectIds(result)
-        self._shared = [_class_properties(entry, object_type) for entry in card.classes]
+        self._has_classes = bool(card.object_classes)
+        self._shared = [_class_properties(entry, object_type) for entry in card.object_classes]
+        if not self._has_classes:
+            self._shared = [f'"objectType":"{object_type}"']
         self._probabilities = [json.dumps(f"prob_{entry.name}") for entry in card.classes]
         self._measurements = [json.dumps(name) for name in card.measurements]
         self._um2_per_px2 = None
-        if card.output != "tiles":
+        if object_type != "tile":
             self._um2_per_px2 = um2_per_px2(result)
         header = strict_json(_header(result))[1:-1]
         file.write(b'{"type":"FeatureCollection",' + header + b',"features":[')
@@ -77,6 +80,8 @@ class FeatureWriter:
 
     def _feature(self, ring: Ring) -> str:
         geometry = f'{{"type":"Polygon","coordinates":[{numbers_json(ring.points)}]}}'
+        if not self._has_classes:
+            return self._unclassified(ring, geometry)
         measurements = f'"score":{round(ring.score, 4)}'
         for name, value in zip(self._probabilities, ring.probabilities, strict=False):
             measurements += f",{name}:{round(value, 4)}"
@@ -85,6 +90,16 @@ class FeatureWriter:
         if self._um2_per_px2 is not None:
             measurements += f',"{AREA}":{round(ring.area_px2 * self._um2_per_px2, 2)}'
         properties = f'{{{self._shared[ring.kind]},"measurements":{{{measurements}}}}}'
+        return (
+            f'{{"type":"Feature","id":"{self._ids.of(ring.number)}",'
+            f'"geometry":{geometry},"properties":{properties}}}'
+        )
+
+    def _unclassified(self, ring: Ring, geometry: str) -> str:
+        """Return the feature of an object without class and score, such as a tile with a vector."""
+        pairs = zip(self._measurements, ring.measurements, strict=True)
+        measurements = ",".join([f"{name}:{significant(value)}" for name, value in pairs])
+        properties = f'{{{self._shared[0]},"measurements":{{{measurements}}}}}'
         return (
             f'{{"type":"Feature","id":"{self._ids.of(ring.number)}",'
             f'"geometry":{geometry},"properties":{properties}}}'
@@ -175,7 +190,7 @@ def _object_type(output: str) -> str:
     """
     if output == "objects":
         return "detection"
-    if output == "tiles":
+    if output in ("tiles", "embeddings", "slide"):
         return "tile"
     return "annotation"
 

@@ -27,3 +27,8 @@ def strict_json(document: Any, indent: int | None = None) -> bytes:
 def numbers_json(numbers: Floats | list[float]) -> str:
     """Return finite numbers as JSON, each with as many digits as distinguish it from others."""
     return orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def significant(value: float) -> str:
+    """Return a finite number as JSON with the seven digits that a float32 has."""
+    return repr(float(f"{value:.7g}"))

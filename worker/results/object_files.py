@@ -18,14 +18,20 @@ _FASTEST: Final = 1
 def write(folder: Path, result: Result) -> None:
     """Write features.geojson, features.geojson.gz and objects.csv into the folder.
 
+    Tiles with embeddings stand in objects.csv, and in features.geojson unless the algorithm says
+    otherwise.
+
     Raises ValueError where a number of an object is not finite.
     """
     with (folder / FEATURES).open("wb") as features, (folder / OBJECTS_CSV).open("wb") as rows:
         feature_writer = FeatureWriter(result, features)
         table_writer = TableWriter(result, rows)
         found = rings(result.findings)
+        embeddings = result.findings.embeddings
+        has_features = embeddings is None or embeddings.shows_squares
         while batch := list(islice(found, BATCH)):
-            feature_writer.add(batch)
+            if has_features:
+                feature_writer.add(batch)
             table_writer.add(batch)
         feature_writer.end()
     _compress(folder / FEATURES, folder / FEATURES_GZ)

@@ -42,6 +42,7 @@ _TYPES: Final = {
     "hole_points": "<f8",
 }
 _TABLES: Final = ("probabilities", "measurements", "features")
+_READ_TABLES: Final = ("probabilities", "measurements")
 _HOLES: Final = ("holes", "hole_lengths", "hole_points")
 
 
@@ -125,9 +126,13 @@ class ObjectStore:
                 target.truncate(size_bytes)
 
     def chunks(self) -> Iterator[Objects]:
-        """Yield all objects in order, at most `CHUNK` at a time, exactly as they were appended."""
-        widths = {name: self.width(name) for name in _TABLES}
-        left_out = {name for name in _TABLES if not widths[name]}
+        """Yield all objects in order, at most `CHUNK` at a time, exactly as they were appended.
+
+        Their `features` are left out, which are a hundred times as large as all the rest.
+        """
+        widths = {name: self.width(name) for name in _READ_TABLES}
+        left_out = {name for name in _READ_TABLES if not widths[name]}
+        left_out.add("features")
         if not self.has_holes:
             left_out.update(_HOLES)
         with ExitStack() as stack:
@@ -137,6 +142,31 @@ class ObjectStore:
                     files[name] = stack.enter_context((self.folder / name).open("rb"))
             while chunk := _read_chunk(files, widths):
                 yield chunk
+
+    def feature_chunks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the vectors of all objects in order, at most `CHUNK` at a time, (N, D) each."""
+        width = self.width("features")
+        if not width:
+            return
+        with (self.folder / "features").open("rb") as file:
+            while len(values := np.fromfile(file, _TYPES["features"], CHUNK * width)):
+                yield values.reshape(-1, width)
+
+    def mapped_features(self) -> NDArray[np.float32]:
+        """Return the vectors of all objects, (N, D), as a private copy of the mapped file.
+
+        What is written to it stays in memory. Raises ValueError where an object has no vector.
+        """
+        count = len(self)
+        width = self.width("features")
+        column = self.folder / "features"
+        if not width or column.stat().st_size != count * width * _item_bytes("features"):
+            raise ValueError(f"{column} does not hold a vector for each of {count} objects")
+        return np.memmap(column, _TYPES["features"], "c", shape=(count, width))
+
+    def drop_features(self) -> None:
+        """Remove the vectors of all objects, which are kept somewhere else."""
+        (self.folder / "features").write_bytes(b"")
 
     def width(self, name: str) -> int:
         """Return how many `probabilities`, `measurements` or `features` each object has."""
@@ -168,7 +198,7 @@ class ObjectStore:
         total = np.zeros(classes, np.int64)
         with (self.folder / "classes").open("rb") as file:
             while len(numbers := np.fromfile(file, _TYPES["classes"], CHUNK)):
-                total += np.bincount(numbers, minlength=classes)
+                total += np.bincount(numbers, minlength=classes)[:classes]
         counts: list[int] = total.tolist()
         return counts
 
@@ -201,7 +231,6 @@ def _read_chunk(files: Mapping[str, BinaryIO], widths: Mapping[str, int]) -> Obj
         if width:
             values = np.fromfile(files[name], _TYPES[name], width * count)
             tables[name] = values.reshape(count, width).astype(np.float64)
-    features = tables["features"].astype(np.float32)
     return Objects(
         centres.reshape(-1, 2),
         tuple(outlines(points.reshape(-1, 2), lengths.tolist())),
@@ -209,8 +238,7 @@ def _read_chunk(files: Mapping[str, BinaryIO], widths: Mapping[str, int]) -> Obj
         scores,
         tables["probabilities"],
         tables["measurements"],
-        features,
-        _read_holes(files, count),
+        holes=_read_holes(files, count),
     )
 
 

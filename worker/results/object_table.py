@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import BinaryIO
 
 from worker.results.geojson import AREA, ObjectIds, um2_per_px2
+from worker.results.json_text import significant
 from worker.results.polygons import Ring
 from worker.results.result import Result
 
@@ -18,7 +19,8 @@ class TableWriter:
 
     The columns of tiles are whole pixels and probabilities. Other objects have the id of their
     GeoJSON feature, their centre and box to a tenth of a pixel, their size in square microns where
-    the size of a pixel is known, and the measurements of the algorithm's card.
+    the size of a pixel is known, and the measurements of the algorithm's card. Tiles without a
+    class have their id, centre and box in whole pixels, and these measurements.
     """
 
     def __init__(self, result: Result, file: BinaryIO) -> None:
@@ -26,11 +28,14 @@ class TableWriter:
         self._file = file
         self._ids = ObjectIds(result)
         self._um2_per_px2 = um2_per_px2(result)
-        self._classes = [_quoted([entry.name]) for entry in card.classes]
+        self._classes = [_quoted([entry.name]) for entry in card.object_classes]
         probabilities = [f"prob_{entry.name}" for entry in card.classes]
         if card.output == "tiles":
             self._row = self._tile
             columns = ["minx", "miny", "width", "height", *probabilities, "class", "score"]
+        elif not card.object_classes:
+            self._row = self._unclassified
+            columns = ["id", "x", "y", "minx", "miny", "width", "height", *card.measurements]
         else:
             self._row = self._object
             columns = ["id", "class", "x", "y", "score", AREA, "minx", "miny", "width", "height"]
@@ -47,6 +52,16 @@ class TableWriter:
         return (
             f"{left},{top},{right - left},{bottom - top},{values}"
             f"{self._classes[ring.kind]},{round(ring.score, 4)}\n"
+        )
+
+    def _unclassified(self, ring: Ring) -> str:
+        """Return the row of a tile with a vector or a measurement: its centre and its box."""
+        x, y = ring.centre
+        left, top, right, bottom = map(round, ring.bbox)
+        values = "".join([f",{significant(value)}" for value in ring.measurements])
+        return (
+            f"{self._ids.of(ring.number)},{x:.1f},{y:.1f},"
+            f"{left},{top},{right - left},{bottom - top}{values}\n"
         )
 
     def _object(self, ring: Ring) -> str:

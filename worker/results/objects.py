@@ -24,6 +24,10 @@ def _no_features() -> NDArray[np.float32]:
     return np.empty((0, 0), np.float32)
 
 
+def _no_sides() -> NDArray[np.bool_]:
+    return np.empty((0, 4), np.bool_)
+
+
 @dataclass(frozen=True, slots=True)
 class Objects:
     """N objects, each with a centre, an outline, a class and a score.
@@ -33,7 +37,10 @@ class Objects:
     `probabilities`: (N, classes) where the algorithm gives them, else empty. `measurements`:
     (N, M), a column for each name of the card's `measurements`, else empty. `features`: (N, D), the
     vector that describes each object, else empty. `holes`: for each object the open rings inside
-    its outline, (K, 2) each, or an empty tuple where no object has any.
+    its outline, (K, 2) each, or an empty tuple where no object has any. `at_rim`: (N, 4), whether
+    an object in an algorithm's answer for a tile touches the left, upper, right and lower rim of
+    what was answered, where it may be cut; empty where the algorithm does not tell, and everywhere
+    else.
 
     The frame depends on the context: pixels of one tile as it was read (origin at the corner of the
     halo) in an algorithm's answer, level-0 pixels everywhere else.
@@ -47,6 +54,7 @@ class Objects:
     measurements: Floats = field(default_factory=_no_values)
     features: NDArray[np.float32] = field(default_factory=_no_features)
     holes: tuple[tuple[Floats, ...], ...] = ()
+    at_rim: NDArray[np.bool_] = field(default_factory=_no_sides)
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -65,6 +73,11 @@ class Objects:
                 self.features[chunk],
                 self.holes[chunk],
             )
+
+    def feature_chunks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the vectors of the same objects in order, at most `CHUNK` at a time."""
+        for start in range(0, len(self.features), CHUNK):
+            yield self.features[start : start + CHUNK]
 
     def selected(self, which: Ints | NDArray[np.bool_]) -> "Objects":
         """Return the objects of these numbers, or those for which a mask is True."""
@@ -86,7 +99,7 @@ class Objects:
 
     def counts(self, classes: int) -> list[int]:
         """Return how many objects each of the first `classes` classes has."""
-        counts: list[int] = np.bincount(self.classes, minlength=classes).tolist()
+        counts: list[int] = np.bincount(self.classes, minlength=classes)[:classes].tolist()
         return counts
 
 
@@ -138,7 +151,13 @@ class ObjectSource(Protocol):
     def __len__(self) -> int: ...
 
     def chunks(self) -> Iterator[Objects]:
-        """Yield the objects in order, at most `CHUNK` at a time."""
+        """Yield the objects in order, at most `CHUNK` at a time, maybe without their `features`."""
+
+    def feature_chunks(self) -> Iterator[NDArray[np.float32]]:
+        """Yield the vectors of the objects in order, at most `CHUNK` at a time, (N, D) each.
+
+        Yields nothing where the objects have none.
+        """
 
     def counts(self, classes: int) -> list[int]:
         """Return how many objects each of the first `classes` classes has."""

@@ -6,6 +6,7 @@ from typing import Any
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.order import ScanWarning
 from worker.geometry.frame import Area, Frame
+from worker.results.embeddings import Embeddings
 from worker.results.objects import ObjectSource
 
 
@@ -13,7 +14,8 @@ from worker.results.objects import ObjectSource
 class Findings:
     """Everything that an algorithm states about one scan, in level-0 pixels.
 
-    `summary` holds figures fit for JSON, `headline` one line for people.
+    `summary` holds figures fit for JSON, `headline` one line for people. `embeddings` are the
+    vectors of the tiles where the algorithm computes some.
     """
 
     frame: Frame
@@ -21,6 +23,21 @@ class Findings:
     objects: ObjectSource
     summary: dict[str, Any]
     headline: str
+    embeddings: Embeddings | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedScan:
+    """A scan that has no result, in an order whose other results are delivered all the same."""
+
+    id: str
+    code: str
+    detail: str
+
+    @property
+    def summary(self) -> str:
+        """The line that people read in place of a result."""
+        return f"FAILED {self.code}: {self.detail}"
 
 
 @dataclass(frozen=True)
@@ -28,7 +45,8 @@ class Result:
     """The findings of one scan, with what identifies their origin.
 
     `provenance` names the reader and the slide's digest and size in bytes. `produced` says when,
-    by which versions and on which device the result was made.
+    by which versions and on which device the result was made. `slide_name` is the file name of the
+    slide without its suffix, or the id of the scan where it is ordered by no single file.
     """
 
     order_id: str
@@ -39,9 +57,13 @@ class Result:
     provenance: dict[str, Any]
     warnings: tuple[ScanWarning, ...] = ()
     produced: dict[str, Any] = field(default_factory=dict)
+    slide_name: str = ""
 
     def counts(self) -> dict[str, int]:
-        """Return how many objects each class of the card has, in the card's order."""
-        names = [entry.name for entry in self.card.classes]
+        """Return how many objects each class of the card has, in the card's order.
+
+        It is empty where the objects have no class.
+        """
+        names = [entry.name for entry in self.card.object_classes]
         counts = self.findings.objects.counts(len(names))
         return dict(zip(names, counts, strict=True))

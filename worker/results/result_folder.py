@@ -11,11 +11,20 @@ from typing import Any
 
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.order import ScanWarning
-from broker.orders.result_files import ABOUT, FINDINGS, OVERLAY, REGION, RESULTS_JSON
+from broker.orders.result_files import (
+    ABOUT,
+    ATTENTION_CSV,
+    EMBEDDINGS_H5,
+    FINDINGS,
+    OPTIONAL,
+    OVERLAY,
+    REGION,
+    RESULTS_JSON,
+)
 from worker.disk import sync_folder, sync_tree
 from worker.geometry.frame import Area, Frame
 from worker.geometry.roi import polygon_rings
-from worker.results import geojson, object_files, results_json
+from worker.results import attention_csv, embeddings_h5, geojson, object_files, results_json
 from worker.results.object_store import ObjectStore
 from worker.results.objects import ObjectSource
 from worker.results.overlay.drawing import OverlayDrawing
@@ -49,15 +58,24 @@ def save(folder: Path, result: Result, overlay: OverlayDrawing) -> int:
 
 
 def load(folder: Path) -> Result:
-    """Return the result that was saved in `folder`; floats are exact, objects stay on the disk."""
+    """Return the result that was saved in `folder`; floats are exact, objects stay on the disk.
+
+    Its embeddings are in a file of their own and not in what is returned.
+    """
     about = json.loads((folder / FINDINGS / ABOUT).read_bytes())
     return _from_json(about, ObjectStore(folder / FINDINGS))
+
+
+def optional_files(folder: Path) -> list[str]:
+    """Return the names of the files in a saved result that only some algorithms make."""
+    return [name for name in OPTIONAL if (folder / name).is_file()]
 
 
 def _write_files(folder: Path, result: Result, overlay: OverlayDrawing) -> int:
     """Write the files and sync them; return their bytes."""
     (folder / RESULTS_JSON).write_bytes(results_json.encode(result))
     object_files.write(folder, result)
+    _write_embeddings(folder, result)
     polygons = polygon_rings(result.findings.area)
     (folder / REGION).write_bytes(geojson.region(result, polygons))
     (folder / OVERLAY).write_bytes(overlay.png())
@@ -69,10 +87,24 @@ def _write_files(folder: Path, result: Result, overlay: OverlayDrawing) -> int:
     return sync_tree(folder)
 
 
+def _write_embeddings(folder: Path, result: Result) -> None:
+    """Write embeddings.h5 and attention.csv where the result has them."""
+    embeddings = result.findings.embeddings
+    if embeddings is None:
+        return
+    embeddings_h5.write(folder / EMBEDDINGS_H5, result, embeddings)
+    if result.card.measurements == attention_csv.MEASUREMENTS:
+        attention_csv.write(folder / ATTENTION_CSV, result)
+
+
 def _move_objects(objects: ObjectSource, folder: Path) -> None:
-    """Move a store into `folder`, or write objects that are in memory there."""
+    """Move a store into `folder`, or write objects that are in memory there.
+
+    Vectors of the objects are not kept: they are in embeddings.h5.
+    """
     if isinstance(objects, ObjectStore):
         objects.folder.rename(folder)
+        ObjectStore(folder).drop_features()
         return
     store = ObjectStore.begin(folder)
     for chunk in objects.chunks():
@@ -93,6 +125,7 @@ def _to_json(result: Result) -> dict[str, Any]:
         "headline": findings.headline,
         "provenance": result.provenance,
         "produced": result.produced,
+        "slide_name": result.slide_name,
         "warnings": [warning.model_dump() for warning in result.warnings],
     }
 
@@ -116,4 +149,5 @@ def _from_json(about: dict[str, Any], objects: ObjectSource) -> Result:
         provenance=about["provenance"],
         warnings=warnings,
         produced=about.get("produced", {}),
+        slide_name=about.get("slide_name", ""),
     )

@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.peers.task import Probabilities, Task, run
 from broker.settings.config import AlgorithmSettings
 from worker.algorithms import registry
-from worker.algorithms.tile_classifier import TileScorer, TrainedNetwork
+from worker.algorithms.trained_network import ScanNetwork, TrainedNetwork
 from worker.geometry.frame import Area, Frame
 from worker.geometry.tile_grid import Grid, Tiles
 from worker.inference import parallel_tiles
@@ -48,7 +48,7 @@ def main() -> None:
         run(task, "Slidelane", "slidelane", classify)
 
 
-def _calibrated(model: TrainedNetwork, slide: SandboxedSlide, task: Task) -> TileScorer:
+def _calibrated(model: TrainedNetwork, slide: SandboxedSlide, task: Task) -> ScanNetwork:
     """Calibrate on some tiles, as for a scan. Raise `RuntimeError` without half precision."""
     edge = model.card.tile_px
     samples = np.empty((SAMPLE_TILES, edge, edge, 3), np.uint8)

@@ -19,8 +19,8 @@ from tests.support.stack import wait_for
 from worker.algorithms import registry
 from worker.algorithms.check import LoadCheck
 from worker.algorithms.monitor import AlgorithmMonitor
-from worker.algorithms.tile_classifier import TrainedNetwork
 from worker.algorithms.torch_device.device import resolve
+from worker.algorithms.trained_network import TrainedNetwork
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.process.heartbeat import Heartbeat
 
@@ -57,7 +57,7 @@ def test_one_worker_that_can_run_it_is_enough(store: OrderStore) -> None:
     """It is unavailable only when every worker says so; what waits says the same."""
     wrong = AlgorithmSettings(kind="grid", parameters={"rows": 0})
     announced(store, "gpu-1@a", WorkerSettings(algorithms={"grid": wrong}))
-    assert "worker.algorithms.grid.parameters.rows" in store.unavailable()["grid"]
+    assert "worker.algorithms.grid: config: parameters.rows" in store.unavailable()["grid"]
     right = AlgorithmSettings(kind="grid")
     announced(store, "gpu-1@b", WorkerSettings(algorithms={"grid": right}))
     assert store.unavailable() == {}
@@ -84,24 +84,24 @@ def test_a_damaged_card_does_not_hide_the_others(store: OrderStore) -> None:
 
 def test_a_network_that_loads_has_no_fault(tmp_path: Path) -> None:
     """It was loaded by a process of its own, on the device of the settings."""
-    assert check_of(a_network(tmp_path / "zoo")).fault(Event()) == ""
+    assert check_of(a_network(tmp_path / "zoo")).run(Event()).fault == ""
 
 
 def test_a_network_that_answers_wrongly_is_told(tmp_path: Path) -> None:
     """With what it answered and what its config.json requires."""
-    fault = check_of(a_network(tmp_path / "zoo", Answers(2))).fault(Event())
-    assert fault.startswith("worker.algorithms.zoo.folder: the network answers shape ")
-    assert "num_classes of its config.json is 3" in fault
+    fault = check_of(a_network(tmp_path / "zoo", Answers(2))).run(Event()).fault
+    assert fault.startswith("worker.algorithms.zoo: config.json: tiles: outputs.logits has shape ")
+    assert "classes says 3" in fault
 
 
 def test_a_process_that_crashes_while_it_loads_disables_one_algorithm(tmp_path: Path) -> None:
     """Killed from outside, as a crash of native code or the kernel would end it."""
     check = check_of(a_network(tmp_path / "zoo"))
     with ThreadPoolExecutor(1) as thread:
-        fault = thread.submit(check.fault, Event())
+        checked = thread.submit(check.run, Event())
         pid = wait_for(checking_process, what="the process")
         os.kill(pid, signal.SIGKILL)
-        assert fault.result(timeout=60) == (
+        assert checked.result(timeout=60).fault == (
             "worker.algorithms.zoo: its process ended with -9 while it was loaded"
         )
 
@@ -111,10 +111,10 @@ def test_a_worker_that_stops_leaves_no_check_behind(tmp_path: Path) -> None:
     stopped = Event()
     check = check_of(a_network(tmp_path / "zoo"))
     with ThreadPoolExecutor(1) as thread:
-        fault = thread.submit(check.fault, stopped)
+        checked = thread.submit(check.run, stopped)
         wait_for(checking_process, what="the process")
         stopped.set()
-        fault.result(timeout=60)
+        checked.result(timeout=60)
     assert checking_process() is None
 
 
@@ -141,7 +141,7 @@ def test_card_and_network_are_never_of_two_versions(tmp_path: Path, changed: str
     old = registry.card("zoo", entry)
     shutil.copy(other / changed, tmp_path / "next")
     (tmp_path / "next").replace(folder / changed)
-    with pytest.raises(ConfigError, match="its files were changed while they were read"):
+    with pytest.raises(ConfigError, match="files of the folder were changed while they were read"):
         TrainedNetwork(old, entry, resolve("cpu"), MAX_BATCH_BYTES)
     new = registry.card("zoo", entry)
     assert new.digest != old.digest

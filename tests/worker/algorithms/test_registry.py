@@ -106,23 +106,23 @@ def test_an_order_overrides_the_sites_defaults() -> None:
         (
             "her2",
             {"kind": "her2"},
-            "worker.algorithms.her2.kind: there is no kind 'her2'; there are: grid, ki67",
+            "worker.algorithms.her2: config: kind: there is no kind 'her2'; there are: grid, ki67",
         ),
         (
             "ki67",
             {"kind": "ki67", "parameters": {"positive_threshold": 9}},
-            "ki67.parameters.positive_threshold: ",
+            "ki67: config: parameters.positive_threshold: ",
         ),
         (
             "ki67",
             {"kind": "ki67", "parameters": {"colour": 1}},
-            "worker.algorithms.ki67.parameters.colour: ",
+            "worker.algorithms.ki67: config: parameters.colour: ",
         ),
         ("Ki 67", {"kind": "ki67"}, "worker.algorithms.Ki 67: "),
         (
             "ki67",
             {"kind": "ki67", "sha256": "0" * 64},
-            "worker.algorithms.ki67.sha256: the kind 'ki67' has no file",
+            "worker.algorithms.ki67: config: sha256: the kind 'ki67' has no file",
         ),
     ],
 )

@@ -80,7 +80,7 @@ def fitting_batch(run: Callable[[int], object], device: Device, most: int) -> in
                 raise
             release()
             break
-        if taken_bytes * _batches_at_once(device) > _BATCHES_SHARE * _free_bytes(device):
+        if taken_bytes * _batches_at_once(device) > _BATCHES_SHARE * free_bytes(device):
             break
         tiles *= 2
     return max(1, tiles // 2)
@@ -114,7 +114,8 @@ def _batches_at_once(device: Device) -> int:
     return granted_cores()
 
 
-def _free_bytes(device: Device) -> int:
+def free_bytes(device: Device) -> int:
+    """Return how much memory is free; on a GPU also what other programs have of it."""
     if device.is_gpu:
         total: int = torch.cuda.get_device_properties(device.torch).total_memory
         return total - torch.cuda.memory_allocated(device.torch)

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from broker.orders.order import ScanWarning
 from worker.geometry.tile_grid import Tile
+from worker.results.embeddings import Embeddings
 from worker.results.object_store import ObjectStore
 from worker.results.objects import Objects
 
@@ -17,13 +18,15 @@ SeamState = Sequence[tuple[int, float, float]]
 class Merged:
     """All objects of an area in level-0 pixels, and what only the whole area tells.
 
-    `summary` and `headline` replace those of the algorithm where they are given.
+    `summary` and `headline` replace those of the algorithm where they are given. `embeddings` are
+    the vectors of the tiles where the algorithm computes some.
     """
 
     objects: ObjectStore
     summary: Mapping[str, Any] | None = None
     headline: str = ""
     warnings: Sequence[ScanWarning] = field(default_factory=tuple)
+    embeddings: Embeddings | None = None
 
 
 class AnswerMerger(Protocol):

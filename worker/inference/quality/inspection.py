@@ -21,10 +21,6 @@ from worker.inference.quality.artefacts import (
 from worker.inference.quality.sample_pixels import SamplePixels
 from worker.inference.quality.stain import GREY, check_stain, look_at
 
-_FAR_DOWNSAMPLE: Final = 0.75
-"""A slide of fewer pixels than the algorithm works at is enlarged; by more than this it is far."""
-
-
 _FINEST_OPTICAL_UM: Final = 0.05
 """No objective resolves more: one of 100 x with a camera of 5 um pixels."""
 
@@ -74,7 +70,7 @@ def mpp_warnings(frame: Frame, card: AlgorithmCard) -> tuple[ScanWarning, ...]:
     if frame.mpp_source in ("order", "locator"):
         detail = f"the slide does not state its resolution; the {frame.mpp_source} says {size}"
         warnings.append(ScanWarning(code="mpp_not_from_slide", detail=detail))
-    if card.mpp / max(frame.mpp_x, frame.mpp_y) < _FAR_DOWNSAMPLE:
+    if max(frame.mpp_x, frame.mpp_y) > card.mpp * card.mpp_tolerance:
         detail = f"the slide has {size}; {card.name} works at {card.mpp:g}, so it was enlarged"
         warnings.append(ScanWarning(code="mpp_far_from_model", detail=detail))
     if min(frame.mpp_x, frame.mpp_y) < _FINEST_OPTICAL_UM:

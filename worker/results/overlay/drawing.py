@@ -3,7 +3,7 @@
 The picture is for people to look at, not for measuring.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import compress
@@ -20,6 +20,7 @@ from worker.results.geojson import rgb
 from worker.results.objects import ObjectSource, outlines
 from worker.results.overlay.index_map import IndexMap, PictureView, index_map, positive_class
 from worker.results.overlay.legend import banner, legend
+from worker.results.overlay.tile_colors import Box, painted, tile_colors
 from worker.results.result import Result
 
 MAX_PX = 2048
@@ -86,14 +87,17 @@ def draw(picture: Pixels, result: Result) -> bytes:
     area = result.findings.area
     objects = result.findings.objects
     scale = _Scale.of(area, canvas)
-    colors = [rgb(entry.color) for entry in result.card.classes]
+    colors = [rgb(entry.color) for entry in result.card.object_classes]
     diameter_px = scale.median_diameter_px(objects)
     shown: IndexMap | None = None
     if result.card.output == "objects" and diameter_px < CARPET_BELOW_PX:
         shown = _carpet_map(canvas, scale, result, diameter_px)
+    colored = tile_colors(result)
     if shown:
         canvas = shown.painted(canvas)
         _draw_hotspots(canvas, shown)
+    elif colored:
+        canvas = painted(canvas, _boxes(scale, colored.tiles), colored.colors)
     elif result.card.output == "tiles":
         _tint_squares(canvas, scale, objects, colors)
     elif diameter_px >= OUTLINE_FROM_PX:
@@ -107,10 +111,16 @@ def draw(picture: Pixels, result: Result) -> bytes:
     if white_px:
         canvas = np.pad(canvas, ((0, 0), (0, white_px), (0, 0)), constant_values=255)
     strips = [banner(result.warnings, width_px), canvas]
-    strips.append(legend(result, width_px, scale.x, shown))
-    whole = np.vstack(strips)
-    if canvas.shape[0] > picture.shape[0]:
-        # it was enlarged, and the order of so small an area takes a fraction of a second
+    strips.append(legend(result, width_px, scale.x, shown, colored))
+    return _encoded(np.vstack(strips), is_enlarged=canvas.shape[0] > picture.shape[0])
+
+
+def _encoded(whole: Pixels, *, is_enlarged: bool) -> bytes:
+    """Return the PNG, in half of the time where the picture was enlarged.
+
+    The rest of the order of so small an area takes a fraction of a second.
+    """
+    if is_enlarged:
         return png.encode(whole, png.FASTEST)
     return png.encode(whole)
 
@@ -239,6 +249,14 @@ def _draw_hotspots(canvas: Pixels, shown: IndexMap) -> None:
         cv2.circle(canvas, label, 20, _BLACK, -1, cv2.LINE_AA)
         at = (label[0] - 10, label[1] + 10)
         cv2.putText(canvas, str(number), at, cv2.FONT_HERSHEY_SIMPLEX, 1.0, _WHITE, 2, cv2.LINE_AA)
+
+
+def _boxes(scale: _Scale, squares: ObjectSource) -> Iterator[Box]:
+    """Yield the box of each square in pixels of the picture."""
+    for chunk in squares.chunks():
+        diagonals = np.array([outline[[0, 2]] for outline in chunk.outlines])
+        corners = np.rint(scale.points(diagonals)).astype(int) + 1
+        yield from map(tuple, corners.clip(0).reshape(-1, 4).tolist())
 
 
 def _tint_squares(

@@ -12,6 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from broker.orders.order import ScanWarning
 from worker.geometry.frame import Pixels
 from worker.results.overlay.index_map import FIELD_UM, SIGMA_UM, IndexMap, scale_colors
+from worker.results.overlay.tile_colors import TileColors
+from worker.results.overlay.tile_colors import scale_colors as tile_scale
 from worker.results.result import Result
 
 INK = "#1c1c1c"
@@ -74,12 +76,16 @@ def banner(warnings: Sequence[ScanWarning], width_px: int) -> Pixels:
 
 
 def legend(
-    result: Result, width_px: int, px_per_level0: float, shown: IndexMap | None = None
+    result: Result,
+    width_px: int,
+    px_per_level0: float,
+    shown: IndexMap | None = None,
+    colored: TileColors | None = None,
 ) -> Pixels:
     """Return the strip, (H, width_px, 3); text is sized by the width and wrapped to it.
 
     `px_per_level0` is the picture's pixels per level-0 pixel. `shown` is the map that stands in
-    place of objects in their classes' colours.
+    place of objects in their classes' colours, `colored` what the colours of tiles mean.
     """
     text = _type(width_px)
     bar = _scale_bar(result.findings.frame.mpp_x, px_per_level0, width_px)
@@ -88,15 +94,19 @@ def legend(
         text_width_px -= bar.length_px + 2 * text.size_px
     rows = _rows(_headline(result), text, text_width_px)
     rows += _rows(_classes(result, shown), text, text_width_px)
-    if shown:
-        rows += _rows(_map_words(shown), text, text_width_px)
+    rows += _rows(_explanation(shown, colored), text, text_width_px)
+    scale_row = len(rows)
+    if shown or (colored and colored.ends):
         rows.append([])
     strip = _strip(tuple(map(tuple, rows)), bar, width_px)
-    if shown is None:
+    if shown is None and colored is None:
         return strip
     image = Image.fromarray(strip)
-    y = text.size_px * (0.6 + 1.6 * (len(rows) - 1))
-    _draw_scale(ImageDraw.Draw(image), shown, text, y)
+    scale_y = text.size_px * (0.6 + 1.6 * scale_row)
+    if shown:
+        _draw_scale(ImageDraw.Draw(image), shown, text, scale_y)
+    elif colored:
+        _draw_ends(ImageDraw.Draw(image), colored, text, scale_y)
     return np.asarray(image)
 
 
@@ -129,13 +139,22 @@ def _classes(result: Result, shown: IndexMap | None) -> list[_Item]:
     """Return the classes with their counts; a map does not show their colours."""
     counts = result.counts()
     items = []
-    for entry in result.card.classes:
+    for entry in result.card.object_classes:
         count = f"{entry.name} {counts[entry.name]:,}"
         if shown:
             items.append(_Item(f"{count}  "))
         else:
             items.append(_Item(count, entry.color))
     return items
+
+
+def _explanation(shown: IndexMap | None, colored: TileColors | None) -> list[_Item]:
+    """Return what is drawn in place of objects in the colours of their classes."""
+    if shown:
+        return _map_words(shown)
+    if colored:
+        return [_Item(word) for word in colored.meaning.split()]
+    return []
 
 
 def _map_words(shown: IndexMap) -> list[_Item]:
@@ -171,6 +190,19 @@ def _font(size_px: int) -> ImageFont.FreeTypeFont:
 def _length_px(word: str, size_px: int) -> float:
     """Return the length of a word in a font size. Most words are the same in all legends."""
     return _font(size_px).getlength(word)
+
+
+def _draw_ends(pen: ImageDraw.ImageDraw, colored: TileColors, text: Type, y: float) -> None:
+    """Draw the scale of the tiles' colours, where they have one, with its ends in words."""
+    if not colored.ends:
+        return
+    x = float(text.size_px)
+    pen.text((x, y), colored.ends[0], INK, text.font)
+    x += text.font.getlength(f"{colored.ends[0]} ")
+    length_px = 10 * text.size_px
+    for step, color in enumerate(tile_scale(np.linspace(0, 1, length_px)).tolist()):
+        pen.line((x + step, y + 1, x + step, y + 1.15 * text.size_px), tuple(color))
+    pen.text((x + length_px, y), f" {colored.ends[1]}", INK, text.font)
 
 
 def _type(width_px: int) -> Type:

@@ -11,6 +11,7 @@ import io
 import math
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
@@ -18,10 +19,11 @@ import cv2
 import numpy as np
 
 from broker.errors import OrderError
+from worker.geometry.roi import polygon_rings
 from worker.results.json_text import numbers_json, strict_json
-from worker.results.objects import CHUNK
+from worker.results.objects import CHUNK, Objects
 from worker.results.polygons import Ring, rings
-from worker.results.result import Findings, Result
+from worker.results.result import FailedScan, Findings, Result
 
 MASK_MAX_PX = 16 * 2**20
 """The largest mask. A larger area gets no mask if it has objects, else one of reduced size."""
@@ -47,30 +49,52 @@ UNUSED_SETTINGS = (
 """Settings of the original's segmentation that we do not have; written as 0."""
 
 
-def write(results: Sequence[Result], case_id: str, file: BinaryIO) -> None:
+def write(
+    results: Sequence[Result], case_id: str, file: BinaryIO, failed: Sequence[FailedScan] = ()
+) -> None:
     """Write the zip; the same results give the same bytes.
 
-    A scan without objects gives its mask alone, as the original does. Raise
+    A scan without objects gives its mask alone, as the original does. One whose objects have no
+    class, such as tiles with embeddings, gives the outline of its area and in the metadata its
+    summary. Scans of `failed` have no result; a member that importers pass over names them. Raise
     `OrderError("mpp_missing")` if the pixel size is unknown: the importer requires it.
     """
     with zipfile.ZipFile(file, "w") as archive:
         for result in results:
             _write_scan(archive, result, case_id)
+        if failed:
+            named = [asdict(scan) for scan in failed]
+            _write_member(archive, "failed_scans.json", [strict_json(named, indent=2) + b"\n"])
 
 
 def _write_scan(archive: zipfile.ZipFile, result: Result, case_id: str) -> None:
     prefix = _prefix(result, case_id)
     area = result.findings.area
-    has_objects = next(rings(result.findings), None) is not None
+    findings = result.findings
+    metadata = _metadata(result, case_id, prefix)
+    if not result.card.object_classes:
+        # tiles with vectors are nothing that the viewer shows, and the importer takes no metadata
+        # without an object
+        findings = _area_alone(findings)
+        metadata["summary"] = strict_json(findings.summary).decode()
+    has_objects = next(rings(findings), None) is not None
     if has_objects:
-        metadata = _metadata(result, case_id, prefix)
         _write_member(archive, f"{prefix}-algmeta.json", [strict_json(metadata) + b"\n"])
         _write_member(archive, f"{prefix}-algmeta.csv", _csv([list(metadata), metadata.values()]))
-        rows = chain([COLUMNS], map(_row, rings(result.findings)))
-        is_large = len(result.findings.objects) > ZIP64_MIN_OBJECTS
+        rows = chain([COLUMNS], map(_row, rings(findings)))
+        is_large = len(findings.objects) > ZIP64_MIN_OBJECTS
         _write_member(archive, f"{prefix}-features.csv", _csv(rows), zip64=is_large)
     if not has_objects or area.width * area.height <= MASK_MAX_PX:
-        _write_member(archive, f"{prefix}-seg.png", [_mask(result.findings)])
+        _write_member(archive, f"{prefix}-seg.png", [_mask(findings)])
+
+
+def _area_alone(findings: Findings) -> Findings:
+    """Return findings whose objects are the outlines of the area, of class 0."""
+    outlines = tuple(rings_of_one[0][:-1] for rings_of_one in polygon_rings(findings.area))
+    centres = np.array([outline.mean(axis=0) for outline in outlines])
+    classes = np.zeros(len(outlines), np.int64)
+    objects = Objects(centres, outlines, classes, np.ones(len(outlines)))
+    return replace(findings, objects=objects)
 
 
 def _write_member(

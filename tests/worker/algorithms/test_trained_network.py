@@ -35,7 +35,7 @@ from tests.support.scans import scan
 from tests.support.slide_server import Listener
 from tests.support.slides import a_picture, a_slide
 from worker.algorithms import registry
-from worker.algorithms.tile_classifier import TrainedNetwork
+from worker.algorithms.trained_network import TrainedNetwork
 from worker.geometry.frame import Floats, Pixels
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results import result_folder
@@ -175,24 +175,26 @@ def test_a_description_that_cannot_work_stops_the_start(
     """The message names the setting, the file and what is wrong."""
     folder = a_network(tmp_path / "zoo")
     (folder / "config.json").write_text(json.dumps(a_config(**changed)))
-    with pytest.raises(
-        ConfigError, match=f"worker.algorithms.zoo.folder: config.json: .*{message}"
-    ):
+    with pytest.raises(ConfigError, match=f"worker.algorithms.zoo: config.json: .*{message}"):
         loaded(folder)
 
 
 def test_a_folder_without_a_network_stops_the_start(tmp_path: Path) -> None:
     """Nothing there, no description, a file that is none; and a kind that has no use for a
     folder."""
-    with pytest.raises(ConfigError, match=r"config.json: .*No such file"):
+    with pytest.raises(
+        ConfigError, match=r"model.json: No such file in .*, and no config.json either"
+    ):
         loaded(tmp_path)
     folder = a_network(tmp_path / "zoo")
     (folder / "torchscript_model.pt").write_bytes(b"hello")
-    with pytest.raises(ConfigError, match=r"torchscript_model.pt does not run"):
+    with pytest.raises(
+        ConfigError, match=r"zoo: torchscript_model.pt: does not run: .*no TorchScript archive"
+    ):
         loaded(folder)
     (folder / "torchscript_model.pt").unlink()
     with pytest.raises(
-        ConfigError, match=r"neither torchscript_model.pt nor model.pt2; safetensors"
+        ConfigError, match=r"config.json: file: .*none of torchscript_model.pt, .*; safetensors"
     ):
         loaded(folder)
     with pytest.raises(ConfigError, match="'ki67' takes none"):
@@ -203,7 +205,7 @@ def test_a_folder_without_a_network_stops_the_start(tmp_path: Path) -> None:
 
 def test_only_an_exported_network_can_be_compiled(tmp_path: Path) -> None:
     """TorchScript cannot be compiled, and the start says so."""
-    with pytest.raises(ConfigError, match=r"zoo.compile: only model.pt2 can be compiled"):
+    with pytest.raises(ConfigError, match=r"zoo: config: compile: only .pt2 files can be compiled"):
         loaded(a_network(tmp_path / "zoo"), compile=True)
 
 
@@ -225,19 +227,19 @@ def test_a_missing_transform_is_refused(tmp_path: Path) -> None:
     config = a_config()
     del config["transform"]
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ConfigError, match=r"zoo.folder: config.json: transform: Field required"):
+    with pytest.raises(ConfigError, match=r"zoo: config.json: transform: Field required"):
         loaded(folder)
 
 
 @pytest.mark.parametrize(
     ("classes", "network", "got", "required"),
     [
-        (2, Answers(3), r"shape \(1, 3\)", r"\(1, 2\)"),
-        (3, Answers(2), r"shape \(1, 2\)", r"\(1, 3\)"),
-        (1, Answers(2), r"shape \(1, 2\)", r"\(1, 1\)"),
-        (2, Answers(2, "one"), r"shape \(1, 2\) for a batch of 2", r"\(2, 2\)"),
-        (2, Answers(2, "integers"), "numbers of type torch.int64", r"\(1, 2\)"),
-        (2, Answers(2, "nan"), "NaN or infinity", "float32"),
+        (2, Answers(3), r"has shape \(1, 3\)", r"\(1, 2\)"),
+        (3, Answers(2), r"has shape \(1, 2\)", r"\(1, 3\)"),
+        (1, Answers(2), r"has shape \(1, 2\)", r"\(1, 1\)"),
+        (2, Answers(2, "one"), r"has shape \(1, 2\) for a batch of 2", "must be 2"),
+        (2, Answers(2, "integers"), "holds numbers of type torch.int64", "floating-point"),
+        (2, Answers(2, "nan"), "holds NaN or infinity", "float32"),
     ],
 )
 def test_a_network_that_answers_something_else_is_not_used(
@@ -247,7 +249,9 @@ def test_a_network_that_answers_something_else_is_not_used(
     0.72. The message says what came and what config.json requires."""
     names = [f"class {number}" for number in range(classes)]
     folder = a_network(tmp_path / "zoo", network, num_classes=classes, class_names=names)
-    with pytest.raises(ConfigError, match=f"zoo.folder: the network answers {got}.*{required}"):
+    with pytest.raises(
+        ConfigError, match=f"zoo: config.json: tiles: outputs.logits {got}.*{required}"
+    ):
         loaded(folder)
 
 
@@ -290,7 +294,7 @@ def test_a_tile_without_a_probability_fails_its_scan(tmp_path: Path, classes: in
     scorer = loaded(folder).calibrate(np.empty((0, 64, 64, 3), np.uint8))
     dark = np.zeros((2, 64, 64, 3), np.uint8)
     assert scorer.classify(dark).shape == (2, classes)
-    with pytest.raises(OrderError, match="the network answers NaN or infinity") as failed:
+    with pytest.raises(OrderError, match=r"tiles: outputs\.logits holds NaN or infinity") as failed:
         scorer.classify(np.concatenate([dark, np.full_like(dark, 255)]))
     assert failed.value.problem.code == "algorithm_answer_invalid"
     assert failed.value.problem.blame == "algorithm"
@@ -317,7 +321,7 @@ def test_another_file_than_the_settings_name_is_refused(tmp_path: Path) -> None:
     a_network(folder, Layers())
     os.utime(file, ns=times)
     actual = hashlib.sha256(file.read_bytes()).hexdigest()
-    message = f"zoo.sha256: {file.name} has the SHA-256 {actual}, and the settings require {digest}"
+    message = f"zoo: config: sha256: {file.name} has the SHA-256 {actual}, and {digest} is required"
     with pytest.raises(ConfigError, match=message):
         loaded(folder, sha256=digest)
 
@@ -423,7 +427,7 @@ def test_an_archive_that_would_run_code_is_refused(
     """`torch.export.load` alone unpickles it, and runs what it names; here nothing has run."""
     folder = an_exported_network(tmp_path / "zoo", Layers())
     change(folder)
-    with pytest.raises(ConfigError, match=f"zoo.folder: model.pt2 does not run: .*{reason}"):
+    with pytest.raises(ConfigError, match=f"zoo: model.pt2: does not run: .*{reason}"):
         loaded(folder)
     assert not unpickled(folder).exists()
     assert "TORCH_FORCE_WEIGHTS_ONLY_LOAD" not in os.environ

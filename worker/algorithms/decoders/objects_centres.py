@@ -1,0 +1,114 @@
+"""Makes objects of heat maps, whose peaks are the centres of objects."""
+
+from typing import Final
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from broker.orders.algorithm_card import AlgorithmCard
+from worker.algorithms.answer_error import AlgorithmAnswerError
+from worker.algorithms.decoders.answers import check_batch, check_count, required
+from worker.algorithms.decoders.geometry import crop_px
+from worker.algorithms.decoders.interface import Answers
+from worker.algorithms.decoders.probabilities import (
+    Activation,
+    activated,
+    check_range,
+    float_tensor,
+)
+from worker.algorithms.output_settings import ObjectsSettings
+from worker.geometry.frame import Floats
+from worker.results.objects import Objects
+
+_HEAT: Final = "heat"
+_SQUARE: Final = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) / 2
+
+
+class CentresDecoder:
+    """Turns heat maps (N, K, h, w), or (N, h, w) of a single class, into objects.
+
+    A peak is a pixel of at least the threshold that none of its 8 neighbours exceeds. Neighbours
+    that are equal are one peak, at the mean of their pixels. The outline is a square of
+    `object_um`.
+    """
+
+    def __init__(
+        self, card: AlgorithmCard, settings: ObjectsSettings, activation: Activation
+    ) -> None:
+        if card.mpp is None:
+            raise ValueError("mpp: the size of a mark in pixels depends on it")
+        self._classes = len(card.classes)
+        self._input_px = card.tile_px + 2 * card.halo_px
+        self._stride = settings.output_stride
+        self._threshold = settings.least_score
+        self._square_px = _SQUARE * (settings.object_um / card.mpp)
+        # Heat maps are no distribution over classes: a place may be cold in all of them.
+        self._activation = activation
+        if activation == "auto":
+            self._activation = "sigmoid"
+
+    def decode(self, answers: Answers, tiles: int) -> list[Objects]:
+        """Return the objects of each tile, class by class in reading order."""
+        answered = required(answers, _HEAT)
+        if not isinstance(answered, Tensor):
+            raise AlgorithmAnswerError(f"outputs.{_HEAT} is a {type(answered).__name__}")
+        check_batch(_HEAT, answered, tiles)
+        shape = tuple(answered.shape)
+        if answered.ndim == 3:
+            answered = answered[:, None]
+        if answered.ndim != 4 or answered.shape[1] != self._classes:
+            raise AlgorithmAnswerError(
+                f"outputs.{_HEAT} has shape {shape}; classes says {self._classes} channels"
+            )
+        crop = crop_px(_HEAT, shape, self._input_px, self._stride)
+        # tile by tile, so that the device needs no more memory for a large batch
+        return [self._objects(answered[number : number + 1], crop) for number in range(tiles)]
+
+    def _objects(self, answered: Tensor, crop: int) -> Objects:
+        """Return the objects of one tile, given what was answered for it, (1, K, h, w)."""
+        heat = activated(float_tensor(_HEAT, answered), self._activation)
+        check_range(_HEAT, heat)
+        highest_around = functional.max_pool2d(heat, 3, 1, 1)
+        is_peak = (heat >= self._threshold) & (heat == highest_around)
+        values = heat[0].cpu().numpy()
+        masks = is_peak[0].to(torch.uint8).cpu().numpy()
+        centres = [np.empty((0, 2))]
+        scores = [np.empty(0)]
+        classes = [np.empty(0, np.int64)]
+        for number in range(self._classes):
+            places, heights = _peaks(masks[number], values[number])
+            centres.append(places)
+            scores.append(heights)
+            classes.append(np.full(len(places), number))
+        centres_px = np.concatenate(centres) * self._stride + crop
+        check_count(_HEAT, len(centres_px))
+        return Objects(
+            centres=centres_px,
+            outlines=tuple(centres_px[:, None] + self._square_px),
+            classes=np.concatenate(classes),
+            scores=np.concatenate(scores),
+        )
+
+
+def _peaks(
+    mask: NDArray[np.uint8], heat: NDArray[np.float32]
+) -> tuple[Floats, NDArray[np.float64]]:
+    """Return the places of the peaks of one map, (P, 2), x and y, and their heights, (P,).
+
+    Adjacent pixels of the mask are equally hot, since neither exceeds the other.
+    """
+    count, numbers, _, centroids = cv2.connectedComponentsWithStats(
+        mask, connectivity=8, ltype=cv2.CV_32S
+    )
+    flat = numbers.ravel()
+    pixels = np.flatnonzero(flat)
+    first_pixels = np.zeros(count, np.int64)
+    # of repeated indices the last assignment counts, which is the first pixel
+    first_pixels[flat[pixels[::-1]]] = pixels[::-1]
+    order = np.argsort(first_pixels[1:]) + 1
+    heights = heat.ravel()[first_pixels[order]].astype(np.float64)
+    return np.asarray(centroids[order] + 0.5), heights
