@@ -63,10 +63,6 @@ def _settings() -> dict[str, Any]:
         "broker_transport_options": address.broker_options
         | {
             "queue_order_strategy": "priority",
-            # for what an older version took: no list is kept of what is not acknowledged
-            "visibility_timeout": 60,
-            "unacked_restore_interval": 10,
-            "unacked_restore_throttle": 1,
             # with the default None, publishing hangs for as long as the broker is frozen
             "socket_timeout": 10,
             "socket_connect_timeout": 5,

@@ -96,6 +96,7 @@ class _CheckedChannel:
     because the record says that its work waits. The list took two transactions for each message.
     """
 
+    ack_emulation = False
     _client_of_pool: Any = None
 
     def _create_client(self, *, asynchronous: bool = False) -> Any:
@@ -111,13 +112,6 @@ class _CheckedChannel:
             client = super()._create_client()  # type: ignore[misc]
             self._client_of_pool = client
         return client
-
-    def basic_consume(self, queue: str, **options: Any) -> None:
-        """Consume from the queue, without acknowledgements."""
-        super().basic_consume(queue, **(options | {"no_ack": True}))  # type: ignore[misc]
-
-    def basic_ack(self, delivery_tag: str, **options: Any) -> None:
-        """Do nothing: a message that was taken is on no list."""
 
     def _brpop_read(self, **options: Any) -> Any:
         try:
