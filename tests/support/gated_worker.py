@@ -28,6 +28,7 @@ class GatedAlgorithm:
 
     def __init__(self, model: TileAlgorithm, gate: Gate) -> None:
         self.card = model.card
+        self.settings = model.settings
         self.batch_tiles = model.batch_tiles
         self._model = model
         self._gate = gate

@@ -83,7 +83,12 @@ def run_tiles(
         digest = work_digest(job, grid, thresholds)
         store, resumed_at = checkpoint.begin(digest, len(grid.tiles))
     merger = create_merger(
-        algorithm, classifier, slide.frame, grid, checkpoint.merger_state, progress
+        algorithm,
+        classifier,
+        slide.frame,
+        grid,
+        replace(checkpoint.merger_files, seams=resumed_at.seams),
+        progress,
     )
     writer = _ObjectWriter(checkpoint, store, resumed_at, merger)
     _classify_tiles(job, classifier, grid, writer, clock, progress)
@@ -101,18 +106,19 @@ def run_tiles(
 def _findings(job: TileJob, classifier: TileClassifier, merged: Merged) -> Findings:
     """Return the findings with the merger's summary, else with the algorithm's."""
     frame = job.slide.frame
-    classes = len(job.algorithm.card.classes)
+    counts = merged.counts
+    if counts is None:
+        counts = merged.objects.counts(len(job.algorithm.card.classes))
+    summary, headline = classifier.summarise(counts, frame, job.area)
     if merged.summary is not None:
+        precision = summary.get("precision")
         summary = dict(merged.summary)
-        stated = classifier.summarise([0] * classes, frame, job.area)[0]
-        if "precision" in stated:
-            summary.setdefault("precision", stated["precision"])
+        if precision is not None:
+            summary.setdefault("precision", precision)
         return Findings(
             frame, job.area, merged.objects, summary, merged.headline, merged.embeddings
         )
-    counts = merged.objects.counts(classes)
-    summary, headline = classifier.summarise(counts, frame, job.area)
-    return Findings(frame, job.area, merged.objects, summary, headline)
+    return Findings(frame, job.area, merged.objects, summary, merged.headline or headline)
 
 
 def work_digest(job: TileJob, grid: Grid, thresholds: object) -> str:

@@ -11,8 +11,8 @@ from worker.results.embeddings import Embeddings
 from worker.results.object_store import ObjectStore
 from worker.results.objects import Objects
 
-SeamState = Sequence[tuple[int, float, float]]
-"""The tile number, x and y (level-0 pixels) of every object on a seam to tiles yet to come."""
+SeamState = Sequence[tuple[int, float, float, int]]
+"""The tile number, x, y (level-0 pixels) and class of every object on a seam to tiles to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class Merged:
 
     `summary` and `headline` replace those of the algorithm where they are given; the algorithm's
     `precision` stays. `embeddings` are the vectors of the tiles where the algorithm computes some.
+    `counts` says how many there are of each class, where some of them are not delivered and so no
+    objects.
     """
 
     objects: ObjectStore
@@ -28,19 +30,20 @@ class Merged:
     headline: str = ""
     warnings: Sequence[ScanWarning] = field(default_factory=tuple)
     embeddings: Embeddings | None = None
+    counts: Sequence[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class MergerState:
-    """What a merger takes over from an earlier one, beside the objects.
+class MergerFiles:
+    """What a merger keeps in the checkpoint beside the objects.
 
-    It may append to files in `folder`; behind what counts may lie what the earlier one wrote after
-    its last mark. `seams` and `state` are those of that mark, or empty.
+    It may append to files in `folder`; what it wrote there since the last mark may be behind what
+    counts. `state` is what it returned at the last mark, or empty; `seams` are its objects there.
     """
 
     folder: Path
-    seams: SeamState = ()
     state: bytes = b""
+    seams: SeamState = ()
 
 
 class AnswerMerger(Protocol):
