@@ -44,11 +44,21 @@ def sync_folder(folder: Path) -> None:
 
 def sync_tree(folder: Path) -> None:
     """Make the folder and all files and folders below it survive a power cut."""
-    for path in (*folder.rglob("*"), folder):
-        _sync(path)
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            _sync(f"{parent}/{name}")
+        _sync(parent)
 
 
-def _sync(path: Path) -> None:
+def size_bytes(folder: Path) -> int:
+    """Return the bytes of all files below the folder."""
+    total_bytes = 0
+    for parent, _, names in os.walk(folder):
+        total_bytes += sum(Path(parent, name).stat().st_size for name in names)
+    return total_bytes
+
+
+def _sync(path: Path | str) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -4,6 +4,7 @@ Knows no order's state and no destination.
 """
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,6 +77,9 @@ def _write_files(folder: Path, result: Result, overlay: OverlayDrawing) -> None:
     _write_embeddings(folder, result)
     polygons = polygon_rings(result.findings.area)
     (folder / REGION).write_bytes(geojson.region(result, polygons))
+    for name, file in result.files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.move(file, folder / name)
     (folder / OVERLAY).write_bytes(overlay.png())
     # Not sorted, unlike the files for others: a report lists the summary in the algorithm's order.
     about = json.dumps(_to_json(result), allow_nan=False).encode()
