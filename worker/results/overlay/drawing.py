@@ -21,7 +21,9 @@ from worker.results.objects import ObjectSource, outlines
 from worker.results.overlay.density import DensityMap, density_map
 from worker.results.overlay.index_map import IndexMap, PictureView, index_map, positive_class
 from worker.results.overlay.legend import banner, legend
+from worker.results.overlay.mask import DrawnPolygon, draw_outlines, tinted
 from worker.results.overlay.tile_colors import Box, painted, tile_colors
+from worker.results.overlay.tile_tint import tint_squares, with_mean_tint
 from worker.results.result import Result
 
 MAX_PX = 2048
@@ -40,8 +42,6 @@ more than this share of the picture are a carpet: nobody could tell them apart."
 _CARPET_CELL_PX = 16
 CROWD_PX = 31
 """Outlines crowd where they cover much of a square of this edge: there they are drawn lighter."""
-TINT = 0.6
-"""The share of its class's colour in a square whose class is certain."""
 SUBPIXEL_BITS = 4
 """Fractional bits of cv2's fixed-point coordinates."""
 DOT_RADIUS = int(1.2 * 2**SUBPIXEL_BITS)
@@ -88,7 +88,6 @@ def draw(picture: Pixels, result: Result) -> bytes:
     area = result.findings.area
     objects = result.findings.objects
     scale = _Scale.of(area, canvas)
-    colors = [rgb(entry.color) for entry in result.card.object_classes]
     diameter_px = scale.median_diameter_px(objects)
     shown: IndexMap | DensityMap | None = None
     if result.card.output == "objects" and diameter_px < CARPET_BELOW_PX:
@@ -99,13 +98,8 @@ def draw(picture: Pixels, result: Result) -> bytes:
         _draw_hotspots(canvas, shown)
     elif colored:
         canvas = painted(canvas, _boxes(scale, colored.tiles), colored.colors)
-    elif result.card.output == "tiles":
-        canvas = _tinted(canvas, scale, result, colors)
-    elif diameter_px >= OUTLINE_FROM_PX:
-        canvas = _with_outlines(canvas, scale, objects, colors)
-    elif len(objects):
-        canvas = _pale(canvas)
-        _draw_dots(canvas, scale, objects, colors)
+    else:
+        canvas = _with_objects(canvas, scale, result, diameter_px)
     _draw_border(canvas, scale, area)
     width_px = max(canvas.shape[1], LEGEND_MIN_PX)
     white_px = width_px - canvas.shape[1]
@@ -114,6 +108,27 @@ def draw(picture: Pixels, result: Result) -> bytes:
     strips = [banner(result.warnings, width_px), canvas]
     strips.append(legend(result, width_px, scale.x, shown, colored))
     return png.encode(np.vstack(strips))
+
+
+def _with_objects(canvas: Pixels, scale: "_Scale", result: Result, diameter_px: float) -> Pixels:
+    """Return the picture with the objects in the colours of their classes."""
+    objects = result.findings.objects
+    colors = [rgb(entry.color) for entry in result.card.object_classes]
+    if result.card.output == "mask":
+        canvas = tinted(canvas, _polygons(scale, objects), colors)
+        draw_outlines(canvas, _polygons(scale, objects), colors)
+        return canvas
+    if result.card.output == "tiles" and result.card.overlap_px:
+        return with_mean_tint(canvas, _boxes(scale, objects), objects, colors)
+    if result.card.output == "tiles":
+        tint_squares(canvas, _boxes(scale, objects), objects, colors)
+        return canvas
+    if diameter_px >= OUTLINE_FROM_PX:
+        return _with_outlines(canvas, scale, objects, colors)
+    if len(objects):
+        canvas = _pale(canvas)
+        _draw_dots(canvas, scale, objects, colors)
+    return canvas
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,63 +266,21 @@ def _draw_hotspots(canvas: Pixels, shown: IndexMap | DensityMap) -> None:
         cv2.putText(canvas, str(number), at, cv2.FONT_HERSHEY_SIMPLEX, 1.0, _WHITE, 2, cv2.LINE_AA)
 
 
+def _polygons(scale: _Scale, objects: ObjectSource) -> Iterator[DrawnPolygon]:
+    """Yield each polygon in pixels of the picture."""
+    for chunk in objects.chunks():
+        holes = chunk.holes or ((),) * len(chunk)
+        classes = chunk.classes.tolist()
+        for kind, outline, inner in zip(classes, chunk.outlines, holes, strict=True):
+            yield DrawnPolygon(kind, [scale.fixed(ring) for ring in (outline, *inner)])
+
+
 def _boxes(scale: _Scale, squares: ObjectSource) -> Iterator[Box]:
     """Yield the box of each square in pixels of the picture."""
     for chunk in squares.chunks():
         diagonals = np.array([outline[[0, 2]] for outline in chunk.outlines])
         corners = np.rint(scale.points(diagonals)).astype(int) + 1
         yield from map(tuple, corners.clip(0).reshape(-1, 4).tolist())
-
-
-def _tinted(canvas: Pixels, scale: _Scale, result: Result, colors: list[_Color]) -> Pixels:
-    """Return the picture with the squares of the result's tiles tinted."""
-    objects = result.findings.objects
-    if result.card.overlap_px:
-        return _with_mean_tint(canvas, scale, objects, colors)
-    _tint_squares(canvas, scale, objects, colors)
-    return canvas
-
-
-def _tint_squares(
-    canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]
-) -> None:
-    """Tint squares so that the tissue shows through: the higher the score, the stronger."""
-    for chunk in objects.chunks():
-        diagonals = [scale.points(outline[[0, 2]]) for outline in chunk.outlines]
-        corners = np.rint(diagonals).astype(int) + 1
-        squares = zip(
-            corners.clip(0).tolist(), chunk.classes.tolist(), chunk.scores.tolist(), strict=True
-        )
-        for ((left, top), (right, bottom)), number, score in squares:
-            square = canvas[top:bottom, left:right]
-            strength = TINT * score
-            # looked up for each of 256 values, where mixing each pixel took ten times as long
-            values = np.arange(256, dtype=np.uint8)[:, None]
-            tinted = values * (1 - strength) + np.array(colors[number]) * strength
-            square[...] = cv2.LUT(square, tinted.astype(np.uint8)[None])
-
-
-def _with_mean_tint(
-    canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]
-) -> Pixels:
-    """Return the picture with each pixel tinted by the mean of the squares that cover it."""
-    tint = np.zeros(canvas.shape, np.float32)
-    strength = np.zeros(canvas.shape[:2], np.float32)
-    covering = np.zeros(canvas.shape[:2], np.float32)
-    palette = np.array(colors, np.float32)
-    for chunk in objects.chunks():
-        diagonals = [scale.points(outline[[0, 2]]) for outline in chunk.outlines]
-        corners = (np.rint(diagonals).astype(int) + 1).clip(0).tolist()
-        shares = (TINT * chunk.scores).tolist()
-        squares = zip(corners, palette[chunk.classes], shares, strict=True)
-        for ((left, top), (right, bottom)), color, share in squares:
-            tint[top:bottom, left:right] += color * share
-            strength[top:bottom, left:right] += share
-            covering[top:bottom, left:right] += 1
-    covering = np.maximum(covering, 1)[..., None]
-    below = canvas * (1 - strength[..., None] / covering)
-    tinted: Pixels = (below + tint / covering).astype(np.uint8)
-    return tinted
 
 
 def _draw_dots(canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]) -> None:
