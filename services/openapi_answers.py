@@ -126,7 +126,8 @@ def _result_files() -> dict[str, dict[str, Any]]:
         "text/csv": {"schema": {"type": "string"}, "example": examples.OBJECTS_CSV},
         JSON: {"schema": {"type": "object"}, "example": examples.RESULTS_JSON},
     }
-    return {kind: shown.get(kind, BINARY) for kind in MEDIA_TYPES.values()}
+    kinds = (*MEDIA_TYPES.values(), "application/zip")
+    return {kind: shown.get(kind, BINARY) for kind in kinds}
 
 
 _FILES: Final = _result_files()

@@ -26,6 +26,7 @@ from broker.orders.request import (
     Destination,
     OrderRequest,
     TechcyteDestination,
+    WebhookDestination,
 )
 from broker.orders.source import CaseSource, PathSource, Source
 from broker.settings.config import Config
@@ -96,13 +97,7 @@ def _card(name: str, cards: Mapping[str, AlgorithmCard]) -> AlgorithmCard:
 
 def _parameters(given: Mapping[str, Any], card: AlgorithmCard) -> dict[str, Any]:
     """Return the parameters with defaults filled in. Raise `ManyFaultsError`."""
-    schemas = card.parameters.get("properties", {})
-    filled = _defaults(schemas) | dict(given)
-    for name, value in filled.items():
-        is_integer = schemas.get(name, {}).get("type") == "integer"
-        if is_integer and isinstance(value, float) and value.is_integer():
-            # JSON Schema takes 2.0 for an integer; the algorithm does not.
-            filled[name] = int(value)
+    filled = card.with_defaults(given)
     # An empty registry: a `$ref` to another place must not make the API fetch it.
     validator = Draft202012Validator(card.parameters, registry=Registry())
     errors = islice(validator.iter_errors(filled), MAX_FAULTS)
@@ -110,10 +105,6 @@ def _parameters(given: Mapping[str, Any], card: AlgorithmCard) -> dict[str, Any]
     if faults:
         raise ManyFaultsError(faults)
     return filled
-
-
-def _defaults(schemas: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: schema["default"] for name, schema in schemas.items() if "default" in schema}
 
 
 def _parameter_fault(error: ValidationError) -> Problem:
@@ -161,7 +152,7 @@ def _check_not_expired(url: str, field: str) -> None:
 
 def _destination_addresses(destination: Destination) -> Iterator[tuple[str, str]]:
     """Yield the field and the value of each address that the results would be sent to."""
-    if isinstance(destination, AnnotationDestination):
+    if isinstance(destination, AnnotationDestination | WebhookDestination):
         yield "destination.url", destination.url.get_secret_value()
     elif isinstance(destination, TechcyteDestination):
         if destination.host:

@@ -9,14 +9,15 @@ from fastapi.responses import FileResponse, Response
 from broker.errors import Blame, OrderError, Problem
 from broker.file_storage.interface import Storage
 from broker.orders.order import ENDED, Order, OrderState, Scan, ScanState
-from broker.orders.result_files import MEDIA_TYPES, OPTIONAL
+from broker.orders.result_files import ARCHIVE, MEDIA_TYPES, OPTIONAL
 from services.dependencies import ResultStorage, Store, may_read
-from services.responses import byte_ranges
+from services.responses import byte_ranges, results_zip
+from services.responses.results_zip import ResultsZip, ZippedFile
 
 router = APIRouter(
     prefix="/v1/orders/{order_id}", tags=["results"], dependencies=[Depends(may_read)]
 )
-NAMES = ", ".join(MEDIA_TYPES)
+NAMES = ", ".join((*MEDIA_TYPES, ARCHIVE))
 _Text = Annotated[str | None, Header(include_in_schema=False)]
 
 
@@ -43,15 +44,17 @@ def get_result(
 
     `features.geojson` (opens in QuPath), `features.geojson.gz`, `region.geojson`,
     `objects.csv`, `results.json` or `overlay.png`. Some algorithms also make `embeddings.h5`
-    and `attention.csv`; `links` of the scan names what there is.
+    and `attention.csv`; `links` of the scan names what there is. `results.zip` holds all.
     """
     scan = _scan(store.get(order_id), scan_id)
-    if name not in MEDIA_TYPES:
+    if name not in MEDIA_TYPES and name != ARCHIVE:
         raise OrderError(
             "not_found", f"there is no result {name[:64]!r}", hint=f"there are: {NAMES}"
         )
     if not scan.result:
         raise _no_result(scan)
+    if name == ARCHIVE:
+        return byte_ranges.answer(_archive(storage, scan), results_zip.MEDIA_TYPE, requested)
     if name in OPTIONAL and name not in scan.files:
         raise OrderError(
             "not_found",
@@ -130,6 +133,21 @@ def _scan(order: Order, scan_id: str) -> Scan:
     )
 
 
+def _archive(storage: Storage, scan: Scan) -> ResultsZip:
+    """Return the archive of all files that can be downloaded of a scan with a result."""
+    files = []
+    for name in MEDIA_TYPES:
+        key = f"{scan.result}/{name}"
+        stored = storage.find(key)
+        if stored is not None:
+            files.append(ZippedFile(name, key, stored))
+    if not files:
+        raise OrderError(
+            "not_found", "the results are no longer kept", hint="place the order again"
+        )
+    return ResultsZip(storage, files)
+
+
 def _file(
     storage: Storage, key: str, media_type: str, requested: byte_ranges.RangeHeaders
 ) -> Response:
@@ -140,4 +158,5 @@ def _file(
         )
     if stored.path:
         return FileResponse(stored.path, media_type=media_type)
-    return byte_ranges.answer(storage, key, stored, media_type, requested)
+    content = byte_ranges.StoredContent(storage, key, stored)
+    return byte_ranges.answer(content, media_type, requested)

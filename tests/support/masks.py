@@ -133,8 +133,11 @@ class MaskCase:
                 stop = min(stop, stop_at)
             merger.place(list(grid.tiles[done:stop]), np.stack(answers[done:stop]))
             done = stop
-        found = ObjectStore.begin(folder / "found")
-        return merger.finish(found)
+        return merger.finish(self.found(folder))
+
+    def found(self, folder: Path) -> ObjectStore:
+        """The objects that `place` returned: none."""
+        return ObjectStore.begin(folder / "found")
 
 
 def all_objects(merged: Merged) -> Objects:

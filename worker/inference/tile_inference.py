@@ -16,7 +16,7 @@ import numpy as np
 
 from broker.orders.order import ScanWarning
 from worker.algorithms import registry
-from worker.algorithms.interface import TileAlgorithm, TileClassifier
+from worker.algorithms.interface import OwnFigures, TileAlgorithm, TileClassifier
 from worker.geometry.frame import Area, Pixels
 from worker.geometry.tile_grid import Grid, Tile, tile_grid
 from worker.inference import parallel_tiles, tissue
@@ -99,21 +99,25 @@ def run_tiles(
 
 
 def _findings(job: TileJob, classifier: TileClassifier, merged: Merged) -> Findings:
-    """Return the findings with the merger's summary, else with the algorithm's."""
+    """Return the findings with the code's own summary, the merger's, or the algorithm's."""
     frame = job.slide.frame
-    classes = len(job.algorithm.card.classes)
+    counts = merged.counts
+    if counts is None:
+        counts = merged.objects.counts(len(job.algorithm.card.classes))
+    if isinstance(classifier, OwnFigures):
+        own = classifier.own_summary(counts)
+        if own is not None:
+            summary, headline = own
+            return Findings(frame, job.area, merged.objects, summary, headline, merged.embeddings)
+    summary, headline = classifier.summarise(counts, frame, job.area)
     if merged.summary is not None:
+        precision = summary.get("precision")
         summary = dict(merged.summary)
-        stated = classifier.summarise([0] * classes, frame, job.area)[0]
-        if "precision" in stated:
-            summary.setdefault("precision", stated["precision"])
+        if precision is not None:
+            summary.setdefault("precision", precision)
         return Findings(
             frame, job.area, merged.objects, summary, merged.headline, merged.embeddings
         )
-    counts = merged.counts
-    if counts is None:
-        counts = merged.objects.counts(classes)
-    summary, headline = classifier.summarise(counts, frame, job.area)
     return Findings(frame, job.area, merged.objects, summary, merged.headline or headline)
 
 

@@ -1,6 +1,8 @@
 """The result of one scan, as it is saved, encoded and delivered. Knows no file and no format."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from broker.orders.algorithm_card import AlgorithmCard
@@ -58,6 +60,8 @@ class Result:
     warnings: tuple[ScanWarning, ...] = ()
     produced: dict[str, Any] = field(default_factory=dict)
     slide_name: str = ""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Further files, by their name in the folder of the result, which they are moved into."""
 
     def counts(self) -> dict[str, int]:
         """Return how many objects each class of the card has, in the card's order.

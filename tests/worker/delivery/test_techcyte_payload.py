@@ -13,8 +13,8 @@ from broker.orders.order import ScanWarning
 from demo.techcyte_rules import check_results
 from tests.support.results import a_card, a_result, nuclei, objects
 from worker.delivery.destinations.techcyte import payload
-from worker.delivery.destinations.techcyte.schema import check_body
 from worker.results.result import FailedScan, Result
+from worker.results.techcyte_rules.body import check_body
 
 Broken = Callable[[dict[str, Any]], Any]
 

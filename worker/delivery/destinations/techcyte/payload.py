@@ -12,10 +12,10 @@ from worker.delivery.destinations.techcyte.reports import (
     report_fields,
     report_pieces,
 )
-from worker.delivery.destinations.techcyte.schema import check_body, check_features
 from worker.results.json_text import numbers_json, strict_json
 from worker.results.polygons import simple_rings
 from worker.results.result import FailedScan, Result
+from worker.results.techcyte_rules.body import check_body, check_features
 
 PROVIDER = "Slidelane"
 FEATURES_PER_BATCH = 1024

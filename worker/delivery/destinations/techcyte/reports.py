@@ -21,13 +21,13 @@ from broker.orders.report_type import (
     WholeSlideDifferential,
     parse_report,
 )
-from worker.delivery.destinations.techcyte.schema import check_boxes, check_points
 from worker.geometry.frame import Area, Floats
 from worker.geometry.roi import inside, polygon_rings, size_mm2, size_px2
 from worker.results.hotspots import hotspots
 from worker.results.json_text import strict_json
 from worker.results.objects import Objects
 from worker.results.result import Result
+from worker.results.techcyte_rules.body import check_boxes, check_points
 
 NO_FEATURES: Final = {"type": "FeatureCollection", "features": []}
 _Counting = RegionCounting | AiMitosisCounting

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from worker.delivery.destinations.techcyte.geometry_schema import FeatureCollection, Ring
+from worker.results.techcyte_rules.geometry import FeatureCollection, Ring
 
 Name = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from broker.errors import OrderError
-from worker.delivery.destinations.techcyte.geometry_schema import FeatureCollection
-from worker.delivery.destinations.techcyte.report_schema import Boxes, Points, Report
+from worker.results.techcyte_rules.geometry import FeatureCollection
+from worker.results.techcyte_rules.report import Boxes, Points, Report
 
 Name = Annotated[str, Field(min_length=1)]
 
