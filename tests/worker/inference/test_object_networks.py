@@ -245,6 +245,7 @@ def test_a_torchvision_detector_is_scripted_and_used_as_it_is(tmp_path: Path) ->
 
 
 def test_layers_that_are_no_classes_disable_the_algorithm(tmp_path: Path) -> None:
+    """The reason names the key and the layer."""
     folder = a_folder(tmp_path / "net", LikeInstanSeg(), **(INSTANSEG | {"layers": ["cell"]}))
     with pytest.raises(ConfigError, match=r"layers: .*'cell'"):
         loaded(folder)

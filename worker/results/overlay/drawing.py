@@ -23,6 +23,7 @@ from worker.results.overlay.index_map import IndexMap, PictureView, index_map, p
 from worker.results.overlay.legend import banner, legend
 from worker.results.overlay.mask import DrawnPolygon, draw_outlines, tinted
 from worker.results.overlay.tile_colors import Box, painted, tile_colors
+from worker.results.overlay.tile_tint import tint_squares, with_mean_tint
 from worker.results.result import Result
 
 MAX_PX = 2048
@@ -41,8 +42,6 @@ more than this share of the picture are a carpet: nobody could tell them apart."
 _CARPET_CELL_PX = 16
 CROWD_PX = 31
 """Outlines crowd where they cover much of a square of this edge: there they are drawn lighter."""
-TINT = 0.6
-"""The share of its class's colour in a square whose class is certain."""
 SUBPIXEL_BITS = 4
 """Fractional bits of cv2's fixed-point coordinates."""
 DOT_RADIUS = int(1.2 * 2**SUBPIXEL_BITS)
@@ -123,8 +122,11 @@ def _with_objects(canvas: Pixels, scale: "_Scale", result: Result, diameter_px: 
         canvas = tinted(canvas, _polygons(scale, objects), colors)
         draw_outlines(canvas, _polygons(scale, objects), colors)
         return canvas
+    if result.card.output == "tiles" and result.card.overlap_px:
+        return with_mean_tint(canvas, _boxes(scale, objects), objects, colors)
     if result.card.output == "tiles":
-        return _tinted(canvas, scale, result, colors)
+        tint_squares(canvas, _boxes(scale, objects), objects, colors)
+        return canvas
     if diameter_px >= OUTLINE_FROM_PX:
         return _with_outlines(canvas, scale, objects, colors)
     if len(objects):
@@ -283,57 +285,6 @@ def _boxes(scale: _Scale, squares: ObjectSource) -> Iterator[Box]:
         diagonals = np.array([outline[[0, 2]] for outline in chunk.outlines])
         corners = np.rint(scale.points(diagonals)).astype(int) + 1
         yield from map(tuple, corners.clip(0).reshape(-1, 4).tolist())
-
-
-def _tinted(canvas: Pixels, scale: _Scale, result: Result, colors: list[_Color]) -> Pixels:
-    """Return the picture with the squares of the result's tiles tinted."""
-    objects = result.findings.objects
-    if result.card.overlap_px:
-        return _with_mean_tint(canvas, scale, objects, colors)
-    _tint_squares(canvas, scale, objects, colors)
-    return canvas
-
-
-def _tint_squares(
-    canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]
-) -> None:
-    """Tint squares so that the tissue shows through: the higher the score, the stronger."""
-    for chunk in objects.chunks():
-        diagonals = [scale.points(outline[[0, 2]]) for outline in chunk.outlines]
-        corners = np.rint(diagonals).astype(int) + 1
-        squares = zip(
-            corners.clip(0).tolist(), chunk.classes.tolist(), chunk.scores.tolist(), strict=True
-        )
-        for ((left, top), (right, bottom)), number, score in squares:
-            square = canvas[top:bottom, left:right]
-            strength = TINT * score
-            # looked up for each of 256 values, where mixing each pixel took ten times as long
-            values = np.arange(256, dtype=np.uint8)[:, None]
-            tinted = values * (1 - strength) + np.array(colors[number]) * strength
-            square[...] = cv2.LUT(square, tinted.astype(np.uint8)[None])
-
-
-def _with_mean_tint(
-    canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]
-) -> Pixels:
-    """Return the picture with each pixel tinted by the mean of the squares that cover it."""
-    tint = np.zeros(canvas.shape, np.float32)
-    strength = np.zeros(canvas.shape[:2], np.float32)
-    covering = np.zeros(canvas.shape[:2], np.float32)
-    palette = np.array(colors, np.float32)
-    for chunk in objects.chunks():
-        diagonals = [scale.points(outline[[0, 2]]) for outline in chunk.outlines]
-        corners = (np.rint(diagonals).astype(int) + 1).clip(0).tolist()
-        shares = (TINT * chunk.scores).tolist()
-        squares = zip(corners, palette[chunk.classes], shares, strict=True)
-        for ((left, top), (right, bottom)), color, share in squares:
-            tint[top:bottom, left:right] += color * share
-            strength[top:bottom, left:right] += share
-            covering[top:bottom, left:right] += 1
-    covering = np.maximum(covering, 1)[..., None]
-    below = canvas * (1 - strength[..., None] / covering)
-    tinted: Pixels = (below + tint / covering).astype(np.uint8)
-    return tinted
 
 
 def _draw_dots(canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]) -> None:

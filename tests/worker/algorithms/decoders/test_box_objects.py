@@ -80,6 +80,7 @@ def test_formats_and_units() -> None:
 
 
 def test_a_box_is_cut_at_the_edge_of_the_tile_and_dropped_without_an_area() -> None:
+    """What a network says of places that it did not see does not count."""
     boxes = tensor((-5, 30, 1e30, 50), (50, 50, 60, 60), (3, 3, 3, 9))
     (found,) = decoded({"boxes": boxes[None], "scores": tensor(1.0, 1.0, 1.0)[None]})
     assert found.outlines[0].tolist() == [[0, 30], [40, 30], [40, 40], [0, 40]]
@@ -105,6 +106,7 @@ def test_a_box_is_cut_at_the_edge_of_the_tile_and_dropped_without_an_area() -> N
     ],
 )
 def test_wrong_answers_are_refused(changed: dict[str, Any], message: str) -> None:
+    """With role, shape and what is required."""
     roles: dict[str, Any] = {"boxes": BOXES[None], "scores": SCORES[None]}
     with pytest.raises(AlgorithmAnswerError, match=message):
         decoded(roles | changed)

@@ -97,11 +97,13 @@ def test_stride_and_crop_scale_and_move() -> None:
     ],
 )
 def test_wrong_answers_are_refused(heat: Any, message: str) -> None:
+    """With role, shape and what is required."""
     with pytest.raises(AlgorithmAnswerError, match=message):
         decoded(heat)
 
 
 def test_the_same_peaks_come_whatever_else_is_in_the_batch() -> None:
+    """A tile depends on no other."""
     random = torch.rand(3, 1, EDGE, EDGE, generator=torch.Generator().manual_seed(1))
     card = a_card("a", tile_px=8, halo_px=2)
     decoder = ObjectsDecoder(card, ObjectsSettings(style="centres"), "none", "float32")

@@ -142,6 +142,7 @@ def test_scores_of_classes_give_probabilities() -> None:
 
 
 def test_scores_are_the_mean_inside() -> None:
+    """Of the pixels of an object, whatever lies around it."""
     scores = torch.zeros(1, 8, 8)
     scores[0, 0, :2] = torch.tensor([0.25, 0.75])
     (found,) = decoded({"labels": a_map("11", "", "2"), "scores": scores})
@@ -195,6 +196,7 @@ def test_tiles_do_not_mix() -> None:
 def test_wrong_answers_are_refused_with_their_role_and_shape(
     roles: dict[str, Any], message: str
 ) -> None:
+    """Whoever made the network sees what is wrong with it."""
     with pytest.raises(AlgorithmAnswerError, match=message):
         decoded(roles)
 
@@ -209,11 +211,13 @@ def test_more_objects_than_anybody_could_use_are_refused(monkeypatch: pytest.Mon
 
 
 def test_layers_that_are_no_classes_are_refused() -> None:
+    """By name."""
     with pytest.raises(ValueError, match="layers: membrane"):
         decoded({"labels": a_map()}, layers=("membrane",))
 
 
 @pytest.mark.parametrize("style", ["hover", "rays"])
 def test_styles_that_need_code_say_where_it_goes(style: str) -> None:
+    """To an algorithm of the kind `python`."""
     with pytest.raises(ValueError, match=f'{style} needs .* kind "python"'):
         ObjectsSettings.model_validate({"style": style})

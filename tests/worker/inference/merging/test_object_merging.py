@@ -114,6 +114,7 @@ def test_each_object_is_found_once_where_it_is(tmp_path: Path, style: str) -> No
 
 
 def test_outlines_of_labels_are_those_of_the_pixels(tmp_path: Path) -> None:
+    """Their sizes are the numbers of pixels, wherever the tiles divide them."""
     found = objects_of(merged(tmp_path, a_network("labels"), discs(PLACES)))
     picture = discs(PLACES)
     for (x, y), outline in zip(found.centres, found.outlines, strict=True):

@@ -119,6 +119,7 @@ def test_one_that_is_dropped_drops_nobody() -> None:
 
 
 def test_equal_scores_keep_the_upper_then_the_left() -> None:
+    """Whichever comes first."""
     assert survivors(points([(0, 1), (1, 0)], [0.5, 0.5]), near(5)).tolist() == [False, True]
     assert survivors(points([(1, 0), (0, 0)], [0.5, 0.5]), near(5)).tolist() == [False, True]
 
@@ -134,6 +135,7 @@ def test_the_radius_itself_is_no_conflict() -> None:
 
 
 def test_classes_may_be_kept_apart() -> None:
+    """Then two of one place both stay."""
     pair = boxes_at(np.zeros((2, 2)), np.ones((2, 2)), [1, 0.5], [0, 1])
     apart = Rules(5, 0.5, across_classes=False, um_per_px=(1, 1))
     assert survivors(pair, apart).all()

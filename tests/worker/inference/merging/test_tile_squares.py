@@ -171,5 +171,6 @@ def test_overlapping_tiles_are_overlapping_squares(tmp_path: Path) -> None:
 
 
 def test_nothing_that_was_read_is_a_result(tmp_path: Path) -> None:
+    """A slide of glass alone has no squares."""
     _, delivered = squares(tmp_path, a_grid([]), np.empty((0, 2)), smooth=3, threshold=0.5)
     assert len(delivered) == 0
