@@ -37,6 +37,17 @@ class AlgorithmSettings(Section):
         pattern=r"^[0-9a-fA-F]{64}$",
         description="of kind `weights`: of the network's file, in hex; another file is refused",
     )
+    entry: str | None = Field(
+        None,
+        max_length=1000,
+        description='of kind `python`: "package.module:name" or "/path/file.py:name"',
+    )
+    memory_bytes: int | None = Field(
+        None,
+        ge=2**28,
+        description="of kind `python`: the most memory that its process may take; null = nine "
+        "tenths of what the worker may take",
+    )
     tolerance: float = Field(
         0,
         ge=0,

@@ -14,6 +14,7 @@ from broker.settings.config import AlgorithmSettings, ConfigError, WorkerSetting
 from worker.algorithms import registry
 from worker.algorithms.check import LoadCheck, one_line
 from worker.algorithms.model_folder.reading import watched_files
+from worker.algorithms.python.description import fingerprint as source_fingerprint
 from worker.process.heartbeat import Heartbeat
 
 POLL_S: Final = 1.0
@@ -92,7 +93,7 @@ class _Algorithm:
         self.reason = device_fault
         self._entry = entry
         self._device = device
-        self._is_watched = registry.needs_folder(entry) and not device_fault
+        self._is_watched = registry.needs_check(entry) and not device_fault
         self._seen: Fingerprint | None = None
         self._checked: Fingerprint | None = None
         self._retry_at = float("inf")
@@ -108,6 +109,13 @@ class _Algorithm:
         if self.card:
             return self.card.digest, self.reason
         return "", self.reason
+
+    @property
+    def _place(self) -> str:
+        """The key of the entry that names the files, as reasons state it."""
+        if self._entry.entry is not None:
+            return ": entry"
+        return ".folder"
 
     def must_be_checked(self) -> bool:
         """Return whether the files have changed since the last check and are whole now.
@@ -125,7 +133,7 @@ class _Algorithm:
         if last is None:
             return True  # at the start nothing waits for the second look
         self.card = None
-        self.reason = f"worker.algorithms.{self.name}.folder: its files are being changed"
+        self.reason = f"worker.algorithms.{self.name}{self._place}: its files are being changed"
         self._checked = None
         self._retry_s = _FIRST_RETRY_S
         return found == last
@@ -169,6 +177,8 @@ class _Algorithm:
 
 
 def _fingerprint(entry: AlgorithmSettings) -> Fingerprint:
+    if entry.entry is not None:
+        return tuple((size, changed) for _, size, changed in source_fingerprint(entry.entry))
     if entry.folder is None:
         return ()
     files = watched_files(entry.folder, entry.encoders)

@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 
 from worker.geometry.frame import Area, Floats, Pixels
 from worker.geometry.roi import borders
+from worker.results import png
 from worker.results.geojson import rgb
 from worker.results.objects import ObjectSource, outlines
+from worker.results.overlay.density import DensityMap, density_map
 from worker.results.overlay.index_map import IndexMap, PictureView, index_map, positive_class
 from worker.results.overlay.legend import banner, legend
+from worker.results.overlay.mask import DrawnPolygon, draw_outlines, tinted
 from worker.results.overlay.tile_colors import Box, painted, tile_colors
 from worker.results.result import Result
 
@@ -47,16 +50,6 @@ DOT_RADIUS = int(1.2 * 2**SUBPIXEL_BITS)
 _Color = tuple[int, int, int]
 _BLACK: _Color = (0, 0, 0)
 _WHITE: _Color = (255, 255, 255)
-# A photograph of tissue holds no repeats but runs, and of five filters tried on each line Paeth's
-# wins nearly always. A small region waits for its picture, so the compression is the fastest.
-_PNG_OPTIONS = (
-    cv2.IMWRITE_PNG_COMPRESSION,
-    1,
-    cv2.IMWRITE_PNG_STRATEGY,
-    cv2.IMWRITE_PNG_STRATEGY_RLE,
-    cv2.IMWRITE_PNG_FILTER,
-    cv2.IMWRITE_PNG_FILTER_PAETH,
-)
 
 
 class OverlayDrawing:
@@ -82,8 +75,8 @@ class OverlayDrawing:
 
 def _draw_timed(picture: Pixels, result: Result) -> tuple[bytes, float]:
     started_at = monotonic()
-    png = draw(picture, result)
-    return png, monotonic() - started_at
+    encoded = draw(picture, result)
+    return encoded, monotonic() - started_at
 
 
 def draw(picture: Pixels, result: Result) -> bytes:
@@ -96,9 +89,8 @@ def draw(picture: Pixels, result: Result) -> bytes:
     area = result.findings.area
     objects = result.findings.objects
     scale = _Scale.of(area, canvas)
-    colors = [rgb(entry.color) for entry in result.card.object_classes]
     diameter_px = scale.median_diameter_px(objects)
-    shown: IndexMap | None = None
+    shown: IndexMap | DensityMap | None = None
     if result.card.output == "objects" and diameter_px < CARPET_BELOW_PX:
         shown = _carpet_map(canvas, scale, result, diameter_px)
     colored = tile_colors(result)
@@ -107,13 +99,8 @@ def draw(picture: Pixels, result: Result) -> bytes:
         _draw_hotspots(canvas, shown)
     elif colored:
         canvas = painted(canvas, _boxes(scale, colored.tiles), colored.colors)
-    elif result.card.output == "tiles":
-        _tint_squares(canvas, scale, objects, colors)
-    elif diameter_px >= OUTLINE_FROM_PX:
-        canvas = _with_outlines(canvas, scale, objects, colors)
-    elif len(objects):
-        canvas = _pale(canvas)
-        _draw_dots(canvas, scale, objects, colors)
+    else:
+        canvas = _with_objects(canvas, scale, result, diameter_px)
     _draw_border(canvas, scale, area)
     width_px = max(canvas.shape[1], LEGEND_MIN_PX)
     white_px = width_px - canvas.shape[1]
@@ -121,7 +108,29 @@ def draw(picture: Pixels, result: Result) -> bytes:
         canvas = np.pad(canvas, ((0, 0), (0, white_px), (0, 0)), constant_values=255)
     strips = [banner(result.warnings, width_px), canvas]
     strips.append(legend(result, width_px, scale.x, shown, colored))
-    return _png(np.vstack(strips))
+    whole = np.vstack(strips)
+    if canvas.shape[0] > picture.shape[0]:
+        # it was enlarged, and the order of so small an area takes a fraction of a second
+        return png.encode(whole, png.FASTEST)
+    return png.encode(whole)
+
+
+def _with_objects(canvas: Pixels, scale: "_Scale", result: Result, diameter_px: float) -> Pixels:
+    """Return the picture with the objects in the colours of their classes."""
+    objects = result.findings.objects
+    colors = [rgb(entry.color) for entry in result.card.object_classes]
+    if result.card.output == "mask":
+        canvas = tinted(canvas, _polygons(scale, objects), colors)
+        draw_outlines(canvas, _polygons(scale, objects), colors)
+        return canvas
+    if result.card.output == "tiles":
+        return _tinted(canvas, scale, result, colors)
+    if diameter_px >= OUTLINE_FROM_PX:
+        return _with_outlines(canvas, scale, objects, colors)
+    if len(objects):
+        canvas = _pale(canvas)
+        _draw_dots(canvas, scale, objects, colors)
+    return canvas
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,40 +182,50 @@ def _enlarged(picture: Pixels) -> Pixels:
     factor = max(1, MIN_PX // max(picture.shape[:2]))
     if factor == 1:
         return picture.copy()
-    # columns first, while there are few rows; then whole rows are copied
-    large: Pixels = picture.repeat(factor, axis=1).repeat(factor, axis=0)
-    return large
+    large = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(large)
 
 
 def _with_outlines(
     canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]
 ) -> Pixels:
-    """Return the picture with outlines of one pixel, lighter where they crowd."""
-    drawn = canvas.copy()
-    for number, color in enumerate(colors):
+    """Draw outlines of one pixel on the picture, lighter where they crowd, and return it."""
+    drawn = np.zeros(canvas.shape[:2], np.uint16)  # 1 + the number of the class, or 0
+    for number in range(len(colors)):
         for chunk in objects.chunks():
             found = list(compress(chunk.outlines, chunk.classes == number))
             lines = scale.lines(found)
-            cv2.polylines(drawn, lines, True, color, 1, cv2.LINE_8, SUBPIXEL_BITS)
-    differs = drawn != canvas
-    covered = differs[..., 0] | differs[..., 1] | differs[..., 2]
-    share = cv2.blur(covered.astype(np.float32), (CROWD_PX, CROWD_PX))[covered]
-    opacity = (1.3 - 1.5 * share).clip(0.5, 1)[:, None]
+            cv2.polylines(drawn, lines, True, number + 1, 1, cv2.LINE_8, SUBPIXEL_BITS)
     # only where there are outlines: of most pictures that is a small part
-    below = canvas[covered]
-    lines_px = drawn[covered].astype(np.float32)
-    drawn[covered] = (below + (lines_px - below) * opacity).astype(np.uint8)
-    return drawn
+    at = np.flatnonzero(drawn != 0)
+    pixels = canvas.reshape(-1, 3)
+    lines_px = np.array(colors, np.uint8)[drawn.reshape(-1)[at] - 1]
+    differs = (lines_px != pixels[at]).any(axis=1)
+    at = at[differs]
+    covered = np.zeros(canvas.shape[:2], np.uint8)
+    covered.reshape(-1)[at] = 1
+    share = cv2.boxFilter(covered, cv2.CV_32F, (CROWD_PX, CROWD_PX)).reshape(-1)[at]
+    opacity = (1.3 - 1.5 * share).clip(0.5, 1)[:, None]
+    below = pixels[at]
+    pixels[at] = (below + (lines_px[differs].astype(np.float32) - below) * opacity).astype(np.uint8)
+    return canvas
 
 
 def _carpet_map(
     canvas: Pixels, scale: _Scale, result: Result, diameter_px: float
-) -> IndexMap | None:
-    """Return the index from place to place where objects would be a carpet, else None."""
+) -> IndexMap | DensityMap | None:
+    """Return the index from place to place where objects would be a carpet, else None.
+
+    Without a class that the index counts it is the density of the objects, if they are all of one
+    class.
+    """
     objects = result.findings.objects
     frame = result.findings.frame
     positive = positive_class(result.card)
-    if positive is None or frame.mpp_x is None or frame.mpp_y is None:
+    found = [entry for entry in result.card.classes if result.counts()[entry.name]]
+    if positive is None and len(found) != 1:
+        return None
+    if frame.mpp_x is None or frame.mpp_y is None:
         return None
     if len(objects) < CARPET_OBJECTS:
         return None
@@ -217,6 +236,8 @@ def _carpet_map(
     um_per_px = (frame.mpp_x / scale.x, frame.mpp_y / scale.y)
     height_px, width_px, _ = canvas.shape
     view = PictureView(scale.origin, (scale.x, scale.y), um_per_px, (height_px, width_px))
+    if positive is None:
+        return density_map(objects, found[0].label, view)
     return index_map(objects, positive, view)
 
 
@@ -232,7 +253,7 @@ def _objects_per_px2(canvas: Pixels, scale: _Scale, objects: ObjectSource) -> fl
     return float(around_an_object / _CARPET_CELL_PX**2)
 
 
-def _draw_hotspots(canvas: Pixels, shown: IndexMap) -> None:
+def _draw_hotspots(canvas: Pixels, shown: IndexMap | DensityMap) -> None:
     """Draw a circle around each hotspot, with its number, white on black."""
     for number, hotspot in enumerate(shown.hotspots, start=1):
         x, y = hotspot.centre
@@ -247,12 +268,30 @@ def _draw_hotspots(canvas: Pixels, shown: IndexMap) -> None:
         cv2.putText(canvas, str(number), at, cv2.FONT_HERSHEY_SIMPLEX, 1.0, _WHITE, 2, cv2.LINE_AA)
 
 
+def _polygons(scale: _Scale, objects: ObjectSource) -> Iterator[DrawnPolygon]:
+    """Yield each polygon in pixels of the picture."""
+    for chunk in objects.chunks():
+        holes = chunk.holes or ((),) * len(chunk)
+        classes = chunk.classes.tolist()
+        for kind, outline, inner in zip(classes, chunk.outlines, holes, strict=True):
+            yield DrawnPolygon(kind, [scale.fixed(ring) for ring in (outline, *inner)])
+
+
 def _boxes(scale: _Scale, squares: ObjectSource) -> Iterator[Box]:
     """Yield the box of each square in pixels of the picture."""
     for chunk in squares.chunks():
         diagonals = np.array([outline[[0, 2]] for outline in chunk.outlines])
         corners = np.rint(scale.points(diagonals)).astype(int) + 1
         yield from map(tuple, corners.clip(0).reshape(-1, 4).tolist())
+
+
+def _tinted(canvas: Pixels, scale: _Scale, result: Result, colors: list[_Color]) -> Pixels:
+    """Return the picture with the squares of the result's tiles tinted."""
+    objects = result.findings.objects
+    if result.card.overlap_px:
+        return _with_mean_tint(canvas, scale, objects, colors)
+    _tint_squares(canvas, scale, objects, colors)
+    return canvas
 
 
 def _tint_squares(
@@ -272,6 +311,29 @@ def _tint_squares(
             values = np.arange(256, dtype=np.uint8)[:, None]
             tinted = values * (1 - strength) + np.array(colors[number]) * strength
             square[...] = cv2.LUT(square, tinted.astype(np.uint8)[None])
+
+
+def _with_mean_tint(
+    canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]
+) -> Pixels:
+    """Return the picture with each pixel tinted by the mean of the squares that cover it."""
+    tint = np.zeros(canvas.shape, np.float32)
+    strength = np.zeros(canvas.shape[:2], np.float32)
+    covering = np.zeros(canvas.shape[:2], np.float32)
+    palette = np.array(colors, np.float32)
+    for chunk in objects.chunks():
+        diagonals = [scale.points(outline[[0, 2]]) for outline in chunk.outlines]
+        corners = (np.rint(diagonals).astype(int) + 1).clip(0).tolist()
+        shares = (TINT * chunk.scores).tolist()
+        squares = zip(corners, palette[chunk.classes], shares, strict=True)
+        for ((left, top), (right, bottom)), color, share in squares:
+            tint[top:bottom, left:right] += color * share
+            strength[top:bottom, left:right] += share
+            covering[top:bottom, left:right] += 1
+    covering = np.maximum(covering, 1)[..., None]
+    below = canvas * (1 - strength[..., None] / covering)
+    tinted: Pixels = (below + tint / covering).astype(np.uint8)
+    return tinted
 
 
 def _draw_dots(canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]) -> None:
@@ -297,9 +359,3 @@ def _pale(canvas: Pixels) -> Pixels:
     """Return the picture pale and grey, so that small dots stand out on stained tissue."""
     grey = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)
     return np.stack([grey // 2 + 128] * 3, axis=-1)
-
-
-def _png(canvas: Pixels) -> bytes:
-    """Return the picture as PNG. Its own colours are swapped in place."""
-    bgr = cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR, dst=canvas)
-    return cv2.imencode(".png", bgr, _PNG_OPTIONS)[1].tobytes()

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from broker.orders.order import ScanWarning
 from worker.geometry.frame import Pixels
-from worker.results.overlay.index_map import FIELD_UM, SIGMA_UM, IndexMap, scale_colors
+from worker.results.overlay.density import DensityMap
+from worker.results.overlay.index_map import IndexMap, scale_colors
 from worker.results.overlay.tile_colors import TileColors
 from worker.results.overlay.tile_colors import scale_colors as tile_scale
 from worker.results.result import Result
@@ -45,17 +46,17 @@ class Type:
 
     size_px: int
 
-    @cached_property
+    @property
     def font(self) -> ImageFont.FreeTypeFont:
         """The font in this size."""
-        return ImageFont.truetype(FONT, self.size_px, layout_engine=ImageFont.Layout.BASIC)
+        return _font(self.size_px)
 
     def advance_px(self, item: _Item) -> float:
         """Return the distance from the start of an item to the start of the next one."""
         space = 0.3
         if item.color:  # the colour patch before it and a wider space after it
             space = 2.6
-        return self.font.getlength(item.text) + self.size_px * space
+        return _length_px(item.text, self.size_px) + self.size_px * space
 
 
 def banner(warnings: Sequence[ScanWarning], width_px: int) -> Pixels:
@@ -79,7 +80,7 @@ def legend(
     result: Result,
     width_px: int,
     px_per_level0: float,
-    shown: IndexMap | None = None,
+    shown: IndexMap | DensityMap | None = None,
     colored: TileColors | None = None,
 ) -> Pixels:
     """Return the strip, (H, width_px, 3); text is sized by the width and wrapped to it.
@@ -98,16 +99,31 @@ def legend(
     scale_row = len(rows)
     if shown or (colored and colored.ends):
         rows.append([])
+    strip = _strip(tuple(map(tuple, rows)), bar, width_px)
+    if shown is None and colored is None:
+        return strip
+    image = Image.fromarray(strip)
+    scale_y = text.size_px * (0.6 + 1.6 * scale_row)
+    if shown:
+        _draw_scale(ImageDraw.Draw(image), shown, text, scale_y)
+    elif colored:
+        _draw_ends(ImageDraw.Draw(image), colored, text, scale_y)
+    return np.asarray(image)
+
+
+@lru_cache(maxsize=8)
+def _strip(rows: tuple[tuple[_Item, ...], ...], bar: _ScaleBar | None, width_px: int) -> Pixels:
+    """Return the strip with these rows and the scale bar.
+
+    The last strips are remembered: small orders of one kind have the same, and to draw one takes
+    4 ms, as long as the rest of such an overlay.
+    """
+    text = _type(width_px)
     height_px = int(text.size_px * (1.6 * max(2, len(rows)) + 0.8))
     strip = Image.new("RGB", (width_px, height_px), PAPER)
     pen = ImageDraw.Draw(strip)
     for number, row in enumerate(rows):
         _draw_row(pen, row, text, text.size_px * (0.6 + 1.6 * number))
-    scale_y = text.size_px * (0.6 + 1.6 * scale_row)
-    if shown:
-        _draw_scale(pen, shown, text, scale_y)
-    elif colored:
-        _draw_ends(pen, colored, text, scale_y)
     if bar:
         _draw_bar(pen, bar, text, width_px)
     return np.asarray(strip)
@@ -120,8 +136,13 @@ def _headline(result: Result) -> list[_Item]:
     return [_Item(word) for word in headline.split()]
 
 
-def _classes(result: Result, shown: IndexMap | None) -> list[_Item]:
-    """Return the classes with their counts; a map does not show their colours."""
+def _classes(result: Result, shown: IndexMap | DensityMap | None) -> list[_Item]:
+    """Return the classes with their counts; a map does not show their colours.
+
+    Classes of a mask have the share of each in the area of all.
+    """
+    if result.card.output == "mask":
+        return _shares(result)
     counts = result.counts()
     items = []
     for entry in result.card.object_classes:
@@ -133,36 +154,54 @@ def _classes(result: Result, shown: IndexMap | None) -> list[_Item]:
     return items
 
 
-def _explanation(shown: IndexMap | None, colored: TileColors | None) -> list[_Item]:
+def _shares(result: Result) -> list[_Item]:
+    """Return the classes of a mask, each with its share of the area of all classes."""
+    shares = result.findings.summary.get("share_by_class", {})
+    items = []
+    for entry in result.card.classes:
+        if entry.background:
+            continue
+        words = entry.label
+        if shares.get(entry.name) is not None:
+            words += f" {100 * shares[entry.name]:.1f} %"
+        items.append(_Item(words, entry.color))
+    return items
+
+
+def _explanation(shown: IndexMap | DensityMap | None, colored: TileColors | None) -> list[_Item]:
     """Return what is drawn in place of objects in the colours of their classes."""
     if shown:
-        return _map_words(shown)
+        return [_Item(word) for word in shown.hotspot_words]
     if colored:
         return [_Item(word) for word in colored.meaning.split()]
     return []
 
 
-def _map_words(shown: IndexMap) -> list[_Item]:
-    """Return what the circles on the map are."""
-    if not shown.hotspots:
-        return []
-    words = f"Fields of {FIELD_UM / 1000:g} mm with the highest index:".split()
-    for number, hotspot in enumerate(shown.hotspots, start=1):
-        words.append(f" {number}: {hotspot.index_pct:.1f} % of {hotspot.objects:,} ")
-    return [_Item(word) for word in words]
-
-
-def _draw_scale(pen: ImageDraw.ImageDraw, shown: IndexMap, text: Type, y: float) -> None:
-    """Draw the colours of the map from 0 to the end of its scale, with percentages beside them."""
+def _draw_scale(
+    pen: ImageDraw.ImageDraw, shown: IndexMap | DensityMap, text: Type, y: float
+) -> None:
+    """Draw the colours of the map from 0 to the end of its scale, with words beside them."""
+    start, end = shown.scale_words
     x = float(text.size_px)
-    pen.text((x, y), "0 %", INK, text.font)
-    x += text.font.getlength("0 % ")
+    pen.text((x, y), start, INK, text.font)
+    x += text.font.getlength(f"{start} ")
     length_px = 10 * text.size_px
     colors = scale_colors(np.linspace(0, 1, length_px)[None])[0].astype(int).tolist()
     for step, color in enumerate(colors):
         pen.line((x + step, y + 1, x + step, y + 1.15 * text.size_px), tuple(color))
-    words = f" {shown.scale_end_pct} % positive, within some {2 * SIGMA_UM:g} \u00b5m of a place"
-    pen.text((x + length_px, y), words, INK, text.font)
+    pen.text((x + length_px, y), f" {end}", INK, text.font)
+
+
+@cache
+def _font(size_px: int) -> ImageFont.FreeTypeFont:
+    """Return the font in this size, of which there are a dozen; to read the file takes a while."""
+    return ImageFont.truetype(FONT, size_px, layout_engine=ImageFont.Layout.BASIC)
+
+
+@lru_cache(maxsize=256)
+def _length_px(word: str, size_px: int) -> float:
+    """Return the length of a word in a font size. Most words are the same in all legends."""
+    return _font(size_px).getlength(word)
 
 
 def _draw_ends(pen: ImageDraw.ImageDraw, colored: TileColors, text: Type, y: float) -> None:
@@ -197,7 +236,7 @@ def _rows(items: Iterable[_Item], text: Type, width_px: float) -> list[list[_Ite
     return rows
 
 
-def _draw_row(pen: ImageDraw.ImageDraw, row: list[_Item], text: Type, y: float) -> None:
+def _draw_row(pen: ImageDraw.ImageDraw, row: Sequence[_Item], text: Type, y: float) -> None:
     x = float(text.size_px)
     for item in row:
         indent = 0.0
