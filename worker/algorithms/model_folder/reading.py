@@ -101,7 +101,7 @@ def encoder_folder(folder: ModelFolder) -> Path | None:
     if not isinstance(model, SlideModel):
         return None
     if not isinstance(model.encoder, str):
-        raise KeyedError("encoder", "the name of a folder is needed; that of an algorithm is not read")
+        raise KeyedError("encoder", "its folder is needed; the name of an algorithm is not read")
     own = folder.path.resolve()
     encoder = (folder.path / model.encoder).resolve()
     if encoder == own or not (encoder.is_relative_to(own) or encoder.parent == own.parent):
