@@ -29,7 +29,8 @@ _CLASSIFY_STEPS: Final[Mapping[str, tuple[float, float]]] = {
     "tissue": (0.0, 0.02),
     "calibrating": (0.02, 0.07),
     _TILES: (0.07, 0.85),
-    "drawing": (0.85, 0.9),
+    "polygons": (0.85, 0.88),
+    "drawing": (0.88, 0.9),
     "storing": (0.9, 1.0),
 }
 """Where each step of classifying begins and ends, as a share of classifying a scan."""

@@ -108,7 +108,12 @@ class MaskCase:
     def merger(self, folder: Path, state: bytes = b"") -> MaskMerger:
         folder.mkdir(parents=True, exist_ok=True)
         return MaskMerger(
-            self.grid, self.card, self.settings, self.frame, MergerFiles(folder, state), Listener()
+            self.grid,
+            self.card,
+            self.settings,
+            self.frame,
+            MergerFiles(folder, state),
+            Listener(),
         )
 
     def merged(self, folder: Path, batch: int = 3, stop_at: int | None = None) -> Merged:
@@ -128,8 +133,11 @@ class MaskCase:
                 stop = min(stop, stop_at)
             merger.place(list(grid.tiles[done:stop]), np.stack(answers[done:stop]))
             done = stop
-        found = ObjectStore.begin(folder / "found")
-        return merger.finish(found)
+        return merger.finish(self.found(folder))
+
+    def found(self, folder: Path) -> ObjectStore:
+        """The objects that `place` returned: none."""
+        return ObjectStore.begin(folder / "found")
 
 
 def all_objects(merged: Merged) -> Objects:

@@ -48,7 +48,7 @@ class MaskDecoder:
         before, or larger than the halo.
         """
         if ROLE not in answers:
-            raise AlgorithmAnswerError(f"mask: the answer has no outputs.{ROLE}")
+            raise AlgorithmAnswerError(f"outputs.{ROLE}: the network answers nothing in this role")
         answer = answers[ROLE]
         if isinstance(answer, Tensor) and answer.dtype in _INTEGERS:
             return self._class_numbers(answer, tiles)
@@ -92,7 +92,7 @@ class MaskDecoder:
             highest = int(numbers.max())
             if lowest < 0 or highest >= classes:
                 raise AlgorithmAnswerError(
-                    f"mask: outputs.{ROLE} holds class numbers from {lowest} to {highest}; "
+                    f"outputs.{ROLE} holds class numbers from {lowest} to {highest}; "
                     f"classes says {classes}, numbered from 0"
                 )
         on_cpu: Ints = numbers.long().cpu().numpy()
@@ -107,19 +107,19 @@ class MaskDecoder:
             self._crop_px = crop
         if crop != self._crop_px:
             raise AlgorithmAnswerError(
-                f"mask: outputs.{ROLE} has shape {tuple(answer.shape)}, {crop} px less than the "
+                f"outputs.{ROLE} has shape {tuple(answer.shape)}, {crop} px less than the "
                 f"tile on each side; it was {self._crop_px} px before"
             )
         if crop > card.halo_px:
             raise AlgorithmAnswerError(
-                f"mask: outputs.{ROLE} has shape {tuple(answer.shape)}, {crop} px less than the "
+                f"outputs.{ROLE} has shape {tuple(answer.shape)}, {crop} px less than the "
                 f"tile on each side; halo_px is {card.halo_px} and must be at least {crop}"
             )
 
     def _wrong_shape(self, answer: Tensor, tiles: int) -> AlgorithmAnswerError:
         classes = len(self._card.classes)
         return AlgorithmAnswerError(
-            f"mask: outputs.{ROLE} has shape {tuple(answer.shape)} for a batch of {tiles}; "
+            f"outputs.{ROLE} has shape {tuple(answer.shape)} for a batch of {tiles}; "
             f"classes says {classes} channels, so ({tiles}, {classes}, h, w) or integers "
             f"({tiles}, h, w) are required"
         )

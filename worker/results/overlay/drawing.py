@@ -20,6 +20,7 @@ from worker.results.objects import ObjectSource, outlines
 from worker.results.overlay.density import DensityMap, density_map
 from worker.results.overlay.index_map import IndexMap, PictureView, index_map, positive_class
 from worker.results.overlay.legend import banner, legend
+from worker.results.overlay.mask import DrawnPolygon, draw_outlines, tinted
 from worker.results.overlay.tile_colors import Box, painted, tile_colors
 from worker.results.result import Result
 
@@ -97,7 +98,6 @@ def draw(picture: Pixels, result: Result) -> bytes:
     area = result.findings.area
     objects = result.findings.objects
     scale = _Scale.of(area, canvas)
-    colors = [rgb(entry.color) for entry in result.card.object_classes]
     diameter_px = scale.median_diameter_px(objects)
     shown: IndexMap | DensityMap | None = None
     if result.card.output == "objects" and diameter_px < CARPET_BELOW_PX:
@@ -108,13 +108,8 @@ def draw(picture: Pixels, result: Result) -> bytes:
         _draw_hotspots(canvas, shown)
     elif colored:
         canvas = painted(canvas, _boxes(scale, colored.tiles), colored.colors)
-    elif result.card.output == "tiles":
-        canvas = _tinted(canvas, scale, result, colors)
-    elif diameter_px >= OUTLINE_FROM_PX:
-        canvas = _with_outlines(canvas, scale, objects, colors)
-    elif len(objects):
-        canvas = _pale(canvas)
-        _draw_dots(canvas, scale, objects, colors)
+    else:
+        canvas = _with_objects(canvas, scale, result, diameter_px)
     _draw_border(canvas, scale, area)
     width_px = max(canvas.shape[1], LEGEND_MIN_PX)
     white_px = width_px - canvas.shape[1]
@@ -123,6 +118,24 @@ def draw(picture: Pixels, result: Result) -> bytes:
     strips = [banner(result.warnings, width_px), canvas]
     strips.append(legend(result, width_px, scale.x, shown, colored))
     return _png(np.vstack(strips))
+
+
+def _with_objects(canvas: Pixels, scale: "_Scale", result: Result, diameter_px: float) -> Pixels:
+    """Return the picture with the objects in the colours of their classes."""
+    objects = result.findings.objects
+    colors = [rgb(entry.color) for entry in result.card.object_classes]
+    if result.card.output == "mask":
+        canvas = tinted(canvas, _polygons(scale, objects), colors)
+        draw_outlines(canvas, _polygons(scale, objects), colors)
+        return canvas
+    if result.card.output == "tiles":
+        return _tinted(canvas, scale, result, colors)
+    if diameter_px >= OUTLINE_FROM_PX:
+        return _with_outlines(canvas, scale, objects, colors)
+    if len(objects):
+        canvas = _pale(canvas)
+        _draw_dots(canvas, scale, objects, colors)
+    return canvas
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +268,15 @@ def _draw_hotspots(canvas: Pixels, shown: IndexMap | DensityMap) -> None:
         cv2.circle(canvas, label, 20, _BLACK, -1, cv2.LINE_AA)
         at = (label[0] - 10, label[1] + 10)
         cv2.putText(canvas, str(number), at, cv2.FONT_HERSHEY_SIMPLEX, 1.0, _WHITE, 2, cv2.LINE_AA)
+
+
+def _polygons(scale: _Scale, objects: ObjectSource) -> Iterator[DrawnPolygon]:
+    """Yield each polygon in pixels of the picture."""
+    for chunk in objects.chunks():
+        holes = chunk.holes or ((),) * len(chunk)
+        classes = chunk.classes.tolist()
+        for kind, outline, inner in zip(classes, chunk.outlines, holes, strict=True):
+            yield DrawnPolygon(kind, [scale.fixed(ring) for ring in (outline, *inner)])
 
 
 def _boxes(scale: _Scale, squares: ObjectSource) -> Iterator[Box]:

@@ -122,7 +122,12 @@ def _headline(result: Result) -> list[_Item]:
 
 
 def _classes(result: Result, shown: IndexMap | DensityMap | None) -> list[_Item]:
-    """Return the classes with their counts; a map does not show their colours."""
+    """Return the classes with their counts; a map does not show their colours.
+
+    Classes of a mask have the share of each in the area of all.
+    """
+    if result.card.output == "mask":
+        return _shares(result)
     counts = result.counts()
     items = []
     for entry in result.card.object_classes:
@@ -131,6 +136,20 @@ def _classes(result: Result, shown: IndexMap | DensityMap | None) -> list[_Item]
             items.append(_Item(f"{count}  "))
         else:
             items.append(_Item(count, entry.color))
+    return items
+
+
+def _shares(result: Result) -> list[_Item]:
+    """Return the classes of a mask, each with its share of the area of all classes."""
+    shares = result.findings.summary.get("share_by_class", {})
+    items = []
+    for entry in result.card.classes:
+        if entry.background:
+            continue
+        words = entry.label
+        if shares.get(entry.name) is not None:
+            words += f" {100 * shares[entry.name]:.1f} %"
+        items.append(_Item(words, entry.color))
     return items
 
 
