@@ -96,7 +96,7 @@ def _classifier(pixels: Pixels) -> TileClassifier:
     algorithm = registry.load(
         "ki67", {"ki67": AlgorithmSettings(kind="ki67")}, {}, "cpu", max_batch_bytes=MAX_BATCH_BYTES
     )
-    assert not hasattr(algorithm, "report")
+    assert algorithm.works_on == "tiles"
     classifier = algorithm.calibrate(pixels[:SAMPLE_TILES])
     registry.set_compute_threads(1)
     return classifier

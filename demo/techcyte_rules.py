@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 REPORTS = frozenset(
@@ -88,8 +89,16 @@ def _check_workflow(value: Any, where: str) -> None:
     report = _object(workflow.get("report", {"type": "Basic"}), f"{where}.report")
     kind = report.get("type")
     _need(kind in REPORTS, f"{where}.report.type", f"{kind!r} is not a report type")
+    at = f"{where}.report"
     if kind == "Basic":
-        _check_basic_report(report, f"{where}.report")
+        _check_basic_report(report, at)
+    elif kind in ("RegionCounting", "AiMitosisCounting"):
+        _check_list(report, "objects", at, _check_box)
+        _check_list(report, "regions", at, _check_region)
+    elif kind == "TumorCellularity":
+        _check_cellularity(report, at)
+    else:
+        _check_differential(report, at)
 
 
 def _check_basic_report(report: dict[str, Any], where: str) -> None:
@@ -104,6 +113,67 @@ def _check_basic_report(report: dict[str, Any], where: str) -> None:
             if "feature_collection" in line:
                 nested = line["feature_collection"]
                 _check_collection(nested, f"{at}.feature_collection", needs_type=False)
+
+
+def _check_list(
+    value: dict[str, Any], name: str, where: str, check: Callable[[Any, str], None]
+) -> None:
+    """Check a list that must be there, and each of its members."""
+    members = value.get(name)
+    _need(isinstance(members, list), f"{where}.{name}", "must be a list")
+    for number, member in enumerate(members or ()):
+        check(member, f"{where}.{name}[{number}]")
+
+
+def _check_numbers(value: Any, names: Sequence[str], where: str) -> None:
+    members = _object(value, where)
+    for name in names:
+        _need(_is_number(members.get(name)), f"{where}.{name}", "must be a number")
+
+
+def _check_box(value: Any, where: str) -> None:
+    _check_numbers(value, ("x", "y", "width", "height"), where)
+
+
+def _check_point(value: Any, where: str) -> None:
+    _check_numbers(value, ("x", "y", "score"), where)
+    _need(isinstance(value.get("type"), str), f"{where}.type", "must be a string")
+
+
+def _check_region(value: Any, where: str) -> None:
+    _check_feature(value, where, needs_type=False)
+
+
+def _check_differential_region(value: Any, where: str) -> None:
+    _check_numbers(value, ("weight", "score"), where)
+    _check_region(value.get("region"), f"{where}.region")
+    _check_list(value, "points", where, _check_point)
+
+
+def _check_differential(report: dict[str, Any], where: str) -> None:
+    kind = report["type"]
+    scores = _object(report.get("scores"), f"{where}.scores")
+    _need(all(map(_is_number, scores.values())), f"{where}.scores", "must be numbers")
+    if kind != "SemiQuantitativeDifferential":
+        _check_numbers(report, ("positivity_threshold",), where)
+    if kind == "AreaDifferential":
+        _check_list(report, "regions", where, _check_differential_region)
+    else:
+        _check_list(report, "points", where, _check_point)
+
+
+def _check_cellularity(report: dict[str, Any], where: str) -> None:
+    thresholds = _object(report.get("threshold_map"), f"{where}.threshold_map")
+    for label, value in thresholds.items():
+        at = f"{where}.threshold_map.{label}"
+        _check_numbers(value, ("tumor_cellularity", "area"), at)
+        _check_list(value, "counts", at, _check_count)
+        _check_region(value.get("region"), f"{at}.region")
+
+
+def _check_count(value: Any, where: str) -> None:
+    _check_numbers(value, ("count",), where)
+    _need(_is_text(value.get("label")), f"{where}.label", "must be a string")
 
 
 def _check_collection(value: Any, where: str, *, needs_type: bool) -> None:

@@ -19,6 +19,7 @@ api=http://127.0.0.1:$API_PORT receiver=http://127.0.0.1:$RECEIVER_PORT flower=h
 files=(-f docker-compose.yml -f deploy/try-compose.yml)
 [[ $engine != *podman* ]] || files+=(-f deploy/compose/podman.yml)
 SLIDES=$(mktemp -d) && export SLIDES
+MODELS=$(mktemp -d) && export MODELS
 
 say() { printf '%s  %s\n' "$(date +%T)" "$*"; }
 fail() { say "FAILED: $*"; exit 1; }
@@ -46,7 +47,7 @@ finish() {
   done
   $engine ps -aq --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" | xargs -r $engine rm -f >/dev/null 2>&1 || true
   dc down -v >/dev/null 2>&1 || true
-  rm -rf "$SLIDES"
+  rm -rf "$SLIDES" "$MODELS"
   exit "$code"
 }
 

@@ -27,17 +27,19 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
         generate_unique_id_function=lambda route: route.name,
     )
     keys = ApiKeys(config.services.keys, config.services.keys_file)
-    auth = ApiKeyAuth(keys, store)
     app.state.config = config
     app.state.store = store
-    app.state.auth = auth
+    app.state.storage = open_storage(config.broker)
+    app.state.api_keys = keys
+    app.state.auth = ApiKeyAuth(keys, store)
+    app.include_router(orders.csv_router)
     app.include_router(orders.router)
-    app.include_router(results.routes(open_storage(config.broker), store, auth))
-    app.include_router(algorithms.routes(store, auth))
-    app.include_router(schemas.routes(auth))
-    app.include_router(queues.routes(store, auth))
-    app.include_router(metrics.routes(store, auth))
-    app.include_router(health.routes(store, config.broker, keys))
+    app.include_router(results.router)
+    app.include_router(algorithms.router)
+    app.include_router(schemas.router)
+    app.include_router(queues.router)
+    app.include_router(metrics.router)
+    app.include_router(health.router)
     app.include_router(api_docs.router)
     app.needs_key = keys.are_configured
     if not app.needs_key:

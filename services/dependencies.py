@@ -1,11 +1,13 @@
-"""What a handler can ask FastAPI for: the settings, the order store, the caller, the body."""
+"""What a handler can ask FastAPI for: settings, order store, storage, API keys, caller, body."""
 
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from broker.file_storage.interface import Storage
 from broker.order_store import OrderStore
 from broker.settings.config import Config
+from services.api_keys import ApiKeys
 from services.auth import ApiKeyAuth, Caller
 from services.requests import json_body
 
@@ -18,6 +20,16 @@ async def config_of(request: Request) -> Config:
 async def store_of(request: Request) -> OrderStore:
     """Return the order store of the application."""
     return cast(OrderStore, request.app.state.store)
+
+
+async def storage_of(request: Request) -> Storage:
+    """Return the storage of results and payloads."""
+    return cast(Storage, request.app.state.storage)
+
+
+async def api_keys_of(request: Request) -> ApiKeys:
+    """Return the API keys of the application."""
+    return cast(ApiKeys, request.app.state.api_keys)
 
 
 async def may_order(request: Request) -> Caller:
@@ -34,6 +46,8 @@ async def may_read(request: Request) -> Caller:
 
 Settings = Annotated[Config, Depends(config_of)]
 Store = Annotated[OrderStore, Depends(store_of)]
+ResultStorage = Annotated[Storage, Depends(storage_of)]
+Keys = Annotated[ApiKeys, Depends(api_keys_of)]
 OrderingCaller = Annotated[Caller, Depends(may_order)]
 ReadingCaller = Annotated[Caller, Depends(may_read)]
 

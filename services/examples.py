@@ -271,3 +271,11 @@ OBJECTS_CSV = """id,class,x,y,score,area_um2
 0c7b6e0e-3a0e-5b1e-8c53-3f2a4c1d9a10,positive,2412.0,1733.0,0.91,48.2
 """
 PAYLOAD: dict[str, Any] = {"results": "as the destination gets them"}
+
+
+ORDERS_CSV = (
+    "order,state,algorithm,created_at,updated_at,created_by,scan,scan_state,error,warnings,"
+    "headline,label.case,result.nuclei\n"
+    "2ee1f3898e91fee4ede9d4c1,delivered,ki67,2026-11-29T07:00:00.000Z,2026-11-29T07:00:09.512Z,"
+    "lab,8946136,classified,,,Ki-67 labelling index 31.2 % (312 of 1000 nuclei),S26-1234,1000\n"
+)

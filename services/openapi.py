@@ -32,7 +32,17 @@ ORDER_BODY: dict[str, Any] = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"$ref": REF.format(model="OrderRequest")},
+                "schema": {
+                    "anyOf": [
+                        {"$ref": REF.format(model="OrderRequest")},
+                        {
+                            "type": "array",
+                            "minItems": 1,
+                            "maxItems": 1000,
+                            "items": {"$ref": REF.format(model="OrderRequest")},
+                        },
+                    ]
+                },
                 "examples": examples.ORDERS,
             }
         },

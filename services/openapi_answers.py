@@ -126,13 +126,20 @@ def _result_files() -> dict[str, dict[str, Any]]:
         "text/csv": {"schema": {"type": "string"}, "example": examples.OBJECTS_CSV},
         JSON: {"schema": {"type": "object"}, "example": examples.RESULTS_JSON},
     }
-    return {kind: shown.get(kind, BINARY) for kind in MEDIA_TYPES.values()}
+    kinds = (*MEDIA_TYPES.values(), "application/zip")
+    return {kind: shown.get(kind, BINARY) for kind in kinds}
 
 
 _FILES: Final = _result_files()
 _PAYLOAD: Final = {
     JSON: {"schema": {"type": "object"}, "example": examples.PAYLOAD},
     "multipart/form-data": BINARY,
+}
+_BATCH: Final = {
+    "207": {
+        "description": "What became of each order of a list, in its order",
+        "content": _json([{"status": 202, "order": examples.WAITING_ORDER}]),
+    }
 }
 _MODEL_SCHEMA: Final = {
     "application/schema+json": {
@@ -146,8 +153,12 @@ _PART_OF_PAYLOAD: Final = {
     "206": {"description": "The range that was asked for", "content": _PAYLOAD}
 }
 ANSWERS: Final[Mapping[str, Answers]] = {
-    "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE),
+    "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE, _BATCH),
     "list_orders": Answers(200, _json(examples.ORDERS_PAGE), (*_READ, "request_invalid")),
+    "list_orders_as_csv": Answers(
+        200, {"text/csv": _text(examples.ORDERS_CSV)[TEXT]}, (*_READ, "request_invalid")
+    ),
+    "delete_order": Answers(204, {}, _ACT),
     "get_order": Answers(200, _json(examples.ORDER), (*_READ, "not_found"), _UNCHANGED),
     "get_log": Answers(200, _text(examples.LOG), (*_READ, "not_found")),
     "cancel_order": Answers(202, _json(examples.CANCELLED_ORDER), _ACT),

@@ -17,7 +17,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         dest="settings",
         action="append",
         default=[],
-        type=_setting,
+        type=setting,
         metavar="KEY=VALUE",
         help="a setting, like worker.device=cpu; a list or an object as JSON; repeatable",
     )
@@ -38,8 +38,8 @@ def _is_within(name: str, variable: str) -> bool:
     return name in (variable, f"{variable}_FILE") or name.startswith(f"{variable}__")
 
 
-def _setting(text: str) -> tuple[str, str]:
-    """Return key and value. Raise `argparse.ArgumentTypeError`."""
+def setting(text: str) -> tuple[str, str]:
+    """Return key and value of KEY=VALUE. Raise `argparse.ArgumentTypeError`."""
     key, equals, value = text.partition("=")
     sections = tuple(f"{section}." for section in Config.model_fields)
     if not equals or not key.startswith(sections) or key.endswith("."):

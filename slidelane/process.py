@@ -49,13 +49,13 @@ def signal_group(leader: int, number: signal.Signals) -> None:
 
 
 def lines_of(
-    command: list[str], limit_s: float, extra_env: Mapping[str, str] | None = None
+    command: list[str], limit_s: float | None, extra_env: Mapping[str, str] | None = None
 ) -> Iterator[str]:
     """Yield what a program writes to stdout, line by line, with `extra_env` in its environment.
 
-    After `limit_s`, or when the caller reads no more, the program gets SIGTERM, and a moment later
-    SIGKILL together with everything that it started. Raise `TimeoutError`, or `ChildProcessError`
-    with the last line of stderr where the program failed.
+    After `limit_s` (None: never), or when the caller reads no more, the program gets SIGTERM, and a
+    moment later SIGKILL together with everything that it started. Raise `TimeoutError`, or
+    `ChildProcessError` with the last line of stderr where the program failed.
     """
     timed_out = Event()
     env = dict(os.environ)
@@ -71,8 +71,9 @@ def lines_of(
             start_new_session=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - no thread holds a lock here
         )
-        timer = Timer(limit_s, _end_late, [process, timed_out])
-        timer.start()
+        timer = Timer(limit_s or 0.0, _end_late, [process, timed_out])
+        if limit_s is not None:
+            timer.start()
         try:
             yield from process.stdout or ()
             process.wait()
@@ -84,7 +85,7 @@ def lines_of(
         stderr.seek(0)
         last_line = stderr.read().decode(errors="replace").strip().rpartition("\n")[2]
     if timed_out.is_set():
-        raise TimeoutError(f"it was not done after {limit_s:g} s")
+        raise TimeoutError(f"it was not done after {limit_s or 0:g} s")
     if process.returncode:
         raise ChildProcessError(f"it ended with {process.returncode}: {last_line}")
 

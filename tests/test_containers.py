@@ -231,7 +231,8 @@ def test_worker_and_courier_have_the_same_settings_and_folders(profile: str) -> 
     assert {
         name: value for name, value in worker["environment"].items() if name not in own
     } == courier["environment"]
-    assert worker["volumes"] == courier["volumes"]
+    models = "./models:/models:ro"  # only workers compute
+    assert [volume for volume in worker["volumes"] if volume != models] == courier["volumes"]
     assert {worker["image"], worker["build"]["dockerfile"]} == {
         courier["image"],
         courier["build"]["dockerfile"],
@@ -293,10 +294,11 @@ def test_the_override_gives_the_key_to_everybody_who_unseals() -> None:
 
 
 def test_slides_can_only_be_read(profile: str) -> None:
-    """Slides and settings are mounted read-only everywhere, and the API has no writable mount."""
+    """Slides, models and settings are mounted read-only, and the API has no writable mount."""
     for name, service in services(profile, VARIABLES).items():
         for volume in service.get("volumes", ()):
-            if "/slides" in volume or "config.json" in volume or name == "api":
+            is_input = any(part in volume for part in ("/slides", "/models", "config.json"))
+            if is_input or name == "api":
                 assert volume.endswith(":ro"), (name, volume)
 
 

@@ -4,6 +4,7 @@ import logging
 import shutil
 from pathlib import Path
 from threading import Event
+from time import monotonic
 
 from broker.errors import TemporaryError
 from broker.file_storage.interface import PAYLOADS, RESULTS
@@ -12,14 +13,21 @@ from worker.context import WorkerContext
 from worker.inference import checkpoint
 
 _INTERVAL_S = 60.0
+_DELETED_INTERVAL_S = 2.0
+_LATE_FILES_S = 600.0
+"""A worker that held a scan of a deleted order may still write a result for so long."""
 _log = logging.getLogger(__name__)
 
 
 def run_cleanup(context: WorkerContext, stopped: Event) -> None:
-    """Clean up once a minute until `stopped` is set."""
-    while not stopped.wait(_INTERVAL_S):
+    """Clean up once a minute, and what was deleted at once, until `stopped` is set."""
+    clean_at = monotonic() + _INTERVAL_S
+    while not stopped.wait(_DELETED_INTERVAL_S):
         try:
-            clean_up(context)
+            remove_deleted(context)
+            if monotonic() >= clean_at:
+                clean_at = monotonic() + _INTERVAL_S
+                clean_up(context)
         except TemporaryError as error:
             _log.warning("the cleanup waits: %s", error.detail, extra={"code": error.code})
         except OSError as error:
@@ -38,6 +46,16 @@ def clean_up(context: WorkerContext) -> None:
     for order_id in context.store.deletable():
         remove_files(context, order_id)
         context.store.delete(order_id)
+
+
+def remove_deleted(context: WorkerContext) -> None:
+    """Remove the files of orders that somebody deleted."""
+    order_ids = context.store.deleted()
+    if not order_ids:
+        return
+    for order_id in order_ids:
+        remove_files(context, order_id)
+    context.store.forget_deleted(_LATE_FILES_S)
 
 
 def release_slides(context: WorkerContext) -> None:

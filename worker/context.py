@@ -55,7 +55,7 @@ def build_context(config: Config, store: OrderStore) -> WorkerContext:
     slides = _session(config, encrypted_only=False)
     deliveries = _session(config, encrypted_only=True)
     slide_cache = SlideCache(config.broker.data / FOLDER, worker.slides.max_bytes)
-    sandbox = _sandbox(worker)
+    sandbox = create_sandbox(worker)
     breakers = CircuitBreakers(max_concurrent=max(1, worker.courier_threads // 4))
     return WorkerContext(
         config=config,
@@ -80,7 +80,8 @@ def _session(config: Config, *, encrypted_only: bool) -> requests.Session:
     )
 
 
-def _sandbox(settings: WorkerSettings) -> Sandbox:
+def create_sandbox(settings: WorkerSettings) -> Sandbox:
+    """Return what opens slides within the limits of these settings."""
     return Sandbox(
         settings.threads or granted_cores(),
         max_bytes=settings.limits.decode_bytes,

@@ -2,8 +2,11 @@
 
 import fcntl
 import os
+import stat
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
+from typing import IO, Final
 
 from broker.disk_space import DISK_FULL_ERRNOS
 
@@ -14,6 +17,8 @@ __all__ = [
     "sync_folder",
     "try_lock",
 ]
+
+_SYNC_THREADS: Final = 4
 
 
 def try_lock(file: IO[bytes]) -> bool:
@@ -42,15 +47,34 @@ def sync_folder(folder: Path) -> None:
     _sync(folder)
 
 
-def sync_tree(folder: Path) -> None:
-    """Make the folder and all files and folders below it survive a power cut."""
-    for path in (*folder.rglob("*"), folder):
-        _sync(path)
+def sync_tree(folder: Path) -> int:
+    """Make the folder and all files and folders below it survive a power cut.
+
+    Return the bytes of the files.
+    """
+    paths: list[str] = []
+    for parent, _, names in os.walk(folder):
+        paths += [parent, *(f"{parent}/{name}" for name in names)]
+    # The file system makes one commit of what is asked for at the same time, and a thread that
+    # waits for the disk twenty times loses its core as often.
+    with ThreadPoolExecutor(_SYNC_THREADS, thread_name_prefix="sync") as pool:
+        shares = [paths[first::_SYNC_THREADS] for first in range(_SYNC_THREADS)]
+        return sum(pool.map(_sync_all, shares))
 
 
-def _sync(path: Path) -> None:
+def _sync_all(paths: Iterable[str]) -> int:
+    """Sync files and folders; return the bytes of the files."""
+    return sum(map(_sync, paths))
+
+
+def _sync(path: Path | str) -> int:
+    """Sync a file or folder; return the bytes of a file, 0 for a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+        status = os.fstat(descriptor)
     finally:
         os.close(descriptor)
+    if stat.S_ISDIR(status.st_mode):
+        return 0
+    return status.st_size

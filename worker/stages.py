@@ -8,9 +8,7 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 from broker.errors import TemporaryError
@@ -30,15 +28,17 @@ from broker.settings.config import ConfigError, WorkerSettings
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
 from worker.context import WorkerContext
-from worker.http_session import product_version
 from worker.inference import pipeline
 from worker.inference.checkpoint import UNFINISHED, Checkpoint
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.inference.pipeline import ClassifiedScan, ScanJob
+from worker.inference.production import produced_with
 from worker.process.lease import Lease, Limits
 from worker.progress import Stopwatch, StopWork
 from worker.results import result_folder
 from worker.results.result import Result
+
+_HOST_ENDS_S = 5.0
 
 
 def fetch(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
@@ -77,7 +77,7 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
     with stopwatch.measure("load"):
         algorithm = _load_algorithm(order, context.config.worker)
         _freeze_loaded_objects()
-    lease.limit(Limits(algorithm.card.time_limit_s, algorithm.card.stall_limit_s))
+    lease.limit(_limits(algorithm))
     checkpoint = _checkpoint(context, claim, scan.staged_by)
     result_key = f"{RESULTS}/{order.id}/{index}.{claim.fence}"
     with _release_device_on_stop(context.storage, checkpoint), ExitStack() as slides:
@@ -85,7 +85,7 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
             slide = slides.enter_context(
                 context.slide_fetcher.fetch(request, algorithm.card, lease, known=scan.slide)
             )
-        job = ScanJob(order, request, slide, _produced(algorithm, context.config.worker))
+        job = ScanJob(order, request, slide, produced_with(algorithm, context.config.worker.device))
         classified = pipeline.classify(
             job, algorithm, checkpoint, context.sandbox, stopwatch, lease
         )
@@ -101,9 +101,8 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
         "timings": timings,
         "warnings": [warning.model_dump() for warning in classified.result.warnings],
     }
-    for line in _log_lines(timings, classified.result.warnings):
-        lease.retry_write(context.store.note, claim, log=line)
-    messages = lease.retry_write(context.store.finish, claim, "classified", fields)
+    log = _log_lines(timings, classified.result.warnings)
+    messages = lease.retry_write(context.store.finish, claim, "classified", fields, log=log)
     checkpoint.clear()
     context.slide_cache.remove_hold(str(scan.slide.get("digest")), claim.work)
     return Outcome("done", _log_line(timings), messages)
@@ -172,18 +171,16 @@ def _load_algorithm(order: Order, settings: WorkerSettings) -> Algorithm:
         ) from error
 
 
-def _produced(algorithm: Algorithm, settings: WorkerSettings) -> dict[str, Any]:
-    """Return when and with what a result is made, as results.json states it."""
-    device = None
-    torch_version = None
-    if algorithm.works_on == "tiles":
-        device, torch_version = registry.device_and_torch(settings.device)
-    return {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "slidelane": product_version(),
-        "device": device,
-        "torch": torch_version,
-    }
+def _limits(algorithm: Algorithm) -> Limits:
+    """Return the limits of the algorithm's card.
+
+    Code in a process of its own that makes no progress is ended alone, before this whole process
+    would be: the networks that it has loaded stay.
+    """
+    card = algorithm.card
+    if algorithm.works_on == "scan":
+        return Limits(card.time_limit_s, card.stall_limit_s + _HOST_ENDS_S)
+    return Limits(card.time_limit_s, card.stall_limit_s)
 
 
 @cache
@@ -227,14 +224,9 @@ def _release_device_on_stop(storage: Storage, checkpoint: Checkpoint) -> Iterato
 def _store_result(storage: Storage, key: str, classified: ClassifiedScan, lease: Lease) -> int:
     """Write the result to `key` and share it with all machines; return its size in bytes."""
     folder = storage.folder / key
-    result_folder.save(folder, classified.result, classified.overlay)
-    size_bytes = _size_bytes(folder)
+    kept_bytes = result_folder.save(folder, classified.result, classified.overlay)
     storage.share(key, partial(lease.report, "storing"))
-    return size_bytes
-
-
-def _size_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return kept_bytes
 
 
 def _summary(result: Result) -> dict[str, Any]:

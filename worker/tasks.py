@@ -252,7 +252,7 @@ def _record_unexpected(context: WorkerContext, claim: Claim, error: Exception) -
 def _retry(store: OrderStore, claim: Claim, error: TemporaryError) -> Outcome:
     """Give the work back to be taken again later, or fail it after too many retries."""
     fields = _log_fields(claim, error.code)
-    if error.code in LIMITED_RETRY_CODES and claim.retries >= MAX_RETRIES:
+    if _is_last_attempt(claim, error):
         _log.warning("failed, tried too often: %s", error.detail, extra=fields)
         return _fail(store, claim, error.problem)
     delay_s = error.retry_after_s or backoff_s(_FIRST_RETRY_S, _LONGEST_RETRY_S, claim.retries)
@@ -264,6 +264,13 @@ def _retry(store: OrderStore, claim: Claim, error: TemporaryError) -> Outcome:
     else:
         messages = store.give_back(claim, retries, problem=error.problem, delay_s=delay_s)
     return outcome.given_back(reason, messages, delay_s)
+
+
+def _is_last_attempt(claim: Claim, error: TemporaryError) -> bool:
+    """Return whether the problem is one too many, for us or for the order."""
+    if claim.most_attempts and claim.retries + claim.attempts >= claim.most_attempts:
+        return True
+    return error.code in LIMITED_RETRY_CODES and claim.retries >= MAX_RETRIES
 
 
 def _disk_error(settings: BrokerSettings, error: OSError) -> TemporaryError | None:

@@ -17,6 +17,7 @@ _DELIVERED_RULE = (
     "the credentials of its destination are gone, so it is delivered again to a new one only; "
     'send {"destination": …}'
 )
+_DELETE_RULE = "only an order that has ended is deleted; cancel it first"
 _log = logging.getLogger(__name__)
 
 
@@ -81,11 +82,31 @@ class Actions(StoreBase):
             )
         return list(ids)
 
-    def delete(self, order_id: str, actor: str = "") -> None:
-        """Delete the record of an order that has ended. The caller deletes its files first.
+    def delete(self, order_id: str) -> None:
+        """Delete the record of an order that has ended. The caller deletes its files first."""
+        self._client.run("delete", order_id, "")
 
-        `actor`: who asks for it; empty = its time is over.
+    def delete_with_files(self, order_id: str, actor: str = "") -> None:
+        """Delete the record of an order that has ended, and leave its files for the cleanup.
+
+        `actor`: who asks for it, for the log of the service. Raise `OrderNotFoundError` or
+        `StateConflictError`.
         """
-        self._client.run("delete", order_id)
-        if actor:
-            _log.info("deleted, as asked for by %s", actor, extra={"work": order_id})
+        answer = self._client.run("delete", order_id, "1")
+        if answer == "absent":
+            raise OrderNotFoundError(order_id)
+        if answer != "deleted":
+            raise StateConflictError(order_id, answer, _DELETE_RULE)
+        _log.info("deleted, as asked for by %s", actor or "a caller", extra={"work": order_id})
+
+    def deleted(self, limit: int = 100) -> list[str]:
+        """Return the ids of deleted orders whose files may be left, oldest first."""
+        with reachable():
+            ids = self._client.records.zrange(Key.DELETED, 0, limit - 1)
+        return list(ids)
+
+    def forget_deleted(self, older_than_s: float) -> None:
+        """Forget the orders that were deleted longer ago: nothing of them can be written now."""
+        with reachable():
+            latest_ms = self._now_ms() - older_than_s * 1000
+            self._client.records.zremrangebyscore(Key.DELETED, "-inf", latest_ms)

@@ -18,6 +18,7 @@ class Key(StrEnum):
     QUEUED_BY_CREATOR = "sl:queued:"  # + name of an API key; set: its orders that are queued
     ORDER_NUMBER = "sl:number"  # integer: the number of the newest order
     ENDED = "sl:ended"  # sorted set: orders that have ended, by the time of the end in ms
+    DELETED = "sl:deleted"  # sorted set: deleted orders whose files may be left, by time in ms
     DUE = "sl:due"  # sorted set: work and orders, by the time of the next check in ms
     QUEUES = "sl:queues"  # set: the names of all queues that were ever used
     WAITING = "sl:waiting:"  # + queue; sorted set: waiting work, by the time it may start in ms

@@ -5,7 +5,7 @@ Each write to claimed work carries the claim's fencing number.
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -72,6 +72,8 @@ class Claim:
     attempts: int
     retries: int
     attempt: int
+    most_attempts: int = 0
+    """How often the order allows each stage of a scan to be tried; 0 = it does not say."""
 
     @property
     def task_id(self) -> str:
@@ -110,11 +112,14 @@ class Lifecycle(StoreBase):
         Raise `OrderError("key_reused")` and `TemporaryError("too_many_waiting")`.
         """
         settings = self._settings
-        record = {
+        record: dict[str, Any] = {
             "request": self._encryption.encrypt(request.whole_without_destination()),
             "algorithm": request.algorithm,
             "classify_queue": queue,
             "priority": request.priority,
+            "delay_ms": int((request.delay_s or 0) * 1000),
+            "most_attempts": request.attempts or 0,
+            "on_scan_failure": request.on_scan_failure,
         }
         record |= self._encryption.destination_fields(request.destination)
         max_own_waiting: int | str = ""
@@ -214,13 +219,19 @@ class Lifecycle(StoreBase):
             raise LeaseLostError(claim.work)
 
     def finish(
-        self, claim: Claim, to: str, fields: Fields | None = None, *, problem: Problem | None = None
+        self,
+        claim: Claim,
+        to: str,
+        fields: Fields | None = None,
+        *,
+        problem: Problem | None = None,
+        log: Sequence[str] = (),
     ) -> tuple[TaskMessage, ...]:
         """End the claim: the work reached state `to`. Return the messages to enqueue.
 
-        Raise `LeaseLostError`.
+        `log`: lines of the order's log that say what was done. Raise `LeaseLostError`.
         """
-        return self._end(claim, to, fields, problem, 0, "")
+        return self._end(claim, to, fields, problem, 0, "", *log)
 
     def give_back(
         self,
@@ -237,7 +248,7 @@ class Lifecycle(StoreBase):
         the `broker.attempts`. Return the messages to enqueue.
         Raise `LeaseLostError`.
         """
-        return self._end(claim, "back", fields, problem, delay_s, reason)
+        return self._end(claim, "back", fields, problem, int(delay_s * 1000), reason)
 
     def due(self, limit: int = 200) -> tuple[TaskMessage, ...]:
         """Check what is due and change what time has changed. Return the messages to enqueue.
@@ -278,9 +289,9 @@ class Lifecycle(StoreBase):
         to: str,
         fields: Fields | None,
         problem: Problem | None,
-        delay_s: float,
-        reason: str,
+        *more: object,
     ) -> tuple[TaskMessage, ...]:
+        """Run the script; `more` is what follows the problem in its arguments."""
         text = ""
         if problem:
             text = json.dumps(problem.as_dict())
@@ -291,8 +302,7 @@ class Lifecycle(StoreBase):
             to,
             _as_texts(fields),
             text,
-            int(delay_s * 1000),
-            reason,
+            *more,
         )
         if "lost" in answer:
             raise LeaseLostError(claim.work)

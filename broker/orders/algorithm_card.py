@@ -92,6 +92,22 @@ class AlgorithmCard(BaseModel):
     url: str = ""
     authors: tuple[str, ...] = ()
 
+    def with_defaults(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return an order's parameters with the defaults of those that are not given.
+
+        JSON Schema takes 2.0 for an integer, and the algorithm does not: it becomes 2.
+        """
+        schemas = self.parameters.get("properties", {})
+        filled = {
+            name: schema["default"] for name, schema in schemas.items() if "default" in schema
+        }
+        filled |= given
+        for name, value in filled.items():
+            is_integer = schemas.get(name, {}).get("type") == "integer"
+            if is_integer and isinstance(value, float) and value.is_integer():
+                filled[name] = int(value)
+        return filled
+
     @property
     def object_classes(self) -> tuple[ClassCard, ...]:
         """Return the classes of the objects in a result.

@@ -10,6 +10,10 @@ RESULTS_JSON: Final = "results.json"
 OVERLAY: Final = "overlay.png"
 EMBEDDINGS_H5: Final = "embeddings.h5"
 ATTENTION_CSV: Final = "attention.csv"
+OUTPUT_LOG: Final = "output.log"
+"""What the code of a site printed; absent where it printed nothing."""
+OWN_FILES: Final = "files"
+"""The folder with further files that the code of a site made."""
 
 FINDINGS: Final = "findings"
 """The folder with the objects that were found, from which payloads are built."""
@@ -26,8 +30,12 @@ MEDIA_TYPES: Final = {
     OVERLAY: "image/png",
     EMBEDDINGS_H5: "application/x-hdf5",
     ATTENTION_CSV: "text/csv",
+    OUTPUT_LOG: "text/plain; charset=utf-8",
 }
 """The files that can be downloaded of a classified scan, with their media types."""
 
-OPTIONAL: Final = (EMBEDDINGS_H5, ATTENTION_CSV)
+OPTIONAL: Final = (EMBEDDINGS_H5, ATTENTION_CSV, OUTPUT_LOG)
 """Those of them that only some algorithms make. The record of a scan names those that it has."""
+
+ARCHIVE: Final = "results.zip"
+"""All files of the scan in one archive; it is made when it is asked for, and is on no disk."""

@@ -19,6 +19,7 @@ from broker.log import OUTAGE_CODE, set_up
 from broker.order_store import TaskMessage
 from broker.order_store.redis_url import RedisUrl
 from broker.orders.order import Stage
+from broker.queue.transport import check_messages
 from broker.settings.config import load
 
 TASKS: dict[Stage, str] = {
@@ -62,7 +63,7 @@ def _settings() -> dict[str, Any]:
         "broker_transport_options": address.broker_options
         | {
             "queue_order_strategy": "priority",
-            # safe because messages are acknowledged within milliseconds
+            # for what an older version took: no list is kept of what is not acknowledged
             "visibility_timeout": 60,
             "unacked_restore_interval": 10,
             "unacked_restore_throttle": 1,
@@ -147,6 +148,7 @@ def _producers() -> Any:
 @cache
 def _producer_pool() -> Any:
     app.finalize()
+    check_messages()
     connection = app.connection_for_write(transport_options=_PRODUCER_OPTIONS)
     connections = connection.Pool(limit=_PRODUCERS)
     return ProducerPool(connections, limit=_PRODUCERS)  # type: ignore[no-untyped-call]

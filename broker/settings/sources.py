@@ -14,6 +14,10 @@ from broker.settings.worker import WorkerSettings
 
 PREFIX = "SLIDELANE_"
 CONFIG_VARIABLE = "SLIDELANE_CONFIG"
+CALLER_KEY_VARIABLE = "SLIDELANE_KEY"
+"""The API key with which `slidelane order` calls the service; with `_FILE` behind it a file of it.
+
+It may stand in any environment: it is no setting."""
 
 
 class Environment(EnvSettingsSource):
@@ -38,7 +42,8 @@ class Environment(EnvSettingsSource):
         for name, value in os.environ.items():
             if name.upper().startswith(PREFIX):
                 given[name.upper()] = value
-        given.pop(CONFIG_VARIABLE, None)
+        for variable in (CONFIG_VARIABLE, CALLER_KEY_VARIABLE, f"{CALLER_KEY_VARIABLE}_FILE"):
+            given.pop(variable, None)
         for name in [name for name in given if name.endswith("_FILE")]:
             if self._is_a_setting(name):
                 continue

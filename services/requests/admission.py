@@ -26,6 +26,7 @@ from broker.orders.request import (
     Destination,
     OrderRequest,
     TechcyteDestination,
+    WebhookDestination,
 )
 from broker.orders.source import CaseSource, PathSource, Source
 from broker.settings.config import Config
@@ -53,7 +54,7 @@ def admit(
         check_region(scan.roi, f"scans[{index}].roi")
     check_destination_hosts(request.destination, config.broker.allow_hosts)
     if request.expires_at:
-        _check_expiry(request.expires_at)
+        _check_expiry(request.expires_at, request.delay_s or 0)
     return request.model_copy(update={"parameters": parameters}), card
 
 
@@ -96,13 +97,7 @@ def _card(name: str, cards: Mapping[str, AlgorithmCard]) -> AlgorithmCard:
 
 def _parameters(given: Mapping[str, Any], card: AlgorithmCard) -> dict[str, Any]:
     """Return the parameters with defaults filled in. Raise `ManyFaultsError`."""
-    schemas = card.parameters.get("properties", {})
-    filled = _defaults(schemas) | dict(given)
-    for name, value in filled.items():
-        is_integer = schemas.get(name, {}).get("type") == "integer"
-        if is_integer and isinstance(value, float) and value.is_integer():
-            # JSON Schema takes 2.0 for an integer; the algorithm does not.
-            filled[name] = int(value)
+    filled = card.with_defaults(given)
     # An empty registry: a `$ref` to another place must not make the API fetch it.
     validator = Draft202012Validator(card.parameters, registry=Registry())
     errors = islice(validator.iter_errors(filled), MAX_FAULTS)
@@ -110,10 +105,6 @@ def _parameters(given: Mapping[str, Any], card: AlgorithmCard) -> dict[str, Any]
     if faults:
         raise ManyFaultsError(faults)
     return filled
-
-
-def _defaults(schemas: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: schema["default"] for name, schema in schemas.items() if "default" in schema}
 
 
 def _parameter_fault(error: ValidationError) -> Problem:
@@ -161,7 +152,7 @@ def _check_not_expired(url: str, field: str) -> None:
 
 def _destination_addresses(destination: Destination) -> Iterator[tuple[str, str]]:
     """Yield the field and the value of each address that the results would be sent to."""
-    if isinstance(destination, AnnotationDestination):
+    if isinstance(destination, AnnotationDestination | WebhookDestination):
         yield "destination.url", destination.url.get_secret_value()
     elif isinstance(destination, TechcyteDestination):
         if destination.host:
@@ -198,13 +189,16 @@ def _allowed_folders(roots: Sequence[Path]) -> str:
     return f"give an absolute path below {shown}, or have its folder added"
 
 
-def _check_expiry(when: datetime) -> None:
+def _check_expiry(when: datetime, delay_s: float) -> None:
     now = datetime.now(UTC)
-    if now < when < now + MAX_ORDER_LIFE:
+    begin = now + timedelta(seconds=delay_s)
+    if begin < when < now + MAX_ORDER_LIFE:
         return
     problem = "lies more than ten years ahead"
     if when <= now:
         problem = "lies in the past"
+    elif when <= begin:
+        problem = f"is before the order may begin, {delay_s:g} s from now"
     raise OrderError(
         "request_invalid",
         f"expires_at: {when.isoformat()} {problem}",

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, Field
 from starlette.datastructures import QueryParams
@@ -11,7 +11,17 @@ from broker.errors import OrderError
 from broker.orders.order import OrderState
 from services.responses.views import OrderView, UnreadableOrderView
 
+
+class Limits(NamedTuple):
+    """How many orders are answered."""
+
+    default: int
+    most: int
+
+
 MAX_LIMIT = 200
+PAGE_LIMITS: Final = Limits(50, MAX_LIMIT)
+CSV_LIMITS: Final = Limits(1000, 10_000)
 MAX_TAIL = 1000
 """More lines than the log of an order keeps."""
 STATES = tuple(state.value for state in OrderState)
@@ -62,6 +72,23 @@ PARAMETERS: dict[str, Any] = {
 }
 
 
+CSV_PARAMETERS: dict[str, Any] = {
+    "parameters": [
+        *PARAMETERS["parameters"][:-1],
+        _documented(
+            "limit",
+            "orders in the table",
+            {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": CSV_LIMITS.most,
+                "default": CSV_LIMITS.default,
+            },
+        ),
+    ]
+}
+
+
 LOG_PARAMETERS: dict[str, Any] = {
     "parameters": [
         _documented(
@@ -102,8 +129,8 @@ def _listed(known: Collection[str]) -> str:
     return ", ".join([*known, "label.NAME"])
 
 
-def query(given: QueryParams) -> dict[str, Any]:
-    """Return the arguments of `OrderStore.find`.
+def query(given: QueryParams, limits: Limits = PAGE_LIMITS) -> dict[str, Any]:
+    """Return the arguments of `OrderStore.find`, with a limit within `limits`.
 
     Raise `OrderError("request_invalid")` with the parameter as its field.
     """
@@ -114,7 +141,7 @@ def query(given: QueryParams) -> dict[str, Any]:
         "labels": _labels(given),
         "created_by": given.get("created_by"),
         "cursor": given.get("cursor"),
-        "limit": _limit(given.get("limit", "50")),
+        "limit": _limit(given.get("limit"), limits),
     }
 
 
@@ -177,9 +204,13 @@ def _labels(given: QueryParams) -> Mapping[str, str]:
     return labels
 
 
-def _limit(given: str) -> int:
-    if not re.fullmatch(r"\d{1,3}", given, re.ASCII) or not 1 <= int(given) <= MAX_LIMIT:
+def _limit(given: str | None, limits: Limits) -> int:
+    if given is None:
+        return limits.default
+    if not re.fullmatch(r"\d{1,5}", given, re.ASCII) or not 1 <= int(given) <= limits.most:
         raise _refused(
-            "limit", f"{given[:64]!r} is not a number from 1 to {MAX_LIMIT}", "the default is 50"
+            "limit",
+            f"{given[:64]!r} is not a number from 1 to {limits.most}",
+            f"the default is {limits.default}",
         )
     return int(given)

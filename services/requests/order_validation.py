@@ -51,13 +51,12 @@ HINTS = {
 }
 
 
-def order_request(raw: bytes) -> tuple[OrderRequest, Any]:
-    """Return the order and the JSON document as it was sent. Raise `OrderError`."""
-    document = json_body.parse(raw)
+def order_of(document: Any) -> OrderRequest:
+    """Return the order that a JSON document describes. Raise `OrderError`."""
     try:
-        # Parsed from the bytes again: only then do pydantic's strict types take an array for a
-        # tuple and a string for a date.
-        return OrderRequest.model_validate_json(raw), document
+        # Parsed from text again: only then do pydantic's strict types take an array for a tuple
+        # and a string for a date.
+        return OrderRequest.model_validate_json(json.dumps(document))
     except ValidationError as error:
         details = error.errors(include_url=False)
     if details[0]["type"] == "json_invalid":

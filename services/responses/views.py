@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
@@ -21,7 +21,7 @@ from broker.orders.order import (
     bottleneck,
     work_id,
 )
-from broker.orders.result_files import MEDIA_TYPES, OPTIONAL
+from broker.orders.result_files import ARCHIVE, MEDIA_TYPES, OPTIONAL
 from services.responses.problems import stored_problem
 from services.responses.progress import OrderProgress, order_progress, scan_progress
 
@@ -234,7 +234,7 @@ def _scan(order_id: str, scan: Scan, shown: dict[str, Any], waiting: WaitView | 
     if scan.result:
         path = f"{order_path(order_id)}/scans/{scan.id}"
         names = [name for name in MEDIA_TYPES if name not in OPTIONAL or name in scan.files]
-        links = {name: f"{path}/{name}" for name in names}
+        links = {name: f"{path}/{name}" for name in (*names, ARCHIVE)}
     return ScanView(
         id=scan.id,
         state=scan.state,
@@ -253,9 +253,22 @@ def _scan(order_id: str, scan: Scan, shown: dict[str, Any], waiting: WaitView | 
     )
 
 
+_RESULTS_GO_OUT: Final = frozenset(
+    {OrderState.DELIVERING, OrderState.DELIVERED, OrderState.UNDELIVERED}
+)
+
+
 def _all_warnings(order: Order) -> list[OrderWarningView]:
     warnings = []
     for scan in order.scans:
+        if scan.error and order.state in _RESULTS_GO_OUT:
+            # the rest is delivered all the same, so nobody must overlook it
+            view = OrderWarningView(
+                scan=scan.id,
+                code="scan_failed",
+                detail=f"{scan.error['code']}: {scan.error.get('detail', '')}",
+            )
+            warnings.append(view)
         for one in scan.warnings:
             view = OrderWarningView(scan=scan.id, code=one.code, detail=one.detail)
             warnings.append(view)

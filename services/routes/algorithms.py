@@ -6,11 +6,12 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field, computed_field
 
 from broker.errors import OrderError
-from broker.order_store import OrderStore
 from broker.order_store.workers import KnownAlgorithm
 from broker.orders.algorithm_card import AlgorithmCard
-from services.auth import ApiKeyAuth
+from services.dependencies import Store, may_read
 from services.responses.views import ABSENT
+
+router = APIRouter(prefix="/v1/algorithms", tags=["algorithms"], dependencies=[Depends(may_read)])
 
 
 class AlgorithmView(AlgorithmCard):
@@ -41,33 +42,26 @@ class AlgorithmsView(BaseModel):
     algorithms: list[AlgorithmView | UnavailableView]
 
 
-def routes(store: OrderStore, auth: ApiKeyAuth) -> APIRouter:
-    """Return the routes below `/v1/algorithms`."""
-    router = APIRouter(
-        prefix="/v1/algorithms", tags=["algorithms"], dependencies=[Depends(auth.read)]
-    )
+@router.get("")
+def list_algorithms(store: Store) -> AlgorithmsView:
+    """What can be ordered. Empty until a worker has said what it can do.
 
-    @router.get("")
-    def list_algorithms() -> AlgorithmsView:
-        """What can be ordered. Empty until a worker has said what it can do.
+    With `available` false: what a worker has in its settings and none can run, with the reason.
+    """
+    return AlgorithmsView(algorithms=[_view(known) for known in store.algorithms()])
 
-        With `available` false: what a worker has in its settings and none can run, with the reason.
-        """
-        return AlgorithmsView(algorithms=[_view(known) for known in store.algorithms()])
 
-    @router.get("/{name}")
-    def get_algorithm(name: str) -> AlgorithmView | UnavailableView:
-        """One algorithm's card, with the schema of its parameters."""
-        algorithms = {known.name: known for known in store.algorithms()}
-        if name not in algorithms:
-            raise OrderError(
-                "not_found",
-                f"there is no algorithm {name[:64]!r}",
-                hint=f"there are: {', '.join(algorithms)}",
-            )
-        return _view(algorithms[name])
-
-    return router
+@router.get("/{name}")
+def get_algorithm(name: str, store: Store) -> AlgorithmView | UnavailableView:
+    """One algorithm's card, with the schema of its parameters."""
+    algorithms = {known.name: known for known in store.algorithms()}
+    if name not in algorithms:
+        raise OrderError(
+            "not_found",
+            f"there is no algorithm {name[:64]!r}",
+            hint=f"there are: {', '.join(algorithms)}",
+        )
+    return _view(algorithms[name])
 
 
 def _view(known: KnownAlgorithm) -> AlgorithmView | UnavailableView:

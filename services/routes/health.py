@@ -13,37 +13,35 @@ from broker.order_store import OrderStore, WorkerView
 from broker.order_store.workers import reasons_of
 from broker.queue.names import COURIER_QUEUES, base_of
 from broker.settings.config import BrokerSettings
-from services.api_keys import ApiKeys
+from services.dependencies import Keys, Settings, Store
 from services.responses.problems import RETRY_AFTER_S, answer
 
+router = APIRouter(tags=["health"])
+"""`/healthz` and `/readyz` need no key, because they show no order."""
 
-def routes(store: OrderStore, settings: BrokerSettings, keys: ApiKeys) -> APIRouter:
-    """Return `/healthz` and `/readyz`, which need no key because they show no order."""
-    router = APIRouter(tags=["health"])
 
-    @router.get("/healthz")
-    async def healthz() -> dict[str, str]:
-        """This process answers. Redis is not asked, so that its absence restarts nothing."""
-        return {"status": "ok"}
+@router.get("/healthz")
+async def healthz() -> dict[str, str]:
+    """This process answers. Redis is not asked, so that its absence restarts nothing."""
+    return {"status": "ok"}
 
-    @router.get("/readyz")
-    def readyz() -> JSONResponse:
-        """Orders would be worked on: Redis answers, and every stage has a worker.
 
-        `unavailable` lists the algorithms that no worker can run; the others can be ordered.
-        """
-        readiness = _Readiness.of(store, settings)
-        keys.current()
-        if not readiness.missing:
-            answered: dict[str, Any] = {"status": "ready"} | readiness.unavailable_part
-            if keys.fault:
-                # Those who have a key are served as before, so this is no reason to serve nobody.
-                answered["warnings"] = [keys.fault]
-            return JSONResponse(answered)
-        problem = Problem("workers_missing", f"missing: {'; '.join(readiness.missing)}")
-        return answer(problem, "/readyz", headers={"retry-after": str(RETRY_AFTER_S)})
+@router.get("/readyz")
+def readyz(config: Settings, store: Store, keys: Keys) -> JSONResponse:
+    """Orders would be worked on: Redis answers, and every stage has a worker.
 
-    return router
+    `unavailable` lists the algorithms that no worker can run; the others can be ordered.
+    """
+    readiness = _Readiness.of(store, config.broker)
+    keys.current()
+    if not readiness.missing:
+        answered: dict[str, Any] = {"status": "ready"} | readiness.unavailable_part
+        if keys.fault:
+            # Those who have a key are served as before, so this is no reason to serve nobody.
+            answered["warnings"] = [keys.fault]
+        return JSONResponse(answered)
+    problem = Problem("workers_missing", f"missing: {'; '.join(readiness.missing)}")
+    return answer(problem, "/readyz", headers={"retry-after": str(RETRY_AFTER_S)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ from prometheus_client.registry import Collector
 
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore
-from services.auth import ApiKeyAuth
+from services.dependencies import Store, may_read
 from services.routes.queues import all_queues
+
+router = APIRouter(tags=["health"], dependencies=[Depends(may_read)])
 
 
 class StoreCollector(Collector):
@@ -75,15 +77,9 @@ class StoreCollector(Collector):
         return [available, reasons]
 
 
-def routes(store: OrderStore, auth: ApiKeyAuth) -> APIRouter:
-    """Return the route `/metrics`."""
-    router = APIRouter(tags=["health"], dependencies=[Depends(auth.read)])
-
-    @router.get("/metrics", response_class=Response)
-    def metrics() -> Response:
-        """Orders by state, queues and workers, for Prometheus."""
-        registry = CollectorRegistry()
-        registry.register(StoreCollector(store))
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-    return router
+@router.get("/metrics", response_class=Response)
+def metrics(store: Store) -> Response:
+    """Orders by state, queues and workers, for Prometheus."""
+    registry = CollectorRegistry()
+    registry.register(StoreCollector(store))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

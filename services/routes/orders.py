@@ -4,23 +4,21 @@ A 202 means that the order is stored; workers do the rest.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import PlainTextResponse, Response
+from pydantic import TypeAdapter
 
 from broker.errors import OrderError, TemporaryError
 from broker.log import one_line
-from broker.order_store import Creator, OrderStore, UnreadableOrderError
-from broker.orders.algorithm_card import AlgorithmCard
-from broker.orders.request import OrderRequest
-from broker.orders.stains import MISMATCH_HINT, contradiction, on_mismatch
+from broker.order_store import OrderStore, UnreadableOrderError
+from broker.orders.order import Order, UnreadableOrder
 from broker.queue.celery_app import enqueue
-from broker.settings.config import Config
 from services import openapi
 from services.auth import Caller
 from services.dependencies import (
@@ -32,9 +30,11 @@ from services.dependencies import (
     Store,
     may_read,
 )
-from services.requests import order_query
-from services.requests.admission import admit, check_destination_hosts, check_priority
-from services.requests.order_validation import new_destination, order_request
+from services.requests import batch, json_body, order_query
+from services.requests.admission import check_destination_hosts
+from services.requests.order_validation import new_destination, order_of
+from services.requests.placement import Orderable, Placement
+from services.responses import orders_csv
 from services.responses.views import (
     OrderView,
     UnreadableOrderView,
@@ -47,7 +47,9 @@ from services.responses.views import (
 JSON = "application/json"
 
 
+BATCH = TypeAdapter(list[batch.BatchEntry])
 router = APIRouter(prefix="/v1/orders", tags=["orders"])
+csv_router = APIRouter(tags=["orders"])
 READ = [Depends(may_read)]
 IdempotencyKey = Annotated[
     str | None,
@@ -64,13 +66,22 @@ def place_order(
     raw: JsonBody,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Place an order. Answers as soon as it is kept; follow it at `Location`."""
+    """Place an order. Answers as soon as it is kept; follow it at `Location`.
+
+    A list of 1 to 1000 orders is answered with 207 and what became of each, in order.
+    """
     order_query.refuse_parameters(request.query_params, known=())
     key = None
     if idempotency_key is not None:
         key = _caller_key(idempotency_key, caller.name)
+    document = json_body.parse(raw)
+    placement = Placement(config, store, caller)
     with _outcome_unknown(has_key=key is not None):
-        return _place(config, store, raw, key, caller)
+        if isinstance(document, list):
+            entries = batch.place_all(document, placement, key, request.url.path)
+            content = BATCH.dump_json(entries)
+            return Response(content, status_code=207, media_type=JSON)
+        return _place(placement, document, key)
 
 
 @router.get(
@@ -81,14 +92,27 @@ def place_order(
 def list_orders(request: Request, store: Store, caller: ReadingCaller) -> Response:
     """Orders, newest first. `next` is the cursor of the following page."""
     query = order_query.query(request.query_params)
-    if caller.own_orders_only:
-        if query["created_by"] not in (None, caller.name):
-            return Response('{"orders":[],"next":null}', media_type=JSON)
-        query["created_by"] = caller.name
+    if _asks_for_others(query, caller):
+        return Response('{"orders":[],"next":null}', media_type=JSON)
     page = store.find(**query)
     orders = [entry_view(entry) for entry in page.entries]
     view = order_query.OrdersView(orders=orders, next=page.cursor)
     return Response(view.model_dump_json(), media_type=JSON)
+
+
+@csv_router.get(
+    "/v1/orders.csv",
+    response_class=PlainTextResponse,
+    openapi_extra=order_query.CSV_PARAMETERS,
+)
+def list_orders_as_csv(request: Request, store: Store, caller: ReadingCaller) -> Response:
+    """Orders as a table, newest first: one row for each scan, with labels and figures."""
+    query = order_query.query(request.query_params, order_query.CSV_LIMITS)
+    entries: list[Order | UnreadableOrder] = []
+    if not _asks_for_others(query, caller):
+        entries = list(islice(_all_entries(store, query), query["limit"]))
+    headers = {"content-disposition": 'attachment; filename="orders.csv"'}
+    return Response(orders_csv.table(entries), 200, headers, "text/csv")
 
 
 @router.get("/{order_id}", response_model=OrderView, dependencies=READ)
@@ -111,6 +135,13 @@ def get_log(order_id: str, request: Request, store: Store) -> PlainTextResponse:
         f"{rfc3339(entry['at'])} {one_line(entry['text'])}\n" for entry in store.log(order.id, last)
     ]
     return PlainTextResponse("".join(lines))
+
+
+@router.delete("/{order_id}", status_code=204)
+def delete_order(order_id: str, store: Store, caller: OrderingCaller) -> Response:
+    """An order that has ended, and all that is kept of it. It cannot be undone."""
+    store.delete_with_files(order_id, caller.name)
+    return Response(status_code=204)
 
 
 @router.post("/{order_id}/cancel", status_code=202, response_model=OrderView)
@@ -154,56 +185,40 @@ def deliver_order(
     return _accepted(store, order_id)
 
 
-def _place(
-    config: Config, store: OrderStore, raw: bytes, key: str | None, caller: Caller
-) -> Response:
-    """Store the order and enqueue its first tasks, or answer with the order of the same key."""
-    request, document = order_request(raw)
-    fingerprint = ""
+def _asks_for_others(query: dict[str, Any], caller: Caller) -> bool:
+    """Return whether orders are asked for that the caller may not see; limit the query to others.
+
+    A key that sees its own orders only gets those alone.
+    """
+    if not caller.own_orders_only:
+        return False
+    if query["created_by"] not in (None, caller.name):
+        return True
+    query["created_by"] = caller.name
+    return False
+
+
+def _all_entries(store: OrderStore, query: Mapping[str, Any]) -> Iterator[Order | UnreadableOrder]:
+    """Yield the orders of all pages."""
+    cursor = query["cursor"]
+    while True:
+        page = store.find(**{**query, "cursor": cursor, "limit": order_query.MAX_LIMIT})
+        yield from page.entries
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+def _place(placement: Placement, document: Any, key: str | None) -> Response:
+    """Store the order, or answer with the order of the same key."""
+    request = order_of(document)
+    placed = None
     if key is not None:
-        # An order that was accepted before is not checked again: meanwhile its expiry may have
-        # passed, or its algorithm may be gone.
-        fingerprint = _fingerprint(document)
-        known_id = store.find_by_key(key, fingerprint)
-        if known_id is not None:
-            return _accepted(store, known_id, is_replay=True)
-    _check_available(request.algorithm, store.unavailable())
-    check_priority(request.priority, caller.name, caller.max_priority)
-    admitted, card = admit(request, store.cards(), config)
-    _check_stains(admitted, card)
-    creator = Creator(caller.name, caller.max_waiting)
-    created = store.create(
-        admitted, queue=card.queue, key=key, fingerprint=fingerprint, creator=creator
-    )
-    enqueue(created.messages)
-    return _accepted(store, created.order_id, is_replay=not created.fresh)
-
-
-def _check_available(algorithm: str, unavailable: Mapping[str, str]) -> None:
-    """Raise `OrderError` for an algorithm that workers have and none can run."""
-    if algorithm in unavailable:
-        raise OrderError(
-            "algorithm_unavailable",
-            unavailable[algorithm],
-            hint="the operator corrects the setting or the model folder; "
-            "GET /v1/algorithms shows when it is available again",
-            field="algorithm",
-        )
-
-
-def _check_stains(request: OrderRequest, card: AlgorithmCard) -> None:
-    """Raise `OrderError` for a scan whose stain, as the order states it, is none of the card's."""
-    if on_mismatch(request.parameters, card) != "fail":
-        return
-    for index, scan in enumerate(request.scans):
-        contradicts = contradiction(scan.stain, card)
-        if contradicts:
-            raise OrderError(
-                "stain_unexpected",
-                f"scans[{index}].stain: {contradicts}",
-                hint=MISMATCH_HINT,
-                field=f"scans[{index}].stain",
-            )
+        placed = placement.known(key, document)
+    if placed is None:
+        orderable = Orderable.of(placement.store)
+        placed = placement.place(request, orderable, key, document)
+    return _accepted(placement.store, placed.order_id, is_replay=placed.is_replay)
 
 
 def _accepted(store: OrderStore, order_id: str, *, is_replay: bool = False) -> Response:
@@ -235,15 +250,6 @@ def _caller_key(key: str, caller: str) -> str:
             field="Idempotency-Key",
         )
     return hashlib.sha256(f"{caller}\n{key}".encode()).hexdigest()
-
-
-def _fingerprint(document: Any) -> str:
-    """Return the SHA-256 of the document as it was sent, before any default is filled in.
-
-    A default that has changed since must not make it another order.
-    """
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 @contextmanager

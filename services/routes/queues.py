@@ -12,8 +12,9 @@ from pydantic import BaseModel, computed_field
 from broker.order_store import OrderStore, QueueView
 from broker.orders.order import Stage
 from broker.queue.names import COURIER_QUEUES, base_of, stage_of
-from services.auth import ApiKeyAuth
+from services.dependencies import Store, may_read
 
+router = APIRouter(prefix="/v1/queues", tags=["queues"], dependencies=[Depends(may_read)])
 QueueName = Annotated[
     str,
     Path(
@@ -78,22 +79,17 @@ def all_queues(store: OrderStore) -> list[QueueView]:
     return store.queues(also={*COURIER_QUEUES, *algorithm_queues})
 
 
-def routes(store: OrderStore, auth: ApiKeyAuth) -> APIRouter:
-    """Return the routes below `/v1/queues`."""
-    router = APIRouter(prefix="/v1/queues", tags=["queues"], dependencies=[Depends(auth.read)])
+@router.get("")
+def list_queues(store: Store) -> QueuesView:
+    """The queues: how much waits, how long the oldest has, how much runs.
 
-    @router.get("")
-    def list_queues() -> QueuesView:
-        """The queues: how much waits, how long the oldest has, how much runs.
+    Also how many workers listen to each. The queues of couriers and of all algorithms are
+    there before the first order.
+    """
+    return QueuesView(queues=[WaitingQueueView.of(queue) for queue in all_queues(store)])
 
-        Also how many workers listen to each. The queues of couriers and of all algorithms are
-        there before the first order.
-        """
-        return QueuesView(queues=[WaitingQueueView.of(queue) for queue in all_queues(store)])
 
-    @router.get("/{name}")
-    def get_queue(name: QueueName) -> DemandView:
-        """What one queue and its priorities have to do, as one number for an autoscaler."""
-        return DemandView.of(name, store.queues())
-
-    return router
+@router.get("/{name}")
+def get_queue(name: QueueName, store: Store) -> DemandView:
+    """What one queue and its priorities have to do, as one number for an autoscaler."""
+    return DemandView.of(name, store.queues())

@@ -8,13 +8,16 @@ from fastapi.responses import FileResponse, Response
 
 from broker.errors import Blame, OrderError, Problem
 from broker.file_storage.interface import Storage
-from broker.order_store import OrderStore
 from broker.orders.order import ENDED, Order, OrderState, Scan, ScanState
-from broker.orders.result_files import MEDIA_TYPES, OPTIONAL
-from services.auth import ApiKeyAuth
-from services.responses import byte_ranges
+from broker.orders.result_files import ARCHIVE, MEDIA_TYPES, OPTIONAL
+from services.dependencies import ResultStorage, Store, may_read
+from services.responses import byte_ranges, results_zip
+from services.responses.results_zip import ResultsZip, ZippedFile
 
-NAMES = ", ".join(MEDIA_TYPES)
+router = APIRouter(
+    prefix="/v1/orders/{order_id}", tags=["results"], dependencies=[Depends(may_read)]
+)
+NAMES = ", ".join((*MEDIA_TYPES, ARCHIVE))
 _Text = Annotated[str | None, Header(include_in_schema=False)]
 
 
@@ -28,44 +31,48 @@ def _range_headers(
 RangeHeaders = Annotated[byte_ranges.RangeHeaders, Depends(_range_headers)]
 
 
-def routes(storage: Storage, store: OrderStore, gate: ApiKeyAuth) -> APIRouter:
-    """Return the routes to the files below `/v1/orders/{order_id}`."""
-    router = APIRouter(
-        prefix="/v1/orders/{order_id}", tags=["results"], dependencies=[Depends(gate.read)]
-    )
+@router.get("/scans/{scan_id}/{name}", response_class=FileResponse)
+def get_result(
+    order_id: str,
+    scan_id: str,
+    name: str,
+    store: Store,
+    storage: ResultStorage,
+    requested: RangeHeaders,
+) -> Response:
+    """One file of a classified scan.
 
-    @router.get("/scans/{scan_id}/{name}", response_class=FileResponse)
-    def get_result(order_id: str, scan_id: str, name: str, requested: RangeHeaders) -> Response:
-        """One file of a classified scan.
+    `features.geojson` (opens in QuPath), `features.geojson.gz`, `region.geojson`,
+    `objects.csv`, `results.json` or `overlay.png`. Some algorithms also make `embeddings.h5`
+    and `attention.csv`; `links` of the scan names what there is. `results.zip` holds all.
+    """
+    scan = _scan(store.get(order_id), scan_id)
+    if name not in MEDIA_TYPES and name != ARCHIVE:
+        raise OrderError(
+            "not_found", f"there is no result {name[:64]!r}", hint=f"there are: {NAMES}"
+        )
+    if not scan.result:
+        raise _no_result(scan)
+    if name == ARCHIVE:
+        return byte_ranges.answer(_archive(storage, scan), results_zip.MEDIA_TYPE, requested)
+    if name in OPTIONAL and name not in scan.files:
+        raise OrderError(
+            "not_found",
+            f"scan {scan.id} has no {name}",
+            hint="its algorithm makes none; `links` of the scan names its files",
+        )
+    return _file(storage, f"{scan.result}/{name}", MEDIA_TYPES[name], requested)
 
-        `features.geojson` (opens in QuPath), `features.geojson.gz`, `region.geojson`,
-        `objects.csv`, `results.json` or `overlay.png`. Some algorithms also make `embeddings.h5`
-        and `attention.csv`; `links` of the scan names what there is.
-        """
-        scan = _scan(store.get(order_id), scan_id)
-        if name not in MEDIA_TYPES:
-            raise OrderError(
-                "not_found", f"there is no result {name[:64]!r}", hint=f"there are: {NAMES}"
-            )
-        if not scan.result:
-            raise _no_result(scan)
-        if name in OPTIONAL and name not in scan.files:
-            raise OrderError(
-                "not_found",
-                f"scan {scan.id} has no {name}",
-                hint="its algorithm makes none; `links` of the scan names its files",
-            )
-        return _file(storage, f"{scan.result}/{name}", MEDIA_TYPES[name], requested)
 
-    @router.get("/payload", response_class=FileResponse)
-    def get_payload(order_id: str, requested: RangeHeaders) -> Response:
-        """The exact bytes that were or will be delivered."""
-        order = store.get(order_id)
-        if not order.payload:
-            raise _no_payload(order)
-        return _file(storage, order.payload["file"], order.payload["content_type"], requested)
-
-    return router
+@router.get("/payload", response_class=FileResponse)
+def get_payload(
+    order_id: str, store: Store, storage: ResultStorage, requested: RangeHeaders
+) -> Response:
+    """The exact bytes that were or will be delivered."""
+    order = store.get(order_id)
+    if not order.payload:
+        raise _no_payload(order)
+    return _file(storage, order.payload["file"], order.payload["content_type"], requested)
 
 
 class EndedWithoutResultError(OrderError):
@@ -126,6 +133,21 @@ def _scan(order: Order, scan_id: str) -> Scan:
     )
 
 
+def _archive(storage: Storage, scan: Scan) -> ResultsZip:
+    """Return the archive of all files that can be downloaded of a scan with a result."""
+    files = []
+    for name in MEDIA_TYPES:
+        key = f"{scan.result}/{name}"
+        stored = storage.find(key)
+        if stored is not None:
+            files.append(ZippedFile(name, key, stored))
+    if not files:
+        raise OrderError(
+            "not_found", "the results are no longer kept", hint="place the order again"
+        )
+    return ResultsZip(storage, files)
+
+
 def _file(
     storage: Storage, key: str, media_type: str, requested: byte_ranges.RangeHeaders
 ) -> Response:
@@ -136,4 +158,5 @@ def _file(
         )
     if stored.path:
         return FileResponse(stored.path, media_type=media_type)
-    return byte_ranges.answer(storage, key, stored, media_type, requested)
+    content = byte_ranges.StoredContent(storage, key, stored)
+    return byte_ranges.answer(content, media_type, requested)

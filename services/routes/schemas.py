@@ -8,17 +8,13 @@ from importlib.resources import files
 from fastapi import APIRouter, Depends
 from fastapi.responses import Response
 
-from services.auth import ApiKeyAuth
+from services.dependencies import may_read
+
+router = APIRouter(prefix="/v1/schemas", tags=["algorithms"], dependencies=[Depends(may_read)])
 
 
-def routes(auth: ApiKeyAuth) -> APIRouter:
-    """Return the routes below `/v1/schemas`."""
-    router = APIRouter(prefix="/v1/schemas", tags=["algorithms"], dependencies=[Depends(auth.read)])
-
-    @router.get("/model.json", response_class=Response)
-    def get_model_schema() -> Response:
-        """The JSON schema (2020-12) of model.json, which describes a network in a model folder."""
-        document = files("slidelane").joinpath("model.schema.json").read_bytes()
-        return Response(document, media_type="application/schema+json")
-
-    return router
+@router.get("/model.json", response_class=Response)
+def get_model_schema() -> Response:
+    """The JSON schema (2020-12) of model.json, which describes a network in a model folder."""
+    document = files("slidelane").joinpath("model.schema.json").read_bytes()
+    return Response(document, media_type="application/schema+json")

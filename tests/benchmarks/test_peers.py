@@ -74,7 +74,7 @@ def test_a_network_is_the_same_each_time_and_has_learnt_how_dark_a_tile_is(
     are known."""
     rng = np.random.default_rng(0)
     darkness = (np.arange(16) // 4).reshape(16, 1, 1, 1)
-    samples = np.clip(rng.normal(230 - 50 * darkness, 8, (16, 64, 64, 3)), 0, 255).astype(np.uint8)
+    samples = np.clip(rng.normal(230 - 50 * darkness, 8, (16, 32, 32, 3)), 0, 255).astype(np.uint8)
     inputs = (torch.from_numpy(samples).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
     logits, again = (
         _answers(name, tmp_path / folder, samples, inputs) for folder in ("one", "other")

@@ -7,6 +7,7 @@ models made from KEDA's custom resource definitions. Both refuse unknown fields.
 import json
 import sys
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import kubernetes_validate
@@ -18,10 +19,18 @@ from tests.support.kustomize import K8S, OVERLAYS, documents, rendered
 
 VERSIONS = ("1.30", "1.37")
 EXAMPLE = K8S / "secret.example.yaml"
+MODELS_EXAMPLE = K8S / "models.example.yaml"
 
 
 def fault(obj: Object) -> str:
     """Return what is wrong with an object, or an empty string."""
+    return _fault(json.dumps(obj, sort_keys=True))
+
+
+@cache
+def _fault(text: str) -> str:
+    """Return what is wrong with an object that is given as JSON; each is checked once."""
+    obj = json.loads(text)
     if obj["apiVersion"] == "keda.sh/v1alpha1":
         return _keda_fault(obj)
     for version in VERSIONS:
@@ -50,15 +59,15 @@ def _keda_fault(obj: Object) -> str:
 def faults() -> Iterator[str]:
     """Yield one line for each object that a cluster would refuse, and print a summary."""
     objects_by_name = {overlay: rendered(overlay) for overlay in OVERLAYS}
-    objects_by_name[EXAMPLE.name] = documents(EXAMPLE)
-    checked: dict[str, str] = {}
+    for example in (EXAMPLE, MODELS_EXAMPLE):
+        objects_by_name[example.name] = documents(example)
+    checked: set[str] = set()
     for name, objects in objects_by_name.items():
         for obj in objects:
-            key = json.dumps(obj, sort_keys=True)
-            if key not in checked:
-                checked[key] = fault(obj)
-            if checked[key]:
-                yield f"deploy/k8s {name}: {obj['kind']} {obj['metadata']['name']}: {checked[key]}"
+            checked.add(json.dumps(obj, sort_keys=True))
+            found = fault(obj)
+            if found:
+                yield f"deploy/k8s {name}: {obj['kind']} {obj['metadata']['name']}: {found}"
     print(
         f"deploy/k8s: {len(OVERLAYS)} overlays, {len(checked)} objects, "
         f"Kubernetes {' and '.join(VERSIONS)}, KEDA"

@@ -12,7 +12,7 @@ import redis
 from broker.order_store.embedded_redis import find_server
 from tests.support.kubernetes_objects import find
 from tests.support.kustomize import rendered
-from tests.support.redis_servers import free_port
+from tests.support.redis_servers import ONCE, free_port
 from tests.support.stack import wait_for
 
 PASSWORD = "0f1e2d3c4b5a"
@@ -31,7 +31,7 @@ def client(tmp_path: Path) -> Iterator[Any]:
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "REDIS_PASSWORD": PASSWORD}
     environment |= {f"REDIS_{user}_PASSWORD": "0" for user in ("API", "WORKER", "FLOWER")}
     process = subprocess.Popen([shell, flag, script], env=environment, stdout=subprocess.DEVNULL)
-    client = redis.Redis("127.0.0.1", port, password=PASSWORD)
+    client = redis.Redis("127.0.0.1", port, password=PASSWORD, retry=ONCE)
 
     def is_ready() -> bool:
         try:
@@ -62,5 +62,6 @@ def test_our_redis_loses_and_throws_away_nothing(client: Any) -> None:
     assert {name: client.config_get(name)[name] for name in required} == required
     assert client.config_get("maxmemory")["maxmemory"] == str(2 * 2**30)
     port = client.get_connection_kwargs()["port"]
-    with redis.Redis("127.0.0.1", port) as anonymous, pytest.raises(redis.AuthenticationError):
+    anonymous = redis.Redis("127.0.0.1", port, retry=ONCE)
+    with anonymous, pytest.raises(redis.AuthenticationError):
         anonymous.ping()

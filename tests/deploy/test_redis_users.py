@@ -16,7 +16,7 @@ from tests.support.compose_files import compose_file
 from tests.support.kubernetes_objects import find
 from tests.support.kustomize import rendered
 from tests.support.pages import ROOT
-from tests.support.redis_servers import free_port
+from tests.support.redis_servers import ONCE, free_port
 from tests.support.stack import Stack, wait_for
 from tests.test_containers import VARIABLES
 
@@ -103,7 +103,7 @@ def answers(port: int) -> bool:
 
 def client(port: int, user: str, password: str, database: int = 1) -> Any:
     """Return a client that connects as the user."""
-    return redis.Redis("127.0.0.1", port, database, username=user, password=password)
+    return redis.Redis("127.0.0.1", port, database, username=user, password=password, retry=ONCE)
 
 
 def test_compose_kubernetes_and_the_page_have_the_same_users() -> None:
@@ -197,7 +197,8 @@ def test_the_api_takes_no_message_from_a_queue(port: int) -> None:
 
 def test_a_stranger_is_refused(port: int) -> None:
     """Neither no password nor a wrong one is accepted."""
-    with redis.Redis("127.0.0.1", port) as anonymous, pytest.raises(redis.AuthenticationError):
+    anonymous = redis.Redis("127.0.0.1", port, retry=ONCE)
+    with anonymous, pytest.raises(redis.AuthenticationError):
         anonymous.ping()
     with client(port, "api", "wrong") as wrong, pytest.raises(redis.AuthenticationError):
         wrong.ping()

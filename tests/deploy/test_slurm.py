@@ -81,10 +81,11 @@ class Cluster(Stack):
         return self.get(order_id)["scans"][0]
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    (tmp_path / "data").mkdir()
-    with Cluster(tmp_path) as cluster:
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("cluster")
+    (folder / "data").mkdir()
+    with Cluster(folder) as cluster:
         yield cluster
 
 
@@ -115,7 +116,7 @@ def test_a_job_takes_orders_and_ends_when_nothing_is_left(cluster: Cluster) -> N
 
 def test_a_job_leaves_before_its_time_is_over(cluster: Cluster) -> None:
     """It ends by itself and with status 0, before SLURM would send a signal."""
-    ends_at = time.time() + 90
+    ends_at = time.time() + 75
     job = cluster.job(SLURM_JOB_END_TIME=str(int(ends_at)))
     assert job.wait(timeout=120) == 0, cluster.log_text
     assert "its time is nearly over" in cluster.log_text

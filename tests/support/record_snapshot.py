@@ -5,6 +5,7 @@ Knows the names of the keys (as literals, to find out when one changes) and no r
 
 import json
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 from broker.orders.order import TRANSITIONS
@@ -74,14 +75,14 @@ class Snapshot:
             if key.startswith(prefix)
         }
 
-    @property
+    @cached_property
     def orders(self) -> dict[str, Fields]:
         """The hash of each order, oldest first."""
         return dict(
             sorted(self.below("sl:order:").items(), key=lambda item: int(item[1]["number"]))
         )
 
-    @property
+    @cached_property
     def works(self) -> dict[str, Fields]:
         """The hash of everything that can be claimed: scans, and orders for their delivery."""
         scans = self.below("sl:scan:")

@@ -18,10 +18,15 @@ import redis
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from broker.order_store.embedded_redis import find_server
 from tests.support.paths import ROOT
 
+ONCE = Retry(NoBackoff(), 0)
+"""For a client that finds out whether a server accepts it. By itself it would try again for
+several seconds, also where its password was refused."""
 _ENQUEUE = """
 import logging, sys, time
 from concurrent.futures import ThreadPoolExecutor

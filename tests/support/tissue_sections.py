@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from broker.settings.config import AlgorithmSettings
 from worker.algorithms import registry
-from worker.algorithms.ki67.ki67 import Ki67, Ki67Classifier
+from worker.algorithms.builtin import BuiltinTiles
 from worker.geometry.frame import Floats, Pixels
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results.objects import Objects
@@ -99,11 +99,11 @@ def photograph() -> Pixels:
     return np.ascontiguousarray(cv2.imread(str(path))[..., ::-1], np.uint8)
 
 
-def calibrated(pixels: Pixels, parameters: Mapping[str, Any] | None = None) -> Ki67Classifier:
+def calibrated(pixels: Pixels, parameters: Mapping[str, Any] | None = None) -> BuiltinTiles:
     algorithm = registry.load(
         "ki67", SETTINGS, parameters or {}, "cpu", max_batch_bytes=MAX_BATCH_BYTES
     )
-    assert isinstance(algorithm, Ki67)
+    assert isinstance(algorithm, BuiltinTiles)
     return algorithm.calibrate(pixels[None])
 
 

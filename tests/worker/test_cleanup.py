@@ -16,6 +16,7 @@ from tests.support.s3 import BUCKET, S3Server
 from worker.cleanup import (
     clean_up,
     release_slides,
+    remove_deleted,
     remove_files,
     remove_left_behind,
     remove_unfinished,
@@ -103,6 +104,23 @@ def test_the_files_of_an_order_go_and_those_of_others_stay(context: WorkerContex
         "results/b/0.1/results.json"
     ]
     assert not (context.data / "parcels" / "a.123").exists()
+
+
+def test_the_files_of_a_deleted_order_go_at_once_and_again(context: WorkerContext) -> None:
+    """A worker that held one of its scans may write a result late, and that is removed as well."""
+    order_id = an_order(context.store)
+    context.store.cancel(order_id)
+    result = context.storage.folder / "results" / order_id / "0.3" / "results.json"
+    result.parent.mkdir(parents=True)
+    result.write_text("{}")
+    context.store.delete_with_files(order_id, "somebody")
+    remove_deleted(context)
+    assert not result.exists()
+    result.parent.mkdir(parents=True)
+    remove_deleted(context)
+    assert not result.parent.exists()
+    context.store.forget_deleted(-1)
+    assert context.store.deleted() == []
 
 
 @pytest.fixture

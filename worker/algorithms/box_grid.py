@@ -1,53 +1,53 @@
-"""The algorithm `grid`: divides the area into equal boxes. Reads no pixels."""
+"""The algorithm `grid`: divides the area into equal boxes. Reads no pixels.
 
-from typing import Literal
+It is written against the public interface and uses nothing else of Slidelane.
+"""
+
+from typing import Final
 
 import numpy as np
 
-from broker.orders.algorithm_card import AlgorithmCard
-from worker.algorithms.builtin_cards import GridParameters
-from worker.geometry.frame import Area, Floats, Frame
-from worker.geometry.roi import inside
-from worker.results.objects import Objects
-from worker.results.result import Findings
+from slidelane.algorithms import Card, Class, Context, Found, Parameter, Result
+
+CARD: Final = Card(
+    title="Grid of boxes",
+    description="Divides the area into equal boxes, without reading a pixel.",
+    version="1.0.0",
+    output="report",
+    classes=(Class("box", "#2e8b57", annotation_type="box"),),
+    parameters=(
+        Parameter("rows", 2, minimum=1, maximum=64, description="boxes from top to bottom"),
+        Parameter("columns", 2, minimum=1, maximum=64, description="boxes from left to right"),
+    ),
+)
 
 
-class BoxGrid:
-    """Rows times columns of boxes that cover the area without gap or overlap."""
+def process_image(_path: str, context: Context) -> Result:
+    """Return rows times columns of boxes that cover the area without gap or overlap.
 
-    works_on: Literal["area"] = "area"
-
-    def __init__(self, card: AlgorithmCard, parameters: GridParameters) -> None:
-        self.card = card
-        self._rows = parameters.rows
-        self._columns = parameters.columns
-
-    def report(self, frame: Frame, area: Area) -> Findings:
-        """Return the boxes row by row, in level-0 pixels, exact also where they are fractions.
-
-        Boxes whose centre lies outside the area's polygon are left out.
-        """
-        xs = area.x + area.width * np.arange(self._columns + 1) / self._columns
-        ys = area.y + area.height * np.arange(self._rows + 1) / self._rows
-        boxes = [
-            _box(xs[column], ys[row], xs[column + 1], ys[row + 1])
-            for row in range(self._rows)
-            for column in range(self._columns)
-        ]
-        centres = np.array([box.mean(axis=0) for box in boxes])
-        is_inside = inside(centres, area)
-        count = int(is_inside.sum())
-        objects = Objects(
-            centres=centres[is_inside],
-            outlines=tuple(boxes[number] for number in np.flatnonzero(is_inside)),
-            classes=np.zeros(count, np.int64),
-            scores=np.ones(count),
-        )
-        summary = {"boxes": count, "rows": self._rows, "columns": self._columns}
-        headline = f"{count:,} boxes ({self._rows} x {self._columns})"
-        return Findings(frame, area, objects, summary, headline)
+    They come row by row, in level-0 pixels, exact also where they are fractions. Boxes whose centre
+    lies outside the area's polygon are left out.
+    """
+    rows = context.parameters["rows"]
+    columns = context.parameters["columns"]
+    left, top, width, height = context.roi.box
+    xs = left + width * np.arange(columns + 1) / columns
+    ys = top + height * np.arange(rows + 1) / rows
+    boxes = []
+    for row in range(rows):
+        for column in range(columns):
+            box = _box(xs[column], ys[row], xs[column + 1], ys[row + 1])
+            if context.roi.contains(box.x, box.y):
+                boxes.append(box)
+    return Result(
+        boxes,
+        summary={"boxes": len(boxes), "rows": rows, "columns": columns},
+        headline=f"{len(boxes):,} boxes ({rows} x {columns})",
+    )
 
 
-def _box(left: float, top: float, right: float, bottom: float) -> Floats:
-    """Return the corners, clockwise on the screen from the top left one."""
-    return np.array([(left, top), (right, top), (right, bottom), (left, bottom)], dtype=np.float64)
+def _box(left: float, top: float, right: float, bottom: float) -> Found:
+    """Return the box, its corners clockwise on the screen from the top left one."""
+    corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+    x, y = corners.mean(axis=0)
+    return Found(x, y, 0, outline=corners)

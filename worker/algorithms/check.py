@@ -19,6 +19,7 @@ from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.settings.config import AlgorithmSettings, ConfigError
 from worker.algorithms import registry
+from worker.algorithms.python.algorithm import PythonAlgorithm
 
 LIMIT_S: Final = 120.0
 _POLL_S: Final = 0.2
@@ -123,6 +124,8 @@ def _answer_to(request: dict[str, Any]) -> dict[str, Any]:
             request["device"],
             max_batch_bytes=request["max_batch_bytes"],
         )
+        if isinstance(algorithm, PythonAlgorithm):
+            algorithm.load_once()
     except (ConfigError, OrderError) as error:
         return {"reason": one_line(error)}
     except Exception as error:  # noqa: BLE001 - whatever the network raises, it cannot be used

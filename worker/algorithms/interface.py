@@ -113,4 +113,22 @@ class ReportAlgorithm(Protocol):
         """Return all findings of the area, in level-0 pixels."""
 
 
-Algorithm = TileAlgorithm | ReportAlgorithm
+@runtime_checkable
+class OwnFigures(Protocol):
+    """A classifier that states figures of its own, in place of those of its output."""
+
+    def own_summary(self, counts: Sequence[int]) -> tuple[dict[str, Any], str] | None:
+        """Return figures fit for JSON and a headline, None for those of its output.
+
+        `counts` holds the number of objects of each class in the whole area.
+        """
+
+
+class ScanAlgorithm(Protocol):
+    """An algorithm that runs in a process of its own, which is told about each scan."""
+
+    works_on: Literal["scan"]
+    card: AlgorithmCard
+
+
+Algorithm = TileAlgorithm | ReportAlgorithm | ScanAlgorithm

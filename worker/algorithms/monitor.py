@@ -14,6 +14,7 @@ from broker.settings.config import AlgorithmSettings, ConfigError, WorkerSetting
 from worker.algorithms import registry
 from worker.algorithms.check import LoadCheck, one_line
 from worker.algorithms.model_folder.reading import watched_files
+from worker.algorithms.python.description import fingerprint as source_fingerprint
 from worker.process.heartbeat import Heartbeat
 
 POLL_S: Final = 1.0
@@ -92,7 +93,7 @@ class _Algorithm:
         self.reason = device_fault
         self._entry = entry
         self._device = device
-        self._is_watched = registry.needs_folder(entry) and not device_fault
+        self._is_watched = registry.needs_check(entry) and not device_fault
         self._seen: Fingerprint | None = None
         self._checked: Fingerprint | None = None
         self._retry_at = float("inf")
@@ -109,6 +110,13 @@ class _Algorithm:
             return self.card.digest, self.reason
         return "", self.reason
 
+    @property
+    def _place(self) -> str:
+        """The key of the entry that names the files, as reasons state it."""
+        if self._entry.entry is not None:
+            return ": entry"
+        return ".folder"
+
     def must_be_checked(self) -> bool:
         """Return whether the files have changed since the last check and are whole now.
 
@@ -117,7 +125,7 @@ class _Algorithm:
         """
         if not self._is_watched:
             return False
-        found = _fingerprint(self._entry.folder)
+        found = _fingerprint(self._entry)
         last = self._seen
         self._seen = found
         if found == self._checked:
@@ -125,7 +133,7 @@ class _Algorithm:
         if last is None:
             return True  # at the start nothing waits for the second look
         self.card = None
-        self.reason = f"worker.algorithms.{self.name}.folder: its files are being changed"
+        self.reason = f"worker.algorithms.{self.name}{self._place}: its files are being changed"
         self._checked = None
         self._retry_s = _FIRST_RETRY_S
         return found == last
@@ -145,7 +153,7 @@ class _Algorithm:
                 # The same files may load later, when there is more memory or time.
                 self._retry_at = time.monotonic() + self._retry_s
                 self._retry_s = min(_LONGEST_RETRY_S, 2 * self._retry_s)
-        if _fingerprint(self._entry.folder) == found:
+        if _fingerprint(self._entry) == found:
             self._checked = found
 
     def log(self) -> None:
@@ -168,10 +176,13 @@ class _Algorithm:
             self.reason = f"worker.algorithms.{self.name}: {one_line(error)}"
 
 
-def _fingerprint(folder: Path | None) -> Fingerprint:
-    if folder is None:
+def _fingerprint(entry: AlgorithmSettings) -> Fingerprint:
+    if entry.entry is not None:
+        return tuple((size, changed) for _, size, changed in source_fingerprint(entry.entry))
+    if entry.folder is None:
         return ()
-    return tuple(_fingerprint_of_file(file) for file in watched_files(folder))
+    files = watched_files(entry.folder, entry.encoders)
+    return tuple(_fingerprint_of_file(file) for file in files)
 
 
 def _fingerprint_of_file(file: Path) -> tuple[int, ...]:

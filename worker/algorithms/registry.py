@@ -14,16 +14,19 @@ from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.stains import KNOWN_STAINS, stain_name
 from broker.settings.config import AlgorithmSettings, ConfigError
+from worker.algorithms.box_grid import process_image
 from worker.algorithms.builtin_cards import (
-    GridParameters,
-    Ki67Parameters,
     grid_card,
+    grid_parameters,
     ki67_card,
+    ki67_parameters,
 )
+from worker.algorithms.builtin_report import BuiltinReport
 from worker.algorithms.interface import Algorithm
 from worker.algorithms.model_folder.card import weights_card, weights_parameters
 from worker.algorithms.model_folder.errors import ENTRY, algorithm_error, first_problem
 from worker.algorithms.own_classes import with_own_classes
+from worker.algorithms.python.kind import PythonKind
 
 Settings = Mapping[str, AlgorithmSettings]
 """The section `worker.algorithms` of the settings: an entry for each name."""
@@ -67,7 +70,7 @@ def cards_without_model(settings: Settings) -> dict[str, AlgorithmCard]:
     """
     found = {}
     for name, entry in settings.items():
-        if needs_folder(entry):
+        if needs_check(entry):
             continue
         with suppress(ConfigError):
             found[name] = card(name, entry)
@@ -85,6 +88,14 @@ def queue_of(entry: AlgorithmSettings) -> str:
 def needs_folder(entry: AlgorithmSettings) -> bool:
     """Return whether the algorithm is made from a model folder."""
     return entry.kind in _KINDS and _KINDS[entry.kind].needs_folder
+
+
+def needs_check(entry: AlgorithmSettings) -> bool:
+    """Return whether only a process of its own can say that the algorithm can be used.
+
+    It is made from a model folder or from code of the site.
+    """
+    return entry.kind in _KINDS and entry.kind in ("weights", "python")
 
 
 def needs_device(entry: AlgorithmSettings) -> bool:
@@ -179,7 +190,7 @@ class _Ki67Kind:
     reads_pixels = True
 
     def parameters(self, _name: str, _entry: AlgorithmSettings) -> type[BaseModel]:
-        return Ki67Parameters
+        return ki67_parameters()
 
     def card(self, _name: str, _entry: AlgorithmSettings) -> AlgorithmCard:
         return ki67_card()
@@ -187,15 +198,16 @@ class _Ki67Kind:
     def load(
         self,
         card: AlgorithmCard,
-        parameters: Ki67Parameters,
+        parameters: BaseModel,
         _entry: AlgorithmSettings,
         device: str,
         _max_batch_bytes: int,
     ) -> Algorithm:
+        from worker.algorithms.builtin import BuiltinTiles
         from worker.algorithms.ki67.ki67 import Ki67
         from worker.algorithms.torch_device.device import resolve
 
-        return Ki67(card, parameters, resolve(device))
+        return BuiltinTiles(card, Ki67(), parameters.model_dump(), resolve(device))
 
 
 class _GridKind:
@@ -203,7 +215,7 @@ class _GridKind:
     reads_pixels = False
 
     def parameters(self, _name: str, _entry: AlgorithmSettings) -> type[BaseModel]:
-        return GridParameters
+        return grid_parameters()
 
     def card(self, _name: str, _entry: AlgorithmSettings) -> AlgorithmCard:
         return grid_card()
@@ -211,14 +223,12 @@ class _GridKind:
     def load(
         self,
         card: AlgorithmCard,
-        parameters: GridParameters,
+        parameters: BaseModel,
         _entry: AlgorithmSettings,
         _device: str,
         _max_batch_bytes: int,
     ) -> Algorithm:
-        from worker.algorithms.box_grid import BoxGrid
-
-        return BoxGrid(card, parameters)
+        return BuiltinReport(card, process_image, parameters.model_dump())
 
 
 class _WeightsKind:
@@ -255,6 +265,7 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "ki67": _Ki67Kind(),
     "grid": _GridKind(),
     "weights": _WeightsKind(),
+    "python": PythonKind(),
 }
 
 

@@ -16,6 +16,7 @@ from worker.delivery.payload import Payload
 from worker.disk import sync_file, sync_folder
 from worker.process.lease import Lease
 from worker.results import result_folder
+from worker.results.result import FailedScan
 
 PayloadRecord = Mapping[str, Any]
 """`file`, `digest`, `bytes` and `content_type` of a stored payload, as the order records them."""
@@ -73,10 +74,24 @@ class StoredPayloads:
         with ExitStack() as folders:
             results = []
             for scan in order.scans:
+                if not scan.result:
+                    continue  # it failed, and the order wants the rest delivered
                 key = f"{scan.result}/{FINDINGS}"
                 findings = folders.enter_context(self._storage.local_copy(key))
                 results.append(result_folder.load(findings.parent))
-            return destination.build_payload(results, path)
+            return destination.build_payload(results, path, _failed_scans(order))
+
+
+def _failed_scans(order: Order) -> list[FailedScan]:
+    """Return the scans without a result, with the reason that their error states."""
+    failed = []
+    for scan in order.scans:
+        if not scan.result:
+            error = scan.error or {}
+            failed.append(
+                FailedScan(scan.id, str(error.get("code", "")), str(error.get("detail", "")))
+            )
+    return failed
 
 
 def _sync_and_move(source: Path, target: Path) -> None:

@@ -11,11 +11,18 @@ from typing import Any
 
 from broker.orders.order import Order, ScanWarning
 from broker.orders.request import ScanRequest
+from broker.orders.result_files import OUTPUT_LOG
 from broker.orders.stains import on_mismatch
-from worker.algorithms.interface import Algorithm
+from worker.algorithms.interface import Algorithm, ScanAlgorithm, TileAlgorithm
+from worker.algorithms.python.algorithm import PythonAlgorithm
+from worker.geometry.frame import Area
 from worker.geometry.roi import resolve_roi
 from worker.inference.checkpoint import Checkpoint
+from worker.inference.code_result import CodeResult
+from worker.inference.image_function import process_image
 from worker.inference.quality.inspection import StainRequest, mpp_warnings
+from worker.inference.scan_context import ScanContext
+from worker.inference.scan_files import scratch_folder, secrets_of, with_files
 from worker.inference.tile_inference import Counts, TileJob, run_tiles
 from worker.progress import Progress, Stopwatch
 from worker.results.overlay import drawing
@@ -72,35 +79,93 @@ def classify(
         with clock.measure("open"):
             slide = stack.enter_context(_open_slide(sandbox, job))
         area = resolve_roi(job.request.roi, slide.frame)
-        warnings = _slide_warnings(slide)
-        if algorithm.works_on == "area":
-            counts: Counts = {}
-            progress.report("classifying", 0, 1)
-            with clock.measure("model"):
-                findings = algorithm.report(slide.frame, area)
-        else:
-            tile_job = TileJob(
-                algorithm, slide, area, _inputs(job, slide), _stain_request(job, algorithm)
-            )
-            findings, counts, tile_warnings = run_tiles(tile_job, checkpoint, clock, progress)
-            warnings += mpp_warnings(slide.frame, algorithm.card) + tile_warnings
+        found = _find(algorithm, _OpenScan(job, slide, area), checkpoint, clock, progress)
         classify_s = monotonic() - started_at
         progress.report("drawing", 0, 1)
         with clock.measure("read"):
             picture = slide.overview(area, drawing.MAX_PX)
-    result = Result(
-        order_id=job.order.id,
-        scan_id=job.request.id,
-        card=algorithm.card,
-        parameters=dict(job.order.request.parameters),
-        findings=findings,
-        provenance=_provenance(job, slide),
-        warnings=warnings,
-        produced=_produced(job, algorithm, findings),
-        slide_name=job.request.source.file_stem or job.request.id,
-    )
-    timings = _rates(counts, classify_s) | clock.timings
-    return ClassifiedScan(result, OverlayDrawing(picture, result), timings)
+        result = Result(
+            order_id=job.order.id,
+            scan_id=job.request.id,
+            card=found.card,
+            parameters=dict(job.order.request.parameters),
+            findings=found.findings,
+            provenance=_provenance(job, slide),
+            warnings=(*_slide_warnings(slide), *found.warnings),
+            produced=_produced(job, algorithm, found.findings),
+            slide_name=job.request.source.file_stem or job.request.id,
+            files=found.files,
+        )
+        overlay = OverlayDrawing(picture, result)  # begins while the decoder process ends
+    timings = _rates(dict(found.counts), classify_s) | clock.timings
+    return ClassifiedScan(result, overlay, timings)
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenScan:
+    """A scan whose slide is open, and the area that was ordered."""
+
+    job: ScanJob
+    slide: ReadableSlide
+    area: Area
+
+
+def _find(
+    algorithm: Algorithm,
+    scan: _OpenScan,
+    checkpoint: Checkpoint,
+    clock: Stopwatch,
+    progress: Progress,
+) -> CodeResult:
+    """Run the algorithm, whatever it works on."""
+    if algorithm.works_on == "area":
+        progress.report("classifying", 0, 1)
+        with clock.measure("model"):
+            findings = algorithm.report(scan.slide.frame, scan.area)
+        return CodeResult(findings, algorithm.card)
+    if algorithm.works_on == "scan":
+        return _run_code(algorithm, scan, checkpoint, clock, progress)
+    return _run_tiles(algorithm, scan, checkpoint, clock, progress)
+
+
+def _run_tiles(
+    algorithm: TileAlgorithm,
+    scan: _OpenScan,
+    checkpoint: Checkpoint,
+    clock: Stopwatch,
+    progress: Progress,
+) -> CodeResult:
+    inputs = _inputs(scan.job, scan.slide)
+    stain = _stain_request(scan.job, algorithm)
+    tile_job = TileJob(algorithm, scan.slide, scan.area, inputs, stain)
+    findings, counts, warnings = run_tiles(tile_job, checkpoint, clock, progress)
+    warnings = (*mpp_warnings(scan.slide.frame, algorithm.card), *warnings)
+    return CodeResult(findings, algorithm.card, counts, warnings)
+
+
+def _run_code(
+    algorithm: ScanAlgorithm,
+    scan: _OpenScan,
+    checkpoint: Checkpoint,
+    clock: Stopwatch,
+    progress: Progress,
+) -> CodeResult:
+    """Run code of the site in its own process: on tiles, or on the slide as a whole.
+
+    Whatever it printed is a file of the result.
+    """
+    if not isinstance(algorithm, PythonAlgorithm):
+        raise TypeError(f"{type(algorithm).__name__} is not run in a process of its own")
+    with scratch_folder() as folder:
+        context = ScanContext(scan.job.order, scan.job.request, algorithm.card, folder, progress)
+        context.open(scan.job.slide.path, scan.slide, scan.area)
+        log = folder / OUTPUT_LOG
+        with context.reading(), algorithm.begun(context, log) as code:
+            if code.is_tile_model:
+                found = _run_tiles(code, scan, checkpoint, clock, context)
+            else:
+                found = process_image(code, context, checkpoint, clock)
+        return with_files(found, context, log, secrets_of(scan.job.order.request))
 
 
 def _slide_warnings(slide: ReadableSlide) -> tuple[ScanWarning, ...]:
@@ -137,7 +202,7 @@ def _provenance(job: ScanJob, slide: ReadableSlide) -> dict[str, object]:
 def _produced(job: ScanJob, algorithm: Algorithm, findings: Findings) -> dict[str, Any]:
     """Return when and with what the result is made, and in which precision it was computed."""
     precision = None
-    if algorithm.works_on == "tiles":
+    if algorithm.works_on != "area":
         precision = findings.summary.get("precision", "float32")
     return {**job.produced, "precision": precision}
 

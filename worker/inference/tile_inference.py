@@ -16,7 +16,7 @@ import numpy as np
 
 from broker.orders.order import ScanWarning
 from worker.algorithms import registry
-from worker.algorithms.interface import TileAlgorithm, TileClassifier
+from worker.algorithms.interface import OwnFigures, TileAlgorithm, TileClassifier
 from worker.geometry.frame import Area, Pixels
 from worker.geometry.tile_grid import Grid, Tile, tile_grid
 from worker.inference import parallel_tiles, tissue
@@ -83,12 +83,7 @@ def run_tiles(
         digest = work_digest(job, grid, thresholds)
         store, resumed_at = checkpoint.begin(digest, len(grid.tiles))
     merger = create_merger(
-        algorithm,
-        classifier,
-        slide.frame,
-        grid,
-        replace(checkpoint.merger_files, seams=resumed_at.seams),
-        progress,
+        algorithm, classifier, slide.frame, grid, checkpoint.merger_state, progress
     )
     writer = _ObjectWriter(checkpoint, store, resumed_at, merger)
     _classify_tiles(job, classifier, grid, writer, clock, progress)
@@ -104,11 +99,16 @@ def run_tiles(
 
 
 def _findings(job: TileJob, classifier: TileClassifier, merged: Merged) -> Findings:
-    """Return the findings with the merger's summary, else with the algorithm's."""
+    """Return the findings with the code's own summary, the merger's, or the algorithm's."""
     frame = job.slide.frame
     counts = merged.counts
     if counts is None:
         counts = merged.objects.counts(len(job.algorithm.card.classes))
+    if isinstance(classifier, OwnFigures):
+        own = classifier.own_summary(counts)
+        if own is not None:
+            summary, headline = own
+            return Findings(frame, job.area, merged.objects, summary, headline, merged.embeddings)
     summary, headline = classifier.summarise(counts, frame, job.area)
     if merged.summary is not None:
         precision = summary.get("precision")

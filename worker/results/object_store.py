@@ -57,7 +57,7 @@ class ObjectStore:
         """Create an empty store. Raises FileExistsError where the folder exists."""
         folder.mkdir(parents=True)
         for name in _TYPES:
-            (folder / name).touch()
+            (folder / name).touch(exist_ok=False)
         return cls(folder)
 
     def __len__(self) -> int:
@@ -77,8 +77,9 @@ class ObjectStore:
             **self._hole_columns(objects),
         }
         for name, values in columns.items():
-            with (self.folder / name).open("ab") as file:
-                file.write(values.astype(_TYPES[name]).tobytes())
+            if values.size:
+                with (self.folder / name).open("ab") as file:
+                    file.write(values.astype(_TYPES[name]).tobytes())
 
     def _hole_columns(self, objects: Objects) -> dict[str, NDArray[Any]]:
         """Return the columns of the holes, empty as long as no object of the store has any."""

@@ -1,6 +1,8 @@
 """The result of one scan, as it is saved, encoded and delivered. Knows no file and no format."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from broker.orders.algorithm_card import AlgorithmCard
@@ -26,6 +28,20 @@ class Findings:
     embeddings: Embeddings | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class FailedScan:
+    """A scan that has no result, in an order whose other results are delivered all the same."""
+
+    id: str
+    code: str
+    detail: str
+
+    @property
+    def summary(self) -> str:
+        """The line that people read in place of a result."""
+        return f"FAILED {self.code}: {self.detail}"
+
+
 @dataclass(frozen=True)
 class Result:
     """The findings of one scan, with what identifies their origin.
@@ -44,6 +60,8 @@ class Result:
     warnings: tuple[ScanWarning, ...] = ()
     produced: dict[str, Any] = field(default_factory=dict)
     slide_name: str = ""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """Further files, by their name in the folder of the result, which they are moved into."""
 
     def counts(self) -> dict[str, int]:
         """Return how many objects each class of the card has, in the card's order.

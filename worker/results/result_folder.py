@@ -4,6 +4,7 @@ Knows no order's state and no destination.
 """
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,8 +32,8 @@ from worker.results.overlay.drawing import OverlayDrawing
 from worker.results.result import Findings, Result
 
 
-def save(folder: Path, result: Result, overlay: OverlayDrawing) -> None:
-    """Write the findings and every file that can be downloaded into `folder`.
+def save(folder: Path, result: Result, overlay: OverlayDrawing) -> int:
+    """Write the findings and every file that can be downloaded into `folder`; return their bytes.
 
     Replaces what the folder held. The overlay is waited for when everything else is written.
 
@@ -48,12 +49,13 @@ def save(folder: Path, result: Result, overlay: OverlayDrawing) -> None:
     ) as beside:
         new = Path(beside) / "new"
         new.mkdir()
-        _write_files(new, result, overlay)
+        size_bytes = _write_files(new, result, overlay)
         if folder.exists():
             folder.rename(Path(beside) / "old")
         new.rename(folder)
     sync_folder(folder.parent)
     sync_folder(folder.parent.parent)
+    return size_bytes
 
 
 def load(folder: Path) -> Result:
@@ -70,19 +72,23 @@ def optional_files(folder: Path) -> list[str]:
     return [name for name in OPTIONAL if (folder / name).is_file()]
 
 
-def _write_files(folder: Path, result: Result, overlay: OverlayDrawing) -> None:
+def _write_files(folder: Path, result: Result, overlay: OverlayDrawing) -> int:
+    """Write the files and sync them; return their bytes."""
     (folder / RESULTS_JSON).write_bytes(results_json.encode(result))
     object_files.write(folder, result)
     _write_embeddings(folder, result)
     polygons = polygon_rings(result.findings.area)
     (folder / REGION).write_bytes(geojson.region(result, polygons))
+    for name, file in result.files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.move(file, folder / name)
     (folder / OVERLAY).write_bytes(overlay.png())
     # Not sorted, unlike the files for others: a report lists the summary in the algorithm's order.
     about = json.dumps(_to_json(result), allow_nan=False).encode()
     _move_objects(result.findings.objects, folder / FINDINGS)
     (folder / FINDINGS / ABOUT).write_bytes(about)
     # A rename may reach the disk before the content: a power cut must not leave an empty result.
-    sync_tree(folder)
+    return sync_tree(folder)
 
 
 def _write_embeddings(folder: Path, result: Result) -> None:

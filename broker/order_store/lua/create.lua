@@ -38,7 +38,8 @@ end
 
 local number = redis.call('INCR', KEY_ORDER_NUMBER)
 local expires = tonumber(ARGV[5])
-if expires < 0 then expires = now - expires end
+local delay_ms = tonumber(record.delay_ms or '0')
+if expires < 0 then expires = now + delay_ms - expires end
 for field, value in pairs(record) do redis.call('HSET', order_key(id), field, value) end
 redis.call('HSET', order_key(id), 'state', 'queued', 'number', number, 'created_at', now,
   'updated_at', now, 'expires_at', expires, 'labels', ARGV[4], 'scans', #scans, 'open', #scans,
@@ -55,14 +56,18 @@ for name, value in pairs(labels) do
 end
 log(id, 'queued')
 redis.call('ZADD', KEY_DUE, expires, id)
+if delay_ms > 0 then log(id, 'not begun before ' .. math.ceil(delay_ms / 1000) .. ' s from now') end
 local messages, place = {}, {}
 for index, scan in ipairs(scans) do
   local work = id .. '.' .. (index - 1)
   redis.call('HSET', key_of(work), 'id', scan.id, 'state', 'queued', 'fence', 0, 'attempts', 0,
     'lease_until', 0)
   if scan.dies_at then redis.call('HSET', key_of(work), 'dies_at', scan.dies_at) end
-  messages[index] = wait(work, 0)
-  place[messages[index]] = {scan.dies_at or math.huge, index}
+  local message = wait(work, delay_ms)
+  if message then
+    messages[#messages + 1] = message
+    place[message] = {scan.dies_at or math.huge, index}
+  end
 end
 -- The scan whose URL expires first is enqueued first.
 table.sort(messages, function(a, b)

@@ -1,12 +1,15 @@
--- ARGV: order id.
+-- ARGV: order id, '1' where its files are left for the cleanup, else ''.
 -- Deletes all keys of an order that has ended, except its Idempotency-Key, which expires by itself.
 -- A damaged record is deleted too, once its order is on the list of those that have ended.
--- Returns 1, or 0 where there is no such order or it has not ended.
+-- Returns 'deleted', 'absent', or the state of an order that has not ended.
 local id = ARGV[1]
 local key = order_key(id)
 local state = field_of(key, 'state')
 local is_listed = redis.call('ZSCORE', KEY_ENDED, id)
-if not is_listed and (not state or not TRANSITIONS.order[state] or not has_ended(id)) then return 0 end
+if not is_listed and not state then return 'absent' end
+if not is_listed and (not TRANSITIONS.order[state] or not has_ended(id)) then return state end
+-- First: when the answer is lost, the files are removed all the same.
+if ARGV[2] == '1' then redis.call('ZADD', KEY_DELETED, now, id) end
 redis.call('ZREM', KEY_ORDERS, id)
 for each in pairs(TRANSITIONS.order) do redis.call('ZREM', KEY_ORDERS_BY_STATE .. each, id) end
 local algorithm = field_of(key, 'algorithm')
@@ -28,4 +31,4 @@ for index = 0, math.min(scans, MAX_SCANS) - 1 do
 end
 redis.call('ZREM', KEY_ENDED, id)
 redis.call('DEL', key, KEY_LOG .. id, KEY_ATTEMPTS .. id)
-return 1
+return 'deleted'

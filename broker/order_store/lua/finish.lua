@@ -1,5 +1,5 @@
 -- ARGV: work, fence, to, fields (JSON), problem (JSON or ''), delay_ms, reason for the order's log
---       where work is given back without a problem, or ''.
+--       where work is given back without a problem, or '', further lines for the order's log.
 -- Ends a claim. `to` is the state that was reached, or 'back': the work waits for another claim,
 -- and this one does not count as an attempt.
 -- Returns {messages} to enqueue, or {lost} where the work belongs to another claim by now.
@@ -24,6 +24,7 @@ if to ~= 'back' then
 end
 if to == 'failed' and not problem then error('a scan fails with a problem') end
 for field, value in pairs(cjson.decode(ARGV[4])) do redis.call('HSET', key, field, value) end
+for number = 8, #ARGV do log_work(work, ARGV[number]) end
 local message
 if to == 'back' then
   redis.call('HINCRBY', key, 'attempts', -1)

@@ -248,13 +248,20 @@ local function stop_scans(id)
   end
 end
 
+-- Returns whether the order wants what succeeded delivered where other scans failed.
+local function delivers_rest(id)
+  return redis.call('HGET', order_key(id), 'on_scan_failure') == 'deliver_rest'
+end
+
 -- Called when the last scan has ended: the order fails, or goes on to its delivery. Returns the
 -- task message for the delivery, or nil.
 local function close_order(id)
   local key = order_key(id)
   local failed = tonumber(redis.call('HGET', key, 'failed'))
-  if failed > 0 then
-    local scans = redis.call('HGET', key, 'scans')
+  local scans = redis.call('HGET', key, 'scans')
+  if failed > 0 and failed < tonumber(scans) and delivers_rest(id) then
+    log(id, failed .. ' of ' .. scans .. ' scans failed; the rest is delivered')
+  elseif failed > 0 then
     fail_order(id, 'failed', {code = 'scan_failed', blame = redis.call('HGET', key, 'blame'),
       detail = failed .. ' of ' .. scans .. ' scans failed; nothing was delivered',
       hint = "each failed scan's own error says why; what the others found is kept"})
@@ -319,15 +326,23 @@ local function cancel_delivery(id)
   return true
 end
 
--- Takes work from a worker that is gone. A scan that lost `allowed` workers fails; `seen` says what
--- was seen of the worker's end. Returns the next task message, or nil.
+-- Returns how often each stage of the order's scans may be tried; 0 = the order does not say.
+local function most_attempts_of(id)
+  return tonumber(redis.call('HGET', order_key(id), 'most_attempts') or '0')
+end
+
+-- Takes work from a worker that is gone. A scan that lost `allowed` workers, or that its order does
+-- not allow another attempt, fails; `seen` says what was seen of the worker's end. Returns the next
+-- task message, or nil.
 local function lose(work, seen, allowed)
   local key = key_of(work)
   local id, index = split(work)
-  local worker, attempts = unpack(redis.call('HMGET', key, 'worker', 'attempts'))
+  local worker, attempts, retries = unpack(redis.call('HMGET', key, 'worker', 'attempts', 'retries'))
   redis.call('HINCRBY', key, 'fence', 1)
   log_work(work, 'lost by ' .. worker .. ': ' .. seen)
-  if index and tonumber(attempts) >= allowed then
+  local most = most_attempts_of(id)
+  local tried = tonumber(attempts) + tonumber(retries or '0')
+  if index and (tonumber(attempts) >= allowed or (most > 0 and tried >= most)) then
     local detail = 'the scan lost its worker ' .. attempts .. ' times, last ' .. worker
       .. ' in ' .. stage_of(work) .. ': ' .. seen
     return end_scan(work, 'failed', {code = 'worker_lost', blame = BLAME.worker_lost,

@@ -10,15 +10,24 @@ local state = redis.call('HGET', key, 'state')
 if not state then return cjson.encode({refused = 'absent'}) end
 -- the scheduler sends the messages whose answer was lost
 if redis.call('HGET', key, 'reopened') == ARGV[4] then return cjson.encode({messages = {}}) end
-local messages, works = {}, {}
-for index = 0, tonumber(redis.call('HGET', key, 'scans')) - 1 do
+local messages, works, failed = {}, {}, 0
+local scans = tonumber(redis.call('HGET', key, 'scans'))
+for index = 0, scans - 1 do
   local work = id .. '.' .. index
-  if redis.call('HGET', key_of(work), 'state') ~= 'classified' then works[#works + 1] = work end
+  local scan_state = redis.call('HGET', key_of(work), 'state')
+  if scan_state ~= 'classified' then works[#works + 1] = work end
+  if scan_state == 'failed' then failed = failed + 1 end
 end
 -- The credentials of a delivered order are gone, so it is delivered again to a new destination only.
 if state == 'delivered' and ARGV[6] == '' then return cjson.encode({refused = state}) end
--- A delivery needs all scans classified; doing scans again needs at least one that is not.
-if (to == 'delivering') ~= (#works == 0) or not is_allowed(REOPENED, 'order', state, to) then
+-- A delivery needs all scans classified, or, where the order wants the rest delivered, one of them
+-- and all others failed. Doing scans again needs at least one that is not classified.
+local is_possible = #works > 0
+if to == 'delivering' then
+  is_possible = #works == 0 or (delivers_rest(id) and failed == #works and failed < scans)
+  works = {}
+end
+if not is_possible or not is_allowed(REOPENED, 'order', state, to) then
   return cjson.encode({refused = state})
 end
 local expires = now + tonumber(ARGV[3])

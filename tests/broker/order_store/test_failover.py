@@ -17,6 +17,7 @@ from broker.order_store.redis_url import RedisUrl
 from broker.settings.config import BrokerSettings
 from tests.support.orders import a_request
 from tests.support.redis_servers import (
+    ONCE,
     EnqueueProcess,
     answers,
     certificate,
@@ -61,13 +62,13 @@ def sentinel_setup(tmp_path: Path) -> Iterator[SentinelSetup]:
             f'requirepass "{WORD}"\nsentinel monitor lab 127.0.0.1 {first} 1\nsentinel auth-pass lab "{PASSWORD}"\n'
             "sentinel down-after-milliseconds lab 600000\nsentinel failover-timeout lab 3000\n"
         )
-        replica = stack.enter_context(redis.Redis(port=second, password=PASSWORD))
+        replica = stack.enter_context(redis.Redis(port=second, password=PASSWORD, retry=ONCE))
         wait_for(
             lambda: answers(replica) and replica.info("replication")["master_link_status"] == "up",
             LOADED_S,
         )
         _, sentinel = stack.enter_context(server(tmp_path / "3", watch, "--sentinel"))
-        watcher = stack.enter_context(redis.Redis(port=sentinel, password=WORD))
+        watcher = stack.enter_context(redis.Redis(port=sentinel, password=WORD, retry=ONCE))
         wait_for(
             lambda: answers(watcher) and watcher.sentinel_master("lab")["num-slaves"] == 1, LOADED_S
         )
@@ -138,7 +139,7 @@ def test_tls_is_checked_by_both_clients(tmp_path: Path) -> None:
     ):
         url = f"rediss://:p%2Fw%3B1@127.0.0.1:{safe}/0?ssl_cert_reqs=required&ssl_ca_certs="
         with (
-            redis.Redis(port=port, password=PASSWORD) as plain,
+            redis.Redis(port=port, password=PASSWORD, retry=ONCE) as plain,
             EnqueueProcess(url + str(pem)) as known,
         ):
             wait_for(lambda: answers(plain))

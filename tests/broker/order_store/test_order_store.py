@@ -56,6 +56,20 @@ def test_an_order_walks_from_queued_to_delivered(store: OrderStore) -> None:
     assert store.get(order_id).state == OrderState.DELIVERED
 
 
+def test_lines_of_the_log_come_with_the_end_of_a_scan_once(store: OrderStore) -> None:
+    """Before the line of the new state; the repeated call of a lost answer adds none."""
+    order_id = store.create(an_order(), queue="gpu").order_id
+    claim = taken(store, f"{order_id}.0", "fetch")
+    for _ in range(2):
+        store.finish(claim, "staged", log=("took 2 s", "warning blur: hardly sharp"))
+    texts = [line["text"] for line in store.log(order_id)]
+    assert texts[-3:] == [
+        "scan 0: took 2 s",
+        "scan 0: warning blur: hardly sharp",
+        "scan 0: staged",
+    ]
+
+
 def test_work_is_taken_by_one_worker_only(store: OrderStore) -> None:
     """Of many that hear the same message, one gets the work."""
     order_id = store.create(an_order(), queue="gpu").order_id

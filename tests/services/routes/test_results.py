@@ -1,5 +1,8 @@
 """Picking up what was found."""
 
+import io
+import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from broker.errors import Problem
 from broker.order_store import OrderStore
+from broker.orders.result_files import OPTIONAL
 from broker.settings.config import BrokerSettings
 
 OrderBody = Callable[..., dict[str, Any]]
@@ -78,7 +82,7 @@ def test_results_are_not_there_before_the_scan_is_classified(
     assert api.get(f"/v1/orders/{order_id}").json()["scans"][0]["links"] == {}
 
 
-@pytest.mark.parametrize("name", CONTENT)
+@pytest.mark.parametrize("name", [*CONTENT, "results.zip"])
 def test_a_failed_scan_says_why_it_has_no_results(
     api: TestClient, order_id: str, announced: OrderStore, name: str
 ) -> None:
@@ -116,6 +120,19 @@ def test_what_is_no_result_is_a_404(api: TestClient, classified: str, tail: str)
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_a_file_of_some_algorithms_is_linked_only_where_it_is(
+    api: TestClient, classified: str, name: str
+) -> None:
+    """The record says which there are; of the others it is said that the algorithm makes none."""
+    links = api.get(f"/v1/orders/{classified}").json()["scans"][0]["links"]
+    assert links.keys() >= CONTENT.keys()
+    assert name not in links
+    answer = api.get(f"/v1/orders/{classified}/scans/a/{name}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert answer.json()["detail"] == f"scan a has no {name}"
+
+
 def test_a_result_that_was_cleared_away_is_a_404(
     api: TestClient, classified: str, broker_settings: BrokerSettings
 ) -> None:
@@ -143,3 +160,36 @@ def test_the_payload_is_shown_as_it_is_sent(
     answer = api.get(api.get(f"/v1/orders/{classified}").json()["links"]["payload"])
     assert answer.content == b"--x\r\nbytes"
     assert answer.headers["content-type"] == "multipart/form-data; boundary=x"
+
+
+def test_all_results_come_as_one_archive(api: TestClient, classified: str) -> None:
+    """results.zip: every file by its name, the same bytes each time, also by HEAD and in parts."""
+    address = api.get(f"/v1/orders/{classified}").json()["scans"][0]["links"]["results.zip"]
+    answer = api.get(address)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/zip")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == CONTENT
+    again = api.get(address)
+    assert again.content == answer.content
+    head = api.head(address)
+    assert head.content == b""
+    assert head.headers["content-length"] == str(len(answer.content))
+    assert head.headers["etag"] == answer.headers["etag"]
+    part = api.get(address, headers={"Range": "bytes=100-", "If-Range": answer.headers["etag"]})
+    assert (part.status_code, part.content) == (206, answer.content[100:])
+    beyond = api.get(address, headers={"Range": "bytes=10000000-"})
+    assert (beyond.status_code, beyond.json()["code"]) == (416, "range_not_satisfiable")
+
+
+def test_an_archive_of_results_that_were_cleared_away_is_a_404(
+    api: TestClient, classified: str, broker_settings: BrokerSettings
+) -> None:
+    """And one of which only some are left holds these."""
+    folder = broker_settings.data / "results" / classified / "0"
+    (folder / "overlay.png").unlink()
+    answer = api.get(f"/v1/orders/{classified}/scans/a/results.zip")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert sorted(archive.namelist()) == sorted(set(CONTENT) - {"overlay.png"})
+    shutil.rmtree(folder)
+    answer = api.get(f"/v1/orders/{classified}/scans/a/results.zip")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

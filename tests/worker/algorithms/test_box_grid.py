@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.tissue_sections import SETTINGS
 from worker.algorithms import registry
-from worker.algorithms.box_grid import BoxGrid
+from worker.algorithms.builtin_report import BuiltinReport
 from worker.geometry.frame import Area, Frame
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results.result import Findings
@@ -19,7 +19,7 @@ FRAME = Frame(100_000, 80_000, 0.25, 0.25, "slide")
 
 def boxes(area: Area, **parameters: int) -> Findings:
     algorithm = registry.load("grid", SETTINGS, parameters, "cpu", max_batch_bytes=MAX_BATCH_BYTES)
-    assert isinstance(algorithm, BoxGrid)
+    assert isinstance(algorithm, BuiltinReport)
     return algorithm.report(FRAME, area)
 
 
@@ -67,10 +67,9 @@ def test_it_reads_no_pixels() -> None:
     card = registry.card("grid", SETTINGS["grid"])
     assert (card.mpp, card.output, [c.name for c in card.classes]) == (None, "report", ["box"])
     unmeasured = Frame(10, 10, None, None, "none")
-    assert (
-        len(BoxGrid(card, registry.GridParameters()).report(unmeasured, Area(0, 0, 10, 10)).objects)
-        == 4
-    )
+    algorithm = registry.load("grid", SETTINGS, {}, "cpu", max_batch_bytes=MAX_BATCH_BYTES)
+    assert isinstance(algorithm, BuiltinReport)
+    assert len(algorithm.report(unmeasured, Area(0, 0, 10, 10)).objects) == 4
 
 
 def test_it_works_without_asking_for_a_device() -> None:

@@ -17,8 +17,8 @@ from tests.support.tissue_sections import (
     section,
 )
 from worker.algorithms import registry
+from worker.algorithms.builtin import BuiltinTiles
 from worker.algorithms.builtin_cards import ki67_card
-from worker.algorithms.ki67.ki67 import Ki67
 from worker.geometry.frame import Area, Floats, Frame, Pixels
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results.objects import Objects
@@ -142,6 +142,6 @@ def test_the_size_limits_hold(spread_out: Section) -> None:
 def test_no_samples_and_no_tiles_are_fine() -> None:
     """An area without tissue is classified to nothing."""
     algorithm = registry.load("ki67", SETTINGS, {}, "cpu", max_batch_bytes=MAX_BATCH_BYTES)
-    assert isinstance(algorithm, Ki67)
+    assert isinstance(algorithm, BuiltinTiles)
     classifier = algorithm.calibrate(np.empty((0, 64, 64, 3), np.uint8))
     assert classifier.classify(np.empty((0, 64, 64, 3), np.uint8)) == []

@@ -47,7 +47,6 @@ class Recorder:
 def slots(shared: SharedPixels, count: int) -> list[Pixels]:
     """Memory for so many threads."""
     found = [shared.slot(number, SHAPE) for number in range(count)]
-    shared.close_fd()
     return [slot for slot in found if slot is not None]
 
 
@@ -97,7 +96,6 @@ def test_the_next_scan_pins_the_same_slot_anew_whatever_it_needs() -> None:
         assert list(recorder.held.values()) == [slot.nbytes]
         del slot
     assert recorder.held == {}
-    shared.close_fd()
 
 
 def test_what_is_pinned_in_part_for_another_array_is_not_to_be_copied_from() -> None:
@@ -106,7 +104,6 @@ def test_what_is_pinned_in_part_for_another_array_is_not_to_be_copied_from() -> 
     shared = SharedPixels(1)
     small = shared.slot(0, SHAPE)
     large = shared.slot(0, (2, *SHAPE))
-    shared.close_fd()
     assert small is not None
     assert large is not None
     assert recorder.memory.hold(small)

@@ -13,8 +13,8 @@ from broker.orders.order import ScanWarning
 from demo.techcyte_rules import check_results
 from tests.support.results import a_card, a_result, nuclei, objects
 from worker.delivery.destinations.techcyte import payload
-from worker.delivery.destinations.techcyte.schema import check_body
-from worker.results.result import Result
+from worker.results.result import FailedScan, Result
+from worker.results.techcyte_rules.body import check_body
 
 Broken = Callable[[dict[str, Any]], Any]
 
@@ -67,6 +67,22 @@ def test_the_summary_begins_with_the_warnings() -> None:
     assert scan["workflow"]["report"]["results"][0] == {
         "name": "Warning slide_blurred",
         "result": "3 of 4 sample tiles are out of focus",
+    }
+
+
+def test_a_scan_without_a_result_says_why() -> None:
+    """In an order whose rest is delivered all the same; left out it would wait at Techcyte."""
+    file = io.BytesIO()
+    failed = [FailedScan("7", "not_a_slide", "it is a text")]
+    payload.write([a_result()], file, failed)
+    scans = check_results(file.getvalue())["scanResults"]
+    assert scans[1] == {
+        "scanId": "7",
+        "results": {
+            "summary": "FAILED not_a_slide: it is a text",
+            "order_id": "ord-1",
+            "error": "not_a_slide",
+        },
     }
 
 

@@ -19,8 +19,9 @@ from broker.orders.roi import (
     Rectangle,
     Roi,
 )
-from worker.algorithms.box_grid import BoxGrid
-from worker.algorithms.builtin_cards import GridParameters, grid_card
+from worker.algorithms.box_grid import process_image
+from worker.algorithms.builtin_cards import grid_card
+from worker.algorithms.builtin_report import BuiltinReport
 from worker.geometry.frame import Area, Frame
 from worker.geometry.roi import (
     borders,
@@ -169,7 +170,7 @@ def test_an_object_outside_the_polygon_is_not_found() -> None:
 def test_a_grid_keeps_the_boxes_of_the_polygon() -> None:
     """Of 4 x 4 boxes the triangle has the six whose centre lies in it; those on its long side do
     not."""
-    algorithm = BoxGrid(grid_card(), GridParameters(rows=4, columns=4))
+    algorithm = BuiltinReport(grid_card(), process_image, {"rows": 4, "columns": 4})
     findings = algorithm.report(FRAME, resolve_roi(TRIANGLE, FRAME))
     assert findings.summary["boxes"] == len(findings.objects) == 6
     assert all(
@@ -266,7 +267,8 @@ def test_what_lies_in_a_hole_is_outside() -> None:
     assert (228.0, 228.0) not in starts  # all of it in the hole
     assert any(abs(x - 290) < 32 and abs(y - 290) < 16 for x, y in starts)
     assert any(x > 800 for x, _ in starts)
-    boxes = BoxGrid(grid_card(), GridParameters(rows=7, columns=9)).report(FRAME, area)
+    grid = BuiltinReport(grid_card(), process_image, {"rows": 7, "columns": 9})
+    boxes = grid.report(FRAME, area)
     assert boxes.summary["boxes"] == 16 - 4 + 1
 
 

@@ -1,14 +1,15 @@
 """The destination `none`: nothing is sent, the results stay in storage to be fetched."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 from worker.delivery.http_exchange import SendCheck, send_always
 from worker.delivery.payload import Payload, Receipt
 from worker.results import results_json
 from worker.results.json_text import strict_json
-from worker.results.result import Result
+from worker.results.result import FailedScan, Result
 
 
 @dataclass(frozen=True)
@@ -17,15 +18,22 @@ class NoDestination:
 
     order_id: str
 
+    is_repeatable: ClassVar[bool] = True
+
     @property
     def host(self) -> str:
         """Return an empty name: no host is contacted."""
         return ""
 
-    def build_payload(self, results: Sequence[Result], path: Path) -> Payload:
+    def build_payload(
+        self, results: Sequence[Result], path: Path, failed: Sequence[FailedScan] = ()
+    ) -> Payload:
         """Write one JSON document with the results.json of every scan."""
         scans = [results_json.document(result) for result in results]
-        path.write_bytes(strict_json({"order": self.order_id, "scans": scans}))
+        document: dict[str, Any] = {"order": self.order_id, "scans": scans}
+        if failed:
+            document["failed_scans"] = [asdict(scan) for scan in failed]
+        path.write_bytes(strict_json(document))
         return Payload("application/json", path)
 
     def has_received(self, order_id: str) -> bool:  # noqa: ARG002 - the signature of Destination

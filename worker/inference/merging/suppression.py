@@ -16,8 +16,7 @@ from worker.geometry.frame import Floats, Ints
 from worker.results.objects import ObjectSource
 
 Mask = NDArray[np.bool_]
-_Cell = tuple[int, int, int]
-"""A class, or 0 where classes compete with one another, a column and a row."""
+_LEAST_CELL_UM: Final = 1.0
 _LARGEST_IN_CELLS: Final = 16
 """The largest box is at most so many cells long, so that it lies in few."""
 
@@ -69,11 +68,13 @@ def survivors(objects: ObjectSource, rules: Rules) -> Mask:
     if rules.most_iou < 1:
         judges.append(_OverlappingBoxes(candidates, rules.most_iou))
     for number in candidates.order.tolist():
-        if any(judge.is_beaten(number) for judge in judges):
-            kept[number] = False
-            continue
         for judge in judges:
-            judge.keep(number)
+            if judge.is_beaten(number):
+                kept[number] = False
+                break
+        else:
+            for judge in judges:
+                judge.keep(number)
     return kept
 
 
@@ -111,38 +112,57 @@ def _boxes(outlines: tuple[Floats, ...]) -> Floats:
     return np.hstack([low, high])
 
 
+class _Cells:
+    """Numbers square cells, so that those around a cell are found by adding to its number."""
+
+    def __init__(self, points: Floats, groups: Ints, edge_um: float) -> None:
+        """All points that are asked about lie between the least and greatest of `points`."""
+        self._low = points.min(axis=0, initial=np.inf)
+        self._edge_um = edge_um
+        spans = self.places(points).max(axis=0, initial=0) + 3
+        self.columns = int(spans[0])
+        self._cells = int(spans[0] * spans[1])
+        self._first = groups * self._cells
+
+    def places(self, points: Floats) -> Ints:
+        """Return column and row of the cell of each point, (N, 2), from 1 on."""
+        return np.asarray(np.floor((points - self._low) / self._edge_um).astype(np.int64) + 1)
+
+    def numbers(self, places: Ints) -> Ints:
+        """Return the number of the cell of each object, which is that of its group alone."""
+        return np.asarray(self._first + places[:, 1] * self.columns + places[:, 0])
+
+
 class _NearCentres:
-    """The centres of kept objects, in cells as large as the radius.
+    """The centres of kept objects, in cells at least as large as the radius.
 
     A kept object can only be near where it lies in the same cell or in one beside it.
     """
 
     def __init__(self, candidates: _Candidates, radius_um: float) -> None:
         self._centres = candidates.centres.tolist()
-        self._groups = candidates.groups.tolist()
         self._radius2_um2 = radius_um**2
         # a little larger, so that rounding puts no near centre two cells away
-        cells = np.floor(candidates.centres / (radius_um * (1 + 1e-9))).astype(np.int64)
-        self._cells = cells.tolist()
-        self._kept: dict[_Cell, list[tuple[float, float]]] = {}
+        edge_um = max(radius_um * (1 + 1e-9), _LEAST_CELL_UM)
+        cells = _Cells(candidates.centres, candidates.groups, edge_um)
+        self._cells = cells.numbers(cells.places(candidates.centres)).tolist()
+        self._around = [row * cells.columns + column for row in (-1, 0, 1) for column in (-1, 0, 1)]
+        self._kept: dict[int, list[tuple[float, float]]] = {}
 
     def is_beaten(self, number: int) -> bool:
         """Return whether a kept object is nearer to this one than the radius."""
         x, y = self._centres[number]
-        column, row = self._cells[number]
-        group = self._groups[number]
-        for other_row in (row - 1, row, row + 1):
-            for other_column in (column - 1, column, column + 1):
-                for other_x, other_y in self._kept.get((group, other_column, other_row), ()):
-                    if (other_x - x) ** 2 + (other_y - y) ** 2 < self._radius2_um2:
-                        return True
+        cell = self._cells[number]
+        for step in self._around:
+            for other_x, other_y in self._kept.get(cell + step, ()):
+                if (other_x - x) ** 2 + (other_y - y) ** 2 < self._radius2_um2:
+                    return True
         return False
 
     def keep(self, number: int) -> None:
         """Remember an object that stays."""
-        column, row = self._cells[number]
         x, y = self._centres[number]
-        self._kept.setdefault((self._groups[number], column, row), []).append((x, y))
+        self._kept.setdefault(self._cells[number], []).append((x, y))
 
 
 class _OverlappingBoxes:
@@ -151,14 +171,19 @@ class _OverlappingBoxes:
     def __init__(self, candidates: _Candidates, most_iou: float) -> None:
         boxes = candidates.boxes
         self._boxes = boxes.tolist()
-        self._groups = candidates.groups.tolist()
         self._most_iou = most_iou
         edges = (boxes[:, 2:] - boxes[:, :2]).max(axis=1, initial=0)
-        self._cell_um = 1.0
+        edge_um = _LEAST_CELL_UM
         if len(edges):
-            usual = float(np.median(edges))
-            self._cell_um = max(usual, float(edges.max()) / _LARGEST_IN_CELLS, 1e-6)
-        self._kept: dict[_Cell, list[int]] = {}
+            usual_um = float(np.median(edges))
+            edge_um = max(usual_um, float(edges.max()) / _LARGEST_IN_CELLS, edge_um)
+        corners = np.concatenate([boxes[:, :2], boxes[:, 2:]])
+        cells = _Cells(corners, np.tile(candidates.groups, 2), edge_um)
+        places = cells.places(corners)
+        self._first = cells.numbers(places)[: len(boxes)].tolist()
+        self._steps = (places[len(boxes) :] - places[: len(boxes)]).tolist()
+        self._columns = cells.columns
+        self._kept: dict[int, list[int]] = {}
 
     def is_beaten(self, number: int) -> bool:
         """Return whether a kept box overlaps this one by more than is allowed."""
@@ -182,9 +207,10 @@ class _OverlappingBoxes:
         for cell in self._cells(number):
             self._kept.setdefault(cell, []).append(number)
 
-    def _cells(self, number: int) -> Iterator[_Cell]:
-        left, top, right, bottom = self._boxes[number]
-        group = self._groups[number]
-        for row in range(int(top // self._cell_um), int(bottom // self._cell_um) + 1):
-            for column in range(int(left // self._cell_um), int(right // self._cell_um) + 1):
-                yield group, column, row
+    def _cells(self, number: int) -> Iterator[int]:
+        """Yield the numbers of the cells that the box lies in."""
+        columns, rows = self._steps[number]
+        first = self._first[number]
+        for row in range(rows + 1):
+            start = first + row * self._columns
+            yield from range(start, start + columns + 1)

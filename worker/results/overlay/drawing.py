@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from worker.geometry.frame import Area, Floats, Pixels
 from worker.geometry.roi import borders
+from worker.results import png
 from worker.results.geojson import rgb
 from worker.results.objects import ObjectSource, outlines
 from worker.results.overlay.density import DensityMap, density_map
@@ -49,16 +50,6 @@ DOT_RADIUS = int(1.2 * 2**SUBPIXEL_BITS)
 _Color = tuple[int, int, int]
 _BLACK: _Color = (0, 0, 0)
 _WHITE: _Color = (255, 255, 255)
-# A photograph of tissue holds no repeats but runs, and of five filters tried on each line Paeth's
-# wins nearly always. A small region waits for its picture, so the compression is the fastest.
-_PNG_OPTIONS = (
-    cv2.IMWRITE_PNG_COMPRESSION,
-    1,
-    cv2.IMWRITE_PNG_STRATEGY,
-    cv2.IMWRITE_PNG_STRATEGY_RLE,
-    cv2.IMWRITE_PNG_FILTER,
-    cv2.IMWRITE_PNG_FILTER_PAETH,
-)
 
 
 class OverlayDrawing:
@@ -84,8 +75,8 @@ class OverlayDrawing:
 
 def _draw_timed(picture: Pixels, result: Result) -> tuple[bytes, float]:
     started_at = monotonic()
-    png = draw(picture, result)
-    return png, monotonic() - started_at
+    encoded = draw(picture, result)
+    return encoded, monotonic() - started_at
 
 
 def draw(picture: Pixels, result: Result) -> bytes:
@@ -117,7 +108,11 @@ def draw(picture: Pixels, result: Result) -> bytes:
         canvas = np.pad(canvas, ((0, 0), (0, white_px), (0, 0)), constant_values=255)
     strips = [banner(result.warnings, width_px), canvas]
     strips.append(legend(result, width_px, scale.x, shown, colored))
-    return _png(np.vstack(strips))
+    whole = np.vstack(strips)
+    if canvas.shape[0] > picture.shape[0]:
+        # it was enlarged, and the order of so small an area takes a fraction of a second
+        return png.encode(whole, png.FASTEST)
+    return png.encode(whole)
 
 
 def _with_objects(canvas: Pixels, scale: "_Scale", result: Result, diameter_px: float) -> Pixels:
@@ -187,30 +182,33 @@ def _enlarged(picture: Pixels) -> Pixels:
     factor = max(1, MIN_PX // max(picture.shape[:2]))
     if factor == 1:
         return picture.copy()
-    # columns first, while there are few rows; then whole rows are copied
-    large: Pixels = picture.repeat(factor, axis=1).repeat(factor, axis=0)
-    return large
+    large = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+    return np.asarray(large)
 
 
 def _with_outlines(
     canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]
 ) -> Pixels:
-    """Return the picture with outlines of one pixel, lighter where they crowd."""
-    drawn = canvas.copy()
-    for number, color in enumerate(colors):
+    """Draw outlines of one pixel on the picture, lighter where they crowd, and return it."""
+    drawn = np.zeros(canvas.shape[:2], np.uint16)  # 1 + the number of the class, or 0
+    for number in range(len(colors)):
         for chunk in objects.chunks():
             found = list(compress(chunk.outlines, chunk.classes == number))
             lines = scale.lines(found)
-            cv2.polylines(drawn, lines, True, color, 1, cv2.LINE_8, SUBPIXEL_BITS)
-    differs = drawn != canvas
-    covered = differs[..., 0] | differs[..., 1] | differs[..., 2]
-    share = cv2.blur(covered.astype(np.float32), (CROWD_PX, CROWD_PX))[covered]
-    opacity = (1.3 - 1.5 * share).clip(0.5, 1)[:, None]
+            cv2.polylines(drawn, lines, True, number + 1, 1, cv2.LINE_8, SUBPIXEL_BITS)
     # only where there are outlines: of most pictures that is a small part
-    below = canvas[covered]
-    lines_px = drawn[covered].astype(np.float32)
-    drawn[covered] = (below + (lines_px - below) * opacity).astype(np.uint8)
-    return drawn
+    at = np.flatnonzero(drawn != 0)
+    pixels = canvas.reshape(-1, 3)
+    lines_px = np.array(colors, np.uint8)[drawn.reshape(-1)[at] - 1]
+    differs = (lines_px != pixels[at]).any(axis=1)
+    at = at[differs]
+    covered = np.zeros(canvas.shape[:2], np.uint8)
+    covered.reshape(-1)[at] = 1
+    share = cv2.boxFilter(covered, cv2.CV_32F, (CROWD_PX, CROWD_PX)).reshape(-1)[at]
+    opacity = (1.3 - 1.5 * share).clip(0.5, 1)[:, None]
+    below = pixels[at]
+    pixels[at] = (below + (lines_px[differs].astype(np.float32) - below) * opacity).astype(np.uint8)
+    return canvas
 
 
 def _carpet_map(
@@ -361,9 +359,3 @@ def _pale(canvas: Pixels) -> Pixels:
     """Return the picture pale and grey, so that small dots stand out on stained tissue."""
     grey = cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)
     return np.stack([grey // 2 + 128] * 3, axis=-1)
-
-
-def _png(canvas: Pixels) -> bytes:
-    """Return the picture as PNG. Its own colours are swapped in place."""
-    bgr = cv2.cvtColor(canvas, cv2.COLOR_RGB2BGR, dst=canvas)
-    return cv2.imencode(".png", bgr, _PNG_OPTIONS)[1].tobytes()

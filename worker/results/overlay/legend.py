@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -46,17 +46,17 @@ class Type:
 
     size_px: int
 
-    @cached_property
+    @property
     def font(self) -> ImageFont.FreeTypeFont:
         """The font in this size."""
-        return ImageFont.truetype(FONT, self.size_px, layout_engine=ImageFont.Layout.BASIC)
+        return _font(self.size_px)
 
     def advance_px(self, item: _Item) -> float:
         """Return the distance from the start of an item to the start of the next one."""
         space = 0.3
         if item.color:  # the colour patch before it and a wider space after it
             space = 2.6
-        return self.font.getlength(item.text) + self.size_px * space
+        return _length_px(item.text, self.size_px) + self.size_px * space
 
 
 def banner(warnings: Sequence[ScanWarning], width_px: int) -> Pixels:
@@ -99,16 +99,31 @@ def legend(
     scale_row = len(rows)
     if shown or (colored and colored.ends):
         rows.append([])
+    strip = _strip(tuple(map(tuple, rows)), bar, width_px)
+    if shown is None and colored is None:
+        return strip
+    image = Image.fromarray(strip)
+    scale_y = text.size_px * (0.6 + 1.6 * scale_row)
+    if shown:
+        _draw_scale(ImageDraw.Draw(image), shown, text, scale_y)
+    elif colored:
+        _draw_ends(ImageDraw.Draw(image), colored, text, scale_y)
+    return np.asarray(image)
+
+
+@lru_cache(maxsize=8)
+def _strip(rows: tuple[tuple[_Item, ...], ...], bar: _ScaleBar | None, width_px: int) -> Pixels:
+    """Return the strip with these rows and the scale bar.
+
+    The last strips are remembered: small orders of one kind have the same, and to draw one takes
+    4 ms, as long as the rest of such an overlay.
+    """
+    text = _type(width_px)
     height_px = int(text.size_px * (1.6 * max(2, len(rows)) + 0.8))
     strip = Image.new("RGB", (width_px, height_px), PAPER)
     pen = ImageDraw.Draw(strip)
     for number, row in enumerate(rows):
         _draw_row(pen, row, text, text.size_px * (0.6 + 1.6 * number))
-    scale_y = text.size_px * (0.6 + 1.6 * scale_row)
-    if shown:
-        _draw_scale(pen, shown, text, scale_y)
-    elif colored:
-        _draw_ends(pen, colored, text, scale_y)
     if bar:
         _draw_bar(pen, bar, text, width_px)
     return np.asarray(strip)
@@ -177,6 +192,18 @@ def _draw_scale(
     pen.text((x + length_px, y), f" {end}", INK, text.font)
 
 
+@cache
+def _font(size_px: int) -> ImageFont.FreeTypeFont:
+    """Return the font in this size, of which there are a dozen; to read the file takes a while."""
+    return ImageFont.truetype(FONT, size_px, layout_engine=ImageFont.Layout.BASIC)
+
+
+@lru_cache(maxsize=256)
+def _length_px(word: str, size_px: int) -> float:
+    """Return the length of a word in a font size. Most words are the same in all legends."""
+    return _font(size_px).getlength(word)
+
+
 def _draw_ends(pen: ImageDraw.ImageDraw, colored: TileColors, text: Type, y: float) -> None:
     """Draw the scale of the tiles' colours, where they have one, with its ends in words."""
     if not colored.ends:
@@ -209,7 +236,7 @@ def _rows(items: Iterable[_Item], text: Type, width_px: float) -> list[list[_Ite
     return rows
 
 
-def _draw_row(pen: ImageDraw.ImageDraw, row: list[_Item], text: Type, y: float) -> None:
+def _draw_row(pen: ImageDraw.ImageDraw, row: Sequence[_Item], text: Type, y: float) -> None:
     x = float(text.size_px)
     for item in row:
         indent = 0.0

@@ -3,8 +3,8 @@
     python -m worker.slides.sandbox CONTROL_FD
 
 This process, the server of the decoder processes, has loaded every reader of slides once. It has no
-torch, no Redis, no secrets and no threads. It opens no slide, and ends when the other end of
-CONTROL_FD closes.
+torch, no Redis, no secrets and no threads. It opens no slide but a small one of its own, and ends
+when the other end of CONTROL_FD closes.
 """
 
 import socket

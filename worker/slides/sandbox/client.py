@@ -18,6 +18,7 @@ from worker.slides.overview import read_overview
 from worker.slides.reader import SlideWarning
 from worker.slides.sandbox.process import INVALID_ANSWER, DecoderProcess
 from worker.slides.sandbox.server import DecoderServer
+from worker.slides.sandbox.shared_memory import SharedPixels
 
 MAX_BYTES: Final = 4 * 2**30
 READ_S: Final = 60.0
@@ -106,6 +107,11 @@ class SandboxedSlide:
         self.warnings = tuple(
             SlideWarning(warning.code, warning.detail) for warning in answer.warnings
         )
+
+    @property
+    def shared(self) -> SharedPixels:
+        """The memory that the process can write decoded tiles into."""
+        return self._process.pixels
 
     def fill(
         self, region: Pixels, x: float, y: float, downsample_x: float, downsample_y: float

@@ -29,6 +29,7 @@ from worker.slides.sandbox.messages import (
     send_number,
 )
 from worker.slides.sandbox.shared_memory import map_shared_pixels
+from worker.slides.sandbox.warm_up import warm_up
 from worker.slides.slide_files import files_of
 from worker.slides.tiff import aperio as _aperio  # noqa: F401
 from worker.slides.tiff import reader as _tiff_reader  # noqa: F401
@@ -57,6 +58,7 @@ class ForkServer:
 
     def run(self) -> None:
         """Serve requests until the worker has ended, then kill all decoder processes."""
+        warm_up()
         gc.freeze()  # the collector would write to pages that are shared with every process
         self._ended.setblocking(False)
         self._wake.setblocking(False)

@@ -72,7 +72,6 @@ class DecoderProcess:
             _close(local_ends, self.pixels)
             raise
         finally:
-            self.pixels.close_fd()
             for end in remote_ends:
                 end.close()
         self.id = self._process.id

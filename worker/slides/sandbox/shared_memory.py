@@ -25,11 +25,12 @@ SLOT_BYTES: Final = 32 * 2**20
 class SharedPixels:
     """One slot of memory for each reading thread, in an unnamed file.
 
-    `fd` is the file's descriptor, to be inherited by the decoder process.
+    `fd` is the file's descriptor, for the decoder process and for others that read the pixels.
     """
 
     def __init__(self, slots: int) -> None:
         size_bytes = slots * SLOT_BYTES
+        self.size_bytes = size_bytes
         self.fd = _open_sealed_file(size_bytes)
         self._map = mmap.mmap(self.fd, size_bytes)
         self._address = np.frombuffer(self._map, np.uint8, 1).ctypes.data
@@ -50,12 +51,9 @@ class SharedPixels:
             return None
         return offset
 
-    def close_fd(self) -> None:
-        """Close the descriptor, once the decoder process has inherited it. The memory stays."""
-        os.close(self.fd)
-
     def close(self) -> None:
-        """Unmap the memory, unless an array still refers to it."""
+        """Close the descriptor, and unmap the memory unless an array still refers to it."""
+        os.close(self.fd)
         with suppress(BufferError):
             self._map.close()
 

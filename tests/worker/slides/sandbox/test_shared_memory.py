@@ -21,7 +21,6 @@ def test_what_one_end_writes_the_other_sees() -> None:
     other[offset : offset + 96] = 7
     assert tiles[1:].min() == 7
     assert tiles[0].max() == 0
-    shared.close_fd()
 
 
 def test_pixels_that_lie_elsewhere_have_no_place() -> None:
@@ -29,7 +28,6 @@ def test_pixels_that_lie_elsewhere_have_no_place() -> None:
     shared = SharedPixels(1)
     assert shared.offset_of(np.zeros((4, 4, 3), np.uint8)) is None
     assert shared.slot(0, (SLOT_BYTES + 1,)) is None
-    shared.close_fd()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux seals memory")
@@ -44,4 +42,3 @@ def test_a_hostile_end_cannot_take_the_memory_away() -> None:
             os.ftruncate(shared.fd, size)
     with pytest.raises(PermissionError):
         fcntl.fcntl(shared.fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
-    shared.close_fd()

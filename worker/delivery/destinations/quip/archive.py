@@ -11,7 +11,7 @@ import io
 import math
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
@@ -23,7 +23,7 @@ from worker.geometry.roi import polygon_rings
 from worker.results.json_text import numbers_json, strict_json
 from worker.results.objects import CHUNK, Objects
 from worker.results.polygons import Ring, rings, simple_rings
-from worker.results.result import Findings, Result
+from worker.results.result import FailedScan, Findings, Result
 
 MASK_MAX_PX = 16 * 2**20
 """The largest mask. A larger area gets no mask if it has objects, else one of reduced size."""
@@ -49,17 +49,22 @@ UNUSED_SETTINGS = (
 """Settings of the original's segmentation that we do not have; written as 0."""
 
 
-def write(results: Sequence[Result], case_id: str, file: BinaryIO) -> None:
+def write(
+    results: Sequence[Result], case_id: str, file: BinaryIO, failed: Sequence[FailedScan] = ()
+) -> None:
     """Write the zip; the same results give the same bytes.
 
     A scan without objects gives its mask alone, as the original does. One whose objects have no
     class, such as tiles with embeddings, gives the outline of its area and in the metadata its
-    summary. Raise `OrderError("mpp_missing")` if the pixel size is unknown: the importer requires
-    it.
+    summary. Scans of `failed` have no result; a member that importers pass over names them. Raise
+    `OrderError("mpp_missing")` if the pixel size is unknown: the importer requires it.
     """
     with zipfile.ZipFile(file, "w") as archive:
         for result in results:
             _write_scan(archive, result, case_id)
+        if failed:
+            named = [asdict(scan) for scan in failed]
+            _write_member(archive, "failed_scans.json", [strict_json(named, indent=2) + b"\n"])
 
 
 def _write_scan(archive: zipfile.ZipFile, result: Result, case_id: str) -> None:

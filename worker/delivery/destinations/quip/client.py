@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import requests
@@ -28,7 +28,7 @@ from worker.delivery.http_exchange import (
     send_always,
 )
 from worker.delivery.payload import Payload, Receipt
-from worker.results.result import Result
+from worker.results.result import FailedScan, Result
 
 _QUEUED = 200
 """The status with which the loader tells of a job in its queue."""
@@ -42,15 +42,19 @@ class AnnotationLoader:
     session: requests.Session
     settings: DeliverySettings
 
+    is_repeatable: ClassVar[bool] = False
+
     @property
     def host(self) -> str:
         """Return host and port of the loader."""
         return urlsplit(self.request.url.get_secret_value()).netloc.rpartition("@")[2]
 
-    def build_payload(self, results: Sequence[Result], path: Path) -> Payload:
+    def build_payload(
+        self, results: Sequence[Result], path: Path, failed: Sequence[FailedScan] = ()
+    ) -> Payload:
         """Write the multipart form with the case and one zip of all scans."""
         with tempfile.TemporaryFile(dir=path.parent) as zip_file, path.open("wb") as file:
-            archive.write(results, self.request.case_id, zip_file)
+            archive.write(results, self.request.case_id, zip_file, failed)
             zip_file.seek(0)
             # The digest is the boundary, so that the same zip gives the same form.
             boundary = hashlib.file_digest(zip_file, "sha256").hexdigest()

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -29,7 +29,7 @@ from worker.delivery.http_exchange import (
 )
 from worker.delivery.payload import Payload, Receipt
 from worker.http_session import is_retryable
-from worker.results.result import Result
+from worker.results.result import FailedScan, Result
 
 EVALUATIONS_MAX_BYTES = 16 * 2**20
 """All evaluations of a case come in one answer."""
@@ -47,15 +47,19 @@ class Techcyte:
     session: requests.Session
     settings: DeliverySettings
 
+    is_repeatable: ClassVar[bool] = False
+
     @property
     def host(self) -> str:
         """Return host and port of the API."""
         return urlsplit(self._url("")).netloc.rpartition("@")[2]
 
-    def build_payload(self, results: Sequence[Result], path: Path) -> Payload:
+    def build_payload(
+        self, results: Sequence[Result], path: Path, failed: Sequence[FailedScan] = ()
+    ) -> Payload:
         """Write one body with every scan."""
         with path.open("wb") as file:
-            results_post.write(results, file)
+            results_post.write(results, file, failed)
         return Payload("application/json", path)
 
     def has_received(self, order_id: str) -> bool | None:

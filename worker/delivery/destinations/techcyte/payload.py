@@ -3,45 +3,68 @@
 One post ends the task, so all scans must be in it. Coordinates are level-0 pixels, x right, y down.
 """
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, BinaryIO
 
-from broker.orders.order import ScanWarning
-from worker.delivery.destinations.techcyte.schema import check_body, check_features
+from worker.delivery.destinations.techcyte.reports import (
+    NO_FEATURES,
+    report_fields,
+    report_pieces,
+)
 from worker.results.json_text import numbers_json, strict_json
 from worker.results.polygons import simple_rings
-from worker.results.result import Result
+from worker.results.result import FailedScan, Result
+from worker.results.techcyte_rules.body import check_body, check_features
 
 PROVIDER = "Slidelane"
 FEATURES_PER_BATCH = 1024
-NO_FEATURES = {"type": "FeatureCollection", "features": []}
 
 
-def write(results: Sequence[Result], file: BinaryIO) -> None:
+def write(results: Sequence[Result], file: BinaryIO, failed: Sequence[FailedScan] = ()) -> None:
     """Write the whole body, checked against Techcyte's rules.
+
+    `failed` are scans without a result; each says so in its summary, because a scan that the post
+    leaves out waits at Techcyte for ever.
 
     Raise `OrderError("parcel_invalid")` if Techcyte would reject it.
     """
-    scans = [_scan_fields(result) for result in results]
-    check_body(strict_json({"scanResults": [{**scan, "geojson": NO_FEATURES} for scan in scans]}))
+    scans = [_without_lists(result) for result in results]
+    without_result = [_failed_fields(scan, results[0].order_id) for scan in failed]
+    check_body(strict_json({"scanResults": scans + without_result}))
     file.write(b'{"scanResults":[')
-    for number, (result, fields) in enumerate(zip(results, scans, strict=True)):
+    for number, result in enumerate(results):
         if number:
             file.write(b",")
-        file.writelines(_scan_pieces(result, fields))
+        file.writelines(_scan_pieces(result))
+    for fields in without_result:
+        file.write(b"," + strict_json(fields))
     file.write(b"]}")
 
 
-def _scan_pieces(result: Result, fields: dict[str, Any]) -> Iterator[bytes]:
+def _failed_fields(scan: FailedScan, order_id: str) -> dict[str, Any]:
+    """Return a scan without a result: why it has none, and no objects and no report."""
+    results = {"summary": scan.summary, "order_id": order_id, "error": scan.code}
+    return {"scanId": scan.id, "results": results}
+
+
+def _without_lists(result: Result) -> dict[str, Any]:
+    """Return the scan without what is checked while it is written: objects, points and boxes."""
+    workflow = {**_workflow(result), "report": report_fields(result)}
+    return {**_scan_fields(result), "workflow": workflow, "geojson": NO_FEATURES}
+
+
+def _scan_pieces(result: Result) -> Iterator[bytes]:
     """Yield the JSON of one scan in pieces, its objects first."""
     yield b'{"geojson":{"type":"FeatureCollection","features":['
     for number, batch in enumerate(_checked_batches(result)):
         if number:
             yield b","
         yield batch
-    yield b"]}," + strict_json(fields)[1:]
+    yield b']},"workflow":{"report":'
+    yield from report_pieces(result)
+    yield b"," + strict_json(_workflow(result))[1:]
+    yield b"," + strict_json(_scan_fields(result))[1:]
 
 
 def _checked_batches(result: Result) -> Iterator[bytes]:
@@ -56,8 +79,8 @@ def _checked_batches(result: Result) -> Iterator[bytes]:
 
 
 def _scan_fields(result: Result) -> dict[str, Any]:
-    """Return everything of a scan but its objects."""
-    return {"scanId": result.scan_id, "results": _results(result), "workflow": _workflow(result)}
+    """Return everything of a scan but its objects and its workflow."""
+    return {"scanId": result.scan_id, "results": _results(result)}
 
 
 def _features(result: Result) -> Iterator[str]:
@@ -98,20 +121,13 @@ def _results(result: Result) -> dict[str, Any]:
 
 
 def _workflow(result: Result) -> dict[str, Any]:
+    """Return everything of the workflow but its report."""
     return {
         "model_name": result.card.name,
         "provider": PROVIDER,
         "ruo": result.card.ruo,
         "key": result.card.title,
         "value": _headline(result),
-        "report": {
-            "type": "Basic",
-            "results": [
-                *_warning_lines(result.warnings),
-                *_report_lines(result.findings.summary),
-            ],
-            "segments": _segments(result),
-        },
     }
 
 
@@ -119,36 +135,3 @@ def _headline(result: Result) -> str:
     """Return the headline, after the warnings: nobody must read the figure without them."""
     parts = [f"WARNING {warning.code}: {warning.detail}." for warning in result.warnings]
     return " ".join([*parts, result.findings.headline])
-
-
-def _warning_lines(warnings: Sequence[ScanWarning]) -> Iterator[dict[str, str]]:
-    for warning in warnings:
-        yield {"name": f"Warning {warning.code}", "result": warning.detail}
-
-
-def _report_lines(summary: Mapping[str, Any], prefix: str = "") -> Iterator[dict[str, str]]:
-    """Yield one named line for each value; nested fields are named after all keys above them."""
-    for key, value in summary.items():
-        name = f"{prefix} {key}".replace("_", " ").strip()
-        if isinstance(value, Mapping):
-            yield from _report_lines(value, name)
-        else:
-            yield {"name": name[:1].upper() + name[1:], "result": _text(value)}
-
-
-def _text(value: Any) -> str:
-    """Return a measurement as the string that Techcyte requires."""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return "not available"
-    return json.dumps(value)
-
-
-def _segments(result: Result) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "result": str(count), "feature_collection": NO_FEATURES}
-        for name, count in result.counts().items()
-    ]

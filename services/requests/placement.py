@@ -1,0 +1,122 @@
+"""Places orders: checks them against what can be ordered, stores them, and enqueues their tasks.
+
+Every door places orders through here, so that the same rules hold whoever comes.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from broker.errors import OrderError
+from broker.order_store import Creator, OrderStore
+from broker.orders.algorithm_card import AlgorithmCard
+from broker.orders.request import OrderRequest
+from broker.orders.stains import MISMATCH_HINT, contradiction, on_mismatch
+from broker.queue.celery_app import enqueue
+from broker.settings.config import Config
+from services.auth import Caller
+from services.requests.admission import admit, check_priority
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An order that is stored; `is_replay` where an earlier request with the same key made it."""
+
+    order_id: str
+    is_replay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Orderable:
+    """What can be ordered at one moment: the cards, and why other algorithms cannot run."""
+
+    cards: Mapping[str, AlgorithmCard]
+    unavailable: Mapping[str, str]
+
+    @classmethod
+    def of(cls, store: OrderStore) -> Self:
+        """Return what the workers have announced by now."""
+        return cls(store.cards(), store.unavailable())
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Places orders for one caller."""
+
+    config: Config
+    store: OrderStore
+    caller: Caller
+
+    def known(self, key: str, document: Any) -> Placed | None:
+        """Return the order that this key and document made before, or None.
+
+        An order that was accepted before is not checked again: meanwhile its expiry may have
+        passed, or its algorithm may be gone. Raise `OrderError("key_reused")`.
+        """
+        order_id = self.store.find_by_key(key, fingerprint(document))
+        if order_id is None:
+            return None
+        return Placed(order_id, is_replay=True)
+
+    def place(
+        self, request: OrderRequest, orderable: Orderable, key: str | None, document: Any
+    ) -> Placed:
+        """Store the order and enqueue its first tasks.
+
+        `document` is the request as it was sent, which a repetition with the same `key` must equal.
+        Raise `OrderError` for what can be known to be wrong, `TemporaryError` for what may pass.
+        """
+        _check_available(request.algorithm, orderable.unavailable)
+        check_priority(request.priority, self.caller.name, self.caller.max_priority)
+        admitted, card = admit(request, orderable.cards, self.config)
+        _check_stains(admitted, card)
+        known_by = ""
+        if key is not None:
+            known_by = fingerprint(document)
+        created = self.store.create(
+            admitted,
+            queue=card.queue,
+            key=key,
+            fingerprint=known_by,
+            creator=Creator(self.caller.name, self.caller.max_waiting),
+        )
+        enqueue(created.messages)
+        return Placed(created.order_id, is_replay=not created.fresh)
+
+
+def fingerprint(document: Any) -> str:
+    """Return the SHA-256 of the document as it was sent, before any default is filled in.
+
+    A default that has changed since must not make it another order.
+    """
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _check_available(algorithm: str, unavailable: Mapping[str, str]) -> None:
+    """Raise `OrderError` for an algorithm that workers have and none can run."""
+    if algorithm in unavailable:
+        raise OrderError(
+            "algorithm_unavailable",
+            unavailable[algorithm],
+            hint="the operator corrects the setting or the model folder; "
+            "GET /v1/algorithms shows when it is available again",
+            field="algorithm",
+        )
+
+
+def _check_stains(request: OrderRequest, card: AlgorithmCard) -> None:
+    """Raise `OrderError` for a scan whose stain, as the order states it, is none of the card's."""
+    if on_mismatch(request.parameters, card) != "fail":
+        return
+    for index, scan in enumerate(request.scans):
+        contradicts = contradiction(scan.stain, card)
+        if contradicts:
+            raise OrderError(
+                "stain_unexpected",
+                f"scans[{index}].stain: {contradicts}",
+                hint=MISMATCH_HINT,
+                field=f"scans[{index}].stain",
+            )

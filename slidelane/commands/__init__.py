@@ -1,0 +1,1 @@
+"""Commands for people who have slides and models: run, order, algorithm."""

@@ -1,0 +1,1 @@
+"""What commands of `slidelane` run in a worker's process, without Redis."""

@@ -1,0 +1,111 @@
+"""Runs an algorithm on one image of this machine, as a worker does, without an order and Redis."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from broker.errors import OrderError
+from broker.orders.order import Order, OrderState
+from broker.orders.request import OrderRequest, ScanRequest
+from broker.orders.source import PathSource
+from broker.settings.config import WorkerSettings
+from worker.algorithms import registry
+from worker.algorithms.interface import Algorithm
+from worker.commands.algorithm_reference import NamedAlgorithm
+from worker.context import create_sandbox
+from worker.inference import pipeline
+from worker.inference.checkpoint import Checkpoint
+from worker.inference.parallel_tiles import MAX_BATCH_BYTES
+from worker.inference.pipeline import ClassifiedScan, ScanJob
+from worker.inference.production import produced_with
+from worker.progress import Progress, Stopwatch
+from worker.results import result_folder
+from worker.slide_cache.cache import SlideCache
+from worker.sources.linked_companions import with_expected_names
+from worker.sources.path import find_slide
+
+_ORDER_ID: Final = "run"
+_UNMARKED_S: Final = 10.0**9
+"""The interval of checkpoints: nobody goes on with a scan that is stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageScan:
+    """One image, what is asked of it, and a scratch folder on the disk of its result."""
+
+    request: ScanRequest
+    parameters: dict[str, Any]
+    scratch: Path
+
+    @property
+    def result(self) -> Path:
+        """The folder into which the result is written."""
+        return self.scratch / "result"
+
+
+def load_algorithm(
+    named: NamedAlgorithm, parameters: dict[str, Any], settings: WorkerSettings
+) -> tuple[Algorithm, dict[str, Any]]:
+    """Return the algorithm, and the parameters with their defaults, as an order would have them.
+
+    Raise `OrderError` for a wrong parameter, `ConfigError` for an algorithm that cannot be loaded.
+    """
+    card = registry.card(named.name, named.entry)
+    filled = card.with_defaults(parameters)
+    algorithm = registry.load(
+        named.name,
+        named.settings,
+        filled,
+        settings.device,
+        max_batch_bytes=MAX_BATCH_BYTES,
+    )
+    return algorithm, filled
+
+
+def classify_image(
+    scan: ImageScan, algorithm: Algorithm, settings: WorkerSettings, progress: Progress
+) -> ClassifiedScan:
+    """Classify the image and save its result into `scan.result`, with every file of a result.
+
+    The same image, algorithm and parameters give the bytes that an order gives, but for the id of
+    the order, which is part of results.json and of the ids of GeoJSON's features.
+
+    Raise `OrderError` where image or request are at fault, `TemporaryError` where another try may
+    succeed, `OSError` where the disk refuses.
+    """
+    clock = Stopwatch()
+    sandbox = create_sandbox(settings)
+    with ExitStack() as pins:
+        slide = find_slide(_path_of(scan.request), [Path("/")])
+        cache = SlideCache(scan.scratch / "links", settings.slides.max_bytes)
+        slide = with_expected_names(slide, cache, pins)
+        order = _order(scan, algorithm)
+        job = ScanJob(order, scan.request, slide, produced_with(algorithm, settings.device))
+        checkpoint = Checkpoint(scan.scratch / f"{_ORDER_ID}.0.1", _UNMARKED_S)
+        classified = pipeline.classify(job, algorithm, checkpoint, sandbox, clock, progress)
+        progress.report("storing", 0, 1)
+        result_folder.save(scan.result, classified.result, classified.overlay)
+    return classified
+
+
+def _path_of(request: ScanRequest) -> str:
+    if not isinstance(request.source, PathSource):
+        raise OrderError("request_invalid", "the image is a file of this machine", field="source")
+    return request.source.path
+
+
+def _order(scan: ImageScan, algorithm: Algorithm) -> Order:
+    request = OrderRequest(
+        algorithm=algorithm.card.name, parameters=scan.parameters, scans=(scan.request,)
+    )
+    return Order(
+        id=_ORDER_ID,
+        state=OrderState.RUNNING,
+        request=request,
+        queue=algorithm.card.queue,
+        created_at=0,
+        updated_at=0,
+        expires_at=0,
+        scans=(),
+    )

@@ -1,0 +1,292 @@
+"""Techcyte's report of one scan, of the type that the algorithm's card names.
+
+Points and boxes are written and checked batch by batch: a slide has hundreds of thousands.
+Coordinates are level-0 pixels, x right, y down.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from broker.orders.order import ScanWarning
+from broker.orders.report_type import (
+    AiMitosisCounting,
+    AreaDifferential,
+    BasicReport,
+    RegionCounting,
+    SemiQuantitativeDifferential,
+    TumorCellularity,
+    WholeSlideDifferential,
+    parse_report,
+)
+from worker.geometry.frame import Area, Floats
+from worker.geometry.roi import inside, polygon_rings, size_mm2, size_px2
+from worker.results.hotspots import hotspots
+from worker.results.json_text import strict_json
+from worker.results.objects import Objects
+from worker.results.result import Result
+from worker.results.techcyte_rules.body import check_boxes, check_points
+
+NO_FEATURES: Final = {"type": "FeatureCollection", "features": []}
+_Counting = RegionCounting | AiMitosisCounting
+_Differential = WholeSlideDifferential | AreaDifferential | SemiQuantitativeDifferential
+
+
+def report_fields(result: Result) -> dict[str, Any]:
+    """Return the report as fields fit for JSON, without its points and boxes."""
+    match parse_report(result.card.report):
+        case BasicReport():
+            return _basic(result)
+        case RegionCounting() | AiMitosisCounting() as report:
+            return {"type": report.type, "objects": [], "regions": _counted_regions(result, report)}
+        case TumorCellularity() as report:
+            return _cellularity(result, report)
+        case AreaDifferential() as report:
+            regions = [{**fields, "points": []} for fields, _ in _regions(result, report)]
+            return {**_differential(result, report), "regions": regions}
+        case report:
+            return {**_differential(result, report), "points": []}
+
+
+def report_pieces(result: Result) -> Iterator[bytes]:
+    """Yield the JSON of the report in pieces.
+
+    Raise `OrderError("parcel_invalid")` if Techcyte would reject a point or a box.
+    """
+    match parse_report(result.card.report):
+        case RegionCounting() | AiMitosisCounting() as report:
+            yield b'{"objects":['
+            yield from _boxes(result, report)
+            regions = _counted_regions(result, report)
+            yield b"]," + strict_json({"type": report.type, "regions": regions})[1:]
+        case AreaDifferential() as report:
+            yield b'{"regions":['
+            for number, (fields, area) in enumerate(_regions(result, report)):
+                if number:
+                    yield b","
+                yield b'{"points":['
+                yield from _points(result, report, area)
+                yield b"]," + strict_json(fields)[1:]
+            yield b"]," + strict_json(_differential(result, report))[1:]
+        case WholeSlideDifferential() | SemiQuantitativeDifferential() as report:
+            yield b'{"points":['
+            yield from _points(result, report, result.findings.area)
+            yield b"]," + strict_json(_differential(result, report))[1:]
+        case _:
+            yield strict_json(report_fields(result))
+
+
+def _basic(result: Result) -> dict[str, Any]:
+    return {
+        "type": "Basic",
+        "results": [
+            *_warning_lines(result.warnings),
+            *_report_lines(result.findings.summary),
+        ],
+        "segments": [
+            {"name": name, "result": str(count), "feature_collection": NO_FEATURES}
+            for name, count in result.counts().items()
+        ],
+    }
+
+
+def _warning_lines(warnings: Sequence[ScanWarning]) -> Iterator[dict[str, str]]:
+    for warning in warnings:
+        yield {"name": f"Warning {warning.code}", "result": warning.detail}
+
+
+def _report_lines(summary: Mapping[str, Any], prefix: str = "") -> Iterator[dict[str, str]]:
+    """Yield one named line for each value; nested fields are named after all keys above them."""
+    for key, value in summary.items():
+        name = f"{prefix} {key}".replace("_", " ").strip()
+        if isinstance(value, Mapping):
+            yield from _report_lines(value, name)
+        else:
+            yield {"name": name[:1].upper() + name[1:], "result": _text(value)}
+
+
+def _text(value: Any) -> str:
+    """Return a measurement as the string that Techcyte requires."""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, str):
+        return value
+    if value is None:
+        return "not available"
+    return json.dumps(value)
+
+
+def _counted_regions(result: Result, report: _Counting) -> list[dict[str, Any]]:
+    """Return the hotspots as features, or the area that was asked for where there are none."""
+    findings = result.findings
+    counted = [objects.centres for objects in _counted(result, report)]
+    centres = np.concatenate([np.empty((0, 2)), *counted])
+    found = hotspots(centres, findings.area, findings.frame, report.hotspot_mm2, report.hotspots)
+    if not found:
+        return [_region([polygon_rings(findings.area)], "Area")]
+    return [
+        _region([[[square.ring]]], f"Hotspot {number}: {square.objects}")
+        for number, square in enumerate(found, start=1)
+    ]
+
+
+def _counted(result: Result, report: _Counting) -> Iterator[Objects]:
+    """Yield the objects that are counted."""
+    names = [entry.name for entry in result.card.classes]
+    for objects in result.findings.objects.chunks():
+        if isinstance(report, AiMitosisCounting):
+            yield objects.selected(objects.classes == names.index(report.mitosis))
+        else:
+            yield objects
+
+
+def _boxes(result: Result, report: _Counting) -> Iterator[bytes]:
+    """Yield the boxes of the counted objects in checked batches, separated by commas."""
+    separator = b""
+    for objects in _counted(result, report):
+        boxes = [_box(outline) for outline in objects.outlines]
+        if not boxes:
+            continue
+        batch = strict_json(boxes)[1:-1]
+        check_boxes(batch)
+        yield separator + batch
+        separator = b","
+
+
+def _box(outline: Floats) -> dict[str, float]:
+    low = outline.min(axis=0)
+    size = outline.max(axis=0) - low
+    return {
+        "x": round(float(low[0]), 1),
+        "y": round(float(low[1]), 1),
+        "width": max(0.1, round(float(size[0]), 1)),
+        "height": max(0.1, round(float(size[1]), 1)),
+    }
+
+
+def _differential(result: Result, report: _Differential) -> dict[str, Any]:
+    """Return the fields of a differential report but its points and regions."""
+    counts = result.counts()
+    total = sum(counts.values())
+    scores = {}
+    if total:
+        scores = {f"share of {name}": count / total for name, count in counts.items()}
+    fields: dict[str, Any] = {"type": report.type, "scores": scores}
+    if not isinstance(report, SemiQuantitativeDifferential):
+        fields["positivity_threshold"] = report.positivity_threshold
+    return fields
+
+
+def _points(result: Result, report: _Differential, area: Area) -> Iterator[bytes]:
+    """Yield the points of the area in checked batches, separated by commas."""
+    names = [entry.name for entry in result.card.classes]
+    separator = b""
+    for every in result.findings.objects.chunks():
+        objects = every
+        if area is not result.findings.area:
+            objects = every.selected(inside(every.centres, area))
+        rows = zip(
+            objects.centres.round(1).tolist(),
+            _scores(objects, report, names).round(4).clip(0, 1).tolist(),
+            objects.classes.tolist(),
+            strict=True,
+        )
+        points = [
+            {"x": x, "y": y, "score": score, "type": names[number]}
+            for (x, y), score, number in rows
+        ]
+        if not points:
+            continue
+        batch = strict_json(points)[1:-1]
+        check_points(batch)
+        yield separator + batch
+        separator = b","
+
+
+def _scores(objects: Objects, report: _Differential, names: Sequence[str]) -> Floats:
+    """Return how likely each object is of the positive class, or else of its own."""
+    if report.positive is None:
+        return objects.scores
+    positive = names.index(report.positive)
+    if objects.probabilities.size:
+        return objects.probabilities[:, positive]
+    return np.where(objects.classes == positive, objects.scores, 1 - objects.scores)
+
+
+def _regions(result: Result, report: AreaDifferential) -> Iterator[tuple[dict[str, Any], Area]]:
+    """Yield each polygon of the area that was asked for: its fields without points, and itself."""
+    area = result.findings.area
+    total_px2 = size_px2(area)
+    parts = [area]
+    if len(area.polygons) > 1:
+        parts = [
+            Area(area.x, area.y, area.width, area.height, (polygon,)) for polygon in area.polygons
+        ]
+    for number, part in enumerate(parts, start=1):
+        rings = polygon_rings(part)
+        if not rings:
+            continue  # it lies wholly outside the slide
+        fields = {
+            "region": _region([rings], f"Region {number}"),
+            "weight": min(1.0, round(size_px2(part) / total_px2, 6)),
+            "score": round(_region_score(result, report, part), 6),
+        }
+        yield fields, part
+
+
+def _region_score(result: Result, report: AreaDifferential, area: Area) -> float:
+    """Return the share of the region's points that reach the threshold; 0 without any."""
+    names = [entry.name for entry in result.card.classes]
+    points = 0
+    positive = 0
+    for every in result.findings.objects.chunks():
+        objects = every.selected(inside(every.centres, area))
+        scores = _scores(objects, report, names)
+        points += len(scores)
+        positive += int((scores >= report.positivity_threshold).sum())
+    if not points:
+        return 0.0
+    return positive / points
+
+
+def _cellularity(result: Result, report: TumorCellularity) -> dict[str, Any]:
+    """Return the share of tumour: of the area for a mask, of the objects else.
+
+    The map is empty where nothing was found that could be tumour.
+    """
+    findings = result.findings
+    counts = result.counts()
+    parts: Mapping[str, float] = counts
+    if result.card.output == "mask":
+        parts = findings.summary.get("area_mm2_by_class", {})
+    whole = float(sum(parts.values()))
+    if result.card.output == "mask" and len(parts) == 1:
+        whole = float(findings.summary.get("area_mm2", 0))  # one class alone is all that is found
+    if not whole:
+        return {"type": report.type, "threshold_map": {}}
+    share = min(1.0, sum(parts.get(name, 0) for name in report.tumor) / whole)
+    measured = {
+        "tumor_cellularity": round(share, 6),
+        "counts": [{"label": name, "count": count} for name, count in counts.items()],
+        "region": _region([polygon_rings(findings.area)], "Area"),
+        "area": size_mm2(findings.area, findings.frame),
+    }
+    return {"type": report.type, "threshold_map": {f"TC {share:.2f}": measured}}
+
+
+def _region(areas: Sequence[Sequence[Sequence[Floats]]], name: str) -> dict[str, Any]:
+    """Return a feature of all polygons of the areas, each its closed rings in level-0 pixels."""
+    polygons = [polygon for area in areas for polygon in area]
+    coordinates = [[ring.round(1).tolist() for ring in polygon] for polygon in polygons]
+    geometry: dict[str, Any] = {"type": "MultiPolygon", "coordinates": coordinates}
+    if len(coordinates) == 1:
+        geometry = {"type": "Polygon", "coordinates": coordinates[0]}
+    points = np.concatenate([polygon[0] for polygon in polygons]).round(1)
+    return {
+        "type": "Feature",
+        "bbox": [*points.min(axis=0).tolist(), *points.max(axis=0).tolist()],
+        "geometry": geometry,
+        "properties": {"annotation_type": "region", "name": name},
+    }

@@ -1,0 +1,1 @@
+"""Techcyte's rules for external results, for whoever makes a body and whoever sends one."""
