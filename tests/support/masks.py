@@ -15,7 +15,7 @@ from worker.algorithms.output_settings import MaskSettings
 from worker.geometry.frame import Area, Frame
 from worker.geometry.tile_grid import Grid, tile_grid
 from worker.inference.merging.mask.merger import MaskMerger
-from worker.inference.merging.merger import Merged, MergerFiles
+from worker.inference.merging.merger import Merged, MergerState
 from worker.results.object_store import ObjectStore
 from worker.results.objects import Objects, joined
 from worker.results.result import Findings, Result
@@ -112,7 +112,7 @@ class MaskCase:
             self.card,
             self.settings,
             self.frame,
-            MergerFiles(folder, state),
+            MergerState(folder, (), state),
             Listener(),
         )
 

@@ -24,7 +24,7 @@ from typing import Annotated, Final
 from pydantic import Field, FiniteFloat, TypeAdapter
 
 from worker.disk import DISK_FULL_ERRNOS, sync_file, sync_folder
-from worker.inference.merging.merger import MergerFiles
+from worker.inference.merging.merger import MergerState
 from worker.results.object_store import ObjectStore
 
 UNFINISHED: Final = Path("results", ".unfinished")
@@ -74,8 +74,8 @@ class Checkpoint:
         self._every_s = every_s
         self._marked_at = monotonic()
         self._begun = False
-        self.merger_files = MergerFiles(folder / _MERGING)
-        """The merger's files of the work that `begin` returned."""
+        self.merger_state = MergerState(folder / _MERGING)
+        """What the merger takes over of the work that `begin` returned."""
 
     def begin(self, work: str, tiles: int) -> tuple[ObjectStore, Point]:
         """Return the objects and the point from which the scan of so many `tiles` goes on.
@@ -93,7 +93,7 @@ class Checkpoint:
             store = self._copied(folder, point)
             if store is not None:  # a store without objects is false, and as good
                 return store, point
-        self.merger_files.folder.mkdir(parents=True)
+        self.merger_state.folder.mkdir(parents=True)
         return ObjectStore.begin(self._folder / "found"), Point(work, 0, 0, ())
 
     def due(self) -> bool:
@@ -159,9 +159,9 @@ class Checkpoint:
         store = ObjectStore.begin(self._folder / "found")
         try:
             store.copy(ObjectStore(attempt / "found"), point.objects)
-            self.merger_files.folder.mkdir()
+            self.merger_state.folder.mkdir()
             for appended in (attempt / _MERGING).iterdir():
-                shutil.copyfile(appended, self.merger_files.folder / appended.name)
+                shutil.copyfile(appended, self.merger_state.folder / appended.name)
             state = _read_state(attempt, point)
         except (OSError, ValueError) as error:
             self._clean()
@@ -169,17 +169,17 @@ class Checkpoint:
                 raise  # to begin at tile 0 would need as much room
             _log.warning("the unfinished work in %s cannot be used: %s", attempt.name, error)
             return None
-        self.merger_files = MergerFiles(self._folder / _MERGING, state)
+        self.merger_state = MergerState(self._folder / _MERGING, point.seams, state)
         return store
 
     def _clean(self) -> None:
         """Remove what this attempt has so far."""
         self._remove(self._folder)
-        self.merger_files = MergerFiles(self._folder / _MERGING)
+        self.merger_state = MergerState(self._folder / _MERGING)
 
     def _write(self, store: ObjectStore, point: Point, state: bytes) -> None:
         store.sync()
-        for appended in self.merger_files.folder.iterdir():
+        for appended in self.merger_state.folder.iterdir():
             sync_file(appended)
         state_file = self._folder / f"{_STATE}{point.tiles}"
         if state:

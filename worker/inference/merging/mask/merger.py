@@ -21,7 +21,7 @@ from worker.inference.merging.mask.holes import HoleEdges, filled, outlined, unf
 from worker.inference.merging.mask.pixel_grid import PixelGrid
 from worker.inference.merging.mask.polygons import PolygonMaker
 from worker.inference.merging.mask.stitching import LabelledBlock, stitched
-from worker.inference.merging.merger import Merged, MergerFiles, SeamState
+from worker.inference.merging.merger import Merged, MergerState, SeamState
 from worker.progress import Progress
 from worker.results.object_store import ObjectStore
 from worker.results.objects import Objects, joined
@@ -44,10 +44,10 @@ class MaskMerger:
         card: AlgorithmCard,
         settings: MaskSettings,
         frame: Frame,
-        kept: MergerFiles,
+        earlier: MergerState,
         progress: Progress,
     ) -> None:
-        """Go on from `kept`, where the file of blocks is too."""
+        """Go on from `earlier`, where the file of blocks is too."""
         self._grid = grid
         self._card = card
         self._settings = settings
@@ -55,10 +55,10 @@ class MaskMerger:
         self._progress = progress
         self._blending: Blending | None = None
         size_bytes = 0
-        if kept.state:
-            crop, size_bytes = _STATE.unpack_from(kept.state)
-            self._blended(crop).restore(kept.state[_STATE.size :])
-        self._blocks = BlockFile(kept.folder / "blocks", size_bytes)
+        if earlier.state:
+            crop, size_bytes = _STATE.unpack_from(earlier.state)
+            self._blended(crop).restore(earlier.state[_STATE.size :])
+        self._blocks = BlockFile(earlier.folder / "blocks", size_bytes)
 
     def state(self) -> bytes:
         """Return what a merger that takes over from this one must know beside the file."""
