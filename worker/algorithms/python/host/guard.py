@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, Final
 LOG_BYTES: Final = 10 * 2**20
 _CUT: Final = b"\n... cut\n"
 _POLL_S: Final = 0.1
-_READ_BYTES: Final = 2**16
+_READ_BYTES: Final = 2**20
 _EARLY_BYTES: Final = 2**20
 """Of what is printed while the code is loaded, so much is kept for the log of the first scan."""
 _RESERVE_BYTES: Final = 512 * 2**20
@@ -48,6 +48,7 @@ class Guard:
         self._pending = b""
         self._status: int | None = None
         self._why = ""
+        self._looked_at = 0.0
         self._selector = selectors.DefaultSelector()
 
     def run(self) -> None:
@@ -68,8 +69,10 @@ class Guard:
                     return False
             elif not self._copy_output():
                 self._selector.unregister(self._output)
-        self._reap()
-        if self._status is None:
+        now = time.monotonic()
+        if now - self._looked_at >= _POLL_S:  # not after each piece of a gigabyte that is printed
+            self._looked_at = now
+            self._reap()
             self._watch_memory()
         return True
 
@@ -168,6 +171,8 @@ class Guard:
 
     def _watch_memory(self) -> None:
         """Kill the process where it takes more memory than it may, or than is free."""
+        if self._status is not None:
+            return
         taken_bytes = sum(map(anonymous_bytes, [self._process_id, *self._strays()]))
         if taken_bytes > self._memory_bytes:
             self._why = f"it took more than the {self._memory_bytes / 2**20:.0f} MB it may take"
