@@ -83,12 +83,7 @@ def run_tiles(
         digest = work_digest(job, grid, thresholds)
         store, resumed_at = checkpoint.begin(digest, len(grid.tiles))
     merger = create_merger(
-        algorithm,
-        classifier,
-        slide.frame,
-        grid,
-        replace(checkpoint.merger_files, seams=resumed_at.seams),
-        progress,
+        algorithm, classifier, slide.frame, grid, checkpoint.merger_state, progress
     )
     writer = _ObjectWriter(checkpoint, store, resumed_at, merger)
     _classify_tiles(job, classifier, grid, writer, clock, progress)

@@ -11,7 +11,7 @@ from worker.geometry.frame import Frame
 from worker.geometry.tile_grid import Grid
 from worker.inference.merging.embeddings import TileEmbeddings
 from worker.inference.merging.mask.merger import MaskMerger
-from worker.inference.merging.merger import AnswerMerger, MergerFiles
+from worker.inference.merging.merger import AnswerMerger, MergerState
 from worker.inference.merging.single_objects import ObjectMerger
 from worker.inference.merging.slide import SlideMerger
 from worker.inference.merging.squares import TileSquares
@@ -23,25 +23,24 @@ def create_merger(
     classifier: TileClassifier,
     frame: Frame,
     grid: Grid,
-    files: MergerFiles,
+    earlier: MergerState,
     progress: Progress,
 ) -> AnswerMerger:
-    """Return the merger for the algorithm's output.
+    """Return the merger for the algorithm's output, which takes over from an earlier one.
 
-    `classifier` is the algorithm set up for the scan; `frame` is the slide's. `files` is the state
-    of the merger that this one takes over from. `progress` hears of work that takes long once all
-    tiles are placed.
+    `classifier` is the algorithm set up for the scan; `frame` is the slide's. `progress` hears of
+    work that takes long once all tiles are placed.
     """
     output = algorithm.card.output
     settings = algorithm.settings
     if output == "tiles" and isinstance(settings, TilesSettings):
         return TileSquares(grid, algorithm.card, settings)
     if output == "objects" and isinstance(settings, ObjectsSettings):
-        return ObjectMerger(grid, frame, algorithm.card, settings, files.seams)
+        return ObjectMerger(grid, frame, algorithm.card, settings, earlier.seams)
+    if output == "mask" and isinstance(settings, MaskSettings):
+        return MaskMerger(grid, algorithm.card, settings, frame, earlier, progress)
     if output == "embeddings" and isinstance(settings, EmbeddingsSettings):
         return TileEmbeddings(grid, frame, classifier, settings, algorithm.card.name)
-    if isinstance(settings, MaskSettings):
-        return MaskMerger(grid, algorithm.card, settings, frame, files, progress)
     if output == "slide" and isinstance(algorithm, SlideAlgorithm):
         encoded = TileEmbeddings(
             grid, frame, classifier, algorithm.encoder_settings, algorithm.card.encoder

@@ -34,16 +34,16 @@ class Merged:
 
 
 @dataclass(frozen=True, slots=True)
-class MergerFiles:
-    """What a merger keeps in the checkpoint beside the objects.
+class MergerState:
+    """What a merger takes over from an earlier one, beside the objects.
 
-    It may append to files in `folder`; what it wrote there since the last mark may be behind what
-    counts. `state` is what it returned at the last mark, or empty; `seams` are its objects there.
+    It may append to files in `folder`; behind what counts may lie what the earlier one wrote after
+    its last mark. `seams` and `state` are those of that mark, or empty.
     """
 
     folder: Path
-    state: bytes = b""
     seams: SeamState = ()
+    state: bytes = b""
 
 
 class AnswerMerger(Protocol):
