@@ -20,6 +20,7 @@ from broker.orders.request import (
     OrderRequest,
     ScanRequest,
     TechcyteDestination,
+    WebhookDestination,
 )
 from broker.orders.roi import GeoJson, Percent, Polygon, Rectangle, Roi
 from broker.orders.source import CaseSource, ImageServerSource, PathSource, Source, UrlSource
@@ -138,6 +139,7 @@ def test_every_field_of_an_order_is_documented() -> None:
     kinds: dict[str, type[BaseModel]] = {
         "techcyte": TechcyteDestination,
         "annotation": AnnotationDestination,
+        "webhook": WebhookDestination,
     }
     assert set(rows) == {*OrderRequest.model_fields, *scan, *kinds, "none"}
     assert undocumented_fields(rows, kinds) == []

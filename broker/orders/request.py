@@ -4,10 +4,19 @@ It is serialized in two ways: as it may be shown (without tokens, URL queries re
 whole, with `context=REVEAL`, for the store alone.
 """
 
+import base64
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SecretStr,
+    model_validator,
+)
 
 from broker.orders.fields import (
     COARSEST_MPP,
@@ -34,6 +43,8 @@ LABELS = Annotated[
 
 
 MAX_DELAY_S = 30 * 86400
+SHORTEST_WEBHOOK_SECRET = 24
+LONGEST_WEBHOOK_SECRET = 64
 
 
 def _without_empty(value: Any) -> Any:
@@ -88,6 +99,39 @@ class AnnotationDestination(RequestModel):
     case_id: CaseId
 
 
+def _webhook_secrets(secret: SecretStr) -> SecretStr:
+    for one in secret.get_secret_value().split():
+        decoded = _decoded_webhook_secret(one)
+        if not SHORTEST_WEBHOOK_SECRET <= len(decoded) <= LONGEST_WEBHOOK_SECRET:
+            raise ValueError("a secret of a webhook has 24 to 64 bytes")
+    return secret
+
+
+def _decoded_webhook_secret(secret: str) -> bytes:
+    """Return the bytes of a secret as Standard Webhooks writes it. Raise `ValueError`."""
+    try:
+        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
+    except ValueError:
+        raise ValueError("a secret of a webhook is whsec_ and base64") from None
+
+
+class WebhookDestination(RequestModel):
+    """An address that is called, signed as Standard Webhooks 1.0 says.
+
+    `secret` is `whsec_` and base64 of 24 to 64 random bytes; while a receiver changes its secret,
+    both, with a blank between them.
+    """
+
+    type: Literal["webhook"]
+    url: HttpUrl
+    secret: Annotated[Secret, AfterValidator(_webhook_secrets)]
+
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """The keys that every message is signed with."""
+        return tuple(map(_decoded_webhook_secret, self.secret.get_secret_value().split()))
+
+
 class NoDestination(RequestModel):
     """Keep the results for pick-up."""
 
@@ -95,7 +139,8 @@ class NoDestination(RequestModel):
 
 
 Destination = Annotated[
-    TechcyteDestination | AnnotationDestination | NoDestination, Field(discriminator="type")
+    TechcyteDestination | AnnotationDestination | WebhookDestination | NoDestination,
+    Field(discriminator="type"),
 ]
 
 

@@ -57,6 +57,11 @@ class AlgorithmSettings(Section):
     compile: bool = Field(
         False, description="of kind `weights`, file .pt2: have torch.compile make it faster"
     )
+    encoders: dict[str, Path] = Field(
+        default_factory=dict,
+        description="of kind `weights`: folders of the encoders that model.json of a network for "
+        "slides may name; those of all other `weights` algorithms are added",
+    )
     title: str | None = Field(
         None, min_length=1, max_length=200, description="in place of its card's"
     )
@@ -192,6 +197,24 @@ class WorkerSettings(Section):
     http: HttpSettings = HttpSettings()
     deliver: DeliverySettings = DeliverySettings()
     limits: LimitSettings = LimitSettings()
+
+    @field_validator("algorithms")
+    @classmethod
+    def _know_one_another(
+        cls, algorithms: dict[str, AlgorithmSettings]
+    ) -> dict[str, AlgorithmSettings]:
+        """Tell each `weights` algorithm the folders of the others, which may be its encoder."""
+        folders = {}
+        for name, entry in algorithms.items():
+            if entry.kind == "weights" and entry.folder is not None:
+                folders[name] = entry.folder
+        known = {}
+        for name, entry in algorithms.items():
+            known[name] = entry
+            if entry.kind == "weights":
+                others = {other: folder for other, folder in folders.items() if other != name}
+                known[name] = entry.model_copy(update={"encoders": others | entry.encoders})
+        return known
 
     @model_validator(mode="after")
     def _located_paths_may_be_read(self) -> Self:

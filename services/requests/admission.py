@@ -26,6 +26,7 @@ from broker.orders.request import (
     Destination,
     OrderRequest,
     TechcyteDestination,
+    WebhookDestination,
 )
 from broker.orders.source import CaseSource, PathSource, Source
 from broker.settings.config import Config
@@ -151,7 +152,7 @@ def _check_not_expired(url: str, field: str) -> None:
 
 def _destination_addresses(destination: Destination) -> Iterator[tuple[str, str]]:
     """Yield the field and the value of each address that the results would be sent to."""
-    if isinstance(destination, AnnotationDestination):
+    if isinstance(destination, AnnotationDestination | WebhookDestination):
         yield "destination.url", destination.url.get_secret_value()
     elif isinstance(destination, TechcyteDestination):
         if destination.host:

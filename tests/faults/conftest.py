@@ -19,8 +19,8 @@ def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
     `large.svs` for orders that a test holds at the gate: it has several tiles.
     """
     folder = tmp_path_factory.mktemp("slides")
-    make_sample_slide(folder / "small.svs", width_px=1536, height_px=1024)
-    make_sample_slide(folder / "large.svs", width_px=2048, height_px=1536)
+    make_sample_slide(folder / "small.svs", width_px=512, height_px=512)
+    make_sample_slide(folder / "large.svs", width_px=768, height_px=512)
     return folder
 
 

@@ -126,7 +126,7 @@ def gated_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     a checkpoint.
     """
     folder = tmp_path_factory.mktemp("resume")
-    make_sample_slide(folder / "whole.svs", width_px=3072, height_px=2048)
+    make_sample_slide(folder / "whole.svs", width_px=768, height_px=512)
     settings = {
         "SLIDELANE_WORKER__THREADS": "1",
         "SLIDELANE_BROKER__HEARTBEAT_S": str(LOOKS_EVERY_S / 2),

@@ -17,7 +17,7 @@ from tests.support.stack import GATED, ROLES, Stack
 @pytest.fixture(scope="session")
 def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("slides") / "sample.svs"
-    make_sample_slide(path, width_px=6000, height_px=4000)
+    make_sample_slide(path, width_px=3072, height_px=2560)
     return path
 
 

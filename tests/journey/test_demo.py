@@ -6,7 +6,7 @@ from pathlib import Path
 
 from demo.stack import ROOT, belonging
 
-SIZE = ("--width", "4000", "--height", "3000")
+SIZE = ("--width", "2560", "--height", "2304")
 
 
 def test_the_demonstration_delivers_both_and_leaves_no_process(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
 def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One of six tiles: the gate holds them as long as a test needs."""
     path = tmp_path_factory.mktemp("slides") / "sample.svs"
-    make_sample_slide(path, width_px=3072, height_px=2048)
+    make_sample_slide(path, width_px=768, height_px=512)
     return path
 
 

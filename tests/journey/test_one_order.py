@@ -142,7 +142,7 @@ def test_a_region_outside_the_slide_fails_the_scan(stack: Stack, slide: Path) ->
     """Only the slide can tell, so it fails in the worker, with the slide's size in the message."""
     error = failed(stack, scans=at_path(slide, roi={"x": 90000, "y": 0, "width": 10, "height": 10}))
     assert error["code"] == "roi_outside_slide"
-    assert "6000" in error["detail"]
+    assert "3072" in error["detail"]
 
 
 def test_a_receiver_that_is_down_gets_its_results_when_it_is_up(

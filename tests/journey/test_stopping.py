@@ -22,7 +22,7 @@ CHILD_CHECK_INTERVAL_S = 5
 def few_tiles(slide: Path) -> Path:
     """Return a slide of six tiles, which the gate can stop for as long as a test needs."""
     path = slide.with_name("few-tiles.svs")
-    make_sample_slide(path, width_px=3072, height_px=2048)
+    make_sample_slide(path, width_px=768, height_px=512)
     return path
 
 

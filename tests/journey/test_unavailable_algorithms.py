@@ -191,12 +191,13 @@ class Swapping(Stack):
         return str(told["version"])
 
 
-@pytest.fixture
-def swapping(tmp_path: Path, slide: Path) -> Iterator[Swapping]:
-    data = tmp_path / "data"
+@pytest.fixture(scope="module")
+def swapping(tmp_path_factory: pytest.TempPathFactory, slide: Path) -> Iterator[Swapping]:
+    folder = tmp_path_factory.mktemp("swapping")
+    data = folder / "data"
     data.mkdir()
     stack = Swapping(data, [slide.parent])
-    stack.models = tmp_path / "models"
+    stack.models = folder / "models"
     a_network(stack.models / "one", Layers())
     a_network(stack.models / "two", Layers(), architecture="second")
     stack.current().symlink_to("one")
@@ -256,9 +257,11 @@ def test_an_order_that_was_accepted_waits_and_says_why(swapping: Swapping, slide
 
     The courier, which fetches its slide meanwhile, needs no folder.
     """
+    wait_for(swapping.version, what="a version that can be ordered")
+    model = swapping.current().resolve()
     os.killpg(swapping.processes["worker"].pid, signal.SIGSTOP)
     order_id = swapping.order(algorithm="tumour", scans=scans(slide))
-    shutil.move(swapping.models / "one", swapping.models / "away")
+    shutil.move(model, swapping.models / "away")
     os.killpg(swapping.processes["worker"].pid, signal.SIGCONT)
 
     def waiting() -> str:
@@ -267,7 +270,7 @@ def test_an_order_that_was_accepted_waits_and_says_why(swapping: Swapping, slide
 
     wait_for(lambda: "the algorithm tumour is unavailable" in waiting(), what="the reason")
     assert swapping.get(order_id)["scans"][0]["state"] == "staged"
-    shutil.move(swapping.models / "away", swapping.models / "one")
+    shutil.move(swapping.models / "away", model)
     order = swapping.wait_until(order_id, "delivered", "failed")
     assert order["state"] == "delivered"
 
@@ -290,28 +293,32 @@ def test_a_courier_alone_makes_what_needs_no_model_orderable(tmp_path: Path, sli
         assert waiting["reason"] == "no worker consumes the queue gpu"
 
 
-def test_a_worker_that_was_killed_is_not_counted_for_long(tmp_path: Path, slide: Path) -> None:
+def test_a_worker_that_was_killed_is_not_counted_for_long(stack: Stack, slide: Path) -> None:
     """After kill -9 its heartbeat ends by itself, in `ABSENT_AFTER_S`; queues and readiness say so."""
-    with stack_with(tmp_path / "data", slide, {}) as stack:
-        stack.wait_ready()
-        store = OrderStore.connect(BrokerSettings(data=stack.data))
-        before = {worker.name for worker in store.workers()}
-        stack.kill("worker", signal.SIGKILL)
-        wait_for(
-            lambda: stack.call("GET", "/readyz")[0] == 503,
-            within_s=ABSENT_AFTER_S + 5,
-            what="its absence",
-        )
-        assert (
-            "no worker consumes a queue for classifying"
-            in (stack.call("GET", "/readyz")[1]["detail"])
-        )
-        gone = before - {worker.name for worker in store.workers()}
-        assert [name.partition("-")[0] for name in gone] == ["gpu"]
-        stack.order(algorithm="grid", scans=scans(slide))
-        listeners = {
-            queue["name"]: queue["workers"]
-            for queue in stack.call("GET", "/v1/queues")[1]["queues"]
-        }
-        assert listeners.get("gpu", 0) == 0
-        assert listeners["fetch"] == 1
+    store = OrderStore.connect(BrokerSettings(data=stack.data))
+    worker = f"gpu-{stack.processes['worker'].pid}@"
+    wait_for(lambda: presences(store, "gpu-") == [worker], what="no other worker")
+    stack.kill("worker", signal.SIGKILL)
+    wait_for(
+        lambda: stack.call("GET", "/readyz")[0] == 503,
+        within_s=ABSENT_AFTER_S + 5,
+        what="its absence",
+    )
+    assert (
+        "no worker consumes a queue for classifying" in (stack.call("GET", "/readyz")[1]["detail"])
+    )
+    assert presences(store, "gpu-") == []
+    courier = f"courier-{stack.processes['courier'].pid}@"
+    wait_for(lambda: presences(store, "courier-") == [courier], what="no other courier")
+    stack.order(algorithm="grid", scans=scans(slide))
+    listeners = {
+        queue["name"]: queue["workers"] for queue in stack.call("GET", "/v1/queues")[1]["queues"]
+    }
+    assert listeners.get("gpu", 0) == 0
+    assert listeners["fetch"] == 1
+
+
+def presences(store: OrderStore, role: str) -> list[str]:
+    """Return the names, up to the host, of the workers that the store counts for a role."""
+    names = [worker.name.partition("@")[0] + "@" for worker in store.workers()]
+    return [name for name in names if name.startswith(role)]

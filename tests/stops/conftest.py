@@ -13,7 +13,7 @@ from tests.support.stack import GATED, ROLES, Stack
 def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a slide with more tiles than a test stops at."""
     path = tmp_path_factory.mktemp("slides") / "tiles.svs"
-    make_sample_slide(path, width_px=6144, height_px=5120)
+    make_sample_slide(path, width_px=1536, height_px=1280)
     return path
 
 

@@ -29,7 +29,7 @@ def a_destination(
         http=http,
         encrypted_only=True,
     )
-    return create_destination("ord-1", request, deliveries, SETTINGS)
+    return create_destination("ord-1", {"case": "S26-1"}, request, deliveries, SETTINGS)
 
 
 def a_techcyte(

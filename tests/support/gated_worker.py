@@ -1,6 +1,6 @@
 """`python -m tests.support.gated_worker gpu`: the ordinary worker, whose ki67 passes a gate.
 
-Every batch of tiles waits at the gate of `tests.support.gate` while that is closed.
+Its tiles are small, so that a small slide has many of them. Every batch of tiles waits at the gate of `tests.support.gate` while that is closed.
 Celery's child processes import this module too, because their parent was started with it.
 """
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.settings.config import AlgorithmSettings
@@ -20,6 +20,8 @@ from worker.context import worker_context
 from worker.geometry.frame import Area, Floats, Frame, Pixels
 from worker.results.objects import Objects
 
+TILE_PX: Final = 256
+
 
 class GatedAlgorithm:
     """An algorithm whose classifiers pass the gate before every batch."""
@@ -27,7 +29,8 @@ class GatedAlgorithm:
     works_on: Literal["tiles"] = "tiles"
 
     def __init__(self, model: TileAlgorithm, gate: Gate) -> None:
-        self.card = model.card
+        self.card = model.card.model_copy(update={"tile_px": TILE_PX})
+        self.settings = model.settings
         self.batch_tiles = model.batch_tiles
         self._model = model
         self._gate = gate

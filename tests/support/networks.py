@@ -171,7 +171,12 @@ def a_model(
 
 
 def save_script(
-    module: nn.Module, file: Path, *, scripted: bool = False, edge: int = 64, tiles: int = 1
+    module: nn.Module,
+    file: Path,
+    *,
+    scripted: bool = False,
+    edge: int = 64,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Save the network as TorchScript."""
     with warnings.catch_warnings():
@@ -179,7 +184,7 @@ def save_script(
         if scripted:
             script = torch.jit.script(module.eval())
         else:
-            script = torch.jit.trace(module.eval(), torch.zeros(tiles, 3, edge, edge))
+            script = torch.jit.trace(module.eval(), torch.zeros(1, 3, edge, edge, dtype=dtype))
         torch.jit.save(script, str(file))
 
 

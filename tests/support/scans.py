@@ -24,6 +24,7 @@ from broker.settings.config import AlgorithmSettings
 from tests.support.paths import ROOT
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
+from worker.algorithms.output_settings import ObjectsSettings
 from worker.geometry.frame import Area, Frame, Pixels
 from worker.inference import pipeline
 from worker.inference.checkpoint import Checkpoint
@@ -56,6 +57,7 @@ class Dots:
 
     works_on = "tiles"
     card = CARD
+    settings = ObjectsSettings()
     batch_tiles = 2
 
     def calibrate(self, samples: Pixels) -> "DotsClassifier":

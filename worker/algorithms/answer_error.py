@@ -18,6 +18,12 @@ class AlgorithmAnswerError(OrderError):
     ) -> None:
         super().__init__("algorithm_answer_invalid", detail, hint=hint)
 
+    def of_output(self, output: str) -> "AlgorithmAnswerError":
+        """Return the error whose detail begins with the output of the algorithm."""
+        if self.detail.startswith(f"{output}: "):
+            return self
+        return AlgorithmAnswerError(f"{output}: {self.detail}", self.hint)
+
 
 class AlgorithmRaisedError(OrderError):
     """An algorithm fails with an error of its own. Code: `algorithm_raised`."""

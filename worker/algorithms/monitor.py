@@ -179,10 +179,10 @@ class _Algorithm:
 def _fingerprint(entry: AlgorithmSettings) -> Fingerprint:
     if entry.entry is not None:
         return tuple((size, changed) for _, size, changed in source_fingerprint(entry.entry))
-    folder = entry.folder
-    if folder is None:
+    if entry.folder is None:
         return ()
-    return tuple(_fingerprint_of_file(file) for file in watched_files(folder))
+    files = watched_files(entry.folder, entry.encoders)
+    return tuple(_fingerprint_of_file(file) for file in files)
 
 
 def _fingerprint_of_file(file: Path) -> tuple[int, ...]:

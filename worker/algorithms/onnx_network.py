@@ -51,13 +51,18 @@ class OnnxNetwork:
     def __init__(self, session: Any, device: Device) -> None:
         self._session = session
         self._device = device
-        self._inputs = [entry.name for entry in session.get_inputs()]
+        inputs = session.get_inputs()
+        self._inputs = [entry.name for entry in inputs]
+        self._batches = [entry.shape[0] if entry.shape else None for entry in inputs]
         self._outputs = [entry.name for entry in session.get_outputs()]
 
     def __call__(self, *given: Tensor) -> NamedAnswers:
         """Return what the network answers to these inputs, in the order of its own."""
         if len(given) != len(self._inputs):
             raise ValueError(f"it has {len(self._inputs)} inputs, and {len(given)} are given")
+        for tensor, batch in zip(given, self._batches, strict=True):
+            if isinstance(batch, int) and tensor.ndim and len(tensor) != batch:
+                raise ValueError(f'the file takes {batch} tiles at a time: "batch": {batch}')
         arrays = {name: _array(tensor) for name, tensor in zip(self._inputs, given, strict=True)}
         answers = NamedAnswers()
         for name, value in zip(self._outputs, self._session.run(None, arrays), strict=True):

@@ -58,6 +58,8 @@ class Aggregator:
                 answers = self._run(*inputs)
                 probabilities = self._probabilities(answers)
                 attention = self._attention(answers, tiles)
+        except AlgorithmAnswerError as error:
+            raise AlgorithmAnswerError(f"slide: {error.detail}", error.hint) from None
         except (RuntimeError, MemoryError) as error:
             if not is_short_of_memory(error):
                 raise
@@ -87,7 +89,7 @@ class Aggregator:
             allowed.append(())
         if shape not in allowed:
             raise AlgorithmAnswerError(
-                f"slide: outputs.logits has shape {shape}; classes says {self._classes}"
+                f"outputs.logits has shape {shape}; classes says {self._classes}"
             )
         probabilities = activated(logits.reshape(1, self._classes).double(), self._activation)[0]
         check_range("logits", probabilities)
@@ -110,8 +112,14 @@ class Aggregator:
             rows = (1, tiles)
         if len(rows) != 2 or rows[1] != tiles or rows[0] < 1:
             raise AlgorithmAnswerError(
-                f"slide: outputs.attention has shape {shape}; there are {tiles} tiles, each with "
+                f"outputs.attention has shape {shape}; there are {tiles} tiles, each with "
                 "one number, or one for each class"
+            )
+        head = self._settings.attention_head
+        if head is not None and head >= rows[0]:
+            raise AlgorithmAnswerError(
+                f"outputs.attention has {rows[0]} rows; attention_head says number {head}, "
+                "counted from 0"
             )
         found: NDArray[np.float32] = attention.reshape(rows).cpu().numpy()
         return found
@@ -166,5 +174,5 @@ class SlideNetwork:
 
 def _role(answers: Mapping[str, Any], role: str) -> Any:
     if role not in answers:
-        raise AlgorithmAnswerError(f"slide: the network answers no outputs.{role}")
+        raise AlgorithmAnswerError(f"the network answers no outputs.{role}")
     return answers[role]

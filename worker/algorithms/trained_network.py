@@ -181,8 +181,7 @@ class ScanNetwork:
                 answers = loaded.network.answers(batch, self._prepare)
                 return self._decoder.decode(answers, len(batch))
         except AlgorithmAnswerError as error:
-            detail = f"{loaded.model.output}: {error.detail}"
-            raise AlgorithmAnswerError(detail, error.hint) from error
+            raise error.of_output(loaded.model.output) from error
 
 
 def _joined(first: Any, second: Any) -> TileAnswers:

@@ -52,8 +52,9 @@ class Deliverer:
         longer ours, `OrderError` if the results cannot be sent, and `TemporaryError` if the
         destination or the storage cannot be reached.
         """
+        request = order.request
         destination = create_destination(
-            order.id, order.request.destination, self._session, self._settings
+            order.id, request.labels, request.destination, self._session, self._settings
         )
         record = self._payloads.stored(order, claim, lease, destination)
         with self._breakers.acquire(destination.host):
@@ -73,6 +74,8 @@ class Deliverer:
         has_arrived = destination.has_received(order.id)
         if has_arrived:
             return self._end_as_found(order, claim)
+        if last.outcome == "unknown" and destination.is_repeatable and not order.cancel:
+            return None
         if last.outcome == "unknown":
             return self._clear_up(order, claim, can_say=has_arrived is not None)
         if order.cancel:

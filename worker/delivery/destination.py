@@ -3,19 +3,20 @@
 A destination makes one attempt and reports it. It does not retry, wait, or know an order's state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import requests
 
-from broker.orders.request import AnnotationDestination, TechcyteDestination
+from broker.orders.request import AnnotationDestination, TechcyteDestination, WebhookDestination
 from broker.orders.request import Destination as DestinationRequest
 from broker.orders.request import NoDestination as NoDestinationRequest
 from broker.settings.config import DeliverySettings
 from worker.delivery.destinations.none import NoDestination
 from worker.delivery.destinations.quip.client import AnnotationLoader
 from worker.delivery.destinations.techcyte.client import Techcyte
+from worker.delivery.destinations.webhook.client import Webhook
 from worker.delivery.http_exchange import SendCheck, send_always
 from worker.delivery.payload import Payload, Receipt
 from worker.results.result import FailedScan, Result
@@ -23,6 +24,9 @@ from worker.results.result import FailedScan, Result
 
 class Destination(Protocol):
     """Where the results of one order are delivered."""
+
+    is_repeatable: ClassVar[bool]
+    """Whether it recognises a repetition, so that results whose fate is unknown are sent again."""
 
     @property
     def host(self) -> str:
@@ -53,6 +57,7 @@ class Destination(Protocol):
 
 def create_destination(
     order_id: str,
+    labels: Mapping[str, str],
     request: DestinationRequest,
     session: requests.Session,
     settings: DeliverySettings,
@@ -63,5 +68,7 @@ def create_destination(
             return Techcyte(request, session, settings)
         case AnnotationDestination():
             return AnnotationLoader(request, session, settings)
+        case WebhookDestination():
+            return Webhook(order_id, labels, request, session, settings)
         case NoDestinationRequest():
             return NoDestination(order_id)

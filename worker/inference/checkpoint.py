@@ -3,8 +3,10 @@
 Each attempt writes into a folder of its own, because a worker that was only believed dead may
 still be writing into its folder. Whoever knows that an attempt is over may remove its folder.
 
-    WORK.FENCE/found/       the object store
-    WORK.FENCE/point.json   how much of it counts; written last, so that later objects are ignored
+    WORK.FENCE/found/        the object store
+    WORK.FENCE/merging/      files to which the merger appends
+    WORK.FENCE/state.TILES   what else a merger must know after so many tiles
+    WORK.FENCE/point.json    how much of it counts; written last, so that later objects are ignored
 
 Knows neither what is found nor how.
 """
@@ -22,12 +24,15 @@ from typing import Annotated, Final
 from pydantic import Field, FiniteFloat, TypeAdapter
 
 from worker.disk import DISK_FULL_ERRNOS, sync_file, sync_folder
+from worker.inference.merging.merger import MergerFiles
 from worker.results.object_store import ObjectStore
 
 UNFINISHED: Final = Path("results", ".unfinished")
 """Below the storage's folder: on the same disk as the results, so that objects are only moved."""
 EVERY_S: Final = 10.0
 _POINT: Final = "point.json"
+_MERGING: Final = "merging"
+_STATE: Final = "state."
 _FOLDER_NAME: Final = re.compile(r"([^.]+\.\d+)\.\d+", re.ASCII)
 _log = logging.getLogger(__name__)
 _Count = Annotated[int, Field(ge=0, strict=True)]
@@ -38,13 +43,15 @@ class Point:
     """How far a scan is: `tiles` are done and the first `objects` of the store count.
 
     `work` is the digest of everything that the findings depend on. `seams` is the state of the
-    merger: tile number, x and y of each object that lies on a seam to tiles yet to come.
+    merger: tile number, x, y and class of each object that lies on a seam to tiles yet to come.
+    `state_bytes` is the size of the file with what else it must know; 0 where there is none.
     """
 
     work: str
     tiles: _Count
     objects: _Count
-    seams: Sequence[tuple[int, FiniteFloat, FiniteFloat]]
+    seams: Sequence[tuple[int, FiniteFloat, FiniteFloat, int]]
+    state_bytes: _Count = 0
 
 
 _POINTS: Final = TypeAdapter(Point)
@@ -67,6 +74,8 @@ class Checkpoint:
         self._every_s = every_s
         self._marked_at = monotonic()
         self._begun = False
+        self.merger_files = MergerFiles(folder / _MERGING)
+        """The merger's files of the work that `begin` returned."""
 
     def begin(self, work: str, tiles: int) -> tuple[ObjectStore, Point]:
         """Return the objects and the point from which the scan of so many `tiles` goes on.
@@ -77,26 +86,29 @@ class Checkpoint:
         Raises OSError where the disk has no room for the copy.
         """
         self._begun = True
-        self._remove(self._folder)
+        self._clean()
         for point, folder in self._earlier_points(work):
             if not 0 < point.tiles <= tiles:
                 continue
-            store = self._copied(folder, point.objects)
+            store = self._copied(folder, point)
             if store is not None:  # a store without objects is false, and as good
                 return store, point
+        self.merger_files.folder.mkdir(parents=True)
         return ObjectStore.begin(self._folder / "found"), Point(work, 0, 0, ())
 
     def due(self) -> bool:
         """Return whether it is time for another mark."""
         return monotonic() - self._marked_at >= self._every_s
 
-    def mark(self, store: ObjectStore, point: Point) -> None:
+    def mark(self, store: ObjectStore, point: Point, state: bytes = b"") -> None:
         """Write how far the scan is. Where the disk refuses, log that and go on without.
+
+        `state` is what the merger must know beside what it appended to its files.
 
         Raises FileNotFoundError where the folder was removed: this attempt is over.
         """
         try:
-            self._write(store, point)
+            self._write(store, point, state)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -137,29 +149,48 @@ class Checkpoint:
                 points.append((point, folder))
         return sorted(points, key=_tiles_done, reverse=True)
 
-    def _copied(self, attempt: Path, objects: int) -> ObjectStore | None:
-        """Return a copy of another attempt's objects.
+    def _copied(self, attempt: Path, point: Point) -> ObjectStore | None:
+        """Return a copy of another attempt's objects; the merger's files are copied too.
 
         Return None where it cannot be read: its worker may be alive and end it at any time.
         """
         store = ObjectStore.begin(self._folder / "found")
         try:
-            store.copy(ObjectStore(attempt / "found"), objects)
+            store.copy(ObjectStore(attempt / "found"), point.objects)
+            self.merger_files.folder.mkdir()
+            for appended in (attempt / _MERGING).iterdir():
+                shutil.copyfile(appended, self.merger_files.folder / appended.name)
+            state = _read_state(attempt, point)
         except (OSError, ValueError) as error:
-            self._remove(self._folder)
+            self._clean()
             if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
                 raise  # to begin at tile 0 would need as much room
             _log.warning("the unfinished work in %s cannot be used: %s", attempt.name, error)
             return None
+        self.merger_files = MergerFiles(self._folder / _MERGING, state)
         return store
 
-    def _write(self, store: ObjectStore, point: Point) -> None:
+    def _clean(self) -> None:
+        """Remove what this attempt has so far."""
+        self._remove(self._folder)
+        self.merger_files = MergerFiles(self._folder / _MERGING)
+
+    def _write(self, store: ObjectStore, point: Point, state: bytes) -> None:
         store.sync()
+        for appended in self.merger_files.folder.iterdir():
+            sync_file(appended)
+        state_file = self._folder / f"{_STATE}{point.tiles}"
+        if state:
+            state_file.write_bytes(state)
+            sync_file(state_file)
         new = self._folder / "point.new"
         new.write_bytes(_POINTS.dump_json(point))
         sync_file(new)
         new.replace(self._folder / _POINT)
         sync_folder(self._folder)
+        for older in self._folder.glob(f"{_STATE}*"):
+            if older != state_file:
+                older.unlink()
 
     def _remove(self, *folders: Path) -> None:
         """Remove the folders, each one's point first: without it the rest does not count."""
@@ -186,6 +217,16 @@ def _read_point(folder: Path) -> Point | None:
     except (OSError, ValueError) as error:
         _log.warning("%s is not read: %s", folder / _POINT, type(error).__name__)
         return None
+
+
+def _read_state(folder: Path, point: Point) -> bytes:
+    """Return what the merger must know. Raises OSError or ValueError where it is not whole."""
+    if not point.state_bytes:
+        return b""
+    state = (folder / f"{_STATE}{point.tiles}").read_bytes()
+    if len(state) != point.state_bytes:
+        raise ValueError(f"the merger's state has {len(state)} of {point.state_bytes} bytes")
+    return state
 
 
 def _tiles_done(earlier: tuple[Point, Path]) -> int:

@@ -22,7 +22,7 @@ from worker.geometry.tile_grid import Grid, Tile, tile_grid
 from worker.inference import parallel_tiles, tissue
 from worker.inference.checkpoint import Checkpoint, Point
 from worker.inference.merging.create import create_merger
-from worker.inference.merging.merger import AnswerMerger, Merged
+from worker.inference.merging.merger import AnswerMerger, Merged, StatefulMerger
 from worker.inference.quality.inspection import NO_STAIN_STATED, StainRequest, inspect
 from worker.progress import Progress, Stopwatch
 from worker.results.object_store import ObjectStore
@@ -82,7 +82,14 @@ def run_tiles(
     with clock.measure("merge"):
         digest = work_digest(job, grid, thresholds)
         store, resumed_at = checkpoint.begin(digest, len(grid.tiles))
-    merger = create_merger(algorithm, classifier, slide.frame, grid, resumed_at.seams)
+    merger = create_merger(
+        algorithm,
+        classifier,
+        slide.frame,
+        grid,
+        replace(checkpoint.merger_files, seams=resumed_at.seams),
+        progress,
+    )
     writer = _ObjectWriter(checkpoint, store, resumed_at, merger)
     _classify_tiles(job, classifier, grid, writer, clock, progress)
     with clock.measure("merge"):
@@ -99,20 +106,24 @@ def run_tiles(
 def _findings(job: TileJob, classifier: TileClassifier, merged: Merged) -> Findings:
     """Return the findings with the code's own summary, the merger's, or the algorithm's."""
     frame = job.slide.frame
-    if isinstance(classifier, OwnFigures):
+    counts = merged.counts
+    if counts is None:
         counts = merged.objects.counts(len(job.algorithm.card.classes))
+    if isinstance(classifier, OwnFigures):
         own = classifier.own_summary(counts)
         if own is not None:
             summary, headline = own
             return Findings(frame, job.area, merged.objects, summary, headline, merged.embeddings)
+    summary, headline = classifier.summarise(counts, frame, job.area)
     if merged.summary is not None:
+        precision = summary.get("precision")
         summary = dict(merged.summary)
+        if precision is not None:
+            summary.setdefault("precision", precision)
         return Findings(
             frame, job.area, merged.objects, summary, merged.headline, merged.embeddings
         )
-    counts = merged.objects.counts(len(job.algorithm.card.classes))
-    summary, headline = classifier.summarise(counts, frame, job.area)
-    return Findings(frame, job.area, merged.objects, summary, headline)
+    return Findings(frame, job.area, merged.objects, summary, merged.headline or headline)
 
 
 def work_digest(job: TileJob, grid: Grid, thresholds: object) -> str:
@@ -175,8 +186,11 @@ class _ObjectWriter:
             self.flush()
         if is_due:
             objects = len(self._store)
-            point = Point(self._work, self.tiles_done, objects, self._merger.seams)
-            self._checkpoint.mark(self._store, point)
+            state = b""
+            if isinstance(self._merger, StatefulMerger):
+                state = self._merger.state()
+            point = Point(self._work, self.tiles_done, objects, self._merger.seams, len(state))
+            self._checkpoint.mark(self._store, point, state)
 
     def flush(self) -> None:
         """Write all objects so far into the store."""

@@ -79,7 +79,10 @@ class FeatureWriter:
         return left_out
 
     def _feature(self, ring: Ring) -> str:
-        geometry = f'{{"type":"Polygon","coordinates":[{numbers_json(ring.points)}]}}'
+        rings = numbers_json(ring.points)
+        if ring.holes:
+            rings = ",".join([rings, *map(numbers_json, ring.holes)])
+        geometry = f'{{"type":"Polygon","coordinates":[{rings}]}}'
         if not self._has_classes:
             return self._unclassified(ring, geometry)
         measurements = f'"score":{round(ring.score, 4)}'

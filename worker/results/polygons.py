@@ -1,12 +1,13 @@
-"""Turns outlines into the closed rings that files hold, all with the same orientation."""
+"""Turns outlines and holes into the closed rings that files hold, all with the same orientation."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 
 import numpy as np
 
 from worker.geometry.frame import Floats, Frame, Ints
+from worker.geometry.polygons import cut_through_holes, inside_rings
 from worker.results.objects import Objects
 from worker.results.result import Findings
 
@@ -22,7 +23,8 @@ class Ring:
     `points`: (N, 2), closed: the last point is the first. Its shoelace area is positive, so on the
     screen, with y down, it turns clockwise. `bbox`: [xmin, ymin, xmax, ymax]. `kind`: the number
     of the object's class. `probabilities`: one for each class, or none. `measurements`: one for
-    each name of the card's `measurements`, or none.
+    each name of the card's `measurements`, or none. `holes`: the closed rings inside the outline,
+    of negative shoelace area; `area_px2` is the size without them.
     """
 
     number: int
@@ -34,6 +36,7 @@ class Ring:
     area_px2: float
     probabilities: list[float]
     measurements: list[float]
+    holes: tuple[Floats, ...] = ()
 
 
 def rings(findings: Findings) -> Iterator[Ring]:
@@ -45,8 +48,73 @@ def rings(findings: Findings) -> Iterator[Ring]:
     """
     first = 0
     for objects in findings.objects.chunks():
-        yield from _rings(objects, findings.frame, first)
+        found = _rings(objects, findings.frame, first)
+        if objects.holes:
+            found = _with_holes(found, objects, findings.frame, first)
+        yield from found
         first += len(objects)
+
+
+def simple_rings(findings: Findings) -> Iterator[Ring]:
+    """Yield the rings for formats that know no holes.
+
+    An object with holes is cut along a vertical line through each of them: it gives several rings
+    of its number, whose sizes add up to its own, each with its own centre.
+    """
+    for ring in rings(findings):
+        if ring.holes:
+            yield from _pieces(ring, findings.frame)
+        else:
+            yield ring
+
+
+def _pieces(ring: Ring, frame: Frame) -> Iterator[Ring]:
+    """Yield what is left of an object with holes when it is cut through them."""
+    pieces = cut_through_holes(ring.points[:-1], [hole[:-1] for hole in ring.holes])
+    objects = Objects(
+        inside_rings(pieces),
+        tuple(pieces),
+        np.full(len(pieces), ring.kind),
+        np.full(len(pieces), ring.score),
+    )
+    for piece in _rings(objects, frame, 0):
+        yield replace(
+            piece,
+            number=ring.number,
+            probabilities=ring.probabilities,
+            measurements=ring.measurements,
+        )
+
+
+def _with_holes(
+    found: Iterator[Ring], objects: Objects, frame: Frame, first: int
+) -> Iterator[Ring]:
+    """Yield the rings of one chunk with their holes; holes without an area are left out."""
+    all_holes = [hole for holes in objects.holes for hole in holes]
+    if not np.isfinite(np.concatenate([np.empty((0, 2)), *all_holes])).all():
+        raise ValueError("an object's numbers are not finite")
+    closed, areas_px2 = _closed_rings(all_holes, frame)
+    bounds = list(accumulate(map(len, objects.holes), initial=0))
+    for ring in found:
+        which = slice(bounds[ring.number - first], bounds[ring.number - first + 1])
+        holes = tuple(np.ascontiguousarray(points[::-1]) for points in closed[which] if len(points))
+        yield replace(ring, holes=holes, area_px2=ring.area_px2 - sum(areas_px2[which]))
+
+
+def _closed_rings(outlines: Sequence[Floats], frame: Frame) -> tuple[list[Floats], list[float]]:
+    """Return the outlines closed and clockwise, and their sizes; no points where there is none."""
+    closed: list[Floats] = [np.empty((0, 2))] * len(outlines)
+    if not outlines:
+        return closed, []
+    lengths = [len(outline) for outline in outlines]
+    steps, owner = _without_repeats(np.concatenate(outlines), lengths, frame)
+    twice_area = _shoelace(steps, owner, len(outlines))
+    points, starts = _closed(steps / STEPS_PER_PX, owner, twice_area)
+    bounds = pairwise([*starts.tolist(), len(points)])
+    for number, (start, stop) in zip(np.flatnonzero(twice_area).tolist(), bounds, strict=True):
+        closed[number] = points[start:stop]
+    areas_px2: list[float] = (np.abs(twice_area) / 2 / STEPS_PER_PX**2).tolist()
+    return closed, areas_px2
 
 
 def _rings(objects: Objects, frame: Frame, first: int) -> Iterator[Ring]:

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from broker.errors import Problem
 from broker.order_store import OrderStore
+from broker.orders.result_files import OPTIONAL
 from broker.settings.config import BrokerSettings
 
 OrderBody = Callable[..., dict[str, Any]]
@@ -117,6 +118,19 @@ def test_what_is_no_result_is_a_404(api: TestClient, classified: str, tail: str)
     folder."""
     answer = api.get(f"/v1/orders/{classified}/{tail}")
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
+def test_a_file_of_some_algorithms_is_linked_only_where_it_is(
+    api: TestClient, classified: str, name: str
+) -> None:
+    """The record says which there are; of the others it is said that the algorithm makes none."""
+    links = api.get(f"/v1/orders/{classified}").json()["scans"][0]["links"]
+    assert links.keys() >= CONTENT.keys()
+    assert name not in links
+    answer = api.get(f"/v1/orders/{classified}/scans/a/{name}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+    assert answer.json()["detail"] == f"scan a has no {name}"
 
 
 def test_a_result_that_was_cleared_away_is_a_404(

@@ -145,6 +145,14 @@ def test_anything_else_fails_the_scan_and_says_why(
     assert said in error.value.detail
 
 
+def test_a_head_that_is_not_there_is_an_error() -> None:
+    """attention_head counts from 0."""
+    network = Recorded(logits=LOGITS, attention=torch.ones(2, TILES))
+    assert asked(network, attention_head=1).attention is not None
+    with pytest.raises(AlgorithmAnswerError, match="2 rows; attention_head says number 2"):
+        asked(network, attention_head=2)
+
+
 def test_too_many_tiles_for_the_memory_are_refused_before_they_kill_the_worker() -> None:
     """Another worker may have the memory; the hint says what the model can do."""
     huge = np.lib.stride_tricks.as_strided(FEATURES, (2**30, 2**20), (0, 0))

@@ -32,8 +32,9 @@ def checked(
     return {step.name: step for step in steps}
 
 
-def changed(folder: Path, network: nn.Module, edge: int = 512) -> Path:
+def changed(folder: Path, network: nn.Module) -> Path:
     """Put another network into a folder."""
+    edge = json.loads((folder / "model.json").read_text())["input_px"]
     with torch.no_grad():
         script = torch.jit.trace(network.eval(), torch.rand(2, 3, edge, edge), check_trace=False)
     script.save(str(folder / "torchscript_model.pt"))
@@ -94,18 +95,17 @@ class Tiled(nn.Module):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
-    ("output", "network", "edge", "name", "state"),
+    ("output", "network", "name", "state"),
     [
-        ("tiles", OfItsBatch(), 256, "batch of 3 = 3 of 1", "failed"),
-        ("objects", OnWhite(), 512, "edge of the slide", "failed"),
-        ("mask", Twice(), 512, "softmax twice", "warning"),
-        ("mask", Tiled(), 512, "halo", "failed"),
+        ("tiles", OfItsBatch(), "batch of 3 = 3 of 1", "failed"),
+        ("objects", OnWhite(), "edge of the slide", "failed"),
+        ("mask", Twice(), "softmax twice", "warning"),
+        ("mask", Tiled(), "halo", "failed"),
     ],
 )
 def test_each_fault_is_found(
     output: str,
     network: nn.Module,
-    edge: int,
     name: str,
     state: str,
     tmp_path: Path,
@@ -113,7 +113,7 @@ def test_each_fault_is_found(
 ) -> None:
     """In its own step, with what to do."""
     write_algorithm(tmp_path / "model", "weights", output)
-    changed(tmp_path / "model", network, edge)
+    changed(tmp_path / "model", network)
     steps = checked(tmp_path / "model", tmp_path / "scratch", config)
     assert steps[name].state == state, steps[name].text
     report = json.loads((tmp_path / "scratch" / "result" / "check.json").read_text())

@@ -11,6 +11,7 @@ from demo.faults import Fault
 from demo.techcyte import EVALUATIONS, RESULTS, TechcyteReceiver
 from services.responses.views import order_view
 from tests.support.courier import PATIENCE_S, READ_TIMEOUT_S, Courier
+from tests.support.webhooks import SECRET, WebhookReceiver
 
 POST = f"POST {RESULTS}"
 GET = f"GET {EVALUATIONS}"
@@ -192,3 +193,18 @@ def test_an_order_that_expires_after_an_untrue_answer_says_so(
     assert order.state == "undelivered"
     assert order.error
     assert order.error["code"] == "destination_answer_untrue"
+
+
+def test_a_webhook_whose_courier_was_lost_is_called_again(courier: Courier) -> None:
+    """By the id of the message the receiver knows that it is the same; nobody is asked."""
+    with WebhookReceiver() as receiver:
+        hook = {"type": "webhook", "url": f"{receiver.url}/hook", "secret": SECRET}
+        order_id = courier.to_deliver(hook)
+        claim = courier.claimed(order_id)
+        sending = {"digest": "d", "outcome": "unknown", "error": "sent; no answer yet"}
+        courier.store.note(claim, attempt=(0, sending))
+        courier.store.take_back("w", "signal 9")
+        order = courier.deliver_until_it_ends(order_id)
+        assert order.state == "delivered"
+        assert [attempt.outcome for attempt in order.attempts] == ["unknown", "accepted"]
+        assert len(receiver.calls) == 1

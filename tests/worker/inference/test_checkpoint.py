@@ -17,7 +17,7 @@ from worker.results.objects import joined
 
 WORK = "digest"
 TILES = 100
-SEAMS = ((3, 0.1 + 0.2, 1e300 / 3), (4, 5e-324, -1.5))
+SEAMS = ((3, 0.1 + 0.2, 1e300 / 3, 0), (4, 5e-324, -1.5, 2))
 
 
 def attempt(folder: Path, fence: int, every_s: float = 0) -> Checkpoint:
@@ -125,10 +125,10 @@ GOOD = {"work": WORK, "tiles": 10, "objects": 4, "seams": []}
                 {"objects": -1},
                 {"objects": 10},
                 {"objects": 10**18},
-                {"seams": [[1, 2]]},
-                {"seams": [[1, float("nan"), 0]]},
+                {"seams": [[1, 2, 3]]},
+                {"seams": [[1, float("nan"), 0, 0]]},
                 {"seams": 3},
-                {"seams": [[1, float("inf"), 0]]},
+                {"seams": [[1, float("inf"), 0, 0]]},
             )
         ),
     ],

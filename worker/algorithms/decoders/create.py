@@ -3,6 +3,7 @@
 from broker.orders.algorithm_card import AlgorithmCard
 from worker.algorithms.decoders.embeddings import EmbeddingsDecoder
 from worker.algorithms.decoders.interface import AnswerDecoder
+from worker.algorithms.decoders.mask import MaskDecoder
 from worker.algorithms.decoders.objects import ObjectsDecoder
 from worker.algorithms.decoders.probabilities import Activation
 from worker.algorithms.decoders.tiles import TilesDecoder
@@ -40,5 +41,5 @@ def _decoder(
     if isinstance(settings, EmbeddingsSettings):
         return EmbeddingsDecoder(card, settings, activation, precision)
     if isinstance(settings, MaskSettings):
-        raise algorithm_error(card.name, "model.json", "output: mask is not there yet")
+        return MaskDecoder(card, settings, activation, precision)
     raise TypeError(f"a network for slides ({card.name}) is given no tiles")

@@ -46,14 +46,13 @@ class EmbeddingsDecoder:
         that the ordered `store` cannot hold.
         """
         if ROLE not in answers:
-            raise AlgorithmAnswerError(f"embeddings: the network answers no outputs.{ROLE}")
+            raise AlgorithmAnswerError(f"the network answers no outputs.{ROLE}")
         vectors = self._pooled(float_tensor(ROLE, answers[ROLE]), tiles)
         features: NDArray[np.float32] = vectors.contiguous().cpu().numpy()
         largest = float(np.abs(features).max(initial=0.0))
         if self._settings.store == "float16" and largest > _LARGEST_FLOAT16:
             raise AlgorithmAnswerError(
-                f"embeddings: outputs.{ROLE} holds {largest:g}, and float16 ends at "
-                f"{_LARGEST_FLOAT16:g}",
+                f"outputs.{ROLE} holds {largest:g}, and float16 ends at {_LARGEST_FLOAT16:g}",
                 hint='state "store": "float32" in model.json',
             )
         return features
@@ -94,5 +93,5 @@ class EmbeddingsDecoder:
     @staticmethod
     def _wrong_shape(shape: tuple[int, ...], needed: str, reason: str) -> AlgorithmAnswerError:
         return AlgorithmAnswerError(
-            f"embeddings: outputs.{ROLE} has shape {shape}; {needed} is needed: {reason}"
+            f"outputs.{ROLE} has shape {shape}; {needed} is needed: {reason}"
         )

@@ -19,6 +19,7 @@ from worker.algorithms.model_folder.model_file import (
     AnyModel,
     ClassEntry,
     EmbeddingsModel,
+    EncoderName,
     SlideModel,
     TileModel,
 )
@@ -55,7 +56,7 @@ def weights_card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
     """
     if entry.folder is None:
         raise algorithm_error(name, ENTRY, "folder: there is none")
-    folder = read_folder(name, entry.folder)
+    folder = read_folder(name, entry.folder, entry.encoders)
     if entry.compile and folder.network.suffix != ".pt2":
         raise algorithm_error(
             name, ENTRY, f"compile: only .pt2 files can be compiled, not {folder.network.name}"
@@ -132,6 +133,8 @@ def _encoder_name(folder: ModelFolder) -> str:
     encoder = encoder_folder(folder)
     if encoder is None:
         return ""
+    if isinstance(folder.model, SlideModel) and isinstance(folder.model.encoder, EncoderName):
+        return folder.model.encoder.algorithm
     return encoder.name
 
 

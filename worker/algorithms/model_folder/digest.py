@@ -71,7 +71,7 @@ def check_unchanged(name: str, folder: ModelFolder, digest: str) -> None:
     Whoever has read the folder calls it afterwards: a card and a network that were read while the
     folder was replaced may be of two versions.
     """
-    if digests(name, read_folder(name, folder.path)).algorithm != digest:
+    if digests(name, read_folder(name, folder.path, folder.encoders)).algorithm != digest:
         raise algorithm_error(
             name, folder.described_in, "the files of the folder were changed while they were read"
         )

@@ -5,7 +5,8 @@ model.json. Loads no torch.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,10 +51,14 @@ class ModelFolder:
     description: bytes
     model: AnyModel
     network: Path
+    encoders: Mapping[str, Path] = field(default_factory=dict)
+    """Folders of the encoders that a network for slides may name."""
 
 
-def read_folder(name: str, path: Path) -> ModelFolder:
+def read_folder(name: str, path: Path, encoders: Mapping[str, Path] | None = None) -> ModelFolder:
     """Return what is in the model folder of the algorithm `name`, without loading the network.
+
+    `encoders` are the folders of the encoders that a network for slides may name.
 
     Raises ConfigError, which names file and key, where something is missing or cannot work.
     """
@@ -66,42 +71,59 @@ def read_folder(name: str, path: Path) -> ModelFolder:
         raise algorithm_error(name, described_in, first_problem(error)) from None
     except (OSError, ValueError) as error:
         raise algorithm_error(name, described_in, str(error)) from None
-    return ModelFolder(path, described_in, description, model, network)
+    return ModelFolder(path, described_in, description, model, network, encoders or {})
 
 
-def watched_files(path: Path) -> tuple[Path, ...]:
+def watched_files(path: Path, encoders: Mapping[str, Path] | None = None) -> tuple[Path, ...]:
     """Return the files whose change changes the algorithm, whether they are there or not.
 
-    Of a folder that cannot be read, the files that a folder usually has.
+    Of a folder that cannot be read, the files that a folder usually has. `encoders` are the folders
+    of the encoders that a network for slides may name; those of its own are watched too.
     """
+    raw = _readable_object(path / OURS)
+    files = _own_files(path, raw)
+    encoder = raw.get("encoder")
+    folder = None
+    if isinstance(encoder, str) and encoder and "\0" not in encoder:
+        folder = path / encoder
+    elif isinstance(encoder, dict) and encoders:
+        folder = encoders.get(str(encoder.get("algorithm")))
+    if folder is not None and folder != path:
+        files += _own_files(folder, _readable_object(folder / OURS))
+    return tuple(files)
+
+
+def _own_files(path: Path, raw: Mapping[str, Any]) -> list[Path]:
+    """Return the files of one folder, whose model.json holds `raw`."""
     files = [path / OURS, path / WSINFER]
     files += [path / name for name in DEFAULT_FILES]
-    try:
-        raw = _json_object(_limited_bytes(path / OURS))
-    except (OSError, ValueError):
-        return tuple(files)
     named = raw.get("file")
     if isinstance(named, str) and named and "\0" not in named:
         files.append(path / named)
     if any(file.suffix == ".onnx" and file.is_file() for file in files):
         files += sorted(path.iterdir())[:_MOST_WATCHED]  # its weights may lie in any of them
-    encoder = raw.get("encoder")
-    if isinstance(encoder, str) and encoder and "\0" not in encoder and path / encoder != path:
-        files += [path / encoder / OURS, path / encoder / WSINFER]
-        files += [path / encoder / name for name in DEFAULT_FILES]
-    return tuple(files)
+    return files
+
+
+def _readable_object(file: Path) -> dict[str, Any]:
+    """Return the JSON object of a file, or an empty one where it cannot be read."""
+    try:
+        return _json_object(_limited_bytes(file))
+    except (OSError, ValueError):
+        return {}
 
 
 def encoder_folder(folder: ModelFolder) -> Path | None:
     """Return the folder of the network that a slide's network needs; None for another output.
 
-    Raises ValueError where it is not inside this folder or beside it.
+    Raises ValueError where it is not inside this folder or beside it, or the algorithm that it
+    names is not known.
     """
     model = folder.model
     if not isinstance(model, SlideModel):
         return None
     if not isinstance(model.encoder, str):
-        raise KeyedError("encoder", "an algorithm's name is not a folder")
+        return _named_encoder(model.encoder.algorithm, folder)
     own = folder.path.resolve()
     encoder = (folder.path / model.encoder).resolve()
     if encoder == own or not (encoder.is_relative_to(own) or encoder.parent == own.parent):
@@ -109,6 +131,20 @@ def encoder_folder(folder: ModelFolder) -> Path | None:
     if not encoder.is_dir():
         raise KeyedError("encoder", f"there is no folder {model.encoder!r}")
     return encoder
+
+
+def _named_encoder(algorithm: str, folder: ModelFolder) -> Path:
+    path = folder.encoders.get(algorithm)
+    if path is None:
+        known = ", ".join(sorted(folder.encoders)) or "none"
+        raise KeyedError(
+            "encoder",
+            f"there is no algorithm {algorithm!r} of kind weights; others of this worker: {known}",
+        )
+    if not path.is_dir():
+        raise KeyedError("encoder", f"the algorithm {algorithm!r} has no folder")
+    found: Path = path.resolve()
+    return found
 
 
 def _description_file(name: str, path: Path) -> str:
@@ -160,7 +196,9 @@ def _check(model: AnyModel) -> None:
     check_roles(model)
     check_report(model.report, model.output, names)
     order_keys(model)
-    if not isinstance(model, SlideModel):
+    if isinstance(model, SlideModel):
+        _check_scope(model)
+    else:
         check_geometry(model)
     for stain in model.stains:
         if stain_name(stain) is None:
@@ -200,6 +238,16 @@ def _check_activation(model: AnyModel) -> None:
             "activation",
             f"{model.activation} does not fit {count} classes: softmax makes probabilities of "
             "several that add up to 1, sigmoid those of one, or of each with multi_label",
+        )
+
+
+def _check_scope(model: SlideModel) -> None:
+    """Raise KeyedError for a bag of several scans."""
+    if model.scope == "case":
+        raise KeyedError(
+            "scope",
+            "case is not there yet: each scan is classified by itself, maybe on another machine, "
+            "and no worker waits for the embeddings of the others; state scan",
         )
 
 

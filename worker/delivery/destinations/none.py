@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from worker.delivery.http_exchange import SendCheck, send_always
 from worker.delivery.payload import Payload, Receipt
@@ -17,6 +17,8 @@ class NoDestination:
     """A destination that accepts at once and sends nothing."""
 
     order_id: str
+
+    is_repeatable: ClassVar[bool] = True
 
     @property
     def host(self) -> str:

@@ -1,14 +1,21 @@
 """Chooses how the answers of an algorithm are merged."""
 
 from worker.algorithms.interface import SlideAlgorithm, TileAlgorithm, TileClassifier
-from worker.algorithms.output_settings import EmbeddingsSettings
+from worker.algorithms.output_settings import (
+    EmbeddingsSettings,
+    MaskSettings,
+    ObjectsSettings,
+    TilesSettings,
+)
 from worker.geometry.frame import Frame
 from worker.geometry.tile_grid import Grid
 from worker.inference.merging.embeddings import TileEmbeddings
-from worker.inference.merging.merger import AnswerMerger, SeamState
-from worker.inference.merging.seams import SeamMerger
+from worker.inference.merging.mask.merger import MaskMerger
+from worker.inference.merging.merger import AnswerMerger, MergerFiles
+from worker.inference.merging.single_objects import ObjectMerger
 from worker.inference.merging.slide import SlideMerger
 from worker.inference.merging.squares import TileSquares
+from worker.progress import Progress
 
 
 def create_merger(
@@ -16,21 +23,25 @@ def create_merger(
     classifier: TileClassifier,
     frame: Frame,
     grid: Grid,
-    seams: SeamState,
+    files: MergerFiles,
+    progress: Progress,
 ) -> AnswerMerger:
     """Return the merger for the algorithm's output.
 
-    `classifier` is the algorithm set up for the scan; `frame` is the slide's. `seams` is the state
-    of the merger that this one takes over from.
+    `classifier` is the algorithm set up for the scan; `frame` is the slide's. `files` is the state
+    of the merger that this one takes over from. `progress` hears of work that takes long once all
+    tiles are placed.
     """
     output = algorithm.card.output
-    if output == "tiles":
-        return TileSquares(grid)
-    if output == "objects":
-        return SeamMerger(grid, seams)
     settings = algorithm.settings
+    if output == "tiles" and isinstance(settings, TilesSettings):
+        return TileSquares(grid, algorithm.card, settings)
+    if output == "objects" and isinstance(settings, ObjectsSettings):
+        return ObjectMerger(grid, frame, algorithm.card, settings, files.seams)
     if output == "embeddings" and isinstance(settings, EmbeddingsSettings):
         return TileEmbeddings(grid, frame, classifier, settings, algorithm.card.name)
+    if isinstance(settings, MaskSettings):
+        return MaskMerger(grid, algorithm.card, settings, frame, files, progress)
     if output == "slide" and isinstance(algorithm, SlideAlgorithm):
         encoded = TileEmbeddings(
             grid, frame, classifier, algorithm.encoder_settings, algorithm.card.encoder

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 from broker.orders.order import ScanWarning
 from worker.geometry.tile_grid import Tile
@@ -10,16 +11,18 @@ from worker.results.embeddings import Embeddings
 from worker.results.object_store import ObjectStore
 from worker.results.objects import Objects
 
-SeamState = Sequence[tuple[int, float, float]]
-"""The tile number, x and y (level-0 pixels) of every object on a seam to tiles yet to come."""
+SeamState = Sequence[tuple[int, float, float, int]]
+"""The tile number, x, y (level-0 pixels) and class of every object on a seam to tiles to come."""
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
     """All objects of an area in level-0 pixels, and what only the whole area tells.
 
-    `summary` and `headline` replace those of the algorithm where they are given. `embeddings` are
-    the vectors of the tiles where the algorithm computes some.
+    `summary` and `headline` replace those of the algorithm where they are given; the algorithm's
+    `precision` stays. `embeddings` are the vectors of the tiles where the algorithm computes some.
+    `counts` says how many there are of each class, where some of them are not delivered and so no
+    objects.
     """
 
     objects: ObjectStore
@@ -27,6 +30,20 @@ class Merged:
     headline: str = ""
     warnings: Sequence[ScanWarning] = field(default_factory=tuple)
     embeddings: Embeddings | None = None
+    counts: Sequence[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MergerFiles:
+    """What a merger keeps in the checkpoint beside the objects.
+
+    It may append to files in `folder`; what it wrote there since the last mark may be behind what
+    counts. `state` is what it returned at the last mark, or empty; `seams` are its objects there.
+    """
+
+    folder: Path
+    state: bytes = b""
+    seams: SeamState = ()
 
 
 class AnswerMerger(Protocol):
@@ -46,3 +63,11 @@ class AnswerMerger(Protocol):
         the objects are others, they are in a store of another folder beside it. Called again after
         a loss, it must answer the same.
         """
+
+
+@runtime_checkable
+class StatefulMerger(Protocol):
+    """A merger whose state is more than seams."""
+
+    def state(self) -> bytes:
+        """Return what a merger that takes over after the tiles so far must know."""

@@ -1,6 +1,5 @@
 """Merges the objects of single tiles into the objects of the area: each once, in level-0 pixels."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -9,9 +8,8 @@ import numpy as np
 from worker.geometry.frame import Floats
 from worker.geometry.roi import inside
 from worker.geometry.tile_grid import Grid, Tile
-from worker.inference.merging.merger import Merged, SeamState
-from worker.results.object_store import ObjectStore
-from worker.results.objects import Objects, joined
+from worker.inference.merging.merger import SeamState
+from worker.results.objects import Objects, outlines
 
 SEAM_PX: Final = 2.0
 """The distance, in pixels of a tile, by which two tiles may disagree about one centre.
@@ -28,32 +26,29 @@ class SeamMerger:
     It remembers only the objects that lie on seams to tiles yet to come.
     """
 
-    def __init__(self, grid: Grid, seams: SeamState = ()) -> None:
-        """`seams` is the state of the merger that this one takes over from."""
+    def __init__(self, grid: Grid, seams: SeamState = (), *, classes_apart: bool = False) -> None:
+        """`seams` is the state of the merger that this one takes over from.
+
+        With `classes_apart` objects of two classes are never the same. Else they may be: two tiles
+        may disagree about the class of one object.
+        """
         self._grid = grid
+        self._classes_apart = classes_apart
         self._downsample = np.array([grid.downsample_x, grid.downsample_y])
         # Seen objects are looked up in cells as large as two tiles may disagree, in level-0 pixels.
         self._cell = 2 * SEAM_PX * self._downsample
-        self._seen: dict[_Cell, list[tuple[int, Floats]]] = {}
+        self._seen: dict[_Cell, list[tuple[int, Floats, int]]] = {}
         self._row_top = -np.inf
-        for tile, x, y in seams:
-            self._remember(np.array([x, y]), tile)
+        for tile, x, y, kind in seams:
+            self._remember(np.array([x, y]), tile, kind)
 
     @property
     def seams(self) -> SeamState:
         """What a merger that takes over from this one must know."""
-        state: list[tuple[int, float, float]] = []
+        state: list[tuple[int, float, float, int]] = []
         for objects in self._seen.values():
-            state.extend((tile, float(x), float(y)) for tile, (x, y) in objects)
+            state.extend((tile, float(x), float(y), kind) for tile, (x, y), kind in objects)
         return state
-
-    def place(self, tiles: Sequence[Tile], found: Sequence[Objects]) -> Objects:
-        """Return what `add` returns for each of the tiles, joined."""
-        return joined([self.add(objects, tile) for objects, tile in zip(found, tiles, strict=True)])
-
-    def finish(self, found: ObjectStore) -> Merged:
-        """Return the objects as they were placed: each was placed once."""
-        return Merged(found)
 
     def add(self, found: Objects, tile: Tile) -> Objects:
         """Return the tile's objects in level-0 pixels, without those that belong to other tiles.
@@ -65,28 +60,38 @@ class SeamMerger:
         self._forget_rows_above(tile)
         grid = self._grid
         in_core = found.centres - grid.halo_px
-        centres = self._level0(found.centres, tile)
+        centres = self.level0(found.centres, tile)
         on_tile = ((in_core >= -SEAM_PX) & (in_core < grid.tile_px + SEAM_PX)).all(axis=1)
         off_seams = ((in_core >= SEAM_PX) & (in_core < grid.tile_px - SEAM_PX)).all(axis=1)
         own = on_tile & inside(centres, grid.area)
         for number in np.flatnonzero(own & ~off_seams):
-            own[number] = self._is_new(centres[number], tile.index)
+            kind = int(found.classes[number])
+            own[number] = self._is_new(centres[number], tile.index, kind)
         selected = found.selected(own)
-        outlines = tuple(self._level0(outline, tile) for outline in selected.outlines)
-        return replace(selected, centres=centres[own], outlines=outlines)
+        # all points at once: there are hundreds of outlines in a tile
+        points = self.level0(np.concatenate([np.empty((0, 2)), *selected.outlines]), tile)
+        rings = tuple(outlines(points, map(len, selected.outlines)))
+        return replace(selected, centres=centres[own], outlines=rings)
 
-    def _is_new(self, centre: Floats, tile: int) -> bool:
+    def level0(self, points: Floats, tile: Tile) -> Floats:
+        """Return points of the tile as it was read, (N, 2), in level-0 pixels."""
+        in_core = points - self._grid.halo_px
+        return np.asarray(in_core * self._downsample + (tile.x, tile.y))
+
+    def _is_new(self, centre: Floats, tile: int, kind: int) -> bool:
         """Return whether no other tile has an object at this place; if so, remember it."""
         column, row = self._cell_of(centre)
         for x, y in _NEIGHBOURS:
-            for other_tile, other in self._seen.get((column + x, row + y), ()):
-                if other_tile != tile and (np.abs(other - centre) < self._cell / 2).all():
+            for other_tile, other, other_kind in self._seen.get((column + x, row + y), ()):
+                if other_tile == tile or (self._classes_apart and other_kind != kind):
+                    continue
+                if (np.abs(other - centre) < self._cell / 2).all():
                     return False
-        self._remember(centre, tile)
+        self._remember(centre, tile, kind)
         return True
 
-    def _remember(self, centre: Floats, tile: int) -> None:
-        self._seen.setdefault(self._cell_of(centre), []).append((tile, centre))
+    def _remember(self, centre: Floats, tile: int, kind: int) -> None:
+        self._seen.setdefault(self._cell_of(centre), []).append((tile, centre, kind))
 
     def _cell_of(self, centre: Floats) -> _Cell:
         column, row = centre // self._cell
@@ -99,7 +104,3 @@ class SeamMerger:
         self._row_top = tile.y
         first_row = (tile.y - SEAM_PX * self._grid.downsample_y) // self._cell[1] - 1
         self._seen = {cell: seen for cell, seen in self._seen.items() if cell[1] >= first_row}
-
-    def _level0(self, points: Floats, tile: Tile) -> Floats:
-        in_core = points - self._grid.halo_px
-        return np.asarray(in_core * self._downsample + (tile.x, tile.y))

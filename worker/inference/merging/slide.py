@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.order import ScanWarning
-from worker.algorithms.answer_error import AlgorithmAnswerError
 from worker.algorithms.interface import SlideAlgorithm, SlideAnswer
 from worker.algorithms.output_settings import SlideSettings
 from worker.geometry.frame import Floats, Ints
@@ -69,7 +68,8 @@ class SlideMerger:
         answer = self._ask(found, chosen)
         decision = slide_class(answer.probabilities, settings.threshold)
         if answer.attention is not None:
-            row = attention_row(answer.attention, settings, len(card.classes), decision.likeliest)
+            head = settings.attention_head
+            row = attention_row(answer.attention, head, len(card.classes), decision.likeliest)
             _store_attention(squares, found, chosen, row)
         return Merged(
             squares,
@@ -116,25 +116,16 @@ def slide_class(probabilities: Floats, threshold: float | None) -> SlideClass:
 
 
 def attention_row(
-    attention: NDArray[np.float32], settings: SlideSettings, classes: int, number: int
+    attention: NDArray[np.float32], head: int | None, classes: int, number: int
 ) -> NDArray[np.float32]:
     """Return one value for each tile of the attention (R, T).
 
-    It is the row that the settings name, else that of class `number` where there is a row for each
-    class, else the mean of all rows.
-
-    Raises AlgorithmAnswerError where there is no such row.
+    It is row number `head` where that is given, else that of class `number` where there is a row
+    for each class, else the mean of all rows.
     """
-    rows = len(attention)
-    head = settings.attention_head
     if head is not None:
-        if head >= rows:
-            raise AlgorithmAnswerError(
-                f"slide: outputs.attention has {rows} rows; attention_head says number {head}, "
-                "counted from 0"
-            )
         return np.asarray(attention[head])
-    if rows == classes:
+    if len(attention) == classes:
         return np.asarray(attention[number])
     return np.asarray(attention.mean(axis=0, dtype=np.float64), np.float32)
 

@@ -18,6 +18,7 @@ from worker.geometry.roi import borders
 from worker.results import png
 from worker.results.geojson import rgb
 from worker.results.objects import ObjectSource, outlines
+from worker.results.overlay.density import DensityMap, density_map
 from worker.results.overlay.index_map import IndexMap, PictureView, index_map, positive_class
 from worker.results.overlay.legend import banner, legend
 from worker.results.overlay.tile_colors import Box, painted, tile_colors
@@ -89,7 +90,7 @@ def draw(picture: Pixels, result: Result) -> bytes:
     scale = _Scale.of(area, canvas)
     colors = [rgb(entry.color) for entry in result.card.object_classes]
     diameter_px = scale.median_diameter_px(objects)
-    shown: IndexMap | None = None
+    shown: IndexMap | DensityMap | None = None
     if result.card.output == "objects" and diameter_px < CARPET_BELOW_PX:
         shown = _carpet_map(canvas, scale, result, diameter_px)
     colored = tile_colors(result)
@@ -99,7 +100,7 @@ def draw(picture: Pixels, result: Result) -> bytes:
     elif colored:
         canvas = painted(canvas, _boxes(scale, colored.tiles), colored.colors)
     elif result.card.output == "tiles":
-        _tint_squares(canvas, scale, objects, colors)
+        canvas = _tinted(canvas, scale, result, colors)
     elif diameter_px >= OUTLINE_FROM_PX:
         canvas = _with_outlines(canvas, scale, objects, colors)
     elif len(objects):
@@ -195,12 +196,19 @@ def _with_outlines(
 
 def _carpet_map(
     canvas: Pixels, scale: _Scale, result: Result, diameter_px: float
-) -> IndexMap | None:
-    """Return the index from place to place where objects would be a carpet, else None."""
+) -> IndexMap | DensityMap | None:
+    """Return the index from place to place where objects would be a carpet, else None.
+
+    Without a class that the index counts it is the density of the objects, if they are all of one
+    class.
+    """
     objects = result.findings.objects
     frame = result.findings.frame
     positive = positive_class(result.card)
-    if positive is None or frame.mpp_x is None or frame.mpp_y is None:
+    found = [entry for entry in result.card.classes if result.counts()[entry.name]]
+    if positive is None and len(found) != 1:
+        return None
+    if frame.mpp_x is None or frame.mpp_y is None:
         return None
     if len(objects) < CARPET_OBJECTS:
         return None
@@ -211,6 +219,8 @@ def _carpet_map(
     um_per_px = (frame.mpp_x / scale.x, frame.mpp_y / scale.y)
     height_px, width_px, _ = canvas.shape
     view = PictureView(scale.origin, (scale.x, scale.y), um_per_px, (height_px, width_px))
+    if positive is None:
+        return density_map(objects, found[0].label, view)
     return index_map(objects, positive, view)
 
 
@@ -226,7 +236,7 @@ def _objects_per_px2(canvas: Pixels, scale: _Scale, objects: ObjectSource) -> fl
     return float(around_an_object / _CARPET_CELL_PX**2)
 
 
-def _draw_hotspots(canvas: Pixels, shown: IndexMap) -> None:
+def _draw_hotspots(canvas: Pixels, shown: IndexMap | DensityMap) -> None:
     """Draw a circle around each hotspot, with its number, white on black."""
     for number, hotspot in enumerate(shown.hotspots, start=1):
         x, y = hotspot.centre
@@ -249,6 +259,15 @@ def _boxes(scale: _Scale, squares: ObjectSource) -> Iterator[Box]:
         yield from map(tuple, corners.clip(0).reshape(-1, 4).tolist())
 
 
+def _tinted(canvas: Pixels, scale: _Scale, result: Result, colors: list[_Color]) -> Pixels:
+    """Return the picture with the squares of the result's tiles tinted."""
+    objects = result.findings.objects
+    if result.card.overlap_px:
+        return _with_mean_tint(canvas, scale, objects, colors)
+    _tint_squares(canvas, scale, objects, colors)
+    return canvas
+
+
 def _tint_squares(
     canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]
 ) -> None:
@@ -266,6 +285,29 @@ def _tint_squares(
             values = np.arange(256, dtype=np.uint8)[:, None]
             tinted = values * (1 - strength) + np.array(colors[number]) * strength
             square[...] = cv2.LUT(square, tinted.astype(np.uint8)[None])
+
+
+def _with_mean_tint(
+    canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]
+) -> Pixels:
+    """Return the picture with each pixel tinted by the mean of the squares that cover it."""
+    tint = np.zeros(canvas.shape, np.float32)
+    strength = np.zeros(canvas.shape[:2], np.float32)
+    covering = np.zeros(canvas.shape[:2], np.float32)
+    palette = np.array(colors, np.float32)
+    for chunk in objects.chunks():
+        diagonals = [scale.points(outline[[0, 2]]) for outline in chunk.outlines]
+        corners = (np.rint(diagonals).astype(int) + 1).clip(0).tolist()
+        shares = (TINT * chunk.scores).tolist()
+        squares = zip(corners, palette[chunk.classes], shares, strict=True)
+        for ((left, top), (right, bottom)), color, share in squares:
+            tint[top:bottom, left:right] += color * share
+            strength[top:bottom, left:right] += share
+            covering[top:bottom, left:right] += 1
+    covering = np.maximum(covering, 1)[..., None]
+    below = canvas * (1 - strength[..., None] / covering)
+    tinted: Pixels = (below + tint / covering).astype(np.uint8)
+    return tinted
 
 
 def _draw_dots(canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]) -> None:

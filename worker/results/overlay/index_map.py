@@ -73,6 +73,22 @@ class IndexMap:
         painted: Pixels = (grey + (colors - grey) * opacity).astype(np.uint8)
         return painted
 
+    @property
+    def scale_words(self) -> tuple[str, str]:
+        """What stands at the beginning and at the end of the colour scale."""
+        around = f"within some {2 * SIGMA_UM:g} \u00b5m of a place"
+        return "0 %", f"{self.scale_end_pct} % positive, {around}"
+
+    @property
+    def hotspot_words(self) -> list[str]:
+        """What the circles on the map are, word by word."""
+        if not self.hotspots:
+            return []
+        words = f"Fields of {FIELD_UM / 1000:g} mm with the highest index:".split()
+        for number, hotspot in enumerate(self.hotspots, start=1):
+            words.append(f" {number}: {hotspot.index_pct:.1f} % of {hotspot.objects:,} ")
+        return words
+
 
 def positive_class(card: AlgorithmCard) -> int | None:
     """Return the number of the class that the index counts; None where the card has no such one."""
@@ -98,10 +114,10 @@ def index_map(objects: ObjectSource, positive: int, view: "PictureView") -> Inde
         is_positive = chunk.classes == positive
         np.add.at(every, (row, column), 1)
         np.add.at(hits, (row[is_positive], column[is_positive]), 1)
-    around = _smooth(every, view, SIGMA_UM)
-    share = _smooth(hits, view, SIGMA_UM) / np.maximum(around, np.float32(1e-9))
+    around = smoothed(every, view, SIGMA_UM)
+    share = smoothed(hits, view, SIGMA_UM) / np.maximum(around, np.float32(1e-9))
     index_pct = np.asarray(100 * share, np.float32)
-    near = _smooth(every, view, NEAR_UM)
+    near = smoothed(every, view, NEAR_UM)
     near /= 0.15 * (near * every).sum() / every.sum()
     highest_pct = min(float(index_pct[near > 0.5].max(initial=0)), 100)
     scale_end_pct = next(end for end in SCALE_ENDS_PCT if end >= highest_pct)
@@ -154,7 +170,8 @@ class PictureView:
         return np.asarray(large[:height, :width], np.float32)
 
 
-def _smooth(counts: _Map, view: PictureView, sigma_um: float) -> _Map:
+def smoothed(counts: _Map, view: PictureView, sigma_um: float) -> _Map:
+    """Return the mean of the surroundings of each cell, weighted by a Gaussian."""
     sigma_x, sigma_y = view.in_cells(sigma_um)
     smooth = cv2.GaussianBlur(
         counts, (0, 0), sigma_x, sigmaY=sigma_y, borderType=cv2.BORDER_CONSTANT
@@ -167,7 +184,7 @@ def _hotspots(
 ) -> tuple[Hotspot, ...]:
     """Return fields that do not overlap, the highest index first."""
     radius_x, radius_y = view.in_cells(FIELD_UM / 2)
-    field = _disc(radius_x, radius_y)
+    field = disc(radius_x, radius_y)
     in_field = cv2.filter2D(every, -1, field, borderType=cv2.BORDER_CONSTANT)
     hits_in_field = cv2.filter2D(hits, -1, field, borderType=cv2.BORDER_CONSTANT)
     index = hits_in_field / np.maximum(in_field, 1)
@@ -176,14 +193,14 @@ def _hotspots(
     found: list[Hotspot] = []
     while len(found) < HOTSPOTS and index.max() > 0:
         row, column = np.unravel_index(int(index.argmax()), index.shape)
-        found.append(_counted(objects, positive, view, (int(column), int(row))))
+        found.append(counted(objects, positive, view, (int(column), int(row))))
         axes = (math.ceil(2 * radius_x), math.ceil(2 * radius_y))
         cv2.ellipse(index, (int(column), int(row)), axes, 0, 0, 360, 0, -1)
     with_enough = [hotspot for hotspot in found if hotspot.objects >= FIELD_OBJECTS]
     return tuple(sorted(with_enough, key=_by_index, reverse=True))
 
 
-def _disc(radius_x: float, radius_y: float) -> _Map:
+def disc(radius_x: float, radius_y: float) -> _Map:
     """Return a filter that sums over an ellipse of these half axes."""
     reach_x = int(radius_x)
     reach_y = int(radius_y)
@@ -191,7 +208,7 @@ def _disc(radius_x: float, radius_y: float) -> _Map:
     return np.asarray((x / radius_x) ** 2 + (y / radius_y) ** 2 <= 1, np.float32)
 
 
-def _counted(
+def counted(
     objects: ObjectSource, positive: int, view: PictureView, cell: tuple[int, int]
 ) -> Hotspot:
     """Count the objects whose centres lie in the field around a cell, exactly."""

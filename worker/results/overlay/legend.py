@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from broker.orders.order import ScanWarning
 from worker.geometry.frame import Pixels
-from worker.results.overlay.index_map import FIELD_UM, SIGMA_UM, IndexMap, scale_colors
+from worker.results.overlay.density import DensityMap
+from worker.results.overlay.index_map import IndexMap, scale_colors
 from worker.results.overlay.tile_colors import TileColors
 from worker.results.overlay.tile_colors import scale_colors as tile_scale
 from worker.results.result import Result
@@ -79,7 +80,7 @@ def legend(
     result: Result,
     width_px: int,
     px_per_level0: float,
-    shown: IndexMap | None = None,
+    shown: IndexMap | DensityMap | None = None,
     colored: TileColors | None = None,
 ) -> Pixels:
     """Return the strip, (H, width_px, 3); text is sized by the width and wrapped to it.
@@ -135,7 +136,7 @@ def _headline(result: Result) -> list[_Item]:
     return [_Item(word) for word in headline.split()]
 
 
-def _classes(result: Result, shown: IndexMap | None) -> list[_Item]:
+def _classes(result: Result, shown: IndexMap | DensityMap | None) -> list[_Item]:
     """Return the classes with their counts; a map does not show their colours."""
     counts = result.counts()
     items = []
@@ -148,36 +149,28 @@ def _classes(result: Result, shown: IndexMap | None) -> list[_Item]:
     return items
 
 
-def _explanation(shown: IndexMap | None, colored: TileColors | None) -> list[_Item]:
+def _explanation(shown: IndexMap | DensityMap | None, colored: TileColors | None) -> list[_Item]:
     """Return what is drawn in place of objects in the colours of their classes."""
     if shown:
-        return _map_words(shown)
+        return [_Item(word) for word in shown.hotspot_words]
     if colored:
         return [_Item(word) for word in colored.meaning.split()]
     return []
 
 
-def _map_words(shown: IndexMap) -> list[_Item]:
-    """Return what the circles on the map are."""
-    if not shown.hotspots:
-        return []
-    words = f"Fields of {FIELD_UM / 1000:g} mm with the highest index:".split()
-    for number, hotspot in enumerate(shown.hotspots, start=1):
-        words.append(f" {number}: {hotspot.index_pct:.1f} % of {hotspot.objects:,} ")
-    return [_Item(word) for word in words]
-
-
-def _draw_scale(pen: ImageDraw.ImageDraw, shown: IndexMap, text: Type, y: float) -> None:
-    """Draw the colours of the map from 0 to the end of its scale, with percentages beside them."""
+def _draw_scale(
+    pen: ImageDraw.ImageDraw, shown: IndexMap | DensityMap, text: Type, y: float
+) -> None:
+    """Draw the colours of the map from 0 to the end of its scale, with words beside them."""
+    start, end = shown.scale_words
     x = float(text.size_px)
-    pen.text((x, y), "0 %", INK, text.font)
-    x += text.font.getlength("0 % ")
+    pen.text((x, y), start, INK, text.font)
+    x += text.font.getlength(f"{start} ")
     length_px = 10 * text.size_px
     colors = scale_colors(np.linspace(0, 1, length_px)[None])[0].astype(int).tolist()
     for step, color in enumerate(colors):
         pen.line((x + step, y + 1, x + step, y + 1.15 * text.size_px), tuple(color))
-    words = f" {shown.scale_end_pct} % positive, within some {2 * SIGMA_UM:g} \u00b5m of a place"
-    pen.text((x + length_px, y), words, INK, text.font)
+    pen.text((x + length_px, y), f" {end}", INK, text.font)
 
 
 @cache

@@ -6,8 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from worker.algorithms.answer_error import AlgorithmAnswerError
-from worker.algorithms.output_settings import SlideSettings
 from worker.inference.merging.slide import attention_row, evenly_spaced, ranks, slide_class
 
 ROWS = np.array([[1, 2, 3], [7, 8, 12]], np.float32)
@@ -73,12 +71,6 @@ def test_the_row_of_the_class_is_shown_or_the_mean_of_all(
     head: int | None, classes: int, number: int, expected: list[float]
 ) -> None:
     """Unless attention_head names one."""
-    row = attention_row(ROWS, SlideSettings(attention_head=head), classes, number)
+    row = attention_row(ROWS, head, classes, number)
     assert row.dtype == np.float32
     assert row.tolist() == expected
-
-
-def test_a_head_that_is_not_there_is_an_error() -> None:
-    """The detail says how many there are."""
-    with pytest.raises(AlgorithmAnswerError, match="2 rows; attention_head says number 2"):
-        attention_row(ROWS, SlideSettings(attention_head=2), 2, 0)

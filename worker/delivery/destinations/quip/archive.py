@@ -22,7 +22,7 @@ from broker.errors import OrderError
 from worker.geometry.roi import polygon_rings
 from worker.results.json_text import numbers_json, strict_json
 from worker.results.objects import CHUNK, Objects
-from worker.results.polygons import Ring, rings
+from worker.results.polygons import Ring, rings, simple_rings
 from worker.results.result import FailedScan, Findings, Result
 
 MASK_MAX_PX = 16 * 2**20
@@ -81,7 +81,7 @@ def _write_scan(archive: zipfile.ZipFile, result: Result, case_id: str) -> None:
     if has_objects:
         _write_member(archive, f"{prefix}-algmeta.json", [strict_json(metadata) + b"\n"])
         _write_member(archive, f"{prefix}-algmeta.csv", _csv([list(metadata), metadata.values()]))
-        rows = chain([COLUMNS], map(_row, rings(findings)))
+        rows = chain([COLUMNS], map(_row, simple_rings(findings)))
         is_large = len(findings.objects) > ZIP64_MIN_OBJECTS
         _write_member(archive, f"{prefix}-features.csv", _csv(rows), zip64=is_large)
     if not has_objects or area.width * area.height <= MASK_MAX_PX:
@@ -196,7 +196,7 @@ def _mask(findings: Findings) -> bytes:
     height_px = math.ceil(area.height / divisor)
     width_px = math.ceil(area.width / divisor)
     canvas = np.zeros((height_px, width_px), np.uint8)
-    for ring in rings(findings):
+    for ring in simple_rings(findings):
         points = ((ring.points - (area.x, area.y)) / divisor - 0.5) * 2**SUBPIXEL_BITS
         cv2.fillPoly(canvas, [np.rint(points).astype(np.int32)], 255, cv2.LINE_8, SUBPIXEL_BITS)
     return bytes(cv2.imencode(".png", canvas)[1])

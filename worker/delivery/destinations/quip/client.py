@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import requests
@@ -41,6 +41,8 @@ class AnnotationLoader:
     request: AnnotationDestination
     session: requests.Session
     settings: DeliverySettings
+
+    is_repeatable: ClassVar[bool] = False
 
     @property
     def host(self) -> str:

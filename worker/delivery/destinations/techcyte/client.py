@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -46,6 +46,8 @@ class Techcyte:
     request: TechcyteDestination
     session: requests.Session
     settings: DeliverySettings
+
+    is_repeatable: ClassVar[bool] = False
 
     @property
     def host(self) -> str:

@@ -13,7 +13,7 @@ from worker.delivery.destinations.techcyte.reports import (
     report_pieces,
 )
 from worker.results.json_text import numbers_json, strict_json
-from worker.results.polygons import rings
+from worker.results.polygons import simple_rings
 from worker.results.result import FailedScan, Result
 from worker.results.techcyte_rules.body import check_body, check_features
 
@@ -94,7 +94,7 @@ def _features(result: Result) -> Iterator[str]:
         strict_json({"annotation_type": entry.annotation_type}).decode()
         for entry in result.card.object_classes
     ]
-    for ring in rings(result.findings):
+    for ring in simple_rings(result.findings):
         bbox = numbers_json(ring.bbox)
         geometry = f'{{"type":"Polygon","coordinates":[{numbers_json(ring.points)}]}}'
         shared = properties[ring.kind]

@@ -1,0 +1,1 @@
+"""The destination `webhook`: a signed call to an address, by Standard Webhooks."""
