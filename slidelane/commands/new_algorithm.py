@@ -15,6 +15,7 @@ OUTPUTS: Final[dict[str, tuple[str, ...]]] = {
 }
 """What an algorithm of each kind can answer; the first is the default."""
 _TEMPLATES: Final = Path(__file__).parent / "templates"
+"""The programs in it end in `.txt`: they are no modules of ours, and need libraries of a worker."""
 _MAKE_S: Final = 300.0
 _WHAT: Final = {
     "weights": "`model.json` says what the network is given and what it answers; "
@@ -45,12 +46,12 @@ def write_algorithm(folder: Path, kind: str, output: str) -> dict[str, Any]:
 
 def _write(folder: Path, kind: str, output: str) -> dict[str, Any]:
     templates = _TEMPLATES / kind
-    shutil.copyfile(templates / "test_algorithm.py", folder / "test_algorithm.py")
+    shutil.copyfile(templates / "test_algorithm.py.txt", folder / "test_algorithm.py")
     if kind == "weights":
         _write_network(folder, templates, output)
         own = {"kind": "weights", "folder": str(folder)}
     else:
-        shutil.copyfile(templates / f"algorithm_{output}.py", folder / "algorithm.py")
+        shutil.copyfile(templates / f"algorithm_{output}.py.txt", folder / "algorithm.py")
         name = "Algorithm"
         if output == "report":
             name = "process_image"
@@ -69,7 +70,7 @@ def _write_network(folder: Path, templates: Path, output: str) -> None:
     The network is made in a process of its own: the command line does not load torch.
     """
     shutil.copyfile(templates / f"model_{output}.json", folder / "model.json")
-    shutil.copyfile(templates / f"make_network_{output}.py", folder / "make_network.py")
+    shutil.copyfile(templates / f"make_network_{output}.py.txt", folder / "make_network.py")
     if output == "slide":
         (folder / "encoder").mkdir()
         shutil.copyfile(templates / "model_embeddings.json", folder / "encoder" / "model.json")

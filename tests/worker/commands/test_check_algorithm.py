@@ -1,0 +1,141 @@
+"""Checks of an algorithm: what `slidelane algorithm new` writes is good, and each fault is found."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from broker.settings.config import Config, load
+from slidelane.commands.new_algorithm import OUTPUTS, write_algorithm
+from tests.support.slides import a_slide
+from worker.commands.check_algorithm import AlgorithmCheck, CheckRequest
+from worker.commands.drawn_picture import draw_tissue
+from worker.commands.tile_checks import Step
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return load(worker={"device": "cpu", "threads": 1})
+
+
+def checked(
+    algorithm: Path | str, scratch: Path, config: Config, image: Path | None = None
+) -> dict[str, Step]:
+    """Return the steps of a check by their names; it leaves its report in `scratch`."""
+    scratch.mkdir(exist_ok=True)
+    request = CheckRequest(algorithm=str(algorithm), image=image, scratch=scratch)
+    check = AlgorithmCheck(request, config)
+    steps = list(check.steps())
+    check.write_report(steps)
+    return {step.name: step for step in steps}
+
+
+def changed(folder: Path, network: nn.Module) -> Path:
+    """Put another network into a folder."""
+    edge = json.loads((folder / "model.json").read_text())["input_px"]
+    with torch.no_grad():
+        script = torch.jit.trace(network.eval(), torch.rand(2, 3, edge, edge), check_trace=False)
+    script.save(str(folder / "torchscript_model.pt"))
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("kind", "output"), [(kind, output) for kind in OUTPUTS for output in OUTPUTS[kind]]
+)
+def test_a_new_algorithm_is_good(kind: str, output: str, tmp_path: Path, config: Config) -> None:
+    """Of each kind and output, as it was written; it finds what the drawn picture shows."""
+    entry = write_algorithm(tmp_path / "My model", kind, output)
+    assert list(entry) == ["my-model"]
+    steps = checked(tmp_path / "My model", tmp_path / "scratch", config)
+    assert {step.name: step.text for step in steps.values() if step.state == "failed"} == {}
+    report = json.loads((tmp_path / "scratch" / "result" / "check.json").read_text())
+    assert report["good"]
+    assert report["algorithm"]["name"] == "my-model"
+    assert (tmp_path / "scratch" / "result" / "overlay.png").read_bytes().startswith(b"\x89PNG")
+    assert " 0 objects" not in steps["drawn picture"].text
+    assert {path.name for path in (tmp_path / "My model").iterdir()} >= {
+        "README.md",
+        "test_algorithm.py",
+    }
+
+
+class OfItsBatch(nn.Module):
+    """Answers for a tile by the mean of its batch."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        darkness = (1 - pixels).mean() + 0 * pixels[:, 0, 0, 0]
+        return 5 * torch.stack([0.5 - darkness, darkness - 0.5], dim=1)
+
+
+class OnWhite(nn.Module):
+    """Finds bright spots, as no head should."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return 60 * (nn.functional.avg_pool2d(pixels.mean(dim=1, keepdim=True), 4, 4) - 0.9)
+
+
+class Twice(nn.Module):
+    """Answers probabilities of pixels."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        dark = 1 - pixels.mean(dim=1, keepdim=True)
+        return torch.cat([1 - dark, dark], dim=1)
+
+
+class Tiled(nn.Module):
+    """Answers by where in the tile a pixel is."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        across = torch.linspace(-9, 9, 512) + 0 * pixels[:, :1]
+        return torch.cat([across, -across], dim=1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("output", "network", "name", "state"),
+    [
+        ("tiles", OfItsBatch(), "batch of 3 = 3 of 1", "failed"),
+        ("objects", OnWhite(), "edge of the slide", "failed"),
+        ("mask", Twice(), "softmax twice", "warning"),
+        ("mask", Tiled(), "halo", "failed"),
+    ],
+)
+def test_each_fault_is_found(
+    output: str,
+    network: nn.Module,
+    name: str,
+    state: str,
+    tmp_path: Path,
+    config: Config,
+) -> None:
+    """In its own step, with what to do."""
+    write_algorithm(tmp_path / "model", "weights", output)
+    changed(tmp_path / "model", network)
+    steps = checked(tmp_path / "model", tmp_path / "scratch", config)
+    assert steps[name].state == state, steps[name].text
+    report = json.loads((tmp_path / "scratch" / "result" / "check.json").read_text())
+    assert report["good"] == (state != "failed")
+
+
+def test_a_part_of_a_slide_is_looked_at(tmp_path: Path, config: Config) -> None:
+    """Three by three tiles around one in the middle of the list of those with tissue, not all."""
+    slide = a_slide(tmp_path / "slide.svs", draw_tissue(4096, 0.25), mpp=0.25)
+    write_algorithm(tmp_path / "model", "weights", "tiles")
+    steps = checked(tmp_path / "model", tmp_path / "scratch", config, slide)
+    assert steps["slide.svs"].state == "ok", steps["slide.svs"].text
+    assert "2048 x 3072 px" in steps["slide.svs"].text
+
+
+def test_a_wrong_model_file_is_named(tmp_path: Path, config: Config) -> None:
+    """The key, and the image that is none; nothing is raised."""
+    write_algorithm(tmp_path / "model", "weights", "tiles")
+    (tmp_path / "text.svs").write_text("no slide")
+    steps = checked(tmp_path / "model", tmp_path / "scratch", config, tmp_path / "text.svs")
+    assert "not_a_slide" in steps["text.svs"].text
+    (tmp_path / "model" / "torchscript_model.pt").write_bytes(b"no network")
+    steps = checked(tmp_path / "model", tmp_path / "again", config)
+    assert list(steps) == ["card", "load"]
+    assert "torchscript_model.pt" in steps["load"].text
