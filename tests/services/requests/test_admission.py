@@ -15,8 +15,9 @@ from broker.errors import OrderError
 from broker.order_store import OrderStore
 from broker.settings.config import Config, load
 from services.app import create_app
+from services.requests import json_body
 from services.requests.admission import _check_path
-from services.requests.order_validation import order_request
+from services.requests.order_validation import order_of
 
 OrderBody = Callable[..., dict[str, Any]]
 SECRET = "s3cret-t0ken"
@@ -249,7 +250,7 @@ def test_what_is_not_one_plain_json_object_is_refused(api: TestClient, body: byt
 def test_a_body_of_very_many_values_is_refused_at_once() -> None:
     """A hundred thousand empty scans are not judged one by one."""
     with pytest.raises(OrderError, match="more than 50000 values") as caught:
-        order_request(b'{"scans": [' + b"{}," * 100_000 + b"{}]}")
+        order_of(json_body.parse(b'{"scans": [' + b"{}," * 100_000 + b"{}]}"))
     assert caught.value.code == "body_too_large"
 
 
@@ -268,7 +269,7 @@ def test_a_body_of_very_many_values_is_refused_at_once() -> None:
 def test_only_what_is_no_json_is_called_so(body: bytes, code: str) -> None:
     """JSON that is not taken is an invalid request, and the detail says why."""
     with pytest.raises(OrderError) as caught:
-        order_request(body)
+        order_of(json_body.parse(body))
     assert (caught.value.code, bool(caught.value.hint)) == (code, True)
 
 
@@ -279,7 +280,7 @@ def test_a_polygon_of_far_too_many_points_is_too_large_and_not_malformed(
     scans = roi()
     scans[0]["roi"] = {"polygon": [[n, n * n] for n in range(20_000)]}
     with pytest.raises(OrderError) as caught:
-        order_request(json.dumps(order_body(scans=scans)).encode())
+        order_of(json_body.parse(json.dumps(order_body(scans=scans)).encode()))
     assert caught.value.code == "body_too_large"
     assert "at most 10,000 points" in caught.value.hint
 
@@ -298,7 +299,7 @@ def test_whatever_stands_in_an_order_is_read_or_refused(order_body: OrderBody, v
     for name in ("algorithm", "parameters", "scans", "destination", "expires_at", "labels"):
         raw = json.dumps(order_body(**{name: value})).encode()
         with suppress(OrderError):
-            order_request(raw)
+            order_of(json_body.parse(raw))
 
 
 def test_a_body_that_does_not_call_itself_json_is_refused(

@@ -10,7 +10,8 @@ from pydantic import TypeAdapter
 
 from broker.errors import OrderError
 from broker.orders.roi import Roi
-from services.requests.order_validation import order_request
+from services.requests import json_body
+from services.requests.order_validation import order_of
 from services.requests.region_check import check_region
 from services.responses.problems import ManyFaultsError
 
@@ -191,7 +192,7 @@ def test_a_fault_of_a_geometry_is_told_by_its_ring(
     """One fault, with its place in the JSON as people write it."""
     scans = [{"id": "a", "source": {"type": "path", "path": "/slides/a.svs"}, "roi": roi}]
     with pytest.raises(ManyFaultsError) as caught:
-        order_request(json.dumps(order_body(scans=scans)).encode())
+        order_of(json_body.parse(json.dumps(order_body(scans=scans)).encode()))
     (fault,) = caught.value.faults
     assert (fault.code, fault.field) == ("request_invalid", f"scans[0].roi{field}")
     assert why in fault.detail

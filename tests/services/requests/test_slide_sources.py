@@ -13,7 +13,8 @@ from fastapi.testclient import TestClient
 from broker.order_store import OrderStore
 from broker.settings.config import Config, load
 from services.app import create_app
-from services.requests.order_validation import MAX_FAULTS, order_request
+from services.requests import json_body
+from services.requests.order_validation import MAX_FAULTS, order_of
 from services.responses.problems import ManyFaultsError
 
 OrderBody = Callable[..., dict[str, Any]]
@@ -245,7 +246,7 @@ def test_the_largest_orders_are_judged_in_moments(order_body: OrderBody) -> None
     ring = [[n, n * n % 9999] for n in range(10_000)]
     began = time.process_time()
     for scans in (series, scan(url(url=OPEN), roi={"polygon": ring})):
-        order_request(json.dumps(order_body(scans=scans)).encode())
+        order_of(json_body.parse(json.dumps(order_body(scans=scans)).encode()))
     assert time.process_time() - began < 10
 
 
@@ -269,7 +270,7 @@ def test_of_too_much_or_much_that_is_wrong_the_first_faults_are_told(
 ) -> None:
     """An answer stays short whatever came in."""
     with pytest.raises(ManyFaultsError, match=said) as caught:
-        order_request(json.dumps(order_body(scans=[{"id": "a"} | more])).encode())
+        order_of(json_body.parse(json.dumps(order_body(scans=[{"id": "a"} | more])).encode()))
     assert len(caught.value.faults) <= MAX_FAULTS
     if "10000" in said:
         assert "at most 10,000 points" in caught.value.hint
