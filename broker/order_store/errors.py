@@ -16,6 +16,15 @@ class OrderNotFoundError(OrderError):
         super().__init__("not_found", f"there is no order {order_id[:64]!r}")
 
 
+class KeyReusedError(OrderError):
+    """Another request was made with this Idempotency-Key. Code: `key_reused`."""
+
+    def __init__(self, order_id: str) -> None:
+        hint = f"that order is {order_id}; use a new key"
+        super().__init__("key_reused", "this Idempotency-Key stands for another order", hint=hint)
+        self.order_id = order_id
+
+
 class TooManyWaitingError(TemporaryError):
     """No more orders are taken for now. Code: `too_many_waiting`."""
 

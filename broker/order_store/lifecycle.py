@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from broker.errors import OrderError, Problem
-from broker.order_store.errors import TooManyWaitingError
+from broker.errors import Problem
+from broker.order_store.errors import KeyReusedError, TooManyWaitingError
 from broker.order_store.keys import Key
 from broker.order_store.redis_client import StoreBase, reachable
 from broker.orders.order import Stage, task_id
@@ -105,10 +105,12 @@ class Lifecycle(StoreBase):
         key: str | None = None,
         fingerprint: str = "",
         creator: Creator | None = None,
+        key_life_s: int | None = None,
     ) -> Created:
         """Store a new order whose scans are classified on `queue`; it is safe once this returns.
 
-        The same `key` (an Idempotency-Key) with the same `fingerprint` returns the first order.
+        The same `key` (an Idempotency-Key) with the same `fingerprint` returns the first order, for
+        `key_life_s`, or `broker.idempotency_s` without it.
         Raise `OrderError("key_reused")` and `TemporaryError("too_many_waiting")`.
         """
         settings = self._settings
@@ -123,6 +125,8 @@ class Lifecycle(StoreBase):
         }
         record |= self._encryption.destination_fields(request.destination)
         max_own_waiting: int | str = ""
+        if key_life_s is None:
+            key_life_s = settings.idempotency_s
         if creator:
             record["created_by"] = creator.name
             if creator.max_waiting is not None:
@@ -138,12 +142,12 @@ class Lifecycle(StoreBase):
             expires_at_ms,
             key or "",
             fingerprint,
-            settings.idempotency_s,
+            key_life_s,
             settings.max_waiting,
             max_own_waiting,
         )
         if "conflict" in answer:
-            raise _key_reused(answer["conflict"])
+            raise KeyReusedError(answer["conflict"])
         if "refused" in answer:
             raise TooManyWaitingError(answer, settings.max_waiting, record.get("created_by"))
         return Created(answer["id"], answer["fresh"], messages_of(answer))
@@ -160,7 +164,7 @@ class Lifecycle(StoreBase):
         if not order_id:
             return None
         if stored != fingerprint:
-            raise _key_reused(order_id)
+            raise KeyReusedError(order_id)
         return str(order_id)
 
     def expiring_first(self, work: str, limit: int = 500) -> str:
@@ -328,8 +332,3 @@ def _scan_fields(scan: ScanRequest) -> dict[str, Any]:
     if known:
         fields["dies_at"] = int(min(known) * 1000)
     return fields
-
-
-def _key_reused(order_id: str) -> OrderError:
-    hint = f"that order is {order_id}; use a new key"
-    return OrderError("key_reused", "this Idempotency-Key stands for another order", hint=hint)

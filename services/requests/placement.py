@@ -61,11 +61,18 @@ class Placement:
         return Placed(order_id, is_replay=True)
 
     def place(
-        self, request: OrderRequest, orderable: Orderable, key: str | None, document: Any
+        self,
+        request: OrderRequest,
+        orderable: Orderable,
+        key: str | None,
+        document: Any,
+        *,
+        key_life_s: int | None = None,
     ) -> Placed:
         """Store the order and enqueue its first tasks.
 
         `document` is the request as it was sent, which a repetition with the same `key` must equal.
+        A key is remembered for `key_life_s`, or `broker.idempotency_s` without it.
         Raise `OrderError` for what can be known to be wrong, `TemporaryError` for what may pass.
         """
         _check_available(request.algorithm, orderable.unavailable)
@@ -81,6 +88,7 @@ class Placement:
             key=key,
             fingerprint=known_by,
             creator=Creator(self.caller.name, self.caller.max_waiting),
+            key_life_s=key_life_s,
         )
         enqueue(created.messages)
         return Placed(created.order_id, is_replay=not created.fresh)
