@@ -9,7 +9,17 @@ from services.auth import ApiKeyAuth
 from services.requests.origin_check import OriginCheck
 from services.responses import problems
 from services.responses.head_requests import HeadRequests
-from services.routes import algorithms, api_docs, health, metrics, orders, queues, results, schemas
+from services.routes import (
+    algorithms,
+    api_docs,
+    health,
+    metrics,
+    orders,
+    queues,
+    results,
+    schemas,
+    techcyte,
+)
 
 
 def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
@@ -37,6 +47,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(results.router)
     app.include_router(algorithms.router)
     app.include_router(schemas.router)
+    app.include_router(techcyte.router)
     app.include_router(queues.router)
     app.include_router(metrics.router)
     app.include_router(health.router)

@@ -178,6 +178,7 @@ WAITING_ORDER: dict[str, Any] = ORDER | {
         "log": "/v1/orders/2ee1f3898e91fee4ede9d4c1/log",
     },
 }
+TAKEN_TASK = {"message": "Processing started", "order_id": "2ee1f3898e91fee4ede9d4c1"}
 CANCELLED_ORDER: dict[str, Any] = WAITING_ORDER | {
     "state": "cancelled",
     "acts": [{"at": "2026-11-21T07:47:46.020Z", "act": "cancel", "by": "pathology-lab"}],

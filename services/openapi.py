@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from broker.orders.request import DeliverAgainRequest, OrderRequest
-from services import examples
+from services import examples, secret_paths
 from services.openapi_answers import ANSWERS, PROBLEM_SCHEMA, Answers
 from services.responses.problems import MEDIA_TYPE, ProblemAnswer
 
@@ -16,7 +16,8 @@ the slide or just the region, and the result arrives at its destination exactly 
 level-0 pixels, x right, y down; what lies beyond the slide is left out.
 
 Research use only."""
-OPEN = ("/healthz", "/readyz")
+OPEN = ("/healthz", "/readyz", secret_paths.TECHCYTE_WEBHOOK + "{secret}")
+"""The addresses that need no key. The last one holds a secret of its own."""
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer KEY"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

@@ -49,12 +49,10 @@ _DOWNLOAD: Final[tuple[ErrorCode, ...]] = (
     "range_not_satisfiable",
     "storage_unreachable",
 )
-_PLACE: Final[tuple[ErrorCode, ...]] = (
-    *_CHANGE,
+_ORDER: Final[tuple[ErrorCode, ...]] = (
     "body_not_json",
     "body_too_slow",
     "body_too_large",
-    "media_type_unsupported",
     "request_invalid",
     "algorithm_unknown",
     "algorithm_unavailable",
@@ -65,8 +63,20 @@ _PLACE: Final[tuple[ErrorCode, ...]] = (
     "roi_outside_slide",
     "stain_unexpected",
     "input_expired",
-    "key_reused",
     "too_many_waiting",
+)
+_PLACE: Final[tuple[ErrorCode, ...]] = (
+    *_CHANGE,
+    *_ORDER,
+    "media_type_unsupported",
+    "key_reused",
+)
+_TECHCYTE_TASK: Final[tuple[ErrorCode, ...]] = (
+    *_ANY_REQUEST,
+    *_ORDER,
+    "not_found",
+    "store_unreachable",
+    "task_reused",
 )
 
 
@@ -154,6 +164,7 @@ _PART_OF_PAYLOAD: Final = {
 }
 ANSWERS: Final[Mapping[str, Answers]] = {
     "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE, _BATCH),
+    "take_techcyte_task": Answers(200, _json(examples.TAKEN_TASK), _TECHCYTE_TASK),
     "list_orders": Answers(200, _json(examples.ORDERS_PAGE), (*_READ, "request_invalid")),
     "list_orders_as_csv": Answers(
         200, {"text/csv": _text(examples.ORDERS_CSV)[TEXT]}, (*_READ, "request_invalid")

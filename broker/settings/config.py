@@ -18,13 +18,14 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from broker.allowed_hosts import check_literal
+from broker.allowed_hosts import check_destination, check_literal
 from broker.errors import OrderError
 from broker.log import Form
 from broker.orders.fields import Priority
 from broker.settings.old_names import renamed_keys, with_new_names
 from broker.settings.section import ConfigError, Section
 from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environment
+from broker.settings.techcyte import TechcyteSettings
 from broker.settings.worker import (
     AlgorithmSettings,
     DeliverySettings,
@@ -164,6 +165,7 @@ class ServicesSettings(Section):
         None, description="a file or folder with more keys, read again when it changes"
     )
     max_body_bytes: int = Field(1_000_000, ge=1000)
+    techcyte: TechcyteSettings = TechcyteSettings()
     max_connections: int = Field(
         1000, ge=1, description="connections at a time; fewer where the limit of open files is low"
     )
@@ -221,6 +223,16 @@ class Config(BaseSettings):
                 raise ValueError(
                     f"{field}: {fault.detail}; broker.allow_hosts must list it"
                 ) from None
+        return self
+
+    @model_validator(mode="after")
+    def _results_may_be_sent_to_techcyte(self) -> Self:
+        for index, webhook in enumerate(self.services.techcyte.webhooks):
+            field = f"services.techcyte.webhooks[{index}]"
+            try:
+                check_destination(webhook.address, self.broker.allow_hosts, field)
+            except OrderError as fault:
+                raise ValueError(f"{field}: {fault.detail}; {fault.hint}") from None
         return self
 
     @classmethod

@@ -37,6 +37,11 @@ async def read(request: Request, max_bytes: int, within_s: float = WITHIN_S) -> 
             f"the Content-Type is {media_type[:100]!r}, not 'application/json'",
             "media_type_unsupported",
         )
+    return await read_undeclared(request, max_bytes, within_s)
+
+
+async def read_undeclared(request: Request, max_bytes: int, within_s: float = WITHIN_S) -> bytes:
+    """Return the body as sent, whatever it is declared as. Raise `OrderError`."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced[:MAX_DIGITS]) > max_bytes:
         raise _too_large(max_bytes)

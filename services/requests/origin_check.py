@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.errors import Problem
 from broker.settings.config import LOOPBACK
+from services import secret_paths
 from services.responses import problems
 
 READING = frozenset({"GET", "HEAD"})
@@ -21,7 +22,8 @@ HTTP_PORT = 80
 class OriginCheck:
     """Middleware that answers 403 `foreign_origin` before anything else is looked at.
 
-    Reading is let through: without `Access-Control-Allow-Origin` a page cannot see the answer.
+    Reading is let through: without `Access-Control-Allow-Origin` a page cannot see the answer. So
+    is an address that holds a secret.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -30,6 +32,10 @@ class OriginCheck:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI call."""
         if scope["type"] != "http" or scope["method"] in READING:
+            await self._app(scope, receive, send)
+            return
+        if secret_paths.is_secret(scope["path"]):
+            # A web page does not know the secret, and needs no more than that.
             await self._app(scope, receive, send)
             return
         why = _foreign(Headers(scope=scope))

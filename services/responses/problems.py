@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.disk_space import full_disk
 from broker.errors import CODES, Code, OrderError, Problem, SlidelaneError, TemporaryError
+from services import secret_paths
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 5
@@ -79,7 +80,7 @@ def answer(
 
 def body_of(problem: Problem, instance: str) -> dict[str, Any]:
     """Return the problem as JSON (RFC 9457)."""
-    return stored_problem(problem.as_dict()) | {"instance": instance}
+    return stored_problem(problem.as_dict()) | {"instance": secret_paths.shown(instance)}
 
 
 def stored_problem(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,7 +209,9 @@ class ErrorMiddleware:
         try:
             await self._app(scope, receive, outgoing.send)
         except Exception:  # noqa: BLE001 - the last place where a bug can be logged and answered
-            _log.exception("a bug answered %s %s", scope["method"], scope["path"])
+            _log.exception(
+                "a bug answered %s %s", scope["method"], secret_paths.shown(scope["path"])
+            )
             if not outgoing.has_started:
                 bug = _problem_for(HTTPStatus.INTERNAL_SERVER_ERROR, "")
                 await answer(bug, scope["path"])(scope, receive, send)

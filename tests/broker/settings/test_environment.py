@@ -28,6 +28,15 @@ HTTP: dict[str, Any] = {
         "protocol": "iiif",
     },
 }
+WEBHOOKS = [
+    {
+        "secret": "the-secret-address",
+        "host": "ci.techcyte.com",
+        "algorithms": {"*": {"algorithm": "ki67", "parameters": {"positive_threshold": 0.2}}},
+        "api_key_id": "lab",
+        "api_key_secret": "secret",
+    }
+]
 WORDS: dict[str, Any] = {
     "broker.redis_url": "rediss://:secret@redis.example:6380/2",
     "broker.data": "/elsewhere",
@@ -39,6 +48,7 @@ WORDS: dict[str, Any] = {
     "services.host": "::1",
     "services.keys": KEYS,
     "services.keys_file": "/run/keys",
+    "services.techcyte.webhooks": WEBHOOKS,
     "worker.device": "cuda:3",
     "worker.queues": ["gpu-24g", "cpu"],
     "worker.threads": 3,
