@@ -103,7 +103,11 @@ class _SafeRedirects(HTTPRedirectHandler):
         self, req: Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Request | None:
         """Return the next request. Raise `CommandError` for an address without encryption."""
-        _check_address(newurl)
+        try:
+            _check_address(newurl)
+        except CommandError:
+            fp.close()  # nobody else does, since this answer is not handed on
+            raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
