@@ -15,6 +15,7 @@ from broker.orders.source import UrlSource
 from broker.settings.config import Config, ConfigError, load
 from services.app import create_app
 from services.requests.techcyte_task import EXAMPLE
+from services.routes.techcyte import REPEATED
 from tests.services.conftest import LOOPBACK
 
 SECRET = "4d0f9c3e-address"
@@ -246,6 +247,15 @@ def test_a_repeated_task_is_known_after_changes_and_a_restart(
     restarted = TestClient(create_app(settings(config, changed), announced))
     assert post(restarted, renewed(), "/techcyte/webhook/a-newer-address")[1]["order_id"] == first
     assert len(announced.find().orders) == 1
+
+
+def test_the_task_of_a_deleted_order_is_not_run_again(door: TestClient, store: OrderStore) -> None:
+    """Whoever deletes an order does not ask for a second one; its id is answered still."""
+    order_id = post(door, TASK)[1]["order_id"]
+    store.cancel(order_id, "somebody")
+    store.delete_with_files(order_id, "somebody")
+    assert post(door, renewed()) == (200, {"message": REPEATED, "order_id": order_id})
+    assert not store.find().orders
 
 
 def test_a_task_is_known_for_as_long_as_an_order_is_kept(
