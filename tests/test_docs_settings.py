@@ -99,6 +99,7 @@ def test_every_settings_example_can_be_loaded(example: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_variable_that_is_named_exists(page: Path) -> None:
     """A name that starts with SLIDELANE_ is a setting, or the file of one."""
-    known = {row[0].strip("`") for row in EXPECTED.values()} | {CONFIG_VARIABLE}
+    known = {row[0].strip("`") for row in EXPECTED.values()}
+    known |= {CONFIG_VARIABLE, CALLER_KEY_VARIABLE}
     named = set(re.findall(rf"{PREFIX}[A-Z0-9_]+", page.read_text()))
     assert {name.removesuffix("_FILE") for name in named - known} <= known

@@ -66,6 +66,8 @@ WORDS: dict[str, Any] = {
     "worker.algorithms.NAME.kind": "grid",
     "worker.algorithms.NAME.folder": "/models/mine",
     "worker.algorithms.NAME.sha256": "ab" * 32,
+    "worker.algorithms.NAME.entry": "/models/mine.py:Model",
+    "worker.algorithms.NAME.memory_bytes": 2**30,
     "worker.algorithms.NAME.encoders": {"uni": "/models/uni"},
     "worker.algorithms.NAME.title": "Nuclei",
     "worker.algorithms.NAME.description": "Counts nuclei.",

@@ -79,7 +79,7 @@ def test_a_problem_is_one_whatever_is_accepted(api: TestClient, accept: str) -> 
     ("method", "path", "allowed"),
     [
         ("PUT", "/v1/orders", "GET, POST, HEAD"),
-        ("DELETE", "/v1/orders/0", "GET, HEAD"),
+        ("PUT", "/v1/orders/0", "DELETE, GET, HEAD"),
         ("GET", "/v1/orders/0/cancel", "POST"),
         ("POST", "/healthz", "GET, HEAD"),
         ("OPTIONS", "/v1/queues", "GET, HEAD"),
