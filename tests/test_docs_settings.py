@@ -19,6 +19,7 @@ from broker.settings.config import (
     WorkerSettings,
 )
 from broker.settings.section import Section
+from broker.settings.sources import CALLER_KEY_VARIABLE
 from tests.support.pages import PAGES, blocks, read, table
 
 SECTIONS: dict[str, type[BaseModel]] = {
