@@ -18,10 +18,11 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from broker.allowed_hosts import check_literal
+from broker.allowed_hosts import check_destination, check_literal
 from broker.errors import OrderError
 from broker.log import Form
 from broker.orders.fields import Priority
+from broker.settings.destinations import NamedDestinations, destination_addresses
 from broker.settings.old_names import renamed_keys, with_new_names
 from broker.settings.section import ConfigError, Section
 from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environment
@@ -163,6 +164,9 @@ class ServicesSettings(Section):
     keys_file: Path | None = Field(
         None, description="a file or folder with more keys, read again when it changes"
     )
+    destinations: NamedDestinations = Field(
+        default_factory=dict, description="destinations that orders use by a name"
+    )
     max_body_bytes: int = Field(1_000_000, ge=1000)
     max_connections: int = Field(
         1000, ge=1, description="connections at a time; fewer where the limit of open files is low"
@@ -221,6 +225,15 @@ class Config(BaseSettings):
                 raise ValueError(
                     f"{field}: {fault.detail}; broker.allow_hosts must list it"
                 ) from None
+        return self
+
+    @model_validator(mode="after")
+    def _named_destinations_may_be_reached(self) -> Self:
+        for field, address in destination_addresses(self.services.destinations):
+            try:
+                check_destination(address, self.broker.allow_hosts, field)
+            except OrderError as fault:
+                raise ValueError(f"{field}: {fault.detail}; {fault.hint}") from None
         return self
 
     @classmethod
