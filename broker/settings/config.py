@@ -51,6 +51,7 @@ __all__ = [
     "ServicesSettings",
     "SlidesSettings",
     "WorkerSettings",
+    "cannot_work",
     "load",
     "warn_of_old_names",
 ]
@@ -261,9 +262,7 @@ def load(**overrides: Any) -> Config:
     try:
         return Config(**overrides)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        lines = (f"{_key(fault['loc'])}: {fault['msg']}" for fault in faults)
-        raise ConfigError("the settings cannot work:\n  " + "\n  ".join(lines)) from None
+        raise cannot_work(error) from None
     except (ValueError, OSError) as error:
         raise ConfigError(f"the settings cannot be read: {error}") from None
 
@@ -274,6 +273,13 @@ def warn_of_old_names() -> None:
     if renamed:
         names = ", ".join(f"{old} is now {new}" for old, new in renamed.items())
         _log.warning("settings with an old name, to be refused by the next version: %s", names)
+
+
+def cannot_work(error: ValidationError) -> ConfigError:
+    """Return the error for settings that are refused; it names each key and repeats no value."""
+    faults = error.errors(include_url=False, include_input=False)
+    lines = (f"{_key(fault['loc'])}: {fault['msg']}" for fault in faults)
+    return ConfigError("the settings cannot work:\n  " + "\n  ".join(lines))
 
 
 def _key(loc: tuple[str | int, ...]) -> str:
