@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import SecretStr
@@ -10,7 +11,7 @@ from broker.errors import OrderError, Problem
 from broker.orders.named_destination import NamedDestination
 from broker.orders.request import AddressedDestination, Destination, GivenDestination
 from broker.settings.destinations import ADDRESS_FIELDS, revealed
-from services.requests.order_validation import whole_destination_of
+from services.requests.order_validation import HINTS, whole_destination_of
 from services.responses.problems import ManyFaultsError
 
 
@@ -31,10 +32,21 @@ def resolve(
         raise _unknown(given.name, destinations)
     settings = revealed(known)
     _refuse_fields_of_settings(given, settings)
-    destination = whole_destination_of(settings | given.fields)
+    try:
+        destination = whole_destination_of(settings | given.fields)
+    except ManyFaultsError as error:
+        raise ManyFaultsError([_with_remedy(fault, given.name) for fault in error.faults]) from None
     if isinstance(destination, AddressedDestination):
         return destination.model_copy(update={"name": given.name})
     return destination
+
+
+def _with_remedy(fault: Problem, name: str) -> Problem:
+    """Return the fault; where a field is missing, with how it is given beside the name."""
+    if fault.hint != HINTS["missing"]:
+        return fault
+    field = fault.field.removeprefix("destination.")
+    return replace(fault, hint=f'send {{"name": "{name}", "{field}": …}}')
 
 
 def _unknown(name: str, destinations: Mapping[str, Any]) -> OrderError:

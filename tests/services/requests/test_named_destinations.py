@@ -92,8 +92,8 @@ def test_the_record_has_the_credentials_and_the_address(
     [
         ("clinic", "destination", "no destination 'clinic' there are: inbox, lab, loader"),
         ({"name": "clinic"}, "destination", "there are: inbox, lab, loader"),
-        ({"name": "loader"}, "destination.case_id", "add it"),
-        ("loader", "destination.case_id", "add it"),
+        ({"name": "loader"}, "destination.case_id", 'send {"name": "loader", "case_id": …}'),
+        ("loader", "destination.case_id", 'send {"name": "loader", "case_id": …}'),
         ({"name": "loader", "case_id": "a/b"}, "destination.case_id", "pattern"),
         ({"name": "loader", "case_id": "1", "colour": "red"}, "destination.colour", "remove it"),
         ({"name": 7}, "destination.name", "string"),
