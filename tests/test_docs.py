@@ -128,7 +128,8 @@ def undocumented_fields(rows: dict[str, list[str]], kinds: dict[str, type[BaseMo
         f"{kind}: {name}"
         for kind, model in kinds.items()
         for name in model.model_fields
-        if name != "type" and f"`{name}`" not in rows[kind][0]
+        # `name` is shown of a destination from the settings, and is not given with its type
+        if name not in ("type", "name") and f"`{name}`" not in rows[kind][0]
     ]
 
 

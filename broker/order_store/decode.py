@@ -89,7 +89,7 @@ def _shown_destination(
 ) -> dict[str, Any]:
     shown = fields.get("shown_destination")
     if not shown:
-        return shown_destination(request.destination)
+        return shown_destination(request.resolved_destination)
     destination = json.loads(encryption.decrypt(shown))
     if not isinstance(destination, dict) or not isinstance(destination.get("type"), str):
         raise FieldError("its destination has no type")

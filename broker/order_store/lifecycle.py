@@ -123,7 +123,7 @@ class Lifecycle(StoreBase):
             "most_attempts": request.attempts or 0,
             "on_scan_failure": request.on_scan_failure,
         }
-        record |= self._encryption.destination_fields(request.destination)
+        record |= self._encryption.destination_fields(request.resolved_destination)
         max_own_waiting: int | str = ""
         if key_life_s is None:
             key_life_s = settings.idempotency_s

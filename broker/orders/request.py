@@ -12,11 +12,14 @@ from pydantic import (
     AfterValidator,
     AwareDatetime,
     ConfigDict,
+    Discriminator,
     Field,
     JsonValue,
     SecretStr,
+    Tag,
     model_validator,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 from broker.orders.fields import (
     COARSEST_MPP,
@@ -30,6 +33,7 @@ from broker.orders.fields import (
     Secret,
     one_of,
 )
+from broker.orders.named_destination import GivenName, NamedDestination
 from broker.orders.roi import Roi
 from broker.orders.source import Source
 
@@ -69,7 +73,19 @@ class ScanRequest(RequestModel):
     stain: Annotated[str | None, Field(max_length=64)] = None
 
 
-class TechcyteDestination(RequestModel):
+class AddressedDestination(RequestModel):
+    """What destinations with an address have in common."""
+
+    name: Annotated[
+        SkipJsonSchema[str],
+        Field(
+            exclude=True,
+            description="of `services.destinations`, where it is from there; never given with it",
+        ),
+    ] = ""
+
+
+class TechcyteDestination(AddressedDestination):
     """Techcyte's external results API, with the task's token or an API key."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": one_of("host", "base_url")})
@@ -91,7 +107,7 @@ class TechcyteDestination(RequestModel):
         return self
 
 
-class AnnotationDestination(RequestModel):
+class AnnotationDestination(AddressedDestination):
     """A loader as that of DynamicServices, to which a QuIP zip is posted as multipart."""
 
     type: Literal["annotation"]
@@ -115,7 +131,7 @@ def _decoded_webhook_secret(secret: str) -> bytes:
         raise ValueError("a secret of a webhook is whsec_ and base64") from None
 
 
-class WebhookDestination(RequestModel):
+class WebhookDestination(AddressedDestination):
     """An address that is called, signed as Standard Webhooks 1.0 says.
 
     `secret` is `whsec_` and base64 of 24 to 64 random bytes; while a receiver changes its secret,
@@ -144,15 +160,42 @@ Destination = Annotated[
 ]
 
 
+def _form(value: Any) -> str:
+    """Return how a destination is given: `name`, `named` with fields, or `whole`."""
+    if isinstance(value, str):
+        return "name"
+    if isinstance(value, NamedDestination) or (isinstance(value, dict) and "name" in value):
+        return "named"
+    return "whole"
+
+
+GivenDestination = Annotated[
+    Annotated[Destination, Tag("whole")]
+    | Annotated[NamedDestination, Tag("named")]
+    | Annotated[GivenName, Tag("name")],
+    Discriminator(_form),
+]
+"""A destination as an order gives it: whole, or by its name in `services.destinations`."""
+
+
+def resolved(destination: GivenDestination) -> Destination:
+    """Return a destination that is given whole. Raise `ValueError` for one that is only named."""
+    if not isinstance(destination, str | NamedDestination):
+        return destination
+    raise ValueError("the destination is named, and was not looked up in the settings")
+
+
 class DeliverAgainRequest(RequestModel):
     """Where the results of an order that has ended go now, in place of its old destination."""
 
-    destination: Destination
+    destination: GivenDestination
 
 
 def shown_destination(destination: Destination) -> dict[str, Any]:
     """Return the destination as everybody who may read the order sees it."""
     shown: dict[str, Any] = _without_empty(destination.model_dump(mode="json"))
+    if isinstance(destination, AddressedDestination) and destination.name:
+        shown["name"] = destination.name
     return shown
 
 
@@ -167,7 +210,7 @@ class OrderRequest(RequestModel):
     algorithm: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
     parameters: dict[str, JsonValue] = Field(default_factory=dict, max_length=64)
     scans: Annotated[tuple[ScanRequest, ...], Field(min_length=1, max_length=64)]
-    destination: Destination = NoDestination()
+    destination: GivenDestination = NoDestination()
     priority: Priority = "normal"
     expires_at: AwareDatetime | None = None
     delay_s: Annotated[
@@ -191,6 +234,11 @@ class OrderRequest(RequestModel):
                 f"scan ids must differ within an order; given twice: {', '.join(sorted(twice))}"
             )
         return self
+
+    @property
+    def resolved_destination(self) -> Destination:
+        """Return the destination. Raise `ValueError` while it is only named."""
+        return resolved(self.destination)
 
     def shown(self) -> dict[str, Any]:
         """Return the request as everybody who may read the order sees it."""

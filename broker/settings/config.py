@@ -22,6 +22,7 @@ from broker.allowed_hosts import check_destination, check_literal
 from broker.errors import OrderError
 from broker.log import Form
 from broker.orders.fields import Priority
+from broker.settings.destinations import NamedDestinations, destination_addresses
 from broker.settings.old_names import renamed_keys, with_new_names
 from broker.settings.section import ConfigError, Section
 from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environment
@@ -51,6 +52,7 @@ __all__ = [
     "ServicesSettings",
     "SlidesSettings",
     "WorkerSettings",
+    "cannot_work",
     "load",
     "warn_of_old_names",
 ]
@@ -164,6 +166,9 @@ class ServicesSettings(Section):
     keys_file: Path | None = Field(
         None, description="a file or folder with more keys, read again when it changes"
     )
+    destinations: NamedDestinations = Field(
+        default_factory=dict, description="destinations that orders use by a name"
+    )
     max_body_bytes: int = Field(1_000_000, ge=1000)
     techcyte: TechcyteSettings = TechcyteSettings()
     max_connections: int = Field(
@@ -235,6 +240,15 @@ class Config(BaseSettings):
                 raise ValueError(f"{field}: {fault.detail}; {fault.hint}") from None
         return self
 
+    @model_validator(mode="after")
+    def _named_destinations_may_be_reached(self) -> Self:
+        for field, address in destination_addresses(self.services.destinations):
+            try:
+                check_destination(address, self.broker.allow_hosts, field)
+            except OrderError as fault:
+                raise ValueError(f"{field}: {fault.detail}; {fault.hint}") from None
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -260,9 +274,7 @@ def load(**overrides: Any) -> Config:
     try:
         return Config(**overrides)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_input=False)
-        lines = (f"{_key(fault['loc'])}: {fault['msg']}" for fault in faults)
-        raise ConfigError("the settings cannot work:\n  " + "\n  ".join(lines)) from None
+        raise cannot_work(error) from None
     except (ValueError, OSError) as error:
         raise ConfigError(f"the settings cannot be read: {error}") from None
 
@@ -273,6 +285,13 @@ def warn_of_old_names() -> None:
     if renamed:
         names = ", ".join(f"{old} is now {new}" for old, new in renamed.items())
         _log.warning("settings with an old name, to be refused by the next version: %s", names)
+
+
+def cannot_work(error: ValidationError) -> ConfigError:
+    """Return the error for settings that are refused; it names each key and repeats no value."""
+    faults = error.errors(include_url=False, include_input=False)
+    lines = (f"{_key(fault['loc'])}: {fault['msg']}" for fault in faults)
+    return ConfigError("the settings cannot work:\n  " + "\n  ".join(lines))
 
 
 def _key(loc: tuple[str | int, ...]) -> str:

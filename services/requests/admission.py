@@ -52,7 +52,7 @@ def admit(
     for index, scan in enumerate(request.scans):
         _check_source(scan.source, f"scans[{index}].source", config)
         check_region(scan.roi, f"scans[{index}].roi")
-    check_destination_hosts(request.destination, config.broker.allow_hosts)
+    check_destination_hosts(request.resolved_destination, config.broker.allow_hosts)
     if request.expires_at:
         _check_expiry(request.expires_at, request.delay_s or 0)
     return request.model_copy(update={"parameters": parameters}), card

@@ -5,14 +5,20 @@ No fault repeats a secret.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from broker.errors import Problem
-from broker.orders.request import DeliverAgainRequest, Destination, OrderRequest
+from broker.orders.request import (
+    DeliverAgainRequest,
+    Destination,
+    GivenDestination,
+    OrderRequest,
+    resolved,
+)
 from services.requests import json_body
 from services.responses.problems import ManyFaultsError
 
@@ -64,9 +70,19 @@ def order_of(document: Any) -> OrderRequest:
     raise ManyFaultsError([_fault(detail) for detail in _without_followers(details)[:MAX_FAULTS]])
 
 
-def new_destination(raw: bytes) -> Destination:
+def new_destination(raw: bytes) -> GivenDestination:
     """Return the destination of a body `{"destination": …}`. Raise `OrderError`."""
     json_body.parse(raw)
+    return _destination_of_body(raw)
+
+
+def whole_destination_of(fields: Mapping[str, Any]) -> Destination:
+    """Return the destination that has these fields. Raise `OrderError`."""
+    body = json.dumps({"destination": fields})
+    return resolved(_destination_of_body(body))
+
+
+def _destination_of_body(raw: str | bytes) -> GivenDestination:
     try:
         return DeliverAgainRequest.model_validate_json(raw).destination
     except ValidationError as error:
@@ -146,9 +162,12 @@ def _may_be_shown(leaf: str, value: Any) -> bool:
 def _without_tags(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
     """Return the location without what pydantic adds to it.
 
-    That is the type of a source, region, geometry or destination, and `[key]`.
+    That is the type of a source, region, geometry or destination, how a destination is given, and
+    `[key]`.
     """
-    if loc[:1] == ("destination",):
+    if loc[:2] == ("destination", "whole"):
+        loc = loc[:1] + loc[3:]
+    elif loc[:1] == ("destination",):
         loc = loc[:1] + loc[2:]
     elif loc[:1] == ("scans",) and loc[2:3] in (("source",), ("roi",)):
         loc = loc[:3] + loc[4:]

@@ -18,6 +18,7 @@ from broker.queue.celery_app import enqueue
 from broker.settings.config import Config
 from services.auth import Caller
 from services.requests.admission import admit, check_priority
+from services.requests.named_destinations import resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ class Placement:
         """
         _check_available(request.algorithm, orderable.unavailable)
         check_priority(request.priority, self.caller.name, self.caller.max_priority)
+        destination = resolve(request.destination, self.config.services.destinations)
+        request = request.model_copy(update={"destination": destination})
         admitted, card = admit(request, orderable.cards, self.config)
         _check_stains(admitted, card)
         known_by = ""

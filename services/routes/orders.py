@@ -32,6 +32,7 @@ from services.dependencies import (
 )
 from services.requests import batch, json_body, order_query
 from services.requests.admission import check_destination_hosts
+from services.requests.named_destinations import resolve
 from services.requests.order_validation import new_destination, order_of
 from services.requests.placement import Orderable, Placement
 from services.responses import orders_csv
@@ -179,7 +180,7 @@ def deliver_order(
     """
     destination = None
     if raw:
-        destination = new_destination(raw)
+        destination = resolve(new_destination(raw), config.services.destinations)
         check_destination_hosts(destination, config.broker.allow_hosts)
     enqueue(store.deliver_again(order_id, caller.name, destination))
     return _accepted(store, order_id)

@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> None:
         nargs="+",
         metavar="PATH_OR_URL",
         help="slides, folders of slides, or CSV tables with the columns path or url, algorithm, "
-        "roi, mpp, stain, label.NAME",
+        "roi, mpp, stain, to, to.FIELD, label.NAME",
     )
     parser.add_argument("--algorithm", metavar="A", help="a name of GET /v1/algorithms")
     parser.add_argument("--roi", type=region, help=HELP)
@@ -40,6 +40,11 @@ def add_parser(commands: Any) -> None:
         "--mpp", type=float, help="microns per pixel, used where the slide does not say"
     )
     parser.add_argument("--stain", help="the stain, compared with that of the algorithm")
+    parser.add_argument(
+        "--to",
+        metavar="NAME",
+        help="where the results go: one of services.destinations; without it they are kept",
+    )
     parser.add_argument(
         "--wait",
         action="store_true",
@@ -83,6 +88,7 @@ def _run(arguments: argparse.Namespace) -> int:
         roi=arguments.roi,
         mpp=arguments.mpp,
         stain=arguments.stain,
+        to=arguments.to,
     )
     try:
         given = list(orders_of(arguments.what, defaults))

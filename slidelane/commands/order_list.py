@@ -22,8 +22,10 @@ _SUFFIXES: Final = (
     *(".png", ".jpg", ".jpeg", ".jp2", ".webp", ".bmp"),
 )
 _DICOM: Final = ".dcm"
-_COLUMNS: Final = ("path", "url", "algorithm", "roi", "mpp", "stain")
+_COLUMNS: Final = ("path", "url", "algorithm", "roi", "mpp", "stain", "to")
 _LABEL: Final = "label."
+_DESTINATION_FIELD: Final = "to."
+"""Before the name of a field that the named destination lacks, such as `case_id`."""
 _MOST_BYTES: Final = 50 * 2**20
 _MOST_ROWS: Final = 100_000
 
@@ -50,6 +52,21 @@ class Defaults:
     roi: Any = None
     mpp: float | None = None
     stain: str | None = None
+    to: str | None = None
+    destination_fields: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def destination(self) -> str | dict[str, str] | None:
+        """The destination as an order gives it, or None where the results are only kept.
+
+        Raise `ValueError` for fields without a destination.
+        """
+        if self.to is None and self.destination_fields:
+            name = sorted(self.destination_fields)[0]
+            raise ValueError(f"to.{name}: name a destination in the column to, or with --to")
+        if self.to is None or not self.destination_fields:
+            return self.to
+        return {"name": self.to, **self.destination_fields}
 
 
 def orders_of(what: Sequence[str], defaults: Defaults) -> Iterator[Given]:
@@ -122,8 +139,9 @@ def _text(path: Path) -> str:
 
 
 def _check_columns(path: Path, names: Sequence[str]) -> None:
-    unknown = [name for name in names if name not in _COLUMNS and not name.startswith(_LABEL)]
-    known = f"{', '.join(_COLUMNS)} and {_LABEL}NAME"
+    free = (_LABEL, _DESTINATION_FIELD)
+    unknown = [name for name in names if name not in _COLUMNS and not name.startswith(free)]
+    known = f"{', '.join(_COLUMNS)}, {_DESTINATION_FIELD}FIELD and {_LABEL}NAME"
     if unknown:
         raise TableError(f"{path}: there is no column {unknown[0][:64]!r}; there are {known}")
     if "path" not in names and "url" not in names:
@@ -150,15 +168,22 @@ def _of_row(title: str, row: dict[Any, Any], folder: Path, defaults: Defaults) -
             roi=_roi(values.get("roi", "")) or defaults.roi,
             mpp=_mpp(values.get("mpp", "")) or defaults.mpp,
             stain=values.get("stain") or defaults.stain,
+            to=values.get("to") or defaults.to,
+            destination_fields=_with_prefix(_DESTINATION_FIELD, values),
         )
     except (argparse.ArgumentTypeError, ValueError) as error:
         return Given(title, fault=str(error))
-    labels = {
-        name.removeprefix(_LABEL): value
-        for name, value in values.items()
-        if name.startswith(_LABEL) and value
-    }
+    labels = _with_prefix(_LABEL, values)
     return _given(f"{title}, {shown(path or url)}", source, own, labels)
+
+
+def _with_prefix(prefix: str, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the cells that hold something, of the columns with a prefix, by the rest of it."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in values.items()
+        if name.startswith(prefix) and value
+    }
 
 
 def _roi(text: str) -> Any:
@@ -190,15 +215,20 @@ def _given(
         "mpp": defaults.mpp,
         "stain": defaults.stain,
     }
+    order: dict[str, Any] = {
+        "algorithm": defaults.algorithm,
+        "parameters": dict(defaults.parameters),
+        "scans": (scan,),
+        "labels": dict(labels or {}),
+    }
     try:
-        request = OrderRequest.model_validate(
-            {
-                "algorithm": defaults.algorithm,
-                "parameters": dict(defaults.parameters),
-                "scans": (scan,),
-                "labels": dict(labels or {}),
-            }
-        )
+        destination = defaults.destination
+    except ValueError as error:
+        return Given(title, fault=str(error))
+    if destination is not None:
+        order["destination"] = destination
+    try:
+        request = OrderRequest.model_validate(order)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place_of_fault = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))

@@ -246,6 +246,22 @@ def test_the_hosts_that_the_settings_name_are_tried(techcyte: TechcyteReceiver) 
     assert (row.state, "--destination" in row.message) == ("absent", True)
 
 
+def test_the_hosts_of_named_destinations_are_tried(techcyte: TechcyteReceiver) -> None:
+    """By their keys, without path and query; of Techcyte the host of its API."""
+    loader = {"type": "annotation", "url": f"{techcyte.url}/up?token=hidden"}
+    lab = {"type": "techcyte", "host": "no-such-host.invalid"}
+    config = Config.model_validate(
+        {
+            "broker": {"allow_hosts": ["127.0.0.1"]},
+            "services": {"destinations": {"loader": loader, "lab": lab}},
+        }
+    )
+    first, second = check_hosts(config, [])
+    assert (first.state, "services.destinations.loader.url" in first.message) == ("ok", True)
+    assert "https://api.no-such-host.invalid" in second.message
+    assert "hidden" not in first.message
+
+
 def test_a_program_that_hangs_or_fails_is_told_apart() -> None:
     """By its time limit, or by its status and its last words."""
     with pytest.raises(TimeoutError, match=r"not done after 0\.5 s"):

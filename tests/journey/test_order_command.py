@@ -1,9 +1,15 @@
 """`slidelane order`: slides go to the running service, and what came of them is told truly."""
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
+import pytest
+
+from demo.annotation import AnnotationReceiver
 from tests.support.command_line import slidelane
 from tests.support.stack import Stack
 
@@ -81,3 +87,40 @@ def test_without_a_service_the_command_says_so(slide: Path, tmp_path: Path) -> N
     assert slidelane("order", tmp_path / "a.csv").returncode == 2
     assert slidelane("order", slide, "--roi", "1,2").returncode == 2
     assert slidelane("order").returncode == 2
+
+
+@pytest.fixture
+def naming(stack: Stack, loader: AnnotationReceiver) -> Iterator[Stack]:
+    """The service with an API whose settings name the loader."""
+    env = stack.env
+    destination = {"type": "annotation", "url": f"{loader.url}/submitZipOrder"}
+    named = {"SLIDELANE_SERVICES__DESTINATIONS": json.dumps({"loader": destination})}
+    stack.env = env | named
+    restart_api(stack)
+    yield stack
+    stack.env = env
+    restart_api(stack)
+
+
+def restart_api(stack: Stack) -> None:
+    stack.kill("api", SIGTERM)
+    stack.start("api")
+    stack.wait_ready()
+
+
+def test_results_go_where_a_row_names(
+    naming: Stack, loader: AnnotationReceiver, slide: Path, tmp_path: Path
+) -> None:
+    """To the destination of --to with the case of the row; another name is refused with those
+    that there are. Only the API has the setting."""
+    table = tmp_path / "slides.csv"
+    table.write_text(f'path,algorithm,roi,to,to.case_id\n{slide},grid,"0,0,500,500",,S26-1\n')
+    done = order(naming, tmp_path, table, "--to", "loader", "--wait")
+    assert done.returncode == 0, done.stderr
+    shown = naming.get(ADDRESS.findall(done.stdout)[0])
+    assert (shown["destination"]["name"], shown["state"]) == ("loader", "delivered")
+    assert [entry.note["case"] for entry in loader.ledger] == ["S26-1"]
+    refused = order(naming, tmp_path, slide, "--to", "clinic")
+    assert refused.returncode == 1
+    assert "request_invalid: destination: there is no destination 'clinic'" in refused.stderr
+    assert "there are: loader" in refused.stderr

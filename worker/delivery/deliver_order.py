@@ -54,7 +54,7 @@ class Deliverer:
         """
         request = order.request
         destination = create_destination(
-            order.id, request.labels, request.destination, self._session, self._settings
+            order.id, request.labels, request.resolved_destination, self._session, self._settings
         )
         record = self._payloads.stored(order, claim, lease, destination)
         with self._breakers.acquire(destination.host):

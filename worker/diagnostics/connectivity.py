@@ -15,6 +15,7 @@ from broker.allowed_hosts import check_literal
 from broker.diagnostics import Row
 from broker.errors import OrderError
 from broker.settings.config import Config
+from broker.settings.destinations import destination_addresses
 from broker.settings.locator import HttpLocator
 from worker.http_session import connection_fault, session
 
@@ -24,8 +25,9 @@ _PLACEHOLDER = re.compile(r"\{\w+\}.*")
 
 
 def check_hosts(config: Config, urls: Sequence[str]) -> Iterator[Row]:
-    """Yield a row for each host of `worker.locator` and of `urls`."""
-    named_by = {_origin(url): name for name, url in _urls_in_settings(config)}
+    """Yield a row for each host of `services.destinations`, `worker.locator` and `urls`."""
+    named_by = {_origin(url): name for name, url in _urls_of_destinations(config)}
+    named_by |= {_origin(url): name for name, url in _urls_of_locator(config)}
     for url in urls:
         named_by[_origin(url)] = "asked for"
     if not named_by:
@@ -44,8 +46,17 @@ def check_hosts(config: Config, urls: Sequence[str]) -> Iterator[Row]:
             yield _check_host(origin, name, http, config.broker.allow_hosts)
 
 
-def _urls_in_settings(config: Config) -> Iterator[tuple[str, str]]:
-    """Yield the name of each setting that holds a URL, and the URL."""
+def _urls_of_destinations(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the key of the address of each named destination, and its URL."""
+    for key, address in destination_addresses(config.services.destinations):
+        url = address
+        if "://" not in address:
+            url = f"https://api.{address}"  # as Techcyte names the host of its API
+        yield key, url
+
+
+def _urls_of_locator(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the name of each setting of the locator that holds a URL, and the URL."""
     locator = config.worker.locator
     if not isinstance(locator, HttpLocator):
         yield from config.worker.locator_addresses

@@ -26,6 +26,7 @@ NAMES = {
     "QUEUED_BY_CREATOR": "sl:queued:",
     "ORDER_NUMBER": "sl:number",
     "ENDED": "sl:ended",
+    "DELETED": "sl:deleted",
     "DUE": "sl:due",
     "QUEUES": "sl:queues",
     "WAITING": "sl:waiting:",

@@ -49,6 +49,7 @@ WORDS: dict[str, Any] = {
     "services.keys": KEYS,
     "services.keys_file": "/run/keys",
     "services.techcyte.webhooks": WEBHOOKS,
+    "services.destinations": {"lab": {"type": "techcyte", "host": "ci.techcyte.com"}},
     "worker.device": "cuda:3",
     "worker.queues": ["gpu-24g", "cpu"],
     "worker.threads": 3,

@@ -66,6 +66,24 @@ def test_a_table_has_a_row_for_each_order(tmp_path: Path) -> None:
     assert second.title == "a.csv line 3, https://bucket.example/b.svs"
 
 
+def test_a_row_names_where_its_results_go(tmp_path: Path) -> None:
+    """The column `to`, or --to for all, and with `to.FIELD` what the named destination lacks."""
+    table = tmp_path / "a.csv"
+    table.write_text(
+        "path,to,to.case_id\na.svs,loader,S26-1\nb.svs,inbox,\nc.svs,,S26-3\nd.svs,,\n"
+    )
+    for_all = Defaults("ki67", {}, to="lab")
+    assert [one.order["destination"] for one in listed(table, defaults=for_all)] == [
+        {"name": "loader", "case_id": "S26-1"},
+        "inbox",
+        {"name": "lab", "case_id": "S26-3"},
+        "lab",
+    ]
+    given = listed(table)
+    assert given[2].fault == "to.case_id: name a destination in the column to, or with --to"
+    assert given[3].order["destination"] == {"type": "none"}
+
+
 def test_a_wrong_row_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     """By its line, with the reason; the table is not refused."""
     rows = [

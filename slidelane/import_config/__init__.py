@@ -1,0 +1,1 @@
+"""`slidelane import-config`: a config.json of DynamicServices as one of ours."""
