@@ -402,6 +402,7 @@ def test_a_cancelled_scan_stops_whatever_the_code_does(
 
 API = "from slidelane.algorithms import *\nclass A:\n    card = "
 CLASSIFY = "    def classify(self, b): pass"
+COUNTING = {"type": "RegionCounting"}
 
 
 @pytest.mark.parametrize(
@@ -423,6 +424,11 @@ CLASSIFY = "    def classify(self, b): pass"
             f"{API}Card('a', 'tiles', (Class('x'),))\n{CLASSIFY}",
             "A",
             "A.card.mpp: a TileModel needs it",
+        ),
+        (
+            f"{API}Card('a', 'tiles', (Class('x'),), mpp=1, report={COUNTING})\n{CLASSIFY}",
+            "A",
+            "card: report.type: RegionCounting goes with objects; the output is tiles",
         ),
     ],
 )
