@@ -269,7 +269,7 @@ class PythonTiles:
     def own_summary(self, counts: Sequence[int]) -> tuple[dict[str, Any], str] | None:
         """Return the figures and the headline of the code itself, None where it has none."""
         names = [entry.name for entry in self._card.classes]
-        by_class = dict(zip(names, counts, strict=True))
+        by_class = dict(zip(names, counts[: len(names)], strict=True))
         fields, _ = self._process.ask({"do": "summarise", "counts": by_class}, self._scan)
         if fields["summary"] is None:
             return None
