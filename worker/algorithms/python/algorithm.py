@@ -262,7 +262,7 @@ class PythonTiles:
             # The style says what a network answers; how objects are counted is the same for all.
             settings = settings.model_copy(update={"style": "centres"})
         if isinstance(settings, MaskSettings):
-            return {}, ""  # what merges pixels states them
+            return {"precision": "float32"}, ""  # what merges pixels states the rest
         decoder = create_decoder(self._card, settings, "none", "float32")
         return decoder.summarise(counts, frame, area)
 
@@ -282,6 +282,9 @@ class PythonTiles:
         if len(values) != tiles:
             raise AnswerError("answer", "its process sent answers for other tiles")
         if values.dtype.kind in "iu":
+            if len(self._card.classes) == 1:
+                # of the only class where it is 1, as in a mask of bool
+                return values[:, None].astype(np.float32)
             return values.astype(np.int64)
         return values
 
