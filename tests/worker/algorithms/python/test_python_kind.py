@@ -24,6 +24,7 @@ from tests.support.python_scans import (
 from worker.algorithms import registry
 from worker.algorithms.python.host.guard import descendants
 from worker.progress import CANCELLED, StopWork
+from worker.results import result_folder
 
 TILE_MODELS = """
 import os, sys, time
@@ -322,6 +323,7 @@ def test_every_kind_of_answer_becomes_a_result(function: Any, slide: Path, tmp_p
     assert results(made)["headline"] == "mine"
     assert results(made)["warnings"][-1] == {"code": "odd", "detail": "so"}
     assert (made / "files" / "notes.txt").read_text() == "kept"
+    assert "files/notes.txt" in result_folder.optional_files(made)
     assert len(features(run(function, slide, tmp_path, fence=3, **kind("file")))) == 1
     body = run(function, slide, tmp_path, fence=4, **kind("techcyte"))
     assert results(body)["headline"] == "one dot"
