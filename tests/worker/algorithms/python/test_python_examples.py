@@ -160,3 +160,18 @@ def test_masks_become_polygons(name: str, tmp_path: Path) -> None:
     assert summary["area_mm2_by_class"]["dark"] == pytest.approx(9 * 25e-6)
     assert summary["precision"] == "float32"
     assert {one["properties"]["objectType"] for one in features(found)} == {"annotation"}
+
+
+def test_squares_of_a_function_have_no_probabilities(tmp_path: Path) -> None:
+    """A function that answers tiles says a class and a score; the columns stay where they are."""
+    text = """
+        from slidelane.algorithms import Card, Class, Found
+        CARD = Card("Squares", "tiles", (Class("a"), Class("b")))
+        def process_image(path, context):
+            return [Found(100, 100, "b", 0.5, [(90, 90), (110, 90), (110, 110), (90, 110)])]
+    """
+    file = code(tmp_path, text, "squares.py")
+    found = run(entry(file, "process_image"), dotted(tmp_path), tmp_path)
+    header, row = (found / "objects.csv").read_text().splitlines()
+    assert header == "minx,miny,width,height,prob_a,prob_b,class,score"
+    assert row == "90,90,20,20,,,b,0.5"

@@ -432,6 +432,16 @@ COUNTING = {"type": "RegionCounting"}
             "A",
             "card: report.type: RegionCounting goes with objects; the output is tiles",
         ),
+        (
+            f"{API}Card('a', 'embeddings', (Class('x'),), mpp=1)\n{CLASSIFY}",
+            "A",
+            "A.card.classes: embeddings have none",
+        ),
+        (
+            f"{API}Card('a', 'embeddings')\n    def __call__(self, path, context): pass",
+            "A",
+            "A.card.output: only a TileModel answers embeddings",
+        ),
     ],
 )
 def test_a_wrong_entry_says_why(tmp_path: Path, text: str, name: str, reason: str) -> None:
