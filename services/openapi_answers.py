@@ -159,6 +159,10 @@ _MODEL_SCHEMA: Final = {
 }
 _UNCHANGED: Final = {"304": {"description": "The caller has this version already"}}
 _PART_OF_FILE: Final = {"206": {"description": "The range that was asked for", "content": _FILES}}
+_OWN_FILE: Final = {"application/octet-stream": BINARY}
+_PART_OF_OWN_FILE: Final = {
+    "206": {"description": "The range that was asked for", "content": _OWN_FILE}
+}
 _PART_OF_PAYLOAD: Final = {
     "206": {"description": "The range that was asked for", "content": _PAYLOAD}
 }
@@ -176,6 +180,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "retry_order": Answers(202, _json(examples.WAITING_ORDER), _ACT),
     "deliver_order": Answers(202, _json(examples.DELIVERING_ORDER), _ACT),
     "get_result": Answers(200, _FILES, _DOWNLOAD, _PART_OF_FILE),
+    "get_own_file": Answers(200, _OWN_FILE, _DOWNLOAD, _PART_OF_OWN_FILE),
     "get_payload": Answers(200, _PAYLOAD, _DOWNLOAD, _PART_OF_PAYLOAD),
     "list_algorithms": Answers(200, _json(examples.CARDS), _READ),
     "get_algorithm": Answers(200, _json(examples.CARD), (*_READ, "not_found")),

@@ -6,7 +6,7 @@ nothing true of an output that it was not made for: a report is checked when a c
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -19,6 +19,8 @@ class _Report(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
     )
+    class_key: ClassVar[str] = ""
+    """The key that names classes, if there is one."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -48,6 +50,7 @@ class RegionCounting(_Counting):
 class AiMitosisCounting(_Counting):
     """The same of the objects of one class, the mitoses."""
 
+    class_key: ClassVar[str] = "mitosis"
     type: Literal["AiMitosisCounting"]
     mitosis: _ClassName
 
@@ -58,6 +61,7 @@ class AiMitosisCounting(_Counting):
 
 
 class _Differential(_Report):
+    class_key: ClassVar[str] = "positive"
     positive: _ClassName | None = Field(
         None, description="class whose probability is a point's score; null = its own class's"
     )
@@ -93,6 +97,7 @@ class SemiQuantitativeDifferential(_Differential):
 class TumorCellularity(_Report):
     """The share of tumour: of the area for a mask, of the objects else."""
 
+    class_key: ClassVar[str] = "tumor"
     type: Literal["TumorCellularity"]
     tumor: tuple[_ClassName, ...] = Field(min_length=1, description="classes that are tumour")
 
@@ -137,7 +142,10 @@ def parse_report(given: Mapping[str, Any]) -> Report:
         first = error.errors(include_url=False, include_input=False)[0]
         # the first part of the place is the type itself
         keys = ".".join(map(str, first["loc"][1:])) or "type"
-        raise ValueError(f"report.{keys}: {first['msg']}") from None
+        message = first["msg"]
+        if first["type"] == "extra_forbidden":
+            message = "there is no such key"
+        raise ValueError(f"report.{keys}: {message}") from None
 
 
 def check_report(given: Mapping[str, Any], output: Output, classes: Sequence[str]) -> None:
@@ -151,5 +159,6 @@ def check_report(given: Mapping[str, Any], output: Output, classes: Sequence[str
     for name in report.class_names:
         if name not in classes:
             raise ValueError(
-                f"report: there is no class {name!r}; there are: {', '.join(classes) or 'none'}"
+                f"report.{report.class_key}: there is no class {name!r}; "
+                f"there are: {', '.join(classes) or 'none'}"
             )

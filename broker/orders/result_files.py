@@ -1,5 +1,6 @@
 """The names of the files in a scan's result folder. Storages are full of them: never change one."""
 
+from collections.abc import Iterable
 from typing import Final
 
 FEATURES: Final = "features.geojson"
@@ -39,3 +40,18 @@ OPTIONAL: Final = (EMBEDDINGS_H5, ATTENTION_CSV, OUTPUT_LOG)
 
 ARCHIVE: Final = "results.zip"
 """All files of the scan in one archive; it is made when it is asked for, and is on no disk."""
+
+
+def own_files(files: Iterable[str]) -> list[str]:
+    """Return those of the files of a scan that code of the site made, as `files/NAME`."""
+    return [name for name in files if name.startswith(f"{OWN_FILES}/")]
+
+
+def downloads(files: Iterable[str]) -> list[str]:
+    """Return the names of all files that can be downloaded of a scan, but for the archive.
+
+    `files` are those that only some algorithms make.
+    """
+    made = tuple(files)
+    names = [name for name in MEDIA_TYPES if name not in OPTIONAL or name in made]
+    return names + own_files(made)

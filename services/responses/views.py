@@ -21,7 +21,7 @@ from broker.orders.order import (
     bottleneck,
     work_id,
 )
-from broker.orders.result_files import ARCHIVE, MEDIA_TYPES, OPTIONAL
+from broker.orders.result_files import ARCHIVE, downloads
 from services.responses.problems import stored_problem
 from services.responses.progress import OrderProgress, order_progress, scan_progress
 
@@ -233,8 +233,7 @@ def _scan(order_id: str, scan: Scan, shown: dict[str, Any], waiting: WaitView | 
     links: dict[str, str] = {}
     if scan.result:
         path = f"{order_path(order_id)}/scans/{scan.id}"
-        names = [name for name in MEDIA_TYPES if name not in OPTIONAL or name in scan.files]
-        links = {name: f"{path}/{name}" for name in (*names, ARCHIVE)}
+        links = {name: f"{path}/{name}" for name in (*downloads(scan.files), ARCHIVE)}
     return ScanView(
         id=scan.id,
         state=scan.state,

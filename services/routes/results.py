@@ -9,7 +9,7 @@ from fastapi.responses import FileResponse, Response
 from broker.errors import Blame, OrderError, Problem
 from broker.file_storage.interface import Storage
 from broker.orders.order import ENDED, Order, OrderState, Scan, ScanState
-from broker.orders.result_files import ARCHIVE, MEDIA_TYPES, OPTIONAL
+from broker.orders.result_files import ARCHIVE, MEDIA_TYPES, OPTIONAL, OWN_FILES, own_files
 from services.dependencies import ResultStorage, Store, may_read
 from services.responses import byte_ranges, results_zip
 from services.responses.results_zip import ResultsZip, ZippedFile
@@ -18,6 +18,8 @@ router = APIRouter(
     prefix="/v1/orders/{order_id}", tags=["results"], dependencies=[Depends(may_read)]
 )
 NAMES = ", ".join((*MEDIA_TYPES, ARCHIVE))
+OWN_MEDIA_TYPE = "application/octet-stream"
+"""Of a file that code of the site made: a browser saves it, and runs nothing of it."""
 _Text = Annotated[str | None, Header(include_in_schema=False)]
 
 
@@ -62,6 +64,34 @@ def get_result(
             hint="its algorithm makes none; `links` of the scan names its files",
         )
     return _file(storage, f"{scan.result}/{name}", MEDIA_TYPES[name], requested)
+
+
+@router.get("/scans/{scan_id}/files/{name}", response_class=FileResponse)
+def get_own_file(
+    order_id: str,
+    scan_id: str,
+    name: str,
+    store: Store,
+    storage: ResultStorage,
+    requested: RangeHeaders,
+) -> Response:
+    """One further file that the algorithm's own code made, as it is.
+
+    `links` of the scan names them, as `files/NAME`; `results.zip` holds them too.
+    """
+    scan = _scan(store.get(order_id), scan_id)
+    if not scan.result:
+        raise _no_result(scan)
+    file = f"{OWN_FILES}/{name}"
+    if file not in scan.files:
+        raise OrderError(
+            "not_found",
+            f"scan {scan.id} has no file {name[:64]!r}",
+            hint="`links` of the scan names its files",
+        )
+    answer = _file(storage, f"{scan.result}/{file}", OWN_MEDIA_TYPE, requested)
+    answer.headers["content-disposition"] = f'attachment; filename="{name}"'
+    return answer
 
 
 @router.get("/payload", response_class=FileResponse)
@@ -136,7 +166,7 @@ def _scan(order: Order, scan_id: str) -> Scan:
 def _archive(storage: Storage, scan: Scan) -> ResultsZip:
     """Return the archive of all files that can be downloaded of a scan with a result."""
     files = []
-    for name in MEDIA_TYPES:
+    for name in (*MEDIA_TYPES, *own_files(scan.files)):
         key = f"{scan.result}/{name}"
         stored = storage.find(key)
         if stored is not None:

@@ -154,11 +154,13 @@ def _publish(result: Path, out: Path) -> list[str]:
     """
     if os.environ.get("DEV") == "1":
         shutil.copyfile(result / OVERLAY, result / _DEV_PICTURE)
-    names = sorted(path.name for path in result.iterdir() if path.name != FINDINGS)
+    made = [path.relative_to(result) for path in sorted(result.rglob("*")) if path.is_file()]
+    names = [str(name) for name in made if name.parts[0] != FINDINGS]
     for name in (*MEDIA_TYPES, _DEV_PICTURE):
         if name not in names:
             (out / name).unlink(missing_ok=True)
     for name in sorted(names, key=lambda name: name == RESULTS_JSON):
+        (out / name).parent.mkdir(exist_ok=True)
         (result / name).replace(out / name)
     return names
 

@@ -46,7 +46,8 @@ class TileClassifier(Protocol):
     ) -> tuple[dict[str, Any], str]:
         """Return figures fit for JSON, and a headline of one line.
 
-        `counts` holds the number of objects of each class in the whole area.
+        `counts` holds the number of objects of each class in the whole area; of tiles, behind them
+        the number of those that are of no class, where it is known.
         """
 
 
@@ -120,7 +121,7 @@ class OwnFigures(Protocol):
     def own_summary(self, counts: Sequence[int]) -> tuple[dict[str, Any], str] | None:
         """Return figures fit for JSON and a headline, None for those of its output.
 
-        `counts` holds the number of objects of each class in the whole area.
+        `counts` is that of `TileClassifier.summarise`.
         """
 
 

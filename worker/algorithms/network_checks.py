@@ -18,7 +18,8 @@ _PLAIN_PROBES: Final = (
     (255, 0, 0), (0, 0, 255),
 )  # fmt: skip
 _NOISE_PROBES: Final = 8
-_BATCH_TILES: Final = 3
+BATCH_TILES: Final = 3
+"""Tiles of the batch that is compared with batches of a single tile."""
 
 
 def check_is_no_probability(raw_answer: Callable[[Pixels], Floats], model: TilesModel) -> None:
@@ -54,12 +55,15 @@ def check_is_no_probability(raw_answer: Callable[[Pixels], Floats], model: Tiles
         )
 
 
-def batch_difference(classifier: TileClassifier, input_px: int) -> float:
-    """Return by how much the answers for a batch of 3 tiles differ from those for 3 batches of 1.
+def batch_difference(
+    classifier: TileClassifier, input_px: int, batch_tiles: int = BATCH_TILES
+) -> float:
+    """Return by how much the answers for a batch differ from those for batches of 1 tile.
 
-    Of objects their centres and scores are compared. Infinity where the numbers of them differ.
+    The batch has `BATCH_TILES`, or as many as the network is ever given. Of objects their centres
+    and scores are compared. Infinity where the numbers of them differ.
     """
-    tiles = drawn_tiles(input_px)[-_BATCH_TILES:]
+    tiles = drawn_tiles(input_px)[-min(BATCH_TILES, batch_tiles) :]
     together = classifier.classify(tiles.copy())
     difference = 0.0
     for number, tile in enumerate(tiles):

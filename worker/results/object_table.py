@@ -30,6 +30,7 @@ class TableWriter:
         self._um2_per_px2 = um2_per_px2(result)
         self._classes = [_quoted([entry.name]) for entry in card.object_classes]
         probabilities = [f"prob_{entry.name}" for entry in card.classes]
+        self._no_probabilities = "," * len(probabilities)
         if card.output == "tiles":
             self._row = self._tile
             columns = ["minx", "miny", "width", "height", *probabilities, "class", "score"]
@@ -48,7 +49,9 @@ class TableWriter:
 
     def _tile(self, ring: Ring) -> str:
         left, top, right, bottom = map(round, ring.bbox)
-        values = "".join([f"{round(value, 4)}," for value in ring.probabilities])
+        values = self._no_probabilities  # of a function that answers a class alone
+        if len(ring.probabilities):
+            values = "".join([f"{round(value, 4)}," for value in ring.probabilities])
         return (
             f"{left},{top},{right - left},{bottom - top},{values}"
             f"{self._classes[ring.kind]},{round(ring.score, 4)}\n"

@@ -19,6 +19,7 @@ from broker.orders.result_files import (
     FINDINGS,
     OPTIONAL,
     OVERLAY,
+    OWN_FILES,
     REGION,
     RESULTS_JSON,
 )
@@ -68,8 +69,12 @@ def load(folder: Path) -> Result:
 
 
 def optional_files(folder: Path) -> list[str]:
-    """Return the names of the files in a saved result that only some algorithms make."""
-    return [name for name in OPTIONAL if (folder / name).is_file()]
+    """Return the names of the files in a saved result that only some algorithms make.
+
+    Those that code of the site made are `files/NAME`.
+    """
+    own = [f"{OWN_FILES}/{file.name}" for file in sorted((folder / OWN_FILES).glob("*"))]
+    return [name for name in OPTIONAL if (folder / name).is_file()] + own
 
 
 def _write_files(folder: Path, result: Result, overlay: OverlayDrawing) -> int:

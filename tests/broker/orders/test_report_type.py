@@ -40,5 +40,6 @@ def test_a_wrong_key_is_named(given: dict[str, object], message: str) -> None:
 def test_a_class_that_the_algorithm_does_not_have_is_named() -> None:
     """With those that it has."""
     given = {"type": "AiMitosisCounting", "mitosis": "mitoses"}
-    with pytest.raises(ValueError, match="no class 'mitoses'; there are: mitosis, imposter"):
+    message = r"report\.mitosis: there is no class 'mitoses'; there are: mitosis, imposter"
+    with pytest.raises(ValueError, match=message):
         check_report(given, "objects", CLASSES)

@@ -133,6 +133,33 @@ def test_a_file_of_some_algorithms_is_linked_only_where_it_is(
     assert answer.json()["detail"] == f"scan a has no {name}"
 
 
+def test_a_file_of_the_sites_code_is_a_download(
+    api: TestClient, order_id: str, announced: OrderStore, broker_settings: BrokerSettings
+) -> None:
+    """Only what the record names; its content is nobody's page here. The archive holds it too."""
+    folder = Path("results") / order_id / "0"
+    (broker_settings.data / folder / "files").mkdir(parents=True)
+    for name in ("map.html", "other.html"):
+        (broker_settings.data / folder / "files" / name).write_text("<b>")
+    for stage, to, fields in (
+        ("fetch", "staged", {}),
+        ("classify", "classified", {"result": str(folder), "files": ["files/map.html"]}),
+    ):
+        claim = announced.claim(f"{order_id}.0", stage, "w1")  # type: ignore[arg-type]
+        assert claim
+        announced.finish(claim, to, fields)  # type: ignore[arg-type]
+    links = api.get(f"/v1/orders/{order_id}").json()["scans"][0]["links"]
+    answer = api.get(links["files/map.html"])
+    assert (answer.status_code, answer.text) == (200, "<b>")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-disposition"] == 'attachment; filename="map.html"'
+    for name in ("other.html", "..%2fresults.json"):
+        other = api.get(f"/v1/orders/{order_id}/scans/a/files/{name}")
+        assert (other.status_code, other.json()["code"]) == (404, "not_found")
+    archive = zipfile.ZipFile(io.BytesIO(api.get(links["results.zip"]).content))
+    assert archive.namelist() == ["files/map.html"]
+
+
 def test_a_result_that_was_cleared_away_is_a_404(
     api: TestClient, classified: str, broker_settings: BrokerSettings
 ) -> None:

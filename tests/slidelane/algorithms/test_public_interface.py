@@ -1,5 +1,6 @@
 """`slidelane.algorithms`: it is a leaf, its cards are checked, and so is every kind of answer."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,9 @@ from slidelane.algorithms import (
     load_card,
 )
 from slidelane.algorithms.card import check_card
+from slidelane.algorithms.load import POST_KEYS
 from tests.support.paths import ROOT
+from worker.algorithms.model_folder.model_file import MODELS
 
 CLASSES = (Class("tumor", "#d55e00", annotation_type="tumor_region"), Class("stroma"))
 TILES = Card("t", "tiles", CLASSES, mpp=0.5)
@@ -225,3 +228,46 @@ def test_a_card_is_read_from_a_file_or_a_folder(tmp_path: Path) -> None:
     model = tmp_path / "model.json"
     model.write_text('{"title": "Net", "output": "mask", "classes": ["a", {"name": "b"}]}')
     assert load_card(model).classes == (Class("a"), Class("b"))
+
+
+def test_a_card_of_a_model_folder_says_what_the_worker_says(tmp_path: Path) -> None:
+    """Defaults by output, null for a default, WSInfer's keys, and the keys of the output."""
+    glands = {
+        "slidelane": 1, "output": "mask", "mpp": 1.0, "input_px": 500, "halo_px": None, "batch": 2,
+        "classes": [{"name": "gland", "color": None}], "tissue_only": False, "ruo": False,
+        "min_area_um2": 500, "report": {"type": "TumorCellularity", "tumor": ["gland"]},
+    }  # fmt: skip
+    (tmp_path / "model.json").write_text(json.dumps(glands))
+    card = load_card(tmp_path)
+    assert (card.halo_px, card.batch, card.tissue_only, card.ruo) == (56, 2, False, False)
+    assert (card.post, card.report) == ({"min_area_um2": 500}, glands["report"])
+    check_card(card)
+    wsinfer = {
+        "spec_version": "1.0", "num_classes": 1, "class_names": ["a"], "spacing_um_px": 0.25,
+        "patch_size_pixels": 350, "transform": [{"name": "Resize", "arguments": {"size": 224}}],
+    }  # fmt: skip
+    (tmp_path / "model.json").write_text(json.dumps(wsinfer))
+    card = load_card(tmp_path)
+    assert (card.input_px, card.halo_px, card.mpp) == (224, 0, pytest.approx(0.390625))
+
+
+def test_the_keys_of_an_output_are_those_of_the_worker() -> None:
+    """All that model.json has for any output."""
+    assert set(POST_KEYS) == {key for model in MODELS.values() for key in section(model)}
+
+
+def section(model: Any) -> list[str]:
+    """The keys of the output's own section."""
+    (own,) = [base for base in model.__bases__ if base.__name__.endswith("Settings")]
+    return list(own.model_fields)
+
+
+def test_a_file_may_import_its_neighbours(tmp_path: Path) -> None:
+    """As in a worker; and a class may make its card when it is made."""
+    (tmp_path / "audit_neighbour.py").write_text("TITLE = 'of a neighbour'")
+    (tmp_path / "own.py").write_text(
+        "from slidelane.algorithms import Card\nimport audit_neighbour\n"
+        "class Algorithm:\n    def __init__(self):\n"
+        "        self.card = Card(audit_neighbour.TITLE, 'objects')\n"
+    )
+    assert load_card(tmp_path / "own.py").title == "of a neighbour"

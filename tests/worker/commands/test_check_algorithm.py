@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from broker.settings.config import Config, load
 from slidelane.commands.new_algorithm import OUTPUTS, write_algorithm
+from tests.support.networks import loaded_model
 from tests.support.slides import a_slide
 from worker.commands.check_algorithm import AlgorithmCheck, CheckRequest
 from worker.commands.drawn_picture import draw_tissue
-from worker.commands.tile_checks import Step
+from worker.commands.tile_checks import Step, TileChecks
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +119,30 @@ def test_each_fault_is_found(
     assert steps[name].state == state, steps[name].text
     report = json.loads((tmp_path / "scratch" / "result" / "check.json").read_text())
     assert report["good"] == (state != "failed")
+
+
+class Fixed(nn.Module):
+    """Scores that only a batch of the exported size has."""
+
+    def __init__(self, tiles: int) -> None:
+        super().__init__()
+        self.tiles = tiles
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        assert pixels.shape[0] == self.tiles
+        return 9 * pixels.mean(dim=(2, 3))[:, :2] - 4
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("tiles", [1, 2])
+def test_a_network_of_a_fixed_batch_is_given_no_larger_one(tiles: int, tmp_path: Path) -> None:
+    """Batches are compared as far as it takes some."""
+    description = {"slidelane": 1, "mpp": 0.5, "input_px": 64, "classes": ["a", "b"]}
+    (tmp_path / "model.json").write_text(json.dumps({**description, "batch": tiles}))
+    script = torch.jit.script(Fixed(tiles))  # type: ignore[no-untyped-call]
+    script.save(str(tmp_path / "model.ts"))
+    step = TileChecks(loaded_model(tmp_path)).batch()
+    assert step.state == "ok", step.text
 
 
 def test_a_part_of_a_slide_is_looked_at(tmp_path: Path, config: Config) -> None:

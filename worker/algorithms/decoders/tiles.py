@@ -72,10 +72,13 @@ class TilesDecoder:
     def summarise(
         self, counts: Sequence[int], frame: Frame, area: Area
     ) -> tuple[dict[str, Any], str]:
-        """Return how many tiles with tissue are likeliest of each class, and their shares."""
+        """Return how many tiles with tissue are likeliest of each class, and their shares.
+
+        A number after those of the classes counts tiles that are of none: shares are of all.
+        """
         total = sum(counts)
         names = [entry.name for entry in self._card.classes]
-        by_class = dict(zip(names, counts, strict=True))
+        by_class = dict(zip(names, counts[: len(names)], strict=True))
         shares: dict[str, float | None] = dict.fromkeys(names)
         if total:
             shares = {name: count / total for name, count in by_class.items()}

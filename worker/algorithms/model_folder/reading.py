@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from broker.orders.report_type import check_report
 from broker.orders.stains import KNOWN_STAINS, stain_name
 from worker.algorithms.model_folder.errors import KeyedError, algorithm_error, first_problem
 from worker.algorithms.model_folder.geometry import check_geometry
@@ -24,7 +25,6 @@ from worker.algorithms.model_folder.model_file import (
     TilesModel,
 )
 from worker.algorithms.model_folder.parameters import order_keys
-from worker.algorithms.model_folder.reports import check_report
 from worker.algorithms.model_folder.roles import check_roles
 from worker.algorithms.model_folder.wsinfer import keys_of_config, with_our_keys
 
@@ -189,7 +189,7 @@ def _model(raw: dict[str, Any], described_in: str) -> AnyModel:
 
 
 def _check(model: AnyModel) -> None:
-    """Raise KeyedError where keys contradict each other."""
+    """Raise ValueError, which begins with the key, where keys contradict each other."""
     names = [entry.name for entry in model.classes]
     _check_classes(model, names)
     _check_activation(model)

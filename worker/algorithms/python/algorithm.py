@@ -262,14 +262,14 @@ class PythonTiles:
             # The style says what a network answers; how objects are counted is the same for all.
             settings = settings.model_copy(update={"style": "centres"})
         if isinstance(settings, MaskSettings):
-            return {}, ""  # what merges pixels states them
+            return {"precision": "float32"}, ""  # what merges pixels states the rest
         decoder = create_decoder(self._card, settings, "none", "float32")
         return decoder.summarise(counts, frame, area)
 
     def own_summary(self, counts: Sequence[int]) -> tuple[dict[str, Any], str] | None:
         """Return the figures and the headline of the code itself, None where it has none."""
         names = [entry.name for entry in self._card.classes]
-        by_class = dict(zip(names, counts, strict=True))
+        by_class = dict(zip(names, counts[: len(names)], strict=True))
         fields, _ = self._process.ask({"do": "summarise", "counts": by_class}, self._scan)
         if fields["summary"] is None:
             return None
@@ -282,6 +282,9 @@ class PythonTiles:
         if len(values) != tiles:
             raise AnswerError("answer", "its process sent answers for other tiles")
         if values.dtype.kind in "iu":
+            if len(self._card.classes) == 1:
+                # of the only class where it is 1, as in a mask of bool
+                return values[:, None].astype(np.float32)
             return values.astype(np.int64)
         return values
 

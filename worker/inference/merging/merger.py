@@ -22,7 +22,7 @@ class Merged:
     `summary` and `headline` replace those of the algorithm where they are given; the algorithm's
     `precision` stays. `embeddings` are the vectors of the tiles where the algorithm computes some.
     `counts` says how many there are of each class, where some of them are not delivered and so no
-    objects.
+    objects. Of tiles with a single class, a further number says how many are not of it.
     """
 
     objects: ObjectStore

@@ -24,7 +24,7 @@ class TileSquares:
     """Makes a square of each tile; smooths and selects them once all tiles are there.
 
     It remembers nothing from tile to tile. Shares of classes count tiles of the background too,
-    whether they are delivered or not.
+    and those that a single class is not likely enough in, whether they are delivered or not.
     """
 
     seams: SeamState = ()
@@ -62,7 +62,7 @@ class TileSquares:
     def finish(self, found: ObjectStore) -> Merged:
         """Return the squares with smoothed probabilities, without those that are left out."""
         if not self._changes_squares():
-            return Merged(found)
+            return Merged(found, counts=self._counts_of_one_class(found, len(found)))
         store = begin_beside(found, "squares")
         counts = np.zeros(self._classes, np.int64)
         probabilities = self._probabilities(found)
@@ -71,9 +71,32 @@ class TileSquares:
             counts += classified.counts(self._classes)
             store.append(self._without_background(classified))
         headline = ""
+        if self._classes == 1:
+            return Merged(store, counts=self._counts_of_one_class(store, len(found)))
         if len(found) and not counts.any():
             headline = f"none of {len(found):,} tiles is of a class, with these thresholds"
         return Merged(store, headline=headline, counts=counts.tolist())
+
+    def _counts_of_one_class(self, squares: ObjectStore, tiles: int) -> list[int] | None:
+        """Return how many of the tiles are of the only class and how many are not.
+
+        Return None where there are several classes. `squares` are all that may be of the class.
+        """
+        if self._classes > 1:
+            return None
+        of_class = 0
+        for chunk in squares.chunks():
+            of_class += int((~self._is_unsure(chunk.scores)).sum())
+        return [of_class, tiles - of_class]
+
+    def _is_unsure(self, scores: Floats) -> NDArray[np.bool_]:
+        """Return which scores are below the threshold.
+
+        As float32, in which a network answers: its 0.9 is no less than a threshold of 0.9.
+        """
+        if self._threshold is None:
+            return np.zeros(len(scores), np.bool_)
+        return np.asarray(scores.astype(np.float32) < np.float32(self._threshold))
 
     def _changes_squares(self) -> bool:
         """Return whether any square may become another one than it was placed as."""
@@ -87,8 +110,7 @@ class TileSquares:
         scores = probabilities.max(axis=1)
         is_classified = np.ones(len(squares), np.bool_)
         if self._threshold is not None:
-            # as float32, in which a network answers: its 0.9 is no less than a threshold of 0.9
-            is_unsure = scores.astype(np.float32) < np.float32(self._threshold)
+            is_unsure = self._is_unsure(scores)
             if self._classes == 1:
                 is_classified = ~is_unsure | self._keeps_background
             elif self._background is None:

@@ -71,7 +71,9 @@ def test_what_is_stated_is_on_the_card(tmp_path: Path) -> None:
             {"name": "rest", "background": True},
             {"name": "gland", "title": "Gland", "color": "#00AA11", "annotation_type": "G"},
         ],
-        "report": {"type": "TumorCellularity", "tumor": ["gland"]},
+        "report": {
+            "type": "WholeSlideDifferential", "positive": "gland", "positivity_threshold": 0.3,
+        },
         "x_note": {"of": "ours"},
     }  # fmt: skip
     card = card_of(a_folder(tmp_path / "m", MASK | stated))
@@ -181,13 +183,16 @@ WRONG: list[tuple[Any, str]] = [
     (TILES | {"threshold": 2}, "threshold: "),
     (TILES | {"smooth": 6}, "smooth: "),
     (TILES | {"parameters": ["mpp"]}, "parameters: no key 'mpp' can be set by an order"),
-    (TILES | {"report": {"type": "basic"}}, "report.type: there are: Basic"),
+    (TILES | {"report": {"type": "basic"}}, "report.type: Input tag 'basic'"),
     (TILES | {"report": {}}, "report.type: "),
-    (TILES | {"report": {"type": "RegionCounting"}}, "report.type: RegionCounting does not go"),
-    (TILES | {"report": {"type": "Basic", "tumor": ["a"]}}, "report.tumor: Basic has no such key"),
-    (MASK | {"report": {"type": "TumorCellularity"}}, "report.tumor: a list"),
-    (MASK | {"report": {"type": "TumorCellularity", "tumor": ["c"]}}, "report.tumor: the name"),
-    (CENTRES | {"report": {"type": "AiMitosisCounting"}}, "report.mitosis: the name"),
+    (TILES | {"report": {"type": "RegionCounting"}}, "report.type: RegionCounting goes with"),
+    (TILES | {"report": {"type": "Basic", "tumor": ["a"]}}, "report.tumor: there is no such key"),
+    (MASK | {"report": {"type": "TumorCellularity"}}, "report.tumor: Field required"),
+    (
+        MASK | {"report": {"type": "TumorCellularity", "tumor": ["c"]}},
+        "report.tumor: there is no class 'c'",
+    ),
+    (CENTRES | {"report": {"type": "AiMitosisCounting"}}, "report.mitosis: Field required"),
     (TILES | {"title": ""}, "title: "),
     (TILES | {"title": "a" * 201}, "title: "),
     (TILES | {"time_limit_s": 0}, "time_limit_s: "),

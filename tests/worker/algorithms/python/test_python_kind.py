@@ -24,6 +24,7 @@ from tests.support.python_scans import (
 from worker.algorithms import registry
 from worker.algorithms.python.host.guard import descendants
 from worker.progress import CANCELLED, StopWork
+from worker.results import result_folder
 
 TILE_MODELS = """
 import os, sys, time
@@ -322,6 +323,7 @@ def test_every_kind_of_answer_becomes_a_result(function: Any, slide: Path, tmp_p
     assert results(made)["headline"] == "mine"
     assert results(made)["warnings"][-1] == {"code": "odd", "detail": "so"}
     assert (made / "files" / "notes.txt").read_text() == "kept"
+    assert "files/notes.txt" in result_folder.optional_files(made)
     assert len(features(run(function, slide, tmp_path, fence=3, **kind("file")))) == 1
     body = run(function, slide, tmp_path, fence=4, **kind("techcyte"))
     assert results(body)["headline"] == "one dot"
@@ -402,6 +404,7 @@ def test_a_cancelled_scan_stops_whatever_the_code_does(
 
 API = "from slidelane.algorithms import *\nclass A:\n    card = "
 CLASSIFY = "    def classify(self, b): pass"
+COUNTING = {"type": "RegionCounting"}
 
 
 @pytest.mark.parametrize(
@@ -423,6 +426,21 @@ CLASSIFY = "    def classify(self, b): pass"
             f"{API}Card('a', 'tiles', (Class('x'),))\n{CLASSIFY}",
             "A",
             "A.card.mpp: a TileModel needs it",
+        ),
+        (
+            f"{API}Card('a', 'tiles', (Class('x'),), mpp=1, report={COUNTING})\n{CLASSIFY}",
+            "A",
+            "card: report.type: RegionCounting goes with objects; the output is tiles",
+        ),
+        (
+            f"{API}Card('a', 'embeddings', (Class('x'),), mpp=1)\n{CLASSIFY}",
+            "A",
+            "A.card.classes: embeddings have none",
+        ),
+        (
+            f"{API}Card('a', 'embeddings')\n    def __call__(self, path, context): pass",
+            "A",
+            "A.card.output: only a TileModel answers embeddings",
         ),
     ],
 )

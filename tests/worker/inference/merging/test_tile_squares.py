@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tests.support.decoded_networks import a_card, a_class
+from worker.algorithms.decoders.tiles import TilesDecoder
 from worker.algorithms.output_settings import TilesSettings
-from worker.geometry.frame import Area, Floats
+from worker.geometry.frame import Area, Floats, Frame
 from worker.geometry.tile_grid import Grid, Tiles
 from worker.inference.merging.merger import Merged
 from worker.inference.merging.squares import TileSquares
@@ -139,6 +140,23 @@ def test_tiles_of_the_background_count_although_they_are_left_out(tmp_path: Path
     none = finished(tmp_path / "2", likely, NAMES, threshold=0.95)
     assert none.counts == [0, 0]
     assert none.headline == "none of 3 tiles is of a class, with these thresholds"
+
+
+def test_tiles_that_are_not_of_the_only_class_count_too(tmp_path: Path) -> None:
+    """Its share is one of the tissue, delivered or not; after smoothing it is that of the means."""
+    likely = np.array([0.9, 0.4, 0.3, 0.5])[:, None]
+    for number, changed in enumerate(({}, {"keep_background": False})):
+        merged = finished(tmp_path / str(number), likely, ["tumor"], **changed)
+        assert merged.counts == [2, 2]
+    smoothed = finished(tmp_path / "smoothed", likely, ["tumor"], smooth=1, threshold=0.6)
+    assert smoothed.counts == [1, 3]
+    decoder = TilesDecoder(a_card("tumor", output="tiles"), TilesSettings(), "auto", "float32")
+    frame = Frame(100, 100, 1.0, 1.0, "slide")
+    summary, headline = decoder.summarise([2, 2], frame, Area(0, 0, 100, 100))
+    assert summary["tiles"] == 4
+    assert summary["tiles_by_class"] == {"tumor": 2}
+    assert summary["share_by_class"] == {"tumor": 0.5}
+    assert headline == "4 tiles: tumor 50.0 %"
 
 
 def finished(folder: Path, probabilities: Floats, classes: Any, **changed: Any) -> Merged:

@@ -11,6 +11,7 @@ import sys
 from dataclasses import asdict
 from typing import Any
 
+from broker.orders.report_type import check_report
 from slidelane.algorithms import CardError
 from worker.algorithms.python.api_card import algorithm_card, output_settings
 from worker.algorithms.python.host.site_code import EntryError, digest, import_entry
@@ -31,11 +32,13 @@ def main() -> None:
 def _described(entry: str) -> dict[str, Any]:
     try:
         code = import_entry(entry)
-        output_settings(code.card)
+        card = code.card
+        output_settings(card)
+        check_report(card.report, card.output, [entry.name for entry in card.classes])
         # also checks what only the card that is announced has rules for
-        algorithm_card("checked", code.card, "")
+        algorithm_card("checked", card, "")
         return {
-            "card": json.loads(json.dumps(asdict(code.card), allow_nan=False)),
+            "card": json.loads(json.dumps(asdict(card), allow_nan=False)),
             "has_card": code.has_card,
             "is_tile_model": code.is_tile_model,
             "threads": max(1, min(64, code.threads)),

@@ -130,13 +130,22 @@ def _checked_card(card: Any, name: str, *, is_tile_model: bool) -> Card:
         check_card(card)
     except CardError as error:
         raise EntryError(f"{name}.card.{error}") from None
+    _check_output(card, name, is_tile_model=is_tile_model)
+    return card
+
+
+def _check_output(card: Card, name: str, *, is_tile_model: bool) -> None:
+    """Raise EntryError for a card that does not go with its output, or with what it is of."""
     if is_tile_model and card.mpp is None:
         raise EntryError(f"{name}.card.mpp: a TileModel needs it, in microns per pixel")
     if is_tile_model and not card.classes and card.output != "embeddings":
         raise EntryError(f"{name}.card.classes: a TileModel needs one at least")
+    if not is_tile_model and card.output == "embeddings":
+        raise EntryError(f"{name}.card.output: only a TileModel answers embeddings")
+    if card.classes and card.output == "embeddings":
+        raise EntryError(f"{name}.card.classes: embeddings have none")
     if is_tile_model and card.output == "report":
         raise EntryError(f"{name}.card.output: a TileModel answers no report")
-    return card
 
 
 def _files_of(module: ModuleType) -> tuple[Path, ...]:
