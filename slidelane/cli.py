@@ -28,7 +28,12 @@ def main() -> None:
         module.add_parser(commands)
     for name in _LOAD_SETTINGS:
         command_line_settings.add_option(commands.choices[name])
-    arguments = parser.parse_args()
+    arguments, unknown = parser.parse_known_args()
+    if unknown:
+        # argparse's own error shows the usage of `slidelane`, which has no options
+        words = ("slidelane", arguments.command, getattr(arguments, "action", ""))
+        command = " ".join(filter(None, words))
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}; `{command} -h` lists them")
     command_line_settings.put_into_environment(getattr(arguments, "settings", ()))
     try:
         status = arguments.run(arguments)

@@ -109,14 +109,16 @@ def _parameters(given: Mapping[str, Any], card: AlgorithmCard) -> dict[str, Any]
 
 def _parameter_fault(error: ValidationError) -> Problem:
     path = ["parameters", *error.absolute_path]
+    wrong = error.message[:300]
     if error.validator == "additionalProperties":
+        wrong = "there is no such parameter"
         path += sorted(set(error.instance) - set(error.schema.get("properties", {})))[:1]
     elif error.validator == "required":
         path += [name for name in error.validator_value if name not in error.instance][:1]
     field = field_path(path)
     return Problem(
         "parameters_invalid",
-        f"{field}: {error.message[:300]}",
+        f"{field}: {wrong}",
         "GET /v1/algorithms shows the schema",
         field,
     )

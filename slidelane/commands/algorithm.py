@@ -1,4 +1,4 @@
-"""`slidelane algorithm`: makes an algorithm, checks one, and fetches one from somewhere else."""
+"""`slidelane algorithm`: makes an algorithm, or checks one."""
 
 import argparse
 import re
@@ -25,7 +25,7 @@ _MARKS: Final = {"ok": "ok", "warning": "warning", "failed": "FAILED"}
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand with its own subcommands."""
-    parser = commands.add_parser("algorithm", help="make, check or fetch an algorithm")
+    parser = commands.add_parser("algorithm", help="make an algorithm, or check one")
     actions = parser.add_subparsers(dest="action", required=True)
     _add_new(actions)
     _add_check(actions)
@@ -35,10 +35,20 @@ def add_parser(commands: Any) -> None:
 def _add_new(actions: Any) -> None:
     new = actions.add_parser("new", help="write a folder with an algorithm that works at once")
     new.add_argument("folder", type=Path, metavar="DIR", help="a folder that is new or empty")
-    new.add_argument("--kind", required=True, choices=sorted(OUTPUTS))
+    new.add_argument(
+        "--kind",
+        required=True,
+        choices=sorted(OUTPUTS),
+        help="weights: a trained network; python: code of your own",
+    )
     every_output = sorted({output for outputs in OUTPUTS.values() for output in outputs})
-    new.add_argument("--output", choices=every_output, help="what it answers")
+    new.add_argument("--output", choices=every_output, help=_output_help())
     new.set_defaults(run=_new, parser=new)
+
+
+def _output_help() -> str:
+    kinds = [f"{kind}: {', '.join(outputs)}" for kind, outputs in OUTPUTS.items()]
+    return f"what it answers ({'; '.join(kinds)}); the first of a kind is its default"
 
 
 def _add_check(actions: Any) -> None:

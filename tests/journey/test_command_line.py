@@ -44,6 +44,19 @@ def test_python_m_slidelane_is_the_same_command() -> None:
     assert "sha256: " in slidelane("new-key").stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [(("run", "a.svs", "--out", "o"), "run"), (("algorithm", "check", "a"), "algorithm check")],
+)
+def test_an_unknown_option_names_the_command_that_has_none(
+    words: tuple[str, ...], command: str
+) -> None:
+    """With the words that list its options."""
+    done = slidelane(*words, "--rio", "1")
+    assert done.returncode == 2
+    assert f"unrecognized arguments: --rio 1; `slidelane {command} -h` lists" in done.stderr
+
+
 @pytest.mark.parametrize("text", ["worker.device", "device=cpu", "=cpu", "worker.=cpu"])
 def test_what_is_no_setting_is_refused(text: str) -> None:
     """Before anything is started, with the form that is right; the value is not repeated."""

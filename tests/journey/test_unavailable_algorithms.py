@@ -23,7 +23,7 @@ from tests.support.stack import Stack, wait_for
 
 WRONG = {
     "misspelt": "there is no kind 'wieghts'",
-    "nowhere": "model.json: No such file in the folder",
+    "nowhere": "model.json: there is no folder",
     "empty": "config.json: file: the folder holds none of torchscript_model.pt",
     "other-file": "and " + "0" * 64 + " is required",
     "wrong-shape": "outputs.logits has shape (1, 2)",

@@ -48,3 +48,20 @@ def _check_names(name: str, setting: str, given: Mapping[str, str], known: Colle
             raise algorithm_error(
                 name, ENTRY, f"{setting}.{one}: 1 to {_MOST_CHARS} characters are needed"
             )
+
+
+def distinct_colors(stated: Sequence[str | None], palette: Sequence[str]) -> list[str]:
+    """Return a colour for each class: the stated one, else one of the palette.
+
+    Class number n gets the palette's colour n. Where another class has that colour, it gets the
+    next one that no class has; colours repeat only where there are more classes than colours.
+    """
+    colors = [(color or "").lower() for color in stated]
+    for number, color in enumerate(colors):
+        if color:
+            continue
+        start = number % len(palette)
+        in_turn = (*palette[start:], *palette[:start])
+        free = [one for one in in_turn if one not in colors]
+        colors[number] = [*free, palette[start]][0]
+    return colors

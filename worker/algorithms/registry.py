@@ -324,10 +324,13 @@ def _validated(model: type[BaseModel], parameters: dict[str, Any]) -> BaseModel:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = f"parameters.{'.'.join(map(str, first['loc']))}"
-        known = ", ".join(model.model_fields)
+        known = ", ".join(model.model_fields) or "none"
+        wrong = first["msg"]
+        if first["type"] == "extra_forbidden":
+            wrong = "there is no such parameter"
         raise OrderError(
             "parameters_invalid",
-            f"{field}: {first['msg']}",
+            f"{field}: {wrong}",
             hint=f"the parameters are: {known}",
             field=field,
         ) from None

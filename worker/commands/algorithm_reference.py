@@ -50,6 +50,13 @@ def find_algorithm(reference: str, configured: Settings) -> NamedAlgorithm:
     file, colon, entry = reference.rpartition(":")
     if colon and file.endswith(".py") and entry:
         return _code(Path(file), entry)
+    if folder.suffix == ".py" and folder.is_file():
+        raise OrderError(
+            "algorithm_unknown",
+            f"{reference[:256]} is a file of code; what is meant in it is not named",
+            hint=f"name the class or function: {reference[:256]}:NAME",
+            field="algorithm",
+        )
     known = ", ".join(sorted(configured)) or "none"
     raise OrderError(
         "algorithm_unknown",

@@ -26,7 +26,7 @@ from broker.settings.config import Config, ConfigError, WorkerSettings, load
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
 from worker.commands.algorithm_reference import find_algorithm
-from worker.commands.drawn_picture import draw_tissue, png
+from worker.commands.drawn_picture import draw_tissue, tiff
 from worker.commands.events import EventWriter
 from worker.commands.image_scan import ImageScan, classify_image, load_algorithm
 from worker.commands.tile_checks import Step, TileChecks
@@ -143,8 +143,8 @@ class AlgorithmCheck:
         card = self._card
         edge_px = min(max(2 * card.tile_px, _LEAST_PICTURE_PX), _MOST_PICTURE_PX)
         mpp = card.mpp or _DEFAULT_MPP
-        file = self._request.scratch / "drawn.png"
-        file.write_bytes(png(draw_tissue(edge_px, mpp)))
+        file = self._request.scratch / "drawn.tif"
+        file.write_bytes(tiff(draw_tissue(edge_px, mpp), mpp))
         return ScanRequest(id="1", source=PathSource(type="path", path=str(file)), mpp=mpp)
 
     def _part_of(self, image: Path) -> ScanRequest:

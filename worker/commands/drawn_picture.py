@@ -1,9 +1,11 @@
 """Draws a picture that looks like stained tissue, for checks of an algorithm without a slide."""
 
+from io import BytesIO
 from typing import Final
 
 import cv2
 import numpy as np
+import tifffile
 
 from worker.geometry.frame import Pixels
 
@@ -37,6 +39,16 @@ def draw_tissue(edge_px: int, mpp: float) -> Pixels:
     return (picture + noise).clip(0, 255).astype(np.uint8)
 
 
-def png(picture: Pixels) -> bytes:
-    """Return the picture as PNG."""
-    return cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1].tobytes()
+def tiff(picture: Pixels, mpp: float) -> bytes:
+    """Return the picture as a tiled TIFF that states its microns per pixel, as a slide does."""
+    file = BytesIO()
+    pixels_per_cm = 10_000 / mpp
+    tifffile.imwrite(
+        file,
+        picture,
+        photometric="rgb",
+        tile=(256, 256),
+        resolution=(pixels_per_cm, pixels_per_cm),
+        resolutionunit="CENTIMETER",
+    )
+    return file.getvalue()

@@ -6,8 +6,12 @@ from typing import Any
 import pytest
 
 from broker.settings.config import AlgorithmSettings, ConfigError
+from slidelane.algorithms import Class
 from tests.support.networks import Layers, a_model
 from worker.algorithms import registry
+from worker.algorithms.model_folder.card import weights_card
+from worker.algorithms.own_classes import distinct_colors
+from worker.algorithms.python.api_card import PALETTE, class_cards
 
 OWN: dict[str, Any] = {
     "title": "Ours",
@@ -66,3 +70,31 @@ def test_a_wrong_one_disables_that_algorithm_alone(own: dict[str, Any], message:
     with pytest.raises(ConfigError, match=f"^worker.algorithms.ki67: config: {message}"):
         registry.card("ki67", entries["ki67"])
     assert list(registry.cards_without_model(entries)) == ["grid"]
+
+
+@pytest.mark.parametrize(
+    ("stated", "colors"),
+    [
+        ([None, None], ["#000001", "#000002"]),
+        ([None, None, "#000002"], ["#000001", "#000003", "#000002"]),
+        (["#000003", None, None], ["#000003", "#000002", "#000001"]),
+        ([None] * 4, ["#000001", "#000002", "#000003", "#000001"]),
+        (["#ABCDEF", None], ["#abcdef", "#000002"]),
+    ],
+)
+def test_no_class_gets_the_colour_that_another_one_states(
+    stated: list[str | None], colors: list[str]
+) -> None:
+    """Only more classes than there are colours make two alike."""
+    assert distinct_colors(stated, ("#000001", "#000002", "#000003")) == colors
+
+
+def test_classes_of_networks_and_of_code_are_told_apart(tmp_path: Path) -> None:
+    """Where one states the colour that another one would have got."""
+    classes = ["rest", "stroma", {"name": "tumour", "color": "#D55E00"}]
+    folder = a_model(tmp_path / "m", Layers(), classes=classes)
+    card = weights_card("m", AlgorithmSettings(kind="weights", folder=folder))
+    assert len({one.color for one in card.classes}) == 3
+    taken = PALETTE[1].upper()
+    coded = class_cards((Class("rest"), Class("stroma"), Class("tumour", taken)))
+    assert len({one.color for one in coded}) == 3

@@ -171,3 +171,11 @@ def test_a_gpu_that_is_not_there_is_told() -> None:
 def test_results_can_name_the_device_and_torch() -> None:
     """Whoever compares two results sees what they were computed with."""
     assert registry.device_and_torch("cpu") == ("cpu", torch.__version__)
+
+
+def test_a_parameter_that_there_is_not_is_said_in_words_of_an_order() -> None:
+    """With the parameters that there are, for a slip of the pen."""
+    with pytest.raises(OrderError) as refused:
+        registry.load("ki67", SETTINGS, {"treshold": 1}, "cpu", max_batch_bytes=MAX_BATCH_BYTES)
+    assert refused.value.detail == "parameters.treshold: there is no such parameter"
+    assert "positive_threshold" in refused.value.hint

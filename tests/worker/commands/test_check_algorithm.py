@@ -7,13 +7,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from broker.errors import OrderError
 from broker.settings.config import Config, load
 from slidelane.commands.new_algorithm import OUTPUTS, write_algorithm
 from tests.support.networks import loaded_model
 from tests.support.slides import a_slide
+from worker.commands.algorithm_reference import find_algorithm
 from worker.commands.check_algorithm import AlgorithmCheck, CheckRequest
-from worker.commands.drawn_picture import draw_tissue
+from worker.commands.drawn_picture import draw_tissue, tiff
 from worker.commands.tile_checks import Step, TileChecks
+from worker.slides.slide import Slide
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +155,28 @@ def test_a_part_of_a_slide_is_looked_at(tmp_path: Path, config: Config) -> None:
     steps = checked(tmp_path / "model", tmp_path / "scratch", config, slide)
     assert steps["slide.svs"].state == "ok", steps["slide.svs"].text
     assert "2048 x 3072 px" in steps["slide.svs"].text
+
+
+@pytest.mark.parametrize("mpp", [0.25, 0.5, 2.0])
+def test_the_drawn_picture_states_its_resolution(mpp: float, tmp_path: Path) -> None:
+    """So that the overlay of a check warns of nothing that is no fault of the algorithm."""
+    drawn = tmp_path / "drawn.tif"
+    picture = draw_tissue(1024, mpp)
+    drawn.write_bytes(tiff(picture, mpp))
+    with Slide.open(drawn) as slide:
+        assert slide.frame.mpp_x == pytest.approx(mpp)
+        assert slide.frame.mpp_source not in ("order", "locator")
+        assert (slide.frame.width, slide.frame.height) == (1024, 1024)
+
+
+def test_code_that_is_not_named_is_asked_for(tmp_path: Path) -> None:
+    """A file alone does not say which class or function is meant."""
+    file = tmp_path / "dots.py"
+    file.write_text("class Dots: ...")
+    with pytest.raises(OrderError) as refused:
+        find_algorithm(str(file), {})
+    assert refused.value.code == "algorithm_unknown"
+    assert refused.value.hint == f"name the class or function: {file}:NAME"
 
 
 def test_a_wrong_model_file_is_named(tmp_path: Path, config: Config) -> None:

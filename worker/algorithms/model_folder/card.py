@@ -1,5 +1,6 @@
 """Makes the card of an algorithm from its model folder. Loads no torch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from worker.algorithms.model_folder.model_file import (
 from worker.algorithms.model_folder.parameters import parameters_model
 from worker.algorithms.model_folder.reading import ModelFolder, encoder_folder, read_folder
 from worker.algorithms.model_folder.roles import roles_of
+from worker.algorithms.own_classes import distinct_colors
 
 # Distinct for colour-blind people: Okabe and Ito, "Color Universal Design" (2008). Then darker
 # ones.
@@ -98,7 +100,7 @@ def folder_card(name: str, folder: ModelFolder, digest: str) -> AlgorithmCard:
         overlap_px=pixels.overlap_px,
         tissue_only=pixels.tissue_only,
         stains=model.stains,
-        classes=tuple(_class_card(number, one) for number, one in enumerate(model.classes)),
+        classes=tuple(_class_cards(model.classes)),
         measurements=_measurements(model),
         parameters={},
         ruo=model.ruo,
@@ -145,11 +147,15 @@ def _parameters(model: AnyModel, entry: AlgorithmSettings) -> type[BaseModel]:
     return parameters_model(model, has_stains=bool(stains))
 
 
-def _class_card(number: int, entry: ClassEntry) -> ClassCard:
-    return ClassCard(
-        name=entry.name,
-        color=(entry.color or _COLORS[number % len(_COLORS)]).lower(),
-        annotation_type=entry.annotation_type or entry.name,
-        title=entry.title,
-        background=entry.background,
-    )
+def _class_cards(classes: Sequence[ClassEntry]) -> list[ClassCard]:
+    colors = distinct_colors([entry.color for entry in classes], _COLORS)
+    return [
+        ClassCard(
+            name=entry.name,
+            color=color,
+            annotation_type=entry.annotation_type or entry.name,
+            title=entry.title,
+            background=entry.background,
+        )
+        for entry, color in zip(classes, colors, strict=True)
+    ]

@@ -151,6 +151,8 @@ def _description_file(name: str, path: Path) -> str:
     for file in (OURS, WSINFER):
         if (path / file).is_file():
             return file
+    if not path.is_dir():
+        raise algorithm_error(name, OURS, f"there is no folder {path}")
     raise algorithm_error(name, OURS, f"No such file in the folder {path}, and no {WSINFER} either")
 
 

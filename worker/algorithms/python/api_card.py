@@ -14,6 +14,7 @@ from worker.algorithms.output_settings import (
     OutputSettings,
     TilesSettings,
 )
+from worker.algorithms.own_classes import distinct_colors
 from worker.algorithms.parameters import NoParameters, StainParameters, schema
 
 PALETTE: Final = (
@@ -64,15 +65,16 @@ def algorithm_card(name: str, card: Card, digest: str) -> AlgorithmCard:
 
 def class_cards(classes: tuple[Class, ...]) -> list[ClassCard]:
     """Return the classes with a colour and an annotation type for each."""
+    colors = distinct_colors([entry.color for entry in classes], PALETTE)
     return [
         ClassCard(
             name=entry.name,
-            color=(entry.color or PALETTE[number % len(PALETTE)]).lower(),
+            color=color,
             annotation_type=entry.annotation_type or entry.name,
             title=entry.title,
             background=entry.background,
         )
-        for number, entry in enumerate(classes)
+        for entry, color in zip(classes, colors, strict=True)
     ]
 
 

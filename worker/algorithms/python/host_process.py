@@ -34,7 +34,9 @@ _END_S: Final = 10.0
 _MESSAGE_S: Final = 60.0
 """The longest that the rest of a message may take once it has begun."""
 _PRIVATE_PREFIX: Final = "SLIDELANE_"
-HINT: Final = "the author of the algorithm finds more in output.log and in the worker's log"
+HINT: Final = (
+    "the author of the algorithm corrects it, and tries it without a service by `slidelane run`"
+)
 
 
 class HostProcess:

@@ -191,9 +191,12 @@ def _enlarged(picture: Pixels) -> Pixels:
 def _with_outlines(
     canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]
 ) -> Pixels:
-    """Draw outlines of one pixel on the picture, lighter where they crowd, and return it."""
+    """Draw outlines of one pixel on the picture, lighter where they crowd, and return it.
+
+    The rarest class comes last, so that it stays visible.
+    """
     drawn = np.zeros(canvas.shape[:2], np.uint16)  # 1 + the number of the class, or 0
-    for number in range(len(colors)):
+    for number in _commonest_first(objects, len(colors)):
         for chunk in objects.chunks():
             found = list(compress(chunk.outlines, chunk.classes == number))
             lines = scale.lines(found)
@@ -289,12 +292,18 @@ def _boxes(scale: _Scale, squares: ObjectSource) -> Iterator[Box]:
 
 def _draw_dots(canvas: Pixels, scale: _Scale, objects: ObjectSource, colors: list[_Color]) -> None:
     """Draw a dot for each object; the rarest class comes last, so that it stays visible."""
-    counts = np.array(objects.counts(len(colors)))
-    for number in np.argsort(-counts, kind="stable"):
+    for number in _commonest_first(objects, len(colors)):
         color = colors[number]
         for chunk in objects.chunks():
             for x, y in scale.fixed(chunk.centres[chunk.classes == number]).tolist():
                 cv2.circle(canvas, (x, y), DOT_RADIUS, color, -1, cv2.LINE_AA, SUBPIXEL_BITS)
+
+
+def _commonest_first(objects: ObjectSource, classes: int) -> list[int]:
+    """Return the numbers of the classes, that with the most objects first."""
+    counts = np.array(objects.counts(classes))
+    order: list[int] = np.argsort(-counts, kind="stable").tolist()
+    return order
 
 
 def _draw_border(canvas: Pixels, scale: _Scale, area: Area) -> None:

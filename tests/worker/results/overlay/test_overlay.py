@@ -89,6 +89,16 @@ def test_a_rare_class_is_not_buried_under_a_common_one() -> None:
     assert BLUE not in colors_around(image, 800, 600, 0)
 
 
+@pytest.mark.parametrize("rare", [0, 1])
+def test_an_outline_of_a_rare_class_lies_on_those_of_a_common_one(rare: int) -> None:
+    """Whichever class the card names first."""
+    found = objects([around(1200, 600)] * 5, [rare, *[1 - rare] * 4])
+    image = opened(a_picture(1200, 800), a_result(found))
+    colors = colors_around(image, 400 + 20, 200)
+    assert (BLUE, RED)[rare] in colors
+    assert (BLUE, RED)[1 - rare] not in colors
+
+
 @pytest.mark.parametrize(
     ("width", "height"), [(2048, 1365), (1365, 2048), (90, 300), (300, 2), (1, 1)]
 )
