@@ -1,12 +1,14 @@
 """`slidelane algorithm`: makes an algorithm, checks one, and fetches one from somewhere else."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from typing import Any, Final
 
 from broker.settings.config import load
 from slidelane.command_line_settings import add_option
+from slidelane.commands.fetch_algorithm import fetch_algorithm
 from slidelane.commands.new_algorithm import OUTPUTS, config_text, write_algorithm
 from slidelane.commands.progress_display import printable
 from slidelane.commands.run import (
@@ -27,6 +29,7 @@ def add_parser(commands: Any) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     _add_new(actions)
     _add_check(actions)
+    _add_fetch(actions)
 
 
 def _add_new(actions: Any) -> None:
@@ -55,6 +58,44 @@ def _add_check(actions: Any) -> None:
     )
     add_option(check)
     check.set_defaults(run=_check)
+
+
+def _add_fetch(actions: Any) -> None:
+    fetch = actions.add_parser("fetch", help="bring a model folder, if its SHA-256 is right")
+    fetch.add_argument("source", metavar="URL|FOLDER", help="of a zip or tar file, or a folder")
+    fetch.add_argument(
+        "--sha256",
+        required=True,
+        type=_sha256,
+        metavar="H",
+        help="in hex: of the archive, or of the network's file where it is a folder",
+    )
+    fetch.add_argument(
+        "--to", required=True, type=Path, metavar="DIR", help="a folder that is new or empty"
+    )
+    fetch.set_defaults(run=_fetch)
+
+
+def _sha256(text: str) -> str:
+    """Return the SHA-256. Raise `ArgumentTypeError` for what is none."""
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", text):
+        raise argparse.ArgumentTypeError("a SHA-256 has 64 hexadecimal digits")
+    return text
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    """Return 0 with a model folder, 1 where there is none."""
+    stop_on_signals()
+    try:
+        description = fetch_algorithm(arguments.source, arguments.sha256, arguments.to)
+    except CommandError as error:
+        print(f"slidelane algorithm fetch: {printable(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED_STATUS
+    print(f"{arguments.to} holds the model that {description} describes. Try it:")
+    print(f"  slidelane algorithm check {arguments.to}")
+    return 0
 
 
 def _new(arguments: argparse.Namespace) -> int:

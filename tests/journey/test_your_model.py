@@ -18,10 +18,10 @@ def test_the_commands_of_the_tutorial_work_as_pasted(slide: Path, tmp_path: Path
     shutil.copy(slide, tmp_path / "slide.svs")
     programs = tmp_path / "programs"
     programs.mkdir()
-    program = programs / "slidelane"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m slidelane "$@"\n')
-    program.chmod(0o755)
-    (programs / "python").symlink_to(sys.executable)
+    for name, module in (("slidelane", "-m slidelane "), ("python", "")):
+        program = programs / name
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" {module}"$@"\n')
+        program.chmod(0o755)
     path = f"{programs}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     script = "\n".join(blocks(read("docs/your-model.md"), "sh"))
     assert script.count("slidelane") >= 6

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import socket
 import time
 from collections.abc import Iterator
@@ -128,7 +127,7 @@ def test_a_long_event_leaves_summaries_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "secret",
-    ["whsec_", "whsec_!!", f"whsec_{base64.b64encode(os.urandom(16)).decode()}", "", "plain text"],
+    ["whsec_", "whsec_!!", f"whsec_{base64.b64encode(bytes(16)).decode()}", "", "plain text"],
 )
 def test_a_secret_that_is_none_is_refused(secret: str) -> None:
     """With the order, and without being repeated."""
