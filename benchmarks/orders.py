@@ -1,8 +1,10 @@
 """Measures orders per second from submitted to finished, against a bare Celery chain.
 
 There are three contestants on one Redis, in interleaved rounds: whole orders, orders without work,
-and Celery. Each has eight courier threads and one prefork process. A whole order is `grid` on a
-slide of 512 px, a result of four synced files, a payload, and a delivery to no destination.
+and Celery. Each has eight courier threads and two processes that classify: two workers of one
+child each, as `docker compose up --scale worker=2` starts them, and two prefork processes for the
+others. A whole order is `grid` on a slide of 512 px, a result of four synced files, a payload, and
+a delivery to no destination.
 """
 
 import json
@@ -23,6 +25,8 @@ from broker.queue.names import queue_names
 from demo.slide import make_sample_slide
 
 THREADS = 8
+WORKERS = 2
+"""Processes that classify, for every contestant."""
 # Redis databases. Slidelane uses two each time.
 WHOLE = 0
 EMPTY = 2
@@ -82,7 +86,7 @@ class Chain:
 def measure(rounds: int, orders: int, report: Callable[[str], None]) -> list[Comparison]:
     """Measure in interleaved rounds; the idle contestants cost the same for all."""
     with Environment() as env:
-        report("starting three pairs of workers")
+        report("starting the workers of three contestants")
         contestants: list[Contestant] = [_whole(env), _empty(env), _chain(env)]
         for contestant in contestants:
             _per_second(env, contestant, WARM_UP_ORDERS)
@@ -95,8 +99,8 @@ def measure(rounds: int, orders: int, report: Callable[[str], None]) -> list[Com
             )
     whole, empty, chain = zip(*rates, strict=True)
     return [
-        _row("orders without the work", empty, chain),
-        _row("whole `grid` orders", whole, chain),
+        _row(f"orders without the work, {WORKERS} workers", empty, chain),
+        _row(f"whole `grid` orders, {WORKERS} workers", whole, chain),
     ]
 
 
@@ -117,8 +121,9 @@ def _per_second(env: Environment, contestant: Contestant, orders: int) -> float:
 def _whole(env: Environment) -> Orders:
     make_sample_slide(env.folder / "slide.svs", 512, 512)
     variables = env.variables(WHOLE, WORKER__COURIER_THREADS=str(THREADS))
-    for role in ("courier", "gpu"):
-        env.start(f"whole-{role}", "worker", role, variables=variables)
+    env.start("whole-courier", "worker", "courier", variables=variables)
+    for number in range(1, WORKERS + 1):
+        env.start(f"whole-gpu-{number}", "worker", "gpu", variables=variables)
     return Orders(env, WHOLE)
 
 
@@ -143,7 +148,7 @@ def _start(
     env: Environment, module: str, queues: Mapping[str, Sequence[str]], variables: Mapping[str, str]
 ) -> None:
     for pool, names in queues.items():
-        concurrency = 1
+        concurrency = WORKERS
         if pool == "threads":
             concurrency = THREADS
         options = [

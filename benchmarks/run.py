@@ -30,6 +30,7 @@ from benchmarks import (
 )
 from benchmarks.comparison import Comparison
 from benchmarks.environment import Environment
+from benchmarks.outputs import rounds as outputs
 from benchmarks.peers import rounds
 
 WIDTH = 130
@@ -108,6 +109,12 @@ def _race(quick: bool, report: Report) -> list[Comparison]:
     return rounds.measure(3, 32_768, tiles, _where(), report)
 
 
+def _outputs(quick: bool, report: Report) -> list[Comparison]:
+    if quick:
+        return outputs.measure(1, 12_288, report)
+    return outputs.measure(3, 20_480, report)
+
+
 def _nuclei(quick: bool, report: Report) -> list[Comparison]:
     if quick:
         return ki67_vs_scikit_image.measure(1, 4, report)
@@ -142,9 +149,10 @@ PARTS: Mapping[str, Part] = {
     "gigapixels": _gigapixels,
     "ki67": _nuclei,
     "geojson": _polygons,
+    "outputs": _outputs,
     "race": _race,
 }
-_LONG = ("regions", "gigapixels", "ki67", "geojson", "race")
+_LONG = ("regions", "gigapixels", "ki67", "geojson", "outputs", "race")
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

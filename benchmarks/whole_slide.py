@@ -10,8 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.download import IgnoredProgress
-from broker.orders.order import Order, OrderState
-from broker.orders.request import OrderRequest
+from benchmarks.outputs.ours import order_for
 from broker.settings.config import AlgorithmSettings
 from worker.algorithms import registry
 from worker.inference import pipeline
@@ -31,7 +30,7 @@ def main() -> None:
     model = registry.load("zoo", settings, {}, "auto", max_batch_bytes=MAX_BATCH_BYTES)
     with tempfile.TemporaryDirectory(prefix="slidelane-bench-") as name:
         checkpoint = Checkpoint(Path(name) / "unfinished" / "1.0.1")
-        order = _order(slide)
+        order = order_for(slide, "zoo")
         job = pipeline.ScanJob(order, order.request.scans[0], LocalSlide(slide, "0" * 64, 1))
         done = pipeline.classify(
             job, model, checkpoint, Sandbox(granted_cores()), Stopwatch(), IgnoredProgress()
@@ -51,21 +50,6 @@ def main() -> None:
         )
     }
     print(json.dumps(timings | {"geojson_bytes": size_bytes}))
-
-
-def _order(slide: Path) -> Order:
-    source = {"id": "1", "source": {"type": "path", "path": str(slide)}}
-    request = OrderRequest.model_validate({"algorithm": "zoo", "scans": [source]}, strict=False)
-    return Order(
-        id="1",
-        state=OrderState.RUNNING,
-        request=request,
-        queue="gpu",
-        created_at=1,
-        updated_at=1,
-        expires_at=9,
-        scans=(),
-    )
 
 
 if __name__ == "__main__":

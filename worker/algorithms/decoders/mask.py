@@ -60,8 +60,11 @@ class MaskDecoder:
             raise self._wrong_shape(answer, tiles)
         self._check_crop(scores)
         probabilities = activated(scores, self._activation)
-        check_range(ROLE, probabilities)
-        on_cpu: NDArray[np.float32] = probabilities.clamp(0, 1).cpu().numpy()
+        if self._activation == "none":
+            # what an activation makes is in range
+            check_range(ROLE, probabilities)
+            probabilities = probabilities.clamp(0, 1)
+        on_cpu: NDArray[np.float32] = probabilities.cpu().numpy()
         return on_cpu
 
     def summarise(

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from broker.orders.algorithm_card import AlgorithmCard
 from worker.algorithms.answer_error import AlgorithmAnswerError
@@ -21,7 +20,7 @@ from worker.algorithms.decoders.probabilities import (
     float_tensor,
 )
 from worker.algorithms.output_settings import ObjectsSettings
-from worker.geometry.frame import Floats
+from worker.geometry.frame import Floats, Ints
 from worker.results.objects import Objects
 
 _HEAT: Final = "heat"
@@ -71,9 +70,9 @@ class CentresDecoder:
     def _objects(self, answered: Tensor, crop: int) -> Objects:
         """Return the objects of one tile, given what was answered for it, (1, K, h, w)."""
         heat = activated(float_tensor(_HEAT, answered), self._activation)
-        check_range(_HEAT, heat)
-        highest_around = functional.max_pool2d(heat, 3, 1, 1)
-        is_peak = (heat >= self._threshold) & (heat == highest_around)
+        if self._activation == "none":
+            check_range(_HEAT, heat)  # what an activation makes is in range
+        is_peak = (heat >= self._threshold) & (heat == _highest_around(heat))
         values = heat[0].cpu().numpy()
         masks = is_peak[0].to(torch.uint8).cpu().numpy()
         centres = [np.empty((0, 2))]
@@ -94,6 +93,35 @@ class CentresDecoder:
         )
 
 
+def _highest_around(heat: Tensor) -> Tensor:
+    """Return the highest of each pixel (..., h, w) and its 8 neighbours.
+
+    By rows, then by columns: max_pool2d takes thirty times as long on a CPU.
+    """
+    of_rows = heat.clone()
+    of_rows[..., 1:] = torch.maximum(of_rows[..., 1:], heat[..., :-1])
+    of_rows[..., :-1] = torch.maximum(of_rows[..., :-1], heat[..., 1:])
+    highest = of_rows.clone()
+    highest[..., 1:, :] = torch.maximum(highest[..., 1:, :], of_rows[..., :-1, :])
+    highest[..., :-1, :] = torch.maximum(highest[..., :-1, :], of_rows[..., 1:, :])
+    return highest
+
+
+def _are_apart(pixels: Ints, width: int) -> bool:
+    """Return whether no two of the pixels, flat numbers in rising order, are neighbours.
+
+    The last pixel of a row and the first ones of the next may count as neighbours.
+    """
+    if not len(pixels):
+        return True
+    for step in (1, width - 1, width, width + 1):
+        ahead = pixels + step
+        places = np.searchsorted(pixels, ahead).clip(max=len(pixels) - 1)
+        if (pixels[places] == ahead).any():
+            return False
+    return True
+
+
 def _peaks(
     mask: NDArray[np.uint8], heat: NDArray[np.float32]
 ) -> tuple[Floats, NDArray[np.float64]]:
@@ -101,6 +129,11 @@ def _peaks(
 
     Adjacent pixels of the mask are equally hot, since neither exceeds the other.
     """
+    alone = np.flatnonzero(mask)
+    if _are_apart(alone, mask.shape[1]):
+        rows, columns = np.divmod(alone, mask.shape[1])
+        heights = heat.ravel()[alone].astype(np.float64)
+        return np.stack([columns, rows], axis=1) + 0.5, heights
     count, numbers, _, centroids = cv2.connectedComponentsWithStats(
         mask, connectivity=8, ltype=cv2.CV_32S
     )

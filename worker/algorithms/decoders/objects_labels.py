@@ -27,7 +27,7 @@ from worker.algorithms.decoders.probabilities import (
 )
 from worker.algorithms.output_settings import ObjectsSettings
 from worker.geometry.frame import Ints
-from worker.results.objects import Objects, joined
+from worker.results.objects import Objects, joined, outlines
 
 _LABELS = "labels"
 _CLASSES = "classes"
@@ -87,10 +87,12 @@ class LabelsDecoder:
         layers = [self._layer(layer, labels[layer], marks) for layer in range(len(labels))]
         whole = joined(layers)
         check_count(_LABELS, len(whole))
+        # all points at once: there are hundreds of outlines in a tile
+        points = np.concatenate([np.empty((0, 2)), *whole.outlines]) * self._stride + crop
         return replace(
             whole,
             centres=whole.centres * self._stride + crop,
-            outlines=tuple(ring * self._stride + crop for ring in whole.outlines),
+            outlines=tuple(outlines(points, map(len, whole.outlines))),
             at_rim=np.concatenate([layer.at_rim for layer in layers]),
         )
 

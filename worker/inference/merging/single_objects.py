@@ -106,18 +106,23 @@ class ObjectMerger:
     def _is_cut(self, found: Objects, tile: Tile) -> Mask:
         """Return which objects touch the rim of what was answered, where the slide goes on."""
         is_cut = np.zeros(len(found), np.bool_)
-        for number in np.flatnonzero(found.at_rim.any(axis=1)).tolist():
-            outline = self._seams.level0(found.outlines[number], tile)
-            is_cut[number] = (found.at_rim[number] & self._slide_goes_on(outline)).any()
+        numbers = np.flatnonzero(found.at_rim.any(axis=1))
+        if len(numbers):
+            rings = [found.outlines[number] for number in numbers.tolist()]
+            is_cut[numbers] = (found.at_rim[numbers] & self._slide_goes_on(rings, tile)).any(axis=1)
         return is_cut
 
-    def _slide_goes_on(self, outline: Floats) -> Mask:
-        """Return whether there is slide beyond the left, top, right and bottom of an outline."""
-        left, top = outline.min(axis=0)
-        right, bottom = outline.max(axis=0)
+    def _slide_goes_on(self, outlines: Sequence[Floats], tile: Tile) -> Mask:
+        """Return whether there is slide left, above, right and below of each outline, (N, 4)."""
+        lengths = np.array([len(outline) for outline in outlines])
+        starts = lengths.cumsum() - lengths
+        points = self._seams.level0(np.concatenate(outlines), tile)
+        left, top = np.minimum.reduceat(points, starts).T
+        right, bottom = np.maximum.reduceat(points, starts).T
         width = self._frame.width - _ROUNDING * self._frame.width
         height = self._frame.height - _ROUNDING * self._frame.height
-        return np.array([left > _ROUNDING, top > _ROUNDING, right < width, bottom < height])
+        sides = [left > _ROUNDING, top > _ROUNDING, right < width, bottom < height]
+        return np.stack(sides, axis=1)
 
 
 def begin_beside(found: ObjectStore, name: str) -> ObjectStore:

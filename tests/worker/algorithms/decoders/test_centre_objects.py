@@ -51,6 +51,17 @@ def test_a_plateau_is_one_peak_at_the_mean_of_its_pixels() -> None:
     assert flat.centres.tolist() == [[6, 6]]
 
 
+def test_peaks_are_those_of_the_maximum_of_nine_pixels_up_to_the_edge() -> None:
+    """As max_pool2d finds them, in reading order, with neighbours across rows and without."""
+    heat = torch.rand(1, EDGE, EDGE, generator=torch.Generator().manual_seed(0))
+    highest = torch.nn.functional.max_pool2d(heat[None], 3, 1, 1)[0]
+    rows, columns = ((heat == highest) & (heat >= 0.5))[0].nonzero(as_tuple=True)
+    expected = torch.stack([columns, rows], dim=1).double() + 0.5
+    assert decoded(heat).centres.tolist() == expected.tolist()
+    across = a_heat((EDGE - 1, 3, 0.75), (0, 4, 0.75))
+    assert decoded(across).centres.tolist() == [[EDGE - 0.5, 3.5], [0.5, 4.5]]
+
+
 def test_a_score_of_exactly_the_threshold_stays() -> None:
     """Although 0.9 in float32, as a network answers it, is less than 0.9."""
     assert len(decoded(a_heat((3, 3, 0.9)), threshold=0.9)) == 1

@@ -33,6 +33,12 @@ def test_vectors_come_as_they_are_answered() -> None:
     assert np.array_equal(half, np.array([[1.5], [0.1]], np.float16).astype(np.float32))
 
 
+def test_finite_numbers_whose_sum_is_infinite_are_a_vector() -> None:
+    """They are looked at one by one."""
+    largest = torch.full((2, 3), torch.finfo(torch.float32).max)
+    assert np.array_equal(decoded(largest), largest.numpy())
+
+
 def test_one_number_for_each_tile_is_a_vector_too() -> None:
     """D may be 1."""
     assert decoded(torch.ones(2, 1)).shape == (2, 1)

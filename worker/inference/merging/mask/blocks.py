@@ -71,7 +71,7 @@ def measured(answer: BlockAnswer, *, every_class: bool) -> Block:
     labels, value_of = labelled(answer.values, with_background=every_class)
     flat = labels.ravel()
     bins = len(value_of) + 1
-    known = totals(flat, answer.is_known.ravel(), bins)[1:]
+    known = _known_pixels(flat, answer.is_known, bins)[1:]
     if answer.probabilities is None:
         sums = known[:, None]
     elif every_class:
@@ -81,6 +81,13 @@ def measured(answer: BlockAnswer, *, every_class: bool) -> Block:
         own = _of_own_class(answer.values, answer.probabilities)
         sums = totals(flat, own.ravel(), bins)[1:, None]
     return Block(answer.row, answer.column, answer.values, known.astype(np.int64), sums)
+
+
+def _known_pixels(flat: Labels, is_known: NDArray[np.bool_], bins: int) -> Floats:
+    """Return how many pixels of each part are known: mostly all, which need no weights."""
+    if is_known.all():
+        return np.bincount(flat, minlength=bins).astype(np.float64)
+    return totals(flat, is_known.ravel(), bins)
 
 
 def totals(numbers: NDArray[Any], values: NDArray[Any], count: int) -> Floats:
@@ -124,8 +131,6 @@ class BlockFile:
 
 
 def _of_own_class(values: Values, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how likely the class of each pixel is; 0 for the background."""
-    own = np.zeros(values.shape, np.float32)
-    for number, one in enumerate(probabilities, start=1):
-        np.copyto(own, one, where=values == number)
+    """Return how likely the class of each pixel is, the likeliest one; 0 for the background."""
+    own: NDArray[np.float32] = np.where(values == NO_CLASS, 0, probabilities.max(axis=0))
     return own
