@@ -18,9 +18,9 @@ import numpy as np
 
 from benchmarks import peak_memory
 from benchmarks.comparison import Comparison
-from worker.algorithms.builtin_cards import ki67_card
+from worker.algorithms.builtin.cards import ki67_card
 from worker.geometry.frame import Area, Frame
-from worker.results import geojson
+from worker.results.files import geojson
 from worker.results.object_store import ObjectStore
 from worker.results.objects import CHUNK, Objects, outlines
 from worker.results.result import Findings, Result

@@ -18,7 +18,7 @@ from benchmarks.comparison import Comparison
 from broker.settings.config import AlgorithmSettings
 from demo.slide import make_sample_slide
 from worker.algorithms import registry
-from worker.algorithms.builtin_cards import ki67_card
+from worker.algorithms.builtin.cards import ki67_card
 from worker.algorithms.interface import TileClassifier
 from worker.geometry.frame import Pixels
 from worker.geometry.roi import resolve_roi

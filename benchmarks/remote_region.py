@@ -20,7 +20,7 @@ from broker.orders.roi import Rectangle
 from broker.orders.source import UrlSource
 from broker.settings.config import WorkerSettings
 from demo.slide import make_sample_slide, tissue_roi
-from worker.algorithms.builtin_cards import ki67_card
+from worker.algorithms.builtin.cards import ki67_card
 from worker.geometry.roi import read_footprint, resolve_roi
 from worker.http_session import session
 from worker.slide_cache.cache import SlideCache

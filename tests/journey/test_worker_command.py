@@ -19,7 +19,7 @@ from demo.techcyte import TechcyteReceiver
 from slidelane.worker import duration_s
 from tests.support.slide_server import SlideServer, drips_until
 from tests.support.stack import ROOT, Stack, wait_for
-from worker.algorithms.builtin_cards import grid_card
+from worker.algorithms.builtin.cards import grid_card
 
 
 class ServiceWithoutWorkers(Stack):

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from broker.orders.algorithm_card import AlgorithmCard, ClassCard
+from worker.algorithms.networks.slide_network import Aggregator, SlideNetwork
 from worker.algorithms.output_settings import EmbeddingsSettings, SlideSettings
-from worker.algorithms.slide_network import Aggregator, SlideNetwork
 from worker.algorithms.torch_device.device import resolve
 from worker.geometry.frame import Area, Frame, Pixels
 from worker.geometry.roi import size_mm2

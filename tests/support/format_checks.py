@@ -12,7 +12,7 @@ from broker.orders.request import ScanRequest
 from broker.settings.config import SlidesSettings, WorkerSettings
 from tests.support.range_server import RangedFile
 from tests.support.slide_server import Listener, SlideServer
-from worker.algorithms.builtin_cards import ki67_card
+from worker.algorithms.builtin.cards import ki67_card
 from worker.geometry.frame import Area, Frame, Pixels
 from worker.http_session import session
 from worker.slide_cache.cache import SlideCache

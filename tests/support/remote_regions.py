@@ -16,7 +16,7 @@ from broker.settings.config import SlidesSettings, WorkerSettings
 from tests.support.range_server import Bend, RangedFile
 from tests.support.slide_server import Listener, SlideServer
 from tests.support.slides import a_picture, a_slide
-from worker.algorithms.builtin_cards import ki67_card
+from worker.algorithms.builtin.cards import ki67_card
 from worker.http_session import session
 from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.local_slide import LocalSlide

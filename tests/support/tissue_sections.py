@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 
 from broker.settings.config import AlgorithmSettings
 from worker.algorithms import registry
-from worker.algorithms.builtin import BuiltinTiles
+from worker.algorithms.builtin.tile_model import BuiltinTiles
 from worker.geometry.frame import Floats, Pixels
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results.objects import Objects

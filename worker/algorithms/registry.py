@@ -14,14 +14,14 @@ from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.stains import KNOWN_STAINS, stain_name
 from broker.settings.config import AlgorithmSettings, ConfigError
-from worker.algorithms.box_grid import process_image
-from worker.algorithms.builtin_cards import (
+from worker.algorithms.builtin.box_grid import process_image
+from worker.algorithms.builtin.cards import (
     grid_card,
     grid_parameters,
     ki67_card,
     ki67_parameters,
 )
-from worker.algorithms.builtin_report import BuiltinReport
+from worker.algorithms.builtin.image_function import BuiltinReport
 from worker.algorithms.interface import Algorithm
 from worker.algorithms.model_folder.card import weights_card, weights_parameters
 from worker.algorithms.model_folder.errors import ENTRY, algorithm_error, first_problem
@@ -203,8 +203,8 @@ class _Ki67Kind:
         device: str,
         _max_batch_bytes: int,
     ) -> Algorithm:
-        from worker.algorithms.builtin import BuiltinTiles
-        from worker.algorithms.ki67.ki67 import Ki67
+        from worker.algorithms.builtin.ki67.ki67 import Ki67
+        from worker.algorithms.builtin.tile_model import BuiltinTiles
         from worker.algorithms.torch_device.device import resolve
 
         return BuiltinTiles(card, Ki67(), parameters.model_dump(), resolve(device))
@@ -253,10 +253,10 @@ class _WeightsKind:
 
         own = parameters.model_dump()
         if card.output == "slide":
-            from worker.algorithms.slide_folder import load_slide_network
+            from worker.algorithms.networks.slide_folder import load_slide_network
 
             return load_slide_network(card, entry, resolve(device), max_batch_bytes, own)
-        from worker.algorithms.trained_network import TrainedNetwork
+        from worker.algorithms.networks.trained_network import TrainedNetwork
 
         return TrainedNetwork(card, entry, resolve(device), max_batch_bytes, own)
 

@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from worker.algorithms.interface import TileAlgorithm, TileClassifier
-from worker.algorithms.network_checks import batch_difference
+from worker.algorithms.networks.network_checks import batch_difference
 from worker.commands.drawn_picture import draw_tissue
 from worker.geometry.frame import Floats, Pixels
 from worker.results.objects import Objects

@@ -26,7 +26,7 @@ from broker.orders.result_files import (
 from worker.disk import sync_folder, sync_tree
 from worker.geometry.frame import Area, Frame
 from worker.geometry.roi import polygon_rings
-from worker.results import attention_csv, embeddings_h5, geojson, object_files, results_json
+from worker.results.files import attention_csv, embeddings_h5, geojson, object_files, results_json
 from worker.results.object_store import ObjectStore
 from worker.results.objects import ObjectSource
 from worker.results.overlay.drawing import OverlayDrawing

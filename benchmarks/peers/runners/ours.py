@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.peers.task import Probabilities, Task, run
 from broker.settings.config import AlgorithmSettings
 from worker.algorithms import registry
-from worker.algorithms.trained_network import ScanNetwork, TrainedNetwork
+from worker.algorithms.networks.trained_network import ScanNetwork, TrainedNetwork
 from worker.geometry.frame import Area, Frame
 from worker.geometry.tile_grid import Grid, Tiles
 from worker.inference import parallel_tiles

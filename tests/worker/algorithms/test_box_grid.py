@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.tissue_sections import SETTINGS
 from worker.algorithms import registry
-from worker.algorithms.builtin_report import BuiltinReport
+from worker.algorithms.builtin.image_function import BuiltinReport
 from worker.geometry.frame import Area, Frame
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results.result import Findings

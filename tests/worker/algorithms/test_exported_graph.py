@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from worker.algorithms.exported_graph import check_graph
+from worker.algorithms.networks.exported_graph import check_graph
 
 HARMLESS = [
     "Symbol('s31', positive=True, integer=True)",

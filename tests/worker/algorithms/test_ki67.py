@@ -20,8 +20,8 @@ from tests.support.tissue_sections import (
     photograph,
     section,
 )
-from worker.algorithms.builtin_cards import ki67_card
-from worker.algorithms.ki67.stain import DAB, HAEMATOXYLIN, density
+from worker.algorithms.builtin.cards import ki67_card
+from worker.algorithms.builtin.ki67.stain import DAB, HAEMATOXYLIN, density
 from worker.geometry.frame import Area, Floats, Frame, Pixels
 from worker.results.objects import Objects
 

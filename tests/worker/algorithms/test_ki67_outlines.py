@@ -17,8 +17,8 @@ from tests.support.tissue_sections import (
     section,
 )
 from worker.algorithms import registry
-from worker.algorithms.builtin import BuiltinTiles
-from worker.algorithms.builtin_cards import ki67_card
+from worker.algorithms.builtin.cards import ki67_card
+from worker.algorithms.builtin.tile_model import BuiltinTiles
 from worker.geometry.frame import Area, Floats, Frame, Pixels
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results.objects import Objects

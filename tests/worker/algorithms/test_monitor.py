@@ -19,8 +19,8 @@ from tests.support.stack import wait_for
 from worker.algorithms import registry
 from worker.algorithms.check import LoadCheck
 from worker.algorithms.monitor import AlgorithmMonitor
+from worker.algorithms.networks.trained_network import TrainedNetwork
 from worker.algorithms.torch_device.device import resolve
-from worker.algorithms.trained_network import TrainedNetwork
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.process.heartbeat import Heartbeat
 

@@ -19,7 +19,7 @@ from tests.support.slide_server import Listener
 from tests.support.slides import a_picture, a_slide
 from tests.support.stained_pictures import h_and_e
 from worker.algorithms import registry
-from worker.algorithms.trained_network import TrainedNetwork
+from worker.algorithms.networks.trained_network import TrainedNetwork
 from worker.geometry.frame import Floats
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 

@@ -13,8 +13,8 @@ from broker.errors import OrderError
 from broker.settings.config import ConfigError
 from tests.support.networks import Layers, a_model, loaded_model, save_script
 from tests.support.slides import a_picture
-from worker.algorithms.network_checks import batch_difference
-from worker.algorithms.trained_network import TrainedNetwork
+from worker.algorithms.networks.network_checks import batch_difference
+from worker.algorithms.networks.trained_network import TrainedNetwork
 
 BATCH = np.stack([a_picture(64, 64, seed) for seed in range(3)])
 NONE = BATCH[:0]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from broker.settings.config import ConfigError
 from tests.support.networks import a_model, loaded_model
 from tests.support.slides import a_picture
-from worker.algorithms.slide_network import SlideNetwork
+from worker.algorithms.networks.slide_network import SlideNetwork
 
 BATCH = np.stack([a_picture(64, 64, seed) for seed in range(5)])
 

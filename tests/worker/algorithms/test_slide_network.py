@@ -11,8 +11,8 @@ from tests.support.encoders import SLIDE_CARD, MeanColours, a_slide_network
 from worker.algorithms.answer_error import AlgorithmAnswerError
 from worker.algorithms.decoders.probabilities import Activation
 from worker.algorithms.interface import SlideAlgorithm, SlideAnswer
+from worker.algorithms.networks.slide_network import Aggregator, SlideNetwork
 from worker.algorithms.output_settings import SlideSettings
-from worker.algorithms.slide_network import Aggregator, SlideNetwork
 from worker.algorithms.torch_device.device import resolve
 
 TILES = 5

@@ -35,7 +35,7 @@ from tests.support.scans import scan
 from tests.support.slide_server import Listener
 from tests.support.slides import a_picture, a_slide
 from worker.algorithms import registry
-from worker.algorithms.trained_network import TrainedNetwork
+from worker.algorithms.networks.trained_network import TrainedNetwork
 from worker.geometry.frame import Floats, Pixels
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.results import result_folder

@@ -19,9 +19,9 @@ from broker.orders.roi import (
     Rectangle,
     Roi,
 )
-from worker.algorithms.box_grid import process_image
-from worker.algorithms.builtin_cards import grid_card
-from worker.algorithms.builtin_report import BuiltinReport
+from worker.algorithms.builtin.box_grid import process_image
+from worker.algorithms.builtin.cards import grid_card
+from worker.algorithms.builtin.image_function import BuiltinReport
 from worker.geometry.frame import Area, Frame
 from worker.geometry.roi import (
     borders,

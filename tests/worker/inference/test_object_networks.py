@@ -20,13 +20,13 @@ from tests.support.scans import FrequentCheckpoint
 from tests.support.slide_server import Listener
 from tests.support.slides import a_slide
 from worker.algorithms import registry
-from worker.algorithms.trained_network import TrainedNetwork
+from worker.algorithms.networks.trained_network import TrainedNetwork
 from worker.geometry.frame import Area, Pixels
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.inference.quality.inspection import StainRequest
 from worker.inference.tile_inference import TileJob, run_tiles
 from worker.progress import Stopwatch
-from worker.results import object_files
+from worker.results.files import object_files
 from worker.results.objects import Objects, joined
 from worker.results.result import Result
 from worker.slides.slide import Slide

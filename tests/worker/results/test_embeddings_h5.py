@@ -14,8 +14,8 @@ import pytest
 from tests.support.paths import ROOT
 from tests.support.results import a_card, a_result
 from worker.geometry.frame import Frame
-from worker.results import embeddings_h5
 from worker.results.embeddings import Embeddings, Store
+from worker.results.files import embeddings_h5
 from worker.results.object_store import ObjectStore
 from worker.results.objects import CHUNK, Objects
 from worker.results.result import Result

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.results import AREA, FRAME, WARNINGS, a_card, a_result, around, nuclei, objects
-from worker.algorithms.builtin_cards import ki67_card
+from worker.algorithms.builtin.cards import ki67_card
 from worker.geometry.frame import Floats, Frame
-from worker.results import geojson
+from worker.results.files import geojson
 from worker.results.objects import Objects
 from worker.results.polygons import Ring, rings
 from worker.results.result import Result

@@ -19,7 +19,7 @@ from tests.support.masks import MaskCase, mask_card, mask_result
 from worker.delivery.destinations.quip import archive
 from worker.delivery.destinations.techcyte import payload
 from worker.geometry.polygons import cut_through_holes
-from worker.results import object_files
+from worker.results.files import object_files
 from worker.results.polygons import rings, simple_rings
 from worker.results.result import Result
 

@@ -11,7 +11,7 @@ import numpy as np
 from broker.orders.algorithm_card import ClassCard
 from tests.support.results import a_card, a_result, objects
 from worker.geometry.frame import Floats, Frame
-from worker.results import object_files
+from worker.results.files import object_files
 from worker.results.objects import Objects
 from worker.results.result import Result
 

@@ -59,7 +59,7 @@ sys.path.insert(0, {root!r})
 from tests.support.results import a_result, nuclei
 from worker.delivery.destinations.quip import archive
 from worker.delivery.destinations.techcyte import payload
-from worker.results import object_files
+from worker.results.files import object_files
 from worker.results.object_store import ObjectStore
 
 store, piece = ObjectStore.begin(Path({folder!r}) / "found"), nuclei(2000)

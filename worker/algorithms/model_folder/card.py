@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from broker.orders.algorithm_card import AlgorithmCard, ClassCard
 from broker.settings.config import AlgorithmSettings
-from worker.algorithms.builtin_cards import schema
+from worker.algorithms.builtin.cards import schema
 from worker.algorithms.model_folder.digest import (
     check_network_sha256,
     check_unchanged,

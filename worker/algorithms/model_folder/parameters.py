@@ -7,7 +7,7 @@ from typing import Any, Final, Union, get_args, get_origin
 from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 
-from worker.algorithms.builtin_cards import NoParameters, StainParameters
+from worker.algorithms.builtin.cards import NoParameters, StainParameters
 from worker.algorithms.model_folder.errors import KeyedError
 from worker.algorithms.model_folder.model_file import AnyModel
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from worker.delivery.http_exchange import SendCheck, send_always
 from worker.delivery.payload import Payload, Receipt
-from worker.results import results_json
+from worker.results.files import results_json
 from worker.results.json_text import strict_json
 from worker.results.result import FailedScan, Result
 

@@ -16,7 +16,7 @@ from worker.geometry.frame import Floats, Ints
 from worker.geometry.tile_grid import Grid, Tile
 from worker.inference.merging.embeddings import TileEmbeddings
 from worker.inference.merging.merger import Merged, SeamState
-from worker.results.embeddings_h5 import patch_px_level0, seen_corners
+from worker.results.files.embeddings_h5 import patch_px_level0, seen_corners
 from worker.results.object_store import ObjectStore
 from worker.results.objects import Objects
 

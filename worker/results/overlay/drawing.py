@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from worker.geometry.frame import Area, Floats, Pixels
 from worker.geometry.roi import borders
 from worker.results import png
-from worker.results.geojson import rgb
+from worker.results.files.geojson import rgb
 from worker.results.objects import ObjectSource, outlines
 from worker.results.overlay.density import DensityMap, density_map
 from worker.results.overlay.index_map import IndexMap, PictureView, index_map, positive_class

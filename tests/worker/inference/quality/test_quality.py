@@ -27,7 +27,7 @@ from tests.support.stained_pictures import (
 )
 from tests.support.tissue_sections import photograph, section
 from worker.algorithms import registry
-from worker.algorithms.builtin_cards import ki67_card
+from worker.algorithms.builtin.cards import ki67_card
 from worker.algorithms.interface import Algorithm
 from worker.geometry.frame import Frame, Pixels
 from worker.geometry.roi import resolve_roi

@@ -10,7 +10,7 @@ from PIL import Image
 from tests.support.decoded_networks import a_card
 from tests.support.results import a_result
 from worker.geometry.frame import Area, Frame, Pixels
-from worker.results.geojson import rgb
+from worker.results.files.geojson import rgb
 from worker.results.objects import Objects
 from worker.results.overlay import drawing
 from worker.results.overlay.density import DensityMap, density_map

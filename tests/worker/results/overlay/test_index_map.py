@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.support.results import WARNINGS, a_result, nuclei
-from worker.algorithms.builtin_cards import ki67_card
+from worker.algorithms.builtin.cards import ki67_card
 from worker.geometry.frame import Area, Floats, Frame, Pixels
 from worker.results.objects import Objects
 from worker.results.overlay import drawing, legend

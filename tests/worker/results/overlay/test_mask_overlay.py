@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from tests.support.masks import COLORS, MaskCase, mask_card, mask_result
-from worker.results.geojson import rgb
+from worker.results.files.geojson import rgb
 from worker.results.overlay import drawing
 
 TISSUE = (220, 150, 190)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.support.results import a_result, around, nuclei, objects
 from worker.geometry.frame import Area, Frame, Pixels
-from worker.results.geojson import rgb
+from worker.results.files.geojson import rgb
 from worker.results.overlay import drawing
 from worker.results.result import Result
 

@@ -14,7 +14,7 @@ from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.roi import Percent, Polygon, Rectangle, Roi
 from tests.support.paths import SLIDES
 from tests.support.remote_regions import CARD, GENERIC, ROI, RegionFetcher, Slides, noise_slide
-from worker.algorithms.builtin_cards import grid_card, ki67_card
+from worker.algorithms.builtin.cards import grid_card, ki67_card
 from worker.geometry.frame import Pixels
 from worker.geometry.roi import resolve_roi
 from worker.geometry.tile_grid import tile_grid

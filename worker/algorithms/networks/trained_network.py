@@ -38,11 +38,11 @@ from worker.algorithms.model_folder.model_file import (
 )
 from worker.algorithms.model_folder.reading import read_folder
 from worker.algorithms.model_folder.roles import needed_roles
-from worker.algorithms.network import Network
-from worker.algorithms.network_checks import check_is_no_probability
-from worker.algorithms.network_file import load_network
+from worker.algorithms.networks.network import Network
+from worker.algorithms.networks.network_checks import check_is_no_probability
+from worker.algorithms.networks.network_file import load_network
+from worker.algorithms.networks.preprocessing import Preprocessing
 from worker.algorithms.output_settings import OutputSettings
-from worker.algorithms.preprocessing import Preprocessing
 from worker.algorithms.torch_device.device import Device
 from worker.algorithms.torch_device.memory import fitting_batch, keep_freed, sparing
 from worker.geometry.frame import Area, Floats, Frame, Pixels

@@ -8,7 +8,7 @@ from warnings import catch_warnings, simplefilter
 
 import torch
 
-from worker.algorithms import exported_archive, onnx_network
+from worker.algorithms.networks import exported_archive, onnx_network
 from worker.algorithms.torch_device.device import Device
 
 EXPORTED: Final = ".pt2"

@@ -7,8 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from broker.orders.algorithm_card import AlgorithmCard
-from worker.algorithms.box_grid import CARD as GRID
-from worker.algorithms.ki67.card import CARD as KI67
+from worker.algorithms.builtin.box_grid import CARD as GRID
+from worker.algorithms.builtin.ki67.card import CARD as KI67
 from worker.algorithms.parameters import JSON_SCHEMA, NoParameters, StainParameters, schema
 from worker.algorithms.python.api_card import algorithm_card, parameters_model
 

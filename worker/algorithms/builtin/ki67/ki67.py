@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from slidelane.algorithms import Context, Found
-from worker.algorithms.ki67.arrays import Pixels
-from worker.algorithms.ki67.card import CARD
-from worker.algorithms.ki67.nuclei import find_evidence, haematoxylin
-from worker.algorithms.ki67.outlines import Bits, Densities, outline_nuclei
-from worker.algorithms.ki67.stain import otsu
+from worker.algorithms.builtin.ki67.arrays import Pixels
+from worker.algorithms.builtin.ki67.card import CARD
+from worker.algorithms.builtin.ki67.nuclei import find_evidence, haematoxylin
+from worker.algorithms.builtin.ki67.outlines import Bits, Densities, outline_nuclei
+from worker.algorithms.builtin.ki67.stain import otsu
 
 NEGATIVE: Final = 0
 POSITIVE: Final = 1

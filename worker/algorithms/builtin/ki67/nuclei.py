@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.algorithms.ki67.stain import DAB, HAEMATOXYLIN, density
+from worker.algorithms.builtin.ki67.stain import DAB, HAEMATOXYLIN, density
 
 # Values without a unit are relative to the haematoxylin threshold.
 _BLOB: Final = 0.10  # least contrast of a marker

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from broker.orders.result_files import FEATURES, FEATURES_GZ, OBJECTS_CSV
-from worker.results.geojson import BATCH, FeatureWriter
-from worker.results.object_table import TableWriter
+from worker.results.files.geojson import BATCH, FeatureWriter
+from worker.results.files.object_table import TableWriter
 from worker.results.polygons import rings
 from worker.results.result import Result
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from broker.orders.algorithm_card import AlgorithmCard
 from slidelane.algorithms import Context, Roi
-from worker.algorithms.builtin_context import BuiltinContext
-from worker.algorithms.ki67.ki67 import Ki67
+from worker.algorithms.builtin.context import BuiltinContext
+from worker.algorithms.builtin.ki67.ki67 import Ki67
 from worker.algorithms.output_settings import OutputSettings
 from worker.algorithms.python.api_card import output_settings
 from worker.algorithms.python.found import objects_of_found

@@ -8,7 +8,7 @@ import io
 from collections.abc import Sequence
 from typing import BinaryIO
 
-from worker.results.geojson import AREA, ObjectIds, um2_per_px2
+from worker.results.files.geojson import AREA, ObjectIds, um2_per_px2
 from worker.results.json_text import significant
 from worker.results.polygons import Ring
 from worker.results.result import Result

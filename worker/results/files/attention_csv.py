@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from worker.results.embeddings_h5 import corner_chunks
+from worker.results.files.embeddings_h5 import corner_chunks
 from worker.results.json_text import significant
 from worker.results.result import Result
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from broker.orders.algorithm_card import AlgorithmCard
 from slidelane.algorithms import Context, Result
-from worker.algorithms.builtin_context import BuiltinContext
+from worker.algorithms.builtin.context import BuiltinContext
 from worker.algorithms.python.found import objects_of_found
 from worker.geometry.frame import Area, Frame
 from worker.geometry.scan_roi import ScanRoi

@@ -18,12 +18,12 @@ from worker.algorithms.model_folder.errors import ENTRY, algorithm_error
 from worker.algorithms.model_folder.model_file import SlideModel
 from worker.algorithms.model_folder.reading import encoder_folder, read_folder
 from worker.algorithms.model_folder.roles import needed_roles, roles_of
-from worker.algorithms.network import by_role
-from worker.algorithms.network_file import load_network
-from worker.algorithms.slide_network import Aggregator, SlideNetwork
+from worker.algorithms.networks.network import by_role
+from worker.algorithms.networks.network_file import load_network
+from worker.algorithms.networks.slide_network import Aggregator, SlideNetwork
+from worker.algorithms.networks.trained_network import TrainedNetwork
 from worker.algorithms.torch_device.device import Device
 from worker.algorithms.torch_device.memory import is_short_of_memory
-from worker.algorithms.trained_network import TrainedNetwork
 
 _TRIED_TILES: Final = (16, 23)
 """The sizes of two bags of noise: a network that takes one number of tiles alone is noticed."""

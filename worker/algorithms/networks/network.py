@@ -14,8 +14,8 @@ from worker.algorithms.answer_error import (
 from worker.algorithms.decoders.interface import Answers
 from worker.algorithms.model_folder.model_file import ObjectsModel, TileModel
 from worker.algorithms.model_folder.roles import needed_roles, roles_of
-from worker.algorithms.onnx_network import NamedAnswers
-from worker.algorithms.preprocessing import Preprocessing
+from worker.algorithms.networks.onnx_network import NamedAnswers
+from worker.algorithms.networks.preprocessing import Preprocessing
 from worker.algorithms.torch_device.device import Device
 from worker.algorithms.torch_device.memory import is_short_of_memory
 from worker.geometry.frame import Pixels

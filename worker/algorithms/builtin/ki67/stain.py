@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.algorithms.ki67.arrays import Floats
+from worker.algorithms.builtin.ki67.arrays import Floats
 
 HAEMATOXYLIN: Final = 0
 DAB: Final = 2

@@ -17,7 +17,7 @@ from zipfile import ZipFile
 import torch
 from torch.export.pt2_archive import PT2ArchiveReader
 
-from worker.algorithms.exported_graph import check_graph
+from worker.algorithms.networks.exported_graph import check_graph
 
 # torch.load reads it at each call; it overrules `weights_only=False` of the caller.
 _WEIGHTS_ONLY: Final = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"

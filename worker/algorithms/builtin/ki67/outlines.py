@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.algorithms.ki67.arrays import Floats, Pixels
+from worker.algorithms.builtin.ki67.arrays import Floats, Pixels
 
 MICRONS2_PER_PX: Final = 0.25
 _REACH_PX: Final = 20  # 10 um: no pixel of a nucleus lies farther from its marker

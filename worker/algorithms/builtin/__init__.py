@@ -1,0 +1,1 @@
+"""The built-in algorithms, written against the public interface, and what runs them."""

@@ -1,0 +1,1 @@
+"""Networks from model folders: load their files, run them, and check them."""
