@@ -1,4 +1,4 @@
-"""`slidelane algorithm`: makes an algorithm, or checks one."""
+"""`slidelane algorithm`: makes an algorithm, checks one, and fetches one from somewhere else."""
 
 import argparse
 import re
@@ -25,7 +25,7 @@ _MARKS: Final = {"ok": "ok", "warning": "warning", "failed": "FAILED"}
 
 def add_parser(commands: Any) -> None:
     """Add the subcommand with its own subcommands."""
-    parser = commands.add_parser("algorithm", help="make an algorithm, or check one")
+    parser = commands.add_parser("algorithm", help="make, check or fetch an algorithm")
     actions = parser.add_subparsers(dest="action", required=True)
     _add_new(actions)
     _add_check(actions)

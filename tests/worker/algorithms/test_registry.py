@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from broker.settings.config import AlgorithmSettings, ConfigError
 from tests.support.tissue_sections import SETTINGS
 from worker.algorithms import registry
 from worker.algorithms.torch_device.device import describe, resolve
+from worker.geometry.frame import Area, Frame
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [
@@ -96,8 +98,11 @@ def test_an_order_overrides_the_sites_defaults() -> None:
     """Site's defaults hold where the order is silent."""
     settings = {"grid": AlgorithmSettings(kind="grid", parameters={"rows": 3, "columns": 5})}
     report = registry.load("grid", settings, {"rows": 1}, "cpu", max_batch_bytes=MAX_BATCH_BYTES)
-    assert vars(report)["_rows"] == 1
-    assert vars(report)["_columns"] == 5
+    assert report.works_on == "area"
+    findings = report.report(Frame(1000, 600, 0.5, 0.5, "slide"), Area(0, 0, 1000, 600))
+    sizes = {tuple(np.ptp(box, axis=0)) for box in findings.objects.outlines}
+    assert len(findings.objects) == 5
+    assert sizes == {(200.0, 600.0)}
 
 
 @pytest.mark.parametrize(
