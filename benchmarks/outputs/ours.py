@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -43,13 +44,18 @@ def run(settings: Settings, algorithm: str, slide: Path, roi: Mapping[str, int] 
         checkpoint = Checkpoint(folder / "unfinished" / "1.0.1")
         order = order_for(slide, algorithm, roi)
         job = pipeline.ScanJob(order, order.request.scans[0], LocalSlide(slide, "0" * 64, 1))
-        sandbox = Sandbox(granted_cores())
         began = perf_counter()
-        done = pipeline.classify(job, model, checkpoint, sandbox, Stopwatch(), IgnoredProgress())
+        done = pipeline.classify(job, model, checkpoint, _sandbox(), Stopwatch(), IgnoredProgress())
         found = len(done.result.findings.objects)
         result_folder.save(folder / "result", done.result, done.overlay)
         seconds = perf_counter() - began
     return Outcome(int(done.timings["tiles"]), found, seconds, done.timings)
+
+
+@cache
+def _sandbox() -> Sandbox:
+    """Return the sandbox that a worker keeps: its server of decoder processes has started."""
+    return Sandbox(granted_cores())
 
 
 def order_for(slide: Path, algorithm: str, roi: Mapping[str, int] | None = None) -> Order:
