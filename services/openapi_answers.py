@@ -159,7 +159,9 @@ _MODEL_SCHEMA: Final = {
 }
 _UNCHANGED: Final = {"304": {"description": "The caller has this version already"}}
 _PART_OF_FILE: Final = {"206": {"description": "The range that was asked for", "content": _FILES}}
-_OWN_FILE: Final = {"application/octet-stream": BINARY}
+_OWN_FILE: Final = {
+    "application/octet-stream": {**BINARY, "example": "the bytes of the file, as the code wrote it"}
+}
 _PART_OF_OWN_FILE: Final = {
     "206": {"description": "The range that was asked for", "content": _OWN_FILE}
 }

@@ -211,8 +211,9 @@ def swapping(tmp_path_factory: pytest.TempPathFactory, slide: Path) -> Iterator[
 
 def digest_of(folder: Path) -> str:
     """Return the digest that a card of this folder states."""
-    network = hashlib.sha256((folder / "torchscript_model.pt").read_bytes()).digest()
-    return hashlib.sha256((folder / "config.json").read_bytes() + network).hexdigest()
+    description = (folder / "config.json").read_bytes()
+    network = (folder / "torchscript_model.pt").read_bytes()
+    return hashlib.sha256(description + network).hexdigest()
 
 
 def made_with(stack: Stack, slide: Path) -> str:
