@@ -24,7 +24,7 @@ def float_tensor(role: str, answer: Any) -> Tensor:
         raise AlgorithmAnswerError(
             f"outputs.{role} holds numbers of type {answer.dtype}; floating-point is required"
         )
-    # A sum is finite only if all numbers are, and is ten times as fast; but it may overflow.
+    # A sum is finite only if all numbers are, and is several times as fast; but it may overflow.
     if not torch.isfinite(answer.sum(dtype=torch.float32)) and not torch.isfinite(answer).all():
         raise AlgorithmAnswerError(f"outputs.{role} holds NaN or infinity, in {answer.dtype}")
     return answer.float()
