@@ -1,6 +1,6 @@
 # What people type; `make` alone prints it.
 PYTHON ?= python3
-JOBS ?= 3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
