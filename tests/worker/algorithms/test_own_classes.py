@@ -67,7 +67,7 @@ def test_a_wrong_one_disables_that_algorithm_alone(own: dict[str, Any], message:
         "ki67": AlgorithmSettings.model_validate({"kind": "ki67"} | own),
         "grid": AlgorithmSettings(kind="grid"),
     }
-    with pytest.raises(ConfigError, match=f"^worker.algorithms.builtin.ki67: config: {message}"):
+    with pytest.raises(ConfigError, match=f"^worker.algorithms.ki67: config: {message}"):
         registry.card("ki67", entries["ki67"])
     assert list(registry.cards_without_model(entries)) == ["grid"]
 

@@ -121,13 +121,13 @@ def test_an_order_overrides_the_sites_defaults() -> None:
         (
             "ki67",
             {"kind": "ki67", "parameters": {"colour": 1}},
-            "worker.algorithms.builtin.ki67: config: parameters.colour: ",
+            "worker.algorithms.ki67: config: parameters.colour: ",
         ),
         ("Ki 67", {"kind": "ki67"}, "worker.algorithms.Ki 67: "),
         (
             "ki67",
             {"kind": "ki67", "sha256": "0" * 64},
-            "worker.algorithms.builtin.ki67: config: sha256: the kind 'ki67' has no file",
+            "worker.algorithms.ki67: config: sha256: the kind 'ki67' has no file",
         ),
     ],
 )
