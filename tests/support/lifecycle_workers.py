@@ -104,6 +104,7 @@ class WorkerRules(RuleBasedStateMachine):
             "attempts": claim.attempts,
             "retries": claim.retries,
             "attempt": claim.attempt,
+            "most_attempts": claim.most_attempts,
         }
 
     @precondition(lambda self: self.now.ready())
