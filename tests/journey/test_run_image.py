@@ -131,13 +131,13 @@ def test_a_folder_that_cannot_be_written_is_said(slide: Path, tmp_path: Path) ->
 
 
 def test_ctrl_c_leaves_nothing_behind(slide: Path, tmp_path: Path) -> None:
-    """No file, no folder, no process, at the moment when tiles are read."""
+    """No file, no folder, no process, at the moment when the slide is read."""
     copy = tmp_path / "copy.svs"
     shutil.copy(slide, copy)
     process = begin("run", copy, "--out", "out", "--set", "worker.threads=1", cwd=tmp_path)
     assert process.stderr is not None
     for line in process.stderr:
-        if "classifying" in line:
+        if "tissue" in line or "classifying" in line:
             break
     started = list(belonging(tmp_path))
     process.send_signal(signal.SIGINT)
