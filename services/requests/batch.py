@@ -8,9 +8,8 @@ from pydantic import BaseModel, Field
 
 from broker.errors import OrderError, Problem, SlidelaneError
 from services.requests import json_body
-from services.requests.order_validation import order_of
 from services.requests.placement import Orderable, Placed, Placement
-from services.responses.problems import ManyFaultsError, body_of
+from services.responses.problems import body_of, faults_of
 from services.responses.views import OrderView, UnreadableOrderView, entry_view
 
 MAX_ORDERS: Final = 1000
@@ -41,19 +40,10 @@ def place_all(
     outcomes: list[Placed | BatchEntry] = []
     for number, document in enumerate(documents):
         try:
-            outcomes.append(_placed(document, placement, orderable, _key_of(key, number)))
+            outcomes.append(placement.place_document(document, _key_of(key, number), orderable))
         except SlidelaneError as fault:
             outcomes.append(_refused(fault, instance))
     return _entries(outcomes, placement)
-
-
-def _placed(document: Any, placement: Placement, orderable: Orderable, key: str | None) -> Placed:
-    request = order_of(document)
-    if key is not None:
-        known = placement.known(key, document)
-        if known:
-            return known
-    return placement.place(request, orderable, key, document)
 
 
 def _key_of(key: str | None, number: int) -> str | None:
@@ -63,9 +53,7 @@ def _key_of(key: str | None, number: int) -> str | None:
 
 
 def _refused(fault: SlidelaneError, instance: str) -> BatchEntry:
-    problem = body_of(fault.problem, instance)
-    if isinstance(fault, ManyFaultsError):
-        problem["errors"] = [one.as_dict() for one in fault.faults]
+    problem = body_of(fault.problem, instance, faults_of(fault))
     return BatchEntry(status=problem["status"], problem=problem)
 
 

@@ -19,6 +19,7 @@ from broker.settings.config import Config
 from services.auth import Caller
 from services.requests.admission import admit, check_priority
 from services.requests.named_destinations import resolve
+from services.requests.order_validation import order_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,20 @@ class Placement:
     config: Config
     store: OrderStore
     caller: Caller
+
+    def place_document(
+        self, document: Any, key: str | None, orderable: Orderable | None = None
+    ) -> Placed:
+        """Store the order that a JSON document describes, or return that of the same key.
+
+        `orderable` spares asking for it for each of many orders. Raises as `known` and `place` do.
+        """
+        request = order_of(document)
+        if key is not None:
+            known = self.known(key, document)
+            if known:
+                return known
+        return self.place(request, orderable or Orderable.of(self.store), key, document)
 
     def known(self, key: str, document: Any) -> Placed | None:
         """Return the order that this key and document made before, or None.

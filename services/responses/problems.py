@@ -72,15 +72,23 @@ def answer(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """Return the problem as a response. `instance` is the path of the request, without query."""
-    body = body_of(problem, instance)
-    if faults:
-        body["errors"] = [_without_blame(fault) for fault in faults]
+    body = body_of(problem, instance, faults)
     return JSONResponse(body, body["status"], HEADERS | dict(headers or {}), MEDIA_TYPE)
 
 
-def body_of(problem: Problem, instance: str) -> dict[str, Any]:
-    """Return the problem as JSON (RFC 9457)."""
-    return stored_problem(problem.as_dict()) | {"instance": secret_paths.shown(instance)}
+def body_of(problem: Problem, instance: str, faults: Sequence[Problem] = ()) -> dict[str, Any]:
+    """Return the problem as JSON (RFC 9457), with all faults of a request that has several."""
+    body = stored_problem(problem.as_dict()) | {"instance": secret_paths.shown(instance)}
+    if faults:
+        body["errors"] = [_without_blame(fault) for fault in faults]
+    return body
+
+
+def faults_of(fault: SlidelaneError) -> Sequence[Problem]:
+    """Return all faults of a request that has several; nothing for any other error."""
+    if isinstance(fault, ManyFaultsError):
+        return fault.faults
+    return ()
 
 
 def stored_problem(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,11 +129,8 @@ def _headers(fault: SlidelaneError) -> dict[str, str]:
 
 async def _handle_fault(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, SlidelaneError)  # noqa: S101 - `install` registers it for this class
-    faults: Sequence[Problem] = ()
-    if isinstance(fault, ManyFaultsError):
-        faults = fault.faults
     problem = _with_full_disk(fault.problem, getattr(request.app.state, "folders", ()))
-    return answer(problem, request.url.path, faults=faults, headers=_headers(fault))
+    return answer(problem, request.url.path, faults=faults_of(fault), headers=_headers(fault))
 
 
 def _with_full_disk(problem: Problem, folders: Iterable[Path]) -> Problem:

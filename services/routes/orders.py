@@ -33,8 +33,8 @@ from services.dependencies import (
 from services.requests import batch, json_body, order_query
 from services.requests.admission import check_destination_hosts
 from services.requests.named_destinations import resolve
-from services.requests.order_validation import new_destination, order_of
-from services.requests.placement import Orderable, Placement
+from services.requests.order_validation import new_destination
+from services.requests.placement import Placement
 from services.responses import orders_csv
 from services.responses.views import (
     OrderView,
@@ -82,7 +82,8 @@ def place_order(
             entries = batch.place_all(document, placement, key, request.url.path)
             content = BATCH.dump_json(entries)
             return Response(content, status_code=207, media_type=JSON)
-        return _place(placement, document, key)
+        placed = placement.place_document(document, key)
+        return _accepted(store, placed.order_id, is_replay=placed.is_replay)
 
 
 @router.get(
@@ -208,18 +209,6 @@ def _all_entries(store: OrderStore, query: Mapping[str, Any]) -> Iterator[Order 
         cursor = page.cursor
         if cursor is None:
             return
-
-
-def _place(placement: Placement, document: Any, key: str | None) -> Response:
-    """Store the order, or answer with the order of the same key."""
-    request = order_of(document)
-    placed = None
-    if key is not None:
-        placed = placement.known(key, document)
-    if placed is None:
-        orderable = Orderable.of(placement.store)
-        placed = placement.place(request, orderable, key, document)
-    return _accepted(placement.store, placed.order_id, is_replay=placed.is_replay)
 
 
 def _accepted(store: OrderStore, order_id: str, *, is_replay: bool = False) -> Response:

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from broker.orders.algorithm_card import ClassCard
 from broker.settings.config import AlgorithmSettings
 from worker.algorithms.model_folder.errors import ENTRY, algorithm_error
 
@@ -48,6 +49,45 @@ def _check_names(name: str, setting: str, given: Mapping[str, str], known: Colle
             raise algorithm_error(
                 name, ENTRY, f"{setting}.{one}: 1 to {_MOST_CHARS} characters are needed"
             )
+
+
+class StatedClass(Protocol):
+    """A class as model.json or a Python card states it; what is empty or null has a default."""
+
+    @property
+    def name(self) -> str:
+        """The class."""
+
+    @property
+    def title(self) -> str:
+        """Its name for people."""
+
+    @property
+    def color(self) -> str | None:
+        """Its colour, #rrggbb."""
+
+    @property
+    def annotation_type(self) -> str | None:
+        """Its annotation type at Techcyte."""
+
+    @property
+    def background(self) -> bool:
+        """Whether it is no finding."""
+
+
+def class_cards(classes: Sequence[StatedClass], palette: Sequence[str]) -> list[ClassCard]:
+    """Return the classes with a colour and an annotation type for each."""
+    colors = distinct_colors([entry.color for entry in classes], palette)
+    return [
+        ClassCard(
+            name=entry.name,
+            color=color,
+            annotation_type=entry.annotation_type or entry.name,
+            title=entry.title,
+            background=entry.background,
+        )
+        for entry, color in zip(classes, colors, strict=True)
+    ]
 
 
 def distinct_colors(stated: Sequence[str | None], palette: Sequence[str]) -> list[str]:

@@ -10,8 +10,8 @@ from slidelane.algorithms import Class
 from tests.support.networks import Layers, a_model
 from worker.algorithms import registry
 from worker.algorithms.model_folder.card import weights_card
-from worker.algorithms.own_classes import distinct_colors
-from worker.algorithms.python.api_card import PALETTE, class_cards
+from worker.algorithms.own_classes import class_cards, distinct_colors
+from worker.algorithms.python.api_card import PALETTE
 
 OWN: dict[str, Any] = {
     "title": "Ours",
@@ -96,5 +96,5 @@ def test_classes_of_networks_and_of_code_are_told_apart(tmp_path: Path) -> None:
     card = weights_card("m", AlgorithmSettings(kind="weights", folder=folder))
     assert len({one.color for one in card.classes}) == 3
     taken = PALETTE[1].upper()
-    coded = class_cards((Class("rest"), Class("stroma"), Class("tumour", taken)))
+    coded = class_cards((Class("rest"), Class("stroma"), Class("tumour", taken)), PALETTE)
     assert len({one.color for one in coded}) == 3

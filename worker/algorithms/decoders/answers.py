@@ -24,6 +24,18 @@ def required(answers: Answers, role: str) -> Any:
     return answers[role]
 
 
+def required_tensor(answers: Answers, role: str, tiles: int) -> Tensor:
+    """Return what was answered in this role: a tensor whose dimension 0 counts the tiles.
+
+    Raises AlgorithmAnswerError for anything else.
+    """
+    answer = required(answers, role)
+    if not isinstance(answer, Tensor):
+        raise AlgorithmAnswerError(f"outputs.{role} is a {type(answer).__name__}")
+    check_batch(role, answer, tiles)
+    return answer
+
+
 def whole_numbers(role: str, answer: Any) -> Tensor:
     """Return a tensor of whole numbers as int64.
 

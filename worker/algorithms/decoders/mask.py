@@ -10,6 +10,7 @@ from torch import Tensor
 
 from broker.orders.algorithm_card import AlgorithmCard
 from worker.algorithms.answer_error import AlgorithmAnswerError
+from worker.algorithms.decoders.answers import required
 from worker.algorithms.decoders.geometry import crop_px
 from worker.algorithms.decoders.interface import Answers
 from worker.algorithms.decoders.probabilities import (
@@ -47,9 +48,7 @@ class MaskDecoder:
         Raises AlgorithmAnswerError for anything else, and where the crop is another one than
         before, or larger than the halo.
         """
-        if ROLE not in answers:
-            raise AlgorithmAnswerError(f"outputs.{ROLE}: the network answers nothing in this role")
-        answer = answers[ROLE]
+        answer = required(answers, ROLE)
         if isinstance(answer, Tensor) and answer.dtype in _INTEGERS:
             return self._class_numbers(answer, tiles)
         scores = float_tensor(ROLE, answer)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from broker.orders.algorithm_card import AlgorithmCard
 from worker.algorithms.answer_error import AlgorithmAnswerError
-from worker.algorithms.decoders.answers import check_batch, check_count, required
+from worker.algorithms.decoders.answers import check_count, required_tensor
 from worker.algorithms.decoders.geometry import crop_px
 from worker.algorithms.decoders.interface import Answers
 from worker.algorithms.decoders.probabilities import (
@@ -52,10 +52,7 @@ class CentresDecoder:
 
     def decode(self, answers: Answers, tiles: int) -> list[Objects]:
         """Return the objects of each tile, class by class in reading order."""
-        answered = required(answers, _HEAT)
-        if not isinstance(answered, Tensor):
-            raise AlgorithmAnswerError(f"outputs.{_HEAT} is a {type(answered).__name__}")
-        check_batch(_HEAT, answered, tiles)
+        answered = required_tensor(answers, _HEAT, tiles)
         shape = tuple(answered.shape)
         if answered.ndim == 3:
             answered = answered[:, None]

@@ -10,10 +10,9 @@ from torch import Tensor
 from broker.orders.algorithm_card import AlgorithmCard
 from worker.algorithms.answer_error import AlgorithmAnswerError
 from worker.algorithms.decoders.answers import (
-    check_batch,
     check_classes,
     check_count,
-    required,
+    required_tensor,
     whole_numbers,
 )
 from worker.algorithms.decoders.geometry import crop_px
@@ -57,10 +56,7 @@ class LabelsDecoder:
 
     def decode(self, answers: Answers, tiles: int) -> list[Objects]:
         """Return the objects of each tile, in reading order of each layer."""
-        labels = required(answers, _LABELS)
-        if not isinstance(labels, Tensor):
-            raise AlgorithmAnswerError(f"outputs.{_LABELS} is a {type(labels).__name__}")
-        check_batch(_LABELS, labels, tiles)
+        labels = required_tensor(answers, _LABELS, tiles)
         shape = tuple(labels.shape)
         if labels.ndim == 3:
             labels = labels[:, None]

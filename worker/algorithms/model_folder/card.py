@@ -1,12 +1,11 @@
 """Makes the card of an algorithm from its model folder. Loads no torch."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel
 
-from broker.orders.algorithm_card import AlgorithmCard, ClassCard
+from broker.orders.algorithm_card import AlgorithmCard
 from broker.settings.config import AlgorithmSettings
 from worker.algorithms.builtin.cards import schema
 from worker.algorithms.model_folder.digest import (
@@ -18,7 +17,6 @@ from worker.algorithms.model_folder.errors import ENTRY, algorithm_error
 from worker.algorithms.model_folder.geometry import halo_px
 from worker.algorithms.model_folder.model_file import (
     AnyModel,
-    ClassEntry,
     EmbeddingsModel,
     EncoderName,
     SlideModel,
@@ -27,7 +25,7 @@ from worker.algorithms.model_folder.model_file import (
 from worker.algorithms.model_folder.parameters import parameters_model
 from worker.algorithms.model_folder.reading import ModelFolder, encoder_folder, read_folder
 from worker.algorithms.model_folder.roles import roles_of
-from worker.algorithms.own_classes import distinct_colors
+from worker.algorithms.own_classes import class_cards
 
 # Distinct for colour-blind people: Okabe and Ito, "Color Universal Design" (2008). Then darker
 # ones.
@@ -100,7 +98,7 @@ def folder_card(name: str, folder: ModelFolder, digest: str) -> AlgorithmCard:
         overlap_px=pixels.overlap_px,
         tissue_only=pixels.tissue_only,
         stains=model.stains,
-        classes=tuple(_class_cards(model.classes)),
+        classes=tuple(class_cards(model.classes, _COLORS)),
         measurements=_measurements(model),
         parameters={},
         ruo=model.ruo,
@@ -145,17 +143,3 @@ def _parameters(model: AnyModel, entry: AlgorithmSettings) -> type[BaseModel]:
     if stains is None:
         stains = model.stains
     return parameters_model(model, has_stains=bool(stains))
-
-
-def _class_cards(classes: Sequence[ClassEntry]) -> list[ClassCard]:
-    colors = distinct_colors([entry.color for entry in classes], _COLORS)
-    return [
-        ClassCard(
-            name=entry.name,
-            color=color,
-            annotation_type=entry.annotation_type or entry.name,
-            title=entry.title,
-            background=entry.background,
-        )
-        for entry, color in zip(classes, colors, strict=True)
-    ]

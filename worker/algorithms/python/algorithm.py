@@ -17,7 +17,8 @@ from slidelane.algorithms import AnswerError, Class
 from worker.algorithms.answer_error import AlgorithmAnswerError
 from worker.algorithms.interface import TileAnswers
 from worker.algorithms.output_settings import MaskSettings, ObjectsSettings, OutputSettings
-from worker.algorithms.python.api_card import class_cards, output_settings
+from worker.algorithms.own_classes import class_cards
+from worker.algorithms.python.api_card import PALETTE, output_settings
 from worker.algorithms.python.description import Description
 from worker.algorithms.python.found import unpacked
 from worker.algorithms.python.host_process import HostProcess
@@ -304,7 +305,7 @@ def _classes(card: AlgorithmCard, names: Sequence[str]) -> tuple[ClassCard, ...]
     """Return the card's classes, or where it has none, those that were found."""
     if card.classes:
         return card.classes
-    return tuple(class_cards(tuple(Class(name) for name in names)))
+    return tuple(class_cards([Class(name) for name in names], PALETTE))
 
 
 def _described(scan: OpenScan, run: RunOptions) -> dict[str, Any]:

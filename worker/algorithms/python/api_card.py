@@ -5,8 +5,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, Field, ValidationError, create_model
 
-from broker.orders.algorithm_card import AlgorithmCard, ClassCard
-from slidelane.algorithms import Card, CardError, Class, Parameter
+from broker.orders.algorithm_card import AlgorithmCard
+from slidelane.algorithms import Card, CardError, Parameter
 from worker.algorithms.output_settings import (
     EmbeddingsSettings,
     MaskSettings,
@@ -14,7 +14,7 @@ from worker.algorithms.output_settings import (
     OutputSettings,
     TilesSettings,
 )
-from worker.algorithms.own_classes import distinct_colors
+from worker.algorithms.own_classes import class_cards
 from worker.algorithms.parameters import NoParameters, StainParameters, schema
 
 PALETTE: Final = (
@@ -53,7 +53,7 @@ def algorithm_card(name: str, card: Card, digest: str) -> AlgorithmCard:
         overlap_px=card.overlap_px,
         tissue_only=card.tissue_only,
         stains=tuple(card.stains),
-        classes=tuple(class_cards(card.classes)),
+        classes=tuple(class_cards(card.classes, PALETTE)),
         measurements=tuple(card.measurements),
         parameters=schema(parameters_model(name, card)),
         ruo=card.ruo,
@@ -61,21 +61,6 @@ def algorithm_card(name: str, card: Card, digest: str) -> AlgorithmCard:
         citation=card.citation,
         report=dict(card.report),
     )
-
-
-def class_cards(classes: tuple[Class, ...]) -> list[ClassCard]:
-    """Return the classes with a colour and an annotation type for each."""
-    colors = distinct_colors([entry.color for entry in classes], PALETTE)
-    return [
-        ClassCard(
-            name=entry.name,
-            color=color,
-            annotation_type=entry.annotation_type or entry.name,
-            title=entry.title,
-            background=entry.background,
-        )
-        for entry, color in zip(classes, colors, strict=True)
-    ]
 
 
 def output_settings(card: Card) -> OutputSettings:
