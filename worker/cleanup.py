@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -21,12 +22,14 @@ _log = logging.getLogger(__name__)
 
 def run_cleanup(context: WorkerContext, stopped: Event) -> None:
     """Clean up once a minute, and what was deleted at once, until `stopped` is set."""
+    removed: set[str] = set()
     clean_at = monotonic() + _INTERVAL_S
     while not stopped.wait(_DELETED_INTERVAL_S):
         try:
-            remove_deleted(context)
+            removed.update(remove_deleted(context, removed))
             if monotonic() >= clean_at:
                 clean_at = monotonic() + _INTERVAL_S
+                removed.clear()  # a worker may have written something late
                 clean_up(context)
         except TemporaryError as error:
             _log.warning("the cleanup waits: %s", error.detail, extra={"code": error.code})
@@ -48,14 +51,19 @@ def clean_up(context: WorkerContext) -> None:
         context.store.delete(order_id)
 
 
-def remove_deleted(context: WorkerContext) -> None:
-    """Remove the files of orders that somebody deleted."""
-    order_ids = context.store.deleted()
+def remove_deleted(context: WorkerContext, removed: Collection[str] = ()) -> list[str]:
+    """Remove the files of orders that somebody deleted, and return the ids of these orders.
+
+    Those that are `removed` already are left out: to look for files of each takes a request to a
+    bucket.
+    """
+    order_ids = [one for one in context.store.deleted() if one not in removed]
     if not order_ids:
-        return
+        return []
     for order_id in order_ids:
         remove_files(context, order_id)
     context.store.forget_deleted(_LATE_FILES_S)
+    return order_ids
 
 
 def release_slides(context: WorkerContext) -> None:

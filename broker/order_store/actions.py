@@ -99,10 +99,10 @@ class Actions(StoreBase):
             raise StateConflictError(order_id, answer, _DELETE_RULE)
         _log.info("deleted, as asked for by %s", actor or "a caller", extra={"work": order_id})
 
-    def deleted(self, limit: int = 100) -> list[str]:
+    def deleted(self) -> list[str]:
         """Return the ids of deleted orders whose files may be left, oldest first."""
         with reachable():
-            ids = self._client.records.zrange(Key.DELETED, 0, limit - 1)
+            ids = self._client.records.zrange(Key.DELETED, 0, -1)
         return list(ids)
 
     def forget_deleted(self, older_than_s: float) -> None:
