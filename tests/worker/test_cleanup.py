@@ -119,6 +119,7 @@ def test_the_files_of_a_deleted_order_go_at_once_and_again(context: WorkerContex
     result.parent.mkdir(parents=True)
     remove_deleted(context)
     assert not result.parent.exists()
+    assert remove_deleted(context, [order_id]) == []
     context.store.forget_deleted(-1)
     assert context.store.deleted() == []
 
