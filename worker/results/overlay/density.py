@@ -16,12 +16,11 @@ from worker.geometry.frame import Pixels
 from worker.results.objects import ObjectSource
 from worker.results.overlay.index_map import (
     FIELD_UM,
-    HOTSPOTS,
     OPACITY,
     SIGMA_UM,
     Hotspot,
     PictureView,
-    counted,
+    best_fields,
     disc,
     scale_colors,
     smoothed,
@@ -112,12 +111,7 @@ def _densest_fields(objects: ObjectSource, view: PictureView, counts: _Map) -> t
     """Return fields that do not overlap, the one with the most objects first."""
     radius_x, radius_y = view.in_cells(FIELD_UM / 2)
     in_field = cv2.filter2D(counts, -1, disc(radius_x, radius_y), borderType=cv2.BORDER_CONSTANT)
-    found: list[Hotspot] = []
-    while len(found) < HOTSPOTS and in_field.max() > 0.5:
-        row, column = np.unravel_index(int(in_field.argmax()), in_field.shape)
-        found.append(counted(objects, _NO_CLASS, view, (int(column), int(row))))
-        axes = (math.ceil(2 * radius_x), math.ceil(2 * radius_y))
-        cv2.ellipse(in_field, (int(column), int(row)), axes, 0, 0, 360, 0, -1)
+    found = best_fields(objects, _NO_CLASS, view, in_field, 0.5)
     return tuple(sorted(found, key=_by_objects, reverse=True))
 
 

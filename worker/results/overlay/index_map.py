@@ -6,7 +6,7 @@ what the index counts, as in QuPath.
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -190,14 +190,27 @@ def _hotspots(
     index = hits_in_field / np.maximum(in_field, 1)
     typical = float((in_field * every).sum() / every.sum())
     index[in_field < max(FIELD_OBJECTS, DENSE_SHARE * typical)] = 0
-    found: list[Hotspot] = []
-    while len(found) < HOTSPOTS and index.max() > 0:
-        row, column = np.unravel_index(int(index.argmax()), index.shape)
-        found.append(counted(objects, positive, view, (int(column), int(row))))
-        axes = (math.ceil(2 * radius_x), math.ceil(2 * radius_y))
-        cv2.ellipse(index, (int(column), int(row)), axes, 0, 0, 360, 0, -1)
+    found = best_fields(objects, positive, view, index, 0)
     with_enough = [hotspot for hotspot in found if hotspot.objects >= FIELD_OBJECTS]
     return tuple(sorted(with_enough, key=_by_index, reverse=True))
+
+
+def best_fields(
+    objects: ObjectSource, positive: int, view: PictureView, worth: NDArray[Any], above: float
+) -> list[Hotspot]:
+    """Return at most `HOTSPOTS` fields that do not overlap, around the cells that are worth most.
+
+    `worth` is a number for each cell, which must exceed `above`; it is set to 0 around each field.
+    """
+    radius_x, radius_y = view.in_cells(FIELD_UM / 2)
+    axes = (math.ceil(2 * radius_x), math.ceil(2 * radius_y))
+    found: list[Hotspot] = []
+    while len(found) < HOTSPOTS and worth.max() > above:
+        row, column = np.unravel_index(int(worth.argmax()), worth.shape)
+        cell = (int(column), int(row))
+        found.append(_counted(objects, positive, view, cell))
+        cv2.ellipse(worth, cell, axes, 0, 0, 360, 0, -1)
+    return found
 
 
 def disc(radius_x: float, radius_y: float) -> _Map:
@@ -208,7 +221,7 @@ def disc(radius_x: float, radius_y: float) -> _Map:
     return np.asarray((x / radius_x) ** 2 + (y / radius_y) ** 2 <= 1, np.float32)
 
 
-def counted(
+def _counted(
     objects: ObjectSource, positive: int, view: PictureView, cell: tuple[int, int]
 ) -> Hotspot:
     """Count the objects whose centres lie in the field around a cell, exactly."""
