@@ -33,10 +33,10 @@ def write(results: Sequence[Result], file: BinaryIO, failed: Sequence[FailedScan
     without_result = [_failed_fields(scan, results[0].order_id) for scan in failed]
     check_body(strict_json({"scanResults": scans + without_result}))
     file.write(b'{"scanResults":[')
-    for number, result in enumerate(results):
+    for number, (result, scan) in enumerate(zip(results, scans, strict=True)):
         if number:
             file.write(b",")
-        file.writelines(_scan_pieces(result))
+        file.writelines(_scan_pieces(result, scan))
     for fields in without_result:
         file.write(b"," + strict_json(fields))
     file.write(b"]}")
@@ -54,17 +54,24 @@ def _without_lists(result: Result) -> dict[str, Any]:
     return {**_scan_fields(result), "workflow": workflow, "geojson": NO_FEATURES}
 
 
-def _scan_pieces(result: Result) -> Iterator[bytes]:
-    """Yield the JSON of one scan in pieces, its objects first."""
+def _scan_pieces(result: Result, scan: dict[str, Any]) -> Iterator[bytes]:
+    """Yield the JSON of one scan in pieces, its objects first.
+
+    `scan` is what `_without_lists` returned for it.
+    """
     yield b'{"geojson":{"type":"FeatureCollection","features":['
     for number, batch in enumerate(_checked_batches(result)):
         if number:
             yield b","
         yield batch
     yield b']},"workflow":{"report":'
-    yield from report_pieces(result)
-    yield b"," + strict_json(_workflow(result))[1:]
-    yield b"," + strict_json(_scan_fields(result))[1:]
+    yield from report_pieces(result, scan["workflow"]["report"])
+    yield b"," + strict_json(_without(scan["workflow"], "report"))[1:]
+    yield b"," + strict_json(_without(scan, "geojson", "workflow"))[1:]
+
+
+def _without(fields: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name not in names}
 
 
 def _checked_batches(result: Result) -> Iterator[bytes]:

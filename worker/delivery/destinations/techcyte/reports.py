@@ -44,38 +44,46 @@ def report_fields(result: Result) -> dict[str, Any]:
         case TumorCellularity() as report:
             return _cellularity(result, report)
         case AreaDifferential() as report:
-            regions = [{**fields, "points": []} for fields, _ in _regions(result, report)]
+            regions = [_region_fields(result, report, *numbered) for numbered in _parts(result)]
             return {**_differential(result, report), "regions": regions}
         case report:
             return {**_differential(result, report), "points": []}
 
 
-def report_pieces(result: Result) -> Iterator[bytes]:
-    """Yield the JSON of the report in pieces.
+def report_pieces(result: Result, fields: dict[str, Any]) -> Iterator[bytes]:
+    """Yield the JSON of the report in pieces, given what `report_fields` returned.
 
     Raise `OrderError("parcel_invalid")` if Techcyte would reject a point or a box.
     """
     match parse_report(result.card.report):
         case RegionCounting() | AiMitosisCounting() as report:
-            yield b'{"objects":['
-            yield from _boxes(result, report)
-            regions = _counted_regions(result, report)
-            yield b"]," + strict_json({"type": report.type, "regions": regions})[1:]
+            yield from _with_list(fields, "objects", _boxes(result, report))
         case AreaDifferential() as report:
-            yield b'{"regions":['
-            for number, (fields, area) in enumerate(_regions(result, report)):
-                if number:
-                    yield b","
-                yield b'{"points":['
-                yield from _points(result, report, area)
-                yield b"]," + strict_json(fields)[1:]
-            yield b"]," + strict_json(_differential(result, report))[1:]
+            yield from _with_list(fields, "regions", _region_pieces(result, report, fields))
         case WholeSlideDifferential() | SemiQuantitativeDifferential() as report:
-            yield b'{"points":['
-            yield from _points(result, report, result.findings.area)
-            yield b"]," + strict_json(_differential(result, report))[1:]
+            points = _points(result, report, result.findings.area)
+            yield from _with_list(fields, "points", points)
         case _:
-            yield strict_json(report_fields(result))
+            yield strict_json(fields)
+
+
+def _with_list(fields: dict[str, Any], name: str, items: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the JSON of the fields, whose list `name` holds these items."""
+    rest = {key: value for key, value in fields.items() if key != name}
+    yield b'{"%s":[' % name.encode()
+    yield from items
+    yield b"]," + strict_json(rest)[1:]
+
+
+def _region_pieces(
+    result: Result, report: AreaDifferential, fields: dict[str, Any]
+) -> Iterator[bytes]:
+    """Yield the JSON of each region with its points, separated by commas."""
+    separator = b""
+    for region, (_, part) in zip(fields["regions"], _parts(result), strict=True):
+        yield separator
+        yield from _with_list(region, "points", _points(result, report, part))
+        separator = b","
 
 
 def _basic(result: Result) -> dict[str, Any]:
@@ -215,25 +223,30 @@ def _scores(objects: Objects, report: _Differential, names: Sequence[str]) -> Fl
     return np.where(objects.classes == positive, objects.scores, 1 - objects.scores)
 
 
-def _regions(result: Result, report: AreaDifferential) -> Iterator[tuple[dict[str, Any], Area]]:
-    """Yield each polygon of the area that was asked for: its fields without points, and itself."""
+def _parts(result: Result) -> list[tuple[int, Area]]:
+    """Return each polygon that was asked for, with its number, as far as it lies on the slide."""
     area = result.findings.area
-    total_px2 = size_px2(area)
-    parts = [area]
-    if len(area.polygons) > 1:
-        parts = [
-            Area(area.x, area.y, area.width, area.height, (polygon,)) for polygon in area.polygons
-        ]
-    for number, part in enumerate(parts, start=1):
-        rings = polygon_rings(part)
-        if not rings:
-            continue  # it lies wholly outside the slide
-        fields = {
-            "region": _region([rings], f"Region {number}"),
-            "weight": min(1.0, round(size_px2(part) / total_px2, 6)),
-            "score": round(_region_score(result, report, part), 6),
-        }
-        yield fields, part
+    if len(area.polygons) < 2:
+        return [(1, area)]
+    parts = []
+    for number, polygon in enumerate(area.polygons, start=1):
+        part = Area(area.x, area.y, area.width, area.height, (polygon,))
+        if polygon_rings(part):
+            parts.append((number, part))
+    return parts
+
+
+def _region_fields(
+    result: Result, report: AreaDifferential, number: int, part: Area
+) -> dict[str, Any]:
+    """Return a region without its points: its outline, its share of the whole and its score."""
+    weight = size_px2(part) / size_px2(result.findings.area)
+    return {
+        "region": _region([polygon_rings(part)], f"Region {number}"),
+        "weight": min(1.0, round(weight, 6)),
+        "score": round(_region_score(result, report, part), 6),
+        "points": [],
+    }
 
 
 def _region_score(result: Result, report: AreaDifferential, area: Area) -> float:
