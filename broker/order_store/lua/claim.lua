@@ -1,8 +1,9 @@
 -- ARGV: work, stage, worker, lease_ms, token.
 -- Gives waiting work to a worker, under a lease and with a new fence. When the answer was lost and
 -- the call is repeated, the token makes the second answer equal to the first.
--- Returns {fence, attempts, retries, attempt, most_attempts}, or {refused} with the reason. `attempts` counts the
--- claims that lost their worker or still run; `attempt` counts all claims of the stage.
+-- Returns {fence, attempts, retries, attempt, most_attempts}, or {refused} with the reason.
+-- `attempts` counts the claims that lost their worker or still run; `attempt` counts all claims of
+-- the stage.
 local stage, worker, token = ARGV[2], ARGV[3], ARGV[5]
 
 local function claim(work)
@@ -39,7 +40,7 @@ local function claim(work)
   end
   local held = redis.call('HMGET', key, 'fence', 'attempts', 'retries', stage .. '_attempts')
   local most = 0
-  if index then most = tonumber(redis.call('HGET', order_key(id), 'most_attempts') or '0') end
+  if index then most = most_attempts_of(id) end
   return {
     most_attempts = most,
     fence = tonumber(held[1]),
