@@ -84,7 +84,7 @@ class Environment:
             )
 
     def wait_for(self, condition: Callable[[], bool], what: str, within_s: float = 60) -> None:
-        """Block until the condition is true, and check it every 5 ms.
+        """Block until the condition is true, and check it every 20 ms.
 
         Raise `TimeoutError` with the last lines of every process.
         """
@@ -94,7 +94,7 @@ class Environment:
                 raise TimeoutError(
                     f"{what} did not happen within {within_s:g} s\n{self._last_lines()}"
                 )
-            time.sleep(0.005)
+            time.sleep(0.02)
 
     def _last_lines(self) -> str:
         logs = sorted(self.folder.glob("*.log"))

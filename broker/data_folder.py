@@ -1,7 +1,13 @@
 """The data folder, which holds slides, results and the embedded Redis: for its owner only."""
 
+import os
 import stat
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+
+_OTHERS = 0o077
+"""The permissions of the group and of everybody."""
 
 
 def make_private(folder: Path) -> None:
@@ -16,6 +22,20 @@ def make_private(folder: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(folder)) from None
+
+
+def restrict_new_files(folders: Iterable[Path]) -> None:
+    """Let this process and those it starts make no file that is more open than these folders.
+
+    Beside a folder of mode 0700 that is a umask of 077. A storage that machines share may be open
+    to a group: then its files are, too. A stricter umask stays.
+    """
+    granted = 0
+    for folder in folders:
+        with suppress(OSError):
+            granted |= folder.stat().st_mode
+    old_mask = os.umask(_OTHERS)
+    os.umask(old_mask | _OTHERS & ~granted)
 
 
 def openness(folder: Path) -> str:

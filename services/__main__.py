@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 
 from broker import log
-from broker.data_folder import openness
+from broker.data_folder import openness, restrict_new_files
 from broker.order_store import OrderStore
 from broker.settings.config import ConfigError, load, warn_of_old_names
 from services.app import create_app
@@ -24,6 +24,7 @@ def main() -> None:
         sys.exit(str(error))
     log.set_up(config.broker.log)
     warn_of_old_names()
+    restrict_new_files(config.broker.folders)
     open_folder = openness(config.broker.data)
     if open_folder:
         _log.warning("%s", open_folder)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from broker.data_folder import make_private
+from broker.data_folder import make_private, restrict_new_files
 from broker.file_storage import open_storage
 from broker.order_store import OrderStore
 from broker.order_store.embedded_redis import EmbeddedRedis
@@ -151,6 +151,7 @@ class Supervisor:
             make_private(self._config.broker.data)
         except OSError as error:
             raise ConfigError(f"broker.data cannot be used: {error}") from None
+        restrict_new_files(self._config.broker.folders)
         open_storage(self._config.broker)
         handle_stop_signals(self._on_signal)
         try:

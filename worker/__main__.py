@@ -5,6 +5,7 @@ scheduler.
 """
 
 import argparse
+import os
 import sys
 
 from worker.stop_signals import exit_on_signals
@@ -16,6 +17,8 @@ def main() -> None:
     parser.add_argument("role", choices=("gpu", "courier"))
     role = parser.parse_args().role
     stop_signals = exit_on_signals()
+    # Threads of OpenCV wait by asking for the core again and again; the pictures here are small.
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
     # Importing takes seconds, in which a signal may already come.
     from broker.settings.config import ConfigError
     from worker.celery_worker import run_worker

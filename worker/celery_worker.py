@@ -11,7 +11,7 @@ from typing import Any
 from celery import signals
 from celery.exceptions import CPendingDeprecationWarning, SecurityWarning
 
-from broker.data_folder import openness
+from broker.data_folder import openness, restrict_new_files
 from broker.log import Form, set_up
 from broker.open_files import raise_limit
 from broker.queue.celery_app import app
@@ -38,6 +38,7 @@ def run_worker(role: str, stop_signals: Sequence[Signals]) -> int:
     settings = context.config.worker
     _log_only_to_stderr(context.config.broker.log)
     warn_of_old_names()
+    restrict_new_files(context.config.broker.folders)
     open_folder = openness(context.data)
     if open_folder:
         _log.warning("%s", open_folder)

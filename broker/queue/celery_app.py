@@ -71,6 +71,7 @@ def _settings() -> dict[str, Any]:
         },
         # Flower shows these events
         "worker_send_task_events": True,
+        "worker_consumer": "broker.queue.event_batches:EventBatchingConsumer",
         "task_send_sent_event": True,
         "task_default_queue": "fetch",
         "task_create_missing_queues": True,

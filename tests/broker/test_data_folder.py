@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.data_folder import make_private, openness
+from broker.data_folder import make_private, openness, restrict_new_files
 from broker.order_store import OrderStore
 from broker.order_store.embedded_redis import EmbeddedRedis
 from broker.order_store.encryption import KEY_FILE
@@ -42,6 +42,34 @@ def test_a_folder_that_is_there_keeps_its_mode_and_is_said_to_be_open(tmp_path: 
         assert f"mode {mode:04o}" in openness(tmp_path)
         assert f"chmod 700 {tmp_path}" in openness(tmp_path)
     assert openness(tmp_path / "none") == ""
+
+
+@pytest.mark.parametrize(
+    ("modes", "mask_before", "mode"),
+    [
+        ((0o700,), 0o022, 0o600),
+        ((0o755,), 0o022, 0o644),
+        ((0o755,), 0o027, 0o640),
+        ((0o700, 0o2770), 0o002, 0o660),
+        ((0o711,), 0o022, 0o600),
+    ],
+)
+def test_files_are_no_more_open_than_the_folders_that_hold_them(
+    tmp_path: Path, modes: tuple[int, ...], mask_before: int, mode: int
+) -> None:
+    """A second folder is a storage that is shared with a group; a stricter umask stays."""
+    folders = [tmp_path / str(number) for number in range(len(modes))]
+    for folder, its_mode in zip(folders, modes, strict=True):
+        folder.mkdir()
+        folder.chmod(its_mode)
+    old_mask = os.umask(mask_before)
+    try:
+        restrict_new_files(folders)
+        file = folders[-1] / "file"
+        file.touch()
+    finally:
+        os.umask(old_mask)
+    assert mode_of(file) == mode
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755])

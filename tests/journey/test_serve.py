@@ -133,6 +133,16 @@ def test_the_sample_slide_can_be_ordered_at_once(serving: Stack, slide: Path) ->
     wait_for(lambda: delivered(other), what="the order of the other slide")
 
 
+def test_nobody_else_can_read_a_file_of_the_data_folder(serving: Stack, slide: Path) -> None:
+    """Neither a result nor what Redis wrote: the folder is open to its owner alone."""
+    order = place(serving, slide)
+    wait_for(lambda: delivered(order), what="the order")
+    for name in ("results", "redis"):
+        files = [path for path in (serving.data / name).rglob("*") if path.is_file()]
+        assert files
+        assert [path for path in files if path.stat().st_mode & 0o077] == []
+
+
 def test_no_other_path_is_allowed_with_the_sample_slide(serving: Stack, tmp_path: Path) -> None:
     """Neither beside the folder of the sample slide nor elsewhere."""
     for path in (serving.data / "samples.svs", serving.data / "sample/../redis", tmp_path / "a"):

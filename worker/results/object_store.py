@@ -11,7 +11,8 @@ A folder holds one file for each column, little-endian, without a header:
     hole_lengths  (sum of holes,) uint32: points of each hole
     hole_points   (sum of hole_lengths, 2) float64
 
-Folders of older versions have no file `measurements`, `features` or `hole…`.
+A column that may hold nothing has no file until it holds something: to make an empty file and to
+sync it takes as long as for a full one. Folders of older versions have empty files there.
 """
 
 import shutil
@@ -41,6 +42,8 @@ _TYPES: Final = {
     "hole_lengths": "<u4",
     "hole_points": "<f8",
 }
+_ALWAYS: Final = ("centres", "scores", "classes", "lengths", "points")
+"""The columns that have a file even without objects."""
 _TABLES: Final = ("probabilities", "measurements", "features")
 _READ_TABLES: Final = ("probabilities", "measurements")
 _HOLES: Final = ("holes", "hole_lengths", "hole_points")
@@ -56,7 +59,7 @@ class ObjectStore:
     def begin(cls, folder: Path) -> Self:
         """Create an empty store. Raises FileExistsError where the folder exists."""
         folder.mkdir(parents=True)
-        for name in _TYPES:
+        for name in _ALWAYS:
             (folder / name).touch(exist_ok=False)
         return cls(folder)
 
@@ -85,9 +88,9 @@ class ObjectStore:
         """Return the columns of the holes, empty as long as no object of the store has any."""
         holes = objects.holes
         earlier = 0
-        if holes and not (self.folder / "holes").stat().st_size:
+        if holes and not self.has_holes:
             earlier = len(self)
-        elif not holes and (self.folder / "holes").stat().st_size:
+        elif not holes and self.has_holes:
             holes = ((),) * len(objects)
         counts = [0] * earlier + [len(rings) for rings in holes]
         rings = [ring for one in holes for ring in one]
@@ -114,7 +117,7 @@ class ObjectStore:
         for name in _TYPES:
             size_bytes = values[name] * _item_bytes(name)
             if not size_bytes:
-                (self.folder / name).write_bytes(b"")
+                self._empty(name)
                 continue
             with (
                 (other.folder / name).open("rb") as source,
@@ -166,7 +169,7 @@ class ObjectStore:
 
     def drop_features(self) -> None:
         """Remove the vectors of all objects, which are kept somewhere else."""
-        (self.folder / "features").write_bytes(b"")
+        self._empty("features")
 
     def width(self, name: str) -> int:
         """Return how many `probabilities`, `measurements` or `features` each object has."""
@@ -205,8 +208,18 @@ class ObjectStore:
     def sync(self) -> None:
         """Write the files and the folder through to the disk."""
         for name in _TYPES:
-            sync_file(self.folder / name)
+            column = self.folder / name
+            if name in _ALWAYS or column.exists():
+                sync_file(column)
         sync_folder(self.folder)
+
+    def _empty(self, name: str) -> None:
+        """Remove the content of a column."""
+        column = self.folder / name
+        if name in _ALWAYS:
+            column.write_bytes(b"")
+        else:
+            column.unlink(missing_ok=True)
 
 
 def _item_bytes(name: str) -> int:

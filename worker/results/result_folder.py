@@ -7,7 +7,7 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from secrets import token_hex
 from typing import Any
 
 from broker.orders.algorithm_card import AlgorithmCard
@@ -45,15 +45,17 @@ def save(folder: Path, result: Result, overlay: OverlayDrawing) -> int:
     Raises ValueError for a result that holds NaN or infinity, OSError where the disk refuses.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(
-        prefix=f".{folder.name}-", dir=folder.parent, ignore_cleanup_errors=True
-    ) as beside:
-        new = Path(beside) / "new"
+    new = _hidden_beside(folder)
+    try:
         new.mkdir()
         size_bytes = _write_files(new, result, overlay)
         if folder.exists():
-            folder.rename(Path(beside) / "old")
+            old = _hidden_beside(folder)
+            folder.rename(old)
+            shutil.rmtree(old, ignore_errors=True)
         new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     sync_folder(folder.parent)
     sync_folder(folder.parent.parent)
     return size_bytes
@@ -75,6 +77,11 @@ def optional_files(folder: Path) -> list[str]:
     """
     own = [f"{OWN_FILES}/{file.name}" for file in sorted((folder / OWN_FILES).glob("*"))]
     return [name for name in OPTIONAL if (folder / name).is_file()] + own
+
+
+def _hidden_beside(folder: Path) -> Path:
+    """Return an unused path beside the folder that readers do not look at."""
+    return folder.with_name(f".{folder.name}-{token_hex(8)}")
 
 
 def _write_files(folder: Path, result: Result, overlay: OverlayDrawing) -> int:
