@@ -15,6 +15,7 @@ from broker.data_folder import openness
 from broker.log import Form, set_up
 from broker.open_files import raise_limit
 from broker.queue.celery_app import app
+from broker.queue.kue_publisher import kue_publisher
 from broker.queue.names import queue_names, worker_name
 from broker.queue.scheduler import run_scheduler
 from broker.queue.transport import check_messages
@@ -142,6 +143,9 @@ def _start_threads_when_ready(role: str, context: WorkerContext, stopped: Event)
             target=run_scheduler, args=(context.store, stopped), name="scheduler", daemon=True
         )
         threads.append(scheduler)
+        publisher = kue_publisher(context.config, context.store, worker_name(role, os.getpid()))
+        if publisher:
+            threads.append(Thread(target=publisher.run, args=(stopped,), name="kue", daemon=True))
 
     @signals.worker_ready.connect(weak=False)
     def _start(**_: object) -> None:
