@@ -137,20 +137,30 @@ def _start_threads_when_ready(role: str, context: WorkerContext, stopped: Event)
     A machine may run no courier, and its disk must be cleaned up all the same.
     """
     cleanup = Thread(target=run_cleanup, args=(context, stopped), name="cleanup", daemon=True)
-    threads = [cleanup]
+    threads = [cleanup, *_kue_publishers(role, context, stopped)]
     if role == "courier":
         scheduler = Thread(
             target=run_scheduler, args=(context.store, stopped), name="scheduler", daemon=True
         )
         threads.append(scheduler)
-        publisher = kue_publisher(context.config, context.store, worker_name(role, os.getpid()))
-        if publisher:
-            threads.append(Thread(target=publisher.run, args=(stopped,), name="kue", daemon=True))
 
     @signals.worker_ready.connect(weak=False)
     def _start(**_: object) -> None:
         for thread in threads:
             thread.start()
+
+
+def _kue_publishers(role: str, context: WorkerContext, stopped: Event) -> list[Thread]:
+    """Return the thread of a courier that publishes the events of Kue, where the settings want it.
+
+    Raise `ConfigError`.
+    """
+    if role != "courier":
+        return []
+    publisher = kue_publisher(context.config, context.store, worker_name(role, os.getpid()))
+    if publisher is None:
+        return []
+    return [Thread(target=publisher.run, args=(stopped,), name="kue", daemon=True)]
 
 
 def _log_only_to_stderr(form: Form) -> None:

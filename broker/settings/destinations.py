@@ -24,6 +24,14 @@ def _kinds() -> dict[str, type[RequestModel]]:
     return kinds
 
 
+def fields_of_type(kind: str) -> frozenset[str]:
+    """Return the fields that a destination of this type has, none for a type without an address."""
+    model = _kinds().get(kind)
+    if model is None:
+        return frozenset()
+    return frozenset(model.model_fields)
+
+
 def checked(given: dict[str, SecretStr]) -> dict[str, SecretStr]:
     """Return the fields of one destination. Raise `ValueError`, which repeats no value."""
     fields = revealed(given)
@@ -66,14 +74,6 @@ NamedDestinations = dict[
     Annotated[dict[str, SecretStr], AfterValidator(checked)],
 ]
 """By name the fields of a destination, as in an order, without those that orders add."""
-
-
-def fields_of_type(kind: str) -> frozenset[str]:
-    """Return the fields that a destination of this type has, none for a type without an address."""
-    model = _kinds().get(kind)
-    if model is None:
-        return frozenset()
-    return frozenset(model.model_fields)
 
 
 def revealed(fields: Mapping[str, SecretStr]) -> dict[str, Any]:
