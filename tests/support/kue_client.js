@@ -1,5 +1,6 @@
 // The real Kue of npm, for tests. Its first argument says what it does:
-//   serve PORT REDIS_PORT PASSWORD            Kue's HTTP, and a worker of the type analysisJob
+//   serve PORT REDIS_PORT PASSWORD            Kue's HTTP
+//   work PORT REDIS_PORT PASSWORD             the same, and a worker of the type analysisJob
 //   listen REDIS_PORT PASSWORD                prints each event of a queue as a line of JSON
 //   read REDIS_PORT PASSWORD ID               prints a job as Kue reads it from Redis
 // A line "ready" says that it works. It ends when its standard input is closed.
@@ -15,8 +16,14 @@ function print(value) {
   process.stdout.write(`${JSON.stringify(value)}\n`);
 }
 
-if (what === "serve") {
-  queueAt(given[1], given[2]);
+if (what === "serve" || what === "work") {
+  const queue = queueAt(given[1], given[2]);
+  if (what === "work") {
+    queue.process("analysisJob", (job, done) => {
+      job.progress(95, 100, { order: "x" });
+      setTimeout(() => (job.data.fails ? done(new Error("no slide")) : done(null, { a: 1 })), 50);
+    });
+  }
   kue.app.listen(Number(given[0]), "127.0.0.1", () => print("ready"));
 }
 if (what === "listen") {

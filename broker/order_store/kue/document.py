@@ -106,7 +106,6 @@ def document(job: KueJob, shown_id: int | str) -> dict[str, Any]:
     whole |= {name: job.fields.get(name) for name in _TIMES}
     whole["updated_at"] = _updated_at(job)
     whole |= {name: job.fields.get(name) for name in ("delay", "workerId", "ttl")}
-    whole["workerId"] = _worker(job)
     whole["attempts"] = {"made": made, "remaining": remaining, "max": most}
     return {name: value for name, value in whole.items() if value is not None}
 
@@ -136,13 +135,6 @@ def _updated_at(job: KueJob) -> str:
     if isinstance(job.order, Order):
         changed_ms = max(changed_ms, int(job.order.updated_at * 1000))
     return str(changed_ms)
-
-
-def _worker(job: KueJob) -> str | None:
-    """Return the name of the worker that holds a scan of the order, or None."""
-    if job.state != "active" or not isinstance(job.order, Order):
-        return None
-    return next((scan.worker for scan in job.order.scans if scan.worker), None)
 
 
 def _cause(order: Order) -> Mapping[str, Any]:

@@ -113,9 +113,11 @@ local function kue_attempt_failed(id, reason)
 end
 
 -- Called where a scan of a running order is taken: it may be another attempt.
-local function kue_attempt_begins(id)
+local function kue_attempt_begins(id, worker)
   local number = redis.call('HGET', KEY_ORDER .. id, 'kue')
-  if number and redis.call('HDEL', kue_key(number), 'again') == 1 then kue_tell(number, 'start') end
+  if not number or redis.call('EXISTS', kue_key(number)) == 0 then return end
+  redis.call('HSET', kue_key(number), 'workerId', worker)
+  if redis.call('HDEL', kue_key(number), 'again') == 1 then kue_tell(number, 'start') end
 end
 
 -- Removes the job. `how` is 'asked' where its client asked for it.

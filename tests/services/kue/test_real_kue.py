@@ -14,8 +14,10 @@ from typing import Any, Self
 from urllib.request import Request, urlopen
 
 import pytest
+import redis
 from fastapi.testclient import TestClient
 
+from broker.errors import Problem
 from broker.order_store import OrderStore
 from broker.order_store.kue import KueListeners
 from broker.order_store.redis_url import RedisUrl
@@ -29,6 +31,7 @@ from tests.support.stack import free_port
 
 SCRIPT = ROOT / "tests" / "support" / "kue_client.js"
 PASSWORD = "for-this-test"
+FAULT = Problem("input_unreachable", "no answer", "look at it", blame="platform")
 
 
 def why_not() -> str:
@@ -171,6 +174,84 @@ def test_the_same_calls_have_the_same_answers(door: TestClient, real: str, viewe
         if path == "/job/1/log" or not theirs[2]:
             continue
         assert shape(answer.json()) == shape(json.loads(theirs[2])), (method, path, body)
+
+
+def kinds(value: Any) -> Any:
+    """Return a document with each value replaced by its type; what is free to choose is left out."""
+    if not isinstance(value, dict):
+        return type(value).__name__
+    free = ("data", "result", "progress_data")
+    return {
+        name: type(inner).__name__ if name in free else kinds(inner)
+        for name, inner in value.items()
+    }
+
+
+def heard(channel: Any, last: str) -> list[Any]:
+    """Return the published events up to the first of this name."""
+    events: list[Any] = []
+    while not events or events[-1]["event"] != last:
+        message = channel.get_message(timeout=20)
+        assert message, events
+        if message["type"] == "message":
+            events.append(json.loads(message["data"]))
+    return events
+
+
+def told(events: list[Any]) -> list[Any]:
+    """Return the events with the types of their arguments behind their names."""
+    shapes = []
+    for event in events:
+        name, *arguments = event["args"]
+        types = [type(argument).__name__ for argument in arguments]
+        shapes.append((event["event"], type(event["id"]).__name__, name, *types))
+    return shapes
+
+
+def end_of_ours(store: OrderStore, order_id: str, publisher: KuePublisher, fails: bool) -> None:
+    """Do what workers do, with one attempt before the last one where the order fails."""
+    work = f"{order_id}.0"
+    if fails:
+        store.give_back(taken(store, work, "fetch"), problem=FAULT)
+        store.finish(taken(store, work, "fetch"), "failed", problem=FAULT)
+    else:
+        classify(store, order_id)
+        for _ in range(4):
+            publisher.step()
+        store.finish(taken(store, order_id, "deliver"), "delivered")
+    publisher.step()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_job_ends_as_with_a_real_worker(
+    config: Config, announced: OrderStore, redis_of_kue: int, viewer_job: Job, fails: bool
+) -> None:
+    """The fields of its document and their types, the events, their order and their arguments."""
+    door = client(settings(config, publish_events=True), announced)
+    job: Any = viewer_job(options={"attempts": 2})
+    job["data"]["fails"] = fails
+    last = "failed" if fails else "complete"
+    address = RedisUrl.at(f"redis://:{PASSWORD}@127.0.0.1:{redis_of_kue}/0")
+    listener = redis.Redis(port=redis_of_kue, password=PASSWORD, decode_responses=True)
+    channel = listener.pubsub()
+    channel.subscribe("q:events")
+    port = free_port()
+    with RealKue("work", port, redis_of_kue, PASSWORD) as kue:
+        assert kue.line() == "ready"
+        url = f"http://127.0.0.1:{port}"
+        called(url, "POST", "/job", json.dumps(job), "application/json")
+        theirs = heard(channel, last)
+        document = json.loads(called(url, "GET", "/job/1", "", "")[2])
+    number = sent(door, job)
+    (order,) = announced.find(labels={"kue": str(number)}).orders
+    publisher = KuePublisher(announced, KueListeners(address, 1000), "courier-1@here")
+    end_of_ours(announced, order.id, publisher, fails)
+    ours = heard(channel, last)
+    if fails:  # their worker says its progress before it fails
+        theirs = [event for event in theirs if event["event"] != "progress"]
+    assert told(ours) == told(theirs)
+    assert kinds(door.get(f"/kue/job/{number}").json()) == kinds(document)
+    listener.close()
 
 
 def test_a_listener_of_kue_hears_and_reads_our_jobs(
