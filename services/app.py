@@ -6,6 +6,7 @@ from broker.settings.config import Config
 from services import openapi
 from services.api_keys import ApiKeys
 from services.auth import ApiKeyAuth
+from services.kue import routes as kue
 from services.requests.origin_check import OriginCheck
 from services.responses import problems
 from services.responses.head_requests import HeadRequests
@@ -48,6 +49,8 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(algorithms.router)
     app.include_router(schemas.router)
     app.include_router(techcyte.router)
+    app.include_router(kue.router)
+    app.include_router(kue.pages)
     app.include_router(queues.router)
     app.include_router(metrics.router)
     app.include_router(health.router)

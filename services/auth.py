@@ -39,7 +39,8 @@ def _key_of(request: Request) -> bytes:
     return key.strip().encode("latin-1")
 
 
-def _is_loopback(netloc: str) -> bool:
+def is_loopback(netloc: str) -> bool:
+    """Return whether a Host header names this machine."""
     try:
         return urlsplit(f"//{netloc}").hostname in LOOPBACK
     except ValueError:
@@ -125,7 +126,7 @@ def _check_loopback(request: Request) -> Caller:
     # A web page can let its own host name resolve to 127.0.0.1 (DNS rebinding).
     # Only the Host header shows that.
     host = request.headers.get("host", "")
-    if not _is_loopback(host):
+    if not is_loopback(host):
         raise OrderError(
             "loopback_only",
             "without services.keys only loopback is served; "

@@ -6,6 +6,8 @@ from fastapi import FastAPI
 
 from broker.orders.request import DeliverAgainRequest, OrderRequest
 from services import examples, secret_paths
+from services.kue.examples import ADDRESSES as KUE_ADDRESSES
+from services.kue.page import PATH as KUE
 from services.openapi_answers import ANSWERS, PROBLEM_SCHEMA, Answers
 from services.responses.problems import MEDIA_TYPE, ProblemAnswer
 
@@ -16,8 +18,13 @@ the slide or just the region, and the result arrives at its destination exactly 
 level-0 pixels, x right, y down; what lies beyond the slide is left out.
 
 Research use only."""
-OPEN = ("/healthz", "/readyz", secret_paths.TECHCYTE_WEBHOOK + "{secret}")
-"""The addresses that need no key. The last one holds a secret of its own."""
+OPEN = (
+    "/healthz",
+    "/readyz",
+    secret_paths.TECHCYTE_WEBHOOK + "{secret}",
+    *(f"{KUE}{path}" for path in KUE_ADDRESSES),
+)
+"""The addresses that need no key: one holds a secret, and of Kue's the caller's address decides."""
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer KEY"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

@@ -7,6 +7,7 @@ from typing import Any, Final
 from broker.errors import CODES, ErrorCode, Problem
 from broker.orders.result_files import MEDIA_TYPES
 from services import examples
+from services.kue import examples as kue
 from services.responses import problems
 
 PROBLEM_SCHEMA: Final = {"$ref": "#/components/schemas/ProblemAnswer"}
@@ -100,7 +101,9 @@ class Answers:
         found: dict[str, Any] = {str(self.status): success, **self.others}
         for status in sorted({CODES[code].status for code in self.codes}):
             codes = [code for code in self.codes if CODES[code].status == status]
-            found[str(status)] = problem_response(codes)
+            response = problem_response(codes)
+            response["content"] |= found.get(str(status), {}).get("content", {})
+            found[str(status)] = response
         return found
 
 
@@ -168,6 +171,13 @@ _PART_OF_OWN_FILE: Final = {
 _PART_OF_PAYLOAD: Final = {
     "206": {"description": "The range that was asked for", "content": _PAYLOAD}
 }
+_KUE: Final[tuple[ErrorCode, ...]] = (*_ANY_REQUEST, "not_found")
+"""Of the server itself, and where the door is closed; other errors are `{"error": …}` as Kue's."""
+_KUE_CHANGE: Final[tuple[ErrorCode, ...]] = (*_KUE, "foreign_origin")
+_KUE_REFUSED: Final = {
+    "400": {"description": "Kue", "content": _json({"error": "Must provide job type"})},
+    "204": {"description": "The body has no job, or is not declared as JSON"},
+}
 ANSWERS: Final[Mapping[str, Answers]] = {
     "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE, _BATCH),
     "take_techcyte_task": Answers(200, _json(examples.TAKEN_TASK), _TECHCYTE_TASK),
@@ -187,6 +197,16 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "list_algorithms": Answers(200, _json(examples.CARDS), _READ),
     "get_algorithm": Answers(200, _json(examples.CARD), (*_READ, "not_found")),
     "get_model_schema": Answers(200, _MODEL_SCHEMA, _READ),
+    "create_kue_job": Answers(200, _json(kue.CREATED), _KUE_CHANGE, _KUE_REFUSED),
+    "get_kue_job": Answers(200, _json(kue.FAILED_JOB), _KUE),
+    "get_kue_log": Answers(200, _json(["2026-11-29T16:00:00.000Z queued"]), _KUE),
+    "remove_kue_job": Answers(200, _json({"message": "job 14 removed"}), _KUE_CHANGE),
+    "set_kue_priority": Answers(200, _json({"message": "updated priority"}), _KUE_CHANGE),
+    "set_kue_state": Answers(200, _json({"message": "updated state"}), _KUE_CHANGE),
+    "restart_kue_job": Answers(200, _json({"message": "job 14 inactive"}), _KUE_CHANGE),
+    "list_kue_jobs": Answers(200, _json([kue.FAILED_JOB | {"id": 14}]), _KUE),
+    "list_kue_types": Answers(200, _json(["analysisJob"]), _KUE),
+    "get_kue_stats": Answers(200, _json(kue.STATS), _KUE),
     "list_queues": Answers(200, _json(examples.QUEUES), _READ),
     "get_queue": Answers(200, _json(examples.DEMAND), (*_READ, "request_invalid")),
     "metrics": Answers(200, _text(examples.METRICS), _READ),

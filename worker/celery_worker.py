@@ -15,6 +15,7 @@ from broker.data_folder import openness, restrict_new_files
 from broker.log import Form, set_up
 from broker.open_files import raise_limit
 from broker.queue.celery_app import app
+from broker.queue.kue_publisher import kue_publisher
 from broker.queue.names import queue_names, worker_name
 from broker.queue.scheduler import run_scheduler
 from broker.queue.transport import check_messages
@@ -137,7 +138,7 @@ def _start_threads_when_ready(role: str, context: WorkerContext, stopped: Event)
     A machine may run no courier, and its disk must be cleaned up all the same.
     """
     cleanup = Thread(target=run_cleanup, args=(context, stopped), name="cleanup", daemon=True)
-    threads = [cleanup]
+    threads = [cleanup, *_kue_publishers(role, context, stopped)]
     if role == "courier":
         scheduler = Thread(
             target=run_scheduler, args=(context.store, stopped), name="scheduler", daemon=True
@@ -148,6 +149,19 @@ def _start_threads_when_ready(role: str, context: WorkerContext, stopped: Event)
     def _start(**_: object) -> None:
         for thread in threads:
             thread.start()
+
+
+def _kue_publishers(role: str, context: WorkerContext, stopped: Event) -> list[Thread]:
+    """Return the thread of a courier that publishes the events of Kue, where the settings want it.
+
+    Raise `ConfigError`.
+    """
+    if role != "courier":
+        return []
+    publisher = kue_publisher(context.config, context.store, worker_name(role, os.getpid()))
+    if publisher is None:
+        return []
+    return [Thread(target=publisher.run, args=(stopped,), name="kue", daemon=True)]
 
 
 def _log_only_to_stderr(form: Form) -> None:

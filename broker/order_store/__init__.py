@@ -4,12 +4,14 @@ Every method of `OrderStore` may raise `TemporaryError("store_unreachable")`. It
 unknown, and it is safe to repeat the call.
 """
 
+from functools import cached_property
 from typing import Self
 
 from broker.order_store.actions import Actions
 from broker.order_store.backlog import Backlog, QueueView, Wait
 from broker.order_store.errors import UnreadableOrderError
 from broker.order_store.keys import PAYLOAD_FIELD
+from broker.order_store.kue import KueEvents, KueJobs
 from broker.order_store.lifecycle import (
     Claim,
     Created,
@@ -47,6 +49,16 @@ __all__ = [
 
 class OrderStore(Lifecycle, Actions, Queries, Workers, Backlog):
     """The record of every order and of the workers. Safe to share between threads."""
+
+    @cached_property
+    def kue(self) -> KueJobs:
+        """The orders that are jobs of Kue."""
+        return KueJobs(self._client, self._settings)
+
+    @cached_property
+    def kue_events(self) -> KueEvents:
+        """What listeners of Kue are still to be told."""
+        return KueEvents(self._client, self._settings)
 
     @classmethod
     def connect(cls, settings: BrokerSettings) -> Self:

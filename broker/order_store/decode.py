@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from broker.errors import Problem
 from broker.order_store.encryption import RequestEncryption, SealedError
 from broker.order_store.keys import PAYLOAD_FIELD
+from broker.orders.fields import PRIORITIES
 from broker.orders.order import MAX_TIME_S, Act, Attempt, Order, OrderState, Scan, UnreadableOrder
 from broker.orders.request import OrderRequest, shown_destination
 
@@ -41,6 +42,8 @@ def _order(order_id: str, reply: list[Any], encryption: RequestEncryption) -> Or
     order_hash, scan_hashes, attempts = reply
     fields = _pairs(order_hash)
     request = _request(fields, encryption)
+    if fields.get("priority") in PRIORITIES:  # it may have been changed since
+        request = request.model_copy(update={"priority": fields["priority"]})
     if len(scan_hashes) != len(request.scans):
         raise FieldError(f"it has {len(scan_hashes)} scans of {len(request.scans)}")
     state = _known_state(fields["state"])

@@ -16,6 +16,13 @@ class OrderNotFoundError(OrderError):
         super().__init__("not_found", f"there is no order {order_id[:64]!r}")
 
 
+class KueJobNotFoundError(OrderError):
+    """There is no job of Kue with this number. Code: `not_found`; the words are Kue's."""
+
+    def __init__(self, shown: str) -> None:
+        super().__init__("not_found", f'job "{shown[:64]}" doesnt exist')
+
+
 class KeyReusedError(OrderError):
     """Another request was made with this Idempotency-Key. Code: `key_reused`."""
 

@@ -24,6 +24,17 @@ class Key(StrEnum):
     WAITING = "sl:waiting:"  # + queue; sorted set: waiting work, by the time it may start in ms
     HELD = "sl:held:"  # + worker; set: the work that the worker holds
     IDEMPOTENCY = "sl:key:"  # + Idempotency-Key; hash: its order and the request's fingerprint
+    KUE_JOB = "sl:kue:job:"  # + number; hash: what a client of Kue sent, and its state
+    KUE_NUMBER = "sl:kue:number"  # integer: the number of the newest job of Kue
+    KUE_JOBS = "sl:kue:jobs"  # sorted set: all jobs of Kue, by priority
+    KUE_JOBS_BY_STATE = "sl:kue:jobs:state:"  # + state; sorted set: its jobs, as Kue sorts them
+    KUE_JOBS_BY_TYPE = "sl:kue:jobs:type:"  # + state, ":", type; sorted set: jobs, by priority
+    KUE_TYPES = "sl:kue:types"  # set: the types of jobs that were ever sent
+    KUE_REFUSED = "sl:kue:refused"  # sorted set: jobs that are no orders, by time in ms
+    KUE_WORK_TIME = "sl:kue:work_time"  # integer: what all complete jobs took, in ms
+    KUE_EVENTS = "sl:kue:events"  # stream: what listeners of Kue are still to be told
+    KUE_PUBLISHED = "sl:kue:published"  # string: id of the last event that was published
+    KUE_PUBLISHER = "sl:kue:publisher"  # string with a time to live: who publishes events
     CARDS = "sl:cards"  # hash: the card of each algorithm, as JSON
     WORKERS = "sl:workers"  # sorted set: names of workers, by their last heartbeat in ms
     WORKER = "sl:worker:"  # + worker; string with a time to live: its queues, as JSON

@@ -42,10 +42,14 @@ class TaskMessage:
 
 @dataclass(frozen=True, slots=True)
 class Creator:
-    """Who places an order: the name of an API key, and how many of its orders may be queued."""
+    """Who places an order: the name of an API key, and how many of its orders may be queued.
+
+    `job`: of an order that came from a client of Kue, what `KueJobs.new_job` returned.
+    """
 
     name: str
     max_waiting: int | None = None
+    job: Fields | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,7 @@ class Lifecycle(StoreBase):
             key_life_s = settings.idempotency_s
         if creator:
             record["created_by"] = creator.name
+            record |= creator.job or {}
             if creator.max_waiting is not None:
                 max_own_waiting = creator.max_waiting
         scans = [_scan_fields(scan) for scan in request.scans]

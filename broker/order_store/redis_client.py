@@ -28,7 +28,8 @@ from broker.orders.order import REOPENED, TRANSITIONS
 from broker.settings.config import BrokerSettings
 
 _LUA = Path(__file__).parent / "lua"
-_LIFECYCLE = _LUA / "lifecycle.lua"
+_RULES = (_LUA / "kue_jobs.lua", _LUA / "lifecycle.lua")
+"""The texts that are put in front of every script, in this order."""
 TIMEOUT_S = 3.0
 CONNECT_TIMEOUT_S = 1.5
 RETRY_AFTER_S = 5.0
@@ -70,7 +71,7 @@ class RedisClient:
         self.records = _client(address, address.database + 1)
         self._scripts = {}
         for path in _LUA.glob("*.lua"):
-            if path != _LIFECYCLE:
+            if path not in _RULES:
                 self._scripts[path.stem] = self.records.register_script(_script(path.stem))
 
     def run(self, script: str, *args: object) -> Any:
@@ -142,11 +143,11 @@ def reachable() -> Iterator[None]:
 
 @cache
 def _script(name: str) -> str:
-    """Return the whole text of a script: the constants, the lifecycle, then its own file.
+    """Return the whole text of a script: the constants, the rules, then its own file.
 
     All of it runs with every call, so the constants are literals and no JSON.
     """
-    own = _LIFECYCLE.read_text() + (_LUA / f"{name}.lua").read_text()
+    own = "".join(path.read_text() for path in (*_RULES, _LUA / f"{name}.lua"))
     tables = {
         "TRANSITIONS": TRANSITIONS,
         "REOPENED": REOPENED,
@@ -167,6 +168,11 @@ def _lua_literal(value: Any) -> str:
     if isinstance(value, str):
         return f"'{value}'"
     return "{" + ", ".join(map(_lua_literal, value)) + "}"
+
+
+def client_of(address: RedisUrl) -> Any:
+    """Return a client of the database that a URL names; it connects when first used."""
+    return _client(address, address.database)
 
 
 def _client(address: RedisUrl, database: int) -> Any:

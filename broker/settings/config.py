@@ -23,6 +23,7 @@ from broker.errors import OrderError
 from broker.log import Form
 from broker.orders.fields import Priority
 from broker.settings.destinations import NamedDestinations, destination_addresses
+from broker.settings.kue import KueSettings
 from broker.settings.old_names import renamed_keys, with_new_names
 from broker.settings.section import ConfigError, Section
 from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environment
@@ -171,6 +172,7 @@ class ServicesSettings(Section):
     )
     max_body_bytes: int = Field(1_000_000, ge=1000)
     techcyte: TechcyteSettings = TechcyteSettings()
+    kue: KueSettings = KueSettings()
     max_connections: int = Field(
         1000, ge=1, description="connections at a time; fewer where the limit of open files is low"
     )
@@ -247,6 +249,20 @@ class Config(BaseSettings):
                 check_destination(address, self.broker.allow_hosts, field)
             except OrderError as fault:
                 raise ValueError(f"{field}: {fault.detail}; {fault.hint}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _jobs_of_kue_have_destinations(self) -> Self:
+        for name, kind in self.services.kue.types.items():
+            field = f"services.kue.types.{name}.destination"
+            faults = kind.faults(self.services.destinations)
+            if faults:
+                raise ValueError(f"{field}: {faults[0]}")
+            for address in kind.addresses:
+                try:
+                    check_destination(address, self.broker.allow_hosts, field)
+                except OrderError as fault:
+                    raise ValueError(f"{field}: {fault.detail}; {fault.hint}") from None
         return self
 
     @classmethod

@@ -24,7 +24,15 @@ def _kinds() -> dict[str, type[RequestModel]]:
     return kinds
 
 
-def _checked(given: dict[str, SecretStr]) -> dict[str, SecretStr]:
+def fields_of_type(kind: str) -> frozenset[str]:
+    """Return the fields that a destination of this type has, none for a type without an address."""
+    model = _kinds().get(kind)
+    if model is None:
+        return frozenset()
+    return frozenset(model.model_fields)
+
+
+def checked(given: dict[str, SecretStr]) -> dict[str, SecretStr]:
     """Return the fields of one destination. Raise `ValueError`, which repeats no value."""
     fields = revealed(given)
     kinds = _kinds()
@@ -63,7 +71,7 @@ def _refuse_wrong_fields(error: ValidationError) -> None:
 
 NamedDestinations = dict[
     Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")],
-    Annotated[dict[str, SecretStr], AfterValidator(_checked)],
+    Annotated[dict[str, SecretStr], AfterValidator(checked)],
 ]
 """By name the fields of a destination, as in an order, without those that orders add."""
 

@@ -38,7 +38,7 @@ class OriginCheck:
             # A web page does not know the secret, and needs no more than that.
             await self._app(scope, receive, send)
             return
-        why = _foreign(Headers(scope=scope))
+        why = foreign_origin(Headers(scope=scope))
         if not why:
             await self._app(scope, receive, send)
             return
@@ -51,7 +51,7 @@ class OriginCheck:
         await problems.answer(problem, scope["path"])(scope, receive, send)
 
 
-def _foreign(headers: Headers) -> str:
+def foreign_origin(headers: Headers) -> str:
     """Return why the request comes from another page, or nothing."""
     for site in headers.getlist("sec-fetch-site"):
         if site.strip().lower() not in OWN_SITE:

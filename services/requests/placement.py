@@ -45,11 +45,12 @@ class Orderable:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Places orders for one caller."""
+    """Places orders for one caller. `job`: that of Kue which the order is, where it is one."""
 
     config: Config
     store: OrderStore
     caller: Caller
+    job: Mapping[str, Any] | None = None
 
     def place_document(
         self, document: Any, key: str | None, orderable: Orderable | None = None
@@ -105,7 +106,7 @@ class Placement:
             queue=card.queue,
             key=key,
             fingerprint=known_by,
-            creator=Creator(self.caller.name, self.caller.max_waiting),
+            creator=Creator(self.caller.name, self.caller.max_waiting, self.job),
             key_life_s=key_life_s,
         )
         enqueue(created.messages)

@@ -22,6 +22,8 @@ from broker.errors import CODES, Code, OrderError, Problem, SlidelaneError, Temp
 from services import secret_paths
 
 MEDIA_TYPE = "application/problem+json"
+KUE_JSON = "application/json; charset=utf-8"
+"""What clients of Kue are answered with, also where something is wrong."""
 RETRY_AFTER_S = 5
 _UNKNOWN_CODE = Code(500, "platform", "An error that this version does not know")
 HEADERS = {"x-content-type-options": "nosniff", "cache-control": "private, no-cache"}
@@ -116,7 +118,8 @@ def retry_after(fault: TemporaryError) -> dict[str, str]:
     return {"retry-after": str(max(1, math.ceil(wait_s)))}
 
 
-def _headers(fault: SlidelaneError) -> dict[str, str]:
+def headers_of(fault: SlidelaneError) -> dict[str, str]:
+    """Return the headers that say what to do next."""
     if isinstance(fault, TemporaryError):
         return retry_after(fault)
     if fault.code == "key_missing":
@@ -130,7 +133,7 @@ def _headers(fault: SlidelaneError) -> dict[str, str]:
 async def _handle_fault(request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, SlidelaneError)  # noqa: S101 - `install` registers it for this class
     problem = _with_full_disk(fault.problem, getattr(request.app.state, "folders", ()))
-    return answer(problem, request.url.path, faults=faults_of(fault), headers=_headers(fault))
+    return answer(problem, request.url.path, faults=faults_of(fault), headers=headers_of(fault))
 
 
 def _with_full_disk(problem: Problem, folders: Iterable[Path]) -> Problem:
@@ -237,7 +240,7 @@ class _Answer:
             self.has_started = True
             headers = MutableHeaders(raw=list(message["headers"]))
             if message["status"] >= HTTPStatus.BAD_REQUEST:
-                self._is_replaced = headers.get("content-type") != MEDIA_TYPE
+                self._is_replaced = headers.get("content-type") not in (MEDIA_TYPE, KUE_JSON)
             if self._is_replaced:
                 await self._send_problem(message["status"], headers)
                 return

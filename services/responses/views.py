@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, Field
 
+from broker.order_progress import OrderProgress, order_progress, scan_progress
 from broker.order_store import Wait
 from broker.orders.order import (
     ENDED,
@@ -23,7 +24,6 @@ from broker.orders.order import (
 )
 from broker.orders.result_files import ARCHIVE, downloads
 from services.responses.problems import stored_problem
-from services.responses.progress import OrderProgress, order_progress, scan_progress
 
 ABSENT = Field(default=None, exclude_if=lambda value: value is None)
 DeliveryState = Literal["waiting", "trying", "asking", "delivered", "undelivered", "none"]

@@ -13,6 +13,11 @@ LOADER: Final = "loader"
 _LOCATION_POINTER: Final = "/0/file-location"
 """Where the answer of Bindaas has the location of the slide."""
 _MASK_PATH: Final = "/submitMaskOrder"
+_JOB_TYPES: Final = ("analysisJob", "order")
+"""What the viewers call the jobs that DynamicServices took, newer and older ones."""
+_ALGORITHM: Final = "ki67"
+_MPP: Final = 0.25
+"""What DynamicServices took where an order said nothing."""
 _CHANNELS: Final = ("orders.redis.channel", "annotations.redis.channel")
 
 
@@ -40,6 +45,8 @@ def translate(old: OldSettings) -> Translation:
     if loader:
         destination = {"type": "annotation", "url": loader.url}
         config["services"]["destinations"] = {LOADER: destination}
+    if _has(old, "orders.kue"):
+        config["services"]["kue"] = _kue(has_loader=loader is not None)
     if location and image_server:
         config["worker"]["locator"] = _locator(location, image_server)
     remarks = [
@@ -65,16 +72,28 @@ def _locator(location: Address, image_server: Address) -> dict[str, Any]:
     }
 
 
+def _kue(*, has_loader: bool) -> dict[str, Any]:
+    """Return what is ordered for the jobs that DynamicServices took."""
+    job: dict[str, Any] = {"algorithm": _ALGORITHM, "mpp": _MPP}
+    if has_loader:
+        job["destination"] = LOADER
+    return {"types": {name: dict(job) for name in _JOB_TYPES}}
+
+
 def _remarks_on_orders(old: OldSettings) -> Iterator[str]:
     if _has(old, "orders.kue"):
         yield (
-            "orders.kue: left out. This version takes no jobs from Kue, and has no setting "
-            "services.kue; place orders with POST /v1/orders or `slidelane order`"
+            "orders.kue: Kue is not needed any more. Viewers order here with "
+            "kueHost=HOST:PORT/kue; services.kue.types says what runs for their jobs "
+            f"({_ALGORITHM!r}: put the algorithm of yours in its place), and "
+            "services.kue.networks must name the addresses of the viewers' web servers"
         )
     if _has(old, "orders.redis"):
         yield (
-            "orders.redis: left out. It is Kue's Redis, whose events this version does not follow; "
-            "orders are kept in a Redis of Slidelane's own (broker.redis_url)"
+            "orders.redis: left out. Orders are kept in a Redis of Slidelane's own "
+            "(broker.redis_url). Where other programs listen to q:events there, set "
+            "services.kue.publish_events and services.kue.events_url once Kue no longer writes "
+            "to that Redis, for both count jobs from 1"
         )
 
 

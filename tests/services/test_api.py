@@ -93,8 +93,8 @@ def test_the_published_examples_are_accepted_as_they_are(api: TestClient, name: 
 
 
 def test_the_description_documents_problems_and_keys(api: TestClient) -> None:
-    """Every operation names its problem answer; all but health and the address with a secret ask for
-    a key; every reference leads somewhere."""
+    """Every operation names its problem answer; all but health, the address with a secret and those
+    of Kue ask for a key; every reference leads somewhere."""
     document = api.get("/openapi.json").json()
     schemas = document["components"]["schemas"]
     operations = {path: op for path, ops in document["paths"].items() for op in ops.values()}
@@ -106,6 +106,15 @@ def test_the_description_documents_problems_and_keys(api: TestClient) -> None:
         "/healthz",
         "/readyz",
         "/techcyte/webhook/{secret}",
+        "/kue/job",
+        "/kue/job/types",
+        "/kue/job/{job_id}",
+        "/kue/job/{job_id}/log",
+        "/kue/job/{job_id}/priority/{priority}",
+        "/kue/job/{job_id}/state/{state}",
+        "/kue/inactive/{job_id}",
+        "/kue/jobs/{listing}",
+        "/kue/stats",
     }
     text = api.get("/openapi.json").text
     for name in {part.partition('"')[0] for part in text.split("#/components/schemas/")[1:]}:

@@ -27,6 +27,7 @@ local function claim(work)
     if index then
       move_scan(work, to)
       if redis.call('HGET', order_key(id), 'state') == 'queued' then move_order(id, 'running') end
+      pcall(kue_attempt_begins, id, worker)
     end
     withdraw(work)
     redis.call('HINCRBY', key, 'fence', 1)

@@ -22,6 +22,9 @@ if redis.call('ZCARD', KEY_ORDERS_BY_STATE .. 'queued') >= tonumber(ARGV[9]) the
 end
 local record, scans, labels = cjson.decode(ARGV[2]), cjson.decode(ARGV[3]), cjson.decode(ARGV[4])
 local creator = record.created_by
+-- what a client of Kue sent, where the order came from one; `kue` is then the number of the job
+local kue_job = record.kue_job
+record.kue_job = nil
 if ARGV[10] ~= '' then
   local queued = redis.call('SCARD', KEY_QUEUED_BY_CREATOR .. creator)
   if queued >= tonumber(ARGV[10]) then return cjson.encode({refused = 'share', queued = queued}) end
@@ -53,6 +56,10 @@ if creator then
 end
 for name, value in pairs(labels) do
   redis.call('ZADD', KEY_ORDERS_BY_LABEL .. name .. '=' .. value, number, id)
+end
+if kue_job then
+  kue_job.order = id
+  kue_add(record.kue, kue_job, now)
 end
 log(id, 'queued')
 redis.call('ZADD', KEY_DUE, expires, id)

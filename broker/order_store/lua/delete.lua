@@ -19,6 +19,8 @@ if creator then
   redis.call('ZREM', KEY_ORDERS_BY_CREATOR .. creator, id)
   redis.call('SREM', KEY_QUEUED_BY_CREATOR .. creator, id)
 end
+local job = field_of(key, 'kue')
+if job then pcall(kue_forget, job) end
 local is_json, labels = pcall(cjson.decode, field_of(key, 'labels') or '{}')
 if not is_json or type(labels) ~= 'table' then labels = {} end
 for name, value in pairs(labels) do

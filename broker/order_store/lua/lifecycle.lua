@@ -114,6 +114,7 @@ local function move_order(id, to, moves, reason)
   else
     redis.call('ZREM', KEY_ENDED, id)
   end
+  pcall(kue_follow, id, to, reason, now)
   log(id, state_and_reason(to, reason))
 end
 
@@ -332,9 +333,9 @@ local function most_attempts_of(id)
 end
 
 -- Takes work from a worker that is gone. A scan that lost `allowed` workers, or that its order does
--- not allow another attempt, fails; `seen` says what was seen of the worker's end. Returns the next
--- task message, or nil.
-local function lose(work, seen, allowed)
+-- not allow another attempt, fails; `seen` says what was seen of the worker's end, and
+-- `is_refunded` that it was asked to stop. Returns the next task message, or nil.
+local function lose(work, seen, allowed, is_refunded)
   local key = key_of(work)
   local id, index = split(work)
   local worker, attempts, retries = unpack(redis.call('HMGET', key, 'worker', 'attempts', 'retries'))
@@ -354,6 +355,7 @@ local function lose(work, seen, allowed)
     return nil
   end
   if not index and cancel_delivery(id) then return nil end
+  if index and not is_refunded then pcall(kue_attempt_failed, id, seen) end
   return give_back(work, 0, '')
 end
 
@@ -393,6 +395,7 @@ local function give_up(id, fault)
       redis.call('ZADD', KEY_ORDERS_BY_STATE .. to, redis.call('ZSCORE', KEY_ORDERS, id) or 0, id)
       redis.call('ZREM', KEY_ORDERS_BY_STATE .. state, id)
       pcall(count_queued, id, to)
+      pcall(kue_follow, id, to, fault, now)
       pcall(log, id, to .. ': a script failed on this record, which is damaged: ' .. fault)
     end
   else

@@ -10,7 +10,7 @@ local messages = {}
 local function take_back(work)
   if not is_held(work) or redis.call('HGET', key_of(work), 'worker') ~= worker then return nil end
   if refund then redis.call('HINCRBY', key_of(work), 'attempts', -1) end
-  return lose(work, seen, allowed)
+  return lose(work, seen, allowed, refund)
 end
 
 for _, work in ipairs(works) do

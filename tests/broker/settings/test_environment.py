@@ -50,6 +50,15 @@ WORDS: dict[str, Any] = {
     "services.keys_file": "/run/keys",
     "services.techcyte.webhooks": WEBHOOKS,
     "services.destinations": {"lab": {"type": "techcyte", "host": "ci.techcyte.com"}},
+    "services.kue.types": {"analysisJob": {"algorithm": "grid"}},
+    "services.kue.types.NAME.algorithm": "grid",
+    "services.kue.types.NAME.parameters": {"rows": 3},
+    "services.kue.types.NAME.destination": {"type": "none"},
+    "services.kue.types.NAME.mpp": 0.5,
+    "services.kue.publish_events": True,
+    "services.kue.events_url": "rediss://:secret@jobs.example:6380/2",
+    "services.kue.networks": ["10.1.0.0/16"],
+    "services.kue.max_priority": "urgent",
     "worker.device": "cuda:3",
     "worker.queues": ["gpu-24g", "cpu"],
     "worker.threads": 3,
@@ -101,6 +110,8 @@ def beside(key: str) -> dict[str, str]:
     if key.startswith("worker.locator."):
         whole = MAP if key.endswith(".cases") else HTTP
         return {NAMED[f"worker.locator.{name}"]: written(value) for name, value in whole.items()}
+    if key.startswith("services.kue.types.NAME."):
+        return {NAMED["services.kue.types.NAME.algorithm"]: "grid"}
     return (
         {NAMED["worker.algorithms.NAME.kind"]: "grid"}
         if key.startswith("worker.algorithms.NAME")
@@ -155,7 +166,7 @@ def test_a_setting_arrives_by_its_variable(key: str, monkeypatch: pytest.MonkeyP
     for name, value in (beside(key) | {NAMED[key]: written(sample(key))}).items():
         monkeypatch.setenv(name, value)
     assert_arrived(key)
-    if not key.startswith(("worker.locator.", "worker.algorithms.NAME")):
+    if not key.startswith(("worker.locator.", "worker.algorithms.NAME", "services.kue.types.")):
         assert arrived(without, key) != sample(key)
 
 

@@ -89,7 +89,13 @@ def test_a_deployed_configuration_becomes_ours(tmp_path: Path) -> None:
         "services": {
             "destinations": {
                 "loader": {"type": "annotation", "url": "http://loader:3001/submitZipOrder"}
-            }
+            },
+            "kue": {
+                "types": {
+                    "analysisJob": {"algorithm": "ki67", "mpp": 0.25, "destination": "loader"},
+                    "order": {"algorithm": "ki67", "mpp": 0.25, "destination": "loader"},
+                }
+            },
         },
         "worker": {
             "locator": {
@@ -142,7 +148,8 @@ def test_a_remark_names_each_thing_without_a_counterpart(tmp_path: Path) -> None
     document = changed("images.api_key", KEY)
     remarks = "\n".join(translated(tmp_path, document).remarks)
     for words in (
-        "orders.kue: left out. This version takes no jobs from Kue, and has no setting services.kue",
+        "orders.kue: Kue is not needed any more. Viewers order here with kueHost=HOST:PORT/kue",
+        "services.kue.networks must name the addresses",
         "orders.redis: left out",
         "orders.redis.channel, annotations.redis.channel: left out",
         "images.imageServer.format: left out",
@@ -296,7 +303,7 @@ def test_the_command_prints_settings_on_stdout_only(tmp_path: Path) -> None:
     done = slidelane("import-config", path, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert list(json.loads(done.stdout)) == ["broker", "services", "worker"]
-    assert "orders.kue: left out" in done.stderr
+    assert "orders.redis: left out" in done.stderr
     path.write_text(json.dumps(SAMPLE))
     stopped = slidelane("import-config", path, cwd=tmp_path)
     assert (stopped.returncode, stopped.stdout) == (1, "")

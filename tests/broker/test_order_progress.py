@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from broker.order_progress import order_progress, scan_progress
 from broker.orders.order import Order, OrderState, Progress, Scan, ScanState
 from broker.orders.request import OrderRequest
-from services.responses.progress import order_progress, scan_progress
 
 DOWNLOADED = {"stage": "fetching", "done": 50, "total": 100, "eta_s": 5.0}
 CALIBRATED = {"stage": "calibrating", "done": 12, "total": 12, "eta_s": 0.0}
