@@ -14,6 +14,7 @@ from tests.support.destinations import a_destination
 from tests.support.results import AREA, FRAME, a_card, a_result, around, nuclei, objects
 from worker.delivery.destinations.camicroscope import heat_map, marks, parts
 from worker.delivery.payload import Payload
+from worker.geometry.frame import Frame
 from worker.results.objects import Objects
 from worker.results.result import Result
 
@@ -170,9 +171,15 @@ def test_nothing_found_is_nothing_sent(tmp_path: Path) -> None:
     assert documents(payload_of(tmp_path, a_result(nuclei(0)))) == []
 
 
+def test_two_regions_of_one_slide_may_have_other_digests(tmp_path: Path) -> None:
+    """Of a slide behind a URL only the tiles of a region are fetched; the digest is theirs."""
+    other = a_result(provenance={"slide_digest": "cd" * 32}, scan_id="2")
+    assert len(documents(payload_of(tmp_path, a_result(), other))) == 18
+
+
 def test_scans_of_several_slides_are_refused(tmp_path: Path) -> None:
     """The destination names one slide; marks of another one would lie on it."""
-    other = a_result(provenance={"slide_digest": "cd" * 32})
+    other = a_result(frame=Frame(4000, 3100, 0.25, 0.25, "slide"))
     with pytest.raises(OrderError) as caught:
         payload_of(tmp_path, a_result(), other)
     assert (caught.value.code, caught.value.blame) == ("parcel_invalid", "input")

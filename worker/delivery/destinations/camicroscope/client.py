@@ -54,12 +54,16 @@ class CaMicroscope:
         path: Path,
         failed: Sequence[FailedScan] = (),  # noqa: ARG002 - the viewer has no place for them
     ) -> Payload:
-        """Write a line of JSON for each request. Raise `OrderError` for scans of several slides."""
-        slides = {str(result.provenance.get("slide_digest", "")) for result in results}
-        if len(slides) > 1:
+        """Write a line of JSON for each request. Raise `OrderError` for scans of several slides.
+
+        They are told by their sizes. The digest of a slide would not do: of a slide that is read
+        region by region, each region has its own.
+        """
+        sizes = {(one.findings.frame.width, one.findings.frame.height) for one in results}
+        if len(sizes) > 1:
             raise OrderError(
                 "parcel_invalid",
-                f"the scans are of {len(slides)} slides, and the destination names one",
+                f"the scans are of slides of {len(sizes)} sizes, and the destination names one",
                 hint="place an order for each slide, or have the results delivered elsewhere",
                 blame="input",
             )
