@@ -133,14 +133,19 @@ def _check_features(lines: io.TextIOWrapper, meta: dict[str, Any], name: str) ->
 def _check_polygon(text: str, meta: dict[str, Any], where: str) -> None:
     """Check `[x1:y1:x2:y2:...]` in level-0 pixels.
 
-    The importer divides by the size of the image, so every point must lie inside it.
+    The importer divides by the size of the image, so every point must lie inside it. It overwrites
+    the last point of a large ring with the first, so every ring must be closed.
     """
     if not (text.startswith("[") and text.endswith("]")):
         raise ValueError(f"{where}: not in square brackets")
+    if not re.fullmatch(r"[0-9.:]+", text[1:-1]):
+        raise ValueError(f"{where}: only digits, full stops and colons are read")
     numbers = [_number(part, where) for part in text[1:-1].split(":")]
     points = list(zip(numbers[::2], numbers[1::2], strict=False))
     if len(numbers) % 2 or len(points) < 3 or all(a == b for a, b in pairwise(points)):
         raise ValueError(f"{where}: three points or more are needed, each an x and a y")
+    if points[0] != points[-1]:
+        raise ValueError(f"{where}: the ring is not closed")
     width_px = float(meta["image_width"])
     height_px = float(meta["image_height"])
     for x, y in points:

@@ -38,6 +38,12 @@ REGION = {
         "url": "https://camicroscope.example.org/quip/upload",
         "case_id": "S26-1234",
     },
+    "notify": {
+        "type": "webhook",
+        "url": "https://lab.example.org/slidelane",
+        "secret": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+        "events": ["order.failed", "order.undelivered"],
+    },
 }
 PICK_UP = {
     "algorithm": "ki67",

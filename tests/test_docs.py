@@ -14,14 +14,13 @@ from pydantic import BaseModel, TypeAdapter
 
 from broker.errors import CODES
 from broker.order_store import OrderStore
-from broker.orders.order import REOPENED, TRANSITIONS, OrderState, ScanState
-from broker.orders.request import (
+from broker.orders.destinations import (
     AnnotationDestination,
-    OrderRequest,
-    ScanRequest,
-    TechcyteDestination,
+    CaMicroscopeDestination,
     WebhookDestination,
 )
+from broker.orders.order import REOPENED, TRANSITIONS, OrderState, ScanState
+from broker.orders.request import OrderRequest, ScanRequest, TechcyteDestination
 from broker.orders.roi import GeoJson, Percent, Polygon, Rectangle, Roi
 from broker.orders.source import CaseSource, ImageServerSource, PathSource, Source, UrlSource
 from broker.settings.config import Config
@@ -140,6 +139,7 @@ def test_every_field_of_an_order_is_documented() -> None:
     kinds: dict[str, type[BaseModel]] = {
         "techcyte": TechcyteDestination,
         "annotation": AnnotationDestination,
+        "camicroscope": CaMicroscopeDestination,
         "webhook": WebhookDestination,
     }
     assert set(rows) == {*OrderRequest.model_fields, *scan, *kinds, "none"}

@@ -24,6 +24,7 @@ from worker.algorithms import registry
 from worker.algorithms.monitor import AlgorithmMonitor
 from worker.cleanup import run_cleanup
 from worker.context import WorkerContext, worker_context
+from worker.delivery.notices import run_notifier
 from worker.linux import forbid_inspection
 from worker.process.gpu_lock import GpuLock, reserve_gpu
 from worker.process.heartbeat import Heartbeat
@@ -133,7 +134,7 @@ def _celery_options(name: str, queues: Sequence[str], pool_options: Sequence[str
 
 
 def _start_threads_when_ready(role: str, context: WorkerContext, stopped: Event) -> None:
-    """Start the cleanup beside every worker, and the scheduler beside couriers only.
+    """Start the cleanup beside every worker; scheduler and notifier beside couriers only.
 
     A machine may run no courier, and its disk must be cleaned up all the same.
     """
@@ -143,7 +144,10 @@ def _start_threads_when_ready(role: str, context: WorkerContext, stopped: Event)
         scheduler = Thread(
             target=run_scheduler, args=(context.store, stopped), name="scheduler", daemon=True
         )
-        threads.append(scheduler)
+        notifier = Thread(
+            target=run_notifier, args=(context.notifier, stopped), name="notifier", daemon=True
+        )
+        threads += [scheduler, notifier]
 
     @signals.worker_ready.connect(weak=False)
     def _start(**_: object) -> None:

@@ -14,6 +14,7 @@ from broker.order_store import OrderStore
 from broker.settings.config import Config, WorkerSettings, load
 from worker.delivery.circuit_breaker import CircuitBreakers
 from worker.delivery.deliver_order import Deliverer
+from worker.delivery.notices import Notifier
 from worker.http_session import session
 from worker.process.cgroup_limits import granted_cores
 from worker.slide_cache.cache import FOLDER, SlideCache
@@ -32,6 +33,7 @@ class WorkerContext:
     sandbox: Sandbox
     slide_fetcher: SlideFetcher
     deliverer: Deliverer
+    notifier: Notifier
     leaving: Event
 
     @property
@@ -65,6 +67,7 @@ def build_context(config: Config, store: OrderStore) -> WorkerContext:
         sandbox=sandbox,
         slide_fetcher=SlideFetcher(slide_cache, slides, sandbox, worker),
         deliverer=Deliverer(store, storage, deliveries, breakers, worker.deliver),
+        notifier=Notifier(store, deliveries, breakers, worker.deliver),
         leaving=Event(),
     )
 

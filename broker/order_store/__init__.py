@@ -21,6 +21,7 @@ from broker.order_store.lifecycle import (
     Lifecycle,
     TaskMessage,
 )
+from broker.order_store.notices import Notice, Notices
 from broker.order_store.queries import AttemptState, Page, Queries, ServerView, Standing
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
@@ -35,6 +36,7 @@ __all__ = [
     "Creator",
     "LeaseLostError",
     "LeaseState",
+    "Notice",
     "OrderStore",
     "Page",
     "QueueView",
@@ -47,7 +49,7 @@ __all__ = [
 ]
 
 
-class OrderStore(Lifecycle, Actions, Queries, Workers, Backlog):
+class OrderStore(Lifecycle, Actions, Queries, Workers, Backlog, Notices):
     """The record of every order and of the workers. Safe to share between threads."""
 
     @cached_property

@@ -19,6 +19,8 @@ class Key(StrEnum):
     ORDER_NUMBER = "sl:number"  # integer: the number of the newest order
     ENDED = "sl:ended"  # sorted set: orders that have ended, by the time of the end in ms
     DELETED = "sl:deleted"  # sorted set: deleted orders whose files may be left, by time in ms
+    NOTICES = "sl:notices"  # sorted set: order id, blank, event of a webhook; by time of the call
+    GONE = "sl:gone:"  # + SHA-256 of a URL; string with a time to live: a webhook answered 410
     DUE = "sl:due"  # sorted set: work and orders, by the time of the next check in ms
     QUEUES = "sl:queues"  # set: the names of all queues that were ever used
     WAITING = "sl:waiting:"  # + queue; sorted set: waiting work, by the time it may start in ms

@@ -128,6 +128,8 @@ class Lifecycle(StoreBase):
             "on_scan_failure": request.on_scan_failure,
         }
         record |= self._encryption.destination_fields(request.resolved_destination)
+        if request.notified:
+            record["notify_events"] = " ".join(request.notified[1])
         max_own_waiting: int | str = ""
         if key_life_s is None:
             key_life_s = settings.idempotency_s

@@ -86,6 +86,9 @@ Coordinate = Annotated[int, Field(ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
 Length = Annotated[int, Field(ge=1, le=MAX_COORDINATE)]
 CaseId = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f/\\]+$")]
 
+ViewerText = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f<>]+$")]
+"""A name that a viewer stores and looks up. caMicroscope removes `<` and `>` from what it gets."""
+
 
 def one_of(*names: str) -> list[JsonValue]:
     """Return what `oneOf` holds in a JSON schema where exactly one of the fields is given."""

@@ -143,8 +143,8 @@ class Attempt(_Stored):
 
     @property
     def is_uncertain(self) -> bool:
-        """Whether it is over and the destination is still asked if it arrived."""
-        return self.outcome == "unknown" and self.took_s is not None
+        """Whether it is over and the destination is still asked if it arrived or was imported."""
+        return self.outcome in ("unknown", "queued") and self.took_s is not None
 
 
 class Act(_Stored):

@@ -4,28 +4,31 @@ It is serialized in two ways: as it may be shown (without tokens, URL queries re
 whole, with `context=REVEAL`, for the store alone.
 """
 
-import base64
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     AwareDatetime,
     ConfigDict,
     Discriminator,
     Field,
     JsonValue,
-    SecretStr,
     Tag,
     model_validator,
 )
-from pydantic.json_schema import SkipJsonSchema
 
+from broker.orders.destinations import (
+    END_EVENTS,
+    AddressedDestination,
+    AnnotationDestination,
+    CaMicroscopeDestination,
+    EndEvent,
+    WebhookDestination,
+)
 from broker.orders.fields import (
     COARSEST_MPP,
     FINEST_MPP,
     REVEAL,
-    CaseId,
     Host,
     HttpUrl,
     Priority,
@@ -47,8 +50,6 @@ LABELS = Annotated[
 
 
 MAX_DELAY_S = 30 * 86400
-SHORTEST_WEBHOOK_SECRET = 24
-LONGEST_WEBHOOK_SECRET = 64
 
 
 def _without_empty(value: Any) -> Any:
@@ -73,18 +74,6 @@ class ScanRequest(RequestModel):
     stain: Annotated[str | None, Field(max_length=64)] = None
 
 
-class AddressedDestination(RequestModel):
-    """What destinations with an address have in common."""
-
-    name: Annotated[
-        SkipJsonSchema[str],
-        Field(
-            exclude=True,
-            description="of `services.destinations`, where it is from there; never given with it",
-        ),
-    ] = ""
-
-
 class TechcyteDestination(AddressedDestination):
     """Techcyte's external results API, with the task's token or an API key."""
 
@@ -107,47 +96,6 @@ class TechcyteDestination(AddressedDestination):
         return self
 
 
-class AnnotationDestination(AddressedDestination):
-    """A loader as that of DynamicServices, to which a QuIP zip is posted as multipart."""
-
-    type: Literal["annotation"]
-    url: HttpUrl
-    case_id: CaseId
-
-
-def _webhook_secrets(secret: SecretStr) -> SecretStr:
-    for one in secret.get_secret_value().split():
-        decoded = _decoded_webhook_secret(one)
-        if not SHORTEST_WEBHOOK_SECRET <= len(decoded) <= LONGEST_WEBHOOK_SECRET:
-            raise ValueError("a secret of a webhook has 24 to 64 bytes")
-    return secret
-
-
-def _decoded_webhook_secret(secret: str) -> bytes:
-    """Return the bytes of a secret as Standard Webhooks writes it. Raise `ValueError`."""
-    try:
-        return base64.b64decode(secret.removeprefix("whsec_"), validate=True)
-    except ValueError:
-        raise ValueError("a secret of a webhook is whsec_ and base64") from None
-
-
-class WebhookDestination(AddressedDestination):
-    """An address that is called, signed as Standard Webhooks 1.0 says.
-
-    `secret` is `whsec_` and base64 of 24 to 64 random bytes; while a receiver changes its secret,
-    both, with a blank between them.
-    """
-
-    type: Literal["webhook"]
-    url: HttpUrl
-    secret: Annotated[Secret, AfterValidator(_webhook_secrets)]
-
-    @property
-    def secrets(self) -> tuple[bytes, ...]:
-        """The keys that every message is signed with."""
-        return tuple(map(_decoded_webhook_secret, self.secret.get_secret_value().split()))
-
-
 class NoDestination(RequestModel):
     """Keep the results for pick-up."""
 
@@ -155,7 +103,11 @@ class NoDestination(RequestModel):
 
 
 Destination = Annotated[
-    TechcyteDestination | AnnotationDestination | WebhookDestination | NoDestination,
+    TechcyteDestination
+    | AnnotationDestination
+    | CaMicroscopeDestination
+    | WebhookDestination
+    | NoDestination,
     Field(discriminator="type"),
 ]
 
@@ -176,6 +128,14 @@ GivenDestination = Annotated[
     Discriminator(_form),
 ]
 """A destination as an order gives it: whole, or by its name in `services.destinations`."""
+
+GivenWebhook = Annotated[
+    Annotated[WebhookDestination, Tag("whole")]
+    | Annotated[NamedDestination, Tag("named")]
+    | Annotated[GivenName, Tag("name")],
+    Discriminator(_form),
+]
+"""A webhook as an order gives it: whole, or by its name in `services.destinations`."""
 
 
 def resolved(destination: GivenDestination) -> Destination:
@@ -211,6 +171,10 @@ class OrderRequest(RequestModel):
     parameters: dict[str, JsonValue] = Field(default_factory=dict, max_length=64)
     scans: Annotated[tuple[ScanRequest, ...], Field(min_length=1, max_length=64)]
     destination: GivenDestination = NoDestination()
+    notify: Annotated[
+        GivenWebhook | None,
+        Field(description="a webhook that is told how the order ends, whatever its destination"),
+    ] = None
     priority: Priority = "normal"
     expires_at: AwareDatetime | None = None
     delay_s: Annotated[
@@ -239,6 +203,20 @@ class OrderRequest(RequestModel):
     def resolved_destination(self) -> Destination:
         """Return the destination. Raise `ValueError` while it is only named."""
         return resolved(self.destination)
+
+    @property
+    def notified(self) -> tuple[WebhookDestination, tuple[EndEvent, ...]] | None:
+        """Return the webhook that is told how the order ends, and of which ends; None = nobody.
+
+        A webhook that is the destination gets the results as `order.delivered` anyway.
+        """
+        if isinstance(self.notify, WebhookDestination):
+            return self.notify, self.notify.events or END_EVENTS
+        destination = self.destination
+        if not isinstance(destination, WebhookDestination) or not destination.events:
+            return None
+        events = tuple(one for one in destination.events if one != "order.delivered")
+        return destination, events
 
     def shown(self) -> dict[str, Any]:
         """Return the request as everybody who may read the order sees it."""

@@ -22,7 +22,11 @@ from broker.allowed_hosts import check_destination, check_literal
 from broker.errors import OrderError
 from broker.log import Form
 from broker.orders.fields import Priority
-from broker.settings.destinations import NamedDestinations, destination_addresses
+from broker.settings.destinations import (
+    NamedDestinations,
+    destination_addresses,
+    is_webhook,
+)
 from broker.settings.kue import KueSettings
 from broker.settings.old_names import renamed_keys, with_new_names
 from broker.settings.section import ConfigError, Section
@@ -170,6 +174,9 @@ class ServicesSettings(Section):
     destinations: NamedDestinations = Field(
         default_factory=dict, description="destinations that orders use by a name"
     )
+    notify: str | None = Field(
+        None, description="a webhook of `destinations` that is told how every order ends"
+    )
     max_body_bytes: int = Field(1_000_000, ge=1000)
     techcyte: TechcyteSettings = TechcyteSettings()
     kue: KueSettings = KueSettings()
@@ -184,6 +191,15 @@ class ServicesSettings(Section):
             raise ValueError(
                 "services.host may leave loopback only when services.keys holds a key "
                 "or services.keys_file names some"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _told_is_a_webhook(self) -> Self:
+        if self.notify is not None and not is_webhook(self.destinations.get(self.notify)):
+            raise ValueError(
+                "services.notify must be the name of one of services.destinations, "
+                "of type webhook, with url and secret"
             )
         return self
 

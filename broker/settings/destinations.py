@@ -9,10 +9,12 @@ from typing import Annotated, Any, Final, get_args
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 
+from broker.orders.destinations import WebhookDestination
 from broker.orders.fields import RequestModel
 from broker.orders.request import Destination
 
 ADDRESS_FIELDS: Final = ("host", "base_url", "url")
+_FURTHER_ADDRESSES: Final = ("confirm_url",)
 
 
 def _kinds() -> dict[str, type[RequestModel]]:
@@ -76,6 +78,17 @@ NamedDestinations = dict[
 """By name the fields of a destination, as in an order, without those that orders add."""
 
 
+def is_webhook(given: Mapping[str, SecretStr] | None) -> bool:
+    """Return whether these are all fields of a webhook, so that it can be called as it stands."""
+    if given is None:
+        return False
+    try:
+        WebhookDestination.model_validate(revealed(given))
+    except ValidationError:
+        return False
+    return True
+
+
 def revealed(fields: Mapping[str, SecretStr]) -> dict[str, Any]:
     """Return the fields of a destination in clear."""
     return {name: value.get_secret_value() for name, value in fields.items()}
@@ -86,6 +99,6 @@ def destination_addresses(
 ) -> Iterator[tuple[str, str]]:
     """Yield the address of each destination in clear, with its key before it."""
     for name, fields in destinations.items():
-        for field in ADDRESS_FIELDS:
+        for field in (*ADDRESS_FIELDS, *_FURTHER_ADDRESSES):
             if field in fields:
                 yield f"services.destinations.{name}.{field}", fields[field].get_secret_value()

@@ -19,15 +19,14 @@ from referencing import Registry
 from broker.allowed_hosts import check_destination, check_literal
 from broker.errors import OrderError, Problem, TemporaryError
 from broker.orders.algorithm_card import AlgorithmCard
-from broker.orders.fields import PRIORITIES, Priority
-from broker.orders.presigned_url import url_expires_at
-from broker.orders.request import (
+from broker.orders.destinations import (
     AnnotationDestination,
-    Destination,
-    OrderRequest,
-    TechcyteDestination,
+    CaMicroscopeDestination,
     WebhookDestination,
 )
+from broker.orders.fields import PRIORITIES, Priority
+from broker.orders.presigned_url import url_expires_at
+from broker.orders.request import Destination, OrderRequest, TechcyteDestination
 from broker.orders.source import CaseSource, PathSource, Source
 from broker.settings.config import Config
 from services.requests.order_validation import MAX_FAULTS, field_path
@@ -53,6 +52,9 @@ def admit(
         _check_source(scan.source, f"scans[{index}].source", config)
         check_region(scan.roi, f"scans[{index}].roi")
     check_destination_hosts(request.resolved_destination, config.broker.allow_hosts)
+    if isinstance(request.notify, WebhookDestination):
+        address = request.notify.url.get_secret_value()
+        check_destination(address, config.broker.allow_hosts, "notify.url")
     if request.expires_at:
         _check_expiry(request.expires_at, request.delay_s or 0)
     return request.model_copy(update={"parameters": parameters}), card
@@ -154,8 +156,12 @@ def _check_not_expired(url: str, field: str) -> None:
 
 def _destination_addresses(destination: Destination) -> Iterator[tuple[str, str]]:
     """Yield the field and the value of each address that the results would be sent to."""
-    if isinstance(destination, AnnotationDestination | WebhookDestination):
+    if isinstance(
+        destination, AnnotationDestination | CaMicroscopeDestination | WebhookDestination
+    ):
         yield "destination.url", destination.url.get_secret_value()
+        if isinstance(destination, AnnotationDestination) and destination.confirm_url:
+            yield "destination.confirm_url", destination.confirm_url.get_secret_value()
     elif isinstance(destination, TechcyteDestination):
         if destination.host:
             yield "destination.host", destination.host

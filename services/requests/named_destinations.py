@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import SecretStr
 
 from broker.errors import OrderError, Problem
+from broker.orders.destinations import AddressedDestination, WebhookDestination
 from broker.orders.named_destination import NamedDestination
-from broker.orders.request import AddressedDestination, Destination, GivenDestination
+from broker.orders.request import Destination, GivenDestination, GivenWebhook
 from broker.settings.destinations import ADDRESS_FIELDS, revealed
 from services.requests.order_validation import HINTS, whole_destination_of
 from services.responses.problems import ManyFaultsError
@@ -39,6 +40,33 @@ def resolve(
     if isinstance(destination, AddressedDestination):
         return destination.model_copy(update={"name": given.name})
     return destination
+
+
+def resolve_webhook(
+    given: GivenWebhook, destinations: Mapping[str, Mapping[str, SecretStr]]
+) -> WebhookDestination:
+    """Return the webhook of `notify`, as `resolve` does. Raise `OrderError` for another type."""
+    try:
+        found = resolve(given, destinations)
+    except ManyFaultsError as error:
+        raise ManyFaultsError([_of_notify(fault) for fault in error.faults]) from None
+    except OrderError as error:
+        fault = _of_notify(error.problem)
+        raise OrderError(fault.code, fault.detail, hint=fault.hint, field=fault.field) from None
+    if isinstance(found, WebhookDestination):
+        return found
+    raise OrderError(
+        "request_invalid",
+        f"notify: only a webhook is told how an order ends, and this is of type {found.type!r}",
+        hint="name a destination of type webhook",
+        field="notify",
+    )
+
+
+def _of_notify(fault: Problem) -> Problem:
+    """Return a fault of a destination as one of `notify`."""
+    detail = fault.detail.replace("destination", "notify", 1)
+    return replace(fault, detail=detail, field=fault.field.replace("destination", "notify", 1))
 
 
 def _with_remedy(fault: Problem, name: str) -> Problem:

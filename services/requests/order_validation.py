@@ -39,13 +39,15 @@ SHOWN_FIELDS = frozenset(
         "protocol",
         "task_id",
         "case_id",
+        "subject_id",
+        "execution_id",
     }
 )
 """Fields whose value may be repeated in a message.
 
 Any other may hold a URL, a token or a secret that was put in the wrong place.
 """
-URL_FIELDS = frozenset({"url", "urls", "zip_url", "base_url"})
+URL_FIELDS = frozenset({"url", "urls", "zip_url", "base_url", "confirm_url"})
 HINTS = {
     "missing": "add it",
     "extra_forbidden": "remove it, or look its name up in /openapi.json",
@@ -167,7 +169,7 @@ def _without_tags(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
     """
     if loc[:2] == ("destination", "whole"):
         loc = loc[:1] + loc[3:]
-    elif loc[:1] == ("destination",):
+    elif loc[:1] in (("destination",), ("notify",)):
         loc = loc[:1] + loc[2:]
     elif loc[:1] == ("scans",) and loc[2:3] in (("source",), ("roi",)):
         loc = loc[:3] + loc[4:]

@@ -18,7 +18,7 @@ from broker.queue.celery_app import enqueue
 from broker.settings.config import Config
 from services.auth import Caller
 from services.requests.admission import admit, check_priority
-from services.requests.named_destinations import resolve
+from services.requests.named_destinations import resolve, resolve_webhook
 from services.requests.order_validation import order_of
 
 
@@ -96,6 +96,10 @@ class Placement:
         check_priority(request.priority, self.caller.name, self.caller.max_priority)
         destination = resolve(request.destination, self.config.services.destinations)
         request = request.model_copy(update={"destination": destination})
+        notify = request.notify or self.config.services.notify
+        if notify is not None:
+            webhook = resolve_webhook(notify, self.config.services.destinations)
+            request = request.model_copy(update={"notify": webhook})
         admitted, card = admit(request, orderable.cards, self.config)
         _check_stains(admitted, card)
         known_by = ""

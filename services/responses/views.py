@@ -117,6 +117,9 @@ class OrderView(BaseModel):
     acts: list[ActView] = Field(description="the last requests to change it, oldest first")
     progress: OrderProgress
     destination: dict[str, Any]
+    notify: Annotated[dict[str, Any] | None, ABSENT] = Field(
+        default=None, description="the webhook that is told how the order ends"
+    )
     scans: list[ScanView]
     delivery: DeliveryView
     warnings: list[OrderWarningView] = Field(description="those of all scans")
@@ -177,6 +180,7 @@ def order_view(order: Order, waits: Mapping[str, Wait] | None = None) -> OrderVi
         created_by=order.created_by or None,
         acts=[ActView(at=rfc3339(one.at), act=one.act, by=one.by) for one in order.acts],
         destination=order.shown_destination,
+        notify=shown.get("notify"),
         progress=order_progress(order),
         scans=scans,
         delivery=delivery,

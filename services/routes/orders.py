@@ -17,7 +17,9 @@ from pydantic import TypeAdapter
 from broker.errors import OrderError, TemporaryError
 from broker.log import one_line
 from broker.order_store import OrderStore, UnreadableOrderError
+from broker.orders.destinations import WebhookDestination
 from broker.orders.order import Order, UnreadableOrder
+from broker.orders.request import Destination
 from broker.queue.celery_app import enqueue
 from services import openapi
 from services.auth import Caller
@@ -183,8 +185,23 @@ def deliver_order(
     if raw:
         destination = resolve(new_destination(raw), config.services.destinations)
         check_destination_hosts(destination, config.broker.allow_hosts)
-    enqueue(store.deliver_again(order_id, caller.name, destination))
+    messages = store.deliver_again(order_id, caller.name, destination)
+    _allow_call(store, order_id, destination)
+    enqueue(messages)
     return _accepted(store, order_id)
+
+
+def _allow_call(store: OrderStore, order_id: str, destination: Destination | None) -> None:
+    """Let a webhook that answered 410 be called again: somebody asks for it.
+
+    `destination` is the new one of the order, or None where it has the old one.
+    """
+    if destination is None:
+        (order,) = store.get_many([order_id])
+        if isinstance(order, Order):
+            destination = order.request.resolved_destination
+    if isinstance(destination, WebhookDestination):
+        store.forget_gone(destination.url.get_secret_value())
 
 
 def _asks_for_others(query: dict[str, Any], caller: Caller) -> bool:

@@ -5,7 +5,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from demo.annotation import SUBMIT
+from demo.annotation import JOB, SUBMIT
+from demo.bucket import FileBucket
 from demo.slide import make_sample_slide
 from tests.faults.receivers import Receivers
 
@@ -49,9 +50,12 @@ def plan(count: int, seed: int, slides: list[Path], receivers: Receivers) -> lis
 def _order(tag: str, rng: Random, slides: list[Path], receivers: Receivers) -> PlannedOrder:
     destination = _destination(tag, rng, receivers)
     is_ki67 = rng.random() < KI67_SHARE
+    chosen = rng.choices(range(len(slides)), k=rng.choice((1, 1, 2, 3)))
+    if destination["type"] == "camicroscope":
+        chosen = chosen[:1] * len(chosen)  # it names one slide
     scans = [
-        _scan(str(number), rng, slides, receivers, is_ki67=is_ki67)
-        for number in range(rng.choice((1, 1, 2, 3)))
+        _scan(str(index), rng, slides[number], receivers.buckets[number], is_ki67=is_ki67)
+        for index, number in enumerate(chosen)
     ]
     algorithm = "ki67" if is_ki67 else "grid"
     body = {
@@ -67,12 +71,11 @@ def _order(tag: str, rng: Random, slides: list[Path], receivers: Receivers) -> P
 
 
 def _scan(
-    name: str, rng: Random, slides: list[Path], receivers: Receivers, *, is_ki67: bool
+    name: str, rng: Random, slide: Path, bucket: FileBucket, *, is_ki67: bool
 ) -> dict[str, Any]:
-    number = rng.randrange(len(slides))
-    source = {"type": "path", "path": str(slides[number])}
+    source = {"type": "path", "path": str(slide)}
     if rng.random() > PATH_SHARE:
-        source = {"type": "url", "url": receivers.buckets[number].signed_url}
+        source = {"type": "url", "url": bucket.signed_url}
     roi = {"x": 100, "y": 50, "width": 300, "height": 200}
     if is_ki67:
         roi = {"x": 256, "y": 256, "width": 512, "height": 384}
@@ -80,10 +83,25 @@ def _scan(
 
 
 def _destination(tag: str, rng: Random, receivers: Receivers) -> dict[str, Any]:
-    kind = rng.choices(("techcyte", "annotation", "none"), weights=(6, 3, 1))[0]
+    kinds = ("techcyte", "annotation", "camicroscope", "webhook", "none")
+    kind = rng.choices(kinds, weights=(5, 3, 4, 1, 1))[0]
     if kind == "techcyte":
         lab = receivers.lab
         return {"type": kind, "base_url": lab.url, "task_id": tag, "jwt_token": lab.jwt_token}
     if kind == "annotation":
-        return {"type": kind, "url": receivers.loader.url + SUBMIT, "case_id": tag}
+        return _annotation(tag, rng, receivers)
+    if kind == "camicroscope":
+        site = receivers.site
+        return {"type": kind, "url": site.url, "slide": tag, "token": site.token}
+    if kind == "webhook":
+        return {"type": kind, "url": receivers.inbox.url, "secret": receivers.inbox.secret}
     return {"type": "none"}
+
+
+def _annotation(tag: str, rng: Random, receivers: Receivers) -> dict[str, Any]:
+    """Return the loader, half of the times with its importer's word."""
+    loader = receivers.loader
+    destination = {"type": "annotation", "url": loader.url + SUBMIT, "case_id": tag}
+    if rng.random() < 0.5:
+        destination["confirm_url"] = f"{loader.url}{JOB}{{id}}"
+    return destination

@@ -11,11 +11,15 @@ from pathlib import Path
 from random import Random
 from typing import Self
 
-from demo.annotation import AnnotationReceiver
+from demo.annotation import JOB, AnnotationReceiver
 from demo.bucket import FileBucket
+from demo.camicroscope import CaMicroscopeReceiver
+from demo.camicroscope_rules import names
 from demo.faults import Fault, Faults
+from demo.http_server import Answer, Request
 from demo.receivers import Entry, Receiver
 from demo.techcyte import EVALUATIONS, TechcyteReceiver
+from demo.webhook import WebhookReceiver
 
 POST_FAULTS = (
     (0.05, Fault(status=503)),
@@ -30,7 +34,10 @@ POST_FAULTS = (
 )
 GET_FAULTS = ((0.03, Fault(status=503)), (0.01, Fault(slow_s=1.5)), (0.02, Fault(cut="before")))
 QUESTION_FAULTS = (*GET_FAULTS, (0.05, Fault(page="instead")))
-"""What may go wrong when Techcyte is asked what it has."""
+"""What may go wrong when a destination is asked what it has."""
+QUESTIONS = (f"GET {EVALUATIONS}", "GET /data/", f"GET {JOB}")
+PARTIAL_SHARE = 0.1
+"""Of the arrays that are inserted, how many are stored by halves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +64,7 @@ class RandomFaults(Faults):
         shares = GET_FAULTS
         if line.startswith("POST"):
             shares = POST_FAULTS
-        elif line.startswith(f"GET {EVALUATIONS}"):
+        elif line.startswith(QUESTIONS):
             shares = QUESTION_FAULTS
         with self._lock:
             chance = self._rng.random()
@@ -69,12 +76,30 @@ class RandomFaults(Faults):
         return Fault()
 
 
+class HalvingSite(CaMicroscopeReceiver):
+    """Stores the first documents of some arrays and answers 500, while its faults are active."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._rng = Random(seed)
+
+    def answer(self, request: Request) -> Answer:
+        """Answer like the data API."""
+        is_active = getattr(self.faults, "is_active", False)
+        is_insert = request.method == "POST"
+        if is_active and is_insert and self._rng.random() < PARTIAL_SHARE:
+            self.stored_before_failure = [self._rng.randrange(4)]
+        return super().answer(request)
+
+
 class Receivers:
-    """A Techcyte, an annotation loader, and a bucket for each slide."""
+    """A Techcyte, an annotation loader, a caMicroscope, a webhook, and a bucket for each slide."""
 
     def __init__(self, slides: list[Path], seed: int) -> None:
         self.lab = TechcyteReceiver(any_task=True)
         self.loader = AnnotationReceiver()
+        self.site = HalvingSite(seed)
+        self.inbox = WebhookReceiver()
         self.buckets = [FileBucket(path) for path in slides]
         self._stack = ExitStack()
         self._faults = [
@@ -83,7 +108,7 @@ class Receivers:
 
     @property
     def _all(self) -> list[Receiver]:
-        return [self.lab, self.loader, *self.buckets]
+        return [self.lab, self.loader, self.site, self.inbox, *self.buckets]
 
     def __enter__(self) -> Self:
         for receiver in self._all:
@@ -104,11 +129,19 @@ class Receivers:
         return [made for faults in self._faults for made in faults.made]
 
     def effects(self) -> dict[str, list[Entry]]:
-        """Return what was taken, by tag: a task's number at Techcyte, a case at the loader."""
+        """Return what was taken, by tag.
+
+        That is a task's number at Techcyte, a case at the loader, a slide at caMicroscope, a label
+        in an event.
+        """
         found: dict[str, list[Entry]] = {}
         for entry in [*self.lab.ledger, *self.loader.ledger]:
             tag = str(entry.note.get("task") or entry.note["case"])
             found.setdefault(tag, []).append(entry)
+        for entry in self.inbox.ledger:
+            found.setdefault(entry.note["event"]["data"]["labels"]["tag"], []).append(entry)
+        for slide in {names(one)[0] for each in self.site.documents.values() for one in each}:
+            found[slide] = self.site.runs(slide)
         return found
 
 

@@ -25,7 +25,7 @@ def members() -> dict[str, bytes]:
     return {
         f"{PREFIX}-algmeta.json": json.dumps(meta).encode(),
         f"{PREFIX}-algmeta.csv": f"{','.join(meta)}\n{','.join(map(str, meta.values()))}\n".encode(),
-        f"{PREFIX}-features.csv": b"AreaInPixels,Score,Polygon\n12.0,0.9,[100:200:100.5:264:164:264]\n",
+        f"{PREFIX}-features.csv": b"AreaInPixels,Score,Polygon\n12.0,0.9,[100:200:100.5:264:164:264:100:200]\n",
         f"{PREFIX}-seg.png": b"\x89PNG\r\n\x1a\n\x00\r\r\n\n",
     }
 
@@ -86,7 +86,9 @@ def test_a_missing_field_is_a_400(annotation: AnnotationReceiver) -> None:
         ("features.csv", b"Area,Polygon\n1,[1:1:2:2:3:1]\n", "AreaInPixels"),
         ("features.csv", b"AreaInPixels,Polygon\nbig,[1:1:2:2:3:1]\n", "not a number"),
         ("features.csv", b"AreaInPixels,Polygon\n1,[1:1:2:2:3]\n", "three points"),
-        ("features.csv", b"AreaInPixels,Polygon\n1,[1:1:2:2:9999:1]\n", "outside the image"),
+        ("features.csv", b"AreaInPixels,Polygon\n1,[1:1:2:2:9999:1:1:1]\n", "outside the image"),
+        ("features.csv", b"AreaInPixels,Polygon\n1,[1:1:2:2:3:1]\n", "not closed"),
+        ("features.csv", b"AreaInPixels,Polygon\n1,[1:1:2:2:3e0:1:1:1]\n", "only digits"),
         ("features.csv", b"AreaInPixels,Polygon\n1,2,[1:1:2:2:3:1]\n", "3 columns"),
         ("algmeta.json", b'{\n"case_id": "S1"}', "more than one line"),
         ("algmeta.json", b'{"case_id": "S1"}', "subject_id"),

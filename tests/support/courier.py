@@ -43,10 +43,10 @@ class Courier:
             self.store, open_storage(settings), http, breakers, self.deliver
         )
 
-    def to_deliver(self, destination: dict[str, Any]) -> str:
-        """Return the id of an order whose only scan is classified."""
+    def to_deliver(self, destination: dict[str, Any], **more: Any) -> str:
+        """Return the id of an order whose only scan is classified; `more`: other fields of it."""
         scans = [{"id": "1", "source": {"type": "path", "path": "/a.svs"}}]
-        body = {"algorithm": "ki67", "scans": scans, "destination": destination}
+        body = {"algorithm": "ki67", "scans": scans, "destination": destination, **more}
         request = OrderRequest.model_validate(body, strict=False)
         order_id = self.store.create(request, queue="gpu").order_id
         result = a_result(order_id=order_id, scan_id="1")

@@ -18,18 +18,22 @@ PAYLOAD = Payload("application/json", Path(__file__).with_name("payload.json"))
 
 
 def a_destination(
-    *allow_hosts: str, http: HttpSettings | None = None, **fields: Any
+    *allow_hosts: str,
+    http: HttpSettings | None = None,
+    read_timeout_s: float = SETTINGS.read_timeout_s,
+    **fields: Any,
 ) -> Destination:
     """Return any destination of order `ord-1`; loopback is allowed unless other hosts are."""
+    settings = SETTINGS.model_copy(update={"read_timeout_s": read_timeout_s})
     request: Any = TypeAdapter(DestinationRequest).validate_python(fields)
     deliveries = session(
         allow_hosts or ("127.0.0.1",),
         connect_timeout_s=1,
-        read_timeout_s=0.5,
+        read_timeout_s=read_timeout_s,
         http=http,
         encrypted_only=True,
     )
-    return create_destination("ord-1", {"case": "S26-1"}, request, deliveries, SETTINGS)
+    return create_destination("ord-1", {"case": "S26-1"}, request, deliveries, settings)
 
 
 def a_techcyte(

@@ -17,7 +17,7 @@ from broker.settings.config import DeliverySettings
 from worker.backoff import backoff_s
 from worker.delivery import problems
 from worker.delivery.circuit_breaker import CircuitBreakers
-from worker.delivery.destination import Destination, create_destination
+from worker.delivery.destination import Destination, ImportingDestination, create_destination
 from worker.delivery.payload import Receipt
 from worker.delivery.stored_payload import PayloadRecord, StoredPayloads
 from worker.process.lease import Lease
@@ -54,7 +54,12 @@ class Deliverer:
         """
         request = order.request
         destination = create_destination(
-            order.id, request.labels, request.resolved_destination, self._session, self._settings
+            order.id,
+            request.labels,
+            request.resolved_destination,
+            self._session,
+            self._settings,
+            self._store,
         )
         record = self._payloads.stored(order, claim, lease, destination)
         with self._breakers.acquire(destination.host):
@@ -71,6 +76,18 @@ class Deliverer:
         last = order.attempts[-1]
         if last.outcome in ("accepted", "found"):
             return self._store.finish(claim, "delivered")
+        if last.outcome == "queued":
+            return self._ask_importer(order, claim, destination)
+        return self._end_as_asked(order, claim, destination)
+
+    def _end_as_asked(
+        self, order: Order, claim: Claim, destination: Destination
+    ) -> tuple[TaskMessage, ...] | None:
+        """Ask the destination whether it has the results.
+
+        Return the task messages if nothing may be sent now, else None.
+        """
+        last = order.attempts[-1]
         has_arrived = destination.has_received(order.id)
         if has_arrived:
             return self._end_as_found(order, claim)
@@ -97,6 +114,36 @@ class Deliverer:
         log = f"delivery attempt {number + 1}: found: the destination was asked and has the results"
         self._store.note(claim, attempt=(number, found), log=log)
         return self._store.finish(claim, "delivered")
+
+    def _ask_importer(
+        self, order: Order, claim: Claim, destination: Destination
+    ) -> tuple[TaskMessage, ...] | None:
+        """Act on what the importer says of the results that the destination has queued.
+
+        Return the task messages, or None if the results are to be sent again.
+        """
+        if not isinstance(destination, ImportingDestination):
+            return self._clear_up(order, claim, can_say=False)
+        last = order.attempts[-1]
+        receipt = destination.import_outcome(last.remote_id)
+        waited_s = self._store.now_s() - last.at - (last.took_s or 0)
+        is_believed = waited_s >= self._settings.unknown_patience_s
+        if receipt.outcome == "later" or (receipt.outcome == "unknown" and not is_believed):
+            self._store.note(claim, log=f"asked the importer: {receipt.detail}")
+            return self._store.give_back(claim, delay_s=self._asking_delay_s(waited_s))
+        number = len(order.attempts) - 1
+        update = {"outcome": receipt.outcome, "error": receipt.detail}
+        last = last.model_copy(update=update)
+        log = f"delivery attempt {number + 1}: {receipt.outcome} by the importer: {receipt.detail}"
+        self._store.note(claim, attempt=(number, _fields(last)), log=log.rstrip(": "))
+        if receipt.outcome == "accepted":
+            return self._store.finish(claim, "delivered")
+        if order.cancel:
+            return self._store.finish(claim, "cancelled", problem=problems.cancelled())
+        if receipt.outcome == "refused":
+            return self._store.finish(claim, "undelivered", problem=problems.refused(receipt))
+        known = order.model_copy(update={"attempts": (*order.attempts[:-1], last)})
+        return self._clear_up(known, claim, can_say=False)
 
     def _clear_up(
         self, order: Order, claim: Claim, *, can_say: bool
@@ -210,7 +257,7 @@ class Deliverer:
 
     def _delay_s(self, number: int, receipt: Receipt) -> float:
         """Return how long to wait before the next attempt, or the first question after this one."""
-        if receipt.outcome == "unknown":
+        if receipt.outcome in ("unknown", "queued"):
             return self._asking_delay_s(0)
         if receipt.retry_after_s is not None:
             return receipt.retry_after_s
@@ -241,4 +288,6 @@ def _log_line(number: int, receipt: Receipt) -> str:
         line += f": {receipt.detail}"
     if receipt.outcome == "unknown":
         line += "; asking whether it arrived"
+    if receipt.outcome == "queued":
+        line += "; asking its importer"
     return line

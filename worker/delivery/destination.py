@@ -5,18 +5,24 @@ A destination makes one attempt and reports it. It does not retry, wait, or know
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 import requests
 
-from broker.orders.request import AnnotationDestination, TechcyteDestination, WebhookDestination
+from broker.orders.destinations import (
+    AnnotationDestination,
+    CaMicroscopeDestination,
+    WebhookDestination,
+)
 from broker.orders.request import Destination as DestinationRequest
 from broker.orders.request import NoDestination as NoDestinationRequest
+from broker.orders.request import TechcyteDestination
 from broker.settings.config import DeliverySettings
+from worker.delivery.destinations.camicroscope.client import CaMicroscope
 from worker.delivery.destinations.none import NoDestination
 from worker.delivery.destinations.quip.client import AnnotationLoader
 from worker.delivery.destinations.techcyte.client import Techcyte
-from worker.delivery.destinations.webhook.client import Webhook
+from worker.delivery.destinations.webhook.client import GoneAddresses, NoneGone, Webhook
 from worker.delivery.http_exchange import SendCheck, send_always
 from worker.delivery.payload import Payload, Receipt
 from worker.results.result import FailedScan, Result
@@ -55,20 +61,35 @@ class Destination(Protocol):
         """
 
 
+@runtime_checkable
+class ImportingDestination(Destination, Protocol):
+    """A destination that first queues what it gets, and imports it some time later."""
+
+    def import_outcome(self, job_id: str) -> Receipt:
+        """Ask what became of its job.
+
+        Return `accepted` once it is imported, `refused` if that failed, `later` while it is not
+        done or does not say, and `unknown` if it says that it has no such job.
+        """
+
+
 def create_destination(
     order_id: str,
     labels: Mapping[str, str],
     request: DestinationRequest,
     session: requests.Session,
     settings: DeliverySettings,
+    gone: GoneAddresses = NoneGone(),  # noqa: B008 - it has no state
 ) -> Destination:
-    """Return the destination that the order names."""
+    """Return the destination that the order names. `gone`: webhooks that are called no more."""
     match request:
         case TechcyteDestination():
             return Techcyte(request, session, settings)
         case AnnotationDestination():
             return AnnotationLoader(request, session, settings)
+        case CaMicroscopeDestination():
+            return CaMicroscope(order_id, request, session, settings)
         case WebhookDestination():
-            return Webhook(order_id, labels, request, session, settings)
+            return Webhook(order_id, labels, request, session, settings, gone)
         case NoDestinationRequest():
             return NoDestination(order_id)

@@ -93,7 +93,14 @@ class HttpExchange:
     settings: DeliverySettings
     secrets: tuple[str, ...]
 
-    def post(self, url: str, payload: Payload, headers: Headers, check: SendCheck) -> Reply:
+    def post(
+        self,
+        url: str,
+        payload: Payload,
+        headers: Headers,
+        check: SendCheck,
+        limit_bytes: int = REPLY_MAX_BYTES,
+    ) -> Reply:
         """POST the payload and return the answer; call `check` before each piece is sent.
 
         Raise `UnansweredError`, and what `check` raises.
@@ -103,7 +110,7 @@ class HttpExchange:
         with _CheckedFile(payload.path, check) as body:
             headers = {**headers, "Content-Type": payload.content_type}
             try:
-                return self._request("POST", url, headers, body)
+                return self._request("POST", url, headers, body, limit_bytes)
             except requests.RequestException as error:
                 receipt = _receipt_without_answer(error, _host(url), was_sent=body.was_read)
                 raise UnansweredError(receipt) from None

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-Outcome = Literal["accepted", "refused", "later", "unknown"]
+Outcome = Literal["accepted", "queued", "refused", "later", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Receipt:
     """The outcome of one delivery attempt.
 
     `accepted`: the destination confirmed that it has the results.
+    `queued`: it has them and will import them later; its importer is asked until it has done so.
     `refused`: it will not take these bytes.
     `later`: it did not take them; another attempt may succeed.
     `unknown`: they were sent, and no answer came or not the documented one; only the destination

@@ -98,6 +98,19 @@ local function record_act(id, act, actor)
   log(id, act .. ' asked for by ' .. actor)
 end
 
+-- Makes a call of the order's webhook due, once for each event that the order asks for.
+local function plan_notice(id, state)
+  local key = order_key(id)
+  local events, told = unpack(redis.call('HMGET', key, 'notify_events', 'told'))
+  if not events then return end
+  local event = 'order.' .. state
+  told = told or ''
+  if not string.find(' ' .. events .. ' ', ' ' .. event .. ' ', 1, true) then return end
+  if string.find(told, ' ' .. event .. ' ', 1, true) then return end
+  redis.call('HSET', key, 'told', told .. ' ' .. event .. ' ')
+  redis.call('ZADD', KEY_NOTICES, now, id .. ' ' .. event)
+end
+
 local function move_order(id, to, moves, reason)
   local key = order_key(id)
   local from = redis.call('HGET', key, 'state')
@@ -111,6 +124,7 @@ local function move_order(id, to, moves, reason)
   if to == 'delivered' then redis.call('HDEL', key, 'destination') end
   if #TRANSITIONS.order[to] == 0 then
     redis.call('ZADD', KEY_ENDED, now, id)
+    plan_notice(id, to)
   else
     redis.call('ZREM', KEY_ENDED, id)
   end
@@ -227,11 +241,13 @@ local function last_attempt(id)
 end
 
 -- Returns the outcome of that attempt, or nil where there was none. Results that the destination
--- turned out to have ('found') are as good as accepted.
+-- turned out to have ('found') are as good as accepted. Of results that wait for its importer
+-- ('queued') it is unknown whether they will be imported.
 local function last_outcome(id)
   local last = last_attempt(id)
   if not last then return nil end
   if last.outcome == 'found' then return 'accepted' end
+  if last.outcome == 'queued' then return 'unknown' end
   return last.outcome
 end
 

@@ -6,7 +6,8 @@ from typing import Any, get_args
 
 import pytest
 
-from broker.orders.request import AddressedDestination, Destination, NoDestination
+from broker.orders.destinations import AddressedDestination
+from broker.orders.request import Destination, NoDestination
 from broker.settings.config import ConfigError, load
 
 SECRET = "5ecre7"

@@ -37,6 +37,9 @@ WEBHOOKS = [
         "api_key_secret": "secret",
     }
 ]
+INBOX = {
+    "inbox": {"type": "webhook", "url": "https://in.example/", "secret": "whsec_" + "c2Vj" * 8}
+}
 WORDS: dict[str, Any] = {
     "broker.redis_url": "rediss://:secret@redis.example:6380/2",
     "broker.data": "/elsewhere",
@@ -49,6 +52,7 @@ WORDS: dict[str, Any] = {
     "services.keys": KEYS,
     "services.keys_file": "/run/keys",
     "services.techcyte.webhooks": WEBHOOKS,
+    "services.notify": "inbox",
     "services.destinations": {"lab": {"type": "techcyte", "host": "ci.techcyte.com"}},
     "services.kue.types": {"analysisJob": {"algorithm": "grid"}},
     "services.kue.types.NAME.algorithm": "grid",
@@ -106,7 +110,9 @@ def sample(key: str) -> Any:
 
 def beside(key: str) -> dict[str, str]:
     """What else must be given for a key to be allowed: a locator whole, an algorithm with its
-    kind."""
+    kind, the webhook that is named."""
+    if key == "services.notify":
+        return {NAMED["services.destinations"]: written(INBOX)}
     if key.startswith("worker.locator."):
         whole = MAP if key.endswith(".cases") else HTTP
         return {NAMED[f"worker.locator.{name}"]: written(value) for name, value in whole.items()}

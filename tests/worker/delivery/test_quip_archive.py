@@ -14,6 +14,7 @@ from broker.errors import OrderError
 from demo.quip_rules import check_zip
 from tests.support.results import AREA, a_result, around, nuclei, objects
 from worker.delivery.destinations.quip import archive
+from worker.delivery.destinations.quip.archive import Names
 from worker.geometry.frame import Area, Frame, Pixels
 from worker.results.polygons import rings
 from worker.results.result import Result
@@ -21,7 +22,7 @@ from worker.results.result import Result
 
 def zipped(results: Sequence[Result], case_id: str) -> bytes:
     file = io.BytesIO()
-    archive.write(results, case_id, file)
+    archive.write(results, Names(case_id, case_id), file)
     return file.getvalue()
 
 
@@ -125,6 +126,32 @@ def test_other_parameters_are_another_layer() -> None:
     same, other = a_result(order_id="ord-2"), a_result(parameters={"positive_threshold": 0.2})
     assert archive.analysis_id(a_result()) == archive.analysis_id(same)
     assert archive.analysis_id(a_result()) != archive.analysis_id(other)
+
+
+def test_subject_and_analysis_are_those_of_the_order() -> None:
+    """They are in the metadata, and the subject is in the names of the members."""
+    file = io.BytesIO()
+    archive.write([a_result()], Names("CMU1", "PATIENT-7", "seg:r1"), file)
+    assert check_zip(file.getvalue()) == 9
+    with zipfile.ZipFile(file) as content:
+        (name,) = [name for name in content.namelist() if name.endswith("-algmeta.json")]
+        about = json.loads(content.read(name))
+    assert name.startswith("PATIENT-7.CMU1.")
+    assert (about["case_id"], about["subject_id"], about["analysis_id"]) == (
+        "CMU1",
+        "PATIENT-7",
+        "seg:r1",
+    )
+
+
+def test_every_ring_is_closed() -> None:
+    """The importer overwrites the last point of a large ring with the first."""
+    result = a_result(objects([around(1200, 600, 10, 40), around(1500, 800, 20, 5)]))
+    files = members(result)
+    _, *rows = csv.reader(io.StringIO(files[f"{prefix_of(files)}-features.csv"].decode()))
+    for row in rows:
+        numbers = row[-1][1:-1].split(":")
+        assert numbers[:2] == numbers[-2:]
 
 
 def test_a_slide_without_pixel_size_cannot_be_imported() -> None:

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 from standardwebhooks import Webhook
 
-from broker.orders.request import WebhookDestination
+from broker.orders.destinations import WebhookDestination
 from demo.http_server import Answer, Request
 from tests.support.destinations import a_destination
 from tests.support.results import a_result

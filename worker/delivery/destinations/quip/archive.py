@@ -11,7 +11,7 @@ import io
 import math
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import chain, islice
 from typing import Any, BinaryIO
 
@@ -49,8 +49,21 @@ UNUSED_SETTINGS = (
 """Settings of the original's segmentation that we do not have; written as 0."""
 
 
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the loader calls the slide and the run; `analysis_id` empty: made of the result."""
+
+    case_id: str
+    subject_id: str
+    analysis_id: str = ""
+
+    def analysis_of(self, result: Result) -> str:
+        """Return the layer's name in the viewer."""
+        return self.analysis_id or analysis_id(result)
+
+
 def write(
-    results: Sequence[Result], case_id: str, file: BinaryIO, failed: Sequence[FailedScan] = ()
+    results: Sequence[Result], names: Names, file: BinaryIO, failed: Sequence[FailedScan] = ()
 ) -> None:
     """Write the zip; the same results give the same bytes.
 
@@ -61,17 +74,17 @@ def write(
     """
     with zipfile.ZipFile(file, "w") as archive:
         for result in results:
-            _write_scan(archive, result, case_id)
+            _write_scan(archive, result, names)
         if failed:
             named = [asdict(scan) for scan in failed]
             _write_member(archive, "failed_scans.json", [strict_json(named, indent=2) + b"\n"])
 
 
-def _write_scan(archive: zipfile.ZipFile, result: Result, case_id: str) -> None:
-    prefix = _prefix(result, case_id)
+def _write_scan(archive: zipfile.ZipFile, result: Result, names: Names) -> None:
+    prefix = _prefix(result, names)
     area = result.findings.area
     findings = result.findings
-    metadata = _metadata(result, case_id, prefix)
+    metadata = _metadata(result, names, prefix)
     if not result.card.object_classes:
         # tiles with vectors are nothing that the viewer shows, and the importer takes no metadata
         # without an object
@@ -85,7 +98,7 @@ def _write_scan(archive: zipfile.ZipFile, result: Result, case_id: str) -> None:
         is_large = len(findings.objects) > ZIP64_MIN_OBJECTS
         _write_member(archive, f"{prefix}-features.csv", _csv(rows), zip64=is_large)
     if not has_objects or area.width * area.height <= MASK_MAX_PX:
-        _write_member(archive, f"{prefix}-seg.png", [_mask(findings)])
+        _write_member(archive, f"{prefix}-seg.png", [mask(findings)])
 
 
 def _area_alone(findings: Findings) -> Findings:
@@ -108,10 +121,10 @@ def _write_member(
             member.write(piece)
 
 
-def _prefix(result: Result, case_id: str) -> str:
+def _prefix(result: Result, names: Names) -> str:
     """Return SUBJECT.CASE.TOKEN_mpp_M_xX_yY, the start of a member's name.
 
-    The subject is the case. The token is random in the original; here it follows from order and
+    The token is random in the original; here it follows from order and
     scan, so that the same results give the same names.
     """
     token = hashlib.sha256(f"{result.order_id}/{result.scan_id}".encode()).hexdigest()[:10]
@@ -123,7 +136,7 @@ def _prefix(result: Result, case_id: str) -> str:
             f"scan {result.scan_id}: the loader needs microns per pixel",
             hint="give `mpp` with the scan, or another destination",
         )
-    return f"{case_id}.{case_id}.{token}_mpp_{mpp:g}_x{area.x}_y{area.y}"
+    return f"{names.subject_id}.{names.case_id}.{token}_mpp_{mpp:g}_x{area.x}_y{area.y}"
 
 
 def analysis_id(result: Result) -> str:
@@ -135,7 +148,7 @@ def analysis_id(result: Result) -> str:
     return f"{result.card.name}:{result.card.version}:{parameters}"
 
 
-def _metadata(result: Result, case_id: str, prefix: str) -> dict[str, Any]:
+def _metadata(result: Result, names: Names, prefix: str) -> dict[str, Any]:
     """Return the fields that the importer reads, then those that the original adds."""
     frame = result.findings.frame
     area = result.findings.area
@@ -143,9 +156,9 @@ def _metadata(result: Result, case_id: str, prefix: str) -> dict[str, Any]:
     if (area.width, area.height) == (frame.width, frame.height):
         input_type = "wsi"
     metadata = {
-        "case_id": case_id,
-        "subject_id": case_id,
-        "analysis_id": analysis_id(result),
+        "case_id": names.case_id,
+        "subject_id": names.subject_id,
+        "analysis_id": names.analysis_of(result),
         "analysis_desc": f"{result.card.title} {result.card.version}",
         "out_file_prefix": prefix,
         "input_type": input_type,
@@ -164,7 +177,10 @@ def _metadata(result: Result, case_id: str, prefix: str) -> dict[str, Any]:
 
 
 def _row(ring: Ring) -> list[str]:
-    """Return one object's row, in the order of `COLUMNS`."""
+    """Return one object's row, in the order of `COLUMNS`.
+
+    The polygon is closed: the importer overwrites the last point of a large one with the first.
+    """
     x, y = ring.centre
     points = numbers_json(ring.points)[2:-2].replace("],[", ":").replace(",", ":")
     return [
@@ -186,7 +202,7 @@ def _csv(rows: Iterable[Iterable[Any]]) -> Iterator[bytes]:
         yield text.getvalue().encode()
 
 
-def _mask(findings: Findings) -> bytes:
+def mask(findings: Findings) -> bytes:
     """Return the area as a PNG, 255 in objects and 0 outside.
 
     The mask has level-0 resolution, divided by a whole number where it would exceed `MASK_MAX_PX`.

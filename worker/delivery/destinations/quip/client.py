@@ -1,25 +1,23 @@
-"""Upload a QuIP zip to a loader of caMicroscope's DynamicServices as a multipart form.
+"""Upload a QuIP zip or a mask to a loader of caMicroscope's DynamicServices.
 
-Source: camicroscope/uAIMDataLoader, `routes/index.js`, `POST /submitZipOrder`.
-The zip itself is made in `archive.py`.
+The loader only queues what it gets. Its importer can be asked for the job by the id that the
+loader's answer has; without an answer nobody can be asked. The forms are made in `form.py`.
 """
 
-import hashlib
-import shutil
-import tempfile
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.filepost import encode_multipart_formdata
 
-from broker.orders.request import AnnotationDestination
+from broker.orders.destinations import JOB_ID, AnnotationDestination
 from broker.secret_forms import masked, secrets_of_url
 from broker.settings.config import DeliverySettings
-from worker.delivery.destinations.quip import archive
+from worker.delivery.destinations.quip import form
+from worker.delivery.destinations.quip.archive import Names
 from worker.delivery.http_exchange import (
     HttpExchange,
     Reply,
@@ -28,15 +26,20 @@ from worker.delivery.http_exchange import (
     send_always,
 )
 from worker.delivery.payload import Payload, Receipt
+from worker.http_session import is_retryable
 from worker.results.result import FailedScan, Result
 
-_QUEUED = 200
-"""The status with which the loader tells of a job in its queue."""
+_JOB_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What may stand in the address of a job. Anything else could make it another address."""
+_OK: Final = 200
+"""The status with which loader and importer tell of a job."""
+_JOB_MAX_BYTES: Final = 4 * 2**20
+"""A job holds its data and a log of errors."""
 
 
 @dataclass(frozen=True)
 class AnnotationLoader:
-    """One loader as the destination of one case."""
+    """One loader as the destination of one case; with `confirm_url` its importer is asked."""
 
     request: AnnotationDestination
     session: requests.Session
@@ -52,25 +55,14 @@ class AnnotationLoader:
     def build_payload(
         self, results: Sequence[Result], path: Path, failed: Sequence[FailedScan] = ()
     ) -> Payload:
-        """Write the multipart form with the case and one zip of all scans."""
-        with tempfile.TemporaryFile(dir=path.parent) as zip_file, path.open("wb") as file:
-            archive.write(results, self.request.case_id, zip_file, failed)
-            zip_file.seek(0)
-            # The digest is the boundary, so that the same zip gives the same form.
-            boundary = hashlib.file_digest(zip_file, "sha256").hexdigest()
-            # The form is encoded with the boundary in place of the zip, and split there: the zip
-            # may be too large for memory.
-            fields: dict[str, Any] = {
-                "case_id": self.request.case_id,
-                "zip": ("output.zip", boundary, "application/zip"),
-            }
-            form, content_type = encode_multipart_formdata(fields, boundary)
-            before, _, after = form.rpartition(boundary.encode() + b"\r\n--")
-            zip_file.seek(0)
-            file.write(before)
-            shutil.copyfileobj(zip_file, file)
-            file.write(b"\r\n--" + after)
-        return Payload(content_type, path)
+        """Write the multipart form: one zip of all scans, or the mask of the only one."""
+        request = self.request
+        names = Names(
+            request.case_id, request.subject_id or request.case_id, request.execution_id or ""
+        )
+        if request.takes_a_mask:
+            return form.write_mask(results, names, path)
+        return form.write_zip(results, names, path, failed)
 
     def has_received(self, order_id: str) -> None:
         """Return None: the loader offers no way to ask."""
@@ -83,7 +75,54 @@ class AnnotationLoader:
             reply = exchange.post(url, payload, {}, check)
         except UnansweredError as error:
             return error.receipt
-        return _receipt(reply, exchange)
+        receipt = _receipt(reply, exchange)
+        if receipt.outcome != "accepted" or not self.request.confirm_url:
+            return receipt
+        if not _JOB_ID.fullmatch(receipt.remote_id):
+            detail = "the id of its job is none that its importer could be asked for"
+            return replace(receipt, outcome="unknown", detail=detail)
+        detail = f"queued as job {receipt.remote_id}, which is not imported yet"
+        return replace(receipt, outcome="queued", detail=detail)
+
+    def import_outcome(self, job_id: str) -> Receipt:
+        """Ask the importer what became of the job that the loader made of the form."""
+        address = ""
+        if self.request.confirm_url:
+            address = self.request.confirm_url.get_secret_value()
+        url = address.replace(JOB_ID, job_id)
+        exchange = HttpExchange(self.session, self.settings, secrets_of_url(address))
+        try:
+            reply = exchange.request("GET", url, {}, limit_bytes=_JOB_MAX_BYTES)
+        except UnansweredError as error:
+            return Receipt("later", detail=f"asked for job {job_id}: {error.receipt.detail}")
+        return _job_outcome(job_id, reply, exchange)
+
+
+def _job_outcome(job_id: str, reply: Reply, exchange: HttpExchange) -> Receipt:
+    """Return what the importer says of a job, as Kue does over HTTP.
+
+    Of a job that it does not have, Kue says so with 200 and an `error`.
+    """
+    job = reply.json()
+    state = ""
+    if isinstance(job, dict) and isinstance(job.get("state"), str):
+        # DynamicServices writes the word with quotation marks around it
+        state = job["state"].strip('"')
+    if reply.status == _OK and state == "complete":
+        return Receipt("accepted", reply.status)
+    if reply.status == _OK and state == "failed":
+        error = exchange.excerpt(str(job.get("error", "")).encode())
+        detail = f"the importer failed at job {job_id}: {error}".rstrip(": ")
+        return Receipt("refused", reply.status, detail)
+    if reply.status == _OK and state:
+        shown = exchange.excerpt(state.encode())
+        return Receipt("later", reply.status, f"job {job_id} is {shown}")
+    says_none = isinstance(job, dict) and "error" in job
+    is_no = 400 <= reply.status < 500 and not is_retryable(reply.status)
+    detail = f"asked for job {job_id}: answered {reply.status}: {exchange.excerpt(reply.body)}"
+    if is_no or (reply.status == _OK and says_none):
+        return Receipt("unknown", reply.status, detail)
+    return Receipt("later", reply.status, detail)
 
 
 def _receipt(reply: Reply, exchange: HttpExchange) -> Receipt:
@@ -94,10 +133,10 @@ def _receipt(reply: Reply, exchange: HttpExchange) -> Receipt:
     """
     answer = reply.json()
     job_id = _job_id(answer)
-    if reply.status == _QUEUED and isinstance(answer, dict) and not job_id:
+    if reply.status == _OK and isinstance(answer, dict) and not job_id:
         detail = f"the loader did not queue it: {exchange.excerpt(reply.body)}"
         return Receipt("refused", reply.status, detail)
-    is_documented = reply.status == _QUEUED and bool(job_id)
+    is_documented = reply.status == _OK and bool(job_id)
     receipt = exchange.receipt_for(reply, is_documented=is_documented)
     if receipt.outcome != "accepted":
         return receipt

@@ -2,22 +2,22 @@
 
 By Standard Webhooks 1.0 (standard-webhooks/standard-webhooks, `spec/standard-webhooks.md`). The id
 of the message is the same for every attempt, so a receiver recognises a repetition: an answer that
-was lost is simply asked for again.
+was lost is simply asked for again. An address that answered 410 is not called any more.
 """
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final, Protocol
 from urllib.parse import urlsplit
 
 import requests
 
-from broker.orders.request import WebhookDestination
-from broker.orders.result_files import FEATURES, OBJECTS_CSV, OVERLAY, RESULTS_JSON
+from broker.orders.destinations import WebhookDestination
 from broker.secret_forms import secrets_of_url
 from broker.settings.config import DeliverySettings
+from worker.delivery.destinations.webhook import events
 from worker.delivery.destinations.webhook.signature import signature_header
 from worker.delivery.http_exchange import (
     HttpExchange,
@@ -28,15 +28,32 @@ from worker.delivery.http_exchange import (
 )
 from worker.delivery.payload import Payload, Receipt
 from worker.http_session import product_version
-from worker.results.json_text import strict_json
 from worker.results.result import FailedScan, Result
 
-MAX_BODY_BYTES: Final = 20_000
-"""What the specification advises a body to stay below."""
-_EVENT: Final = "order.delivered"
-_LINKED: Final = (RESULTS_JSON, FEATURES, OBJECTS_CSV, OVERLAY)
 _GONE: Final = 410
 _PAGE_STARTS: Final = (b"<!doctype html", b"<html")
+
+
+class GoneAddresses(Protocol):
+    """Remembers which webhooks answered 410; the order store does."""
+
+    def is_gone(self, url: str) -> bool:
+        """Return whether the webhook is called no more."""
+
+    def mark_gone(self, url: str) -> None:
+        """Remember that the webhook answered 410."""
+
+
+@dataclass(frozen=True)
+class NoneGone:
+    """Remembers nothing, where there is no order store."""
+
+    def is_gone(self, url: str) -> bool:  # noqa: ARG002 - the signature of GoneAddresses
+        """Return False."""
+        return False
+
+    def mark_gone(self, url: str) -> None:
+        """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +65,7 @@ class Webhook:
     request: WebhookDestination
     session: requests.Session
     settings: DeliverySettings
+    gone: GoneAddresses = NoneGone()
 
     is_repeatable: ClassVar[bool] = True
 
@@ -56,39 +74,35 @@ class Webhook:
         """Return host and port of the address."""
         return urlsplit(self.request.url.get_secret_value()).netloc.rpartition("@")[2]
 
-    @property
-    def message_id(self) -> str:
-        """Return `webhook-id`, made of order and event: the same for every attempt."""
-        return f"{self.order_id}_{_EVENT.replace('.', '_')}"
-
     def build_payload(
         self, results: Sequence[Result], path: Path, failed: Sequence[FailedScan] = ()
     ) -> Payload:
         """Write the event; summaries are left out where they would make it too long."""
-        scans = [self._scan(result) for result in results]
-        body = self._body(results, scans, failed)
-        if len(body) > MAX_BODY_BYTES:
-            short = [{"id": scan["id"], "links": scan["links"]} for scan in scans]
-            body = self._body(results, short, failed)
-        if len(body) > MAX_BODY_BYTES:
-            body = self._body(results, [{"id": scan["id"]} for scan in scans], ())
-        path.write_bytes(body)
+        path.write_bytes(events.of_results(self.order_id, self.labels, results, failed))
         return Payload("application/json", path)
 
     def has_received(self, order_id: str) -> None:
         """Return None: nobody can be asked, and nobody needs to be."""
 
     def post(self, payload: Payload, check: SendCheck = send_always) -> Receipt:
+        """Call the address once with the event of the results."""
+        return self.call(events.DELIVERED, payload, check)
+
+    def call(self, event: str, payload: Payload, check: SendCheck = send_always) -> Receipt:
         """Call the address once, signed with the time of this attempt."""
         url = self.request.url.get_secret_value()
+        if self.gone.is_gone(url):
+            detail = "it answered 410 (gone) before, and is called again only when asked to deliver"
+            return Receipt("refused", _GONE, detail)
         body = payload.path.read_bytes()
         timestamp_s = int(time.time())
+        message_id = events.message_id(self.order_id, event)
         headers = {
             "User-Agent": f"Slidelane/{product_version()}",
-            "webhook-id": self.message_id,
+            "webhook-id": message_id,
             "webhook-timestamp": str(timestamp_s),
             "webhook-signature": signature_header(
-                self.request.secrets, self.message_id, timestamp_s, body
+                self.request.secrets, message_id, timestamp_s, body
             ),
         }
         exchange = HttpExchange(self.session, self.settings, secrets_of_url(url))
@@ -96,35 +110,9 @@ class Webhook:
             reply = exchange.post(url, payload, headers, check)
         except UnansweredError as error:
             return _tried_again(error.receipt)
+        if reply.status == _GONE:
+            self.gone.mark_gone(url)
         return _receipt(reply, exchange)
-
-    def _scan(self, result: Result) -> dict[str, Any]:
-        findings = result.findings
-        path = f"/v1/orders/{self.order_id}/scans/{result.scan_id}"
-        return {
-            "id": result.scan_id,
-            "summary": findings.summary | {"headline": findings.headline},
-            "warnings": [warning.model_dump() for warning in result.warnings],
-            "links": {name: f"{path}/{name}" for name in _LINKED},
-        }
-
-    def _body(
-        self,
-        results: Sequence[Result],
-        scans: Sequence[Mapping[str, Any]],
-        failed: Sequence[FailedScan],
-    ) -> bytes:
-        # The time of the event and not of the attempt, so that every attempt has the same bytes.
-        made_at = max(str(result.produced.get("at", "")) for result in results)
-        data: dict[str, Any] = {
-            "id": self.order_id,
-            "labels": dict(self.labels),
-            "state": "delivered",
-            "scans": list(scans),
-        }
-        if failed:
-            data["failed_scans"] = [asdict(scan) for scan in failed]
-        return strict_json({"type": _EVENT, "timestamp": made_at, "data": data})
 
 
 def _receipt(reply: Reply, exchange: HttpExchange) -> Receipt:

@@ -1,0 +1,1 @@
+"""caMicroscope 3: marks and heat maps, stored through its data API (Caracal)."""
