@@ -126,6 +126,9 @@ class Scan(_Stored):
         (), description="files of its results that only some algorithms make"
     )
     warnings: tuple[ScanWarning, ...] = ()
+    judges_case: bool = Field(
+        False, description="it is encoded as the last of its order, and waits to judge the case"
+    )
 
 
 class Attempt(_Stored):
