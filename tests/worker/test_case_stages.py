@@ -174,8 +174,6 @@ def test_a_model_that_was_replaced_judges_no_case(context: WorkerContext, tmp_pa
     assert "scan a was encoded by cases" in order.scans[2].error["detail"]
     a_case_head(tmp_path / "models" / "head", scope="scan")
     context.store.retry(order_id)
-    run(context, order_id, 2, "fetch")
-    run(context, order_id, 2)
     run(context, order_id, 2)
     error = context.store.get(order_id).scans[2].error
     assert error

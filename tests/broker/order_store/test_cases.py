@@ -135,17 +135,22 @@ def test_a_judge_that_is_lost_is_followed_by_another(broker_settings: BrokerSett
     assert [scan.result for scan in order.scans] == ["results/0", "results/1", "results/2"]
 
 
-def test_a_failed_judge_is_tried_again_from_its_slide(store: OrderStore) -> None:
-    """The other scans stay encoded, and the one that is done again judges the case."""
+def test_a_failed_judge_is_tried_again_without_its_slide(store: OrderStore) -> None:
+    """All scans are encoded, and a presigned URL may have expired meanwhile."""
     order_id = an_encoded_case(store, on_scan_failure="deliver_rest")
     claim = taken(store, f"{order_id}.1", "classify")
     store.finish(claim, "failed", problem=Problem("algorithm_raised", "it broke"))
     assert store.get(order_id).state == "failed"
     (message,) = store.retry(order_id)
-    assert (message.stage, message.work) == ("fetch", f"{order_id}.1")
-    assert not store.get(order_id).scans[1].judges_case
-    encode(store, order_id, 1)
-    assert store.get(order_id).scans[1].judges_case
+    assert (message.stage, message.work) == ("classify", f"{order_id}.1")
+    order = store.get(order_id)
+    assert (order.state, states(order)[1]) == ("queued", "staged")
+    assert order.scans[1].judges_case
+    assert order.scans[1].error is None
+    claim = taken(store, f"{order_id}.1", "classify")
+    assert (claim.attempts, store.get(order_id).state) == (1, "running")
+    store.finish_case(claim, [{"result": "judged"}] * 3)
+    assert store.get(order_id).state == "delivering"
 
 
 def test_a_judge_gives_its_case_back(store: OrderStore) -> None:
@@ -159,7 +164,7 @@ def test_a_judge_gives_its_case_back(store: OrderStore) -> None:
 
 
 def test_a_case_that_is_cancelled_is_judged_by_nobody(store: OrderStore) -> None:
-    """Also not by the worker that holds it; a retry begins with the scan that was cancelled."""
+    """Also not by the worker that holds it; a retry has it judged after all."""
     order_id = an_encoded_case(store)
     claim = taken(store, f"{order_id}.1", "classify")
     store.cancel(order_id)
@@ -168,8 +173,9 @@ def test_a_case_that_is_cancelled_is_judged_by_nobody(store: OrderStore) -> None
     order = store.get(order_id)
     assert (order.state, order.scans[0].result) == ("cancelled", "results/0")
     (message,) = store.retry(order_id)
-    assert message.work == f"{order_id}.1"
-    assert not store.get(order_id).scans[1].judges_case
+    assert (message.stage, message.work) == ("classify", f"{order_id}.1")
+    store.finish_case(taken(store, message.work, "classify"), [{"result": "judged"}] * 3)
+    assert store.get(order_id).state == "delivering"
 
 
 def test_a_scan_that_was_not_encoded_ends_a_case_too(store: OrderStore) -> None:
