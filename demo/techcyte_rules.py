@@ -45,6 +45,8 @@ def check_results(body: bytes) -> dict[str, Any]:
     counts = Counter(scan["scanId"] for scan in scans)
     twice = [scan_id for scan_id, times in counts.items() if times > 1]
     _need(not twice, "scanResults", f"scans given twice: {twice}")
+    if "caseResults" in results:
+        _object(results["caseResults"], "caseResults")
     return dict(results)
 
 

@@ -86,6 +86,10 @@ class TechcyteDestination(AddressedDestination):
     jwt_token: Secret | None = None
     api_key_id: Annotated[str | None, Field(min_length=1, max_length=256)] = None
     api_key_secret: Secret | None = None
+    case_results: Annotated[
+        bool | None,
+        Field(description="whether the answer for the whole case is sent as `caseResults` too"),
+    ] = None
 
     @model_validator(mode="after")
     def _one_address_and_one_credential(self) -> Self:

@@ -59,7 +59,8 @@ class Techcyte:
     ) -> Payload:
         """Write one body with every scan."""
         with path.open("wb") as file:
-            results_post.write(results, file, failed)
+            has_case_results = bool(self.request.case_results)
+            results_post.write(results, file, failed, has_case_results=has_case_results)
         return Payload("application/json", path)
 
     def has_received(self, order_id: str) -> bool | None:

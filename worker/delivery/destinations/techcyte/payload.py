@@ -3,10 +3,11 @@
 One post ends the task, so all scans must be in it. Coordinates are level-0 pixels, x right, y down.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, BinaryIO
 
+from broker.orders.order import ScanWarning
 from worker.delivery.destinations.techcyte.reports import (
     NO_FEATURES,
     report_fields,
@@ -21,17 +22,27 @@ PROVIDER = "Slidelane"
 FEATURES_PER_BATCH = 1024
 
 
-def write(results: Sequence[Result], file: BinaryIO, failed: Sequence[FailedScan] = ()) -> None:
+def write(
+    results: Sequence[Result],
+    file: BinaryIO,
+    failed: Sequence[FailedScan] = (),
+    *,
+    has_case_results: bool = False,
+) -> None:
     """Write the whole body, checked against Techcyte's rules.
 
     `failed` are scans without a result; each says so in its summary, because a scan that the post
-    leaves out waits at Techcyte for ever.
+    leaves out waits at Techcyte for ever. With `has_case_results` the answer for the case, where
+    there is one, is `caseResults` too.
 
     Raise `OrderError("parcel_invalid")` if Techcyte would reject it.
     """
     scans = [_without_lists(result) for result in results]
     without_result = [_failed_fields(scan, results[0].order_id) for scan in failed]
-    check_body(strict_json({"scanResults": scans + without_result}))
+    case: dict[str, Any] = {}
+    if has_case_results:
+        case = case_fields(results)
+    check_body(strict_json({"scanResults": scans + without_result, **case}))
     file.write(b'{"scanResults":[')
     for number, (result, scan) in enumerate(zip(results, scans, strict=True)):
         if number:
@@ -39,7 +50,40 @@ def write(results: Sequence[Result], file: BinaryIO, failed: Sequence[FailedScan
         file.writelines(_scan_pieces(result, scan))
     for fields in without_result:
         file.write(b"," + strict_json(fields))
-    file.write(b"]}")
+    file.write(b"]")
+    if case:
+        file.write(b"," + strict_json(case)[1:-1])
+    file.write(b"}")
+
+
+def case_fields(results: Sequence[Result]) -> dict[str, Any]:
+    """Return `caseResults`: the one answer for all scans; nothing where each has its own.
+
+    Its warnings are those of all scans, for all of them are what the answer is made of.
+    """
+    first = results[0]
+    case = first.findings.summary.get("case")
+    if first.card.scope != "case" or not isinstance(case, Mapping):
+        return {}
+    warnings = [
+        {"scan": result.scan_id, **warning.model_dump()}
+        for result in results
+        for warning in result.warnings
+    ]
+    fields = {
+        "summary": _headline(first.findings.headline, _each_once(results)),
+        **case,
+        "warnings": warnings,
+        "order_id": first.order_id,
+        "algorithm": _algorithm(first),
+        "ruo": first.card.ruo,
+    }
+    return {"caseResults": fields}
+
+
+def _each_once(results: Sequence[Result]) -> list[ScanWarning]:
+    """Return the warnings of all scans; one that stands with several scans stands once."""
+    return list(dict.fromkeys(warning for result in results for warning in result.warnings))
 
 
 def _failed_fields(scan: FailedScan, order_id: str) -> dict[str, Any]:
@@ -113,13 +157,12 @@ def _results(result: Result) -> dict[str, Any]:
 
     `order_id` is how a lost answer is resolved.
     """
-    card = result.card
     findings = result.findings
     return {
-        "summary": _headline(result),
+        "summary": _headline(findings.headline, result.warnings),
         "warnings": [warning.model_dump() for warning in result.warnings],
         "order_id": result.order_id,
-        "algorithm": {"name": card.name, "version": card.version, "digest": card.digest},
+        "algorithm": _algorithm(result),
         "parameters": result.parameters,
         "frame": findings.frame.as_dict(),
         "measurements": findings.summary,
@@ -134,11 +177,16 @@ def _workflow(result: Result) -> dict[str, Any]:
         "provider": PROVIDER,
         "ruo": result.card.ruo,
         "key": result.card.title,
-        "value": _headline(result),
+        "value": _headline(result.findings.headline, result.warnings),
     }
 
 
-def _headline(result: Result) -> str:
+def _algorithm(result: Result) -> dict[str, str]:
+    card = result.card
+    return {"name": card.name, "version": card.version, "digest": card.digest}
+
+
+def _headline(headline: str, warnings: Iterable[ScanWarning]) -> str:
     """Return the headline, after the warnings: nobody must read the figure without them."""
-    parts = [f"WARNING {warning.code}: {warning.detail}." for warning in result.warnings]
-    return " ".join([*parts, result.findings.headline])
+    parts = [f"WARNING {warning.code}: {warning.detail}." for warning in warnings]
+    return " ".join([*parts, headline])
