@@ -186,6 +186,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "get_payload": Answers(200, _PAYLOAD, _DOWNLOAD, _PART_OF_PAYLOAD),
     "list_algorithms": Answers(200, _json(examples.CARDS), _READ),
     "get_algorithm": Answers(200, _json(examples.CARD), (*_READ, "not_found")),
+    "get_algorithm_text": Answers(200, _text(examples.README), (*_READ, "not_found")),
     "get_model_schema": Answers(200, _MODEL_SCHEMA, _READ),
     "list_queues": Answers(200, _json(examples.QUEUES), _READ),
     "get_queue": Answers(200, _json(examples.DEMAND), (*_READ, "request_invalid")),

@@ -33,6 +33,7 @@ NAMES = {
     "HELD": "sl:held:",
     "IDEMPOTENCY": "sl:key:",
     "CARDS": "sl:cards",
+    "TEXTS": "sl:texts",
     "WORKERS": "sl:workers",
     "WORKER": "sl:worker:",
 }
