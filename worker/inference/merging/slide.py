@@ -16,10 +16,14 @@ from worker.geometry.frame import Floats, Ints
 from worker.geometry.tile_grid import Grid, Tile
 from worker.inference.merging.embeddings import TileEmbeddings
 from worker.inference.merging.merger import Merged, SeamState
+from worker.progress import Progress, computing
 from worker.results.files.embeddings_h5 import patch_px_level0, seen_corners
 from worker.results.object_store import ObjectStore
 from worker.results.objects import Objects
+from worker.results.words import counted
 
+STEP: Final = "aggregating"
+"""The step in which the network is given all vectors; it cannot say how far it is."""
 _FOLDER: Final = "attention"
 """The folder of the squares with their attention, beside that of the vectors."""
 
@@ -38,11 +42,14 @@ class SlideMerger:
 
     seams: SeamState = ()
 
-    def __init__(self, grid: Grid, encoded: TileEmbeddings, algorithm: SlideAlgorithm) -> None:
+    def __init__(
+        self, grid: Grid, encoded: TileEmbeddings, algorithm: SlideAlgorithm, progress: Progress
+    ) -> None:
         """`encoded` places the tiles with the vectors of the algorithm's encoder."""
         self._grid = grid
         self._encoded = encoded
         self._algorithm = algorithm
+        self._progress = progress
 
     def place(self, tiles: Sequence[Tile], answers: NDArray[np.float32]) -> Objects:
         """Return one square for each tile, with its vector."""
@@ -65,7 +72,9 @@ class SlideMerger:
             nothing: dict[str, Any] = _summary(card, None, None, 0, precision)
             return Merged(squares, nothing, "no tissue found", embeddings=embeddings)
         chosen = evenly_spaced(len(found), settings.max_tiles)
-        answer = self._ask(found, chosen)
+        self._progress.report(STEP, 0, 1)
+        with computing(self._progress):
+            answer = self._ask(found, chosen)
         decision = slide_class(answer.probabilities, settings.threshold)
         if answer.attention is not None:
             head = settings.attention_head
@@ -187,7 +196,7 @@ def _headline(
     card: AlgorithmCard, decision: SlideClass, settings: SlideSettings, tiles: int
 ) -> str:
     label = card.classes[decision.likeliest].label
-    figures = f"probability {decision.probability:.3f}, {tiles:,} tiles"
+    figures = f"probability {decision.probability:.3f}, {counted(tiles, 'tile')}"
     if decision.number is not None:
         return f"{label} ({figures})"
     least = settings.threshold
