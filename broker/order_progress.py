@@ -30,6 +30,7 @@ _CLASSIFY_STEPS: Final[Mapping[str, tuple[float, float]]] = {
     "calibrating": (0.02, 0.07),
     _TILES: (0.07, 0.85),
     "polygons": (0.85, 0.88),
+    "aggregating": (0.85, 0.88),
     "drawing": (0.88, 0.9),
     "storing": (0.9, 1.0),
 }

@@ -243,7 +243,15 @@ CARD: dict[str, Any] = {
     "stall_limit_s": 300,
     "ruo": True,
     "available": True,
+    "links": {
+        "self": "/v1/algorithms/ki67",
+        "README.md": "/v1/algorithms/ki67/README.md",
+    },
 }
+README = """# Breast tumour, 0.5 um
+
+Trained on 1,200 slides of three hospitals.
+"""
 CARDS: dict[str, Any] = {"algorithms": [CARD]}
 QUEUES: dict[str, Any] = {
     "queues": [

@@ -196,6 +196,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "get_payload": Answers(200, _PAYLOAD, _DOWNLOAD, _PART_OF_PAYLOAD),
     "list_algorithms": Answers(200, _json(examples.CARDS), _READ),
     "get_algorithm": Answers(200, _json(examples.CARD), (*_READ, "not_found")),
+    "get_algorithm_text": Answers(200, _text(examples.README), (*_READ, "not_found")),
     "get_model_schema": Answers(200, _MODEL_SCHEMA, _READ),
     "create_kue_job": Answers(200, _json(kue.CREATED), _KUE_CHANGE, _KUE_REFUSED),
     "get_kue_job": Answers(200, _json(kue.FAILED_JOB), _KUE),

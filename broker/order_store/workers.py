@@ -43,25 +43,53 @@ class KnownAlgorithm:
     """One algorithm that a worker has announced.
 
     `card` is None where none was ever announced. `reason` says why no worker can run it now; it is
-    empty where one can, and where its workers are absent: orders then wait for them.
+    empty where one can, and where its workers are absent: orders then wait for them. `texts` are
+    the names of the files that its authors wrote about it.
     """
 
     name: str
     card: AlgorithmCard | None
     reason: str
+    texts: tuple[str, ...] = ()
 
 
 class Workers(StoreBase):
     """The heartbeats of the workers, and the cards of algorithms."""
 
-    def announce(self, cards: Iterable[AlgorithmCard]) -> None:
+    def announce(
+        self, cards: Iterable[AlgorithmCard], texts: Mapping[str, Mapping[str, str]] | None = None
+    ) -> None:
         """Make these algorithms orderable.
 
-        They stay orderable when their workers leave; orders then wait for a worker.
+        They stay orderable when their workers leave; orders then wait for a worker. `texts` replace
+        what is known of the algorithms in it: by name, then by that of the file.
         """
         with reachable():
             for card in cards:
                 self._client.records.hset(Key.CARDS, card.name, card.model_dump_json())
+            stored = self._texts()
+            for name, files in (texts or {}).items():
+                for file in set(stored.get(name, ())) - files.keys():
+                    self._client.records.hdel(Key.TEXTS, f"{name}/{file}")
+                for file, text in files.items():
+                    self._client.records.hset(Key.TEXTS, f"{name}/{file}", text)
+
+    def text(self, name: str, file: str) -> str | None:
+        """Return what the authors of an algorithm wrote about it in a file, None if there is none.
+
+        It is text of others.
+        """
+        with reachable():
+            found: str | None = self._client.records.hget(Key.TEXTS, f"{name}/{file}")
+        return found
+
+    def _texts(self) -> dict[str, tuple[str, ...]]:
+        """Return the names of the files with texts of each algorithm that has some."""
+        found: dict[str, tuple[str, ...]] = {}
+        for key in sorted(self._client.records.hkeys(Key.TEXTS)):
+            name, _, file = key.partition("/")
+            found[name] = (*found.get(name, ()), file)
+        return found
 
     def cards(self) -> dict[str, AlgorithmCard]:
         """Return the card of every algorithm that a worker has announced, by name.
@@ -81,8 +109,12 @@ class Workers(StoreBase):
         """Return every algorithm that a worker has announced, by name."""
         cards = self.cards()
         reasons = self.unavailable()
-        names = sorted({*cards, *reasons})
-        return [KnownAlgorithm(name, cards.get(name), reasons.get(name, "")) for name in names]
+        with reachable():
+            texts = self._texts()
+        return [
+            KnownAlgorithm(name, cards.get(name), reasons.get(name, ""), texts.get(name, ()))
+            for name in sorted({*cards, *reasons})
+        ]
 
     def unavailable(self) -> dict[str, str]:
         """Return why each algorithm that no worker can run is unavailable, by name.

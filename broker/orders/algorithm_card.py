@@ -144,3 +144,5 @@ class Announcement:
     """Names of those that it loads for the first time; nobody knows yet whether they run."""
     unavailable: Mapping[str, str] = field(default_factory=dict)
     """Why it cannot run each of the others, by name."""
+    texts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What the authors of each algorithm wrote about it: by its name, then by that of the file."""

@@ -22,6 +22,9 @@ FINDINGS: Final = "findings"
 ABOUT: Final = "about.json"
 """The file in `FINDINGS` that says what the objects belong to."""
 
+POSTED: Final = "posted.json"
+"""The file in `FINDINGS` with the scan's entry in a post to Techcyte, where the code made it."""
+
 MEDIA_TYPES: Final = {
     FEATURES: "application/geo+json",
     FEATURES_GZ: "application/gzip",

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from fastapi import APIRouter, Depends
+from fastapi.responses import Response
 from pydantic import BaseModel, Field, computed_field
 
 from broker.errors import OrderError
@@ -20,6 +21,9 @@ class AlgorithmView(AlgorithmCard):
     available: bool = Field(description="whether orders for it are accepted")
     reason: str | None = ABSENT
     """Why no worker can run it now; absent where it is available."""
+    links: dict[str, str] = Field(
+        description="itself, and what its authors wrote about it: README and license, by file name"
+    )
 
     @computed_field(description="the same as `queue`, by its older name")  # type: ignore[prop-decorator]
     @property
@@ -64,10 +68,28 @@ def get_algorithm(name: str, store: Store) -> AlgorithmView | UnavailableView:
     return _view(algorithms[name])
 
 
+@router.get("/{name}/{file}", response_class=Response)
+def get_algorithm_text(name: str, file: str, store: Store) -> Response:
+    """The README or the license in the model folder of an algorithm, as plain text.
+
+    `links` of the algorithm names what there is. It is what its authors wrote, 64 KiB at most.
+    """
+    text = store.text(name, file)
+    if text is None:
+        raise OrderError(
+            "not_found",
+            f"the algorithm {name[:64]!r} has no text {file[:64]!r}",
+            hint="`links` of GET /v1/algorithms/NAME names those that there are",
+        )
+    return Response(text, media_type="text/plain; charset=utf-8")
+
+
 def _view(known: KnownAlgorithm) -> AlgorithmView | UnavailableView:
     if known.card is None:
         return UnavailableView(name=known.name, reason=known.reason)
-    own = known.card.model_dump() | {"available": not known.reason}
+    path = f"{router.prefix}/{known.name}"
+    links = {"self": path} | {file: f"{path}/{file}" for file in known.texts}
+    own = known.card.model_dump() | {"available": not known.reason, "links": links}
     if known.reason:
         own["reason"] = known.reason
     return AlgorithmView.model_validate(own)

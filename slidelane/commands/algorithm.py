@@ -154,8 +154,7 @@ def _follow_check(arguments: argparse.Namespace) -> int:
         for event in events_of("worker.commands.check_algorithm", request, scratch):
             last = event
             if event["event"] == "step":
-                mark = _MARKS[event["state"]]
-                print(printable(f"{event['name']:<20} {mark:<8} {event['text']}"), flush=True)
+                _print_step(event)
         if last["event"] == "done":
             _publish(scratch / "result", arguments.out)
     if last["event"] == "failed":
@@ -166,6 +165,14 @@ def _follow_check(arguments: argparse.Namespace) -> int:
     if last["good"]:
         return 0
     return 1
+
+
+def _print_step(step: dict[str, Any]) -> None:
+    """Print what was looked at and how it is, and where code raised."""
+    mark = _MARKS[step["state"]]
+    print(printable(f"{step['name']:<20} {mark:<8} {step['text']}"), flush=True)
+    for line in step.get("lines", ()):
+        print(printable(f"{'':<30}{line}"), flush=True)
 
 
 def _publish(result: Path, out: Path) -> None:

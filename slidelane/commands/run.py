@@ -140,9 +140,11 @@ def _follow(request: dict[str, Any], scratch: Path, arguments: argparse.Namespac
 
 
 def print_problem(command: str, problem: dict[str, Any]) -> None:
-    """Print a problem to stderr: its code, its detail, and what to do."""
+    """Print a problem to stderr: its code, its detail, where code raised, and what to do."""
     detail = printable(problem["detail"])
     print(f"{command}: {problem['code']}: {detail}", file=sys.stderr)
+    for line in problem.get("lines", ()):
+        print(f"  {printable(line)}", file=sys.stderr)
     if problem.get("hint"):
         print(f"  {printable(problem['hint'])}", file=sys.stderr)
 

@@ -99,6 +99,36 @@ def test_a_scan_that_fails_says_why_and_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+RAISES = """\
+def chosen(table):
+    return table["b"]
+
+def process_image(path, context):
+    return chosen({"a": 1})
+"""
+
+
+def test_code_that_raises_is_shown_with_its_lines(slide: Path, tmp_path: Path) -> None:
+    """Those of the author's file, from the outermost to the one that raised; the hint comes last."""
+    file = tmp_path / "own.py"
+    file.write_text(RAISES)
+    done = slidelane(
+        "run", slide, "--out", tmp_path / "out", "--algorithm", f"{file}:process_image"
+    )
+    assert done.returncode == 1, done.stderr
+    lines = done.stderr.strip().splitlines()
+    first = next(number for number, line in enumerate(lines) if "slidelane run: " in line)
+    assert lines[first : first + 6] == [
+        "slidelane run: algorithm_raised: own.py:2: KeyError: 'b'",
+        "  own.py:5, in process_image",
+        '      return chosen({"a": 1})',
+        "  own.py:2, in chosen",
+        '      return table["b"]',
+        "  KeyError: 'b'",
+    ]
+    assert len(lines) == first + 7
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

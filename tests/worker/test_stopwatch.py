@@ -1,5 +1,7 @@
-"""The time of a scan is measured for each of its parts."""
+"""The time of a scan is measured for each of its parts, and what computes is known to move on."""
 
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from tests.support.scans import Dots, scan
 from tests.support.slide_server import Listener
 from tests.support.slides import a_slide
-from worker.progress import Stopwatch
+from worker.progress import ProcessorTime, Stopwatch, computing
 
 
 class ManualClock:
@@ -70,3 +72,38 @@ def test_a_scan_says_what_each_stage_took(tmp_path: Path) -> None:
         <= timings["classify_s"] + timings["draw_s"] + 0.1
     )
     assert timings["tiles_per_s"] == pytest.approx(64 / timings["classify_s"], rel=0.02)
+
+
+def test_what_uses_a_processor_computes_and_what_waits_does_not() -> None:
+    """More than a twentieth of a core between two looks; the first look knows nothing."""
+    now = ManualClock()
+    processor = ProcessorTime(now)
+    assert not processor.has_computed(100)
+    now.advance(10)
+    assert processor.has_computed(100.6)
+    now.advance(10)
+    assert not processor.has_computed(101.0)
+    now.advance(10)
+    assert not processor.has_computed(101.0)
+
+
+class Mover(Listener):
+    """A progress that gives up work which does not move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moved_once = threading.Event()
+
+    def moved(self) -> None:
+        self.moved_once.set()
+
+
+def test_a_call_that_computes_for_long_moves() -> None:
+    """By the processor time that is told; nothing is left running afterwards."""
+    before = threading.active_count()
+    busy = Mover()
+    with computing(busy, time.monotonic):  # as if it used a whole core
+        assert busy.moved_once.wait(60)
+    with computing(Listener()):
+        pass  # nobody watches
+    assert threading.active_count() == before

@@ -51,6 +51,17 @@ class TileClassifier(Protocol):
         """
 
 
+@runtime_checkable
+class ShareClassifier(Protocol):
+    """A `TileClassifier` that divides many tiles into batches by itself.
+
+    It runs in another process: to ask it once for all tiles that a thread has read costs less.
+    """
+
+    def classify_share(self, pixels: Pixels, batch_tiles: int) -> TileAnswers:
+        """Return the answers for N tiles, which are classified in batches of `batch_tiles`."""
+
+
 class TileAlgorithm(Protocol):
     """An algorithm that works on a slide tile by tile."""
 

@@ -14,6 +14,7 @@ from broker.settings.config import AlgorithmSettings, ConfigError, WorkerSetting
 from worker.algorithms import registry
 from worker.algorithms.check import LoadCheck, one_line
 from worker.algorithms.model_folder.reading import watched_files
+from worker.algorithms.model_texts import texts_of
 from worker.algorithms.python.description import fingerprint as source_fingerprint
 from worker.process.heartbeat import Heartbeat
 
@@ -71,14 +72,16 @@ class AlgorithmMonitor:
         cards = []
         checking = []
         unavailable = {}
+        texts = {}
         for algorithm in self._watched:
             if algorithm.reason:
                 unavailable[algorithm.name] = algorithm.reason
             elif algorithm.card:
                 cards.append(algorithm.card)
+                texts[algorithm.name] = algorithm.texts
             else:
                 checking.append(algorithm.name)
-        self._heartbeat.announce(Announcement(tuple(cards), tuple(checking), unavailable))
+        self._heartbeat.announce(Announcement(tuple(cards), tuple(checking), unavailable, texts))
 
 
 class _Algorithm:
@@ -90,6 +93,7 @@ class _Algorithm:
     def __init__(self, name: str, entry: AlgorithmSettings, device: str, device_fault: str) -> None:
         self.name = name
         self.card: AlgorithmCard | None = None
+        self.texts: dict[str, str] = {}
         self.reason = device_fault
         self._entry = entry
         self._device = device
@@ -166,6 +170,7 @@ class _Algorithm:
     def _read_card(self) -> None:
         try:
             self.card = registry.card(self.name, self._entry)
+            self.texts = texts_of(self._entry)
             self.reason = ""
         except ConfigError as error:
             self.card = None

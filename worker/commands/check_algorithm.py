@@ -25,10 +25,17 @@ from broker.orders.source import PathSource
 from broker.settings.config import Config, ConfigError, WorkerSettings, load
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
+from worker.algorithms.python.algorithm import PythonAlgorithm
 from worker.commands.algorithm_reference import find_algorithm
 from worker.commands.drawn_picture import draw_tissue, tiff
 from worker.commands.events import EventWriter
-from worker.commands.image_scan import ImageScan, classify_image, load_algorithm
+from worker.commands.image_scan import (
+    ImageScan,
+    Unwatched,
+    classify_image,
+    load_algorithm,
+    opened_code,
+)
 from worker.commands.tile_checks import Step, TileChecks
 from worker.context import create_sandbox
 from worker.geometry.roi import resolve_roi
@@ -92,7 +99,7 @@ class AlgorithmCheck:
         try:
             algorithm, parameters = load_algorithm(self._named, {}, self._settings)
         except (ConfigError, OrderError) as error:
-            yield Step("load", "failed", _text(error))
+            yield _failed("load", error)
             return
         took_s = time.monotonic() - began_at
         yield Step("load", "ok", f"{took_s:.1f} s", round(took_s, 3))
@@ -102,17 +109,19 @@ class AlgorithmCheck:
         yield Step("memory", "ok", f"{memory_mb:,.0f} MB at most", round(memory_mb))
 
     def _tile_steps(self, algorithm: Algorithm) -> Iterator[Step]:
-        if algorithm.works_on != "tiles":
-            return
+        """Yield what is looked at on single tiles; nothing for what is given none."""
         try:
-            checks = TileChecks(algorithm)
-            yield checks.speed()
-            yield checks.batch()
-            yield checks.softmax()
-            yield checks.halo()
-            yield checks.edge()
+            if isinstance(algorithm, PythonAlgorithm):
+                # what looks at a slide as a whole has no tiles
+                with opened_code(
+                    self._drawn(), algorithm, self._request.scratch, self._settings
+                ) as code:
+                    if code.is_tile_model:
+                        yield from TileChecks(code).of_code()
+            elif algorithm.works_on == "tiles":
+                yield from TileChecks(algorithm).of_network()
         except (OrderError, TemporaryError) as error:
-            yield Step("tiles", "failed", _text(error))
+            yield _failed("tiles", error)
 
     def _image(self, algorithm: Algorithm, parameters: dict[str, Any]) -> Step:
         """Run the algorithm on the image as `slidelane run` does, or on a part of a large one."""
@@ -128,9 +137,9 @@ class AlgorithmCheck:
                 request = self._part_of(self._request.image)
             scan = ImageScan(request, parameters, self._request.scratch)
             began_at = time.monotonic()
-            classified = classify_image(scan, algorithm, self._settings, _Silent())
+            classified = classify_image(scan, algorithm, self._settings, Unwatched())
         except (OrderError, TemporaryError) as error:
-            return Step(name, "failed", _text(error))
+            return _failed(name, error)
         took_s = time.monotonic() - began_at
         headline = classified.result.findings.headline or "done"
         area = classified.result.findings.area
@@ -188,13 +197,6 @@ class AlgorithmCheck:
         (self._result / "check.json").write_text(text + "\n")
 
 
-class _Silent:
-    """A progress that nobody looks at."""
-
-    def report(self, step: str, done: int, total: int, /) -> None:
-        """Do nothing."""
-
-
 def _is_good(steps: list[Step]) -> bool:
     return all(step.state != "failed" for step in steps)
 
@@ -208,10 +210,12 @@ def _described(card: AlgorithmCard) -> str:
     return "; ".join(parts)
 
 
-def _text(error: Exception) -> str:
+def _failed(name: str, error: Exception) -> Step:
+    """Return the step that ended with an error, with the lines of code of the site that raised."""
+    text = str(error)
     if isinstance(error, OrderError | TemporaryError):
-        return f"{error.code}: {error.detail}"
-    return str(error)
+        text = f"{error.code}: {error.detail}"
+    return Step(name, "failed", text, lines=tuple(getattr(error, "__notes__", ())))
 
 
 def _plain(value: object) -> Any:

@@ -6,6 +6,7 @@ Each object has `event`: `progress`, `line`, `failed` or `done`.
 import json
 import os
 import time
+from collections.abc import Sequence
 from typing import IO, Any, Final, Self
 
 from broker.errors import Problem
@@ -40,14 +41,15 @@ class EventWriter:
         self._written_at = now
         self.write("progress", step=step, done=done, total=total)
 
-    def failed(self, problem: Problem) -> None:
-        """Write why there is no result."""
+    def failed(self, problem: Problem, lines: Sequence[str] = ()) -> None:
+        """Write why there is no result. `lines`: the traceback of code of the site that raised."""
         self.write(
             "failed",
             code=problem.code,
             detail=problem.detail,
             hint=problem.hint,
             field=problem.field,
+            lines=list(lines),
         )
 
     def write(self, event: str, **fields: Any) -> None:

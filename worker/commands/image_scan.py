@@ -1,6 +1,7 @@
 """Runs an algorithm on one image of this machine, as a worker does, without an order and Redis."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -8,17 +9,21 @@ from typing import Any, Final
 from broker.errors import OrderError
 from broker.orders.order import Order, OrderState
 from broker.orders.request import OrderRequest, ScanRequest
+from broker.orders.result_files import OUTPUT_LOG
 from broker.orders.source import PathSource
 from broker.settings.config import WorkerSettings
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
+from worker.algorithms.python.algorithm import PythonAlgorithm, PythonScan
 from worker.commands.algorithm_reference import NamedAlgorithm
 from worker.context import create_sandbox
+from worker.geometry.roi import resolve_roi
 from worker.inference import pipeline
 from worker.inference.checkpoint import Checkpoint
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.inference.pipeline import ClassifiedScan, ScanJob
 from worker.inference.production import produced_with
+from worker.inference.scan_context import ScanContext
 from worker.progress import Progress, Stopwatch
 from worker.results import result_folder
 from worker.slide_cache.cache import SlideCache
@@ -63,6 +68,25 @@ def load_algorithm(
     return algorithm, filled
 
 
+@contextmanager
+def opened_code(
+    request: ScanRequest, algorithm: PythonAlgorithm, scratch: Path, settings: WorkerSettings
+) -> Iterator[PythonScan]:
+    """Yield code of a site in its process, with the image open, before it has looked at it.
+
+    Raise as `classify_image`.
+    """
+    folder = scratch / "code"
+    folder.mkdir()
+    order = _order(ImageScan(request, {}, scratch), algorithm)
+    path = Path(_path_of(request))
+    with create_sandbox(settings).open(path, request.mpp) as slide:
+        context = ScanContext(order, request, algorithm.card, folder, Unwatched())
+        context.open(path, slide, resolve_roi(None, slide.frame))
+        with context.reading(), algorithm.begun(context, folder / OUTPUT_LOG) as code:
+            yield code
+
+
 def classify_image(
     scan: ImageScan, algorithm: Algorithm, settings: WorkerSettings, progress: Progress
 ) -> ClassifiedScan:
@@ -87,6 +111,13 @@ def classify_image(
         progress.report("storing", 0, 1)
         result_folder.save(scan.result, classified.result, classified.overlay)
     return classified
+
+
+class Unwatched:
+    """A progress that nobody looks at."""
+
+    def report(self, step: str, done: int, total: int, /) -> None:
+        """Do nothing."""
 
 
 def _path_of(request: ScanRequest) -> str:

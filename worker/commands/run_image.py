@@ -37,7 +37,7 @@ def main() -> None:
     try:
         classified = _run(request, load(), events)
     except (OrderError, TemporaryError) as error:
-        events.failed(error.problem)
+        events.failed(error.problem, getattr(error, "__notes__", ()))
     except ConfigError as error:
         events.failed(Problem("algorithm_unavailable", str(error), "correct the setting or model"))
     else:

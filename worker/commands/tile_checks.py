@@ -1,6 +1,7 @@
 """Checks of an algorithm that works on tiles, each on drawn tiles whose answers must agree."""
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -11,6 +12,7 @@ from worker.algorithms.networks.network_checks import batch_difference
 from worker.commands.drawn_picture import draw_tissue
 from worker.geometry.frame import Floats, Pixels
 from worker.results.objects import Objects
+from worker.results.words import counted
 
 State = Literal["ok", "warning", "failed"]
 _BATCH_TOLERANCE: Final = 1e-3
@@ -30,10 +32,20 @@ class Step:
     state: State
     text: str
     value: float | None = None
+    lines: tuple[str, ...] = ()
+    """The traceback of code of the site that raised."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the step as check.json has it."""
-        return {"name": self.name, "state": self.state, "text": self.text, "value": self.value}
+        fields: dict[str, Any] = {
+            "name": self.name,
+            "state": self.state,
+            "text": self.text,
+            "value": self.value,
+        }
+        if self.lines:
+            fields["lines"] = list(self.lines)
+        return fields
 
 
 class TileChecks:
@@ -50,6 +62,21 @@ class TileChecks:
         self._picture = draw_tissue(self._edge_px + self._shift_px, card.mpp or 1.0)
         core = self._picture[None, : card.tile_px, : card.tile_px]
         self._classifier: TileClassifier = algorithm.calibrate(np.ascontiguousarray(core))
+
+    def of_network(self) -> Iterator[Step]:
+        """Yield every step."""
+        yield self.speed()
+        yield self.batch()
+        yield self.softmax()
+        yield self.halo()
+        yield self.edge()
+
+    def of_code(self) -> Iterator[Step]:
+        """Yield the steps for code of a site, whose probabilities nobody activates."""
+        yield self.speed()
+        yield self.batch()
+        yield self.halo()
+        yield self.edge()
 
     def speed(self) -> Step:
         """Measure how many tiles of a full batch are classified in a second."""
@@ -125,7 +152,7 @@ class TileChecks:
         (found,) = self._classifier.classify(tile[None])
         on_white = int((found.centres[:, 0] > middle + self._margin_px()).sum())
         if on_white:
-            text = f"{on_white} objects lie on white, where no slide is"
+            text = f"{counted(on_white, 'object')} on white, where no slide is"
             return Step(name, "failed", text, on_white)
         return Step(name, "ok", "no object lies on white", 0)
 

@@ -94,10 +94,16 @@ def inside_rings(rings: Sequence[Floats]) -> Floats:
 
 def open_rings(polygons: Polygons) -> list[list[Floats]]:
     """Return the outline and the holes of each polygon, open rings of (K, 2)."""
-    return [
-        [shapely.get_coordinates(ring)[:-1] for ring in (polygon.exterior, *polygon.interiors)]
-        for polygon in polygons
-    ]
+    rings, owners = shapely.get_rings(polygons, return_index=True)
+    # all points at once: a tile of a mask has hundreds of polygons
+    points, ring_of_points = shapely.get_coordinates(rings, return_index=True)
+    ends = np.bincount(ring_of_points, minlength=len(rings)).cumsum()
+    found: list[list[Floats]] = [[] for _ in range(len(polygons))]
+    start = 0
+    for owner, end in zip(owners.tolist(), ends.tolist(), strict=True):
+        found[owner].append(points[start : end - 1])
+        start = end
+    return found
 
 
 def cut_through_holes(outline: Floats, holes: Sequence[Floats]) -> list[Floats]:

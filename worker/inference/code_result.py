@@ -14,10 +14,14 @@ Counts = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class CodeResult:
-    """The findings of one scan, the card they belong to, counts, warnings, and further files."""
+    """The findings of one scan, the card they belong to, counts, warnings, and further files.
+
+    `posted`: the scan's entry in a post to Techcyte, where the code wrote it.
+    """
 
     findings: Findings
     card: AlgorithmCard
     counts: Counts = field(default_factory=dict)
     warnings: tuple[ScanWarning, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
+    posted: Path | None = None

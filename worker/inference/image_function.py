@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.order import ScanWarning
@@ -19,8 +19,10 @@ from worker.inference.scan_context import ScanContext, own_warning
 from worker.progress import Stopwatch
 from worker.results.objects import Objects
 from worker.results.result import Findings
+from worker.results.words import counted
 
 _MOST_FILES: Final = 100
+_SHOWN_FIGURES: Final = 4
 _FILE_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
@@ -43,9 +45,8 @@ def process_image(
     dropped = len(found.objects) - len(objects)
     warnings = [own_warning(code, detail) for code, detail in found.warnings]
     if dropped:
-        detail = (
-            f"{dropped} of {len(found.objects)} objects lie outside the region that was ordered"
-        )
+        total = counted(len(found.objects), "object")
+        detail = f"{dropped:,} of {total} outside the region that was ordered"
         warnings.append(ScanWarning(code="outside_roi", detail=detail))
     objects = _without_background(objects, card)
     with clock.measure("merge"):
@@ -55,7 +56,8 @@ def process_image(
     counts = objects.counts(len(card.classes))
     summary, headline = _figures(found, counts, card, context.frame, context.area)
     findings = Findings(context.frame, context.area, store, summary, headline)
-    return CodeResult(findings, card, {}, tuple(warnings), _named(found.files))
+    files = _named(found.files)
+    return CodeResult(findings, card, {}, tuple(warnings), files, found.posted)
 
 
 def _without_background(objects: Objects, card: AlgorithmCard) -> Objects:
@@ -78,12 +80,7 @@ def _figures(
     names = [entry.name for entry in card.classes]
     by_class = dict(zip(names, counts, strict=True))
     total = sum(counts)
-    headline = found.headline
-    if not headline:
-        shares = ", ".join(f"{count:,} {name}" for name, count in by_class.items())
-        headline = f"{total:,} objects"
-        if shares:
-            headline = f"{headline}: {shares}"
+    headline = found.headline or _headline(found, by_class, card)
     if found.summary is not None:
         return dict(found.summary), headline
     summary: dict[str, object] = {"objects": total, "objects_by_class": by_class}
@@ -92,6 +89,32 @@ def _figures(
         summary["area_mm2"] = area_mm2
         summary["objects_per_mm2"] = total / area_mm2
     return summary, headline
+
+
+def _headline(found: ImageFindings, by_class: Mapping[str, int], card: AlgorithmCard) -> str:
+    """Return how many objects there are of each class; of a report without objects, its figures."""
+    total = sum(by_class.values())
+    shown = by_class
+    if card.output == "report":
+        if not total and found.summary:
+            return _figures_in_words(found.summary) or card.title
+        # classes are those of what may be drawn: none of one says nothing
+        shown = {name: count for name, count in by_class.items() if count}
+    headline = counted(total, "object")
+    if shown:
+        shares = ", ".join(f"{count:,} {name}" for name, count in shown.items())
+        headline = f"{headline}: {shares}"
+    return headline
+
+
+def _figures_in_words(summary: Mapping[str, Any]) -> str:
+    """Return the first numbers of a summary on one line."""
+    numbers = [
+        f"{name} {value:.6g}"
+        for name, value in summary.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    ]
+    return ", ".join(numbers[:_SHOWN_FIGURES])
 
 
 def _named(files: Mapping[str, Path]) -> dict[str, Path]:

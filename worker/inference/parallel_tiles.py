@@ -57,18 +57,24 @@ def share_tiles(batch_tiles: int, tile_s: float, most_tiles: int) -> int:
 
 
 def map_tiles(
-    slide: ReadableSlide, grid: Grid, batch_tiles: int, function: Callable[[Pixels], T]
+    slide: ReadableSlide,
+    grid: Grid,
+    batch_tiles: int,
+    function: Callable[[Pixels], T],
+    *,
+    by_share: bool = False,
 ) -> Iterator[MappedTiles[T]]:
     """Yield `function`'s result for every batch of tiles, in the order of the grid.
 
     `function` gets the pixels of at most `batch_tiles` tiles with their halo, (N, read_px, read_px,
-    3). They are overwritten once it returns.
+    3). They are overwritten once it returns. With `by_share` it gets several whole batches at a
+    time, all that a thread has read, and divides them by itself.
 
     Raises whatever reading or `function` raises, in the turn of its batch. Closing the iterator
     waits for the batches that have begun and drops the others.
     """
     threads = workers(slide, len(grid.tiles), batch_tiles)
-    shares = _Shares(slide, grid, batch_tiles, threads)
+    shares = _Shares(slide, grid, batch_tiles, threads, by_share=by_share)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="tiles")
     pending: deque[Future[list[MappedTiles[T]]]] = deque()
     total = len(grid.tiles)
@@ -95,10 +101,13 @@ def map_tiles(
 class _Shares:
     """Reads and maps shares of the tiles; the threads share it and its memory."""
 
-    def __init__(self, slide: ReadableSlide, grid: Grid, batch_tiles: int, threads: int) -> None:
+    def __init__(
+        self, slide: ReadableSlide, grid: Grid, batch_tiles: int, threads: int, *, by_share: bool
+    ) -> None:
         self._slide = slide
         self._grid = grid
         self._batch_tiles = batch_tiles
+        self._by_share = by_share
         self.closed = Event()
         fitting_tiles = min(len(grid.tiles), _SHARE_BYTES // (3 * grid.read_px**2))
         self.most_tiles = max(batch_tiles, fitting_tiles)
@@ -133,10 +142,13 @@ class _Shares:
         function: Callable[[Pixels], T],
         tile_read_s: float,
     ) -> Iterator[MappedTiles[T]]:
-        for start in range(0, len(tiles), self._batch_tiles):
+        step = self._batch_tiles
+        if self._by_share:
+            step = len(tiles)
+        for start in range(0, len(tiles), step):
             if self.closed.is_set():
                 return
-            batch = tiles[start : start + self._batch_tiles]
+            batch = tiles[start : start + step]
             started_at = monotonic()
             value = function(pixels[start : start + len(batch)])
             compute_s = monotonic() - started_at

@@ -96,6 +96,7 @@ def classify(
             produced=_produced(job, algorithm, found.findings),
             slide_name=job.request.source.file_stem or job.request.id,
             files=found.files,
+            posted=found.posted,
         )
         if is_encoded(found.card):
             result = with_picture(result, picture)

@@ -18,7 +18,7 @@ from worker.geometry.scan_roi import ScanRoi
 from worker.geometry.tile_grid import Grid, tile_grid
 from worker.inference import tissue
 from worker.inference.parallel_tiles import MappedTiles, map_tiles
-from worker.progress import Progress
+from worker.progress import Progress, Watched
 from worker.slides.reader import ReadableSlide
 from worker.slides.sandbox.client import SandboxedSlide
 from worker.slides.sandbox.shared_memory import SharedPixels
@@ -47,6 +47,9 @@ class ScanContext:
         self.warnings: list[ScanWarning] = []
         self._card = card
         self._progress = progress
+        self._watched: Watched | None = None
+        if isinstance(progress, Watched):
+            self._watched = progress
         self._reported = (_STEP, 0, 1)
         self._has_own_progress = False
         self._moved_at = monotonic()
@@ -82,8 +85,10 @@ class ScanContext:
         return monotonic() - self._moved_at
 
     def moved(self) -> None:
-        """Note that the work moves on."""
+        """Note that the work moves on, though nothing says how far it is. Any thread may call."""
         self._moved_at = monotonic()
+        if self._watched is not None:
+            self._watched.moved()
 
     def check(self) -> None:
         """Raise StopWork if the work must end."""

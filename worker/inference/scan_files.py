@@ -11,7 +11,7 @@ from typing import Final
 
 from pydantic import BaseModel, SecretStr
 
-from broker.orders.result_files import OUTPUT_LOG, OWN_FILES
+from broker.orders.result_files import OUTPUT_LOG, OWN_FILES, POSTED
 from broker.secret_forms import masked, secrets_of_url
 from worker.inference.code_result import CodeResult
 from worker.inference.scan_context import ScanContext
@@ -74,4 +74,9 @@ def with_files(
         printed = log.read_text("utf-8", "replace")
         files[OUTPUT_LOG] = kept / f".{OUTPUT_LOG}"
         files[OUTPUT_LOG].write_text(masked(printed, secrets), "utf-8")
-    return replace(found, files=files, warnings=(*found.warnings, *context.warnings))
+    posted = found.posted
+    if posted is not None:
+        posted = kept / f".{POSTED}"
+        shutil.move(str(found.posted), posted)
+    warnings = (*found.warnings, *context.warnings)
+    return replace(found, files=files, warnings=warnings, posted=posted)

@@ -6,9 +6,9 @@ and no destinations.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,12 @@ import numpy as np
 
 from broker.orders.order import ScanWarning
 from worker.algorithms import registry
-from worker.algorithms.interface import OwnFigures, TileAlgorithm, TileClassifier
+from worker.algorithms.interface import (
+    OwnFigures,
+    ShareClassifier,
+    TileAlgorithm,
+    TileClassifier,
+)
 from worker.geometry.frame import Area, Pixels
 from worker.geometry.tile_grid import Grid, Tile, tile_grid
 from worker.inference import parallel_tiles, tissue
@@ -211,8 +216,13 @@ def _classify_tiles(
     registry.set_compute_threads(max(1, job.slide.threads // threads_of_all))
     threads = parallel_tiles.workers(job.slide, len(tiles_left), batch_tiles)
     progress.report("classifying", writer.tiles_done, total)
+    function: Callable[[Pixels], Any] = classifier.classify
+    by_share = False
+    if isinstance(classifier, ShareClassifier):
+        function = partial(classifier.classify_share, batch_tiles=batch_tiles)
+        by_share = True
     for batch in parallel_tiles.map_tiles(
-        job.slide, replace(grid, tiles=tiles_left), batch_tiles, classifier.classify
+        job.slide, replace(grid, tiles=tiles_left), batch_tiles, function, by_share=by_share
     ):
         clock.add("read", batch.read_s / threads)
         clock.add("model", batch.compute_s / threads)

@@ -71,7 +71,7 @@ class Heartbeat:
             if is_news:
                 self._store.announce(self._described)
                 if self._announcement:
-                    self._store.announce(self._announcement.cards)
+                    self._store.announce(self._announcement.cards, self._announcement.texts)
             self._store.present(self._name, self._queues, self._announcement, self._settings)
             now = time.monotonic()
             if not self._reported_at:

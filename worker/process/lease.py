@@ -96,6 +96,11 @@ class Lease:
             self._reported = report | {"eta_s": self._eta_s(now, done, total)}
         self.check()
 
+    def moved(self) -> None:
+        """Note that the work moves on, though nothing says how far it is. Any thread may call."""
+        with self._lock:
+            self._moved_at = time.monotonic()
+
     def _eta_s(self, now: float, done: int, total: int) -> float | None:
         """Return the seconds left at the speed of this attempt, which may have resumed another."""
         moved = done - self._step_first_done

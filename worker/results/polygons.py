@@ -97,6 +97,9 @@ def _with_holes(
     bounds = list(accumulate(map(len, objects.holes), initial=0))
     for ring in found:
         which = slice(bounds[ring.number - first], bounds[ring.number - first + 1])
+        if which.start == which.stop:
+            yield ring
+            continue
         holes = tuple(np.ascontiguousarray(points[::-1]) for points in closed[which] if len(points))
         yield replace(ring, holes=holes, area_px2=ring.area_px2 - sum(areas_px2[which]))
 

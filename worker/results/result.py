@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.order import ScanWarning
@@ -26,6 +26,10 @@ class Findings:
     summary: dict[str, Any]
     headline: str
     embeddings: Embeddings | None = None
+
+
+MAX_POSTED_BYTES: Final = 256 * 2**20
+"""How large an entry in a post to Techcyte may be that code of the site wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,10 @@ class Result:
     slide_name: str = ""
     files: Mapping[str, Path] = field(default_factory=dict)
     """Further files, by their name in the folder of the result, which they are moved into."""
+    posted: Path | None = None
+    """The scan's entry in a post to Techcyte as the code of the site wrote it; None = we write it.
+
+    It is JSON of others: checked before it is sent."""
 
     def counts(self) -> dict[str, int]:
         """Return how many objects each class of the card has, in the card's order.

@@ -44,6 +44,7 @@ NAMES = {
     "KUE_PUBLISHED": "sl:kue:published",
     "KUE_PUBLISHER": "sl:kue:publisher",
     "CARDS": "sl:cards",
+    "TEXTS": "sl:texts",
     "WORKERS": "sl:workers",
     "WORKER": "sl:worker:",
 }

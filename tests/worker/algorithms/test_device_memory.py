@@ -43,7 +43,7 @@ def test_one_tile_too_large_is_worth_another_try_elsewhere() -> None:
 
 _THREADS = """
 import ctypes, sys, threading
-from worker.algorithms.torch_device.memory import keep_freed
+from worker.process.freed_memory import keep_freed
 
 libc = ctypes.CDLL(None)
 libc.fopen.restype, libc.malloc.restype = ctypes.c_void_p, ctypes.c_void_p

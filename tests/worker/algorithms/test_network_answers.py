@@ -141,6 +141,55 @@ def test_an_error_for_some_tiles_fails_their_scan(tmp_path: Path) -> None:
     assert (failed.value.code, failed.value.problem.blame) == ("algorithm_raised", "algorithm")
 
 
+class Odd(nn.Module):
+    """Means as a tensor without numbers, sparse or complex; it prints and switches gradients."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.text = "x" * 50_000
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        means = pixels.mean(dim=(2, 3))
+        if self.kind == "meta":
+            return torch.zeros([means.shape[0], 3], device=torch.device("meta"))
+        if self.kind == "sparse":
+            return means.to_sparse()
+        if self.kind == "complex":
+            return means.to(torch.complex64)
+        print(self.text)
+        torch.set_grad_enabled(False)
+        return means
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("meta", "outputs.logits is a tensor on the device meta, without numbers"),
+        ("sparse", "outputs.logits is a tensor sparse; a dense one is needed"),
+        ("complex", "outputs.logits holds numbers of type torch.complex64"),
+    ],
+)
+def test_a_tensor_that_cannot_be_read_is_the_fault_of_the_network(
+    tmp_path: Path, kind: str, reason: str
+) -> None:
+    """Whatever device, layout or type it has."""
+    with pytest.raises(ConfigError, match=reason):
+        loaded(scripted(tmp_path / "a", Odd(kind)))
+
+
+def test_what_a_network_prints_and_switches_is_bounded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """64 KiB of it reach stdout, which a worker logs, and gradients are as before."""
+    model = loaded(scripted(tmp_path / "a", Odd("prints")))
+    answers(model)
+    text = capsys.readouterr().out
+    assert text.endswith("... cut\n")
+    assert len(text) < 70_000
+    assert torch.is_grad_enabled()
+
+
 def test_stains_of_the_settings_are_on_the_card(tmp_path: Path) -> None:
     """Then orders may say what becomes of another stain; without stains they may not."""
     folder = a_network(tmp_path / "zoo", Layers())

@@ -124,6 +124,63 @@ def test_each_fault_is_found(
     assert report["good"] == (state != "failed")
 
 
+CODE = """
+import numpy as np
+from slidelane.algorithms import Card, Class, Found
+
+SPOTS = dict(mpp=1.0, input_px=256, halo_px=32, classes=(Class("spot"),))
+
+class OfItsBatch:
+    card = Card("Of its batch", "tiles", (Class("light"), Class("dark")), mpp=1.0, input_px=256)
+    def classify(self, batch):
+        dark = np.full(len(batch), (batch < 120).mean())
+        return np.stack([1 - dark, dark], axis=1)
+
+class OnWhite:
+    card = Card("On white", "objects", **SPOTS)
+    def classify(self, batch):
+        return [[Found(x, 128, 0) for x in range(8, 256, 16) if tile[128, x].min() > 252]
+                for tile in batch]
+
+class Tiled:
+    card = Card("Tiled", "mask", (Class("left", background=True), Class("right")), mpp=1.0,
+                input_px=256, halo_px=32)
+    def classify(self, batch):
+        found = np.zeros(batch.shape[:3], np.int64)
+        found[:, :, 128:] = 1
+        return found
+
+class Raises:
+    card = Card("Raises", "objects", **SPOTS)
+    def classify(self, batch):
+        return self.missing
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "step"),
+    [
+        ("OfItsBatch", "batch of 3 = 3 of 1"),
+        ("OnWhite", "edge of the slide"),
+        ("Tiled", "halo"),
+        ("Raises", "tiles"),
+    ],
+)
+def test_each_fault_of_code_is_found(name: str, step: str, tmp_path: Path, config: Config) -> None:
+    """In the same steps as a network's, but for the softmax: nothing activates its answers."""
+    file = tmp_path / "own.py"
+    file.write_text(CODE)
+    steps = checked(f"{file}:{name}", tmp_path / "scratch", config)
+    assert steps[step].state == "failed", steps[step].text
+    assert "softmax twice" not in steps
+    if name == "Raises":
+        line = CODE.splitlines().index("        return self.missing") + 1
+        assert steps[step].lines[0] == f"own.py:{line}, in classify"
+        assert steps[step].as_dict()["lines"][-1].startswith("AttributeError: ")
+        return
+    assert {"speed", "batch of 3 = 3 of 1", "halo", "edge of the slide"} <= steps.keys()
+
+
 class Fixed(nn.Module):
     """Scores that only a batch of the exported size has."""
 

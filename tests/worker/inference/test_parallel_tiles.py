@@ -143,6 +143,20 @@ def test_a_share_is_worked_on_in_the_batches_that_it_would_have_been_asked_for_i
         assert slide.calls < len(batches)
 
 
+def test_what_divides_tiles_by_itself_gets_all_that_a_thread_has_read(tmp_path: Path) -> None:
+    """Whole batches, so that it divides them as they would have been; the last one is the rest."""
+    with CountingSlide.open(a_slide(tmp_path / "a.svs", a_picture(803, 751))) as slide:
+        slide.threads = 1
+        grid = a_grid(slide)
+        shares = list(map_tiles(slide, grid, 2, np.copy, by_share=True))
+        assert slide.calls == len(shares) < len(grid.tiles) // 2
+        assert all(len(share.tiles) % 2 == 0 for share in shares[:-1])
+        assert [tile for share in shares for tile in share.tiles] == list(grid.tiles)
+        pixels = np.concatenate([share.value for share in shares])
+        expected = [batch.value for batch in copied_tiles(slide, grid, 2)]
+        assert np.array_equal(pixels, np.concatenate(expected))
+
+
 def test_closing_in_the_middle_of_a_share_ends_it_after_its_batch(tmp_path: Path) -> None:
     """A scan that was cancelled does not wait for the rest of what its threads hold."""
     worked_on = []

@@ -4,6 +4,8 @@ import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Event
+from time import monotonic
 from typing import Any
 from zipfile import ZipFile
 
@@ -20,11 +22,15 @@ from tests.support.encoders import (
     AttentionPooling,
     MeanColours,
     a_slide_network,
+    by_role,
     colours_of_tiles,
 )
 from tests.support.scans import scan
 from tests.support.slide_server import Listener
 from tests.support.slides import a_slide
+from worker.algorithms.networks.slide_network import Aggregator, SlideNetwork
+from worker.algorithms.output_settings import SlideSettings
+from worker.algorithms.torch_device.device import resolve
 from worker.delivery.destinations.quip import archive
 from worker.delivery.destinations.techcyte import payload
 from worker.progress import StopWork
@@ -162,6 +168,37 @@ def test_a_polygon_takes_the_tiles_that_it_touches(tmp_path: Path, slide: Path) 
         coords = [tuple(place) for place in file["coords"][:].tolist()]
     assert coords == [(10, 10), (10, 74), (74, 74), (10, 138), (74, 138)]
     assert document(folder)["summary"]["tiles"] == 5
+
+
+class Watching(Listener):
+    """A progress that gives up work which does not move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moved_once = Event()
+
+    def moved(self) -> None:
+        self.moved_once.set()
+
+
+def test_a_network_for_slides_moves_while_it_computes(tmp_path: Path, slide: Path) -> None:
+    """Its one call reports nothing; whoever would give it up hears that it uses a processor."""
+    progress = Watching()
+    settings = SlideSettings()
+    ask = by_role(AttentionPooling(settings.bag), with_attention=True)
+
+    def slowly(*inputs: Any) -> Any:
+        end = monotonic() + 60
+        while not progress.moved_once.is_set() and monotonic() < end:
+            sum(range(1000))
+        return ask(*inputs)
+
+    aggregator = Aggregator(slowly, resolve("cpu"), settings, "auto", len(SLIDE_CARD.classes))
+    model = SlideNetwork(SLIDE_CARD, settings, MeanColours(), aggregator)
+    scan(model, slide, tmp_path, 1, progress)
+    assert progress.moved_once.is_set()
+    assert ("aggregating", 0, 1) in progress.heard
+    assert document(tmp_path / "1")["summary"]["tiles"] == TILES
 
 
 def test_a_slide_is_classified_by_its_tiles(

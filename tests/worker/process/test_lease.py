@@ -1,6 +1,7 @@
 """A lease is renewed while its work moves, and stops the work when it must end."""
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -110,6 +111,24 @@ def test_work_that_does_not_move_is_given_up(
         assert stop_reason(lease) == "stalled"
     assert "0.2 s while fetching" in given_up[0].detail
     assert given_up[0].blame == ("algorithm" if claim.stage == "classify" else "platform")
+
+
+def test_work_that_moves_without_a_report_is_not_given_up(
+    store: OrderStore, claim: Claim, quick: BrokerSettings
+) -> None:
+    """As what computes and cannot say how far it is."""
+    lease, given_up = a_lease(store, claim, quick, Limits(1000, 2))
+    with lease:
+        lease.report("aggregating", 0, 1)
+        began_at = time.monotonic()
+
+        def has_moved_for_long() -> bool:
+            lease.moved()
+            return time.monotonic() - began_at > 5
+
+        until(has_moved_for_long)
+        lease.check()
+        assert given_up == []
 
 
 def test_work_that_takes_too_long_is_given_up(

@@ -16,9 +16,10 @@ from worker.algorithms.output_settings import OutputSettings
 from worker.algorithms.python.api_card import output_settings
 from worker.algorithms.python.found import objects_of_found
 from worker.algorithms.torch_device.device import Device
-from worker.algorithms.torch_device.memory import keep_freed, sparing
+from worker.algorithms.torch_device.memory import sparing
 from worker.geometry.frame import Area, Frame, Pixels, microns
 from worker.geometry.scan_roi import ScanRoi
+from worker.process.freed_memory import keep_freed
 from worker.results.objects import Objects
 
 _NO_SQUARE: Final = np.zeros(2)

@@ -13,6 +13,7 @@ from worker.algorithms.output_settings import ObjectsSettings
 from worker.geometry.frame import Area, Frame
 from worker.geometry.roi import size_mm2
 from worker.results.objects import Objects
+from worker.results.words import counted
 
 
 class _StyleDecoder(Protocol):
@@ -66,12 +67,12 @@ class ObjectsDecoder:
             return "no objects found"
         labels = [entry.label for entry in self._card.classes if not entry.background]
         if len(labels) == 1:
-            return f"{labels[0]}: {total:,} objects, {total / area_mm2:,.1f} per mm²"
+            return f"{labels[0]}: {counted(total, 'object')}, {total / area_mm2:,.1f} per mm²"
         parts = [
             f"{label} {count:,} ({count / area_mm2:,.1f} per mm²)"
             for label, count in zip(labels, by_class.values(), strict=True)
         ]
-        return f"{total:,} objects: {', '.join(parts)}"
+        return f"{counted(total, 'object')}: {', '.join(parts)}"
 
 
 def _style_decoder(

@@ -19,6 +19,7 @@ from worker.algorithms.decoders.probabilities import (
 from worker.algorithms.output_settings import TilesSettings
 from worker.geometry.frame import Area, Floats, Frame
 from worker.geometry.roi import size_mm2
+from worker.results.words import counted
 
 _ROLE = "logits"
 
@@ -92,4 +93,4 @@ class TilesDecoder:
         if not total:
             return summary, "no tissue found"
         percents = [f"{name} {100 * count / total:.1f} %" for name, count in by_class.items()]
-        return summary, f"{total:,} tiles: {', '.join(percents)}"
+        return summary, f"{counted(total, 'tile')}: {', '.join(percents)}"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from worker.algorithms.answer_error import (
@@ -133,8 +134,22 @@ def by_role(
             raise AlgorithmAnswerError(
                 f"outputs.{role} is a {type(value).__name__}, and a tensor is needed"
             )
+        _check_is_dense(role, value)
         found[role] = value
     return found
+
+
+def _check_is_dense(role: str, value: Tensor) -> None:
+    """Raise AlgorithmAnswerError for a tensor whose numbers cannot be read one by one."""
+    kind = ""
+    if value.is_meta:
+        kind = "on the device meta, without numbers"
+    elif value.layout != torch.strided:
+        kind = "sparse"
+    elif value.is_quantized:
+        kind = "quantized"
+    if kind:
+        raise AlgorithmAnswerError(f"outputs.{role} is a tensor {kind}; a dense one is needed")
 
 
 def _place(answer: Any, role: str, place: int | str) -> Any:
@@ -169,6 +184,7 @@ def _entry(
         raise AlgorithmAnswerError(
             f"outputs.{role} is {name!r}, and the network answers {_described(detections)}"
         )
+    _check_is_dense(role, value)
     return value
 
 

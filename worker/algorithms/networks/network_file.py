@@ -9,6 +9,7 @@ from warnings import catch_warnings, simplefilter
 import torch
 
 from worker.algorithms.networks import exported_archive, onnx_network
+from worker.algorithms.networks.printed import bound_prints
 from worker.algorithms.torch_device.device import Device
 
 EXPORTED: Final = ".pt2"
@@ -32,6 +33,7 @@ def load_network(
     if file.suffix == EXPORTED:
         return _exported(file, device, precision, is_compiled=is_compiled)
     _check_is_torchscript(file)
+    bound_prints()
     with catch_warnings():
         simplefilter("ignore", DeprecationWarning)  # of TorchScript, the format of the zoo
         return _frozen(file, device, precision)

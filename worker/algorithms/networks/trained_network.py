@@ -44,8 +44,9 @@ from worker.algorithms.networks.network_file import load_network
 from worker.algorithms.networks.preprocessing import Preprocessing
 from worker.algorithms.output_settings import OutputSettings
 from worker.algorithms.torch_device.device import Device
-from worker.algorithms.torch_device.memory import fitting_batch, keep_freed, sparing
+from worker.algorithms.torch_device.memory import fitting_batch, sparing
 from worker.geometry.frame import Area, Floats, Frame, Pixels
+from worker.process.freed_memory import keep_freed
 
 # MobileNetV3 took 3.3, 2.9, 3.1 and 3.2 ms for a tile in batches of 2, 4, 8 and 16.
 _CPU_BATCH: Final = 4

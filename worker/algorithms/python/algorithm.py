@@ -42,6 +42,8 @@ class ImageFindings:
     headline: str
     warnings: tuple[tuple[str, str], ...]
     files: Mapping[str, Path]
+    posted: Path | None
+    """The scan's entry in a post to Techcyte, where that was the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,12 +196,15 @@ class PythonScan:
         """Have the function look at the slide. Raises OrderError, StopWork."""
         self._begin(np.empty((0, 0, 0, 3), np.uint8))
         request = {"do": "process", "path": str(self._scan.path)}
-        fields, arrays = self._process.ask(request, self._scan)
+        fields, arrays = self._process.ask_for_long(request, self._scan)
         names: list[str] = fields["names"]
         try:
             objects = unpacked(arrays, len(names))
         except AnswerError as error:
             raise AlgorithmAnswerError(str(error)) from None
+        posted = None
+        if fields["posted"]:
+            posted = Path(fields["posted"])
         return ImageFindings(
             objects=objects,
             classes=_classes(self.card, names),
@@ -208,6 +213,7 @@ class PythonScan:
             headline=fields["headline"],
             warnings=tuple((code, detail) for code, detail in fields["warnings"]),
             files={name: Path(file) for name, file in fields["files"].items()},
+            posted=posted,
         )
 
     def _begin(self, samples: Pixels) -> None:
@@ -237,18 +243,26 @@ class PythonTiles:
 
     def classify(self, batch: Pixels) -> TileAnswers:
         """Return the answers for N tiles. Raises OrderError, StopWork."""
+        return self.classify_share(batch, len(batch))
+
+    def classify_share(self, pixels: Pixels, batch_tiles: int) -> TileAnswers:
+        """Return the answers for N tiles, in batches of `batch_tiles`. Raises as `classify`.
+
+        One request for all of them: each wakes a thread there and one here, which took a twentieth
+        of the time of small batches.
+        """
         offset = None
         if self._scan.shared is not None:
-            offset = self._scan.shared.offset_of(batch)
+            offset = self._scan.shared.offset_of(pixels)
+        request: dict[str, Any] = {"do": "classify", "batch_tiles": batch_tiles}
         if offset is None:
-            fields = {"do": "classify"}
-            _, arrays = self._process.ask_in_thread(fields, self._scan, {"batch": batch})
+            _, arrays = self._process.ask_in_thread(request, self._scan, {"pixels": pixels})
         else:
-            request = {"do": "classify", "offset": offset, "shape": batch.shape}
+            request |= {"offset": offset, "shape": pixels.shape}
             _, arrays = self._process.ask_in_thread(request, self._scan)
         self._scan.moved()
         try:
-            return self._answers(arrays, len(batch))
+            return self._answers(arrays, len(pixels))
         except (AnswerError, KeyError) as error:
             raise AlgorithmAnswerError(str(error)) from None
 

@@ -14,22 +14,19 @@ from queue import SimpleQueue
 from select import select
 from threading import Lock
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from numpy.typing import NDArray
 
 from broker.errors import OrderError
 from worker.algorithms.answer_error import AlgorithmAnswerError
-from worker.algorithms.python.calls import answer_call
 from worker.algorithms.python.messages import Arrays, MessageError, receive, send
 from worker.algorithms.python.open_scan import OpenScan, Waiting
-from worker.progress import StopWork
+from worker.algorithms.python.patience import Computing, Patience
 
 Received = tuple[dict[str, Any], dict[str, NDArray[Any]]]
 _MODULE: Final = "worker.algorithms.python.host"
 _TICK_S: Final = 0.25
-_STOP_S: Final = 1.0
-"""How long code may take to let a `Stop` pass before it is ended."""
 _END_S: Final = 10.0
 _MESSAGE_S: Final = 60.0
 """The longest that the rest of a message may take once it has begun."""
@@ -102,6 +99,14 @@ class HostProcess:
         """
         return self._ask(self._main, fields, scan, arrays, descriptor)
 
+    def ask_for_long(self, fields: Mapping[str, Any], scan: OpenScan) -> Received:
+        """Have the process do what takes long and may report nothing. Raises as `ask`.
+
+        That it uses a processor, or something that it has started does, counts as progress.
+        """
+        work = Computing(self.guard_id, scan)
+        return self._ask(self._main, fields, scan, None, None, work)
+
     def ask_in_thread(
         self, fields: Mapping[str, Any], scan: Waiting, arrays: Arrays | None = None
     ) -> Received:
@@ -132,25 +137,28 @@ class HostProcess:
         scan: Waiting,
         arrays: Arrays | None,
         descriptor: int | None,
+        work: Computing | None = None,
     ) -> Received:
         try:
             connection.settimeout(_MESSAGE_S)
             send(connection, fields, arrays)
             if descriptor is not None:
                 socket.send_fds(connection, [b"d"], [descriptor])
-            return _checked(*self._answer(connection, scan))
+            return _checked(*self._answer(connection, scan, work))
         except (MessageError, TimeoutError) as error:
             self.end()
             raise raised(f"its process sends what is no answer: {error}") from None
         except OSError:
             raise self._error_of_its_end() from None
 
-    def _answer(self, connection: socket.socket, scan: Waiting) -> Received:
+    def _answer(self, connection: socket.socket, scan: Waiting, work: Computing | None) -> Received:
         """Return the answer; meanwhile do what the code calls for, and notice its end."""
-        patience = _Patience(scan)
+        patience = Patience(scan)
         while True:
             is_readable = bool(select([connection], [], [], _TICK_S)[0])
             patience.look()
+            if work is not None:
+                work.look()
             if is_readable:
                 fields, arrays = receive(connection)
                 if "call" not in fields:
@@ -226,56 +234,10 @@ def _checked(fields: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Receive
         )
     if error["code"] == "stopped":
         raise raised("it raises Stop, though the order was not cancelled")
-    raise raised(error["detail"])
-
-
-class _Patience:
-    """How long an answer is waited for: until the work must stop, or no longer moves on."""
-
-    def __init__(self, scan: Waiting) -> None:
-        self._scan = scan
-        self._stop: StopWork | None = None
-        self._stopped_at = 0.0
-
-    def look(self) -> None:
-        """Notice that the work must stop."""
-        try:
-            self._scan.check()
-        except StopWork as stop:
-            self._note(stop)
-
-    def check(self, fields: Mapping[str, Any]) -> None:
-        """Raise StopWork for an error of code that was told to stop."""
-        if self._stop is not None and "error" in fields:
-            raise self._stop
-
-    def answer(self, connection: socket.socket, fields: Mapping[str, Any]) -> None:
-        """Do what the code calls for, or tell it to stop."""
-        if self._stop is not None:
-            send(connection, {"stop": True})
-            return
-        stop = answer_call(connection, cast("OpenScan", self._scan), fields)
-        if stop is not None:
-            self._note(stop)
-
-    def error(self) -> Exception | None:
-        """Return why nothing is waited for any more, or None."""
-        if self._stop is not None and monotonic() - self._stopped_at > _STOP_S:
-            return self._stop
-        if self._scan.still_s > self._scan.stall_limit_s:
-            return OrderError(
-                "stalled",
-                f"no progress for {self._scan.stall_limit_s:g} s, which is the limit; "
-                "its process was ended",
-                hint="code that takes long calls context.progress",
-                blame="algorithm",
-            )
-        return None
-
-    def _note(self, stop: StopWork) -> None:
-        if self._stop is None:
-            self._stop = stop
-            self._stopped_at = monotonic()
+    failure = raised(error["detail"])
+    for line in error.get("lines", ()):
+        failure.add_note(line)  # for the author, where the command line runs the code
+    raise failure
 
 
 def _described(status: int | None) -> str:

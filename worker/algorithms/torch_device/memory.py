@@ -1,11 +1,8 @@
 """Finds how many tiles fit into a device's memory, and copes when it is full all the same."""
 
-import ctypes
 import operator
 import re
 from collections.abc import Callable
-from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -17,14 +14,6 @@ from worker.geometry.frame import Pixels
 from worker.process.cgroup_limits import granted_cores, granted_memory_bytes
 
 _Answer = TypeVar("_Answer")
-# Options of mallopt, from malloc.h.
-_M_TRIM_THRESHOLD: Final = -1
-_M_MMAP_THRESHOLD: Final = -3
-_M_ARENA_MAX: Final = -8
-# What each thread keeps of the memory at the end of its heap.
-_KEPT_BYTES: Final = 512 * 2**20
-# Larger blocks go back to the kernel at once; this is the most that glibc accepts.
-_LARGEST_KEPT_BYTES: Final = 32 * 2**20
 # The share of the free memory that all batches of the same time may take.
 _BATCHES_SHARE: Final = 0.7
 # How torch names the CPU's memory in an error, which has no exception class of its own.
@@ -90,22 +79,6 @@ def release() -> None:
     """Give memory that is cached and not used back to the device."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-@cache
-def keep_freed() -> None:
-    """Make glibc keep the memory that one batch frees for the next one.
-
-    Else the kernel zeroes it anew, page by page: MobileNetV3 took 4.2 s for 2,000 tiles before and
-    3.6 s after. There is one heap for each core: every scan has threads of its own, for which glibc
-    would open up to eight heaps per core, and each would keep what was freed in it. Other C
-    libraries are left as they are.
-    """
-    with suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_ARENA_MAX, granted_cores())
-        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES)
 
 
 def _batches_at_once(device: Device) -> int:

@@ -12,7 +12,7 @@ from worker.algorithms.interface import Algorithm, SlideAlgorithm
 from worker.inference.case.bag import Bag, EncodedScan, collect
 from worker.inference.merging.slide_answer import BagAnswer, ask, store_measured
 from worker.inference.merging.slide_summary import Judgement, case_summary, headline, left_out
-from worker.progress import Progress
+from worker.progress import Progress, computing
 from worker.results.embeddings import Embeddings
 from worker.results.object_store import ObjectStore
 from worker.results.overlay.drawing import OverlayDrawing
@@ -70,7 +70,8 @@ def judge(
     progress.report("judging", 0, 1)
     answer = BagAnswer(Judgement(len(scans), 0), None)
     if len(bag.features):
-        answer = ask(algorithm, bag.features, None, len(scans))
+        with computing(progress):
+            answer = ask(algorithm, bag.features, None, len(scans))
     progress.report("judging", 1, 1)
     places = [in_order.index(number) for number in range(len(scans))]
     return JudgedCase(scans, places, bag, answer, _warnings(scans, bag))

@@ -46,5 +46,5 @@ def create_merger(
         encoded = TileEmbeddings(
             grid, frame, classifier, algorithm.encoder_settings, algorithm.card.encoder
         )
-        return SlideMerger(grid, encoded, algorithm)
+        return SlideMerger(grid, encoded, algorithm, progress)
     raise NotImplementedError(f"nothing merges the output {output}")

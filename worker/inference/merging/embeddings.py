@@ -15,6 +15,7 @@ from worker.inference.merging.merger import Merged, SeamState
 from worker.results.embeddings import Embeddings
 from worker.results.object_store import ObjectStore
 from worker.results.objects import Objects
+from worker.results.words import counted
 
 _WHITE: Final = 255
 
@@ -65,7 +66,8 @@ class TileEmbeddings:
         """Return the squares as they were placed, and the figures of the whole area."""
         embeddings = self.embeddings(found)
         figures = {"tiles": len(found), "dimensions": embeddings.dimensions, **self.figures()}
-        headline = f"{len(found):,} tiles, a vector of {embeddings.dimensions} numbers for each"
+        tiles = counted(len(found), "tile")
+        headline = f"{tiles}, a vector of {embeddings.dimensions} numbers for each"
         if not len(found):
             headline = "no tissue found"
         return Merged(found, figures, headline, embeddings=embeddings)

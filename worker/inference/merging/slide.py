@@ -20,10 +20,13 @@ from worker.inference.merging.slide_summary import (
     left_out,
     scan_summary,
 )
+from worker.progress import Progress, computing
 from worker.results.files.embeddings_h5 import patch_px_level0, seen_corners
 from worker.results.object_store import ObjectStore
 from worker.results.objects import Objects
 
+STEP: Final = "aggregating"
+"""The step in which the network is given all vectors; it cannot say how far it is."""
 _FOLDER: Final = "attention"
 """The folder of the squares with their attention, beside that of the vectors."""
 
@@ -33,11 +36,14 @@ class SlideMerger:
 
     seams: SeamState = ()
 
-    def __init__(self, grid: Grid, encoded: TileEmbeddings, algorithm: SlideAlgorithm) -> None:
+    def __init__(
+        self, grid: Grid, encoded: TileEmbeddings, algorithm: SlideAlgorithm, progress: Progress
+    ) -> None:
         """`encoded` places the tiles with the vectors of the algorithm's encoder."""
         self._grid = grid
         self._encoded = encoded
         self._algorithm = algorithm
+        self._progress = progress
 
     def place(self, tiles: Sequence[Tile], answers: NDArray[np.float32]) -> Objects:
         """Return one square for each tile, with its vector."""
@@ -58,7 +64,9 @@ class SlideMerger:
         chosen = evenly_spaced(len(found), settings.max_tiles)
         judgement = Judgement(1, 0)
         if len(chosen):
-            answer = self._ask(found, chosen)
+            self._progress.report(STEP, 0, 1)
+            with computing(self._progress):
+                answer = self._ask(found, chosen)
             judgement = answer.judgement
             if answer.measured is not None:
                 store_measured(squares, found, chosen, answer.measured)

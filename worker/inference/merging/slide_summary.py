@@ -7,6 +7,7 @@ from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.order import ScanWarning
 from worker.algorithms.output_settings import SlideSettings
 from worker.geometry.frame import Floats
+from worker.results.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,7 @@ def _headline(card: AlgorithmCard, judgement: Judgement, settings: SlideSettings
 
 def _counted(judgement: Judgement, settings: SlideSettings) -> str:
     """Return in words what was judged."""
-    tiles = f"{judgement.tiles:,} tiles"
+    tiles = counted(judgement.tiles, "tile")
     if settings.scope == "scan":
         return tiles
-    if judgement.scans == 1:
-        return f"1 scan, {tiles}"
-    return f"{judgement.scans} scans, {tiles}"
+    return f"{counted(judgement.scans, 'scan')}, {tiles}"

@@ -146,6 +146,8 @@ def _classes(result: Result, shown: IndexMap | DensityMap | None) -> list[_Item]
     counts = result.counts()
     items = []
     for entry in result.card.object_classes:
+        if result.card.output == "report" and not counts[entry.name]:
+            continue  # a report may draw nothing, and says something all the same
         count = f"{entry.name} {counts[entry.name]:,}"
         if shown:
             items.append(_Item(f"{count}  "))

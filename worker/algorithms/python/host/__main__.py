@@ -12,11 +12,16 @@ import socket
 import sys
 import traceback
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from worker.algorithms.python.host.guard import Guard
 from worker.linux import adopt_orphans, end_with_parent
+from worker.process.freed_memory import keep_freed
 from worker.stop_signals import STOP_SIGNALS, ignore_stop_signals
+
+_MOST_KEPT_BYTES: Final = 128 * 2**20
+_KEPT_PART: Final = 32
+"""Of the memory that the code may take, a heap keeps at most one such part when it is freed."""
 
 
 def main() -> None:
@@ -52,6 +57,7 @@ def _be_watched(request: dict[str, Any], printed: int, guard_id: int) -> NoRetur
         os.dup2(printed, 2)
         os.close(printed)
         _be_killed_first()
+        keep_freed(min(_MOST_KEPT_BYTES, request["memory_bytes"] // _KEPT_PART))
         from worker.algorithms.python.host.serve import serve
 
         serve(request["entry"], [socket.socket(fileno=fd) for fd in request["connections"]])

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from broker.errors import OrderError
+from broker.orders.result_files import POSTED
 from slidelane.algorithms import AnswerError, Card, Found, Result, check_answer
 from slidelane.algorithms.check import techcyte_entry
 from slidelane.algorithms.features import features_of, measurements_of
@@ -20,6 +21,7 @@ from worker.algorithms.python.found import (
 )
 from worker.algorithms.python.host.remote_context import RemoteContext
 from worker.results.objects import Objects, joined
+from worker.results.result import MAX_POSTED_BYTES
 from worker.results.techcyte_rules.body import check_body
 
 _MOST_FILE_BYTES: Final = 2 * 2**30
@@ -41,6 +43,7 @@ class ImageAnswer:
         self._headline = ""
         self._warnings: list[tuple[str, str]] = []
         self._files: dict[str, str] = {}
+        self._posted = ""
         half_um = card.post.get("object_um", _DEFAULT_UM) / 2
         mpp = (context.mpp_x or _USUAL_MPP, context.mpp_y or _USUAL_MPP)
         self._half = half_um / np.array(mpp)
@@ -54,6 +57,7 @@ class ImageAnswer:
             "headline": self._headline,
             "warnings": self._warnings,
             "files": self._files,
+            "posted": self._posted,
         }
 
     def take(self, answer: Any) -> Objects:
@@ -102,7 +106,10 @@ class ImageAnswer:
         return joined([found, self._features(result.geojson, measured=())])
 
     def _take_techcyte(self, entry: Mapping[str, Any]) -> Objects:
-        """Return the objects of a body of Techcyte's; the figures are its `results`."""
+        """Return the objects of a body of Techcyte's; the figures are its `results`.
+
+        The entry itself is kept for Techcyte, which gets it as it is.
+        """
         results = dict(entry.get("results") or {})
         body = {
             **entry,
@@ -110,9 +117,15 @@ class ImageAnswer:
             "results": {**results, "order_id": self._context.order_id},
         }
         try:
-            check_body(json.dumps({"scanResults": [body]}).encode())
+            posted = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
+            check_body(b'{"scanResults":[' + posted + b"]}")
         except (OrderError, TypeError, ValueError) as error:
             raise AnswerError("scanResults", str(error)) from None
+        if len(posted) > MAX_POSTED_BYTES:
+            raise AnswerError("scanResults", f"it is larger than {MAX_POSTED_BYTES} bytes")
+        file = self._context.folder / POSTED
+        file.write_bytes(posted)
+        self._posted = str(file)
         self._headline = str(results.pop("summary", ""))
         self._summary = {**results, "workflow": entry["workflow"]}
         return self._features(entry["geojson"])

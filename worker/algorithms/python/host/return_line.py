@@ -10,12 +10,14 @@ from typing import Any, Self
 class ReturnLine:
     """Notes where a function returns while the context is entered, in this thread.
 
-    A trace function is called once for each call of a Python function, not for its lines.
+    A frame knows its last line also after it has returned, so its first call is all that is traced:
+    to trace any longer made pure Python code several times as slow.
     """
 
     def __init__(self, function: Any) -> None:
         """`function` may also be a method, or an object that can be called."""
         self._code = _code_of(function)
+        self._frame: FrameType | None = None
         self._line = 0
 
     def __enter__(self) -> Self:
@@ -24,7 +26,11 @@ class ReturnLine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
+        if self._frame is None:
+            sys.settrace(None)
+            return
+        self._line = self._frame.f_lineno or 0
+        self._frame = None  # it holds everything that the function had
 
     def __str__(self) -> str:
         """`file.py:LINE`, or an empty text where it is not known."""
@@ -32,16 +38,11 @@ class ReturnLine:
             return ""
         return f"{Path(self._code.co_filename).name}:{self._line}"
 
-    def _called(self, frame: FrameType, _event: str, _value: object) -> Any:
-        if frame.f_code is not self._code:
-            return None
-        frame.f_trace_lines = False
-        return self._happened
-
-    def _happened(self, frame: FrameType, event: str, _value: object) -> Any:
-        if event == "return":
-            self._line = frame.f_lineno
-        return self._happened
+    def _called(self, frame: FrameType, _event: str, _value: object) -> None:
+        """Keep the frame of the function. Called for each function until that one is called."""
+        if frame.f_code is self._code:
+            self._frame = frame
+            sys.settrace(None)
 
 
 def _code_of(function: Any) -> CodeType | None:

@@ -33,10 +33,11 @@ from worker.algorithms.python.host.site_code import (
     SiteCode,
     digest,
     import_entry,
+    own_lines,
     where_raised,
 )
 from worker.algorithms.python.messages import receive, send
-from worker.results.objects import joined
+from worker.results.objects import Objects, joined
 
 Reply = tuple[dict[str, Any], Mapping[str, NDArray[Any]]]
 DONE: Reply = ({"done": True}, {})
@@ -91,7 +92,7 @@ class _Process:
             return _error("algorithm_answer_invalid", str(error)), {}
         except BaseException as error:  # noqa: BLE001 - whatever the code raises ends its own scan
             traceback.print_exc()
-            return _error("algorithm_raised", where_raised(error, self._code.source_file)), {}
+            return self._raised(error), {}
         self._changed_in_threads.update(changes(before, thread_state()))
         return reply
 
@@ -104,12 +105,19 @@ class _Process:
         if method == "begin":
             return self._begin(connection, fields, arrays)
         if method == "classify":
-            return self._classify(self._batch(fields, arrays))
+            return self._classify(self._pixels_of(fields, arrays), fields["batch_tiles"])
         if method == "summarise":
             return self._summarise(fields["counts"])
         if method == "process":
             return self._process_image(fields["path"])
         return self._finish()
+
+    def _raised(self, error: BaseException) -> dict[str, Any]:
+        """Return what an exception of the code is answered with."""
+        file = self._code.source_file
+        fields = _error("algorithm_raised", where_raised(error, file))
+        fields["error"]["lines"] = own_lines(error, file)
+        return fields
 
     def _load(self, device: str) -> Reply:
         load = getattr(self._code.target, "load", None)
@@ -131,32 +139,56 @@ class _Process:
             prepare(self._context)
         return DONE
 
-    def _batch(self, fields: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> NDArray[np.uint8]:
-        """Return the pixels of a batch: they were sent, or lie in memory that is shared."""
-        if "batch" in arrays:
-            return arrays["batch"]
+    def _pixels_of(
+        self, fields: dict[str, Any], arrays: dict[str, NDArray[Any]]
+    ) -> NDArray[np.uint8]:
+        """Return the pixels of the tiles: they were sent, or lie in memory that is shared."""
+        if "pixels" in arrays:
+            return arrays["pixels"]
         if self._pixels is None:
             raise RuntimeError("no pixels are shared")
         shape = fields["shape"]
         return np.frombuffer(self._pixels, np.uint8, prod(shape), fields["offset"]).reshape(shape)
 
-    def _classify(self, batch: NDArray[np.uint8]) -> Reply:
+    def _classify(self, pixels: NDArray[np.uint8], batch_tiles: int) -> Reply:
+        """Return the answers for all tiles, which the code is given batch by batch."""
         card = self._code.card
+        values: list[NDArray[Any]] = []
+        tiles: list[Objects] = []
+        for start in range(0, len(pixels), batch_tiles):
+            answer, line = self._answer_of(pixels[start : start + batch_tiles])
+            if card.output == "objects":
+                tiles += self._objects_of(answer)
+                continue
+            values.append(_compact(array_of(answer), card.output))
+            try:
+                _check_alike(values[0], values[-1])
+            except AnswerError as error:
+                raise _with_line(error, line) from None
+        if len(values) == 1:
+            return {"done": True}, {"values": values[0]}
+        if values:
+            return {"done": True}, {"values": np.concatenate(values)}
+        counts = np.array([len(tile) for tile in tiles], np.int64)
+        return {"done": True}, {"counts": counts, **packed(joined(tiles))}
+
+    def _answer_of(self, batch: NDArray[np.uint8]) -> tuple[Any, ReturnLine]:
+        """Return what the code answers for one batch, once it is checked, and where."""
         line = ReturnLine(self._code.target.classify)
         with line:
             answer = self._code.target.classify(batch)
         try:
-            check_answer(card, answer, len(batch))
+            check_answer(self._code.card, answer, len(batch))
         except AnswerError as error:
             raise _with_line(error, line) from None
-        if card.output != "objects":
-            return {"done": True}, {"values": _compact(array_of(answer), card.output)}
+        return answer, line
+
+    def _objects_of(self, answer: Any) -> list[Objects]:
+        card = self._code.card
         names = [entry.name for entry in card.classes]
         half_px = card.post.get("object_um", 12.5) / 2 / (card.mpp or 1)
         half = np.array([half_px, half_px])
-        tiles = [objects_of_found(found, names, card.measurements, half) for found in answer]
-        counts = np.array([len(tile) for tile in tiles], np.int64)
-        return {"done": True}, {"counts": counts, **packed(joined(tiles))}
+        return [objects_of_found(found, names, card.measurements, half) for found in answer]
 
     def _summarise(self, counts: Mapping[str, int]) -> Reply:
         summarise = getattr(self._code.target, "summarise", None)
@@ -206,6 +238,16 @@ def _with_line(error: AnswerError, line: ReturnLine) -> AnswerError:
 
 def _error(code: str, detail: str) -> dict[str, Any]:
     return {"error": {"code": code, "detail": detail}}
+
+
+def _check_alike(first: NDArray[Any], other: NDArray[Any]) -> None:
+    """Raise AnswerError where the answers for two batches cannot be joined."""
+    if (first.shape[1:], first.dtype) != (other.shape[1:], other.dtype):
+        raise AnswerError(
+            "answer",
+            f"its shape is {other.shape} and its type {other.dtype}; for a batch before they were "
+            f"{first.shape} and {first.dtype}",
+        )
 
 
 def _compact(values: NDArray[Any], output: str) -> NDArray[Any]:

@@ -19,6 +19,7 @@ from slidelane.algorithms.card import check_card
 
 FORM: Final = '"package.module:name" or "/path/file.py:name"'
 _SHOWN_CHARS: Final = 300
+_MOST_FRAMES: Final = 20
 
 
 class EntryError(Exception):
@@ -88,6 +89,25 @@ def where_raised(error: BaseException, source_file: str) -> str:
         if file.parent == folder:
             return f"{file.name}:{frame.lineno}: {described}"
     return described
+
+
+def own_lines(error: BaseException, source_file: str) -> list[str]:
+    """Return the traceback as Python prints it, of the frames in the author's files alone.
+
+    The last line is the error. No path is shown, only names of files; at most the innermost
+    `_MOST_FRAMES` frames.
+    """
+    folder = Path(source_file).parent
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).parent == folder][-_MOST_FRAMES:]
+    lines = []
+    for frame in own:
+        lines.append(f"{Path(frame.filename).name}:{frame.lineno}, in {frame.name}")
+        if frame.line:
+            lines.append(f"    {frame.line[:_SHOWN_CHARS]}")
+    message = " ".join(str(error).split())[:_SHOWN_CHARS]
+    lines.append(f"{type(error).__name__}: {message}")
+    return lines
 
 
 def _import(place: str) -> ModuleType:

@@ -3,10 +3,13 @@
 One post ends the task, so all scans must be in it. Coordinates are level-0 pixels, x right, y down.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any, BinaryIO
 
+from broker.errors import OrderError
 from broker.orders.order import ScanWarning
 from worker.delivery.destinations.techcyte.reports import (
     NO_FEATURES,
@@ -15,7 +18,7 @@ from worker.delivery.destinations.techcyte.reports import (
 )
 from worker.results.json_text import numbers_json, strict_json
 from worker.results.polygons import simple_rings
-from worker.results.result import FailedScan, Result
+from worker.results.result import MAX_POSTED_BYTES, FailedScan, Result
 from worker.results.techcyte_rules.body import check_body, check_features
 
 PROVIDER = "Slidelane"
@@ -37,18 +40,21 @@ def write(
 
     Raise `OrderError("parcel_invalid")` if Techcyte would reject it.
     """
-    scans = [_without_lists(result) for result in results]
-    without_result = [_failed_fields(scan, results[0].order_id) for scan in failed]
     case: dict[str, Any] = {}
     if has_case_results:
         case = case_fields(results)
-    check_body(strict_json({"scanResults": scans + without_result, **case}))
+        check_body(strict_json({"scanResults": [], **case}))
     file.write(b'{"scanResults":[')
-    for number, (result, scan) in enumerate(zip(results, scans, strict=True)):
+    for number, result in enumerate(results):
         if number:
             file.write(b",")
-        file.writelines(_scan_pieces(result, scan))
-    for fields in without_result:
+        if result.posted is None:
+            file.writelines(_checked_pieces(result))
+        else:
+            file.write(_checked_entry(result, result.posted))
+    for scan in failed:
+        fields = _failed_fields(scan, results[0].order_id)
+        check_body(strict_json({"scanResults": [fields]}))
         file.write(b"," + strict_json(fields))
     file.write(b"]")
     if case:
@@ -84,6 +90,29 @@ def case_fields(results: Sequence[Result]) -> dict[str, Any]:
 def _each_once(results: Sequence[Result]) -> list[ScanWarning]:
     """Return the warnings of all scans; one that stands with several scans stands once."""
     return list(dict.fromkeys(warning for result in results for warning in result.warnings))
+
+
+def _checked_pieces(result: Result) -> Iterator[bytes]:
+    """Yield the JSON of one scan in pieces, each of which is checked before."""
+    scan = _without_lists(result)
+    check_body(strict_json({"scanResults": [scan]}))
+    yield from _scan_pieces(result, scan)
+
+
+def _checked_entry(result: Result, posted: Path) -> bytes:
+    """Return the scan's entry as the code of the site wrote it, once it keeps all rules.
+
+    It must name this scan and this order, by which a lost answer is resolved.
+    """
+    with posted.open("rb") as content:
+        entry = content.read(MAX_POSTED_BYTES + 1)
+    if len(entry) > MAX_POSTED_BYTES:
+        raise OrderError("parcel_invalid", f"the scan's entry has over {MAX_POSTED_BYTES} bytes")
+    check_body(b'{"scanResults":[' + entry + b"]}")
+    fields = json.loads(entry)
+    if (fields["scanId"], fields["results"]["order_id"]) != (result.scan_id, result.order_id):
+        raise OrderError("parcel_invalid", "the scan's entry is that of another scan or order")
+    return entry
 
 
 def _failed_fields(scan: FailedScan, order_id: str) -> dict[str, Any]:
