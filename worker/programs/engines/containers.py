@@ -93,7 +93,7 @@ class PodmanIsolation:
             return ContainerProgram(request, network)
         except BaseException:
             if network is not None:
-                network.close()
+                network.discard()
             raise
 
 
