@@ -39,6 +39,7 @@ class Key(StrEnum):
     KUE_PUBLISHER = "sl:kue:publisher"  # string with a time to live: who publishes events
     CARDS = "sl:cards"  # hash: the card of each algorithm, as JSON
     TEXTS = "sl:texts"  # hash: algorithm, slash, file; what its authors wrote about it
+    HOSTING = "sl:hosting"  # hash: what each machine announced of images and classes, as JSON
     WORKERS = "sl:workers"  # sorted set: names of workers, by their last heartbeat in ms
     WORKER = "sl:worker:"  # + worker; string with a time to live: its queues, as JSON
 

@@ -38,8 +38,14 @@ class _Loader(yaml.SafeLoader):
     """A safe loader that also reads Compose's own tags."""
 
 
+def _without_tag(loader: _Loader, node: yaml.Node) -> Any:
+    if isinstance(node, yaml.MappingNode):
+        return loader.construct_mapping(node, deep=True)
+    return loader.construct_sequence(node, deep=True)
+
+
 for tag in ("!reset", "!override"):
-    _Loader.add_constructor(tag, lambda loader, node: loader.construct_sequence(node, deep=True))
+    _Loader.add_constructor(tag, _without_tag)
 
 
 def compose_file(name: str, variables: Mapping[str, str]) -> Any:

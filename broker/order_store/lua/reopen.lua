@@ -49,7 +49,7 @@ for _, work in ipairs(works) do
   local scan_to = 'queued'
   if redis.call('HGET', key_of(work), 'judges_case') == '1' then scan_to = 'staged' end
   move_scan(work, scan_to, REOPENED)
-  redis.call('HDEL', key_of(work), 'error', 'retries', 'rank')
+  redis.call('HDEL', key_of(work), 'error', 'retries', 'rank', 'started_at', 'ended_at')
   redis.call('HSET', key_of(work), 'attempts', 0, 'progress', '{}')
   messages[#messages + 1] = wait(work, 0)
 end

@@ -45,6 +45,7 @@ NAMES = {
     "KUE_PUBLISHER": "sl:kue:publisher",
     "CARDS": "sl:cards",
     "TEXTS": "sl:texts",
+    "HOSTING": "sl:hosting",
     "WORKERS": "sl:workers",
     "WORKER": "sl:worker:",
 }

@@ -7,9 +7,9 @@ from typing import Any, Final, cast
 
 from broker.errors import OrderError
 from worker.algorithms.python.calls import answer_call
-from worker.algorithms.python.host.guard import used_s
 from worker.algorithms.python.messages import send
 from worker.algorithms.python.open_scan import OpenScan, Waiting
+from worker.process.process_tree import used_s
 from worker.progress import ProcessorTime, StopWork
 
 _STOP_S: Final = 1.0
