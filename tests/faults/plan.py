@@ -14,6 +14,8 @@ SLIDES = 3
 PRIORITIES = ("normal", "normal", "low", "high", "urgent")
 PATH_SHARE = 0.7
 KI67_SHARE = 0.04
+SEVERAL_PARTS_SHARE = 0.3
+"""Of the orders for caMicroscope, how many have more marks than are sent at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,12 @@ def _order(tag: str, rng: Random, slides: list[Path], receivers: Receivers) -> P
         for index, number in enumerate(chosen)
     ]
     algorithm = "ki67" if is_ki67 else "grid"
+    parameters = {}
+    if destination["type"] == "camicroscope" and not is_ki67 and rng.random() < SEVERAL_PARTS_SHARE:
+        parameters = {"rows": 23, "columns": 23}
     body = {
         "algorithm": algorithm,
+        "parameters": parameters,
         "scans": scans,
         "destination": destination,
         "priority": rng.choice(PRIORITIES),

@@ -12,10 +12,10 @@ from typing import Final
 
 import requests
 
-from broker.errors import OrderError, TemporaryError
+from broker.errors import TemporaryError
 from broker.order_store import Notice, OrderStore
 from broker.orders.destinations import WebhookDestination
-from broker.orders.order import Order
+from broker.orders.order import Order, UnreadableOrder
 from broker.settings.config import DeliverySettings
 from worker.delivery.circuit_breaker import CircuitBreakers
 from worker.delivery.destinations.webhook import events
@@ -51,39 +51,27 @@ class Notifier:
         notice = self._store.take_notice()
         if notice is None:
             return False
-        order = self._order_of(notice)
-        webhook = None
-        if order is not None:
-            webhook = self._webhook_of(order)
-        if order is None or webhook is None:
+        (order,) = self._store.get_many([notice.order_id])
+        if isinstance(order, UnreadableOrder):
+            self._wait_for_record(notice, order)
+        elif order is None or order.request.notified is None:
+            # it was deleted, or its webhook was its destination and is there no longer
             self._store.end_notice(notice)
-            return True
-        self._record(notice, order, self._call(notice, order, webhook))
+        else:
+            told, _ = order.request.notified
+            self._record(notice, order, self._call(notice, order, told))
         return True
 
-    def _order_of(self, notice: Notice) -> Order | None:
-        """Return the order, or None where it was deleted or cannot be read."""
-        try:
-            return self._store.get(notice.order_id)
-        except OrderError as error:
-            _log.warning(
-                "nobody is told that it ended: %s",
-                error.detail,
-                extra={"work": notice.order_id, "code": error.code},
-            )
-            return None
+    def _wait_for_record(self, notice: Notice, order: UnreadableOrder) -> None:
+        """Postpone a notice whose order cannot be read now: a key may be missing for a while."""
+        if self._store.now_s() - (order.updated_at or 0) > _LONGEST_S:
+            self._store.end_notice(notice)
+        else:
+            self._store.postpone_notice(notice, self._settings.max_retry_s)
 
-    def _webhook_of(self, order: Order) -> Webhook | None:
-        told: WebhookDestination | None = None
-        if order.request.notified:
-            told, _ = order.request.notified
-        if told is None:
-            return None
-        return Webhook(
-            order.id, order.request.labels, told, self._session, self._settings, self._store
-        )
-
-    def _call(self, notice: Notice, order: Order, webhook: Webhook) -> Receipt:
+    def _call(self, notice: Notice, order: Order, told: WebhookDestination) -> Receipt:
+        labels = order.request.labels
+        webhook = Webhook(order.id, labels, told, self._session, self._settings, self._store)
         with TemporaryDirectory() as folder:
             path = Path(folder) / "body"
             path.write_bytes(events.of_end(order, notice.event))

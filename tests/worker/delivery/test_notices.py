@@ -206,6 +206,22 @@ def test_a_webhook_that_is_gone_is_called_no_more(
     assert courier.deliver_until_it_ends(order.id).state == "delivered"
 
 
+def test_an_order_that_cannot_be_read_now_is_told_later(
+    courier: Courier, notifier: Notifier, receiver: WebhookReceiver
+) -> None:
+    """A key may be missing for a while; the notice is not lost by that."""
+    order_id = failed(courier, notify=hook(receiver))
+    records = courier.store._client.records
+    request = records.hget(f"sl:order:{order_id}", "request")
+    records.hset(f"sl:order:{order_id}", "request", "sealed:unknown")
+    assert notifier.call_next()
+    assert receiver.calls == []
+    records.hset(f"sl:order:{order_id}", "request", request)
+    records.zadd("sl:notices", {f"{order_id} order.failed": 0})
+    assert notifier.call_next()
+    assert len(receiver.calls) == 1
+
+
 def test_an_order_that_was_deleted_tells_nobody(
     courier: Courier, notifier: Notifier, receiver: WebhookReceiver
 ) -> None:

@@ -21,6 +21,7 @@ MAX_BYTES: Final = 12 * 2**20
 _ROW_BYTES: Final = 14
 _VALUE_BYTES: Final = 12
 """BSON: a type, the index as text and 8 bytes for each number; about the same around them."""
+_VALUE_DECIMALS: Final = 4
 _COLORS: Final = ("#2b83ba", "#ffffbf", "#d7191c")
 
 
@@ -44,8 +45,15 @@ def heat_map(results: Sequence[Result], execution_id: str) -> dict[str, Any] | N
         "creator": "slidelane",
         "created_date": max(str(result.produced.get("at", "")) for result in results),
         "provenance": {"analysis": _analysis(card, shown, execution_id, size)},
-        "data": np.round(rows, DECIMALS).tolist(),
+        "data": _rounded(rows),
     }
+
+
+def _rounded(rows: Floats) -> list[list[float]]:
+    places = np.round(rows[:, :2], DECIMALS)
+    values = np.round(rows[:, 2:], _VALUE_DECIMALS)
+    rounded: list[list[float]] = np.hstack([places, values]).tolist()
+    return rounded
 
 
 def _analysis(
