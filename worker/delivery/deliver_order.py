@@ -6,6 +6,7 @@ again. docs/orders.md has the words for the outcome of an attempt.
 """
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import requests
@@ -18,6 +19,7 @@ from worker.backoff import backoff_s
 from worker.delivery import problems
 from worker.delivery.circuit_breaker import CircuitBreakers
 from worker.delivery.destination import Destination, ImportingDestination, create_destination
+from worker.delivery.destinations.webhook.client import Webhook
 from worker.delivery.payload import Receipt
 from worker.delivery.stored_payload import PayloadRecord, StoredPayloads
 from worker.process.lease import Lease
@@ -54,13 +56,10 @@ class Deliverer:
         """
         request = order.request
         destination = create_destination(
-            order.id,
-            request.labels,
-            request.resolved_destination,
-            self._session,
-            self._settings,
-            self._store,
+            order.id, request.labels, request.resolved_destination, self._session, self._settings
         )
+        if isinstance(destination, Webhook):
+            destination = replace(destination, gone=self._store)
         record = self._payloads.stored(order, claim, lease, destination)
         with self._breakers.acquire(destination.host):
             if order.last_attempt:

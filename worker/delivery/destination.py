@@ -22,7 +22,7 @@ from worker.delivery.destinations.camicroscope.client import CaMicroscope
 from worker.delivery.destinations.none import NoDestination
 from worker.delivery.destinations.quip.client import AnnotationLoader
 from worker.delivery.destinations.techcyte.client import Techcyte
-from worker.delivery.destinations.webhook.client import GoneAddresses, NoneGone, Webhook
+from worker.delivery.destinations.webhook.client import Webhook
 from worker.delivery.http_exchange import SendCheck, send_always
 from worker.delivery.payload import Payload, Receipt
 from worker.results.result import FailedScan, Result
@@ -79,9 +79,8 @@ def create_destination(
     request: DestinationRequest,
     session: requests.Session,
     settings: DeliverySettings,
-    gone: GoneAddresses = NoneGone(),  # noqa: B008 - it has no state
 ) -> Destination:
-    """Return the destination that the order names. `gone`: webhooks that are called no more."""
+    """Return the destination that the order names."""
     match request:
         case TechcyteDestination():
             return Techcyte(request, session, settings)
@@ -90,6 +89,6 @@ def create_destination(
         case CaMicroscopeDestination():
             return CaMicroscope(order_id, request, session, settings)
         case WebhookDestination():
-            return Webhook(order_id, labels, request, session, settings, gone)
+            return Webhook(order_id, labels, request, session, settings)
         case NoDestinationRequest():
             return NoDestination(order_id)
