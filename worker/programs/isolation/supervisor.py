@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +27,7 @@ from worker.programs.isolation.output import OutputLog
 from worker.programs.isolation.request import Request
 from worker.programs.isolation.shared_tmp import SharedTmp
 from worker.programs.isolation.watch import (
+    remove_folder,
     reserved_cores,
     takes_too_much_disk,
     takes_too_much_memory,
@@ -97,7 +97,7 @@ class Supervisor:
             self._exit_code = -signal.SIGKILL
         if not self._worker_is_there:
             # Nobody else is there to remove it.
-            shutil.rmtree(self._request.scratch, ignore_errors=True)
+            remove_folder(Path(self._request.scratch))
         self._tell({"ended": self._exit_code, "by": self._ended_by})
 
     def _await_turn(self, shared_tmp: SharedTmp) -> None:
