@@ -29,7 +29,7 @@ from worker.programs.engines.labels import container_name, labels, remove_leftov
 from worker.programs.engines.own_network import OwnNetwork
 from worker.programs.interface import Grant, Isolation, Mount, ProgramRun
 from worker.programs.isolation.client import SupervisedProgram
-from worker.programs.isolation.commands import OUTPUT, hosts_text
+from worker.programs.isolation.commands import OUTPUT, hosts_text, named_below_tmp
 from worker.programs.isolation.grants import offered
 from worker.programs.isolation.request import Bind, Request
 
@@ -74,7 +74,7 @@ class PodmanIsolation:
     def granted(self) -> tuple[Grant, ...]:
         """Return what podman grants on this machine."""
         lost = f"a program reaches whatever this machine reaches ({self._refusal})"
-        return _engine_grants(self._engine, Grant("network", self.has_own_network, lost))
+        return _engine_grants(Grant("network", self.has_own_network, lost))
 
     def start(self, run: ProgramRun) -> ContainerProgram:
         """Start a container. Raise OrderError where that is not possible."""
@@ -116,7 +116,7 @@ class DockerIsolation:
 
     def granted(self) -> tuple[Grant, ...]:
         """Return what docker grants on this machine."""
-        return _engine_grants(self._engine, Grant("network", is_granted=True))
+        return _engine_grants(Grant("network", is_granted=True))
 
     def start(self, run: ProgramRun) -> SupervisedProgram:
         """Start a container. Raise OrderError where that is not possible."""
@@ -149,7 +149,7 @@ class ApptainerIsolation:
 
     def granted(self) -> tuple[Grant, ...]:
         """Return what this machine grants."""
-        return (Grant(f"engine {self._engine.name}", is_granted=True), *self._offer.grants)
+        return self._offer.grants
 
     def start(self, run: ProgramRun) -> SupervisedProgram:
         """Start a container. Raise OrderError where that is not possible."""
@@ -158,9 +158,11 @@ class ApptainerIsolation:
         hosts_file.write_text(hosts_text(run))
         tmp = _tmp_mount(run)
         mounts = [tmp, Mount(hosts_file, "/etc/hosts"), *run.mounts]
+        argv = apptainer_argv(self._engine, run, mounts)
         binds = [Bind(str(mount.source), str(mount.source), mount.writable) for mount in mounts]
+        binds += [Bind(str(path), str(path)) for path in named_below_tmp([argv[0], run.image])]
         request = Request(
-            argv=tuple(apptainer_argv(self._engine, run, mounts)),
+            argv=tuple(argv),
             environment={**client_environment(), **apptainer_variables(run)},
             folder=str(tmp.source),
             scratch=str(run.scratch),
@@ -264,8 +266,10 @@ def _remove_leftovers(engine: ImageEngine) -> None:
         return  # the next start tries again
 
 
-def _engine_grants(engine: ImageEngine, network: Grant) -> tuple[Grant, ...]:
-    return (Grant(f"engine {engine.name}", is_granted=True), network)
+def _engine_grants(network: Grant) -> tuple[Grant, ...]:
+    """Return what an engine grants: all that makes a container, and perhaps its network."""
+    names = ("processes", "files", "memory and processors")
+    return (*(Grant(name, is_granted=True) for name in names), network)
 
 
 def image_digest(image: str, engine_name: str = "") -> str | None:
