@@ -3,11 +3,12 @@
 import pytest
 
 from tests.support.compose_files import PROFILES, compose_file, services
-from tests.support.pages import read, section
+from tests.support.pages import ROOT, read, section
 from tests.test_containers import FILES, VARIABLES
 
 OVERRIDE = "deploy/compose/engine.yml"
 GROUP = {"ENGINE_GID": "999"}
+CLIENT = "/usr/local/bin/docker"
 
 
 def test_nobody_has_an_engine_without_the_override() -> None:
@@ -31,7 +32,9 @@ def test_the_override_changes_workers_alone(profile: str) -> None:
     assert worker["volumes"] == ["/var/run/docker.sock:/run/engine.sock"]
     assert worker["environment"] == {"DOCKER_HOST": "unix:///run/engine.sock"}
     base = services(profile, VARIABLES)["worker"]["image"]
-    assert f"FROM {base}\n" in worker["build"]["dockerfile_inline"]
+    assert worker["build"]["args"]["WORKER"] == base
+    last = (ROOT / worker["build"]["dockerfile"]).read_text().rpartition("\nFROM ")[2]
+    assert last.splitlines() == ["${WORKER}", f"COPY --from=client {CLIENT} {CLIENT}"]
     assert worker["image"] == f"{base}-engine"
 
 

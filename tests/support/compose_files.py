@@ -38,14 +38,8 @@ class _Loader(yaml.SafeLoader):
     """A safe loader that also reads Compose's own tags."""
 
 
-def _without_tag(loader: _Loader, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        return loader.construct_mapping(node, deep=True)
-    return loader.construct_sequence(node, deep=True)
-
-
 for tag in ("!reset", "!override"):
-    _Loader.add_constructor(tag, _without_tag)
+    _Loader.add_constructor(tag, lambda loader, node: loader.construct_sequence(node, deep=True))
 
 
 def compose_file(name: str, variables: Mapping[str, str]) -> Any:
