@@ -11,24 +11,27 @@ from fastapi import APIRouter, Depends, Header, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import HTMLResponse
 
-from broker.errors import OrderError
+from broker.errors import OrderError, TemporaryError
 from broker.log import one_line
 from broker.order_store.errors import KueJobNotFoundError, StateConflictError
 from broker.order_store.kue import KUE_STATES, document
 from services.dependencies import Settings, Store
 from services.kue import examples
 from services.kue.access import Reader, Writer
-from services.kue.answers import KueRefusedError, KueRoute, error_of, json_answer
+from services.kue.answers import KueRefusedError, KueRoute, error_of, json_answer, status_of
 from services.kue.door import Door
 from services.kue.listing import Listing, counted
-from services.kue.pace import PollPace
+from services.kue.pace import PACE_S, PollPace
 from services.kue.page import MOST_JOBS, PATH, POLICY, page
 from services.kue.sent_job import priority_of
 from services.requests import json_body
+from services.responses.problems import headers_of
 from services.responses.views import order_path, rfc3339
 
 MAX_BODY_BYTES: Final = 102_400
 """The most that Kue reads."""
+UNKNOWN: Final = "unknown"
+"""The state while Redis does not answer; it holds neither of the words that a viewer waits for."""
 _ENDED: Final = ("complete", "failed")
 _LEADING_NUMBER: Final = re.compile(r"\s*[+-]?[0-9]{1,9}")
 router = APIRouter(prefix=PATH, tags=["kue"], route_class=KueRoute)
@@ -114,6 +117,12 @@ async def get_kue_job(job_id: str, door: ReadingDoor, pace: Pace) -> Response:
                 job = await run_in_threadpool(door.job, job_id)
     except KueJobNotFoundError as fault:
         return json_answer(error_of(fault))
+    except TemporaryError as fault:
+        # An old viewer gives up at an answer without a state, and asks again at once at any other.
+        await asyncio.sleep(PACE_S)
+        return json_answer(
+            error_of(fault) | {"state": UNKNOWN}, status_of(fault), headers_of(fault)
+        )
     headers = {}
     if job.order_id:
         headers["link"] = f'<{order_path(job.order_id)}>; rel="alternate"'

@@ -26,8 +26,9 @@ local function claim(work)
     if not from or tonumber(from) > now then return {refused = 'too early'} end
     if index then
       move_scan(work, to)
-      if redis.call('HGET', order_key(id), 'state') == 'queued' then move_order(id, 'running') end
-      pcall(kue_attempt_begins, id, worker)
+      local order_state, job = unpack(redis.call('HMGET', order_key(id), 'state', 'kue'))
+      if order_state == 'queued' then move_order(id, 'running') end
+      if job then pcall(kue_rules().attempt_begins, job, worker) end
     end
     withdraw(work)
     redis.call('HINCRBY', key, 'fence', 1)

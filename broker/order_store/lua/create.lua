@@ -59,7 +59,7 @@ for name, value in pairs(labels) do
 end
 if kue_job then
   kue_job.order = id
-  kue_add(record.kue, kue_job, now)
+  kue_rules().add(record.kue, kue_job, now)
 end
 log(id, 'queued')
 redis.call('ZADD', KEY_DUE, expires, id)

@@ -20,7 +20,7 @@ if creator then
   redis.call('SREM', KEY_QUEUED_BY_CREATOR .. creator, id)
 end
 local job = field_of(key, 'kue')
-if job then pcall(kue_forget, job) end
+if job then pcall(kue_rules().forget, job) end
 local is_json, labels = pcall(cjson.decode, field_of(key, 'labels') or '{}')
 if not is_json or type(labels) ~= 'table' then labels = {} end
 for name, value in pairs(labels) do

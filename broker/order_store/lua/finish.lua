@@ -50,7 +50,8 @@ if to == 'back' then
   if index or not cancel_delivery(id) then
     local reason = ARGV[7]
     if problem then reason = why(problem) end
-    if index and problem then pcall(kue_attempt_failed, id, reason) end
+    local job = redis.call('HGET', order_key(id), 'kue')
+    if job and index and problem then pcall(kue_rules().attempt_failed, job, reason) end
     message = give_back(work, delay_ms, reason)
   end
 elseif to == 'staged' then

@@ -2,11 +2,12 @@
 -- Changes the priority of the job, and of its order while its scans wait.
 -- Returns {messages} to enqueue, or {absent} where there is no such job.
 local number, priority = ARGV[1], ARGV[3]
-local key = kue_key(number)
+local kue = kue_rules()
+local key = kue.key_of(number)
 local state, id = unpack(redis.call('HMGET', key, 'state', 'order'))
 if not state then return cjson.encode({absent = true}) end
 redis.call('HSET', key, 'priority', ARGV[2])
-kue_put(number, state, now)
+kue.put(number, state, now)
 local messages = {}
 
 -- Moves waiting work to the queue of the priority that its order has now.

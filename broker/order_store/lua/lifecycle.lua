@@ -113,7 +113,7 @@ end
 
 local function move_order(id, to, moves, reason)
   local key = order_key(id)
-  local from = redis.call('HGET', key, 'state')
+  local from, job = unpack(redis.call('HMGET', key, 'state', 'kue'))
   if from == to then return end
   check_move(moves or TRANSITIONS, 'order', from, to)
   redis.call('HSET', key, 'state', to, 'updated_at', now)
@@ -128,7 +128,7 @@ local function move_order(id, to, moves, reason)
   else
     redis.call('ZREM', KEY_ENDED, id)
   end
-  pcall(kue_follow, id, to, reason, now)
+  if job then pcall(kue_rules().follow, job, to, reason, now) end
   log(id, state_and_reason(to, reason))
 end
 
@@ -405,7 +405,8 @@ local function lose(work, seen, allowed, is_refunded)
     return nil
   end
   if not index and cancel_delivery(id) then return nil end
-  if index and not is_refunded then pcall(kue_attempt_failed, id, seen) end
+  local job = redis.call('HGET', order_key(id), 'kue')
+  if job and index and not is_refunded then pcall(kue_rules().attempt_failed, job, seen) end
   return give_back(work, 0, '')
 end
 
@@ -445,7 +446,8 @@ local function give_up(id, fault)
       redis.call('ZADD', KEY_ORDERS_BY_STATE .. to, redis.call('ZSCORE', KEY_ORDERS, id) or 0, id)
       redis.call('ZREM', KEY_ORDERS_BY_STATE .. state, id)
       pcall(count_queued, id, to)
-      pcall(kue_follow, id, to, fault, now)
+      local job = redis.pcall('HGET', key, 'kue')
+      if type(job) == 'string' then pcall(kue_rules().follow, job, to, fault, now) end
       pcall(log, id, to .. ': a script failed on this record, which is damaged: ' .. fault)
     end
   else

@@ -151,6 +151,19 @@ def test_a_held_answer_is_true_when_it_comes(
     assert shown(door, number)["state"] == "active"
 
 
+def test_a_viewer_goes_on_asking_while_redis_is_away(config: Config, viewer_job: Job) -> None:
+    """503, with a state that is no end: at an answer without one it would give up. A new order is
+    refused, and nothing is known of it."""
+    away = config.broker.model_copy(update={"redis_url": "redis://127.0.0.1:1/0"})
+    door = client(settings(config), OrderStore.connect(away))
+    answer = door.get("/kue/job/1")
+    assert (answer.status_code, answer.json()["state"]) == (503, "unknown")
+    assert "Redis does not answer" in answer.json()["error"]
+    assert int(answer.headers["retry-after"]) >= 1
+    refused = door.post("/kue/job", json=viewer_job())
+    assert (refused.status_code, list(refused.json())) == (503, ["error"])
+
+
 def test_the_page_shows_jobs(door: TestClient, store: OrderStore, viewer_job: Job) -> None:
     """Plain HTML with a link to each job and order; what clients sent is escaped."""
     evil = "<script>alert(1)</script>"
