@@ -160,6 +160,7 @@ def _scan(index: int, fields: dict[str, str]) -> Scan:
             "result": fields.get("result", ""),
             "files": _json(fields, "files") or (),
             "warnings": _json(fields, "warnings") or (),
+            "judges_case": fields.get("judges_case") == "1",
         }
     )
 
