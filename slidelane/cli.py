@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from broker.settings.config import ConfigError
 from slidelane import command_line_settings, doctor, health, repair_redis, serve, worker
-from slidelane.commands import algorithm, image, order, run
+from slidelane.commands import algorithm, hosted, image, order, run
 from slidelane.import_config import command as import_config
 
 _LOAD_SETTINGS = ("serve", "health", "doctor", "worker")
@@ -30,6 +30,7 @@ def main() -> None:
         worker,
         repair_redis,
         run,
+        hosted,
         order,
         algorithm,
         image,

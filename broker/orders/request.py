@@ -39,6 +39,13 @@ from broker.orders.fields import (
 from broker.orders.named_destination import GivenName, NamedDestination
 from broker.orders.roi import Roi
 from broker.orders.source import Source
+from broker.orders.techcyte_options import (
+    CaseResults,
+    Features,
+    FeaturesIn,
+    QcFailReasons,
+    Triage,
+)
 
 LABELS = Annotated[
     dict[
@@ -86,9 +93,27 @@ class TechcyteDestination(AddressedDestination):
     jwt_token: Secret | None = None
     api_key_id: Annotated[str | None, Field(min_length=1, max_length=256)] = None
     api_key_secret: Secret | None = None
+    features: Annotated[
+        Features | None,
+        Field(description="absent = as `worker.deliver.techcyte.features` says"),
+    ] = None
+    features_in: Annotated[
+        FeaturesIn | None,
+        Field(description="absent = as `worker.deliver.techcyte.features_in` says"),
+    ] = None
+    qc_fail_reasons: Annotated[
+        QcFailReasons | None,
+        Field(description="absent = as `worker.deliver.techcyte.qc_fail_reasons` says"),
+    ] = None
     case_results: Annotated[
-        bool | None,
-        Field(description="whether the answer for the whole case is sent as `caseResults` too"),
+        CaseResults | None,
+        Field(description="`caseResults`: true = the answer for the whole case, or any object"),
+    ] = None
+    triage: Annotated[
+        Triage | None, Field(description="what the case is set to after the results")
+    ] = None
+    debug_file_upload_url: Annotated[
+        HttpUrl | None, Field(description="where a zip with log, results and overlays is put")
     ] = None
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ from tests.support.s3 import BUCKET, S3Server, by_environment
 from worker import tasks
 from worker.context import WorkerContext, build_context
 from worker.delivery.destinations.techcyte import payload
+from worker.delivery.destinations.techcyte.payload import PostOptions
 from worker.inference.checkpoint import UNFINISHED
 from worker.results import result_folder
 from worker.results.result import Result
@@ -91,7 +92,7 @@ def results_of(context: WorkerContext, order: Order) -> list[Result]:
 def body(results: list[Result], **more: Any) -> dict[str, Any]:
     """The payload for Techcyte, checked by the rules of its stand-in."""
     file = io.BytesIO()
-    payload.write(results, file, **more)
+    payload.write(results, file, (), PostOptions(**more))
     return check_results(file.getvalue())
 
 
@@ -143,7 +144,7 @@ def test_case_results_are_sent_where_the_destination_takes_them(
         assert scan["results"]["measurements"]["case"] == CASE
         lines = {one["name"]: one["result"] for one in scan["workflow"]["report"]["results"]}
         assert (lines["Case class"], lines["Case probabilities blue"]) == ("blue", "0.625")
-    sent = body(results, has_case_results=True)
+    sent = body(results, case_results=True)
     assert sent["scanResults"] == without["scanResults"]
     card = results[0].card
     summary = sent["caseResults"].pop("summary")

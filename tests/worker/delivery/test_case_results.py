@@ -8,6 +8,7 @@ from broker.orders.order import ScanWarning
 from demo.techcyte_rules import check_results
 from tests.support.results import a_card, a_result, nuclei
 from worker.delivery.destinations.techcyte import payload
+from worker.delivery.destinations.techcyte.payload import PostOptions
 from worker.results.result import Result
 
 CASE = {
@@ -29,7 +30,7 @@ def of_case(scan_id: str, scope: str, *warnings: ScanWarning) -> Result:
 
 def sent(*results: Result) -> dict[str, Any]:
     file = io.BytesIO()
-    payload.write(results, file, has_case_results=True)
+    payload.write(results, file, (), PostOptions(case_results=True))
     return check_results(file.getvalue())
 
 

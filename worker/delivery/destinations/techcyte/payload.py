@@ -3,116 +3,118 @@
 One post ends the task, so all scans must be in it. Coordinates are level-0 pixels, x right, y down.
 """
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Self
 
 from broker.errors import OrderError
-from broker.orders.order import ScanWarning
-from worker.delivery.destinations.techcyte.reports import (
-    NO_FEATURES,
-    report_fields,
-    report_pieces,
-)
-from worker.results.json_text import numbers_json, strict_json
-from worker.results.polygons import simple_rings
-from worker.results.result import MAX_POSTED_BYTES, FailedScan, Result
-from worker.results.techcyte_rules.body import check_body, check_features
+from broker.orders.request import TechcyteDestination
+from broker.orders.techcyte_options import CaseResults, Features, FeaturesIn, QcFailReasons
+from broker.settings.worker import TechcyteDeliverySettings
+from worker.delivery.destinations.techcyte.case import case_results, made_by, with_warnings
+from worker.delivery.destinations.techcyte.features import NO_FEATURES, annotations
+from worker.delivery.destinations.techcyte.quality import qc_fail_reasons
+from worker.delivery.destinations.techcyte.reports import report_fields, report_pieces
+from worker.results.json_text import strict_json
+from worker.results.result import FailedScan, Result
+from worker.results.techcyte_rules.body import check_body
 
 PROVIDER = "Slidelane"
-FEATURES_PER_BATCH = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PostOptions:
+    """In which form the results are posted, and how large the body may be."""
+
+    features: Features = "outlines"
+    features_in: FeaturesIn = "geojson"
+    qc_fail_reasons: QcFailReasons = "none"
+    case_results: CaseResults | None = None
+    max_bytes: int = 10**8
+
+    @classmethod
+    def of(cls, request: TechcyteDestination, settings: TechcyteDeliverySettings) -> Self:
+        """Return what the order wants, and the settings where it does not say."""
+        return cls(
+            request.features or settings.features,
+            request.features_in or settings.features_in,
+            request.qc_fail_reasons or settings.qc_fail_reasons,
+            request.case_results,
+            settings.max_bytes,
+        )
+
+    def segments_hold_features(self, result: Result) -> bool:
+        """Return whether the features of a scan stand in the segments of its report.
+
+        Only a `Basic` report has segments, and none of them is for a heat map of several classes.
+        """
+        is_basic = result.card.report.get("type", "Basic") == "Basic"
+        return is_basic and self.features_in != "geojson" and self.features != "heat_map"
+
+    def are_annotations(self, result: Result) -> bool:
+        """Return whether the features of a scan stand in its `geojson`."""
+        return self.features_in != "segments" or not self.segments_hold_features(result)
+
+
+AS_ALWAYS = PostOptions()
 
 
 def write(
     results: Sequence[Result],
     file: BinaryIO,
     failed: Sequence[FailedScan] = (),
-    *,
-    has_case_results: bool = False,
+    options: PostOptions = AS_ALWAYS,
 ) -> None:
     """Write the whole body, checked against Techcyte's rules.
 
     `failed` are scans without a result; each says so in its summary, because a scan that the post
-    leaves out waits at Techcyte for ever. With `has_case_results` the answer for the case, where
-    there is one, is `caseResults` too.
+    leaves out waits at Techcyte for ever.
 
-    Raise `OrderError("parcel_invalid")` if Techcyte would reject it.
+    Raise `OrderError`: `parcel_invalid` if Techcyte would reject it, `payload_too_large` as soon as
+    it grows beyond `options.max_bytes`.
     """
-    case: dict[str, Any] = {}
-    if has_case_results:
-        case = case_fields(results)
-        check_body(strict_json({"scanResults": [], **case}))
-    file.write(b'{"scanResults":[')
-    for number, result in enumerate(results):
+    bounded = _BoundedFile(file, options)
+    scans = [_without_lists(result, options) for result in results]
+    without_result = [_failed_fields(scan, results[0].order_id) for scan in failed]
+    body: dict[str, Any] = {"scanResults": scans + without_result}
+    of_the_case = case_results(options.case_results, results)
+    if of_the_case is not None:
+        body["caseResults"] = of_the_case
+    check_body(strict_json(body))
+    bounded.write(b"{")
+    if of_the_case is not None:
+        bounded.write(b'"caseResults":' + strict_json(of_the_case) + b",")
+    bounded.write(b'"scanResults":[')
+    for number, (result, scan) in enumerate(zip(results, scans, strict=True)):
         if number:
-            file.write(b",")
-        if result.posted is None:
-            file.writelines(_checked_pieces(result))
-        else:
-            file.write(_checked_entry(result, result.posted))
-    for scan in failed:
-        fields = _failed_fields(scan, results[0].order_id)
-        check_body(strict_json({"scanResults": [fields]}))
-        file.write(b"," + strict_json(fields))
-    file.write(b"]")
-    if case:
-        file.write(b"," + strict_json(case)[1:-1])
-    file.write(b"}")
+            bounded.write(b",")
+        for piece in _scan_pieces(result, scan, options):
+            bounded.write(piece)
+    for fields in without_result:
+        bounded.write(b"," + strict_json(fields))
+    bounded.write(b"]}")
 
 
-def case_fields(results: Sequence[Result]) -> dict[str, Any]:
-    """Return `caseResults`: the one answer for all scans; nothing where each has its own.
+class _BoundedFile:
+    """A file that takes no more than the bound of a post."""
 
-    Its warnings are those of all scans, for all of them are what the answer is made of.
-    """
-    first = results[0]
-    case = first.findings.summary.get("case")
-    if first.card.scope != "case" or not isinstance(case, Mapping):
-        return {}
-    warnings = [
-        {"scan": result.scan_id, **warning.model_dump()}
-        for result in results
-        for warning in result.warnings
-    ]
-    fields = {
-        "summary": _headline(first.findings.headline, _each_once(results)),
-        **case,
-        "warnings": warnings,
-        "order_id": first.order_id,
-        "algorithm": _algorithm(first),
-        "ruo": first.card.ruo,
-    }
-    return {"caseResults": fields}
+    def __init__(self, file: BinaryIO, options: PostOptions) -> None:
+        self._file = file
+        self._options = options
+        self._written = 0
 
-
-def _each_once(results: Sequence[Result]) -> list[ScanWarning]:
-    """Return the warnings of all scans; one that stands with several scans stands once."""
-    return list(dict.fromkeys(warning for result in results for warning in result.warnings))
-
-
-def _checked_pieces(result: Result) -> Iterator[bytes]:
-    """Yield the JSON of one scan in pieces, each of which is checked before."""
-    scan = _without_lists(result)
-    check_body(strict_json({"scanResults": [scan]}))
-    yield from _scan_pieces(result, scan)
-
-
-def _checked_entry(result: Result, posted: Path) -> bytes:
-    """Return the scan's entry as the code of the site wrote it, once it keeps all rules.
-
-    It must name this scan and this order, by which a lost answer is resolved.
-    """
-    with posted.open("rb") as content:
-        entry = content.read(MAX_POSTED_BYTES + 1)
-    if len(entry) > MAX_POSTED_BYTES:
-        raise OrderError("parcel_invalid", f"the scan's entry has over {MAX_POSTED_BYTES} bytes")
-    check_body(b'{"scanResults":[' + entry + b"]}")
-    fields = json.loads(entry)
-    if (fields["scanId"], fields["results"]["order_id"]) != (result.scan_id, result.order_id):
-        raise OrderError("parcel_invalid", "the scan's entry is that of another scan or order")
-    return entry
+    def write(self, piece: bytes) -> None:
+        """Write a piece. Raise `OrderError("payload_too_large")` for one too many."""
+        self._written += len(piece)
+        if self._written > self._options.max_bytes:
+            raise OrderError(
+                "payload_too_large",
+                f"the results with features = {self._options.features} take more than the "
+                f"{self._options.max_bytes:,} bytes of worker.deliver.techcyte.max_bytes",
+                hint='deliver again with "features": "simplified", "points", "heat_map" or "none" '
+                "in the destination, or have the bound raised",
+            )
+        self._file.write(piece)
 
 
 def _failed_fields(scan: FailedScan, order_id: str) -> dict[str, Any]:
@@ -121,24 +123,25 @@ def _failed_fields(scan: FailedScan, order_id: str) -> dict[str, Any]:
     return {"scanId": scan.id, "results": results}
 
 
-def _without_lists(result: Result) -> dict[str, Any]:
+def _without_lists(result: Result, options: PostOptions) -> dict[str, Any]:
     """Return the scan without what is checked while it is written: objects, points and boxes."""
     workflow = {**_workflow(result), "report": report_fields(result)}
-    return {**_scan_fields(result), "workflow": workflow, "geojson": NO_FEATURES}
+    return {**_scan_fields(result, options), "workflow": workflow, "geojson": NO_FEATURES}
 
 
-def _scan_pieces(result: Result, scan: dict[str, Any]) -> Iterator[bytes]:
+def _scan_pieces(result: Result, scan: dict[str, Any], options: PostOptions) -> Iterator[bytes]:
     """Yield the JSON of one scan in pieces, its objects first.
 
     `scan` is what `_without_lists` returned for it.
     """
     yield b'{"geojson":{"type":"FeatureCollection","features":['
-    for number, batch in enumerate(_checked_batches(result)):
-        if number:
-            yield b","
-        yield batch
+    if options.are_annotations(result):
+        yield from annotations(result, options.features)
     yield b']},"workflow":{"report":'
-    yield from report_pieces(result, scan["workflow"]["report"])
+    in_segments: Features = "none"
+    if options.segments_hold_features(result):
+        in_segments = options.features
+    yield from report_pieces(result, scan["workflow"]["report"], in_segments)
     yield b"," + strict_json(_without(scan["workflow"], "report"))[1:]
     yield b"," + strict_json(_without(scan, "geojson", "workflow"))[1:]
 
@@ -147,38 +150,13 @@ def _without(fields: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in names}
 
 
-def _checked_batches(result: Result) -> Iterator[bytes]:
-    """Yield the features in checked batches.
-
-    All features of a slide as Python objects would take gigabytes.
-    """
-    features = _features(result)
-    while batch := ",".join(islice(features, FEATURES_PER_BATCH)).encode("ascii"):
-        check_features(batch)
-        yield batch
-
-
-def _scan_fields(result: Result) -> dict[str, Any]:
+def _scan_fields(result: Result, options: PostOptions) -> dict[str, Any]:
     """Return everything of a scan but its objects and its workflow."""
-    return {"scanId": result.scan_id, "results": _results(result)}
-
-
-def _features(result: Result) -> Iterator[str]:
-    """Yield each object as the JSON text of a GeoJSON feature.
-
-    Objects without a class are not sent: a feature needs an `annotation_type`.
-    """
-    if not result.card.object_classes:
-        return
-    properties = [
-        strict_json({"annotation_type": entry.annotation_type}).decode()
-        for entry in result.card.object_classes
-    ]
-    for ring in simple_rings(result.findings):
-        bbox = numbers_json(ring.bbox)
-        geometry = f'{{"type":"Polygon","coordinates":[{numbers_json(ring.points)}]}}'
-        shared = properties[ring.kind]
-        yield f'{{"type":"Feature","bbox":{bbox},"geometry":{geometry},"properties":{shared}}}'
+    fields: dict[str, Any] = {"scanId": result.scan_id, "results": _results(result)}
+    reasons = qc_fail_reasons(result, options.qc_fail_reasons)
+    if reasons is not None:
+        fields["qcFailReasons"] = reasons
+    return fields
 
 
 def _results(result: Result) -> dict[str, Any]:
@@ -188,10 +166,10 @@ def _results(result: Result) -> dict[str, Any]:
     """
     findings = result.findings
     return {
-        "summary": _headline(findings.headline, result.warnings),
+        "summary": with_warnings(findings.headline, result.warnings),
         "warnings": [warning.model_dump() for warning in result.warnings],
         "order_id": result.order_id,
-        "algorithm": _algorithm(result),
+        "algorithm": made_by(result),
         "parameters": result.parameters,
         "frame": findings.frame.as_dict(),
         "measurements": findings.summary,
@@ -206,16 +184,5 @@ def _workflow(result: Result) -> dict[str, Any]:
         "provider": PROVIDER,
         "ruo": result.card.ruo,
         "key": result.card.title,
-        "value": _headline(result.findings.headline, result.warnings),
+        "value": with_warnings(result.findings.headline, result.warnings),
     }
-
-
-def _algorithm(result: Result) -> dict[str, str]:
-    card = result.card
-    return {"name": card.name, "version": card.version, "digest": card.digest}
-
-
-def _headline(headline: str, warnings: Iterable[ScanWarning]) -> str:
-    """Return the headline, after the warnings: nobody must read the figure without them."""
-    parts = [f"WARNING {warning.code}: {warning.detail}." for warning in warnings]
-    return " ".join([*parts, headline])
