@@ -159,6 +159,7 @@ def _scan(index: int, fields: dict[str, str]) -> Scan:
             "staged_by": fields.get("staged_by") or 0,
             "result": fields.get("result", ""),
             "files": _json(fields, "files") or (),
+            "kept": fields.get("kept", ""),
             "warnings": _json(fields, "warnings") or (),
         }
     )

@@ -125,6 +125,9 @@ class Scan(_Stored):
     files: tuple[str, ...] = Field(
         (), description="files of its results that only some algorithms make"
     )
+    kept: str = Field(
+        "", description="folder with the `files` of an attempt that failed: a key of the storage"
+    )
     warnings: tuple[ScanWarning, ...] = ()
 
 

@@ -25,6 +25,7 @@ from broker.orders.source import PathSource
 from broker.settings.config import Config, ConfigError, WorkerSettings, load
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
+from worker.algorithms.programs.algorithm import ProgramAlgorithm
 from worker.commands.algorithm_reference import find_algorithm
 from worker.commands.drawn_picture import draw_tissue, tiff
 from worker.commands.events import EventWriter
@@ -97,6 +98,7 @@ class AlgorithmCheck:
         took_s = time.monotonic() - began_at
         yield Step("load", "ok", f"{took_s:.1f} s", round(took_s, 3))
         yield from self._tile_steps(algorithm)
+        yield from _isolation_steps(algorithm)
         yield self._image(algorithm, parameters)
         memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         yield Step("memory", "ok", f"{memory_mb:,.0f} MB at most", round(memory_mb))
@@ -193,6 +195,17 @@ class _Silent:
 
     def report(self, step: str, done: int, total: int, /) -> None:
         """Do nothing."""
+
+
+def _isolation_steps(algorithm: Algorithm) -> Iterator[Step]:
+    """Yield what this machine grants of the isolation of a program."""
+    if not isinstance(algorithm, ProgramAlgorithm):
+        return
+    for grant in algorithm.isolation.granted():
+        if grant.is_granted:
+            yield Step(grant.name, "ok", "granted")
+        else:
+            yield Step(grant.name, "warning", grant.lost)
 
 
 def _is_good(steps: list[Step]) -> bool:

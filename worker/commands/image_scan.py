@@ -19,6 +19,7 @@ from worker.inference.checkpoint import Checkpoint
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.inference.pipeline import ClassifiedScan, ScanJob
 from worker.inference.production import produced_with
+from worker.inference.programs.run_on_scan import ProgramSite
 from worker.progress import Progress, Stopwatch
 from worker.results import result_folder
 from worker.slide_cache.cache import SlideCache
@@ -81,7 +82,9 @@ def classify_image(
         cache = SlideCache(scan.scratch / "links", settings.slides.max_bytes)
         slide = with_expected_names(slide, cache, pins)
         order = _order(scan, algorithm)
-        job = ScanJob(order, scan.request, slide, produced_with(algorithm, settings.device))
+        produced = produced_with(algorithm, settings.device)
+        site = ProgramSite(scan.scratch / "programs")
+        job = ScanJob(order, scan.request, slide, produced, site)
         checkpoint = Checkpoint(scan.scratch / f"{_ORDER_ID}.0.1", _UNMARKED_S)
         classified = pipeline.classify(job, algorithm, checkpoint, sandbox, clock, progress)
         progress.report("storing", 0, 1)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from worker.slides.sandbox.warm_up import small_slide, warm_up
+from worker.slides.sandbox.warm_up import small_slide
 from worker.slides.slide import Slide
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, BinaryIO
 
+from worker.delivery.destinations.techcyte.posted import is_posted, write_posted
 from worker.delivery.destinations.techcyte.reports import (
     NO_FEATURES,
     report_fields,
@@ -29,8 +30,11 @@ def write(results: Sequence[Result], file: BinaryIO, failed: Sequence[FailedScan
 
     Raise `OrderError("parcel_invalid")` if Techcyte would reject it.
     """
-    scans = [_without_lists(result) for result in results]
     without_result = [_failed_fields(scan, results[0].order_id) for scan in failed]
+    if is_posted(results):
+        write_posted(results, without_result, file)
+        return
+    scans = [_without_lists(result) for result in results]
     check_body(strict_json({"scanResults": scans + without_result}))
     file.write(b'{"scanResults":[')
     for number, (result, scan) in enumerate(zip(results, scans, strict=True)):
