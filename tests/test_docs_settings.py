@@ -47,7 +47,7 @@ def models_in(annotation: Any) -> Iterator[tuple[str, type[BaseModel]]]:
 def settings(model: type[BaseModel], path: str) -> Iterator[tuple[str, list[str]]]:
     """Yield every key with its environment name and its default, as in a row of the table."""
     for name, field in model.model_fields.items():
-        key = f"{path}.{name}"
+        key = f"{path}.{field.alias or name}"
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             yield from settings(kind, key)

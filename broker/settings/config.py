@@ -295,7 +295,10 @@ def cannot_work(error: ValidationError) -> ConfigError:
 
 
 def _key(loc: tuple[str | int, ...]) -> str:
-    """Return the key of a fault, without the type of locator that pydantic puts into it."""
+    """Return the key of a fault, without what pydantic puts into it.
+
+    That is the type of a locator, and the form of a value, which begins with ~.
+    """
     if loc[:2] == ("worker", "locator"):
         loc = loc[:2] + loc[3:]
-    return ".".join(map(str, loc))
+    return ".".join(str(part) for part in loc if not str(part).startswith("~"))

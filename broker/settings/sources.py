@@ -1,6 +1,7 @@
 """The environment and config.json as sources of settings, by today's names or by older ones."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from broker.settings.worker import WorkerSettings
 
 PREFIX = "SLIDELANE_"
 CONFIG_VARIABLE = "SLIDELANE_CONFIG"
+_ALGORITHMS = f"{PREFIX}WORKER__ALGORITHMS__"
+_PROGRAM_VARIABLE = re.compile(rf"{_ALGORITHMS}(?P<algorithm>.+?)__ENV__(?P<name>.+)")
 CALLER_KEY_VARIABLE = "SLIDELANE_KEY"
 """The API key with which `slidelane order` calls the service; with `_FILE` behind it a file of it.
 
@@ -21,7 +24,13 @@ It may stand in any environment: it is no setting."""
 
 
 class Environment(EnvSettingsSource):
-    """The environment, where NAME_FILE stands for the content of the file that it names."""
+    """The environment, where NAME_FILE stands for the content of the file that it names.
+
+    Variables of a program (`…__ALGORITHMS__NAME__ENV__VARIABLE`) keep their capitals and are text
+    whatever they look like.
+    """
+
+    _program_variables: Mapping[tuple[str, str], str]
 
     def __call__(self) -> dict[str, Any]:
         """Return the settings by section. Raise `ConfigError`."""
@@ -35,6 +44,9 @@ class Environment(EnvSettingsSource):
             # only fields that exist are decoded from JSON, and `lanes` is none any more
             queues = WorkerSettings.model_fields["queues"]
             worker["lanes"] = self.decode_complex_value("lanes", queues, worker["lanes"])
+        for (algorithm, name), value in self._program_variables.items():
+            entries = given.setdefault("worker", {}).setdefault("algorithms", {})
+            entries.setdefault(algorithm, {}).setdefault("env", {})[name] = value
         return given
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
@@ -48,6 +60,7 @@ class Environment(EnvSettingsSource):
             if self._is_a_setting(name):
                 continue
             given[name.removesuffix("_FILE")] = Path(given.pop(name)).read_text().strip()
+        self._program_variables = _taken_program_variables(given)
         sections = tuple(PREFIX + name.upper() + "__" for name in self.settings_cls.model_fields)
         for name in given:
             if not name.startswith(sections):
@@ -75,6 +88,16 @@ class Environment(EnvSettingsSource):
             variables = [name.upper() for name, given in self.env_vars.items() if given == value]
             names = ", ".join(variables) or field_name
             raise ConfigError(f'{names} must be JSON, like ["a", "b"]') from None
+
+
+def _taken_program_variables(given: dict[str, str]) -> dict[tuple[str, str], str]:
+    """Take the variables of programs out of `given`; return them by algorithm and name."""
+    taken = {}
+    for name in list(given):
+        found = _PROGRAM_VARIABLE.fullmatch(name)
+        if found:
+            taken[found["algorithm"].lower(), found["name"]] = given.pop(name)
+    return taken
 
 
 class ConfigFile(JsonConfigSettingsSource):

@@ -1,14 +1,23 @@
 """The settings of the workers. `broker.settings.config` reads them from file and environment."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from broker.orders.source import PathSource
 from broker.settings.locator import HttpLocator, Locator
+from broker.settings.programs import MachineClass, ProgramVariables
 from broker.settings.section import Section
 
 
@@ -26,6 +35,8 @@ class SlidesSettings(Section):
 class AlgorithmSettings(Section):
     """One algorithm that can be ordered: its kind, and this site's queue, limits and defaults."""
 
+    model_config = ConfigDict(serialize_by_alias=True)
+
     kind: str
     folder: Path | None = Field(
         None,
@@ -41,6 +52,31 @@ class AlgorithmSettings(Section):
         None,
         max_length=1000,
         description='of kind `python`: "package.module:name" or "/path/file.py:name"',
+    )
+    command: tuple[str, ...] | None = Field(
+        None,
+        min_length=1,
+        max_length=1000,
+        description="of kind `command`: the program and its arguments",
+    )
+    image: str | None = Field(
+        None, max_length=500, description="of kind `container`: the image, as its engine names it"
+    )
+    engine: str | None = Field(
+        None,
+        max_length=50,
+        description="of kind `container`: docker, podman or apptainer; null = the first that works",
+    )
+    env: ProgramVariables = Field(
+        default_factory=dict,
+        description="of the kinds `command` and `container`: variables of the site, by name; the "
+        'value, or {"file": PATH}',
+    )
+    class_name: str | None = Field(
+        None,
+        alias="class",
+        max_length=64,
+        description="of the kinds `command` and `container`: a name in worker.classes",
     )
     memory_bytes: int | None = Field(
         None,
@@ -86,6 +122,23 @@ class AlgorithmSettings(Section):
     parameters: dict[str, Any] = Field(
         default_factory=dict, description="defaults that differ from the card's"
     )
+    _classes: Mapping[str, MachineClass] = PrivateAttr(default_factory=dict)
+
+    def learn_classes(self, classes: Mapping[str, MachineClass]) -> None:
+        """Take over `worker.classes`, of which the entry may name one."""
+        self._classes = classes
+
+    @property
+    def known_classes(self) -> tuple[str, ...]:
+        """Return the names in `worker.classes`."""
+        return tuple(sorted(self._classes))
+
+    @property
+    def machine_class(self) -> MachineClass | None:
+        """Return the class that it names; None where it names none, or one that there is not."""
+        if self.class_name is None:
+            return None
+        return self._classes.get(self.class_name)
 
 
 class HttpSettings(Section):
@@ -188,6 +241,9 @@ class WorkerSettings(Section):
     courier_threads: int = Field(8, ge=2, description="fetches and deliveries at a time")
     slides: SlidesSettings = SlidesSettings()
     locator: Locator | None = Field(None, description="how the slide of a `case` source is found")
+    classes: dict[str, MachineClass] = Field(
+        default_factory=dict, description="classes of machines; at Techcyte, instance types"
+    )
     algorithms: dict[str, AlgorithmSettings] = Field(
         default_factory=lambda: {
             "ki67": AlgorithmSettings(kind="ki67"),
@@ -201,19 +257,24 @@ class WorkerSettings(Section):
     @field_validator("algorithms")
     @classmethod
     def _know_one_another(
-        cls, algorithms: dict[str, AlgorithmSettings]
+        cls, algorithms: dict[str, AlgorithmSettings], info: ValidationInfo
     ) -> dict[str, AlgorithmSettings]:
-        """Tell each `weights` algorithm the folders of the others, which may be its encoder."""
+        """Tell each algorithm the classes of machines, of which it may name one.
+
+        Tell each `weights` algorithm the folders of the others, which may be its encoder.
+        """
+        classes = info.data.get("classes", {})
         folders = {}
         for name, entry in algorithms.items():
             if entry.kind == "weights" and entry.folder is not None:
                 folders[name] = entry.folder
         known = {}
         for name, entry in algorithms.items():
-            known[name] = entry
+            known[name] = entry.model_copy()
             if entry.kind == "weights":
                 others = {other: folder for other, folder in folders.items() if other != name}
                 known[name] = entry.model_copy(update={"encoders": others | entry.encoders})
+            known[name].learn_classes(classes)
         return known
 
     @model_validator(mode="after")

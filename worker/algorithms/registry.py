@@ -26,6 +26,7 @@ from worker.algorithms.interface import Algorithm
 from worker.algorithms.model_folder.card import weights_card, weights_parameters
 from worker.algorithms.model_folder.errors import ENTRY, algorithm_error, first_problem
 from worker.algorithms.own_classes import with_own_classes
+from worker.algorithms.program_entry import check_program_keys
 from worker.algorithms.python.kind import PythonKind
 
 Settings = Mapping[str, AlgorithmSettings]
@@ -37,6 +38,7 @@ def card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
 
     Raises ConfigError, which names the setting that cannot work.
     """
+    check_program_keys(name, entry)
     kind = _kind(name, entry)
     _check_folder(name, entry, kind)
     _check_stains(name, entry, kind)
@@ -53,8 +55,8 @@ def card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
     own["parameters"] = _with_own_defaults(name, entry, kind, own["parameters"])
     if entry.stains is not None:
         own["stains"] = entry.stains
-    if entry.queue is not None:
-        own["queue"] = entry.queue
+    if entry.queue is not None or entry.machine_class is not None:
+        own["queue"] = queue_of(entry)
     if entry.time_limit_s is not None:
         own["time_limit_s"] = entry.time_limit_s
     try:
@@ -78,9 +80,11 @@ def cards_without_model(settings: Settings) -> dict[str, AlgorithmCard]:
 
 
 def queue_of(entry: AlgorithmSettings) -> str:
-    """Return the queue on which the algorithm's scans wait."""
+    """Return the queue on which the algorithm's scans wait: its own, that of its class, `gpu`."""
     if entry.queue is not None:
         return entry.queue
+    if entry.machine_class is not None:
+        return entry.machine_class.queue
     default: str = AlgorithmCard.model_fields["queue"].default
     return default
 
