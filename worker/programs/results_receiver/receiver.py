@@ -53,7 +53,7 @@ class ResultsReceiver:
             self._threads.append(thread)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Take no more connections; let those that are open end with what they have sent."""
         self._is_closing = True
         for listener, _ in self._listeners:

@@ -74,6 +74,9 @@ class _ChunkedStream:
     def flush(self) -> None:
         """Do nothing: every chunk has been written."""
 
+    def close(self) -> None:
+        """Do nothing: the connection goes on."""
+
     def end(self) -> None:
         """Write the end of the body."""
         self._sink.write(b"0\r\n\r\n")
@@ -85,7 +88,7 @@ def write_zip(files: Mapping[str, Path], sink: _Sink) -> None:
     Slides are compressed already, so nothing is gained and nothing is kept in memory or on disk.
     """
     stream = _ChunkedStream(sink)
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name, path in files.items():
             with path.open("rb") as file, archive.open(name, "w", force_zip64=True) as member:
                 while piece := file.read(_PIECE_BYTES):

@@ -55,14 +55,14 @@ def _check_properties(properties: Any) -> None:
 def _check_geometry(geometry: Any, nested: int) -> None:
     if not isinstance(geometry, dict):
         raise FeatureRefusedError("geometry must be an object")
-    kind = geometry.get("type")
+    kind: Any = geometry.get("type")
     if kind == "GeometryCollection":
         _check_parts(geometry.get("geometries"), nested)
         return
     if kind not in _DEPTHS:
         raise FeatureRefusedError(f"geometry.type: {str(kind)[:50]!r} is no geometry")
     depth = _DEPTHS[kind]
-    places = [geometry.get("coordinates")]
+    places: list[Any] = [geometry.get("coordinates")]
     for level in range(depth):
         if not all(isinstance(place, list) for place in places):
             raise FeatureRefusedError(
