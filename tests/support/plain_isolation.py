@@ -88,4 +88,4 @@ class PlainIsolation:
 
 def scripts() -> Path:
     """The folder with programs for tests."""
-    return Path(__file__).parent / "programs"
+    return Path(__file__).parent / "program_files"

@@ -169,9 +169,9 @@ def _work(algorithm: ProgramAlgorithm, scan: ScanToRun) -> str:
 def _program_scan(algorithm: ProgramAlgorithm, scan: ScanToRun) -> ProgramScan:
     area = scan.area
     variables = parameter_variables(algorithm.parameters)
-    variables["SLIDELANE_ROI"] = f"{area.x},{area.y},{area.width},{area.height}"
+    variables["SCAN_ROI"] = f"{area.x},{area.y},{area.width},{area.height}"
     if scan.request.stain:
-        variables["SLIDELANE_STAIN"] = scan.request.stain
+        variables["SCAN_STAIN"] = scan.request.stain
     return ProgramScan(
         identity=_identity(algorithm, scan),
         slide=slide_files(scan.slide.path),

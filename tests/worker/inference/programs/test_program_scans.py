@@ -85,8 +85,8 @@ def test_the_order_is_told_by_the_environment_and_its_token_is_not(tmp_path: Pat
     roi = {"x": 10, "y": 20, "width": 200, "height": 100}
     run(algorithm, dotted(tmp_path), tmp_path, roi=roi, stain="H&E")
     (started,) = isolation.runs
-    assert started.environment["SLIDELANE_ROI"] == "10,20,200,100"
-    assert started.environment["SLIDELANE_STAIN"] == "H&E"
+    assert started.environment["SCAN_ROI"] == "10,20,200,100"
+    assert started.environment["SCAN_STAIN"] == "H&E"
     assert started.environment["DOWNSAMPLE"] == "4"
     assert started.environment["FAST"] == "false"
     assert started.environment["TASK_ID"] == "7"
