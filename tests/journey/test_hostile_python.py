@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.processes import command, family
 from tests.support.stack import Stack, wait_for
-from worker.algorithms.python.host.guard import is_alive
+from worker.process.process_tree import is_alive
 
 HOSTILE = """
 import os, subprocess, sys, time

@@ -70,6 +70,11 @@ def memory_limits(root: Path = _ROOT) -> list[Limit]:
     ]
 
 
+def own_folder(root: Path = _ROOT) -> Path | None:
+    """Return the folder of this process's cgroup of version 2, None where there is none."""
+    return next(_folders(root, "", "cgroup2"), None)
+
+
 def usable_cores() -> int:
     """Return the cores that affinity, and with it cpusets, leaves this process."""
     if hasattr(os, "sched_getaffinity"):

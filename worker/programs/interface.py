@@ -10,7 +10,7 @@ from pathlib import Path
 from socket import socket
 from typing import Final, Literal, Protocol
 
-EndedBy = Literal["", "exit", "time_limit", "memory", "stop"]
+EndedBy = Literal["", "exit", "time_limit", "memory", "disk", "stop"]
 """Why a program ended: by itself, by a limit, or because we stopped it; empty while it runs."""
 
 MAX_OUTPUT_BYTES: Final = 8 * 2**20
@@ -44,6 +44,7 @@ class RunLimits:
 
     cpus: float | None = None
     memory_bytes: int | None = None
+    disk_bytes: int | None = None
     gpus: tuple[str, ...] | None = None
 
 

@@ -22,7 +22,7 @@ from tests.support.python_scans import (
     run,
 )
 from worker.algorithms import registry
-from worker.algorithms.python.host.guard import descendants
+from worker.process.process_tree import descendants
 from worker.progress import CANCELLED, StopWork
 from worker.results import result_folder
 

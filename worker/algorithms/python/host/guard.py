@@ -16,8 +16,14 @@ import signal
 import socket
 import time
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, BinaryIO, Final
+
+from worker.process.process_tree import (
+    anonymous_bytes,
+    available_bytes,
+    descendants,
+    is_alive,
+)
 
 LOG_BYTES: Final = 10 * 2**20
 _CUT: Final = b"\n... cut\n"
@@ -28,7 +34,6 @@ _EARLY_BYTES: Final = 2**20
 _RESERVE_BYTES: Final = 512 * 2**20
 """The memory of the machine that is left to others."""
 _KILL_ROUNDS: Final = 1000
-_PROC: Final = Path("/proc")
 
 
 class Guard:
@@ -212,50 +217,6 @@ class Guard:
         if self._status is None:
             _kill(self._process_id, signal.SIGKILL)
         self._kill_strays()
-
-
-def descendants(process_id: int) -> list[int]:
-    """Return the ids of a process's children and all that they have started."""
-    found: list[int] = []
-    waiting = [process_id]
-    while waiting:
-        parent = waiting.pop()
-        for thread in _PROC.joinpath(str(parent), "task").glob("*/children"):
-            with suppress(OSError):
-                children = [int(child) for child in thread.read_text().split()]
-                found.extend(children)
-                waiting.extend(children)
-    return found
-
-
-def is_alive(process_id: int) -> bool:
-    """Return whether the process still runs: it is neither gone nor waiting to be collected."""
-    try:
-        state = _PROC.joinpath(str(process_id), "stat").read_text().rpartition(")")[2].split()[0]
-    except (OSError, IndexError):
-        return False
-    return state not in ("Z", "X")
-
-
-def anonymous_bytes(process_id: int) -> int:
-    """Return the memory of a process that it shares with nobody, 0 where it has ended."""
-    try:
-        status = _PROC.joinpath(str(process_id), "status").read_text()
-    except OSError:
-        return 0
-    return _kilobytes(status, "RssAnon:") * 1024
-
-
-def available_bytes() -> int:
-    """Return the memory of the machine that is free to be taken."""
-    return _kilobytes(_PROC.joinpath("meminfo").read_text(), "MemAvailable:") * 1024
-
-
-def _kilobytes(text: str, name: str) -> int:
-    for line in text.splitlines():
-        if line.startswith(name):
-            return int(line.split()[1])
-    return 0
 
 
 def _kill(process_id: int, number: signal.Signals) -> None:
