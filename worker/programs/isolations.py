@@ -1,8 +1,17 @@
 """Chooses what runs a program apart: namespaces for a command, an engine for an image."""
 
+from broker.errors import OrderError
+from broker.settings.config import load
 from worker.programs.interface import Isolation
+from worker.programs.isolation.commands import CommandIsolation
 
 
 def isolation_for(image: str, engine: str) -> Isolation:
-    """Return what runs a command, or an image with this engine (empty = the first that works)."""
-    raise NotImplementedError(f"{image}{engine}")
+    """Return what runs a command, or an image with this engine (empty = the first that works).
+
+    No command sees the data folder, in which the slides and results of other orders are. Raise
+    OrderError where an image cannot be run, because there is no engine.
+    """
+    if image:
+        raise OrderError("algorithm_unavailable", f"{engine or 'no engine'} runs {image} here")
+    return CommandIsolation(hidden=(load().broker.data.absolute(),))
