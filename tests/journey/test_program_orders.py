@@ -125,6 +125,25 @@ def test_a_cancelled_program_ends_with_all_that_it_started(stack: Stack, slide: 
     wait_for(lambda: not any(is_alive(pid) for pid in set(started) - worker), 30, "its end")
 
 
+def test_a_killed_worker_takes_its_program_with_it(stack: Stack, slide: Path) -> None:
+    """Nobody is left to end it, and yet nothing of it goes on, nor stays on the disk."""
+    order_id = stack.order(algorithm="slow", scans=scans_of(slide, "1"))
+
+    def progress() -> Any:
+        return stack.get(order_id)["scans"][0]["progress"]
+
+    wait_for(lambda: progress()["total"] == 4, 120, "the progress of the program")
+    scratch = stack.data / "scratch"
+    (left,) = [path for path in scratch.iterdir() if (path / "run" / "run").exists()]
+    started = family(stack.processes["worker"].pid)
+    assert len(started) > 4
+    stack.kill("worker")
+    wait_for(lambda: not any(is_alive(pid) for pid in started), 30, "the end of everything")
+    wait_for(lambda: not (left / "run" / "run").exists(), 30, "the end of its files")
+    stack.call("POST", f"/v1/orders/{order_id}/cancel")
+    stack.wait_until(order_id, "cancelled")
+
+
 def test_a_program_that_is_not_there_cannot_be_ordered(stack: Stack, slide: Path) -> None:
     """The reason names the setting."""
     body = stack.call("GET", "/v1/algorithms")[1]["algorithms"]

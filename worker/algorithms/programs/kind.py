@@ -78,7 +78,7 @@ def _limits(entry: AlgorithmSettings, device: str) -> RunLimits:
     gpus: tuple[str, ...] | None = ()
     if machine_class.gpus:
         gpus = _gpus(device)
-    return RunLimits(machine_class.cpus, machine_class.memory, gpus)
+    return RunLimits(cpus=machine_class.cpus, memory_bytes=machine_class.memory, gpus=gpus)
 
 
 def _gpus(device: str) -> tuple[str, ...] | None:
