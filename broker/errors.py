@@ -69,6 +69,7 @@ ErrorCode = Literal[
     "delivery_unknown",
     "destination_answer_untrue",
     "parcel_invalid",
+    "payload_too_large",
     "cancelled",
     "expired",
 ]
@@ -155,6 +156,7 @@ CODES: dict[ErrorCode, Code] = {
         502, "destination", "The destination said yes and does not have the results"
     ),
     "parcel_invalid": Code(500, "algorithm", "The results break the destination's rules"),
+    "payload_too_large": Code(413, "input", "The results are larger than may be sent"),
     # the order ends for another reason
     "cancelled": Code(409, "input", "The order was cancelled"),
     "expired": Code(410, "input", "The order expired before it was done"),

@@ -45,6 +45,8 @@ def check_results(body: bytes) -> dict[str, Any]:
     counts = Counter(scan["scanId"] for scan in scans)
     twice = [scan_id for scan_id, times in counts.items() if times > 1]
     _need(not twice, "scanResults", f"scans given twice: {twice}")
+    if "caseResults" in results:
+        _object(results["caseResults"], "caseResults")
     return dict(results)
 
 
@@ -194,11 +196,22 @@ def _check_feature(value: Any, where: str, *, needs_type: bool) -> None:
     if needs_type:
         kind = properties.get("annotation_type")
         _need(_is_text(kind), f"{where}.properties.annotation_type", "must be a string")
-    colours = properties.get("contour_colors", [])
-    _need(_are_colours(colours), f"{where}.properties.contour_colors", "must be a list of #rrggbb")
     if "bbox" in feature:
         _need(_is_box(feature["bbox"]), f"{where}.bbox", "must be 4 numbers")
     _check_geometry(feature.get("geometry"), f"{where}.geometry")
+    if "contour_colors" in properties:
+        _check_heat_map(feature["geometry"], properties["contour_colors"], where)
+
+
+def _check_heat_map(geometry: dict[str, Any], colours: Any, where: str) -> None:
+    """Check that the contours are polygons, each with its colour."""
+    at = f"{where}.properties.contour_colors"
+    _need(_are_colours(colours), at, "must be a list of #rrggbb")
+    contours = geometry.get("geometries", [])
+    are_polygons = all(part["type"] == "Polygon" for part in contours)
+    is_heat_map = geometry["type"] == "GeometryCollection" and are_polygons
+    _need(is_heat_map, where, "contours are a GeometryCollection of polygons")
+    _need(len(colours) == len(contours), at, "must have one colour for each contour")
 
 
 def _is_box(value: Any) -> bool:

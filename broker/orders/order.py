@@ -143,6 +143,12 @@ class Attempt(_Stored):
         None, description="until its outcome was written; None while it runs, or if it was lost"
     )
     remote_id: str = Field("", description="what the destination calls the job that it made")
+    follow_up: bool = Field(
+        False, description="the results arrived, and what is to follow them may not be done yet"
+    )
+    warnings: tuple[ScanWarning, ...] = Field(
+        (), description="what was to follow the results and did not succeed"
+    )
 
     @property
     def is_uncertain(self) -> bool:

@@ -36,6 +36,13 @@ from broker.orders.fields import (
 from broker.orders.named_destination import GivenName, NamedDestination
 from broker.orders.roi import Roi
 from broker.orders.source import Source
+from broker.orders.techcyte_options import (
+    CaseResults,
+    Features,
+    FeaturesIn,
+    QcFailReasons,
+    Triage,
+)
 
 LABELS = Annotated[
     dict[
@@ -97,6 +104,28 @@ class TechcyteDestination(AddressedDestination):
     jwt_token: Secret | None = None
     api_key_id: Annotated[str | None, Field(min_length=1, max_length=256)] = None
     api_key_secret: Secret | None = None
+    features: Annotated[
+        Features | None,
+        Field(description="absent = as `worker.deliver.techcyte.features` says"),
+    ] = None
+    features_in: Annotated[
+        FeaturesIn | None,
+        Field(description="absent = as `worker.deliver.techcyte.features_in` says"),
+    ] = None
+    qc_fail_reasons: Annotated[
+        QcFailReasons | None,
+        Field(description="absent = as `worker.deliver.techcyte.qc_fail_reasons` says"),
+    ] = None
+    case_results: Annotated[
+        CaseResults | None,
+        Field(description="results of the case: true = a line for each scan, or any object"),
+    ] = None
+    triage: Annotated[
+        Triage | None, Field(description="what the case is set to after the results")
+    ] = None
+    debug_file_upload_url: Annotated[
+        HttpUrl | None, Field(description="where a zip with log, results and overlays is put")
+    ] = None
 
     @model_validator(mode="after")
     def _one_address_and_one_credential(self) -> Self:

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from broker.orders.source import PathSource
+from broker.orders.techcyte_options import Features, FeaturesIn, QcFailReasons
 from broker.settings.locator import HttpLocator, Locator
 from broker.settings.programs import MachineClass, ProgramVariables
 from broker.settings.section import Section
@@ -174,6 +175,30 @@ class HttpSettings(Section):
         return proxy
 
 
+class TechcyteDeliverySettings(Section):
+    """What Techcyte gets of results, where the order does not say."""
+
+    features: Features = Field(
+        "outlines",
+        description="what is drawn of each object: `outlines`, `simplified` ones, "
+        "`points`, a `heat_map`, or `none`",
+    )
+    features_in: FeaturesIn = Field(
+        "geojson",
+        description="where that stands: as annotations in `geojson`, in the `segments` "
+        "of a Basic report, or in `both`",
+    )
+    qc_fail_reasons: QcFailReasons = Field(
+        "none",
+        description="`warnings`: what we found of a slide is its quality control, a pass where "
+        "that is nothing; `none`: it is left alone",
+    )
+    max_bytes: int = Field(100 * 10**6, ge=10_000, description="the largest post of results")
+    debug_max_bytes: int = Field(
+        50 * 10**6, ge=10_000, description="the largest debug file; what does not fit is left out"
+    )
+
+
 class DeliverySettings(Section):
     """How results are delivered."""
 
@@ -198,6 +223,7 @@ class DeliverySettings(Section):
         description="attempts that the destination confirmed without having the results; "
         "then the order ends `undelivered`",
     )
+    techcyte: TechcyteDeliverySettings = TechcyteDeliverySettings()
 
 
 class LimitSettings(Section):

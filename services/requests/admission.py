@@ -161,6 +161,9 @@ def _destination_addresses(destination: Destination) -> Iterator[tuple[str, str]
             yield "destination.host", destination.host
         if destination.base_url:
             yield "destination.base_url", destination.base_url.get_secret_value()
+        if destination.debug_file_upload_url:
+            url = destination.debug_file_upload_url.get_secret_value()
+            yield "destination.debug_file_upload_url", url
 
 
 def _check_path(path: str, roots: Sequence[Path], field: str) -> None:

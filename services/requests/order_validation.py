@@ -45,7 +45,7 @@ SHOWN_FIELDS = frozenset(
 
 Any other may hold a URL, a token or a secret that was put in the wrong place.
 """
-URL_FIELDS = frozenset({"url", "urls", "zip_url", "base_url"})
+URL_FIELDS = frozenset({"url", "urls", "zip_url", "base_url", "debug_file_upload_url"})
 HINTS = {
     "missing": "add it",
     "extra_forbidden": "remove it, or look its name up in /openapi.json",

@@ -65,9 +65,11 @@ class WarningView(BaseModel):
 
 
 class OrderWarningView(WarningView):
-    """A warning of one scan of the order."""
+    """A warning of one scan of the order, or of its delivery."""
 
-    scan: str = Field(description="id of the scan")
+    scan: Annotated[str | None, ABSENT] = Field(
+        default=None, description="id of the scan; absent where it is about the delivery"
+    )
 
 
 class ScanView(BaseModel):
@@ -119,7 +121,9 @@ class OrderView(BaseModel):
     destination: dict[str, Any]
     scans: list[ScanView]
     delivery: DeliveryView
-    warnings: list[OrderWarningView] = Field(description="those of all scans")
+    warnings: list[OrderWarningView] = Field(
+        description="those of all scans, and of what was to follow the results"
+    )
     error: Annotated[dict[str, Any] | None, ABSENT] = None
     links: dict[str, str]
 
@@ -274,6 +278,9 @@ def _all_warnings(order: Order) -> list[OrderWarningView]:
         for one in scan.warnings:
             view = OrderWarningView(scan=scan.id, code=one.code, detail=one.detail)
             warnings.append(view)
+    for attempt in order.attempts[order.attempts_before :]:
+        of_delivery = attempt.warnings
+        warnings += [OrderWarningView(code=one.code, detail=one.detail) for one in of_delivery]
     return warnings
 
 

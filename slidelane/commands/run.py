@@ -24,7 +24,7 @@ from slidelane.commands.worker_process import CommandError, events_of, stop_on_s
 USAGE_STATUS: Final = 2
 INTERRUPTED_STATUS: Final = 130
 _DEFAULT_ALGORITHM: Final = "ki67"
-_DEV_PICTURE: Final = "result.png"
+DEV_PICTURE: Final = "result.png"
 """The overlay under the name that images for Techcyte's older ECS provider wrote with DEV=1."""
 REQUEST_CODES: Final = ("algorithm_unknown", "parameters_invalid", "request_invalid")
 """Problems that an order would be refused for, before any work."""
@@ -134,7 +134,7 @@ def _follow(request: dict[str, Any], scratch: Path, arguments: argparse.Namespac
         if last["code"] in REQUEST_CODES:
             return USAGE_STATUS
         return 1
-    names = _publish(scratch / "result", arguments.out)
+    names = publish(scratch / "result", arguments.out)
     _print_result(last, arguments.out, names)
     return 0
 
@@ -147,16 +147,16 @@ def print_problem(command: str, problem: dict[str, Any]) -> None:
         print(f"  {printable(problem['hint'])}", file=sys.stderr)
 
 
-def _publish(result: Path, out: Path) -> list[str]:
+def publish(result: Path, out: Path) -> list[str]:
     """Move the files of the result into `out`, results.json last; return their names.
 
     Files that an earlier result left there, and this one does not have, are removed.
     """
     if os.environ.get("DEV") == "1":
-        shutil.copyfile(result / OVERLAY, result / _DEV_PICTURE)
+        shutil.copyfile(result / OVERLAY, result / DEV_PICTURE)
     made = [path.relative_to(result) for path in sorted(result.rglob("*")) if path.is_file()]
     names = [str(name) for name in made if name.parts[0] != FINDINGS]
-    for name in (*MEDIA_TYPES, _DEV_PICTURE):
+    for name in (*MEDIA_TYPES, DEV_PICTURE):
         if name not in names:
             (out / name).unlink(missing_ok=True)
     for name in sorted(names, key=lambda name: name == RESULTS_JSON):

@@ -2,7 +2,9 @@
 every double."""
 
 import copy
+import io
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -66,10 +68,13 @@ def test_a_second_post_makes_a_second_evaluation(techcyte: TechcyteReceiver) -> 
 
 
 def test_an_evaluation_echoes_results_but_not_the_workflow(techcyte: TechcyteReceiver) -> None:
-    """What can be read back is the scan's `results` object, as documented, under the scan's id."""
+    """What can be read back is the scan's `results` object, as documented.
+
+    Its ids are integers, whatever text was posted.
+    """
     post(techcyte, {**results(), "caseResults": {"note": "x"}})
     (evaluation,) = evaluations(techcyte)
-    assert evaluation["sample_id"] == "7"
+    assert (evaluation["task_id"], evaluation["sample_id"]) == (185714, 7)
     assert evaluation["details"] == {
         "report": results()["scanResults"][0]["results"],
         "caseReport": {"note": "x"},
@@ -135,6 +140,46 @@ def test_the_triage_of_a_case_can_be_set(techcyte: TechcyteReceiver) -> None:
         == 204
     )
     assert techcyte.triage == {"185714": {"triage_category": "High"}}
+
+
+def test_tokens_of_api_keys_can_expire(techcyte: TechcyteReceiver) -> None:
+    """They are refused with 401 from then on; the task's own token stays good."""
+    key = (techcyte.api_key_id, techcyte.api_key_secret)
+    form = {"grant_type": "client_credentials"}
+    answer = requests.post(f"{techcyte.url}/api/v3/token", data=form, auth=key, timeout=10)
+    bearer = {"Authorization": f"Bearer {answer.json()['access_token']}"}
+    url = f"{techcyte.url}/api/v3/external/case_evaluations/185714"
+    assert requests.get(url, headers=bearer, timeout=10).status_code == 200
+    techcyte.expire_tokens()
+    assert requests.get(url, headers=bearer, timeout=10).status_code == 401
+    assert evaluations(techcyte) == []
+
+
+def test_a_debug_file_is_put_as_into_a_bucket(techcyte: TechcyteReceiver) -> None:
+    """A zip at a signed address, and no second way of signing in."""
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as packed:
+        packed.writestr("order.log", "lines")
+    zipped = content.getvalue()
+    bearer = {"Authorization": f"Bearer {techcyte.jwt_token}"}
+    unsigned = techcyte.debug_url().partition("?")[0]
+    assert requests.put(unsigned, data=zipped, timeout=10).status_code == 403
+    url = techcyte.debug_url()
+    assert requests.put(url, data=zipped, headers=bearer, timeout=10).status_code == 400
+    assert requests.put(url, data=b"no zip", timeout=10).status_code == 400
+    assert requests.put(url, data=zipped, timeout=10).status_code == 200
+    assert techcyte.debug_files == {"debug.zip": zipped}
+
+
+@pytest.mark.parametrize(
+    "fields", [{"triage_score": "0.5"}, {"triage_category": 7}, {"other": 1}, [1]], ids=str
+)
+def test_a_triage_of_another_shape_is_refused(techcyte: TechcyteReceiver, fields: Any) -> None:
+    """Category is text, score a number, and there is nothing else."""
+    bearer = {"Authorization": f"Bearer {techcyte.jwt_token}"}
+    url = f"{techcyte.url}/api/v3/external/case/185714"
+    assert requests.patch(url, json=fields, headers=bearer, timeout=10).status_code == 400
+    assert techcyte.triage == {}
 
 
 BROKEN: dict[str, Callable[[dict[str, Any]], Any]] = {

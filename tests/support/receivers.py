@@ -40,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
                 status, content = self.server.answers[self.path.partition("?")[0]]
                 self.answer(status, content, **self.server.headers)
 
-    do_GET = do_POST  # noqa: N815 - the name http.server calls
+    do_GET = do_PUT = do_POST  # noqa: N815 - the names http.server calls
 
     def body(self) -> bytes:
         """Read the body, unless the path says to hang up before."""

@@ -40,6 +40,10 @@ class EventWriter:
         self._written_at = now
         self.write("progress", step=step, done=done, total=total)
 
+    def line(self, text: str) -> None:
+        """Write one line for people."""
+        self.write("line", text=text)
+
     def failed(self, problem: Problem) -> None:
         """Write why there is no result."""
         self.write(

@@ -1,4 +1,4 @@
-"""Runs an algorithm on one image of this machine, as a worker does, without an order and Redis."""
+"""Runs an algorithm on one slide of this machine, as a worker does, without an order and Redis."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,21 +23,25 @@ from worker.inference.programs.run_on_scan import ProgramSite
 from worker.progress import Progress, Stopwatch
 from worker.results import result_folder
 from worker.slide_cache.cache import SlideCache
+from worker.slide_cache.local_slide import LocalSlide
 from worker.sources.linked_companions import with_expected_names
 from worker.sources.path import find_slide
 
-_ORDER_ID: Final = "run"
 _UNMARKED_S: Final = 10.0**9
 """The interval of checkpoints: nobody goes on with a scan that is stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageScan:
-    """One image, what is asked of it, and a scratch folder on the disk of its result."""
+    """One image, what is asked of it, and a scratch folder on the disk of its result.
+
+    `order_id` is what the result carries in place of the id of an order.
+    """
 
     request: ScanRequest
     parameters: dict[str, Any]
     scratch: Path
+    order_id: str = "run"
 
     @property
     def result(self) -> Path:
@@ -75,20 +79,30 @@ def classify_image(
     Raise `OrderError` where image or request are at fault, `TemporaryError` where another try may
     succeed, `OSError` where the disk refuses.
     """
-    clock = Stopwatch()
-    sandbox = create_sandbox(settings)
     with ExitStack() as pins:
         slide = find_slide(_path_of(scan.request), [Path("/")])
         cache = SlideCache(scan.scratch / "links", settings.slides.max_bytes)
         slide = with_expected_names(slide, cache, pins)
-        order = _order(scan, algorithm)
-        produced = produced_with(algorithm, settings.device)
-        site = ProgramSite(scan.scratch / "programs")
-        job = ScanJob(order, scan.request, slide, produced, site)
-        checkpoint = Checkpoint(scan.scratch / f"{_ORDER_ID}.0.1", _UNMARKED_S)
-        classified = pipeline.classify(job, algorithm, checkpoint, sandbox, clock, progress)
-        progress.report("storing", 0, 1)
-        result_folder.save(scan.result, classified.result, classified.overlay)
+        return classify_slide(scan, slide, algorithm, settings, progress)
+
+
+def classify_slide(
+    scan: ImageScan,
+    slide: LocalSlide,
+    algorithm: Algorithm,
+    settings: WorkerSettings,
+    progress: Progress,
+) -> ClassifiedScan:
+    """Classify a slide that is on this disk, wherever it came from; else as `classify_image`."""
+    order = _order(scan, algorithm)
+    produced = produced_with(algorithm, settings.device)
+    site = ProgramSite(scan.scratch / "programs")
+    job = ScanJob(order, scan.request, slide, produced, site)
+    checkpoint = Checkpoint(scan.scratch / f"{scan.order_id}.0.1", _UNMARKED_S)
+    sandbox = create_sandbox(settings)
+    classified = pipeline.classify(job, algorithm, checkpoint, sandbox, Stopwatch(), progress)
+    progress.report("storing", 0, 1)
+    result_folder.save(scan.result, classified.result, classified.overlay)
     return classified
 
 
@@ -103,7 +117,7 @@ def _order(scan: ImageScan, algorithm: Algorithm) -> Order:
         algorithm=algorithm.card.name, parameters=scan.parameters, scans=(scan.request,)
     )
     return Order(
-        id=_ORDER_ID,
+        id=scan.order_id,
         state=OrderState.RUNNING,
         request=request,
         queue=algorithm.card.queue,

@@ -18,6 +18,9 @@ from worker.backoff import backoff_s
 from worker.delivery import problems
 from worker.delivery.circuit_breaker import CircuitBreakers
 from worker.delivery.destination import Destination, create_destination
+from worker.delivery.destinations.techcyte.client import Techcyte
+from worker.delivery.destinations.techcyte.tokens import TokenCache
+from worker.delivery.follow_up import FollowUp, follows
 from worker.delivery.payload import Receipt
 from worker.delivery.stored_payload import PayloadRecord, StoredPayloads
 from worker.process.lease import Lease
@@ -41,6 +44,8 @@ class Deliverer:
     ) -> None:
         self._store = store
         self._payloads = StoredPayloads(store, storage)
+        self._follow_up = FollowUp(store, storage, settings)
+        self._tokens = TokenCache()
         self._session = session
         self._breakers = breakers
         self._settings = settings
@@ -54,26 +59,32 @@ class Deliverer:
         """
         request = order.request
         destination = create_destination(
-            order.id, request.labels, request.resolved_destination, self._session, self._settings
+            order.id,
+            request.labels,
+            request.resolved_destination,
+            self._session,
+            self._settings,
+            self._tokens,
         )
         record = self._payloads.stored(order, claim, lease, destination)
         with self._breakers.acquire(destination.host):
             if order.last_attempt:
-                messages = self._end_without_sending(order, claim, destination)
+                messages = self._end_without_sending(order, claim, lease, destination)
                 if messages is not None:
                     return messages
             return self._send(order, claim, lease, destination, record)
 
     def _end_without_sending(
-        self, order: Order, claim: Claim, destination: Destination
+        self, order: Order, claim: Claim, lease: Lease, destination: Destination
     ) -> tuple[TaskMessage, ...] | None:
         """Return the task messages if earlier attempts forbid another one now, else None."""
         last = order.attempts[-1]
         if last.outcome in ("accepted", "found"):
-            return self._store.finish(claim, "delivered")
+            attempt = (len(order.attempts) - 1, _fields(last))
+            return self._end_as_delivered(order, claim, lease, destination, attempt)
         has_arrived = destination.has_received(order.id)
         if has_arrived:
-            return self._end_as_found(order, claim)
+            return self._end_as_found(order, claim, lease, destination)
         if last.outcome == "unknown" and destination.is_repeatable and not order.cancel:
             return None
         if last.outcome == "unknown":
@@ -82,7 +93,9 @@ class Deliverer:
             return self._store.finish(claim, "cancelled", problem=problems.cancelled())
         return None
 
-    def _end_as_found(self, order: Order, claim: Claim) -> tuple[TaskMessage, ...]:
+    def _end_as_found(
+        self, order: Order, claim: Claim, lease: Lease, destination: Destination
+    ) -> tuple[TaskMessage, ...]:
         """Record that the destination has the results although it did not confirm them."""
         uncertain = [
             number
@@ -94,8 +107,32 @@ class Deliverer:
         if uncertain:
             number = uncertain[-1]
         found = _fields(order.attempts[number]) | {"outcome": "found"}
+        found |= _follow_up_field(order, destination)
         log = f"delivery attempt {number + 1}: found: the destination was asked and has the results"
         self._store.note(claim, attempt=(number, found), log=log)
+        return self._end_as_delivered(order, claim, lease, destination, (number, found))
+
+    def _end_as_delivered(
+        self,
+        order: Order,
+        claim: Claim,
+        lease: Lease,
+        destination: Destination,
+        attempt: tuple[int, dict[str, Any]],
+    ) -> tuple[TaskMessage, ...]:
+        """Do what follows results, and end the order, whatever became of that.
+
+        `attempt` is the one by which the results arrived: its number and its fields on record.
+        """
+        if isinstance(destination, Techcyte) and follows(order, destination):
+            number, fields = attempt
+            warnings = self._follow_up.run(order, lease, destination)
+            done = fields | {"follow_up": False}
+            log = "what follows the results is done"
+            if warnings:
+                done["warnings"] = [one.model_dump() for one in warnings]
+                log = "; ".join(f"warning {one.code}: {one.detail}" for one in warnings)
+            lease.retry_write(self._store.note, claim, attempt=(number, done), log=log)
         return self._store.finish(claim, "delivered")
 
     def _clear_up(
@@ -199,11 +236,14 @@ class Deliverer:
             receipt = destination.post(payload, lease.check_held)
             took_s = time.monotonic() - began_at
         self._breakers.record(destination.host, receipt)
-        attempt = (number, _attempt_fields(digest, receipt, took_s))
+        fields = _attempt_fields(digest, receipt, took_s)
+        if receipt.outcome == "accepted":
+            fields |= _follow_up_field(order, destination)
+        attempt = (number, fields)
         log = _log_line(number, receipt)
         lease.retry_write(self._store.note, claim, attempt=attempt, log=log)
         if receipt.outcome == "accepted":
-            return self._store.finish(claim, "delivered")
+            return self._end_as_delivered(order, claim, lease, destination, attempt)
         if receipt.outcome == "refused":
             return self._store.finish(claim, "undelivered", problem=problems.refused(receipt))
         return self._store.give_back(claim, delay_s=self._delay_s(number, receipt))
@@ -218,8 +258,13 @@ class Deliverer:
 
 
 def _fields(attempt: Attempt) -> dict[str, Any]:
-    """Return an attempt as it is written; Redis keeps when it was made."""
-    return attempt.model_dump(exclude={"at"})
+    """Return an attempt as it is written; Redis keeps when it was made.
+
+    Without an empty list of warnings, which Redis' JSON would write as an object.
+    """
+    if attempt.warnings:
+        return attempt.model_dump(exclude={"at"})
+    return attempt.model_dump(exclude={"at", "warnings"})
 
 
 def _attempt_fields(digest: str, receipt: Receipt, took_s: float) -> dict[str, Any]:
@@ -231,6 +276,13 @@ def _attempt_fields(digest: str, receipt: Receipt, took_s: float) -> dict[str, A
         "took_s": round(took_s, 3),
         "remote_id": receipt.remote_id,
     }
+
+
+def _follow_up_field(order: Order, destination: Destination) -> dict[str, Any]:
+    """Return the field by which a lost courier's successor knows that something is to follow."""
+    if isinstance(destination, Techcyte) and follows(order, destination):
+        return {"follow_up": True}
+    return {}
 
 
 def _log_line(number: int, receipt: Receipt) -> str:

@@ -16,6 +16,7 @@ from broker.settings.config import DeliverySettings
 from worker.delivery.destinations.none import NoDestination
 from worker.delivery.destinations.quip.client import AnnotationLoader
 from worker.delivery.destinations.techcyte.client import Techcyte
+from worker.delivery.destinations.techcyte.tokens import TokenCache
 from worker.delivery.destinations.webhook.client import Webhook
 from worker.delivery.http_exchange import SendCheck, send_always
 from worker.delivery.payload import Payload, Receipt
@@ -61,11 +62,15 @@ def create_destination(
     request: DestinationRequest,
     session: requests.Session,
     settings: DeliverySettings,
+    tokens: TokenCache | None = None,
 ) -> Destination:
-    """Return the destination that the order names."""
+    """Return the destination that the order names.
+
+    `tokens` keeps what API keys were exchanged for, from one attempt to the next.
+    """
     match request:
         case TechcyteDestination():
-            return Techcyte(request, session, settings)
+            return Techcyte(request, session, settings, tokens or TokenCache())
         case AnnotationDestination():
             return AnnotationLoader(request, session, settings)
         case WebhookDestination():

@@ -171,3 +171,24 @@ def _squares(
 def _polygons_in(shape: BaseGeometry) -> list[shapely.Polygon]:
     parts = shapely.get_parts(shape)
     return [part for part in parts if isinstance(part, shapely.Polygon) and part.area > 0]
+
+
+def cells_covered(
+    cells: Mask, left_top: tuple[float, float], size: tuple[float, float], area: Area
+) -> Polygons:
+    """Return what the True ones of H x W cells cover of the area, one polygon for each part.
+
+    The first cell begins at `left_top`; each is `size`, width and height in level-0 pixels.
+    """
+    edges = np.diff(np.pad(cells, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, first = np.nonzero(edges == 1)
+    _, last = np.nonzero(edges == -1)
+    left = left_top[0] + first * size[0]
+    right = left_top[0] + last * size[0]
+    top = left_top[1] + rows * size[1]
+    runs = shapely.box(left, top, right, top + size[1])
+    covered = shapely.intersection(shapely.union_all(runs), region(area))
+    polygons = _polygons_in(covered)
+    result = np.empty(len(polygons), object)
+    result[:] = polygons
+    return result

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.order import ScanWarning
@@ -15,14 +14,10 @@ Counts = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class CodeResult:
-    """The findings of one scan, the card they belong to, counts, warnings, and further files.
-
-    `triage` is what a program wants its case to be set to.
-    """
+    """The findings of one scan, the card they belong to, counts, warnings, and further files."""
 
     findings: Findings
     card: AlgorithmCard
     counts: Counts = field(default_factory=dict)
     warnings: tuple[ScanWarning, ...] = ()
     files: Mapping[str, Path] = field(default_factory=dict)
-    triage: Mapping[str, Any] = field(default_factory=dict)

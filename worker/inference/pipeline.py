@@ -108,7 +108,6 @@ def classify(
             produced=_produced(job, algorithm, found.findings),
             slide_name=job.request.source.file_stem or job.request.id,
             files=found.files,
-            triage=found.triage,
         )
         overlay = OverlayDrawing(picture, result)  # begins while the decoder process ends
     timings = _rates(dict(found.counts), classify_s) | clock.timings

@@ -62,8 +62,6 @@ class Result:
     slide_name: str = ""
     files: Mapping[str, Path] = field(default_factory=dict)
     """Further files, by their name in the folder of the result, which they are moved into."""
-    triage: Mapping[str, Any] = field(default_factory=dict)
-    """What a program wants its case to be set to at Techcyte."""
     posted: Path | None = None
     """What a program posted to Techcyte, in a file; None for other algorithms, and where it is not
     at hand."""

@@ -136,7 +136,6 @@ def _to_json(result: Result) -> dict[str, Any]:
         "produced": result.produced,
         "slide_name": result.slide_name,
         "warnings": [warning.model_dump() for warning in result.warnings],
-        "triage": dict(result.triage),
     }
 
 
@@ -160,5 +159,4 @@ def _from_json(about: dict[str, Any], objects: ObjectSource) -> Result:
         warnings=warnings,
         produced=about.get("produced", {}),
         slide_name=about.get("slide_name", ""),
-        triage=about.get("triage", {}),
     )

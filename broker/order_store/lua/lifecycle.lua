@@ -348,7 +348,7 @@ local function lose(work, seen, allowed)
     return end_scan(work, 'failed', {code = 'worker_lost', blame = BLAME.worker_lost,
       detail = detail, hint = "the workers' logs say what ended them"})
   end
-  if not index and last_outcome(id) == 'accepted' then
+  if not index and last_outcome(id) == 'accepted' and not last_attempt(id).follow_up then
     move_order(id, 'delivered')
     withdraw(id)
     return nil

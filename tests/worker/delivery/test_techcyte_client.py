@@ -12,7 +12,7 @@ from demo.techcyte import TechcyteReceiver
 from tests.support.destinations import PAYLOAD, TASK, TOKEN, a_destination, a_techcyte
 from tests.support.receivers import PathReceiver
 from tests.support.results import a_result, nuclei
-from worker.delivery.destinations.techcyte.client import task_segment
+from worker.delivery.destinations.techcyte.api import task_segment
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ BREAKS: dict[str, Broken] = {
     "no scan": lambda b: b["scanResults"].clear(),
     "a scan twice": lambda b: b["scanResults"].append(b["scanResults"][0]),
     "a scan id that is a number": lambda b: b["scanResults"][0].update(scanId=8946136),
-    "an empty list of reasons": lambda b: b["scanResults"][0].update(qcFailReasons=[]),
+    "a reason that is a number": lambda b: b["scanResults"][0].update(qcFailReasons=[7]),
     "no order id": lambda b: b["scanResults"][0]["results"].pop("order_id"),
     "a summary that is a number": lambda b: b["scanResults"][0]["results"].update(summary=12),
     "no annotation type": lambda b: b["scanResults"][0]["geojson"]["features"][0][

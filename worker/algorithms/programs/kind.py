@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from broker.settings.programs import PROGRAM_TIME_LIMIT_S, revealed_variables
 from pydantic import BaseModel
 
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.settings.config import AlgorithmSettings
+from broker.settings.programs import PROGRAM_TIME_LIMIT_S, revealed_variables
 from worker.algorithms.model_folder.errors import ENTRY, algorithm_error
 from worker.algorithms.programs.algorithm import ProgramAlgorithm
 from worker.algorithms.programs.card import parameters_model, program_card

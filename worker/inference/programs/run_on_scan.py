@@ -42,6 +42,8 @@ from worker.slide_cache.local_slide import LocalSlide
 STEP: Final = "running"
 _NO_HOST: Final = "slidelane.invalid"
 """What a program is told of Techcyte's host where the order has none: a name that leads nowhere."""
+TRIAGE: Final = "triage"
+"""The figure of a summary by which an algorithm states what the case is to be set to."""
 _PICTURE: Final = "result.png"
 
 
@@ -101,13 +103,14 @@ def run_on_scan(
         site.durations.add(algorithm.card.name, outcome.took_s)
     with clock.measure("merge"):
         found = _found(algorithm, scan, files, store)
+    if outcome.received.triage:
+        found.findings.summary[TRIAGE] = dict(outcome.received.triage)
     return CodeResult(
         found.findings,
         found.card,
         {},
         (*warnings_of(outcome), *found.warnings),
         files,
-        triage=dict(outcome.received.triage),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from broker.errors import OrderError
-from worker.results.techcyte_rules.geometry import FeatureCollection
+from worker.results.techcyte_rules.geometry import Drawing, FeatureCollection, SegmentFeatures
 from worker.results.techcyte_rules.report import Boxes, Points, Report
 
 Name = Annotated[str, Field(min_length=1)]
@@ -46,11 +46,13 @@ class Workflow(_Rule):
 class ScanResult(_Rule):
     """One scan.
 
-    `qcFailReasons` is not sent: an empty list would record a passed check that was never made.
+    `qcFailReasons` leaves the scan's quality control alone where it is absent; an empty list
+    records a pass.
     """
 
     scanId: Name  # noqa: N815 - their name
     results: Results
+    qcFailReasons: list[str] | None = None  # noqa: N815 - their name
     geojson: FeatureCollection
     workflow: Workflow
 
@@ -65,6 +67,7 @@ class FailedScanResult(_Rule):
 class ExternalResults(_Rule):
     """The body of `POST /api/v3/external/results/{task_id}`."""
 
+    caseResults: dict[str, Any] | None = None  # noqa: N815 - their name
     scanResults: Annotated[  # noqa: N815 - their name
         list[ScanResult | FailedScanResult], Field(min_length=1)
     ]
@@ -85,6 +88,16 @@ def check_body(body: bytes) -> None:
 def check_features(features: bytes) -> None:
     """Raise `OrderError("parcel_invalid")` for features, separated by commas, that break a rule."""
     _check(FeatureCollection, b'{"type":"FeatureCollection","features":[' + features + b"]}")
+
+
+def check_segment_features(features: bytes) -> None:
+    """Raise `OrderError("parcel_invalid")` for features of a segment that break a rule."""
+    _check(SegmentFeatures, b'{"items":[' + features + b"]}")
+
+
+def check_drawing(feature: bytes) -> None:
+    """Raise `OrderError("parcel_invalid")` for a feature of points or contours against a rule."""
+    _check(Drawing, b'{"feature":' + feature + b"}")
 
 
 def check_points(points: bytes) -> None:

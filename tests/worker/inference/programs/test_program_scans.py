@@ -232,7 +232,7 @@ def test_debug_file_and_triage_are_kept(tmp_path: Path) -> None:
     folder = run(a_program(entry(program(code))), dotted(tmp_path), tmp_path)
     with zipfile.ZipFile(io.BytesIO((folder / "debug.zip").read_bytes())) as archive:
         assert archive.read("debug_info.txt") == b"all is well"
-    assert result_folder.load(folder).triage == {"triage_category": "High"}
+    assert results(folder)["summary"]["triage"] == {"triage_category": "High"}
 
 
 def test_an_image_of_the_first_generation_prints_its_results(tmp_path: Path) -> None:

@@ -1,16 +1,13 @@
-"""Techcyte's external results API: addresses, tokens, the post, and reading back what arrived.
+"""Techcyte as a destination: the post of results, reading back what arrived, and what follows it.
 
 A post ends the task, and a second one makes a second evaluation
 (Techcyte/devkit, posting-external-model-results). The body is made in `payload.py`.
 """
 
-import base64
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
-from urllib.parse import quote, urlsplit
+from typing import ClassVar, Final
 
 import requests
 
@@ -19,24 +16,30 @@ from broker.orders.request import TechcyteDestination
 from broker.secret_forms import secrets_of_url
 from broker.settings.config import DeliverySettings
 from worker.delivery.destinations.techcyte import payload as results_post
+from worker.delivery.destinations.techcyte.api import Call, TechcyteApi
+from worker.delivery.destinations.techcyte.evaluations import holds_results
+from worker.delivery.destinations.techcyte.payload import PostOptions
+from worker.delivery.destinations.techcyte.tokens import TokenCache
+from worker.delivery.destinations.techcyte.triage import Summary, case_fields
 from worker.delivery.http_exchange import (
-    Headers,
     HttpExchange,
-    Reply,
     SendCheck,
     UnansweredError,
     send_always,
 )
 from worker.delivery.payload import Payload, Receipt
 from worker.http_session import is_retryable
+from worker.results.json_text import strict_json
 from worker.results.result import FailedScan, Result
 
-EVALUATIONS_MAX_BYTES = 16 * 2**20
+EVALUATIONS_MAX_BYTES: Final = 16 * 2**20
 """All evaluations of a case come in one answer."""
-CREATED = 201
-NO_CONTENT = (b"", b"null")
+_CREATED: Final = 201
+_NO_CONTENT: Final = (b"", b"null")
 """Techcyte took the results only with 201 and one of these bodies."""
-_TOKEN_MADE = 200
+_CASE_CHANGED: Final = 204
+_UPLOADED: Final = 200
+_SIGNED_CONTENT_TYPE: Final = "content-type"
 
 
 @dataclass(frozen=True)
@@ -46,161 +49,106 @@ class Techcyte:
     request: TechcyteDestination
     session: requests.Session
     settings: DeliverySettings
+    tokens: TokenCache = field(default_factory=TokenCache)
 
     is_repeatable: ClassVar[bool] = False
 
     @property
     def host(self) -> str:
         """Return host and port of the API."""
-        return urlsplit(self._url("")).netloc.rpartition("@")[2]
+        return self._api.host
 
     def build_payload(
         self, results: Sequence[Result], path: Path, failed: Sequence[FailedScan] = ()
     ) -> Payload:
-        """Write one body with every scan."""
+        """Write one body with every scan.
+
+        Raise `OrderError`: `parcel_invalid`, or `payload_too_large` above the bound of a post.
+        """
+        options = PostOptions.of(self.request, self.settings.techcyte)
         with path.open("wb") as file:
-            results_post.write(results, file, failed)
+            results_post.write(results, file, failed, options)
         return Payload("application/json", path)
 
     def has_received(self, order_id: str) -> bool | None:
-        """Return whether an evaluation of the case holds the order's id, which our results carry.
+        """Return whether an evaluation of the task holds the order's id, which our results carry.
 
         Return None if Techcyte does not say, for lack of the right to read. Raise `TemporaryError`
         if it cannot be asked now, or if what answers is not Techcyte: a redirect, or no JSON.
         """
-        url = self._url(f"external/case_evaluations/{task_segment(self.request.task_id)}")
-        exchange = self._exchange()
+        path = self._api.task_path("case_evaluations")
         try:
-            headers = _bearer(self._token())
-            reply = exchange.request("GET", url, headers, limit_bytes=EVALUATIONS_MAX_BYTES)
+            answer = self._api.send(Call("GET", path, limit_bytes=EVALUATIONS_MAX_BYTES))
         except UnansweredError as error:
             if error.receipt.outcome == "refused":
                 return None
             raise _ask_later(error.receipt.detail, error.receipt.retry_after_s) from None
+        reply = answer.reply
         if is_retryable(reply.status):
             raise _ask_later(f"answered {reply.status} when asked what it has", reply.retry_after_s)
         if reply.status >= 400 or len(reply.body) >= EVALUATIONS_MAX_BYTES:
             return None
         evaluations = reply.json()
         if reply.status != 200 or evaluations is None:
-            kind = exchange.excerpt(reply.content_type.encode())
+            kind = answer.exchange.excerpt(reply.content_type.encode())
             detail = f"answered {reply.status} {kind} when asked what it has"
             raise _ask_later(f"{detail}, and no list of evaluations", None)
         if not isinstance(evaluations, list):
             return None
-        return _contains_string(evaluations, order_id)
+        return holds_results(evaluations, self.request.task_id, order_id)
 
     def post(self, payload: Payload, check: SendCheck = send_always) -> Receipt:
         """Post all scans, which ends the task."""
-        url = self._url(f"external/results/{task_segment(self.request.task_id)}")
+        path = self._api.task_path("results")
         try:
-            token = self._token()
-            exchange = self._exchange(token)
-            reply = exchange.post(url, payload, _bearer(token), check)
+            answer = self._api.send(Call("POST", path, payload, check=check))
         except UnansweredError as error:
             return error.receipt
-        took_them = reply.status == CREATED and reply.is_complete
-        is_documented = took_them and reply.body.strip() in NO_CONTENT
-        return exchange.receipt_for(reply, is_documented=is_documented)
+        reply = answer.reply
+        took_them = reply.status == _CREATED and reply.is_complete
+        return answer.receipt(is_documented=took_them and reply.body.strip() in _NO_CONTENT)
 
-    def _url(self, path: str) -> str:
-        return f"{self._base_url()}/api/v3/{path}"
+    def set_triage(self, summaries: Sequence[Summary]) -> Receipt:
+        """Set category and score of the case, which must have the results already.
 
-    def _base_url(self) -> str:
-        if self.request.base_url:
-            given = self.request.base_url.get_secret_value().rstrip("/")
-            # Techcyte's own documents name the address with it.
-            return given.removesuffix("/api/v3").rstrip("/")
-        return f"https://api.{self.request.host}"
-
-    def _token(self) -> str:
-        """Return the task's own token, or one for the API key. Raise `UnansweredError`."""
-        if self.request.jwt_token:
-            return self.request.jwt_token.get_secret_value()
-        token = _access_token(self._exchange_key())
-        if token is None:
-            detail = "the answer to the API key holds no access_token"
-            raise UnansweredError(Receipt("later", detail=detail))
-        return token
-
-    def _exchange_key(self) -> Reply:
-        exchange = self._exchange()
-        headers = {"Authorization": f"Basic {self._basic_credentials()}"}
-        form = {"grant_type": "client_credentials"}
+        To repeat it changes nothing. `summaries` are those of the scans. Without anything to set
+        nothing is sent.
+        """
         try:
-            reply = exchange.request("POST", self._url("token"), headers, form)
+            fields = case_fields(self.request.triage, summaries)
+        except ValueError as error:
+            return Receipt("refused", detail=str(error))
+        if not fields:
+            return Receipt("accepted")
+        call = Call("PATCH", self._api.task_path("case"), body=strict_json(fields))
+        try:
+            answer = self._api.send(call)
         except UnansweredError as error:
-            raise UnansweredError(_token_receipt(error.receipt)) from None
-        receipt = exchange.receipt_for(reply, is_documented=reply.status == _TOKEN_MADE)
-        if receipt.outcome != "accepted":
-            raise UnansweredError(_token_receipt(receipt))
-        return reply
+            return error.receipt
+        return answer.receipt(is_documented=answer.reply.status == _CASE_CHANGED)
 
-    def _basic_credentials(self) -> str:
-        secret = ""
-        if self.request.api_key_secret:
-            secret = self.request.api_key_secret.get_secret_value()
-        return base64.b64encode(f"{self.request.api_key_id}:{secret}".encode()).decode()
+    def put_debug_file(self, file: Path) -> Receipt:
+        """Put the zip where the task wants it, which is a presigned URL.
 
-    def _exchange(self, token: str = "") -> HttpExchange:
-        secrets = [token, self._basic_credentials()]
-        if self.request.jwt_token:
-            secrets.append(self.request.jwt_token.get_secret_value())
-        if self.request.api_key_secret:
-            secrets.append(self.request.api_key_secret.get_secret_value())
-        secrets += secrets_of_url(self._url(""))
-        return HttpExchange(self.session, self.settings, tuple(secrets))
+        It is signed already: with an Authorization header besides, S3 refuses it.
+        """
+        if self.request.debug_file_upload_url is None:
+            return Receipt("accepted")
+        url = self.request.debug_file_upload_url.get_secret_value()
+        exchange = HttpExchange(self.session, self.settings, secrets_of_url(url))
+        headers = {}
+        if _SIGNED_CONTENT_TYPE in url.lower():
+            headers["Content-Type"] = "application/zip"
+        try:
+            with file.open("rb") as content:
+                reply = exchange.request("PUT", url, headers, content)
+        except UnansweredError as error:
+            return error.receipt
+        return exchange.receipt_for(reply, is_documented=reply.status == _UPLOADED)
 
-
-def task_segment(task_id: str) -> str:
-    """Return the task as one segment of a URL's path.
-
-    It is the number if the id is the base64 of `task:NUMBER`, else the id percent-encoded.
-    """
-    try:
-        text = base64.b64decode(task_id, validate=True)
-    except ValueError:
-        text = b""
-    match = re.fullmatch(rb"task:(\d+)", text)
-    if match:
-        return match[1].decode()
-    return quote(task_id, safe="")
-
-
-def _bearer(token: str) -> Headers:
-    return {"Authorization": f"Bearer {token}".encode()}
-
-
-def _token_receipt(receipt: Receipt) -> Receipt:
-    """Return the receipt of a failed token request: no results were sent, so none are unknown."""
-    detail = f"no token for the API key: {receipt.detail}"
-    if receipt.outcome == "unknown":
-        return replace(receipt, outcome="later", detail=detail)
-    return replace(receipt, detail=detail)
-
-
-def _access_token(reply: Reply) -> str | None:
-    answer = reply.json()
-    if not isinstance(answer, dict):
-        return None
-    token = answer.get("access_token")
-    if not isinstance(token, str) or not token:
-        return None
-    return token
-
-
-def _contains_string(document: Any, text: str) -> bool:
-    """Return whether any value in the JSON document is the string `text`."""
-    to_visit = [document]
-    while to_visit:
-        value = to_visit.pop()
-        if isinstance(value, dict):
-            to_visit.extend(value.values())
-        elif isinstance(value, list):
-            to_visit.extend(value)
-        elif value == text:
-            return True
-    return False
+    @property
+    def _api(self) -> TechcyteApi:
+        return TechcyteApi(self.request, self.session, self.settings, self.tokens)
 
 
 def _ask_later(detail: str, retry_after_s: float | None) -> TemporaryError:

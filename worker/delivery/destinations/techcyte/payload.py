@@ -4,46 +4,121 @@ One post ends the task, so all scans must be in it. Coordinates are level-0 pixe
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
-from typing import Any, BinaryIO
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Self
 
+from broker.errors import OrderError
+from broker.orders.request import TechcyteDestination
+from broker.orders.techcyte_options import CaseResults, Features, FeaturesIn, QcFailReasons
+from broker.settings.worker import TechcyteDeliverySettings
+from worker.delivery.destinations.techcyte.case import case_results
+from worker.delivery.destinations.techcyte.features import NO_FEATURES, annotations
 from worker.delivery.destinations.techcyte.posted import is_posted, write_posted
-from worker.delivery.destinations.techcyte.reports import (
-    NO_FEATURES,
-    report_fields,
-    report_pieces,
-)
-from worker.results.json_text import numbers_json, strict_json
-from worker.results.polygons import simple_rings
+from worker.delivery.destinations.techcyte.quality import qc_fail_reasons
+from worker.delivery.destinations.techcyte.reports import report_fields, report_pieces
+from worker.results.json_text import strict_json
 from worker.results.result import FailedScan, Result
-from worker.results.techcyte_rules.body import check_body, check_features
+from worker.results.techcyte_rules.body import check_body
 
 PROVIDER = "Slidelane"
-FEATURES_PER_BATCH = 1024
 
 
-def write(results: Sequence[Result], file: BinaryIO, failed: Sequence[FailedScan] = ()) -> None:
+@dataclass(frozen=True, slots=True)
+class PostOptions:
+    """In which form the results are posted, and how large the body may be."""
+
+    features: Features = "outlines"
+    features_in: FeaturesIn = "geojson"
+    qc_fail_reasons: QcFailReasons = "none"
+    case_results: CaseResults | None = None
+    max_bytes: int = 10**8
+
+    @classmethod
+    def of(cls, request: TechcyteDestination, settings: TechcyteDeliverySettings) -> Self:
+        """Return what the order wants, and the settings where it does not say."""
+        return cls(
+            request.features or settings.features,
+            request.features_in or settings.features_in,
+            request.qc_fail_reasons or settings.qc_fail_reasons,
+            request.case_results,
+            settings.max_bytes,
+        )
+
+    def segments_hold_features(self, result: Result) -> bool:
+        """Return whether the features of a scan stand in the segments of its report.
+
+        Only a `Basic` report has segments, and none of them is for a heat map of several classes.
+        """
+        is_basic = result.card.report.get("type", "Basic") == "Basic"
+        return is_basic and self.features_in != "geojson" and self.features != "heat_map"
+
+    def are_annotations(self, result: Result) -> bool:
+        """Return whether the features of a scan stand in its `geojson`."""
+        return self.features_in != "segments" or not self.segments_hold_features(result)
+
+
+AS_ALWAYS = PostOptions()
+
+
+def write(
+    results: Sequence[Result],
+    file: BinaryIO,
+    failed: Sequence[FailedScan] = (),
+    options: PostOptions = AS_ALWAYS,
+) -> None:
     """Write the whole body, checked against Techcyte's rules.
 
     `failed` are scans without a result; each says so in its summary, because a scan that the post
     leaves out waits at Techcyte for ever.
 
-    Raise `OrderError("parcel_invalid")` if Techcyte would reject it.
+    Raise `OrderError`: `parcel_invalid` if Techcyte would reject it, `payload_too_large` as soon as
+    it grows beyond `options.max_bytes`.
     """
+    bounded = _BoundedFile(file, options)
     without_result = [_failed_fields(scan, results[0].order_id) for scan in failed]
+    of_the_case = case_results(options.case_results, results, failed)
     if is_posted(results):
-        write_posted(results, without_result, file)
+        write_posted(results, without_result, of_the_case, bounded)
         return
-    scans = [_without_lists(result) for result in results]
-    check_body(strict_json({"scanResults": scans + without_result}))
-    file.write(b'{"scanResults":[')
+    scans = [_without_lists(result, options) for result in results]
+    body: dict[str, Any] = {"scanResults": scans + without_result}
+    if of_the_case is not None:
+        body["caseResults"] = of_the_case
+    check_body(strict_json(body))
+    bounded.write(b"{")
+    if of_the_case is not None:
+        bounded.write(b'"caseResults":' + strict_json(of_the_case) + b",")
+    bounded.write(b'"scanResults":[')
     for number, (result, scan) in enumerate(zip(results, scans, strict=True)):
         if number:
-            file.write(b",")
-        file.writelines(_scan_pieces(result, scan))
+            bounded.write(b",")
+        for piece in _scan_pieces(result, scan, options):
+            bounded.write(piece)
     for fields in without_result:
-        file.write(b"," + strict_json(fields))
-    file.write(b"]}")
+        bounded.write(b"," + strict_json(fields))
+    bounded.write(b"]}")
+
+
+class _BoundedFile:
+    """A file that takes no more than the bound of a post."""
+
+    def __init__(self, file: BinaryIO, options: PostOptions) -> None:
+        self._file = file
+        self._options = options
+        self._written = 0
+
+    def write(self, piece: bytes) -> None:
+        """Write a piece. Raise `OrderError("payload_too_large")` for one too many."""
+        self._written += len(piece)
+        if self._written > self._options.max_bytes:
+            raise OrderError(
+                "payload_too_large",
+                f"the results with features = {self._options.features} take more than the "
+                f"{self._options.max_bytes:,} bytes of worker.deliver.techcyte.max_bytes",
+                hint='deliver again with "features": "simplified", "points", "heat_map" or "none" '
+                "in the destination, or have the bound raised",
+            )
+        self._file.write(piece)
 
 
 def _failed_fields(scan: FailedScan, order_id: str) -> dict[str, Any]:
@@ -52,24 +127,25 @@ def _failed_fields(scan: FailedScan, order_id: str) -> dict[str, Any]:
     return {"scanId": scan.id, "results": results}
 
 
-def _without_lists(result: Result) -> dict[str, Any]:
+def _without_lists(result: Result, options: PostOptions) -> dict[str, Any]:
     """Return the scan without what is checked while it is written: objects, points and boxes."""
     workflow = {**_workflow(result), "report": report_fields(result)}
-    return {**_scan_fields(result), "workflow": workflow, "geojson": NO_FEATURES}
+    return {**_scan_fields(result, options), "workflow": workflow, "geojson": NO_FEATURES}
 
 
-def _scan_pieces(result: Result, scan: dict[str, Any]) -> Iterator[bytes]:
+def _scan_pieces(result: Result, scan: dict[str, Any], options: PostOptions) -> Iterator[bytes]:
     """Yield the JSON of one scan in pieces, its objects first.
 
     `scan` is what `_without_lists` returned for it.
     """
     yield b'{"geojson":{"type":"FeatureCollection","features":['
-    for number, batch in enumerate(_checked_batches(result)):
-        if number:
-            yield b","
-        yield batch
+    if options.are_annotations(result):
+        yield from annotations(result, options.features)
     yield b']},"workflow":{"report":'
-    yield from report_pieces(result, scan["workflow"]["report"])
+    in_segments: Features = "none"
+    if options.segments_hold_features(result):
+        in_segments = options.features
+    yield from report_pieces(result, scan["workflow"]["report"], in_segments)
     yield b"," + strict_json(_without(scan["workflow"], "report"))[1:]
     yield b"," + strict_json(_without(scan, "geojson", "workflow"))[1:]
 
@@ -78,38 +154,13 @@ def _without(fields: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in names}
 
 
-def _checked_batches(result: Result) -> Iterator[bytes]:
-    """Yield the features in checked batches.
-
-    All features of a slide as Python objects would take gigabytes.
-    """
-    features = _features(result)
-    while batch := ",".join(islice(features, FEATURES_PER_BATCH)).encode("ascii"):
-        check_features(batch)
-        yield batch
-
-
-def _scan_fields(result: Result) -> dict[str, Any]:
+def _scan_fields(result: Result, options: PostOptions) -> dict[str, Any]:
     """Return everything of a scan but its objects and its workflow."""
-    return {"scanId": result.scan_id, "results": _results(result)}
-
-
-def _features(result: Result) -> Iterator[str]:
-    """Yield each object as the JSON text of a GeoJSON feature.
-
-    Objects without a class are not sent: a feature needs an `annotation_type`.
-    """
-    if not result.card.object_classes:
-        return
-    properties = [
-        strict_json({"annotation_type": entry.annotation_type}).decode()
-        for entry in result.card.object_classes
-    ]
-    for ring in simple_rings(result.findings):
-        bbox = numbers_json(ring.bbox)
-        geometry = f'{{"type":"Polygon","coordinates":[{numbers_json(ring.points)}]}}'
-        shared = properties[ring.kind]
-        yield f'{{"type":"Feature","bbox":{bbox},"geometry":{geometry},"properties":{shared}}}'
+    fields: dict[str, Any] = {"scanId": result.scan_id, "results": _results(result)}
+    reasons = qc_fail_reasons(result, options.qc_fail_reasons)
+    if reasons is not None:
+        fields["qcFailReasons"] = reasons
+    return fields
 
 
 def _results(result: Result) -> dict[str, Any]:

@@ -6,7 +6,7 @@ comes back there.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 import orjson
 
@@ -19,13 +19,21 @@ def is_posted(results: Sequence[Result]) -> bool:
     return any(result.posted is not None for result in results)
 
 
+class _Sink(Protocol):
+    def write(self, piece: bytes, /) -> object: ...
+
+
 def write_posted(
-    results: Sequence[Result], failed: Sequence[Mapping[str, Any]], file: BinaryIO
+    results: Sequence[Result],
+    failed: Sequence[Mapping[str, Any]],
+    of_the_case: Mapping[str, Any] | None,
+    file: _Sink,
 ) -> None:
     """Write the body with every scan; `failed` are scans without results, as they are sent.
 
-    One scan at a time is in memory. Raise `OrderError("parcel_invalid")` for a result without what
-    was posted.
+    `of_the_case` are results of the case that the order wants, in place of what the programs state
+    of it. One scan at a time is in memory. Raise `OrderError("parcel_invalid")` for a result
+    without what was posted.
     """
     cases: dict[str, dict[str, Any]] = {}
     file.write(b'{"scanResults":[')
@@ -36,8 +44,10 @@ def write_posted(
     for fields in failed:
         file.write(b"," + orjson.dumps(fields))
     file.write(b"]")
-    if cases:
-        file.write(b',"caseResults":' + orjson.dumps(merged_case_results(cases)))
+    if of_the_case is None and cases:
+        of_the_case = merged_case_results(cases)
+    if of_the_case is not None:
+        file.write(b',"caseResults":' + orjson.dumps(of_the_case))
     file.write(b"}")
 
 

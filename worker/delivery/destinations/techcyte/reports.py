@@ -4,13 +4,11 @@ Points and boxes are written and checked batch by batch: a slide has hundreds of
 Coordinates are level-0 pixels, x right, y down.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from broker.orders.order import ScanWarning
 from broker.orders.report_type import (
     AiMitosisCounting,
     AreaDifferential,
@@ -21,6 +19,8 @@ from broker.orders.report_type import (
     WholeSlideDifferential,
     parse_report,
 )
+from broker.orders.techcyte_options import Features
+from worker.delivery.destinations.techcyte.basic_report import basic_fields, segment_pieces
 from worker.geometry.frame import Area, Floats
 from worker.geometry.roi import inside, polygon_rings, size_mm2, size_px2
 from worker.results.hotspots import hotspots
@@ -29,7 +29,6 @@ from worker.results.objects import Objects
 from worker.results.result import Result
 from worker.results.techcyte_rules.body import check_boxes, check_points
 
-NO_FEATURES: Final = {"type": "FeatureCollection", "features": []}
 _Counting = RegionCounting | AiMitosisCounting
 _Differential = WholeSlideDifferential | AreaDifferential | SemiQuantitativeDifferential
 
@@ -38,7 +37,7 @@ def report_fields(result: Result) -> dict[str, Any]:
     """Return the report as fields fit for JSON, without its points and boxes."""
     match parse_report(result.card.report):
         case BasicReport():
-            return _basic(result)
+            return basic_fields(result)
         case RegionCounting() | AiMitosisCounting() as report:
             return {"type": report.type, "objects": [], "regions": _counted_regions(result, report)}
         case TumorCellularity() as report:
@@ -50,12 +49,19 @@ def report_fields(result: Result) -> dict[str, Any]:
             return {**_differential(result, report), "points": []}
 
 
-def report_pieces(result: Result, fields: dict[str, Any]) -> Iterator[bytes]:
+def report_pieces(
+    result: Result, fields: dict[str, Any], in_segments: Features = "none"
+) -> Iterator[bytes]:
     """Yield the JSON of the report in pieces, given what `report_fields` returned.
 
-    Raise `OrderError("parcel_invalid")` if Techcyte would reject a point or a box.
+    `in_segments` is what the segments of a `Basic` report draw of the objects.
+
+    Raise `OrderError("parcel_invalid")` if Techcyte would reject a point, a box or a feature.
     """
     match parse_report(result.card.report):
+        case BasicReport() if in_segments != "none":
+            pieces = segment_pieces(result, fields, in_segments)
+            yield from _with_list(fields, "segments", pieces)
         case RegionCounting() | AiMitosisCounting() as report:
             yield from _with_list(fields, "objects", _boxes(result, report))
         case AreaDifferential() as report:
@@ -84,46 +90,6 @@ def _region_pieces(
         yield separator
         yield from _with_list(region, "points", _points(result, report, part))
         separator = b","
-
-
-def _basic(result: Result) -> dict[str, Any]:
-    return {
-        "type": "Basic",
-        "results": [
-            *_warning_lines(result.warnings),
-            *_report_lines(result.findings.summary),
-        ],
-        "segments": [
-            {"name": name, "result": str(count), "feature_collection": NO_FEATURES}
-            for name, count in result.counts().items()
-        ],
-    }
-
-
-def _warning_lines(warnings: Sequence[ScanWarning]) -> Iterator[dict[str, str]]:
-    for warning in warnings:
-        yield {"name": f"Warning {warning.code}", "result": warning.detail}
-
-
-def _report_lines(summary: Mapping[str, Any], prefix: str = "") -> Iterator[dict[str, str]]:
-    """Yield one named line for each value; nested fields are named after all keys above them."""
-    for key, value in summary.items():
-        name = f"{prefix} {key}".replace("_", " ").strip()
-        if isinstance(value, Mapping):
-            yield from _report_lines(value, name)
-        else:
-            yield {"name": name[:1].upper() + name[1:], "result": _text(value)}
-
-
-def _text(value: Any) -> str:
-    """Return a measurement as the string that Techcyte requires."""
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, str):
-        return value
-    if value is None:
-        return "not available"
-    return json.dumps(value)
 
 
 def _counted_regions(result: Result, report: _Counting) -> list[dict[str, Any]]:
