@@ -50,7 +50,7 @@ def test_a_service_that_runs_is_well(stack: Stack, techcyte: TechcyteReceiver) -
     status 0."""
     status, rows, _ = on(stack, "--destination", techcyte.url)
     assert status == 0, rows
-    of_machine = ("gpu", "decoder")
+    of_machine = ("gpu", "decoder", "programs", "engine")
     assert [what for what, (state, _) in rows.items() if state == "ok" and what not in of_machine] == [
         "service", "redis", "workers", "disk", "models", "slides",
         "cores", "memory", "openslide", "destination",
@@ -61,6 +61,7 @@ def test_a_service_that_runs_is_well(stack: Stack, techcyte: TechcyteReceiver) -
     assert rows["openslide"][1].startswith("OpenSlide 4.")
     assert str(granted_confinement()) in rows["decoder"][1]
     assert (rows["decoder"][0] == "ok") == granted_confinement().is_complete
+    assert rows["programs"][1].startswith("commands: isolated in ")
     assert "grid 1.0.0, ki67 1.0.0" in rows["models"][1]
     assert f"broker.data {stack.data}" in rows["service"][1]
 

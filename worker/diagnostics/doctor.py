@@ -19,6 +19,7 @@ from broker.settings.config import Config, load
 from worker.algorithms import registry
 from worker.algorithms.check import one_line
 from worker.diagnostics.connectivity import check_hosts
+from worker.diagnostics.programs import check_programs
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.process.cgroup_limits import (
     Limit,
@@ -56,6 +57,7 @@ def main() -> None:
     _print_rows("gpu", _gpu(config, required=options.require_gpu))
     _print_rows("openslide", _openslide(config))
     _print_rows("decoder", _decoder())
+    _print_rows("programs", check_programs())
     if not options.machine_only:
         _print_rows("models", _models(config))
         _print_rows("slides", _slides(config))

@@ -1,7 +1,7 @@
 """Chooses what runs a program apart: namespaces for a command, an engine for an image."""
 
-from broker.errors import OrderError
 from broker.settings.config import load
+from worker.programs.engines.containers import container_isolation
 from worker.programs.interface import Isolation
 from worker.programs.isolation.commands import CommandIsolation
 
@@ -13,5 +13,5 @@ def isolation_for(image: str, engine: str) -> Isolation:
     OrderError where an image cannot be run, because there is no engine.
     """
     if image:
-        raise OrderError("algorithm_unavailable", f"{engine or 'no engine'} runs {image} here")
+        return container_isolation(engine)
     return CommandIsolation(hidden=(load().broker.data.absolute(),))
