@@ -13,6 +13,8 @@ from services.routes import (
     algorithms,
     api_docs,
     health,
+    hosting,
+    jobs,
     metrics,
     orders,
     queues,
@@ -46,6 +48,8 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(orders.router)
     app.include_router(results.router)
     app.include_router(algorithms.router)
+    app.include_router(hosting.router)
+    app.include_router(jobs.router)
     app.include_router(schemas.router)
     app.include_router(techcyte.router)
     app.include_router(queues.router)

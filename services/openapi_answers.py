@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from broker.errors import CODES, ErrorCode, Problem
 from broker.orders.result_files import MEDIA_TYPES
-from services import examples
+from services import examples, hosting_examples
 from services.responses import problems
 
 PROBLEM_SCHEMA: Final = {"$ref": "#/components/schemas/ProblemAnswer"}
@@ -187,6 +187,10 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "list_algorithms": Answers(200, _json(examples.CARDS), _READ),
     "get_algorithm": Answers(200, _json(examples.CARD), (*_READ, "not_found")),
     "get_model_schema": Answers(200, _MODEL_SCHEMA, _READ),
+    "list_images": Answers(200, _json(hosting_examples.IMAGES), _READ),
+    "list_containers": Answers(200, _json(hosting_examples.CONTAINERS), _READ),
+    "list_classes": Answers(200, _json(hosting_examples.CLASSES), _READ),
+    "list_jobs": Answers(200, _json(hosting_examples.JOBS), (*_READ, "request_invalid")),
     "list_queues": Answers(200, _json(examples.QUEUES), _READ),
     "get_queue": Answers(200, _json(examples.DEMAND), (*_READ, "request_invalid")),
     "metrics": Answers(200, _text(examples.METRICS), _READ),

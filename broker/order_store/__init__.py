@@ -9,6 +9,7 @@ from typing import Self
 from broker.order_store.actions import Actions
 from broker.order_store.backlog import Backlog, QueueView, Wait
 from broker.order_store.errors import UnreadableOrderError
+from broker.order_store.hosting import Hosting
 from broker.order_store.keys import PAYLOAD_FIELD
 from broker.order_store.lifecycle import (
     Claim,
@@ -45,7 +46,7 @@ __all__ = [
 ]
 
 
-class OrderStore(Lifecycle, Actions, Queries, Workers, Backlog):
+class OrderStore(Lifecycle, Actions, Queries, Workers, Hosting, Backlog):
     """The record of every order and of the workers. Safe to share between threads."""
 
     @classmethod

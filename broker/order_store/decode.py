@@ -156,6 +156,8 @@ def _scan(index: int, fields: dict[str, str]) -> Scan:
             "summary": _json(fields, "summary") or {},
             "error": _problem(fields),
             "slide": _json(fields, "slide") or {},
+            "started_at": _known_seconds(fields, "started_at"),
+            "ended_at": _known_seconds(fields, "ended_at"),
             "staged_by": fields.get("staged_by") or 0,
             "result": fields.get("result", ""),
             "files": _json(fields, "files") or (),

@@ -25,6 +25,7 @@ class Key(StrEnum):
     HELD = "sl:held:"  # + worker; set: the work that the worker holds
     IDEMPOTENCY = "sl:key:"  # + Idempotency-Key; hash: its order and the request's fingerprint
     CARDS = "sl:cards"  # hash: the card of each algorithm, as JSON
+    HOSTING = "sl:hosting"  # hash: what each machine announced of images and classes, as JSON
     WORKERS = "sl:workers"  # sorted set: names of workers, by their last heartbeat in ms
     WORKER = "sl:worker:"  # + worker; string with a time to live: its queues, as JSON
 

@@ -121,6 +121,8 @@ class Scan(_Stored):
     staged_by: int = Field(
         0, description="fence of the fetch; a checkpoint made before that fetch is not used"
     )
+    started_at: float | None = Field(None, description="when it was last taken to be classified")
+    ended_at: float | None = None
     result: str = Field("", description="folder of its results: a key of the storage")
     files: tuple[str, ...] = Field(
         (), description="files of its results that only some algorithms make"

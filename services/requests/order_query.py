@@ -9,6 +9,7 @@ from starlette.datastructures import QueryParams
 
 from broker.errors import OrderError
 from broker.orders.order import OrderState
+from services.auth import Caller
 from services.responses.views import OrderView, UnreadableOrderView
 
 
@@ -143,6 +144,19 @@ def query(given: QueryParams, limits: Limits = PAGE_LIMITS) -> dict[str, Any]:
         "cursor": given.get("cursor"),
         "limit": _limit(given.get("limit"), limits),
     }
+
+
+def asks_for_others(query: dict[str, Any], caller: Caller) -> bool:
+    """Return whether orders are asked for that the caller may not see; limit the query to others.
+
+    A key that sees its own orders only gets those alone.
+    """
+    if not caller.own_orders_only:
+        return False
+    if query["created_by"] not in (None, caller.name):
+        return True
+    query["created_by"] = caller.name
+    return False
 
 
 def tail(given: QueryParams) -> int:

@@ -87,6 +87,10 @@ class ScanView(BaseModel):
     bottleneck: Annotated[Bottleneck | None, ABSENT] = Field(
         default=None, description="what a classified scan spent most of its time on"
     )
+    started_at: Annotated[str | None, ABSENT] = Field(
+        default=None, description="when a worker last began to classify it"
+    )
+    ended_at: Annotated[str | None, ABSENT] = None
     summary: dict[str, Any]
     warnings: list[WarningView] = Field(description="reasons to doubt the result")
     error: Annotated[dict[str, Any] | None, ABSENT] = None
@@ -252,6 +256,8 @@ def _scan(order_id: str, scan: Scan, shown: dict[str, Any], waiting: WaitView | 
         progress=scan_progress(scan),
         timings=scan.timings,
         bottleneck=bottleneck(scan.timings),
+        started_at=_time(scan.started_at),
+        ended_at=_time(scan.ended_at),
         summary=scan.summary,
         warnings=[WarningView(code=one.code, detail=one.detail) for one in scan.warnings],
         error=_problem(scan.error),

@@ -20,7 +20,6 @@ from broker.order_store import OrderStore, UnreadableOrderError
 from broker.orders.order import Order, UnreadableOrder
 from broker.queue.celery_app import enqueue
 from services import openapi
-from services.auth import Caller
 from services.dependencies import (
     JsonBody,
     OptionalJsonBody,
@@ -94,7 +93,7 @@ def place_order(
 def list_orders(request: Request, store: Store, caller: ReadingCaller) -> Response:
     """Orders, newest first. `next` is the cursor of the following page."""
     query = order_query.query(request.query_params)
-    if _asks_for_others(query, caller):
+    if order_query.asks_for_others(query, caller):
         return Response('{"orders":[],"next":null}', media_type=JSON)
     page = store.find(**query)
     orders = [entry_view(entry) for entry in page.entries]
@@ -111,7 +110,7 @@ def list_orders_as_csv(request: Request, store: Store, caller: ReadingCaller) ->
     """Orders as a table, newest first: one row for each scan, with labels and figures."""
     query = order_query.query(request.query_params, order_query.CSV_LIMITS)
     entries: list[Order | UnreadableOrder] = []
-    if not _asks_for_others(query, caller):
+    if not order_query.asks_for_others(query, caller):
         entries = list(islice(_all_entries(store, query), query["limit"]))
     headers = {"content-disposition": 'attachment; filename="orders.csv"'}
     return Response(orders_csv.table(entries), 200, headers, "text/csv")
@@ -185,19 +184,6 @@ def deliver_order(
         check_destination_hosts(destination, config.broker.allow_hosts)
     enqueue(store.deliver_again(order_id, caller.name, destination))
     return _accepted(store, order_id)
-
-
-def _asks_for_others(query: dict[str, Any], caller: Caller) -> bool:
-    """Return whether orders are asked for that the caller may not see; limit the query to others.
-
-    A key that sees its own orders only gets those alone.
-    """
-    if not caller.own_orders_only:
-        return False
-    if query["created_by"] not in (None, caller.name):
-        return True
-    query["created_by"] = caller.name
-    return False
 
 
 def _all_entries(store: OrderStore, query: Mapping[str, Any]) -> Iterator[Order | UnreadableOrder]:

@@ -133,6 +133,8 @@ def test_a_key_may_see_its_own_orders_only(serve: Serve, order_body: OrderBody) 
     assert api.get(f"/v1/orders/{theirs}", headers=as_caller("lab")).json()["state"] == "queued"
     assert api.get(f"/v1/orders/{mine}", headers=guest).status_code == 200
     assert api.post(f"/v1/orders/{mine}/cancel", headers=guest).status_code == 202
+    jobs = api.get("/v1/jobs", headers=guest).json()["jobs"]
+    assert {job["order"] for job in jobs} == {mine}
     unknown = api.get("/v1/orders/nothing", headers=guest)
     hidden = api.get(f"/v1/orders/{theirs}", headers=guest)
     assert unknown.json()["detail"].replace("nothing", theirs) == hidden.json()["detail"]

@@ -117,11 +117,20 @@ local function move_order(id, to, moves, reason)
   log(id, state_and_reason(to, reason))
 end
 
+-- The fields that say when a scan reached these states.
+local TIME_OF = {
+  classifying = 'started_at', classified = 'ended_at', failed = 'ended_at', cancelled = 'ended_at',
+}
+
 local function move_scan(work, to, moves, reason)
   local key = key_of(work)
   local from = redis.call('HGET', key, 'state')
   check_move(moves or TRANSITIONS, 'scan', from, to)
-  redis.call('HSET', key, 'state', to)
+  if TIME_OF[to] then
+    redis.call('HSET', key, 'state', to, TIME_OF[to], now)
+  else
+    redis.call('HSET', key, 'state', to)
+  end
   local id = split(work)
   redis.call('HSET', order_key(id), 'updated_at', now)
   log_work(work, state_and_reason(to, reason))

@@ -46,7 +46,7 @@ end
 move_order(id, to, REOPENED)
 for _, work in ipairs(works) do
   move_scan(work, 'queued', REOPENED)
-  redis.call('HDEL', key_of(work), 'error', 'retries', 'rank')
+  redis.call('HDEL', key_of(work), 'error', 'retries', 'rank', 'started_at', 'ended_at')
   redis.call('HSET', key_of(work), 'attempts', 0, 'progress', '{}')
   messages[#messages + 1] = wait(work, 0)
 end

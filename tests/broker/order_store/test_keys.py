@@ -33,6 +33,7 @@ NAMES = {
     "HELD": "sl:held:",
     "IDEMPOTENCY": "sl:key:",
     "CARDS": "sl:cards",
+    "HOSTING": "sl:hosting",
     "WORKERS": "sl:workers",
     "WORKER": "sl:worker:",
 }
