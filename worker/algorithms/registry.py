@@ -99,9 +99,9 @@ def needs_folder(entry: AlgorithmSettings) -> bool:
 def needs_check(entry: AlgorithmSettings) -> bool:
     """Return whether only a process of its own can say that the algorithm can be used.
 
-    It is made from a model folder or from code of the site.
+    It is made from a model folder, from code of the site, or from an image that an engine has.
     """
-    return entry.kind in _KINDS and entry.kind in ("weights", "python")
+    return entry.kind in _KINDS and entry.kind in ("weights", "python", "container")
 
 
 def needs_device(entry: AlgorithmSettings) -> bool:

@@ -195,29 +195,19 @@ def _run(
     scratch: Path,
 ) -> ProgramRun:
     """Return what the isolation is to start."""
-    own = {**program.variables, **scan.variables}
-    base = f"http://{sockets.plain.host}:{sockets.plain.port}"
-    zip_url = ""
-    if len(scan.slide.files) > 1:
-        zip_url = f"{base}{server.zip_path}"
-    addresses = RunAddresses(
-        slide=f"{base}{server.slide_path}",
-        zip=zip_url,
-        debug=f"{base}{server.debug_path}",
-        proxy=base,
-    )
     trust = TrustFiles(server.certificates.authority, server.certificates.bundle)
     mounts: tuple[Mount, ...] = ()
     if isolation.shows_mounts:
         mounts = _trust_mounts(program, trust)
         trust = TrustFiles(Path(_AUTHORITY), Path(_BUNDLE))
-    environment = run_environment(scan.identity, addresses, trust, own)
+    own = {**program.variables, **scan.variables}
+    if is_development(own):
+        mounts += _development_mounts(scan, scratch)
+    environment = run_environment(scan.identity, _addresses(scan, server, sockets), trust, own)
     if not program.image:
         environment = {**of_worker(), **environment}
     if program.limits.gpus is not None:
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(program.limits.gpus)
-    if is_development(own):
-        mounts += _development_mounts(scan, scratch)
     hosts = {}
     if sockets.api:
         hosts[scan.identity.api_host] = sockets.api
@@ -232,6 +222,20 @@ def _run(
         hosts=hosts,
         listen=sockets.inside,
         limits=program.limits,
+    )
+
+
+def _addresses(scan: ProgramScan, server: RunServer, sockets: RunSockets) -> RunAddresses:
+    """Return the URLs that the program is given."""
+    base = f"http://{sockets.plain.host}:{sockets.plain.port}"
+    zip_url = ""
+    if len(scan.slide.files) > 1:
+        zip_url = f"{base}{server.zip_path}"
+    return RunAddresses(
+        slide=f"{base}{server.slide_path}",
+        zip=zip_url,
+        debug=f"{base}{server.debug_path}",
+        proxy=base,
     )
 
 

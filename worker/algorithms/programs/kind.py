@@ -7,14 +7,15 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.settings.config import AlgorithmSettings
 from broker.settings.programs import PROGRAM_TIME_LIMIT_S, revealed_variables
 from worker.algorithms.model_folder.errors import ENTRY, algorithm_error
 from worker.algorithms.programs.algorithm import ProgramAlgorithm
 from worker.algorithms.programs.card import parameters_model, program_card
-from worker.programs.interface import RunLimits
-from worker.programs.isolations import isolation_for
+from worker.programs.interface import Isolation, RunLimits
+from worker.programs.isolations import isolation_for, require_image
 from worker.programs.run import Program
 
 _DEVICES: Final = Path("/dev")
@@ -63,8 +64,20 @@ class ProgramKind:
             allowed_hosts=frozenset(host.lower() for host in entry.allow_hosts),
         )
         values: Mapping[str, Any] = parameters.model_dump()
-        isolation = isolation_for(program.image, program.engine)
-        return ProgramAlgorithm(card, program, values, isolation)
+        return ProgramAlgorithm(card, program, values, _isolation(card.name, program))
+
+
+def _isolation(name: str, program: Program) -> Isolation:
+    """Return what runs the program. Raise ConfigError where nothing can, or its image is not here.
+
+    Scans that wait for it go on once it is: an image is never fetched by an order.
+    """
+    try:
+        if program.image:
+            require_image(program.image, program.engine)
+        return isolation_for(program.image, program.engine)
+    except OrderError as error:
+        raise algorithm_error(name, ENTRY, f"image: {error.detail}; {error.hint}") from None
 
 
 def _has_gpu() -> bool:
