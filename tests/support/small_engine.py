@@ -18,6 +18,7 @@ FOLDER = Path(os.environ["SMALL_ENGINE"])
 WITH_VALUE = [
     "--name",
     "--network",
+    "--stop-timeout",
     "--label",
     "--add-host",
     "--env-file",

@@ -74,7 +74,7 @@ class PodmanIsolation:
     def granted(self) -> tuple[Grant, ...]:
         """Return what podman grants on this machine."""
         lost = f"a program reaches whatever this machine reaches ({self._refusal})"
-        return _engine_grants(self._engine, Grant("network", self.has_own_network, lost))
+        return _engine_grants(Grant("network", self.has_own_network, lost))
 
     def start(self, run: ProgramRun) -> ContainerProgram:
         """Start a container. Raise OrderError where that is not possible."""
@@ -93,7 +93,7 @@ class PodmanIsolation:
             return ContainerProgram(request, network)
         except BaseException:
             if network is not None:
-                network.close()
+                network.discard()
             raise
 
 
@@ -116,7 +116,7 @@ class DockerIsolation:
 
     def granted(self) -> tuple[Grant, ...]:
         """Return what docker grants on this machine."""
-        return _engine_grants(self._engine, Grant("network", is_granted=True))
+        return _engine_grants(Grant("network", is_granted=True))
 
     def start(self, run: ProgramRun) -> SupervisedProgram:
         """Start a container. Raise OrderError where that is not possible."""
@@ -149,7 +149,7 @@ class ApptainerIsolation:
 
     def granted(self) -> tuple[Grant, ...]:
         """Return what this machine grants."""
-        return (Grant(f"engine {self._engine.name}", is_granted=True), *self._offer.grants)
+        return self._offer.grants
 
     def start(self, run: ProgramRun) -> SupervisedProgram:
         """Start a container. Raise OrderError where that is not possible."""
@@ -269,8 +269,10 @@ def _remove_leftovers(engine: ImageEngine) -> None:
         return  # the next start tries again
 
 
-def _engine_grants(engine: ImageEngine, network: Grant) -> tuple[Grant, ...]:
-    return (Grant(f"engine {engine.name}", is_granted=True), network)
+def _engine_grants(network: Grant) -> tuple[Grant, ...]:
+    """Return what an engine grants: all that makes a container, and perhaps its network."""
+    names = ("processes", "files", "memory and processors")
+    return (*(Grant(name, is_granted=True) for name in names), network)
 
 
 def image_digest(image: str, engine_name: str = "") -> str | None:

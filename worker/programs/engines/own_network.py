@@ -44,7 +44,7 @@ class OwnNetwork:
         try:
             self._process_id = self._receive()
         except EngineError:
-            self.close()
+            self.discard()
             raise
 
     @property
@@ -56,6 +56,12 @@ class OwnNetwork:
         """End the process that holds the network; a container that uses it goes on."""
         self._control.close()
         self._holder.wait()
+
+    def discard(self) -> None:
+        """Close everything; nobody has taken the sockets."""
+        for listener in self.listeners:
+            listener.close()
+        self.close()
 
     def _receive(self) -> int:
         if not select.select([self._control], [], [], _START_S)[0]:

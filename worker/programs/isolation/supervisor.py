@@ -37,6 +37,12 @@ _LIMIT_GRACE_S: Final = 5.0
 """How long a program may take to end after its time limit."""
 _COUNT_S: Final = 0.25
 _LAST_S: Final = 60.0
+_LAST_LINES: Final[dict[EndedBy, str]] = {
+    "time_limit": "its time was over",
+    "memory": "it took more memory than it may, or than the machine had free",
+    "disk": "it took more of the disk than it may, or than was free",
+}
+"""What stands at the end of the output of a program that was ended."""
 _KILL_ROUNDS: Final = 1000
 _READ_BYTES: Final = 65536
 
@@ -256,6 +262,8 @@ class Supervisor:
         self._run_last_commands()
         if self._has_forked:
             self._drain()
+        if self._ended_by in _LAST_LINES:
+            self._log.add(f"\nslidelane: ended, because {_LAST_LINES[self._ended_by]}\n".encode())
 
     def _run_last_commands(self) -> None:
         if not self._has_forked:

@@ -142,6 +142,53 @@ def test_a_program_above_its_limit_is_ended(
     assert exit_code(program) < 0
     assert program.ended_by == reason
     assert processes_with(marker) == []
+    assert program.output_path.read_text().startswith("\nslidelane: ended, because it")
+
+
+FILLS = """
+import time
+number = 0
+while True:
+    number += 1
+    try:
+        with open(f"{__import__('tempfile').gettempdir()}/{number}", "wb") as file:
+            file.write(bytes(2**20))
+    except OSError:
+        pass
+    time.sleep(0.01)
+"""
+ON_A_SMALL_DISK = """
+import os, sys
+from pathlib import Path
+from tests.support.programs import exit_code, python_run
+from worker import linux
+from worker.programs.isolation.commands import CommandIsolation
+from worker.programs.isolation.grants import Offer
+code, folder = sys.argv[1:]
+ids = {"uid_map": os.geteuid(), "gid_map": os.getegid()}
+linux.unshare(linux.CLONE_NEWUSER | linux.CLONE_NEWNS)
+Path("/proc/self/setgroups").write_text("deny")
+for name, number in ids.items():
+    Path("/proc/self", name).write_text(f"{number} {number} 1")
+linux.mount("tmpfs", folder, "tmpfs", 0, "size=120m")
+nothing = Offer(namespaces=False, own_network=False)
+program = CommandIsolation(offer=nothing).start(python_run(Path(folder) / "run", code))
+print(exit_code(program), program.ended_by)
+"""
+
+
+def test_a_program_that_fills_the_disk_is_ended_before_it_is_full(tmp_path: Path) -> None:
+    """Without any limit of its own, as soon as less is free than is kept free for others."""
+    if not offered().namespaces:
+        pytest.skip("no namespaces are granted, so no small disk can be made")
+    done = subprocess.run(
+        [sys.executable, "-c", ON_A_SMALL_DISK, FILLS, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "-9 disk\n", done.stderr
 
 
 def test_a_gigabyte_of_output_is_cut(isolation: CommandIsolation, tmp_path: Path) -> None:
