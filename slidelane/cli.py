@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from broker.settings.config import ConfigError
 from slidelane import command_line_settings, doctor, health, repair_redis, serve, worker
-from slidelane.commands import algorithm, hosted, order, run
+from slidelane.commands import algorithm, hosted, image, order, run
 from slidelane.import_config import command as import_config
 
 _LOAD_SETTINGS = ("serve", "health", "doctor", "worker")
@@ -24,8 +24,18 @@ def main() -> None:
         "new-key", help="make an API key and the hash that goes into services.keys"
     )
     new_key.set_defaults(run=_new_key)
-    modules = (health, doctor, worker, repair_redis, run, hosted, order, algorithm, import_config)
-    for module in modules:
+    for module in (
+        health,
+        doctor,
+        worker,
+        repair_redis,
+        run,
+        hosted,
+        order,
+        algorithm,
+        image,
+        import_config,
+    ):
         module.add_parser(commands)
     for name in _LOAD_SETTINGS:
         command_line_settings.add_option(commands.choices[name])

@@ -20,6 +20,7 @@ from broker.queue.scheduler import run_scheduler
 from broker.queue.transport import check_messages
 from broker.settings.config import ConfigError, WorkerSettings, warn_of_old_names
 from worker.algorithms import registry
+from worker.algorithms.hosting import HostingMonitor
 from worker.algorithms.monitor import AlgorithmMonitor
 from worker.cleanup import run_cleanup
 from worker.context import WorkerContext, worker_context
@@ -80,6 +81,8 @@ def _reserve_gpu_and_watch_algorithms(
         device_fault = str(error)
     monitor = AlgorithmMonitor(settings, device_fault, heartbeat)
     Thread(target=monitor.run, args=(stopped,), name="algorithms", daemon=True).start()
+    hosting = HostingMonitor(settings, context.data, context.store)
+    Thread(target=hosting.run, args=(stopped,), name="hosting", daemon=True).start()
     return gpu_lock
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from broker.settings.config import load
+from broker.settings.config import Config, load
 from tests.deploy.schemas import MODELS_EXAMPLE, fault
 from tests.support.compose_files import PROFILES, compose_file, services
 from tests.support.kubernetes_objects import Object, containers, find, pod, pods
@@ -102,7 +102,7 @@ def test_apptainer_binds_the_folder_read_only() -> None:
     assert f"--bind MODELS:{PLACE}:ro" in definition
     assert f"--bind /shared/slidelane/models:{PLACE}:ro" in read(PAGE)
     image = (ROOT / "Dockerfile.worker").read_text()
-    assert f"mkdir {PLACE} " in image, "Apptainer without overlays binds only to what is there"
+    assert f"mkdir -p {PLACE} " in image, "Apptainer without overlays binds only to what is there"
 
 
 def job(folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -170,7 +170,8 @@ def test_each_file_shows_the_setting(file: str) -> None:
 
 def test_the_page_shows_settings_that_can_be_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     """In config.json and in the environment they are the same; `ki67` and `grid` stay."""
-    (in_file,) = blocks(read(PAGE), "json")
+    in_file, of_programs = blocks(read(PAGE), "json")
+    assert "mitosis" in Config(**json.loads(of_programs)).worker.algorithms
     from_file = load(**json.loads(in_file)).worker.algorithms
     for name, value in re.findall(r"^(?:export )?(SLIDELANE_\w+)=(\S+)$", read(PAGE), re.MULTILINE):
         monkeypatch.setenv(name.replace("NAME", "TUMOUR"), value.replace("NAME", "tumour"))

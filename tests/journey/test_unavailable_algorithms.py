@@ -29,6 +29,7 @@ WRONG = {
     "wrong-shape": "outputs.logits has shape (1, 2)",
     "half-copied": "torchscript_model.pt: does not run",
     "strict": "worker.algorithms.strict: config: parameters.positive_threshold",
+    "mitosis": "worker.algorithms.mitosis: config: class: large has 2 GPUs",
     "Ki 67": "worker.algorithms.Ki 67: config: name: String should match pattern",
 }
 """Of each algorithm that cannot work: a part of the reason."""
@@ -52,6 +53,12 @@ def entries(models: Path) -> dict[str, dict[str, Any]]:
         "wrong-shape": {"kind": "weights", "folder": str(wrong_shape)},
         "half-copied": {"kind": "weights", "folder": str(half)},
         "strict": {"kind": "ki67", "parameters": {"positive_threshold": 9}},
+        "mitosis": {
+            "kind": "container",
+            "image": "lab/mitosis:3",
+            "class": "large",
+            "env": {"LICENSE": "a-secret"},
+        },
         "Ki 67": {"kind": "ki67"},
     }
 
@@ -61,6 +68,7 @@ def stack_with(data: Path, slide: Path, algorithms: dict[str, Any], **env: str) 
     stack = Stack(data, [slide.parent])
     stack.env["SLIDELANE_WORKER__ALGORITHMS"] = json.dumps(algorithms)
     stack.env["SLIDELANE_WORKER__DEVICE"] = "cpu"
+    stack.env["SLIDELANE_WORKER__CLASSES"] = '{"large": {"gpus": 2, "memory": "64GB"}}'
     stack.env |= env
     return stack
 
@@ -104,6 +112,21 @@ def test_the_list_of_algorithms_says_which_can_be_ordered(mixed: Stack) -> None:
     )
     assert "reason" not in told["tumour"]
     assert card(mixed, "nowhere") == told["nowhere"]
+
+
+def test_a_worker_announces_its_programs_images_and_classes(mixed: Stack) -> None:
+    """Those of the settings, one of which is unavailable; no value of a variable is among them."""
+    wait_for(lambda: mixed.call("GET", "/v1/classes")[1]["classes"])
+    (container,) = mixed.call("GET", "/v1/containers")[1]["containers"]
+    assert (container["name"], container["class"]) == ("mitosis", "large")
+    assert container["variables"] == ["LICENSE"]
+    assert WRONG["mitosis"] in container["reason"]
+    (image,) = mixed.call("GET", "/v1/images")[1]["images"]
+    assert (image["image"], image["containers"]) == ("lab/mitosis:3", ["mitosis"])
+    assert image["machines"][0]["machine"] == os.uname().nodename
+    (one,) = mixed.call("GET", "/v1/classes")[1]["classes"]
+    assert (one["name"], one["memory_bytes"], one["workers"]) == ("large", 64 * 10**9, 1)
+    assert "a-secret" not in json.dumps(mixed.call("GET", "/v1/containers")[1])
 
 
 def test_metrics_say_it_too(mixed: Stack) -> None:
