@@ -92,6 +92,9 @@ WORDS: dict[str, Any] = {
     "worker.algorithms.NAME.parameters": {"rows": 3},
     "worker.http.ca_file": "/etc/ssl/house.pem",
     "worker.http.proxy": "http://user:secret@proxy.example:3128",
+    "worker.deliver.techcyte.features": "points",
+    "worker.deliver.techcyte.features_in": "segments",
+    "worker.deliver.techcyte.qc_fail_reasons": "warnings",
     "worker.deliver.on_unknown": "repeat",
 }
 """A value for each key whose default is no number to count on from."""
