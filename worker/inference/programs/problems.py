@@ -10,6 +10,11 @@ from worker.algorithms.answer_error import AlgorithmAnswerError, AlgorithmRaised
 from worker.programs.run import Program, ProgramOutcome
 
 _LOOK: Final = "the scan's output.log has what the program printed"
+_LIMITS: Final[Mapping[str, str]] = {
+    "time_limit": "at its time limit",
+    "memory": "because of its memory",
+    "disk": "because it filled the disk",
+}
 _LINE_CHARS: Final = 200
 _MOST_HOSTS: Final = 3
 
@@ -30,19 +35,8 @@ def problem_of(
     """Return why a run has failed; None for one with results, whatever its exit code."""
     if has_results:
         return None
-    if outcome.ended_by == "time_limit":
-        return OrderError(
-            "time_limit",
-            f"the program had posted no results after {program.time_limit_s:g} s, which is its "
-            "limit, and was ended",
-            hint=f"raise time_limit_s of the algorithm; {_LOOK}",
-        )
-    if outcome.ended_by == "memory":
-        return OrderError(
-            "out_of_memory",
-            "the program took more memory than it may, and was ended before it had posted results",
-            hint=f"give it a class with more memory; {_LOOK}",
-        )
+    if outcome.ended_by in _LIMITS:
+        return _problem_of_limit(outcome, program)
     if outcome.received.refusals:
         return AlgorithmAnswerError(
             f"what the program posted was refused: {outcome.received.refusals[-1]}",
@@ -56,12 +50,33 @@ def problem_of(
     return AlgorithmAnswerError(end, hint=_LOOK)
 
 
+def _problem_of_limit(outcome: ProgramOutcome, program: Program) -> OrderError:
+    """Return why a program without results was ended."""
+    if outcome.ended_by == "time_limit":
+        return OrderError(
+            "time_limit",
+            f"the program had posted no results after {program.time_limit_s:g} s, which is its "
+            "limit, and was ended",
+            hint=f"raise time_limit_s of the algorithm; {_LOOK}",
+        )
+    if outcome.ended_by == "memory":
+        return OrderError(
+            "out_of_memory",
+            "the program took more memory than it may, and was ended before it had posted results",
+            hint=f"give it a class with more memory; {_LOOK}",
+        )
+    return OrderError(
+        "algorithm_raised",
+        "the program filled the disk, and was ended before it had posted results",
+        hint=f"make room on the disk of broker.data, or have it write less; {_LOOK}",
+    )
+
+
 def warnings_of(outcome: ProgramOutcome) -> list[ScanWarning]:
     """Return what is to be known of a run with results."""
     warnings = []
-    if outcome.ended_by in ("time_limit", "memory"):
-        why = {"time_limit": "at its time limit", "memory": "because of its memory"}
-        detail = f"the program had posted results, and was ended {why[outcome.ended_by]}"
+    if outcome.ended_by in _LIMITS:
+        detail = f"the program had posted results, and was ended {_LIMITS[outcome.ended_by]}"
         warnings.append(ScanWarning(code="program_exit_code", detail=detail))
     elif outcome.exit_code:
         detail = f"the program had posted results, and {_end(outcome.exit_code)}"
