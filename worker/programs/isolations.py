@@ -20,9 +20,12 @@ def isolation_for(image: str, engine: str) -> Isolation:
     return CommandIsolation(hidden=(load().broker.data.absolute(),))
 
 
-def require_image(image: str, engine: str) -> None:
-    """Raise OrderError where the engine does not have the image, or there is none that works."""
-    require(chosen_engine(engine), image)
+def image_digest(image: str, engine: str) -> str:
+    """Return the digest of an image, `sha256:…`.
+
+    Raise OrderError where the engine does not have the image, or there is none that works.
+    """
+    return require(chosen_engine(engine), image)
 
 
 @cache

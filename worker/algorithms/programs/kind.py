@@ -14,8 +14,8 @@ from broker.settings.programs import PROGRAM_TIME_LIMIT_S, revealed_variables
 from worker.algorithms.model_folder.errors import ENTRY, algorithm_error
 from worker.algorithms.programs.algorithm import ProgramAlgorithm
 from worker.algorithms.programs.card import parameters_model, program_card
-from worker.programs.interface import Isolation, RunLimits
-from worker.programs.isolations import isolation_for, require_image
+from worker.programs.interface import RunLimits
+from worker.programs.isolations import image_digest, isolation_for
 from worker.programs.run import Program
 
 _DEVICES: Final = Path("/dev")
@@ -53,7 +53,10 @@ class ProgramKind:
         device: str,
         _max_batch_bytes: int,
     ) -> ProgramAlgorithm:
-        """Return the algorithm; its program is started with each scan. Raises ConfigError."""
+        """Return the algorithm; its program is started with each scan. Raises ConfigError.
+
+        The digest of its card is that of the image that the engine has now.
+        """
         program = Program(
             argv=tuple(entry.command or ()),
             time_limit_s=entry.time_limit_s or PROGRAM_TIME_LIMIT_S,
@@ -64,20 +67,17 @@ class ProgramKind:
             allowed_hosts=frozenset(host.lower() for host in entry.allow_hosts),
         )
         values: Mapping[str, Any] = parameters.model_dump()
-        return ProgramAlgorithm(card, program, values, _isolation(card.name, program))
-
-
-def _isolation(name: str, program: Program) -> Isolation:
-    """Return what runs the program. Raise ConfigError where nothing can, or its image is not here.
-
-    Scans that wait for it go on once it is: an image is never fetched by an order.
-    """
-    try:
-        if program.image:
-            require_image(program.image, program.engine)
-        return isolation_for(program.image, program.engine)
-    except OrderError as error:
-        raise algorithm_error(name, ENTRY, f"image: {error.detail}; {error.hint}") from None
+        try:
+            isolation = isolation_for(program.image, program.engine)
+            if program.image:
+                digest = image_digest(program.image, program.engine)
+                card = card.model_copy(update={"digest": digest.removeprefix("sha256:")})
+        except OrderError as error:
+            # Scans wait, and go on once it is there: an image is never fetched by an order.
+            raise algorithm_error(
+                card.name, ENTRY, f"image: {error.detail}; {error.hint}"
+            ) from None
+        return ProgramAlgorithm(card, program, values, isolation)
 
 
 def _has_gpu() -> bool:

@@ -9,6 +9,7 @@ from worker.geometry.frame import Area, Frame
 from worker.geometry.roi import size_mm2
 
 _MOST_LINES: Final = 50
+_TEXT_CHARS: Final = 200
 _MOST_RESULTS_BYTES: Final = 4000
 _HEADLINE_CHARS: Final = 300
 _LINES_IN_HEADLINE: Final = 3
@@ -30,7 +31,9 @@ def summary_of(
     workflow = scan.get("workflow") or {}
     lines = (workflow.get("report") or {}).get("results") or ()
     if lines:
-        summary["report"] = {line["name"]: line["result"] for line in lines[:_MOST_LINES]}
+        summary["report"] = {
+            line["name"][:_TEXT_CHARS]: line["result"][:_TEXT_CHARS] for line in lines[:_MOST_LINES]
+        }
     results = scan.get("results")
     if results and len(orjson.dumps(results)) <= _MOST_RESULTS_BYTES:
         summary["results"] = results

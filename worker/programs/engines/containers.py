@@ -202,9 +202,10 @@ def check_image(engine: Engine, run: ProgramRun) -> None:
     require(engine, run.image)
 
 
-def require(engine: Engine, image: str) -> None:
-    """Raise OrderError where the engine does not have the image."""
-    if engine.digest(image) is None:
+def require(engine: Engine, image: str) -> str:
+    """Return the digest of the image. Raise OrderError where the engine does not have it."""
+    digest = engine.digest(image)
+    if digest is None:
         fetch = f"{engine.name} pull {image}"
         if isinstance(engine, Apptainer):
             fetch = "apptainer pull NAME.sif docker://IMAGE"
@@ -212,6 +213,7 @@ def require(engine: Engine, image: str) -> None:
             f"{engine.name} has no image {image} on this machine",
             f"fetch it: `{fetch}` as the user of the worker",
         )
+    return digest
 
 
 def _image_request(
