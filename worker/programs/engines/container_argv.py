@@ -79,8 +79,10 @@ def image_argv(engine: ImageEngine, run: ProgramRun, container: Container) -> li
 def apptainer_argv(engine: Apptainer, run: ProgramRun, mounts: Iterable[Mount]) -> list[str]:
     """Return the command line of apptainer, whose container is a process of ours."""
     argv = [engine.program, "run", "--containall", "--cleanenv", "--no-home", "--writable-tmpfs"]
-    if os.geteuid() != 0:
-        argv.append("--userns")  # no program of root is needed, and none would be obeyed
+    if os.geteuid() == 0:
+        argv.append("--no-privs")  # root would keep all of its capabilities
+    else:
+        argv.append("--userns")  # its setuid program would have no effect in our namespaces
     for mount in mounts:
         kind = "rw" if mount.writable else "ro"
         argv += ["--bind", f"{mount.source}:{mount.shown_at}:{kind}"]

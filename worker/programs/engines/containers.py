@@ -29,7 +29,7 @@ from worker.programs.engines.labels import container_name, labels, remove_leftov
 from worker.programs.engines.own_network import OwnNetwork
 from worker.programs.interface import Grant, Isolation, Mount, ProgramRun
 from worker.programs.isolation.client import SupervisedProgram
-from worker.programs.isolation.commands import OUTPUT, hosts_text
+from worker.programs.isolation.commands import OUTPUT, hosts_text, named_below_tmp
 from worker.programs.isolation.grants import offered
 from worker.programs.isolation.request import Bind, Request
 
@@ -158,9 +158,11 @@ class ApptainerIsolation:
         hosts_file.write_text(hosts_text(run))
         tmp = _tmp_mount(run)
         mounts = [tmp, Mount(hosts_file, "/etc/hosts"), *run.mounts]
+        argv = apptainer_argv(self._engine, run, mounts)
         binds = [Bind(str(mount.source), str(mount.source), mount.writable) for mount in mounts]
+        binds += [Bind(str(path), str(path)) for path in named_below_tmp([argv[0], run.image])]
         request = Request(
-            argv=tuple(apptainer_argv(self._engine, run, mounts)),
+            argv=tuple(argv),
             environment={**client_environment(), **apptainer_variables(run)},
             folder=str(tmp.source),
             scratch=str(run.scratch),

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -80,7 +80,7 @@ class CommandIsolation:
         for folder in _TMP_FOLDERS:
             if folder.is_dir():
                 yield Bind(str(tmp), str(folder), writable=True)
-        for path in sorted(_named_below_tmp(run.argv)):
+        for path in sorted(named_below_tmp(run.argv)):
             if not any(path.is_relative_to(hidden) for hidden in self._hidden):
                 yield Bind(str(path), str(path))
         hosts_file = run.scratch / "hosts"
@@ -116,7 +116,7 @@ def visible_gpus(run: ProgramRun) -> dict[str, str]:
     return {}
 
 
-def _named_below_tmp(argv: tuple[str, ...]) -> set[Path]:
+def named_below_tmp(argv: Sequence[str]) -> set[Path]:
     """Return the folders below /tmp that a command names, which stay visible there.
 
     Of a program in a folder `bin` it is the folder above, which a virtual environment needs.

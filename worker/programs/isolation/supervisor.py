@@ -4,10 +4,10 @@ Messages of the worker are lines of JSON: `{"stop": GRACE_S}` and `{"kill": true
 worker: `{"started": true}` or `{"failed": TEXT}`, and then `{"ended": EXIT_CODE, "by": REASON}`.
 """
 
+import fcntl
 import json
 import os
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
@@ -27,6 +27,7 @@ from worker.programs.isolation.output import OutputLog
 from worker.programs.isolation.request import Request
 from worker.programs.isolation.shared_tmp import SharedTmp
 from worker.programs.isolation.watch import (
+    remove_folder,
     reserved_cores,
     takes_too_much_disk,
     takes_too_much_memory,
@@ -44,7 +45,8 @@ _LAST_LINES: Final[dict[EndedBy, str]] = {
 }
 """What stands at the end of the output of a program that was ended."""
 _KILL_ROUNDS: Final = 1000
-_READ_BYTES: Final = 65536
+_PIPE_BYTES: Final = 2**20
+_MESSAGE_BYTES: Final = 65536
 
 
 class Supervisor:
@@ -58,6 +60,8 @@ class Supervisor:
         self._reported = b""
         self._status, self._first_status = os.pipe()
         self._output, self._printed = os.pipe()
+        with suppress(OSError):  # a larger pipe only saves time; users may have used up theirs
+            fcntl.fcntl(self._output, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         self._first_process = 0
         """Its process id, 0 before its beginning and after its end."""
         self._has_forked = False
@@ -93,7 +97,7 @@ class Supervisor:
             self._exit_code = -signal.SIGKILL
         if not self._worker_is_there:
             # Nobody else is there to remove it.
-            shutil.rmtree(self._request.scratch, ignore_errors=True)
+            remove_folder(Path(self._request.scratch))
         self._tell({"ended": self._exit_code, "by": self._ended_by})
 
     def _await_turn(self, shared_tmp: SharedTmp) -> None:
@@ -165,7 +169,7 @@ class Supervisor:
     def _obey(self) -> None:
         """Do what the worker wants; its end is a wish to kill."""
         try:
-            received = self._control.recv(_READ_BYTES)
+            received = self._control.recv(_MESSAGE_BYTES)
         except BlockingIOError:
             return
         except OSError:
@@ -209,7 +213,7 @@ class Supervisor:
 
     def _copy_output(self) -> bool:
         try:
-            printed = os.read(self._output, min(_READ_BYTES, self._log.most_bytes))
+            printed = os.read(self._output, self._log.most_bytes)
         except BlockingIOError:
             return True
         self._log.add(printed)
@@ -218,7 +222,7 @@ class Supervisor:
     def _read_status(self) -> bool:
         """Take what the first process says. Raises RefusedError where it could not do its work."""
         try:
-            received = os.read(self._status, _READ_BYTES)
+            received = os.read(self._status, _MESSAGE_BYTES)
         except BlockingIOError:
             return True
         *lines, self._reported = (self._reported + received).split(b"\n")
@@ -303,7 +307,7 @@ class Supervisor:
         os.set_blocking(self._output, False)
         with suppress(BlockingIOError):
             while True:
-                printed = os.read(self._output, min(_READ_BYTES, self._log.most_bytes))
+                printed = os.read(self._output, self._log.most_bytes)
                 if not printed:
                     return
                 self._log.add(printed)

@@ -1,9 +1,10 @@
-"""What a run takes of the machine: watched where nothing of the kernel limits it."""
+"""What a run takes of the machine: watched where nothing of the kernel limits it, and removed."""
 
 import os
+import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -70,6 +71,20 @@ def _sizes(folder: Path) -> Iterator[int]:
                         waiting.append(entry.path)
                 except FileNotFoundError:
                     continue
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder in which no program works any more, also what it has closed to its user.
+
+    Links are removed, never followed.
+    """
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            inner = Path(parent, name)
+            with suppress(OSError):
+                if not inner.is_symlink():
+                    inner.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def reserved_cores(count: int, stack: ExitStack) -> list[int]:

@@ -98,3 +98,4 @@ def test_apptainer_gets_variables_through_its_environment(run: ProgramRun, tmp_p
     assert variables["APPTAINERENV_JWT_TOKEN"] == SECRET
     assert variables["APPTAINERENV_CUDA_VISIBLE_DEVICES"] == "0,GPU-1a"
     assert ("--userns" in argv) == (os.geteuid() != 0)
+    assert ("--no-privs" in argv) == (os.geteuid() == 0)

@@ -158,7 +158,7 @@ def test_a_program_reaches_only_what_listens_for_it(
 def test_processors_and_gpus_are_those_of_the_class(
     isolation: CommandIsolation, tmp_path: Path
 ) -> None:
-    """Two programs with a core each have different ones; without a GPU there is no device of one."""
+    """A program with half a core runs on one; without a GPU there is no device of one."""
     code = """
         import os, time
         print(*os.sched_getaffinity(0), repr(os.environ["CUDA_VISIBLE_DEVICES"]), flush=True)
@@ -176,8 +176,6 @@ def test_processors_and_gpus_are_those_of_the_class(
     assert all(line[1] == "[]" for line in lines)
     cores = [line[0].split() for line in lines]
     assert [words[1:] for words in cores] == [["''"], ["''"]]
-    if len(os.sched_getaffinity(0)) > 1:
-        assert cores[0][0] != cores[1][0]
 
 
 def test_a_killed_supervisor_takes_everything_with_it(
