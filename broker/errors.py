@@ -62,6 +62,7 @@ ErrorCode = Literal[
     "algorithm_unavailable",
     "algorithm_answer_invalid",
     "algorithm_raised",
+    "case_scans_differ",
     "scan_failed",
     "destination_refused",
     "destination_busy",
@@ -144,6 +145,9 @@ CODES: dict[ErrorCode, Code] = {
     "algorithm_unavailable": Code(409, "algorithm", "The algorithm cannot be used as it is set up"),
     "algorithm_answer_invalid": Code(500, "algorithm", "The algorithm's answer makes no result"),
     "algorithm_raised": Code(500, "algorithm", "The algorithm failed with an error of its own"),
+    "case_scans_differ": Code(
+        409, "algorithm", "The scans of the case were encoded by different networks"
+    ),
     "scan_failed": Code(422, "input", "A scan of the order failed"),
     # a delivery fails
     "destination_refused": Code(422, "destination", "The destination refused the results"),

@@ -40,7 +40,7 @@ from tests.support.pages import (
 from worker.geometry.frame import MppSource
 
 PACKAGES = ("broker", "services", "worker", "slidelane")
-REQUEST = {"queued": "retry", "delivering": "deliver"}
+REQUEST = {"queued": "retry", "staged": "retry", "delivering": "deliver"}
 
 
 def test_every_error_code_is_documented() -> None:

@@ -7,7 +7,7 @@ is decided in `tasks.py`.
 import gc
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any, Final
@@ -31,6 +31,10 @@ from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
 from worker.context import WorkerContext
 from worker.inference import pipeline
+from worker.inference.case.bag import EncodedScan
+from worker.inference.case.encoding import is_encoded
+from worker.inference.case.judging import case_network, judge
+from worker.inference.case.judging import results as case_results
 from worker.inference.checkpoint import UNFINISHED, Checkpoint
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.inference.pipeline import ClassifiedScan, ScanJob
@@ -41,8 +45,7 @@ from worker.process.lease import Lease, Limits
 from worker.process.order_log import OrderLog
 from worker.programs.durations import Durations
 from worker.progress import Stopwatch, StopWork
-from worker.results import result_folder
-from worker.results.result import Result
+from worker.results.stored_result import store_result
 
 _HOST_ENDS_S = 5.0
 _PROGRAM_ENDS_S = 600.0
@@ -77,10 +80,13 @@ def fetch(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
 def classify(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
     """Run the algorithm on one scan and store its result.
 
-    The slide is fetched again if the cache has evicted it.
+    The slide is fetched again if the cache has evicted it. The last encoded scan of a case is
+    claimed once more, to judge the case.
     """
     order, index = _order_and_index(context.store, claim)
     scan = order.scans[index]
+    if scan.judges_case:
+        return _judge_case(context, claim, lease, order, scan)
     request = order.scan_request(index)
     stopwatch = Stopwatch()
     context.sandbox.prepare()
@@ -103,21 +109,77 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
             )
         lease.report("storing", 0, 1)
         with stopwatch.measure("keep"):
-            kept_bytes = _store_result(context.storage, result_key, classified, lease)
+            result = classified.result
+            share = partial(lease.report, "storing")
+            kept = store_result(context.storage, result_key, result, classified.overlay, share)
         stopwatch.add("draw", classified.overlay.draw_s)
-    timings = _timings(scan, classified, stopwatch) | {"kept_bytes": kept_bytes}
-    fields = {
-        "result": result_key,
-        "files": result_folder.optional_files(context.storage.folder / result_key),
-        "summary": _summary(classified.result),
-        "timings": timings,
-        "warnings": [warning.model_dump() for warning in classified.result.warnings],
-    }
-    log = _log_lines(timings, classified.result.warnings)
-    messages = lease.retry_write(context.store.finish, claim, "classified", fields, log=log)
+    timings = _timings(scan, classified, stopwatch) | {"kept_bytes": kept.bytes}
+    fields = kept.fields | {"timings": timings}
+    log = _log_lines(timings, result.warnings)
+    if is_encoded(result.card):
+        messages = lease.retry_write(context.store.finish_encoded, claim, fields, log=log)
+    else:
+        messages = lease.retry_write(context.store.finish, claim, "classified", fields, log=log)
     checkpoint.clear()
     context.slide_cache.remove_hold(str(scan.slide.get("digest")), claim.work)
     return Outcome("done", _log_line(timings), messages)
+
+
+def _judge_case(
+    context: WorkerContext, claim: Claim, lease: Lease, order: Order, scan: Scan
+) -> Outcome:
+    """Judge the case by the stored vectors of all scans, and store the results of all scans.
+
+    The record gets the answer for all of them at once, so a case is judged wholly or not at all.
+    """
+    stopwatch = Stopwatch()
+    storage = context.storage
+    with stopwatch.measure("load"):
+        algorithm = case_network(_load_algorithm(order, context.config.worker))
+        _freeze_loaded_objects()
+    lease.limit(_limits(algorithm))
+    checkpoint = _checkpoint(context, claim)
+    produced = produced_with(algorithm, context.config.worker.device)
+    fields: list[dict[str, Any]] = []
+    with (
+        stopwatch.measure("case"),
+        _release_device_on_stop(storage, checkpoint),
+        ExitStack() as copies,
+    ):
+        scratch = checkpoint.begin_anew()
+        encoded = []
+        for one in order.scans:
+            lease.report("collecting", one.index, len(order.scans))
+            folder = copies.enter_context(storage.local_copy(one.result))
+            encoded.append(EncodedScan.load(folder, algorithm.card))
+        case = judge(encoded, algorithm, scratch, lease)
+        for result, overlay in case_results(case, algorithm, scratch, produced):
+            lease.report("storing", len(fields), len(order.scans))
+            key = f"{RESULTS}/{order.id}/{len(fields)}.case.{scan.index}.{claim.fence}"
+            share = partial(lease.report, "storing")
+            fields.append(store_result(storage, key, result, overlay, share).fields)
+    timings = scan.timings | {"case_s": stopwatch.timings["case_s"]}
+    fields[scan.index]["timings"] = timings
+    judgement = case.answer.judgement
+    line = (
+        f"judged the case by {judgement.tiles} tiles of {judgement.scans} scans "
+        f"in {timings['case_s']:.1f} s"
+    )
+    log = [line, *_warning_lines(case.warnings)]
+    messages = lease.retry_write(context.store.finish_case, claim, fields, log=log)
+    checkpoint.clear()
+    _remove_encoded(storage, order)
+    return Outcome("done", line, messages)
+
+
+def _remove_encoded(storage: Storage, order: Order) -> None:
+    """Remove what the scans of a judged case were encoded to: their results hold it now.
+
+    What cannot be removed goes with its order.
+    """
+    for scan in order.scans:
+        with suppress(TemporaryError):
+            storage.remove(scan.result)
 
 
 def deliver(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
@@ -267,20 +329,6 @@ def _release_device_on_stop(storage: Storage, checkpoint: Checkpoint) -> Iterato
         raise StopWork("its unfinished work was removed") from None
 
 
-def _store_result(storage: Storage, key: str, classified: ClassifiedScan, lease: Lease) -> int:
-    """Write the result to `key` and share it with all machines; return its size in bytes."""
-    folder = storage.folder / key
-    kept_bytes = result_folder.save(folder, classified.result, classified.overlay)
-    storage.share(key, partial(lease.report, "storing"))
-    return kept_bytes
-
-
-def _summary(result: Result) -> dict[str, Any]:
-    """Return what the record of the scan shows of its result."""
-    findings = result.findings
-    return findings.summary | {"headline": findings.headline, **findings.frame.as_dict()}
-
-
 def _timings(scan: Scan, classified: ClassifiedScan, stopwatch: Stopwatch) -> dict[str, float]:
     """Return where the scan's time went, both stages included."""
     timings = scan.timings | classified.timings | stopwatch.timings
@@ -290,8 +338,11 @@ def _timings(scan: Scan, classified: ClassifiedScan, stopwatch: Stopwatch) -> di
 
 def _log_lines(timings: Mapping[str, float], warnings: Sequence[ScanWarning]) -> list[str]:
     """Return the lines of the order's log about a classified scan: its speed, its warnings."""
-    lines = [f"warning {warning.code}: {warning.detail}" for warning in warnings]
-    return [_log_line(timings), *lines]
+    return [_log_line(timings), *_warning_lines(warnings)]
+
+
+def _warning_lines(warnings: Sequence[ScanWarning]) -> list[str]:
+    return [f"warning {warning.code}: {warning.detail}" for warning in warnings]
 
 
 def _log_line(timings: Mapping[str, float]) -> str:

@@ -1,5 +1,6 @@
 """Results and payloads in a folder: one that all machines mount, or one of this machine."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +68,14 @@ class FolderStorage:
             file.seek(start)
             for first, stop in byte_ranges(start, end):
                 yield file.read(stop - first)
+
+    def remove(self, key: str) -> None:
+        """Delete the file or folder. What somebody reads at the moment stays there for them."""
+        path = self.folder / checked_key(key)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
     def delete(self, order_id: str) -> None:
         """Do nothing: the caller removes what is in `folder`."""

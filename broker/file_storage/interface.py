@@ -61,6 +61,9 @@ class Storage(Protocol):
     def read(self, key: str, start: int, end: int) -> Iterator[bytes]:
         """Yield the bytes from `start` up to, not including, `end`, in several parts."""
 
+    def remove(self, key: str) -> None:
+        """Delete the file or folder at `key`, which no record names any more."""
+
     def delete(self, order_id: str) -> None:
         """Delete what was shared of an order."""
 

@@ -103,6 +103,12 @@ class S3Storage:
                 part: bytes = self._s3.cat_file(self._object(key), start=first, end=stop)
             yield part
 
+    def remove(self, key: str) -> None:
+        """Delete the object at the key, and all below it."""
+        with self._errors_translated():
+            for name in self._s3.find(self._object(key)):
+                self._s3.rm_file(name)
+
     def delete(self, order_id: str) -> None:
         """Delete every object of the order."""
         with self._errors_translated():

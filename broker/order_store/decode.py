@@ -163,6 +163,7 @@ def _scan(index: int, fields: dict[str, str]) -> Scan:
             "files": _json(fields, "files") or (),
             "kept": fields.get("kept", ""),
             "warnings": _json(fields, "warnings") or (),
+            "judges_case": fields.get("judges_case") == "1",
         }
     )
 

@@ -237,7 +237,31 @@ class Lifecycle(StoreBase):
 
         `log`: lines of the order's log that say what was done. Raise `LeaseLostError`.
         """
-        return self._end(claim, to, fields, problem, 0, "", *log)
+        return self._end(claim, to, fields, problem, 0, "", "", *log)
+
+    def finish_encoded(
+        self, claim: Claim, fields: Fields, *, log: Sequence[str] = ()
+    ) -> tuple[TaskMessage, ...]:
+        """End the claim: the scan is encoded for its case, which is judged once all scans are.
+
+        The scan ends `classified`. The last scan of the order waits once more instead, with
+        `judges_case`: whoever claims it judges the case. Return the messages to enqueue. Raise
+        `LeaseLostError`.
+        """
+        case = json.dumps({"encoded": True})
+        return self._end(claim, "classified", fields, None, 0, "", case, *log)
+
+    def finish_case(
+        self, claim: Claim, fields: Sequence[Fields], *, log: Sequence[str] = ()
+    ) -> tuple[TaskMessage, ...]:
+        """End the claim: the case is judged, and every scan of the order has its result.
+
+        `fields`: those of each scan, in the order's order; all are written at once. Return the
+        messages to enqueue. Raise `LeaseLostError`.
+        """
+        scans = {str(number): _texts(one) for number, one in enumerate(fields)}
+        case = json.dumps({"scans": scans})
+        return self._end(claim, "classified", None, None, 0, "", case, *log)
 
     def give_back(
         self,
@@ -254,7 +278,7 @@ class Lifecycle(StoreBase):
         the `broker.attempts`. Return the messages to enqueue.
         Raise `LeaseLostError`.
         """
-        return self._end(claim, "back", fields, problem, int(delay_s * 1000), reason)
+        return self._end(claim, "back", fields, problem, int(delay_s * 1000), reason, "")
 
     def due(self, limit: int = 200) -> tuple[TaskMessage, ...]:
         """Check what is due and change what time has changed. Return the messages to enqueue.
@@ -316,14 +340,19 @@ class Lifecycle(StoreBase):
 
 
 def _as_texts(fields: Fields | None) -> str:
-    """Return fields of a hash as JSON: a text stays as it is, any other value is JSON itself."""
+    """Return fields of a hash as JSON; see `_texts`."""
+    return json.dumps(_texts(fields or {}))
+
+
+def _texts(fields: Fields) -> dict[str, str]:
+    """Return fields of a hash: a text stays as it is, any other value becomes JSON."""
     texts = {}
-    for name, value in (fields or {}).items():
+    for name, value in fields.items():
         if isinstance(value, str):
             texts[name] = value
         else:
             texts[name] = json.dumps(value)
-    return json.dumps(texts)
+    return texts
 
 
 def _scan_fields(scan: ScanRequest) -> dict[str, Any]:

@@ -91,6 +91,10 @@ class AlgorithmCard(BaseModel):
     encoder: str = Field(
         default="", description="name of the network whose embeddings it works on; empty = none"
     )
+    scope: Literal["scan", "case"] = Field(
+        default="scan",
+        description="what gets one answer: each scan, or all scans of an order together",
+    )
     license: str = ""
     citation: str = ""
     url: str = ""

@@ -72,9 +72,15 @@ REOPENED: dict[str, dict[str, tuple[str, ...]]] = {
         _O.UNDELIVERED: (_O.DELIVERING,),
         _O.DELIVERED: (_O.DELIVERING,),
     },
-    "scan": {_S.FAILED: (_S.QUEUED,), _S.CANCELLED: (_S.QUEUED,)},
+    "scan": {
+        _S.FAILED: (_S.QUEUED, _S.STAGED),
+        _S.CANCELLED: (_S.QUEUED, _S.STAGED),
+    },
 }
-"""Which state may follow an end, at a caller's request only: retry, and deliver again."""
+"""Which state may follow an end, at a caller's request only: retry, and deliver again.
+
+A scan that was to judge its case is staged, for it is encoded; any other is fetched again.
+"""
 
 ENDED = frozenset(state for state, after in TRANSITIONS["order"].items() if not after)
 SCAN_ENDED = frozenset(state for state, after in TRANSITIONS["scan"].items() if not after)
@@ -131,6 +137,9 @@ class Scan(_Stored):
         "", description="folder with the `files` of an attempt that failed: a key of the storage"
     )
     warnings: tuple[ScanWarning, ...] = ()
+    judges_case: bool = Field(
+        False, description="it is encoded as the last of its order, and waits to judge the case"
+    )
 
 
 class Attempt(_Stored):

@@ -118,7 +118,7 @@ class TechcyteDestination(AddressedDestination):
     ] = None
     case_results: Annotated[
         CaseResults | None,
-        Field(description="results of the case: true = a line for each scan, or any object"),
+        Field(description="`caseResults`: true = the answer for the whole case, or any object"),
     ] = None
     triage: Annotated[
         Triage | None, Field(description="what the case is set to after the results")

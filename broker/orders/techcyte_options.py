@@ -1,8 +1,16 @@
 """How an order says what Techcyte gets of its results besides them, and in which form."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, ConfigDict, Field, JsonValue, StrictBool, model_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StrictBool,
+    model_validator,
+)
 
 from broker.orders.fields import RequestModel
 
@@ -16,8 +24,32 @@ QcFailReasons = Literal["none", "warnings"]
 
 _Word = Annotated[str, Field(min_length=1, max_length=64)]
 _Figure = Annotated[str, Field(min_length=1, max_length=200)]
-CaseResults = StrictBool | Annotated[dict[_Figure, JsonValue], Field(max_length=64)]
-"""`caseResults` of a post: true is the headline of each scan, an object is sent as it is."""
+
+
+def _is_bool_or_object(value: Any) -> Any:
+    if isinstance(value, bool | dict):
+        return value
+    raise ValueError("true, false or a JSON object is needed")
+
+
+def _is_text_or_object(value: Any) -> Any:
+    if value is None or isinstance(value, str | dict):
+        return value
+    raise ValueError("a word is needed, or words with the least score of each")
+
+
+def _is_number_or_text(value: Any) -> Any:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float | str)):
+        raise ValueError("a number is needed, or the name of a figure")
+    return value
+
+
+CaseResults = Annotated[
+    StrictBool | Annotated[dict[_Figure, JsonValue], Field(max_length=64)],
+    BeforeValidator(_is_bool_or_object),
+]
+"""`caseResults` of a post: true is the answer for the whole case, where the algorithm gives one; an
+object is sent as it is."""
 
 
 class Triage(RequestModel):
@@ -33,9 +65,12 @@ class Triage(RequestModel):
     category: Annotated[
         _Word | Annotated[dict[_Word, float], Field(min_length=1, max_length=16)] | None,
         Field(validation_alias=AliasChoices("category", "triage_category")),
+        BeforeValidator(_is_text_or_object),
     ] = None
     score: Annotated[
-        float | _Figure | None, Field(validation_alias=AliasChoices("score", "triage_score"))
+        float | _Figure | None,
+        Field(validation_alias=AliasChoices("score", "triage_score")),
+        BeforeValidator(_is_number_or_text),
     ] = None
 
     @model_validator(mode="after")

@@ -50,6 +50,9 @@ class TechcyteWebhook(Section):
         repr=False,
         description="with its id, for tasks that come without a token",
     )
+    case_results: bool = Field(
+        False, description="send the answer for the whole case as `caseResults` too"
+    )
 
     @model_validator(mode="after")
     def _one_address_and_whole_key(self) -> Self:

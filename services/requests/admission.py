@@ -49,6 +49,7 @@ def admit(
     """
     card = _card(request.algorithm, cards)
     parameters = _parameters(request.parameters, card)
+    _check_case(request, card)
     for index, scan in enumerate(request.scans):
         _check_source(scan.source, f"scans[{index}].source", config)
         check_region(scan.roi, f"scans[{index}].roi")
@@ -122,6 +123,18 @@ def _parameter_fault(error: ValidationError) -> Problem:
         "GET /v1/algorithms shows the schema",
         field,
     )
+
+
+def _check_case(request: OrderRequest, card: AlgorithmCard) -> None:
+    """Raise `OrderError` where a case would be judged by a part of its scans."""
+    if card.scope == "case" and request.on_scan_failure == "deliver_rest":
+        raise OrderError(
+            "request_invalid",
+            f"on_scan_failure: {card.name} gives one answer for all scans of an order, and what "
+            "is missing from it cannot be seen in the answer",
+            hint="leave it out, or send fail: after a failed scan the order can be tried again",
+            field="on_scan_failure",
+        )
 
 
 def _check_source(source: Source, field: str, config: Config) -> None:

@@ -155,6 +155,8 @@ class TechcyteTask:
             destination["base_url"] = webhook.base_url.get_secret_value()
         else:
             destination["host"] = webhook.host
+        if webhook.case_results:
+            destination["case_results"] = True
         if self.token:
             return destination | {"jwt_token": self.token}
         if webhook.api_key_secret is None:

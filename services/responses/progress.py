@@ -77,7 +77,7 @@ def _stage(order: Order) -> str:
 
 def _share_done(scan: Scan) -> float:
     """Return how much of the work on the scan is done, from 0 to 1."""
-    if scan.state in SCAN_ENDED:
+    if scan.state in SCAN_ENDED or scan.judges_case:
         return 1.0
     if scan.state == ScanState.QUEUED:
         return 0.0
@@ -116,6 +116,8 @@ def _order_eta_s(order: Order) -> float | None:
         return 0.0
     classifying = sum(scan.state == ScanState.CLASSIFYING for scan in order.scans)
     if order.state != OrderState.RUNNING or not classifying:
+        return None
+    if any(scan.judges_case for scan in order.scans):
         return None
     usual_s = _usual_s(order)
     longest_s = 0.0

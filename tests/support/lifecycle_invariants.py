@@ -71,6 +71,13 @@ def _counted(now: Snapshot, order_id: str) -> None:
     assert int(order["open"]) == len(states) - states.count("failed") - states.count("classified")
     if order["state"] in {"delivering", "delivered", "undelivered"}:
         assert set(states) == {"classified"}
+        assert "awaits_case" not in order
+    judges = [scan for scan in now.scans(order_id) if scan.get("judges_case") == "1"]
+    if judges:
+        (judge,) = judges
+        others = [scan["state"] for scan in now.scans(order_id) if scan["id"] != judge["id"]]
+        assert set(others) == {"classified"}
+        assert order["awaits_case"] == "1"
 
 
 def _delivered_by_a_claim(now: Snapshot, order_id: str) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from broker.errors import Problem
-from broker.order_store import Claim, LeaseLostError, OrderStore
+from broker.order_store import Claim, LeaseLostError, OrderStore, TaskMessage
 from broker.order_store.redis_client import RedisClient
 from broker.orders.order import Stage
 from tests.support.record_snapshot import Snapshot
@@ -44,6 +44,8 @@ class WorkerRules(RuleBasedStateMachine):
         self.store, self.client = store, client
         self.client.records.flushdb()
         self.claims: list[Claim] = []
+        self.cases: set[str] = set()
+        self.judges: dict[Claim, bool] = {}
         self.now = self.snapshot()
 
     def snapshot(self) -> Snapshot:
@@ -77,13 +79,26 @@ class WorkerRules(RuleBasedStateMachine):
         assert claim, f"{work} waits and is refused"
         assert claim.fence == fence + 1
         self.claims.append(claim)
+        self.judges[claim] = self.snapshot().works[work].get("judges_case") == "1"
         return claim
 
+    def end(self, claim: Claim, ends: dict[str, str]) -> tuple[TaskMessage, ...]:
+        """End the claim. A scan of a case is encoded; the last one is claimed again, and judges."""
+        to = ends[claim.stage]
+        if ends is BAD:
+            return self.store.finish(claim, to, {"result": "r"}, problem=PROBLEM)
+        order_id = claim.work.partition(".")[0]
+        if claim.stage != "classify" or order_id not in self.cases:
+            return self.store.finish(claim, to, {"result": "r"})
+        if self.judges[claim]:
+            scans = int(self.snapshot().orders[order_id]["scans"])
+            return self.store.finish_case(claim, [{"result": "judged"}] * scans)
+        return self.store.finish_encoded(claim, {"result": "r"})
+
     def work_through(self, works: Iterable[str], ends: dict[str, str] = GOOD) -> None:
-        problem = PROBLEM if ends is BAD else None
         for work in works:
             stage = STAGES[self.snapshot().works[work]["state"]]
-            for message in self.store.finish(self.take(work, stage), ends[stage], problem=problem):
+            for message in self.end(self.take(work, stage), ends):
                 assert message.work in self.snapshot().ready()
 
     @THERE_ARE_ORDERS
@@ -125,10 +140,7 @@ class WorkerRules(RuleBasedStateMachine):
     def finish(self, data: st.DataObject, ends: dict[str, str]) -> None:
         """Finishing twice is the same as once: the first answer may have been lost."""
         claim = pick(data, self.held())
-        problem = PROBLEM if ends is BAD else None
-        finish = partial(
-            self.store.finish, claim, ends[claim.stage], {"result": "r"}, problem=problem
-        )
+        finish = partial(self.end, claim, ends)
         finish()
         self.nothing_changes(finish)
 

@@ -79,6 +79,17 @@ class SlideAnswer:
     attention: NDArray[np.float32] | None
 
 
+@dataclass(frozen=True, slots=True)
+class TilePlaces:
+    """Where T tiles of one slide are, in level-0 pixels.
+
+    `corners` (T, 2) are the corners of what was seen of each, x and y, and `patch_px` its edge.
+    """
+
+    corners: Ints
+    patch_px: int
+
+
 @runtime_checkable
 class SlideAlgorithm(TileAlgorithm, Protocol):
     """An algorithm that encodes tiles and classifies the slide by the vectors of all of them."""
@@ -91,13 +102,10 @@ class SlideAlgorithm(TileAlgorithm, Protocol):
     def encoder_settings(self) -> EmbeddingsSettings:
         """How the encoder's answers become vectors."""
 
-    def aggregate(
-        self, features: NDArray[np.float32], coords: Ints, patch_size_level0: int
-    ) -> SlideAnswer:
+    def aggregate(self, features: NDArray[np.float32], places: TilePlaces | None) -> SlideAnswer:
         """Return the answer for T tiles, at least one.
 
-        `features` (T, D) are their vectors, `coords` (T, 2) the corners of what was seen of each,
-        x and y, and `patch_size_level0` its edge, both in level-0 pixels.
+        `features` (T, D) are their vectors. `places` is None where the tiles are of several slides.
 
         Raises AlgorithmAnswerError for an answer that is none, and TemporaryError, `out_of_memory`,
         where the tiles are too many for the device.

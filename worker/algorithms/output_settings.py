@@ -166,7 +166,9 @@ class SlideSettings(_Settings):
     max_tiles: int | None = Field(
         None, ge=1, title="Most tiles", description="of more, evenly spaced ones are taken"
     )
-    scope: Literal["scan", "case"] = "scan"
+    scope: Literal["scan", "case"] = Field(
+        "scan", description="what is one bag: each scan, or all scans of an order together"
+    )
 
 
 OutputSettings = TilesSettings | MaskSettings | ObjectsSettings | EmbeddingsSettings | SlideSettings

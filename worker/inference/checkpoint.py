@@ -96,6 +96,16 @@ class Checkpoint:
         self.merger_state.folder.mkdir(parents=True)
         return ObjectStore.begin(self._folder / "found"), Point(work, 0, 0, ())
 
+    def begin_anew(self) -> Path:
+        """Return the folder of this attempt, empty, for work that goes on from no other attempt.
+
+        Raises OSError where it cannot be made.
+        """
+        self._begun = True
+        self._clean()
+        self._folder.mkdir(parents=True)
+        return self._folder
+
     def due(self) -> bool:
         """Return whether it is time for another mark."""
         return monotonic() - self._marked_at >= self._every_s

@@ -25,6 +25,7 @@ from worker.algorithms.programs.algorithm import ProgramAlgorithm
 from worker.algorithms.python.algorithm import PythonAlgorithm
 from worker.geometry.frame import Area
 from worker.geometry.roi import resolve_roi
+from worker.inference.case.encoding import is_encoded, part_for, with_picture
 from worker.inference.checkpoint import Checkpoint
 from worker.inference.code_result import CodeResult
 from worker.inference.image_function import process_image
@@ -109,6 +110,8 @@ def classify(
             slide_name=job.request.source.file_stem or job.request.id,
             files=found.files,
         )
+        if is_encoded(found.card):
+            result = with_picture(result, picture)
         overlay = OverlayDrawing(picture, result)  # begins while the decoder process ends
     timings = _rates(dict(found.counts), classify_s) | clock.timings
     return ClassifiedScan(result, overlay, timings)
@@ -140,7 +143,7 @@ def _find(
         return _run_code(algorithm, scan, checkpoint, clock, progress)
     if algorithm.works_on == "program":
         return _run_program(algorithm, scan, checkpoint, clock, progress)
-    return _run_tiles(algorithm, scan, checkpoint, clock, progress)
+    return _run_tiles(part_for(algorithm, scan.job.order), scan, checkpoint, clock, progress)
 
 
 def _run_tiles(

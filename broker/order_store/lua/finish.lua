@@ -1,5 +1,8 @@
 -- ARGV: work, fence, to, fields (JSON), problem (JSON or ''), delay_ms, reason for the order's log
---       where work is given back without a problem, or '', further lines for the order's log.
+--       where work is given back without a problem, or '', case (JSON or ''), further lines for
+--       the order's log.
+-- `case` is {encoded = true} where the scan is encoded for a case that is judged once all scans
+-- are, and {scans = {[number] = fields}} with fields for each scan where the case is judged.
 -- Ends a claim. `to` is the state that was reached, or 'back': the work waits for another claim,
 -- and this one does not count as an attempt.
 -- Returns {messages} to enqueue, or {lost} where the work belongs to another claim by now.
@@ -13,6 +16,10 @@ if not is_held(work) then
   if to == 'back' or redis.call('HGET', key, 'state') == to then
     return cjson.encode({messages = {}})
   end
+  -- it was the last scan of a case, and waits to judge it
+  if to == 'classified' and redis.call('HGET', key, 'judges_case') == '1' then
+    return cjson.encode({messages = {}})
+  end
   return cjson.encode({lost = true})
 end
 local problem = nil
@@ -24,7 +31,19 @@ if to ~= 'back' then
 end
 if to == 'failed' and not problem then error('a scan fails with a problem') end
 for field, value in pairs(cjson.decode(ARGV[4])) do redis.call('HSET', key, field, value) end
-for number = 8, #ARGV do log_work(work, ARGV[number]) end
+for number = 9, #ARGV do log_work(work, ARGV[number]) end
+local case = {}
+if ARGV[8] ~= '' then case = cjson.decode(ARGV[8]) end
+if case.encoded then redis.call('HSET', order_key(id), 'awaits_case', 1) end
+if case.scans then
+  for number, fields in pairs(case.scans) do
+    for field, value in pairs(fields) do
+      redis.call('HSET', KEY_SCAN .. id .. '.' .. number, field, value)
+    end
+  end
+  redis.call('HDEL', order_key(id), 'awaits_case')
+  redis.call('HDEL', key, 'judges_case')
+end
 local message
 if to == 'back' then
   redis.call('HINCRBY', key, 'attempts', -1)

@@ -262,18 +262,25 @@ local function delivers_rest(id)
   return redis.call('HGET', order_key(id), 'on_scan_failure') == 'deliver_rest'
 end
 
+-- Returns whether scans of the order are encoded for a case that nobody has judged yet.
+local function awaits_case(id)
+  return redis.call('HGET', order_key(id), 'awaits_case') == '1'
+end
+
 -- Called when the last scan has ended: the order fails, or goes on to its delivery. Returns the
 -- task message for the delivery, or nil.
 local function close_order(id)
   local key = order_key(id)
   local failed = tonumber(redis.call('HGET', key, 'failed'))
   local scans = redis.call('HGET', key, 'scans')
-  if failed > 0 and failed < tonumber(scans) and delivers_rest(id) then
+  local is_case = awaits_case(id)
+  if failed > 0 and failed < tonumber(scans) and delivers_rest(id) and not is_case then
     log(id, failed .. ' of ' .. scans .. ' scans failed; the rest is delivered')
   elseif failed > 0 then
+    local hint = "each failed scan's own error says why; what the others found is kept"
+    if is_case then hint = hint .. '; a case is judged by all of its scans or not at all' end
     fail_order(id, 'failed', {code = 'scan_failed', blame = redis.call('HGET', key, 'blame'),
-      detail = failed .. ' of ' .. scans .. ' scans failed; nothing was delivered',
-      hint = "each failed scan's own error says why; what the others found is kept"})
+      detail = failed .. ' of ' .. scans .. ' scans failed; nothing was delivered', hint = hint})
     withdraw(id)
     return nil
   end
@@ -281,10 +288,28 @@ local function close_order(id)
   return wait(id, 0)
 end
 
+-- Returns whether this scan, about to be classified, is the last one that the order's case waits
+-- for.
+local function completes_case(id)
+  if not awaits_case(id) then return false end
+  local open, failed = unpack(redis.call('HMGET', order_key(id), 'open', 'failed'))
+  return open == '1' and failed == '0'
+end
+
+-- Makes the scan wait to be taken once more, to judge the case: its vectors, and those of all other
+-- scans, are stored. Returns the task message.
+local function begin_case(work)
+  redis.call('HSET', key_of(work), 'judges_case', 1, 'attempts', 0, 'retries', 0)
+  move_scan(work, 'staged', nil, 'every scan is encoded; the case is judged next')
+  return wait(work, 0)
+end
+
 -- Ends a scan as 'classified' or 'failed', and with the last scan the order's work on scans.
--- Returns the task message for the delivery, or nil.
+-- Returns the task message for the delivery, or nil. The last scan of a case waits once more
+-- instead of being classified, and the message is for that.
 local function end_scan(work, to, problem)
   local id = split(work)
+  if to == 'classified' and completes_case(id) then return begin_case(work) end
   local reason = nil
   if problem then
     redis.call('HSET', key_of(work), 'error', cjson.encode(problem))

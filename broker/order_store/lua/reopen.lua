@@ -1,6 +1,6 @@
--- ARGV: order id, to ('queued': do the scans again that are not classified; 'delivering': deliver
---       the stored results again), life_ms, token, actor, new destination (JSON of hash
---       fields) or ''.
+-- ARGV: order id, to ('queued': do the scans again that are not classified, or judge the case again
+--       whose scans are all encoded; 'delivering': deliver the stored results again), life_ms,
+--       token, actor, new destination (JSON of hash fields) or ''.
 -- Makes an order that has ended go on, at a caller's request. When the answer was lost and the call
 -- is repeated, the token tells that this very request was served.
 -- Returns {messages} to enqueue, or {refused} with the state that does not allow it.
@@ -45,7 +45,10 @@ if ARGV[6] ~= '' then
 end
 move_order(id, to, REOPENED)
 for _, work in ipairs(works) do
-  move_scan(work, 'queued', REOPENED)
+  -- all scans of a case are encoded once one of them is to judge it
+  local scan_to = 'queued'
+  if redis.call('HGET', key_of(work), 'judges_case') == '1' then scan_to = 'staged' end
+  move_scan(work, scan_to, REOPENED)
   redis.call('HDEL', key_of(work), 'error', 'retries', 'rank', 'started_at', 'ended_at')
   redis.call('HSET', key_of(work), 'attempts', 0, 'progress', '{}')
   messages[#messages + 1] = wait(work, 0)

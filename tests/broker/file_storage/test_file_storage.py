@@ -94,6 +94,21 @@ def test_what_the_record_names_and_nobody_finds_is_waited_for(storage: Storage) 
     assert fault.value.code == "storage_unreachable"
 
 
+def test_what_is_removed_is_gone_alone(storage: Storage) -> None:
+    """A file, or a folder with all that is in it; a key that begins alike stays, as do others."""
+    key = share_result(storage)
+    for other in ("results/a1/0.30/overlay.png", "results/a1/0.4/overlay.png", "parcels/a1.0f"):
+        make(storage, other, b"other")
+        storage.share(other, lambda _done, _total: None)
+    storage.remove(key)
+    storage.remove("parcels/a1.0f")
+    storage.remove("results/a1/0.9")
+    assert not any(storage.find(f"{key}/{name}") for name in RESULT)
+    assert storage.find("parcels/a1.0f") is None
+    assert storage.find("results/a1/0.30/overlay.png")
+    assert storage.find("results/a1/0.4/overlay.png")
+
+
 @pytest.mark.parametrize(
     "key",
     ["../a", "results/../../etc", "/etc/passwd", "results//a", "a\n", "", "a?versionId=1", "."],

@@ -63,8 +63,11 @@ class LifecycleModel(WorkerRules):
         priority=st.sampled_from(["low", "normal", "urgent"]),
         key=st.sampled_from(["", "k"]),
         stages_done=st.sampled_from([0, 1, 1, 2]),
+        is_case=st.booleans(),
     )
-    def order(self, scans: int, priority: str, key: str, stages_done: int) -> None:
+    def order(
+        self, scans: int, priority: str, key: str, stages_done: int, *, is_case: bool
+    ) -> None:
         """The same key is the same order, however often it is sent. Some orders get on at once."""
         slides = [
             {"id": str(n), "source": {"type": "path", "path": "/a.svs"}} for n in range(scans)
@@ -82,6 +85,8 @@ class LifecycleModel(WorkerRules):
         first = create()
         assert first.fresh == (first.order_id not in self.now.orders)
         self.check_messages(first.messages)
+        if first.fresh and is_case and scans > 1:
+            self.cases.add(first.order_id)
         assert not key or self.nothing_changes(lambda: create().order_id) == first.order_id
         for _ in range(stages_done):
             self.work_through(message.work for message in first.messages)

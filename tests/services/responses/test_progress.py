@@ -112,3 +112,13 @@ def test_an_order_that_ended_early_has_nothing_to_go(state: OrderState) -> None:
     progress = order_progress(order)
     assert (progress.stage, progress.eta_s) == (state.value, 0.0)
     assert progress.percent < 100
+
+
+def test_a_scan_that_judges_its_case_counts_as_done() -> None:
+    """It is encoded, so the percent does not go back; how long the answer takes nobody knows."""
+    others = (ScanState.CLASSIFIED, STORED)
+    for state in (ScanState.STAGED, ScanState.CLASSIFYING):
+        order = an_order(OrderState.RUNNING, others, (state, {}))
+        judge = order.scans[1].model_copy(update={"judges_case": True})
+        progress = order_progress(order.model_copy(update={"scans": (order.scans[0], judge)}))
+        assert (progress.stage, progress.percent, progress.eta_s) == ("classify", 95.0, None)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from broker.settings.config import ConfigError
 from tests.support.networks import a_model, loaded_model
 from tests.support.slides import a_picture
+from worker.algorithms.interface import TilePlaces
 from worker.algorithms.networks.slide_network import SlideNetwork
 
 BATCH = np.stack([a_picture(64, 64, seed) for seed in range(5)])
@@ -58,7 +59,7 @@ def test_a_slide_is_classified_by_what_both_networks_answer(tmp_path: Path) -> N
     assert model.card.measurements == ("attention", "attention_rank")
     features = np.asarray(model.calibrate(BATCH[:0]).classify(BATCH), np.float32)
     assert features == pytest.approx((BATCH / 255).mean(axis=(1, 2)), abs=1e-4)
-    answer = model.aggregate(features, np.zeros((5, 2), np.int64), 64)
+    answer = model.aggregate(features, TilePlaces(np.zeros((5, 2), np.int64), 64))
     attention = np.exp(features[:, 0]) / np.exp(features[:, 0]).sum()
     scores = 5 * (attention[:, None] * features).sum(axis=0)[:2]
     expected = np.exp(scores) / np.exp(scores).sum()

@@ -49,7 +49,9 @@ def test_a_head_has_the_tiles_of_its_encoder(tmp_path: Path) -> None:
     assert card.object_classes == ()
     assert card.measurements == ("attention", "attention_rank")
     assert "max_tiles" in card.parameters["properties"]
-    plain = a_head(tmp_path / "plain", Gated())
+    assert card.scope == "scan"
+    plain = a_head(tmp_path / "plain", Gated(), scope="case")
+    assert registry.card("subtype", settings_of(plain)["subtype"]).scope == "case"
     assert registry.card("subtype", settings_of(plain)["subtype"]).measurements == ()
 
 
@@ -96,7 +98,11 @@ def test_the_encoder_may_be_inside_or_beside_or_an_algorithm(tmp_path: Path) -> 
         ({"mpp": 0.5}, "mpp: there is no such key"),
         ({"input_px": 224}, "input_px: there is no such key"),
         ({"normalize": {"mean": [0, 0, 0], "std": [1, 1, 1]}}, "normalize: there is no such key"),
-        ({"scope": "case"}, "scope: case is not there yet: each scan is classified by itself"),
+        (
+            {"scope": "case", "inputs": ["features", "coords"]},
+            "inputs: with scope case there are features alone",
+        ),
+        ({"scope": "patient"}, "scope"),
         ({"inputs": ["features", "colour"]}, "inputs.1"),
         ({"bag": "DT"}, "bag"),
         ({"outputs": {"logits": 0, "heat": 1}}, "outputs.heat"),

@@ -10,7 +10,7 @@ from broker.errors import TemporaryError
 from tests.support.encoders import SLIDE_CARD, MeanColours, a_slide_network
 from worker.algorithms.answer_error import AlgorithmAnswerError
 from worker.algorithms.decoders.probabilities import Activation
-from worker.algorithms.interface import SlideAlgorithm, SlideAnswer
+from worker.algorithms.interface import SlideAlgorithm, SlideAnswer, TilePlaces
 from worker.algorithms.networks.slide_network import Aggregator, SlideNetwork
 from worker.algorithms.output_settings import SlideSettings
 from worker.algorithms.torch_device.device import resolve
@@ -37,7 +37,7 @@ def asked(
     network: Any, classes: int = 2, activation: Activation = "auto", **settings: Any
 ) -> SlideAnswer:
     aggregator = Aggregator(network, resolve("cpu"), SlideSettings(**settings), activation, classes)
-    return aggregator.ask(FEATURES, COORDS, 448)
+    return aggregator.ask(FEATURES, TilePlaces(COORDS, 448))
 
 
 def test_the_bag_has_a_batch_dimension_unless_the_model_says_otherwise() -> None:
@@ -158,7 +158,7 @@ def test_too_many_tiles_for_the_memory_are_refused_before_they_kill_the_worker()
     huge = np.lib.stride_tricks.as_strided(FEATURES, (2**30, 2**20), (0, 0))
     aggregator = Aggregator(Recorded(), resolve("cpu"), SlideSettings(), "auto", 2)
     with pytest.raises(TemporaryError, match="1,073,741,824 tiles") as error:
-        aggregator.ask(huge, COORDS, 448)
+        aggregator.ask(huge, TilePlaces(COORDS, 448))
     assert error.value.problem.code == "out_of_memory"
     assert "max_tiles" in error.value.problem.hint
 

@@ -1,7 +1,7 @@
 """Makes the card of an algorithm from its model folder. Loads no torch."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel
 
@@ -47,6 +47,7 @@ _DESCRIPTIONS: Final = {
     "embeddings": "Describes every tile of {um:g} um by a vector.",
     "slide": "Says how likely each class is for the whole slide.",
 }
+_CASE_DESCRIPTION: Final = "Says how likely each class is for all slides of an order together."
 
 
 def weights_card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
@@ -83,6 +84,8 @@ def folder_card(name: str, folder: ModelFolder, digest: str) -> AlgorithmCard:
     halo = halo_px(pixels)
     names = ", ".join(entry.name for entry in model.classes)
     description = _DESCRIPTIONS[model.output]
+    if _scope(model) == "case":
+        description = _CASE_DESCRIPTION
     return AlgorithmCard(
         name=name,
         version=model.version or digest[:12],
@@ -106,6 +109,7 @@ def folder_card(name: str, folder: ModelFolder, digest: str) -> AlgorithmCard:
         time_limit_s=model.time_limit_s,
         stall_limit_s=model.stall_limit_s,
         encoder=_encoder_name(folder),
+        scope=_scope(model),
         license=model.license,
         citation=model.citation,
         url=model.url,
@@ -117,6 +121,12 @@ def _measurements(model: AnyModel) -> tuple[str, ...]:
     if isinstance(model, SlideModel) and "attention" in roles_of(model):
         return ("attention", "attention_rank")
     return ()
+
+
+def _scope(model: AnyModel) -> Literal["scan", "case"]:
+    if isinstance(model, SlideModel):
+        return model.scope
+    return "scan"
 
 
 def _pixel_model(name: str, folder: ModelFolder) -> TileModel:

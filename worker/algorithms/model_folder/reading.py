@@ -244,12 +244,12 @@ def _check_activation(model: AnyModel) -> None:
 
 
 def _check_scope(model: SlideModel) -> None:
-    """Raise KeyedError for a bag of several scans."""
-    if model.scope == "case":
+    """Raise KeyedError for a bag of several slides whose network needs their coordinates."""
+    if model.scope == "case" and set(model.inputs) != {"features"}:
         raise KeyedError(
-            "scope",
-            "case is not there yet: each scan is classified by itself, maybe on another machine, "
-            "and no worker waits for the embeddings of the others; state scan",
+            "inputs",
+            "with scope case there are features alone: coordinates are those of one slide, and "
+            "tiles of several slides would lie on one another",
         )
 
 

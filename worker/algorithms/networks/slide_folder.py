@@ -12,6 +12,7 @@ from broker.orders.algorithm_card import AlgorithmCard
 from broker.settings.config import AlgorithmSettings, ConfigError
 from worker.algorithms.answer_error import AlgorithmAnswerError, AlgorithmRaisedError, last_line
 from worker.algorithms.decoders.interface import Answers
+from worker.algorithms.interface import TilePlaces
 from worker.algorithms.model_folder.card import folder_card
 from worker.algorithms.model_folder.digest import check_unchanged, digests
 from worker.algorithms.model_folder.errors import ENTRY, algorithm_error
@@ -113,7 +114,7 @@ def _try_on_noise(aggregator: Aggregator, encoder: TrainedNetwork) -> None:
     for tiles in _TRIED_TILES:
         features = random.standard_normal((tiles, answer.shape[1]), np.float32)
         coords = edge * np.arange(2 * tiles).reshape(tiles, 2)
-        aggregator.ask(features, coords, edge)
+        aggregator.ask(features, TilePlaces(coords, edge))
 
 
 @lru_cache(maxsize=_KEPT)

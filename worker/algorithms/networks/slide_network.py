@@ -18,11 +18,16 @@ from worker.algorithms.decoders.probabilities import (
     check_range,
     float_tensor,
 )
-from worker.algorithms.interface import SlideAnswer, TileAlgorithm, TileClassifier
+from worker.algorithms.interface import (
+    SlideAnswer,
+    TileAlgorithm,
+    TileClassifier,
+    TilePlaces,
+)
 from worker.algorithms.output_settings import EmbeddingsSettings, SlideSettings
 from worker.algorithms.torch_device.device import Device
 from worker.algorithms.torch_device.memory import free_bytes, is_short_of_memory, release
-from worker.geometry.frame import Floats, Ints, Pixels
+from worker.geometry.frame import Floats, Pixels
 
 _BAGS: Final = 2
 """So many times the bytes of all vectors must be free: an aggregator computes others of them."""
@@ -46,15 +51,13 @@ class Aggregator:
         self._activation = activation
         self._classes = classes
 
-    def ask(
-        self, features: NDArray[np.float32], coords: Ints, patch_size_level0: int
-    ) -> SlideAnswer:
+    def ask(self, features: NDArray[np.float32], places: TilePlaces | None) -> SlideAnswer:
         """Return what the network answers for T tiles; see `SlideAlgorithm.aggregate`."""
         tiles = len(features)
         self._check_room(features)
         try:
             with self._device.turn(), torch.inference_mode():
-                inputs = self._inputs(features, coords, patch_size_level0)
+                inputs = self._inputs(features, places)
                 answers = self._run(*inputs)
                 probabilities = self._probabilities(answers)
                 attention = self._attention(answers, tiles)
@@ -67,17 +70,14 @@ class Aggregator:
             raise self._too_many(tiles) from None
         return SlideAnswer(probabilities, attention)
 
-    def _inputs(
-        self, features: NDArray[np.float32], coords: Ints, patch_size_level0: int
-    ) -> list[Tensor]:
-        given = {
-            "features": torch.from_numpy(features),
-            "coords": torch.from_numpy(coords),
-            "patch_size_level0": torch.tensor(patch_size_level0, dtype=torch.int64),
-        }
+    def _inputs(self, features: NDArray[np.float32], places: TilePlaces | None) -> list[Tensor]:
+        given = {"features": torch.from_numpy(features)}
+        if places is not None:
+            given["coords"] = torch.from_numpy(places.corners)
         if self._settings.bag == "1TD":
-            given["features"] = given["features"][None]
-            given["coords"] = given["coords"][None]
+            given = {name: bag[None] for name, bag in given.items()}
+        if places is not None:
+            given["patch_size_level0"] = torch.tensor(places.patch_px, dtype=torch.int64)
         return [given[name].to(self._device.torch) for name in self._settings.inputs]
 
     def _probabilities(self, answers: Answers) -> Floats:
@@ -165,11 +165,9 @@ class SlideNetwork:
         """Return the encoder, set up for the scan."""
         return self._encoder.calibrate(samples)
 
-    def aggregate(
-        self, features: NDArray[np.float32], coords: Ints, patch_size_level0: int
-    ) -> SlideAnswer:
+    def aggregate(self, features: NDArray[np.float32], places: TilePlaces | None) -> SlideAnswer:
         """Return what the aggregator answers for T tiles; see `SlideAlgorithm.aggregate`."""
-        return self._aggregator.ask(features, coords, patch_size_level0)
+        return self._aggregator.ask(features, places)
 
 
 def _role(answers: Mapping[str, Any], role: str) -> Any:

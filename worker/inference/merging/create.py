@@ -40,7 +40,8 @@ def create_merger(
     if output == "mask" and isinstance(settings, MaskSettings):
         return MaskMerger(grid, algorithm.card, settings, frame, earlier, progress)
     if output == "embeddings" and isinstance(settings, EmbeddingsSettings):
-        return TileEmbeddings(grid, frame, classifier, settings, algorithm.card.name)
+        encoder = algorithm.card.encoder or algorithm.card.name
+        return TileEmbeddings(grid, frame, classifier, settings, encoder)
     if output == "slide" and isinstance(algorithm, SlideAlgorithm):
         encoded = TileEmbeddings(
             grid, frame, classifier, algorithm.encoder_settings, algorithm.card.encoder

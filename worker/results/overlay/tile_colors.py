@@ -49,7 +49,7 @@ def tile_colors(result: Result) -> TileColors | None:
     if embeddings is None or not len(objects):
         return None
     if result.card.output == "slide":
-        return _attention_colors(objects)
+        return _attention_colors(objects, result.card.scope)
     meaning = "Tiles of similar colour have similar embeddings: their first three principal "
     meaning += "components as red, green and blue."
     return TileColors(embeddings.tiles, component_colors(embeddings), meaning)
@@ -76,8 +76,11 @@ def painted(picture: Pixels, boxes: Iterable[Box], colors: Pixels) -> Pixels:
     return layer
 
 
-def _attention_colors(tiles: ObjectSource) -> TileColors:
+def _attention_colors(tiles: ObjectSource, scope: str) -> TileColors:
     shares: list[NDArray[np.float64]] = [np.empty(0)]
     shares.extend(chunk.measurements[:, 1] for chunk in tiles.chunks())
-    ends = ("least attention", "most attention (rank among the tiles)")
+    among = "the tiles"
+    if scope == "case":
+        among = "the tiles of the case"
+    ends = ("least attention", f"most attention (rank among {among})")
     return TileColors(tiles, scale_colors(np.concatenate(shares)), "", ends)

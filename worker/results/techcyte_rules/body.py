@@ -6,7 +6,7 @@ Source: Techcyte/devkit, `docs/guides/posting-external-model-results`.
 
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from broker.errors import OrderError
 from worker.results.techcyte_rules.geometry import Drawing, FeatureCollection, SegmentFeatures
@@ -65,12 +65,17 @@ class FailedScanResult(_Rule):
 
 
 class ExternalResults(_Rule):
-    """The body of `POST /api/v3/external/results/{task_id}`."""
+    """The body of `POST /api/v3/external/results/{task_id}`.
 
-    caseResults: dict[str, Any] | None = None  # noqa: N815 - their name
+    `caseResults` is any object; Techcyte gives it back as `caseReport`.
+    """
+
     scanResults: Annotated[  # noqa: N815 - their name
         list[ScanResult | FailedScanResult], Field(min_length=1)
     ]
+    caseResults: dict[str, JsonValue] = Field(  # noqa: N815 - their name
+        default_factory=dict
+    )
 
     @model_validator(mode="after")
     def _each_scan_once(self) -> Self:

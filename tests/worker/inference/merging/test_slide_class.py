@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from worker.inference.merging.slide import attention_row, evenly_spaced, ranks, slide_class
+from worker.inference.merging.slide_answer import attention_row, evenly_spaced, ranks
+from worker.inference.merging.slide_summary import slide_class
 
 ROWS = np.array([[1, 2, 3], [7, 8, 12]], np.float32)
 

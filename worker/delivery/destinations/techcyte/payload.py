@@ -11,7 +11,7 @@ from broker.errors import OrderError
 from broker.orders.request import TechcyteDestination
 from broker.orders.techcyte_options import CaseResults, Features, FeaturesIn, QcFailReasons
 from broker.settings.worker import TechcyteDeliverySettings
-from worker.delivery.destinations.techcyte.case import case_results
+from worker.delivery.destinations.techcyte.case import case_results, made_by, with_warnings
 from worker.delivery.destinations.techcyte.features import NO_FEATURES, annotations
 from worker.delivery.destinations.techcyte.posted import is_posted, write_posted
 from worker.delivery.destinations.techcyte.quality import qc_fail_reasons
@@ -76,7 +76,7 @@ def write(
     """
     bounded = _BoundedFile(file, options)
     without_result = [_failed_fields(scan, results[0].order_id) for scan in failed]
-    of_the_case = case_results(options.case_results, results, failed)
+    of_the_case = case_results(options.case_results, results)
     if is_posted(results):
         write_posted(results, without_result, of_the_case, bounded)
         return
@@ -168,13 +168,12 @@ def _results(result: Result) -> dict[str, Any]:
 
     `order_id` is how a lost answer is resolved.
     """
-    card = result.card
     findings = result.findings
     return {
-        "summary": _headline(result),
+        "summary": with_warnings(findings.headline, result.warnings),
         "warnings": [warning.model_dump() for warning in result.warnings],
         "order_id": result.order_id,
-        "algorithm": {"name": card.name, "version": card.version, "digest": card.digest},
+        "algorithm": made_by(result),
         "parameters": result.parameters,
         "frame": findings.frame.as_dict(),
         "measurements": findings.summary,
@@ -189,11 +188,5 @@ def _workflow(result: Result) -> dict[str, Any]:
         "provider": PROVIDER,
         "ruo": result.card.ruo,
         "key": result.card.title,
-        "value": _headline(result),
+        "value": with_warnings(result.findings.headline, result.warnings),
     }
-
-
-def _headline(result: Result) -> str:
-    """Return the headline, after the warnings: nobody must read the figure without them."""
-    parts = [f"WARNING {warning.code}: {warning.detail}." for warning in result.warnings]
-    return " ".join([*parts, result.findings.headline])
