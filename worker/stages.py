@@ -5,11 +5,12 @@ is decided in `tasks.py`.
 """
 
 import gc
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, Final
 
 from broker.errors import TemporaryError
 from broker.file_storage.interface import RESULTS, Storage
@@ -22,6 +23,7 @@ from broker.orders.order import (
     bottleneck,
     parse_work_id,
 )
+from broker.orders.result_files import OF_FAILED
 from broker.queue import outcome
 from broker.queue.outcome import Outcome
 from broker.settings.config import ConfigError, WorkerSettings
@@ -37,11 +39,19 @@ from worker.inference.checkpoint import UNFINISHED, Checkpoint
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.inference.pipeline import ClassifiedScan, ScanJob
 from worker.inference.production import produced_with
+from worker.inference.programs.problems import ProgramFailedError
+from worker.inference.programs.run_on_scan import ProgramSite
 from worker.process.lease import Lease, Limits
+from worker.process.order_log import OrderLog
+from worker.programs.durations import Durations
 from worker.progress import Stopwatch, StopWork
 from worker.results.stored_result import store_result
 
 _HOST_ENDS_S = 5.0
+_PROGRAM_ENDS_S = 600.0
+"""What a scan may take beside its program: to be fetched again, to be drawn and stored."""
+_SCRATCH: Final = "scratch"
+_DURATIONS: Final = "durations"
 
 
 def fetch(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
@@ -91,10 +101,12 @@ def classify(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
             slide = slides.enter_context(
                 context.slide_fetcher.fetch(request, algorithm.card, lease, known=scan.slide)
             )
-        job = ScanJob(order, request, slide, produced_with(algorithm, context.config.worker.device))
-        classified = pipeline.classify(
-            job, algorithm, checkpoint, context.sandbox, stopwatch, lease
-        )
+        produced = produced_with(algorithm, context.config.worker.device)
+        job = ScanJob(order, request, slide, produced, _program_site(context, claim))
+        with _keep_of_failure(context, claim, result_key):
+            classified = pipeline.classify(
+                job, algorithm, checkpoint, context.sandbox, stopwatch, lease
+            )
         lease.report("storing", 0, 1)
         with stopwatch.measure("keep"):
             result = classified.result
@@ -236,13 +248,47 @@ def _load_algorithm(order: Order, settings: WorkerSettings) -> Algorithm:
 def _limits(algorithm: Algorithm) -> Limits:
     """Return the limits of the algorithm's card.
 
-    Code in a process of its own that makes no progress is ended alone, before this whole process
-    would be: the networks that it has loaded stay.
+    A program is ended at its limit by what runs it, and need not tell how far it is. Code in a
+    process of its own that makes no progress is ended alone, before this whole process would be:
+    the networks that it has loaded stay.
     """
     card = algorithm.card
+    if algorithm.works_on == "program":
+        limit_s = card.time_limit_s + _PROGRAM_ENDS_S
+        return Limits(limit_s, limit_s)
     if algorithm.works_on == "scan":
         return Limits(card.time_limit_s, card.stall_limit_s + _HOST_ENDS_S)
     return Limits(card.time_limit_s, card.stall_limit_s)
+
+
+def _program_site(context: WorkerContext, claim: Claim) -> ProgramSite:
+    """Return what a program has of this worker."""
+    return ProgramSite(
+        scratch=context.data / _SCRATCH,
+        log=OrderLog(context.store, claim),
+        durations=Durations(context.data / _DURATIONS),
+    )
+
+
+@contextmanager
+def _keep_of_failure(context: WorkerContext, claim: Claim, key: str) -> Iterator[None]:
+    """Keep what a program that failed has printed, and its debug file, where results go."""
+    try:
+        yield
+    except ProgramFailedError as error:
+        files = {name: path for name, path in error.files.items() if name in OF_FAILED}
+        if files:
+            folder = context.storage.folder / key
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, path in files.items():
+                shutil.move(path, folder / name)
+            context.storage.share(key, _ignore_progress)
+            context.store.note(claim, {"kept": key, "files": sorted(files)})
+        raise
+
+
+def _ignore_progress(_done_bytes: int, _total_bytes: int) -> None:
+    """Take the progress of copying a few files."""
 
 
 @cache

@@ -164,6 +164,7 @@ def _scan(index: int, fields: dict[str, str]) -> Scan:
             "staged_by": fields.get("staged_by") or 0,
             "result": fields.get("result", ""),
             "files": _json(fields, "files") or (),
+            "kept": fields.get("kept", ""),
             "warnings": _json(fields, "warnings") or (),
             "judges_case": fields.get("judges_case") == "1",
         }

@@ -211,8 +211,9 @@ class Lifecycle(StoreBase):
         *,
         attempt: tuple[int, Fields] | None = None,
         log: str = "",
+        lines: Sequence[str] = (),
     ) -> None:
-        """Write fields, delivery attempt number n, or a line of the log of work that is held.
+        """Write fields, delivery attempt number n, or lines of the log of work that is held.
 
         Raise `LeaseLostError`.
         """
@@ -225,6 +226,7 @@ class Lifecycle(StoreBase):
             number,
             json.dumps(attempt_fields),
             log,
+            *lines,
         )
         if answer != "ok":
             raise LeaseLostError(claim.work)

@@ -55,6 +55,10 @@ class AlgorithmCard(BaseModel):
     overlap_px: int = Field(
         default=0, ge=0, description="by how much neighbouring tiles overlap, at `mpp`"
     )
+    whole_file: bool = Field(
+        default=False,
+        description="whether it is given the slide's own file, which is then fetched whole",
+    )
     tissue_only: bool = Field(default=True, description="whether tiles without tissue are left out")
     stains: tuple[str, ...] = Field(
         default=(), description="stains that it works on, such as H-DAB; empty = not stated"

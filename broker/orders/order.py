@@ -133,6 +133,9 @@ class Scan(_Stored):
     files: tuple[str, ...] = Field(
         (), description="files of its results that only some algorithms make"
     )
+    kept: str = Field(
+        "", description="folder with the `files` of an attempt that failed: a key of the storage"
+    )
     warnings: tuple[ScanWarning, ...] = ()
     judges_case: bool = Field(
         False, description="it is encoded as the last of its order, and waits to judge the case"

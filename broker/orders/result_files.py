@@ -13,6 +13,10 @@ EMBEDDINGS_H5: Final = "embeddings.h5"
 ATTENTION_CSV: Final = "attention.csv"
 OUTPUT_LOG: Final = "output.log"
 """What the code of a site printed; absent where it printed nothing."""
+POSTED: Final = "posted.json"
+"""What a program posted to Techcyte, byte by byte; or what code of the site wrote for it."""
+DEBUG_ZIP: Final = "debug.zip"
+"""The debug file that a program has put."""
 OWN_FILES: Final = "files"
 """The folder with further files that the code of a site made."""
 
@@ -21,9 +25,6 @@ FINDINGS: Final = "findings"
 
 ABOUT: Final = "about.json"
 """The file in `FINDINGS` that says what the objects belong to."""
-
-POSTED: Final = "posted.json"
-"""The file in `FINDINGS` with the scan's entry in a post to Techcyte, where the code made it."""
 
 MEDIA_TYPES: Final = {
     FEATURES: "application/geo+json",
@@ -35,11 +36,16 @@ MEDIA_TYPES: Final = {
     EMBEDDINGS_H5: "application/x-hdf5",
     ATTENTION_CSV: "text/csv",
     OUTPUT_LOG: "text/plain; charset=utf-8",
+    POSTED: "application/json",
+    DEBUG_ZIP: "application/zip",
 }
 """The files that can be downloaded of a classified scan, with their media types."""
 
-OPTIONAL: Final = (EMBEDDINGS_H5, ATTENTION_CSV, OUTPUT_LOG)
+OPTIONAL: Final = (EMBEDDINGS_H5, ATTENTION_CSV, OUTPUT_LOG, POSTED, DEBUG_ZIP)
 """Those of them that only some algorithms make. The record of a scan names those that it has."""
+
+OF_FAILED: Final = (OUTPUT_LOG, DEBUG_ZIP)
+"""What there may be of a scan that failed, because its program gave no results."""
 
 ARCHIVE: Final = "results.zip"
 """All files of the scan in one archive; it is made when it is asked for, and is on no disk."""

@@ -79,6 +79,12 @@ class AlgorithmSettings(Section):
         max_length=64,
         description="of the kinds `command` and `container`: a name in worker.classes",
     )
+    allow_hosts: tuple[str, ...] = Field(
+        (),
+        max_length=100,
+        description="of the kinds `command` and `container`: hosts that the program may reach by "
+        "https; [] = none",
+    )
     memory_bytes: int | None = Field(
         None,
         ge=2**28,

@@ -246,6 +246,9 @@ def _scan(order_id: str, scan: Scan, shown: dict[str, Any], waiting: WaitView | 
     if scan.result:
         path = f"{order_path(order_id)}/scans/{scan.id}"
         links = {name: f"{path}/{name}" for name in (*downloads(scan.files), ARCHIVE)}
+    elif scan.kept:
+        path = f"{order_path(order_id)}/scans/{scan.id}"
+        links = {name: f"{path}/{name}" for name in scan.files}
     return ScanView(
         id=scan.id,
         state=scan.state,

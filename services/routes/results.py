@@ -45,14 +45,18 @@ def get_result(
     """One file of a classified scan.
 
     `features.geojson` (opens in QuPath), `features.geojson.gz`, `region.geojson`,
-    `objects.csv`, `results.json` or `overlay.png`. Some algorithms also make `embeddings.h5`
-    and `attention.csv`; `links` of the scan names what there is. `results.zip` holds all.
+    `objects.csv`, `results.json` or `overlay.png`. Some algorithms also make `embeddings.h5`,
+    `attention.csv`, `output.log`, `posted.json` and `debug.zip`; `links` of the scan names what
+    there is. `results.zip` holds all. Of a scan whose program failed there are `output.log` and
+    `debug.zip`.
     """
     scan = _scan(store.get(order_id), scan_id)
     if name not in MEDIA_TYPES and name != ARCHIVE:
         raise OrderError(
             "not_found", f"there is no result {name[:64]!r}", hint=f"there are: {NAMES}"
         )
+    if not scan.result and scan.kept and name in scan.files:
+        return _file(storage, f"{scan.kept}/{name}", MEDIA_TYPES[name], requested)
     if not scan.result:
         raise _no_result(scan)
     if name == ARCHIVE:

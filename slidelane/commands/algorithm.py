@@ -39,7 +39,8 @@ def _add_new(actions: Any) -> None:
         "--kind",
         required=True,
         choices=sorted(OUTPUTS),
-        help="weights: a trained network; python: code of your own",
+        help="weights: a trained network; python: code of your own; command, container: a program "
+        "that posts its results as to Techcyte, alone or in an image",
     )
     every_output = sorted({output for outputs in OUTPUTS.values() for output in outputs})
     new.add_argument("--output", choices=every_output, help=_output_help())

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,16 +13,26 @@ from slidelane.commands.worker_process import CommandError
 OUTPUTS: Final[dict[str, tuple[str, ...]]] = {
     "weights": ("tiles", "mask", "objects", "embeddings", "slide"),
     "python": ("objects", "tiles", "mask", "embeddings", "report"),
+    "command": ("report",),
+    "container": ("report",),
 }
 """What an algorithm of each kind can answer; the first is the default."""
 _TEMPLATES: Final = Path(__file__).parent / "templates"
 """The programs in it end in `.txt`: they are no modules of ours, and need libraries of a worker."""
 _MAKE_S: Final = 300.0
+_BUILDERS: Final = ("podman", "docker")
 _WHAT: Final = {
     "weights": "`model.json` says what the network is given and what it answers; "
     "`make_network.py` made it.",
     "python": "`algorithm.py` holds the code and its card, which says what the code is given.",
+    "command": "`main.py` is the program; its environment says what to do, as at Techcyte, and "
+    "it posts what it finds. `program.json` says how it is started.",
+    "container": "`main.py` is the program in the image that `Dockerfile` describes; its "
+    "environment says what to do, as at Techcyte, and it posts what it finds. `program.json` "
+    "names the image.",
 }
+_PROGRAM: Final = "program.json"
+"""The file by which a folder with a program is known: the entry as in the settings."""
 
 
 def write_algorithm(folder: Path, kind: str, output: str) -> dict[str, Any]:
@@ -47,7 +58,9 @@ def write_algorithm(folder: Path, kind: str, output: str) -> dict[str, Any]:
 def _write(folder: Path, kind: str, output: str) -> dict[str, Any]:
     templates = _TEMPLATES / kind
     shutil.copyfile(templates / "test_algorithm.py.txt", folder / "test_algorithm.py")
-    if kind == "weights":
+    if kind in ("command", "container"):
+        own = _write_program(folder, kind)
+    elif kind == "weights":
         _write_network(folder, templates, output)
         own = {"kind": "weights", "folder": str(folder)}
     else:
@@ -57,11 +70,36 @@ def _write(folder: Path, kind: str, output: str) -> dict[str, Any]:
             name = "process_image"
         own = {"kind": "python", "entry": f"{folder / 'algorithm.py'}:{name}"}
     entry = {_name(folder): own}
-    readme = (_TEMPLATES / "README.md").read_text()
-    readme = readme.replace("NAME", folder.name).replace("DIR", str(folder))
+    readme = _readme(folder, own)
     readme = readme.replace("WHAT", _WHAT[kind]).replace("ENTRY", config_text(entry))
     (folder / "README.md").write_text(readme)
     return entry
+
+
+def _write_program(folder: Path, kind: str) -> dict[str, Any]:
+    """Write a program, and what its image is made of; return its entry."""
+    shutil.copyfile(_TEMPLATES / "command" / "main.py.txt", folder / "main.py")
+    command = [sys.executable, "./main.py"]
+    own: dict[str, Any] = {"kind": "command", "command": command}
+    if kind == "container":
+        shutil.copyfile(_TEMPLATES / kind / "Dockerfile.txt", folder / "Dockerfile")
+        own = {"kind": "container", "image": f"{_name(folder)}:1"}
+    (folder / _PROGRAM).write_text(json.dumps(own, indent=2) + "\n")
+    if kind == "command":
+        own = {**own, "command": [sys.executable, str(folder / "main.py")]}
+    return own
+
+
+def _readme(folder: Path, own: Mapping[str, Any]) -> str:
+    """Return the README with the folder's name, but for what the algorithm is."""
+    if "image" not in own:
+        readme = (_TEMPLATES / "README.md").read_text()
+        return readme.replace("NAME", folder.name).replace("DIR", str(folder))
+    readme = (_TEMPLATES / "container" / "README.md").read_text()
+    readme = readme.replace("NAME", folder.name).replace("DIR", str(folder))
+    readme = readme.replace("IMAGE_FILE", "SLIDE").replace("IMAGE", str(own["image"]))
+    engine = next(filter(shutil.which, _BUILDERS), _BUILDERS[0])
+    return readme.replace("ENGINE", engine)
 
 
 def _write_network(folder: Path, templates: Path, output: str) -> None:

@@ -35,14 +35,19 @@ def main() -> int:
     if (FOLDER / "unreachable").exists():
         return fail("Cannot connect to the engine at unix:///run/engine.sock. Is it running?")
     verb, *words = sys.argv[1:]
+    if verb == "image":
+        return inspect_image(words[-1])
+    if verb == "run":
+        return run(words)
+    return say(verb, words)
+
+
+def say(verb: str, words: list[str]) -> int:
+    """Do what a word says that needs no process."""
     if verb == "version":
         print("1.2.3")
     elif verb == "network":
         print("127.0.0.1")  # the address of this machine in it
-    elif verb == "image":
-        return inspect_image(words[-1])
-    elif verb == "run":
-        return run(words)
     elif verb == "rm":
         remove(words[-1])
     elif verb == "ps":

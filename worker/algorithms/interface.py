@@ -151,4 +151,11 @@ class ScanAlgorithm(Protocol):
     card: AlgorithmCard
 
 
-Algorithm = TileAlgorithm | ReportAlgorithm | ScanAlgorithm
+class FileAlgorithm(Protocol):
+    """A program that is given the slide's file, and posts what it finds."""
+
+    works_on: Literal["program"]
+    card: AlgorithmCard
+
+
+Algorithm = TileAlgorithm | ReportAlgorithm | ScanAlgorithm | FileAlgorithm

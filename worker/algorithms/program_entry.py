@@ -39,6 +39,8 @@ def _given(entry: AlgorithmSettings) -> Iterator[tuple[str, tuple[str, ...]]]:
         yield "env", PROGRAM_KINDS
     if entry.class_name is not None:
         yield "class", PROGRAM_KINDS
+    if entry.allow_hosts:
+        yield "allow_hosts", PROGRAM_KINDS
     if entry.kind in PROGRAM_KINDS and entry.entry is not None:
         yield "entry", ("python",)
 

@@ -14,6 +14,7 @@ from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.stains import KNOWN_STAINS, stain_name
 from broker.settings.config import AlgorithmSettings, ConfigError
+from broker.settings.programs import PROGRAM_KINDS
 from worker.algorithms.builtin.box_grid import process_image
 from worker.algorithms.builtin.cards import (
     grid_card,
@@ -27,6 +28,7 @@ from worker.algorithms.model_folder.card import weights_card, weights_parameters
 from worker.algorithms.model_folder.errors import ENTRY, algorithm_error, first_problem
 from worker.algorithms.own_classes import with_own_classes
 from worker.algorithms.program_entry import check_program_keys
+from worker.algorithms.programs.kind import ProgramKind
 from worker.algorithms.python.kind import PythonKind
 
 Settings = Mapping[str, AlgorithmSettings]
@@ -66,13 +68,13 @@ def card(name: str, entry: AlgorithmSettings) -> AlgorithmCard:
 
 
 def cards_without_model(settings: Settings) -> dict[str, AlgorithmCard]:
-    """Return the cards of the algorithms that need no model folder, by name.
+    """Return the cards of the algorithms that need no model folder and no program, by name.
 
     One whose settings cannot work is left out: a worker that should run it says why.
     """
     found = {}
     for name, entry in settings.items():
-        if needs_check(entry):
+        if needs_check(entry) or entry.kind in PROGRAM_KINDS:
             continue
         with suppress(ConfigError):
             found[name] = card(name, entry)
@@ -97,9 +99,9 @@ def needs_folder(entry: AlgorithmSettings) -> bool:
 def needs_check(entry: AlgorithmSettings) -> bool:
     """Return whether only a process of its own can say that the algorithm can be used.
 
-    It is made from a model folder or from code of the site.
+    It is made from a model folder, from code of the site, or from an image that an engine has.
     """
-    return entry.kind in _KINDS and entry.kind in ("weights", "python")
+    return entry.kind in _KINDS and entry.kind in ("weights", "python", "container")
 
 
 def needs_device(entry: AlgorithmSettings) -> bool:
@@ -270,6 +272,8 @@ _KINDS: Final[Mapping[str, _Kind]] = {
     "grid": _GridKind(),
     "weights": _WeightsKind(),
     "python": PythonKind(),
+    "command": ProgramKind(),
+    "container": ProgramKind(),
 }
 
 

@@ -4,6 +4,7 @@ A folder or file needs no entry in the settings: it gets one with every default.
 """
 
 import ast
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from worker.algorithms.registry import Settings
 
 _DESCRIPTIONS: Final = ("model.json", "config.json")
 _CODE: Final = "algorithm.py"
+_PROGRAM: Final = "program.json"
 _ENTRIES: Final = ("Algorithm", "process_image")
 """What is taken of a folder's `algorithm.py`: the first of these that it defines."""
 _MOST_CODE_BYTES: Final = 10**7
@@ -39,8 +41,9 @@ class NamedAlgorithm:
 def find_algorithm(reference: str, configured: Settings) -> NamedAlgorithm:
     """Return the algorithm that `reference` means.
 
-    That is a name in `configured`; else a folder with model.json, config.json or algorithm.py; else
-    `FILE.py:NAME`. Raise `OrderError("algorithm_unknown")` for anything else, and `ConfigError`.
+    That is a name in `configured`; else a folder with model.json, config.json, algorithm.py or
+    program.json; else `FILE.py:NAME`. Raise `OrderError("algorithm_unknown")` for anything else,
+    and `ConfigError`.
     """
     if reference in configured:
         return NamedAlgorithm(reference, configured)
@@ -74,9 +77,12 @@ def _in_folder(folder: Path) -> NamedAlgorithm:
     code = folder / _CODE
     if code.is_file():
         return _code(code, _entry_of(code))
+    if (folder / _PROGRAM).is_file():
+        return _program(folder.resolve())
     raise OrderError(
         "algorithm_unknown",
-        f"{folder} is no algorithm: it holds neither {', '.join(_DESCRIPTIONS)} nor {_CODE}",
+        f"{folder} is no algorithm: it holds neither {', '.join(_DESCRIPTIONS)}, {_CODE} nor "
+        f"{_PROGRAM}",
         hint="`slidelane algorithm new` makes a folder that works",
         field="algorithm",
     )
@@ -87,6 +93,30 @@ def _code(file: Path, entry: str) -> NamedAlgorithm:
     if file.name == _CODE:
         name = file.resolve().parent.name
     return _named(name, {"kind": "python", "entry": f"{file.resolve()}:{entry}"})
+
+
+def _program(folder: Path) -> NamedAlgorithm:
+    """Return the program that the folder's file describes, as an entry of the settings does.
+
+    A part of its command that begins with `./` is a file of the folder.
+    """
+    file = folder / _PROGRAM
+    try:
+        entry = json.loads(file.read_bytes()[:_MOST_CODE_BYTES])
+        if not isinstance(entry, dict):
+            raise ConfigError(f"{file}: an object with `kind` is expected")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file}: {error}") from None
+    command = entry.get("command")
+    if isinstance(command, list):
+        entry["command"] = tuple(_in_program_folder(folder, part) for part in command)
+    return _named(folder.name, entry)
+
+
+def _in_program_folder(folder: Path, part: Any) -> Any:
+    if isinstance(part, str) and part.startswith("./"):
+        return str(folder / part)
+    return part
 
 
 def _entry_of(file: Path) -> str:

@@ -25,6 +25,7 @@ from broker.orders.source import PathSource
 from broker.settings.config import Config, ConfigError, WorkerSettings, load
 from worker.algorithms import registry
 from worker.algorithms.interface import Algorithm
+from worker.algorithms.programs.algorithm import ProgramAlgorithm
 from worker.algorithms.python.algorithm import PythonAlgorithm
 from worker.commands.algorithm_reference import find_algorithm
 from worker.commands.drawn_picture import draw_tissue, tiff
@@ -104,6 +105,7 @@ class AlgorithmCheck:
         took_s = time.monotonic() - began_at
         yield Step("load", "ok", f"{took_s:.1f} s", round(took_s, 3))
         yield from self._tile_steps(algorithm)
+        yield from _isolation_steps(algorithm)
         yield self._image(algorithm, parameters)
         memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         yield Step("memory", "ok", f"{memory_mb:,.0f} MB at most", round(memory_mb))
@@ -195,6 +197,17 @@ class AlgorithmCheck:
         }
         text = json.dumps(report, indent=2, ensure_ascii=False, default=_plain)
         (self._result / "check.json").write_text(text + "\n")
+
+
+def _isolation_steps(algorithm: Algorithm) -> Iterator[Step]:
+    """Yield what this machine grants of the isolation of a program."""
+    if not isinstance(algorithm, ProgramAlgorithm):
+        return
+    for grant in algorithm.isolation.granted():
+        if grant.is_granted:
+            yield Step(grant.name, "ok", "granted")
+        else:
+            yield Step(grant.name, "warning", grant.lost)
 
 
 def _is_good(steps: list[Step]) -> bool:

@@ -23,6 +23,7 @@ from worker.inference.checkpoint import Checkpoint
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
 from worker.inference.pipeline import ClassifiedScan, ScanJob
 from worker.inference.production import produced_with
+from worker.inference.programs.run_on_scan import ProgramSite
 from worker.inference.scan_context import ScanContext
 from worker.progress import Progress, Stopwatch
 from worker.results import result_folder
@@ -117,9 +118,10 @@ def classify_slide(
     progress: Progress,
 ) -> ClassifiedScan:
     """Classify a slide that is on this disk, wherever it came from; else as `classify_image`."""
-    job = ScanJob(
-        _order(scan, algorithm), scan.request, slide, produced_with(algorithm, settings.device)
-    )
+    order = _order(scan, algorithm)
+    produced = produced_with(algorithm, settings.device)
+    site = ProgramSite(scan.scratch / "programs")
+    job = ScanJob(order, scan.request, slide, produced, site)
     checkpoint = Checkpoint(scan.scratch / f"{scan.order_id}.0.1", _UNMARKED_S)
     sandbox = create_sandbox(settings)
     classified = pipeline.classify(job, algorithm, checkpoint, sandbox, Stopwatch(), progress)

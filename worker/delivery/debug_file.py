@@ -9,11 +9,11 @@ from typing import Any, Final, Self
 from broker.file_storage.interface import Storage
 from broker.order_store import OrderStore
 from broker.orders.order import Order
-from broker.orders.result_files import OUTPUT_LOG, OVERLAY, RESULTS_JSON
+from broker.orders.result_files import DEBUG_ZIP, OUTPUT_LOG, OVERLAY, RESULTS_JSON
 
 LEFT_OUT: Final = "left-out.txt"
 ORDER_LOG: Final = "order.log"
-FILES: Final = (RESULTS_JSON, OUTPUT_LOG, OVERLAY)
+FILES: Final = (RESULTS_JSON, OUTPUT_LOG, OVERLAY, DEBUG_ZIP)
 """What there is of each scan, the most telling first."""
 _EARLIEST: Final = (1980, 1, 1, 0, 0, 0)
 """The time that is stated of every file, so that the same content is the same zip."""

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from broker.file_storage.interface import PAYLOADS, Storage, unreachable
 from broker.order_store import PAYLOAD_FIELD, Claim, OrderStore
 from broker.orders.order import Order
-from broker.orders.result_files import FINDINGS
+from broker.orders.result_files import FINDINGS, POSTED
 from worker.delivery.destination import Destination
 from worker.delivery.payload import Payload
 from worker.disk import sync_file, sync_folder
@@ -78,7 +79,11 @@ class StoredPayloads:
                     continue  # it failed, and the order wants the rest delivered
                 key = f"{scan.result}/{FINDINGS}"
                 findings = folders.enter_context(self._storage.local_copy(key))
-                results.append(result_folder.load(findings.parent))
+                result = result_folder.load(findings.parent)
+                if POSTED in scan.files:
+                    posted = self._storage.local_copy(f"{scan.result}/{POSTED}")
+                    result = replace(result, posted=folders.enter_context(posted))
+                results.append(result)
             return destination.build_payload(results, path, _failed_scans(order))
 
 

@@ -16,7 +16,7 @@ Counts = Mapping[str, float]
 class CodeResult:
     """The findings of one scan, the card they belong to, counts, warnings, and further files.
 
-    `posted`: the scan's entry in a post to Techcyte, where the code wrote it.
+    `posted`: a body of a post to Techcyte with this scan alone, where code of the site wrote it.
     """
 
     findings: Findings

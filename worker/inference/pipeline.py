@@ -3,17 +3,25 @@
 Knows no states of orders, no queues and no destinations.
 """
 
+import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from broker.orders.order import Order, ScanWarning
 from broker.orders.request import ScanRequest
 from broker.orders.result_files import OUTPUT_LOG
 from broker.orders.stains import on_mismatch
-from worker.algorithms.interface import Algorithm, ScanAlgorithm, TileAlgorithm
+from worker.algorithms.interface import (
+    Algorithm,
+    FileAlgorithm,
+    ScanAlgorithm,
+    TileAlgorithm,
+)
+from worker.algorithms.programs.algorithm import ProgramAlgorithm
 from worker.algorithms.python.algorithm import PythonAlgorithm
 from worker.geometry.frame import Area
 from worker.geometry.roi import resolve_roi
@@ -21,6 +29,7 @@ from worker.inference.case.encoding import is_encoded, part_for, with_picture
 from worker.inference.checkpoint import Checkpoint
 from worker.inference.code_result import CodeResult
 from worker.inference.image_function import process_image
+from worker.inference.programs.run_on_scan import ProgramSite, ScanToRun, run_on_scan
 from worker.inference.quality.inspection import StainRequest, mpp_warnings
 from worker.inference.scan_context import ScanContext
 from worker.inference.scan_files import scratch_folder, secrets_of, with_files
@@ -33,18 +42,22 @@ from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.reader import ReadableSlide
 from worker.slides.sandbox.client import Sandbox
 
+_SCRATCH: Final = "slidelane-programs"
+
 
 @dataclass(frozen=True, slots=True)
 class ScanJob:
     """One scan to classify: its order, what is requested for it, and its slide on this disk.
 
-    `produced` says when and with what the result is made.
+    `produced` says when and with what the result is made. `site` is what a program has of its
+    worker; None = a folder for temporary files, and nothing else.
     """
 
     order: Order
     request: ScanRequest
     slide: LocalSlide
     produced: Mapping[str, Any] = field(default_factory=dict)
+    site: ProgramSite | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +109,6 @@ def classify(
             produced=_produced(job, algorithm, found.findings),
             slide_name=job.request.source.file_stem or job.request.id,
             files=found.files,
-            posted=found.posted,
         )
         if is_encoded(found.card):
             result = with_picture(result, picture)
@@ -129,6 +141,8 @@ def _find(
         return CodeResult(findings, algorithm.card)
     if algorithm.works_on == "scan":
         return _run_code(algorithm, scan, checkpoint, clock, progress)
+    if algorithm.works_on == "program":
+        return _run_program(algorithm, scan, checkpoint, clock, progress)
     return _run_tiles(part_for(algorithm, scan.job.order), scan, checkpoint, clock, progress)
 
 
@@ -172,6 +186,22 @@ def _run_code(
         return with_files(found, context, log, secrets_of(scan.job.order.request))
 
 
+def _run_program(
+    algorithm: FileAlgorithm,
+    scan: _OpenScan,
+    checkpoint: Checkpoint,
+    clock: Stopwatch,
+    progress: Progress,
+) -> CodeResult:
+    """Run a program of the site on the slide's file."""
+    if not isinstance(algorithm, ProgramAlgorithm):
+        raise TypeError(f"{type(algorithm).__name__} is no program")
+    job = scan.job
+    site = job.site or ProgramSite(Path(tempfile.gettempdir()) / _SCRATCH)
+    to_run = ScanToRun(job.order, job.request, job.slide, scan.slide.frame, scan.area)
+    return run_on_scan(algorithm, to_run, site, checkpoint, clock, progress)
+
+
 def _slide_warnings(slide: ReadableSlide) -> tuple[ScanWarning, ...]:
     return tuple(
         ScanWarning(code=warning.code, detail=warning.detail) for warning in slide.warnings
@@ -206,7 +236,7 @@ def _provenance(job: ScanJob, slide: ReadableSlide) -> dict[str, object]:
 def _produced(job: ScanJob, algorithm: Algorithm, findings: Findings) -> dict[str, Any]:
     """Return when and with what the result is made, and in which precision it was computed."""
     precision = None
-    if algorithm.works_on != "area":
+    if algorithm.works_on not in ("area", "program"):
         precision = findings.summary.get("precision", "float32")
     return {**job.produced, "precision": precision}
 

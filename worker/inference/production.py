@@ -15,7 +15,7 @@ def produced_with(algorithm: Algorithm, device: str) -> dict[str, Any]:
     """
     used_device = None
     torch_version = None
-    if algorithm.works_on != "area":
+    if algorithm.works_on not in ("area", "program"):
         used_device, torch_version = registry.device_and_torch(device)
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -74,9 +74,8 @@ def with_files(
         printed = log.read_text("utf-8", "replace")
         files[OUTPUT_LOG] = kept / f".{OUTPUT_LOG}"
         files[OUTPUT_LOG].write_text(masked(printed, secrets), "utf-8")
-    posted = found.posted
-    if posted is not None:
-        posted = kept / f".{POSTED}"
-        shutil.move(str(found.posted), posted)
+    if found.posted is not None:
+        files[POSTED] = kept / f".{POSTED}"
+        shutil.move(found.posted, files[POSTED])
     warnings = (*found.warnings, *context.warnings)
-    return replace(found, files=files, warnings=warnings, posted=posted)
+    return replace(found, files=files, warnings=warnings, posted=None)

@@ -1,7 +1,10 @@
 """Chooses what runs a program apart: namespaces for a command, an engine for an image."""
 
+from functools import cache
+
 from broker.settings.config import load
-from worker.programs.engines.containers import container_isolation
+from worker.programs.engines.containers import container_isolation, require
+from worker.programs.engines.engine import chosen_engine
 from worker.programs.interface import Isolation
 from worker.programs.isolation.commands import CommandIsolation
 
@@ -13,5 +16,19 @@ def isolation_for(image: str, engine: str) -> Isolation:
     OrderError where an image cannot be run, because there is no engine.
     """
     if image:
-        return container_isolation(engine)
+        return _of_engine(engine)
     return CommandIsolation(hidden=(load().broker.data.absolute(),))
+
+
+def image_digest(image: str, engine: str) -> str:
+    """Return the digest of an image, `sha256:…`.
+
+    Raise OrderError where the engine does not have the image, or there is none that works.
+    """
+    return require(chosen_engine(engine), image)
+
+
+@cache
+def _of_engine(engine: str) -> Isolation:
+    """Return what runs images; what the engine grants is found out once for this process."""
+    return container_isolation(engine)

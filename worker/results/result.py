@@ -67,9 +67,8 @@ class Result:
     files: Mapping[str, Path] = field(default_factory=dict)
     """Further files, by their name in the folder of the result, which they are moved into."""
     posted: Path | None = None
-    """The scan's entry in a post to Techcyte as the code of the site wrote it; None = we write it.
-
-    It is JSON of others: checked before it is sent."""
+    """A file with a post to Techcyte, of this scan alone, that a program or code of the site wrote;
+    None for other algorithms, and where it is not at hand."""
 
     def counts(self) -> dict[str, int]:
         """Return how many objects each class of the card has, in the card's order.

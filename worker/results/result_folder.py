@@ -5,7 +5,7 @@ Knows no order's state and no destination.
 
 import json
 import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -20,7 +20,6 @@ from broker.orders.result_files import (
     OPTIONAL,
     OVERLAY,
     OWN_FILES,
-    POSTED,
     REGION,
     RESULTS_JSON,
 )
@@ -68,11 +67,7 @@ def load(folder: Path) -> Result:
     Its embeddings are in a file of their own and not in what is returned.
     """
     about = json.loads((folder / FINDINGS / ABOUT).read_bytes())
-    result = _from_json(about, ObjectStore(folder / FINDINGS))
-    posted = folder / FINDINGS / POSTED
-    if posted.is_file():
-        return replace(result, posted=posted)
-    return result
+    return _from_json(about, ObjectStore(folder / FINDINGS))
 
 
 def optional_files(folder: Path) -> list[str]:
@@ -103,8 +98,6 @@ def _write_files(folder: Path, result: Result, overlay: OverlayDrawing) -> int:
     # Not sorted, unlike the files for others: a report lists the summary in the algorithm's order.
     about = json.dumps(_to_json(result), allow_nan=False).encode()
     _move_objects(result.findings.objects, folder / FINDINGS)
-    if result.posted is not None:
-        shutil.move(result.posted, folder / FINDINGS / POSTED)
     (folder / FINDINGS / ABOUT).write_bytes(about)
     # A rename may reach the disk before the content: a power cut must not leave an empty result.
     return sync_tree(folder)

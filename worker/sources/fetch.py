@@ -148,11 +148,11 @@ class SlideFetcher:
     ) -> LocalSlide | None:
         """Fetch what reading the requested region takes of the file behind `url`.
 
-        Return None where the file must be fetched whole: nobody knows what will be read, the whole
-        file is cached, the server gives no ranges with a strong ETag, the file is no tiled TIFF of
-        a supported kind, or most of it would be needed.
+        Return None where the file must be fetched whole: the algorithm wants the file, nobody knows
+        what will be read, the whole file is cached, the server gives no ranges with a strong ETag,
+        the file is no tiled TIFF of a supported kind, or most of it would be needed.
         """
-        if request.roi in (None, "full") or request.card is None:
+        if request.roi in (None, "full") or request.card is None or request.card.whole_file:
             return None
         if _is_cached(source_key(url), self._slide_cache, progress):
             return None

@@ -1,5 +1,5 @@
--- ARGV: work, fence, fields (JSON), number of a delivery attempt or -1, attempt (JSON), line for
---       the order's log or ''.
+-- ARGV: work, fence, fields (JSON), number of a delivery attempt or -1, attempt (JSON), then lines
+--       for the order's log; '' is none.
 -- Writes into the record of work that is held. A repeated call writes to the attempt with the same
 -- number, and adds none.
 -- Returns 'ok' or 'lost'.
@@ -18,5 +18,7 @@ if number >= 0 then
     redis.call('RPUSH', list, cjson.encode(attempt))
   end
 end
-if ARGV[6] ~= '' then log_work(work, ARGV[6]) end
+for number = 6, #ARGV do
+  if ARGV[number] ~= '' then log_work(work, ARGV[number]) end
+end
 return 'ok'

@@ -111,7 +111,7 @@ def test_an_order_overrides_the_sites_defaults() -> None:
         (
             "her2",
             {"kind": "her2"},
-            "worker.algorithms.her2: config: kind: there is no kind 'her2'; there are: grid, ki67",
+            "worker.algorithms.her2: config: kind: there is no kind 'her2'; there are: command, container, grid, ki67, python, weights",
         ),
         (
             "ki67",

@@ -200,15 +200,22 @@ def container_isolation(engine_name: str = "") -> Isolation:
 
 
 def check_image(engine: Engine, run: ProgramRun) -> None:
-    """Raise OrderError where the image is not on this machine."""
-    if engine.digest(run.image) is None:
-        fetch = f"{engine.name} pull {run.image}"
+    """Raise OrderError where the image of the run is not on this machine."""
+    require(engine, run.image)
+
+
+def require(engine: Engine, image: str) -> str:
+    """Return the digest of the image. Raise OrderError where the engine does not have it."""
+    digest = engine.digest(image)
+    if digest is None:
+        fetch = f"{engine.name} pull {image}"
         if isinstance(engine, Apptainer):
             fetch = "apptainer pull NAME.sif docker://IMAGE"
         raise unavailable(
-            f"{engine.name} has no image {run.image} on this machine",
+            f"{engine.name} has no image {image} on this machine",
             f"fetch it: `{fetch}` as the user of the worker",
         )
+    return digest
 
 
 def _image_request(

@@ -117,8 +117,10 @@ class ImageAnswer:
             "results": {**results, "order_id": self._context.order_id},
         }
         try:
-            posted = json.dumps(body, ensure_ascii=False, allow_nan=False).encode()
-            check_body(b'{"scanResults":[' + posted + b"]}")
+            posted = json.dumps(
+                {"scanResults": [body]}, ensure_ascii=False, allow_nan=False
+            ).encode()
+            check_body(posted)
         except (OrderError, TypeError, ValueError) as error:
             raise AnswerError("scanResults", str(error)) from None
         if len(posted) > MAX_POSTED_BYTES:

@@ -3,7 +3,7 @@
 One post ends the task, so all scans must be in it. Coordinates are level-0 pixels, x right, y down.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Self
 
@@ -13,6 +13,7 @@ from broker.orders.techcyte_options import CaseResults, Features, FeaturesIn, Qc
 from broker.settings.worker import TechcyteDeliverySettings
 from worker.delivery.destinations.techcyte.case import case_results, made_by, with_warnings
 from worker.delivery.destinations.techcyte.features import NO_FEATURES, annotations
+from worker.delivery.destinations.techcyte.posted import merged_case_results, posted_scan
 from worker.delivery.destinations.techcyte.quality import qc_fail_reasons
 from worker.delivery.destinations.techcyte.reports import report_fields, report_pieces
 from worker.results.json_text import strict_json
@@ -67,32 +68,37 @@ def write(
 ) -> None:
     """Write the whole body, checked against Techcyte's rules.
 
-    `failed` are scans without a result; each says so in its summary, because a scan that the post
-    leaves out waits at Techcyte for ever.
+    What programs and code of the site wrote for Techcyte themselves was checked when it was taken,
+    and is passed on as it is. `failed` are scans without a result; each says so in its summary,
+    because a scan that the post leaves out waits at Techcyte for ever.
 
     Raise `OrderError`: `parcel_invalid` if Techcyte would reject it, `payload_too_large` as soon as
     it grows beyond `options.max_bytes`.
     """
     bounded = _BoundedFile(file, options)
-    scans = [_without_lists(result, options) for result in results]
     without_result = [_failed_fields(scan, results[0].order_id) for scan in failed]
-    body: dict[str, Any] = {"scanResults": scans + without_result}
-    of_the_case = case_results(options.case_results, results)
-    if of_the_case is not None:
-        body["caseResults"] = of_the_case
-    check_body(strict_json(body))
-    bounded.write(b"{")
-    if of_the_case is not None:
-        bounded.write(b'"caseResults":' + strict_json(of_the_case) + b",")
-    bounded.write(b'"scanResults":[')
-    for number, (result, scan) in enumerate(zip(results, scans, strict=True)):
+    scans = [_without_lists(one, options) for one in results if one.posted is None]
+    check_body(strict_json({"scanResults": scans + without_result}))
+    stated: dict[str, Mapping[str, Any]] = {}
+    bounded.write(b'{"scanResults":[')
+    for number, result in enumerate(results):
         if number:
             bounded.write(b",")
-        for piece in _scan_pieces(result, scan, options):
-            bounded.write(piece)
+        if result.posted is None:
+            for piece in _scan_pieces(result, _without_lists(result, options), options):
+                bounded.write(piece)
+        else:
+            bounded.write(posted_scan(result, result.posted, stated))
     for fields in without_result:
         bounded.write(b"," + strict_json(fields))
-    bounded.write(b"]}")
+    bounded.write(b"]")
+    of_the_case = case_results(options.case_results, results)
+    if of_the_case is None and stated:
+        of_the_case = merged_case_results(stated)
+    if of_the_case is not None:
+        check_body(strict_json({"scanResults": [], "caseResults": of_the_case}))
+        bounded.write(b',"caseResults":' + strict_json(of_the_case))
+    bounded.write(b"}")
 
 
 class _BoundedFile:

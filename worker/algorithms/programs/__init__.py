@@ -1,0 +1,1 @@
+"""The kinds `command` and `container`: programs of a site. Loads no torch."""

@@ -1,0 +1,1 @@
+"""Runs programs of a site on scans, and makes findings of what they post."""

@@ -1,0 +1,1 @@
+"""What a running program talks to in place of Techcyte: one local server for each run."""
