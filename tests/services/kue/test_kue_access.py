@@ -97,17 +97,8 @@ def test_networks_are_answered(
     assert answer.status_code == status, answer.text
 
 
-@pytest.mark.parametrize("headers", FOREIGN)
-@pytest.mark.parametrize(("method", "path"), CHANGES)
 @pytest.mark.parametrize("has_keys", [False, True])
-def test_web_pages_change_nothing(
-    config: Config,
-    announced: OrderStore,
-    method: str,
-    path: str,
-    headers: dict[str, str],
-    has_keys: bool,
-) -> None:
+def test_web_pages_change_nothing(config: Config, announced: OrderStore, has_keys: bool) -> None:
     """A browser would send it for them; also the GET that starts a job, and also with keys."""
     opened = settings(config)
     if has_keys:
@@ -115,10 +106,12 @@ def test_web_pages_change_nothing(
         services = opened.services.model_dump() | {"keys": keys}
         opened = load(**opened.model_dump() | {"services": services})
     door = client(opened, announced)
-    answer = door.request(method, path, headers=headers)
-    assert answer.status_code == 403
-    assert "browser" in answer.text
-    assert door.get("/kue/stats", headers=headers).status_code == 200
+    for headers in FOREIGN:
+        for method, path in CHANGES:
+            answer = door.request(method, path, headers=headers)
+            assert answer.status_code == 403, (method, path, headers)
+            assert "browser" in answer.text
+        assert door.get("/kue/stats", headers=headers).status_code == 200
 
 
 def test_a_viewer_that_asks_without_a_pause_is_slowed_down(

@@ -1,7 +1,5 @@
 """Kue's lists and counts: which jobs, in which order, and what their ids are."""
 
-from typing import Any
-
 import pytest
 from fastapi.testclient import TestClient
 
@@ -102,12 +100,18 @@ def test_counts(eight: TestClient) -> None:
     }
 
 
-def test_a_list_is_bounded(door: TestClient) -> None:
+def test_a_list_is_bounded(door: TestClient, store: OrderStore) -> None:
     """Kue would answer with all that there are; here it is at most 1000 at a time."""
-    jobs: Any = [{"type": "x"}] * 600
-    for _ in range(2):
-        door.post("/kue/job", json=jobs)
+    number = sent(door, {"type": "x"})
+    records = store._client.records
+    fields = records.hgetall(f"sl:kue:job:{number}")
+    pipeline = records.pipeline(transaction=False)
+    for copy in range(1000, 1000 + MAX_LISTED + 1):
+        pipeline.hset(f"sl:kue:job:{copy}", mapping=fields)
+        pipeline.zadd("sl:kue:jobs", {f"04|{copy}": 0})
+    pipeline.execute()
     assert len(door.get("/kue/jobs/0..-1").json()) == MAX_LISTED
+    assert len(door.get("/kue/jobs/1..5000").json()) == MAX_LISTED
 
 
 def test_an_order_that_is_deleted_takes_its_job_along(eight: TestClient, store: OrderStore) -> None:
