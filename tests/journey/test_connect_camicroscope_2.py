@@ -17,7 +17,6 @@ import pytest
 import redis
 
 from broker.settings.config import Config
-from broker.settings.destinations import fields_of_type
 from tests.support.pages import blocks, read
 from tests.support.paths import ROOT
 from tests.support.stack import Stack, free_port, wait_for
@@ -158,9 +157,8 @@ def test_a_job_becomes_a_zip_at_the_loader(running: Stack, opened: Opened, folde
     assert order["scans"][0]["roi"] == {"x": 600, "y": 500, "width": 900, "height": 800}
     (entry,) = json.loads((folder / "data" / "ledger.json").read_text())
     assert entry["note"]["case"] == "CMU1"
-    if "execution_id" in fields_of_type("annotation"):
-        payload = running.call("GET", f"/v1/orders/{order['id']}/payload")[1]
-        assert analysis_ids(payload) == {EXECUTION}
+    payload = running.call("GET", f"/v1/orders/{order['id']}/payload")[1]
+    assert analysis_ids(payload) == {EXECUTION}
 
 
 def test_events_of_a_killed_courier_are_published_by_the_next(
