@@ -1,8 +1,8 @@
 """Keeps finished blocks of a mask in a file, which only grows.
 
-A record is the header, the zlib stream of the values (uint16), then for each connected part of the
-block how many of its pixels are known (uint32) and the sums of their probabilities (float64), all
-little-endian. Parts are numbered as `labelled` numbers them.
+A record is the header, the zlib stream of the values (uint8, or uint16 where one is larger), then
+for each connected part of the block how many of its pixels are known (uint32) and the sums of their
+probabilities (float64), all little-endian. Parts are numbered as `labelled` numbers them.
 """
 
 import struct
@@ -21,8 +21,9 @@ from worker.inference.merging.mask.blending import NO_CLASS, BlockAnswer, Values
 
 Labels = NDArray[np.int32]
 
-_HEADER: Final = struct.Struct("<7I")
-"""Row, column, height, width, bytes of the values, parts, and sums for each part."""
+_HEADER: Final = struct.Struct("<8I")
+"""Row, column, height, width, bytes of a value, of all values, parts, and sums for each part."""
+_FEW_CLASSES: Final = 8
 _FASTEST: Final = 1
 
 
@@ -49,7 +50,7 @@ def labelled(values: Values, *, with_background: bool) -> tuple[Labels, Values]:
     """
     labels = np.zeros(values.shape, np.int32)
     value_of: list[int] = []
-    for value in np.flatnonzero(np.bincount(values.ravel())).tolist():
+    for value in _present(values):
         if value == NO_CLASS and not with_background:
             continue
         is_value = values == value
@@ -60,6 +61,17 @@ def labelled(values: Values, *, with_background: bool) -> tuple[Labels, Values]:
         np.copyto(labels, parts, where=is_value)
         value_of += [value] * (count - 1)
     return labels, np.array(value_of, np.uint16)
+
+
+def _present(values: Values) -> list[int]:
+    """Return the values that there are, in rising order.
+
+    To look for each of a few takes a fraction of the time of counting them all.
+    """
+    highest = int(values.max(initial=NO_CLASS))
+    if highest > _FEW_CLASSES:
+        return list(np.flatnonzero(np.bincount(values.ravel())).tolist())
+    return [value for value in range(highest + 1) if (values == value).any()]
 
 
 def measured(answer: BlockAnswer, *, every_class: bool) -> Block:
@@ -107,10 +119,15 @@ class BlockFile:
 
     def append(self, block: Block) -> None:
         """Write the block behind the others."""
-        content = zlib.compress(block.values.astype("<u2").tobytes(), _FASTEST)
+        value_type = "<u1"
+        if block.values.max(initial=NO_CLASS) > np.iinfo(np.uint8).max:
+            value_type = "<u2"
+        values = block.values.astype(value_type)
+        content = zlib.compress(values.tobytes(), _FASTEST)
         parts, sums = block.sums.shape
+        shape = block.values.shape
         header = _HEADER.pack(
-            block.row, block.column, *block.values.shape, len(content), parts, sums
+            block.row, block.column, *shape, values.itemsize, len(content), parts, sums
         )
         known = block.known.astype("<u4").tobytes()
         record = b"".join([header, content, known, block.sums.astype("<f8").tobytes()])
@@ -122,12 +139,16 @@ class BlockFile:
         """Yield all blocks in order, exactly as they were appended."""
         with self._path.open("rb") as file:
             while header := file.read(_HEADER.size):
-                row, column, height, width, content_bytes, parts, sums = _HEADER.unpack(header)
+                row, column, height, width, value_bytes, content_bytes, parts, sums = (
+                    _HEADER.unpack(header)
+                )
                 content = zlib.decompress(file.read(content_bytes))
-                values = np.frombuffer(content, "<u2").astype(np.uint16).reshape(height, width)
+                values = np.frombuffer(content, f"<u{value_bytes}").astype(np.uint16)
                 known = np.frombuffer(file.read(4 * parts), "<u4").astype(np.int64)
                 table = np.frombuffer(file.read(8 * parts * sums), "<f8").astype(np.float64)
-                yield Block(row, column, values, known, table.reshape(parts, sums))
+                yield Block(
+                    row, column, values.reshape(height, width), known, table.reshape(parts, sums)
+                )
 
 
 def _of_own_class(values: Values, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
