@@ -6,7 +6,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tarfile
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from broker.errors import OrderError
-from tests.support.own_podman import OwnPodman
+from tests.support.own_podman import HYBRID, IMAGE, SHELL, OwnPodman
 from tests.support.paths import ROOT
 from tests.support.programs import command_run, ended, exit_code, printed, processes_with
 from tests.support.stack import wait_for
@@ -23,11 +22,6 @@ from worker.programs.engines.containers import PodmanIsolation
 from worker.programs.engines.engine import ImageEngine, chosen_engine
 from worker.programs.engines.labels import owner_label, remove_leftovers
 from worker.programs.interface import Address, ProgramRun
-
-IMAGE = "slidelane-program"
-SHELL = "bash"
-TOOLS = (SHELL, "cat", "sleep", "id", "ls")
-"""Programs of this machine from which the image is made."""
 
 
 @pytest.fixture
@@ -50,10 +44,8 @@ def own_podman(tmp_path_factory: pytest.TempPathFactory) -> OwnPodman:
     if shutil.which("podman") is None:
         pytest.skip("podman is not installed")
     own = OwnPodman(tmp_path_factory.mktemp("podman"))
-    _write_image(own.folder / "image.tar")
-    entry = json.dumps([f"/bin/{SHELL}"])
     try:
-        own.call("import", "--change", f"ENTRYPOINT {entry}", f"{own.folder}/image.tar", IMAGE)
+        own.make_image()
         own.call("run", "--rm", "--network=none", IMAGE, "-c", "exit 0")
     except subprocess.CalledProcessError as error:
         pytest.skip(f"podman does not run containers here: {error.stderr.decode()}")
@@ -76,26 +68,6 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 def marker(request: pytest.FixtureRequest) -> str:
     """A word by which the processes of a test are found."""
     return f"marker-{os.getpid()}-{request.node.name}"
-
-
-def _write_image(archive: Path) -> None:
-    """Write a file system that holds a few programs of this machine and their libraries."""
-    files = set()
-    for name in TOOLS:
-        program = Path(shutil.which(name) or "").resolve()
-        files.add((f"bin/{name}", program))
-        listed = subprocess.run(["ldd", str(program)], capture_output=True, text=True, check=True)
-        for word in listed.stdout.split():
-            if word.startswith("/"):
-                files.add((word.lstrip("/"), Path(word).resolve()))
-    with tarfile.open(archive, "w") as tar:
-        for folder in ("tmp", "etc", "root"):
-            entry = tarfile.TarInfo(folder)
-            entry.type = tarfile.DIRTYPE
-            entry.mode = 0o1777
-            tar.addfile(entry)
-        for name, path in sorted(files):
-            tar.add(path, name)
 
 
 def shell_run(scratch: Path, script: str, *words: str, **fields: Any) -> ProgramRun:
@@ -144,6 +116,26 @@ def test_a_container_reaches_only_what_listens_for_it(engine: ImageEngine, tmp_p
                 connection.sendall(f"caught {number}\n".encode())
         for number, program in enumerate(programs):
             assert printed(program) == f"caught {number}\nrefused\nunreachable\n"
+
+
+def test_podman_without_root_gives_a_network_of_its_own_too(
+    own_podman: OwnPodman, tmp_path: Path
+) -> None:
+    """As an ordinary user, with that user's images; files of the container are removed as well."""
+    command = [sys.executable, "-m", "tests.support.refused_namespaces", ""]
+    command += ["tests.support.rootless_container", str(tmp_path)]
+    if HYBRID.exists():
+        hide = f'umount {HYBRID}; exec "$@"'
+        command = ["unshare", "--mount", "sh", "-c", hide, "sh", *command]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    if "skip" in said:
+        pytest.skip(said["skip"])
+    assert said["own_network"] is True
+    assert said["exit_code"] == 3
+    assert said["interfaces"] == ["lo"]
+    assert said["left"] == ["environment", "output.log"]
 
 
 def test_a_container_that_is_stopped_is_removed(
