@@ -77,7 +77,8 @@ def stack_with(data: Path, slide: Path, algorithms: dict[str, Any], **env: str) 
 def mixed(tmp_path_factory: pytest.TempPathFactory, slide: Path) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("mixed")
     with stack_with(folder / "data", slide, entries(folder / "models")) as stack:
-        stack.wait_ready()
+        # it loads three networks first, each in a process of its own
+        wait_for(lambda: stack.call("GET", "/readyz")[0] == 200, 300, "/readyz")
         yield stack
 
 
