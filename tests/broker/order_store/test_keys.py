@@ -43,6 +43,8 @@ NAMES = {
     "KUE_EVENTS": "sl:kue:events",
     "KUE_PUBLISHED": "sl:kue:published",
     "KUE_PUBLISHER": "sl:kue:publisher",
+    "NOTICES": "sl:notices",
+    "GONE": "sl:gone:",
     "CARDS": "sl:cards",
     "TEXTS": "sl:texts",
     "HOSTING": "sl:hosting",

@@ -89,6 +89,7 @@ WORDS: dict[str, Any] = {
     "worker.algorithms.NAME.command": ["python3", "/models/main.py"],
     "worker.algorithms.NAME.image": "registry.lab/mitosis:3",
     "worker.algorithms.NAME.engine": "podman",
+    "worker.algorithms.NAME.allow_hosts": ["models.example"],
     "worker.algorithms.NAME.env": {"API_KEY": "secret", "DOWNSAMPLE": "10"},
     "worker.algorithms.NAME.class": "g4dn",
     "worker.algorithms.NAME.memory_bytes": 2**30,

@@ -16,7 +16,7 @@ from worker.programs.engines.engine_call import EngineError, client_environment
 from worker.programs.interface import Address
 from worker.programs.isolation.client import import_path
 
-_MODULE: Final = "worker.programs.isolation.network_holder"
+_MODULE: Final = "worker.programs.engines.network_holder"
 _START_S: Final = 60.0
 _MOST_SOCKETS: Final = 64
 

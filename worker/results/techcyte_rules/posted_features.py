@@ -71,7 +71,7 @@ def _check_geometry(geometry: Any, nested: int) -> None:
         if kind.endswith("Polygon") and level == depth - 1:
             _check_rings(places)
         places = list(chain.from_iterable(places))
-    if not all(map(_is_position, places)):
+    if not _are_positions(places):
         raise FeatureRefusedError("geometry.coordinates: a position is [x, y], finite numbers")
 
 
@@ -92,8 +92,15 @@ def _check_parts(parts: Any, nested: int) -> None:
         _check_geometry(part, nested + 1)
 
 
-def _is_position(value: Any) -> bool:
-    return isinstance(value, list) and len(value) >= 2 and all(map(_is_number, value))
+def _are_positions(values: list[Any]) -> bool:
+    """Return whether all are lists of two finite numbers or more.
+
+    All of them at once: one by one takes three times as long.
+    """
+    if not set(map(type, values)) <= {list} or not all(len(value) >= 2 for value in values):
+        return False
+    numbers = list(chain.from_iterable(values))
+    return set(map(type, numbers)) <= {int, float} and all(map(isfinite, numbers))
 
 
 def _is_box(value: Any) -> bool:

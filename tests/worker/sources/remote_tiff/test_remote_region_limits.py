@@ -12,7 +12,7 @@ import tifffile
 from broker.errors import OrderError, TemporaryError
 from broker.orders.roi import Rectangle
 from tests.support.range_server import Bend, Reply, from_number, set_to
-from tests.support.remote_regions import ROI, RegionFetcher, Slides, noise_slide
+from tests.support.remote_regions import CARD, ROI, RegionFetcher, Slides, noise_slide
 from tests.support.slides import a_picture
 
 
@@ -110,6 +110,8 @@ def test_without_region_or_card_nothing_is_asked(fetcher: RegionFetcher, slides:
     fetcher.roi = None
     assert fetcher.fetch(source) is None
     fetcher.roi, fetcher.card = ROI, None
+    assert fetcher.fetch(source) is None
+    fetcher.card = CARD.model_copy(update={"whole_file": True})  # it wants the file itself
     assert fetcher.fetch(source) is None
     assert fetcher.served.asked == []
 

@@ -78,7 +78,12 @@ def write(
     bounded = _BoundedFile(file, options)
     without_result = [_failed_fields(scan, results[0].order_id) for scan in failed]
     scans = [_without_lists(one, options) for one in results if one.posted is None]
-    check_body(strict_json({"scanResults": scans + without_result}))
+    of_the_case = case_results(options.case_results, results)
+    ours: dict[str, Any] = {"scanResults": scans + without_result}
+    if of_the_case is not None:
+        ours["caseResults"] = of_the_case
+    if ours["scanResults"]:
+        check_body(strict_json(ours))
     stated: dict[str, Mapping[str, Any]] = {}
     bounded.write(b'{"scanResults":[')
     for number, result in enumerate(results):
@@ -92,11 +97,9 @@ def write(
     for fields in without_result:
         bounded.write(b"," + strict_json(fields))
     bounded.write(b"]")
-    of_the_case = case_results(options.case_results, results)
     if of_the_case is None and stated:
         of_the_case = merged_case_results(stated)
     if of_the_case is not None:
-        check_body(strict_json({"scanResults": [], "caseResults": of_the_case}))
         bounded.write(b',"caseResults":' + strict_json(of_the_case))
     bounded.write(b"}")
 

@@ -1,4 +1,4 @@
-"""`python -m worker.programs.isolation.network_holder HOST:PORT…`: makes a network for a container.
+"""`python -m worker.programs.engines.network_holder HOST:PORT…`: makes a network for a container.
 
 Standard input is a socket to the worker. It gets sockets that listen in the network, and the id of
 this process, which holds the network until the worker closes its socket. Instead of the id it gets
