@@ -5,9 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from broker.errors import OrderError
 from demo.techcyte_rules import check_results
 from tests.support.results import a_result
 from worker.delivery.destinations.techcyte import payload

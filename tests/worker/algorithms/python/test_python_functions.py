@@ -2,12 +2,14 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from broker.errors import OrderError
+from broker.orders.result_files import POSTED
 from demo.techcyte_rules import check_results
 from tests.support.python_scans import Recorder, code, dotted, entry, features, results, run
 from worker.delivery.destinations.techcyte import payload
@@ -199,7 +201,8 @@ def test_a_report_counts_no_objects_where_it_draws_none(
 def posted_of(folder: Path) -> Any:
     """What Techcyte gets of this result."""
     file = io.BytesIO()
-    payload.write([result_folder.load(folder)], file)
+    result = replace(result_folder.load(folder), posted=folder / POSTED)
+    payload.write([result], file)
     return check_results(file.getvalue())["scanResults"]
 
 
@@ -217,10 +220,10 @@ def test_techcyte_gets_an_answer_in_its_shape_as_it_is(
     assert [one["code"] for one in results(found)["warnings"]][-1] == "odd"
     assert len(features(found)) == 1
 
-    posted = found / "findings" / "posted.json"
-    kept = json.loads(posted.read_bytes())
-    for changed in ({"scanId": "2"}, {"results": {"summary": "", "order_id": "x"}}, {"more": 1}):
-        posted.write_text(json.dumps(kept | changed))
+    posted = found / POSTED
+    kept = json.loads(posted.read_bytes())["scanResults"][0]
+    for changed in ({"scanId": "2"}, {"results": "none"}, {"geojson": {"type": "Point"}}):
+        posted.write_text(json.dumps({"scanResults": [kept | changed]}))
         with pytest.raises(OrderError) as caught:
             posted_of(found)
         assert caught.value.code == "parcel_invalid"

@@ -84,16 +84,8 @@ def write(
         ours["caseResults"] = of_the_case
     if ours["scanResults"]:
         check_body(strict_json(ours))
-    stated: dict[str, Mapping[str, Any]] = {}
     bounded.write(b'{"scanResults":[')
-    for number, result in enumerate(results):
-        if number:
-            bounded.write(b",")
-        if result.posted is None:
-            for piece in _scan_pieces(result, _without_lists(result, options), options):
-                bounded.write(piece)
-        else:
-            bounded.write(posted_scan(result, result.posted, stated))
+    stated = _write_scans(results, bounded, options)
     for fields in without_result:
         bounded.write(b"," + strict_json(fields))
     bounded.write(b"]")
@@ -102,6 +94,25 @@ def write(
     if of_the_case is not None:
         bounded.write(b',"caseResults":' + strict_json(of_the_case))
     bounded.write(b"}")
+
+
+def _write_scans(
+    results: Sequence[Result], file: "_BoundedFile", options: PostOptions
+) -> dict[str, Mapping[str, Any]]:
+    """Write the scans, one at a time in memory.
+
+    Return what those that are passed on as they were posted state of the case, by the scans' ids.
+    """
+    stated: dict[str, Mapping[str, Any]] = {}
+    for number, result in enumerate(results):
+        if number:
+            file.write(b",")
+        if result.posted is None:
+            for piece in _scan_pieces(result, _without_lists(result, options), options):
+                file.write(piece)
+        else:
+            file.write(posted_scan(result, result.posted, stated))
+    return stated
 
 
 class _BoundedFile:
