@@ -1,5 +1,6 @@
 """What Linux' /proc shows of a process, of all that it has started, and of the memory they take."""
 
+import mmap
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -14,12 +15,20 @@ def descendants(process_id: int) -> list[int]:
     waiting = [process_id]
     while waiting:
         parent = waiting.pop()
-        for thread in _PROC.joinpath(str(parent), "task").glob("*/children"):
-            with suppress(OSError):
-                children = [int(child) for child in thread.read_text().split()]
+        for thread in _threads(parent):
+            with suppress(OSError), open(f"/proc/{parent}/task/{thread}/children") as file:  # noqa: PTH123
+                children = [int(child) for child in file.read().split()]
                 found.extend(children)
                 waiting.extend(children)
     return found
+
+
+def _threads(process_id: int) -> list[str]:
+    """Return the ids of a process's threads; nothing where it has ended."""
+    try:
+        return os.listdir(f"/proc/{process_id}/task")  # noqa: PTH208 - many times a second
+    except OSError:
+        return []
 
 
 def is_alive(process_id: int) -> bool:
@@ -34,10 +43,11 @@ def is_alive(process_id: int) -> bool:
 def anonymous_bytes(process_id: int) -> int:
     """Return the memory of a process that it shares with nobody, 0 where it has ended."""
     try:
-        status = _PROC.joinpath(str(process_id), "status").read_text()
+        with open(f"/proc/{process_id}/statm") as file:  # noqa: PTH123 - many times a second
+            _, resident, shared, *_ = file.read().split()
     except OSError:
         return 0
-    return _kilobytes(status, "RssAnon:") * 1024
+    return (int(resident) - int(shared)) * mmap.PAGESIZE
 
 
 def used_s(process_id: int) -> float:

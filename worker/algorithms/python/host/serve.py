@@ -123,6 +123,8 @@ class _Process:
         load = getattr(self._code.target, "load", None)
         if self._code.is_tile_model and load is not None:
             load(device)
+        # what is loaded stays: to look through all of it after each scan took a tenth of a second
+        gc.freeze()
         self._before = global_state()
         return {"digest": self._digest}, {}
 
