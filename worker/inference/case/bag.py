@@ -53,13 +53,6 @@ class EncodedScan:
             raise _damaged(folder, EMBEDDINGS_H5, error) from None
         return cls(result, tiles, folder)
 
-    @property
-    def sort_key(self) -> tuple[str, ...]:
-        """What says where the scan is in the bag: its pixels, and not its name or its turn."""
-        area = self.result.findings.area.as_dict()
-        slide_digest = self.result.provenance["slide_digest"]
-        return str(slide_digest), repr(sorted(area.items())), self.result.scan_id
-
     def picture(self) -> Pixels:
         """Return the picture of the scan's area. Raise `TemporaryError` where it is damaged."""
         try:

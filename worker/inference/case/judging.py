@@ -38,12 +38,10 @@ def case_network(algorithm: Algorithm) -> SlideAlgorithm:
 class JudgedCase:
     """What is answered for a case, and the scans that it is answered for, in the order's order.
 
-    `in_bag` says which place in the bag each of them has. `warnings` are reasons to doubt the
-    answer, which stand with every scan.
+    `warnings` are reasons to doubt the answer, which stand with every scan.
     """
 
     scans: Sequence[EncodedScan]
-    in_bag: Sequence[int]
     bag: Bag
     answer: BagAnswer
     warnings: tuple[ScanWarning, ...]
@@ -54,27 +52,19 @@ def judge(
 ) -> JudgedCase:
     """Ask the network once about all tiles of all scans, and return its answer.
 
-    The bag is in the order of the slides' digests: neither the order in which the scans were
-    ordered nor that in which they were encoded changes the answer. It is written into `scratch`.
+    The bag is in the order of `scans`, whichever was encoded last. It is written into `scratch`.
 
     Raise `OrderError` where the scans do not fit together or the answer is none, `TemporaryError`
     where the bag is too much for the device.
     """
-    in_order = sorted(range(len(scans)), key=lambda number: scans[number].sort_key)
-    bag = collect(
-        [scans[number] for number in in_order],
-        algorithm.settings.max_tiles,
-        scratch / "bag",
-        progress,
-    )
+    bag = collect(scans, algorithm.settings.max_tiles, scratch / "bag", progress)
     progress.report("judging", 0, 1)
     answer = BagAnswer(Judgement(len(scans), 0), None)
     if len(bag.features):
         with computing(progress):
             answer = ask(algorithm, bag.features, None, len(scans))
     progress.report("judging", 1, 1)
-    places = [in_order.index(number) for number in range(len(scans))]
-    return JudgedCase(scans, places, bag, answer, _warnings(scans, bag))
+    return JudgedCase(scans, bag, answer, _warnings(scans, bag))
 
 
 def results(
@@ -120,10 +110,9 @@ def _squares(case: JudgedCase, number: int, scratch: Path) -> ObjectStore:
     squares = ObjectStore.begin(folder)
     measured = case.answer.measured
     if measured is not None:
-        place = case.in_bag[number]
-        start, stop = case.bag.rows[place]
+        start, stop = case.bag.rows[number]
         tiles = case.scans[number].tiles
-        store_measured(squares, tiles, case.bag.chosen[place], measured[start:stop])
+        store_measured(squares, tiles, case.bag.chosen[number], measured[start:stop])
     return squares
 
 
@@ -134,7 +123,7 @@ def _findings(
     first = scan.result.findings
     card = algorithm.card
     judgement = case.answer.judgement
-    own_tiles = len(case.bag.chosen[case.in_bag[number]])
+    own_tiles = len(case.bag.chosen[number])
     encoder = algorithm.encoder_settings
     return Findings(
         frame=first.frame,
@@ -154,7 +143,7 @@ def _provenance(case: JudgedCase) -> list[dict[str, Any]]:
         {
             "scan": scan.result.scan_id,
             "slide_digest": scan.result.provenance["slide_digest"],
-            "tiles": len(case.bag.chosen[place]),
+            "tiles": len(chosen),
         }
-        for scan, place in zip(case.scans, case.in_bag, strict=True)
+        for scan, chosen in zip(case.scans, case.bag.chosen, strict=True)
     ]
