@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from pydantic import BaseModel, Field
@@ -96,7 +97,12 @@ LOG_PARAMETERS: dict[str, Any] = {
             "tail",
             "only so many of the last lines; absent: all that are kept",
             {"type": "integer", "minimum": 1, "maximum": MAX_TAIL},
-        )
+        ),
+        _documented(
+            "follow",
+            "`1`: the answer goes on with each further line until the order has ended",
+            {"type": "integer", "enum": [0, 1], "default": 0},
+        ),
     ]
 }
 
@@ -159,20 +165,37 @@ def asks_for_others(query: dict[str, Any], caller: Caller) -> bool:
     return False
 
 
-def tail(given: QueryParams) -> int:
-    """Return how many of the last lines of a log are asked for; 0 = all.
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """How many of the last lines of a log are asked for, 0 = all, and whether further ones are."""
+
+    tail: int
+    follow: bool
+
+
+def log_query(given: QueryParams) -> LogQuery:
+    """Return what is asked for of a log.
 
     Raise `OrderError("request_invalid")` with the parameter as its field.
     """
     for name, _ in given.multi_items():
-        if name != "tail":
-            raise _refused(name[:64], "this query parameter is not known here", "there is: tail")
-    texts = given.getlist("tail")
-    if not texts:
+        if name not in ("tail", "follow"):
+            raise _refused(
+                name[:64],
+                "this query parameter is not known here",
+                "there are: tail, follow",
+            )
+        if len(given.getlist(name)) > 1:
+            raise _refused(name, "this query parameter is given twice", "give it once")
+    follow = given.get("follow", "0")
+    if follow not in ("0", "1"):
+        raise _refused("follow", f"{follow[:64]!r} is neither 0 nor 1", "1 follows the log")
+    return LogQuery(_tail(given.get("tail")), follow == "1")
+
+
+def _tail(text: str | None) -> int:
+    if text is None:
         return 0
-    text = texts[0]
-    if len(texts) > 1:
-        raise _refused("tail", "this query parameter is given twice", "give it once")
     if not re.fullmatch(r"\d{1,4}", text, re.ASCII) or not 1 <= int(text) <= MAX_TAIL:
         raise _refused(
             "tail",

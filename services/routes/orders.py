@@ -11,11 +11,10 @@ from itertools import islice
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from pydantic import TypeAdapter
 
 from broker.errors import OrderError, TemporaryError
-from broker.log import one_line
 from broker.order_store import OrderStore, UnreadableOrderError
 from broker.orders.destinations import WebhookDestination
 from broker.orders.order import Order, UnreadableOrder
@@ -36,14 +35,13 @@ from services.requests.admission import check_destination_hosts
 from services.requests.named_destinations import resolve
 from services.requests.order_validation import new_destination
 from services.requests.placement import Placement
-from services.responses import orders_csv
+from services.responses import order_log, orders_csv
 from services.responses.views import (
     OrderView,
     UnreadableOrderView,
     entry_view,
     order_path,
     order_view,
-    rfc3339,
 )
 
 JSON = "application/json"
@@ -130,14 +128,17 @@ def get_order(order_id: str, request: Request, store: Store) -> Response:
     openapi_extra=order_query.LOG_PARAMETERS,
     dependencies=READ,
 )
-def get_log(order_id: str, request: Request, store: Store) -> PlainTextResponse:
-    """What happened to the order, one line per thing; with `tail`, only the last lines."""
-    last = order_query.tail(request.query_params)
+def get_log(order_id: str, request: Request, store: Store) -> Response:
+    """What happened to the order, one line per thing; with `tail`, only the last lines.
+
+    With `follow=1` the answer goes on with each further line until the order has ended.
+    """
+    asked = order_query.log_query(request.query_params)
     order = store.get(order_id)
-    lines = [
-        f"{rfc3339(entry['at'])} {one_line(entry['text'])}\n" for entry in store.log(order.id, last)
-    ]
-    return PlainTextResponse("".join(lines))
+    if asked.follow:
+        lines = order_log.followed(store, order.id, asked.tail)
+        return StreamingResponse(lines, media_type="text/plain")
+    return PlainTextResponse(order_log.text_of(store.log(order.id, asked.tail)))
 
 
 @router.delete("/{order_id}", status_code=204)
