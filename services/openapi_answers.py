@@ -72,6 +72,12 @@ _PLACE: Final[tuple[ErrorCode, ...]] = (
     "media_type_unsupported",
     "key_reused",
 )
+_PASTED_TASK: Final[tuple[ErrorCode, ...]] = (
+    *_CHANGE,
+    *_ORDER,
+    "media_type_unsupported",
+    "task_reused",
+)
 _TECHCYTE_TASK: Final[tuple[ErrorCode, ...]] = (
     *_ANY_REQUEST,
     *_ORDER,
@@ -180,6 +186,7 @@ _KUE_REFUSED: Final = {
 }
 ANSWERS: Final[Mapping[str, Answers]] = {
     "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE, _BATCH),
+    "place_techcyte_task": Answers(202, _json(examples.WAITING_ORDER), _PASTED_TASK),
     "take_techcyte_task": Answers(200, _json(examples.TAKEN_TASK), _TECHCYTE_TASK),
     "list_orders": Answers(200, _json(examples.ORDERS_PAGE), (*_READ, "request_invalid")),
     "list_orders_as_csv": Answers(
@@ -187,7 +194,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     ),
     "delete_order": Answers(204, {}, _ACT),
     "get_order": Answers(200, _json(examples.ORDER), (*_READ, "not_found"), _UNCHANGED),
-    "get_log": Answers(200, _text(examples.LOG), (*_READ, "not_found")),
+    "get_log": Answers(200, _text(examples.LOG), (*_READ, "not_found", "request_invalid")),
     "cancel_order": Answers(202, _json(examples.CANCELLED_ORDER), _ACT),
     "retry_order": Answers(202, _json(examples.WAITING_ORDER), _ACT),
     "deliver_order": Answers(202, _json(examples.DELIVERING_ORDER), _ACT),

@@ -15,7 +15,7 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from pydantic import TypeAdapter
 
 from broker.errors import OrderError, TemporaryError
-from broker.order_store import OrderStore, UnreadableOrderError
+from broker.order_store import OrderStore
 from broker.orders.destinations import WebhookDestination
 from broker.orders.order import Order, UnreadableOrder
 from broker.orders.request import Destination
@@ -36,12 +36,10 @@ from services.requests.named_destinations import resolve
 from services.requests.order_validation import new_destination
 from services.requests.placement import Placement
 from services.responses import order_log, orders_csv
+from services.responses.accepted import accepted, current
 from services.responses.views import (
     OrderView,
-    UnreadableOrderView,
     entry_view,
-    order_path,
-    order_view,
 )
 
 JSON = "application/json"
@@ -82,7 +80,7 @@ def place_order(
             content = BATCH.dump_json(entries)
             return Response(content, status_code=207, media_type=JSON)
         placed = placement.place_document(document, key)
-        return _accepted(store, placed.order_id, is_replay=placed.is_replay)
+        return accepted(store, placed.order_id, is_replay=placed.is_replay)
 
 
 @router.get(
@@ -119,7 +117,7 @@ def list_orders_as_csv(request: Request, store: Store, caller: ReadingCaller) ->
 @router.get("/{order_id}", response_model=OrderView, dependencies=READ)
 def get_order(order_id: str, request: Request, store: Store) -> Response:
     """One order. With `If-None-Match`, 304 while nothing has changed."""
-    return _unless_unchanged(_current(store, order_id), request)
+    return _unless_unchanged(current(store, order_id), request)
 
 
 @router.get(
@@ -155,7 +153,7 @@ def cancel_order(order_id: str, store: Store, caller: OrderingCaller) -> Respons
     Results on their way arrive or not; if they do, the order is delivered.
     """
     store.cancel(order_id, caller.name)
-    return _accepted(store, order_id)
+    return accepted(store, order_id)
 
 
 @router.post("/{order_id}/retry", status_code=202, response_model=OrderView)
@@ -165,7 +163,7 @@ def retry_order(order_id: str, store: Store, caller: OrderingCaller) -> Response
     Only the scans that are not classified run again.
     """
     enqueue(store.retry(order_id, caller.name))
-    return _accepted(store, order_id)
+    return accepted(store, order_id)
 
 
 @router.post(
@@ -188,7 +186,7 @@ def deliver_order(
     messages = store.deliver_again(order_id, caller.name, destination)
     _allow_call(store, order_id, destination)
     enqueue(messages)
-    return _accepted(store, order_id)
+    return accepted(store, order_id)
 
 
 def _allow_call(store: OrderStore, order_id: str, destination: Destination | None) -> None:
@@ -213,25 +211,6 @@ def _all_entries(store: OrderStore, query: Mapping[str, Any]) -> Iterator[Order 
         cursor = page.cursor
         if cursor is None:
             return
-
-
-def _accepted(store: OrderStore, order_id: str, *, is_replay: bool = False) -> Response:
-    """Return 202 with the order as it is now, also where its record cannot be read."""
-    headers = {"location": order_path(order_id)}
-    if is_replay:
-        headers["idempotency-replayed"] = "true"
-    view: OrderView | UnreadableOrderView
-    try:
-        view = _current(store, order_id)
-    except UnreadableOrderError as error:
-        view = entry_view(error.order)
-    return Response(view.model_dump_json(), 202, headers, JSON)
-
-
-def _current(store: OrderStore, order_id: str) -> OrderView:
-    """Return the order as it is now, with the reason why its work waits."""
-    order = store.get(order_id)
-    return order_view(order, store.waits(order))
 
 
 def _caller_key(key: str, caller: str) -> str:

@@ -1,14 +1,15 @@
-"""The route that Techcyte's "External" provider posts its tasks to.
+"""The routes for tasks of Techcyte: its "External" provider posts them, or a person pastes one.
 
-The secret in its address stands for an API key.
+The secret in the provider's address stands for an API key.
 """
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
-from fastapi.responses import JSONResponse
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from broker.errors import OrderError
@@ -16,12 +17,13 @@ from broker.order_store.errors import KeyReusedError
 from broker.settings.techcyte import TechcyteWebhook
 from services import secret_paths
 from services.auth import Caller
-from services.dependencies import Settings, Store
+from services.dependencies import JsonBody, OrderingCaller, Settings, Store
 from services.requests import json_body, techcyte_task
 from services.requests.order_validation import order_of
 from services.requests.placement import Orderable, Placed, Placement
 from services.requests.techcyte_task import TechcyteTask
-from services.responses.views import order_path
+from services.responses.accepted import accepted
+from services.responses.views import OrderView, order_path
 
 STARTED = "Processing started"
 """What the example server in Techcyte's documents answers, with the status 200."""
@@ -57,6 +59,10 @@ async def body_of(request: Request, config: Settings) -> bytes:
 
 
 Webhook = Annotated[TechcyteWebhook, Depends(webhook_of)]
+WebhookName = Annotated[
+    str | None,
+    Query(max_length=64, description="a name in `services.techcyte.webhooks`; absent: the only"),
+]
 Body = Annotated[bytes, Depends(body_of)]
 
 
@@ -79,6 +85,47 @@ def take_techcyte_task(webhook: Webhook, raw: Body, config: Settings, store: Sto
         answer.message = REPEATED
         headers["idempotency-replayed"] = "true"
     return JSONResponse(answer.model_dump(), headers=headers)
+
+
+@router.post(
+    "/v1/techcyte/tasks",
+    status_code=202,
+    response_model=OrderView,
+    openapi_extra=techcyte_task.BODY,
+)
+def place_techcyte_task(
+    config: Settings,
+    store: Store,
+    caller: OrderingCaller,
+    raw: JsonBody,
+    webhook: WebhookName = None,
+) -> Response:
+    """A task that a person has, as Techcyte's debug request shows it, becomes its order.
+
+    Nothing but the caller differs from a task that Techcyte posts: it is the same order.
+    """
+    named = _webhook_named(webhook, config.services.techcyte.webhooks)
+    task = TechcyteTask.of(json_body.parse(raw))
+    placed = _placed(task, named, Placement(config, store, caller))
+    return accepted(store, placed.order_id, is_replay=placed.is_replay)
+
+
+def _webhook_named(name: str | None, webhooks: Sequence[TechcyteWebhook]) -> TechcyteWebhook:
+    """Return the webhook of the name, or the only one. Raise `OrderError("request_invalid")`."""
+    matching = [one for one in webhooks if name in (None, one.name)]
+    if len(matching) == 1:
+        return matching[0]
+    names = ", ".join(sorted({one.name for one in webhooks}))
+    if not webhooks:
+        detail = "webhook: services.techcyte.webhooks is empty"
+        hint = "it says which algorithm a task's model is, and where its results go"
+    elif not matching:
+        detail = "webhook: no webhook has this name"
+        hint = f"there are: {names}"
+    else:
+        detail = "webhook: there are several"
+        hint = f"name one that is alone with its name: {names}"
+    raise OrderError("request_invalid", detail, hint=hint, field="webhook")
 
 
 def _placed(task: TechcyteTask, webhook: TechcyteWebhook, placement: Placement) -> Placed:

@@ -5,12 +5,13 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from broker.orders.order import ENDED, OrderState
 from broker.settings.config import load
 from slidelane.commands.order_api import Answer, NoAnswerError, OrderApi
-from slidelane.commands.order_list import Defaults, Given, TableError, orders_of
+from slidelane.commands.order_list import Defaults, Given, TableError, Task, orders_of
 from slidelane.commands.pending_keys import PendingKeys
 from slidelane.commands.progress_display import ProgressDisplay, printable
 from slidelane.commands.region import HELP, region
@@ -20,6 +21,7 @@ from slidelane.commands.worker_process import CommandError, stop_on_signals
 from slidelane.http_probe import base_url
 
 _POLL_S: Final = 0.5
+_MOST_TASK_BYTES: Final = 10**6
 _PATIENCE_S: Final = 600.0
 """How long the service may be silent while orders are followed; it may be started anew."""
 
@@ -29,7 +31,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser("order", help="order slides from the running service")
     parser.add_argument(
         "what",
-        nargs="+",
+        nargs="*",
         metavar="PATH_OR_URL",
         help="slides, folders of slides, or CSV tables with the columns path or url, algorithm, "
         "roi, mpp, stain, to, to.FIELD, label.NAME",
@@ -44,6 +46,17 @@ def add_parser(commands: Any) -> None:
         "--to",
         metavar="NAME",
         help="where the results go: one of services.destinations; without it they are kept",
+    )
+    parser.add_argument(
+        "--techcyte",
+        metavar="FILE",
+        help="the JSON of a task of Techcyte, as its debug request shows it in the task's notes; "
+        "- reads it from stdin. Algorithm and host are those of services.techcyte.webhooks",
+    )
+    parser.add_argument(
+        "--webhook",
+        metavar="NAME",
+        help="which of services.techcyte.webhooks a task is for, where there are several",
     )
     parser.add_argument(
         "--wait",
@@ -92,6 +105,10 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     try:
         given = list(orders_of(arguments.what, defaults))
+        if arguments.techcyte:
+            given.append(_task_in(arguments.techcyte, arguments.webhook))
+        if not given:
+            raise TableError("there is nothing to order: name a slide, or --techcyte FILE")
     except TableError as error:
         print(f"slidelane order: {printable(error)}", file=sys.stderr)
         return USAGE_STATUS
@@ -106,6 +123,21 @@ def _run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return INTERRUPTED_STATUS
+
+
+def _task_in(name: str, webhook: str | None) -> Given:
+    """Return the task that a file holds. Raise `TableError` for one that cannot be read."""
+    try:
+        if name == "-":
+            task = sys.stdin.buffer.read(_MOST_TASK_BYTES + 1)
+        else:
+            with Path(name).open("rb") as file:
+                task = file.read(_MOST_TASK_BYTES + 1)
+    except OSError as error:
+        raise TableError(f"--techcyte: {name} cannot be read ({error.strerror})") from None
+    if len(task) > _MOST_TASK_BYTES:
+        raise TableError(f"--techcyte: {name} has more than {_MOST_TASK_BYTES} bytes: no task has")
+    return Given(name, task=Task(task, webhook))
 
 
 def _place_and_follow(api: OrderApi, given: Sequence[Given], *, wait: bool) -> int:
@@ -130,7 +162,10 @@ def _place(api: OrderApi, given: Given) -> Followed | None:
         print(f"{title}: {printable(given.fault)}", file=sys.stderr)
         return None
     try:
-        answer = api.place(given.order)
+        if given.task:
+            answer = api.place_techcyte_task(given.task.content, given.task.webhook)
+        else:
+            answer = api.place(given.order)
     except NoAnswerError as error:
         text = f"no answer ({error}); repeat the command: it makes no second order"
         print(f"{title}: {printable(text)}", file=sys.stderr)

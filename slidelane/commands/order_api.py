@@ -10,6 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
 from broker.settings.sources import CALLER_KEY_VARIABLE
@@ -71,21 +72,35 @@ class OrderApi:
         body = json.dumps(order).encode()
         key = self._pending.begin(self.url, body)
         headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        answer = self._send("/v1/orders", body, headers)
+        if answer.status != _UNAVAILABLE:
+            self._pending.end(self.url, body)
+        return answer
+
+    def place_techcyte_task(self, task: bytes, webhook: str | None) -> Answer:
+        """Place the order of a task of Techcyte, by the settings of the webhook of this name.
+
+        None stands for the only webhook. The same task is the same order, however often it is sent.
+        Raise `NoAnswerError`.
+        """
+        path = "/v1/techcyte/tasks"
+        if webhook:
+            path = f"{path}?{urlencode({'webhook': webhook})}"
+        return self._send(path, task, {"Content-Type": "application/json"})
+
+    def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Return the answer, asking again where none comes. Raise `NoAnswerError`."""
         wait_s = _FIRST_WAIT_S
         for _ in range(_TRIES - 1):
             try:
-                answer = self._call("/v1/orders", body, headers)
+                answer = self._call(path, body, headers)
                 if answer.status != _UNAVAILABLE:
-                    break
+                    return answer
             except NoAnswerError:
                 pass
             time.sleep(wait_s)
             wait_s *= 2
-        else:
-            answer = self._call("/v1/orders", body, headers)
-        if answer.status != _UNAVAILABLE:
-            self._pending.end(self.url, body)
-        return answer
+        return self._call(path, body, headers)
 
     def get(self, order_id: str) -> Answer:
         """Return the order as it is now. Raise `NoAnswerError`."""

@@ -35,12 +35,21 @@ class TableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Task:
+    """A task of Techcyte as JSON, and the name of the webhook that it is for, if one is named."""
+
+    content: bytes = field(repr=False)
+    webhook: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Given:
-    """One slide to order: where it was named, the order, and why it is none where it is none."""
+    """What to order: where it was named, the order or task, and why it is none where it is none."""
 
     title: str
     order: Mapping[str, Any] = field(default_factory=dict)
     fault: str = ""
+    task: Task | None = None
 
 
 @dataclass(frozen=True, slots=True)

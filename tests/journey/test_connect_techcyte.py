@@ -95,3 +95,16 @@ def test_a_task_becomes_one_post_of_results(
     assert (order["state"], order["created_by"]) == ("delivered", "techcyte"), order
     (entry,) = json.loads((folder / "data" / "ledger.json").read_text())
     assert (entry["note"]["task"], entry["note"]["scans"]) == ("185714", ["8946136"])
+    task = commands.partition("<< TASK\n")[2].partition("\nTASK")[0]
+    (folder / "data" / "task.json").write_text(task.replace("$token", "an-older-token"))
+    pasted = subprocess.run(
+        [sys.executable, "-m", "slidelane", "order", "--techcyte", "data/task.json"],
+        cwd=folder,
+        env=running.env | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert first["order_id"] in pasted.stdout
+    assert "accepted before" in pasted.stdout
