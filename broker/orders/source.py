@@ -105,6 +105,10 @@ class CaseSource(RequestModel):
 
     type: Literal["case"]
     case_id: CaseId
+    slide: Annotated[
+        CaseId | None,
+        Field(description="the file name of the slide that is meant, where the case has several"),
+    ] = None
 
     @property
     def addresses(self) -> tuple[tuple[str, str], ...]:

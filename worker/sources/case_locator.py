@@ -7,8 +7,10 @@ import json
 import math
 import re
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Any, Final
+from urllib.parse import unquote
 
 import requests
 
@@ -24,6 +26,10 @@ from worker.sources.http.retrying_get import ConnectionLost, open_get, read_body
 ANSWER_S: Final = 30.0
 _MAX_ANSWER_BYTES: Final = 2**16
 _FIELD: Final = "source.case_id"
+_SLIDE_FIELD: Final = "source.slide"
+_FIRST_ENTRY: Final = re.compile(r"^/0(/|$)")
+_SHOWN_NAMES: Final = 20
+_SHOWN_CHARS: Final = 100
 
 
 class _UnknownCaseError(InputNotFoundError):
@@ -47,6 +53,39 @@ class _UnusableAnswerError(InputNotFoundError):
         )
 
 
+class _SeveralSlidesError(InputNotFoundError):
+    """A case has several slides, and it was not said which one is meant."""
+
+    def __init__(self, case_id: str, names: Sequence[str]) -> None:
+        super().__init__(
+            f"the locator knows {len(names)} slides of case {case_id!r}: {_listed(names)}",
+            hint='name one of them in the source: {"type": "case", "case_id": …, "slide": NAME}; '
+            "where two have the same name, order by address",
+            field=_FIELD,
+        )
+
+
+class _OtherSlidesError(InputNotFoundError):
+    """The slide that was named is none of the case."""
+
+    def __init__(self, case_id: str, names: Sequence[str]) -> None:
+        super().__init__(
+            f"the locator knows no slide of this name of case {case_id!r}; "
+            f"there is: {_listed(names)}",
+            hint="name one of them in the source, as `slide`",
+            field=_SLIDE_FIELD,
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return file names on one line, the first twenty and how many more there are."""
+    known = sorted({name for name in names if name})
+    shown = [ascii(name[:_SHOWN_CHARS]) for name in known[:_SHOWN_NAMES]]
+    if len(known) > _SHOWN_NAMES:
+        shown.append(f"{len(known) - _SHOWN_NAMES} more")
+    return ", ".join(shown) or "none with a name"
+
+
 class _KeyRefusedError(OrderError):
     """The service refuses the key that is configured for it. Code: `input_unreachable`."""
 
@@ -66,12 +105,15 @@ def locate(
     session: requests.Session,
     progress: Progress,
     within_s: float = ANSWER_S,
+    slide: str | None = None,
 ) -> tuple[Located, float | None]:
     """Return where the slide of a case is, and its microns per pixel where the locator states them.
 
-    Raise `OrderError`: `request_invalid` without a locator, `input_not_found` for an unknown case
-    and an unusable answer, `input_unreachable` where the service refuses the key;
-    `InputUnreachableError` where it does not answer.
+    `slide`: the file name of the one that is meant, for a case that may have several.
+
+    Raise `OrderError`: `request_invalid` without a locator, `input_not_found` for an unknown case,
+    an unusable answer, and several slides of which none is named, `input_unreachable` where the
+    service refuses the key; `InputUnreachableError` where it does not answer.
     """
     if locator is None:
         raise OrderError(
@@ -83,9 +125,15 @@ def locate(
     if isinstance(locator, HttpLocator):
         progress.report("locating", 0, 1)
         answer = _request(case_id, locator, session, within_s)
-        return _parse(case_id, locator, answer)
+        return _parse(case_id, slide, locator, answer)
     if case_id not in locator.cases:
         raise _UnknownCaseError(case_id)
+    if slide is not None:
+        raise InputNotFoundError(
+            f"the table of cases has one slide for case {case_id!r}, without a name",
+            hint="leave source.slide out",
+            field=_SLIDE_FIELD,
+        )
     return locator.cases[case_id], None
 
 
@@ -162,12 +210,17 @@ def _body(response: requests.Response, safe_url: str, deadline: float) -> bytes:
     return bytes(body)
 
 
-def _parse(case_id: str, locator: HttpLocator, answer: Any) -> tuple[Located, float | None]:
+def _parse(
+    case_id: str, slide: str | None, locator: HttpLocator, answer: Any
+) -> tuple[Located, float | None]:
     if not answer:
         raise _UnknownCaseError(case_id)
-    location = _unique_value(case_id, locator.location, answer)
+    entry = _entry(case_id, slide, locator.location, answer)
+    location = _value_at(_in_entry(entry, locator.location), answer)
     if not isinstance(location, str) or not location:
         raise _UnusableAnswerError(f"the locator answered no location for case {case_id!r}")
+    if slide is not None and _file_name(location) != slide:
+        raise _OtherSlidesError(case_id, [_file_name(location)])
     try:
         source = locator.located(case_id, location)
     except ValueError:  # its message would quote the location, which may be a presigned URL
@@ -177,25 +230,40 @@ def _parse(case_id: str, locator: HttpLocator, answer: Any) -> tuple[Located, fl
         ) from None
     if locator.mpp is None:
         return source, None
-    return source, _mpp(_value_at(locator.mpp, answer))
+    return source, _mpp(_value_at(_in_entry(entry, locator.mpp), answer))
 
 
-def _unique_value(case_id: str, pointer: str, answer: Any) -> Any:
-    """Return the value at a JSON pointer.
+def _entry(case_id: str, slide: str | None, pointer: str, answer: Any) -> int:
+    """Return which entry of the answer is meant: 0 unless it is a list of which one is taken.
 
-    Where the pointer takes the first of a list, all entries of the list must hold the same value.
-    Raise `InputNotFoundError` otherwise.
+    Without a name all entries must have the same location, with one exactly one location must have
+    that name. Raise `InputNotFoundError` otherwise, with the names that there are.
     """
-    if isinstance(answer, list) and re.match(r"/0(/|$)", pointer):
-        rest = pointer.removeprefix("/0")
-        locations = [_value_at(f"/{index}{rest}", answer) for index in range(len(answer))]
-        if any(location != locations[0] for location in locations):
-            raise InputNotFoundError(
-                f"the locator knows {len(locations)} slides of case {case_id!r}",
-                hint="order by address, or by a case id that stands for one slide",
-                field=_FIELD,
-            )
-    return _value_at(pointer, answer)
+    if not isinstance(answer, list) or not _FIRST_ENTRY.match(pointer):
+        return 0
+    locations = [_value_at(_in_entry(number, pointer), answer) for number in range(len(answer))]
+    names = [_file_name(location) for location in locations]
+    meant = locations
+    if slide is not None:
+        meant = [at for at, name in zip(locations, names, strict=True) if name == slide]
+    if not meant:
+        raise _OtherSlidesError(case_id, names)
+    if any(location != meant[0] for location in meant):
+        raise _SeveralSlidesError(case_id, names)
+    return locations.index(meant[0])
+
+
+def _in_entry(number: int, pointer: str) -> str:
+    """Return the pointer with this entry of a list in place of the first one."""
+    return _FIRST_ENTRY.sub(rf"/{number}\1", pointer)
+
+
+def _file_name(location: Any) -> str:
+    """Return the last part of a path or URL, without its query; nothing of anything else."""
+    if not isinstance(location, str):
+        return ""
+    path = re.split(r"[?#]", location, maxsplit=1)[0]
+    return unquote(re.split(r"[/\\]", path.rstrip("/"))[-1])
 
 
 def _value_at(pointer: str, document: Any) -> Any:

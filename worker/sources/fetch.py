@@ -108,8 +108,9 @@ class SlideFetcher:
                 return self._fetch_file(url, source.sha256, request, progress, pins)
             case ImageServerSource() as source:
                 return self._fetch_image_region(source, request, progress, pins)
-            case CaseSource(case_id=case_id):
-                located, mpp = locate(case_id, self._settings.locator, self._http, progress)
+            case CaseSource(case_id=case_id, slide=slide):
+                locator = self._settings.locator
+                located, mpp = locate(case_id, locator, self._http, progress, slide=slide)
                 request = replace(request, source=located, mpp=request.mpp or mpp)
                 return replace(self._fetch(request, progress, pins), mpp=mpp)
 

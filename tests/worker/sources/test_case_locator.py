@@ -37,18 +37,26 @@ def asking(origin: SlideServer, path: str = "/find?id={case_id}", **more: Any) -
 
 
 def found(
-    origin: SlideServer, answer: Answer, case_id: str = "S26-1", **more: Any
+    origin: SlideServer,
+    answer: Answer,
+    case_id: str = "S26-1",
+    slide: str | None = None,
+    **more: Any,
 ) -> tuple[Located, float | None]:
     origin.answers["/find"] = answer
     with session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http:
-        return locate(case_id, asking(origin, **more), http, Listener())
+        return locate(case_id, asking(origin, **more), http, Listener(), slide=slide)
 
 
 def refusal(
-    origin: SlideServer, answer: Answer, case_id: str = "S26-1", **more: Any
+    origin: SlideServer,
+    answer: Answer,
+    case_id: str = "S26-1",
+    slide: str | None = None,
+    **more: Any,
 ) -> SlidelaneError:
     with pytest.raises(SlidelaneError) as caught:
-        found(origin, answer, case_id, **more)
+        found(origin, answer, case_id, slide, **more)
     assert KEY not in f"{caught.value.problem} {caught.value!r} {caught.value.__cause__!r}"
     assert caught.value.__suppress_context__ or KEY not in repr(caught.value.__context__)
     return caught.value
@@ -157,6 +165,66 @@ def test_the_same_slide_named_twice_is_one(origin: SlideServer) -> None:
     """Services that repeat a row do no harm."""
     source, _ = found(origin, status(200, b'[{"file-location": "/a"}, {"file-location": "/a"}]'))
     assert source.addresses[0][1] == "http://oss:5000/a"
+
+
+SEVERAL = status(
+    200,
+    json.dumps(
+        [
+            {"file-location": "/in/A1.svs?X-Amz-Signature=5ec4e7", "mpp": 0.25},
+            {"file-location": "/in/B%202.svs", "mpp": 0.5},
+            {"file-location": "/old/C.svs"},
+            {"file-location": "/in/C.svs"},
+        ]
+    ).encode(),
+)
+TABLE = {"type": "map", "cases": {"S26-1": {"type": "path", "path": "/a.svs"}}}
+
+
+def test_a_case_of_several_slides_offers_the_choice(origin: SlideServer) -> None:
+    """The names are listed, and nothing of what signs a URL; one that is named is found, with its
+    own microns."""
+    told = refusal(origin, SEVERAL)
+    assert "knows 4 slides of case 'S26-1': 'A1.svs', 'B 2.svs', 'C.svs'" in told.detail
+    assert "slide" in told.hint
+    assert "5ec4e7" not in f"{told.problem}"
+    source, mpp = found(origin, SEVERAL, slide="B 2.svs", mpp="/0/mpp")
+    assert source.addresses[0][1].endswith("B%25202.svs")
+    assert mpp == 0.5
+
+
+@pytest.mark.parametrize(
+    ("slide", "said", "field"),
+    [
+        ("D.svs", "no slide of this name of case 'S26-1'; there is: 'A1.svs', 'B 2.svs'", "slide"),
+        ("C.svs", "knows 4 slides", "case_id"),
+    ],
+)
+def test_a_name_that_chooses_no_slide_is_refused(
+    origin: SlideServer, slide: str, said: str, field: str
+) -> None:
+    """One that no slide has, and one that two have."""
+    told = refusal(origin, SEVERAL, slide=slide)
+    assert isinstance(told, OrderError)
+    assert (told.code, told.field) == ("input_not_found", f"source.{field}")
+    assert said in told.detail
+
+
+def test_the_name_of_the_only_slide_must_be_right(origin: SlideServer) -> None:
+    """Whoever names a slide means that one, also where there is another alone."""
+    alone = status(200, b'[{"file-location": "/in/A1.svs"}]')
+    assert found(origin, alone, slide="A1.svs")[0].addresses[0][1].endswith("/in/A1.svs")
+    assert "there is: 'A1.svs'" in refusal(origin, alone, slide="B.svs").detail
+
+
+def test_a_table_has_no_names_to_choose_from() -> None:
+    """A name is refused, not passed over."""
+    locator = TypeAdapter(Locator).validate_python(TABLE)
+    with (
+        session(("127.0.0.1",), connect_timeout_s=2, read_timeout_s=2) as http,
+        pytest.raises(OrderError, match="without a name"),
+    ):
+        locate("S26-1", locator, http, Listener(), slide="a.svs")
 
 
 @pytest.mark.parametrize("code", [401, 403])
