@@ -1,6 +1,7 @@
 # What people type; `make` alone prints it.
 PYTHON ?= python3
-JOBS ?= 2
+# one more than the cores of a small machine: tests of processes wait for half of their time
+JOBS ?= 3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
