@@ -1,8 +1,9 @@
-"""Each package starts without the libraries of the others, and importing has no side effect."""
+"""Each package starts without the libraries of the others; modules and tests keep their form."""
 
 import ast
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -75,3 +76,9 @@ def test_every_test_states_its_fact() -> None:
         and not ast.get_docstring(node)
     ]
     assert without_docstring == []
+
+
+def test_no_two_files_of_tests_have_the_same_name() -> None:
+    """pytest imports them by name alone: the second one of a run is not collected."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, count in names.items() if count > 1] == []

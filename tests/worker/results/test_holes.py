@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as arrays
 
 from tests.support.masks import MaskCase, mask_card, mask_result
 from worker.delivery.destinations.quip import archive
+from worker.delivery.destinations.quip.archive import Names
 from worker.delivery.destinations.techcyte import payload
 from worker.geometry.polygons import cut_through_holes
 from worker.results.files import object_files
@@ -77,7 +78,7 @@ def test_techcyte_and_quip_get_simple_rings_of_the_same_size(tmp_path: Path) -> 
         (ring,) = feature["geometry"]["coordinates"]
         shapes.append((feature["properties"]["annotation_type"], shapely.Polygon(ring)))
     loaded = io.BytesIO()
-    archive.write([result], "case", loaded)
+    archive.write([result], Names("case", "case"), loaded)
     with zipfile.ZipFile(loaded) as members:
         (table,) = [name for name in members.namelist() if name.endswith("features.csv")]
         (mask,) = [name for name in members.namelist() if name.endswith("seg.png")]

@@ -58,6 +58,7 @@ from pathlib import Path
 sys.path.insert(0, {root!r})
 from tests.support.results import a_result, nuclei
 from worker.delivery.destinations.quip import archive
+from worker.delivery.destinations.quip.archive import Names
 from worker.delivery.destinations.techcyte import payload
 from worker.results.files import object_files
 from worker.results.object_store import ObjectStore
@@ -70,7 +71,7 @@ object_files.write(Path({folder!r}), result)
 with open({folder!r} + "/out", "wb") as file:
     payload.write([result], file)
 with open({folder!r} + "/out.zip", "wb") as file:
-    archive.write([result], "case", file)
+    archive.write([result], Names("case", "case"), file)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

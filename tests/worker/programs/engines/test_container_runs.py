@@ -82,10 +82,10 @@ def test_variables_are_passed_by_file_and_arrive_as_they_are(
     environment = {
         "HOST": "ci.techcyte.com",
         "JSON": '{"a": "b c", "d": "$HOME #x"}',
-        "LINES": "one\ntwo",
+        "TWO_LINES": "one\ntwo",  # bash sets LINES itself
         "EMPTY": "",
     }
-    script = 'printf "%s|%s|%s|%s|%s\\n" "$HOST" "$JSON" "$LINES" "$EMPTY" "$1"; exit 5'
+    script = 'printf "%s|%s|%s|%s|%s\\n" "$HOST" "$JSON" "$TWO_LINES" "$EMPTY" "$1"; exit 5'
     run = shell_run(tmp_path / "run", script, "word", environment=environment)
     program = PodmanIsolation(engine).start(run)
     expected = 'ci.techcyte.com|{"a": "b c", "d": "$HOME #x"}|one\ntwo||word\n'
