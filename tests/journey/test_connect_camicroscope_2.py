@@ -2,11 +2,8 @@
 
 import io
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +15,8 @@ import redis
 
 from broker.settings.config import Config
 from tests.support.pages import blocks, read
-from tests.support.paths import ROOT
 from tests.support.stack import Stack, free_port, wait_for
+from tests.support.walks import run_walk, walk_folder
 
 PAGE = read("docs/connect-camicroscope-2.md")
 SETTINGS = [json.loads(block) for block in blocks(PAGE, "json")]
@@ -68,14 +65,7 @@ def opened(running: Stack) -> Iterator[Opened]:
 @pytest.fixture
 def folder(slide: Path, tmp_path: Path) -> Path:
     """A working folder as `make serve` leaves it: a Python in `.venv`, a sample slide in `data`."""
-    sample = tmp_path / "data" / "sample" / "sample.svs"
-    sample.parent.mkdir(parents=True)
-    shutil.copy(slide, sample)
-    python = tmp_path / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    return tmp_path
+    return walk_folder(slide, tmp_path)
 
 
 class Listener:
@@ -115,21 +105,6 @@ def analysis_ids(payload: bytes) -> set[str]:
         return {json.loads(archive.read(name))["analysis_id"] for name in metadata}
 
 
-def run(commands: str, folder: Path) -> None:
-    """Run the commands in a shell, and end it with all that it started."""
-    shell = subprocess.Popen(
-        ["bash", "-eu", "-c", commands],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        assert shell.wait(timeout=150) == 0
-    finally:
-        os.killpg(shell.pid, signal.SIGKILL)
-
-
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_the_settings_of_the_page_can_work(settings: dict[str, Any]) -> None:
     """Both are accepted as they stand."""
@@ -147,7 +122,7 @@ def test_a_job_becomes_a_zip_at_the_loader(running: Stack, opened: Opened, folde
         .replace(SLIDES_AT, str(opened.slides))
     )
     with Listener(running.data) as listener:
-        run(commands, folder)
+        run_walk(commands, folder)
         assert listener.heard("complete") == ["enqueue", "start", "complete"]
     job = json.loads((folder / "data" / "job.json").read_text())
     assert job["state"] == "complete", job

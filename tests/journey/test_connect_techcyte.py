@@ -1,7 +1,6 @@
 """docs/connect-techcyte.md: its settings and its commands, from a posted task to one post of results."""
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from broker.settings.config import Config
 from tests.support.pages import blocks, read
 from tests.support.paths import ROOT
 from tests.support.stack import Stack, free_port
+from tests.support.walks import run_walk, walk_folder
 
 PAGE = read("docs/connect-techcyte.md")
 SETTINGS = [json.loads(block) for block in blocks(PAGE, "json")]
@@ -43,29 +43,7 @@ def results_port(running: Stack) -> Iterator[int]:
 @pytest.fixture
 def folder(slide: Path, tmp_path: Path) -> Path:
     """A working folder as `make serve` leaves it: a Python in `.venv`, a sample slide in `data`."""
-    sample = tmp_path / "data" / "sample" / "sample.svs"
-    sample.parent.mkdir(parents=True)
-    shutil.copy(slide, sample)
-    python = tmp_path / ".venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    return tmp_path
-
-
-def run(commands: str, folder: Path) -> None:
-    """Run the commands in a shell, and end it with all that it started."""
-    shell = subprocess.Popen(
-        ["bash", "-eu", "-c", commands],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        assert shell.wait(timeout=150) == 0
-    finally:
-        os.killpg(shell.pid, signal.SIGKILL)
+    return walk_folder(slide, tmp_path)
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
@@ -87,7 +65,7 @@ def test_a_task_becomes_one_post_of_results(
         .replace(BUCKET_AT, str(free_port()))
     )
     again = commands[commands.index("token=") :].replace("5160ed", "0ddba11")
-    run(f"{commands}\ncp data/taken.json data/first.json\n{again}", folder)
+    run_walk(f"{commands}\ncp data/taken.json data/first.json\n{again}", folder)
     first = json.loads((folder / "data" / "first.json").read_text())
     second = json.loads((folder / "data" / "taken.json").read_text())
     assert second["order_id"] == first["order_id"]
