@@ -77,15 +77,15 @@ def write(
     """
     bounded = _BoundedFile(file, options)
     without_result = [_failed_fields(scan, results[0].order_id) for scan in failed]
-    scans = [_without_lists(one, options) for one in results if one.posted is None]
+    ours = {one.scan_id: _without_lists(one, options) for one in results if one.posted is None}
     of_the_case = case_results(options.case_results, results)
-    ours: dict[str, Any] = {"scanResults": scans + without_result}
+    checked: dict[str, Any] = {"scanResults": [*ours.values(), *without_result]}
     if of_the_case is not None:
-        ours["caseResults"] = of_the_case
-    if ours["scanResults"]:
-        check_body(strict_json(ours))
+        checked["caseResults"] = of_the_case
+    if checked["scanResults"]:
+        check_body(strict_json(checked))
     bounded.write(b'{"scanResults":[')
-    stated = _write_scans(results, bounded, options)
+    stated = _write_scans(results, ours, bounded, options)
     for fields in without_result:
         bounded.write(b"," + strict_json(fields))
     bounded.write(b"]")
@@ -97,18 +97,22 @@ def write(
 
 
 def _write_scans(
-    results: Sequence[Result], file: "_BoundedFile", options: PostOptions
+    results: Sequence[Result],
+    ours: Mapping[str, dict[str, Any]],
+    file: "_BoundedFile",
+    options: PostOptions,
 ) -> dict[str, Mapping[str, Any]]:
     """Write the scans, one at a time in memory.
 
-    Return what those that are passed on as they were posted state of the case, by the scans' ids.
+    `ours` is what `_without_lists` returned for each scan that nobody posted, by its id. Return
+    what those that are passed on as they were posted state of the case, by the scans' ids.
     """
     stated: dict[str, Mapping[str, Any]] = {}
     for number, result in enumerate(results):
         if number:
             file.write(b",")
         if result.posted is None:
-            for piece in _scan_pieces(result, _without_lists(result, options), options):
+            for piece in _scan_pieces(result, ours[result.scan_id], options):
                 file.write(piece)
         else:
             file.write(posted_scan(result, result.posted, stated))
