@@ -107,33 +107,31 @@ LOG_PARAMETERS: dict[str, Any] = {
 }
 
 
-def refuse_parameters(given: QueryParams, known: Collection[str]) -> None:
+def refuse_parameters(
+    given: QueryParams, known: Collection[str], *, has_labels: bool = False
+) -> None:
     """Raise `OrderError` for a parameter that is unknown or given twice.
 
-    Ignoring an unknown filter would show other orders than the caller asked for.
+    With `has_labels` each label is known, too. Ignoring an unknown filter would show other orders
+    than the caller asked for.
     """
     for name, _ in given.multi_items():
-        if not _is_known(name, known):
+        is_label = has_labels and LABEL.fullmatch(name) is not None
+        if name not in known and not is_label:
             raise _refused(
                 name[:64],
                 "this query parameter is not known here",
-                f"there are: {_listed(known)}",
+                f"there are: {_listed(known, has_labels=has_labels)}",
             )
         if len(given.getlist(name)) > 1:
             raise _refused(name, "this query parameter is given twice", "give it once")
 
 
-def _is_known(name: str, known: Collection[str]) -> bool:
-    """Labels are known wherever any parameter is."""
-    if not known:
-        return False
-    return name in known or LABEL.fullmatch(name) is not None
-
-
-def _listed(known: Collection[str]) -> str:
-    if not known:
-        return "none"
-    return ", ".join([*known, "label.NAME"])
+def _listed(known: Collection[str], *, has_labels: bool) -> str:
+    names = [*known]
+    if has_labels:
+        names.append("label.NAME")
+    return ", ".join(names) or "none"
 
 
 def query(given: QueryParams, limits: Limits = PAGE_LIMITS) -> dict[str, Any]:
@@ -141,7 +139,7 @@ def query(given: QueryParams, limits: Limits = PAGE_LIMITS) -> dict[str, Any]:
 
     Raise `OrderError("request_invalid")` with the parameter as its field.
     """
-    refuse_parameters(given, KNOWN)
+    refuse_parameters(given, KNOWN, has_labels=True)
     return {
         "state": _state(given.get("state")),
         "algorithm": _algorithm(given.get("algorithm")),
@@ -178,15 +176,7 @@ def log_query(given: QueryParams) -> LogQuery:
 
     Raise `OrderError("request_invalid")` with the parameter as its field.
     """
-    for name, _ in given.multi_items():
-        if name not in ("tail", "follow"):
-            raise _refused(
-                name[:64],
-                "this query parameter is not known here",
-                "there are: tail, follow",
-            )
-        if len(given.getlist(name)) > 1:
-            raise _refused(name, "this query parameter is given twice", "give it once")
+    refuse_parameters(given, ("tail", "follow"))
     follow = given.get("follow", "0")
     if follow not in ("0", "1"):
         raise _refused("follow", f"{follow[:64]!r} is neither 0 nor 1", "1 follows the log")
