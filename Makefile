@@ -19,7 +19,7 @@ setup: $(READY) ## make .venv and install everything, pinned
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[api,worker,watch,s3,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[api,worker,viewer,watch,s3,dev]'
 	@touch $(READY)
 
 demo: $(READY) ## order a real slide over HTTP and watch its results arrive, then clean up

