@@ -13,6 +13,7 @@ from services.responses.head_requests import HeadRequests
 from services.routes import (
     algorithms,
     api_docs,
+    destinations,
     health,
     hosting,
     jobs,
@@ -49,6 +50,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(orders.router)
     app.include_router(results.router)
     app.include_router(algorithms.router)
+    app.include_router(destinations.router)
     app.include_router(hosting.router)
     app.include_router(jobs.router)
     app.include_router(schemas.router)

@@ -215,6 +215,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "list_kue_jobs": Answers(200, _json([kue.FAILED_JOB | {"id": 14}]), _KUE),
     "list_kue_types": Answers(200, _json(["analysisJob"]), _KUE),
     "get_kue_stats": Answers(200, _json(kue.STATS), _KUE),
+    "list_destinations": Answers(200, _json(hosting_examples.DESTINATIONS), _READ),
     "list_images": Answers(200, _json(hosting_examples.IMAGES), _READ),
     "list_containers": Answers(200, _json(hosting_examples.CONTAINERS), _READ),
     "list_classes": Answers(200, _json(hosting_examples.CLASSES), _READ),
