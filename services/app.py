@@ -7,6 +7,8 @@ from services import openapi
 from services.api_keys import ApiKeys
 from services.auth import ApiKeyAuth
 from services.kue import routes as kue
+from services.page import routes as page
+from services.page.files import PageFiles
 from services.requests.origin_check import OriginCheck
 from services.responses import problems
 from services.responses.head_requests import HeadRequests
@@ -45,6 +47,8 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.state.storage = open_storage(config.broker)
     app.state.api_keys = keys
     app.state.auth = ApiKeyAuth(keys, store)
+    app.state.page_files = PageFiles.read()
+    app.include_router(page.router)
     app.include_router(orders.csv_router)
     app.include_router(orders.router)
     app.include_router(results.router)
