@@ -25,6 +25,8 @@ from services.routes import (
     schemas,
     techcyte,
 )
+from services.session import routes as session
+from services.session.tries import LoginTries
 
 
 def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
@@ -47,8 +49,10 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.state.storage = open_storage(config.broker)
     app.state.api_keys = keys
     app.state.auth = ApiKeyAuth(keys, store)
+    app.state.login_tries = LoginTries()
     app.state.page_files = PageFiles.read()
     app.include_router(page.router)
+    app.include_router(session.router)
     app.include_router(orders.csv_router)
     app.include_router(orders.router)
     app.include_router(results.router)
@@ -64,8 +68,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(health.router)
     app.include_router(api_docs.router)
     app.needs_key = keys.are_configured
-    if not app.needs_key:
-        app.add_middleware(OriginCheck)
+    app.add_middleware(OriginCheck, needs_key=app.needs_key)
     app.add_middleware(HeadRequests)
     problems.install(app)
     app.state.folders = config.broker.folders

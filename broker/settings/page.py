@@ -28,3 +28,8 @@ class PageSettings(Section):
     frame_ancestors: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
         (), max_length=32, description="origins of the sites that may embed the page"
     )
+    flower: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s'\"<>@?#]{1,500}$",
+        description="address of Flower, for a link",
+    )
