@@ -33,6 +33,7 @@ from broker.settings.page import PageSettings
 from broker.settings.section import ConfigError, Section
 from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environment
 from broker.settings.techcyte import TechcyteSettings
+from broker.settings.viewer import ViewerAddress
 from broker.settings.worker import (
     AlgorithmSettings,
     DeliverySettings,
@@ -114,6 +115,7 @@ class BrokerSettings(Section):
     max_waiting: int = Field(
         100_000, ge=1, description="orders that may wait; one more is answered 429"
     )
+    viewer: ViewerAddress = ViewerAddress()
 
     @field_validator("storage")
     @classmethod
@@ -237,6 +239,15 @@ class Config(BaseSettings):
                 raise ValueError(
                     f"{key} must be below broker.order_life_s: the order would expire first"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _viewer_on_a_port_has_a_secret(self) -> Self:
+        if self.worker.viewer.bind and self.broker.viewer.secret is None:
+            raise ValueError(
+                "worker.viewer.bind needs broker.viewer.secret, which the API sends: "
+                "openssl rand -hex 24"
+            )
         return self
 
     @model_validator(mode="after")
