@@ -32,6 +32,7 @@ from broker.settings.old_names import renamed_keys, with_new_names
 from broker.settings.section import ConfigError, Section
 from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environment
 from broker.settings.techcyte import TechcyteSettings
+from broker.settings.viewer import ViewerAddress
 from broker.settings.worker import (
     AlgorithmSettings,
     DeliverySettings,
@@ -113,6 +114,7 @@ class BrokerSettings(Section):
     max_waiting: int = Field(
         100_000, ge=1, description="orders that may wait; one more is answered 429"
     )
+    viewer: ViewerAddress = ViewerAddress()
 
     @field_validator("storage")
     @classmethod
