@@ -155,6 +155,8 @@ def _refused(answer: ViewerAnswer, path: str) -> OrderError | TemporaryError:
     if answer.headers.get("content-type", "").partition(";")[0] == _PROBLEM_TYPE:
         fields = _document(answer)
     code = fields.get("code")
+    if code in ("key_missing", "key_refused"):
+        return unavailable(BadAnswerError("it refuses the secret; see broker.viewer.secret"))
     if code not in CODES:
         return unavailable(BadAnswerError(f"it has the status {answer.status}"))
     problem = Problem(
