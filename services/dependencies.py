@@ -10,6 +10,7 @@ from broker.settings.config import Config
 from services.api_keys import ApiKeys
 from services.auth import ApiKeyAuth, Caller
 from services.requests import json_body
+from services.slides.viewer_client import ViewerClient
 
 
 async def config_of(request: Request) -> Config:
@@ -30,6 +31,11 @@ async def storage_of(request: Request) -> Storage:
 async def api_keys_of(request: Request) -> ApiKeys:
     """Return the API keys of the application."""
     return cast(ApiKeys, request.app.state.api_keys)
+
+
+async def viewer_of(request: Request) -> ViewerClient:
+    """Return what asks the viewer process."""
+    return cast(ViewerClient, request.app.state.viewer)
 
 
 async def may_order(request: Request) -> Caller:
@@ -54,6 +60,7 @@ Settings = Annotated[Config, Depends(config_of)]
 Store = Annotated[OrderStore, Depends(store_of)]
 ResultStorage = Annotated[Storage, Depends(storage_of)]
 Keys = Annotated[ApiKeys, Depends(api_keys_of)]
+Viewer = Annotated[ViewerClient, Depends(viewer_of)]
 OrderingCaller = Annotated[Caller, Depends(may_order)]
 ReadingCaller = Annotated[Caller, Depends(may_read)]
 
