@@ -1,4 +1,4 @@
-"""The examples of the OpenAPI document for images, containers, classes and jobs."""
+"""The examples of the OpenAPI document for destinations, images, containers, classes, jobs."""
 
 from typing import Any, Final
 
