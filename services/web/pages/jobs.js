@@ -142,6 +142,9 @@ function useOrders(filters) {
   }
   function changed(part) {
     setState((before) => {
+      if (part.deleted) {
+        return { ...before, orders: before.orders?.filter((one) => one.id !== part.order) ?? null };
+      }
       const isKnown = before.orders?.some((one) => one.id === part.order);
       if (!isKnown) soon();
       if (!isKnown) return before;
