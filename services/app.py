@@ -9,10 +9,12 @@ from services.auth import ApiKeyAuth
 from services.kue import routes as kue
 from services.requests.origin_check import OriginCheck
 from services.responses import problems
+from services.responses.findings_archive import FindingsArchives
 from services.responses.head_requests import HeadRequests
 from services.routes import (
     algorithms,
     api_docs,
+    findings,
     health,
     hosting,
     jobs,
@@ -43,11 +45,13 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.state.config = config
     app.state.store = store
     app.state.storage = open_storage(config.broker)
+    app.state.findings_tiles = FindingsArchives(app.state.storage)
     app.state.api_keys = keys
     app.state.auth = ApiKeyAuth(keys, store)
     app.include_router(orders.csv_router)
     app.include_router(orders.router)
     app.include_router(results.router)
+    app.include_router(findings.router)
     app.include_router(algorithms.router)
     app.include_router(hosting.router)
     app.include_router(jobs.router)
