@@ -51,6 +51,7 @@ ErrorCode = Literal[
     "bug",
     "sealed_with_another_key",
     "record_unreadable",
+    "result_damaged",
     "input_not_found",
     "input_differs",
     "input_expired",
@@ -142,6 +143,7 @@ CODES: dict[ErrorCode, Code] = {
     "bug": Code(500, "platform", "A fault in Slidelane"),
     "sealed_with_another_key": Code(500, "platform", "The order was encrypted with another key"),
     "record_unreadable": Code(500, "platform", "The record of the order is damaged"),
+    "result_damaged": Code(500, "platform", "A file of the result is damaged"),
     # a scan fails: only the slide or the algorithm shows it
     "input_not_found": Code(404, "input", "The slide is not at its source"),
     "input_differs": Code(422, "input", "The slide is not the one that its checksum names"),

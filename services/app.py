@@ -16,10 +16,12 @@ from services.page import routes as page
 from services.page.files import PageFiles
 from services.requests.origin_check import OriginCheck
 from services.responses import problems
+from services.responses.findings_archive import FindingsArchives
 from services.responses.head_requests import HeadRequests
 from services.routes import (
     algorithms,
     api_docs,
+    findings,
     health,
     hosting,
     jobs,
@@ -63,6 +65,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.state.config = config
     app.state.store = store
     app.state.storage = open_storage(config.broker)
+    app.state.findings_tiles = FindingsArchives(app.state.storage)
     app.state.api_keys = keys
     app.state.viewer = ViewerClient(config.broker)
     app.state.auth = ApiKeyAuth(keys, store)
@@ -75,6 +78,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     # Before the results, whose addresses end in any name.
     app.include_router(order_images.router)
     app.include_router(results.router)
+    app.include_router(findings.router)
     app.include_router(algorithms.router)
     app.include_router(hosting.router)
     app.include_router(jobs.router)

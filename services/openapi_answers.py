@@ -51,6 +51,13 @@ _DOWNLOAD: Final[tuple[ErrorCode, ...]] = (
     "range_not_satisfiable",
     "storage_unreachable",
 )
+_TILE_ERRORS: Final[tuple[ErrorCode, ...]] = (
+    *_READ,
+    "not_found",
+    "not_ready",
+    "result_damaged",
+    "storage_unreachable",
+)
 _ORDER: Final[tuple[ErrorCode, ...]] = (
     "body_not_json",
     "body_too_slow",
@@ -176,6 +183,8 @@ _OWN_FILE: Final = {
 _PART_OF_OWN_FILE: Final = {
     "206": {"description": "The range that was asked for", "content": _OWN_FILE}
 }
+_TILE: Final = {"application/octet-stream": {**BINARY, "example": "the bytes of the tile"}}
+_EMPTY_TILE: Final = {"204": {"description": "Nothing was found there"}}
 _PART_OF_PAYLOAD: Final = {
     "206": {"description": "The range that was asked for", "content": _PAYLOAD}
 }
@@ -249,6 +258,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "deliver_order": Answers(202, _json(examples.DELIVERING_ORDER), _ACT),
     "get_result": Answers(200, _FILES, _DOWNLOAD, _PART_OF_FILE),
     "get_own_file": Answers(200, _OWN_FILE, _DOWNLOAD, _PART_OF_OWN_FILE),
+    "get_findings_tile": Answers(200, _TILE, _TILE_ERRORS, {**_EMPTY_TILE, **_UNCHANGED}),
     "get_payload": Answers(200, _PAYLOAD, _DOWNLOAD, _PART_OF_PAYLOAD),
     "list_slides": Answers(
         200, _json(slides.ROOTS), (*_SLIDE, "request_invalid", "request_malformed")
