@@ -23,6 +23,8 @@ from services.routes import (
     schemas,
     techcyte,
 )
+from services.uploads import routes as uploads
+from services.uploads.protocol import Tus
 
 
 def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
@@ -55,10 +57,12 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(techcyte.router)
     app.include_router(kue.router)
     app.include_router(kue.pages)
+    app.include_router(uploads.router)
     app.include_router(queues.router)
     app.include_router(metrics.router)
     app.include_router(health.router)
     app.include_router(api_docs.router)
+    app.add_middleware(Tus)
     app.needs_key = keys.are_configured
     if not app.needs_key:
         app.add_middleware(OriginCheck)
