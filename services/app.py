@@ -37,6 +37,8 @@ from services.session.tries import LoginTries
 from services.slides import order_images
 from services.slides import routes as slides
 from services.slides.viewer_client import ViewerClient
+from services.uploads import routes as uploads
+from services.uploads.protocol import Tus
 
 
 @asynccontextmanager
@@ -87,10 +89,12 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(techcyte.router)
     app.include_router(kue.router)
     app.include_router(kue.pages)
+    app.include_router(uploads.router)
     app.include_router(queues.router)
     app.include_router(metrics.router)
     app.include_router(health.router)
     app.include_router(api_docs.router)
+    app.add_middleware(Tus)
     app.needs_key = keys.are_configured
     app.add_middleware(OriginCheck, needs_key=app.needs_key)
     app.add_middleware(HeadRequests)

@@ -301,3 +301,9 @@ ORDERS_CSV = (
     "2ee1f3898e91fee4ede9d4c1,delivered,ki67,2026-11-29T07:00:00.000Z,2026-11-29T07:00:09.512Z,"
     "lab,8946136,classified,,,Ki-67 labelling index 31.2 % (312 of 1000 nuclei),S26-1234,1000\n"
 )
+CREATED_UPLOAD: dict[str, Any] = {
+    "upload": "5f1c9a0d3b7e4c6f8a2d1e0b9c8f7a6d-0",
+    "set": "5f1c9a0d3b7e4c6f8a2d1e0b9c8f7a6d",
+    "offset": 0,
+    "length": 1477433278,
+}

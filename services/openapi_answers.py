@@ -16,6 +16,7 @@ JSON: Final = "application/json"
 TEXT: Final = "text/plain"
 BINARY: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
 _HEADERS: Final[Mapping[int, Any]] = {
+    201: {"Location": {"description": "path of the upload", "schema": {"type": "string"}}},
     202: {"Location": {"description": "path of the order", "schema": {"type": "string"}}},
     401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
     416: {
@@ -73,6 +74,8 @@ _ORDER: Final[tuple[ErrorCode, ...]] = (
     "stain_unexpected",
     "input_expired",
     "slide_unknown",
+    "upload_not_found",
+    "upload_incomplete",
     "too_many_waiting",
 )
 _PLACE: Final[tuple[ErrorCode, ...]] = (
@@ -93,6 +96,31 @@ _TECHCYTE_TASK: Final[tuple[ErrorCode, ...]] = (
     "not_found",
     "store_unreachable",
     "task_reused",
+)
+
+_UPLOAD: Final[tuple[ErrorCode, ...]] = (
+    *_ANY_REQUEST,
+    "key_missing",
+    "key_refused",
+    "loopback_only",
+    "tus_version_unsupported",
+)
+_UPLOAD_CHANGE: Final[tuple[ErrorCode, ...]] = (*_UPLOAD, "foreign_origin", "upload_not_found")
+_UPLOAD_CREATE: Final[tuple[ErrorCode, ...]] = (
+    *_UPLOAD_CHANGE,
+    "request_invalid",
+    "upload_too_large",
+    "uploads_full",
+    "too_many_uploads",
+)
+_UPLOAD_APPEND: Final[tuple[ErrorCode, ...]] = (
+    *_UPLOAD_CHANGE,
+    "body_too_slow",
+    "media_type_unsupported",
+    "upload_busy",
+    "upload_offset_wrong",
+    "upload_too_large",
+    "uploads_full",
 )
 
 
@@ -283,6 +311,12 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "list_kue_jobs": Answers(200, _json([kue.FAILED_JOB | {"id": 14}]), _KUE),
     "list_kue_types": Answers(200, _json(["analysisJob"]), _KUE),
     "get_kue_stats": Answers(200, _json(kue.STATS), _KUE),
+    "describe_uploads": Answers(204, {}, _UPLOAD),
+    "describe_upload": Answers(204, {}, _UPLOAD),
+    "create_upload": Answers(201, _json(examples.CREATED_UPLOAD), _UPLOAD_CREATE),
+    "get_upload": Answers(200, _text(""), (*_UPLOAD, "upload_not_found")),
+    "append_to_upload": Answers(204, {}, _UPLOAD_APPEND),
+    "delete_upload": Answers(204, {}, (*_UPLOAD_CHANGE, "upload_busy")),
     "list_images": Answers(200, _json(hosting_examples.IMAGES), _READ),
     "list_containers": Answers(200, _json(hosting_examples.CONTAINERS), _READ),
     "list_classes": Answers(200, _json(hosting_examples.CLASSES), _READ),

@@ -33,6 +33,7 @@ from broker.settings.page import PageSettings
 from broker.settings.section import ConfigError, Section
 from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environment
 from broker.settings.techcyte import TechcyteSettings
+from broker.settings.uploads import UploadSettings
 from broker.settings.viewer import ViewerAddress
 from broker.settings.worker import (
     AlgorithmSettings,
@@ -78,6 +79,9 @@ class BrokerSettings(Section):
     )
     storage: str | None = Field(
         None, min_length=1, description="where results and payloads are kept; None = in `data`"
+    )
+    uploads: Path | None = Field(
+        None, description="folder of the slides that callers send in; None = `uploads` in `data`"
     )
     allow_hosts: tuple[str, ...] = Field(
         (), description="hosts or networks in private address space that may be named"
@@ -127,6 +131,11 @@ class BrokerSettings(Section):
                 "credentials and endpoint come by AWS_… variables"
             )
         return location
+
+    @property
+    def uploads_folder(self) -> Path:
+        """Return the folder of uploads."""
+        return self.uploads or self.data / "uploads"
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -181,6 +190,7 @@ class ServicesSettings(Section):
         None, description="a webhook of `destinations` that is told how every order ends"
     )
     max_body_bytes: int = Field(1_000_000, ge=1000)
+    uploads: UploadSettings = UploadSettings()
     techcyte: TechcyteSettings = TechcyteSettings()
     kue: KueSettings = KueSettings()
     page: PageSettings = PageSettings()

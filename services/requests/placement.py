@@ -21,6 +21,7 @@ from services.requests.admission import admit, check_priority
 from services.requests.named_destinations import resolve, resolve_webhook
 from services.requests.order_validation import order_of
 from services.slides.order_sources import with_own_sources
+from services.uploads.ordering import check_uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class Placement:
             request = request.model_copy(update={"notify": webhook})
         admitted, card = admit(request, orderable.cards, self.config)
         _check_stains(admitted, card)
+        check_uploads(admitted, self.config, self.caller.name)
         known_by = ""
         if key is not None:
             known_by = fingerprint(document)
