@@ -22,6 +22,7 @@ from services.routes import (
     results,
     schemas,
     techcyte,
+    templates,
 )
 
 
@@ -52,6 +53,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(hosting.router)
     app.include_router(jobs.router)
     app.include_router(schemas.router)
+    app.include_router(templates.router)
     app.include_router(techcyte.router)
     app.include_router(kue.router)
     app.include_router(kue.pages)
