@@ -27,16 +27,12 @@ def watching(slide: Path, tmp_path: Path) -> Iterator[tuple[Stack, Path]]:
     settings = json.loads(WALK.replace("data/in", str(inbox)))
     settings["worker"]["watch"][0]["interval_s"] = 0.3
     (tmp_path / "data").mkdir()
-    with Stack(tmp_path / "data", [inbox]) as stack:
-        stack.wait_ready()
-        for role in ("api", "courier"):
-            stack.kill(role)
-        stack.env |= {
-            "SLIDELANE_SERVICES__POLICIES": json.dumps(settings["services"]["policies"]),
-            "SLIDELANE_WORKER__WATCH": json.dumps(settings["worker"]["watch"]),
-        }
-        for role in ("api", "courier"):
-            stack.start(role)
+    service = Stack(tmp_path / "data", [inbox])
+    service.env |= {
+        "SLIDELANE_SERVICES__POLICIES": json.dumps(settings["services"]["policies"]),
+        "SLIDELANE_WORKER__WATCH": json.dumps(settings["worker"]["watch"]),
+    }
+    with service as stack:
         stack.wait_ready()
         wait_for(
             lambda: b"is watched from now on" in (stack.data / "courier.log").read_bytes(),
