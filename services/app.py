@@ -31,6 +31,7 @@ from services.routes import (
     results,
     schemas,
     techcyte,
+    templates,
 )
 from services.session import routes as session
 from services.session.tries import LoginTries
@@ -86,6 +87,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(jobs.router)
     app.include_router(schemas.router)
     app.include_router(slides.router)
+    app.include_router(templates.router)
     app.include_router(techcyte.router)
     app.include_router(kue.router)
     app.include_router(kue.pages)
