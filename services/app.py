@@ -21,6 +21,7 @@ from services.responses.head_requests import HeadRequests
 from services.routes import (
     algorithms,
     api_docs,
+    destinations,
     findings,
     health,
     hosting,
@@ -83,6 +84,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(results.router)
     app.include_router(findings.router)
     app.include_router(algorithms.router)
+    app.include_router(destinations.router)
     app.include_router(hosting.router)
     app.include_router(jobs.router)
     app.include_router(schemas.router)

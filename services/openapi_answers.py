@@ -318,6 +318,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "get_upload": Answers(200, _text(""), (*_UPLOAD, "upload_not_found")),
     "append_to_upload": Answers(204, {}, _UPLOAD_APPEND),
     "delete_upload": Answers(204, {}, (*_UPLOAD_CHANGE, "upload_busy")),
+    "list_destinations": Answers(200, _json(hosting_examples.DESTINATIONS), _READ),
     "list_images": Answers(200, _json(hosting_examples.IMAGES), _READ),
     "list_containers": Answers(200, _json(hosting_examples.CONTAINERS), _READ),
     "list_classes": Answers(200, _json(hosting_examples.CLASSES), _READ),
