@@ -1,0 +1,102 @@
+// The middle of the page: the slide, the findings over it, the region of an order, and what the
+// corners say. Holds the parts together; each part is a file of its own beside this one.
+
+import { h } from "../vendor/preact.js";
+import { useEffect, useRef, useState } from "../vendor/hooks.js";
+import htm from "../vendor/htm.js";
+import { StageParts } from "./stage_parts.js";
+import { stageKey } from "./stage_keys.js";
+
+const html = htm.bind(h);
+
+/**
+ * The slide with what lies over it.
+ * @param {{slide: object|null, findings: object|null, region: object|null,
+ *   onRegion: (region: object|null) => void, mode: "pan"|"rectangle"|"polygon",
+ *   onMode?: (mode: string) => void, view: object|null, onView: (view: object) => void,
+ *   style?: object, onStyle?: (style: object) => void, onInView?: (inView: object) => void,
+ *   commands?: {current: object|null}, dimmed?: number}} properties
+ *   `slide` = {iiif, width, height, mpp_x}; `findings` = {base, document: findings.json};
+ *   `region` = null (the whole slide), {x, y, width, height} or {points: [[x, y], …]} in level-0 px;
+ *   `view` = {x, y, z}: the centre, and screen px per level-0 px; `dimmed` = brightness, 1 = true
+ *   colours; `commands.current` becomes {next(), previous(), home(), goTo(view)}
+ */
+export function Stage(properties) {
+  const { slide, findings, region, mode, view, style, dimmed = 1, commands } = properties;
+  const element = useRef(null);
+  const corners = useRef({});
+  const parts = useRef(null);
+  const latest = useRef(properties);
+  latest.current = properties;
+  const [state, setState] = useState({ trouble: null, hover: null, selected: null, words: "" });
+
+  useEffect(() => {
+    if (!slide) {
+      return undefined;
+    }
+    const set = (part) => setState((before) => ({ ...before, ...part }));
+    set({ trouble: null, hover: null, selected: null, words: "" });
+    parts.current = new StageParts({ element: element.current, corners: corners.current, latest, set });
+    parts.current.open(slide);
+    if (commands) {
+      commands.current = parts.current.commands();
+    }
+    return () => {
+      parts.current.close();
+      parts.current = null;
+    };
+  }, [slide?.iiif]);
+  useEffect(() => parts.current?.showFindings(findings, style), [slide?.iiif, findings?.base]);
+  useEffect(() => parts.current?.setStyle(style), [style]);
+  useEffect(() => parts.current?.showRegion(region, mode), [region, mode]);
+  useEffect(() => parts.current?.goTo(view), [view?.x, view?.y, view?.z]);
+
+  const keep = (name) => (node) => {
+    corners.current[name] = node;
+  };
+  const brightness = typeof dimmed === "number" ? dimmed : 1;
+  return html`<div class="stage" data-mode=${mode}>
+    <div class="stage-slide" tabindex="0" role="application" aria-label=${stageName(slide)}
+      aria-describedby="stage-keys"
+      onKeyDown=${(event) => stageKey(event, parts.current, latest.current)}>
+      <div class="stage-view" ref=${element} style=${dimStyle(brightness)}></div>
+    </div>
+    <p id="stage-keys" class="stage-hidden">Arrow keys move, plus and minus zoom, 0 shows the whole
+      slide, N and B step through the findings, R and P draw a region, Escape ends drawing.</p>
+    ${slide && html`
+      <p class="stage-corner stage-top-left">
+        <span class="stage-number" ref=${keep("magnification")}></span>
+        <span ref=${keep("kind")}></span>
+        ${brightness < 1 && html`<span class="stage-badge">dimmed</span>`}
+      </p>
+      <p class="stage-corner stage-bottom-left">
+        <svg class="stage-bar" width="160" height="8" aria-hidden="true">
+          <path ref=${keep("bar")} /></svg>
+        <span class="stage-number" ref=${keep("barWords")}></span>
+      </p>
+      <p class="stage-corner stage-bottom-right stage-number" ref=${keep("place")}></p>`}
+    ${state.hover && html`<${Hover} hover=${state.hover} />`}
+    ${state.selected && html`<p class="stage-selected">${state.selected}
+      <button type="button" aria-label="Deselect"
+        onClick=${() => parts.current?.select(null)}>×</button></p>`}
+    ${state.trouble && html`<div class="stage-trouble" role="alert">
+      <p>${state.trouble.title}</p><p class="stage-hint">${state.trouble.hint}</p></div>`}
+    ${!slide && html`<p class="stage-empty">Choose a slide to look at it here.</p>`}
+    <p class="stage-hidden" aria-live="polite">${state.words}</p>
+  </div>`;
+}
+
+function stageName(slide) {
+  return slide ? "Slide" : "No slide chosen";
+}
+
+function dimStyle(brightness) {
+  return brightness < 1 ? { filter: `brightness(${brightness})` } : {};
+}
+
+/** What lies under the pointer, beside it. */
+function Hover({ hover }) {
+  return html`<div class="stage-hover" style=${{ left: `${hover.x}px`, top: `${hover.y}px` }}>
+    ${hover.lines.map((line) => html`<p>${line}</p>`)}
+  </div>`;
+}
