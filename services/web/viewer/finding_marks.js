@@ -13,13 +13,13 @@ export class FindingMarks {
     this.viewer = viewer;
     this.found = { hovered: null, selected: null };
     this.svg = document.createElementNS(SVG, "svg");
-    this.svg.setAttribute("class", "stage-marks");
+    this.svg.setAttribute("class", "viewer-marks");
     this.paths = {};
     for (const name of ["hovered", "selected"]) {
       const under = document.createElementNS(SVG, "path");
-      under.setAttribute("class", "stage-mark-under");
+      under.setAttribute("class", "viewer-mark-under");
       const line = document.createElementNS(SVG, "path");
-      line.setAttribute("class", `stage-mark-${name}`);
+      line.setAttribute("class", `viewer-mark-${name}`);
       this.svg.append(under, line);
       this.paths[name] = [under, line];
     }

@@ -6,7 +6,8 @@ const FALLBACK_COLORS = [
   "#4aa3ff", "#ff5f4a", "#3fd08b", "#f2b632", "#c58bff", "#2fd3d3", "#ff86c2", "#b4c64a",
 ];
 const STORE = "slidelane.colors";
-const LIGHTEST_DARK = 0.62;
+const LIGHTNESS = 0.64;
+const GREYEST = 0.2;
 
 /**
  * Return the style that a result is first shown in.
@@ -66,7 +67,7 @@ export function isColor(color) {
 }
 
 /**
- * Return the class's colour, lightened until it reads on haematoxylin and DAB.
+ * Return the class's colour, lighter and stronger where it would not read on haematoxylin and DAB.
  * @param {string|number[]|null} color - of the card
  * @param {number} number - of the class, for one without a colour
  */
@@ -75,13 +76,40 @@ export function readableColor(color, number) {
   if (!isColor(given)) {
     return FALLBACK_COLORS[number % FALLBACK_COLORS.length];
   }
-  const [red, green, blue] = toRgb(given);
-  const lightness = (Math.max(red, green, blue) + Math.min(red, green, blue)) / 510;
-  if (lightness >= LIGHTEST_DARK) {
+  const { hue, saturation, lightness } = toHsl(toRgb(given));
+  if (lightness >= LIGHTNESS) {
     return given.toLowerCase();
   }
-  const share = (LIGHTEST_DARK - lightness) / (1 - lightness);
-  return toHex([red, green, blue].map((part) => Math.round(part + (255 - part) * share)));
+  // A grey stays grey; a colour becomes as strong as it can be.
+  const strength = saturation < GREYEST ? saturation : Math.max(saturation, 0.95);
+  return toHex(fromHsl(hue, strength, LIGHTNESS));
+}
+
+function toHsl([red, green, blue]) {
+  const most = Math.max(red, green, blue) / 255;
+  const least = Math.min(red, green, blue) / 255;
+  const span = most - least;
+  const lightness = (most + least) / 2;
+  if (span === 0) {
+    return { hue: 0, saturation: 0, lightness };
+  }
+  const saturation = span / (1 - Math.abs(2 * lightness - 1));
+  let hue = (red - green) / 255 / span + 4;
+  if (most === red / 255) {
+    hue = (green - blue) / 255 / span + 6;
+  } else if (most === green / 255) {
+    hue = (blue - red) / 255 / span + 2;
+  }
+  return { hue: (hue * 60) % 360, saturation, lightness };
+}
+
+function fromHsl(hue, saturation, lightness) {
+  const strength = saturation * Math.min(lightness, 1 - lightness);
+  return [0, 8, 4].map((offset) => {
+    const place = (offset + hue / 30) % 12;
+    const part = lightness - strength * Math.max(-1, Math.min(place - 3, 9 - place, 1));
+    return Math.round(part * 255);
+  });
 }
 
 /** @param {string} color - "#rrggbb" @returns {number[]} red, green, blue, 0 to 255 */

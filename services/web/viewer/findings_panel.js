@@ -58,7 +58,7 @@ function Classes({ document, style, change, inView, algorithm }) {
     change({ colors: style.colors.with(number, color) });
   };
   return html`<fieldset class="findings-classes">
-    <legend>Classes${inView && html`<span class="findings-in-view">in view</span>`}</legend>
+    <legend>Classes</legend>
     ${document.classes.map((entry, number) => html`<div class="findings-class" key=${entry.name}>
       <label class="findings-toggle">
         <input type="checkbox" checked=${style.shown[number]}
@@ -66,8 +66,9 @@ function Classes({ document, style, change, inView, algorithm }) {
         <${Swatch} color=${style.colors[number]} letter=${letters[number]} number=${number} />
         <span class="findings-name">${entry.title || entry.name}</span>
         <span class="findings-count">${formatNumber(entry.count ?? 0, 9)}</span>
+        ${inView && html`<span class="findings-seen" aria-hidden="true">
+          ${seenWords(inView, number)}</span>`}
       </label>
-      ${inView && html`<span class="findings-seen">${seenWords(inView, number)}</span>`}
       <input type="color" class="findings-color" value=${style.colors[number]}
         aria-label=${`Colour of ${entry.title || entry.name}`} title="Change the colour"
         onChange=${(event) => recolor(number, event.target.value)} />
@@ -76,7 +77,8 @@ function Classes({ document, style, change, inView, algorithm }) {
 }
 
 function seenWords(inView, number) {
-  return `${inView.exact ? "" : "≈ "}${formatNumber(inView.counts[number] ?? 0, 9)}`;
+  const count = formatNumber(inView.counts[number] ?? 0, 9);
+  return `in view ${inView.exact ? "" : "about "}${count}`;
 }
 
 /** A sample of the line of a class: its colour, its dash and its letter. */
@@ -166,6 +168,6 @@ function Histogram({ document, style }) {
 function Steps({ onNext, onPrevious }) {
   return html`<div class="findings-steps" role="group" aria-label="Findings by score">
     <button type="button" onClick=${onPrevious}>Previous <kbd>B</kbd></button>
-    <button type="button" onClick=${onNext}>Next by score <kbd>N</kbd></button>
+    <button type="button" onClick=${onNext}>Next <kbd>N</kbd></button>
   </div>`;
 }

@@ -71,8 +71,21 @@ export class FindingsLayer {
       success: ({ item }) => {
         this.item = item;
         item.minPixelRatio = MIN_PIXEL_RATIO;
+        this.keepOutOfNavigator();
       },
     });
+  }
+
+  /** The navigator shows the slide alone: its copy of the layer would keep the first style. */
+  keepOutOfNavigator() {
+    const { world } = this.viewer.osd.navigator;
+    const removeLater = () => {
+      for (let at = world.getItemCount() - 1; at > 0; at--) {
+        world.removeItem(world.getItemAt(at));
+      }
+    };
+    removeLater();
+    world.addOnceHandler("add-item", removeLater);
   }
 
   tileSource() {

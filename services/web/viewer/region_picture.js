@@ -1,4 +1,4 @@
-// The region as it is seen: lines, handles and its size, as SVG over the slide. Lines keep their
+// The region as it is seen: lines, handles and its size, over the slide. Lines keep their
 // width in every zoom; positions follow each frame of OpenSeadragon.
 
 import { HANDLES, areaOf, boxOf } from "./region_geometry.js";
@@ -6,7 +6,7 @@ import { formatNumber, sizeWords } from "./scale_bar.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const HANDLE_PX = 10;
-const LABEL_GAP_PX = 18;
+const LABEL_GAP_PX = 10;
 
 /** Draws one region. `onKey(grip, event)` is told keys on a handle that has the focus. */
 export class RegionPicture {
@@ -14,12 +14,13 @@ export class RegionPicture {
     this.viewer = viewer;
     this.onKey = onKey;
     this.shown = { region: null, mode: "pan", draft: null, pointer: null };
-    this.svg = make("svg", { class: "stage-region" });
-    this.under = this.add(make("path", { class: "stage-region-under" }));
-    this.line = this.add(make("path", { class: "stage-region-line" }));
-    this.label = this.add(make("text", { class: "stage-region-label" }));
+    this.svg = make("svg", { class: "viewer-region" });
+    this.under = this.add(make("path", { class: "viewer-region-under" }));
+    this.line = this.add(make("path", { class: "viewer-region-line" }));
+    this.label = document.createElement("div");
+    this.label.className = "viewer-region-label";
     this.handles = [];
-    viewer.osd.canvas.append(this.svg);
+    viewer.osd.canvas.append(this.svg, this.label);
   }
 
   add(element) {
@@ -68,9 +69,11 @@ export class RegionPicture {
     const ys = corners.map(([, y]) => y);
     const middle = (Math.max(0, Math.min(...xs)) + Math.min(clientWidth, Math.max(...xs))) / 2;
     const below = Math.max(...ys) + LABEL_GAP_PX;
-    const most = clientHeight - LABEL_GAP_PX;
-    this.label.setAttribute("x", Math.max(90, Math.min(clientWidth - 90, middle)).toFixed(0));
-    this.label.setAttribute("y", Math.max(LABEL_GAP_PX, Math.min(most, below)).toFixed(0));
+    const most = clientHeight - this.label.offsetHeight;
+    const half = this.label.offsetWidth / 2;
+    const left = Math.max(0, Math.min(clientWidth - 2 * half, middle - half));
+    const top = Math.max(0, Math.min(most, below));
+    this.label.style.transform = `translate(${left.toFixed(0)}px, ${top.toFixed(0)}px)`;
   }
 
   /** Return what can be taken hold of, each with its place in level-0 px. */
@@ -102,7 +105,7 @@ export class RegionPicture {
     }
     while (this.handles.length < grips.length) {
       const half = -HANDLE_PX / 2;
-      const handle = make("g", { class: "stage-region-handle" });
+      const handle = make("g", { class: "viewer-region-handle" });
       handle.append(make("rect", { x: half, y: half, width: HANDLE_PX, height: HANDLE_PX, rx: 2 }));
       const number = this.handles.length;
       handle.addEventListener("keydown", (event) => this.onKey(this.grips()[number], event));
@@ -117,6 +120,7 @@ export class RegionPicture {
 
   close() {
     this.svg.remove();
+    this.label.remove();
     this.viewer.osd.canvas.style.cursor = "";
   }
 }

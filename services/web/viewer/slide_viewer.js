@@ -31,6 +31,8 @@ export class SlideViewer {
       showNavigator: true,
       navigatorPosition: "TOP_RIGHT",
       navigatorSizeRatio: 0.16,
+      navigatorAutoFade: false,
+      navigatorOpacity: 1,
       navigatorBackground: "transparent",
       navigatorBorderColor: "transparent",
       keyboardNavEnabled: false,

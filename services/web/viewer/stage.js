@@ -15,11 +15,11 @@ const html = htm.bind(h);
  *   onRegion: (region: object|null) => void, mode: "pan"|"rectangle"|"polygon",
  *   onMode?: (mode: string) => void, view: object|null, onView: (view: object) => void,
  *   style?: object, onStyle?: (style: object) => void, onInView?: (inView: object) => void,
- *   commands?: {current: object|null}, dimmed?: number}} properties
+ *   commands?: {current: object|null}, dimmed?: boolean|number}} properties
  *   `slide` = {iiif, width, height, mpp_x}; `findings` = {base, document: findings.json};
  *   `region` = null (the whole slide), {x, y, width, height} or {points: [[x, y], …]} in level-0 px;
- *   `view` = {x, y, z}: the centre, and screen px per level-0 px; `dimmed` = brightness, 1 = true
- *   colours; `commands.current` becomes {next(), previous(), home(), goTo(view)}
+ *   `view` = {x, y, z}: the centre, and screen px per level-0 px; `dimmed` = the
+ *   slide's brightness, 1 being true colours, or whether the page itself is dimmed; `commands.current` becomes {next(), previous(), home(), goTo(view)}
  */
 export function Stage(properties) {
   const { slide, findings, region, mode, view, style, dimmed = 1, commands } = properties;
@@ -55,34 +55,34 @@ export function Stage(properties) {
     corners.current[name] = node;
   };
   const brightness = typeof dimmed === "number" ? dimmed : 1;
-  return html`<div class="stage" data-mode=${mode}>
-    <div class="stage-slide" tabindex="0" role="application" aria-label=${stageName(slide)}
-      aria-describedby="stage-keys"
+  const isDimmed = dimmed === true || brightness < 1;
+  return html`<div class="viewer" data-mode=${mode}>
+    <div class="viewer-slide" tabindex="0" role="application" aria-label=${stageName(slide)}
+      aria-describedby="viewer-keys"
       onKeyDown=${(event) => stageKey(event, parts.current, latest.current)}>
-      <div class="stage-view" ref=${element} style=${dimStyle(brightness)}></div>
+      <div class="viewer-view" ref=${element} style=${dimStyle(brightness)}></div>
     </div>
-    <p id="stage-keys" class="stage-hidden">Arrow keys move, plus and minus zoom, 0 shows the whole
+    <p id="viewer-keys" class="viewer-hidden">Arrow keys move, plus and minus zoom, 0 shows the whole
       slide, N and B step through the findings, R and P draw a region, Escape ends drawing.</p>
     ${slide && html`
-      <p class="stage-corner stage-top-left">
-        <span class="stage-number" ref=${keep("magnification")}></span>
+      <p class="viewer-corner viewer-top-left">
+        <span class="viewer-number" ref=${keep("magnification")}></span>
         <span ref=${keep("kind")}></span>
-        ${brightness < 1 && html`<span class="stage-badge">dimmed</span>`}
+        ${isDimmed && html`<span class="viewer-badge">dimmed</span>`}
       </p>
-      <p class="stage-corner stage-bottom-left">
-        <svg class="stage-bar" width="160" height="8" aria-hidden="true">
-          <path ref=${keep("bar")} /></svg>
-        <span class="stage-number" ref=${keep("barWords")}></span>
+      <p class="viewer-corner viewer-bottom-left">
+        <svg class="viewer-bar" height="8" aria-hidden="true" ref=${keep("bar")}><path /></svg>
+        <span class="viewer-number" ref=${keep("barWords")}></span>
       </p>
-      <p class="stage-corner stage-bottom-right stage-number" ref=${keep("place")}></p>`}
+      <p class="viewer-corner viewer-bottom-right viewer-number" ref=${keep("place")}></p>`}
     ${state.hover && html`<${Hover} hover=${state.hover} />`}
-    ${state.selected && html`<p class="stage-selected">${state.selected}
+    ${state.selected && html`<p class="viewer-selected">${state.selected}
       <button type="button" aria-label="Deselect"
         onClick=${() => parts.current?.select(null)}>×</button></p>`}
-    ${state.trouble && html`<div class="stage-trouble" role="alert">
-      <p>${state.trouble.title}</p><p class="stage-hint">${state.trouble.hint}</p></div>`}
-    ${!slide && html`<p class="stage-empty">Choose a slide to look at it here.</p>`}
-    <p class="stage-hidden" aria-live="polite">${state.words}</p>
+    ${state.trouble && html`<div class="viewer-trouble" role="alert">
+      <p>${state.trouble.title}</p><p class="viewer-hint">${state.trouble.hint}</p></div>`}
+    ${!slide && html`<p class="viewer-empty">Choose a slide to look at it here.</p>`}
+    <p class="viewer-hidden" aria-live="polite">${state.words}</p>
   </div>`;
 }
 
@@ -96,7 +96,7 @@ function dimStyle(brightness) {
 
 /** What lies under the pointer, beside it. */
 function Hover({ hover }) {
-  return html`<div class="stage-hover" style=${{ left: `${hover.x}px`, top: `${hover.y}px` }}>
+  return html`<div class="viewer-hover" style=${{ left: `${hover.x}px`, top: `${hover.y}px` }}>
     ${hover.lines.map((line) => html`<p>${line}</p>`)}
   </div>`;
 }

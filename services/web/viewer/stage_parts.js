@@ -50,6 +50,8 @@ export class StageParts {
       onTrouble: (trouble) => this.set({ trouble }),
     });
     const { osd } = this.viewer;
+    // OpenSeadragon keeps a press from moving the focus; the keys of the slide need it.
+    osd.addHandler("canvas-press", () => this.element.parentElement.focus({ preventScroll: true }));
     osd.addHandler("canvas-click", (event) => this.click(event));
     osd.canvas.addEventListener("pointermove", (event) => this.pointTo(event));
     osd.canvas.addEventListener("pointerleave", () => this.pointTo(null));
@@ -119,7 +121,7 @@ export class StageParts {
     setText(this.corners.magnification, magnification(view.scale, mpp ?? null));
     setText(this.corners.kind, this.kindWords(view.scale));
     setText(this.corners.barWords, bar.words);
-    this.corners.bar?.setAttribute("d", `M1 1V7H${(bar.px + 1).toFixed(1)}V1`);
+    drawBar(this.corners.bar, bar.px);
     this.placeWords();
     this.countSoon();
   }
@@ -289,12 +291,19 @@ let loading = null;
 
 /** Load OpenSeadragon with the first slide: a third of the page's bytes. */
 function loadOpenSeadragon() {
-  loading ??= import("../vendor/openseadragon.js");
+  if (globalThis.OpenSeadragon === undefined) {
+    loading ??= import("../vendor/openseadragon.js");
+  }
   return loading;
 }
 
 function sameView(one, other) {
   return other !== null && one.x === other.x && one.y === other.y && one.z === other.z;
+}
+
+function drawBar(svg, length) {
+  svg?.setAttribute("width", Math.ceil(length + 2));
+  svg?.firstElementChild.setAttribute("d", `M1 1V7H${(length + 1).toFixed(1)}V1`);
 }
 
 function setText(element, text) {
