@@ -1,6 +1,7 @@
 // The order of all findings of a result by score, the highest first. Made on the first step, from
 // the tiles that hold any; 16 bytes a finding. Runs in the worker.
 
+import { isHole } from "./tile_format.js";
 import { tilesIn } from "./tile_store.js";
 
 const AT_ONCE = 4;
@@ -52,12 +53,17 @@ export class FindingOrder {
   }
 
   async readAll() {
-    const tiles = await this.tilesWithFindings();
+    const { document } = this.store;
+    const whole = { left: 0, top: 0, right: document.width - 1, bottom: document.height - 1 };
+    const tiles = [];
+    for (let z = 0; z <= document.Z; z++) {
+      tiles.push(...tilesIn(document, z, whole, 0));
+    }
     const parts = [];
     const next = tiles[Symbol.iterator]();
     const readSome = async () => {
       for (const tile of next) {
-        const outlines = await this.store.outlines(tile.z, tile.x, tile.y);
+        const outlines = await this.store.outlinesIfAny(tile.z, tile.x, tile.y);
         if (outlines !== null) {
           parts.push({ tile, outlines });
         }
@@ -66,56 +72,17 @@ export class FindingOrder {
     await Promise.all(Array.from({ length: AT_ONCE }, readSome));
     return columnsOf(parts);
   }
-
-  /** Return all tiles but those of the finest zoom over which the density counts nothing. */
-  async tilesWithFindings() {
-    const { document } = this.store;
-    const whole = { left: 0, top: 0, right: document.width - 1, bottom: document.height - 1 };
-    const tiles = [];
-    for (let z = 0; z < document.Z; z++) {
-      tiles.push(...tilesIn(document, z, whole, 0));
-    }
-    const finest = tilesIn(document, document.Z, whole, 0);
-    if (document.Z < 2) {
-      return [...tiles, ...finest];
-    }
-    for (const tile of finest) {
-      if (await this.countsAny(tile)) {
-        tiles.push(tile);
-      }
-    }
-    return tiles;
-  }
-
-  async countsAny({ x, y }) {
-    const { document } = this.store;
-    const grid = await this.store.grid(document.Z - 2, x >> 2, y >> 2);
-    if (grid === null) {
-      return false;
-    }
-    const edge = grid.edge / 4;
-    const fromX = (x % 4) * edge;
-    const fromY = (y % 4) * edge;
-    for (let number = 0; number < document.classes.length; number++) {
-      for (let row = fromY; row < fromY + edge; row++) {
-        const at = (number * grid.edge + row) * grid.edge + fromX;
-        if (grid.counts.subarray(at, at + edge).some((count) => count > 0)) {
-          return true;
-        }
-      }
-    }
-    return false;
-  }
 }
 
 function columnsOf(parts) {
-  const count = parts.reduce((sum, { outlines }) => sum + outlines.count, 0);
+  const count = parts.reduce((sum, { outlines }) => sum + outlines.count, 0); // holes, too
   const all = {
     numbers: new Uint32Array(count),
     classes: new Uint16Array(count),
     scores: new Uint8Array(count),
     x: new Float32Array(count),
     y: new Float32Array(count),
+    isHole: new Uint8Array(count),
   };
   let at = 0;
   for (const { tile, outlines } of parts) {
@@ -123,6 +90,7 @@ function columnsOf(parts) {
     all.classes.set(outlines.classes, at);
     all.scores.set(outlines.scores, at);
     for (let i = 0; i < outlines.count; i++) {
+      all.isHole[at + i] = isHole(outlines, i) ? 1 : 0;
       const box = outlines.boxes.subarray(4 * i, 4 * i + 4);
       all.x[at + i] = tile.left + ((box[0] + box[2]) / 2) * tile.unit;
       all.y[at + i] = tile.top + ((box[1] + box[3]) / 2) * tile.unit;
@@ -137,7 +105,7 @@ function sortByScore(all, style) {
   const least = style.threshold * 255;
   const keys = [];
   for (let i = 0; i < all.numbers.length; i++) {
-    if (style.shown[all.classes[i]] && all.scores[i] >= least) {
+    if (style.shown[all.classes[i]] && all.scores[i] >= least && all.isHole[i] === 0) {
       keys.push(i);
     }
   }

@@ -1,8 +1,9 @@
 // Answers about findings without the server: which one lies at a place, how many of each class are
 // in view, which comes next by score. Runs in the worker.
 
+import { DENSITY, FINDING, HEAT } from "./query_kinds.js";
+import { isHole } from "./tile_format.js";
 import { tilesIn, zoomsFor } from "./tile_store.js";
-import { FINDING, HEAT, DENSITY } from "./query_kinds.js";
 
 /**
  * Return what lies at a place: the smallest finding around it, else the nearest within reach, a
@@ -91,7 +92,8 @@ function nearest(outlines, tile, style, { x, y, reach }) {
       atX > boxes[at + 2] + within ||
       atY < boxes[at + 1] - within ||
       atY > boxes[at + 3] + within ||
-      !isShown(style, classes[i], scores[i])
+      !isShown(style, classes[i], scores[i]) ||
+      isHole(outlines, i)
     ) {
       continue;
     }
@@ -130,10 +132,20 @@ function placed(outlines, index, tile) {
   return { outline, box };
 }
 
-/** Return 0 inside an outline (even-odd), else the distance to its line, in px of its tile. */
-function distanceTo({ starts, points }, index, x, y) {
-  const start = starts[index];
-  const end = starts[index + 1];
+/** Return 0 inside a finding and out of its holes, else the distance to its lines, in tile px. */
+function distanceTo(outlines, index, x, y) {
+  let { inside, least } = distanceToRing(outlines, index, x, y);
+  for (let hole = index + 1; hole < outlines.count && isHole(outlines, hole); hole++) {
+    const ring = distanceToRing(outlines, hole, x, y);
+    inside = inside !== ring.inside;
+    least = Math.min(least, ring.least);
+  }
+  return inside ? 0 : least;
+}
+
+function distanceToRing({ starts, points }, ring, x, y) {
+  const start = starts[ring];
+  const end = starts[ring + 1];
   let inside = false;
   let least = Infinity;
   let fromX = points[2 * (end - 1)];
@@ -152,7 +164,7 @@ function distanceTo({ starts, points }, index, x, y) {
     fromX = toX;
     fromY = toY;
   }
-  return inside ? 0 : least;
+  return { inside, least };
 }
 
 async function densityAt(store, style, { x, y, z, box }) {
@@ -188,19 +200,18 @@ async function heatAt(store, style, x, y) {
   if (grid === null) {
     return null;
   }
-  const width = document.T / grid.columns;
-  const height = document.T / grid.rows;
-  const column = Math.floor((x - tile.left) / width);
-  const row = Math.floor((y - tile.top) / height);
-  const cell = row * grid.columns + column;
+  const size = document.T / grid.edge;
+  const column = Math.floor((x - tile.left) / size);
+  const row = Math.floor((y - tile.top) / size);
+  const cell = row * grid.edge + column;
   if (grid.looked[cell] === 0) {
     return null;
   }
-  const cells = grid.columns * grid.rows;
+  const cells = grid.edge * grid.edge;
   const values = document.classes.map((_, number) => grid.values[number * cells + cell] / 255);
-  const left = tile.left + column * width;
-  const top = tile.top + row * height;
-  return { kind: HEAT, values, box: { left, top, right: left + width, bottom: top + height } };
+  const left = tile.left + column * size;
+  const top = tile.top + row * size;
+  return { kind: HEAT, values, box: { left, top, right: left + size, bottom: top + size } };
 }
 
 /**
@@ -221,17 +232,18 @@ export async function countInView(store, style, box, scale) {
   }
   for (let z = 0; z <= outlineZoom; z++) {
     const read = tilesIn(document, z, box, 0).map(async (tile) => {
-      const outlines = await store.outlines(z, tile.x, tile.y);
+      const outlines = await store.outlinesIfAny(z, tile.x, tile.y);
       if (outlines !== null) {
         addOutlines(outlines, tile, style, box, counts);
       }
     });
     await Promise.all(read);
   }
-  return { counts, exact: true };
+  return { counts, exact: outlineZoom === document.Z };
 }
 
-function addOutlines({ count, classes, scores, boxes }, tile, style, box, counts) {
+function addOutlines(outlines, tile, style, box, counts) {
+  const { count, classes, scores, boxes } = outlines;
   const left = 2 * ((box.left - tile.left) / tile.unit);
   const right = 2 * ((box.right - tile.left) / tile.unit);
   const top = 2 * ((box.top - tile.top) / tile.unit);
@@ -239,7 +251,8 @@ function addOutlines({ count, classes, scores, boxes }, tile, style, box, counts
   for (let i = 0; i < count; i++) {
     const x = boxes[4 * i] + boxes[4 * i + 2];
     const y = boxes[4 * i + 1] + boxes[4 * i + 3];
-    if (x >= left && x < right && y >= top && y < bottom && isShown(style, classes[i], scores[i])) {
+    const isIn = x >= left && x < right && y >= top && y < bottom;
+    if (isIn && isShown(style, classes[i], scores[i]) && !isHole(outlines, i)) {
       counts[classes[i]] += 1;
     }
   }

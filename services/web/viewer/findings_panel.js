@@ -10,6 +10,7 @@ export { defaultStyle } from "./finding_style.js";
 
 const html = htm.bind(h);
 const RAMP_STEPS = 24;
+const THRESHOLD_WORDS = { tiles: "Probability", slide: "Attention" };
 
 /**
  * The panel of one result.
@@ -22,14 +23,15 @@ export function FindingsPanel(properties) {
   const { document, style, onStyle, inView, onNext, onPrevious, algorithm = "" } = properties;
   const change = (part) => onStyle({ ...style, ...part });
   const isHeat = document.output === "tiles" || document.output === "slide";
+  const seen = isHeat ? null : inView;
   return html`<div class="findings">
     ${document.headline && html`<p class="findings-headline">${document.headline}</p>`}
     <${Summary} summary=${document.summary} />
-    <${Classes} document=${document} style=${style} change=${change} inView=${inView}
+    <${Classes} document=${document} style=${style} change=${change} inView=${seen}
       algorithm=${algorithm} />
     ${isHeat && html`<${Ramp} document=${document} style=${style} />`}
-    <${Drawing} style=${style} change=${change} isHeat=${isHeat} />
-    <${Threshold} document=${document} style=${style} change=${change} isHeat=${isHeat} />
+    <${Drawing} document=${document} style=${style} change=${change} isHeat=${isHeat} />
+    <${Threshold} document=${document} style=${style} change=${change} />
     ${!isHeat && html`<${Steps} onNext=${onNext} onPrevious=${onPrevious} />`}
   </div>`;
 }
@@ -41,10 +43,16 @@ function Summary({ summary }) {
   }
   return html`<dl class="findings-summary">
     ${entries.map(([name, value]) => html`<div key=${name}>
-      <dt>${name.replaceAll("_", " ")}</dt>
+      <dt>${summaryLabel(name)}</dt>
       <dd>${typeof value === "number" ? formatNumber(value) : String(value)}</dd>
     </div>`)}
   </dl>`;
+}
+
+/** Return the name of a number as people write it: "area_mm2" is "area mm²". */
+function summaryLabel(name) {
+  const words = name.replaceAll("_", " ");
+  return words.replace(/\bum(2?)\b/g, "µm$1").replace(/(m)2\b/g, "$1²");
 }
 
 function isPlain(value) {
@@ -109,7 +117,7 @@ function Ramp({ document, style }) {
   </figure>`;
 }
 
-function Drawing({ style, change, isHeat }) {
+function Drawing({ document, style, change, isHeat }) {
   const percent = Math.round(style.opacity * 100);
   return html`<div class="findings-drawing">
     <label class="findings-slider"><span>Opacity <output>${percent} %</output></span>
@@ -119,16 +127,17 @@ function Drawing({ style, change, isHeat }) {
     ${!isHeat && html`<div class="findings-options">
       <label><input type="checkbox" checked=${style.fill}
         onChange=${(event) => change({ fill: event.target.checked })} /> Fill <kbd>F</kbd></label>
-      <label><input type="checkbox" checked=${style.density}
-        onChange=${(event) => change({ density: event.target.checked })} />
-        Density <kbd>D</kbd></label>
+      ${document.output !== "mask" && html`<label>
+        <input type="checkbox" checked=${style.density}
+          onChange=${(event) => change({ density: event.target.checked })} />
+        Density <kbd>D</kbd></label>`}
     </div>`}
   </div>`;
 }
 
 /** The least score that is shown, over the histogram of the classes that are shown. */
-function Threshold({ document, style, change, isHeat }) {
-  const word = isHeat ? "Probability" : "Score";
+function Threshold({ document, style, change }) {
+  const word = THRESHOLD_WORDS[document.output] ?? "Score";
   return html`<div class="findings-threshold">
     <${Histogram} document=${document} style=${style} />
     <label class="findings-slider">

@@ -82,7 +82,9 @@ async function draw({ id, target }) {
   if (document.output !== "mask") {
     drawDensity(context, target, densities, style, sharesAbove(document, style.threshold), full);
   }
-  drawOutlines(context, target, outlines, style);
+  if (lattices.length === 0) {
+    drawOutlines(context, target, outlines, style);
+  }
   return canvas.transferToImageBitmap();
 }
 
@@ -95,10 +97,18 @@ async function outlinesFor(box, finest) {
     wanted.push(...tilesIn(document, z, box, reach));
   }
   const read = wanted.map(async (tile) => {
-    return { ...tile, outlines: await store.outlines(tile.z, tile.x, tile.y) };
+    return { ...tile, outlines: await outlinesOf(tile) };
   });
   const tiles = await Promise.all(read);
   return tiles.filter(({ outlines }) => outlines !== null);
+}
+
+/** Far out, a mask touches many tiles of which few hold anything: ask for those alone. */
+function outlinesOf({ z, x, y }) {
+  if (store.document.output === "mask") {
+    return store.outlinesIfAny(z, x, y);
+  }
+  return store.outlines(z, x, y);
 }
 
 /** Return the densities or heat maps under the box. */
@@ -138,8 +148,17 @@ async function densest() {
   if (grid === null) {
     return 1;
   }
-  const cell = (document.T * 2 ** document.Z) / grid.edge;
-  return Math.max(1, grid.most) / (cell * cell);
+  const cells = grid.edge * grid.edge;
+  let most = 1;
+  for (let cell = 0; cell < cells; cell++) {
+    let sum = 0;
+    for (let at = cell; at < grid.counts.length; at += cells) {
+      sum += grid.counts[at];
+    }
+    most = Math.max(most, sum);
+  }
+  const size = (document.T * 2 ** document.Z) / grid.edge;
+  return most / (size * size);
 }
 
 /** Return for each class the share of its findings whose score reaches the threshold. */

@@ -8,6 +8,7 @@ import { StageParts } from "./stage_parts.js";
 import { stageKey } from "./stage_keys.js";
 
 const html = htm.bind(h);
+const NOTHING = { isOpen: false, trouble: null, hover: null, selected: null, words: "" };
 
 /**
  * The slide with what lies over it.
@@ -28,14 +29,14 @@ export function Stage(properties) {
   const parts = useRef(null);
   const latest = useRef(properties);
   latest.current = properties;
-  const [state, setState] = useState({ trouble: null, hover: null, selected: null, words: "" });
+  const [state, setState] = useState(NOTHING);
 
   useEffect(() => {
     if (!slide) {
       return undefined;
     }
     const set = (part) => setState((before) => ({ ...before, ...part }));
-    set({ trouble: null, hover: null, selected: null, words: "" });
+    set(NOTHING);
     parts.current = new StageParts({ element: element.current, corners: corners.current, latest, set });
     parts.current.open(slide);
     if (commands) {
@@ -56,7 +57,7 @@ export function Stage(properties) {
   };
   const brightness = typeof dimmed === "number" ? dimmed : 1;
   const isDimmed = dimmed === true || brightness < 1;
-  return html`<div class="viewer" data-mode=${mode}>
+  return html`<div class="viewer" data-mode=${mode} data-open=${state.isOpen}>
     <div class="viewer-slide" tabindex="0" role="application" aria-label=${stageName(slide)}
       aria-describedby="viewer-keys"
       onKeyDown=${(event) => stageKey(event, parts.current, latest.current)}>
@@ -96,7 +97,8 @@ function dimStyle(brightness) {
 
 /** What lies under the pointer, beside it. */
 function Hover({ hover }) {
-  return html`<div class="viewer-hover" style=${{ left: `${hover.x}px`, top: `${hover.y}px` }}>
+  const place = { left: `${hover.x}px`, top: `${hover.y}px` };
+  return html`<div class=${`viewer-hover ${hover.side}`} style=${place}>
     ${hover.lines.map((line) => html`<p>${line}</p>`)}
   </div>`;
 }

@@ -10,6 +10,7 @@ import { zoomsFor } from "./tile_store.js";
 
 const COUNT_MS = 1000; // the words for screen readers change at most once a second
 const HOVER_REACH_PX = 4;
+const HOVER_SPACE_PX = 260;
 const FINDING_ZOOM = 1;
 
 /** What is shown of one slide. */
@@ -59,6 +60,7 @@ export class StageParts {
       return;
     }
     this.isOpen = true;
+    this.set({ isOpen: true });
     this.marks = new FindingMarks(this.viewer);
     this.region = new RegionLayer(this.viewer, {
       onRegion: (region) => this.latest.current.onRegion?.(region),
@@ -204,7 +206,8 @@ export class StageParts {
       this.set({ hover: null });
       return;
     }
-    this.set({ hover: { ...position, lines: foundWords(found, this.document) } });
+    const side = position.x > this.element.clientWidth - HOVER_SPACE_PX ? "is-left" : "is-right";
+    this.set({ hover: { ...position, side, lines: foundWords(found, this.document) } });
   }
 
   async click(event) {

@@ -192,12 +192,12 @@ export function drawLattices(context, target, tiles, style) {
   const shown = style.shown.flatMap((on, number) => (on ? [number] : []));
   const rgb = style.colors.map(toRgb);
   for (const { grid, left, top, size } of tiles) {
-    const { columns, rows } = grid;
-    const picture = new ImageData(columns, rows);
-    for (let cell = 0; cell < columns * rows; cell++) {
+    const { edge } = grid;
+    const picture = new ImageData(edge, edge);
+    for (let cell = 0; cell < edge * edge; cell++) {
       paintCell(picture.data, 4 * cell, grid, cell, { shown, rgb, least: style.threshold * 255 });
     }
-    const small = new OffscreenCanvas(columns, rows);
+    const small = new OffscreenCanvas(edge, edge);
     small.getContext("2d").putImageData(picture, 0, 0);
     context.imageSmoothingEnabled = false; // a square is what the model answered, nothing between
     const x = (left - target.left) * target.scale;
@@ -210,7 +210,7 @@ function paintCell(data, at, grid, cell, { shown, rgb, least }) {
   if (grid.looked[cell] === 0) {
     return;
   }
-  const cells = grid.columns * grid.rows;
+  const cells = grid.edge * grid.edge;
   let best = -1;
   let value = -1;
   for (const number of shown) {
@@ -223,7 +223,7 @@ function paintCell(data, at, grid, cell, { shown, rgb, least }) {
     return;
   }
   let color = rgb[best];
-  let alpha = 0.15 + 0.55 * (value / 255);
+  let alpha = 0.1 + 0.45 * (value / 255);
   if (shown.length === 1) {
     color = rampColor(value / 255);
     alpha = 0.25 + 0.45 * (value / 255);

@@ -1,5 +1,5 @@
 // Reads a tile of findings: docs/formats.md describes the bytes. A tile holds an outline part
-// (SLF1 or SLF2) and a second part (SLD1: counts of a density, SLG1: probabilities of a heat map),
+// (SLF1 or SLF2) and a second part (SLD1 or SLD2: counts, SLG1: the squares of a heat map),
 // each its own gzip member. Every length is checked against the bytes that came: a tile comes from
 // the network. Runs in the worker and on the page alike: no DOM.
 
@@ -60,8 +60,9 @@ export async function gunzip(part) {
  * @param {ArrayBuffer} buffer - an SLF1 or SLF2 part, decompressed
  * @returns {{count: number, numbers: Uint32Array, classes: Uint8Array|Uint16Array,
  *   scores: Uint8Array, starts: Uint32Array, points: Float32Array, boxes: Float32Array}}
- *   `starts` has count + 1 entries: the points of outline i are starts[i] to starts[i + 1] - 1.
- *   `boxes` is left, top, right, bottom of each.
+ *   a row for each ring; the holes of a finding follow its outline and have its number. `starts`
+ *   has count + 1 entries: the points of ring i are starts[i] to starts[i + 1] - 1. `boxes` is
+ *   left, top, right, bottom of each.
  */
 export function readOutlines(buffer) {
   const { magic, first: count, second: pointCount } = readHeader(buffer, ["SLF1", "SLF2"]);
@@ -88,8 +89,54 @@ export function readOutlines(buffer) {
   const scores = new Uint8Array(buffer, at, count);
   at += count;
   const deltas = new Int16Array(buffer.slice(at, at + 4 * pointCount));
-  const outlines = { count, numbers, classes, scores };
-  return Object.assign(outlines, walkPoints({ firstX, firstY, lengths, deltas, pointCount }));
+  const walked = walkPoints({ firstX, firstY, lengths, deltas, pointCount });
+  const outlines = { count, numbers, classes, scores, ...walked };
+  turnHoles(outlines);
+  return outlines;
+}
+
+/**
+ * Return whether a ring is a hole: it has the number of the ring before it.
+ * @param {{numbers: Uint32Array}} outlines
+ * @param {number} ring
+ */
+export function isHole({ numbers }, ring) {
+  return ring > 0 && numbers[ring] === numbers[ring - 1];
+}
+
+/** Let holes run against their outline, so that filling both leaves the hole empty. */
+function turnHoles(outlines) {
+  let outer = 0;
+  for (let ring = 0; ring < outlines.count; ring++) {
+    if (!isHole(outlines, ring)) {
+      outer = ring;
+    } else if (twiceArea(outlines, ring) * twiceArea(outlines, outer) > 0) {
+      turn(outlines, ring);
+    }
+  }
+}
+
+function twiceArea({ starts, points }, ring) {
+  const end = starts[ring + 1];
+  let area = 0;
+  let fromX = points[2 * end - 2];
+  let fromY = points[2 * end - 1];
+  for (let at = starts[ring]; at < end; at++) {
+    area += fromX * points[2 * at + 1] - points[2 * at] * fromY;
+    fromX = points[2 * at];
+    fromY = points[2 * at + 1];
+  }
+  return area;
+}
+
+function turn({ starts, points }, ring) {
+  for (let low = starts[ring], high = starts[ring + 1] - 1; low < high; low++, high--) {
+    for (const axis of [0, 1]) {
+      const kept = points[2 * low + axis];
+      points[2 * low + axis] = points[2 * high + axis];
+      points[2 * high + axis] = kept;
+    }
+  }
 }
 
 function readClasses(buffer, at, count, magic) {
@@ -141,17 +188,38 @@ function walkPoints({ firstX, firstY, lengths, deltas, pointCount }) {
 
 /**
  * Return the counts of a density part.
- * @param {ArrayBuffer} buffer - an SLD1 part, decompressed
+ * @param {ArrayBuffer} buffer - an SLD1 or SLD2 part, decompressed
  * @param {number} classCount
- * @returns {{edge: number, most: number, counts: Uint16Array}} `counts` by class, row, column
+ * @returns {{edge: number, counts: Uint16Array|Uint32Array}} `counts` by class, row, column
  */
 export function readDensity(buffer, classCount) {
-  const { first: edge, second: most } = readHeader(buffer, ["SLD1"]);
+  const { magic, first: edge } = readHeader(buffer, ["SLD1", "SLD2"]);
+  const Counts = magic === "SLD1" ? Uint16Array : Uint32Array;
   const cells = classCount * edge * edge;
-  if (edge > 4096 || buffer.byteLength < HEADER_BYTES + 2 * cells) {
+  if (edge > 4096 || buffer.byteLength < HEADER_BYTES + Counts.BYTES_PER_ELEMENT * cells) {
     throw new Error(`a density of ${edge} cells a side has ${buffer.byteLength} bytes`);
   }
-  return { edge, most, counts: new Uint16Array(buffer, HEADER_BYTES, cells) };
+  return { edge, counts: new Counts(buffer, HEADER_BYTES, cells) };
+}
+
+/**
+ * Return the squares of a heat map.
+ * @param {ArrayBuffer} buffer - an SLG1 part, decompressed
+ * @param {number} classCount
+ * @returns {{edge: number, looked: Uint8Array, values: Uint8Array}} `looked` by row and column,
+ *   0 where the model looked at nothing; `values` by class, row, column, 0 to 255
+ */
+export function readLattice(buffer, classCount) {
+  const { first: edge, second: stated } = readHeader(buffer, ["SLG1"]);
+  const cells = edge * edge;
+  if (stated !== classCount || buffer.byteLength < HEADER_BYTES + cells * (classCount + 1)) {
+    throw new Error(`a heat map of ${stated} classes has ${buffer.byteLength} bytes`);
+  }
+  return {
+    edge,
+    looked: new Uint8Array(buffer, HEADER_BYTES, cells),
+    values: new Uint8Array(buffer, HEADER_BYTES + cells, cells * classCount),
+  };
 }
 
 /**

@@ -1,12 +1,13 @@
 // The tiles of findings that this page holds: fetched once, decompressed when first needed, the
 // least recently used dropped. Runs in the worker.
 
-import { gunzip, magicOf, readDensity, readOutlines, splitParts } from "./tile_format.js";
-import { readLattice } from "./lattice_format.js";
+import {
+  gunzip, magicOf, readDensity, readLattice, readOutlines, splitParts,
+} from "./tile_format.js";
 
-const MOST_TILES = 400;
+const MOST_TILES = 600;
 
-/** Tiles of one result, at most 400 held. */
+/** Tiles of one result, at most 600 held. */
 export class TileStore {
   /**
    * @param {string} base - "/v1/orders/ID/scans/SCAN"
@@ -16,7 +17,6 @@ export class TileStore {
     this.base = base;
     this.document = document;
     this.parts = new Map();
-    this.answered = 0;
   }
 
   /** Return the outlines of a tile, null where it has none. @returns {Promise<object|null>} */
@@ -27,6 +27,20 @@ export class TileStore {
     }
     entry.readOutlines ??= gunzip(entry.outlines).then(readOutlines);
     return entry.readOutlines;
+  }
+
+  /** Return the outlines of a tile unless the density says that there are none. */
+  async outlinesIfAny(z, x, y) {
+    const counted = this.document.Z - 2;
+    if (z < counted || counted < 0) {
+      return this.outlines(z, x, y);
+    }
+    const down = z - counted;
+    const grid = await this.grid(counted, x >> down, y >> down);
+    if (grid === null || !countsAny(grid, down, x, y)) {
+      return null;
+    }
+    return this.outlines(z, x, y);
   }
 
   /** Return the density or lattice of a tile, null where it has none. */
@@ -72,9 +86,27 @@ export class TileStore {
     if (!response.ok) {
       throw new Error(`the findings answer ${response.status}`);
     }
-    this.answered += 1;
     return splitParts(await response.arrayBuffer());
   }
+}
+
+/** Return whether a density counts anything in a tile `down` zooms below its own. */
+function countsAny(grid, down, x, y) {
+  if (grid.kind !== "density") {
+    return true;
+  }
+  const edge = grid.edge >> down;
+  const fromX = (x % 2 ** down) * edge;
+  const fromY = (y % 2 ** down) * edge;
+  for (let start = 0; start < grid.counts.length; start += grid.edge * grid.edge) {
+    for (let row = fromY; row < fromY + edge; row++) {
+      const at = start + row * grid.edge + fromX;
+      if (grid.counts.subarray(at, at + edge).some((count) => count > 0)) {
+        return true;
+      }
+    }
+  }
+  return false;
 }
 
 /**
@@ -120,10 +152,19 @@ export function zoomsFor(document, scale, densityOnly) {
   const wanted = Math.floor(document.Z + Math.log2((scale * document.T) / 512));
   const densityZoom = Math.max(0, Math.min(coarsest, wanted));
   if (document.output === "mask") {
-    return { outlineZoom: Math.min(document.Z, densityZoom + 2), densityZoom };
+    const isSmall = totalCount(document) <= FEW_FINDINGS;
+    const outlineZoom = isSmall ? document.Z : Math.min(document.Z, densityZoom + 2);
+    return { outlineZoom, densityZoom };
   }
   return { outlineZoom: densityZoom, densityZoom };
 }
+
+function totalCount(document) {
+  return document.classes.reduce((sum, { count }) => sum + count, 0);
+}
+
+/** So many areas of a mask are drawn one by one in every zoom: a density would hide their shape. */
+const FEW_FINDINGS = 20_000;
 
 /** From this scale on, in canvas px per level-0 px, each finding is drawn as its outline. */
 export const OUTLINES_FROM = 0.2;
