@@ -5,6 +5,7 @@ const OVERSAMPLING = 4; // outlines stay sharp up to 400 %
 const EDGE = 512;
 // OpenSeadragon's default of 0.5 would draw up to four times as many pixels as the screen has.
 const MIN_PIXEL_RATIO = 0.75;
+const RETRY_MS = 3000;
 
 /** The findings of one result over the slide of a viewer. */
 export class FindingsLayer {
@@ -12,7 +13,8 @@ export class FindingsLayer {
    * @param {SlideViewer} viewer
    * @param {{base: string, document: object}} findings
    * @param {object} style
-   * @param {(message: string) => void} onFailure - told in words when tiles of findings fail
+   * @param {(message: string|null) => void} onFailure - told in words when tiles of findings fail,
+   *   null when they answer again
    */
   constructor(viewer, findings, style, onFailure) {
     this.viewer = viewer;
@@ -25,11 +27,16 @@ export class FindingsLayer {
     this.drawn = new Map(); // the version of the style in which a tile was drawn last
     this.item = null;
     this.redrawing = null;
+    this.failed = [];
+    this.retry = null;
+    this.message = null;
     this.worker = new Worker(new URL("./findings_worker.js", import.meta.url), { type: "module" });
     this.worker.onmessage = ({ data }) => this.take(data);
     this.worker.onerror = () => onFailure("The findings cannot be drawn: reload the page.");
     this.redrawTile = (event) => this.replace(event);
     viewer.osd.addHandler("tile-invalidated", this.redrawTile);
+    this.tileFailed = (event) => this.failedTile(event);
+    viewer.osd.addHandler("tile-load-failed", this.tileFailed);
     this.ask("open", { ...findings, style });
     this.add();
   }
@@ -111,12 +118,37 @@ export class FindingsLayer {
     job.userData.question = id;
     this.drawn.set(keyOf(level, x, y), this.version);
     this.draw(targetOf(source.maxLevel - level, x, y), id).then(
-      (context) => job.finish(context, null, "context2d"),
+      (context) => {
+        this.tell(null);
+        job.finish(context, null, "context2d");
+      },
       (error) => {
-        this.onFailure(`Findings could not be read: ${error.message}`);
+        this.tell(`Findings could not be read: ${error.message}; trying again.`);
         job.fail(error.message);
       },
     );
+  }
+
+  /** Say what is wrong once, and once that it is over. */
+  tell(message) {
+    if (this.message !== message) {
+      this.message = message;
+      this.onFailure(message);
+    }
+  }
+
+  /** Ask later for a tile that failed. */
+  failedTile({ tile, tiledImage }) {
+    if (tiledImage !== this.item || this.item === null) {
+      return;
+    }
+    this.failed.push(tile);
+    this.retry ??= setTimeout(() => {
+      this.retry = null;
+      if (this.item !== null) {
+        this.viewer.revive(this.failed.splice(0), this.item);
+      }
+    }, RETRY_MS);
   }
 
   abort(job) {
@@ -192,7 +224,9 @@ export class FindingsLayer {
   /** End the worker and take the layer away. */
   close() {
     this.worker.terminate();
+    clearTimeout(this.retry);
     this.viewer.osd.removeHandler("tile-invalidated", this.redrawTile);
+    this.viewer.osd.removeHandler("tile-load-failed", this.tileFailed);
     if (this.item !== null && !this.viewer.isClosed) {
       this.viewer.osd.world.removeItem(this.item);
     }

@@ -22,6 +22,7 @@ export class SlideViewer {
     this.listeners = listeners;
     this.isClosed = false;
     this.retry = null;
+    this.failed = []; // tiles that OpenSeadragon would not ask for again
     this.told = null;
     const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.osd = globalThis.OpenSeadragon({
@@ -172,10 +173,11 @@ export class SlideViewer {
 
   /** Ask once what is wrong with a tile, then try again until the viewer answers. */
   tileFailed({ tile, tiledImage }) {
-    if (tiledImage !== this.osd.world.getItemAt(0) || this.retry !== null) {
+    if (tiledImage !== this.osd.world.getItemAt(0)) {
       return;
     }
-    this.retry = this.watch(tile.getUrl(), tiledImage).finally(() => {
+    this.failed.push(tile);
+    this.retry ??= this.watch(tile.getUrl(), tiledImage).finally(() => {
       this.retry = null;
     });
   }
@@ -188,7 +190,8 @@ export class SlideViewer {
       }
       if (trouble === null) {
         this.tell(null);
-        tiledImage.reset();
+        this.revive(this.failed, tiledImage);
+        this.failed = [];
         return;
       }
       this.tell(trouble);
@@ -197,6 +200,15 @@ export class SlideViewer {
       }
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
     }
+  }
+
+  /** Let tiles that failed be asked for again; what is shown stays. */
+  revive(tiles, tiledImage) {
+    for (const tile of tiles) {
+      tile.exists = true;
+    }
+    tiledImage.update(true);
+    this.osd.forceRedraw();
   }
 
   close() {

@@ -83,7 +83,7 @@ export class StageParts {
     this.select(null);
     this.document = findings?.document ?? null;
     if (findings && style) {
-      const onFailure = (title) => this.set({ trouble: { title, hint: "" } });
+      const onFailure = (title) => this.set({ trouble: title && { title, hint: "" } });
       this.layer = new FindingsLayer(this.viewer, findings, style, onFailure);
       this.countSoon();
     }
