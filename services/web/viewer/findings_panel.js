@@ -5,6 +5,7 @@ import htm from "../vendor/htm.js";
 import { classLetters, dashOf, keepColor } from "./finding_style.js";
 import { rampColor } from "./heat_ramp.js";
 import { formatNumber } from "./scale_bar.js";
+import { summaryRows } from "./summary_rows.js";
 
 export { defaultStyle } from "./finding_style.js";
 
@@ -26,7 +27,7 @@ export function FindingsPanel(properties) {
   const seen = isHeat ? null : inView;
   return html`<div class="findings">
     ${document.headline && html`<p class="findings-headline">${document.headline}</p>`}
-    <${Summary} summary=${document.summary} />
+    <${Summary} document=${document} />
     <${Classes} document=${document} style=${style} change=${change} inView=${seen}
       algorithm=${algorithm} />
     ${isHeat && html`<${Ramp} document=${document} style=${style} />`}
@@ -36,27 +37,14 @@ export function FindingsPanel(properties) {
   </div>`;
 }
 
-function Summary({ summary }) {
-  const entries = Object.entries(summary ?? {}).filter(([, value]) => isPlain(value));
-  if (entries.length === 0) {
+function Summary({ document }) {
+  const rows = summaryRows(document);
+  if (rows.length === 0) {
     return null;
   }
   return html`<dl class="findings-summary">
-    ${entries.map(([name, value]) => html`<div key=${name}>
-      <dt>${summaryLabel(name)}</dt>
-      <dd>${typeof value === "number" ? formatNumber(value) : String(value)}</dd>
-    </div>`)}
+    ${rows.map(({ label, value }) => html`<div key=${label}><dt>${label}</dt><dd>${value}</dd></div>`)}
   </dl>`;
-}
-
-/** Return the name of a number as people write it: "area_mm2" is "area mm²". */
-function summaryLabel(name) {
-  const words = name.replaceAll("_", " ");
-  return words.replace(/\bum(2?)\b/g, "µm$1").replace(/(m)2\b/g, "$1²");
-}
-
-function isPlain(value) {
-  return ["number", "string", "boolean"].includes(typeof value);
 }
 
 function Classes({ document, style, change, inView, algorithm }) {

@@ -98,11 +98,9 @@ class Pen {
   }
 }
 
+/** A line of one pixel is drawn in less than half the time that one of 1.3 takes. */
 function lineWidth(scale) {
-  if (scale >= 1) {
-    return 1.8;
-  }
-  return scale >= 0.5 ? 1.3 : 1;
+  return scale >= 1 ? 1.8 : 1;
 }
 
 /**
