@@ -7,6 +7,8 @@ from services import openapi
 from services.api_keys import ApiKeys
 from services.auth import ApiKeyAuth
 from services.kue import routes as kue
+from services.page import routes as page
+from services.page.files import PageFiles
 from services.requests.origin_check import OriginCheck
 from services.responses import problems
 from services.responses.head_requests import HeadRequests
@@ -23,6 +25,8 @@ from services.routes import (
     schemas,
     techcyte,
 )
+from services.session import routes as session
+from services.session.tries import LoginTries
 
 
 def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
@@ -45,6 +49,10 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.state.storage = open_storage(config.broker)
     app.state.api_keys = keys
     app.state.auth = ApiKeyAuth(keys, store)
+    app.state.login_tries = LoginTries()
+    app.state.page_files = PageFiles.read()
+    app.include_router(page.router)
+    app.include_router(session.router)
     app.include_router(orders.csv_router)
     app.include_router(orders.router)
     app.include_router(results.router)
@@ -60,8 +68,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(health.router)
     app.include_router(api_docs.router)
     app.needs_key = keys.are_configured
-    if not app.needs_key:
-        app.add_middleware(OriginCheck)
+    app.add_middleware(OriginCheck, needs_key=app.needs_key)
     app.add_middleware(HeadRequests)
     problems.install(app)
     app.state.folders = config.broker.folders

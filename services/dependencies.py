@@ -44,6 +44,12 @@ async def may_read(request: Request) -> Caller:
     return await auth.read(request)
 
 
+async def may_log_in(request: Request) -> None:
+    """Let everybody try to log in; where no key is configured, this machine. Raise `OrderError`."""
+    auth = cast(ApiKeyAuth, request.app.state.auth)
+    await auth.log_in(request)
+
+
 Settings = Annotated[Config, Depends(config_of)]
 Store = Annotated[OrderStore, Depends(store_of)]
 ResultStorage = Annotated[Storage, Depends(storage_of)]

@@ -179,12 +179,25 @@ _PART_OF_PAYLOAD: Final = {
 }
 _KUE: Final[tuple[ErrorCode, ...]] = (*_ANY_REQUEST, "not_found")
 """Of the server itself, and where the door is closed; other errors are `{"error": …}` as Kue's."""
+_LOGIN: Final[tuple[ErrorCode, ...]] = (
+    *_CHANGE,
+    "body_not_json",
+    "body_too_slow",
+    "body_too_large",
+    "media_type_unsupported",
+    "request_invalid",
+    "login_needs_https",
+    "too_many_logins",
+)
 _KUE_CHANGE: Final[tuple[ErrorCode, ...]] = (*_KUE, "foreign_origin")
 _KUE_REFUSED: Final = {
     "400": {"description": "Kue", "content": _json({"error": "Must provide job type"})},
     "204": {"description": "The body has no job, or is not declared as JSON"},
 }
 ANSWERS: Final[Mapping[str, Answers]] = {
+    "log_in": Answers(204, {}, _LOGIN),
+    "get_session": Answers(200, _json(examples.SESSION), _READ),
+    "log_out": Answers(204, {}, _CHANGE),
     "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE, _BATCH),
     "place_techcyte_task": Answers(202, _json(examples.WAITING_ORDER), _PASTED_TASK),
     "take_techcyte_task": Answers(200, _json(examples.TAKEN_TASK), _TECHCYTE_TASK),

@@ -22,6 +22,7 @@ from broker.order_store.lifecycle import (
     Lifecycle,
     TaskMessage,
 )
+from broker.order_store.live.sessions import Session, Sessions
 from broker.order_store.notices import Notice, Notices
 from broker.order_store.queries import AttemptState, Page, Queries, ServerView, Standing
 from broker.order_store.redis_client import RedisClient
@@ -42,6 +43,7 @@ __all__ = [
     "Page",
     "QueueView",
     "ServerView",
+    "Session",
     "Standing",
     "TaskMessage",
     "UnreadableOrderError",
@@ -50,7 +52,7 @@ __all__ = [
 ]
 
 
-class OrderStore(Lifecycle, Actions, Queries, Workers, Hosting, Backlog, Notices):
+class OrderStore(Lifecycle, Actions, Queries, Workers, Hosting, Backlog, Notices, Sessions):
     """The record of every order and of the workers. Safe to share between threads."""
 
     @cached_property

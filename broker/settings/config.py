@@ -29,9 +29,11 @@ from broker.settings.destinations import (
 )
 from broker.settings.kue import KueSettings
 from broker.settings.old_names import renamed_keys, with_new_names
+from broker.settings.page import PageSettings
 from broker.settings.section import ConfigError, Section
 from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environment
 from broker.settings.techcyte import TechcyteSettings
+from broker.settings.viewer import ViewerAddress
 from broker.settings.worker import (
     AlgorithmSettings,
     DeliverySettings,
@@ -113,6 +115,7 @@ class BrokerSettings(Section):
     max_waiting: int = Field(
         100_000, ge=1, description="orders that may wait; one more is answered 429"
     )
+    viewer: ViewerAddress = ViewerAddress()
 
     @field_validator("storage")
     @classmethod
@@ -180,6 +183,7 @@ class ServicesSettings(Section):
     max_body_bytes: int = Field(1_000_000, ge=1000)
     techcyte: TechcyteSettings = TechcyteSettings()
     kue: KueSettings = KueSettings()
+    page: PageSettings = PageSettings()
     max_connections: int = Field(
         1000, ge=1, description="connections at a time; fewer where the limit of open files is low"
     )
@@ -235,6 +239,15 @@ class Config(BaseSettings):
                 raise ValueError(
                     f"{key} must be below broker.order_life_s: the order would expire first"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _viewer_on_a_port_has_a_secret(self) -> Self:
+        if self.worker.viewer.bind and self.broker.viewer.secret is None:
+            raise ValueError(
+                "worker.viewer.bind needs broker.viewer.secret, which the API sends: "
+                "openssl rand -hex 24"
+            )
         return self
 
     @model_validator(mode="after")

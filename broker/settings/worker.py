@@ -20,6 +20,7 @@ from broker.orders.techcyte_options import Features, FeaturesIn, QcFailReasons
 from broker.settings.locator import HttpLocator, Locator
 from broker.settings.programs import MachineClass, ProgramVariables
 from broker.settings.section import Section
+from broker.settings.viewer import ViewerSettings
 
 
 class SlidesSettings(Section):
@@ -285,6 +286,7 @@ class WorkerSettings(Section):
     http: HttpSettings = HttpSettings()
     deliver: DeliverySettings = DeliverySettings()
     limits: LimitSettings = LimitSettings()
+    viewer: ViewerSettings = ViewerSettings()
 
     @field_validator("algorithms")
     @classmethod

@@ -43,6 +43,13 @@ class CacheEntry:
             return self.path.with_name(RESERVATION).stat().st_size
         return self.path.stat().st_size
 
+    @property
+    def main_file(self) -> Path:
+        """Return the path of the file to open."""
+        if self.path.is_symlink():
+            return self.path.parent / self.path.readlink()
+        return self.path
+
     def used_ns(self) -> int:
         """Return when the slide was used last (Unix ns)."""
         return self.path.stat().st_mtime_ns
@@ -56,12 +63,15 @@ class CacheEntry:
 
         Return the path of the file to open, and the open file whose lock pins the slide.
         """
-        path = self.path
-        if path.is_symlink():
-            path = path.parent / path.readlink()
+        path, file = self.lock()
+        os.utime(path)
+        return path, file
+
+    def lock(self) -> tuple[Path, BinaryIO]:
+        """Do as `pin`, and do not record the use."""
+        path = self.main_file
         file = path.open("rb")
         fcntl.flock(file, fcntl.LOCK_SH)
-        os.utime(path)
         return path, file
 
 
