@@ -43,7 +43,7 @@ function Summary({ document }) {
     return null;
   }
   return html`<dl class="findings-summary">
-    ${rows.map(({ label, value }) => html`<div key=${label}><dt>${label}</dt><dd>${value}</dd></div>`)}
+    ${rows.map(({ name, label, value }) => html`<div key=${name}><dt>${label}</dt><dd>${value}</dd></div>`)}
   </dl>`;
 }
 

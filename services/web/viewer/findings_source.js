@@ -13,14 +13,16 @@ export class FindingsLayer {
    * @param {SlideViewer} viewer
    * @param {{base: string, document: object}} findings
    * @param {object} style
-   * @param {(message: string|null) => void} onFailure - told in words when tiles of findings fail,
-   *   null when they answer again
+   * @param {{onFailure: (message: string|null) => void, onDrawn: (isDrawn: boolean) => void}}
+   *   listeners - `onFailure` is told in words when tiles of findings fail, null when they answer
+   *   again; `onDrawn` whether all that is in view is drawn
    */
-  constructor(viewer, findings, style, onFailure) {
+  constructor(viewer, findings, style, { onFailure, onDrawn }) {
     this.viewer = viewer;
     this.findings = findings;
     this.style = style;
     this.onFailure = onFailure;
+    this.onDrawn = onDrawn;
     this.waiting = new Map();
     this.lastId = 0;
     this.version = 0;
@@ -78,6 +80,7 @@ export class FindingsLayer {
       success: ({ item }) => {
         this.item = item;
         item.minPixelRatio = MIN_PIXEL_RATIO;
+        item.addHandler("fully-loaded-change", ({ fullyLoaded }) => this.onDrawn(fullyLoaded));
         this.keepOutOfNavigator();
       },
     });

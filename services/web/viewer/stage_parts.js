@@ -83,10 +83,18 @@ export class StageParts {
     this.select(null);
     this.document = findings?.document ?? null;
     if (findings && style) {
-      const onFailure = (title) => this.set({ trouble: title && { title, hint: "" } });
-      this.layer = new FindingsLayer(this.viewer, findings, style, onFailure);
+      this.tellDrawn(false);
+      this.layer = new FindingsLayer(this.viewer, findings, style, {
+        onFailure: (title) => this.set({ trouble: title && { title, hint: "" } }),
+        onDrawn: (isDrawn) => this.tellDrawn(isDrawn),
+      });
       this.countSoon();
     }
+  }
+
+  /** Say on the element whether all findings in view are drawn. */
+  tellDrawn(isDrawn) {
+    this.element.dataset.findings = isDrawn ? "drawn" : "drawing";
   }
 
   setStyle(style) {

@@ -18,7 +18,7 @@ const DIGITS = 4;
 /**
  * Return the rows of a summary: its plain values but the counts of classes, at most eight.
  * @param {{summary: object|null, classes: {name: string}[]}} document - findings.json
- * @returns {{label: string, value: string}[]}
+ * @returns {{name: string, label: string, value: string}[]}
  */
 export function summaryRows({ summary, classes }) {
   const names = new Set(classes.map(({ name }) => name));
@@ -36,7 +36,7 @@ function rowOf(name, value) {
   const [suffix, unit] = UNITS.find(([ending]) => name.endsWith(ending)) ?? ["", ""];
   const words = name.slice(0, name.length - suffix.length).replaceAll("_", " ");
   const label = words.charAt(0).toUpperCase() + words.slice(1);
-  return { label, value: [valueWords(value), unit].filter(Boolean).join(" ") };
+  return { name, label, value: [valueWords(value), unit].filter(Boolean).join(" ") };
 }
 
 function valueWords(value) {
