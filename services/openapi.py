@@ -11,6 +11,7 @@ from services.kue.page import PATH as KUE
 from services.openapi_answers import ANSWERS, PROBLEM_SCHEMA, Answers
 from services.responses.problems import MEDIA_TYPE, ProblemAnswer
 from services.session.cookie import SECURE_NAME
+from services.slides.requested_slide import SlideRequest
 
 REF = "#/components/schemas/{model}"
 TITLE = "Slidelane"
@@ -113,7 +114,7 @@ def _complete(document: dict[str, Any], *, needs_key: bool) -> None:
     """Add the schemas that FastAPI does not see, and which operations need a key."""
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    for model in (OrderRequest, DeliverAgainRequest, ProblemAnswer):
+    for model in (OrderRequest, DeliverAgainRequest, SlideRequest, ProblemAnswer):
         schema = model.model_json_schema(ref_template=REF)
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
