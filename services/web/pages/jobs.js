@@ -64,7 +64,7 @@ export function JobsPage({ address, session }) {
         <th scope="col"><input type="checkbox" aria-label="Select all that are shown"
           checked=${shown.length > 0 && chosen.length === shown.length} disabled=${shown.length === 0}
           onChange=${(event) => setSelected(new Set(event.currentTarget.checked ? shown.map((one) => one.id) : []))} /></th>
-        ${['State', 'Created', 'Algorithm', 'Slide', 'Case', 'Progress', 'Took', 'By', 'Worker', 'Order', '']
+        ${['State', 'Created', 'Algorithm', 'Slide', 'Case', 'Progress or result', 'Took', 'By', 'Worker', 'Order', '']
           .map((title) => html`<th scope="col">${title || html`<span class="unseen">Actions</span>`}</th>`)}
       </tr></thead>
       <tbody onKeyDown=${moveInRows}>${shown.map((order) => html`<${JobRow} key=${order.id} order=${order}

@@ -100,7 +100,9 @@ function useAlgorithms(draft, setDraft) {
         setState({ algorithms, problem: null });
         const usable = algorithms.filter((one) => one.available);
         const isThere = usable.some((one) => one.name === draft.algorithm);
-        if (!isThere && usable.length) setDraft({ algorithm: usable[0].name });
+        // One that reads pixels comes first: others are for trying a route out.
+        const first = usable.find((one) => one.mpp) ?? usable[0];
+        if (!isThere && first) setDraft({ algorithm: first.name });
       },
       (error) => setState({ algorithms: [], problem: problemOf(error) }),
     );

@@ -15,6 +15,7 @@ import { hasEnded, State } from './state.js';
 export function JobRow({ order, flower, isSelected, onSelect, onLog }) {
   const scans = order.scans ?? [];
   const worker = scans.map((scan) => scan.worker).find(Boolean);
+  const task = scans.map((scan) => scan.task).findLast(Boolean);
   return html`<tr class=${isSelected ? 'is-selected' : ''}>
     <td><input type="checkbox" checked=${isSelected} aria-label="Select order ${shortId(order.id)}"
       onChange=${(event) => onSelect(event.currentTarget.checked)} /></td>
@@ -33,9 +34,9 @@ export function JobRow({ order, flower, isSelected, onSelect, onLog }) {
     <td class="row-acts"><button type="button" class="small" onClick=${onLog}
         aria-label="Log of ${shortId(order.id)}">Log</button>
       <${Copy} text=${order.id} />
-      ${flower && html`<a class="small" target="_blank" rel="noreferrer noopener"
-        href="${flower.replace(/\/$/, '')}/tasks?search=${order.id}"
-        aria-label="Tasks of ${shortId(order.id)} in Flower">Flower ↗</a>`}</td>
+      ${flower && task && html`<a class="small" target="_blank" rel="noreferrer noopener"
+        href="${flower.replace(/\/$/, '')}/task/${encodeURIComponent(task)}"
+        aria-label="Task of ${shortId(order.id)} in Flower">Flower ↗</a>`}</td>
   </tr>`;
 }
 
