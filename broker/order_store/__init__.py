@@ -22,6 +22,7 @@ from broker.order_store.lifecycle import (
     Lifecycle,
     TaskMessage,
 )
+from broker.order_store.live.changes import Change, Changes
 from broker.order_store.live.sessions import Session, Sessions
 from broker.order_store.notices import Notice, Notices
 from broker.order_store.queries import AttemptState, Page, Queries, ServerView, Standing
@@ -33,6 +34,7 @@ from broker.settings.config import BrokerSettings
 __all__ = [
     "PAYLOAD_FIELD",
     "AttemptState",
+    "Change",
     "Claim",
     "Created",
     "Creator",
@@ -52,7 +54,9 @@ __all__ = [
 ]
 
 
-class OrderStore(Lifecycle, Actions, Queries, Workers, Hosting, Backlog, Notices, Sessions):
+class OrderStore(
+    Lifecycle, Actions, Queries, Workers, Hosting, Backlog, Notices, Sessions, Changes
+):
     """The record of every order and of the workers. Safe to share between threads."""
 
     @cached_property
