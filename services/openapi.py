@@ -11,6 +11,7 @@ from services.kue.page import PATH as KUE
 from services.openapi_answers import ANSWERS, PROBLEM_SCHEMA, Answers
 from services.responses.problems import MEDIA_TYPE, ProblemAnswer
 from services.session.cookie import SECURE_NAME
+from services.slides.requested_slide import SlideRequest
 
 REF = "#/components/schemas/{model}"
 TITLE = "Slidelane"
@@ -43,6 +44,27 @@ PROBLEM: dict[str, Any] = {
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {"4XX": PROBLEM, "5XX": PROBLEM}
 
+SHORT_ORDERS: dict[str, Any] = {
+    "order-by-a-template": {
+        "summary": "By a template of services.templates: its scans only",
+        "value": examples.BY_TEMPLATE,
+    },
+    "order-by-a-policy": {
+        "summary": "Without an algorithm: services.policies decide by stain, labels and path",
+        "value": examples.BY_POLICY,
+    },
+}
+_SHORT_ORDER: dict[str, Any] = {
+    "title": "ShortOrder",
+    "description": "What a template or a policy completes: all other fields are as in an order",
+    "type": "object",
+    "required": ["scans"],
+    "not": {"required": ["algorithm"]},
+    "properties": {
+        "template": {"type": "string", "description": "a name of GET /v1/templates"},
+        "scans": {"type": "array", "minItems": 1, "maxItems": 64, "items": {"type": "object"}},
+    },
+}
 ORDER_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -51,6 +73,7 @@ ORDER_BODY: dict[str, Any] = {
                 "schema": {
                     "anyOf": [
                         {"$ref": REF.format(model="OrderRequest")},
+                        _SHORT_ORDER,
                         {
                             "type": "array",
                             "minItems": 1,
@@ -59,7 +82,7 @@ ORDER_BODY: dict[str, Any] = {
                         },
                     ]
                 },
-                "examples": examples.ORDERS,
+                "examples": {**examples.ORDERS, **SHORT_ORDERS},
             }
         },
     }
@@ -113,7 +136,7 @@ def _complete(document: dict[str, Any], *, needs_key: bool) -> None:
     """Add the schemas that FastAPI does not see, and which operations need a key."""
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    for model in (OrderRequest, DeliverAgainRequest, ProblemAnswer):
+    for model in (OrderRequest, DeliverAgainRequest, SlideRequest, ProblemAnswer):
         schema = model.model_json_schema(ref_template=REF)
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Self
 
 from broker.order_store.actions import Actions
+from broker.order_store.arrivals import Arrivals
 from broker.order_store.backlog import Backlog, QueueView, Wait
 from broker.order_store.errors import UnreadableOrderError
 from broker.order_store.hosting import Hosting
@@ -28,6 +29,7 @@ from broker.order_store.notices import Notice, Notices
 from broker.order_store.queries import AttemptState, Page, Queries, ServerView, Standing
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
+from broker.order_store.viewed_slides import ViewedSlides
 from broker.order_store.workers import Workers, WorkerView
 from broker.settings.config import BrokerSettings
 
@@ -60,6 +62,11 @@ class OrderStore(
     """The record of every order and of the workers. Safe to share between threads."""
 
     @cached_property
+    def arrivals(self) -> Arrivals:
+        """The slides of watched folders."""
+        return Arrivals(self._client, self._settings)
+
+    @cached_property
     def kue(self) -> KueJobs:
         """The orders that are jobs of Kue."""
         return KueJobs(self._client, self._settings)
@@ -68,6 +75,11 @@ class OrderStore(
     def kue_events(self) -> KueEvents:
         """What listeners of Kue are still to be told."""
         return KueEvents(self._client, self._settings)
+
+    @cached_property
+    def viewed_slides(self) -> ViewedSlides:
+        """The slides that people look at."""
+        return ViewedSlides(self._client, self._settings)
 
     @classmethod
     def connect(cls, settings: BrokerSettings) -> Self:
