@@ -12,6 +12,8 @@ from services import openapi
 from services.api_keys import ApiKeys
 from services.auth import ApiKeyAuth
 from services.kue import routes as kue
+from services.live import routes as live
+from services.live.feed import ChangeFeed
 from services.page import routes as page
 from services.page.files import PageFiles
 from services.requests.origin_check import OriginCheck
@@ -73,11 +75,13 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.state.api_keys = keys
     app.state.viewer = ViewerClient(config.broker)
     app.state.auth = ApiKeyAuth(keys, store)
+    app.state.feed = ChangeFeed(store, max(1, config.services.max_connections // 2))
     app.state.login_tries = LoginTries()
     app.state.page_files = PageFiles.read()
     app.include_router(page.router)
     app.include_router(session.router)
     app.include_router(orders.csv_router)
+    app.include_router(live.router)
     app.include_router(orders.router)
     # Before the results, whose addresses end in any name.
     app.include_router(order_images.router)

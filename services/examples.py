@@ -315,6 +315,18 @@ SESSION: dict[str, Any] = {
     "flower": "https://flower.hospital.example",
     "needs_key": True,
 }
+EVENTS = """id: 1795938465321-0
+retry: 2000
+
+id: 1795938466909-0
+event: order
+data: {"order":"2ee1f3898e91fee4ede9d4c1","state":"running"}
+
+id: 1795938466909-1
+event: log
+data: {"order":"2ee1f3898e91fee4ede9d4c1","line":"2026-11-29T07:47:46.909Z running"}
+
+"""
 DEMAND: dict[str, Any] = {"name": "gpu", "waiting": 3, "running": 1, "unfinished": 4}
 METRICS = """# HELP slidelane_up 1 when Redis answers
 # TYPE slidelane_up gauge

@@ -217,6 +217,10 @@ _EMPTY_TILE: Final = {"204": {"description": "Nothing was found there"}}
 _PART_OF_PAYLOAD: Final = {
     "206": {"description": "The range that was asked for", "content": _PAYLOAD}
 }
+_EVENTS: Final = {
+    "text/event-stream": {"schema": {"type": "string"}, "example": examples.EVENTS},
+}
+_FOLLOW: Final[tuple[ErrorCode, ...]] = (*_READ, "not_found")
 _KUE: Final[tuple[ErrorCode, ...]] = (*_ANY_REQUEST, "not_found")
 """Of the server itself, and where the door is closed; other errors are `{"error": …}` as Kue's."""
 _LOGIN: Final[tuple[ErrorCode, ...]] = (
@@ -280,6 +284,8 @@ ANSWERS: Final[Mapping[str, Answers]] = {
         200, {"text/csv": _text(examples.ORDERS_CSV)[TEXT]}, (*_READ, "request_invalid")
     ),
     "delete_order": Answers(204, {}, _ACT),
+    "stream_events": Answers(200, _EVENTS, (*_FOLLOW, "request_invalid")),
+    "stream_order_events": Answers(200, _EVENTS, (*_FOLLOW, "request_invalid")),
     "get_order": Answers(200, _json(examples.ORDER), (*_READ, "not_found"), _UNCHANGED),
     "get_log": Answers(200, _text(examples.LOG), (*_READ, "not_found", "request_invalid")),
     "cancel_order": Answers(202, _json(examples.CANCELLED_ORDER), _ACT),

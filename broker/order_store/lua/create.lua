@@ -61,6 +61,7 @@ if kue_job then
   kue_job.order = id
   kue_rules().add(record.kue, kue_job, now)
 end
+tell(id, 'state', 'queued')
 log(id, 'queued')
 redis.call('ZADD', KEY_DUE, expires, id)
 if delay_ms > 0 then log(id, 'not begun before ' .. math.ceil(delay_ms / 1000) .. ' s from now') end
