@@ -76,7 +76,8 @@ def running(redis_url: str, data: Path, slides: Path, **services: Any) -> Iterat
         # Celery finds its Redis there, as in a deployed service.
         environment.setenv("SLIDELANE_BROKER__REDIS_URL", redis_url)
         with running_viewer(config), running_api(config, store) as url:
-            yield Site(url, store, open_storage(config.broker), slides)
+            uploads = config.broker.uploads_folder
+            yield Site(url, store, open_storage(config.broker), slides, uploads)
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Response, expect
 
+from broker.uploads import Uploads
 from tests.browser.conftest import HEIGHT, WIDTH
 from tests.support.browser import Site, WatchedPage
 
@@ -19,6 +19,15 @@ def choose(page: Page, *names: str) -> None:
     for name in names:
         page.get_by_role("dialog").get_by_role("button", name=name).click()
     expect(page.get_by_text(f"{WIDTH:,} × {HEIGHT:,} px").first).to_be_visible(timeout=SLOW_MS)
+
+
+def fetched(site: Site, looked: Response) -> None:
+    """Do what a courier does for a slide that was uploaded: say where it is."""
+    upload = looked.request.post_data_json["source"]["upload"]
+    slides = site.store.viewed_slides
+    claim = slides.claim(looked.json()["id"], "courier-1@here")
+    assert claim
+    slides.finish(claim, str(Uploads(site.uploads).slide_path(upload)), None)
 
 
 def placed(page: Page, site: Site) -> dict[str, object]:
@@ -116,7 +125,9 @@ def test_a_named_destination_gets_what_it_lacks(site: Site, watch: Watch) -> Non
 def test_a_dropped_file_is_uploaded_and_ordered(site: Site, watch: Watch) -> None:
     """Its name is in no storage, and the order's source is the upload."""
     page = watch(site).open()
-    page.get_by_label("Slide files").set_input_files(Path(site.slides / "Canary Smith.svs"))
+    with page.expect_response("**/v1/slides", timeout=SLOW_MS) as looked:
+        page.get_by_label("Slide files").set_input_files(site.slides / "Canary Smith.svs")
+    fetched(site, looked.value)
     expect(page.get_by_text(f"{WIDTH:,} × {HEIGHT:,} px").first).to_be_visible(timeout=SLOW_MS)
     assert "Canary" not in page.evaluate("JSON.stringify({...sessionStorage})")
     order = placed(page, site)

@@ -32,6 +32,7 @@ class Site:
     store: OrderStore
     storage: Storage
     slides: Path
+    uploads: Path
 
 
 @contextmanager
