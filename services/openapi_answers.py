@@ -198,6 +198,12 @@ _BATCH: Final = {
         "content": _json([{"status": 202, "order": examples.WAITING_ORDER}]),
     }
 }
+_ENDED_IN_TIME: Final = {
+    "200": {
+        "description": "With `Prefer: wait=N`: the order, which has ended",
+        "content": _json(examples.ORDER),
+    }
+}
 _MODEL_SCHEMA: Final = {
     "application/schema+json": {
         "schema": {"type": "object"},
@@ -276,7 +282,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "log_in": Answers(204, {}, _LOGIN),
     "get_session": Answers(200, _json(examples.SESSION), _READ),
     "log_out": Answers(204, {}, _CHANGE),
-    "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE, _BATCH),
+    "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE, _BATCH | _ENDED_IN_TIME),
     "place_techcyte_task": Answers(202, _json(examples.WAITING_ORDER), _PASTED_TASK),
     "take_techcyte_task": Answers(200, _json(examples.TAKEN_TASK), _TECHCYTE_TASK),
     "list_orders": Answers(200, _json(examples.ORDERS_PAGE), (*_READ, "request_invalid")),
