@@ -338,6 +338,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "list_jobs": Answers(200, _json(hosting_examples.JOBS), (*_READ, "request_invalid")),
     "list_queues": Answers(200, _json(examples.QUEUES), _READ),
     "get_queue": Answers(200, _json(examples.DEMAND), (*_READ, "request_invalid")),
+    "get_system": Answers(200, _json(examples.SYSTEM), _READ),
     "metrics": Answers(200, _text(examples.METRICS), _READ),
     "healthz": Answers(200, _json({"status": "ok"}), _ANY_REQUEST),
     "readyz": Answers(200, _json({"status": "ready"}), (*_ANY_REQUEST, "workers_missing")),
