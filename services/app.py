@@ -33,6 +33,7 @@ from services.routes import (
     queues,
     results,
     schemas,
+    system,
     techcyte,
     templates,
 )
@@ -99,6 +100,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(kue.pages)
     app.include_router(uploads.router)
     app.include_router(queues.router)
+    app.include_router(system.router)
     app.include_router(metrics.router)
     app.include_router(health.router)
     app.include_router(api_docs.router)

@@ -202,6 +202,12 @@ _BATCH: Final = {
         "content": _json([{"status": 202, "order": examples.WAITING_ORDER}]),
     },
 }
+_ENDED_IN_TIME: Final = {
+    "200": {
+        "description": "With `Prefer: wait=N`: the order, which has ended",
+        "content": _json(examples.ORDER),
+    }
+}
 _MODEL_SCHEMA: Final = {
     "application/schema+json": {
         "schema": {"type": "object"},
@@ -280,7 +286,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "log_in": Answers(204, {}, _LOGIN),
     "get_session": Answers(200, _json(examples.SESSION), _READ),
     "log_out": Answers(204, {}, _CHANGE),
-    "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE, _BATCH),
+    "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE, _BATCH | _ENDED_IN_TIME),
     "place_techcyte_task": Answers(202, _json(examples.WAITING_ORDER), _PASTED_TASK),
     "take_techcyte_task": Answers(200, _json(examples.TAKEN_TASK), _TECHCYTE_TASK),
     "list_orders": Answers(200, _json(examples.ORDERS_PAGE), (*_READ, "request_invalid")),
@@ -336,6 +342,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "list_jobs": Answers(200, _json(hosting_examples.JOBS), (*_READ, "request_invalid")),
     "list_queues": Answers(200, _json(examples.QUEUES), _READ),
     "get_queue": Answers(200, _json(examples.DEMAND), (*_READ, "request_invalid")),
+    "get_system": Answers(200, _json(examples.SYSTEM), _READ),
     "metrics": Answers(200, _text(examples.METRICS), _READ),
     "healthz": Answers(200, _json({"status": "ok"}), _ANY_REQUEST),
     "readyz": Answers(200, _json({"status": "ready"}), (*_ANY_REQUEST, "workers_missing")),

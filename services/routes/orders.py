@@ -30,6 +30,7 @@ from services.dependencies import (
     Store,
     may_read,
 )
+from services.live.waiting import PREFERENCE, WaitingRoute
 from services.requests import batch, json_body, order_query
 from services.requests.admission import check_destination_hosts
 from services.requests.named_destinations import resolve
@@ -47,7 +48,7 @@ JSON = "application/json"
 
 
 BATCH = TypeAdapter(list[batch.BatchEntry])
-router = APIRouter(prefix="/v1/orders", tags=["orders"])
+router = APIRouter(prefix="/v1/orders", tags=["orders"], route_class=WaitingRoute)
 csv_router = APIRouter(tags=["orders"])
 READ = [Depends(may_read)]
 IdempotencyKey = Annotated[
@@ -56,7 +57,12 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("", status_code=202, response_model=OrderView, openapi_extra=openapi.ORDER_BODY)
+@router.post(
+    "",
+    status_code=202,
+    response_model=OrderView,
+    openapi_extra=openapi.ORDER_BODY | {"parameters": [PREFERENCE]},
+)
 def place_order(
     request: Request,
     config: Settings,
@@ -120,7 +126,12 @@ def list_orders_as_csv(request: Request, store: Store, caller: ReadingCaller) ->
     return Response(orders_csv.table(entries), 200, headers, "text/csv")
 
 
-@router.get("/{order_id}", response_model=OrderView, dependencies=READ)
+@router.get(
+    "/{order_id}",
+    response_model=OrderView,
+    dependencies=READ,
+    openapi_extra={"parameters": [PREFERENCE]},
+)
 def get_order(order_id: str, request: Request, store: Store) -> Response:
     """One order. With `If-None-Match`, 304 while nothing has changed."""
     return _unless_unchanged(current(store, order_id), request)
