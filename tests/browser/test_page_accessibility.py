@@ -18,6 +18,7 @@ PARTS = {
     "jobs": "#/jobs",
     "algorithms": "#/algorithms",
     "system": "#/system",
+    "system": "#/system",
     "nothing": "#/nowhere",
 }
 SMALLEST_TARGET_PX = 24

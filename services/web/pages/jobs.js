@@ -36,6 +36,10 @@ export function JobsPage({ address, session }) {
     else next.delete(id);
     setSelected(next);
   }
+  function selectAll(isSelected) {
+    const ids = isSelected ? shown.map((order) => order.id) : [];
+    setSelected(new Set(ids));
+  }
   async function act(name, done) {
     const asked = chosen.filter((order) => allowedActs(order).has(name));
     const answers = await Promise.allSettled(asked.map(
@@ -63,9 +67,10 @@ export function JobsPage({ address, session }) {
     ${list.problem && html`<${ProblemBox} problem=${list.problem} onRetry=${list.refresh} />`}
     <div class="table-frame" tabindex="0" role="region" aria-label="Orders">
       <table class="jobs"><thead><tr>
-        <th scope="col"><input type="checkbox" aria-label="Select all that are shown"
-          checked=${shown.length > 0 && chosen.length === shown.length} disabled=${shown.length === 0}
-          onChange=${(event) => setSelected(new Set(event.currentTarget.checked ? shown.map((one) => one.id) : []))} /></th>
+        <th scope="col"><label class="hit"><input type="checkbox"
+          aria-label="Select all that are shown" disabled=${shown.length === 0}
+          checked=${shown.length > 0 && chosen.length === shown.length}
+          onChange=${(event) => selectAll(event.currentTarget.checked)} /></label></th>
         ${['State', 'Created', 'Algorithm', 'Slide', 'Case', 'Progress or result', 'Took', 'By', 'Worker', 'Order', '']
           .map((title) => html`<th scope="col">${title || html`<span class="unseen">Actions</span>`}</th>`)}
       </tr></thead>

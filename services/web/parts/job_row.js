@@ -17,8 +17,9 @@ export function JobRow({ order, flower, isSelected, onSelect, onLog }) {
   const worker = scans.map((scan) => scan.worker).find(Boolean);
   const task = scans.map((scan) => scan.task).findLast(Boolean);
   return html`<tr class=${isSelected ? 'is-selected' : ''}>
-    <td><input type="checkbox" checked=${isSelected} aria-label="Select order ${shortId(order.id)}"
-      onChange=${(event) => onSelect(event.currentTarget.checked)} /></td>
+    <td><label class="hit"><input type="checkbox" checked=${isSelected}
+      aria-label="Select order ${shortId(order.id)}"
+      onChange=${(event) => onSelect(event.currentTarget.checked)} /></label></td>
     <td><${State} state=${order.state} />${order.error && html`<small class="why"
       title=${order.error.detail}>${order.error.title ?? order.error.code}</small>`}</td>
     <td class="number">${order.created_at && html`<time datetime=${order.created_at}
