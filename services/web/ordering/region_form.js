@@ -18,8 +18,10 @@ export function RegionForm({ slide, kind, region, faults, onKind, onRegion }) {
     <div class="segments" role="group" aria-label="Region">
       ${KINDS.map(([name, title]) => html`<button type="button" aria-pressed=${kind === name}
         onClick=${() => onKind(name)}>${title}</button>`)}</div>
-    ${kind === 'rectangle' && html`<${Rectangle} region=${region} onRegion=${onRegion} faults=${faults} />`}
-    ${kind === 'polygon' && html`<${Points} region=${region} onRegion=${onRegion} faults=${faults} />`}
+    ${kind === 'rectangle' && html`<${Rectangle} region=${region} onRegion=${onRegion}
+      faults=${faults} />`}
+    ${kind === 'polygon' && html`<${Points} region=${region} onRegion=${onRegion}
+      faults=${faults} />`}
     <p class="hint" id="region-size">${sizeText(slide, kind, region)}</p>
     <${FieldFaults} id="region-faults" faults=${faults} />
   </section>`;
@@ -74,8 +76,9 @@ function sizeText(slide, kind, region) {
   const { width, height, mpp_x: mppX, mpp_y: mppY } = slide;
   if (kind === 'whole') return joined(pixels(width, height), area(width * height, mppX, mppY));
   if (kind === 'rectangle' && region) {
-    const sides = [length(region.width, mppX), length(region.height, mppY)].filter(Boolean).join(' × ');
-    return joined(pixels(region.width, region.height), sides, area(region.width * region.height, mppX, mppY));
+    const { width: w, height: h } = region;
+    const sides = [length(w, mppX), length(h, mppY)].filter(Boolean).join(' × ');
+    return joined(pixels(w, h), sides, area(w * h, mppX, mppY));
   }
   if (kind === 'polygon' && region?.points?.length >= 3) {
     return joined(`${region.points.length} corners`, area(shoelace(region.points), mppX, mppY));
@@ -106,7 +109,10 @@ export function middleOf(slide) {
   const width = Math.max(1, Math.min(slide.width, Math.round(slide.width / 4)));
   const height = Math.max(1, Math.min(slide.height, Math.round(slide.height / 4)));
   return {
-    x: Math.round((slide.width - width) / 2), y: Math.round((slide.height - height) / 2), width, height,
+    x: Math.round((slide.width - width) / 2),
+    y: Math.round((slide.height - height) / 2),
+    width,
+    height,
   };
 }
 

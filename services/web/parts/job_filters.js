@@ -20,12 +20,15 @@ export function JobFilters({ filters, onFilters }) {
   return html`<div class="filters" role="group" aria-label="Filters">
     <label>State <select value=${filters.state}
       onChange=${(event) => onFilters({ state: event.currentTarget.value })}>
-      <option value="">all</option>${ORDER_STATES.map((one) => html`<option>${one}</option>`)}</select></label>
+      <option value="">all</option>${ORDER_STATES.map((one) => html`<option>${one}</option>`)}
+        </select></label>
     <label>Algorithm <select value=${filters.algorithm}
       onChange=${(event) => onFilters({ algorithm: event.currentTarget.value })}>
-      <option value="">all</option>${names.map((one) => html`<option>${one}</option>`)}</select></label>
+      <option value="">all</option>${names.map((one) => html`<option>${one}</option>`)}</select>
+        </label>
     <label>Label <input type="search" value=${filters.label} autocomplete="off" spellcheck=${false}
-      placeholder="case, or name=value" onChange=${(event) => onFilters({ label: event.currentTarget.value })} /></label>
+      placeholder="case, or name=value"
+      onChange=${(event) => onFilters({ label: event.currentTarget.value })} /></label>
     ${isFiltered && html`<button type="button"
       onClick=${() => onFilters({ state: '', algorithm: '', label: '' })}>Show all</button>`}
   </div>`;
