@@ -10,6 +10,7 @@ from broker.settings.config import Config
 from services.api_keys import ApiKeys
 from services.auth import ApiKeyAuth, Caller
 from services.requests import json_body
+from services.slides.viewer_client import ViewerClient
 
 
 async def config_of(request: Request) -> Config:
@@ -32,6 +33,11 @@ async def api_keys_of(request: Request) -> ApiKeys:
     return cast(ApiKeys, request.app.state.api_keys)
 
 
+async def viewer_of(request: Request) -> ViewerClient:
+    """Return what asks the viewer process."""
+    return cast(ViewerClient, request.app.state.viewer)
+
+
 async def may_order(request: Request) -> Caller:
     """Return a caller that may place orders. Raise `OrderError`."""
     auth = cast(ApiKeyAuth, request.app.state.auth)
@@ -44,10 +50,17 @@ async def may_read(request: Request) -> Caller:
     return await auth.read(request)
 
 
+async def may_log_in(request: Request) -> None:
+    """Let everybody try to log in; where no key is configured, this machine. Raise `OrderError`."""
+    auth = cast(ApiKeyAuth, request.app.state.auth)
+    await auth.log_in(request)
+
+
 Settings = Annotated[Config, Depends(config_of)]
 Store = Annotated[OrderStore, Depends(store_of)]
 ResultStorage = Annotated[Storage, Depends(storage_of)]
 Keys = Annotated[ApiKeys, Depends(api_keys_of)]
+Viewer = Annotated[ViewerClient, Depends(viewer_of)]
 OrderingCaller = Annotated[Caller, Depends(may_order)]
 ReadingCaller = Annotated[Caller, Depends(may_read)]
 

@@ -121,6 +121,27 @@ class CaseSource(RequestModel):
         return ""
 
 
+class SlideSource(RequestModel):
+    """A slide that was looked at: what `POST /v1/slides` answered names it.
+
+    The API puts the source that was looked at in its place before the order is stored.
+    """
+
+    type: Literal["slide"]
+    slide: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+    @property
+    def addresses(self) -> tuple[tuple[str, str], ...]:
+        """No URL: it stands for another source."""
+        return ()
+
+    @property
+    def file_stem(self) -> str:
+        """Empty: it stands for another source."""
+        return ""
+
+
 Source = Annotated[
-    UrlSource | ImageServerSource | PathSource | CaseSource, Field(discriminator="type")
+    UrlSource | ImageServerSource | PathSource | CaseSource | SlideSource,
+    Field(discriminator="type"),
 ]

@@ -29,6 +29,7 @@ from broker.settings.destinations import (
 )
 from broker.settings.kue import KueSettings
 from broker.settings.old_names import renamed_keys, with_new_names
+from broker.settings.page import PageSettings
 from broker.settings.section import ConfigError, Section
 from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environment
 from broker.settings.techcyte import TechcyteSettings
@@ -182,6 +183,7 @@ class ServicesSettings(Section):
     max_body_bytes: int = Field(1_000_000, ge=1000)
     techcyte: TechcyteSettings = TechcyteSettings()
     kue: KueSettings = KueSettings()
+    page: PageSettings = PageSettings()
     max_connections: int = Field(
         1000, ge=1, description="connections at a time; fewer where the limit of open files is low"
     )

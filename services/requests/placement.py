@@ -20,6 +20,7 @@ from services.auth import Caller
 from services.requests.admission import admit, check_priority
 from services.requests.named_destinations import resolve, resolve_webhook
 from services.requests.order_validation import order_of
+from services.slides.order_sources import with_own_sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Placement:
         """
         _check_available(request.algorithm, orderable.unavailable)
         check_priority(request.priority, self.caller.name, self.caller.max_priority)
+        request = with_own_sources(request, self.store, self.caller)
         destination = resolve(request.destination, self.config.services.destinations)
         request = request.model_copy(update={"destination": destination})
         notify = request.notify or self.config.services.notify

@@ -50,7 +50,7 @@ def get_result(
     there is. `results.zip` holds all. Of a scan whose program failed there are `output.log` and
     `debug.zip`.
     """
-    scan = _scan(store.get(order_id), scan_id)
+    scan = scan_of(store.get(order_id), scan_id)
     if name not in MEDIA_TYPES and name != ARCHIVE:
         raise OrderError(
             "not_found", f"there is no result {name[:64]!r}", hint=f"there are: {NAMES}"
@@ -83,7 +83,7 @@ def get_own_file(
 
     `links` of the scan names them, as `files/NAME`; `results.zip` holds them too.
     """
-    scan = _scan(store.get(order_id), scan_id)
+    scan = scan_of(store.get(order_id), scan_id)
     if not scan.result:
         raise _no_result(scan)
     file = f"{OWN_FILES}/{name}"
@@ -157,7 +157,8 @@ def _no_payload(order: Order) -> OrderError:
     )
 
 
-def _scan(order: Order, scan_id: str) -> Scan:
+def scan_of(order: Order, scan_id: str) -> Scan:
+    """Return the scan of this id. Raise `OrderError` where the order has none."""
     for scan in order.scans:
         if scan.id == scan_id:
             return scan

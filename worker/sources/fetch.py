@@ -17,7 +17,13 @@ from pydantic import SecretStr
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.fields import without_query
 from broker.orders.request import ScanRequest
-from broker.orders.source import CaseSource, ImageServerSource, PathSource, UrlSource
+from broker.orders.source import (
+    CaseSource,
+    ImageServerSource,
+    PathSource,
+    SlideSource,
+    UrlSource,
+)
 from broker.settings.config import WorkerSettings
 from worker.progress import Progress
 from worker.slide_cache.cache import SlideCache
@@ -113,6 +119,8 @@ class SlideFetcher:
                 located, mpp = locate(case_id, locator, self._http, progress, slide=slide)
                 request = replace(request, source=located, mpp=request.mpp or mpp)
                 return replace(self._fetch(request, progress, pins), mpp=mpp)
+            case SlideSource():
+                raise ValueError("the API replaces this source before it stores an order")
 
     def _fetch_series(
         self, urls: tuple[str, ...], progress: Progress, pins: ExitStack
