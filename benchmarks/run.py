@@ -27,6 +27,7 @@ from benchmarks import (
     redis_memory,
     region_latency,
     remote_region,
+    viewer,
 )
 from benchmarks.comparison import Comparison
 from benchmarks.environment import Environment
@@ -133,6 +134,12 @@ def _regions(quick: bool, report: Report) -> list[Comparison]:
     return region_latency.measure(1000, report)
 
 
+def _viewer(quick: bool, report: Report) -> list[Comparison]:
+    if quick:
+        return viewer.measure(8_192, 8_192, 200, report)
+    return viewer.measure(20_000, 12_288, 1_000, report)
+
+
 def _gigapixels(quick: bool, report: Report) -> list[Comparison]:
     if quick:
         return gigapixels.measure(1, (8_192, 20_000), report)
@@ -149,10 +156,11 @@ PARTS: Mapping[str, Part] = {
     "gigapixels": _gigapixels,
     "ki67": _nuclei,
     "geojson": _polygons,
+    "viewer": _viewer,
     "outputs": _outputs,
     "race": _race,
 }
-_LONG = ("regions", "gigapixels", "ki67", "geojson", "outputs", "race")
+_LONG = ("regions", "gigapixels", "ki67", "geojson", "viewer", "outputs", "race")
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

@@ -25,7 +25,9 @@ from broker.order_store import OrderStore, WorkerView
 from broker.order_store.embedded_redis import find_server
 from broker.settings.config import Config, ConfigError, load
 from slidelane import container_checks, running_service
+from slidelane.http_probe import NoAnswerError
 from slidelane.process import lines_of
+from slidelane.viewer_probe import ask_viewer
 
 _WORKER_CHECKS_LIMIT_S = 600.0
 
@@ -81,6 +83,7 @@ def _rows(config: Config, arguments: argparse.Namespace) -> Iterator[Row]:
         if store:
             yield running_service.workers_row(workers)
         yield _disk(config.broker.data)
+        yield _viewer(config)
         if arguments.in_container:
             yield from container_checks.run_checks()
         yield from _worker_checks(arguments, {}, is_running=False)
@@ -102,6 +105,7 @@ def _running(
     """Check the service that uses this Redis: what its workers say, and this machine for them."""
     yield running_service.workers_row(workers)
     yield _disk(config.broker.data)
+    yield _viewer(config)
     if arguments.in_container:
         yield from container_checks.run_checks()
     if any(worker.offered is not None for worker in workers):
@@ -184,6 +188,14 @@ def _disk(data: Path) -> Row:
     if open_folder:
         text += f"; {open_folder}"
     return Row("disk", "ok", text)
+
+
+def _viewer(config: Config) -> Row:
+    """Return whether slides can be looked at; orders do not need that."""
+    try:
+        return Row("viewer", "ok", ask_viewer(config))
+    except NoAnswerError as error:
+        return Row("viewer", "absent", f"{error}; slides are ordered all the same, and not shown")
 
 
 def _existing(folder: Path) -> Path:
