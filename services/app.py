@@ -16,10 +16,13 @@ from services.page import routes as page
 from services.page.files import PageFiles
 from services.requests.origin_check import OriginCheck
 from services.responses import problems
+from services.responses.findings_archive import FindingsArchives
 from services.responses.head_requests import HeadRequests
 from services.routes import (
     algorithms,
     api_docs,
+    destinations,
+    findings,
     health,
     hosting,
     jobs,
@@ -29,12 +32,15 @@ from services.routes import (
     results,
     schemas,
     techcyte,
+    templates,
 )
 from services.session import routes as session
 from services.session.tries import LoginTries
 from services.slides import order_images
 from services.slides import routes as slides
 from services.slides.viewer_client import ViewerClient
+from services.uploads import routes as uploads
+from services.uploads.protocol import Tus
 
 
 @asynccontextmanager
@@ -63,6 +69,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.state.config = config
     app.state.store = store
     app.state.storage = open_storage(config.broker)
+    app.state.findings_tiles = FindingsArchives(app.state.storage)
     app.state.api_keys = keys
     app.state.viewer = ViewerClient(config.broker)
     app.state.auth = ApiKeyAuth(keys, store)
@@ -75,18 +82,23 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     # Before the results, whose addresses end in any name.
     app.include_router(order_images.router)
     app.include_router(results.router)
+    app.include_router(findings.router)
     app.include_router(algorithms.router)
+    app.include_router(destinations.router)
     app.include_router(hosting.router)
     app.include_router(jobs.router)
     app.include_router(schemas.router)
     app.include_router(slides.router)
+    app.include_router(templates.router)
     app.include_router(techcyte.router)
     app.include_router(kue.router)
     app.include_router(kue.pages)
+    app.include_router(uploads.router)
     app.include_router(queues.router)
     app.include_router(metrics.router)
     app.include_router(health.router)
     app.include_router(api_docs.router)
+    app.add_middleware(Tus)
     app.needs_key = keys.are_configured
     app.add_middleware(OriginCheck, needs_key=app.needs_key)
     app.add_middleware(HeadRequests)

@@ -10,6 +10,7 @@ from broker.settings.config import Config
 from services.api_keys import ApiKeys
 from services.auth import ApiKeyAuth, Caller
 from services.requests import json_body
+from services.responses.findings_archive import FindingsArchives
 from services.slides.viewer_client import ViewerClient
 
 
@@ -26,6 +27,11 @@ async def store_of(request: Request) -> OrderStore:
 async def storage_of(request: Request) -> Storage:
     """Return the storage of results and payloads."""
     return cast(Storage, request.app.state.storage)
+
+
+async def findings_tiles_of(request: Request) -> FindingsArchives:
+    """Return the reader of tiles of findings in the storage."""
+    return cast(FindingsArchives, request.app.state.findings_tiles)
 
 
 async def api_keys_of(request: Request) -> ApiKeys:
@@ -59,6 +65,7 @@ async def may_log_in(request: Request) -> None:
 Settings = Annotated[Config, Depends(config_of)]
 Store = Annotated[OrderStore, Depends(store_of)]
 ResultStorage = Annotated[Storage, Depends(storage_of)]
+FindingsTiles = Annotated[FindingsArchives, Depends(findings_tiles_of)]
 Keys = Annotated[ApiKeys, Depends(api_keys_of)]
 Viewer = Annotated[ViewerClient, Depends(viewer_of)]
 OrderingCaller = Annotated[Caller, Depends(may_order)]
