@@ -3,20 +3,17 @@
 import contextlib
 import os
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
-import uvicorn
 
 from broker.order_store import OrderStore
 from broker.settings.config import Config
 from broker.uploads import Uploads
-from services.app import create_app
-from services.connection import BoundedConfig, ConnectionLimits
 from services.uploads import receiving
+from tests.support.api_server import served_api
 from tests.support.stack import wait_for
 from tests.support.tus import OCTETS, TusCaller, id_of
 
@@ -27,18 +24,8 @@ MB = 2**20
 @pytest.fixture
 def port(config: Config, store: OrderStore) -> Iterator[int]:
     """The API behind a real server that takes four connections."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    number = int(listening.getsockname()[1])
-    limits = ConnectionLimits(connections=4)
-    settings = BoundedConfig(
-        create_app(config, store), limits, port=number, log_config=None, lifespan="off"
-    )
-    server = uvicorn.Server(settings)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    yield number
-    server.should_exit = True
-    thread.join()
+    with served_api(config, store, connections=4) as number:
+        yield number
 
 
 @pytest.fixture
