@@ -109,6 +109,48 @@ HOLES = {
         },
     ],
 }
+BY_TEMPLATE = {
+    "template": "hot-spot",
+    "scans": [
+        {
+            "id": "block-a",
+            "source": {"type": "url", "url": "https://slides.example.org/S26-1239.svs"},
+            "roi": {"x": 23198, "y": 15209, "width": 2048, "height": 2048},
+        }
+    ],
+    "labels": {"case": "S26-1239"},
+}
+TEMPLATES = {
+    "templates": [
+        {
+            "name": "hot-spot",
+            "title": "Ki-67 in a hot spot",
+            "algorithm": "ki67",
+            "parameters": {"positive_threshold": 0.15},
+            "destination": "lab",
+            "priority": "normal",
+            "labels": {"study": "S-7"},
+            "roi": {
+                "required": True,
+                "max_area_mm2": 4.0,
+                "max_width_px": None,
+                "max_height_px": None,
+                "max_count": 3,
+            },
+            "allow": ["labels", "priority"],
+        }
+    ]
+}
+BY_POLICY = {
+    "scans": [
+        {
+            "id": "block-b",
+            "source": {"type": "case", "case_id": "S26-1240"},
+            "stain": "Ki67",
+        }
+    ],
+    "labels": {"case": "S26-1240"},
+}
 ORDERS: dict[str, dict[str, Any]] = {
     "whole-slide-to-techcyte": {
         "summary": "A whole slide, results to Techcyte",
@@ -265,6 +307,13 @@ QUEUES: dict[str, Any] = {
             "workers": 1,
         }
     ]
+}
+SESSION: dict[str, Any] = {
+    "name": "ward 7",
+    "scopes": ["order", "read"],
+    "version": "0.1.0",
+    "flower": "https://flower.hospital.example",
+    "needs_key": True,
 }
 DEMAND: dict[str, Any] = {"name": "gpu", "waiting": 3, "running": 1, "unfinished": 4}
 METRICS = """# HELP slidelane_up 1 when Redis answers

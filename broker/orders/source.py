@@ -121,6 +121,26 @@ class CaseSource(RequestModel):
         return ""
 
 
+class SlideSource(RequestModel):
+    """A slide that was looked at: what `POST /v1/slides` answered names it.
+
+    The API puts the source that was looked at in its place before the order is stored.
+    """
+
+    type: Literal["slide"]
+    slide: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+    @property
+    def addresses(self) -> tuple[tuple[str, str], ...]:
+        """No URL: it stands for another source."""
+        return ()
+
+    @property
+    def file_stem(self) -> str:
+        """Empty: it stands for another source."""
+        return ""
+
+
 class UploadSource(RequestModel):
     """A slide that the caller has sent in, at `/v1/uploads`."""
 
@@ -145,6 +165,6 @@ class UploadSource(RequestModel):
 
 
 Source = Annotated[
-    UrlSource | ImageServerSource | PathSource | CaseSource | UploadSource,
+    UrlSource | ImageServerSource | PathSource | CaseSource | SlideSource | UploadSource,
     Field(discriminator="type"),
 ]

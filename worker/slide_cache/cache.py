@@ -36,7 +36,8 @@ from worker.slide_cache.partial_file import CachedSource, PartialFile
 FOLDER = "shelf"
 """The name of the cache's folder in the data folder."""
 _POLL_S = 0.1
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+"""What identifies the content of a slide, and names its folder."""
 
 
 class SlideCache:
@@ -207,7 +208,7 @@ class SlideCache:
 
     def remove_hold(self, digest: str, work: str) -> None:
         """Allow eviction again as far as `work` is concerned."""
-        if _DIGEST.fullmatch(digest):
+        if DIGEST.fullmatch(digest):
             self._hold_file(digest, work).unlink(missing_ok=True)
 
     def holds(self) -> list[tuple[str, str]]:
@@ -223,7 +224,7 @@ class SlideCache:
             self._eviction.remove_unused(unused_s)
 
     def _find(self, digest: str) -> CacheEntry | None:
-        if not _DIGEST.fullmatch(digest):
+        if not DIGEST.fullmatch(digest):
             return None
         return CacheEntry.find(self._slide_folder(digest))
 

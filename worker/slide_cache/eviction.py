@@ -44,6 +44,13 @@ class CacheEntry:
         return self.path.stat().st_size
 
     @property
+    def main_file(self) -> Path:
+        """Return the path of the file to open."""
+        if self.path.is_symlink():
+            return self.path.parent / self.path.readlink()
+        return self.path
+
+    @property
     def freed_bytes(self) -> int:
         """Return how much of the disk its removal frees; a hard link to a file frees nothing."""
         if not self.path.is_symlink() and self.path.stat().st_nlink > 1:
@@ -63,12 +70,15 @@ class CacheEntry:
 
         Return the path of the file to open, and the open file whose lock pins the slide.
         """
-        path = self.path
-        if path.is_symlink():
-            path = path.parent / path.readlink()
+        path, file = self.lock()
+        os.utime(path)
+        return path, file
+
+    def lock(self) -> tuple[Path, BinaryIO]:
+        """Do as `pin`, and do not record the use."""
+        path = self.main_file
         file = path.open("rb")
         fcntl.flock(file, fcntl.LOCK_SH)
-        os.utime(path)
         return path, file
 
 

@@ -20,6 +20,7 @@ from broker.orders.source import (
     CaseSource,
     ImageServerSource,
     PathSource,
+    SlideSource,
     UploadSource,
     UrlSource,
 )
@@ -120,6 +121,8 @@ class SlideFetcher:
                 located, mpp = locate(case_id, locator, self._http, progress, slide=slide)
                 request = replace(request, source=located, mpp=request.mpp or mpp)
                 return replace(self._fetch(request, progress, pins), mpp=mpp)
+            case SlideSource():
+                raise ValueError("the API replaces this source before it stores an order")
 
     def _fetch_url(
         self, source: UrlSource, request: FetchRequest, progress: Progress, pins: ExitStack
