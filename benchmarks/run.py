@@ -27,6 +27,7 @@ from benchmarks import (
     redis_memory,
     region_latency,
     remote_region,
+    upload,
     viewer,
 )
 from benchmarks.comparison import Comparison
@@ -101,6 +102,12 @@ def _download(quick: bool, report: Report) -> list[Comparison]:
     return download.measure(200, 1000, 3, report)
 
 
+def _upload(quick: bool, report: Report) -> list[Comparison]:
+    if quick:
+        return upload.measure(200, 3, report)
+    return upload.measure(1000, 5, report)
+
+
 def _race(quick: bool, report: Report) -> list[Comparison]:
     if quick:
         tiles = {"tiny-cnn": 256, "mobilenet-v3-small": 256}
@@ -152,6 +159,7 @@ PARTS: Mapping[str, Part] = {
     "memory": _memory,
     "roi": _roi,
     "download": _download,
+    "upload": _upload,
     "regions": _regions,
     "gigapixels": _gigapixels,
     "ki67": _nuclei,

@@ -83,6 +83,7 @@ def _rows(config: Config, arguments: argparse.Namespace) -> Iterator[Row]:
         if store:
             yield running_service.workers_row(workers)
         yield _disk(config.broker.data)
+        yield _uploads(config.broker.uploads_folder)
         yield _viewer(config)
         if arguments.in_container:
             yield from container_checks.run_checks()
@@ -105,6 +106,7 @@ def _running(
     """Check the service that uses this Redis: what its workers say, and this machine for them."""
     yield running_service.workers_row(workers)
     yield _disk(config.broker.data)
+    yield _uploads(config.broker.uploads_folder)
     yield _viewer(config)
     if arguments.in_container:
         yield from container_checks.run_checks()
@@ -197,6 +199,25 @@ def _viewer(config: Config) -> Row:
         return Row("viewer", "ok", ask_viewer(config))
     except NoAnswerError as error:
         return Row("viewer", "absent", f"{error}; slides are ordered all the same, and not shown")
+
+
+def _uploads(folder: Path) -> Row:
+    """Check the folder of the slides that callers send in, which the API makes when it needs it."""
+    existing = _existing(folder.resolve())
+    usage = shutil.disk_usage(existing)
+    text = f"{folder.resolve()}: {usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB free"
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        text += f", but no slide can be sent in there ({error.strerror}); see broker.uploads"
+        return Row("uploads", "failed", text)
+    if usage.free < reserved_bytes(usage.total):
+        return Row("uploads", "failed", f"{text}, which is kept free: no slide is taken")
+    open_folder = openness(folder)
+    if open_folder:
+        text += f"; {open_folder}"
+    return Row("uploads", "ok", text)
 
 
 def _existing(folder: Path) -> Path:
