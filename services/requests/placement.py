@@ -95,18 +95,7 @@ class Placement:
         A key is remembered for `key_life_s`, or `broker.idempotency_s` without it.
         Raise `OrderError` for what can be known to be wrong, `TemporaryError` for what may pass.
         """
-        _check_available(request.algorithm, orderable.unavailable)
-        check_priority(request.priority, self.caller.name, self.caller.max_priority)
-        request = with_own_sources(request, self.store, self.caller)
-        destination = resolve(request.destination, self.config.services.destinations)
-        request = request.model_copy(update={"destination": destination})
-        notify = request.notify or self.config.services.notify
-        if notify is not None:
-            webhook = resolve_webhook(notify, self.config.services.destinations)
-            request = request.model_copy(update={"notify": webhook})
-        admitted, card = admit(request, orderable.cards, self.config)
-        _check_stains(admitted, card)
-        check_uploads(admitted, self.config, self.caller.name)
+        admitted, card = self.admitted(request, orderable)
         known_by = ""
         if key is not None:
             known_by = fingerprint(document)
@@ -120,6 +109,28 @@ class Placement:
         )
         enqueue(created.messages)
         return Placed(created.order_id, is_replay=not created.fresh)
+
+    def admitted(
+        self, request: OrderRequest, orderable: Orderable
+    ) -> tuple[OrderRequest, AlgorithmCard]:
+        """Return the order as it would be stored, and the card of its algorithm.
+
+        Its slides and destinations are what their names stand for. Store nothing. Raise
+        `OrderError` for what can be known to be wrong, `TemporaryError` for what may pass.
+        """
+        _check_available(request.algorithm, orderable.unavailable)
+        check_priority(request.priority, self.caller.name, self.caller.max_priority)
+        request = with_own_sources(request, self.store, self.caller)
+        destination = resolve(request.destination, self.config.services.destinations)
+        request = request.model_copy(update={"destination": destination})
+        notify = request.notify or self.config.services.notify
+        if notify is not None:
+            webhook = resolve_webhook(notify, self.config.services.destinations)
+            request = request.model_copy(update={"notify": webhook})
+        admitted, card = admit(request, orderable.cards, self.config)
+        _check_stains(admitted, card)
+        check_uploads(admitted, self.config, self.caller.name)
+        return admitted, card
 
 
 def fingerprint(document: Any) -> str:

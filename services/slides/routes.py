@@ -166,8 +166,7 @@ async def get_slide_picture(
 
 def shows_labels(config: Config) -> bool:
     """Return whether pictures of labels may be shown."""
-    page = getattr(config.services, "page", None)
-    return bool(getattr(page, "labels", False))
+    return config.services.page.labels
 
 
 def _below_root(path: str) -> str:

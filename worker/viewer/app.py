@@ -21,6 +21,7 @@ from worker.viewer.allowed_slides import HEADER, AllowedSlides
 from worker.viewer.folders import SlideFolders
 from worker.viewer.open_slides import OpenSlide, OpenSlides
 from worker.viewer.tile_cache import EncodedTiles
+from worker.viewer.tile_questions import read_question
 
 _TILE_CACHE_CONTROL: Final = "private, max-age=86400, immutable"
 _CHECKED_CACHE_CONTROL: Final = "private, no-cache"
@@ -54,6 +55,7 @@ class Viewer:
                 Route("/folders", self.roots),
                 Route("/folders/{root:int}", self.folder),
                 Route("/slide", self.slide),
+                Route("/tiles", self.tiles, methods=["POST"]),
                 Route("/associated/{name}.jpg", self.associated),
                 Route("/iiif", self.base),
                 Route("/iiif/", self.base),
@@ -92,6 +94,14 @@ class Viewer:
         slide = await self._slide(request)
         async with self._parts.open_slides.use(slide) as opened:
             return _json(_description(slide, opened))
+
+    async def tiles(self, request: Request) -> Response:
+        """Answer how many tiles an algorithm would read of the slide; nothing is changed."""
+        question = await read_question(request)
+        slide = await self._slide(request)
+        async with self._parts.open_slides.use(slide) as opened:
+            frame = opened.viewed.frame
+        return _json(await run_in_threadpool(question.answer, frame))
 
     async def associated(self, request: Request) -> Response:
         """Answer the label, the macro image or the thumbnail of a slide."""
