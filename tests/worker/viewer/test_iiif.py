@@ -11,7 +11,18 @@ from worker.geometry.frame import Frame
 from worker.viewer.iiif import MOST_PX, TILE_PX, ImageRequest, check_form, info, parse
 
 SLIDE = Frame(100_001, 50_003, 0.25, 0.25, "slide")
+REFUSALS = ("image_request_invalid", "not_implemented")
 SIZES = st.integers(1, 300_000)
+
+
+def answered(region: str, size: str, frame: Frame) -> ImageRequest | None:
+    """Return the request, None where it is refused with a code of the specification."""
+    try:
+        return parse(region, size, frame)
+    except OrderError as refused:
+        if refused.code not in REFUSALS:
+            raise
+        return None
 
 
 @pytest.mark.parametrize(
@@ -67,10 +78,8 @@ def test_whatever_is_asked_for_is_a_box_inside_the_slide_or_refused(
     """No parameter reads beyond the slide, makes a picture too large, or fails in another way."""
     frame = Frame(width, height, None, None, "none")
     for asked in ((region, "max"), ("full", size), (region, size)):
-        try:
-            found = parse(*asked, frame)
-        except OrderError as refused:
-            assert refused.code in ("image_request_invalid", "not_implemented")
+        found = answered(*asked, frame)
+        if found is None:
             continue
         assert 0 <= found.x < found.x + found.width <= width
         assert 0 <= found.y < found.y + found.height <= height
@@ -91,4 +100,5 @@ def test_any_rotation_quality_and_format_is_answered_or_refused(
         try:
             check_form(*asked)
         except OrderError as refused:
-            assert refused.code in ("image_request_invalid", "not_implemented")
+            if refused.code not in REFUSALS:
+                raise
