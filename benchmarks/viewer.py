@@ -34,7 +34,7 @@ from worker.slide_cache.local_slide import LocalSlide
 from worker.slide_cache.reading import ReadSlideCache
 from worker.slides.sandbox.client import Sandbox
 from worker.viewer.iiif import TILE_PX, ImageRequest
-from worker.viewer.viewed_slide import SlideOpener
+from worker.viewer.slides.viewed_slide import SlideOpener
 
 AT_ONCE = 6
 """Requests that a browser has under way to one server."""

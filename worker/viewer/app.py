@@ -17,10 +17,10 @@ from starlette.routing import Route
 from broker.errors import OrderError, SlidelaneError, TemporaryError
 from worker.slide_cache.local_slide import LocalSlide
 from worker.viewer import iiif, problems
-from worker.viewer.allowed_slides import HEADER, AllowedSlides
 from worker.viewer.folders import SlideFolders
-from worker.viewer.open_slides import OpenSlide, OpenSlides
-from worker.viewer.tile_cache import EncodedTiles
+from worker.viewer.slides.allowed_slides import HEADER, AllowedSlides
+from worker.viewer.slides.open_slides import OpenSlide, OpenSlides
+from worker.viewer.slides.tile_cache import EncodedTiles
 from worker.viewer.tile_questions import read_question
 
 _TILE_CACHE_CONTROL: Final = "private, max-age=86400, immutable"

@@ -18,14 +18,14 @@ from worker.process.cgroup_limits import granted_cores
 from worker.slide_cache.cache import FOLDER
 from worker.slide_cache.reading import ReadSlideCache
 from worker.slides.sandbox.client import Sandbox
-from worker.viewer.allowed_slides import AllowedSlides
 from worker.viewer.app import Viewer, ViewerParts
 from worker.viewer.folders import SlideFolders
 from worker.viewer.guard import Guard
 from worker.viewer.listener import listening
-from worker.viewer.open_slides import OpenSlides
-from worker.viewer.tile_cache import EncodedTiles
-from worker.viewer.viewed_slide import SlideOpener
+from worker.viewer.slides.allowed_slides import AllowedSlides
+from worker.viewer.slides.open_slides import OpenSlides
+from worker.viewer.slides.tile_cache import EncodedTiles
+from worker.viewer.slides.viewed_slide import SlideOpener
 
 _MOST_THREADS: Final = 8
 """Pictures of one slide that are made at a time."""

@@ -19,8 +19,8 @@ from worker.slide_cache.local_slide import LocalSlide
 from worker.slide_cache.reading import ReadSlideCache
 from worker.slides.errors import SlideDecodingError
 from worker.slides.sandbox.client import Sandbox, SandboxedSlide
-from worker.viewer.allowed_slides import slide_gone
 from worker.viewer.iiif import ImageRequest
+from worker.viewer.slides.allowed_slides import slide_gone
 
 OVERVIEW_PX: Final = 2048
 """The longer side of the overview: 10 MB of a square slide."""

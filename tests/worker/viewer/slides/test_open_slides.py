@@ -16,8 +16,8 @@ from worker.slide_cache.local_slide import LocalSlide
 from worker.slide_cache.reading import ReadSlideCache
 from worker.slides.sandbox.client import Sandbox
 from worker.viewer.iiif import ImageRequest
-from worker.viewer.open_slides import OpenSlides
-from worker.viewer.viewed_slide import SlideOpener, ViewedSlide
+from worker.viewer.slides.open_slides import OpenSlides
+from worker.viewer.slides.viewed_slide import SlideOpener, ViewedSlide
 
 TILE = ImageRequest(0, 0, 64, 64, 64, 64)
 
@@ -53,6 +53,13 @@ def opener(tmp_path: Path) -> CountingOpener:
 async def look_at(open_slides: OpenSlides, slide: LocalSlide) -> bytes:
     async with open_slides.use(slide) as opened, opened.turn(TILE):
         return await opened.jpeg(TILE)
+
+
+def stop(process: int) -> None:
+    """Stop all threads of a process; a busy system may take a moment for it."""
+    os.kill(process, signal.SIGSTOP)
+    states = list(Path(f"/proc/{process}/task").glob("*/stat"))
+    wait_for(lambda: all(" T " in each.read_text() for each in states), 60, "the stop")
 
 
 async def process_of(open_slides: OpenSlides, slide: LocalSlide) -> int:
@@ -212,7 +219,7 @@ def test_coarse_tiles_of_a_slide_without_levels_are_cut_from_one_overview(
             assert not viewed.is_cut_from_overview(TILE)
             async with opened.turn(coarse):
                 read = viewed._region(coarse).astype(int)
-                os.kill(viewed._opened.process_id, signal.SIGSTOP)
+                stop(viewed._opened.process_id)
                 cut = await asyncio.wait_for(opened.jpeg(coarse), 20)
                 os.kill(viewed._opened.process_id, signal.SIGCONT)
         await open_slides.close()
@@ -231,7 +238,7 @@ def test_a_hung_decoder_is_ended_after_its_time(
     async def run() -> float:
         open_slides = OpenSlides(opener, 2, 2)
         await look_at(open_slides, slides["b"])
-        os.kill(await process_of(open_slides, slides["a"]), signal.SIGSTOP)
+        stop(await process_of(open_slides, slides["a"]))
         hung = asyncio.create_task(look_at(open_slides, slides["a"]))
         await look_at(open_slides, slides["b"])
         began = time.monotonic()
