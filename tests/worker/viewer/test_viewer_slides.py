@@ -1,5 +1,6 @@
 """What the viewer says of slides, and which it shows: over its socket, in this process."""
 
+import asyncio
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,13 +9,25 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from PIL import Image
+from starlette.applications import Starlette
+from starlette.types import Message
 
 from tests.support.paths import SLIDES
 from tests.support.slide_caches import files
 from tests.support.slides import a_picture, a_slide, a_tiled_tiff
 from tests.support.viewer import Viewer, running_viewer, viewer_config
 from worker.slide_cache.cache import FOLDER, SlideCache
+from worker.slide_cache.reading import ReadSlideCache
+from worker.slides.sandbox.client import Sandbox
+from worker.viewer.app import Viewer as ViewerApp
+from worker.viewer.app import ViewerParts
+from worker.viewer.folders import SlideFolders
 from worker.viewer.guard import MOST_REQUESTS
+from worker.viewer.iiif import ImageRequest
+from worker.viewer.slides.allowed_slides import AllowedSlides
+from worker.viewer.slides.open_slides import OpenSlides
+from worker.viewer.slides.tile_cache import EncodedTiles
+from worker.viewer.slides.viewed_slide import SlideOpener
 
 REAL_SLIDE = SLIDES / "CMU-1-Small-Region.svs"
 
@@ -195,3 +208,55 @@ def test_only_get_and_head_are_answered(viewer: Viewer, folder: Path) -> None:
     assert (head.status, head.body, head.headers["content-type"]) == (200, b"", "image/jpeg")
     assert viewer.get("/nowhere").code == "not_found"
     assert MOST_REQUESTS >= 256
+
+
+def test_a_caller_that_has_left_costs_no_tile(folder: Path, tmp_path: Path) -> None:
+    """What waits behind a slow slide is not made for somebody who looks elsewhere by now."""
+    path = a_slide(folder / "left.svs", a_picture(256, 256))
+    made: list[str] = []
+
+    class CountedTiles(EncodedTiles):
+        def put(self, etag: str, tile: bytes) -> None:
+            made.append(etag)
+            super().put(etag, tile)
+
+    async def run() -> int:
+        sandbox = Sandbox(1)
+        opener = SlideOpener(ReadSlideCache(tmp_path / "shelf"), sandbox, 30)
+        open_slides = OpenSlides(opener, 1, 1)
+        allowed = AllowedSlides((folder,), ReadSlideCache(tmp_path / "shelf"))
+        parts = ViewerParts(allowed, SlideFolders(()), open_slides, CountedTiles(10**6), 60)
+        application = ViewerApp(parts).application()
+        local = allowed.find(quote(str(path)))
+        async with open_slides.use(local) as opened, opened.turn(ImageRequest(0, 0, 8, 8, 8, 8)):
+            asked = asyncio.create_task(status_of_left(application, path))
+            await asyncio.sleep(0)
+        status = await asyncio.wait_for(asked, 60)
+        await open_slides.close()
+        return status
+
+    assert asyncio.run(run()) == 499
+    assert made == []
+
+
+async def status_of_left(application: Starlette, slide: Path) -> int:
+    """Ask for a tile as somebody whose connection is closed meanwhile; return the status."""
+    address = "/iiif/full/max/0/default.jpg"
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": address,
+        "raw_path": address.encode(),
+        "query_string": b"",
+        "headers": [(b"slide-path", quote(str(slide)).encode())],
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await application(scope, receive, send)
+    return int(sent[0]["status"])

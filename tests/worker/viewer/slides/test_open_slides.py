@@ -16,7 +16,7 @@ from worker.slide_cache.local_slide import LocalSlide
 from worker.slide_cache.reading import ReadSlideCache
 from worker.slides.sandbox.client import Sandbox
 from worker.viewer.iiif import ImageRequest
-from worker.viewer.slides.open_slides import OpenSlides
+from worker.viewer.slides.open_slides import OpenSlide, OpenSlides
 from worker.viewer.slides.viewed_slide import SlideOpener, ViewedSlide
 
 TILE = ImageRequest(0, 0, 64, 64, 64, 64)
@@ -250,3 +250,30 @@ def test_a_hung_decoder_is_ended_after_its_time(
         return time.monotonic() - began
 
     asyncio.run(run())
+
+
+def test_pictures_of_a_slide_wait_for_their_turn(
+    opener: CountingOpener, slides: dict[str, LocalSlide]
+) -> None:
+    """Two at a time, as many as its process reads; who waits can still leave."""
+
+    async def run() -> list[str]:
+        open_slides = OpenSlides(opener, 1, 2)
+        seen: list[str] = []
+        async with open_slides.use(slides["a"]) as opened:
+            async with opened.turn(TILE), opened.turn(TILE):
+                waiting = asyncio.create_task(take_turn(opened, seen))
+                leaving = asyncio.create_task(take_turn(opened, seen))
+                await asyncio.sleep(0)
+                leaving.cancel()
+                seen.append("first two")
+            await waiting
+        await open_slides.close()
+        return seen
+
+    assert asyncio.run(run()) == ["first two", "turn"]
+
+
+async def take_turn(opened: OpenSlide, seen: list[str]) -> None:
+    async with opened.turn(TILE):
+        seen.append("turn")
