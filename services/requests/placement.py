@@ -62,12 +62,19 @@ class Placement:
 
         `orderable` spares asking for it for each of many orders. Raises as `known` and `place` do.
         """
-        request = order_of(filled(document, self.config.services))
+        request = self.requested(document)
         if key is not None:
             known = self.known(key, document)
             if known:
                 return known
         return self.place(request, orderable or Orderable.of(self.store), key, document)
+
+    def requested(self, document: Any) -> OrderRequest:
+        """Return the order that a JSON document describes, filled in from the settings.
+
+        Raise `OrderError`.
+        """
+        return order_of(filled(document, self.config.services))
 
     def known(self, key: str, document: Any) -> Placed | None:
         """Return the order that this key and document made before, or None.
