@@ -88,7 +88,7 @@ def _fetch(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
         stopwatch.measure("fetch"),
         context.slide_fetcher.fetch(ScanRequest(id="slide", source=source), None, lease) as local,
     ):
-        slides.finish(claim, str(local.path), local.mpp)
+        slides.finish(claim, local.as_dict())
     spent_s = stopwatch.timings["fetch_s"]
     return Outcome("done", f"fetched {local.bytes:,} bytes to look at in {spent_s:.1f} s")
 

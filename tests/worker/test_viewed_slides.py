@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, TypeAdapter
 
-from broker.order_store import OrderStore
+from broker.order_store import Creator, OrderStore
 from broker.order_store.keys import Key
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
 from broker.order_store.viewed_slides import NewSlide, ViewedSlide
+from broker.orders.request import OrderRequest
 from broker.orders.source import Source
 from broker.settings.config import BrokerSettings, Config, SlidesSettings, WorkerSettings
 from tests.support.slide_server import File, SlideServer
 from tests.support.slides import a_picture, a_slide
 from tests.support.stack import wait_for
-from worker import viewed_slides
+from worker import tasks, viewed_slides
 from worker.context import WorkerContext, build_context
 
 KEY = "ZmDfcTF7_60GrrY167zsiPd67pEvs0aGOv2oasOM1Pg="  # of nobody
@@ -113,7 +114,7 @@ def test_a_courier_that_is_lost_is_replaced_three_times(
     assert slides.check_lease(lost[0]) == "lost"
     assert slides.renew(lost[0]) == "lost"
     with pytest.raises(viewed_slides.LeaseLostError):
-        slides.finish(lost[0], "/elsewhere", None)
+        slides.finish(lost[0], {"path": "/elsewhere"})
 
     def has_failed() -> bool:
         assert slides.due() == ()
@@ -175,9 +176,31 @@ def test_what_is_stored_is_sealed_with_the_site_s_key(
     slide, _ = slides.create(NewSlide("lab", source, "S26-1.svs"))
     claim = slides.claim(slide.id, "courier")
     assert claim
-    slides.finish(claim, "/cache/secret-place.svs", None)
+    slides.finish(claim, {"path": "/cache/secret-place.svs"})
     stored = str(RedisClient(RedisUrl.of(settings)).records.hgetall(Key.SLIDE + slide.id))
     for secret in ("f00dfeed", "S26-1", "secret-place"):
         assert secret not in stored
     assert slides.use(slide.id).path == "/cache/secret-place.svs"
     assert "f00dfeed" not in repr(slides.use(slide.id))
+
+
+def test_an_order_takes_the_slide_that_was_looked_at_from_the_cache(
+    context: WorkerContext, server: SlideServer, tmp_path: Path
+) -> None:
+    """Its URL may have expired since: the server is not asked again while the slide is here."""
+    content = a_slide(tmp_path / "a.svs", a_picture(300, 200)).read_bytes()
+    server.answers["/a.svs"] = File(content)
+    slide = _looked_at(context, type="url", url=server.url("/a.svs"))
+    viewed_slides.fetch(context, slide.id, "courier")
+    server.answers["/a.svs"] = lambda handler: handler.answer(403)
+    asked = len(server.asked)
+    scan = {"id": "1", "source": {"type": "url", "url": server.url("/a.svs")}}
+    request = OrderRequest.model_validate({"algorithm": "grid", "scans": (scan,)})
+    creator = Creator("lab", looked_at={0: _now(context, slide).place})
+    order_id = context.store.create(request, queue="gpu", creator=creator).order_id
+    claim = context.store.claim(f"{order_id}.0", "fetch", "courier")
+    assert claim
+    assert tasks.run_stage(context, claim).end == "done"
+    staged = context.store.get(order_id).scans[0]
+    assert (staged.state, staged.slide["path"]) == ("staged", _now(context, slide).path)
+    assert len(server.asked) == asked

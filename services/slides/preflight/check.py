@@ -57,12 +57,13 @@ def preflight(document: Any, placement: Placement, viewer: ViewerClient) -> Pref
     and `OrderError` for what only the slide shows: a region beside it, a file that is no slide.
     """
     request = placement.requested(document)
-    admitted, card = placement.admitted(request, Orderable.of(placement.store))
+    admitted = placement.admitted(request, Orderable.of(placement.store))
+    card = admitted.card
     places = [_place(scan, placement) for scan in request.scans]
     planner = Planner(viewer, card, request.roi_limits)
     plans = from_thread.run(planner.plans, request.scans, places)
     speed = Speed.of(placement.store, card)
-    mismatch = on_mismatch(admitted.parameters, card)
+    mismatch = on_mismatch(admitted.request.parameters, card)
     scans = []
     for index, (scan, plan) in enumerate(zip(request.scans, plans, strict=True)):
         view = _view(scan, plan, speed, f"scans[{index}]")

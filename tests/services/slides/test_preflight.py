@@ -164,6 +164,14 @@ def test_without_the_viewer_nothing_is_invented(api: TestClient, announced: Orde
     assert "viewer" in warning["detail"]
 
 
+def test_a_list_of_orders_is_not_looked_at(api: TestClient) -> None:
+    """Refused, and none of them is placed."""
+    scan = {"id": "1", "source": {"type": "path", "path": "/slides/a.svs"}}
+    answer = api.post(VALIDATE, json=[{"algorithm": "ki67", "scans": [scan]}])
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert api.get("/v1/orders").json()["orders"] == []
+
+
 @pytest.mark.parametrize("query", ["validate_only=maybe", "validate_only=true&validate_only=true"])
 def test_a_wrong_parameter_is_refused(api: TestClient, query: str) -> None:
     """It must not place an order that was meant to be looked at."""
