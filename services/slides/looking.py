@@ -22,6 +22,7 @@ from services.slides.http_connection import BadAnswerError
 from services.slides.requested_slide import shown_name
 from services.slides.viewer_client import ViewerClient, unavailable
 from services.slides.views import SlideFacts
+from services.uploads.ordering import check_upload
 
 FIELD = "source"
 
@@ -43,6 +44,7 @@ class Looking:
         if isinstance(source, SlideSource):
             return await self.find(source.slide)
         check_source(source, FIELD, self.config)
+        await run_in_threadpool(check_upload, source, FIELD, self.config, self.caller.name)
         new = NewSlide(self.caller.name, source, shown_name(source), priority=self._priority())
         if isinstance(source, PathSource):
             try:

@@ -32,7 +32,6 @@ _MOST_THREADS: Final = 8
 _SHUTDOWN_S: Final = 5
 # Longer than the API keeps a connection that it does not use.
 _KEEP_ALIVE_S: Final = 75
-_UPLOADS: Final = "uploads"
 _log = logging.getLogger("worker.viewer")
 
 
@@ -84,7 +83,7 @@ def application(config: Config) -> ASGIApp:
     cache = ReadSlideCache(config.broker.data / FOLDER)
     opener = SlideOpener(cache, sandbox, worker.limits.decode_s)
     # The folder of uploads is not listed: an upload is named by its caller alone.
-    readable = [*worker.slides.roots, config.broker.data / _UPLOADS]
+    readable = [*worker.slides.roots, config.broker.uploads_folder]
     parts = ViewerParts(
         slides=AllowedSlides(readable, cache),
         folders=SlideFolders(worker.slides.roots),

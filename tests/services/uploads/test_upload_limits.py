@@ -84,6 +84,9 @@ def test_an_upload_is_its_callers_own(
     for name, status in (("chief", 404), ("clerk", 202)):
         answer = keyed.post("/v1/orders", json=body, headers={"X-API-Key": KEYS[name]})
         assert answer.status_code == status, answer.text
+        looked = {"source": {"type": "upload", "upload": set_id}}
+        answer = keyed.post("/v1/slides", json=looked, headers={"X-API-Key": KEYS[name]})
+        assert answer.status_code == status, answer.text
     assert code(reader.create(3)) == (403, "key_refused")
     assert code(TusCaller(keyed).create(3)) == (401, "key_missing")
     assert clerk.offset(address) == 3
