@@ -181,7 +181,7 @@ def test_a_slide_has_no_more_files_than_are_read(
     tus: TusCaller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """422 for one more."""
-    monkeypatch.setattr("broker.uploads.folder.MAX_FILES", 3)
+    monkeypatch.setattr("broker.uploads.limits.MAX_FILES", 3)
     set_id = tus.create(1, "0.dcm").headers["upload-set"]
     answers = [tus.create(1, f"{number}.dcm", set_id) for number in range(1, 4)]
     assert [answer.status_code for answer in answers] == [201, 201, 422]
