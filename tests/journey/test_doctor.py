@@ -120,6 +120,7 @@ def test_what_a_worker_lacks_is_named_and_ends_with_one(tmp_path: Path) -> None:
     assert {what for what, (state, _) in rows.items() if state == "failed"} == {
         "redis",
         "disk",
+        "uploads",
         "gpu",
         "models",
         "slides",

@@ -84,6 +84,9 @@ def test_an_upload_is_its_callers_own(
     for name, status in (("chief", 404), ("clerk", 202)):
         answer = keyed.post("/v1/orders", json=body, headers={"X-API-Key": KEYS[name]})
         assert answer.status_code == status, answer.text
+        looked = {"source": {"type": "upload", "upload": set_id}}
+        answer = keyed.post("/v1/slides", json=looked, headers={"X-API-Key": KEYS[name]})
+        assert answer.status_code == status, answer.text
     assert code(reader.create(3)) == (403, "key_refused")
     assert code(TusCaller(keyed).create(3)) == (401, "key_missing")
     assert clerk.offset(address) == 3
@@ -178,7 +181,7 @@ def test_a_slide_has_no_more_files_than_are_read(
     tus: TusCaller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """422 for one more."""
-    monkeypatch.setattr("broker.uploads.folder.MAX_FILES", 3)
+    monkeypatch.setattr("broker.uploads.limits.MAX_FILES", 3)
     set_id = tus.create(1, "0.dcm").headers["upload-set"]
     answers = [tus.create(1, f"{number}.dcm", set_id) for number in range(1, 4)]
     assert [answer.status_code for answer in answers] == [201, 201, 422]
