@@ -194,10 +194,14 @@ _PAYLOAD: Final = {
     "multipart/form-data": BINARY,
 }
 _BATCH: Final = {
+    "200": {
+        "description": "With `validate_only=true`: what would become of the order",
+        "content": _json(slides.PREFLIGHT),
+    },
     "207": {
         "description": "What became of each order of a list, in its order",
         "content": _json([{"status": 202, "order": examples.WAITING_ORDER}]),
-    }
+    },
 }
 _ENDED_IN_TIME: Final = {
     "200": {

@@ -42,6 +42,7 @@ from services.responses.views import (
     OrderView,
     entry_view,
 )
+from services.slides.preflight.check import preflight
 
 JSON = "application/json"
 
@@ -72,14 +73,19 @@ def place_order(
 ) -> Response:
     """Place an order. Answers as soon as it is kept; follow it at `Location`.
 
-    A list of 1 to 1000 orders is answered with 207 and what became of each, in order.
+    A list of 1 to 1000 orders is answered with 207 and what became of each, in order. With
+    `validate_only=true` one order is checked, 200 says what would become of it, and nothing is
+    stored.
     """
-    order_query.refuse_parameters(request.query_params, known=())
+    order_query.refuse_parameters(request.query_params, known=(order_query.VALIDATE_ONLY,))
     key = None
     if idempotency_key is not None:
         key = _caller_key(idempotency_key, caller.name)
     document = json_body.parse(raw)
     placement = Placement(config, store, caller)
+    if order_query.is_validation_only(request.query_params):
+        view = preflight(document, placement, request.app.state.viewer)
+        return Response(view.model_dump_json(), media_type=JSON)
     with _outcome_unknown(has_key=key is not None):
         if isinstance(document, list):
             entries = batch.place_all(document, placement, key, request.url.path)
