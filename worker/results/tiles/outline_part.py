@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.geometry.frame import Floats, Ints
-from worker.geometry.outlines import without_small_turns
+from worker.geometry.frame import Ints
+from worker.results.polygons import STEPS_PER_PX as FILE_STEPS_PER_PX
 from worker.results.tiles.stored_outlines import RingBatch
 
 VERSION: Final = 1
@@ -19,7 +19,6 @@ STEPS_PER_PX: Final = 4
 """Points are quarters of a pixel of the tile's zoom."""
 MAX_NARROW_CLASSES: Final = 256
 _MAX_POINTS: Final = 2**16 - 1
-_REACH_STEPS: Final = 2**15 - 1
 
 Steps = NDArray[np.int32]
 
@@ -67,18 +66,15 @@ def quantized(
     """Return the points of all rings in quarters of a pixel from `corner`, and their lengths.
 
     `px_per_px`: level-0 pixels in one of the tile. Unless it `keeps_all`, points that equal the one
-    before them are left out. A ring of more than 65,535 points is made simpler.
+    before them are left out. A ring of more than 65,535 points becomes coarser.
     """
-    scale = px_per_px / STEPS_PER_PX
-    points = (rings.points - corner) / scale
-    lengths = rings.lengths
-    if keeps_all and lengths.max(initial=0) <= _MAX_POINTS:
-        return np.rint(points).astype(np.int32), lengths
-    steps = np.rint(points).astype(np.int32)
-    steps, lengths = _without_repeats(steps, lengths)
-    if lengths.max(initial=0) > _MAX_POINTS:
-        return _simplified(steps, lengths)
-    return steps, lengths
+    quarters_per_step = STEPS_PER_PX / (px_per_px * FILE_STEPS_PER_PX)
+    exact = rings.steps * quarters_per_step
+    exact -= np.array(corner) * (STEPS_PER_PX / px_per_px)
+    steps = np.rint(exact, out=exact).astype(np.int32)
+    if not keeps_all or rings.lengths.max(initial=0) > _MAX_POINTS:
+        return _short_enough(*_without_repeats(steps, rings.lengths))
+    return steps, rings.lengths
 
 
 def reach_px(steps: Steps, tile_px: int) -> float:
@@ -94,21 +90,18 @@ def _without_repeats(steps: Steps, lengths: Ints) -> tuple[Steps, Ints]:
     is_new = np.ones(len(steps), np.bool_)
     is_new[1:] = (steps[1:] != steps[:-1]).any(axis=1)
     is_new[starts] = True
-    return steps[is_new], np.add.reduceat(is_new, starts).astype(np.int64)
+    return steps[is_new], np.add.reduceat(is_new, starts, dtype=np.int64)
 
 
-def _simplified(steps: Steps, lengths: Ints) -> tuple[Steps, Ints]:
-    """Return rings of at most 65,535 points each: only those that have more lose some."""
-    rings: list[Floats] = []
-    start = 0
-    for length in lengths.tolist():
-        ring = steps[start : start + length].astype(np.float64)
-        start += length
-        tolerance = 1.0
-        simple = ring
-        while len(simple) > _MAX_POINTS:
-            simple = without_small_turns([ring], tolerance)[0]
-            tolerance *= 2
-        rings.append(simple)
-    shorter = np.array([len(ring) for ring in rings])
-    return np.rint(np.concatenate(rings)).astype(np.int32), shorter
+def _short_enough(steps: Steps, lengths: Ints) -> tuple[Steps, Ints]:
+    """Return rings of at most 65,535 points each.
+
+    The points of those that have more are rounded to twice the steps, until enough fall together.
+    """
+    coarser = 1
+    while lengths.max(initial=0) > _MAX_POINTS:
+        coarser *= 2
+        is_long = np.repeat(lengths > _MAX_POINTS, lengths)
+        steps[is_long] = (steps[is_long] + coarser // 2) // coarser * coarser
+        steps, lengths = _without_repeats(steps, lengths)
+    return steps, lengths
