@@ -66,7 +66,7 @@ def quantized(
     """Return the points of all rings in quarters of a pixel from `corner`, and their lengths.
 
     `px_per_px`: level-0 pixels in one of the tile. Unless it `keeps_all`, points that equal the one
-    before them are left out. A ring of more than 65,535 points becomes coarser.
+    before them are left out. A ring of more than 65,535 points loses some.
     """
     quarters_per_step = STEPS_PER_PX / (px_per_px * FILE_STEPS_PER_PX)
     exact = rings.steps * quarters_per_step
@@ -94,14 +94,13 @@ def _without_repeats(steps: Steps, lengths: Ints) -> tuple[Steps, Ints]:
 
 
 def _short_enough(steps: Steps, lengths: Ints) -> tuple[Steps, Ints]:
-    """Return rings of at most 65,535 points each.
-
-    The points of those that have more are rounded to twice the steps, until enough fall together.
+    """Return rings of at most 65,535 points each: of longer ones only every second point, or third,
+    and so on.
     """
-    coarser = 1
-    while lengths.max(initial=0) > _MAX_POINTS:
-        coarser *= 2
-        is_long = np.repeat(lengths > _MAX_POINTS, lengths)
-        steps[is_long] = (steps[is_long] + coarser // 2) // coarser * coarser
-        steps, lengths = _without_repeats(steps, lengths)
-    return steps, lengths
+    if lengths.max(initial=0) <= _MAX_POINTS:
+        return steps, lengths
+    strides = -(-lengths // _MAX_POINTS)
+    starts = lengths.cumsum() - lengths
+    place = np.arange(len(steps)) - np.repeat(starts, lengths)
+    is_kept = place % np.repeat(strides, lengths) == 0
+    return steps[is_kept], -(-lengths // strides)
