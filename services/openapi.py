@@ -10,6 +10,8 @@ from services.kue.examples import ADDRESSES as KUE_ADDRESSES
 from services.kue.page import PATH as KUE
 from services.openapi_answers import ANSWERS, PROBLEM_SCHEMA, Answers
 from services.responses.problems import MEDIA_TYPE, ProblemAnswer
+from services.session.cookie import SECURE_NAME
+from services.slides.requested_slide import SlideRequest
 
 REF = "#/components/schemas/{model}"
 TITLE = "Slidelane"
@@ -28,13 +30,41 @@ OPEN = (
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer KEY"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": SECURE_NAME,
+        "description": "what POST /v1/session gives a browser; on loopback its name is slidelane",
+    },
 }
+LOGIN = "log_in"
 PROBLEM: dict[str, Any] = {
     "description": "A problem (RFC 9457)",
     "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}},
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {"4XX": PROBLEM, "5XX": PROBLEM}
 
+SHORT_ORDERS: dict[str, Any] = {
+    "order-by-a-template": {
+        "summary": "By a template of services.templates: its scans only",
+        "value": examples.BY_TEMPLATE,
+    },
+    "order-by-a-policy": {
+        "summary": "Without an algorithm: services.policies decide by stain, labels and path",
+        "value": examples.BY_POLICY,
+    },
+}
+_SHORT_ORDER: dict[str, Any] = {
+    "title": "ShortOrder",
+    "description": "What a template or a policy completes: all other fields are as in an order",
+    "type": "object",
+    "required": ["scans"],
+    "not": {"required": ["algorithm"]},
+    "properties": {
+        "template": {"type": "string", "description": "a name of GET /v1/templates"},
+        "scans": {"type": "array", "minItems": 1, "maxItems": 64, "items": {"type": "object"}},
+    },
+}
 ORDER_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -43,6 +73,7 @@ ORDER_BODY: dict[str, Any] = {
                 "schema": {
                     "anyOf": [
                         {"$ref": REF.format(model="OrderRequest")},
+                        _SHORT_ORDER,
                         {
                             "type": "array",
                             "minItems": 1,
@@ -51,7 +82,24 @@ ORDER_BODY: dict[str, Any] = {
                         },
                     ]
                 },
-                "examples": examples.ORDERS,
+                "examples": {**examples.ORDERS, **SHORT_ORDERS},
+            }
+        },
+    }
+}
+
+SESSION_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"key": {"type": "string"}},
+                    "required": ["key"],
+                    "additionalProperties": False,
+                },
+                "example": {"key": "an API key"},
             }
         },
     }
@@ -88,7 +136,7 @@ def _complete(document: dict[str, Any], *, needs_key: bool) -> None:
     """Add the schemas that FastAPI does not see, and which operations need a key."""
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    for model in (OrderRequest, DeliverAgainRequest, ProblemAnswer):
+    for model in (OrderRequest, DeliverAgainRequest, SlideRequest, ProblemAnswer):
         schema = model.model_json_schema(ref_template=REF)
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
@@ -96,6 +144,8 @@ def _complete(document: dict[str, Any], *, needs_key: bool) -> None:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             operation["security"] = _security(path, needs_key=needs_key)
+            if operation["operationId"] == LOGIN:
+                operation["security"] = []
             if operation["operationId"] in ANSWERS:
                 _add_answers(operation, ANSWERS[operation["operationId"]])
 

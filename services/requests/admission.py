@@ -31,6 +31,7 @@ from broker.orders.source import CaseSource, PathSource, Source
 from broker.settings.config import Config
 from services.requests.order_validation import MAX_FAULTS, field_path
 from services.requests.region_check import check_region
+from services.requests.roi_limits import check_roi_limits
 from services.responses.problems import ManyFaultsError
 
 MAX_ORDER_LIFE = timedelta(days=3653)
@@ -50,8 +51,9 @@ def admit(
     parameters = _parameters(request.parameters, card)
     _check_case(request, card)
     for index, scan in enumerate(request.scans):
-        _check_source(scan.source, f"scans[{index}].source", config)
+        check_source(scan.source, f"scans[{index}].source", config)
         check_region(scan.roi, f"scans[{index}].roi")
+    check_roi_limits(request)
     check_destination_hosts(request.resolved_destination, config.broker.allow_hosts)
     if isinstance(request.notify, WebhookDestination):
         address = request.notify.url.get_secret_value()
@@ -139,7 +141,11 @@ def _check_case(request: OrderRequest, card: AlgorithmCard) -> None:
         )
 
 
-def _check_source(source: Source, field: str, config: Config) -> None:
+def check_source(source: Source, field: str, config: Config) -> None:
+    """Raise `OrderError` for a source that can be known not to be read.
+
+    `field`: where it stands in the request.
+    """
     for name, address in source.addresses:
         check_literal(address, config.broker.allow_hosts, f"{field}.{name}")
         _check_not_expired(address, f"{field}.{name}")
