@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.geometry.frame import Floats, Ints
+from worker.results.objects import CHUNK
 from worker.results.tiles.drawn_values import DrawnValues
 from worker.results.tiles.levels import TILE_PX, Levels
 from worker.results.tiles.outline_part import GZIP_LEVEL, VERSION
-from worker.results.tiles.stored_outlines import BLOCK, StoredOutlines, boxes
+from worker.results.tiles.stored_outlines import StoredOutlines, boxes
 
 _CELLS_PER_SQUARE: Final = 8
 """A cell is at most an eighth of a square wide: the lattice shows its place to a sixteenth."""
@@ -77,8 +78,8 @@ class LatticeParts:
         """Return the code of each finest tile that a square touches, and the square's number."""
         codes = []
         numbers = []
-        for start in range(0, len(self._numbers), BLOCK):
-            some = self._numbers[start : start + BLOCK]
+        for start in range(0, len(self._numbers), CHUNK):
+            some = self._numbers[start : start + CHUNK]
             first, stop = self._covered(some)
             from_tile = first // self._cells
             across, down = ((stop - 1) // self._cells - from_tile + 1).T

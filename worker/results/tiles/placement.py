@@ -8,9 +8,10 @@ from typing import Final
 import numpy as np
 
 from worker.geometry.frame import Ints
+from worker.results.objects import CHUNK
 from worker.results.tiles.drawn_values import BINS, DrawnValues
 from worker.results.tiles.levels import Keys, Levels, tile_of, tile_part
-from worker.results.tiles.stored_outlines import BLOCK, StoredOutlines, boxes, twice_areas
+from worker.results.tiles.stored_outlines import StoredOutlines, boxes, twice_areas
 
 _NOWHERE: Final = 2**64 - 1
 """The key of an object without an area, which no tile holds. It sorts behind all others."""
@@ -53,8 +54,8 @@ def place(outlines: StoredOutlines, values: DrawnValues, levels: Levels) -> Plac
     histograms = np.zeros((values.classes, BINS), np.int64)
     placed = 0
     clockwise = True
-    for start in range(0, count, BLOCK):
-        stop = min(start + BLOCK, count)
+    for start in range(0, count, CHUNK):
+        stop = min(start + CHUNK, count)
         rings = outlines.block(start, stop)
         areas = twice_areas(rings)
         has_area = areas != 0
@@ -78,8 +79,8 @@ def place(outlines: StoredOutlines, values: DrawnValues, levels: Levels) -> Plac
 def _tiles(keys: Keys, order: Ints) -> list[ObjectTile]:
     """Return the tiles of objects that are sorted by their keys."""
     starts = [np.zeros(min(1, len(order)), np.int64)]
-    for first in range(0, len(order), BLOCK):
-        tile_keys = tile_part(keys[order[first : first + BLOCK + 1]])
+    for first in range(0, len(order), CHUNK):
+        tile_keys = tile_part(keys[order[first : first + CHUNK + 1]])
         starts.append(first + 1 + np.flatnonzero(np.diff(tile_keys)))
     bounds = [*np.concatenate(starts).tolist(), len(order)]
     tiles = []

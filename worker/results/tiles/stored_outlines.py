@@ -1,7 +1,6 @@
 """Reads outlines of stored objects, many at once, from the mapped files of their store."""
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +8,6 @@ from numpy.typing import NDArray
 from worker.geometry.frame import Floats, Frame, Ints
 from worker.results.object_store import ObjectStore
 from worker.results.polygons import STEPS_PER_PX
-
-BLOCK: Final = 16384
-"""Objects looked at together."""
 
 
 @dataclass(frozen=True, slots=True)
