@@ -34,13 +34,14 @@ def encode(
 ) -> bytes:
     """Return the part, packed by gzip.
 
-    All but `steps` have a row for each ring. `steps`: (sum of lengths, 2), quarters of a pixel from
-    the upper left corner of the tile. `wide`: whether classes are written in 16 bits.
+    All but `steps` have a row for each ring. `steps`: (2, sum of lengths), x and y in quarters of a
+    pixel from the upper left corner of the tile. `wide`: whether classes are written in 16 bits.
     """
     starts = lengths.cumsum() - lengths
-    first = steps[starts]
-    deltas = np.diff(steps, axis=0, prepend=steps[:1])
-    deltas[starts] = 0
+    first = steps[:, starts].astype("<i2")
+    moves = np.zeros((steps.shape[1], 2), "<i2")
+    np.subtract(steps[:, 1:], steps[:, :-1], out=moves[1:].T, casting="unsafe")
+    moves[starts] = 0
     magic = b"SLF1"
     kinds = classes.astype("u1").tobytes()
     if wide:
@@ -48,14 +49,13 @@ def encode(
         kinds = classes.astype("<u2").tobytes()
         kinds += bytes(-len(kinds) % 4)
     columns = (
-        struct.pack("<4sIII", magic, VERSION, len(numbers), len(steps)),
+        struct.pack("<4sIII", magic, VERSION, len(numbers), steps.shape[1]),
         numbers.astype("<u4").tobytes(),
-        first[:, 0].astype("<i2").tobytes(),
-        first[:, 1].astype("<i2").tobytes(),
+        first.tobytes(),
         lengths.astype("<u2").tobytes(),
         kinds,
         scores.tobytes(),
-        deltas.astype("<i2").tobytes(),
+        moves.tobytes(),
     )
     return gzip.compress(b"".join(columns), GZIP_LEVEL, mtime=0)
 
@@ -70,7 +70,7 @@ def quantized(
     """
     quarters_per_step = STEPS_PER_PX / (px_per_px * FILE_STEPS_PER_PX)
     exact = rings.steps * quarters_per_step
-    exact -= np.array(corner) * (STEPS_PER_PX / px_per_px)
+    exact -= np.array(corner)[:, None] * (STEPS_PER_PX / px_per_px)
     steps = np.rint(exact, out=exact).astype(np.int32)
     if not keeps_all or rings.lengths.max(initial=0) > _MAX_POINTS:
         return _short_enough(*_without_repeats(steps, rings.lengths))
@@ -87,10 +87,10 @@ def reach_px(steps: Steps, tile_px: int) -> float:
 def _without_repeats(steps: Steps, lengths: Ints) -> tuple[Steps, Ints]:
     """Leave out each point that equals the one before it; of a ring at least one is left."""
     starts = lengths.cumsum() - lengths
-    is_new = np.ones(len(steps), np.bool_)
-    is_new[1:] = (steps[1:] != steps[:-1]).any(axis=1)
+    is_new = np.ones(steps.shape[1], np.bool_)
+    is_new[1:] = (steps[:, 1:] != steps[:, :-1]).any(axis=0)
     is_new[starts] = True
-    return steps[is_new], np.add.reduceat(is_new, starts, dtype=np.int64)
+    return steps[:, is_new], np.add.reduceat(is_new, starts, dtype=np.int64)
 
 
 def _short_enough(steps: Steps, lengths: Ints) -> tuple[Steps, Ints]:
@@ -101,6 +101,6 @@ def _short_enough(steps: Steps, lengths: Ints) -> tuple[Steps, Ints]:
         return steps, lengths
     strides = -(-lengths // _MAX_POINTS)
     starts = lengths.cumsum() - lengths
-    place = np.arange(len(steps)) - np.repeat(starts, lengths)
+    place = np.arange(steps.shape[1]) - np.repeat(starts, lengths)
     is_kept = place % np.repeat(strides, lengths) == 0
-    return steps[is_kept], -(-lengths // strides)
+    return steps[:, is_kept], -(-lengths // strides)

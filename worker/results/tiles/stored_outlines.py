@@ -14,9 +14,9 @@ from worker.results.polygons import STEPS_PER_PX
 class RingBatch:
     """Rings of objects, one behind another, inside the canvas.
 
-    `steps`: (sum of lengths, 2), open rings in whole tenths of a level-0 pixel, as features.geojson
-    has them. `lengths`: (R,). `owners`: (R,), the position of each ring's object in the request;
-    the rings after the first of an object are its holes.
+    `steps`: (2, sum of lengths), x and y of open rings in whole tenths of a level-0 pixel, as
+    features.geojson has them. `lengths`: (R,). `owners`: (R,), the position of each ring's object
+    in the request; the rings after the first of an object are its holes.
     """
 
     steps: Floats
@@ -27,7 +27,7 @@ class RingBatch:
         """Return the rings for which the mask, (R,), is True."""
         if which.all():
             return self
-        steps = self.steps[np.repeat(which, self.lengths)]
+        steps = self.steps[:, np.repeat(which, self.lengths)]
         return RingBatch(steps, self.lengths[which], self.owners[which])
 
 
@@ -36,7 +36,8 @@ class StoredOutlines:
 
     def __init__(self, store: ObjectStore, frame: Frame) -> None:
         self.lengths = store.mapped("lengths")
-        self._corner = np.array((frame.width, frame.height), np.float64) * STEPS_PER_PX
+        corner = np.array((frame.width, frame.height), np.float64)
+        self._far_corner = corner[:, None] * STEPS_PER_PX
         self._points = store.mapped("points").reshape(-1, 2)
         self._starts = _starts(self.lengths)
         self._holes = store.mapped("holes")
@@ -85,10 +86,11 @@ class StoredOutlines:
         return rings.only(twice_areas(rings) != 0)
 
     def _stepped(self, points: Floats) -> Floats:
-        steps: Floats = points * STEPS_PER_PX
+        steps = np.empty(points.T.shape)
+        np.multiply(points.T, STEPS_PER_PX, out=steps)
         np.rint(steps, out=steps)
         np.maximum(steps, 0, out=steps)
-        np.minimum(steps, self._corner, out=steps)
+        np.minimum(steps, self._far_corner, out=steps)
         return steps
 
 
@@ -98,9 +100,9 @@ def boxes(rings: RingBatch) -> tuple[Floats, Floats]:
     None may be without points.
     """
     starts = rings.lengths.cumsum() - rings.lengths
-    low = np.minimum.reduceat(rings.steps, starts)
-    high = np.maximum.reduceat(rings.steps, starts)
-    return low / STEPS_PER_PX, high / STEPS_PER_PX
+    low = np.minimum.reduceat(rings.steps, starts, axis=1)
+    high = np.maximum.reduceat(rings.steps, starts, axis=1)
+    return low.T / STEPS_PER_PX, high.T / STEPS_PER_PX
 
 
 def twice_areas(rings: RingBatch) -> Floats:
@@ -115,9 +117,10 @@ def twice_areas(rings: RingBatch) -> Floats:
         return areas
     ends = rings.lengths.cumsum()[filled]
     starts = ends - rings.lengths[filled]
-    x, y = np.ascontiguousarray(rings.steps.T)
+    x, y = rings.steps
     cross = np.empty(len(x))
-    cross[1:] = x[:-1] * y[1:] - x[1:] * y[:-1]
+    np.multiply(x[:-1], y[1:], out=cross[1:])
+    cross[1:] -= x[1:] * y[:-1]
     cross[starts] = x[ends - 1] * y[starts] - x[starts] * y[ends - 1]
     areas[filled] = np.add.reduceat(cross, starts)
     return areas
@@ -143,11 +146,11 @@ def _turned(rings: RingBatch, sign: int) -> RingBatch:
     if not is_wrong.any():
         return rings
     lasts = rings.lengths.cumsum() - 1
-    order = np.arange(len(rings.steps))
+    order = np.arange(rings.steps.shape[1])
     mirror = 2 * lasts - rings.lengths + 1  # first + last point of the ring
     backwards = np.repeat(mirror, rings.lengths) - order
     order = np.where(np.repeat(is_wrong, rings.lengths), backwards, order)
-    return RingBatch(rings.steps[order], rings.lengths, rings.owners)
+    return RingBatch(rings.steps[:, order], rings.lengths, rings.owners)
 
 
 def _merged(outer: RingBatch, holes: RingBatch) -> RingBatch:
@@ -156,6 +159,6 @@ def _merged(outer: RingBatch, holes: RingBatch) -> RingBatch:
     lengths = np.concatenate([outer.lengths, holes.lengths])
     order = np.argsort(owners, kind="stable")
     starts = lengths.cumsum() - lengths
-    steps = np.concatenate([outer.steps, holes.steps])
+    steps = np.concatenate([outer.steps, holes.steps], axis=1)
     taken = _spans(starts[order], lengths[order])
-    return RingBatch(steps[taken], lengths[order], owners[order])
+    return RingBatch(steps[:, taken], lengths[order], owners[order])
