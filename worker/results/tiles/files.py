@@ -31,7 +31,7 @@ SCHEMA: Final = "slidelane.findings/1"
 def write(folder: Path, result: Result, store: ObjectStore) -> None:
     """Write both files into the folder; `store` holds the objects of the result.
 
-    Memory grows by 16 bytes with each object. The same result gives the same bytes.
+    Memory grows by 32 bytes with each object. The same result gives the same bytes.
     """
     levels = Levels.of(result.findings.frame)
     classes = drawn_classes(result.card)

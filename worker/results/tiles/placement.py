@@ -47,7 +47,7 @@ class Placement:
 
 
 def place(outlines: StoredOutlines, values: DrawnValues, levels: Levels) -> Placement:
-    """Look at all objects once, block by block, holding 16 bytes for each of them."""
+    """Look at all objects once, block by block, holding 24 bytes for each of them."""
     count = len(outlines)
     keys = np.full(count, _NOWHERE, np.uint64)
     cells = np.empty(count, np.uint64)
