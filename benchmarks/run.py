@@ -19,6 +19,7 @@ from rich.table import Table
 from benchmarks import (
     backlog_latency,
     download,
+    findings_tiles,
     geojson_export,
     gigapixels,
     ki67_vs_scikit_image,
@@ -135,6 +136,12 @@ def _polygons(quick: bool, report: Report) -> list[Comparison]:
     return geojson_export.measure((1_000_000, 10_000_000), report)
 
 
+def _findings(quick: bool, report: Report) -> list[Comparison]:
+    if quick:
+        return findings_tiles.measure(50_000, 2, 100, report)
+    return findings_tiles.measure(1_000_000, 3, 1000, report)
+
+
 def _regions(quick: bool, report: Report) -> list[Comparison]:
     if quick:
         return region_latency.measure(40, report)
@@ -165,10 +172,11 @@ PARTS: Mapping[str, Part] = {
     "ki67": _nuclei,
     "geojson": _polygons,
     "viewer": _viewer,
+    "findings": _findings,
     "outputs": _outputs,
     "race": _race,
 }
-_LONG = ("regions", "gigapixels", "ki67", "geojson", "viewer", "outputs", "race")
+_LONG = ("regions", "gigapixels", "ki67", "geojson", "viewer", "findings", "outputs", "race")
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
