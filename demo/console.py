@@ -59,6 +59,14 @@ class Screen:
         for file in files:
             self.console.print(f"  {file}", soft_wrap=True)
 
+    def page(self, command: str, addresses: Sequence[str]) -> None:
+        """Print how to see the results over their slides in a browser."""
+        self.console.print("To see them over the slide in a browser, type")
+        self.console.print(f"  {command}", soft_wrap=True)
+        self.console.print("and open")
+        for address in addresses:
+            self.console.print(f"  {address}", soft_wrap=True)
+
 
 class Bars:
     """One live bar per order."""

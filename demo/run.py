@@ -5,10 +5,10 @@ process that it started.
 """
 
 import argparse
+import shlex
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,15 @@ from demo.orders import Followed, FollowError, Orders
 from demo.slide import make_sample_slide, tissue_roi
 from demo.stack import Stack, StackError
 from demo.techcyte import TechcyteReceiver
+from slidelane.serve import SAMPLE
 
 TASK = "185714"
 SCAN = "8946136"
 CASE = "S26-1234"
 ALGORITHM = "ki67"
+DATA = "slidelane-data"
+"""The service's data folder, in the output. `make serve` can go on with it."""
+PAGE = "http://127.0.0.1:8000"
 RESULTS = ("overlay.png", "features.geojson", "region.geojson")
 WITHIN_S = 900.0
 FAILED = 1
@@ -35,7 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the demonstration. Return 0 only if both orders were delivered, each exactly once."""
     parser = argparse.ArgumentParser(prog="python -m demo.run", description=main.__doc__)
     parser.add_argument(
-        "--data", type=Path, help="keep everything in this folder (default: a temporary one)"
+        "--data",
+        type=Path,
+        help="the service's data folder (default: slidelane-data in --output, made anew)",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("demo-output"), help="where the results are put"
@@ -45,15 +51,15 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--height", type=int, default=12000, metavar="PX")
     arguments = parser.parse_args(argv)
-    data = arguments.data or Path(tempfile.mkdtemp(prefix="slidelane-"))
+    data = arguments.data
+    if data is None:
+        data = arguments.output / DATA
+        shutil.rmtree(data, ignore_errors=True)
     for number in (signal.SIGTERM, signal.SIGHUP):
         # As Ctrl-C does, these raise KeyboardInterrupt, so that what was started is ended.
         signal.signal(number, signal.default_int_handler)
     size_px = (arguments.width, arguments.height)
-    status = _run(data.resolve(), arguments.output.resolve(), size_px)
-    if arguments.data is None and status != FAILED:
-        shutil.rmtree(data, ignore_errors=True)
-    return status
+    return _run(data.resolve(), arguments.output.resolve(), size_px)
 
 
 def _run(data: Path, output: Path, size_px: tuple[int, int]) -> int:
@@ -77,7 +83,7 @@ def demonstrate(screen: Screen, data: Path, output: Path, size_px: tuple[int, in
 
     Return whether both orders are delivered and both receivers hold their results exactly once.
     """
-    slide = _draw_slide(screen, data / "slides" / "sample.svs", size_px)
+    slide = _draw_slide(screen, data / SAMPLE, size_px)
     bucket = FileBucket(slide)
     techcyte = TechcyteReceiver({TASK: {SCAN}})
     annotation = AnnotationReceiver()
@@ -97,6 +103,7 @@ def demonstrate(screen: Screen, data: Path, output: Path, size_px: tuple[int, in
         screen.report(placed, {"Techcyte": techcyte, "annotation loader": annotation})
         files = _download(orders, placed, output)
         screen.files([_keep_slide(slide, output), *files])
+    screen.page(f"make serve DATA={shlex.quote(str(data))}", [page(order) for order in placed])
     if any(order.order["state"] != "delivered" for order in placed):
         return False
     return len(techcyte.ledger) == len(techcyte.evaluations) == len(annotation.ledger) == 1
@@ -143,6 +150,11 @@ def region(slide: Path, annotation: AnnotationReceiver) -> dict[str, Any]:
         "destination": {"type": "annotation", "url": f"{annotation.url}{SUBMIT}", "case_id": CASE},
         "labels": {"case": CASE},
     }
+
+
+def page(order: Followed) -> str:
+    """Return the address at which `make serve` shows the order's only scan."""
+    return f"{PAGE}/#/orders/{order.order['id']}/{SCAN}"
 
 
 def _keep_slide(slide: Path, output: Path) -> Path:

@@ -1,5 +1,10 @@
 """Builds the API as one ASGI application from its routes."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
 from broker.file_storage import open_storage
 from broker.order_store import OrderStore
 from broker.settings.config import Config
@@ -7,12 +12,17 @@ from services import openapi
 from services.api_keys import ApiKeys
 from services.auth import ApiKeyAuth
 from services.kue import routes as kue
+from services.page import routes as page
+from services.page.files import PageFiles
 from services.requests.origin_check import OriginCheck
 from services.responses import problems
+from services.responses.findings_archive import FindingsArchives
 from services.responses.head_requests import HeadRequests
 from services.routes import (
     algorithms,
     api_docs,
+    destinations,
+    findings,
     health,
     hosting,
     jobs,
@@ -24,6 +34,20 @@ from services.routes import (
     techcyte,
     templates,
 )
+from services.session import routes as session
+from services.session.tries import LoginTries
+from services.slides import order_images
+from services.slides import routes as slides
+from services.slides.viewer_client import ViewerClient
+from services.uploads import routes as uploads
+from services.uploads.protocol import Tus
+
+
+@asynccontextmanager
+async def _while_served(app: FastAPI) -> AsyncIterator[None]:
+    """Close the connections to the viewer when the API ends."""
+    yield
+    await app.state.viewer.close()
 
 
 def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
@@ -39,31 +63,44 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
         redirect_slashes=False,
         responses=openapi.RESPONSES,
         generate_unique_id_function=lambda route: route.name,
+        lifespan=_while_served,
     )
     keys = ApiKeys(config.services.keys, config.services.keys_file)
     app.state.config = config
     app.state.store = store
     app.state.storage = open_storage(config.broker)
+    app.state.findings_tiles = FindingsArchives(app.state.storage)
     app.state.api_keys = keys
+    app.state.viewer = ViewerClient(config.broker)
     app.state.auth = ApiKeyAuth(keys, store)
+    app.state.login_tries = LoginTries()
+    app.state.page_files = PageFiles.read()
+    app.include_router(page.router)
+    app.include_router(session.router)
     app.include_router(orders.csv_router)
     app.include_router(orders.router)
+    # Before the results, whose addresses end in any name.
+    app.include_router(order_images.router)
     app.include_router(results.router)
+    app.include_router(findings.router)
     app.include_router(algorithms.router)
+    app.include_router(destinations.router)
     app.include_router(hosting.router)
     app.include_router(jobs.router)
     app.include_router(schemas.router)
+    app.include_router(slides.router)
     app.include_router(templates.router)
     app.include_router(techcyte.router)
     app.include_router(kue.router)
     app.include_router(kue.pages)
+    app.include_router(uploads.router)
     app.include_router(queues.router)
     app.include_router(metrics.router)
     app.include_router(health.router)
     app.include_router(api_docs.router)
+    app.add_middleware(Tus)
     app.needs_key = keys.are_configured
-    if not app.needs_key:
-        app.add_middleware(OriginCheck)
+    app.add_middleware(OriginCheck, needs_key=app.needs_key)
     app.add_middleware(HeadRequests)
     problems.install(app)
     app.state.folders = config.broker.folders

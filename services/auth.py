@@ -1,12 +1,12 @@
-"""Checks API keys, their scopes and whose orders they see.
+"""Checks API keys and sessions, their scopes and whose orders they see.
 
 Where no key is configured, only loopback is served.
 """
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.concurrency import run_in_threadpool
@@ -17,8 +17,11 @@ from broker.order_store.errors import OrderNotFoundError
 from broker.orders.fields import Priority
 from broker.settings.config import LOOPBACK, ApiKey, Scope
 from services.api_keys import ApiKeys
+from services.requests.hosts import is_loopback
+from services.session import cookie
 
 ANYBODY = "anybody on loopback"
+ALL_SCOPES: tuple[Scope, ...] = ("order", "read", "admin")
 PROXY_HEADERS = (
     "Forwarded",
     "Via",
@@ -39,14 +42,6 @@ def _key_of(request: Request) -> bytes:
     return key.strip().encode("latin-1")
 
 
-def is_loopback(netloc: str) -> bool:
-    """Return whether a Host header names this machine."""
-    try:
-        return urlsplit(f"//{netloc}").hostname in LOOPBACK
-    except ValueError:
-        return False
-
-
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who sent a request: the name of its API key, and what that key may do."""
@@ -55,6 +50,7 @@ class Caller:
     max_priority: Priority = "urgent"
     max_waiting: int | None = None
     own_orders_only: bool = False
+    scopes: tuple[Scope, ...] = ALL_SCOPES
 
 
 class ApiKeyAuth:
@@ -82,10 +78,15 @@ class ApiKeyAuth:
         """
         return await self._caller(request, {"read", "order", "admin"})
 
+    async def log_in(self, request: Request) -> None:
+        """Let a caller try to log in. Raise `OrderError("loopback_only")`."""
+        if not self._keys.are_configured:
+            _check_loopback(request)
+
     async def _caller(self, request: Request, scopes: set[Scope]) -> Caller:
         if not self._keys.are_configured:
             return _check_loopback(request)
-        key = self._configured_key(_key_of(request))
+        key = await self._key(request)
         if not scopes & set(key.scopes):
             raise OrderError(
                 "key_refused",
@@ -95,13 +96,48 @@ class ApiKeyAuth:
         order_id = request.path_params.get("order_id")
         if key.own_orders_only and order_id is not None:
             await run_in_threadpool(self._check_own, order_id, key.name)
-        return Caller(key.name, key.max_priority, key.max_waiting, key.own_orders_only)
+        return Caller(key.name, key.max_priority, key.max_waiting, key.own_orders_only, key.scopes)
+
+    async def _key(self, request: Request, *, is_use: bool = True) -> ApiKey:
+        """Return the key that came along, or that of the session of a browser."""
+        text = _key_of(request)
+        token = cookie.token_of(request)
+        if text or not token:
+            return self.known_key(text)
+        return await run_in_threadpool(self._key_of_session, token, is_use=is_use)
+
+    async def has_ended(self, request: Request) -> bool:
+        """Return whether the key or the session of a request that was let in is gone meanwhile.
+
+        An answer that goes on for hours asks this. It does not count as a use of the session.
+        """
+        if not self._keys.are_configured:
+            return False
+        try:
+            await self._key(request, is_use=False)
+        except OrderError:
+            return True
+        return False
+
+    def _key_of_session(self, token: str, *, is_use: bool) -> ApiKey:
+        """Return the key of a session, without the scope `admin`. Raise `OrderError`."""
+        digest = cookie.digest_of(token)
+        session = self._store.find_session(digest, is_use=is_use)
+        if session is not None:
+            for key in self._keys.current():
+                if (key.name, key.sha256) == (session.key_name, session.key_sha256):
+                    return key.model_copy(update={"scopes": scopes_of_session(key.scopes)})
+            self._store.end_session(digest)
+        raise OrderError(
+            "key_missing", "there is no such session, or it has ended", hint="log in again"
+        )
 
     def _check_own(self, order_id: str, name: str) -> None:
         if self._store.created_by(order_id) != name:
             raise OrderNotFoundError(order_id)
 
-    def _configured_key(self, key: bytes) -> ApiKey:
+    def known_key(self, key: bytes) -> ApiKey:
+        """Return the settings of a key. Raise `OrderError("key_missing")`."""
         if not key:
             raise OrderError(
                 "key_missing",
@@ -120,6 +156,17 @@ class ApiKeyAuth:
                 hint="services.keys and services.keys_file list the keys by their SHA-256",
             )
         return matching[0]
+
+
+def scopes_of_session(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
+    """Return what a browser may do that logged in with a key of these scopes.
+
+    Never `admin`: a page that was broken into may order and read, as that key could, and no more.
+    """
+    allowed = set(scopes)
+    if "admin" in allowed:
+        allowed |= {"order", "read"}
+    return tuple(scope for scope in ALL_SCOPES if scope in allowed and scope != "admin")
 
 
 def _check_loopback(request: Request) -> Caller:

@@ -10,6 +10,8 @@ from broker.settings.config import Config
 from services.api_keys import ApiKeys
 from services.auth import ApiKeyAuth, Caller
 from services.requests import json_body
+from services.responses.findings_archive import FindingsArchives
+from services.slides.viewer_client import ViewerClient
 
 
 async def config_of(request: Request) -> Config:
@@ -27,9 +29,19 @@ async def storage_of(request: Request) -> Storage:
     return cast(Storage, request.app.state.storage)
 
 
+async def findings_tiles_of(request: Request) -> FindingsArchives:
+    """Return the reader of tiles of findings in the storage."""
+    return cast(FindingsArchives, request.app.state.findings_tiles)
+
+
 async def api_keys_of(request: Request) -> ApiKeys:
     """Return the API keys of the application."""
     return cast(ApiKeys, request.app.state.api_keys)
+
+
+async def viewer_of(request: Request) -> ViewerClient:
+    """Return what asks the viewer process."""
+    return cast(ViewerClient, request.app.state.viewer)
 
 
 async def may_order(request: Request) -> Caller:
@@ -44,10 +56,18 @@ async def may_read(request: Request) -> Caller:
     return await auth.read(request)
 
 
+async def may_log_in(request: Request) -> None:
+    """Let everybody try to log in; where no key is configured, this machine. Raise `OrderError`."""
+    auth = cast(ApiKeyAuth, request.app.state.auth)
+    await auth.log_in(request)
+
+
 Settings = Annotated[Config, Depends(config_of)]
 Store = Annotated[OrderStore, Depends(store_of)]
 ResultStorage = Annotated[Storage, Depends(storage_of)]
+FindingsTiles = Annotated[FindingsArchives, Depends(findings_tiles_of)]
 Keys = Annotated[ApiKeys, Depends(api_keys_of)]
+Viewer = Annotated[ViewerClient, Depends(viewer_of)]
 OrderingCaller = Annotated[Caller, Depends(may_order)]
 ReadingCaller = Annotated[Caller, Depends(may_read)]
 

@@ -308,6 +308,13 @@ QUEUES: dict[str, Any] = {
         }
     ]
 }
+SESSION: dict[str, Any] = {
+    "name": "ward 7",
+    "scopes": ["order", "read"],
+    "version": "0.1.0",
+    "flower": "https://flower.hospital.example",
+    "needs_key": True,
+}
 DEMAND: dict[str, Any] = {"name": "gpu", "waiting": 3, "running": 1, "unfinished": 4}
 METRICS = """# HELP slidelane_up 1 when Redis answers
 # TYPE slidelane_up gauge
@@ -336,3 +343,9 @@ ORDERS_CSV = (
     "2ee1f3898e91fee4ede9d4c1,delivered,ki67,2026-11-29T07:00:00.000Z,2026-11-29T07:00:09.512Z,"
     "lab,8946136,classified,,,Ki-67 labelling index 31.2 % (312 of 1000 nuclei),S26-1234,1000\n"
 )
+CREATED_UPLOAD: dict[str, Any] = {
+    "upload": "5f1c9a0d3b7e4c6f8a2d1e0b9c8f7a6d-0",
+    "set": "5f1c9a0d3b7e4c6f8a2d1e0b9c8f7a6d",
+    "offset": 0,
+    "length": 1477433278,
+}

@@ -10,6 +10,8 @@ from services.kue.examples import ADDRESSES as KUE_ADDRESSES
 from services.kue.page import PATH as KUE
 from services.openapi_answers import ANSWERS, PROBLEM_SCHEMA, Answers
 from services.responses.problems import MEDIA_TYPE, ProblemAnswer
+from services.session.cookie import SECURE_NAME
+from services.slides.requested_slide import SlideRequest
 
 REF = "#/components/schemas/{model}"
 TITLE = "Slidelane"
@@ -28,7 +30,14 @@ OPEN = (
 SECURITY_SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "Authorization: Bearer KEY"},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": SECURE_NAME,
+        "description": "what POST /v1/session gives a browser; on loopback its name is slidelane",
+    },
 }
+LOGIN = "log_in"
 PROBLEM: dict[str, Any] = {
     "description": "A problem (RFC 9457)",
     "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}},
@@ -79,6 +88,23 @@ ORDER_BODY: dict[str, Any] = {
     }
 }
 
+SESSION_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"key": {"type": "string"}},
+                    "required": ["key"],
+                    "additionalProperties": False,
+                },
+                "example": {"key": "an API key"},
+            }
+        },
+    }
+}
+
 DELIVER_BODY: dict[str, Any] = {
     "requestBody": {
         "required": False,
@@ -110,7 +136,7 @@ def _complete(document: dict[str, Any], *, needs_key: bool) -> None:
     """Add the schemas that FastAPI does not see, and which operations need a key."""
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
-    for model in (OrderRequest, DeliverAgainRequest, ProblemAnswer):
+    for model in (OrderRequest, DeliverAgainRequest, SlideRequest, ProblemAnswer):
         schema = model.model_json_schema(ref_template=REF)
         schemas |= schema.pop("$defs", {})
         schemas[model.__name__] = schema
@@ -118,6 +144,8 @@ def _complete(document: dict[str, Any], *, needs_key: bool) -> None:
     for path, operations in document["paths"].items():
         for operation in operations.values():
             operation["security"] = _security(path, needs_key=needs_key)
+            if operation["operationId"] == LOGIN:
+                operation["security"] = []
             if operation["operationId"] in ANSWERS:
                 _add_answers(operation, ANSWERS[operation["operationId"]])
 

@@ -9,12 +9,14 @@ from broker.orders.result_files import MEDIA_TYPES
 from services import examples, hosting_examples
 from services.kue import examples as kue
 from services.responses import problems
+from services.slides import examples as slides
 
 PROBLEM_SCHEMA: Final = {"$ref": "#/components/schemas/ProblemAnswer"}
 JSON: Final = "application/json"
 TEXT: Final = "text/plain"
 BINARY: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
 _HEADERS: Final[Mapping[int, Any]] = {
+    201: {"Location": {"description": "path of the upload", "schema": {"type": "string"}}},
     202: {"Location": {"description": "path of the order", "schema": {"type": "string"}}},
     401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
     416: {
@@ -50,6 +52,13 @@ _DOWNLOAD: Final[tuple[ErrorCode, ...]] = (
     "range_not_satisfiable",
     "storage_unreachable",
 )
+_TILE_ERRORS: Final[tuple[ErrorCode, ...]] = (
+    *_READ,
+    "not_found",
+    "not_ready",
+    "result_damaged",
+    "storage_unreachable",
+)
 _ORDER: Final[tuple[ErrorCode, ...]] = (
     "body_not_json",
     "body_too_slow",
@@ -65,6 +74,9 @@ _ORDER: Final[tuple[ErrorCode, ...]] = (
     "roi_too_large",
     "stain_unexpected",
     "input_expired",
+    "slide_unknown",
+    "upload_not_found",
+    "upload_incomplete",
     "too_many_waiting",
 )
 _PLACE: Final[tuple[ErrorCode, ...]] = (
@@ -85,6 +97,31 @@ _TECHCYTE_TASK: Final[tuple[ErrorCode, ...]] = (
     "not_found",
     "store_unreachable",
     "task_reused",
+)
+
+_UPLOAD: Final[tuple[ErrorCode, ...]] = (
+    *_ANY_REQUEST,
+    "key_missing",
+    "key_refused",
+    "loopback_only",
+    "tus_version_unsupported",
+)
+_UPLOAD_CHANGE: Final[tuple[ErrorCode, ...]] = (*_UPLOAD, "foreign_origin", "upload_not_found")
+_UPLOAD_CREATE: Final[tuple[ErrorCode, ...]] = (
+    *_UPLOAD_CHANGE,
+    "request_invalid",
+    "upload_too_large",
+    "uploads_full",
+    "too_many_uploads",
+)
+_UPLOAD_APPEND: Final[tuple[ErrorCode, ...]] = (
+    *_UPLOAD_CHANGE,
+    "body_too_slow",
+    "media_type_unsupported",
+    "upload_busy",
+    "upload_offset_wrong",
+    "upload_too_large",
+    "uploads_full",
 )
 
 
@@ -175,17 +212,66 @@ _OWN_FILE: Final = {
 _PART_OF_OWN_FILE: Final = {
     "206": {"description": "The range that was asked for", "content": _OWN_FILE}
 }
+_TILE: Final = {"application/octet-stream": {**BINARY, "example": "the bytes of the tile"}}
+_EMPTY_TILE: Final = {"204": {"description": "Nothing was found there"}}
 _PART_OF_PAYLOAD: Final = {
     "206": {"description": "The range that was asked for", "content": _PAYLOAD}
 }
 _KUE: Final[tuple[ErrorCode, ...]] = (*_ANY_REQUEST, "not_found")
 """Of the server itself, and where the door is closed; other errors are `{"error": …}` as Kue's."""
+_LOGIN: Final[tuple[ErrorCode, ...]] = (
+    *_CHANGE,
+    "body_not_json",
+    "body_too_slow",
+    "body_too_large",
+    "media_type_unsupported",
+    "request_invalid",
+    "login_needs_https",
+    "too_many_logins",
+)
 _KUE_CHANGE: Final[tuple[ErrorCode, ...]] = (*_KUE, "foreign_origin")
 _KUE_REFUSED: Final = {
     "400": {"description": "Kue", "content": _json({"error": "Must provide job type"})},
     "204": {"description": "The body has no job, or is not declared as JSON"},
 }
+_SLIDE: Final[tuple[ErrorCode, ...]] = (*_READ, "not_found", "viewer_unavailable")
+_PIXELS: Final[tuple[ErrorCode, ...]] = (*_SLIDE, "not_ready", "slide_gone", "slide_unreadable")
+_LOOK: Final[tuple[ErrorCode, ...]] = (
+    *_CHANGE,
+    "body_not_json",
+    "body_too_slow",
+    "body_too_large",
+    "media_type_unsupported",
+    "request_invalid",
+    "host_not_allowed",
+    "path_not_allowed",
+    "input_expired",
+    "input_not_found",
+    "not_found",
+    "not_a_slide",
+    "slide_unreadable",
+    "too_many_waiting",
+    "viewer_unavailable",
+)
+_IMAGE: Final[dict[str, Any]] = {
+    "application/ld+json": {"schema": {"type": "object"}, "example": slides.INFO},
+    "image/jpeg": BINARY,
+}
+_LABEL: Final[dict[str, Any]] = {"image/jpeg": {**BINARY, "example": "the bytes of the picture"}}
+_TO_INFO: Final = {
+    "303": {"description": "From the base URI to its info.json"},
+    "304": {"description": "The caller has this picture already"},
+}
+_FETCHED_FIRST: Final = {
+    "202": {
+        "description": "The slide is fetched first",
+        "content": _json(slides.SLIDE | {"state": "fetching"}),
+    }
+}
 ANSWERS: Final[Mapping[str, Answers]] = {
+    "log_in": Answers(204, {}, _LOGIN),
+    "get_session": Answers(200, _json(examples.SESSION), _READ),
+    "log_out": Answers(204, {}, _CHANGE),
     "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE, _BATCH),
     "place_techcyte_task": Answers(202, _json(examples.WAITING_ORDER), _PASTED_TASK),
     "take_techcyte_task": Answers(200, _json(examples.TAKEN_TASK), _TECHCYTE_TASK),
@@ -201,7 +287,17 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "deliver_order": Answers(202, _json(examples.DELIVERING_ORDER), _ACT),
     "get_result": Answers(200, _FILES, _DOWNLOAD, _PART_OF_FILE),
     "get_own_file": Answers(200, _OWN_FILE, _DOWNLOAD, _PART_OF_OWN_FILE),
+    "get_findings_tile": Answers(200, _TILE, _TILE_ERRORS, {**_EMPTY_TILE, **_UNCHANGED}),
     "get_payload": Answers(200, _PAYLOAD, _DOWNLOAD, _PART_OF_PAYLOAD),
+    "list_slides": Answers(
+        200, _json(slides.ROOTS), (*_SLIDE, "request_invalid", "request_malformed")
+    ),
+    "look_at_slide": Answers(201, _json(slides.SLIDE), _LOOK, _FETCHED_FIRST),
+    "get_slide": Answers(200, _json(slides.SLIDE), _SLIDE),
+    "link_slide": Answers(201, _json(slides.LINK), (*_CHANGE, "not_found")),
+    "get_slide_image": Answers(200, _IMAGE, (*_PIXELS, "request_malformed"), _TO_INFO),
+    "get_slide_picture": Answers(200, _LABEL, (*_PIXELS, "labels_not_shown")),
+    "get_scan_image": Answers(200, _IMAGE, (*_PIXELS, "request_malformed"), _TO_INFO),
     "list_algorithms": Answers(200, _json(examples.CARDS), _READ),
     "get_algorithm": Answers(200, _json(examples.CARD), (*_READ, "not_found")),
     "get_algorithm_text": Answers(200, _text(examples.README), (*_READ, "not_found")),
@@ -216,6 +312,13 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "list_kue_jobs": Answers(200, _json([kue.FAILED_JOB | {"id": 14}]), _KUE),
     "list_kue_types": Answers(200, _json(["analysisJob"]), _KUE),
     "get_kue_stats": Answers(200, _json(kue.STATS), _KUE),
+    "describe_uploads": Answers(204, {}, _UPLOAD),
+    "describe_upload": Answers(204, {}, _UPLOAD),
+    "create_upload": Answers(201, _json(examples.CREATED_UPLOAD), _UPLOAD_CREATE),
+    "get_upload": Answers(200, _text(""), (*_UPLOAD, "upload_not_found")),
+    "append_to_upload": Answers(204, {}, _UPLOAD_APPEND),
+    "delete_upload": Answers(204, {}, (*_UPLOAD_CHANGE, "upload_busy")),
+    "list_destinations": Answers(200, _json(hosting_examples.DESTINATIONS), _READ),
     "list_images": Answers(200, _json(hosting_examples.IMAGES), _READ),
     "list_containers": Answers(200, _json(hosting_examples.CONTAINERS), _READ),
     "list_classes": Answers(200, _json(hosting_examples.CLASSES), _READ),

@@ -59,6 +59,7 @@ class Readiness:
         ]
         return [
             "ready",
+            f"page   {self._api_url}/",
             f"API    {self._api_url}",
             f"docs   {self._api_url}/docs",
             f"Flower {self._flower_url}",

@@ -18,7 +18,7 @@ from broker.data_folder import make_private, restrict_new_files
 from broker.file_storage import open_storage
 from broker.order_store import OrderStore
 from broker.order_store.embedded_redis import EmbeddedRedis
-from broker.settings.config import PREFIX, Config, ConfigError, load
+from broker.settings.config import LOOPBACK, PREFIX, Config, ConfigError, load
 from slidelane.http_probe import base_url
 from slidelane.ports import FLOWER_HOST, check_ports, flower_port
 from slidelane.process import handle_stop_signals, signal_group, start_module
@@ -27,6 +27,7 @@ from slidelane.readiness import Readiness
 SAMPLE = Path("sample", "sample.svs")
 """Where the sample slide is in the data folder, if there is one."""
 _ROOTS_VARIABLE = f"{PREFIX}WORKER__SLIDES__ROOTS"
+_FLOWER_VARIABLE = f"{PREFIX}SERVICES__PAGE__FLOWER"
 _POLL_S = 0.2
 _FIRST_PAUSE_S = 0.5
 _MAX_PAUSE_S = 8.0
@@ -136,9 +137,10 @@ class Supervisor:
             self._redis = EmbeddedRedis(config.broker)
         self._sample = config.broker.data.resolve() / SAMPLE
         env = self.environment()
+        api_env = env | self._flower_link()
         flower = ["slidelane.flower", f"--address={FLOWER_HOST}", f"--port={flower_port}"]
         self._processes = [
-            RestartedProcess("api", ["services"], env),
+            RestartedProcess("api", ["services"], api_env),
             RestartedProcess("courier", ["worker", "courier"], env),
             RestartedProcess("worker", ["worker", "gpu"], env),
             RestartedProcess("flower", flower, env),
@@ -186,6 +188,16 @@ class Supervisor:
         roots = [*self._config.worker.slides.roots, self._sample.parent]
         env[_ROOTS_VARIABLE] = json.dumps([str(root) for root in roots])
         return env
+
+    def _flower_link(self) -> dict[str, str]:
+        """Return the variable that tells the page where Flower is, unless the settings do.
+
+        Only browsers on this machine reach it.
+        """
+        services = self._config.services
+        if services.page.flower is not None or services.host not in LOOPBACK:
+            return {}
+        return {_FLOWER_VARIABLE: base_url(FLOWER_HOST, self._flower_port)}
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._is_stopping = True

@@ -13,7 +13,7 @@ PACKAGES = {
     "broker": ("fastapi", "torch", "openslide", "numpy", "requests", "services", "worker"),
     # numpy comes with shapely, which one module uses; import-linter sees that no other does.
     "services": ("torch", "openslide", "requests", "worker"),
-    "worker": ("fastapi", "uvicorn", "services"),
+    "worker": ("fastapi", "services"),
     "slidelane": ("fastapi", "torch", "openslide", "numpy", "requests", "services", "worker"),
 }
 _IMPORT_ALL = """
@@ -50,6 +50,25 @@ def test_the_courier_never_loads_torch() -> None:
     code = (
         "import sys, worker.tasks, worker.stages, worker.delivery.deliver_order\n"
         "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_only_the_viewer_loads_an_http_server() -> None:
+    """What classifies, fetches and delivers listens to nobody."""
+    code = (
+        "import sys, worker.tasks, worker.celery_worker, worker.diagnostics.doctor\n"
+        "assert not {'starlette', 'uvicorn', 'worker.viewer'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_viewer_loads_no_model_and_no_redis() -> None:
+    """It reads slides that nobody vouches for, so it holds nothing else worth having."""
+    code = (
+        "import sys, worker.viewer.__main__\n"
+        "loaded = {'torch', 'redis', 'celery', 'fastapi', 'requests', 's3fs'} & sys.modules.keys()\n"
+        "assert not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 

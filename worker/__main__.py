@@ -1,7 +1,7 @@
 """Run one Celery worker.
 
 `python -m worker gpu` classifies; `python -m worker courier` fetches, delivers and runs the
-scheduler.
+scheduler. `python -m worker viewer` is no Celery worker: it shows slides over HTTP.
 """
 
 import argparse
@@ -14,8 +14,11 @@ from worker.stop_signals import exit_on_signals
 def main() -> None:
     """Run one Celery worker in this process until it is asked to stop."""
     parser = argparse.ArgumentParser(prog="python -m worker", description=__doc__)
-    parser.add_argument("role", choices=("gpu", "courier"))
+    parser.add_argument("role", choices=("gpu", "courier", "viewer"))
     role = parser.parse_args().role
+    if role == "viewer":
+        _run_viewer()
+        return
     stop_signals = exit_on_signals()
     # Threads of OpenCV wait by asking for the core again and again; the pictures here are small.
     os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
@@ -28,6 +31,12 @@ def main() -> None:
     except ConfigError as error:
         sys.exit(f"slidelane: {error}")
     sys.exit(status)
+
+
+def _run_viewer() -> None:
+    from worker.viewer.__main__ import main as run
+
+    run()
 
 
 if __name__ == "__main__":

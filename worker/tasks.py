@@ -22,7 +22,7 @@ from broker.log import mute_outages
 from broker.order_store import AttemptState, Claim, LeaseLostError, OrderStore
 from broker.orders.order import Stage, parse_work_id
 from broker.queue import outcome
-from broker.queue.celery_app import TASKS, app, enqueue
+from broker.queue.celery_app import FETCH_SLIDE_TASK, TASKS, app, enqueue
 from broker.queue.outcome import Outcome
 from broker.queue.task_claims import begin_other_attempt, claim_work, not_claimed
 from broker.queue.task_report import (
@@ -33,7 +33,7 @@ from broker.queue.task_report import (
 )
 from broker.queue.task_request import TaskRequest
 from broker.settings.config import BrokerSettings
-from worker import stages
+from worker import stages, viewed_slides
 from worker.backoff import backoff_s
 from worker.context import WorkerContext, worker_context
 from worker.disk import DISK_FULL_ERRNOS
@@ -105,6 +105,16 @@ def classify(work: str) -> str:
 def deliver(work: str) -> str:
     """Make one attempt to deliver the results of one order."""
     return _claim_and_run(work, "deliver")
+
+
+@app.task(name=FETCH_SLIDE_TASK, Request=TaskRequest, throws=(TaskFailedError,))
+def fetch_slide(slide_id: str) -> str:
+    """Fetch a slide that somebody looks at."""
+    try:
+        end = viewed_slides.fetch(worker_context(), slide_id, current_task.request.hostname)
+    except TemporaryError as error:
+        end = outcome.given_back(f"{error.code}: {error.detail}; it is claimed again later")
+    return report(end)
 
 
 def _claim_and_run(work: str, stage: Stage) -> str:

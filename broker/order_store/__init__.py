@@ -23,10 +23,12 @@ from broker.order_store.lifecycle import (
     Lifecycle,
     TaskMessage,
 )
+from broker.order_store.live.sessions import Session, Sessions
 from broker.order_store.notices import Notice, Notices
 from broker.order_store.queries import AttemptState, Page, Queries, ServerView, Standing
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
+from broker.order_store.viewed_slides import ViewedSlides
 from broker.order_store.workers import Workers, WorkerView
 from broker.settings.config import BrokerSettings
 
@@ -43,6 +45,7 @@ __all__ = [
     "Page",
     "QueueView",
     "ServerView",
+    "Session",
     "Standing",
     "TaskMessage",
     "UnreadableOrderError",
@@ -51,7 +54,7 @@ __all__ = [
 ]
 
 
-class OrderStore(Lifecycle, Actions, Queries, Workers, Hosting, Backlog, Notices):
+class OrderStore(Lifecycle, Actions, Queries, Workers, Hosting, Backlog, Notices, Sessions):
     """The record of every order and of the workers. Safe to share between threads."""
 
     @cached_property
@@ -68,6 +71,11 @@ class OrderStore(Lifecycle, Actions, Queries, Workers, Hosting, Backlog, Notices
     def kue_events(self) -> KueEvents:
         """What listeners of Kue are still to be told."""
         return KueEvents(self._client, self._settings)
+
+    @cached_property
+    def viewed_slides(self) -> ViewedSlides:
+        """The slides that people look at."""
+        return ViewedSlides(self._client, self._settings)
 
     @classmethod
     def connect(cls, settings: BrokerSettings) -> Self:

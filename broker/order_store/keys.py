@@ -25,6 +25,7 @@ class Key(StrEnum):
     QUEUES = "sl:queues"  # set: the names of all queues that were ever used
     WAITING = "sl:waiting:"  # + queue; sorted set: waiting work, by the time it may start in ms
     HELD = "sl:held:"  # + worker; set: the work that the worker holds
+    SESSION = "sl:session:"  # + SHA-256 of a token; string with a time to live: who logged in
     IDEMPOTENCY = "sl:key:"  # + Idempotency-Key; hash: its order and the request's fingerprint
     KUE_JOB = "sl:kue:job:"  # + number; hash: what a client of Kue sent, and its state
     KUE_NUMBER = "sl:kue:number"  # integer: the number of the newest job of Kue
@@ -37,6 +38,10 @@ class Key(StrEnum):
     KUE_EVENTS = "sl:kue:events"  # stream: what listeners of Kue are still to be told
     KUE_PUBLISHED = "sl:kue:published"  # string: id of the last event that was published
     KUE_PUBLISHER = "sl:kue:publisher"  # string with a time to live: who publishes events
+    SLIDE = "sl:slide:"  # + id; hash with a time to live: a slide that somebody looks at
+    SLIDES_BY_CREATOR = "sl:slides:creator:"  # + API key; sorted set: its slides, by time in ms
+    SLIDES_DUE = "sl:slides:due"  # sorted set: slides that are fetched, by the next check in ms
+    SLIDES_KEY = "sl:slides:key"  # string: signs links to slides where no secret key is set
     WATCHERS = "sl:watchers:"  # + folder; string with a time to live: the courier that looks at it
     WATCH_SEEN = "sl:watch:seen:"  # + folder; hash: what each path in it was when it was taken
     WATCH_GONE = "sl:watch:gone:"  # + folder; sorted set: paths that are away, by time in ms

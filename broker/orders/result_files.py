@@ -11,6 +11,10 @@ RESULTS_JSON: Final = "results.json"
 OVERLAY: Final = "overlay.png"
 EMBEDDINGS_H5: Final = "embeddings.h5"
 ATTENTION_CSV: Final = "attention.csv"
+FINDINGS_JSON: Final = "findings.json"
+"""What a viewer needs before it reads tiles of `FINDINGS_PMTILES`."""
+FINDINGS_PMTILES: Final = "findings.pmtiles"
+"""All objects as tiles for a viewer. Results of older versions have neither."""
 OUTPUT_LOG: Final = "output.log"
 """What the code of a site printed; absent where it printed nothing."""
 POSTED: Final = "posted.json"
@@ -35,14 +39,25 @@ MEDIA_TYPES: Final = {
     OVERLAY: "image/png",
     EMBEDDINGS_H5: "application/x-hdf5",
     ATTENTION_CSV: "text/csv",
+    FINDINGS_JSON: "application/json",
+    FINDINGS_PMTILES: "application/vnd.pmtiles",
     OUTPUT_LOG: "text/plain; charset=utf-8",
     POSTED: "application/json",
     DEBUG_ZIP: "application/zip",
 }
 """The files that can be downloaded of a classified scan, with their media types."""
 
-OPTIONAL: Final = (EMBEDDINGS_H5, ATTENTION_CSV, OUTPUT_LOG, POSTED, DEBUG_ZIP)
-"""Those of them that only some algorithms make. The record of a scan names those that it has."""
+OPTIONAL: Final = (
+    EMBEDDINGS_H5,
+    ATTENTION_CSV,
+    FINDINGS_JSON,
+    FINDINGS_PMTILES,
+    OUTPUT_LOG,
+    POSTED,
+    DEBUG_ZIP,
+)
+"""Those of them that only some algorithms or versions make. The record of a scan names those that
+it has."""
 
 OF_FAILED: Final = (OUTPUT_LOG, DEBUG_ZIP)
 """What there may be of a scan that failed, because its program gave no results."""

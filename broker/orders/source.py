@@ -1,4 +1,4 @@
-"""Where a slide is: at URLs, on an image server, below a folder, or where the locator says."""
+"""Where a slide is: at URLs, on an image server, below a folder, uploaded, or as a locator says."""
 
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
@@ -121,6 +121,50 @@ class CaseSource(RequestModel):
         return ""
 
 
+class SlideSource(RequestModel):
+    """A slide that was looked at: what `POST /v1/slides` answered names it.
+
+    The API puts the source that was looked at in its place before the order is stored.
+    """
+
+    type: Literal["slide"]
+    slide: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+
+    @property
+    def addresses(self) -> tuple[tuple[str, str], ...]:
+        """No URL: it stands for another source."""
+        return ()
+
+    @property
+    def file_stem(self) -> str:
+        """Empty: it stands for another source."""
+        return ""
+
+
+class UploadSource(RequestModel):
+    """A slide that the caller has sent in, at `/v1/uploads`."""
+
+    type: Literal["upload"]
+    upload: Annotated[
+        str,
+        Field(
+            pattern=r"^[0-9a-f]{32}(-[0-9]{1,6})?$",
+            description="`Upload-Set`, or the last part of the `Location`, of its creation",
+        ),
+    ]
+
+    @property
+    def addresses(self) -> tuple[tuple[str, str], ...]:
+        """No URL: the file is on a disk of ours."""
+        return ()
+
+    @property
+    def file_stem(self) -> str:
+        """Empty: the name that the caller gave it is shown to nobody."""
+        return ""
+
+
 Source = Annotated[
-    UrlSource | ImageServerSource | PathSource | CaseSource, Field(discriminator="type")
+    UrlSource | ImageServerSource | PathSource | CaseSource | SlideSource | UploadSource,
+    Field(discriminator="type"),
 ]

@@ -5,7 +5,7 @@ what is done: see `broker.order_store`.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from threading import Lock
 from typing import Any
@@ -18,7 +18,9 @@ from kombu.pools import ProducerPool
 from broker.log import OUTAGE_CODE, set_up
 from broker.order_store import TaskMessage
 from broker.order_store.redis_url import RedisUrl
+from broker.order_store.viewed_slides import SlideMessage
 from broker.orders.order import Stage
+from broker.queue.names import queue_name
 from broker.queue.transport import check_messages
 from broker.settings.config import load
 
@@ -27,6 +29,8 @@ TASKS: dict[Stage, str] = {
     "classify": "slidelane.classify",
     "deliver": "slidelane.deliver",
 }
+FETCH_SLIDE_TASK = "slidelane.fetch_slide"
+"""The task that fetches a slide that somebody looks at."""
 _PRODUCERS = 8
 _PRODUCER_WAIT_S = 1.0
 # Whoever enqueues has a caller who waits. A lost message is better than a slow answer, because the
@@ -90,8 +94,35 @@ def enqueue(messages: Iterable[TaskMessage]) -> None:
 
     A failure is logged and not raised, because the scheduler sends the messages again.
     """
-    messages = tuple(messages)
-    if not messages:
+    _send([_task(message) for message in messages])
+
+
+def enqueue_slides(messages: Iterable[SlideMessage]) -> None:
+    """Put messages of slides to fetch on the queue `fetch`, as `enqueue` does those of work."""
+    _send([_slide_task(message) for message in messages])
+
+
+def _task(message: TaskMessage) -> dict[str, Any]:
+    """Return what Celery is to send for a message."""
+    return {
+        "name": TASKS[message.stage],
+        "args": [message.work],
+        "task_id": message.task_id,
+        "queue": message.queue,
+    }
+
+
+def _slide_task(message: SlideMessage) -> dict[str, Any]:
+    return {
+        "name": FETCH_SLIDE_TASK,
+        "args": [message.slide_id],
+        "task_id": message.task_id,
+        "queue": queue_name("fetch", message.priority),
+    }
+
+
+def _send(tasks: Sequence[dict[str, Any]]) -> None:
+    if not tasks:
         return
     try:
         producers = _producers()
@@ -99,15 +130,8 @@ def enqueue(messages: Iterable[TaskMessage]) -> None:
             producers.acquire(block=True, timeout=_PRODUCER_WAIT_S) as producer,
             producer.batch(),
         ):
-            for message in messages:
-                app.send_task(
-                    TASKS[message.stage],
-                    args=[message.work],
-                    task_id=message.task_id,
-                    queue=message.queue,
-                    retry=False,
-                    producer=producer,
-                )
+            for task in tasks:
+                app.send_task(**task, retry=False, producer=producer)
     except (OperationalError, BatchPublishError, LimitExceeded) as error:
         _log.warning(
             "a message could not be sent, the scheduler will: %s",

@@ -6,7 +6,7 @@ Imports no Celery, so that the API and the command line can use it.
 import os
 from typing import Final
 
-from broker.orders.fields import PRIORITIES
+from broker.orders.fields import PRIORITIES, Priority
 from broker.orders.order import Stage
 
 COURIER_QUEUES: Final = ("fetch", "deliver")
@@ -15,13 +15,14 @@ COURIER_QUEUES: Final = ("fetch", "deliver")
 
 def queue_names(base: str) -> list[str]:
     """Return the queues behind one name, most urgent first; `normal` has the plain name."""
-    names = []
-    for priority in reversed(PRIORITIES):
-        if priority == "normal":
-            names.append(base)
-        else:
-            names.append(f"{base}.{priority}")
-    return names
+    return [queue_name(base, priority) for priority in reversed(PRIORITIES)]
+
+
+def queue_name(base: str, priority: Priority) -> str:
+    """Return the queue of one priority."""
+    if priority == "normal":
+        return base
+    return f"{base}.{priority}"
 
 
 def worker_name(role: str, pid: int) -> str:

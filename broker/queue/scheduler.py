@@ -9,7 +9,7 @@ from threading import Event
 from broker.errors import TemporaryError
 from broker.log import REDIS_IS_BACK
 from broker.order_store import OrderStore
-from broker.queue.celery_app import enqueue
+from broker.queue.celery_app import enqueue, enqueue_slides
 
 TICK_S = 0.25
 _PAUSE_S = 2.0
@@ -22,6 +22,7 @@ def run_scheduler(store: OrderStore, stopped: Event) -> None:
     while not stopped.wait(pause_s):
         try:
             enqueue(store.due())
+            enqueue_slides(store.viewed_slides.due())
         except TemporaryError as error:
             _log.warning("the scheduler waits: %s", error.detail, extra={"code": error.code})
             pause_s = _PAUSE_S

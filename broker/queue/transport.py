@@ -20,7 +20,9 @@ WorkId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}(\.[0-9]{1,3})?$")]
 class TaskHeaders(BaseModel):
     """What Celery reads of the headers. It may name no other task and no time."""
 
-    task: Literal["slidelane.fetch", "slidelane.classify", "slidelane.deliver"]
+    task: Literal[
+        "slidelane.fetch", "slidelane.classify", "slidelane.deliver", "slidelane.fetch_slide"
+    ]
     id: Annotated[str, Field(min_length=1, max_length=255)]
     eta: None = None
     expires: None = None

@@ -36,6 +36,7 @@ from broker.settings.destinations import (
 )
 from broker.settings.kue import KueSettings
 from broker.settings.old_names import renamed_keys, with_new_names
+from broker.settings.page import PageSettings
 from broker.settings.policies import (
     Policy,
     Template,
@@ -47,6 +48,8 @@ from broker.settings.policies import (
 from broker.settings.section import ConfigError, Section
 from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environment
 from broker.settings.techcyte import TechcyteSettings
+from broker.settings.uploads import UploadSettings
+from broker.settings.viewer import ViewerAddress
 from broker.settings.worker import (
     AlgorithmSettings,
     DeliverySettings,
@@ -92,6 +95,9 @@ class BrokerSettings(Section):
     storage: str | None = Field(
         None, min_length=1, description="where results and payloads are kept; None = in `data`"
     )
+    uploads: Path | None = Field(
+        None, description="folder of the slides that callers send in; None = `uploads` in `data`"
+    )
     allow_hosts: tuple[str, ...] = Field(
         (), description="hosts or networks in private address space that may be named"
     )
@@ -128,6 +134,7 @@ class BrokerSettings(Section):
     max_waiting: int = Field(
         100_000, ge=1, description="orders that may wait; one more is answered 429"
     )
+    viewer: ViewerAddress = ViewerAddress()
 
     @field_validator("storage")
     @classmethod
@@ -139,6 +146,11 @@ class BrokerSettings(Section):
                 "credentials and endpoint come by AWS_… variables"
             )
         return location
+
+    @property
+    def uploads_folder(self) -> Path:
+        """Return the folder of uploads."""
+        return self.uploads or self.data / "uploads"
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -193,8 +205,10 @@ class ServicesSettings(Section):
         None, description="a webhook of `destinations` that is told how every order ends"
     )
     max_body_bytes: int = Field(1_000_000, ge=1000)
+    uploads: UploadSettings = UploadSettings()
     techcyte: TechcyteSettings = TechcyteSettings()
     kue: KueSettings = KueSettings()
+    page: PageSettings = PageSettings()
     policies: Annotated[tuple[Policy, ...], AfterValidator(differently_named)] = Field(
         (), description="what is ordered by itself for scans that arrive"
     )
@@ -256,6 +270,15 @@ class Config(BaseSettings):
                 raise ValueError(
                     f"{key} must be below broker.order_life_s: the order would expire first"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _viewer_on_a_port_has_a_secret(self) -> Self:
+        if self.worker.viewer.bind and self.broker.viewer.secret is None:
+            raise ValueError(
+                "worker.viewer.bind needs broker.viewer.secret, which the API sends: "
+                "openssl rand -hex 24"
+            )
         return self
 
     @model_validator(mode="after")

@@ -21,6 +21,7 @@ from broker.settings.locator import HttpLocator, Locator
 from broker.settings.policies import WatchedFolder
 from broker.settings.programs import MachineClass, ProgramVariables
 from broker.settings.section import Section
+from broker.settings.viewer import ViewerSettings
 
 
 class SlidesSettings(Section):
@@ -289,6 +290,7 @@ class WorkerSettings(Section):
     http: HttpSettings = HttpSettings()
     deliver: DeliverySettings = DeliverySettings()
     limits: LimitSettings = LimitSettings()
+    viewer: ViewerSettings = ViewerSettings()
 
     @field_validator("algorithms")
     @classmethod

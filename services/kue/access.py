@@ -7,9 +7,10 @@ from fastapi import Depends, Request
 
 from broker.errors import OrderError
 from broker.settings.config import LOOPBACK, Config
-from services.auth import PROXY_HEADERS, is_loopback
+from services.auth import PROXY_HEADERS
 from services.dependencies import Settings
 from services.kue.answers import ClosedError
+from services.requests.hosts import is_loopback
 from services.requests.origin_check import foreign_origin
 
 _HINT: Final = "services.kue.networks lists the addresses of other callers that are answered"

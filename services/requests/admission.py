@@ -51,7 +51,7 @@ def admit(
     parameters = _parameters(request.parameters, card)
     _check_case(request, card)
     for index, scan in enumerate(request.scans):
-        _check_source(scan.source, f"scans[{index}].source", config)
+        check_source(scan.source, f"scans[{index}].source", config)
         check_region(scan.roi, f"scans[{index}].roi")
     check_roi_limits(request)
     check_destination_hosts(request.resolved_destination, config.broker.allow_hosts)
@@ -141,7 +141,11 @@ def _check_case(request: OrderRequest, card: AlgorithmCard) -> None:
         )
 
 
-def _check_source(source: Source, field: str, config: Config) -> None:
+def check_source(source: Source, field: str, config: Config) -> None:
+    """Raise `OrderError` for a source that can be known not to be read.
+
+    `field`: where it stands in the request.
+    """
     for name, address in source.addresses:
         check_literal(address, config.broker.allow_hosts, f"{field}.{name}")
         _check_not_expired(address, f"{field}.{name}")

@@ -130,7 +130,14 @@ def _short(text: str, limit: int = 300) -> str:
 
 
 def _fault(detail: ErrorDetails) -> Problem:
-    loc = _without_tags(detail["loc"])
+    return fault_at(_without_tags(detail["loc"]), detail)
+
+
+def fault_at(loc: tuple[str | int, ...], detail: ErrorDetails) -> Problem:
+    """Return the fault that pydantic found, in our words and without secrets.
+
+    `loc`: its place in the document, without what pydantic adds to that.
+    """
     path = field_path(loc)
     leaf = ""
     if loc:

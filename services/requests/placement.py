@@ -21,6 +21,8 @@ from services.policies.choice import filled
 from services.requests.admission import admit, check_priority
 from services.requests.named_destinations import resolve, resolve_webhook
 from services.requests.order_validation import order_of
+from services.slides.order_sources import with_own_sources
+from services.uploads.ordering import check_uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ class Placement:
         """
         _check_available(request.algorithm, orderable.unavailable)
         check_priority(request.priority, self.caller.name, self.caller.max_priority)
+        request = with_own_sources(request, self.store, self.caller)
         destination = resolve(request.destination, self.config.services.destinations)
         request = request.model_copy(update={"destination": destination})
         notify = request.notify or self.config.services.notify
@@ -103,6 +106,7 @@ class Placement:
             request = request.model_copy(update={"notify": webhook})
         admitted, card = admit(request, orderable.cards, self.config)
         _check_stains(admitted, card)
+        check_uploads(admitted, self.config, self.caller.name)
         known_by = ""
         if key is not None:
             known_by = fingerprint(document)

@@ -9,7 +9,15 @@ from fastapi.responses import FileResponse, Response
 from broker.errors import Blame, OrderError, Problem
 from broker.file_storage.interface import Storage
 from broker.orders.order import ENDED, Order, OrderState, Scan, ScanState
-from broker.orders.result_files import ARCHIVE, MEDIA_TYPES, OPTIONAL, OWN_FILES, own_files
+from broker.orders.result_files import (
+    ARCHIVE,
+    FINDINGS_JSON,
+    FINDINGS_PMTILES,
+    MEDIA_TYPES,
+    OPTIONAL,
+    OWN_FILES,
+    own_files,
+)
 from services.dependencies import ResultStorage, Store, may_read
 from services.responses import byte_ranges, results_zip
 from services.responses.results_zip import ResultsZip, ZippedFile
@@ -45,29 +53,25 @@ def get_result(
     """One file of a classified scan.
 
     `features.geojson` (opens in QuPath), `features.geojson.gz`, `region.geojson`,
-    `objects.csv`, `results.json` or `overlay.png`. Some algorithms also make `embeddings.h5`,
+    `objects.csv`, `results.json`, `overlay.png`, and for viewers `findings.json` and
+    `findings.pmtiles`. Some algorithms also make `embeddings.h5`,
     `attention.csv`, `output.log`, `posted.json` and `debug.zip`; `links` of the scan names what
     there is. `results.zip` holds all. Of a scan whose program failed there are `output.log` and
     `debug.zip`.
     """
-    scan = _scan(store.get(order_id), scan_id)
+    scan = scan_of(store.get(order_id), scan_id)
     if name not in MEDIA_TYPES and name != ARCHIVE:
         raise OrderError(
             "not_found", f"there is no result {name[:64]!r}", hint=f"there are: {NAMES}"
         )
     if not scan.result and scan.kept and name in scan.files:
         return _file(storage, f"{scan.kept}/{name}", MEDIA_TYPES[name], requested)
-    if not scan.result:
-        raise _no_result(scan)
+    result = result_of(scan)
     if name == ARCHIVE:
         return byte_ranges.answer(_archive(storage, scan), results_zip.MEDIA_TYPE, requested)
     if name in OPTIONAL and name not in scan.files:
-        raise OrderError(
-            "not_found",
-            f"scan {scan.id} has no {name}",
-            hint="its algorithm makes none; `links` of the scan names its files",
-        )
-    return _file(storage, f"{scan.result}/{name}", MEDIA_TYPES[name], requested)
+        raise no_such_file(scan, name)
+    return _file(storage, f"{result}/{name}", MEDIA_TYPES[name], requested)
 
 
 @router.get("/scans/{scan_id}/files/{name}", response_class=FileResponse)
@@ -83,9 +87,8 @@ def get_own_file(
 
     `links` of the scan names them, as `files/NAME`; `results.zip` holds them too.
     """
-    scan = _scan(store.get(order_id), scan_id)
-    if not scan.result:
-        raise _no_result(scan)
+    scan = scan_of(store.get(order_id), scan_id)
+    result = result_of(scan)
     file = f"{OWN_FILES}/{name}"
     if file not in scan.files:
         raise OrderError(
@@ -93,7 +96,7 @@ def get_own_file(
             f"scan {scan.id} has no file {name[:64]!r}",
             hint="`links` of the scan names its files",
         )
-    answer = _file(storage, f"{scan.result}/{file}", OWN_MEDIA_TYPE, requested)
+    answer = _file(storage, f"{result}/{file}", OWN_MEDIA_TYPE, requested)
     answer.headers["content-disposition"] = f'attachment; filename="{name}"'
     return answer
 
@@ -121,6 +124,21 @@ class EndedWithoutResultError(OrderError):
     def problem(self) -> Problem:
         """The error as it is shown, with the blame of the failure itself."""
         return replace(super().problem, blame=self._blame)
+
+
+def no_such_file(scan: Scan, name: str) -> OrderError:
+    """Return why a scan with a result has no file of this name, which others have."""
+    hint = "its algorithm makes none; `links` of the scan names its files"
+    if name in (FINDINGS_JSON, FINDINGS_PMTILES):
+        hint = "an older version made the result: place the order again to have it"
+    return OrderError("not_found", f"scan {scan.id} has no {name}", hint=hint)
+
+
+def result_of(scan: Scan) -> str:
+    """Return the key of a scan's result. Raise `OrderError` where it has none."""
+    if not scan.result:
+        raise _no_result(scan)
+    return scan.result
 
 
 def _no_result(scan: Scan) -> OrderError:
@@ -157,7 +175,8 @@ def _no_payload(order: Order) -> OrderError:
     )
 
 
-def _scan(order: Order, scan_id: str) -> Scan:
+def scan_of(order: Order, scan_id: str) -> Scan:
+    """Return the scan of this id. Raise `OrderError` where the order has none."""
     for scan in order.scans:
         if scan.id == scan_id:
             return scan

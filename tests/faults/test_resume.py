@@ -28,6 +28,8 @@ RESULT_FILES = (
     "region.geojson",
     "results.json",
     "overlay.png",
+    "findings.json",
+    "findings.pmtiles",
 )
 
 

@@ -133,6 +133,7 @@ def test_make_serve_says_when_it_is_ready_and_a_kill_of_make_ends_it(tmp_path: P
             make.kill()
     said = log.read_text()
     assert f"slidelane: API    {url}\n" in said
+    assert f"slidelane: page   {url}/\n" in said
     assert f"slidelane: docs   {url}/docs\n" in said
     assert "slidelane: Flower http://127.0.0.1:" in said
     assert "slidelane: stopped" in said

@@ -36,4 +36,6 @@ def test_the_demonstration_delivers_both_and_leaves_no_process(tmp_path: Path) -
             "region.geojson",
         }
     assert (output / "drawn-section.svs").stat().st_size > 100_000
+    assert f"make serve DATA={data}" in done.stdout
+    assert done.stdout.count("http://127.0.0.1:8000/#/orders/") == 2
     assert list(belonging(data.resolve())) == []

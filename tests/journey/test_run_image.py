@@ -21,6 +21,8 @@ POLYGON = [[1001, 999], [2600, 1100], [2500, 2300], [1100, 2200]]
 FILES = {
     "features.geojson",
     "features.geojson.gz",
+    "findings.json",
+    "findings.pmtiles",
     "objects.csv",
     "overlay.png",
     "region.geojson",

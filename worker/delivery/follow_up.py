@@ -50,6 +50,7 @@ class FollowUp:
         its results have arrived.
         """
         warnings = []
+        lease.check_held()
         receipt = self._set_triage(order, lease, destination)
         if receipt.outcome != "accepted":
             warnings.append(warning(TRIAGE_NOT_SET, receipt))
@@ -61,13 +62,11 @@ class FollowUp:
 
     def _set_triage(self, order: Order, lease: Lease, destination: Techcyte) -> Receipt:
         summaries = [scan.summary for scan in order.scans if scan.result]
-        receipt = Receipt("later")
-        for number in range(TRIES):
-            self._wait_before(number, receipt)
-            lease.check_held()
+        receipt = destination.set_triage(summaries)
+        tries = 1
+        while self._may_try_again(receipt, tries, lease):
             receipt = destination.set_triage(summaries)
-            if receipt.outcome in ("accepted", "refused"):
-                return receipt
+            tries += 1
         return receipt
 
     def _put_debug_file(self, order: Order, lease: Lease, destination: Techcyte) -> Receipt:
@@ -83,19 +82,24 @@ class FollowUp:
             except (TemporaryError, OSError) as error:
                 why = f"it could not be made ({type(error).__name__})"
                 return Receipt("refused", detail=why)
-            receipt = Receipt("later")
-            for number in range(TRIES):
-                self._wait_before(number, receipt)
-                lease.check_held()
+            lease.check_held()
+            receipt = destination.put_debug_file(file)
+            tries = 1
+            while self._may_try_again(receipt, tries, lease):
                 receipt = destination.put_debug_file(file)
-                if receipt.outcome in ("accepted", "refused"):
-                    return receipt
+                tries += 1
             return receipt
 
-    def _wait_before(self, number: int, last: Receipt) -> None:
-        """Wait as long as the last answer asks for, within bounds; not before the first try."""
-        if number:
-            time.sleep(pause_s(self._settings, number, last))
+    def _may_try_again(self, last: Receipt, tries: int, lease: Lease) -> bool:
+        """Return whether another try is due, after the pause that the last answer asks for.
+
+        Raise `StopWork` where the work is no longer ours.
+        """
+        if last.outcome in ("accepted", "refused") or tries == TRIES:
+            return False
+        time.sleep(pause_s(self._settings, tries, last))
+        lease.check_held()
+        return True
 
 
 def pause_s(settings: DeliverySettings, number: int, last: Receipt) -> float:

@@ -6,13 +6,13 @@ breaks its limits.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Protocol, Self, TypeVar
 
 from broker.errors import Blame, Problem, TemporaryError
-from broker.order_store import Claim, OrderStore
+from broker.order_store import Claim, LeaseState
 from broker.settings.config import BrokerSettings
 from worker.process.progress_log import ProgressLog, ProgressSnapshot
 from worker.progress import GIVE_BACK_REASONS, LEASE_LOST, LEAVING, StopWork
@@ -33,6 +33,16 @@ class Limits:
     stall_s: float
 
 
+class Claims(Protocol):
+    """Where claims are kept: `OrderStore`, or `ViewedSlides`."""
+
+    def renew(self, claim: Claim, progress: Mapping[str, Any] | None = None, /) -> LeaseState:
+        """Prolong the lease and store the progress. Return how the claim stands."""
+
+    def check_lease(self, claim: Claim, /) -> LeaseState:
+        """Return how the claim stands; write nothing."""
+
+
 class Lease:
     """A claim that is kept alive until the context ends.
 
@@ -43,7 +53,7 @@ class Lease:
 
     def __init__(
         self,
-        store: OrderStore,
+        store: Claims,
         claim: Claim,
         settings: BrokerSettings,
         limits: Limits,

@@ -31,6 +31,7 @@ from worker.results.object_store import ObjectStore
 from worker.results.objects import ObjectSource
 from worker.results.overlay.drawing import OverlayDrawing
 from worker.results.result import Findings, Result
+from worker.results.tiles import files as findings_tiles
 
 
 def save(folder: Path, result: Result, overlay: OverlayDrawing) -> int:
@@ -89,6 +90,8 @@ def _write_files(folder: Path, result: Result, overlay: OverlayDrawing) -> int:
     (folder / RESULTS_JSON).write_bytes(results_json.encode(result))
     object_files.write(folder, result)
     _write_embeddings(folder, result)
+    store = _stored(result.findings.objects, folder / FINDINGS)
+    findings_tiles.write(folder, result, store)
     polygons = polygon_rings(result.findings.area)
     (folder / REGION).write_bytes(geojson.region(result, polygons))
     for name, file in result.files.items():
@@ -97,7 +100,7 @@ def _write_files(folder: Path, result: Result, overlay: OverlayDrawing) -> int:
     (folder / OVERLAY).write_bytes(overlay.png())
     # Not sorted, unlike the files for others: a report lists the summary in the algorithm's order.
     about = json.dumps(_to_json(result), allow_nan=False).encode()
-    _move_objects(result.findings.objects, folder / FINDINGS)
+    _move_objects(store, folder / FINDINGS)
     (folder / FINDINGS / ABOUT).write_bytes(about)
     # A rename may reach the disk before the content: a power cut must not leave an empty result.
     return sync_tree(folder)
@@ -113,18 +116,24 @@ def _write_embeddings(folder: Path, result: Result) -> None:
         attention_csv.write(folder / ATTENTION_CSV, result)
 
 
-def _move_objects(objects: ObjectSource, folder: Path) -> None:
-    """Move a store into `folder`, or write objects that are in memory there.
-
-    Vectors of the objects are not kept: they are in embeddings.h5.
-    """
+def _stored(objects: ObjectSource, folder: Path) -> ObjectStore:
+    """Return the store of objects on the disk; write those that are in memory into `folder`."""
     if isinstance(objects, ObjectStore):
-        objects.folder.rename(folder)
-        ObjectStore(folder).drop_features()
-        return
+        return objects
     store = ObjectStore.begin(folder)
     for chunk in objects.chunks():
         store.append(chunk)
+    return store
+
+
+def _move_objects(store: ObjectStore, folder: Path) -> None:
+    """Move a store into `folder`, unless it is there.
+
+    Vectors of the objects are not kept: they are in embeddings.h5.
+    """
+    if store.folder != folder:
+        store.folder.rename(folder)
+    ObjectStore(folder).drop_features()
 
 
 def _to_json(result: Result) -> dict[str, Any]:

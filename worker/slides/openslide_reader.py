@@ -51,6 +51,11 @@ class OpenSlideReader:
         with _openslide_errors(self._path):
             return self._open_handle().read_region(location, level, size)
 
+    def read_associated(self, name: str) -> Image.Image:
+        """Return the label, macro image or thumbnail in RGBA. Raises `UnreadableSlideError`."""
+        with _openslide_errors(self._path):
+            return self._open_handle().associated_images[name]
+
     def suspend(self) -> None:
         """Close the file until the next read, which opens it again.
 

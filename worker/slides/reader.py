@@ -1,7 +1,7 @@
 """The protocols of slides: what each file reader offers, and what the worker reads through."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from PIL import Image
 
@@ -19,6 +19,18 @@ class SlideWarning(NamedTuple):
 
     code: str
     detail: str
+
+
+class SlideDescription(NamedTuple):
+    """What a slide's file says of itself beside its frame.
+
+    `vendor` is OpenSlide's name of the format, empty where the reader states none. `levels` and
+    `associated` hold widths and heights in pixels, level 0 first, and the images by their names.
+    """
+
+    vendor: str = ""
+    levels: tuple[tuple[int, int], ...] = ()
+    associated: Mapping[str, tuple[int, int]] = {}
 
 
 class ReadableSlide(Protocol):
@@ -66,6 +78,14 @@ class TileReader(Protocol):
         `left` and `top` count pixels of the level after `reduction`. Transparent is white.
         Raises `UnreadableSlideError`.
         """
+
+
+@runtime_checkable
+class AssociatedImageReader(Protocol):
+    """A reader of a format that has images beside the slide: its label, a macro image."""
+
+    def read_associated(self, name: str) -> Image.Image:
+        """Return the image of this name in RGBA. Raises `UnreadableSlideError`."""
 
 
 class SlideReader(Protocol):

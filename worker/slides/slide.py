@@ -3,6 +3,7 @@
 Resamples by exact ratios. Knows no file formats, tissue or sources.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,13 +18,25 @@ from worker.geometry.pyramid_levels import Level, Span, is_between, levels, near
 from worker.slides.errors import SlideDecodingError
 from worker.slides.formats import open_reader
 from worker.slides.overview import read_overview
-from worker.slides.reader import BLOCK_PX, SlideReader, SlideWarning, TileReader
+from worker.slides.reader import (
+    BLOCK_PX,
+    AssociatedImageReader,
+    SlideDescription,
+    SlideReader,
+    SlideWarning,
+    TileReader,
+)
 from worker.slides.tiled_pyramid import on_white
 
 _WHOLE_REGION_PX: Final = 2048  # a region of a level up to this edge is read at once
 # The edge of the blocks in which a larger region is read: resampling takes about 14 bytes of memory
 # for each pixel.
 _BLOCK_EDGE_PX: Final = 1024
+_MAX_NAME_CHARS: Final = 64
+_MAX_LEVELS: Final = 64
+_MAX_ASSOCIATED: Final = 16
+_ASSOCIATED_WIDTH: Final = re.compile(r"openslide\.associated\.(?P<name>[ -~]{1,64})\.width")
+_LENGTH_PX: Final = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class Slide:
@@ -54,6 +67,7 @@ class Slide:
         self.warnings = slide_reader.warnings
         self.threads = threads
         self.frame = _frame(dimensions[0], slide_reader.properties, mpp, mpp_source)
+        self.description = _description(slide_reader)
 
     @classmethod
     def open(
@@ -129,6 +143,17 @@ class Slide:
         level = nearest_finer(self._levels, downsample_x, downsample_y)
         for tile, corner in zip(tiles, corners, strict=True):
             self._fill_from(level, tile, corner, (downsample_x, downsample_y))
+
+    def read_associated(self, name: str) -> Pixels:
+        """Return an image of `description.associated`, (height_px, width_px, 3).
+
+        It is white where the image is transparent. Raises `UnreadableSlideError`, also for a name
+        that there is not.
+        """
+        reader = self._slide_reader
+        if name not in self.description.associated or not isinstance(reader, AssociatedImageReader):
+            raise SlideDecodingError(f"it has no image {name[:100]!r}", hint="")
+        return on_white(reader.read_associated(name))
 
     def overview(self, area: Area, max_px: int) -> Pixels:
         """Return an image of exactly `area`, (height_px, width_px, 3).
@@ -221,6 +246,31 @@ def _refuse_large_read(columns: Span, rows: Span) -> None:
             "no level of it is coarse enough for so small a picture",
             hint="save it as a pyramidal TIFF",
         )
+
+
+def _description(slide_reader: SlideReader) -> SlideDescription:
+    properties = slide_reader.properties
+    associated = {}
+    if isinstance(slide_reader, AssociatedImageReader):
+        associated = _associated_sizes(properties)
+    return SlideDescription(
+        properties.get("openslide.vendor", "")[:_MAX_NAME_CHARS],
+        tuple(slide_reader.level_dimensions[:_MAX_LEVELS]),
+        associated,
+    )
+
+
+def _associated_sizes(properties: Mapping[str, str]) -> dict[str, tuple[int, int]]:
+    """Return the sizes of the images beside the slide, without those too large to be decoded."""
+    sizes = {}
+    for key, width in properties.items():
+        match = _ASSOCIATED_WIDTH.fullmatch(key)
+        height = properties.get(key.removesuffix("width") + "height", "")
+        if not (match and _LENGTH_PX.fullmatch(width) and _LENGTH_PX.fullmatch(height)):
+            continue
+        if int(width) * int(height) <= BLOCK_PX:
+            sizes[match["name"]] = (int(width), int(height))
+    return dict(sorted(sizes.items())[:_MAX_ASSOCIATED])
 
 
 def _frame(

@@ -92,10 +92,14 @@ def test_a_name_that_was_pointed_at_loopback_is_foreign(
     assert (answer.status_code, answer.json()["code"]) == (403, "foreign_origin")
 
 
-def test_with_keys_the_key_decides(keyed: TestClient, order_body: OrderBody) -> None:
-    """A page that has a key may use it, from wherever it comes."""
-    headers = {"Origin": "https://viewer.example.org", "X-API-Key": "order-key-1"}
-    assert keyed.post("/v1/orders", json=order_body(), headers=headers).status_code == 202
+def test_with_keys_a_page_of_another_site_changes_nothing_either(
+    keyed: TestClient, order_body: OrderBody
+) -> None:
+    """A browser may hold a session that the page does not know of; a program has no Origin."""
+    key = {"X-API-Key": "order-key-1"}
+    headers = {"Origin": "https://viewer.example.org"} | key
+    assert keyed.post("/v1/orders", json=order_body(), headers=headers).status_code == 403
+    assert keyed.post("/v1/orders", json=order_body(), headers=key).status_code == 202
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ FILES = {
     "objects.csv",
     "region.geojson",
     "overlay.png",
+    "findings.json",
+    "findings.pmtiles",
 }
 
 

@@ -1,6 +1,6 @@
 """What a worker accepts as the answer of a decoder process, which a hostile slide may control."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +10,11 @@ from worker.slides.errors import NotASlideError, UnreadableSlideError
 
 class _StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+_Pixels = Annotated[int, Field(gt=0, lt=2**31)]
+_Size = tuple[_Pixels, _Pixels]
+_Name = Annotated[str, Field(pattern=r"^[ -~]{1,64}$")]
 
 
 class Refusal(_StrictModel):
@@ -33,10 +38,19 @@ class ReportedWarning(_StrictModel):
     detail: str = Field(max_length=1000)
 
 
+class ReportedDescription(_StrictModel):
+    """What the slide's file says of itself; the names are those of files that nobody trusts."""
+
+    vendor: str = Field(max_length=64)
+    levels: tuple[_Size, ...] = Field(max_length=64)
+    associated: dict[_Name, _Size] = Field(max_length=16)
+
+
 class Answer(_StrictModel):
     """An answer of the process. Everything else is refused."""
 
     frame: Frame | None = None
+    description: ReportedDescription | None = None
     reader: str = Field("", max_length=400)
     warnings: tuple[ReportedWarning, ...] = Field((), max_length=20)
     refusal: Refusal | None = None

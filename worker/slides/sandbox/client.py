@@ -15,7 +15,7 @@ import numpy as np
 from worker.geometry.frame import Area, MppSource, Pixels
 from worker.slides.errors import SlideDecodingError
 from worker.slides.overview import read_overview
-from worker.slides.reader import SlideWarning
+from worker.slides.reader import BLOCK_PX, SlideDescription, SlideWarning
 from worker.slides.sandbox.process import INVALID_ANSWER, DecoderProcess
 from worker.slides.sandbox.server import DecoderServer
 from worker.slides.sandbox.shared_memory import SharedPixels
@@ -100,9 +100,12 @@ class SandboxedSlide:
                 "mpp_source": mpp_source,
             }
         )
-        if answer.frame is None:
+        if answer.frame is None or answer.description is None:
             raise SlideDecodingError(INVALID_ANSWER)
         self.frame = answer.frame
+        self.description = SlideDescription(
+            answer.description.vendor, answer.description.levels, answer.description.associated
+        )
         self.reader = answer.reader
         self.warnings = tuple(
             SlideWarning(warning.code, warning.detail) for warning in answer.warnings
@@ -161,6 +164,15 @@ class SandboxedSlide:
                 "downsample_y": downsample_y,
             }
             self._process.ask(request)
+
+    def read_associated(self, name: str) -> Pixels:
+        """Do as `Slide.read_associated`. Raises `UnreadableSlideError`."""
+        width_px, height_px = self.description.associated.get(name, (0, 0))
+        if not 0 < width_px * height_px <= BLOCK_PX:
+            raise SlideDecodingError(f"it has no image {name[:100]!r}", hint="")
+        image = np.empty((height_px, width_px, 3), np.uint8)
+        self._process.ask({"method": "associated", "name": name}, image)
+        return image
 
     def overview(self, area: Area, max_px: int) -> Pixels:
         """Do as `Slide.overview`."""

@@ -51,6 +51,8 @@ class RequestHandler:
             return _fill(self._slide, **arguments)
         if method == "fill_tiles":
             return _fill_tiles(self._slide, self._shared, **arguments)
+        if method == "associated":
+            return {}, self._slide.read_associated(**arguments)
         raise ValueError(f"there is no method {method!r}")
 
     def _answer(self, method: str, **arguments: Any) -> Answer:
@@ -68,6 +70,7 @@ class RequestHandler:
         self._slide = Slide.open(Path(path), mpp, mpp_source)
         answer = {
             "frame": asdict(self._slide.frame),
+            "description": self._slide.description._asdict(),
             "reader": self._slide.reader,
             "warnings": [warning._asdict() for warning in self._slide.warnings],
         }

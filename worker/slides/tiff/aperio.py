@@ -42,6 +42,10 @@ class AperioReader:
         """
         return self._slide.read_region(location, level, size)
 
+    def read_associated(self, name: str) -> Image.Image:
+        """Return the label, macro image or thumbnail in RGBA. Raises `UnreadableSlideError`."""
+        return self._slide.read_associated(name)
+
     def close(self) -> None:
         """Close the file. Nothing may be read afterwards."""
         self._slide.close()

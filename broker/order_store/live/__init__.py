@@ -1,0 +1,1 @@
+"""What people and programs follow orders with: sessions of browsers, and the feed of changes."""

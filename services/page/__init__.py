@@ -1,0 +1,1 @@
+"""The page for people in a browser: its files below `services/web/`, and what guards them."""

@@ -1,0 +1,93 @@
+"""The pixels of slides: passed on from the viewer, with the headers that may be passed on."""
+
+import pytest
+from fastapi.testclient import TestClient
+
+from broker.order_store import OrderStore
+from broker.orders.request import OrderRequest
+from tests.services.slides.conftest import PATH, looked_at
+from tests.support.viewer_stand_in import ETAG, TILE, ViewerStandIn
+
+TILE_PATH = "0,0,512,512/512,512/0/default.jpg"
+
+
+def test_a_tile_is_passed_on_with_its_validators(api: TestClient, viewer: ViewerStandIn) -> None:
+    """Bytes, type, ETag and Cache-Control are the viewer's; no other header of it is."""
+    slide = looked_at(api)
+    tile = api.get(f"{slide['iiif']}/{TILE_PATH}")
+    assert (tile.status_code, tile.content) == (200, TILE)
+    assert tile.headers["content-type"] == "image/jpeg"
+    assert tile.headers["etag"] == ETAG
+    assert tile.headers["cache-control"] == "private, max-age=86400, immutable"
+    assert not {"keep-alive", "set-cookie", "connection"} & set(tile.headers)
+    assert "access-control-allow-origin" not in tile.headers
+    target, headers = viewer.asked[-1]
+    assert target == f"/iiif/{TILE_PATH}"
+    assert headers["slide-path"] == PATH
+    unchanged = api.get(f"{slide['iiif']}/{TILE_PATH}", headers={"if-none-match": ETAG})
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+
+
+def test_the_base_uri_leads_to_info_json(api: TestClient, viewer: ViewerStandIn) -> None:
+    """303, as the Image API asks; `id` is the base URI under the host of the request."""
+    slide = looked_at(api)
+    answer = api.get(slide["iiif"], follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{slide['iiif']}/info.json")
+    info = api.get(f"{slide['iiif']}/info.json").json()
+    assert info["id"] == f"http://127.0.0.1:8000{slide['iiif']}"
+
+
+@pytest.mark.parametrize("rest", ["full", "a/b/c", "full/max/0/default.jpg/more", "%2e%2e/slide"])
+def test_what_is_no_image_is_not_passed_on(
+    api: TestClient, viewer: ViewerStandIn, rest: str
+) -> None:
+    """404 by the API itself."""
+    slide = looked_at(api)
+    before = len(viewer.asked)
+    assert api.get(f"{slide['iiif']}/{rest}").status_code == 404
+    assert len(viewer.asked) == before
+
+
+def test_a_slide_that_left_the_disk_is_gone(api: TestClient, viewer: ViewerStandIn) -> None:
+    """410 with what to do, and without the place where it was."""
+    slide = looked_at(api)
+    viewer.slides.clear()
+    answer = api.get(f"{slide['iiif']}/info.json")
+    assert (answer.status_code, answer.json()["code"]) == (410, "slide_gone")
+    assert answer.json()["hint"]
+    assert PATH not in answer.text
+
+
+def test_labels_are_not_shown_unless_that_is_configured(
+    api: TestClient, viewer: ViewerStandIn
+) -> None:
+    """403 that names the setting, and the viewer is not asked."""
+    slide = looked_at(api)
+    before = len(viewer.asked)
+    answer = api.get(f"/v1/slides/{slide['id']}/label.jpg")
+    assert (answer.status_code, answer.json()["code"]) == (403, "labels_not_shown")
+    assert "services.page.labels" in answer.json()["hint"]
+    assert len(viewer.asked) == before
+
+
+def test_the_slide_of_an_order_is_shown_once_it_is_fetched(
+    api: TestClient, viewer: ViewerStandIn, announced: OrderStore
+) -> None:
+    """409 before, its pixels after, and 410 once the cache has evicted it."""
+    scan = {"id": "a:1", "source": {"type": "path", "path": PATH}}
+    request = OrderRequest.model_validate({"algorithm": "ki67", "scans": (scan,)})
+    order_id = announced.create(request, queue="gpu").order_id
+    base = f"/v1/orders/{order_id}/scans/a:1/iiif"
+    early = api.get(f"{base}/info.json")
+    assert (early.status_code, early.json()["code"]) == (409, "not_ready")
+    claim = announced.claim(f"{order_id}.0", "fetch", "courier")
+    assert claim
+    announced.finish(claim, "staged", {"slide": {"path": PATH, "digest": "d", "bytes": 7}})
+    answer = api.get(base, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{base}/info.json")
+    assert api.get(f"{base}/info.json").json()["id"] == f"http://127.0.0.1:8000{base}"
+    assert api.get(f"{base}/{TILE_PATH}").content == TILE
+    viewer.slides.clear()
+    gone = api.get(f"{base}/{TILE_PATH}")
+    assert (gone.status_code, gone.json()["code"]) == (410, "slide_gone")
+    assert api.get(f"/v1/orders/{order_id}/scans/b/iiif/info.json").status_code == 404

@@ -1,0 +1,1 @@
+"""Findings as tiles for a viewer: findings.pmtiles and findings.json."""

@@ -1,0 +1,1 @@
+"""Shows slides over HTTP as IIIF images, in a process without models, secrets or Redis."""
