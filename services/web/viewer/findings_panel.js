@@ -33,7 +33,7 @@ export function FindingsPanel(properties) {
     ${isHeat && html`<${Ramp} document=${document} style=${style} />`}
     <${Drawing} document=${document} style=${style} change=${change} isHeat=${isHeat} />
     <${Threshold} document=${document} style=${style} change=${change} />
-    ${!isHeat && html`<${Steps} onNext=${onNext} onPrevious=${onPrevious} />`}
+    <${Steps} onNext=${onNext} onPrevious=${onPrevious} />
   </div>`;
 }
 
