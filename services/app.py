@@ -21,6 +21,7 @@ from services.responses.head_requests import HeadRequests
 from services.routes import (
     algorithms,
     api_docs,
+    destinations,
     findings,
     health,
     hosting,
@@ -31,12 +32,15 @@ from services.routes import (
     results,
     schemas,
     techcyte,
+    templates,
 )
 from services.session import routes as session
 from services.session.tries import LoginTries
 from services.slides import order_images
 from services.slides import routes as slides
 from services.slides.viewer_client import ViewerClient
+from services.uploads import routes as uploads
+from services.uploads.protocol import Tus
 
 
 @asynccontextmanager
@@ -80,17 +84,21 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(results.router)
     app.include_router(findings.router)
     app.include_router(algorithms.router)
+    app.include_router(destinations.router)
     app.include_router(hosting.router)
     app.include_router(jobs.router)
     app.include_router(schemas.router)
     app.include_router(slides.router)
+    app.include_router(templates.router)
     app.include_router(techcyte.router)
     app.include_router(kue.router)
     app.include_router(kue.pages)
+    app.include_router(uploads.router)
     app.include_router(queues.router)
     app.include_router(metrics.router)
     app.include_router(health.router)
     app.include_router(api_docs.router)
+    app.add_middleware(Tus)
     app.needs_key = keys.are_configured
     app.add_middleware(OriginCheck, needs_key=app.needs_key)
     app.add_middleware(HeadRequests)

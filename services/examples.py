@@ -109,6 +109,48 @@ HOLES = {
         },
     ],
 }
+BY_TEMPLATE = {
+    "template": "hot-spot",
+    "scans": [
+        {
+            "id": "block-a",
+            "source": {"type": "url", "url": "https://slides.example.org/S26-1239.svs"},
+            "roi": {"x": 23198, "y": 15209, "width": 2048, "height": 2048},
+        }
+    ],
+    "labels": {"case": "S26-1239"},
+}
+TEMPLATES = {
+    "templates": [
+        {
+            "name": "hot-spot",
+            "title": "Ki-67 in a hot spot",
+            "algorithm": "ki67",
+            "parameters": {"positive_threshold": 0.15},
+            "destination": "lab",
+            "priority": "normal",
+            "labels": {"study": "S-7"},
+            "roi": {
+                "required": True,
+                "max_area_mm2": 4.0,
+                "max_width_px": None,
+                "max_height_px": None,
+                "max_count": 3,
+            },
+            "allow": ["labels", "priority"],
+        }
+    ]
+}
+BY_POLICY = {
+    "scans": [
+        {
+            "id": "block-b",
+            "source": {"type": "case", "case_id": "S26-1240"},
+            "stain": "Ki67",
+        }
+    ],
+    "labels": {"case": "S26-1240"},
+}
 ORDERS: dict[str, dict[str, Any]] = {
     "whole-slide-to-techcyte": {
         "summary": "A whole slide, results to Techcyte",
@@ -301,3 +343,9 @@ ORDERS_CSV = (
     "2ee1f3898e91fee4ede9d4c1,delivered,ki67,2026-11-29T07:00:00.000Z,2026-11-29T07:00:09.512Z,"
     "lab,8946136,classified,,,Ki-67 labelling index 31.2 % (312 of 1000 nuclei),S26-1234,1000\n"
 )
+CREATED_UPLOAD: dict[str, Any] = {
+    "upload": "5f1c9a0d3b7e4c6f8a2d1e0b9c8f7a6d-0",
+    "set": "5f1c9a0d3b7e4c6f8a2d1e0b9c8f7a6d",
+    "offset": 0,
+    "length": 1477433278,
+}

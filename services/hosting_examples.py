@@ -1,10 +1,16 @@
-"""The examples of the OpenAPI document for images, containers, classes and jobs."""
+"""The examples of the OpenAPI document for destinations, images, containers, classes, jobs."""
 
 from typing import Any, Final
 
 _DIGEST: Final = "sha256:8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4"
 _IMAGE: Final = "registry.lab.example/mitosis:3"
 _ORDER: Final = "/v1/orders/2ee1f3898e91fee4ede9d4c1"
+DESTINATIONS: Final[dict[str, Any]] = {
+    "destinations": [
+        {"name": "lab-techcyte", "type": "techcyte", "needs": ["task_id", "jwt_token"]},
+        {"name": "loader", "type": "annotation", "needs": ["case_id"]},
+    ]
+}
 IMAGES: Final[dict[str, Any]] = {
     "images": [
         {

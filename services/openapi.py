@@ -44,6 +44,27 @@ PROBLEM: dict[str, Any] = {
 }
 RESPONSES: dict[int | str, dict[str, Any]] = {"4XX": PROBLEM, "5XX": PROBLEM}
 
+SHORT_ORDERS: dict[str, Any] = {
+    "order-by-a-template": {
+        "summary": "By a template of services.templates: its scans only",
+        "value": examples.BY_TEMPLATE,
+    },
+    "order-by-a-policy": {
+        "summary": "Without an algorithm: services.policies decide by stain, labels and path",
+        "value": examples.BY_POLICY,
+    },
+}
+_SHORT_ORDER: dict[str, Any] = {
+    "title": "ShortOrder",
+    "description": "What a template or a policy completes: all other fields are as in an order",
+    "type": "object",
+    "required": ["scans"],
+    "not": {"required": ["algorithm"]},
+    "properties": {
+        "template": {"type": "string", "description": "a name of GET /v1/templates"},
+        "scans": {"type": "array", "minItems": 1, "maxItems": 64, "items": {"type": "object"}},
+    },
+}
 ORDER_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -52,6 +73,7 @@ ORDER_BODY: dict[str, Any] = {
                 "schema": {
                     "anyOf": [
                         {"$ref": REF.format(model="OrderRequest")},
+                        _SHORT_ORDER,
                         {
                             "type": "array",
                             "minItems": 1,
@@ -60,7 +82,7 @@ ORDER_BODY: dict[str, Any] = {
                         },
                     ]
                 },
-                "examples": examples.ORDERS,
+                "examples": {**examples.ORDERS, **SHORT_ORDERS},
             }
         },
     }

@@ -16,6 +16,7 @@ JSON: Final = "application/json"
 TEXT: Final = "text/plain"
 BINARY: Final[dict[str, Any]] = {"schema": {"type": "string", "format": "binary"}}
 _HEADERS: Final[Mapping[int, Any]] = {
+    201: {"Location": {"description": "path of the upload", "schema": {"type": "string"}}},
     202: {"Location": {"description": "path of the order", "schema": {"type": "string"}}},
     401: {"WWW-Authenticate": {"schema": {"type": "string"}}},
     416: {
@@ -70,9 +71,12 @@ _ORDER: Final[tuple[ErrorCode, ...]] = (
     "host_not_allowed",
     "path_not_allowed",
     "roi_outside_slide",
+    "roi_too_large",
     "stain_unexpected",
     "input_expired",
     "slide_unknown",
+    "upload_not_found",
+    "upload_incomplete",
     "too_many_waiting",
 )
 _PLACE: Final[tuple[ErrorCode, ...]] = (
@@ -93,6 +97,31 @@ _TECHCYTE_TASK: Final[tuple[ErrorCode, ...]] = (
     "not_found",
     "store_unreachable",
     "task_reused",
+)
+
+_UPLOAD: Final[tuple[ErrorCode, ...]] = (
+    *_ANY_REQUEST,
+    "key_missing",
+    "key_refused",
+    "loopback_only",
+    "tus_version_unsupported",
+)
+_UPLOAD_CHANGE: Final[tuple[ErrorCode, ...]] = (*_UPLOAD, "foreign_origin", "upload_not_found")
+_UPLOAD_CREATE: Final[tuple[ErrorCode, ...]] = (
+    *_UPLOAD_CHANGE,
+    "request_invalid",
+    "upload_too_large",
+    "uploads_full",
+    "too_many_uploads",
+)
+_UPLOAD_APPEND: Final[tuple[ErrorCode, ...]] = (
+    *_UPLOAD_CHANGE,
+    "body_too_slow",
+    "media_type_unsupported",
+    "upload_busy",
+    "upload_offset_wrong",
+    "upload_too_large",
+    "uploads_full",
 )
 
 
@@ -283,9 +312,17 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "list_kue_jobs": Answers(200, _json([kue.FAILED_JOB | {"id": 14}]), _KUE),
     "list_kue_types": Answers(200, _json(["analysisJob"]), _KUE),
     "get_kue_stats": Answers(200, _json(kue.STATS), _KUE),
+    "describe_uploads": Answers(204, {}, _UPLOAD),
+    "describe_upload": Answers(204, {}, _UPLOAD),
+    "create_upload": Answers(201, _json(examples.CREATED_UPLOAD), _UPLOAD_CREATE),
+    "get_upload": Answers(200, _text(""), (*_UPLOAD, "upload_not_found")),
+    "append_to_upload": Answers(204, {}, _UPLOAD_APPEND),
+    "delete_upload": Answers(204, {}, (*_UPLOAD_CHANGE, "upload_busy")),
+    "list_destinations": Answers(200, _json(hosting_examples.DESTINATIONS), _READ),
     "list_images": Answers(200, _json(hosting_examples.IMAGES), _READ),
     "list_containers": Answers(200, _json(hosting_examples.CONTAINERS), _READ),
     "list_classes": Answers(200, _json(hosting_examples.CLASSES), _READ),
+    "list_templates": Answers(200, _json(examples.TEMPLATES), _READ),
     "list_jobs": Answers(200, _json(hosting_examples.JOBS), (*_READ, "request_invalid")),
     "list_queues": Answers(200, _json(examples.QUEUES), _READ),
     "get_queue": Answers(200, _json(examples.DEMAND), (*_READ, "request_invalid")),

@@ -108,6 +108,7 @@ def _running(
         yield running_service.models_row(store, workers)
     if workers:
         yield running_service.slides_row(workers)
+    yield from running_service.watched_rows(store)
     settings = running_service.settings_here(workers)
     yield from _worker_checks(arguments, settings, is_running=bool(workers))
 

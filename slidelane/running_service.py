@@ -7,7 +7,7 @@ changed. So `slidelane doctor` shows what the service says, not what the shell w
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, Literal
 
 from broker.diagnostics import Row
 from broker.errors import TemporaryError
@@ -80,6 +80,33 @@ def slides_row(workers: Sequence[WorkerView]) -> Row:
     if roots:
         return Row("slides", "ok", f"paths may lie below {', '.join(sorted(roots))}")
     return Row("slides", "absent", "worker.slides.roots is empty: orders may name no paths")
+
+
+def watched_rows(store: OrderStore) -> Iterator[Row]:
+    """Yield a row for each watched folder: what is in it, what waits, what was refused and why."""
+    for view in store.arrivals.watched():
+        look = view.look
+        parts = [f"{look.path}: {look.slides} slides, {look.arriving} arriving"]
+        if look.policy:
+            parts[0] += f", policy {look.policy}"
+        faults = []
+        if look.fault:
+            faults.append(look.fault)
+        if not view.courier:
+            faults.append("no courier looks at it now")
+        if view.waiting:
+            path, code = next(iter(view.waiting.items()))
+            faults.append(f"{len(view.waiting)} wait, such as {path}: {code}")
+        if view.refused:
+            path, problem = next(iter(view.refused.items()))
+            faults.append(
+                f"{len(view.refused)} were refused, such as {path}: {problem.get('code')}: "
+                f"{problem.get('detail')}"
+            )
+        state: Literal["ok", "failed"] = "ok"
+        if faults:
+            state = "failed"
+        yield Row("watch", state, "; ".join([*parts, *faults]))
 
 
 def settings_here(workers: Sequence[WorkerView]) -> dict[str, str]:

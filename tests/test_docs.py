@@ -22,7 +22,14 @@ from broker.orders.destinations import (
 from broker.orders.order import REOPENED, TRANSITIONS, OrderState, ScanState
 from broker.orders.request import OrderRequest, ScanRequest, TechcyteDestination
 from broker.orders.roi import GeoJson, Percent, Polygon, Rectangle, Roi
-from broker.orders.source import CaseSource, ImageServerSource, PathSource, Source, UrlSource
+from broker.orders.source import (
+    CaseSource,
+    ImageServerSource,
+    PathSource,
+    Source,
+    UploadSource,
+    UrlSource,
+)
 from broker.settings.config import Config
 from services.app import create_app
 from services.responses.views import OrderView
@@ -150,7 +157,7 @@ def test_every_source_is_documented_with_an_example() -> None:
     """Each kind with its fields, and an order for each of them that is accepted."""
     text = section(read("docs/orders.md"), "Sources")
     kinds: dict[str, type[BaseModel]] = {"url": UrlSource, "image_server": ImageServerSource}
-    kinds |= {"path": PathSource, "case": CaseSource}
+    kinds |= {"path": PathSource, "case": CaseSource, "upload": UploadSource}
     assert set(table(text)) == set(kinds)
     assert undocumented_fields(table(text), kinds) == []
     examples = [TypeAdapter(Source).validate_json(example) for example in blocks(text, "json")]
@@ -162,6 +169,7 @@ def test_every_source_is_documented_with_an_example() -> None:
         ("path", "path"),
         ("case", "case_id"),
         ("image_server", "protocol", "url"),
+        ("upload", "upload"),
     }
 
 

@@ -30,6 +30,7 @@ from worker.linux import forbid_inspection
 from worker.process.gpu_lock import GpuLock, reserve_gpu
 from worker.process.heartbeat import Heartbeat
 from worker.process.shutdown import Shutdown, start_semaphore_tracker
+from worker.watch.watcher import Watcher, run_watcher
 
 _log = logging.getLogger("worker")
 
@@ -150,12 +151,24 @@ def _start_threads_when_ready(role: str, context: WorkerContext, stopped: Event)
         notifier = Thread(
             target=run_notifier, args=(context.notifier, stopped), name="notifier", daemon=True
         )
-        threads += [scheduler, notifier]
+        threads += [scheduler, notifier, *_watchers(context, stopped)]
 
     @signals.worker_ready.connect(weak=False)
     def _start(**_: object) -> None:
         for thread in threads:
             thread.start()
+
+
+def _watchers(context: WorkerContext, stopped: Event) -> list[Thread]:
+    """Return a thread for each watched folder of the settings."""
+    config = context.config
+    courier = worker_name("courier", os.getpid())
+    threads = []
+    for folder in config.worker.watch:
+        watcher = Watcher(folder, context.store.arrivals, courier, config.broker.keep_s)
+        thread = Thread(target=run_watcher, args=(watcher, stopped), name="watch", daemon=True)
+        threads.append(thread)
+    return threads
 
 
 def _kue_publishers(role: str, context: WorkerContext, stopped: Event) -> list[Thread]:

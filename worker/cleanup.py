@@ -9,12 +9,14 @@ from time import monotonic
 
 from broker.errors import TemporaryError
 from broker.file_storage.interface import PAYLOADS, RESULTS
-from broker.orders.order import SCAN_ENDED, UnreadableOrder, parse_work_id
+from broker.orders.order import ENDED, SCAN_ENDED, OrderState, UnreadableOrder, parse_work_id
+from broker.orders.source import UploadSource
 from worker.context import WorkerContext
 from worker.inference import checkpoint
 
 _INTERVAL_S = 60.0
 _DELETED_INTERVAL_S = 2.0
+_PAGE = 500
 _LATE_FILES_S = 600.0
 """A worker that held a scan of a deleted order may still write a result for so long."""
 _log = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ def clean_up(context: WorkerContext) -> None:
     release_slides(context)
     remove_unfinished(context)
     remove_left_behind(context)
+    remove_unused_uploads(context)
     context.slide_cache.remove_unused(context.config.worker.slides.keep_s)
     for order_id in context.store.deletable():
         remove_files(context, order_id)
@@ -64,6 +67,41 @@ def remove_deleted(context: WorkerContext, removed: Collection[str] = ()) -> lis
         remove_files(context, order_id)
     context.store.forget_deleted(_LATE_FILES_S)
     return order_ids
+
+
+def remove_unused_uploads(context: WorkerContext) -> None:
+    """Remove uploads that nobody used for `services.uploads.keep_s`.
+
+    One that an unfinished order still needs stays, and counts as used now.
+    """
+    keep_s = context.config.services.uploads.keep_s
+    context.uploads.remove_left_behind()
+    unused = context.uploads.unused(keep_s)
+    if not unused:
+        return
+    needed = _needed_uploads(context)
+    for set_id in unused:
+        if set_id in needed:
+            context.uploads.touch(set_id)
+        elif context.uploads.remove_unused(set_id, keep_s):
+            _log.info("removed an upload that was not used for %g s", keep_s)
+
+
+def _needed_uploads(context: WorkerContext) -> set[str]:
+    """Return the ids of the sets that orders which have not ended name."""
+    needed = set()
+    for state in OrderState:
+        cursor = None
+        while state not in ENDED:
+            page = context.store.find(state=state, cursor=cursor, limit=_PAGE)
+            for order in page.orders:
+                for scan in order.request.scans:
+                    if isinstance(scan.source, UploadSource):
+                        needed.add(context.uploads.set_id(scan.source.upload))
+            cursor = page.cursor
+            if cursor is None:
+                break
+    return needed
 
 
 def release_slides(context: WorkerContext) -> None:

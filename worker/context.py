@@ -12,6 +12,7 @@ from broker.file_storage import open_storage
 from broker.file_storage.interface import Storage
 from broker.order_store import OrderStore
 from broker.settings.config import Config, WorkerSettings, load
+from broker.uploads import Uploads
 from worker.delivery.circuit_breaker import CircuitBreakers
 from worker.delivery.deliver_order import Deliverer
 from worker.delivery.notices import Notifier
@@ -30,6 +31,7 @@ class WorkerContext:
     store: OrderStore
     storage: Storage
     slide_cache: SlideCache
+    uploads: Uploads
     sandbox: Sandbox
     slide_fetcher: SlideFetcher
     deliverer: Deliverer
@@ -57,6 +59,7 @@ def build_context(config: Config, store: OrderStore) -> WorkerContext:
     slides = _session(config, encrypted_only=False)
     deliveries = _session(config, encrypted_only=True)
     slide_cache = SlideCache(config.broker.data / FOLDER, worker.slides.max_bytes)
+    uploads = Uploads(config.broker.uploads_folder)
     sandbox = create_sandbox(worker)
     breakers = CircuitBreakers(max_concurrent=max(1, worker.courier_threads // 4))
     return WorkerContext(
@@ -64,8 +67,9 @@ def build_context(config: Config, store: OrderStore) -> WorkerContext:
         store=store,
         storage=storage,
         slide_cache=slide_cache,
+        uploads=uploads,
         sandbox=sandbox,
-        slide_fetcher=SlideFetcher(slide_cache, slides, sandbox, worker),
+        slide_fetcher=SlideFetcher(slide_cache, slides, sandbox, worker, uploads),
         deliverer=Deliverer(store, storage, deliveries, breakers, worker.deliver),
         notifier=Notifier(store, deliveries, breakers, worker.deliver),
         leaving=Event(),

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Self
 
 from broker.order_store.actions import Actions
+from broker.order_store.arrivals import Arrivals
 from broker.order_store.backlog import Backlog, QueueView, Wait
 from broker.order_store.errors import UnreadableOrderError
 from broker.order_store.hosting import Hosting
@@ -55,6 +56,11 @@ __all__ = [
 
 class OrderStore(Lifecycle, Actions, Queries, Workers, Hosting, Backlog, Notices, Sessions):
     """The record of every order and of the workers. Safe to share between threads."""
+
+    @cached_property
+    def arrivals(self) -> Arrivals:
+        """The slides of watched folders."""
+        return Arrivals(self._client, self._settings)
 
     @cached_property
     def kue(self) -> KueJobs:

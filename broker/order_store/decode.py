@@ -167,6 +167,8 @@ def _scan(index: int, fields: dict[str, str]) -> Scan:
             "kept": fields.get("kept", ""),
             "warnings": _json(fields, "warnings") or (),
             "judges_case": fields.get("judges_case") == "1",
+            "fetch_attempts": fields.get("fetch_attempts") or 0,
+            "classify_attempts": fields.get("classify_attempts") or 0,
         }
     )
 

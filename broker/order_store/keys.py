@@ -42,6 +42,13 @@ class Key(StrEnum):
     SLIDES_BY_CREATOR = "sl:slides:creator:"  # + API key; sorted set: its slides, by time in ms
     SLIDES_DUE = "sl:slides:due"  # sorted set: slides that are fetched, by the next check in ms
     SLIDES_KEY = "sl:slides:key"  # string: signs links to slides where no secret key is set
+    WATCHERS = "sl:watchers:"  # + folder; string with a time to live: the courier that looks at it
+    WATCH_SEEN = "sl:watch:seen:"  # + folder; hash: what each path in it was when it was taken
+    WATCH_GONE = "sl:watch:gone:"  # + folder; sorted set: paths that are away, by time in ms
+    WATCH_REFUSED = "sl:watch:refused:"  # + folder; hash: path, why its order was refused, as JSON
+    WATCH_LOOKS = "sl:watch:looks"  # hash: folder, what the last look at it saw, as JSON
+    ARRIVALS = "sl:arrivals"  # sorted set: slides that wait for their policy, by time in ms
+    ARRIVAL = "sl:arrival:"  # + folder, colon, digest of path and state; string: the slide as JSON
     CARDS = "sl:cards"  # hash: the card of each algorithm, as JSON
     TEXTS = "sl:texts"  # hash: algorithm, slash, file; what its authors wrote about it
     HOSTING = "sl:hosting"  # hash: what each machine announced of images and classes, as JSON

@@ -140,6 +140,17 @@ class Scan(_Stored):
     judges_case: bool = Field(
         False, description="it is encoded as the last of its order, and waits to judge the case"
     )
+    fetch_attempts: int = Field(0, description="how often a courier took it, for whatever end")
+    classify_attempts: int = Field(0, description="how often a worker took it, for whatever end")
+
+    def last_task(self, order_id: str) -> str | None:
+        """Return the id of the Celery task of its last attempt, None before its first."""
+        work = work_id(order_id, self.index)
+        if self.classify_attempts:
+            return task_id(work, "classify", self.classify_attempts)
+        if self.fetch_attempts:
+            return task_id(work, "fetch", self.fetch_attempts)
+        return None
 
 
 class Attempt(_Stored):

@@ -38,6 +38,7 @@ from broker.orders.fields import (
 )
 from broker.orders.named_destination import GivenName, NamedDestination
 from broker.orders.roi import Roi
+from broker.orders.roi_limits import RoiLimits
 from broker.orders.source import Source
 from broker.orders.techcyte_options import (
     CaseResults,
@@ -217,6 +218,10 @@ class OrderRequest(RequestModel):
         Field(description="what becomes of the order where some scans fail and others do not"),
     ] = "fail"
     labels: LABELS = Field(default_factory=dict)
+    roi_limits: Annotated[
+        RoiLimits | None,
+        Field(description="what each region must keep; a template sets it"),
+    ] = None
 
     @model_validator(mode="after")
     def _scan_ids_differ(self) -> Self:

@@ -1,4 +1,4 @@
-"""Where a slide is: at URLs, on an image server, below a folder, or where the locator says."""
+"""Where a slide is: at URLs, on an image server, below a folder, uploaded, or as a locator says."""
 
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
@@ -141,7 +141,30 @@ class SlideSource(RequestModel):
         return ""
 
 
+class UploadSource(RequestModel):
+    """A slide that the caller has sent in, at `/v1/uploads`."""
+
+    type: Literal["upload"]
+    upload: Annotated[
+        str,
+        Field(
+            pattern=r"^[0-9a-f]{32}(-[0-9]{1,6})?$",
+            description="`Upload-Set`, or the last part of the `Location`, of its creation",
+        ),
+    ]
+
+    @property
+    def addresses(self) -> tuple[tuple[str, str], ...]:
+        """No URL: the file is on a disk of ours."""
+        return ()
+
+    @property
+    def file_stem(self) -> str:
+        """Empty: the name that the caller gave it is shown to nobody."""
+        return ""
+
+
 Source = Annotated[
-    UrlSource | ImageServerSource | PathSource | CaseSource | SlideSource,
+    UrlSource | ImageServerSource | PathSource | CaseSource | SlideSource | UploadSource,
     Field(discriminator="type"),
 ]

@@ -117,3 +117,27 @@ def on_mismatch(parameters: Mapping[str, Any], card: AlgorithmCard) -> OnMismatc
     schema = card.parameters.get("properties", {}).get(ON_STAIN_MISMATCH, {})
     default = schema.get("default", "fail")
     return cast(OnMismatch, parameters.get(ON_STAIN_MISMATCH, default))
+
+
+def same_stain(one: str | None, other: str | None) -> bool:
+    """Return whether two texts name the same stain or the same marker.
+
+    Different markers made visible by the same stain are different: Ki-67 is not HER2, nor any DAB.
+    """
+    if one is None or other is None:
+        return False
+    if _bare(one) == _bare(other):
+        return True
+    if _is_ki67(one) or _is_ki67(other):
+        return _is_ki67(one) and _is_ki67(other)
+    name = stain_name(one)
+    return name is not None and name == stain_name(other)
+
+
+def _bare(text: str) -> str:
+    """Return letters and digits of a name in lower case; the text where it has none of these."""
+    return _NO_LETTER.sub("", _FILLING.sub(" ", text.casefold())) or text
+
+
+def _is_ki67(text: str) -> bool:
+    return _bare(text).startswith(_KI67)

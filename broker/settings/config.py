@@ -8,9 +8,16 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -30,9 +37,18 @@ from broker.settings.destinations import (
 from broker.settings.kue import KueSettings
 from broker.settings.old_names import renamed_keys, with_new_names
 from broker.settings.page import PageSettings
+from broker.settings.policies import (
+    Policy,
+    Template,
+    check_policies,
+    check_watched,
+    differently_named,
+    rightly_named,
+)
 from broker.settings.section import ConfigError, Section
 from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environment
 from broker.settings.techcyte import TechcyteSettings
+from broker.settings.uploads import UploadSettings
 from broker.settings.viewer import ViewerAddress
 from broker.settings.worker import (
     AlgorithmSettings,
@@ -78,6 +94,9 @@ class BrokerSettings(Section):
     )
     storage: str | None = Field(
         None, min_length=1, description="where results and payloads are kept; None = in `data`"
+    )
+    uploads: Path | None = Field(
+        None, description="folder of the slides that callers send in; None = `uploads` in `data`"
     )
     allow_hosts: tuple[str, ...] = Field(
         (), description="hosts or networks in private address space that may be named"
@@ -127,6 +146,11 @@ class BrokerSettings(Section):
                 "credentials and endpoint come by AWS_… variables"
             )
         return location
+
+    @property
+    def uploads_folder(self) -> Path:
+        """Return the folder of uploads."""
+        return self.uploads or self.data / "uploads"
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -181,9 +205,16 @@ class ServicesSettings(Section):
         None, description="a webhook of `destinations` that is told how every order ends"
     )
     max_body_bytes: int = Field(1_000_000, ge=1000)
+    uploads: UploadSettings = UploadSettings()
     techcyte: TechcyteSettings = TechcyteSettings()
     kue: KueSettings = KueSettings()
     page: PageSettings = PageSettings()
+    policies: Annotated[tuple[Policy, ...], AfterValidator(differently_named)] = Field(
+        (), description="what is ordered by itself for scans that arrive"
+    )
+    templates: Annotated[dict[str, Template], AfterValidator(rightly_named)] = Field(
+        default_factory=dict, description="orders of which callers give the scans only"
+    )
     max_connections: int = Field(
         1000, ge=1, description="connections at a time; fewer where the limit of open files is low"
     )
@@ -284,14 +315,16 @@ class Config(BaseSettings):
     def _jobs_of_kue_have_destinations(self) -> Self:
         for name, kind in self.services.kue.types.items():
             field = f"services.kue.types.{name}.destination"
-            faults = kind.faults(self.services.destinations)
-            if faults:
-                raise ValueError(f"{field}: {faults[0]}")
-            for address in kind.addresses:
-                try:
-                    check_destination(address, self.broker.allow_hosts, field)
-                except OrderError as fault:
-                    raise ValueError(f"{field}: {fault.detail}; {fault.hint}") from None
+            kind.check_destination(field, self.services.destinations, self.broker.allow_hosts)
+        return self
+
+    @model_validator(mode="after")
+    def _orders_by_rules_can_be_placed(self) -> Self:
+        services = self.services
+        check_policies(
+            services.policies, services.templates, services.destinations, self.broker.allow_hosts
+        )
+        check_watched(self.worker.watch, services.policies, self.worker.slides.roots)
         return self
 
     @classmethod

@@ -89,6 +89,16 @@ def is_webhook(given: Mapping[str, SecretStr] | None) -> bool:
     return True
 
 
+def needed_fields(given: Mapping[str, SecretStr]) -> tuple[str, ...]:
+    """Return the fields that every order adds to this destination, such as `case_id`."""
+    fields = _kinds()[given["type"].get_secret_value()].model_fields
+    needed = [name for name, field in fields.items() if field.is_required() and name not in given]
+    has_key = "api_key_id" in given and "api_key_secret" in given
+    if "jwt_token" in fields and "jwt_token" not in given and not has_key:
+        needed.append("jwt_token")
+    return tuple(needed)
+
+
 def revealed(fields: Mapping[str, SecretStr]) -> dict[str, Any]:
     """Return the fields of a destination in clear."""
     return {name: value.get_secret_value() for name, value in fields.items()}

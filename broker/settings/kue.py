@@ -1,16 +1,14 @@
 """The settings of `/kue`, where viewers of caMicroscope 2.x and other clients of Kue order."""
 
-from collections.abc import Mapping
 from ipaddress import ip_network
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, Field, JsonValue, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from broker.orders.fields import COARSEST_MPP, FINEST_MPP, Priority
-from broker.settings.destinations import ADDRESS_FIELDS, checked, revealed
+from broker.settings.policies import OrderChoice
 from broker.settings.section import Section
 
-NONE = "none"
 _LONGEST_TYPE = 64
 
 
@@ -28,61 +26,15 @@ def _redis_url(url: SecretStr) -> SecretStr:
     return url
 
 
-def _destination(given: str | dict[str, SecretStr]) -> str | dict[str, SecretStr]:
-    """Return a destination that is a name, has one, is none, or is whole. Raise `ValueError`."""
-    if isinstance(given, str) or "name" in given or revealed(given) == {"type": NONE}:
-        return given
-    return checked(given)
+class KueType(OrderChoice):
+    """What is ordered for jobs of one type. The job adds the case to the destination."""
 
-
-class KueType(Section):
-    """What is ordered for jobs of one type."""
-
-    algorithm: str = Field(pattern=r"^[a-z][a-z0-9_-]{0,63}$")
-    parameters: dict[str, JsonValue] = Field(default_factory=dict, max_length=64)
-    destination: Annotated[str | dict[str, SecretStr], AfterValidator(_destination)] = Field(
-        NONE, description="a name, or a destination as in an order; the job gives the case"
-    )
     mpp: float | None = Field(
         None,
         gt=FINEST_MPP,
         lt=COARSEST_MPP,
         description="used where neither the job nor the slide says",
     )
-
-    @property
-    def destination_name(self) -> str | None:
-        """The name of a destination in `services.destinations`, or None."""
-        if isinstance(self.destination, str):
-            if self.destination == NONE:
-                return None
-            return self.destination
-        name = self.destination.get("name")
-        if name is None:
-            return None
-        return name.get_secret_value()
-
-    @property
-    def destination_fields(self) -> dict[str, Any]:
-        """The fields of the destination that stand here, in clear."""
-        if isinstance(self.destination, str):
-            if self.destination == NONE:
-                return {"type": NONE}
-            return {"name": self.destination}
-        return revealed(self.destination)
-
-    def faults(self, named: Mapping[str, Any]) -> list[str]:
-        """Return what is wrong with the destination, given those that have a name."""
-        name = self.destination_name
-        if name is None or name in named:
-            return []
-        return [f"there is no destination {name[:64]!r} in services.destinations"]
-
-    @property
-    def addresses(self) -> list[str]:
-        """The addresses that stand here, in clear."""
-        fields = self.destination_fields
-        return [fields[name] for name in ADDRESS_FIELDS if name in fields]
 
 
 def _named(types: dict[str, KueType]) -> dict[str, KueType]:

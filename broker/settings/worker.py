@@ -18,6 +18,7 @@ from pydantic import (
 from broker.orders.source import PathSource
 from broker.orders.techcyte_options import Features, FeaturesIn, QcFailReasons
 from broker.settings.locator import HttpLocator, Locator
+from broker.settings.policies import WatchedFolder
 from broker.settings.programs import MachineClass, ProgramVariables
 from broker.settings.section import Section
 from broker.settings.viewer import ViewerSettings
@@ -273,6 +274,9 @@ class WorkerSettings(Section):
     )
     courier_threads: int = Field(8, ge=2, description="fetches and deliveries at a time")
     slides: SlidesSettings = SlidesSettings()
+    watch: tuple[WatchedFolder, ...] = Field(
+        (), max_length=64, description="folders whose new slides are ordered by themselves"
+    )
     locator: Locator | None = Field(None, description="how the slide of a `case` source is found")
     classes: dict[str, MachineClass] = Field(
         default_factory=dict, description="classes of machines; at Techcyte, instance types"

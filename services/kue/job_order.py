@@ -13,9 +13,9 @@ from pydantic import SecretStr
 
 from broker.errors import OrderError
 from broker.orders.fields import COARSEST_MPP, FINEST_MPP
-from broker.settings.destinations import fields_of_type, revealed
 from broker.settings.kue import KueSettings, KueType
 from services.kue.sent_job import SentJob, order_priority
+from services.requests.named_destinations import completed
 
 _SCAN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 _LONGEST_LABEL: Final = 256
@@ -50,7 +50,7 @@ def order_document(
         "algorithm": chosen.algorithm,
         "parameters": dict(chosen.parameters),
         "scans": [_scan(order, case_id, chosen)],
-        "destination": _destination(chosen, destinations, _added(order, case_id, run)),
+        "destination": completed(chosen, destinations, _added(order, case_id, run)),
         "priority": order_priority(sent.priority, settings.max_priority),
         "labels": _labels(number, case_id, run),
     }
@@ -83,22 +83,6 @@ def _added(order: Mapping[str, Any], case_id: str, run: str) -> dict[str, str]:
     if run:
         added["execution_id"] = run
     return added
-
-
-def _destination(
-    chosen: KueType,
-    destinations: Mapping[str, Mapping[str, SecretStr]],
-    added: Mapping[str, str],
-) -> dict[str, Any]:
-    """Return the destination of the settings, with what its type takes and they do not say."""
-    given = chosen.destination_fields
-    known = dict(given)
-    if chosen.destination_name is not None:
-        known |= revealed(destinations[chosen.destination_name])
-    takes = fields_of_type(str(known.get("type", "")))
-    return given | {
-        name: value for name, value in added.items() if name in takes and name not in known
-    }
 
 
 def _labels(number: int, case_id: str, run: str) -> dict[str, str]:

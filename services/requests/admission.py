@@ -31,6 +31,7 @@ from broker.orders.source import CaseSource, PathSource, Source
 from broker.settings.config import Config
 from services.requests.order_validation import MAX_FAULTS, field_path
 from services.requests.region_check import check_region
+from services.requests.roi_limits import check_roi_limits
 from services.responses.problems import ManyFaultsError
 
 MAX_ORDER_LIFE = timedelta(days=3653)
@@ -52,6 +53,7 @@ def admit(
     for index, scan in enumerate(request.scans):
         check_source(scan.source, f"scans[{index}].source", config)
         check_region(scan.roi, f"scans[{index}].roi")
+    check_roi_limits(request)
     check_destination_hosts(request.resolved_destination, config.broker.allow_hosts)
     if isinstance(request.notify, WebhookDestination):
         address = request.notify.url.get_secret_value()

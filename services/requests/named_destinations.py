@@ -11,7 +11,8 @@ from broker.errors import OrderError, Problem
 from broker.orders.destinations import AddressedDestination, WebhookDestination
 from broker.orders.named_destination import NamedDestination
 from broker.orders.request import Destination, GivenDestination, GivenWebhook
-from broker.settings.destinations import ADDRESS_FIELDS, revealed
+from broker.settings.destinations import ADDRESS_FIELDS, fields_of_type, revealed
+from broker.settings.policies import OrderChoice
 from services.requests.order_validation import HINTS, whole_destination_of
 from services.responses.problems import ManyFaultsError
 
@@ -40,6 +41,22 @@ def resolve(
     if isinstance(destination, AddressedDestination):
         return destination.model_copy(update={"name": given.name})
     return destination
+
+
+def completed(
+    choice: OrderChoice,
+    destinations: Mapping[str, Mapping[str, SecretStr]],
+    added: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the destination of the settings, with what its type takes and they do not say."""
+    given = choice.destination_fields
+    known = dict(given)
+    if choice.destination_name is not None:
+        known |= revealed(destinations[choice.destination_name])
+    takes = fields_of_type(str(known.get("type", "")))
+    return given | {
+        name: value for name, value in added.items() if name in takes and name not in known
+    }
 
 
 def resolve_webhook(

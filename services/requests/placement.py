@@ -17,10 +17,12 @@ from broker.orders.stains import MISMATCH_HINT, contradiction, on_mismatch
 from broker.queue.celery_app import enqueue
 from broker.settings.config import Config
 from services.auth import Caller
+from services.policies.choice import filled
 from services.requests.admission import admit, check_priority
 from services.requests.named_destinations import resolve, resolve_webhook
 from services.requests.order_validation import order_of
 from services.slides.order_sources import with_own_sources
+from services.uploads.ordering import check_uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Placement:
 
         `orderable` spares asking for it for each of many orders. Raises as `known` and `place` do.
         """
-        request = order_of(document)
+        request = order_of(filled(document, self.config.services))
         if key is not None:
             known = self.known(key, document)
             if known:
@@ -104,6 +106,7 @@ class Placement:
             request = request.model_copy(update={"notify": webhook})
         admitted, card = admit(request, orderable.cards, self.config)
         _check_stains(admitted, card)
+        check_uploads(admitted, self.config, self.caller.name)
         known_by = ""
         if key is not None:
             known_by = fingerprint(document)

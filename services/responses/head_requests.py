@@ -4,16 +4,22 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.uploads.protocol import is_upload
+
 
 class HeadRequests:
-    """Middleware that asks the application for GET, and sends the headers of its answer alone."""
+    """Middleware that asks the application for GET, and sends the headers of its answer alone.
+
+    Uploads answer HEAD themselves, and no GET.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI call."""
-        if scope["type"] != "http" or scope["method"] != "HEAD":
+        is_head = scope["type"] == "http" and scope["method"] == "HEAD"
+        if not is_head or is_upload(scope["path"]):
             await self._app(scope, receive, send)
             return
         exchange = _HeadExchange(send)

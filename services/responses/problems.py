@@ -169,11 +169,11 @@ def _methods_here(request: Request) -> list[str]:
     Starlette names those of one route, also where two routes share the address.
     """
     allowed = []
-    for method in ("DELETE", "GET", "PATCH", "POST", "PUT"):
+    for method in ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"):
         scope = {**request.scope, "method": method}
         if any(route.matches(scope)[0] is Match.FULL for route in request.app.router.routes):
             allowed.append(method)
-    if "GET" in allowed:
+    if "GET" in allowed and "HEAD" not in allowed:
         allowed.append("HEAD")
     return allowed
 

@@ -87,6 +87,12 @@ class ScanView(BaseModel):
     bottleneck: Annotated[Bottleneck | None, ABSENT] = Field(
         default=None, description="what a classified scan spent most of its time on"
     )
+    worker: Annotated[str | None, ABSENT] = Field(
+        default=None, description="the worker that has it or had it last"
+    )
+    task: Annotated[str | None, ABSENT] = Field(
+        default=None, description="id of its last Celery task, by which Flower shows it"
+    )
     started_at: Annotated[str | None, ABSENT] = Field(
         default=None, description="when a worker last began to classify it"
     )
@@ -260,6 +266,8 @@ def _scan(order_id: str, scan: Scan, shown: dict[str, Any], waiting: WaitView | 
         progress=scan_progress(scan),
         timings=scan.timings,
         bottleneck=bottleneck(scan.timings),
+        worker=scan.worker or None,
+        task=scan.last_task(order_id),
         started_at=_time(scan.started_at),
         ended_at=_time(scan.ended_at),
         summary=scan.summary,

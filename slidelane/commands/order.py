@@ -37,6 +37,11 @@ def add_parser(commands: Any) -> None:
         "roi, mpp, stain, to, to.FIELD, label.NAME",
     )
     parser.add_argument("--algorithm", metavar="A", help="a name of GET /v1/algorithms")
+    parser.add_argument(
+        "--template",
+        metavar="NAME",
+        help="a name of GET /v1/templates, which gives algorithm, parameters and destination",
+    )
     parser.add_argument("--roi", type=region, help=HELP)
     parser.add_argument(
         "--mpp", type=float, help="microns per pixel, used where the slide does not say"
@@ -102,7 +107,11 @@ def _run(arguments: argparse.Namespace) -> int:
         mpp=arguments.mpp,
         stain=arguments.stain,
         to=arguments.to,
+        template=arguments.template,
     )
+    if arguments.template and arguments.algorithm:
+        print("slidelane order: give --algorithm or --template", file=sys.stderr)
+        return USAGE_STATUS
     try:
         given = list(orders_of(arguments.what, defaults))
         if arguments.techcyte:

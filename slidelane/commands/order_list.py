@@ -54,7 +54,10 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What is ordered of a slide unless its row says otherwise."""
+    """What is ordered of a slide unless its row says otherwise.
+
+    A `template` takes the place of the algorithm.
+    """
 
     algorithm: str
     parameters: Mapping[str, Any]
@@ -63,6 +66,7 @@ class Defaults:
     stain: str | None = None
     to: str | None = None
     destination_fields: Mapping[str, str] = field(default_factory=dict)
+    template: str | None = None
 
     @property
     def destination(self) -> str | dict[str, str] | None:
@@ -179,6 +183,7 @@ def _of_row(title: str, row: dict[Any, Any], folder: Path, defaults: Defaults) -
             stain=values.get("stain") or defaults.stain,
             to=values.get("to") or defaults.to,
             destination_fields=_with_prefix(_DESTINATION_FIELD, values),
+            template=defaults.template,
         )
     except (argparse.ArgumentTypeError, ValueError) as error:
         return Given(title, fault=str(error))
@@ -243,7 +248,16 @@ def _given(
         place_of_fault = ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
         message = str(first["msg"]).removeprefix("Value error, ")
         return Given(title, fault=f"{place_of_fault}: {message}")
-    return Given(title, order=_document(request))
+    document = _document(request)
+    if defaults.template is not None:
+        document["template"] = defaults.template
+        for name in ("algorithm", "priority", "on_scan_failure"):
+            del document[name]
+        # what was not given is what the template says
+        for name in ("parameters", "labels", "destination"):
+            if name not in order or not order[name]:
+                document.pop(name, None)
+    return Given(title, order=document)
 
 
 def _source(place: Mapping[str, str]) -> dict[str, str]:

@@ -136,8 +136,10 @@ def _remarks_on_annotations(old: OldSettings, loader: Address | None) -> Iterato
         yield "annotations.server: not in the file; results are kept for download"
     if _has(old, "annotations.redis"):
         yield (
-            "annotations.redis: left out. An order is delivered when the loader has taken the zip; "
-            "whether it was imported later is not followed"
+            "annotations.redis: left out. An order is delivered when the loader has taken the zip. "
+            "To have it wait for the importer, set "
+            f"services.destinations.{LOADER}.confirm_url to http://HOST:PORT/job/{{id}} of the "
+            "loader's own Kue, whose HTTP port (often 3000) the file does not tell"
         )
 
 

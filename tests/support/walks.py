@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from tests.support.paths import ROOT
@@ -34,4 +35,5 @@ def run_walk(commands: str, folder: Path) -> None:
     try:
         assert shell.wait(timeout=150) == 0
     finally:
-        os.killpg(shell.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended, and left nothing running
+            os.killpg(shell.pid, signal.SIGKILL)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.roi import GeoJson, Percent, Polygon, Rectangle, Rings, Roi
+from broker.orders.roi_limits import RoiLimits
 from worker.geometry.frame import Area, Floats, Frame, microns
 
 Mask = NDArray[np.bool_]
@@ -125,6 +126,36 @@ def size_mm2(area: Area, frame: Frame) -> float:
     if frame.mpp_x is None or frame.mpp_y is None:
         raise OrderError("mpp_missing", "nobody says how large a pixel is", hint="give scans[].mpp")
     return size_px2(area) * frame.mpp_x * frame.mpp_y / 1e6
+
+
+def check_limits(area: Area, frame: Frame, limits: RoiLimits | None) -> None:
+    """Raise OrderError for an area that is larger than the order's template allows.
+
+    `roi_too_large`; `mpp_missing` where square millimetres are limited and the frame has no mpp.
+    """
+    if limits is None:
+        return
+    sizes = (
+        ("wide", area.width, limits.max_width_px),
+        ("high", area.height, limits.max_height_px),
+    )
+    for side, size_px, most_px in sizes:
+        if most_px is not None and size_px > most_px:
+            raise _too_large(f"{size_px} px {side}, and may be {most_px} px")
+    if limits.max_area_mm2 is None:
+        return
+    area_mm2 = size_mm2(area, frame)
+    if area_mm2 > limits.max_area_mm2:
+        raise _too_large(f"{area_mm2:.3g} mm² large, and may be {limits.max_area_mm2:g} mm²")
+
+
+def _too_large(how: str) -> OrderError:
+    return OrderError(
+        "roi_too_large",
+        f"the region is {how}",
+        hint="order a smaller region, or several of them",
+        field="roi",
+    )
 
 
 def inside(points: Floats, area: Area) -> Mask:

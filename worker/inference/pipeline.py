@@ -24,7 +24,7 @@ from worker.algorithms.interface import (
 from worker.algorithms.programs.algorithm import ProgramAlgorithm
 from worker.algorithms.python.algorithm import PythonAlgorithm
 from worker.geometry.frame import Area
-from worker.geometry.roi import resolve_roi
+from worker.geometry.roi import check_limits, resolve_roi
 from worker.inference.case.encoding import is_encoded, part_for, with_picture
 from worker.inference.checkpoint import Checkpoint
 from worker.inference.code_result import CodeResult
@@ -93,6 +93,7 @@ def classify(
         with clock.measure("open"):
             slide = stack.enter_context(_open_slide(sandbox, job))
         area = resolve_roi(job.request.roi, slide.frame)
+        check_limits(area, slide.frame, job.order.request.roi_limits)
         found = _find(algorithm, _OpenScan(job, slide, area), checkpoint, clock, progress)
         classify_s = monotonic() - started_at
         progress.report("drawing", 0, 1)

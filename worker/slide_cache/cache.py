@@ -123,6 +123,39 @@ class SlideCache:
         with file:
             yield LocalSlide(path, digest, partial_file.bytes)
 
+    def can_link(self, path: Path) -> bool:
+        """Return whether a file elsewhere can be in the cache as a hard link, without a copy."""
+        trial = Path(tempfile.mkdtemp(dir=self._parts))
+        try:
+            os.link(path, trial / "link")
+        except OSError:
+            return False
+        finally:
+            shutil.rmtree(trial, ignore_errors=True)
+        return True
+
+    @contextmanager
+    def put_link(self, path: Path, suffix: str, digest: str) -> Iterator[LocalSlide]:
+        """Link a whole file that nobody changes into the cache, unless the cache has its content.
+
+        `digest`: its SHA-256. The file may be removed where it lies; the slide stays. It is pinned
+        while the context lasts. Raise `SlideCacheFullError`, and `OSError` where it cannot be
+        linked.
+        """
+        with self._eviction.lock():
+            entry = self._find(digest)
+            if entry is None:
+                self._eviction.make_room(path.stat().st_size, is_link=True)
+                folder = self._slide_folder(digest)
+                folder.mkdir(parents=True, exist_ok=True)
+                os.link(path, folder / f"slide{suffix}")
+                sync_folder(folder)
+                entry = CacheEntry(folder / f"slide{suffix}")
+            pinned_path, file = entry.pin()
+            size_bytes = entry.size_bytes
+        with file:
+            yield LocalSlide(pinned_path, digest, size_bytes)
+
     @contextmanager
     def put_file_set(self, file_set: FileSet, main: str, digest: str) -> Iterator[LocalSlide]:
         """Move a complete slide of several files into the cache, unless the cache has it.

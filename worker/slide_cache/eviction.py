@@ -50,6 +50,13 @@ class CacheEntry:
             return self.path.parent / self.path.readlink()
         return self.path
 
+    @property
+    def freed_bytes(self) -> int:
+        """Return how much of the disk its removal frees; a hard link to a file frees nothing."""
+        if not self.path.is_symlink() and self.path.stat().st_nlink > 1:
+            return 0
+        return self.size_bytes
+
     def used_ns(self) -> int:
         """Return when the slide was used last (Unix ns)."""
         return self.path.stat().st_mtime_ns
@@ -107,10 +114,17 @@ class SlideCacheEviction:
         """
         with self.lock():
             self._remove_abandoned()
-            more_bytes = size_bytes - os.fstat(file.fileno()).st_size
-            for entry in self._select_victims(more_bytes):
-                self.remove(entry.path.parent)
+            self.make_room(size_bytes - os.fstat(file.fileno()).st_size)
             file.truncate(size_bytes)
+
+    def make_room(self, more_bytes: int, *, is_link: bool = False) -> None:
+        """Evict slides until `more_bytes` fit, the least recently used one first.
+
+        `is_link`: they are on the disk already. Call it under `lock`. Raise `SlideCacheFullError`
+        and evict none where that would not be enough.
+        """
+        for entry in self._select_victims(more_bytes, is_link=is_link):
+            self.remove(entry.path.parent)
 
     def remove_unused(self, unused_s: float) -> None:
         """Remove the slides that nobody used for `unused_s` and no work waits for."""
@@ -132,7 +146,7 @@ class SlideCacheEviction:
     def _entries(self) -> list[CacheEntry]:
         return [CacheEntry(path) for path in self._folder.glob("??/*/slide*")]
 
-    def _select_victims(self, more_bytes: int) -> list[CacheEntry]:
+    def _select_victims(self, more_bytes: int, *, is_link: bool) -> list[CacheEntry]:
         """Return the slides to evict to make room for `more_bytes` more.
 
         Raise `SlideCacheFullError` when all slides that may be evicted would not be enough.
@@ -142,15 +156,19 @@ class SlideCacheEviction:
         promised_bytes = sum(entry.size_bytes for entry in entries)
         promised_bytes += sum(_reserved_bytes(part) for part in parts)
         over_budget_bytes = promised_bytes + more_bytes - self._max_bytes
-        over_disk_bytes = more_bytes - self._free_bytes(parts)
-        missing_bytes = max(over_budget_bytes, over_disk_bytes)
+        over_disk_bytes = 0
+        if not is_link:
+            over_disk_bytes = more_bytes - self._free_bytes(parts)
         victims = []
         for entry in sorted(entries, key=CacheEntry.used_ns):
-            if missing_bytes <= 0:
+            if max(over_budget_bytes, over_disk_bytes) <= 0:
                 break
-            if entry.is_evictable():
+            helps = over_budget_bytes > 0 or entry.freed_bytes > 0
+            if helps and entry.is_evictable():
                 victims.append(entry)
-                missing_bytes -= entry.size_bytes
+                over_budget_bytes -= entry.size_bytes
+                over_disk_bytes -= entry.freed_bytes
+        missing_bytes = max(over_budget_bytes, over_disk_bytes)
         if missing_bytes > 0:
             detail = (
                 f"no room in the slide cache for {more_bytes} bytes: {missing_bytes} too many, "

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 import requests
-from pydantic import SecretStr
 
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.fields import without_query
@@ -22,9 +21,12 @@ from broker.orders.source import (
     ImageServerSource,
     PathSource,
     SlideSource,
+    UploadSource,
     UrlSource,
 )
 from broker.settings.config import WorkerSettings
+from broker.uploads import Uploads
+from broker.uploads.errors import UploadNotFoundError
 from worker.progress import Progress
 from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.local_slide import LocalSlide
@@ -41,6 +43,7 @@ from worker.sources.path import find_slide
 from worker.sources.remote_slide import RemoteSlide
 from worker.sources.remote_tiff.fetch import RemoteRegion
 from worker.sources.request import FetchRequest
+from worker.sources.upload.fetch import uploaded_slide
 from worker.sources.url import WholeFile, source_key
 from worker.sources.zip.fetch import ZipArchive
 
@@ -57,7 +60,10 @@ class SlideFetcher:
         http: requests.Session,
         sandbox: Sandbox,
         settings: WorkerSettings,
+        uploads: Uploads | None = None,
     ) -> None:
+        """Without `uploads`, no order of this fetcher names one."""
+        self._uploads = uploads
         self._slide_cache = slide_cache
         self._http = http
         self._sandbox = sandbox
@@ -104,16 +110,12 @@ class SlideFetcher:
             case PathSource(path=path):
                 slide = find_slide(path, self._settings.slides.roots)
                 return with_expected_names(slide, self._slide_cache, pins)
-            case UrlSource() as source if source.urls:
-                urls = tuple(url.get_secret_value() for url in source.urls)
-                return self._fetch_series(urls, progress, pins)
-            case UrlSource(zip_url=SecretStr() as zip_url, sha256=sha256):
-                return self._fetch_archive(zip_url.get_secret_value(), sha256, progress, pins)
             case UrlSource() as source:
-                ((_, url),) = source.addresses
-                return self._fetch_file(url, source.sha256, request, progress, pins)
+                return self._fetch_url(source, request, progress, pins)
             case ImageServerSource() as source:
                 return self._fetch_image_region(source, request, progress, pins)
+            case UploadSource(upload=upload_id):
+                return self._fetch_upload(upload_id, progress, pins)
             case CaseSource(case_id=case_id, slide=slide):
                 locator = self._settings.locator
                 located, mpp = locate(case_id, locator, self._http, progress, slide=slide)
@@ -121,6 +123,25 @@ class SlideFetcher:
                 return replace(self._fetch(request, progress, pins), mpp=mpp)
             case SlideSource():
                 raise ValueError("the API replaces this source before it stores an order")
+
+    def _fetch_url(
+        self, source: UrlSource, request: FetchRequest, progress: Progress, pins: ExitStack
+    ) -> LocalSlide:
+        if source.urls:
+            urls = tuple(url.get_secret_value() for url in source.urls)
+            return self._fetch_series(urls, progress, pins)
+        if source.zip_url:
+            zip_url = source.zip_url.get_secret_value()
+            return self._fetch_archive(zip_url, source.sha256, progress, pins)
+        ((_, url),) = source.addresses
+        return self._fetch_file(url, source.sha256, request, progress, pins)
+
+    def _fetch_upload(self, upload_id: str, progress: Progress, pins: ExitStack) -> LocalSlide:
+        if self._uploads is None:
+            raise UploadNotFoundError(upload_id)
+        max_bytes = self._settings.slides.max_bytes
+        slide = uploaded_slide(self._uploads, upload_id, self.limit_bytes, max_bytes, progress)
+        return fetch_remote(slide, self._slide_cache, progress, pins)
 
     def _fetch_series(
         self, urls: tuple[str, ...], progress: Progress, pins: ExitStack

@@ -41,6 +41,7 @@ WEBHOOKS = [
 INBOX = {
     "inbox": {"type": "webhook", "url": "https://in.example/", "secret": "whsec_" + "c2Vj" * 8}
 }
+POLICY = {"name": "ki67", "algorithm": "grid", "match": {"stain": ["Ki67"]}}
 WORDS: dict[str, Any] = {
     "broker.redis_url": "rediss://:secret@redis.example:6380/2",
     "broker.data": "/elsewhere",
@@ -60,6 +61,20 @@ WORDS: dict[str, Any] = {
     "services.kue.types.NAME.parameters": {"rows": 3},
     "services.kue.types.NAME.destination": {"type": "none"},
     "services.kue.types.NAME.mpp": 0.5,
+    "services.policies": [POLICY],
+    "services.templates": {"hot-spot": {"algorithm": "grid"}},
+    "services.templates.NAME.algorithm": "grid",
+    "services.templates.NAME.parameters": {"rows": 3},
+    "services.templates.NAME.destination": {"type": "none"},
+    "services.templates.NAME.title": "A hot spot",
+    "services.templates.NAME.priority": "high",
+    "services.templates.NAME.labels": {"study": "S-7"},
+    "services.templates.NAME.roi.required": True,
+    "services.templates.NAME.roi.max_area_mm2": 2.5,
+    "services.templates.NAME.roi.max_width_px": 4096,
+    "services.templates.NAME.roi.max_height_px": 4096,
+    "services.templates.NAME.roi.max_count": 3,
+    "services.templates.NAME.allow": ["priority"],
     "services.kue.publish_events": True,
     "services.kue.events_url": "rediss://:secret@jobs.example:6380/2",
     "services.kue.networks": ["10.1.0.0/16"],
@@ -68,6 +83,7 @@ WORDS: dict[str, Any] = {
     "worker.queues": ["gpu-24g", "cpu"],
     "worker.threads": 3,
     "worker.slides.roots": ["/slides", "/more"],
+    "worker.watch": [{"path": "/slides/in", "policy": "ki67"}],
     "worker.locator": MAP,
     "worker.locator.type": "http",
     "worker.locator.cases": CASES,
@@ -130,8 +146,14 @@ def beside(key: str) -> dict[str, str]:
     if key.startswith("worker.locator."):
         whole = MAP if key.endswith(".cases") else HTTP
         return {NAMED[f"worker.locator.{name}"]: written(value) for name, value in whole.items()}
-    if key.startswith("services.kue.types.NAME."):
-        return {NAMED["services.kue.types.NAME.algorithm"]: "grid"}
+    if key == "worker.watch":
+        return {
+            NAMED["services.policies"]: written([POLICY]),
+            NAMED["worker.slides.roots"]: written(["/slides"]),
+        }
+    for named in ("services.kue.types.NAME.", "services.templates.NAME."):
+        if key.startswith(named):
+            return {NAMED[f"{named}algorithm"]: "grid"}
     return (
         {NAMED["worker.algorithms.NAME.kind"]: "grid"}
         if key.startswith("worker.algorithms.NAME")

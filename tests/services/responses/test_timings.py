@@ -36,3 +36,21 @@ def test_a_classified_scan_names_its_bottleneck(
     finish(announced, f"{order_id}.0", "classify", "classified", measured)
     (scan,) = api.get(f"/v1/orders/{order_id}").json()["scans"]
     assert (scan["timings"], scan["bottleneck"]) == (measured, "model")
+
+
+def test_a_scan_names_the_worker_and_the_task_that_has_it(
+    api: TestClient, order_body: OrderBody, announced: OrderStore
+) -> None:
+    """By the ids that Flower shows; both are absent before the first attempt."""
+    order_id = api.post("/v1/orders", json=order_body()).json()["id"]
+    (scan,) = api.get(f"/v1/orders/{order_id}").json()["scans"]
+    assert scan.keys().isdisjoint({"worker", "task"})
+    claim = announced.claim(f"{order_id}.0", "fetch", "courier-1@here")
+    assert claim
+    (scan,) = api.get(f"/v1/orders/{order_id}").json()["scans"]
+    assert (scan["worker"], scan["task"]) == ("courier-1@here", claim.task_id)
+    announced.finish(claim, "staged", {})
+    claim = announced.claim(f"{order_id}.0", "classify", "gpu-1@here")
+    assert claim
+    (scan,) = api.get(f"/v1/orders/{order_id}").json()["scans"]
+    assert (scan["worker"], scan["task"]) == ("gpu-1@here", claim.task_id)

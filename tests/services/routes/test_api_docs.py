@@ -110,7 +110,9 @@ def test_every_operation_documents_what_the_server_itself_answers(api: TestClien
             needs_key = path not in OPEN
             assert ({"401", "403"} <= statuses) == needs_key
             codes = operation["responses"].get("403", {"content": {PROBLEM: {"examples": {}}}})
-            changes = method in ("post", "put", "delete") or path.startswith("/kue/inactive/")
+            changes = method in ("post", "put", "patch", "delete") or path.startswith(
+                "/kue/inactive/"
+            )
             may_change = needs_key or path.startswith("/kue/")
             assert ("foreign_origin" in codes["content"][PROBLEM]["examples"]) == (
                 changes and may_change

@@ -143,3 +143,15 @@ def test_what_can_be_no_order_says_why() -> None:
     given = listed("ftp://host/a.svs?secret=1", "https:// /x?secret=1", "a\x00b")
     assert all(one.fault for one in given)
     assert not any("secret=1" in one.title + one.fault for one in given)
+
+
+def test_an_order_by_a_template_says_only_what_was_given(tmp_path: Path) -> None:
+    """Algorithm, priority and destination are the template's; a region and --set go with the order."""
+    by_template = Defaults("ki67", {}, template="hot-spot")
+    (given,) = orders_of([str(tmp_path / "a.svs")], by_template)
+    assert set(given.order) == {"template", "scans"}
+    assert given.order["template"] == "hot-spot"
+    more = Defaults("ki67", {"size": 3}, to="lab", template="hot-spot")
+    (given,) = orders_of([str(tmp_path / "a.svs")], more)
+    assert given.order["parameters"] == {"size": 3}
+    assert given.order["destination"] == "lab"

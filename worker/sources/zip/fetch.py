@@ -4,38 +4,29 @@ import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import requests
 
-from broker.errors import OrderError
 from broker.orders.fields import without_query
 from worker.progress import Progress
 from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.file_set import FileSet
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides import signatures
-from worker.slides.errors import NotASlideError
-from worker.slides.slide_files import FILES_BESIDE, FILES_IN_FOLDER
 from worker.sources import companion_files
 from worker.sources.dicom_series import instances
 from worker.sources.dicom_series.instances import DownloadedFile
 from worker.sources.http import checksum
 from worker.sources.http.download import Download
 from worker.sources.remote_slide import Downloaded, sha256_hex
-from worker.sources.unicode_names import normalized
 from worker.sources.url import source_key
 from worker.sources.zip import unzip
+from worker.sources.zip.find_slide import Holder, find_slide
 from worker.sources.zip.unzip import Archive, Member
 
-_MIRAX_INDEX: Final = "Slidedat.ini"
-"""In the folder of a MIRAX slide.
-
-Without it OpenSlide would show the preview in place of the slide.
-"""
-_SINGLE_FILE_SLIDES: Final = (".tif", ".czi", ".svslide")
-_PICTURES: Final = (".png", ".jpg", ".jp2", ".j2k", ".webp", ".bmp")
+_HOLDER: Final = Holder("the zip", "zip")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,40 +72,31 @@ class ZipArchive:
             checksum.require(self.sha256, part.digest, without_query(self.url))
             limit_bytes = min(self.limit_bytes, self.cache_bytes - part.bytes)
             with unzip.open_archive(part.path) as archive:
-                slide = _put_into_cache(archive, cache, pins, limit_bytes, self.progress)
+                slide = put_into_cache(archive, cache, pins, limit_bytes, self.progress)
             return Downloaded(slide, download.etag)
 
 
-@dataclass(frozen=True, slots=True)
-class _SlideInZip:
-    """The files of the slide.
-
-    `main`: the one to open, which is also the first; None for a DICOM series.
-    """
-
-    main: Member | None
-    members: tuple[Member, ...]
-
-
-def _put_into_cache(
+def put_into_cache(
     archive: Archive, cache: SlideCache, pins: ExitStack, limit_bytes: int, progress: Progress
 ) -> LocalSlide:
     """Unpack the slide in the archive into the cache, pinned until `pins` closes."""
-    found = _find_slide(archive.members)
-    total_bytes = unzip.total_bytes(found.members, limit_bytes)
-    if found.main and len(found.members) == 1:
-        return _put_single_file(archive, found.main, cache, pins, progress)
+    found = find_slide(archive.members, _HOLDER)
+    by_name = {member.name: member for member in archive.members}
+    members = [by_name[name] for name in found.names]
+    total_bytes = unzip.total_bytes(members, limit_bytes)
+    if found.main and len(members) == 1:
+        return _put_single_file(archive, members[0], cache, pins, progress)
     with cache.file_set() as file_set:
         file_set.reserve(total_bytes)
-        files = _unpack(archive, found, file_set, total_bytes, progress)
+        files = _unpack(archive, members, found.main, file_set, total_bytes, progress)
         if not found.main:
             return instances.put_into_cache(files, file_set, cache, pins, progress)
         for file in files:
             companion_files.check_stays_in_folder(file.path)
         for name, path in companion_files.expected_names(files[0].path).items():
             (file_set.folder / name).symlink_to(path.name)
-        digest = _digest(files, file_set.folder)
-        return pins.enter_context(cache.put_file_set(file_set, found.main.name.name, digest))
+        digest = files_digest(files, file_set.folder)
+        return pins.enter_context(cache.put_file_set(file_set, found.main.name, digest))
 
 
 def _put_single_file(
@@ -130,7 +112,8 @@ def _put_single_file(
 
 def _unpack(
     archive: Archive,
-    found: _SlideInZip,
+    members: Sequence[Member],
+    main: PurePosixPath | None,
     file_set: FileSet,
     total_bytes: int,
     progress: Progress,
@@ -141,10 +124,10 @@ def _unpack(
     """
     files = []
     unpacked_bytes = 0
-    for number, member in enumerate(found.members):
+    for number, member in enumerate(members):
         name = f"member {number}"
-        if found.main:
-            name = str(member.name.relative_to(found.main.name.parent))
+        if main:
+            name = str(member.name.relative_to(main.parent))
         with file_set.partial_file(name, total_bytes) as part:
             archive.copy(member, part, progress, unpacked_bytes, total_bytes)
             files.append(DownloadedFile(str(member.name), part.path, part.digest))
@@ -152,77 +135,7 @@ def _unpack(
     return files
 
 
-def _digest(files: Sequence[DownloadedFile], folder: Path) -> str:
+def files_digest(files: Sequence[DownloadedFile], folder: Path) -> str:
     """Return the SHA-256, in hex, over the names and contents of the files."""
     lines = sorted(f"{file.digest} {file.path.relative_to(folder)}\n" for file in files)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _find_slide(members: Sequence[Member]) -> _SlideInZip:
-    """Return the one slide among the members. Raise `NotASlideError` for none or several."""
-    series = tuple(member for member in members if signatures.is_dicom(member.head))
-    others = [member for member in members if not signatures.is_dicom(member.head)]
-    mains = [member for member in others if _is_slide(member)]
-    if not series and not mains:
-        mains = [member for member in members if _suffix_by_content(member) in _PICTURES]
-    if len(mains) + bool(series) != 1:
-        raise _none_or_several(members, series, mains)
-    if series:
-        return _SlideInZip(None, series)
-    main = mains[0]
-    return _SlideInZip(main, (main, *_companions(main, members)))
-
-
-def _companions(main: Member, members: Sequence[Member]) -> list[Member]:
-    """Return the other files that belong to the slide whose main file is `main`."""
-    folder = main.name.parent
-    if main.name.suffix.lower() in FILES_BESIDE:
-        return [member for member in members if member.name.parent == folder and member is not main]
-    if main.name.suffix != FILES_IN_FOLDER:
-        return []
-    data_folder = normalized(f"{main.name.with_suffix('')}/")
-    companions = [
-        member for member in members if normalized(str(member.name)).startswith(data_folder)
-    ]
-    index = f"{data_folder}{_MIRAX_INDEX}"
-    if not any(normalized(str(member.name)) == index for member in companions):
-        raise NotASlideError(
-            f"the zip holds {main.name.name!r}, but no {index!r}",
-            hint="zip the .mrxs file together with the folder beside it",
-        )
-    return companions
-
-
-def _is_slide(member: Member) -> bool:
-    suffix = member.name.suffix
-    if suffix == FILES_IN_FOLDER or suffix.lower() in FILES_BESIDE:
-        return True
-    return _suffix_by_content(member) in _SINGLE_FILE_SLIDES
-
-
-def _suffix_by_content(member: Member) -> str:
-    """Return the suffix that the first bytes call for; empty for what can be no slide."""
-    try:
-        return signatures.suffix(member.head, member.name.name)
-    except OrderError:
-        return ""
-
-
-def _none_or_several(
-    members: Sequence[Member], series: Sequence[Member], mains: Sequence[Member]
-) -> NotASlideError:
-    hint = (
-        "zip one slide: the images of one DICOM series, an .mrxs with its folder, or a single file"
-    )
-    slides = []
-    if series:
-        slides.append(f"{len(series)} DICOM files")
-    slides += [_shown_name(main) for main in mains[:10]]
-    if slides:
-        return NotASlideError(f"the zip holds more than one slide: {', '.join(slides)}", hint=hint)
-    names = ", ".join(_shown_name(member) for member in members[:10]) or "nothing"
-    return NotASlideError(f"the zip holds no slide, but {names}", hint=hint)
-
-
-def _shown_name(member: Member) -> str:
-    return repr(str(member.name)[:100])

@@ -65,7 +65,7 @@ class Archive:
         self.members = tuple(
             Member(name, self._head(info), info.file_size, info)
             for name, info in limits.files(archive).items()
-            if not _IGNORED.search(str(name))
+            if not is_litter(name)
         )
 
     def copy(
@@ -101,9 +101,19 @@ class Archive:
             return self._zip.open(info)
 
 
+def is_litter(name: PurePosixPath) -> bool:
+    """Return whether file managers make files of this name, and no scanner does."""
+    return _IGNORED.search(str(name)) is not None
+
+
+def is_zip(head: bytes) -> bool:
+    """Return whether a file that begins with `head` is a zip archive."""
+    return head.startswith((*signatures.ZIP, _SPLIT_ARCHIVE))
+
+
 def check_is_zip(head: bytes) -> None:
     """Raise `NotASlideError` for a file that begins with `head` and is no zip archive."""
-    if not head.startswith((*signatures.ZIP, _SPLIT_ARCHIVE)):
+    if not is_zip(head):
         raise NotASlideError(
             "what came is no zip archive",
             hint="give the address of a zip archive; of a slide that is not zipped, give `url`",

@@ -1,0 +1,6 @@
+"""Slides that callers sent in: the API writes them, workers read and remove them."""
+
+from broker.uploads.folder import UploadLimits, Uploads, UploadStatus
+from broker.uploads.manifest import UploadedFile
+
+__all__ = ["UploadLimits", "UploadStatus", "UploadedFile", "Uploads"]

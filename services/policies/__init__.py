@@ -1,0 +1,1 @@
+"""Orders that are made by rules: policies for scans that arrive, and templates."""

@@ -1,0 +1,140 @@
+// The form of an algorithm's parameters, made from its JSON schema. The server stays the judge.
+import { useState } from '../vendor/hooks.js';
+import { html } from '../html.js';
+import { fieldsOf, same } from './parameter_schema.js';
+import { FieldFaults } from '../parts/problem.js';
+
+/**
+ * Draw the form.
+ * @param {{schema: object, values: object, faults: (name: string) => object[],
+ *   onChange: (values: object) => void}} props `values` holds what differs from the defaults
+ */
+export function ParameterForm({ schema, values, faults, onChange }) {
+  const fields = fieldsOf(schema).filter((field) => field.kind !== 'const');
+  if (fields.length === 0) return html`<p class="hint">It has nothing to set.</p>`;
+
+  function set(field, value) {
+    const { [field.name]: _, ...others } = values;
+    if (value === undefined || same(value, field.default)) onChange(others);
+    else onChange({ ...others, [field.name]: value });
+  }
+  return html`<div class="parameters">${fields.map((field) => html`<${Field} key=${field.name}
+    field=${field} value=${values[field.name] ?? (field.name in values ? null : field.default)}
+    isChanged=${field.name in values} faults=${faults(field.name)}
+    onSet=${(value) => set(field, value)} />`)}</div>`;
+}
+
+function Field({ field, value, isChanged, faults, onSet }) {
+  const id = `parameter-${field.name}`;
+  const about = `${id}-about`;
+  const wrong = `${id}-fault`;
+  const shared = {
+    id, 'aria-describedby': `${about} ${wrong}`, 'aria-invalid': faults.length > 0 || undefined,
+  };
+  return html`<div class="parameter ${isChanged ? 'is-changed' : ''}">
+    <label for=${id}>${field.title}${field.unit && html` <small class="unit">${field.unit}</small>`}
+      ${isChanged && html`<span class="changed">changed</span>`}</label>
+    <span class="parameter-input"><${Input} field=${field} value=${value} shared=${shared} onSet=${onSet} />
+      ${isChanged && html`<button type="button" class="small" title="Back to the default"
+        aria-label="Reset ${field.title}" onClick=${() => onSet(undefined)}>↺</button>`}</span>
+    <small class="about" id=${about}>${field.description}${range(field)}</small>
+    <${FieldFaults} id=${wrong} faults=${faults} />
+  </div>`;
+}
+
+function range({ minimum, maximum, kind }) {
+  if (kind !== 'number' && kind !== 'integer') return '';
+  if (minimum !== undefined && maximum !== undefined) return ` (${minimum} to ${maximum})`;
+  if (minimum !== undefined) return ` (from ${minimum})`;
+  if (maximum !== undefined) return ` (up to ${maximum})`;
+  return '';
+}
+
+function Input({ field, value, shared, onSet }) {
+  switch (field.kind) {
+    case 'number':
+    case 'integer': return html`<${NumberInput} field=${field} value=${value} shared=${shared} onSet=${onSet} />`;
+    case 'boolean': return html`<${TruthInput} field=${field} value=${value} shared=${shared} onSet=${onSet} />`;
+    case 'choice': return html`<${ChoiceInput} field=${field} value=${value} shared=${shared} onSet=${onSet} />`;
+    case 'text': return html`<input type="text" ...${shared} value=${value ?? ''}
+      placeholder=${field.takesAuto ? 'auto' : undefined} maxlength=${field.schema.maxLength}
+      onInput=${(event) => onSet(textOr(event.currentTarget.value, field))} />`;
+    default: return html`<${JsonInput} field=${field} value=${value} shared=${shared} onSet=${onSet} />`;
+  }
+}
+
+function textOr(text, field) {
+  if (text === '' && field.takesAuto) return null;
+  return text;
+}
+
+function NumberInput({ field, value, shared, onSet }) {
+  function changed(event) {
+    const { valueAsNumber } = event.currentTarget;
+    if (Number.isNaN(valueAsNumber)) onSet(field.takesAuto ? null : undefined);
+    else onSet(valueAsNumber);
+  }
+  const step = field.step ?? (field.kind === 'integer' ? 1 : 'any');
+  return html`<input type="number" ...${shared} value=${value ?? ''} step=${step}
+    min=${field.minimum} max=${field.maximum} placeholder=${field.takesAuto ? 'auto' : undefined}
+    onInput=${changed} />`;
+}
+
+function TruthInput({ field, value, shared, onSet }) {
+  if (!field.takesAuto) {
+    return html`<input type="checkbox" ...${shared} checked=${value === true}
+      onChange=${(event) => onSet(event.currentTarget.checked)} />`;
+  }
+  return html`<${ChoiceInput} field=${{ ...field, choices: [true, false] }} value=${value}
+    shared=${shared} onSet=${onSet} />`;
+}
+
+function ChoiceInput({ field, value, shared, onSet }) {
+  const choices = field.takesAuto && !field.choices.includes(null)
+    ? [null, ...field.choices] : field.choices;
+  const chosen = choices.findIndex((choice) => same(choice, value ?? null));
+  return html`<select ...${shared} value=${String(chosen)}
+    onChange=${(event) => onSet(choices[Number(event.currentTarget.value)])}>
+    ${choices.map((choice, index) => html`<option value=${String(index)}>${wordOf(choice)}</option>`)}
+  </select>`;
+}
+
+function wordOf(choice) {
+  if (choice === null) return 'auto';
+  if (choice === true) return 'yes';
+  if (choice === false) return 'no';
+  return String(choice);
+}
+
+/** A box for what has no input of its own: numbers with commas between them, or JSON. */
+function JsonInput({ field, value, shared, onSet }) {
+  const [text, setText] = useState(() => asText(field, value));
+  const [isWrong, setIsWrong] = useState(false);
+  function changed(event) {
+    const given = event.currentTarget.value;
+    setText(given);
+    try {
+      onSet(fromText(field, given));
+      setIsWrong(false);
+    } catch {
+      setIsWrong(true);
+    }
+  }
+  const placeholder = field.takesAuto ? 'auto' : undefined;
+  return html`<span class="json"><input type="text" ...${shared} value=${text} onInput=${changed}
+      placeholder=${placeholder} spellcheck=${false} aria-invalid=${isWrong || shared['aria-invalid']} />
+    ${isWrong && html`<span class="fault" role="alert">${field.kind === 'numbers'
+      ? 'Numbers with commas between them are asked for' : 'This is not JSON'}</span>`}</span>`;
+}
+
+function asText(field, value) {
+  if (value === null || value === undefined) return '';
+  if (field.kind === 'numbers') return value.join(', ');
+  return JSON.stringify(value);
+}
+
+function fromText(field, text) {
+  if (text.trim() === '') return field.takesAuto ? null : undefined;
+  if (field.kind === 'numbers') return JSON.parse(`[${text}]`);
+  return JSON.parse(text);
+}

@@ -1,0 +1,161 @@
+// The part "Order": a slide, an algorithm, a region and a destination become an order.
+import { useEffect, useRef, useState } from '../vendor/hooks.js';
+import { getJson, postJson, problemOf, randomId } from '../api.js';
+import { html } from '../html.js';
+import { orderAddress } from '../router.js';
+import { announce } from '../parts/announce.js';
+import { AlgorithmChoice } from '../ordering/algorithm_choice.js';
+import { DeliveryForm, useDestinations } from '../ordering/delivery_form.js';
+import { bodyOf, missingOf, useDraft } from '../ordering/draft.js';
+import { faultsAt, Preflight, usePreflight } from '../ordering/preflight.js';
+import { FieldFaults, ProblemText } from '../parts/problem.js';
+import { middleOf, RegionForm } from '../ordering/region_form.js';
+import { SlideChoice } from '../ordering/slide_choice.js';
+import { useSlideLook } from '../ordering/slide_look.js';
+import { Stage } from '../viewer/stage.js';
+
+const MODES = { whole: 'pan', rectangle: 'rectangle', polygon: 'polygon' };
+const OWN_FIELDS = [
+  'scans[0].roi', 'scans[0].mpp', 'scans[0].source', 'algorithm', 'parameters', 'destination',
+  'labels.case', 'priority',
+];
+
+/** Draw the part. `dimmed` says that the screen is darker than it should be. */
+export function OrderPage({ dimmed }) {
+  const [draft, setDraft] = useDraft();
+  const look = useSlideLook();
+  const { destinations, problem: destinationsProblem } = useDestinations();
+  const { algorithms, problem: algorithmsProblem } = useAlgorithms(draft, setDraft);
+  const body = bodyOf(draft, look.slide, destinations);
+  const preflight = usePreflight(body);
+  const sending = useSending(body);
+  const problem = sending.problem ?? preflight.problem;
+  const faults = (path) => faultsAt(problem, path);
+  useResetRegion(look.slide, draft, setDraft);
+
+  function setKind(regionKind) {
+    let region = null;
+    if (regionKind === 'rectangle' && look.slide) region = middleOf(look.slide);
+    setDraft({ regionKind, region });
+  }
+  function onKey(event) {
+    if (event.key === 'Enter' && event.ctrlKey) {
+      event.preventDefault();
+      sending.send();
+    }
+  }
+  const missing = missingOf(draft, look.slide);
+  return html`<div class="desk desk-order" onKeyDown=${onKey}>
+    <h1 class="unseen">Order</h1>
+    <div class="panel panel-left">
+      <${SlideChoice} look=${look} faults=${faults('scans[0].source')} />
+      <${AlgorithmChoice} algorithms=${algorithms} problem=${algorithmsProblem} draft=${draft}
+        onDraft=${setDraft} faults=${faults} />
+      <${RegionForm} slide=${look.slide} kind=${draft.regionKind} region=${draft.region}
+        faults=${faults('scans[0].roi')} onKind=${setKind}
+        onRegion=${(region) => setDraft({ region })} />
+      <${MppField} slide=${look.slide} draft=${draft} onDraft=${setDraft} problem=${problem} />
+      <${DeliveryForm} destinations=${destinations} draft=${draft} onDraft=${setDraft} faults=${faults} />
+      ${destinationsProblem && html`<p class="warning">The named destinations cannot be read:
+        ${destinationsProblem.message}</p>`}
+      <div class="order-foot">
+        <${Preflight} answer=${preflight} />
+        <${OtherFaults} problem=${problem} />
+        <p class="hint" id="order-missing">${missing}</p>
+        <button type="button" class="main-action" disabled=${sending.isBusy || missing !== ''}
+          aria-describedby="order-missing" onClick=${sending.send}>Order
+          <kbd aria-hidden="true">Ctrl ↵</kbd></button>
+      </div>
+    </div>
+    <section class="stage" aria-label="Slide">
+      ${look.slide ? html`<${Stage} key=${look.slide.id} slide=${look.slide} findings=${null}
+        region=${draft.region} mode=${MODES[draft.regionKind]} view=${null} dimmed=${dimmed}
+        onRegion=${(region) => setDraft({ region })} onView=${() => {}} />`
+        : html`<${NoSlide} look=${look} />`}
+    </section>
+  </div>`;
+}
+
+function NoSlide({ look }) {
+  if (look.task) return html`<p class="stage-empty">${look.task.title} …</p>`;
+  return html`<div class="stage-empty"><p><strong>No slide yet</strong></p>
+    <p>Drop one anywhere on this page, or choose one on the left.</p></div>`;
+}
+
+function useAlgorithms(draft, setDraft) {
+  const [state, setState] = useState({ algorithms: null, problem: null });
+  useEffect(() => {
+    getJson('/v1/algorithms').then(
+      ({ algorithms }) => {
+        setState({ algorithms, problem: null });
+        const usable = algorithms.filter((one) => one.available);
+        const isThere = usable.some((one) => one.name === draft.algorithm);
+        if (!isThere && usable.length) setDraft({ algorithm: usable[0].name });
+      },
+      (error) => setState({ algorithms: [], problem: problemOf(error) }),
+    );
+  }, []);
+  return state;
+}
+
+/** A region belongs to the slide that it was drawn on. */
+function useResetRegion(slide, draft, setDraft) {
+  const before = useRef(slide?.id);
+  useEffect(() => {
+    if (slide?.id === before.current) return;
+    before.current = slide?.id;
+    let region = null;
+    if (slide && draft.regionKind === 'rectangle') region = middleOf(slide);
+    setDraft({ region, mpp: '' });
+  }, [slide?.id]);
+}
+
+/** Send an order once: a repeated click repeats the same request, not the order. */
+function useSending(body) {
+  const [isBusy, setIsBusy] = useState(false);
+  const [problem, setProblem] = useState(null);
+  const key = useRef({ text: '', id: '' });
+  const text = JSON.stringify(body);
+  useEffect(() => setProblem(null), [text]);
+
+  async function send() {
+    if (body === null || isBusy) return;
+    if (key.current.text !== text) key.current = { text, id: randomId() };
+    setIsBusy(true);
+    setProblem(null);
+    try {
+      const headers = { 'idempotency-key': key.current.id };
+      const order = await postJson('/v1/orders', body, { headers });
+      key.current = { text: '', id: '' };
+      announce(`The order is ${order.state}`);
+      location.hash = orderAddress(order.id, order.scans[0].id);
+    } catch (error) {
+      setProblem(problemOf(error));
+    }
+    setIsBusy(false);
+  }
+  return { send, isBusy, problem };
+}
+
+function MppField({ slide, draft, onDraft, problem }) {
+  const faults = faultsAt(problem, 'scans[0].mpp');
+  const isAsked = faults.length > 0 || problem?.fields.code === 'mpp_missing';
+  if (!slide || (slide.mpp_x && !isAsked)) return null;
+  return html`<section class="step mpp"><label>Size of a pixel <small class="unit">µm</small>
+    <input type="number" min="0.01" max="100" step="any" value=${draft.mpp}
+      aria-describedby="mpp-about mpp-fault" aria-invalid=${isAsked || undefined}
+      onInput=${(event) => onDraft({ mpp: event.currentTarget.value })} /></label>
+    <p class="hint" id="mpp-about">The slide does not say it: 0.25 is usual at 40×, 0.5 at 20×.</p>
+    <${FieldFaults} id="mpp-fault" faults=${faults} /></section>`;
+}
+
+/** Draw the faults that belong to no input of the form. */
+function OtherFaults({ problem }) {
+  if (!problem) return null;
+  const others = problem.faults.filter(
+    ({ field = '' }) => !OWN_FIELDS.some((own) => field === own || field.startsWith(`${own}.`)
+      || field.startsWith(`${own}[`)),
+  );
+  return others.map((fields) => html`<div class="problem" role="alert">
+    <${ProblemText} fields=${{ title: problem.fields.title, ...fields }} /></div>`);
+}

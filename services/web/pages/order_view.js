@@ -1,0 +1,182 @@
+// The part that shows one order: the slide with what was found, and everything that happened.
+import { useEffect, useRef, useState } from '../vendor/hooks.js';
+import { getJson, problemOf } from '../api.js';
+import { moment, shortId, sourceName } from '../format.js';
+import { html } from '../html.js';
+import { keepView, orderAddress, viewOf } from '../router.js';
+import { Acts } from '../parts/acts.js';
+import { Deliveries } from '../parts/deliveries.js';
+import { Downloads } from '../parts/downloads.js';
+import { Log } from '../parts/log.js';
+import { useOrder } from '../parts/order_state.js';
+import { ProblemBox, ProblemText } from '../parts/problem.js';
+import { Progress } from '../parts/progress.js';
+import { State } from '../parts/state.js';
+import { defaultStyle, FindingsPanel } from '../viewer/findings_panel.js';
+import { Stage } from '../viewer/stage.js';
+
+const NOT_THERE_YET = new Set(['queued', 'fetching']);
+
+/** Draw the part. `address` names the order, the scan and the view. */
+export function OrderView({ address, dimmed }) {
+  const { order, problem, refresh } = useOrder(address.order);
+  if (order === null) {
+    return html`<div class="page narrow"><h1>Order ${shortId(address.order)}</h1>
+      ${problem ? html`<${ProblemBox} problem=${problem} onRetry=${refresh} />`
+        : html`<p class="hint">Reading the order …</p>`}
+      <p><a href="#/jobs">All jobs and logs</a></p></div>`;
+  }
+  if (!order.scans) return html`<${Unreadable} order=${order} />`;
+  const scan = order.scans.find((one) => one.id === address.scan) ?? order.scans[0];
+  return html`<${OneScan} key=${scan.id} order=${order} scan=${scan} problem=${problem}
+    refresh=${refresh} query=${address.query} dimmed=${dimmed} />`;
+}
+
+function Unreadable({ order }) {
+  return html`<div class="page narrow"><h1>Order ${shortId(order.id)}</h1>
+    <div class="problem"><${ProblemText} fields=${order.error} /></div>
+    <${Log} order=${order.id} /></div>`;
+}
+
+function OneScan({ order, scan, problem, refresh, query, dimmed }) {
+  const slide = useSlide(order, scan);
+  const findings = useFindings(order, scan);
+  const [style, setStyle] = useState(null);
+  const [inView, setInView] = useState(null);
+  const [isOpen, setIsOpen] = useState(false);
+  const commands = useRef(null);
+  const view = useRef(viewOf(query));
+  useEffect(() => {
+    if (findings.document) setStyle(defaultStyle(findings.document, order.algorithm));
+  }, [findings.document]);
+  const layer = useLayer(order, scan, findings.document, style);
+
+  return html`<div class="desk desk-view">
+    <section class="stage" aria-label="Slide">
+      ${slide.found ? html`<${Stage} slide=${slide.found} findings=${layer} region=${regionOf(scan)}
+        onRegion=${() => {}} mode="pan" view=${view.current} onView=${keepView} style=${style}
+        onStyle=${setStyle} onInView=${setInView} commands=${commands} dimmed=${dimmed} />`
+        : html`<${NoSlide} scan=${scan} problem=${slide.problem} />`}
+      <button type="button" class="drawer-handle" aria-expanded=${isOpen} aria-controls="order-panel"
+        onClick=${() => setIsOpen(!isOpen)}>${isOpen ? 'Hide' : 'Findings and progress'}</button>
+    </section>
+    <div class="panel panel-right ${isOpen ? 'is-open' : ''}" id="order-panel">
+      <${Head} order=${order} scan=${scan} />
+      ${problem && html`<p class="warning">What is shown may be old: ${problem.message}</p>`}
+      <${Failure} order=${order} scan=${scan} />
+      <${Warnings} order=${order} />
+      <section class="card"><h2>Findings</h2>
+        ${findings.document && style ? html`<${FindingsPanel} document=${findings.document}
+          style=${style} onStyle=${setStyle} inView=${inView} algorithm=${order.algorithm}
+          onNext=${() => commands.current?.next()} onPrevious=${() => commands.current?.previous()} />`
+          : html`<${NoFindings} scan=${scan} problem=${findings.problem} />`}</section>
+      <${Progress} order=${order} scan=${scan} />
+      <${Acts} order=${order} onDone=${refresh} />
+      <${Deliveries} order=${order} />
+      <section class="card"><h2>Log</h2><${Log} order=${order.id} /></section>
+      <${Downloads} order=${order} scan=${scan} />
+      <${Facts} order=${order} scan=${scan} />
+    </div>
+  </div>`;
+}
+
+function Head({ order, scan }) {
+  return html`<header class="order-head"><h1>${sourceName(scan.source)}</h1>
+    <p class="hint">${order.algorithm}${order.labels.case && ` · ${order.labels.case}`}${' · '}
+      <time datetime=${order.created_at}>${moment(order.created_at)}</time>${order.created_by
+        && ` · ${order.created_by}`}</p>
+    ${order.scans.length > 1 && html`<nav class="scans" aria-label="Scans of the order">
+      ${order.scans.map((one) => html`<a href=${orderAddress(order.id, one.id)}
+        aria-current=${one.id === scan.id ? 'page' : undefined}>${one.id} <${State} state=${one.state} /></a>`)}
+    </nav>`}</header>`;
+}
+
+function Failure({ order, scan }) {
+  const fault = scan.error ?? order.error;
+  if (!fault) return null;
+  return html`<div class="problem" role="alert"><${ProblemText} fields=${fault} /></div>`;
+}
+
+function Warnings({ order }) {
+  return order.warnings.map((one) => html`<p class="warning">${one.detail} <code>${one.code}</code></p>`);
+}
+
+function NoSlide({ scan, problem }) {
+  if (problem) {
+    return html`<div class="stage-empty"><div class="problem"><${ProblemText} fields=${problem.fields} /></div></div>`;
+  }
+  let text = 'One moment …';
+  if (scan.state === 'queued') text = 'The slide is shown here once it is fetched; the order still waits.';
+  if (scan.state === 'fetching') text = 'The slide is being fetched.';
+  return html`<p class="stage-empty">${text}</p>`;
+}
+
+function NoFindings({ scan, problem }) {
+  if (problem) return html`<p class="warning">The findings cannot be read: ${problem.message}</p>`;
+  if (scan.state === 'failed') return html`<p class="hint">The scan failed: nothing was found.</p>`;
+  if (scan.state === 'cancelled') return html`<p class="hint">The scan was cancelled.</p>`;
+  if (scan.state !== 'classified') return html`<p class="hint">They are here once the scan is classified.</p>`;
+  return html`${scan.summary.headline && html`<p class="headline">${scan.summary.headline}</p>`}
+    <p class="hint">There is nothing to draw on the slide.</p>`;
+}
+
+function Facts({ order, scan }) {
+  const rows = [['Order', order.id], ['Scan', scan.id], ['Priority', order.priority]];
+  if (scan.mpp) rows.push(['Size of a pixel', `${scan.mpp} µm, said by the order`]);
+  for (const [name, value] of Object.entries(order.parameters)) rows.push([name, JSON.stringify(value)]);
+  for (const [name, value] of Object.entries(order.labels)) rows.push([name, value]);
+  for (const { at, act, by } of order.acts) rows.push([act, `${by}, ${moment(at)}`]);
+  return html`<details class="card facts-card"><summary>Order and parameters</summary>
+    <dl>${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl></details>`;
+}
+
+/** Return the slide of the scan as the stage takes it, once it can be there. */
+function useSlide(order, scan) {
+  const [state, setState] = useState({ found: null, problem: null });
+  const isThere = !NOT_THERE_YET.has(scan.state);
+  useEffect(() => {
+    if (!isThere) return;
+    const iiif = `/v1/orders/${encodeURIComponent(order.id)}/scans/${encodeURIComponent(scan.id)}/iiif`;
+    getJson(`${iiif}/info.json`).then(
+      ({ width, height, mpp_x: mppX, mpp }) => {
+        setState({ found: { iiif, width, height, mpp_x: mppX ?? mpp ?? scan.mpp ?? null }, problem: null });
+      },
+      (error) => setState({ found: null, problem: problemOf(error) }),
+    );
+  }, [isThere]);
+  return state;
+}
+
+/** Return findings.json of the scan, null while there is none. */
+function useFindings(order, scan) {
+  const [state, setState] = useState({ document: null, problem: null });
+  const link = scan.links['findings.json'];
+  useEffect(() => {
+    if (!link) return;
+    getJson(link).then(
+      (document) => setState({ document, problem: null }),
+      (error) => setState({ document: null, problem: problemOf(error) }),
+    );
+  }, [link]);
+  return state;
+}
+
+/** Return what the stage draws over the slide; the same object until something else is drawn. */
+function useLayer(order, scan, document, style) {
+  const [layer, setLayer] = useState(null);
+  const isReady = document !== null && style !== null;
+  useEffect(() => {
+    if (!isReady) return;
+    const base = `/v1/orders/${encodeURIComponent(order.id)}/scans/${encodeURIComponent(scan.id)}`;
+    setLayer({ base, document });
+  }, [isReady]);
+  return layer;
+}
+
+/** Return the region that was ordered as the stage draws it; null = the whole slide, or no box. */
+function regionOf({ roi }) {
+  if (!roi || typeof roi === 'string') return null;
+  if (roi.polygon) return { points: roi.polygon };
+  if (Number.isFinite(roi.width)) return roi;
+  return null;
+}

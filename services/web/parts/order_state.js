@@ -1,0 +1,70 @@
+// Orders as they are kept in the page: read once, then changed by the stream of events.
+import { useEffect, useRef, useState } from '../vendor/hooks.js';
+import { getJson, problemOf } from '../api.js';
+import { useLive } from '../live.js';
+
+/** Return the order with the changed parts of an event; scans are matched by their ids. */
+export function merged(order, part) {
+  const { order: _, scans, ...rest } = part;
+  const next = { ...order, ...rest };
+  if (scans && order.scans) {
+    next.scans = order.scans.map((scan) => {
+      const changed = scans.find((one) => one.id === scan.id);
+      if (!changed) return scan;
+      return { ...scan, ...changed };
+    });
+  }
+  return next;
+}
+
+/** Return the seconds that an order took until it ended, or takes until now; null before it runs. */
+export function tookS(order) {
+  const begins = (order.scans ?? []).map((scan) => scan.started_at).filter(Boolean).map(Date.parse);
+  if (begins.length === 0) return null;
+  let end = Date.now();
+  const ends = order.scans.map((scan) => scan.ended_at).filter(Boolean).map(Date.parse);
+  if (ends.length === order.scans.length) end = Math.max(...ends);
+  return Math.max(0, (end - Math.min(...begins)) / 1000);
+}
+
+/** Return what an order waits for in words; empty where it does not wait. */
+export function waitText(order) {
+  const waiting = order.delivery?.waiting
+    ?? (order.scans ?? []).map((scan) => scan.waiting).find(Boolean);
+  if (!waiting) return '';
+  if (waiting.ahead > 0) return `${waiting.ahead} ahead on ${waiting.queue}`;
+  return waiting.reason || `next on ${waiting.queue}`;
+}
+
+/**
+ * Return one order, kept fresh while the component is shown.
+ * @param {string} id
+ * @returns {{order: object|null, problem: object|null, refresh: () => void}}
+ */
+export function useOrder(id) {
+  const [state, setState] = useState({ order: null, problem: null });
+  const path = `/v1/orders/${encodeURIComponent(id)}`;
+  const before = useRef('');
+
+  async function refresh() {
+    try {
+      setState({ order: await getJson(path), problem: null });
+    } catch (error) {
+      const problem = problemOf(error);
+      setState((kept) => ({ order: problem.status === 404 ? null : kept.order, problem }));
+    }
+  }
+  function changed(part) {
+    setState((kept) => {
+      if (!kept.order) return kept;
+      return { ...kept, order: merged(kept.order, part) };
+    });
+    // Links and summaries are there once a state has changed; what is waited for changes with it.
+    const states = JSON.stringify([part.state, part.scans?.map((scan) => scan.state)]);
+    if (states !== before.current) refresh();
+    before.current = states;
+  }
+  useEffect(() => { refresh(); }, [id]);
+  useLive(id, { order: changed, refresh });
+  return { ...state, refresh };
+}

@@ -1,0 +1,1 @@
+"""A slide that a caller has sent in."""

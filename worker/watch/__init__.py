@@ -1,0 +1,1 @@
+"""Watched folders: a courier finds the slides that arrive in them."""
