@@ -21,6 +21,10 @@ SIZE: Final = {"width": 1280, "height": 760}
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
 _POLL_MS: Final = 50
+_SET_VISIBILITY: Final = """value => {
+  const over = ".viewer-corner, .viewer-selected, .viewer-hover, .navigator, .viewer-marks";
+  for (const element of document.querySelectorAll(over)) element.style.visibility = value;
+}"""
 
 
 @contextmanager
@@ -80,11 +84,13 @@ class StagePage:
         pytest.fail("the picture keeps changing")
 
     def picture(self) -> Pixels:
-        """Return what the slide's canvas shows, (height, width, 3), without marks and words."""
-        shown = self.page.locator(".openseadragon-canvas").first.screenshot(
-            style=".viewer-corner, .navigator, .viewer-selected, .viewer-hover"
-            " { visibility: hidden !important }"
-        )
+        """Return what the slide's canvas shows, (height, width, 3), without marks and words.
+
+        A style of the test's own would break the policy of the page.
+        """
+        self.page.evaluate(_SET_VISIBILITY, "hidden")
+        shown = self.page.locator(".openseadragon-canvas").first.screenshot()
+        self.page.evaluate(_SET_VISIBILITY, "")
         return np.asarray(Image.open(BytesIO(shown)).convert("RGB"))
 
     def show(self, x: float, y: float, zoom: float) -> None:

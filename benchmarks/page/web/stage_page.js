@@ -43,7 +43,7 @@ const slide = {
   iiif: `/slides/${name}/iiif`,
   width: info?.width ?? 1000,
   height: info?.height ?? 1000,
-  mpp_x: info?.mpp_x ?? null,
+  mpp_x: info?.mpp ?? null,
 };
 let findings = null;
 if (query.has('findings')) {
