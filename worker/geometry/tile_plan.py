@@ -4,8 +4,7 @@ from dataclasses import dataclass, replace
 
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.order import ScanWarning
-from broker.orders.roi import Roi
-from broker.orders.roi_limits import RoiLimits
+from broker.orders.roi import Roi, RoiLimits
 from worker.geometry.frame import Frame, MppSource
 from worker.geometry.mpp_warnings import mpp_warnings
 from worker.geometry.roi import check_limits, resolve_roi

@@ -8,8 +8,7 @@ from starlette.requests import Request
 from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.fields import COARSEST_MPP, FINEST_MPP
-from broker.orders.roi import Roi
-from broker.orders.roi_limits import RoiLimits
+from broker.orders.roi import Roi, RoiLimits
 from worker.geometry.frame import Frame, MppSource
 from worker.geometry.tile_plan import plan_tiles, with_mpp
 

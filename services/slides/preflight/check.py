@@ -16,7 +16,7 @@ from pydantic_core import to_jsonable_python
 from broker.errors import OrderError, TemporaryError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.request import ScanRequest
-from broker.orders.roi_limits import RoiLimits
+from broker.orders.roi import RoiLimits
 from broker.orders.source import SlideSource
 from broker.orders.stains import contradiction, on_mismatch
 from services.requests.placement import Orderable, Placement
