@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from '../vendor/hooks.js';
 import { getJson, problemOf, send } from '../api.js';
 import { html } from '../html.js';
 import { useLive } from '../live.js';
+import { TechcyteTask } from '../ordering/techcyte_task.js';
 import { announce } from '../parts/announce.js';
 import { JobFilters } from '../parts/job_filters.js';
 import { JobRow } from '../parts/job_row.js';
@@ -51,6 +52,7 @@ export function JobsPage({ address, session }) {
   return html`<div class="page">
     <header class="page-head"><h1>Jobs and logs</h1>
       <a href="/v1/orders.csv" download>Table as CSV</a></header>
+    <${TechcyteTask} />
     <${JobFilters} filters=${filters} onFilters=${setFilters} />
     <div class="bulk" role="group" aria-label="What is selected">
       <span class="hint">${chosen.length ? `${chosen.length} selected` : 'Select orders to act on several at once'}</span>
