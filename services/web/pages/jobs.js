@@ -36,6 +36,10 @@ export function JobsPage({ address, session }) {
     else next.delete(id);
     setSelected(next);
   }
+  function selectAll(isSelected) {
+    const ids = isSelected ? shown.map((order) => order.id) : [];
+    setSelected(new Set(ids));
+  }
   async function act(name, done) {
     const asked = chosen.filter((order) => allowedActs(order).has(name));
     const answers = await Promise.allSettled(asked.map(
@@ -63,10 +67,11 @@ export function JobsPage({ address, session }) {
     ${list.problem && html`<${ProblemBox} problem=${list.problem} onRetry=${list.refresh} />`}
     <div class="table-frame" tabindex="0" role="region" aria-label="Orders">
       <table class="jobs"><thead><tr>
-        <th scope="col"><input type="checkbox" aria-label="Select all that are shown"
-          checked=${shown.length > 0 && chosen.length === shown.length} disabled=${shown.length === 0}
-          onChange=${(event) => setSelected(new Set(event.currentTarget.checked ? shown.map((one) => one.id) : []))} /></th>
-        ${['State', 'Created', 'Algorithm', 'Slide', 'Case', 'Progress', 'Took', 'By', 'Worker', 'Order', '']
+        <th scope="col"><label class="hit"><input type="checkbox"
+          aria-label="Select all that are shown" disabled=${shown.length === 0}
+          checked=${shown.length > 0 && chosen.length === shown.length}
+          onChange=${(event) => selectAll(event.currentTarget.checked)} /></label></th>
+        ${['State', 'Created', 'Algorithm', 'Slide', 'Case', 'Progress or result', 'Took', 'By', 'Worker', 'Order', '']
           .map((title) => html`<th scope="col">${title || html`<span class="unseen">Actions</span>`}</th>`)}
       </tr></thead>
       <tbody onKeyDown=${moveInRows}>${shown.map((order) => html`<${JobRow} key=${order.id} order=${order}
@@ -144,6 +149,9 @@ function useOrders(filters) {
   }
   function changed(part) {
     setState((before) => {
+      if (part.deleted) {
+        return { ...before, orders: before.orders?.filter((one) => one.id !== part.order) ?? null };
+      }
       const isKnown = before.orders?.some((one) => one.id === part.order);
       if (!isKnown) soon();
       if (!isKnown) return before;
