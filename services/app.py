@@ -41,7 +41,7 @@ from services.session import routes as session
 from services.session.tries import LoginTries
 from services.slides import order_images
 from services.slides import routes as slides
-from services.slides.viewer_client import ViewerClient
+from services.slides.viewer_process.client import ViewerClient
 from services.uploads import routes as uploads
 from services.uploads.protocol import Tus
 

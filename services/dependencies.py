@@ -12,7 +12,7 @@ from services.auth import ApiKeyAuth, Caller
 from services.live.feed import ChangeFeed
 from services.requests import json_body
 from services.responses.findings_archive import FindingsArchives
-from services.slides.viewer_client import ViewerClient
+from services.slides.viewer_process.client import ViewerClient
 
 
 async def config_of(request: Request) -> Config:

@@ -8,6 +8,7 @@ from broker.errors import CODES, ErrorCode, Problem
 from broker.orders.result_files import MEDIA_TYPES
 from services import examples, hosting_examples
 from services.kue import examples as kue
+from services.live import examples as live
 from services.responses import problems
 from services.slides import examples as slides
 
@@ -228,7 +229,7 @@ _PART_OF_PAYLOAD: Final = {
     "206": {"description": "The range that was asked for", "content": _PAYLOAD}
 }
 _EVENTS: Final = {
-    "text/event-stream": {"schema": {"type": "string"}, "example": examples.EVENTS},
+    "text/event-stream": {"schema": {"type": "string"}, "example": live.EVENTS},
 }
 _FOLLOW: Final[tuple[ErrorCode, ...]] = (*_READ, "not_found")
 _KUE: Final[tuple[ErrorCode, ...]] = (*_ANY_REQUEST, "not_found")
@@ -284,7 +285,7 @@ _FETCHED_FIRST: Final = {
 }
 ANSWERS: Final[Mapping[str, Answers]] = {
     "log_in": Answers(204, {}, _LOGIN),
-    "get_session": Answers(200, _json(examples.SESSION), _READ),
+    "get_session": Answers(200, _json(live.SESSION), _READ),
     "log_out": Answers(204, {}, _CHANGE),
     "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE, _BATCH | _ENDED_IN_TIME),
     "place_techcyte_task": Answers(202, _json(examples.WAITING_ORDER), _PASTED_TASK),
@@ -342,7 +343,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "list_jobs": Answers(200, _json(hosting_examples.JOBS), (*_READ, "request_invalid")),
     "list_queues": Answers(200, _json(examples.QUEUES), _READ),
     "get_queue": Answers(200, _json(examples.DEMAND), (*_READ, "request_invalid")),
-    "get_system": Answers(200, _json(examples.SYSTEM), _READ),
+    "get_system": Answers(200, _json(live.SYSTEM), _READ),
     "metrics": Answers(200, _text(examples.METRICS), _READ),
     "healthz": Answers(200, _json({"status": "ok"}), _ANY_REQUEST),
     "readyz": Answers(200, _json({"status": "ready"}), (*_ANY_REQUEST, "workers_missing")),

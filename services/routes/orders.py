@@ -42,7 +42,7 @@ from services.responses.views import (
     OrderView,
     entry_view,
 )
-from services.slides.preflight import preflight
+from services.slides.preflight.check import preflight
 
 JSON = "application/json"
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.order import ScanWarning
-from broker.orders.roi import Roi
+from broker.orders.roi import Roi, RoiLimits
 from worker.geometry.frame import Frame, MppSource
 from worker.geometry.mpp_warnings import mpp_warnings
-from worker.geometry.roi import resolve_roi
+from worker.geometry.roi import check_limits, resolve_roi
 from worker.geometry.tile_grid import tile_grid
 
 
@@ -25,17 +25,23 @@ class TilePlan:
     warnings: tuple[ScanWarning, ...] = ()
 
 
-def plan_tiles(
-    card: AlgorithmCard, roi: Roi | None, frame: Frame, mpp: float | None, mpp_source: MppSource
-) -> TilePlan:
-    """Return what `card`'s algorithm would read of the region.
+def with_mpp(frame: Frame, mpp: float | None, source: MppSource) -> Frame:
+    """Return the frame with these microns per pixel, unless the slide states its own."""
+    if frame.mpp_x is not None or mpp is None:
+        return frame
+    return replace(frame, mpp_x=mpp, mpp_y=mpp, mpp_source=source)
 
-    `mpp`: microns per pixel that count where the slide states none, with their source. Raise
-    `OrderError`: `roi_outside_slide`, `request_invalid`, `mpp_unfit`, `input_too_large`.
+
+def plan_tiles(
+    card: AlgorithmCard, roi: Roi | None, limits: RoiLimits | None, frame: Frame
+) -> TilePlan:
+    """Return what `card`'s algorithm would read of the region, which must be within the limits.
+
+    Raise `OrderError`: `roi_outside_slide`, `roi_too_large`, `request_invalid`, `mpp_unfit`,
+    `input_too_large`; `mpp_missing` where square millimetres are limited.
     """
-    if frame.mpp_x is None and mpp is not None:
-        frame = replace(frame, mpp_x=mpp, mpp_y=mpp, mpp_source=mpp_source)
     area = resolve_roi(roi, frame)
+    check_limits(area, frame, limits)
     if card.mpp is None:
         return TilePlan(frame, None)
     if frame.mpp_x is None:

@@ -8,9 +8,9 @@ from starlette.requests import Request
 from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.fields import COARSEST_MPP, FINEST_MPP
-from broker.orders.roi import Roi
+from broker.orders.roi import Roi, RoiLimits
 from worker.geometry.frame import Frame, MppSource
-from worker.geometry.tile_plan import plan_tiles
+from worker.geometry.tile_plan import plan_tiles, with_mpp
 
 _MOST_BYTES: Final = 2**21
 
@@ -25,12 +25,14 @@ class TileQuestion(BaseModel):
 
     card: AlgorithmCard
     roi: Roi | None = None
+    roi_limits: RoiLimits | None = None
     mpp: Annotated[float | None, Field(gt=FINEST_MPP, lt=COARSEST_MPP)] = None
     mpp_source: MppSource = "order"
 
     def answer(self, frame: Frame) -> dict[str, Any]:
         """Return the answer for the slide with this frame. Raise `OrderError`."""
-        plan = plan_tiles(self.card, self.roi, frame, self.mpp, self.mpp_source)
+        frame = with_mpp(frame, self.mpp, self.mpp_source)
+        plan = plan_tiles(self.card, self.roi, self.roi_limits, frame)
         return {
             "width": plan.frame.width,
             "height": plan.frame.height,

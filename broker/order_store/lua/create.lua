@@ -71,6 +71,7 @@ for index, scan in ipairs(scans) do
   redis.call('HSET', key_of(work), 'id', scan.id, 'state', 'queued', 'fence', 0, 'attempts', 0,
     'lease_until', 0)
   if scan.dies_at then redis.call('HSET', key_of(work), 'dies_at', scan.dies_at) end
+  if scan.looked_at then redis.call('HSET', key_of(work), 'looked_at', scan.looked_at) end
   local message = wait(work, delay_ms)
   if message then
     messages[#messages + 1] = message

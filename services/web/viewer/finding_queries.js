@@ -200,18 +200,19 @@ async function heatAt(store, style, x, y) {
   if (grid === null) {
     return null;
   }
-  const size = document.T / grid.edge;
-  const column = Math.floor((x - tile.left) / size);
-  const row = Math.floor((y - tile.top) / size);
-  const cell = row * grid.edge + column;
+  const width = document.T / grid.columns;
+  const height = document.T / grid.rows;
+  const column = Math.floor((x - tile.left) / width);
+  const row = Math.floor((y - tile.top) / height);
+  const cell = row * grid.columns + column;
   if (grid.looked[cell] === 0) {
     return null;
   }
-  const cells = grid.edge * grid.edge;
+  const cells = grid.columns * grid.rows;
   const values = document.classes.map((_, number) => grid.values[number * cells + cell] / 255);
-  const left = tile.left + column * size;
-  const top = tile.top + row * size;
-  return { kind: HEAT, values, box: { left, top, right: left + size, bottom: top + size } };
+  const left = tile.left + column * width;
+  const top = tile.top + row * height;
+  return { kind: HEAT, values, box: { left, top, right: left + width, bottom: top + height } };
 }
 
 /**

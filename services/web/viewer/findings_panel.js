@@ -33,7 +33,7 @@ export function FindingsPanel(properties) {
     ${isHeat && html`<${Ramp} document=${document} style=${style} />`}
     <${Drawing} document=${document} style=${style} change=${change} isHeat=${isHeat} />
     <${Threshold} document=${document} style=${style} change=${change} />
-    ${!isHeat && html`<${Steps} onNext=${onNext} onPrevious=${onPrevious} />`}
+    <${Steps} onNext=${onNext} onPrevious=${onPrevious} />
   </div>`;
 }
 
@@ -58,10 +58,11 @@ function Classes({ document, style, change, inView, algorithm }) {
     ${document.classes.map((entry, number) => html`<div class="findings-class" key=${entry.name}>
       <label class="findings-toggle">
         <input type="checkbox" checked=${style.shown[number]}
+          aria-label=${entry.title || entry.name} aria-describedby=${`findings-count-${number}`}
           onChange=${(event) => change({ shown: style.shown.with(number, event.target.checked) })} />
         <${Swatch} color=${style.colors[number]} letter=${letters[number]} number=${number} />
         <span class="findings-name">${entry.title || entry.name}</span>
-        <span class="findings-count">${formatNumber(entry.count ?? 0, 9)}</span>
+        <span class="findings-count" id=${`findings-count-${number}`}>${formatNumber(entry.count ?? 0, 9)}</span>
         ${inView && html`<span class="findings-seen" aria-hidden="true">
           ${seenWords(inView, number)}</span>`}
       </label>
@@ -108,17 +109,18 @@ function Ramp({ document, style }) {
 function Drawing({ document, style, change, isHeat }) {
   const percent = Math.round(style.opacity * 100);
   return html`<div class="findings-drawing">
-    <label class="findings-slider"><span>Opacity <output>${percent} %</output></span>
+    <label class="findings-slider">
+      <span>Opacity <span class="findings-value">${percent} %</span></span>
       <input type="range" min="0" max="100" value=${percent}
         onInput=${(event) => change({ opacity: Number(event.target.value) / 100 })} />
     </label>
     ${!isHeat && html`<div class="findings-options">
       <label><input type="checkbox" checked=${style.fill}
-        onChange=${(event) => change({ fill: event.target.checked })} /> Fill <kbd>F</kbd></label>
+        onChange=${(event) => change({ fill: event.target.checked })} /> Fill <kbd aria-hidden="true">F</kbd></label>
       ${document.output !== "mask" && html`<label>
         <input type="checkbox" checked=${style.density}
           onChange=${(event) => change({ density: event.target.checked })} />
-        Density <kbd>D</kbd></label>`}
+        Density <kbd aria-hidden="true">D</kbd></label>`}
     </div>`}
   </div>`;
 }
@@ -129,7 +131,7 @@ function Threshold({ document, style, change }) {
   return html`<div class="findings-threshold">
     <${Histogram} document=${document} style=${style} />
     <label class="findings-slider">
-      <span>${word} at least <output>${style.threshold.toFixed(2)}</output></span>
+      <span>${word} at least <span class="findings-value">${style.threshold.toFixed(2)}</span></span>
       <input type="range" min="0" max="1" step="0.01" value=${style.threshold}
         onInput=${(event) => change({ threshold: Number(event.target.value) })} />
     </label>
@@ -164,7 +166,7 @@ function Histogram({ document, style }) {
 
 function Steps({ onNext, onPrevious }) {
   return html`<div class="findings-steps" role="group" aria-label="Findings by score">
-    <button type="button" onClick=${onPrevious}>Previous <kbd>B</kbd></button>
-    <button type="button" onClick=${onNext}>Next <kbd>N</kbd></button>
+    <button type="button" onClick=${onPrevious}>Previous <kbd aria-hidden="true">B</kbd></button>
+    <button type="button" onClick=${onNext}>Next <kbd aria-hidden="true">N</kbd></button>
   </div>`;
 }

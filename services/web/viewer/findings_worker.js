@@ -17,7 +17,7 @@ const QUESTIONS = {
     store = new TileStore(base, document);
     order = new FindingOrder(store);
     style = first;
-    fullDensity = densest();
+    fullDensity = null;
     return null;
   },
   style({ style: next }) {
@@ -70,7 +70,7 @@ async function draw({ id, target }) {
     outlinesFor(box, outlineZoom),
     gridsFor(box, target, densityZoom),
   ]);
-  const full = await fullDensity;
+  const full = await fullDensityOnce();
   if (dropped.has(id) || outlines.length + grids.length === 0) {
     return null;
   }
@@ -136,6 +136,15 @@ function isHeatMap(document) {
 function heatZoom(document, scale) {
   const wanted = Math.floor(document.Z + Math.log2((scale * document.T) / 512));
   return Math.max(0, Math.min(document.Z, wanted));
+}
+
+/** Find once what `densest` returns; one that failed is found again. */
+function fullDensityOnce() {
+  fullDensity ??= densest().catch((error) => {
+    fullDensity = null;
+    throw error;
+  });
+  return fullDensity;
 }
 
 /** Return the findings per level-0 px² of the densest place at the coarsest zoom. */

@@ -37,6 +37,7 @@ export class StageParts {
     this.counting = null;
     this.isAsking = false;
     this.selected = null;
+    this.stepping = Promise.resolve();
     this.lastView = null;
   }
 
@@ -238,8 +239,15 @@ export class StageParts {
     this.set({ selected, words: selected });
   }
 
-  /** Select the next finding by score, or the one before, and show it. */
-  async step(by) {
+  /** Select the next finding by score, or the one before, and show it: one step after another. */
+  step(by) {
+    this.stepping = this.stepping.then(() => this.stepOnce(by)).catch((error) => {
+      this.set({ words: `The next finding could not be read: ${error.message}` });
+    });
+    return this.stepping;
+  }
+
+  async stepOnce(by) {
     if (this.layer === null) {
       return;
     }

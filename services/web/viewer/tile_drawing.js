@@ -190,14 +190,14 @@ export function drawLattices(context, target, tiles, style) {
   const shown = style.shown.flatMap((on, number) => (on ? [number] : []));
   const rgb = style.colors.map(toRgb);
   for (const { grid, left, top, size } of tiles) {
-    const { edge } = grid;
-    const picture = new ImageData(edge, edge);
-    for (let cell = 0; cell < edge * edge; cell++) {
+    const { columns, rows } = grid;
+    const picture = new ImageData(columns, rows);
+    for (let cell = 0; cell < columns * rows; cell++) {
       paintCell(picture.data, 4 * cell, grid, cell, { shown, rgb, least: style.threshold * 255 });
     }
-    const small = new OffscreenCanvas(edge, edge);
+    const small = new OffscreenCanvas(columns, rows);
     small.getContext("2d").putImageData(picture, 0, 0);
-    context.imageSmoothingEnabled = false; // a square is what the model answered, nothing between
+    context.imageSmoothingEnabled = false; // the squares keep their edges
     const x = (left - target.left) * target.scale;
     const y = (top - target.top) * target.scale;
     context.drawImage(small, x, y, size * target.scale, size * target.scale);
@@ -208,7 +208,7 @@ function paintCell(data, at, grid, cell, { shown, rgb, least }) {
   if (grid.looked[cell] === 0) {
     return;
   }
-  const cells = grid.edge * grid.edge;
+  const cells = grid.columns * grid.rows;
   let best = -1;
   let value = -1;
   for (const number of shown) {
@@ -229,5 +229,5 @@ function paintCell(data, at, grid, cell, { shown, rgb, least }) {
   data[at] = color[0];
   data[at + 1] = color[1];
   data[at + 2] = color[2];
-  data[at + 3] = 255 * alpha;
+  data[at + 3] = grid.looked[cell] * alpha;
 }

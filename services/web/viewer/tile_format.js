@@ -203,22 +203,24 @@ export function readDensity(buffer, classCount) {
 }
 
 /**
- * Return the squares of a heat map.
+ * Return the lattice of a heat map.
  * @param {ArrayBuffer} buffer - an SLG1 part, decompressed
  * @param {number} classCount
- * @returns {{edge: number, looked: Uint8Array, values: Uint8Array}} `looked` by row and column,
- *   0 where the model looked at nothing; `values` by class, row, column, 0 to 255
+ * @returns {{columns: number, rows: number, values: Uint8Array, looked: Uint8Array}}
+ *   `values` by class, row, column, 0 to 255; `looked` by row and column: which part of the cell
+ *   the model looked at, 0 for nothing of it
  */
 export function readLattice(buffer, classCount) {
-  const { first: edge, second: stated } = readHeader(buffer, ["SLG1"]);
-  const cells = edge * edge;
-  if (stated !== classCount || buffer.byteLength < HEADER_BYTES + cells * (classCount + 1)) {
-    throw new Error(`a heat map of ${stated} classes has ${buffer.byteLength} bytes`);
+  const { first: columns, second: rows } = readHeader(buffer, ["SLG1"]);
+  const cells = columns * rows;
+  if (buffer.byteLength < HEADER_BYTES + cells * (classCount + 1)) {
+    throw new Error(`a heat map of ${columns} x ${rows} cells has ${buffer.byteLength} bytes`);
   }
   return {
-    edge,
-    looked: new Uint8Array(buffer, HEADER_BYTES, cells),
-    values: new Uint8Array(buffer, HEADER_BYTES + cells, cells * classCount),
+    columns,
+    rows,
+    values: new Uint8Array(buffer, HEADER_BYTES, cells * classCount),
+    looked: new Uint8Array(buffer, HEADER_BYTES + cells * classCount, cells),
   };
 }
 

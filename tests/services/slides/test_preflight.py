@@ -1,6 +1,5 @@
 """`POST /v1/orders?validate_only=true`, with the real viewer: what an order would be."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,44 +8,10 @@ from fastapi.testclient import TestClient
 
 from broker.order_store import OrderStore
 from broker.orders.request import OrderRequest
-from broker.settings.config import Config, load
-from services.app import create_app
-from tests.services.conftest import CARD, LOOPBACK
-from tests.support.slides import a_picture, a_slide
-from tests.support.viewer import running_viewer
+from tests.services.slides.conftest import HEIGHT, TILED, WIDTH
 
 VALIDATE = "/v1/orders?validate_only=true"
-WIDTH = 300
-HEIGHT = 200
-TILED = CARD.model_copy(update={"name": "tiled", "tile_px": 64, "mpp": 0.5})
-COARSE = TILED.model_copy(update={"name": "coarse", "mpp": 0.125})
-WHOLE = CARD.model_copy(update={"name": "whole", "mpp": None})
 URL = "https://bucket.example.org/a.svs?X-Amz-Signature=f00dfeed"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "slides"
-    folder.mkdir()
-    a_slide(folder / "a.svs", a_picture(WIDTH, HEIGHT))
-    a_slide(folder / "no-mpp.svs", a_picture(WIDTH, HEIGHT), mpp=None)
-    (folder / "notes.svs").write_text("no slide")
-    return folder
-
-
-@pytest.fixture
-def seeing(config: Config, store: OrderStore, folder: Path) -> Iterator[TestClient]:
-    """An API whose viewer reads the folder."""
-    store.announce([TILED, COARSE, WHOLE])
-    broker = config.broker.model_dump()
-    settings = load(broker=broker, worker={"slides": {"roots": [str(folder)]}})
-    with (
-        running_viewer(settings),
-        TestClient(
-            create_app(settings, store), base_url="http://127.0.0.1:8000", client=LOOPBACK
-        ) as client,
-    ):
-        yield client
 
 
 def _scan(folder: Path, name: str = "a.svs", **more: Any) -> dict[str, Any]:
@@ -197,6 +162,14 @@ def test_without_the_viewer_nothing_is_invented(api: TestClient, announced: Orde
     (warning,) = _planned(api, scan, "ki67")["warnings"]
     assert warning["code"] == "not_looked_at"
     assert "viewer" in warning["detail"]
+
+
+def test_a_list_of_orders_is_not_looked_at(api: TestClient) -> None:
+    """Refused, and none of them is placed."""
+    scan = {"id": "1", "source": {"type": "path", "path": "/slides/a.svs"}}
+    answer = api.post(VALIDATE, json=[{"algorithm": "ki67", "scans": [scan]}])
+    assert (answer.status_code, answer.json()["code"]) == (422, "request_invalid")
+    assert api.get("/v1/orders").json()["orders"] == []
 
 
 @pytest.mark.parametrize("query", ["validate_only=maybe", "validate_only=true&validate_only=true"])

@@ -7,62 +7,28 @@ at through the viewer, which counts tiles as a worker would.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from anyio import from_thread
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import to_jsonable_python
 
 from broker.errors import OrderError, TemporaryError
-from broker.order_store import OrderStore
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.request import ScanRequest
-from broker.orders.roi import as_json
-from broker.orders.source import PathSource, SlideSource
+from broker.orders.roi import RoiLimits
+from broker.orders.source import SlideSource
 from broker.orders.stains import contradiction, on_mismatch
-from services.requests.order_validation import order_of
 from services.requests.placement import Orderable, Placement
-from services.responses.views import ABSENT
-from services.slides.http_connection import BadAnswerError
-from services.slides.speed import Speed
-from services.slides.viewer_client import ViewerClient, unavailable
+from services.slides.disk import path_on_disk
+from services.slides.preflight.speed import Speed
+from services.slides.preflight.views import PlannedScanView, PreflightView, WarningView
+from services.slides.viewer_process.client import ViewerClient, unavailable
+from services.slides.viewer_process.http_connection import BadAnswerError
 
 AT_ONCE: Final = 4
 """Slides of one order that are opened at a time: the viewer keeps few open."""
 _SEEN: Final = frozenset({"ready", "fetched"})
-
-
-class WarningView(BaseModel):
-    """A reason to look again before the order is placed; `field` is what would put it right."""
-
-    code: str
-    detail: str
-    field: Annotated[str | None, ABSENT] = None
-
-
-class PlannedScanView(BaseModel):
-    """What a scan would be. Everything is null of a slide that was not looked at yet."""
-
-    id: str
-    width: int | None = Field(description="of the slide, in level-0 pixels")
-    height: int | None = Field(description="of the slide, in level-0 pixels")
-    mpp: float | None = Field(description="microns per pixel in x; null where nothing says")
-    mpp_source: str | None = Field(description="whose word that is; `none` where nothing says")
-    tiles: int | None = Field(
-        description="tiles that cover the region, at most so many are read: those without tissue "
-        "may be left out; null for an algorithm that reads none"
-    )
-    expected_s: float | None = Field(
-        description="seconds to classify, at the speed of the algorithm's last scans; null where "
-        "there are none"
-    )
-    warnings: list[WarningView]
-
-
-class PreflightView(BaseModel):
-    """What would become of an order."""
-
-    algorithm: str
-    scans: list[PlannedScanView]
 
 
 class PlanAnswer(BaseModel):
@@ -90,12 +56,14 @@ def preflight(document: Any, placement: Placement, viewer: ViewerClient) -> Pref
     To be called from a thread of the API's event loop. Raise as `Placement.place_document` does,
     and `OrderError` for what only the slide shows: a region beside it, a file that is no slide.
     """
-    request = order_of(document)
-    admitted, card = placement.admitted(request, Orderable.of(placement.store))
-    places = [_place(scan, placement.store) for scan in request.scans]
-    plans = from_thread.run(Planner(viewer, card).plans, request.scans, places)
+    request = placement.requested(document)
+    admitted = placement.admitted(request, Orderable.of(placement.store))
+    card = admitted.card
+    places = [_place(scan, placement) for scan in request.scans]
+    planner = Planner(viewer, card, request.roi_limits)
+    plans = from_thread.run(planner.plans, request.scans, places)
     speed = Speed.of(placement.store, card)
-    mismatch = on_mismatch(admitted.parameters, card)
+    mismatch = on_mismatch(admitted.request.parameters, card)
     scans = []
     for index, (scan, plan) in enumerate(zip(request.scans, plans, strict=True)):
         view = _view(scan, plan, speed, f"scans[{index}]")
@@ -106,22 +74,27 @@ def preflight(document: Any, placement: Placement, viewer: ViewerClient) -> Pref
     return PreflightView(algorithm=card.name, scans=scans)
 
 
-def _place(scan: ScanRequest, store: OrderStore) -> Place | None:
+def _place(scan: ScanRequest, placement: Placement) -> Place | None:
     """Return where the slide is on the viewer's disk, None where it is not there yet."""
-    if isinstance(scan.source, PathSource):
-        return Place(scan.source.path)
     if isinstance(scan.source, SlideSource):
-        slide = store.viewed_slides.use(scan.source.slide)
+        slide = placement.store.viewed_slides.use(scan.source.slide)
         if slide.state in _SEEN:
             return Place(slide.path, slide.mpp)
-    return None
+        return None
+    path = path_on_disk(scan.source, placement.config)
+    if path is None:
+        return None
+    return Place(path)
 
 
 class Planner:
     """Has the viewer count the tiles of scans. For one event loop."""
 
-    def __init__(self, viewer: ViewerClient, card: AlgorithmCard) -> None:
+    def __init__(
+        self, viewer: ViewerClient, card: AlgorithmCard, roi_limits: RoiLimits | None
+    ) -> None:
         self._viewer = viewer
+        self._roi_limits = to_jsonable_python(roi_limits)
         # Only its numbers count; its schema and texts need not be sent.
         brief = card.model_copy(update={"parameters": {}, "description": "", "report": {}})
         self._card = brief.model_dump(mode="json")
@@ -146,7 +119,11 @@ class Planner:
     async def _plan(self, field: str, scan: ScanRequest, place: Place | None) -> PlanAnswer | str:
         if place is None:
             return "its slide is not on this machine yet; look at it first with POST /v1/slides"
-        question = {"card": self._card, "roi": as_json(scan.roi)}
+        question = {
+            "card": self._card,
+            "roi": to_jsonable_python(scan.roi),
+            "roi_limits": self._roi_limits,
+        }
         if scan.mpp is not None:
             question |= {"mpp": scan.mpp, "mpp_source": "order"}
         elif place.mpp is not None:
@@ -169,10 +146,8 @@ def _of_scan(error: OrderError, field: str, scan: ScanRequest) -> OrderError:
     """Return the error with the field of the order that is wrong."""
     if error.field in ("roi", "mpp"):
         name = error.field
-    elif isinstance(scan.source, PathSource):
-        name = "source.path"
     else:
-        name = "source.slide"
+        name = f"source.{scan.source.type}"
     return OrderError(
         error.code, f"{field}.{name}: {error.detail}", hint=error.hint, field=f"{field}.{name}"
     )
