@@ -19,6 +19,7 @@ from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
 from broker.settings.config import BrokerSettings, load
 from tests.support.browser import Site, WatchedPage, running_api
+from tests.support.page_service import PageService, page_service
 from tests.support.slides import a_picture, a_slide
 from tests.support.stack import free_port
 from tests.support.viewer import running_viewer
@@ -96,12 +97,19 @@ def keyed_site(redis_url: str, tmp_path: Path, slides: Path) -> Iterator[Site]:
         yield site
 
 
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageService]:
+    """The whole service with workers, as `slidelane serve` runs it; one for all files."""
+    with page_service(tmp_path_factory.mktemp("served")) as service:
+        yield service
+
+
 @pytest.fixture
 def watch(chromium: Browser) -> Iterator[Callable[..., WatchedPage]]:
     """Open a page of a site that is watched: the test fails on whatever must not happen on it."""
     watched = []
 
-    def opened(site: Site, **options: Any) -> WatchedPage:
+    def opened(site: Site | PageService, **options: Any) -> WatchedPage:
         context = chromium.new_context(viewport={"width": 1440, "height": 900}, **options)
         context.set_default_timeout(30_000)
         page = WatchedPage(context.new_page(), site.url)

@@ -7,11 +7,12 @@ import { keepView, orderAddress, viewOf } from '../router.js';
 import { Acts } from '../parts/acts.js';
 import { Deliveries } from '../parts/deliveries.js';
 import { Downloads } from '../parts/downloads.js';
+import { LiveMark } from '../parts/live_mark.js';
 import { Log } from '../parts/log.js';
 import { useOrder } from '../parts/order_state.js';
 import { ProblemBox, ProblemText } from '../parts/problem.js';
 import { Progress } from '../parts/progress.js';
-import { State } from '../parts/state.js';
+import { hasEnded, State } from '../parts/state.js';
 import { defaultStyle, FindingsPanel } from '../viewer/findings_panel.js';
 import { Stage } from '../viewer/stage.js';
 
@@ -87,6 +88,7 @@ function Head({ order, scan }) {
     <p class="hint">${order.algorithm}${order.labels.case && ` · ${order.labels.case}`}${' · '}
       <time datetime=${order.created_at}>${moment(order.created_at)}</time>${order.created_by
         && ` · ${order.created_by}`}</p>
+    ${!hasEnded(order) && html`<${LiveMark} />`}
     ${order.scans.length > 1 && html`<nav class="scans" aria-label="Scans of the order">
       ${order.scans.map((one) => html`<a href=${orderAddress(order.id, one.id)}
         aria-current=${one.id === scan.id ? 'page' : undefined}>${one.id} <${State}

@@ -12,13 +12,15 @@ const MOST_LINES = 5000;
 function useLog(order) {
   const [lines, setLines] = useState(null);
   const [problem, setProblem] = useState(null);
+  const told = useRef([]);
   async function refresh() {
+    told.current = [];
     try {
       const answer = await send('GET', `/v1/orders/${encodeURIComponent(order)}/log`, {
         headers: { accept: 'text/plain' },
       });
-      const text = await answer.text();
-      setLines(text.split('\n').filter(Boolean).slice(-MOST_LINES));
+      const read = (await answer.text()).split('\n').filter(Boolean);
+      setLines(withMore(read, told.current));
       setProblem(null);
     } catch (error) {
       setProblem(problemOf(error));
@@ -26,10 +28,18 @@ function useLog(order) {
   }
   useEffect(() => { refresh(); }, [order]);
   useLive(order, {
-    log: ({ line }) => setLines((before) => [...(before ?? []), line].slice(-MOST_LINES)),
+    log: ({ line }) => {
+      told.current.push(line);
+      setLines((before) => withMore(before ?? [], [line]));
+    },
     refresh,
   });
   return { lines, problem, refresh };
+}
+
+/** Return the lines with those of the stream, each once: both may have what is new. */
+function withMore(lines, told) {
+  return [...lines, ...told.filter((line) => !lines.includes(line))].slice(-MOST_LINES);
 }
 
 /** Draw the log of an order. */
