@@ -54,6 +54,11 @@ export function askForLogin() {
   return login.promise;
 }
 
+/** Return whether calls wait for a login now; what asks again and again pauses meanwhile. */
+export function awaitsLogin() {
+  return login !== null;
+}
+
 function withResolvers() {
   const parts = {};
   parts.promise = new Promise((resolve) => { parts.resolve = resolve; });

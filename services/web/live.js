@@ -3,6 +3,7 @@
 // Browsers open six connections to a server at most, so every part of the page shares the stream.
 // Where no stream is to be had, the parts are asked to read their state again every two seconds.
 import { useEffect, useRef, useState } from './vendor/hooks.js';
+import { awaitsLogin, onLogin } from './api.js';
 
 const POLL_MS = 2000;
 const OPEN_AGAIN_MS = 10_000;
@@ -113,12 +114,17 @@ function refreshAll() {
 function failed(opened, orders) {
   if (opened !== stream) return;
   setStatus('polling');
-  if (timer === null) timer = setInterval(refreshAll, POLL_MS);
+  if (timer === null) timer = setInterval(poll, POLL_MS);
   // A stream that was cut connects again by itself; one that was refused does not.
   if (opened.readyState !== EventSource.CLOSED) return;
   setTimeout(() => {
-    if (opened === stream) open(orders);
+    if (opened === stream && !awaitsLogin()) open(orders);
   }, OPEN_AGAIN_MS);
+}
+
+function poll() {
+  // Each call would wait for the login, and all of a night would be sent at once after it.
+  if (!awaitsLogin()) refreshAll();
 }
 
 function stopPolling() {
@@ -127,6 +133,10 @@ function stopPolling() {
   timer = null;
   refreshAll();
 }
+
+onLogin((isNeeded) => {
+  if (!isNeeded && stream?.readyState === EventSource.CLOSED) open(streamed);
+});
 
 document.addEventListener('visibilitychange', () => {
   const wasHidden = streamed === '';

@@ -1,6 +1,6 @@
 // The part "System": whether anything is short, what waits and why, and what works on it.
 import { useEffect, useState } from '../vendor/hooks.js';
-import { getJson, problemOf } from '../api.js';
+import { awaitsLogin, getJson, problemOf } from '../api.js';
 import { bytes, duration, number } from '../format.js';
 import { html } from '../html.js';
 import { Meter } from '../parts/meter.js';
@@ -143,7 +143,7 @@ function useSystem() {
   useEffect(() => {
     read();
     const timer = setInterval(() => {
-      if (!document.hidden) read();
+      if (!document.hidden && !awaitsLogin()) read();
     }, READ_AGAIN_MS);
     return () => clearInterval(timer);
   }, []);
