@@ -52,15 +52,16 @@ class PageService(Stack):
         assert answer.ok, answer.text
         return answer.text
 
+    def wait_until(self, order_id: str, state: str) -> None:
+        """Block until the order is in this state."""
+        path = f"/v1/orders/{order_id}"
+        wait_for(lambda: self.get(path)["state"] == state, what=f"the order's state {state}")
+
     def pid(self, role: str) -> int:
         """Return the id of the process of a role: `api` or `viewer`."""
         found = [pid for pid in self.processes() if _command(pid).endswith(_ROLES[role])]
         assert len(found) == 1, (role, found)
         return found[0]
-
-    def decoders(self, slide: Path) -> set[int]:
-        """Return the processes that have this slide open to decode it."""
-        return {pid for pid in self.processes() if slide in _open_files(pid)}
 
     def kill(self, role: str) -> None:
         """Kill the process of a role; it is started again."""
@@ -92,10 +93,3 @@ def _command(pid: int) -> str:
     except OSError:  # it has ended
         return ""
     return text.replace("\0", " ").strip()
-
-
-def _open_files(pid: int) -> set[Path]:
-    try:
-        return {link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()}
-    except OSError:  # it has ended
-        return set()
