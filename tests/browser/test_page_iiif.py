@@ -68,7 +68,7 @@ class OtherSite(BaseHTTPRequestHandler):
         else:
             self._answer("text/html", _PAGE)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Say nothing."""
 
     def _answer(self, kind: str, body: bytes) -> None:

@@ -18,6 +18,8 @@ SAMPLE = "Canary Smith.svs"
 """A slide whose name could be that of a patient."""
 MARKUP = "<img src=x onerror=alert(1)>.svs"
 """A slide whose name would be a script if it became markup."""
+HANGING = "hanging.svs"
+"""A slide for a test that stops its decoders."""
 LETTER = "letter.svs"
 """No slide, but text."""
 DECODE_S = 10
@@ -80,6 +82,7 @@ def page_service(folder: Path) -> Iterator[PageService]:
     slides.mkdir()
     make_sample_slide(slides / SAMPLE, WIDTH, HEIGHT)
     make_sample_slide(slides / MARKUP, WIDTH, HEIGHT, seed=2)
+    make_sample_slide(slides / HANGING, WIDTH, HEIGHT, seed=3)
     (slides / LETTER).write_text("Dear colleague")
     with PageService(folder / "data", slides) as service:
         service.wait_ready()
