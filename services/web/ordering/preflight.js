@@ -53,7 +53,7 @@ export function Preflight({ answer }) {
 function expectation({ expected_s: expectedS, tiles }) {
   const parts = [];
   if (Number.isFinite(expectedS)) parts.push(`about ${Math.max(1, Math.round(expectedS))} s`);
-  if (Number.isFinite(tiles)) parts.push(`${tiles} tiles`);
+  if (Number.isFinite(tiles)) parts.push(tiles === 1 ? '1 tile' : `${tiles} tiles`);
   if (parts.length === 0) return 'How long it takes is seen once it runs.';
   let text = parts.join(', ');
   if (expectedS >= 90) text += ` (${duration(expectedS)})`;

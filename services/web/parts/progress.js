@@ -96,7 +96,7 @@ function Waits({ order, scan }) {
 function Speed({ scan }) {
   const { tiles, tiles_per_s: perSecond } = scan.timings;
   const parts = [];
-  if (tiles) parts.push(`${number(tiles)} tiles`);
+  if (tiles) parts.push(tiles === 1 ? '1 tile' : `${number(tiles)} tiles`);
   if (perSecond) parts.push(`${perSecond.toFixed(1)} tiles/s`);
   if (scan.bottleneck) parts.push(`most of the time: ${BOTTLENECKS[scan.bottleneck]}`);
   if (scan.worker) parts.push(scan.worker);
