@@ -31,6 +31,7 @@ from benchmarks import (
 from benchmarks.comparison import Comparison
 from benchmarks.environment import Environment
 from benchmarks.outputs import rounds as outputs
+from benchmarks.page import measure as page
 from benchmarks.peers import rounds
 
 WIDTH = 130
@@ -139,6 +140,12 @@ def _gigapixels(quick: bool, report: Report) -> list[Comparison]:
     return gigapixels.measure(3, (20_000, 63_246, 200_000), report)
 
 
+def _page(quick: bool, report: Report) -> list[Comparison]:
+    if quick:
+        return page.measure(1, report)
+    return page.measure(5, report)
+
+
 PARTS: Mapping[str, Part] = {
     "orders": _orders,
     "latency": _latency,
@@ -149,6 +156,7 @@ PARTS: Mapping[str, Part] = {
     "gigapixels": _gigapixels,
     "ki67": _nuclei,
     "geojson": _polygons,
+    "page": _page,
     "outputs": _outputs,
     "race": _race,
 }
