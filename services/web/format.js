@@ -1,7 +1,9 @@
 // Numbers, times and sizes as people read them.
 
 const NUMBER = new Intl.NumberFormat('en-US', { maximumFractionDigits: 3 });
-const TODAY = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const TODAY = new Intl.DateTimeFormat('en-GB', {
+  hour: '2-digit', minute: '2-digit', second: '2-digit',
+});
 const OTHER_DAY = new Intl.DateTimeFormat('en-GB', {
   day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit',
 });

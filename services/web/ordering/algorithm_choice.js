@@ -10,19 +10,23 @@ import { FieldFaults } from '../parts/problem.js';
  */
 export function AlgorithmChoice({ algorithms, problem, draft, onDraft, faults }) {
   const chosen = algorithms?.find((one) => one.name === draft.algorithm);
+  function setParameters(values) {
+    onDraft({ parameters: { ...draft.parameters, [chosen.name]: values } });
+  }
   return html`<section class="step">
     <h2><span class="step-number">2</span>Algorithm</h2>
     <label class="unseen" for="algorithm">Algorithm</label>
     <select id="algorithm" value=${draft.algorithm} disabled=${!algorithms?.length}
       aria-describedby="algorithm-about algorithm-faults"
       onChange=${(event) => onDraft({ algorithm: event.currentTarget.value })}>
-      ${!chosen && html`<option value="">${algorithms === null ? 'One moment …' : 'Choose …'}</option>`}
+      ${!chosen && html`<option value="">${algorithms === null ? 'One moment …' : 'Choose …'}
+        </option>`}
       ${algorithms?.map((one) => html`<option value=${one.name} disabled=${!one.available}>
         ${one.title ?? one.name}${one.available ? '' : ' — not available'}</option>`)}</select>
     <div id="algorithm-about">
       ${chosen && html`<${About} algorithm=${chosen} />`}
       ${algorithms?.length === 0 && !problem && html`<p class="hint">No algorithm yet: a worker
-        announces them, and none has. <a href="#/system">System</a> shows which workers are up.</p>`}
+        announces them, and none has. <a href="#/system">System</a> shows which are up.</p>`}
       ${problem && html`<p class="warning">The algorithms cannot be read: ${problem.message}</p>`}
     </div>
     <${Unavailable} algorithms=${algorithms} />
@@ -31,7 +35,7 @@ export function AlgorithmChoice({ algorithms, problem, draft, onDraft, faults })
       <summary>Parameters${changedText(draft.parameters[chosen.name])}</summary>
       <${ParameterForm} schema=${chosen.parameters} values=${draft.parameters[chosen.name] ?? {}}
         faults=${(name) => faults(`parameters.${name}`)}
-        onChange=${(values) => onDraft({ parameters: { ...draft.parameters, [chosen.name]: values } })} />
+        onChange=${setParameters} />
     </details>`}
     <${FieldFaults} id="parameters-faults" faults=${unknownFaults(faults, chosen)} />
   </section>`;
@@ -55,7 +59,8 @@ function Unavailable({ algorithms }) {
   const others = algorithms?.filter((one) => !one.available) ?? [];
   if (others.length === 0) return null;
   return html`<details class="unavailable"><summary>${others.length} not available</summary>
-    ${others.map((one) => html`<p class="hint"><strong>${one.title ?? one.name}</strong>: ${one.reason}</p>`)}
+    ${others.map((one) => html`<p class="hint"><strong>${one.title ?? one.name}
+      </strong>: ${one.reason}</p>`)}
   </details>`;
 }
 

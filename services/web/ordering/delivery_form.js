@@ -5,7 +5,8 @@ import { html } from '../html.js';
 import { FieldFaults } from '../parts/problem.js';
 
 const TYPES = {
-  techcyte: 'Techcyte', annotation: 'annotation loader', camicroscope: 'caMicroscope', webhook: 'webhook',
+  techcyte: 'Techcyte', annotation: 'annotation loader', camicroscope: 'caMicroscope',
+  webhook: 'webhook',
 };
 const FIELD_TITLES = {
   task_id: 'Task', jwt_token: 'Token of the task', case_id: 'Case at the destination',
@@ -72,8 +73,10 @@ export function DeliveryForm({ destinations, draft, onDraft, faults }) {
           onInput=${(event) => onDraft({ caseLabel: event.currentTarget.value })} />
         <${FieldFaults} id="case-faults" faults=${faults('labels.case')} /></label>
       <label>Priority
-        <select value=${draft.priority} onChange=${(event) => onDraft({ priority: event.currentTarget.value })}>
-          ${['low', 'normal', 'high', 'urgent'].map((one) => html`<option>${one}</option>`)}</select>
+        <select value=${draft.priority}
+          onChange=${(event) => onDraft({ priority: event.currentTarget.value })}>
+          ${['low', 'normal', 'high', 'urgent'].map((one) => html`<option>${one}</option>`)}
+            </select>
         <${FieldFaults} id="priority-faults" faults=${faults('priority')} /></label>
     </div>
   </section>`;

@@ -3,6 +3,7 @@ import { useState } from '../vendor/hooks.js';
 import { html } from '../html.js';
 import { fieldsOf, same } from './parameter_schema.js';
 import { FieldFaults } from '../parts/problem.js';
+import { NumberField } from '../parts/typed_field.js';
 
 /**
  * Draw the form.
@@ -34,7 +35,8 @@ function Field({ field, value, isChanged, faults, onSet }) {
   return html`<div class="parameter ${isChanged ? 'is-changed' : ''}">
     <label for=${id}>${field.title}${field.unit && html` <small class="unit">${field.unit}</small>`}
       ${isChanged && html`<span class="changed">changed</span>`}</label>
-    <span class="parameter-input"><${Input} field=${field} value=${value} shared=${shared} onSet=${onSet} />
+    <span class="parameter-input"><${Input} field=${field} value=${value} shared=${shared}
+      onSet=${onSet} />
       ${isChanged && html`<button type="button" class="small" title="Back to the default"
         onClick=${() => onSet(undefined)}><span aria-hidden="true">↺</span><span class="unseen"
         >Reset ${field.title}</span></button>`}</span>
@@ -54,13 +56,17 @@ function range({ minimum, maximum, kind }) {
 function Input({ field, value, shared, onSet }) {
   switch (field.kind) {
     case 'number':
-    case 'integer': return html`<${NumberInput} field=${field} value=${value} shared=${shared} onSet=${onSet} />`;
-    case 'boolean': return html`<${TruthInput} field=${field} value=${value} shared=${shared} onSet=${onSet} />`;
-    case 'choice': return html`<${ChoiceInput} field=${field} value=${value} shared=${shared} onSet=${onSet} />`;
+    case 'integer': return html`<${NumberInput} field=${field} value=${value} shared=${shared}
+      onSet=${onSet} />`;
+    case 'boolean': return html`<${TruthInput} field=${field} value=${value} shared=${shared}
+      onSet=${onSet} />`;
+    case 'choice': return html`<${ChoiceInput} field=${field} value=${value} shared=${shared}
+      onSet=${onSet} />`;
     case 'text': return html`<input type="text" ...${shared} value=${value ?? ''}
       placeholder=${field.takesAuto ? 'auto' : undefined} maxlength=${field.schema.maxLength}
       onInput=${(event) => onSet(textOr(event.currentTarget.value, field))} />`;
-    default: return html`<${JsonInput} field=${field} value=${value} shared=${shared} onSet=${onSet} />`;
+    default: return html`<${JsonInput} field=${field} value=${value} shared=${shared}
+      onSet=${onSet} />`;
   }
 }
 
@@ -70,15 +76,11 @@ function textOr(text, field) {
 }
 
 function NumberInput({ field, value, shared, onSet }) {
-  function changed(event) {
-    const { valueAsNumber } = event.currentTarget;
-    if (Number.isNaN(valueAsNumber)) onSet(field.takesAuto ? null : undefined);
-    else onSet(valueAsNumber);
-  }
   const step = field.step ?? (field.kind === 'integer' ? 1 : 'any');
-  return html`<input type="number" ...${shared} value=${value ?? ''} step=${step}
+  const emptied = field.takesAuto ? null : undefined; // undefined = the default
+  return html`<${NumberField} ...${shared} value=${value ?? null} step=${step}
     min=${field.minimum} max=${field.maximum} placeholder=${field.takesAuto ? 'auto' : undefined}
-    onInput=${changed} />`;
+    onValue=${(number) => onSet(number ?? emptied)} />`;
 }
 
 function TruthInput({ field, value, shared, onSet }) {
@@ -96,7 +98,8 @@ function ChoiceInput({ field, value, shared, onSet }) {
   const chosen = choices.findIndex((choice) => same(choice, value ?? null));
   return html`<select ...${shared} value=${String(chosen)}
     onChange=${(event) => onSet(choices[Number(event.currentTarget.value)])}>
-    ${choices.map((choice, index) => html`<option value=${String(index)}>${wordOf(choice)}</option>`)}
+    ${choices.map((choice, index) => html`<option value=${String(index)}>${wordOf(choice)}
+      </option>`)}
   </select>`;
 }
 
@@ -123,7 +126,8 @@ function JsonInput({ field, value, shared, onSet }) {
   }
   const placeholder = field.takesAuto ? 'auto' : undefined;
   return html`<span class="json"><input type="text" ...${shared} value=${text} onInput=${changed}
-      placeholder=${placeholder} spellcheck=${false} aria-invalid=${isWrong || shared['aria-invalid']} />
+      placeholder=${placeholder} spellcheck=${false} aria-invalid=${isWrong
+        || shared['aria-invalid']} />
     ${isWrong && html`<span class="fault" role="alert">${field.kind === 'numbers'
       ? 'Numbers with commas between them are asked for' : 'This is not JSON'}</span>`}</span>`;
 }

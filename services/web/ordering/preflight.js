@@ -45,7 +45,8 @@ export function Preflight({ answer }) {
   if (!scan) return null;
   return html`<div class="preflight">
     <p>${expectation(scan)}</p>
-    ${scan.warnings?.map((one) => html`<p class="warning" key=${one.code}>${one.detail ?? one.code}</p>`)}
+    ${scan.warnings?.map((one) => html`<p class="warning" key=${one.code}>${one.detail ?? one.code}
+      </p>`)}
   </div>`;
 }
 

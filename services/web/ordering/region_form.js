@@ -2,6 +2,7 @@
 import { area, length, number } from '../format.js';
 import { html } from '../html.js';
 import { FieldFaults } from '../parts/problem.js';
+import { NumberField, TextField } from '../parts/typed_field.js';
 
 const KINDS = [['whole', 'Whole slide'], ['rectangle', 'Rectangle'], ['polygon', 'Polygon']];
 const SIDES = ['x', 'y', 'width', 'height'];
@@ -18,8 +19,10 @@ export function RegionForm({ slide, kind, region, faults, onKind, onRegion }) {
     <div class="segments" role="group" aria-label="Region">
       ${KINDS.map(([name, title]) => html`<button type="button" aria-pressed=${kind === name}
         onClick=${() => onKind(name)}>${title}</button>`)}</div>
-    ${kind === 'rectangle' && html`<${Rectangle} region=${region} onRegion=${onRegion} faults=${faults} />`}
-    ${kind === 'polygon' && html`<${Points} region=${region} onRegion=${onRegion} faults=${faults} />`}
+    ${kind === 'rectangle' && html`<${Rectangle} region=${region} onRegion=${onRegion}
+      faults=${faults} />`}
+    ${kind === 'polygon' && html`<${Points} region=${region} onRegion=${onRegion}
+      faults=${faults} />`}
     <p class="hint" id="region-size">${sizeText(slide, kind, region)}</p>
     <${FieldFaults} id="region-faults" faults=${faults} />
   </section>`;
@@ -38,28 +41,25 @@ function Rectangle({ region, onRegion, faults }) {
     set(side, next);
   }
   return html`<div class="sides">${SIDES.map((side) => html`<label key=${side}>${side}
-    <input type="number" step="1" inputmode="numeric" value=${region?.[side] ?? ''}
+    <${NumberField} step="1" inputmode="numeric" value=${region?.[side] ?? null}
       aria-describedby="region-size region-faults"
       aria-invalid=${faults.length > 0 || undefined}
       onKeyDown=${(event) => byKey(event, side)}
-      onInput=${(event) => {
-        const value = event.currentTarget.valueAsNumber;
-        if (Number.isFinite(value)) set(side, Math.round(value));
-      }} /></label>`)}</div>
+      onValue=${(value) => value !== null && set(side, Math.round(value))} /></label>`)}</div>
     <p class="hint">Level-0 pixels. Drag on the slide, or use ↑ ↓ (with Shift by 100).</p>`;
 }
 
 function Points({ region, onRegion, faults }) {
   const points = region?.points ?? [];
   const text = points.map(([x, y]) => `${Math.round(x)}, ${Math.round(y)}`).join('\n');
-  function changed(event) {
-    const given = event.currentTarget.value.split('\n').map(pointOf).filter(Boolean);
+  function changed(lines) {
+    const given = lines.split('\n').map(pointOf).filter(Boolean);
     onRegion(given.length ? { points: given } : null);
   }
   return html`<label class="points">Corners, one “x, y” a line
-    <textarea rows="4" spellcheck=${false} value=${text} onChange=${changed}
+    <${TextField} isLong rows="4" spellcheck=${false} value=${text} onValue=${changed}
       aria-describedby="region-size region-faults" aria-invalid=${faults.length > 0 || undefined}
-    ></textarea></label>
+      /></label>
     <p class="hint">Click the corners on the slide, or write them here in level-0 pixels.</p>`;
 }
 
@@ -74,8 +74,9 @@ function sizeText(slide, kind, region) {
   const { width, height, mpp_x: mppX, mpp_y: mppY } = slide;
   if (kind === 'whole') return joined(pixels(width, height), area(width * height, mppX, mppY));
   if (kind === 'rectangle' && region) {
-    const sides = [length(region.width, mppX), length(region.height, mppY)].filter(Boolean).join(' × ');
-    return joined(pixels(region.width, region.height), sides, area(region.width * region.height, mppX, mppY));
+    const { width: w, height: h } = region;
+    const sides = [length(w, mppX), length(h, mppY)].filter(Boolean).join(' × ');
+    return joined(pixels(w, h), sides, area(w * h, mppX, mppY));
   }
   if (kind === 'polygon' && region?.points?.length >= 3) {
     return joined(`${region.points.length} corners`, area(shoelace(region.points), mppX, mppY));
@@ -106,7 +107,10 @@ export function middleOf(slide) {
   const width = Math.max(1, Math.min(slide.width, Math.round(slide.width / 4)));
   const height = Math.max(1, Math.min(slide.height, Math.round(slide.height / 4)));
   return {
-    x: Math.round((slide.width - width) / 2), y: Math.round((slide.height - height) / 2), width, height,
+    x: Math.round((slide.width - width) / 2),
+    y: Math.round((slide.height - height) / 2),
+    width,
+    height,
   };
 }
 

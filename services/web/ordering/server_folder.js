@@ -42,8 +42,10 @@ export function ServerFolder({ onChoose, onClose }) {
         onChoose=${() => choose(entry)} />`)}
     </div>
     ${isBusy && html`<p class="hint">Reading the folder …</p>`}
-    ${!isBusy && !problem && html`<${Empty} roots=${roots} root=${place.root} entries=${entries} />`}
-    ${cursor && !isBusy && html`<button type="button" onClick=${() => read(cursor)}>Show more</button>`}
+    ${!isBusy && !problem && html`<${Empty} roots=${roots} root=${place.root}
+      entries=${entries} />`}
+    ${cursor && !isBusy && html`<button type="button"
+      onClick=${() => read(cursor)}>Show more</button>`}
   </dialog>`;
 }
 

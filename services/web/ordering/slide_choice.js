@@ -24,7 +24,12 @@ export function SlideChoice({ look, faults }) {
   function chosen(event) {
     const list = [...event.currentTarget.files];
     event.currentTarget.value = '';
-    if (list.length) look.upload(list.map((file) => ({ file, path: file.webkitRelativePath || file.name })));
+    const given = list.map((file) => ({ file, path: file.webkitRelativePath || file.name }));
+    if (given.length) look.upload(given);
+  }
+  function lookAt(source) {
+    setShown('');
+    look.look(source);
   }
   const hasSlide = look.slide !== null || look.task !== null;
   return html`<section class="step">
@@ -35,7 +40,8 @@ export function SlideChoice({ look, faults }) {
     ${look.slide && html`<${Chosen} slide=${look.slide} onClear=${look.clear} />`}
     ${look.problem && html`<div class="problem" role="alert">
       <${ProblemText} fields=${look.problem.fields} />
-      ${look.canRepeat && html`<button type="button" onClick=${look.repeat}>Try again</button>`}</div>`}
+      ${look.canRepeat && html`<button type="button" onClick=${look.repeat}>Try again</button>`}
+        </div>`}
     <${FieldFaults} id="slide-faults" faults=${faults} />
     <div class="ways" role="group" aria-label="Ways to give a slide">
       <button type="button" onClick=${() => files.current.click()}>Choose files</button>
@@ -45,10 +51,11 @@ export function SlideChoice({ look, faults }) {
         onClick=${() => setShown(shown === 'url' ? '' : 'url')}>URL</button>
     </div>
     <input type="file" multiple hidden ref=${files} onChange=${chosen} aria-label="Slide files" />
-    <input type="file" webkitdirectory hidden ref=${folder} onChange=${chosen} aria-label="Slide folder" />
-    ${shown === 'url' && html`<${UrlForm} onLook=${(source) => { setShown(''); look.look(source); }} />`}
+    <input type="file" webkitdirectory hidden ref=${folder} onChange=${chosen}
+      aria-label="Slide folder" />
+    ${shown === 'url' && html`<${UrlForm} onLook=${lookAt} />`}
     ${shown === 'server' && html`<${ServerFolder} onClose=${() => setShown('')}
-      onChoose=${(source) => { setShown(''); look.look(source); }} />`}
+      onChoose=${lookAt} />`}
   </section>`;
 }
 
@@ -104,7 +111,8 @@ function Task({ task, onStop }) {
   const known = task.total > 0;
   const percent = known ? (100 * task.done) / task.total : null;
   let amount = task.text;
-  if (known) amount = `${bytes(task.done)} of ${bytes(task.total)}${task.rate ? ` · ${bytes(task.rate)}/s` : ''}`;
+  if (known) amount = `${bytes(task.done)} of ${bytes(task.total)}`;
+  if (known && task.rate) amount += ` · ${bytes(task.rate)}/s`;
   return html`<div class="task" aria-live="off">
     <p><strong>${task.title}</strong> <span class="hint">${task.name}</span></p>
     <${Meter} name=${task.title} percent=${percent} text=${amount} />

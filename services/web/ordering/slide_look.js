@@ -40,7 +40,8 @@ export function useSlideLook() {
     change();
   }
   async function look(source, signal = null) {
-    const mine = signal ?? begin(repeatable(source, look), { title: 'Looking at the slide', name: '' });
+    const first = { title: 'Looking at the slide', name: '' };
+    const mine = signal ?? begin(repeatable(source, look), first);
     try {
       const found = await whenReady(await postJson('/v1/slides', { source }), mine, setTask);
       end(mine, () => {
@@ -75,7 +76,8 @@ export function useSlideLook() {
     setProblem(null);
   }
   const canRepeat = again.current !== null;
-  return { slide, task, problem, canRepeat, look, upload, repeat: () => again.current(), stop, clear };
+  const repeat = () => again.current();
+  return { slide, task, problem, canRepeat, look, upload, repeat, stop, clear };
 }
 
 /** Return how to look at the source again; an address with a signature is not kept for that. */

@@ -7,6 +7,7 @@ import { TechcyteTask } from '../ordering/techcyte_task.js';
 import { announce } from '../parts/announce.js';
 import { JobFilters } from '../parts/job_filters.js';
 import { JobRow } from '../parts/job_row.js';
+import { LiveMark } from '../parts/live_mark.js';
 import { LogSheet } from '../parts/log.js';
 import { merged } from '../parts/order_state.js';
 import { ProblemBox } from '../parts/problem.js';
@@ -14,6 +15,10 @@ import { allowedActs } from '../parts/state.js';
 
 const PAGE_SIZE = 50;
 const NEW_ORDER_PAUSE_MS = 500;
+const COLUMNS = [
+  'State', 'Created', 'Algorithm', 'Slide', 'Case', 'Progress or result', 'Took', 'By', 'Worker',
+  'Order',
+];
 const ACTS = [
   ['cancel', 'Cancel', 'cancelled'],
   ['retry', 'Retry', 'tried again'],
@@ -47,19 +52,21 @@ export function JobsPage({ address, session }) {
     ));
     const refused = answers.filter((answer) => answer.status === 'rejected');
     let text = `${answers.length - refused.length} ${done}`;
-    if (refused.length) text += `; ${refused.length} refused: ${problemOf(refused[0].reason).message}`;
+    if (refused.length) {
+      text += `; ${refused.length} refused: ${problemOf(refused[0].reason).message}`;
+    }
     setTold(text);
     announce(text);
     setSelected(new Set());
     list.refresh();
   }
   return html`<div class="page">
-    <header class="page-head"><h1>Jobs and logs</h1>
+    <header class="page-head"><h1>Jobs and logs</h1><${LiveMark} />
       <a href="/v1/orders.csv" download>Table as CSV</a></header>
     <${TechcyteTask} />
     <${JobFilters} filters=${filters} onFilters=${setFilters} />
     <div class="bulk" role="group" aria-label="What is selected">
-      <span class="hint">${chosen.length ? `${chosen.length} selected` : 'Select orders to act on several at once'}</span>
+      <span class="hint">${selectedText(chosen)}</span>
       ${ACTS.map(([name, title, done]) => html`<button type="button"
         disabled=${!chosen.some((order) => allowedActs(order).has(name))}
         onClick=${() => act(name, done)}>${title}</button>`)}
@@ -71,31 +78,42 @@ export function JobsPage({ address, session }) {
           aria-label="Select all that are shown" disabled=${shown.length === 0}
           checked=${shown.length > 0 && chosen.length === shown.length}
           onChange=${(event) => selectAll(event.currentTarget.checked)} /></label></th>
-        ${['State', 'Created', 'Algorithm', 'Slide', 'Case', 'Progress or result', 'Took', 'By', 'Worker', 'Order', '']
-          .map((title) => html`<th scope="col">${title || html`<span class="unseen">Actions</span>`}</th>`)}
+        ${COLUMNS.map((title) => html`<th scope="col">${title}</th>`)}
+        <th scope="col"><span class="unseen">Actions</span></th>
       </tr></thead>
-      <tbody onKeyDown=${moveInRows}>${shown.map((order) => html`<${JobRow} key=${order.id} order=${order}
+      <tbody onKeyDown=${moveInRows}>${shown.map((order) => html`<${JobRow} key=${order.id}
+        order=${order}
         flower=${session.flower} isSelected=${selected.has(order.id)}
-        onSelect=${(on) => select(order.id, on)} onLog=${() => setLogOf(order.id)} />`)}</tbody></table>
+        onSelect=${(on) => select(order.id, on)} onLog=${() => setLogOf(order.id)} />`)}</tbody>
+          </table>
     </div>
     ${list.orders === null && !list.problem && html`<p class="hint">Reading the orders …</p>`}
     ${list.orders?.length === 0 && html`<${Nothing} filters=${filters} />`}
-    ${list.next && html`<p><button type="button" disabled=${list.isBusy} onClick=${list.more}>Show older</button></p>`}
+    ${list.next && html`<p><button type="button" disabled=${list.isBusy}
+      onClick=${list.more}>Show older</button></p>`}
     ${logOf && html`<${LogSheet} order=${logOf} onClose=${() => setLogOf(null)} />`}
   </div>`;
+}
+
+function selectedText(chosen) {
+  if (chosen.length === 0) return 'Select orders to act on several at once';
+  return `${chosen.length} selected`;
 }
 
 function Nothing({ filters }) {
   if (filters.state || filters.algorithm || filters.label) {
     return html`<p class="nothing">No order fits these filters.</p>`;
   }
-  return html`<p class="nothing">Nothing was ordered yet. <a href="#/order">Place the first order</a>.</p>`;
+  return html`<p class="nothing">Nothing was ordered yet. <a
+    href="#/order">Place the first order</a>.</p>`;
 }
 
 /** State and algorithm stand in the address; a label does not, for it may name a case. */
 function useFilters({ query }) {
   const [label, setLabel] = useState('');
-  const filters = { state: query.get('state') ?? '', algorithm: query.get('algorithm') ?? '', label };
+  const state = query.get('state') ?? '';
+  const algorithm = query.get('algorithm') ?? '';
+  const filters = { state, algorithm, label };
   function change(part) {
     const next = { ...filters, ...part };
     setLabel(next.label);

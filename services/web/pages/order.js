@@ -30,7 +30,8 @@ export function OrderPage({ dimmed }) {
   const { algorithms, problem: algorithmsProblem } = useAlgorithms(draft, setDraft);
   const algorithm = algorithms?.find((one) => one.name === draft.algorithm);
   const wrong = rangeFaults(algorithm?.parameters, draft.parameters[draft.algorithm] ?? {});
-  const missing = wrong.length ? 'Correct what is marked.' : missingOf(draft, look.slide, algorithm);
+  let missing = missingOf(draft, look.slide, algorithm);
+  if (wrong.length) missing = 'Correct what is marked.';
   const body = missing ? null : bodyOf(draft, look.slide, destinations);
   const preflight = usePreflight(body);
   const sending = useSending(body);
@@ -65,7 +66,8 @@ export function OrderPage({ dimmed }) {
         faults=${faults('scans[0].roi')} onKind=${setKind}
         onRegion=${(region) => setDraft({ region })} />
       <${MppField} slide=${look.slide} draft=${draft} onDraft=${setDraft} problem=${problem} />
-      <${DeliveryForm} destinations=${destinations} draft=${draft} onDraft=${setDraft} faults=${faults} />
+      <${DeliveryForm} destinations=${destinations} draft=${draft} onDraft=${setDraft}
+        faults=${faults} />
       ${destinationsProblem && html`<p class="warning">The named destinations cannot be read:
         ${destinationsProblem.message}</p>`}
       <div class="order-foot">
@@ -79,7 +81,8 @@ export function OrderPage({ dimmed }) {
     </div>
     <section class="stage" aria-label="Slide">
       ${look.slide ? html`<${Stage} key=${look.slide.id} slide=${look.slide} findings=${null}
-        region=${draft.region} mode=${isDrawing ? MODES[draft.regionKind] : 'pan'} view=${null} dimmed=${dimmed}
+        region=${draft.region} mode=${isDrawing ? MODES[draft.regionKind] : 'pan'} view=${null}
+          dimmed=${dimmed}
         onRegion=${(region) => setDraft({ region })} onView=${() => {}} onMode=${setMode} />`
         : html`<${NoSlide} look=${look} />`}
     </section>

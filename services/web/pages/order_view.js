@@ -57,7 +57,8 @@ function OneScan({ order, scan, problem, refresh, query, dimmed }) {
         onRegion=${() => {}} mode="pan" view=${view.current} onView=${keepView} style=${style}
         onStyle=${setStyle} onInView=${setInView} commands=${commands} dimmed=${dimmed} />`
         : html`<${NoSlide} scan=${scan} problem=${slide.problem} />`}
-      <button type="button" class="drawer-handle" aria-expanded=${isOpen} aria-controls="order-panel"
+      <button type="button" class="drawer-handle" aria-expanded=${isOpen}
+        aria-controls="order-panel"
         onClick=${() => setIsOpen(!isOpen)}>${isOpen ? 'Hide' : 'Findings and progress'}</button>
     </section>
     <div class="panel panel-right ${isOpen ? 'is-open' : ''}" id="order-panel">
@@ -68,7 +69,8 @@ function OneScan({ order, scan, problem, refresh, query, dimmed }) {
       <section class="card"><h2>Findings</h2>
         ${findings.document && style ? html`<${FindingsPanel} document=${findings.document}
           style=${style} onStyle=${setStyle} inView=${inView} algorithm=${order.algorithm}
-          onNext=${() => commands.current?.next()} onPrevious=${() => commands.current?.previous()} />`
+          onNext=${() => commands.current?.next()}
+            onPrevious=${() => commands.current?.previous()} />`
           : html`<${NoFindings} scan=${scan} problem=${findings.problem} />`}</section>
       <${Progress} order=${order} scan=${scan} />
       <${Acts} order=${order} onDone=${refresh} />
@@ -87,7 +89,8 @@ function Head({ order, scan }) {
         && ` · ${order.created_by}`}</p>
     ${order.scans.length > 1 && html`<nav class="scans" aria-label="Scans of the order">
       ${order.scans.map((one) => html`<a href=${orderAddress(order.id, one.id)}
-        aria-current=${one.id === scan.id ? 'page' : undefined}>${one.id} <${State} state=${one.state} /></a>`)}
+        aria-current=${one.id === scan.id ? 'page' : undefined}>${one.id} <${State}
+          state=${one.state} /></a>`)}
     </nav>`}</header>`;
 }
 
@@ -98,15 +101,17 @@ function Failure({ order, scan }) {
 }
 
 function Warnings({ order }) {
-  return order.warnings.map((one) => html`<p class="warning">${one.detail} <code>${one.code}</code></p>`);
+  return order.warnings.map((one) => html`<p class="warning">${one.detail} <code>${one.code}</code>
+    </p>`);
 }
 
 function NoSlide({ scan, problem }) {
   if (problem) {
-    return html`<div class="stage-empty"><div class="problem"><${ProblemText} fields=${problem.fields} /></div></div>`;
+    return html`<div class="stage-empty"><div class="problem"><${ProblemText}
+      fields=${problem.fields} /></div></div>`;
   }
   let text = 'One moment …';
-  if (scan.state === 'queued') text = 'The slide is shown here once it is fetched; the order still waits.';
+  if (scan.state === 'queued') text = 'The slide is shown here once it is fetched.';
   if (scan.state === 'fetching') text = 'The slide is being fetched.';
   if (scan.state === 'failed') text = 'The slide was not fetched.';
   if (scan.state === 'cancelled') text = 'The scan was cancelled before its slide was fetched.';
@@ -117,7 +122,9 @@ function NoFindings({ scan, problem }) {
   if (problem) return html`<p class="warning">The findings cannot be read: ${problem.message}</p>`;
   if (scan.state === 'failed') return html`<p class="hint">The scan failed: nothing was found.</p>`;
   if (scan.state === 'cancelled') return html`<p class="hint">The scan was cancelled.</p>`;
-  if (scan.state !== 'classified') return html`<p class="hint">They are here once the scan is classified.</p>`;
+  if (scan.state !== 'classified') {
+    return html`<p class="hint">They are here once the scan is classified.</p>`;
+  }
   return html`${scan.summary.headline && html`<p class="headline">${scan.summary.headline}</p>`}
     <p class="hint">There is nothing to draw on the slide.</p>`;
 }
@@ -125,11 +132,18 @@ function NoFindings({ scan, problem }) {
 function Facts({ order, scan }) {
   const rows = [['Order', order.id], ['Scan', scan.id], ['Priority', order.priority]];
   if (scan.mpp) rows.push(['Size of a pixel', `${scan.mpp} µm, said by the order`]);
-  for (const [name, value] of Object.entries(order.parameters)) rows.push([name, JSON.stringify(value)]);
+  for (const [name, value] of Object.entries(order.parameters)) {
+    rows.push([name, JSON.stringify(value)]);
+  }
   for (const [name, value] of Object.entries(order.labels)) rows.push([name, value]);
   for (const { at, act, by } of order.acts) rows.push([act, `${by}, ${moment(at)}`]);
   return html`<details class="card facts-card"><summary>Order and parameters</summary>
-    <dl>${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl></details>`;
+    <dl>${rows.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+      </details>`;
+}
+
+function scanPath(order, scan) {
+  return `/v1/orders/${encodeURIComponent(order.id)}/scans/${encodeURIComponent(scan.id)}`;
 }
 
 /** Return the slide of the scan as the stage takes it, once it can be there. */
@@ -139,10 +153,11 @@ function useSlide(order, scan) {
   const isThere = THERE.has(scan.state) || scan.timings.fetch_s !== undefined;
   useEffect(() => {
     if (!isThere) return;
-    const iiif = `/v1/orders/${encodeURIComponent(order.id)}/scans/${encodeURIComponent(scan.id)}/iiif`;
+    const iiif = `${scanPath(order, scan)}/iiif`;
     getJson(`${iiif}/info.json`).then(
-      ({ width, height, mpp_x: mppX, mpp }) => {
-        setState({ found: { iiif, width, height, mpp_x: mppX ?? mpp ?? scan.mpp ?? null }, problem: null });
+      ({ width, height, mpp_x: known }) => {
+        const mpp = known ?? scan.mpp ?? null;
+        setState({ found: { iiif, width, height, mpp_x: mpp }, problem: null });
       },
       (error) => setState({ found: null, problem: problemOf(error) }),
     );
@@ -170,8 +185,7 @@ function useLayer(order, scan, document, style) {
   const isReady = document !== null && style !== null;
   useEffect(() => {
     if (!isReady) return;
-    const base = `/v1/orders/${encodeURIComponent(order.id)}/scans/${encodeURIComponent(scan.id)}`;
-    setLayer({ base, document });
+    setLayer({ base: scanPath(order, scan), document });
   }, [isReady]);
   return layer;
 }

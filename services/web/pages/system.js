@@ -31,7 +31,8 @@ function Machine({ system }) {
     <div class="tile"><h2>CPU</h2><p class="figure">${number(cpu.cores)} <small>cores</small></p>
       <p class="hint">${loadText(cpu)}</p></div>
     <${Space} title="Memory" space=${memory} />
-    ${disk.map((one) => html`<${Space} key=${one.folder} title="Disk of ${one.folder}" space=${one} />`)}
+    ${disk.map((one) => html`<${Space} key=${one.folder} title="Disk of ${one.folder}"
+      space=${one} />`)}
     <div class="tile"><h2>Redis</h2><p class="figure small-figure">${redis.name ?? 'not told'}</p>
       <p class="hint">${redisText(redis)}</p></div>
   </section>`;
@@ -52,7 +53,8 @@ function redisText({ durable, evicts }) {
 function Space({ title, space }) {
   const { bytes: total, free_bytes: free } = space;
   if (!total) {
-    return html`<div class="tile"><h2>${title}</h2><p class="hint">Its size is not known.</p></div>`;
+    return html`<div class="tile"><h2>${title}</h2><p class="hint">Its size is not known.</p>
+      </div>`;
   }
   const used = 100 * (1 - free / total);
   return html`<div class="tile"><h2>${title}</h2>
@@ -76,7 +78,8 @@ function Queues({ queues }) {
     row=${(queue) => html`<tr key=${queue.name}><td>${queue.name}</td><td>${queue.stage}</td>
       <td class="number">${number(queue.waiting)}</td>
       <td class="number">${queue.waiting ? duration(queue.oldest_wait_s) : '—'}</td>
-      <td class="number">${number(queue.running)}</td><td class="number">${number(queue.workers)}</td>
+      <td class="number">${number(queue.running)}</td><td class="number">${number(queue.workers)}
+        </td>
       <td>${reasonOf(queue)}</td></tr>`} />`;
 }
 

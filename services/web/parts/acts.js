@@ -31,7 +31,8 @@ export function Acts({ order, onDone }) {
   }
   return html`<section class="card acts-card"><h2 class="unseen">Actions</h2>
     <div class="acts">
-      <button type="button" disabled=${isBusy || !acts.has('cancel')} onClick=${() => act('cancel')}>
+      <button type="button" disabled=${isBusy || !acts.has('cancel')}
+        onClick=${() => act('cancel')}>
         Cancel</button>
       <button type="button" disabled=${isBusy || !acts.has('retry')} onClick=${() => act('retry')}>
         Retry</button>

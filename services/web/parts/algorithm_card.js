@@ -5,13 +5,14 @@ import { fieldsOf } from '../ordering/parameter_schema.js';
 
 const OUTPUTS = {
   tiles: 'a class for each tile', mask: 'a class for each pixel', objects: 'single objects',
-  embeddings: 'a vector for each tile', slide: 'a class for the whole slide', report: 'a report of its own',
+  embeddings: 'a vector for each tile', slide: 'a class for the whole slide',
+  report: 'a report of its own',
 };
 
 /**
  * Draw the card.
- * @param {{algorithm: object, queue: object|undefined, workers: object[]}} props `workers` are those
- *   that have it
+ * @param {{algorithm: object, queue: object|undefined, workers: object[]}} props
+ *   `workers` are those that have it
  */
 export function AlgorithmCard({ algorithm, queue, workers }) {
   const { name, title, description, available, reason } = algorithm;
@@ -22,7 +23,8 @@ export function AlgorithmCard({ algorithm, queue, workers }) {
         ${available ? 'available' : 'not available'}</span></header>
     ${description && html`<p>${description}</p>`}
     ${reason && html`<p class="warning">${reason}</p>`}
-    ${algorithm.version && html`<${Facts} algorithm=${algorithm} queue=${queue} workers=${workers} />
+    ${algorithm.version && html`<${Facts} algorithm=${algorithm} queue=${queue}
+      workers=${workers} />
       <${Classes} classes=${algorithm.classes} />
       <${Parameters} schema=${algorithm.parameters} />`}
     <${Links} links=${algorithm.links} name=${name} />
@@ -35,13 +37,16 @@ function Facts({ algorithm, queue, workers }) {
     ['Digest', html`<code title=${algorithm.digest}>${algorithm.digest.slice(0, 12)}</code>`],
     ['Answers', OUTPUTS[algorithm.output] ?? algorithm.output],
   ];
-  if (algorithm.mpp) rows.push(['Works at', `${algorithm.mpp} µm/px, tiles of ${algorithm.tile_px} px`]);
+  if (algorithm.mpp) {
+    rows.push(['Works at', `${algorithm.mpp} µm/px, tiles of ${algorithm.tile_px} px`]);
+  }
   if (algorithm.stains?.length) rows.push(['Stains', algorithm.stains.join(', ')]);
   if (algorithm.encoder) rows.push(['Encoder', algorithm.encoder]);
   rows.push(['Queue', queueText(algorithm.queue, queue)]);
   if (workers.length) rows.push(['Loaded by', workers.map((worker) => worker.name).join(', ')]);
   if (algorithm.license) rows.push(['License', algorithm.license]);
-  return html`<dl>${rows.map(([term, value]) => html`<div><dt>${term}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<dl>${rows.map(([term, value]) => html`<div><dt>${term}</dt><dd>${value}</dd></div>`)}
+    </dl>`;
 }
 
 function queueText(name, queue) {
@@ -62,14 +67,17 @@ function Classes({ classes }) {
 function Parameters({ schema }) {
   const fields = fieldsOf(schema);
   if (fields.length === 0) return null;
-  return html`<details><summary>${fields.length === 1 ? '1 parameter' : `${fields.length} parameters`}</summary>
+  let count = `${fields.length} parameters`;
+  if (fields.length === 1) count = '1 parameter';
+  return html`<details><summary>${count}</summary>
     <div class="table-frame"><table><thead><tr><th scope="col">Name</th><th scope="col">Default</th>
       <th scope="col">What it does</th></tr></thead>
     <tbody>${fields.map((field) => html`<tr><td><strong>${field.title}</strong> ${field.unit}<br />
       <code>${field.name}</code></td><td class="number">${defaultText(field)}</td>
       <td>${field.description}</td></tr>`)}</tbody></table></div>
     <details><summary>JSON schema</summary>
-      <pre class="schema" tabindex="0" aria-label="JSON schema">${JSON.stringify(schema, null, 2)}</pre></details>
+      <pre class="schema" tabindex="0" aria-label="JSON schema">${JSON.stringify(schema, null, 2)}
+        </pre></details>
   </details>`;
 }
 

@@ -10,7 +10,8 @@ export function Deliveries({ order }) {
   const shown = Object.entries(fields).filter(([, value]) => typeof value !== 'object');
   return html`<section class="card"><h2>Delivery <span class="hint">${delivery.state}</span></h2>
     <p>${name ?? type}${name && html` <span class="hint">${type}</span>`}</p>
-    <dl>${shown.map(([field, value]) => html`<div><dt>${field}</dt><dd>${String(value)}</dd></div>`)}</dl>
+    <dl>${shown.map(([field, value]) => html`<div><dt>${field}</dt><dd>${String(value)}</dd>
+      </div>`)}</dl>
     ${delivery.attempts.length > 0 && html`<ol class="attempts">
       ${delivery.attempts.toReversed().map((attempt) => html`<li>
         <time datetime=${attempt.at}>${moment(attempt.at)}</time> ${attempt.outcome}

@@ -13,7 +13,8 @@ export function Header({ page, session, brightness, onBrightness, onLogOut }) {
   let current = page;
   if (page === 'order_view') current = 'jobs';
   return html`<header class="bar">
-    <a class="brand" href="#/order" aria-label="Slidelane, start"><i aria-hidden="true"></i>Slidelane</a>
+    <a class="brand" href="#/order" aria-label="Slidelane, start"><i aria-hidden="true">
+      </i>Slidelane</a>
     <nav aria-label="Main">
       ${LINKS.map(([name, title]) => html`<a href="#/${name}"
         aria-current=${current === name ? 'page' : undefined}>${title}</a>`)}

@@ -3,6 +3,7 @@ import { useEffect, useState } from '../vendor/hooks.js';
 import { getJson } from '../api.js';
 import { html } from '../html.js';
 import { ORDER_STATES } from './state.js';
+import { TextField } from './typed_field.js';
 
 /**
  * Draw the filters.
@@ -20,12 +21,15 @@ export function JobFilters({ filters, onFilters }) {
   return html`<div class="filters" role="group" aria-label="Filters">
     <label>State <select value=${filters.state}
       onChange=${(event) => onFilters({ state: event.currentTarget.value })}>
-      <option value="">all</option>${ORDER_STATES.map((one) => html`<option>${one}</option>`)}</select></label>
+      <option value="">all</option>${ORDER_STATES.map((one) => html`<option>${one}</option>`)}
+        </select></label>
     <label>Algorithm <select value=${filters.algorithm}
       onChange=${(event) => onFilters({ algorithm: event.currentTarget.value })}>
-      <option value="">all</option>${names.map((one) => html`<option>${one}</option>`)}</select></label>
-    <label>Label <input type="search" value=${filters.label} autocomplete="off" spellcheck=${false}
-      placeholder="case, or name=value" onChange=${(event) => onFilters({ label: event.currentTarget.value })} /></label>
+      <option value="">all</option>${names.map((one) => html`<option>${one}</option>`)}</select>
+        </label>
+    <label>Label <${TextField} type="search" value=${filters.label} autocomplete="off"
+      spellcheck=${false} placeholder="case, or name=value"
+      onValue=${(label) => onFilters({ label })} /></label>
     ${isFiltered && html`<button type="button"
       onClick=${() => onFilters({ state: '', algorithm: '', label: '' })}>Show all</button>`}
   </div>`;

@@ -58,10 +58,12 @@ export function Log({ order }) {
       <button type="button" class="small" onClick=${copy}>${isCopied ? 'Copied' : 'Copy'}</button>
       <a class="small" href="/v1/orders/${encodeURIComponent(order)}/log" download="${order}.log"
         aria-label="Save the log">Save</a></div>
-    <pre ref=${box} tabindex="0" aria-label="Log">${shown.map((line) => html`<span>${line}${'\n'}</span>`)}
+    <pre ref=${box} tabindex="0" aria-label="Log">${shown.map((line) => html`<span>${line}${'\n'}
+      </span>`)}
       ${lines === null && 'Reading the log …'}
       ${lines?.length === 0 && 'Nothing has happened yet.'}
-      ${lines?.length > 0 && shown.length === 0 && `None of ${lines.length} lines has “${filter}”.`}</pre>
+      ${lines?.length > 0 && shown.length === 0 && `None of ${lines.length} lines has “${filter}”.`}
+        </pre>
   </div>`;
 }
 
@@ -86,7 +88,8 @@ function useEndInView(box, count) {
 export function LogSheet({ order, onClose }) {
   const dialog = useRef(null);
   useEffect(() => dialog.current.showModal(), []);
-  return html`<dialog class="sheet sheet-wide" ref=${dialog} onClose=${onClose} aria-labelledby="log-title">
+  return html`<dialog class="sheet sheet-wide" ref=${dialog} onClose=${onClose}
+    aria-labelledby="log-title">
     <header><h2 id="log-title">Log of ${shortId(order)}</h2>
       <button type="button" class="small" onClick=${onClose}>Close</button></header>
     <${Log} order=${order} /></dialog>`;

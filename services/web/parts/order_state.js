@@ -17,7 +17,7 @@ export function merged(order, part) {
   return next;
 }
 
-/** Return the seconds that an order took until it ended, or takes until now; null before it runs. */
+/** Return the seconds that an order took until its end, or until now; null before it runs. */
 export function tookS(order) {
   const begins = (order.scans ?? []).map((scan) => scan.started_at).filter(Boolean).map(Date.parse);
   if (begins.length === 0) return null;

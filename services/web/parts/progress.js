@@ -8,7 +8,8 @@ import { hasEnded, State } from './state.js';
 
 const ORDER_OF_STATES = ['queued', 'fetching', 'staged', 'classifying', 'classified'];
 const BOTTLENECKS = {
-  fetch: 'fetching the slide', read: 'reading the slide', model: 'the model', write: 'writing the results',
+  fetch: 'fetching the slide', read: 'reading the slide', model: 'the model',
+  write: 'writing the results',
 };
 
 /** Draw the progress of an order and of one of its scans. */
@@ -21,7 +22,8 @@ export function Progress({ order, scan }) {
     ${isRunning && html`<${Meter} name="Progress of the order" percent=${percent}
       text="${Math.round(percent)} %, ${order.progress.stage}" />
       <p class="line"><span>${Math.round(percent)} %</span>
-        <span class="hint">${etaS ? `about ${duration(etaS)} left` : 'time left not known yet'}</span></p>`}
+        <span class="hint">${etaS ? `about ${duration(etaS)} left` : 'time left not known yet'}
+          </span></p>`}
     <ol class="steps">${stepsOf(order, scan).map((step) => html`<li class="step-${step.kind}">
       <span>${step.name}</span><span class="number">${step.text}</span></li>`)}</ol>
     <${Waits} order=${order} scan=${scan} />
@@ -45,7 +47,8 @@ function step(name, scan, seconds, before) {
   let kind = 'later';
   if (ORDER_OF_STATES.indexOf(scan.state) > ORDER_OF_STATES.indexOf(name)) kind = 'done';
   if (isNow) kind = 'now';
-  if (scan.state === 'failed' || scan.state === 'cancelled') kind = seconds === undefined ? 'later' : 'done';
+  if (scan.state === 'failed' || scan.state === 'cancelled') kind = 'later';
+  if (kind === 'later' && seconds !== undefined) kind = 'done';
   let text = '';
   if (seconds < 0.05 && before) text = before.replace(/ in $/, '');
   else if (Number.isFinite(seconds)) text = `${before || ''}${duration(seconds)}`;
@@ -64,7 +67,8 @@ function tilesText(scan) {
 
 function deliveryStep(order) {
   const { state, attempts } = order.delivery;
-  const kind = { delivered: 'done', undelivered: 'failed', trying: 'now', asking: 'now' }[state] ?? 'later';
+  const kind = { delivered: 'done', undelivered: 'failed', trying: 'now', asking: 'now' }[state]
+    ?? 'later';
   let text = '';
   if (attempts.length === 1) text = '1 attempt';
   else if (attempts.length > 1) text = `${attempts.length} attempts`;

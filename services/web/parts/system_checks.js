@@ -22,7 +22,8 @@ export function checksOf(system) {
 function redisCheck({ durable, evicts }) {
   const what = 'Redis';
   if (evicts) {
-    return { what, isFine: false, text: 'It may throw orders away: set maxmemory-policy noeviction.' };
+    const text = 'It may throw orders away: set maxmemory-policy noeviction.';
+    return { what, isFine: false, text };
   }
   if (durable === false) {
     return { what, isFine: false, text: 'Orders are lost when it ends: set appendonly yes.' };
