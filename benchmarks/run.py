@@ -19,6 +19,7 @@ from rich.table import Table
 from benchmarks import (
     backlog_latency,
     download,
+    findings_tiles,
     geojson_export,
     gigapixels,
     ki67_vs_scikit_image,
@@ -27,6 +28,8 @@ from benchmarks import (
     redis_memory,
     region_latency,
     remote_region,
+    upload,
+    viewer,
 )
 from benchmarks.comparison import Comparison
 from benchmarks.environment import Environment
@@ -101,6 +104,12 @@ def _download(quick: bool, report: Report) -> list[Comparison]:
     return download.measure(200, 1000, 3, report)
 
 
+def _upload(quick: bool, report: Report) -> list[Comparison]:
+    if quick:
+        return upload.measure(200, 3, report)
+    return upload.measure(1000, 5, report)
+
+
 def _race(quick: bool, report: Report) -> list[Comparison]:
     if quick:
         tiles = {"tiny-cnn": 256, "mobilenet-v3-small": 256}
@@ -128,10 +137,22 @@ def _polygons(quick: bool, report: Report) -> list[Comparison]:
     return geojson_export.measure((1_000_000, 10_000_000), report)
 
 
+def _findings(quick: bool, report: Report) -> list[Comparison]:
+    if quick:
+        return findings_tiles.measure(50_000, 2, 100, report)
+    return findings_tiles.measure(1_000_000, 3, 1000, report)
+
+
 def _regions(quick: bool, report: Report) -> list[Comparison]:
     if quick:
         return region_latency.measure(40, report)
     return region_latency.measure(1000, report)
+
+
+def _viewer(quick: bool, report: Report) -> list[Comparison]:
+    if quick:
+        return viewer.measure(8_192, 8_192, 200, report)
+    return viewer.measure(20_000, 12_288, 1_000, report)
 
 
 def _gigapixels(quick: bool, report: Report) -> list[Comparison]:
@@ -152,15 +173,18 @@ PARTS: Mapping[str, Part] = {
     "memory": _memory,
     "roi": _roi,
     "download": _download,
+    "upload": _upload,
     "regions": _regions,
     "gigapixels": _gigapixels,
     "ki67": _nuclei,
     "geojson": _polygons,
+    "viewer": _viewer,
+    "findings": _findings,
     "page": _page,
     "outputs": _outputs,
     "race": _race,
 }
-_LONG = ("regions", "gigapixels", "ki67", "geojson", "outputs", "race")
+_LONG = ("regions", "gigapixels", "ki67", "geojson", "viewer", "findings", "outputs", "race")
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -35,7 +35,10 @@ class Stack:
     What it prints goes to `<data>/serve.log`.
     """
 
-    def __init__(self, data: Path, roots: tuple[Path, ...]) -> None:
+    def __init__(
+        self, data: Path, roots: tuple[Path, ...], settings: Mapping[str, str] | None = None
+    ) -> None:
+        """`settings`: further environment variables of the service."""
         self.data = data.resolve()
         self.log = self.data / "serve.log"
         port, flower_port = free_ports(2)
@@ -55,6 +58,7 @@ class Stack:
             "SLIDELANE_WORKER__SLIDES__ROOTS": json.dumps([str(root.resolve()) for root in roots]),
             "FLOWER_PORT": str(flower_port),
             "PYTHONUNBUFFERED": "1",
+            **(settings or {}),
         }
 
     def __enter__(self) -> Self:

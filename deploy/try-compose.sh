@@ -61,9 +61,9 @@ order() { # NUMBER; the same number is the same order
 
 # placeholders, so that Compose can read the file before there is a key
 export REDIS_PASSWORD REDIS_API_PASSWORD REDIS_WORKER_PASSWORD REDIS_FLOWER_PASSWORD FLOWER_PASSWORD SLIDELANE_SERVICES__KEYS
-export SLIDELANE_BROKER__SECRET_KEY
+export SLIDELANE_BROKER__SECRET_KEY VIEWER_PASSWORD
 REDIS_PASSWORD=$(secret) REDIS_API_PASSWORD=$(secret) REDIS_WORKER_PASSWORD=$(secret) REDIS_FLOWER_PASSWORD=$(secret)
-FLOWER_PASSWORD=$(secret) SLIDELANE_SERVICES__KEYS=[] SLIDELANE_BROKER__SECRET_KEY=$(openssl rand -base64 32 | tr +/ -_)
+FLOWER_PASSWORD=$(secret) VIEWER_PASSWORD=$(secret) SLIDELANE_SERVICES__KEYS=[] SLIDELANE_BROKER__SECRET_KEY=$(openssl rand -base64 32 | tr +/ -_)
 if [[ ${BUILD-yes} ]]; then say "building"; dc build; fi
 trap finish EXIT
 trap 'exit 130' INT TERM
@@ -122,7 +122,7 @@ say "the receiver holds $made deliveries, each of another order"
 until_true "Flower" is 200 -u "flower:$FLOWER_PASSWORD" "$flower/workers"
 for open in workers api/workers; do [[ $(status "$flower/$open") == 401 ]] || fail "Flower answers /$open without its password"; done
 say "Flower answers with its password and not without"
-for role in api courier flower; do
+for role in api courier viewer flower; do
   until_true "health of $role" $engine exec "$(containers "$role")" slidelane health "$role"
   say "$($engine exec "$(containers "$role")" slidelane health "$role" 2>/dev/null)"
 done

@@ -33,7 +33,7 @@ def main() -> None:
     if open_folder:
         _log.warning("%s", open_folder)
     limit_log()
-    server = ApiServer(app, config.services)
+    server = ApiServer(app, config.services, app.state.feed)
     listener = server.listen()
     host, port = listener.getsockname()[:2]
     if ":" in host:

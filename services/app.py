@@ -12,6 +12,8 @@ from services import openapi
 from services.api_keys import ApiKeys
 from services.auth import ApiKeyAuth
 from services.kue import routes as kue
+from services.live import routes as live
+from services.live.feed import ChangeFeed
 from services.page import routes as page
 from services.page.files import PageFiles
 from services.requests.origin_check import OriginCheck
@@ -31,6 +33,7 @@ from services.routes import (
     queues,
     results,
     schemas,
+    system,
     techcyte,
     templates,
 )
@@ -38,7 +41,7 @@ from services.session import routes as session
 from services.session.tries import LoginTries
 from services.slides import order_images
 from services.slides import routes as slides
-from services.slides.viewer_client import ViewerClient
+from services.slides.viewer_process.client import ViewerClient
 from services.uploads import routes as uploads
 from services.uploads.protocol import Tus
 
@@ -73,11 +76,13 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.state.api_keys = keys
     app.state.viewer = ViewerClient(config.broker)
     app.state.auth = ApiKeyAuth(keys, store)
+    app.state.feed = ChangeFeed(store, max(1, config.services.max_connections // 2))
     app.state.login_tries = LoginTries()
     app.state.page_files = PageFiles.read()
     app.include_router(page.router)
     app.include_router(session.router)
     app.include_router(orders.csv_router)
+    app.include_router(live.router)
     app.include_router(orders.router)
     # Before the results, whose addresses end in any name.
     app.include_router(order_images.router)
@@ -95,6 +100,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.include_router(kue.pages)
     app.include_router(uploads.router)
     app.include_router(queues.router)
+    app.include_router(system.router)
     app.include_router(metrics.router)
     app.include_router(health.router)
     app.include_router(api_docs.router)

@@ -20,6 +20,7 @@ from uvicorn.server import ServerState
 
 from broker.errors import Problem
 from services.responses import problems
+from services.uploads.protocol import is_upload
 
 _log = logging.getLogger(__name__)
 _Awaited = Literal["request", "answer", "reader"]
@@ -89,6 +90,9 @@ class BoundedConnection(H11Protocol):
         super().data_received(data)
         if is_next_request:
             self._stop_timer()
+        if self._is_body_awaited() and is_upload(self.scope["path"]):
+            # An upload may take hours: it moves behind those whose callers send nothing.
+            self._limits.waiting.pop(self, None)
         self._watch()
 
     def on_response_complete(self) -> None:
@@ -177,7 +181,8 @@ class BoundedConnection(H11Protocol):
     def _is_body_awaited(self) -> bool:
         """Say whether a request is served whose body has not arrived whole.
 
-        Whoever reads it holds the caller to a deadline (`services.requests.json_body`).
+        Whoever reads it holds the caller to a deadline (`services.requests.json_body`,
+        `services.uploads.receiving`).
         """
         if self.transport.is_closing() or self.cycle is None:
             return False

@@ -1,4 +1,4 @@
-"""What a handler can ask FastAPI for: settings, order store, storage, API keys, caller, body."""
+"""What a handler can ask FastAPI for: settings, order store, storage, keys, caller, feed, body."""
 
 from typing import Annotated, cast
 
@@ -9,9 +9,10 @@ from broker.order_store import OrderStore
 from broker.settings.config import Config
 from services.api_keys import ApiKeys
 from services.auth import ApiKeyAuth, Caller
+from services.live.feed import ChangeFeed
 from services.requests import json_body
 from services.responses.findings_archive import FindingsArchives
-from services.slides.viewer_client import ViewerClient
+from services.slides.viewer_process.client import ViewerClient
 
 
 async def config_of(request: Request) -> Config:
@@ -56,6 +57,16 @@ async def may_read(request: Request) -> Caller:
     return await auth.read(request)
 
 
+async def auth_of(request: Request) -> ApiKeyAuth:
+    """Return what checks the callers of the application."""
+    return cast(ApiKeyAuth, request.app.state.auth)
+
+
+async def feed_of(request: Request) -> ChangeFeed:
+    """Return the feed of changes of the application."""
+    return cast(ChangeFeed, request.app.state.feed)
+
+
 async def may_log_in(request: Request) -> None:
     """Let everybody try to log in; where no key is configured, this machine. Raise `OrderError`."""
     auth = cast(ApiKeyAuth, request.app.state.auth)
@@ -67,6 +78,8 @@ Store = Annotated[OrderStore, Depends(store_of)]
 ResultStorage = Annotated[Storage, Depends(storage_of)]
 FindingsTiles = Annotated[FindingsArchives, Depends(findings_tiles_of)]
 Keys = Annotated[ApiKeys, Depends(api_keys_of)]
+Auth = Annotated[ApiKeyAuth, Depends(auth_of)]
+Feed = Annotated[ChangeFeed, Depends(feed_of)]
 Viewer = Annotated[ViewerClient, Depends(viewer_of)]
 OrderingCaller = Annotated[Caller, Depends(may_order)]
 ReadingCaller = Annotated[Caller, Depends(may_read)]

@@ -308,13 +308,6 @@ QUEUES: dict[str, Any] = {
         }
     ]
 }
-SESSION: dict[str, Any] = {
-    "name": "ward 7",
-    "scopes": ["order", "read"],
-    "version": "0.1.0",
-    "flower": "https://flower.hospital.example",
-    "needs_key": True,
-}
 DEMAND: dict[str, Any] = {"name": "gpu", "waiting": 3, "running": 1, "unfinished": 4}
 METRICS = """# HELP slidelane_up 1 when Redis answers
 # TYPE slidelane_up gauge

@@ -8,6 +8,7 @@ from broker.errors import CODES, ErrorCode, Problem
 from broker.orders.result_files import MEDIA_TYPES
 from services import examples, hosting_examples
 from services.kue import examples as kue
+from services.live import examples as live
 from services.responses import problems
 from services.slides import examples as slides
 
@@ -193,9 +194,19 @@ _PAYLOAD: Final = {
     "multipart/form-data": BINARY,
 }
 _BATCH: Final = {
+    "200": {
+        "description": "With `validate_only=true`: what would become of the order",
+        "content": _json(slides.PREFLIGHT),
+    },
     "207": {
         "description": "What became of each order of a list, in its order",
         "content": _json([{"status": 202, "order": examples.WAITING_ORDER}]),
+    },
+}
+_ENDED_IN_TIME: Final = {
+    "200": {
+        "description": "With `Prefer: wait=N`: the order, which has ended",
+        "content": _json(examples.ORDER),
     }
 }
 _MODEL_SCHEMA: Final = {
@@ -217,6 +228,10 @@ _EMPTY_TILE: Final = {"204": {"description": "Nothing was found there"}}
 _PART_OF_PAYLOAD: Final = {
     "206": {"description": "The range that was asked for", "content": _PAYLOAD}
 }
+_EVENTS: Final = {
+    "text/event-stream": {"schema": {"type": "string"}, "example": live.EVENTS},
+}
+_FOLLOW: Final[tuple[ErrorCode, ...]] = (*_READ, "not_found")
 _KUE: Final[tuple[ErrorCode, ...]] = (*_ANY_REQUEST, "not_found")
 """Of the server itself, and where the door is closed; other errors are `{"error": …}` as Kue's."""
 _LOGIN: Final[tuple[ErrorCode, ...]] = (
@@ -270,9 +285,9 @@ _FETCHED_FIRST: Final = {
 }
 ANSWERS: Final[Mapping[str, Answers]] = {
     "log_in": Answers(204, {}, _LOGIN),
-    "get_session": Answers(200, _json(examples.SESSION), _READ),
+    "get_session": Answers(200, _json(live.SESSION), _READ),
     "log_out": Answers(204, {}, _CHANGE),
-    "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE, _BATCH),
+    "place_order": Answers(202, _json(examples.WAITING_ORDER), _PLACE, _BATCH | _ENDED_IN_TIME),
     "place_techcyte_task": Answers(202, _json(examples.WAITING_ORDER), _PASTED_TASK),
     "take_techcyte_task": Answers(200, _json(examples.TAKEN_TASK), _TECHCYTE_TASK),
     "list_orders": Answers(200, _json(examples.ORDERS_PAGE), (*_READ, "request_invalid")),
@@ -280,6 +295,8 @@ ANSWERS: Final[Mapping[str, Answers]] = {
         200, {"text/csv": _text(examples.ORDERS_CSV)[TEXT]}, (*_READ, "request_invalid")
     ),
     "delete_order": Answers(204, {}, _ACT),
+    "stream_events": Answers(200, _EVENTS, (*_FOLLOW, "request_invalid")),
+    "stream_order_events": Answers(200, _EVENTS, (*_FOLLOW, "request_invalid")),
     "get_order": Answers(200, _json(examples.ORDER), (*_READ, "not_found"), _UNCHANGED),
     "get_log": Answers(200, _text(examples.LOG), (*_READ, "not_found", "request_invalid")),
     "cancel_order": Answers(202, _json(examples.CANCELLED_ORDER), _ACT),
@@ -326,6 +343,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "list_jobs": Answers(200, _json(hosting_examples.JOBS), (*_READ, "request_invalid")),
     "list_queues": Answers(200, _json(examples.QUEUES), _READ),
     "get_queue": Answers(200, _json(examples.DEMAND), (*_READ, "request_invalid")),
+    "get_system": Answers(200, _json(live.SYSTEM), _READ),
     "metrics": Answers(200, _text(examples.METRICS), _READ),
     "healthz": Answers(200, _json({"status": "ok"}), _ANY_REQUEST),
     "readyz": Answers(200, _json({"status": "ready"}), (*_ANY_REQUEST, "workers_missing")),

@@ -12,6 +12,7 @@ from broker import open_files
 from broker.settings.config import ServicesSettings
 from services import connection
 from services.connection import BoundedConfig, ConnectionLimits
+from services.live.feed import ChangeFeed
 
 SHUTDOWN_S = 10
 ACCEPTED_AT_ONCE = 32
@@ -79,9 +80,16 @@ def limit_log() -> None:
 
 
 class ApiServer(uvicorn.Server):
-    """Serves an application on one listening socket until SIGINT or SIGTERM."""
+    """Serves an application on one listening socket until SIGINT or SIGTERM.
 
-    def __init__(self, app: ASGIApp, settings: ServicesSettings) -> None:
+    `feed`: what streams and waiting requests of the application follow. They end before the
+    connections are closed.
+    """
+
+    def __init__(
+        self, app: ASGIApp, settings: ServicesSettings, feed: ChangeFeed | None = None
+    ) -> None:
+        self._feed = feed
         files = open_files.raise_limit()
         self.limits = ConnectionLimits(connections_within(settings.max_connections, files))
         if self.limits.connections < settings.max_connections:
@@ -124,3 +132,9 @@ class ApiServer(uvicorn.Server):
         for listener in sockets or ():
             # asyncio has set it to the number that it accepts at once.
             listener.listen(LISTEN_BACKLOG)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End: no stream keeps the server waiting."""
+        if self._feed is not None:
+            self._feed.stop()
+        await super().shutdown(sockets)

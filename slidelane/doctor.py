@@ -25,7 +25,9 @@ from broker.order_store import OrderStore, WorkerView
 from broker.order_store.embedded_redis import find_server
 from broker.settings.config import Config, ConfigError, load
 from slidelane import container_checks, running_service
+from slidelane.http_probe import NoAnswerError
 from slidelane.process import lines_of
+from slidelane.viewer_probe import ask_viewer
 
 _WORKER_CHECKS_LIMIT_S = 600.0
 
@@ -81,6 +83,8 @@ def _rows(config: Config, arguments: argparse.Namespace) -> Iterator[Row]:
         if store:
             yield running_service.workers_row(workers)
         yield _disk(config.broker.data)
+        yield _uploads(config.broker.uploads_folder)
+        yield _viewer(config)
         if arguments.in_container:
             yield from container_checks.run_checks()
         yield from _worker_checks(arguments, {}, is_running=False)
@@ -102,6 +106,8 @@ def _running(
     """Check the service that uses this Redis: what its workers say, and this machine for them."""
     yield running_service.workers_row(workers)
     yield _disk(config.broker.data)
+    yield _uploads(config.broker.uploads_folder)
+    yield _viewer(config)
     if arguments.in_container:
         yield from container_checks.run_checks()
     if any(worker.offered is not None for worker in workers):
@@ -185,6 +191,33 @@ def _disk(data: Path) -> Row:
     if open_folder:
         text += f"; {open_folder}"
     return Row("disk", "ok", text)
+
+
+def _viewer(config: Config) -> Row:
+    """Return whether slides can be looked at; orders do not need that."""
+    try:
+        return Row("viewer", "ok", ask_viewer(config))
+    except NoAnswerError as error:
+        return Row("viewer", "absent", f"{error}; slides are ordered all the same, and not shown")
+
+
+def _uploads(folder: Path) -> Row:
+    """Check the folder of the slides that callers send in, which the API makes when it needs it."""
+    existing = _existing(folder.resolve())
+    usage = shutil.disk_usage(existing)
+    text = f"{folder.resolve()}: {usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB free"
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        text += f", but no slide can be sent in there ({error.strerror}); see broker.uploads"
+        return Row("uploads", "failed", text)
+    if usage.free < reserved_bytes(usage.total):
+        return Row("uploads", "failed", f"{text}, which is kept free: no slide is taken")
+    open_folder = openness(folder)
+    if open_folder:
+        text += f"; {open_folder}"
+    return Row("uploads", "ok", text)
 
 
 def _existing(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """`slidelane health ROLE`: tells a container's health check whether a role works on this machine.
 
-A worker or courier is healthy while it consumes its queues, the API and Flower while they answer.
+A worker or courier is healthy while it consumes its queues, the API, Flower and the viewer while
+they answer.
 """
 
 import argparse
@@ -14,9 +15,10 @@ from broker.queue.names import is_on_this_machine
 from broker.settings.config import Config, ConfigError, load
 from slidelane.http_probe import NoAnswerError, base_url, get
 from slidelane.ports import FLOWER_HOST, flower_port
+from slidelane.viewer_probe import ask_viewer
 
 _WORKERS = {"courier": "courier", "worker": "gpu"}
-ROLES = ("api", *_WORKERS, "flower")
+ROLES = ("api", *_WORKERS, "flower", "viewer")
 
 
 class UnhealthyError(Exception):
@@ -41,6 +43,8 @@ def check(role: str, config: Config) -> str:
     """Return one sentence that says how health was seen. Raise `UnhealthyError`."""
     if role in _WORKERS:
         return _check_worker(_WORKERS[role], config)
+    if role == "viewer":
+        return _check_viewer(config)
     if role == "flower":
         url = f"{base_url(FLOWER_HOST, flower_port())}/healthcheck"
         return _check_http(url, may_ask_for_login=True)
@@ -59,6 +63,13 @@ def _check_http(url: str, *, may_ask_for_login: bool = False) -> str:
     if not is_well:
         raise UnhealthyError(f"{url} does not answer as it should: {status}")
     return f"{url} answers {status}"
+
+
+def _check_viewer(config: Config) -> str:
+    try:
+        return ask_viewer(config)
+    except NoAnswerError as error:
+        raise UnhealthyError(str(error)) from None
 
 
 def _check_worker(kind: str, config: Config) -> str:

@@ -4,7 +4,9 @@ import json
 import time
 from typing import Any
 
+from broker.settings.config import Config
 from slidelane.http_probe import NoAnswerError, get
+from slidelane.viewer_probe import ask_viewer
 
 _ASK_EVERY_S = 1.0
 _TIMEOUT_S = 1.0
@@ -12,9 +14,10 @@ _REMIND_EVERY_S = 60.0
 
 
 class Readiness:
-    """Asks `/readyz` and Flower until both answer well; each call takes two seconds at most."""
+    """Asks `/readyz`, Flower and the viewer until all answer well, for three seconds at most."""
 
-    def __init__(self, api_url: str, flower_url: str) -> None:
+    def __init__(self, config: Config, api_url: str, flower_url: str) -> None:
+        self._config = config
         self._api_url = api_url
         self._flower_url = flower_url
         self._is_ready = False
@@ -45,6 +48,7 @@ class Readiness:
             status, body = get(f"{self._api_url}/readyz", _TIMEOUT_S)
             # Where Flower has a password, 401 is an answer too.
             get(f"{self._flower_url}/healthcheck", _TIMEOUT_S)
+            ask_viewer(self._config, _TIMEOUT_S)
             answer = json.loads(body)
         except (NoAnswerError, ValueError) as error:
             return str(error), {}

@@ -1,4 +1,4 @@
-"""`slidelane serve`: Redis, the API, a courier, a worker and Flower on one machine.
+"""`slidelane serve`: Redis, the API, a courier, a worker, the viewer and Flower on one machine.
 
 Each of them is started again when it ends.
 """
@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -35,6 +36,14 @@ _HEALTHY_AFTER_S = 10.0
 _END_S = 10.0
 """How long the processes may take to end, after the workers' grace, before they are killed."""
 _STDOUT = 1
+_SECRETS = (
+    f"{PREFIX}BROKER__REDIS_URL",
+    f"{PREFIX}BROKER__SECRET_KEY",
+    f"{PREFIX}BROKER__OLD_SECRET_KEYS",
+    "AWS_",
+    "FLOWER_",
+)
+"""How the names of variables begin that the viewer is not given."""
 _REDIS_PAUSE_S = 1.0
 
 
@@ -145,6 +154,9 @@ class Supervisor:
             RestartedProcess("worker", ["worker", "gpu"], env),
             RestartedProcess("flower", flower, env),
         ]
+        if self._has_viewer:
+            viewer = RestartedProcess("viewer", ["worker", "viewer"], _without_secrets(env))
+            self._processes.append(viewer)
 
     def run(self) -> None:
         """Block until a signal. Raise `ConfigError` where the service cannot start."""
@@ -163,6 +175,7 @@ class Supervisor:
             OrderStore.connect(self._config.broker)
             self._print_start()
             readiness = Readiness(
+                self._config,
                 base_url(self._config.services.host, self._config.services.port),
                 base_url(FLOWER_HOST, self._flower_port),
             )
@@ -188,6 +201,11 @@ class Supervisor:
         roots = [*self._config.worker.slides.roots, self._sample.parent]
         env[_ROOTS_VARIABLE] = json.dumps([str(root) for root in roots])
         return env
+
+    @property
+    def _has_viewer(self) -> bool:
+        """Return whether the viewer runs here; one at a URL of another machine does not."""
+        return bool(self._config.worker.viewer.bind) or not self._config.broker.viewer.url
 
     def _flower_link(self) -> dict[str, str]:
         """Return the variable that tells the page where Flower is, unless the settings do.
@@ -240,6 +258,11 @@ class Supervisor:
 
     def _have_all_ended(self) -> bool:
         return all(process.has_ended() for process in self._processes)
+
+
+def _without_secrets(env: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a process that needs neither Redis nor the storage."""
+    return {name: value for name, value in env.items() if not name.upper().startswith(_SECRETS)}
 
 
 def _start_redis(redis: EmbeddedRedis) -> str:

@@ -39,6 +39,7 @@ VARIABLES = {
     "REDIS_WORKER_PASSWORD": "rw",
     "REDIS_FLOWER_PASSWORD": "rf",
     "FLOWER_PASSWORD": "f",
+    "VIEWER_PASSWORD": "v" * 48,
     "SLIDELANE_BROKER__SECRET_KEY": "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
     "SLIDELANE_SERVICES__KEYS": json.dumps([{"name": "lab", "sha256": "0" * 64}]),
 }
@@ -294,11 +295,12 @@ def test_the_override_gives_the_key_to_everybody_who_unseals() -> None:
 
 
 def test_slides_can_only_be_read(profile: str) -> None:
-    """Slides, models and settings are mounted read-only, and the API has no writable mount."""
+    """Slides, models and settings are mounted read-only; the API writes what callers send alone,
+    and the viewer nothing at all."""
     for name, service in services(profile, VARIABLES).items():
         for volume in service.get("volumes", ()):
             is_input = any(part in volume for part in ("/slides", "/models", "config.json"))
-            if is_input or name == "api":
+            if is_input or name == "viewer" or (name == "api" and volume != "uploads:/uploads"):
                 assert volume.endswith(":ro"), (name, volume)
 
 
@@ -342,7 +344,7 @@ def image_environment(dockerfile: str) -> dict[str, str]:
     return dict(re.findall(r"(SLIDELANE_\w+)=(\S+)", last(dockerfile, "ENV")))
 
 
-@pytest.mark.parametrize("name", ["api", "courier", "worker", "flower"])
+@pytest.mark.parametrize("name", ["api", "courier", "worker", "viewer", "flower"])
 def test_the_settings_of_every_service_can_be_loaded(
     profile: str, name: str, tmp_path: Path
 ) -> None:
@@ -355,3 +357,23 @@ def test_the_settings_of_every_service_can_be_loaded(
     environment |= image_environment(service["build"]["dockerfile"]) | variables
     command = [sys.executable, "-c", "from broker.settings.config import load; load()"]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True)
+
+
+def test_the_viewer_is_reached_by_the_api_alone_and_reaches_nothing(profile: str) -> None:
+    """It decodes files that nobody vouches for: no Redis, no way out, no key but the shared one."""
+    whole = services(profile, VARIABLES)
+    viewer = whole["viewer"]
+    (network,) = viewer["networks"]
+    assert [name for name, each in whole.items() if network in each["networks"]] == [
+        "api",
+        "viewer",
+    ]
+    assert compose_file("docker-compose.yml", VARIABLES)["networks"][network] == {"internal": True}
+    assert "ports" not in viewer
+    secrets = {key for key in viewer["environment"] if SECRET.search(key)}
+    assert secrets == {"SLIDELANE_BROKER__VIEWER__SECRET"}
+    host, _, port = viewer["environment"]["SLIDELANE_WORKER__VIEWER__BIND"].rpartition(":")
+    assert host == "0.0.0.0"  # noqa: S104 - within its container
+    asked = whole["api"]["environment"]
+    assert asked["SLIDELANE_BROKER__VIEWER__URL"] == f"http://viewer:{port}"
+    assert asked["SLIDELANE_BROKER__VIEWER__SECRET"] == "v" * 48

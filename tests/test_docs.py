@@ -26,6 +26,7 @@ from broker.orders.source import (
     CaseSource,
     ImageServerSource,
     PathSource,
+    SlideSource,
     Source,
     UploadSource,
     UrlSource,
@@ -157,7 +158,7 @@ def test_every_source_is_documented_with_an_example() -> None:
     """Each kind with its fields, and an order for each of them that is accepted."""
     text = section(read("docs/orders.md"), "Sources")
     kinds: dict[str, type[BaseModel]] = {"url": UrlSource, "image_server": ImageServerSource}
-    kinds |= {"path": PathSource, "case": CaseSource, "upload": UploadSource}
+    kinds |= {"path": PathSource, "case": CaseSource, "upload": UploadSource, "slide": SlideSource}
     assert set(table(text)) == set(kinds)
     assert undocumented_fields(table(text), kinds) == []
     examples = [TypeAdapter(Source).validate_json(example) for example in blocks(text, "json")]
@@ -170,6 +171,7 @@ def test_every_source_is_documented_with_an_example() -> None:
         ("case", "case_id"),
         ("image_server", "protocol", "url"),
         ("upload", "upload"),
+        ("slide", "slide"),
     }
 
 

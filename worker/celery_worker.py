@@ -29,6 +29,7 @@ from worker.delivery.notices import run_notifier
 from worker.linux import forbid_inspection
 from worker.process.gpu_lock import GpuLock, reserve_gpu
 from worker.process.heartbeat import Heartbeat
+from worker.process.machine_watch import MachineWatch
 from worker.process.shutdown import Shutdown, start_semaphore_tracker
 from worker.watch.watcher import Watcher, run_watcher
 
@@ -58,6 +59,8 @@ def run_worker(role: str, stop_signals: Sequence[Signals]) -> int:
     if role == "gpu":
         gpu_lock = _reserve_gpu_and_watch_algorithms(context, heartbeat, stopped)
         start_semaphore_tracker()
+    machine = MachineWatch(heartbeat, context.data, has_gpus=role == "gpu")
+    Thread(target=machine.run, args=(stopped,), name="machine", daemon=True).start()
     _start_threads_when_ready(role, context, stopped)
     shutdown = Shutdown(stop_signals, heartbeat, settings.grace_s, stopped, context.leaving)
     shutdown.connect(app)

@@ -47,11 +47,12 @@ def clean_up(context: WorkerContext) -> None:
     release_slides(context)
     remove_unfinished(context)
     remove_left_behind(context)
-    remove_unused_uploads(context)
     context.slide_cache.remove_unused(context.config.worker.slides.keep_s)
     for order_id in context.store.deletable():
         remove_files(context, order_id)
         context.store.delete(order_id)
+    # Last: where this machine may only read the folder, another one removes them.
+    remove_unused_uploads(context)
 
 
 def remove_deleted(context: WorkerContext, removed: Collection[str] = ()) -> list[str]:

@@ -60,11 +60,13 @@ def fetch(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
     # A scan that is retried must not resume from what its failed attempt found.
     _checkpoint(context, claim).clear()
     card = context.store.cards().get(order.request.algorithm)
+    # What somebody looked at is what they ordered, and its URL may have expired since.
+    known = order.scans[index].looked_at
     stopwatch = Stopwatch()
     with ExitStack() as slides:
         with stopwatch.measure("fetch"):
             slide = slides.enter_context(
-                context.slide_fetcher.fetch(order.scan_request(index), card, lease)
+                context.slide_fetcher.fetch(order.scan_request(index), card, lease, known)
             )
         context.slide_cache.add_hold(slide.digest, claim.work)
         fields = {

@@ -16,8 +16,10 @@ from broker.queue import outcome
 from broker.queue.outcome import Outcome
 from worker.backoff import backoff_s
 from worker.context import WorkerContext
+from worker.disk import DISK_FULL_ERRNOS
 from worker.process.lease import Lease, Limits
 from worker.progress import LEAVING, Stopwatch, StopWork
+from worker.slide_cache.errors import SlideCacheFullError
 
 _FIRST_RETRY_S: Final = 2.0
 _LONGEST_RETRY_S: Final = 30.0
@@ -63,9 +65,18 @@ def _fetch_and_record(context: WorkerContext, claim: Claim) -> Outcome:
     except TemporaryError as error:
         return _retry(slides, claim, error)
     except Exception as error:  # noqa: BLE001 - the edge: a bug fails its slide, not its courier
-        _log.error("a fault in Slidelane", exc_info=error, extra=_log_fields(claim, "bug"))
-        detail = f"a fault in Slidelane ({type(error).__name__}); the worker's log has its trace"
-        return _failed(slides, claim, Problem("bug", detail))
+        return _unexpected(context, claim, error)
+
+
+def _unexpected(context: WorkerContext, claim: Claim, error: Exception) -> Outcome:
+    """Try again where the disk was full; any other exception is a bug and fails the slide."""
+    slides = context.store.viewed_slides
+    if isinstance(error, OSError) and error.errno in DISK_FULL_ERRNOS:
+        what = f"the disk with {context.data} is full"
+        return _retry(slides, claim, SlideCacheFullError(what, hint="free some of it"))
+    _log.error("a fault in Slidelane", exc_info=error, extra=_log_fields(claim, "bug"))
+    detail = f"a fault in Slidelane ({type(error).__name__}); the worker's log has its trace"
+    return _failed(slides, claim, Problem("bug", detail))
 
 
 def _fetch(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
@@ -77,7 +88,7 @@ def _fetch(context: WorkerContext, claim: Claim, lease: Lease) -> Outcome:
         stopwatch.measure("fetch"),
         context.slide_fetcher.fetch(ScanRequest(id="slide", source=source), None, lease) as local,
     ):
-        slides.finish(claim, str(local.path), local.mpp)
+        slides.finish(claim, local.as_dict())
     spent_s = stopwatch.timings["fetch_s"]
     return Outcome("done", f"fetched {local.bytes:,} bytes to look at in {spent_s:.1f} s")
 

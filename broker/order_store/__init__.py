@@ -23,6 +23,7 @@ from broker.order_store.lifecycle import (
     Lifecycle,
     TaskMessage,
 )
+from broker.order_store.live.changes import Change, Changes
 from broker.order_store.live.sessions import Session, Sessions
 from broker.order_store.notices import Notice, Notices
 from broker.order_store.queries import AttemptState, Page, Queries, ServerView, Standing
@@ -35,6 +36,7 @@ from broker.settings.config import BrokerSettings
 __all__ = [
     "PAYLOAD_FIELD",
     "AttemptState",
+    "Change",
     "Claim",
     "Created",
     "Creator",
@@ -54,7 +56,9 @@ __all__ = [
 ]
 
 
-class OrderStore(Lifecycle, Actions, Queries, Workers, Hosting, Backlog, Notices, Sessions):
+class OrderStore(
+    Lifecycle, Actions, Queries, Workers, Hosting, Backlog, Notices, Sessions, Changes
+):
     """The record of every order and of the workers. Safe to share between threads."""
 
     @cached_property

@@ -157,6 +157,7 @@ def _scan(index: int, fields: dict[str, str]) -> Scan:
             "progress": _json(fields, "progress") or {},
             "timings": _json(fields, "timings") or {},
             "summary": _json(fields, "summary") or {},
+            "looked_at": _json(fields, "looked_at") or {},
             "error": _problem(fields),
             "slide": _json(fields, "slide") or {},
             "started_at": _known_seconds(fields, "started_at"),

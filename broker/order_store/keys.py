@@ -25,6 +25,7 @@ class Key(StrEnum):
     QUEUES = "sl:queues"  # set: the names of all queues that were ever used
     WAITING = "sl:waiting:"  # + queue; sorted set: waiting work, by the time it may start in ms
     HELD = "sl:held:"  # + worker; set: the work that the worker holds
+    CHANGES = "sl:changes"  # stream: the last changes of all orders, for those who follow them
     SESSION = "sl:session:"  # + SHA-256 of a token; string with a time to live: who logged in
     IDEMPOTENCY = "sl:key:"  # + Idempotency-Key; hash: its order and the request's fingerprint
     KUE_JOB = "sl:kue:job:"  # + number; hash: what a client of Kue sent, and its state

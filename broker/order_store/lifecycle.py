@@ -6,7 +6,7 @@ Each write to claimed work carries the claim's fencing number.
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from broker.errors import Problem
@@ -45,11 +45,14 @@ class Creator:
     """Who places an order: the name of an API key, and how many of its orders may be queued.
 
     `job`: of an order that came from a client of Kue, what `KueJobs.new_job` returned.
+    `looked_at`: by their number, the scans whose slide they looked at, with its place in the slide
+    cache.
     """
 
     name: str
     max_waiting: int | None = None
     job: Fields | None = None
+    looked_at: Mapping[int, Fields] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +134,18 @@ class Lifecycle(StoreBase):
         if request.notified:
             record["notify_events"] = " ".join(request.notified[1])
         max_own_waiting: int | str = ""
+        places: Mapping[int, Fields] = {}
         if key_life_s is None:
             key_life_s = settings.idempotency_s
         if creator:
             record["created_by"] = creator.name
             record |= creator.job or {}
+            places = creator.looked_at
             if creator.max_waiting is not None:
                 max_own_waiting = creator.max_waiting
-        scans = [_scan_fields(scan) for scan in request.scans]
+        scans = [
+            _scan_fields(scan, places.get(number)) for number, scan in enumerate(request.scans)
+        ]
         expires_at_ms = expiry_ms(request.expires_at) or -int(settings.order_life_s * 1000)
         answer = self._client.run_json(
             "create",
@@ -362,9 +369,14 @@ def _texts(fields: Fields) -> dict[str, str]:
     return texts
 
 
-def _scan_fields(scan: ScanRequest) -> dict[str, Any]:
-    """Return what a new scan is stored with: its id, and in ms when its first URL expires."""
+def _scan_fields(scan: ScanRequest, looked_at: Fields | None) -> dict[str, Any]:
+    """Return what a new scan is stored with: its id, and in ms when its first URL expires.
+
+    Also the place in the slide cache of a slide that somebody looked at.
+    """
     fields: dict[str, Any] = {"id": scan.id}
+    if looked_at:
+        fields["looked_at"] = json.dumps(dict(looked_at))
     times = [url_expires_at(url) for _, url in scan.source.addresses]
     known = [time for time in times if time]
     if known:

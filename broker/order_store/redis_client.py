@@ -147,17 +147,28 @@ def _script(name: str) -> str:
 
     All of it runs with every call, so the constants are literals and no JSON.
     """
-    own = "".join(path.read_text() for path in (*_RULES, _LUA / f"{name}.lua"))
+    rules, codes_in_rules = _rules()
+    own = (_LUA / f"{name}.lua").read_text()
+    blame = {
+        code: known.blame for code, known in CODES.items() if code in codes_in_rules or code in own
+    }
     tables = {
         "TRANSITIONS": TRANSITIONS,
         "REOPENED": REOPENED,
         "PRIORITIES": PRIORITIES,
-        "BLAME": {code: known.blame for code, known in CODES.items() if code in own},
+        "BLAME": blame,
         "CONDITIONS": list(_CONDITIONS),
         "PAYLOAD_FIELD": PAYLOAD_FIELD,
     }
     constants = [f"local {table} = {_lua_literal(value)}\n" for table, value in tables.items()]
-    return lua_constants() + "".join(constants) + own
+    return lua_constants() + "".join(constants) + rules + own
+
+
+@cache
+def _rules() -> tuple[str, frozenset[str]]:
+    """Return the texts in front of every script, and the error codes that they name."""
+    text = "".join(path.read_text() for path in _RULES)
+    return text, frozenset(code for code in CODES if code in text)
 
 
 def _lua_literal(value: Any) -> str:

@@ -36,6 +36,8 @@ class WorkerView:
     checking: tuple[str, ...] = ()
     unavailable: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
+    machine: Mapping[str, Any] | None = None
+    """What it told of its machine last, None before that and of an older version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +131,12 @@ class Workers(StoreBase):
         queues: Iterable[str],
         announcement: Announcement | None = None,
         settings: Mapping[str, Any] | None = None,
+        machine: Mapping[str, Any] | None = None,
     ) -> None:
         """Store a heartbeat: this worker consumes these queues for `ABSENT_AFTER_S` from now on.
 
-        `settings`: those of its settings that `slidelane doctor` shows.
+        `settings`: those of its settings that `slidelane doctor` shows. `machine`: its cores,
+        memory, disk and GPUs.
         """
         heartbeat: dict[str, Any] = {"queues": list(queues)}
         if announcement:
@@ -141,6 +145,8 @@ class Workers(StoreBase):
             heartbeat["unavailable"] = dict(announcement.unavailable)
         if settings:
             heartbeat["settings"] = dict(settings)
+        if machine:
+            heartbeat["machine"] = dict(machine)
         with reachable():
             records = self._client.records
             now_ms = self._now_ms()
@@ -249,6 +255,7 @@ def _view(name: str, heartbeat: Mapping[str, Any], now_ms: float) -> WorkerView:
         checking=tuple(heartbeat.get("checking", ())),
         unavailable=heartbeat.get("unavailable", {}),
         settings=heartbeat.get("settings", {}),
+        machine=heartbeat.get("machine"),
     )
 
 

@@ -124,6 +124,10 @@ class Scan(_Stored):
     slide: dict[str, Any] = Field(
         default_factory=dict, description="digest, bytes and place in the slide cache"
     )
+    looked_at: dict[str, Any] = Field(
+        default_factory=dict,
+        description="the same of a slide that somebody looked at before it was ordered",
+    )
     staged_by: int = Field(
         0, description="fence of the fetch; a checkpoint made before that fetch is not used"
     )

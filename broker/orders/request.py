@@ -37,8 +37,7 @@ from broker.orders.fields import (
     one_of,
 )
 from broker.orders.named_destination import GivenName, NamedDestination
-from broker.orders.roi import Roi
-from broker.orders.roi_limits import RoiLimits
+from broker.orders.roi import Roi, RoiLimits
 from broker.orders.source import Source
 from broker.orders.techcyte_options import (
     CaseResults,

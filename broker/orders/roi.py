@@ -148,6 +148,29 @@ class Percent(RequestModel):
     pct: tuple[_PercentPosition, _PercentPosition, _Share, _Share]
 
 
+_LengthPx = Annotated[int | None, Field(ge=1, le=MAX_COORDINATE)]
+
+
+class RoiLimits(RequestModel):
+    """Bounds of the regions of one order. What only the slide can tell, the worker checks."""
+
+    model_config = ConfigDict(strict=False)  # settings come as text from the environment
+
+    required: bool = Field(False, description="a whole slide is refused")
+    max_area_mm2: Annotated[
+        float | None, Field(gt=0, description="of each region; the microns per pixel tell it")
+    ] = None
+    max_width_px: Annotated[_LengthPx, Field(description="of each region, in level-0 pixels")] = (
+        None
+    )
+    max_height_px: Annotated[_LengthPx, Field(description="of each region, in level-0 pixels")] = (
+        None
+    )
+    max_count: Annotated[
+        int | None, Field(ge=1, le=64, description="regions, which are scans, of one order")
+    ] = None
+
+
 def as_json(roi: "Roi | None") -> Any:
     """Return the region as JSON values, as it was ordered."""
     return to_jsonable_python(roi)

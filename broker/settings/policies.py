@@ -11,7 +11,7 @@ from broker.allowed_hosts import check_destination
 from broker.errors import OrderError
 from broker.orders.fields import Priority
 from broker.orders.request import LABELS
-from broker.orders.roi_limits import RoiLimits
+from broker.orders.roi import RoiLimits
 from broker.settings.destinations import ADDRESS_FIELDS, checked, revealed
 from broker.settings.section import Section
 

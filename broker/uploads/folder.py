@@ -28,25 +28,15 @@ from broker.uploads.errors import (
     UploadNotFoundError,
     UploadOffsetError,
     UploadsFullError,
-    UploadTooLargeError,
 )
+from broker.uploads.limits import UploadLimits, check_joins, check_length
 from broker.uploads.main_file import main_file
 from broker.uploads.manifest import Manifest, UploadedFile
 from broker.uploads.names import safe_name
 from broker.uploads.sets import MANIFEST, SET_ID, UploadSets
 from broker.uploads.writer import UploadWriter
 
-MAX_FILES: Final = 1000
-"""Of one slide."""
 _ID: Final = re.compile(r"(?P<set>[0-9a-f]{32})(-(?P<number>0|[1-9][0-9]{0,5}))?")
-
-
-@dataclass(frozen=True, slots=True)
-class UploadLimits:
-    """What one caller may send: `services.uploads`."""
-
-    max_bytes: int
-    per_caller: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +89,10 @@ class Uploads:
                 set_id = secrets.token_hex(16)
             else:
                 manifest = self._manifest_of(set_id, caller)
-                _check_joins(manifest, name, set_id)
+                check_joins(manifest, name, set_id)
             replaced = manifest.named(name)
             manifest = manifest.with_file(name, length, metadata)
-            _check_length(manifest.length, limits.max_bytes)
+            check_length(manifest.length, limits.max_bytes)
             self._check_room(length)
             path = self._sets.path(set_id, name)
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -291,35 +281,6 @@ def _parsed(upload_id: str) -> tuple[str, int | None]:
     if match["number"] is None:
         return match["set"], None
     return match["set"], int(match["number"])
-
-
-def _check_joins(manifest: Manifest, name: "os.PathLike[str]", set_id: str) -> None:
-    """Raise `OrderError` for a file that the set cannot take."""
-    path = Path(name)
-    if len(manifest.files) >= MAX_FILES:
-        raise OrderError(
-            "request_invalid",
-            f"the set {set_id} has {MAX_FILES} files already",
-            hint="a slide has no more; send other slides as sets of their own",
-            field="set",
-        )
-    for file in manifest.files:
-        other = Path(file.name)
-        if path in other.parents or other in path.parents:
-            raise OrderError(
-                "request_invalid",
-                "filename: one file of the set has the name of a folder of another",
-                hint="give each file of the slide its own name",
-                field="Upload-Metadata",
-            )
-
-
-def _check_length(length: int, max_bytes: int) -> None:
-    if length > max_bytes:
-        raise UploadTooLargeError(
-            f"the slide has {length} bytes, and at most {max_bytes} may be sent",
-            hint="services.uploads.max_bytes is the limit",
-        )
 
 
 def _open_to_write(path: Path, upload_id: str) -> BinaryIO:

@@ -142,4 +142,6 @@ class ArrivalPlacer:
                 error.detail,
                 extra={"code": error.code},
             )
-        self._store.arrivals.postpone(arrival, error.code, min(delay_s, _LONGEST_AGAIN_S))
+            self._store.arrivals.postpone(arrival, error.code, min(delay_s, _LONGEST_AGAIN_S))
+            return
+        self._store.arrivals.postpone(arrival, error.code, _LONGEST_AGAIN_S)

@@ -30,6 +30,7 @@ STATES = tuple(state.value for state in OrderState)
 KNOWN = ("state", "algorithm", "created_by", "cursor", "limit")
 MAX_LABEL_CHARACTERS = 256
 ALGORITHM = re.compile(r"^[a-z][a-z0-9_-]{0,63}$")
+VALIDATE_ONLY: Final = "validate_only"
 CURSOR_PATTERN = r"^[0-9]{1,15}$"
 """What the order store hands out; it checks a cursor itself."""
 LABEL = re.compile(r"label\.([A-Za-z0-9_-]{1,64})")
@@ -105,6 +106,14 @@ LOG_PARAMETERS: dict[str, Any] = {
         ),
     ]
 }
+
+
+def is_validation_only(given: QueryParams) -> bool:
+    """Return whether an order is only to be looked at and not placed. Raise `OrderError`."""
+    value = given.get(VALIDATE_ONLY, "false").lower()
+    if value not in ("true", "false", "1", "0"):
+        raise _refused(VALIDATE_ONLY, "this is true or false", "send true, or leave it out")
+    return value in ("true", "1")
 
 
 def refuse_parameters(

@@ -47,6 +47,19 @@ class Orderable:
 
 
 @dataclass(frozen=True, slots=True)
+class Admitted:
+    """An order as it would be stored: its slides and destinations are what their names stand for.
+
+    `card`: of its algorithm. `looked_at`: by their number, the scans whose slide somebody looked
+    at, with its place in the slide cache.
+    """
+
+    request: OrderRequest
+    card: AlgorithmCard
+    looked_at: Mapping[int, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """Places orders for one caller. `job`: that of Kue which the order is, where it is one."""
 
@@ -62,12 +75,19 @@ class Placement:
 
         `orderable` spares asking for it for each of many orders. Raises as `known` and `place` do.
         """
-        request = order_of(filled(document, self.config.services))
+        request = self.requested(document)
         if key is not None:
             known = self.known(key, document)
             if known:
                 return known
         return self.place(request, orderable or Orderable.of(self.store), key, document)
+
+    def requested(self, document: Any) -> OrderRequest:
+        """Return the order that a JSON document describes, filled in from the settings.
+
+        Raise `OrderError`.
+        """
+        return order_of(filled(document, self.config.services))
 
     def known(self, key: str, document: Any) -> Placed | None:
         """Return the order that this key and document made before, or None.
@@ -95,9 +115,30 @@ class Placement:
         A key is remembered for `key_life_s`, or `broker.idempotency_s` without it.
         Raise `OrderError` for what can be known to be wrong, `TemporaryError` for what may pass.
         """
+        admitted = self.admitted(request, orderable)
+        known_by = ""
+        if key is not None:
+            known_by = fingerprint(document)
+        created = self.store.create(
+            admitted.request,
+            queue=admitted.card.queue,
+            key=key,
+            fingerprint=known_by,
+            creator=Creator(
+                self.caller.name, self.caller.max_waiting, self.job, admitted.looked_at
+            ),
+            key_life_s=key_life_s,
+        )
+        enqueue(created.messages)
+        return Placed(created.order_id, is_replay=not created.fresh)
+
+    def admitted(self, request: OrderRequest, orderable: Orderable) -> Admitted:
+        """Return the order as it would be stored. Store nothing.
+
+        Raise `OrderError` for what can be known to be wrong, `TemporaryError` for what may pass.
+        """
         _check_available(request.algorithm, orderable.unavailable)
         check_priority(request.priority, self.caller.name, self.caller.max_priority)
-        request = with_own_sources(request, self.store, self.caller)
         destination = resolve(request.destination, self.config.services.destinations)
         request = request.model_copy(update={"destination": destination})
         notify = request.notify or self.config.services.notify
@@ -106,20 +147,10 @@ class Placement:
             request = request.model_copy(update={"notify": webhook})
         admitted, card = admit(request, orderable.cards, self.config)
         _check_stains(admitted, card)
-        check_uploads(admitted, self.config, self.caller.name)
-        known_by = ""
-        if key is not None:
-            known_by = fingerprint(document)
-        created = self.store.create(
-            admitted,
-            queue=card.queue,
-            key=key,
-            fingerprint=known_by,
-            creator=Creator(self.caller.name, self.caller.max_waiting, self.job),
-            key_life_s=key_life_s,
-        )
-        enqueue(created.messages)
-        return Placed(created.order_id, is_replay=not created.fresh)
+        # Last: the URL of a slide that was looked at was checked then, and may expire.
+        own = with_own_sources(admitted, self.store, self.caller)
+        check_uploads(own.request, self.config, self.caller.name)
+        return Admitted(own.request, card, own.looked_at)
 
 
 def fingerprint(document: Any) -> str:

@@ -88,7 +88,7 @@ class ScanView(BaseModel):
         default=None, description="what a classified scan spent most of its time on"
     )
     worker: Annotated[str | None, ABSENT] = Field(
-        default=None, description="the worker that has it or had it last"
+        default=None, description="the worker that has it now"
     )
     task: Annotated[str | None, ABSENT] = Field(
         default=None, description="id of its last Celery task, by which Flower shows it"

@@ -30,6 +30,7 @@ from services.dependencies import (
     Store,
     may_read,
 )
+from services.live.waiting import PREFERENCE, WaitingRoute
 from services.requests import batch, json_body, order_query
 from services.requests.admission import check_destination_hosts
 from services.requests.named_destinations import resolve
@@ -41,12 +42,13 @@ from services.responses.views import (
     OrderView,
     entry_view,
 )
+from services.slides.preflight.check import preflight
 
 JSON = "application/json"
 
 
 BATCH = TypeAdapter(list[batch.BatchEntry])
-router = APIRouter(prefix="/v1/orders", tags=["orders"])
+router = APIRouter(prefix="/v1/orders", tags=["orders"], route_class=WaitingRoute)
 csv_router = APIRouter(tags=["orders"])
 READ = [Depends(may_read)]
 IdempotencyKey = Annotated[
@@ -55,7 +57,12 @@ IdempotencyKey = Annotated[
 ]
 
 
-@router.post("", status_code=202, response_model=OrderView, openapi_extra=openapi.ORDER_BODY)
+@router.post(
+    "",
+    status_code=202,
+    response_model=OrderView,
+    openapi_extra=openapi.ORDER_BODY | {"parameters": [PREFERENCE]},
+)
 def place_order(
     request: Request,
     config: Settings,
@@ -66,14 +73,19 @@ def place_order(
 ) -> Response:
     """Place an order. Answers as soon as it is kept; follow it at `Location`.
 
-    A list of 1 to 1000 orders is answered with 207 and what became of each, in order.
+    A list of 1 to 1000 orders is answered with 207 and what became of each, in order. With
+    `validate_only=true` one order is checked, 200 says what would become of it, and nothing is
+    stored.
     """
-    order_query.refuse_parameters(request.query_params, known=())
+    order_query.refuse_parameters(request.query_params, known=(order_query.VALIDATE_ONLY,))
     key = None
     if idempotency_key is not None:
         key = _caller_key(idempotency_key, caller.name)
     document = json_body.parse(raw)
     placement = Placement(config, store, caller)
+    if order_query.is_validation_only(request.query_params):
+        view = preflight(document, placement, request.app.state.viewer)
+        return Response(view.model_dump_json(), media_type=JSON)
     with _outcome_unknown(has_key=key is not None):
         if isinstance(document, list):
             entries = batch.place_all(document, placement, key, request.url.path)
@@ -114,7 +126,12 @@ def list_orders_as_csv(request: Request, store: Store, caller: ReadingCaller) ->
     return Response(orders_csv.table(entries), 200, headers, "text/csv")
 
 
-@router.get("/{order_id}", response_model=OrderView, dependencies=READ)
+@router.get(
+    "/{order_id}",
+    response_model=OrderView,
+    dependencies=READ,
+    openapi_extra={"parameters": [PREFERENCE]},
+)
 def get_order(order_id: str, request: Request, store: Store) -> Response:
     """One order. With `If-None-Match`, 304 while nothing has changed."""
     return _unless_unchanged(current(store, order_id), request)

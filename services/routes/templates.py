@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
 from broker.orders.fields import Priority
-from broker.orders.roi_limits import RoiLimits
+from broker.orders.roi import RoiLimits
 from broker.settings.policies import Template
 from services.dependencies import Settings, may_read
 

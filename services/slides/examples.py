@@ -36,3 +36,18 @@ INFO: Final[dict[str, Any]] = {
     "width": 46_000,
     "height": 32_914,
 }
+PREFLIGHT: Final[dict[str, Any]] = {
+    "algorithm": "ki67",
+    "scans": [
+        {
+            "id": "8946136",
+            "width": 46_000,
+            "height": 32_914,
+            "mpp": 0.499,
+            "mpp_source": "slide",
+            "tiles": 1452,
+            "expected_s": 93.7,
+            "warnings": [],
+        }
+    ],
+}

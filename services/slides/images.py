@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from broker.errors import OrderError
-from services.slides.http_connection import ViewerAnswer
-from services.slides.viewer_client import ViewerClient
+from services.slides.viewer_process.client import ViewerClient
+from services.slides.viewer_process.http_connection import ViewerAnswer
 
 INFO: Final = "info.json"
 _KEPT: Final = ("cache-control", "content-type", "etag", "last-modified", "link", "vary")

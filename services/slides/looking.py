@@ -5,6 +5,7 @@ when somebody asks for it after that.
 """
 
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 from fastapi.concurrency import run_in_threadpool
 from pydantic import ValidationError
@@ -13,14 +14,16 @@ from broker.errors import OrderError
 from broker.order_store import OrderStore
 from broker.order_store.viewed_slides import NewSlide, ViewedSlide
 from broker.orders.fields import PRIORITIES, Priority
-from broker.orders.source import PathSource, SlideSource, Source
+from broker.orders.source import SlideSource, Source, UploadSource
 from broker.queue.celery_app import enqueue_slides
 from broker.settings.config import Config
+from broker.uploads import Uploads
 from services.auth import Caller
 from services.requests.admission import check_source
-from services.slides.http_connection import BadAnswerError
+from services.slides.disk import path_on_disk
 from services.slides.requested_slide import shown_name
-from services.slides.viewer_client import ViewerClient, unavailable
+from services.slides.viewer_process.client import ViewerClient, unavailable
+from services.slides.viewer_process.http_connection import BadAnswerError
 from services.slides.views import SlideFacts
 
 FIELD = "source"
@@ -42,14 +45,16 @@ class Looking:
         """
         if isinstance(source, SlideSource):
             return await self.find(source.slide)
-        check_source(source, FIELD, self.config)
+        path = await run_in_threadpool(self._checked_path, source)
         new = NewSlide(self.caller.name, source, shown_name(source), priority=self._priority())
-        if isinstance(source, PathSource):
+        if path is not None:
             try:
-                facts = await open_slide(self.viewer, source.path)
+                facts = await open_slide(self.viewer, path)
             except OrderError as error:
-                raise _at_path(error) from None
-            new = replace(new, path=source.path, facts=facts.model_dump(mode="json"))
+                raise _at_source(error, source) from None
+            new = replace(new, path=path, facts=facts.model_dump(mode="json"))
+            if not new.name:
+                new = replace(new, name=PurePosixPath(path).name)
         return await run_in_threadpool(self._store_and_enqueue, new)
 
     async def find(self, slide_id: str) -> ViewedSlide:
@@ -74,6 +79,17 @@ class Looking:
     def own(self, slide_id: str) -> ViewedSlide:
         """Return a slide of this caller as it is stored. Raise as `find` does."""
         return own_slide(self.store, slide_id, self.caller)
+
+    def _checked_path(self, source: Source) -> str | None:
+        """Return where the slide is on this disk, None to fetch it. Raise `OrderError`."""
+        check_source(source, FIELD, self.config)
+        if isinstance(source, UploadSource):
+            try:
+                uploads = Uploads(self.config.broker.uploads_folder)
+                uploads.require_whole(source.upload, self.caller.name)
+            except OrderError as error:
+                raise _at_source(error, source) from None
+        return path_on_disk(source, self.config)
 
     def _store_and_enqueue(self, new: NewSlide) -> ViewedSlide:
         slide, message = self.store.viewed_slides.create(new)
@@ -132,5 +148,6 @@ def shown_path(slide: ViewedSlide) -> str:
     return slide.path
 
 
-def _at_path(error: OrderError) -> OrderError:
-    return OrderError(error.code, error.detail, hint=error.hint, field=error.field or "source.path")
+def _at_source(error: OrderError, source: Source) -> OrderError:
+    """Return the error with the field of the source that names the slide."""
+    return OrderError(error.code, error.detail, hint=error.hint, field=f"{FIELD}.{source.type}")

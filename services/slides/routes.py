@@ -22,10 +22,10 @@ from services.dependencies import (
 )
 from services.requests import order_query
 from services.slides import images, links
-from services.slides.http_connection import BadAnswerError
 from services.slides.looking import Looking, own_slide, shown_path
 from services.slides.requested_slide import SLIDE_BODY, requested_source
-from services.slides.viewer_client import unavailable
+from services.slides.viewer_process.client import unavailable
+from services.slides.viewer_process.http_connection import BadAnswerError
 from services.slides.views import PREFIX, FolderView, RootsView, SlideView, slide_view
 
 router = APIRouter(prefix=PREFIX, tags=["slides"])
@@ -166,8 +166,7 @@ async def get_slide_picture(
 
 def shows_labels(config: Config) -> bool:
     """Return whether pictures of labels may be shown."""
-    page = getattr(config.services, "page", None)
-    return bool(getattr(page, "labels", False))
+    return config.services.page.labels
 
 
 def _below_root(path: str) -> str:

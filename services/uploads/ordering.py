@@ -2,7 +2,7 @@
 
 from broker.errors import OrderError
 from broker.orders.request import OrderRequest
-from broker.orders.source import UploadSource
+from broker.orders.source import Source, UploadSource
 from broker.settings.config import Config
 from broker.uploads import Uploads
 
@@ -12,12 +12,20 @@ def check_uploads(request: OrderRequest, config: Config, caller: str) -> None:
 
     Codes: `upload_not_found`, `upload_incomplete`.
     """
-    uploads = Uploads(config.broker.uploads_folder)
     for index, scan in enumerate(request.scans):
-        if isinstance(scan.source, UploadSource):
-            field = f"scans[{index}].source.upload"
-            try:
-                uploads.require_whole(scan.source.upload, caller)
-            except OrderError as fault:
-                detail = f"{field}: {fault.detail}"
-                raise OrderError(fault.code, detail, hint=fault.hint, field=field) from None
+        check_upload(scan.source, f"scans[{index}].source", config, caller)
+
+
+def check_upload(source: Source, field: str, config: Config, caller: str) -> None:
+    """Raise `OrderError` for an upload that `caller` may not use; do nothing for another source.
+
+    Codes: `upload_not_found`, `upload_incomplete`.
+    """
+    if not isinstance(source, UploadSource):
+        return
+    try:
+        Uploads(config.broker.uploads_folder).require_whole(source.upload, caller)
+    except OrderError as fault:
+        field += ".upload"
+        detail = f"{field}: {fault.detail}"
+        raise OrderError(fault.code, detail, hint=fault.hint, field=field) from None

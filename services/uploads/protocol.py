@@ -3,7 +3,7 @@
 import base64
 import binascii
 from email.utils import formatdate
-from typing import Final
+from typing import Any, Final
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,6 +19,34 @@ MEDIA_TYPE: Final = "application/offset+octet-stream"
 _OVERRIDDEN: Final = frozenset({"PATCH", "DELETE", "HEAD"})
 _MAX_DIGITS: Final = 18
 _MAX_METADATA_CHARS: Final = 4096
+
+
+def _header(name: str, description: str, kind: str, *, required: bool = True) -> dict[str, Any]:
+    """Return the parameter of the description in `/openapi.json`."""
+    schema = {"type": kind}
+    where = {"name": name, "in": "header", "required": required}
+    return {**where, "schema": schema, "description": description}
+
+
+_RESUMABLE: Final = _header("Tus-Resumable", f"`{VERSION}`", "string")
+ANY_REQUEST: Final = {"parameters": [_RESUMABLE]}
+CREATION: Final = {
+    "parameters": [
+        _RESUMABLE,
+        _header("Upload-Length", "how many bytes the file has", "integer"),
+        _header("Upload-Metadata", "`filename` and the name in Base64", "string", required=False),
+    ]
+}
+BYTES: Final = {
+    "parameters": [
+        _RESUMABLE,
+        _header("Upload-Offset", "how many bytes are there already", "integer"),
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+    },
+}
 
 
 class Tus:

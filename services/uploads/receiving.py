@@ -11,7 +11,7 @@ from broker.uploads.writer import UploadWriter
 
 PIECE_BYTES: Final = 2**20
 """What is held in memory of a request, and written at a time."""
-IDLE_S: Final = 60.0
+IDLE_S: Final = 30.0
 """How long nothing may come."""
 PIECE_WITHIN_S: Final = 600.0
 """How long a piece may take: a link of 2 kB/s is served, whatever the slide's size is."""

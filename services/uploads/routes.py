@@ -50,7 +50,7 @@ async def describe_upload(config: Settings, caller: OrderingCaller) -> Response:
     return await describe_uploads(config, caller)
 
 
-@router.post("", status_code=201, response_model=CreatedUpload)
+@router.post("", status_code=201, response_model=CreatedUpload, openapi_extra=protocol.CREATION)
 def create_upload(
     request: Request,
     config: Settings,
@@ -76,7 +76,12 @@ def create_upload(
     return Response(view.model_dump_json(), 201, headers, "application/json")
 
 
-@router.head("/{upload_id}", status_code=200, response_class=PlainTextResponse)
+@router.head(
+    "/{upload_id}",
+    status_code=200,
+    response_class=PlainTextResponse,
+    openapi_extra=protocol.ANY_REQUEST,
+)
 def get_upload(
     upload_id: str, config: Settings, uploads: UploadFolder, caller: OrderingCaller
 ) -> Response:
@@ -89,7 +94,7 @@ def get_upload(
     return Response(status_code=200, headers=headers)
 
 
-@router.patch("/{upload_id}", status_code=204)
+@router.patch("/{upload_id}", status_code=204, openapi_extra=protocol.BYTES)
 async def append_to_upload(
     upload_id: str,
     request: Request,
@@ -126,7 +131,7 @@ async def _append(
     return await run_in_threadpool(uploads.status, upload_id, caller)
 
 
-@router.delete("/{upload_id}", status_code=204)
+@router.delete("/{upload_id}", status_code=204, openapi_extra=protocol.ANY_REQUEST)
 def delete_upload(upload_id: str, uploads: UploadFolder, caller: OrderingCaller) -> Response:
     """Remove a file; by the id of a set, all files of a slide."""
     uploads.delete(upload_id, caller.name)

@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,9 @@ from slidelane.commands.pending_keys import PendingKeys
 from slidelane.commands.progress_display import ProgressDisplay, printable
 from slidelane.commands.region import HELP, region
 from slidelane.commands.run import INTERRUPTED_STATUS, USAGE_STATUS, default_algorithm
+from slidelane.commands.upload.client import UploadClient, UploadRefusedError
+from slidelane.commands.upload.pending import PendingUploads
+from slidelane.commands.upload.slide_files import SlideUnreadableError
 from slidelane.commands.values import add_value_option
 from slidelane.commands.worker_process import CommandError, stop_on_signals
 from slidelane.http_probe import base_url
@@ -62,6 +65,12 @@ def add_parser(commands: Any) -> None:
         "--webhook",
         metavar="NAME",
         help="which of services.techcyte.webhooks a task is for, where there are several",
+    )
+    parser.add_argument(
+        "--upload",
+        action="store_true",
+        help="send every slide to the service, also where it may read the path; without it only "
+        "slides that lie outside of worker.slides.roots are sent",
     )
     parser.add_argument(
         "--wait",
@@ -122,7 +131,11 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"slidelane order: {printable(error)}", file=sys.stderr)
         return USAGE_STATUS
     try:
-        return _place_and_follow(OrderApi(url, PendingKeys.of_user()), given, wait=arguments.wait)
+        api = OrderApi(url, PendingKeys.of_user())
+        if arguments.upload:
+            api.check()
+            given = [_uploaded(api, one) for one in given]
+        return _place_and_follow(api, given, wait=arguments.wait)
     except CommandError as error:
         print(f"slidelane order: {printable(error)}", file=sys.stderr)
         return 1
@@ -175,6 +188,8 @@ def _place(api: OrderApi, given: Given) -> Followed | None:
             answer = api.place_techcyte_task(given.task.content, given.task.webhook)
         else:
             answer = api.place(given.order)
+            if answer.body.get("code") == "path_not_allowed" and _path_of(given):
+                return _place(api, _uploaded(api, given))
     except NoAnswerError as error:
         text = f"no answer ({error}); repeat the command: it makes no second order"
         print(f"{title}: {printable(text)}", file=sys.stderr)
@@ -188,6 +203,41 @@ def _place(api: OrderApi, given: Given) -> Followed | None:
         note = " (accepted before; its answer was lost)"
     print(f"{title}: {api.url}/v1/orders/{order_id}{note}", flush=True)
     return Followed(given.title, answer.body)
+
+
+def _uploaded(api: OrderApi, given: Given) -> Given:
+    """Return the order with its slide sent to the service; with a fault where that failed.
+
+    An order of a URL or a task is returned as it is.
+    """
+    path = _path_of(given)
+    if path is None or given.fault:
+        return given
+    try:
+        upload = UploadClient(api, PendingUploads.of_user()).send(path, given.title)
+    except UploadRefusedError as error:
+        problem = error.answer.body
+        text = f"{problem.get('code', error.answer.status)}: {problem.get('detail', '')}"
+        if problem.get("hint"):
+            text += f" ({problem['hint']})"
+        return replace(given, fault=text)
+    except SlideUnreadableError as error:
+        return replace(given, fault=str(error))
+    except NoAnswerError as error:
+        text = f"the upload was interrupted ({error}); repeat the command: it goes on from there"
+        return replace(given, fault=text)
+    (scan,) = given.order["scans"]
+    source = {"type": "upload", "upload": upload}
+    return replace(given, order={**given.order, "scans": [{**scan, "source": source}]})
+
+
+def _path_of(given: Given) -> Path | None:
+    """Return the slide's file on this machine; None where the order names none that exists."""
+    for scan in given.order.get("scans", ()):
+        path = scan["source"].get("path")
+        if path is not None and Path(path).is_file():
+            return Path(path)
+    return None
 
 
 def _print_refusal(title: str, answer: Answer) -> None:

@@ -51,18 +51,21 @@ class _NoRedirects(HTTPRedirectHandler):
 
 
 class OrderApi:
-    """Calls the API at one address, with a key where there is one. Never prints the key."""
+    """Calls the API at one address, with a key where there is one. Never prints the key.
+
+    `headers` are those of every request, `opener` sends it.
+    """
 
     def __init__(self, url: str, pending: PendingKeys) -> None:
         """Raise `CommandError` for a key that is none."""
         self.url = url
         self._pending = pending
-        self._headers = {"Accept": "application/json"}
+        self.headers = {"Accept": "application/json"}
         key = caller_key()
         if key:
-            self._headers["Authorization"] = f"Bearer {key}"
+            self.headers["Authorization"] = f"Bearer {key}"
         # No proxy of the environment: it cannot reach loopback.
-        self._opener = build_opener(ProxyHandler({}), _NoRedirects())
+        self.opener = build_opener(ProxyHandler({}), _NoRedirects())
 
     def place(self, order: Mapping[str, Any]) -> Answer:
         """Place an order, again with the same idempotency key where no answer comes.
@@ -117,14 +120,14 @@ class OrderApi:
             ) from None
 
     def _call(self, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
-        request = Request(self.url + path, body, {**self._headers, **headers})  # noqa: S310
+        request = Request(self.url + path, body, {**self.headers, **headers})  # noqa: S310
         try:
-            with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
+            with self.opener.open(request, timeout=_TIMEOUT_S) as answer:
                 is_replayed = answer.headers.get("Idempotency-Replayed") == "true"
-                return Answer(answer.status, _object(answer.read(_MOST_BYTES)), is_replayed)
+                return Answer(answer.status, answer_object(answer.read(_MOST_BYTES)), is_replayed)
         except HTTPError as error:
             with error:
-                return Answer(error.code, _object(error.read(_MOST_BYTES)))
+                return Answer(error.code, answer_object(error.read(_MOST_BYTES)))
         except (URLError, OSError, HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise NoAnswerError(str(reason) or type(error).__name__) from None
@@ -150,7 +153,7 @@ def caller_key() -> str:
     return key
 
 
-def _object(content: bytes) -> dict[str, Any]:
+def answer_object(content: bytes) -> dict[str, Any]:
     """Return the JSON object; for anything else one that says so."""
     try:
         document = json.loads(content)

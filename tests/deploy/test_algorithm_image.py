@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.paths import ROOT
 
-OURS = ("/opt/slidelane", "/data", "/models", "/usr/local/bin/slidelane")
+OURS = ("/opt/slidelane", "/data", "/uploads", "/models", "/usr/local/bin/slidelane")
 """All that the image adds to its base, beside packages of Debian and a user."""
 
 
@@ -62,7 +62,8 @@ def test_what_is_added_to_the_base_is_named() -> None:
     made = " ".join(line for line in last if line.startswith("RUN "))
     assert not re.search(r"mkdir (?!-p)", made)
     folders = " ".join(re.findall(r"(?:mkdir -p|install -d)([^&]*)", made)).split()
-    assert [word for word in folders if word.startswith("/")] == ["/data", "/data/shelf", "/models"]
+    made_folders = [word for word in folders if word.startswith("/")]
+    assert made_folders == ["/data", "/data/shelf", "/uploads", "/models"]
     libraries = stages()[0]
     assert any("venv --without-pip /opt/slidelane" in line for line in libraries)
     assert "--system-site-packages" not in "".join(libraries)

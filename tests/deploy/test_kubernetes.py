@@ -161,11 +161,11 @@ def test_a_pod_that_must_go_has_time_to_hand_its_work_back(
     assert pod(objects, name)["terminationGracePeriodSeconds"] >= grace_s + HAND_BACK_S
 
 
-@pytest.mark.parametrize("name", ["api", "courier", "worker", "flower"])
+@pytest.mark.parametrize("name", ["api", "courier", "worker", "viewer", "flower"])
 def test_no_probe_needs_another_pod_to_be_well(objects: list[Object], name: str) -> None:
     """The API is ready without workers; workers restart after ten minutes without Redis."""
     (container,) = pod(objects, name)["containers"]
-    if name == "api":
+    if name in ("api", "viewer"):
         paths = {
             container[probe]["httpGet"]["path"]
             for probe in ("startupProbe", "readinessProbe", "livenessProbe")

@@ -30,6 +30,7 @@ FERNET_KEY = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 SECRETS = {
     "redis-url": "redis://:p@redis:6379/0",
     "secret-key": FERNET_KEY,
+    "viewer-secret": "v" * 48,
     "api-keys": json.dumps([{"name": "lab", "sha256": "0" * 64}]),
 }
 
@@ -87,7 +88,7 @@ def test_every_variable_is_a_setting(objects: list[Object]) -> None:
         assert {key.removesuffix("_FILE") for key in ours} <= KNOWN, name
 
 
-@pytest.mark.parametrize("name", ["api", "courier", "worker", "flower"])
+@pytest.mark.parametrize("name", ["api", "courier", "worker", "viewer", "flower"])
 def test_the_settings_of_every_pod_can_be_loaded(
     objects: list[Object], name: str, tmp_path: Path
 ) -> None:
@@ -104,3 +105,15 @@ def test_the_settings_of_every_pod_can_be_loaded(
     base = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", "from broker.settings.config import load; load()"]
     subprocess.run(command, cwd=tmp_path, env=base | variables, check=True)
+
+
+def test_the_viewer_has_no_redis_no_key_and_writes_nothing(objects: list[Object]) -> None:
+    """It decodes files that nobody vouches for: one secret, no other, and read-only volumes."""
+    viewer = pod(objects, "viewer")
+    assert secret_keys(viewer) == {"viewer-secret"}
+    assert not [name for name in environment(objects, "viewer") if "REDIS" in name]
+    mounts = {mount["name"]: mount for mount in viewer["containers"][0]["volumeMounts"]}
+    assert {name for name, mount in mounts.items() if not mount.get("readOnly")} == {"tmp"}
+    url = environment(objects, "api")["SLIDELANE_BROKER__VIEWER__URL"]
+    bind = environment(objects, "viewer")["SLIDELANE_WORKER__VIEWER__BIND"]
+    assert url.rpartition(":")[2] == bind.rpartition(":")[2]

@@ -10,11 +10,14 @@ from typing import Any, Self
 import pytest
 import redis
 
+from broker.order_store import OrderStore, Session
 from broker.order_store.embedded_redis import find_server
+from broker.settings.config import BrokerSettings
 from demo.slide import make_sample_slide
 from tests.support.compose_files import compose_file
 from tests.support.kubernetes_objects import find
 from tests.support.kustomize import rendered
+from tests.support.orders import a_request
 from tests.support.pages import ROOT
 from tests.support.redis_servers import ONCE, free_port
 from tests.support.stack import Stack, wait_for
@@ -113,6 +116,23 @@ def test_compose_kubernetes_and_the_page_have_the_same_users() -> None:
     assert {name: variable for name, (variable, _) in expected.items()} == USERS
     assert rules(kubernetes_script()) == expected
     assert rules((ROOT / "docs" / "redis.md").read_text()) == expected
+
+
+def test_the_api_keeps_sessions_and_reads_the_feed_of_changes(port: int, tmp_path: Path) -> None:
+    """Logging in, streams of events and `GET /v1/system` need no more than it may."""
+    url = f"redis://api:{PASSWORDS['REDIS_API_PASSWORD']}@127.0.0.1:{port}/0"
+    store = OrderStore.connect(BrokerSettings(redis_url=url, data=tmp_path / "data"))
+    session = Session("ward 7", "0" * 64)
+    store.begin_session("1" * 64, session)
+    assert store.find_session("1" * 64) == session
+    store.end_session("1" * 64)
+    position = store.last_change()
+    order_id = store.create(a_request(), queue="gpu").order_id
+    changes = store.next_changes(position, 1.0)
+    assert {change.order_id for change in changes} == {order_id}
+    assert store.changes_between(position) == changes
+    assert store.knows_change(changes[-1].id)
+    assert store.server().is_durable
 
 
 def test_an_order_lives_its_whole_life_with_these_users(port: int, tmp_path: Path) -> None:

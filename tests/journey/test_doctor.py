@@ -52,7 +52,7 @@ def test_a_service_that_runs_is_well(stack: Stack, techcyte: TechcyteReceiver) -
     assert status == 0, rows
     of_machine = ("gpu", "decoder", "programs", "engine")
     assert [what for what, (state, _) in rows.items() if state == "ok" and what not in of_machine] == [
-        "service", "redis", "workers", "disk", "models", "slides",
+        "service", "redis", "workers", "disk", "uploads", "models", "slides",
         "cores", "memory", "openslide", "destination",
     ]  # fmt: skip
     assert "append-only file, answers in" in rows["redis"][1]
@@ -120,6 +120,7 @@ def test_what_a_worker_lacks_is_named_and_ends_with_one(tmp_path: Path) -> None:
     assert {what for what, (state, _) in rows.items() if state == "failed"} == {
         "redis",
         "disk",
+        "uploads",
         "gpu",
         "models",
         "slides",
@@ -145,7 +146,7 @@ def test_without_the_workers_libraries_the_rest_is_told(stack: Stack) -> None:
     status, rows, _ = doctor(command=[sys.executable, "-c", _WITHOUT_WORKER], **own)
     assert (status, rows["libraries"][0]) == (0, "absent")
     assert set(rows) == {
-        "service", "redis", "workers", "disk", "models", "slides", "libraries",
+        "service", "redis", "workers", "disk", "uploads", "models", "slides", "libraries",
     }  # fmt: skip
 
 
@@ -174,6 +175,7 @@ _ADOPTS_AND_REAPS_NOBODY = """
 import ctypes
 ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER, as process 1 of a container is one
 from slidelane import container_checks
+container_checks._CLEAN_UP_S = 1.0  # nobody comes to reap them later
 for row in container_checks.run_checks():
     print(row.state, row.message)
 """

@@ -83,12 +83,12 @@ def test_a_worker_elsewhere_does_not_make_this_machine_healthy(alone: Alone) -> 
 
 
 def test_nobody_to_ask_is_not_healthy(alone: Alone, tmp_path: Path) -> None:
-    """No Redis, no API, no Flower: a sentence and status 1, never a trace and never a token."""
+    """No Redis, no API, no Flower, no viewer: a sentence and status 1, never a trace and never a token."""
     nowhere = {
         "SLIDELANE_BROKER__REDIS_URL": "redis://:hush@127.0.0.1:1/0",
         "SLIDELANE_SERVICES__PORT": "1",
     }
-    for role in ("api", "courier", "worker", "flower"):
+    for role in ("api", "courier", "worker", "flower", "viewer"):
         status, told = alone.health(role, FLOWER_PORT="1", **nowhere)
         assert (status, len(told.splitlines())) == (1, 1), told
         assert "hush" not in told

@@ -28,7 +28,7 @@ def hostile(path, context):
     if kind == "prints":
         print(os.environ)
         line = "x" * (2**20 - 1)
-        for _ in range(1024):
+        for _ in range(128):
             print(line)
     if kind == "forks":
         for _ in range(20):
@@ -86,7 +86,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, slide: Path) -> Iterator[S
     for name in ENTRIES:
         algorithms[name.lower()] = {"kind": "python", "entry": f"{file}:{name}"}
     algorithms["eater"]["memory_bytes"] = 2**29
-    algorithms["limited"]["time_limit_s"] = 15
+    algorithms["limited"]["time_limit_s"] = 5
     algorithms["absent"] = {"kind": "python", "entry": f"{file}:absent"}
     (folder / "data").mkdir()
     stack = Stack(folder / "data", [slide.parent])
@@ -120,7 +120,7 @@ def ordered(stack: Stack, slide: Path, name: str, kind: str = "good") -> dict[st
 def test_each_costs_its_own_scan_alone(running: Stack, slide: Path) -> None:
     """After every hostile scan the same worker classifies a scan of a good algorithm.
 
-    A gigabyte of print leaves ten megabytes, forks leave no process, and settings that the code
+    128 megabytes of print leave ten, forks leave no process, and settings that the code
     changes are as before in the next scan of the same algorithm.
     """
     assert told(running)["absent"].startswith("worker.algorithms.absent: entry: ")

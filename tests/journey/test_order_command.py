@@ -124,3 +124,25 @@ def test_results_go_where_a_row_names(
     assert refused.returncode == 1
     assert "request_invalid: destination: there is no destination 'clinic'" in refused.stderr
     assert "there are: loader" in refused.stderr
+
+
+def test_a_slide_that_the_service_cannot_read_is_sent(
+    stack: Stack, slide: Path, tmp_path: Path
+) -> None:
+    """One that lies outside of the roots by itself; any other with --upload. The order names what
+    was sent, and the same file is sent once.
+    """
+    own = tmp_path / "S26-1234.svs"
+    own.write_bytes(slide.read_bytes())
+    first = order(stack, tmp_path, own, "--algorithm", "grid", "--wait")
+    assert first.returncode == 0, first.stderr
+    assert f"{own}: uploading" in first.stderr
+    second = order(stack, tmp_path, own, "--algorithm", "grid")
+    third = order(stack, tmp_path, slide, "--algorithm", "grid", "--upload", "--wait")
+    ids = [ADDRESS.findall(done.stdout)[0] for done in (first, second, third)]
+    sources = [stack.get(one)["scans"][0]["source"] for one in ids]
+    assert [source["type"] for source in sources] == ["upload"] * 3
+    assert sources[0] == sources[1] != sources[2]
+    missing = order(stack, tmp_path, tmp_path / "none.svs")
+    assert missing.returncode == 1
+    assert "path_not_allowed" in missing.stderr

@@ -16,10 +16,12 @@ import requests
 
 from broker.order_store.redis_url import embedded_url
 from broker.settings.config import load
+from broker.settings.viewer import viewer_socket
 from demo.slide import tissue_roi
 from demo.stack import ROOT, Stack, free_ports
 from slidelane.serve import Supervisor
 from tests.support.stack import wait_for
+from tests.support.viewer import Viewer
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="processes are found in Linux' /proc"
@@ -29,6 +31,7 @@ ROLES = {
     "courier": "-m worker courier",
     "worker": "-m worker gpu",
     "flower": "-m slidelane.flower",
+    "viewer": "-m worker viewer",
     "redis": "-server 127.0.0.1:",
     "serve": "-m slidelane.cli serve",
 }
@@ -131,6 +134,24 @@ def test_the_sample_slide_can_be_ordered_at_once(serving: Stack, slide: Path) ->
     assert get(serving.url + scan["links"]["overlay.png"]).content.startswith(b"\x89PNG")
     other = place(serving, slide)
     wait_for(lambda: delivered(other), what="the order of the other slide")
+
+
+def test_the_viewer_shows_the_sample_slide(serving: Stack, slide: Path) -> None:
+    """It is started with the rest, and shows what orders may read; a stranger cannot ask it."""
+    socket_path = viewer_socket(serving.data)
+    viewer = Viewer(socket_path)
+    wait_for(socket_path.exists, what="the viewer's socket")
+    sample = serving.data / "sample" / "sample.svs"
+    assert viewer.get("/slide", sample).json["mpp_source"] == "slide"
+    tile = viewer.image(sample, "0,0,512,512", "256,256")
+    assert (tile.status, tile.body[:2]) == (200, b"\xff\xd8")
+    names = [root["name"] for root in viewer.get("/folders").json["roots"]]
+    assert names == [slide.parent.name, "sample"]
+    assert socket_path.stat().st_mode & 0o777 == 0o600
+    ended = run_module(
+        "slidelane.cli", "health", "viewer", SLIDELANE_BROKER__DATA=str(serving.data)
+    )
+    assert (ended.returncode, ended.stdout) == (0, f"the viewer at {socket_path} answers 200\n")
 
 
 def test_nobody_else_can_read_a_file_of_the_data_folder(serving: Stack, slide: Path) -> None:
@@ -299,7 +320,7 @@ def listeners(port: int) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("role", ["api", "courier", "worker", "flower", "redis"])
+@pytest.mark.parametrize("role", ["api", "courier", "worker", "flower", "viewer", "redis"])
 def test_a_process_that_is_killed_is_started_again(serving: Stack, slide: Path, role: str) -> None:
     """Within seconds another one is there, and an order that is placed then is delivered."""
     (before,) = processes_of(serving, role)

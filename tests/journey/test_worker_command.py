@@ -112,7 +112,7 @@ def test_a_worker_whose_time_is_nearly_over_hands_its_work_back(
             }
         ]
         order_id = service.order(algorithm="grid", scans=scans)
-        courier = service.worker("courier", "--for", "40s")
+        courier = service.worker("courier", "--for", "30s")
         wait_for(lambda: service.get(order_id)["scans"][0]["state"] == "fetching", what="fetching")
         assert courier.wait(timeout=90) == 0, service.said
         assert "its time is nearly over" in service.said

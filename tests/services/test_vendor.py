@@ -26,3 +26,12 @@ def test_vendor_json_states_every_script() -> None:
     """A script that it does not state has no version and no source."""
     scripts = {file.name for file in FOLDER.glob("*.js")}
     assert scripts == {entry["file"] for entry in ENTRIES}
+
+
+def test_the_notice_names_every_library() -> None:
+    """Who passes Slidelane on passes these libraries on, too."""
+    notice = (ROOT / "NOTICE").read_text()
+    for entry in ENTRIES:
+        assert f"services/web/vendor/{entry['package']}.LICENSE.txt" in notice
+        assert entry["licence"] in notice
+        assert entry["file"] in notice

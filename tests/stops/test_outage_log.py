@@ -14,8 +14,8 @@ from broker.order_store.redis_url import embedded_url
 from tests.support.stack import Stack, free_port, wait_for
 
 WRITERS = ("courier", "worker", "flower")
-ATTEMPTS = 80
-"""How often all processes together try to connect before Redis is back: for half a minute."""
+ATTEMPTS = 45
+"""How often all processes together try to connect before Redis is back: for some 15 s."""
 
 
 class HangsUp(socketserver.ThreadingTCPServer):

@@ -19,8 +19,9 @@ from tests.support.processes import command, family
 from tests.support.slide_server import SlideServer, drips_until
 from tests.support.stack import Stack, free_port, wait_for
 
-STOPS = 4
+STOPS = 2
 """One more than the lost workers after which a scan fails."""
+ATTEMPTS = {"SLIDELANE_BROKER__ATTEMPTS": "1"}
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_work_is_given_back_when_redis_is_stopped_with_everything_else(tmp_path:
     with SlideServer() as origin:
         origin.answers["/slide.svs"] = drips_until(opened)
         for _ in range(STOPS):
-            with Serve(tmp_path, ()) as serve:
+            with Serve(tmp_path, (), ATTEMPTS) as serve:
                 serve.wait_ready()
                 order = order or place(serve, origin.server_port)
                 wait_for(partial(is_in_state, serve, order, "fetching"), what="fetching")
@@ -109,7 +110,7 @@ def test_work_is_given_back_when_redis_is_stopped_with_everything_else(tmp_path:
                     os.kill(pid, signal.SIGTERM)
                 wait_for(partial(has_ended, serve), what="the end of all")
         opened.set()
-        with Serve(tmp_path, ()) as serve:
+        with Serve(tmp_path, (), ATTEMPTS) as serve:
             serve.wait_ready()
             wait_for(partial(is_in_state, serve, order, "failed"), what="the end of the scan")
             log = requests.get(f"{serve.url}{order}/log", timeout=10).text

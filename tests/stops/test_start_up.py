@@ -1,8 +1,9 @@
 """A worker that is told to stop while it still starts."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -24,22 +25,33 @@ def has_child(pid: int) -> bool:
     return any("spawn_main" in command(child) for child in family(pid))
 
 
+class RedisAlone(Stack):
+    """A Redis; each process is the test's to start."""
+
+    roles: ClassVar[tuple[str, ...]] = ()
+
+
+@pytest.fixture
+def redis_alone(tmp_path: Path) -> Iterator[Stack]:
+    with RedisAlone(tmp_path, [tmp_path]) as stack:
+        yield stack
+
+
 @pytest.mark.parametrize(
     ("role", "has_begun"),
     [("worker", catches_stops), ("worker", has_child), ("courier", catches_stops)],
 )
 def test_a_worker_that_starts_ends_with_status_0(
-    service: Stack, role: str, has_begun: Callable[[int], bool]
+    redis_alone: Stack, role: str, has_begun: Callable[[int], bool]
 ) -> None:
     """There is no work yet, so nothing is lost; no process is left."""
-    service.kill(role, signal.SIGTERM)
     for number in STOPS:
-        service.start(role)
-        process = service.processes[role]
-        wait_for(lambda: has_begun(service.processes[role].pid), what="the start")
+        redis_alone.start(role)
+        process = redis_alone.processes[role]
+        wait_for(lambda: has_begun(redis_alone.processes[role].pid), what="the start")
         signal_family(process.pid, number)
         assert process.wait(timeout=60) == 0
-    assert "uncaught" not in (service.data / f"{role}.log").read_text()
+    assert "uncaught" not in (redis_alone.data / f"{role}.log").read_text()
 
 
 def test_a_signal_that_the_starter_ignores_stops_nobody(service: Stack) -> None:

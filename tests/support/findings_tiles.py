@@ -31,8 +31,8 @@ class DrawnObject:
 class Grid:
     """The second part of a tile: counts (SLD1, SLD2) or a lattice of scores (SLG1).
 
-    `values`: (classes, G, G). `looked_at`: (G, G), of a lattice alone. `stated`: the fourth number
-    of the header.
+    `values`: (classes, G, G). `looked_at`: (G, G), of a lattice alone. `stated`: the last number of
+    the header.
     """
 
     magic: str
@@ -123,10 +123,8 @@ def _grid(content: bytes) -> Grid:
     assert version == 1
     reader = _Columns(content, 16)
     if magic == b"SLG1":
-        looked_at = reader.take("u1", edge * edge).reshape(edge, edge)
-        values = reader.take("u1", stated * edge * edge).reshape(stated, edge, edge)
-        reader.end()
-        return Grid("SLG1", stated, values, looked_at)
+        cells = reader.take("u1", len(content) - 16).reshape(-1, stated, edge)
+        return Grid("SLG1", stated, cells[:-1], cells[-1])
     kind = {b"SLD1": "<u2", b"SLD2": "<u4"}[magic]
     values = reader.take(kind, (len(content) - 16) // np.dtype(kind).itemsize)
     return Grid(magic.decode(), stated, values.reshape(-1, edge, edge))

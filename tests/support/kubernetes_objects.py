@@ -41,8 +41,12 @@ def environment(objects: list[Object], name: str) -> dict[str, str]:
     for config_map in shared:
         variables |= config_map["data"]
     for variable in container.get("env", ()):
+        source = variable.get("valueFrom", {}).get("configMapKeyRef")
         if "value" in variable:
             variables[variable["name"]] = variable["value"]
+        elif source:
+            config_map = find(objects, "ConfigMap", source["name"])
+            variables[variable["name"]] = config_map["data"][source["key"]]
     return variables
 
 
@@ -52,7 +56,7 @@ def secret_keys(pod: Object) -> set[str]:
     refs = [
         variable["valueFrom"]["secretKeyRef"]
         for variable in container.get("env", ())
-        if "valueFrom" in variable
+        if "secretKeyRef" in variable.get("valueFrom", ())
     ]
     files = [volume["secret"] for volume in pod.get("volumes", ()) if "secret" in volume]
     assert {ref["name"] for ref in refs} | {secret["secretName"] for secret in files} == {

@@ -17,6 +17,7 @@ local read = {
   zset = function(key) return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES') end,
   list = function(key) return redis.call('LRANGE', key, 0, -1) end,
   set = function(key) return redis.call('SORT', key, 'ALPHA') end,
+  stream = function(key) return redis.call('XRANGE', key, '-', '+') end,
   string = function(key) return {redis.call('GET', key)} end,
 }
 local found, clock = {}, redis.call('TIME')

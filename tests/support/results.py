@@ -14,6 +14,8 @@ from worker.results.result import Findings, Result
 
 FRAME = Frame(4000, 3000, 0.25, 0.26, "slide", bounds_x=16, bounds_y=8)
 AREA = Area(1000, 500, 600, 400)
+VIEWER_FILES = ("findings.json", "findings.pmtiles")
+"""What every result has for viewers."""
 WARNINGS = (ScanWarning(code="stain_unexpected", detail="it looks like H&E"),)
 
 

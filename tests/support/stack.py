@@ -22,6 +22,7 @@ ROLES = {
     "api": ["services"],
     "courier": ["worker", "courier"],
     "worker": ["worker", "gpu"],
+    "viewer": ["worker.viewer"],
     "flower": ["slidelane.flower", "--address=127.0.0.1"],
 }
 GATED = {"worker": ["tests.support.gated_worker", "gpu"]}

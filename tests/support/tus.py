@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-import httpx
+import httpx2
 
 TUS = {"Tus-Resumable": "1.0.0"}
 OCTETS = "application/offset+octet-stream"
@@ -18,13 +18,13 @@ def metadata(**values: str) -> str:
 class TusCaller:
     """Sends requests of tus by an HTTP client, whose base URL is that of the API."""
 
-    def __init__(self, http: httpx.Client, **headers: str) -> None:
+    def __init__(self, http: httpx2.Client, **headers: str) -> None:
         self._http = http
         self._headers = TUS | headers
 
     def create(
         self, length: int, filename: str = "slide.svs", set_id: str = "", **headers: str
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         """Begin an upload."""
         sent = {"Upload-Length": str(length), "Upload-Metadata": metadata(filename=filename)}
         path = "/v1/uploads"
@@ -32,16 +32,16 @@ class TusCaller:
             path += f"?set={set_id}"
         return self._http.post(path, headers=self._headers | sent | headers)
 
-    def head(self, address: str, **headers: str) -> httpx.Response:
+    def head(self, address: str, **headers: str) -> httpx2.Response:
         """Ask how far it is."""
         return self._http.head(address, headers=self._headers | headers)
 
-    def patch(self, address: str, offset: int, content: Any, **headers: str) -> httpx.Response:
+    def patch(self, address: str, offset: int, content: Any, **headers: str) -> httpx2.Response:
         """Send bytes."""
         sent = {"Upload-Offset": str(offset), "Content-Type": OCTETS}
         return self._http.patch(address, content=content, headers=self._headers | sent | headers)
 
-    def delete(self, address: str, **headers: str) -> httpx.Response:
+    def delete(self, address: str, **headers: str) -> httpx2.Response:
         """Remove it."""
         return self._http.delete(address, headers=self._headers | headers)
 

@@ -1,8 +1,10 @@
 """A small HTTP server in place of the viewer process: what the API asks, without a slide."""
 
 import json
+import socket
 import socketserver
 import threading
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Self
@@ -29,6 +31,17 @@ TILE = b"\xff\xd8 a tile \xff\xd9"
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: "ViewerStandIn"
+
+    def setup(self) -> None:
+        """Count the connection."""
+        super().setup()
+        self.server.connections += 1
+        self.server.open.add(self.connection)
+
+    def finish(self) -> None:
+        """Forget the connection."""
+        self.server.open.discard(self.connection)
+        super().finish()
 
     def do_GET(self) -> None:
         """Answer one request."""
@@ -101,11 +114,14 @@ class ViewerStandIn(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self, data: Path) -> None:
         self.slides: dict[str, dict[str, Any] | None] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.closes_silently = False
+        self.connections = 0
+        self.open: set[socket.socket] = set()
         data.mkdir(parents=True, exist_ok=True)
         self.path = viewer_socket(data)
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +134,9 @@ class ViewerStandIn(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def __exit__(self, *_: object) -> None:
         self.shutdown()
+        for connection in tuple(self.open):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         self.server_close()
         self._thread.join()
         self.path.unlink(missing_ok=True)

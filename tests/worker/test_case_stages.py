@@ -14,6 +14,7 @@ from broker.orders.request import OrderRequest
 from broker.settings.config import BrokerSettings, Config, SlidesSettings, WorkerSettings
 from demo.techcyte_rules import check_results
 from tests.support.cases import a_case_head, scans_of, slides_of
+from tests.support.results import VIEWER_FILES
 from tests.support.s3 import BUCKET, S3Server, by_environment
 from worker import tasks
 from worker.context import WorkerContext, build_context
@@ -104,7 +105,7 @@ def test_the_record_has_the_answer_with_every_scan(context: WorkerContext, tmp_p
         assert scan.summary["case"] == CASE
         assert scan.summary["headline"] == "case: blue (probability 0.625, 3 scans, 8 tiles)"
         assert scan.result.startswith(f"results/{order.id}/{index}.case.1.")
-        assert scan.files == ("embeddings.h5", "attention.csv")
+        assert scan.files == ("embeddings.h5", "attention.csv", *VIEWER_FILES)
         told = json.loads((context.data / scan.result / "results.json").read_bytes())
         assert told["summary"]["case"] == CASE
         assert told["produced"]["case"]["device"] == "cpu"
@@ -127,7 +128,7 @@ def test_what_a_bucket_keeps_is_judged_too(
     assert order.state == "delivering"
     for scan in order.scans:
         assert scan.summary["case"] == CASE
-        assert scan.files == ("embeddings.h5", "attention.csv")
+        assert scan.files == ("embeddings.h5", "attention.csv", *VIEWER_FILES)
         assert {"attention.csv", "embeddings.h5", "overlay.png"} <= server.below(scan.result)
     kept = {name.partition("/")[0] for name in server.below(f"results/{order.id}")}
     assert kept == {scan.result.rpartition("/")[2] for scan in order.scans}

@@ -24,6 +24,7 @@ class StainParameters(NoParameters):
 
     on_stain_mismatch: OnMismatch = Field(
         "fail",
+        title="If the stain does not fit",
         description="what becomes of a scan whose stain is clearly none of the algorithm's: "
         "it fails, or its result carries a warning, or nothing",
     )

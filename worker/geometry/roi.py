@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from broker.errors import OrderError
 from broker.orders.algorithm_card import AlgorithmCard
-from broker.orders.roi import GeoJson, Percent, Polygon, Rectangle, Rings, Roi
-from broker.orders.roi_limits import RoiLimits
+from broker.orders.roi import GeoJson, Percent, Polygon, Rectangle, Rings, Roi, RoiLimits
 from worker.geometry.frame import Area, Floats, Frame, microns
 
 Mask = NDArray[np.bool_]

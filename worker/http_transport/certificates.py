@@ -3,7 +3,7 @@
 import logging
 import os
 import ssl
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +39,7 @@ class TrustedCertificates:
         self._own: list[Path] = []
         for variable in VARIABLES:
             path = os.environ.get(variable)
-            if path:
+            if path and Path(path) not in self._own:
                 self._add_from_environment(variable, Path(path))
         if ca_file is not None:
             self._add_from_settings(ca_file)
@@ -56,7 +56,7 @@ class TrustedCertificates:
 
     def _add_from_settings(self, path: Path) -> None:
         try:
-            _load(create_urllib3_context(), path)
+            _check(path)
         except (OSError, ssl.SSLError) as error:
             raise ConfigError(
                 f"worker.http.ca_file: no certificates can be read from {path} ({_reason(error)})"
@@ -65,7 +65,7 @@ class TrustedCertificates:
 
     def _add_from_environment(self, variable: str, path: Path) -> None:
         try:
-            _load(create_urllib3_context(), path)
+            _check(path)
         except (OSError, ssl.SSLError) as error:
             _log.warning(
                 "%s: no certificates can be read from %s (%s); it is left out",
@@ -75,6 +75,21 @@ class TrustedCertificates:
             )
             return
         self._own.append(path)
+
+
+def _check(path: Path) -> None:
+    """Raise `OSError` or `SSLError` where no certificates can be read from the path."""
+    status = path.stat()
+    _try_out(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=16)
+def _try_out(path: Path, _mtime_ns: int, _size_bytes: int) -> None:
+    """Load the certificates; of a file that has not changed, once in this process.
+
+    A bundle of all public authorities takes 30 ms of CPU, and a worker makes several sessions.
+    """
+    _load(create_urllib3_context(), path)
 
 
 def _load(context: ssl.SSLContext, path: Path) -> None:

@@ -24,13 +24,14 @@ from worker.algorithms.interface import (
 from worker.algorithms.programs.algorithm import ProgramAlgorithm
 from worker.algorithms.python.algorithm import PythonAlgorithm
 from worker.geometry.frame import Area
+from worker.geometry.mpp_warnings import mpp_warnings
 from worker.geometry.roi import check_limits, resolve_roi
 from worker.inference.case.encoding import is_encoded, part_for, with_picture
 from worker.inference.checkpoint import Checkpoint
 from worker.inference.code_result import CodeResult
 from worker.inference.image_function import process_image
 from worker.inference.programs.run_on_scan import ProgramSite, ScanToRun, run_on_scan
-from worker.inference.quality.inspection import StainRequest, mpp_warnings
+from worker.inference.quality.inspection import StainRequest
 from worker.inference.scan_context import ScanContext
 from worker.inference.scan_files import scratch_folder, secrets_of, with_files
 from worker.inference.tile_inference import Counts, TileJob, run_tiles

@@ -35,6 +35,8 @@ class Heartbeat:
         self._name = name
         self._queues = queues
         self._settings = settings
+        self.machine: Mapping[str, Any] | None = None
+        """What is told of this worker's machine from the next beat on."""
         self._described: tuple[AlgorithmCard, ...] = ()
         self._announcement: Announcement | None = None
         self._is_news = True
@@ -72,7 +74,9 @@ class Heartbeat:
                 self._store.announce(self._described)
                 if self._announcement:
                     self._store.announce(self._announcement.cards, self._announcement.texts)
-            self._store.present(self._name, self._queues, self._announcement, self._settings)
+            self._store.present(
+                self._name, self._queues, self._announcement, self._settings, self.machine
+            )
             now = time.monotonic()
             if not self._reported_at:
                 _log.info("%s consumes %s", self._name, ", ".join(self._queues))

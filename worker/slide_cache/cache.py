@@ -124,7 +124,12 @@ class SlideCache:
             yield LocalSlide(path, digest, partial_file.bytes)
 
     def can_link(self, path: Path) -> bool:
-        """Return whether a file elsewhere can be in the cache as a hard link, without a copy."""
+        """Return whether a file elsewhere can be in the cache as a hard link, without a copy.
+
+        Whoever uses it locks and dates it, which takes the permission to write.
+        """
+        if not os.access(path, os.R_OK | os.W_OK):
+            return False
         trial = Path(tempfile.mkdtemp(dir=self._parts))
         try:
             os.link(path, trial / "link")

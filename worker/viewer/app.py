@@ -14,13 +14,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from broker.errors import OrderError, SlidelaneError
+from broker.errors import OrderError, SlidelaneError, TemporaryError
 from worker.slide_cache.local_slide import LocalSlide
 from worker.viewer import iiif, problems
-from worker.viewer.allowed_slides import HEADER, AllowedSlides
 from worker.viewer.folders import SlideFolders
-from worker.viewer.open_slides import OpenSlide, OpenSlides
-from worker.viewer.tile_cache import EncodedTiles
+from worker.viewer.slides.allowed_slides import HEADER, AllowedSlides
+from worker.viewer.slides.open_slides import OpenSlide, OpenSlides
+from worker.viewer.slides.tile_cache import EncodedTiles
+from worker.viewer.tile_questions import read_question
 
 _TILE_CACHE_CONTROL: Final = "private, max-age=86400, immutable"
 _CHECKED_CACHE_CONTROL: Final = "private, no-cache"
@@ -54,6 +55,7 @@ class Viewer:
                 Route("/folders", self.roots),
                 Route("/folders/{root:int}", self.folder),
                 Route("/slide", self.slide),
+                Route("/tiles", self.tiles, methods=["POST"]),
                 Route("/associated/{name}.jpg", self.associated),
                 Route("/iiif", self.base),
                 Route("/iiif/", self.base),
@@ -92,6 +94,14 @@ class Viewer:
         slide = await self._slide(request)
         async with self._parts.open_slides.use(slide) as opened:
             return _json(_description(slide, opened))
+
+    async def tiles(self, request: Request) -> Response:
+        """Answer how many tiles an algorithm would read of the slide; nothing is changed."""
+        question = await read_question(request)
+        slide = await self._slide(request)
+        async with self._parts.open_slides.use(slide) as opened:
+            frame = opened.viewed.frame
+        return _json(await run_in_threadpool(question.answer, frame))
 
     async def associated(self, request: Request) -> Response:
         """Answer the label, the macro image or the thumbnail of a slide."""
@@ -133,14 +143,27 @@ class Viewer:
             return _not_modified(etag)
         tile = self._parts.tiles.get(etag)
         if tile is None:
-            async with self._parts.open_slides.use(slide) as opened:
-                wanted = iiif.parse(part["region"], part["size"], opened.viewed.frame)
-                async with opened.turn(wanted):
-                    if await request.is_disconnected():
-                        return Response(status_code=_CLIENT_GONE)
-                    tile = await opened.jpeg(wanted)
-            self._parts.tiles.put(etag, tile)
+            try:
+                tile = await self._tile(request, slide)
+            except TemporaryError as error:
+                if error.code != "out_of_memory":
+                    raise
+                # The system ended the slide's process, perhaps while nobody looked at it.
+                tile = await self._tile(request, slide)
+        if tile is None:
+            return Response(status_code=_CLIENT_GONE)
+        self._parts.tiles.put(etag, tile)
         return _image(tile, etag)
+
+    async def _tile(self, request: Request, slide: LocalSlide) -> bytes | None:
+        """Return the picture that is asked for, None where the caller has left meanwhile."""
+        part = request.path_params
+        async with self._parts.open_slides.use(slide) as opened:
+            wanted = iiif.parse(part["region"], part["size"], opened.viewed.frame)
+            async with opened.turn(wanted):
+                if await request.is_disconnected():
+                    return None
+                return await opened.jpeg(wanted)
 
     async def _slide(self, request: Request) -> LocalSlide:
         """Return the slide that the request names. Raise `OrderError`."""

@@ -20,6 +20,7 @@ MEDIA_TYPE: Final = 'application/ld+json;profile="http://iiif.io/api/image/3/con
 PROFILE_LINK: Final = '<http://iiif.io/api/image/3/level1.json>;rel="profile"'
 
 _MOST_CHARS: Final = 100
+_ROUNDING_DIGITS: Final = 6  # what floating point may add to a whole pixel is less
 _NUMBER: Final = r"[0-9]{1,10}(?:\.[0-9]{1,10})?"
 _REGION_PX: Final = re.compile(r"([0-9]{1,10}),([0-9]{1,10}),([0-9]{1,10}),([0-9]{1,10})")
 _REGION_PERCENT: Final = re.compile(rf"pct:({_NUMBER}),({_NUMBER}),({_NUMBER}),({_NUMBER})")
@@ -136,12 +137,14 @@ def _edges(region: str, width: int, height: int) -> tuple[int, int, int, int]:
     match = _REGION_PERCENT.fullmatch(region)
     if match is None:
         raise _malformed("region", region)
-    x, y, box_width_percent, box_height_percent = map(float, match.groups())
+    x, y, share_x, share_y = map(float, match.groups())
+    if share_x == 0 or share_y == 0:
+        raise _malformed("region", region, "it has no extent")
     return (
-        round(x * width / 100),
-        round(y * height / 100),
-        round((x + box_width_percent) * width / 100),
-        round((y + box_height_percent) * height / 100),
+        math.floor(x * width / 100),
+        math.floor(y * height / 100),
+        math.ceil(round((x + share_x) * width / 100, _ROUNDING_DIGITS)),
+        math.ceil(round((y + share_y) * height / 100, _ROUNDING_DIGITS)),
     )
 
 

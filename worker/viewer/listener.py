@@ -74,17 +74,20 @@ def _require_own(folder: Path) -> None:
 def _port(host: str, port: int) -> socket.socket:
     """Return a listening TCP socket. Raise `ConfigError`."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # asyncio sets TCP_NODELAY only on sockets that it made itself.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
+        listener = socket.create_server(
+            (host, port), family=_family(host), backlog=_BACKLOG, reuse_port=False
+        )
     except OSError as error:
+        reason = error.strerror or error
         raise ConfigError(
-            f"nothing can listen on {host}:{port} ({error.strerror}); see worker.viewer.bind"
+            f"nothing can listen on {host}:{port} ({reason}); see worker.viewer.bind"
         ) from None
+    # asyncio sets TCP_NODELAY only on sockets that it made itself.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
+
+
+def _family(host: str) -> socket.AddressFamily:
+    if ":" in host:
+        return socket.AF_INET6
+    return socket.AF_INET

@@ -44,8 +44,9 @@ async def handle_fault(_request: Request, fault: Exception) -> Response:
 async def handle_no_route(_request: Request, fault: Exception) -> Response:
     """Answer an address or a method that there is not."""
     if isinstance(fault, HTTPException) and fault.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        problem = Problem("method_not_allowed", "only GET and HEAD are answered")
-        return answer(problem, {"Allow": "GET, HEAD"})
+        problem = Problem("method_not_allowed", "this address does not answer that method")
+        allowed = (fault.headers or {}).get("Allow", "GET, HEAD").split(", ")
+        return answer(problem, {"Allow": ", ".join(sorted(allowed))})
     return answer(Problem("not_found", "there is no such address"))
 
 

@@ -18,21 +18,20 @@ from worker.process.cgroup_limits import granted_cores
 from worker.slide_cache.cache import FOLDER
 from worker.slide_cache.reading import ReadSlideCache
 from worker.slides.sandbox.client import Sandbox
-from worker.viewer.allowed_slides import AllowedSlides
 from worker.viewer.app import Viewer, ViewerParts
 from worker.viewer.folders import SlideFolders
 from worker.viewer.guard import Guard
 from worker.viewer.listener import listening
-from worker.viewer.open_slides import OpenSlides
-from worker.viewer.tile_cache import EncodedTiles
-from worker.viewer.viewed_slide import SlideOpener
+from worker.viewer.slides.allowed_slides import AllowedSlides
+from worker.viewer.slides.open_slides import OpenSlides
+from worker.viewer.slides.tile_cache import EncodedTiles
+from worker.viewer.slides.viewed_slide import SlideOpener
 
 _MOST_THREADS: Final = 8
 """Pictures of one slide that are made at a time."""
 _SHUTDOWN_S: Final = 5
 # Longer than the API keeps a connection that it does not use.
 _KEEP_ALIVE_S: Final = 75
-_UPLOADS: Final = "uploads"
 _log = logging.getLogger("worker.viewer")
 
 
@@ -84,7 +83,7 @@ def application(config: Config) -> ASGIApp:
     cache = ReadSlideCache(config.broker.data / FOLDER)
     opener = SlideOpener(cache, sandbox, worker.limits.decode_s)
     # The folder of uploads is not listed: an upload is named by its caller alone.
-    readable = [*worker.slides.roots, config.broker.data / _UPLOADS]
+    readable = [*worker.slides.roots, config.broker.uploads_folder]
     parts = ViewerParts(
         slides=AllowedSlides(readable, cache),
         folders=SlideFolders(worker.slides.roots),

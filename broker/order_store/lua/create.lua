@@ -61,6 +61,7 @@ if kue_job then
   kue_job.order = id
   kue_rules().add(record.kue, kue_job, now)
 end
+tell(id, 'state', 'queued')
 log(id, 'queued')
 redis.call('ZADD', KEY_DUE, expires, id)
 if delay_ms > 0 then log(id, 'not begun before ' .. math.ceil(delay_ms / 1000) .. ' s from now') end
@@ -70,6 +71,7 @@ for index, scan in ipairs(scans) do
   redis.call('HSET', key_of(work), 'id', scan.id, 'state', 'queued', 'fence', 0, 'attempts', 0,
     'lease_until', 0)
   if scan.dies_at then redis.call('HSET', key_of(work), 'dies_at', scan.dies_at) end
+  if scan.looked_at then redis.call('HSET', key_of(work), 'looked_at', scan.looked_at) end
   local message = wait(work, delay_ms)
   if message then
     messages[#messages + 1] = message

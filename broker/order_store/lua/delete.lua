@@ -2,6 +2,36 @@
 -- Deletes all keys of an order that has ended, except its Idempotency-Key, which expires by itself.
 -- A damaged record is deleted too, once its order is on the list of those that have ended.
 -- Returns 'deleted', 'absent', or the state of an order that has not ended.
+
+-- Returns when the order last changed, in ms, as far as its record can be read.
+local function last_change_ms(id)
+  local updated = tonumber(field_of(order_key(id), 'updated_at') or '') or now
+  local is_read, line = pcall(function()
+    return cjson.decode(redis.call('LINDEX', KEY_LOG .. id, -1))
+  end)
+  if not is_read or type(line) ~= 'table' or type(line.at) ~= 'number' then return updated end
+  return math.max(updated, line.at * 1000)
+end
+
+-- Removes what the feed of changes tells of the order. The feed is read only where it may hold
+-- something: most orders that are deleted have not changed since its oldest entry.
+local function forget_changes(id)
+  local oldest = redis.call('XRANGE', KEY_CHANGES, '-', '+', 'COUNT', 1)[1]
+  if not oldest then return end
+  if last_change_ms(id) + 1000 < tonumber(string.match(oldest[1], '^%d+')) then return end
+  local from = '-'
+  local created = tonumber(field_of(order_key(id), 'created_at') or '')
+  if created then from = string.format('%.0f', created) end
+  while true do
+    local entries = redis.call('XRANGE', KEY_CHANGES, from, '+', 'COUNT', 500)
+    if #entries == 0 then return end
+    for _, entry in ipairs(entries) do
+      if entry[2][2] == id then redis.call('XDEL', KEY_CHANGES, entry[1]) end
+    end
+    from = '(' .. entries[#entries][1]
+  end
+end
+
 local id = ARGV[1]
 local key = order_key(id)
 local state = field_of(key, 'state')
@@ -32,5 +62,8 @@ for index = 0, math.min(scans, MAX_SCANS) - 1 do
   redis.call('DEL', key_of(id .. '.' .. index))
 end
 redis.call('ZREM', KEY_ENDED, id)
+forget_changes(id)
 redis.call('DEL', key, KEY_LOG .. id, KEY_ATTEMPTS .. id)
+-- Whoever shows it takes it away. Nobody shows what ended so long ago that it is deleted by itself.
+if ARGV[2] == '1' then tell(id, 'state', 'deleted') end
 return 'deleted'

@@ -10,6 +10,7 @@
 local LOG_LINES = 500
 local ACTS = 20
 local MAX_SCANS = 64
+local CHANGES = 10000
 -- Whoever creates a message also enqueues it. The scheduler does so only after this time.
 local GRACE_MS = 1000
 
@@ -31,10 +32,17 @@ local function key_of(work)
   return KEY_ORDER .. work
 end
 
+-- Adds an entry to the feed of changes, which names the order and what changed of it. It holds
+-- what is needed to tell the change later, when the order has gone on.
+local function tell(id, ...)
+  redis.call('XADD', KEY_CHANGES, 'MAXLEN', '~', CHANGES, '*', 'order', id, ...)
+end
+
 local function log(id, text)
   local key = KEY_LOG .. id
   redis.call('RPUSH', key, cjson.encode({at = now / 1000, text = text}))
   redis.call('LTRIM', key, -LOG_LINES, -1)
+  tell(id, 'log', text)
 end
 
 local function log_work(work, text)
@@ -129,6 +137,7 @@ local function move_order(id, to, moves, reason)
     redis.call('ZREM', KEY_ENDED, id)
   end
   if job then pcall(kue_rules().follow, job, to, reason, now) end
+  tell(id, 'state', to)
   log(id, state_and_reason(to, reason))
 end
 
@@ -146,8 +155,9 @@ local function move_scan(work, to, moves, reason)
   else
     redis.call('HSET', key, 'state', to)
   end
-  local id = split(work)
+  local id, index = split(work)
   redis.call('HSET', order_key(id), 'updated_at', now)
+  tell(id, 'scan', index, 'state', to)
   log_work(work, state_and_reason(to, reason))
 end
 
@@ -448,6 +458,7 @@ local function give_up(id, fault)
       pcall(count_queued, id, to)
       local job = redis.pcall('HGET', key, 'kue')
       if type(job) == 'string' then pcall(kue_rules().follow, job, to, fault, now) end
+      tell(id, 'state', to)
       pcall(log, id, to .. ': a script failed on this record, which is damaged: ' .. fault)
     end
   else

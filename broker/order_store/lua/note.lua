@@ -10,13 +10,15 @@ for field, value in pairs(cjson.decode(ARGV[3])) do redis.call('HSET', key, fiel
 if number >= 0 then
   local list = KEY_ATTEMPTS .. work
   local attempt = cjson.decode(ARGV[5])
-  if redis.call('LLEN', list) > number then
-    attempt.at = cjson.decode(redis.call('LINDEX', list, number)).at
+  local known = redis.call('LINDEX', list, number)
+  if known then
+    attempt.at = cjson.decode(known).at
     redis.call('LSET', list, number, cjson.encode(attempt))
   else
     attempt.at = now / 1000
     redis.call('RPUSH', list, cjson.encode(attempt))
   end
+  if redis.call('LINDEX', list, number) ~= known then tell(work, 'attempt', number) end
 end
 for number = 6, #ARGV do
   if ARGV[number] ~= '' then log_work(work, ARGV[number]) end

@@ -25,9 +25,10 @@ _SOURCE: TypeAdapter[Source] = TypeAdapter(Source)
 class ViewedSlide:
     """A slide that somebody looks at.
 
-    `name`: what people call it, perhaps empty. `path`: where the viewer opens it, empty while it
-    is fetched. `mpp`: microns per pixel as the case locator states them. `facts`: what the viewer
-    answered about it. `problem`: why it cannot be seen, as `Problem.as_dict` returns it.
+    `name`: what people call it, perhaps empty. `place`: where the viewer opens it, empty while it
+    is fetched; of one in the slide cache also digest, bytes and perhaps `mpp`, as the record of a
+    scan holds them. `facts`: what the viewer answered about it. `problem`: why it cannot be seen,
+    as `Problem.as_dict` returns it.
     """
 
     id: str
@@ -35,11 +36,21 @@ class ViewedSlide:
     created_by: str
     source: Source = field(repr=False)
     name: str = field(default="", repr=False)
-    path: str = field(default="", repr=False)
-    mpp: float | None = None
+    place: Mapping[str, Any] = field(default_factory=dict, repr=False)
     facts: Mapping[str, Any] = field(default_factory=dict)
     progress: Progress = field(default_factory=Progress)
     problem: Mapping[str, Any] | None = None
+
+    @property
+    def path(self) -> str:
+        """Return where the viewer opens it; empty while it is fetched."""
+        return str(self.place.get("path", ""))
+
+    @property
+    def mpp(self) -> float | None:
+        """Return the microns per pixel that the case locator states."""
+        mpp: float | None = self.place.get("mpp")
+        return mpp
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +75,13 @@ class NewSlide:
         }
         if self.facts is not None:
             fields |= {"state": "ready"} | opened_fields(self.facts)
-            fields |= place_fields(encryption, self.path, None)
+            fields |= place_fields(encryption, {"path": self.path})
         return fields
 
 
-def place_fields(encryption: RequestEncryption, path: str, mpp: float | None) -> dict[str, str]:
+def place_fields(encryption: RequestEncryption, place: Mapping[str, Any]) -> dict[str, str]:
     """Return the fields that say where the slide is on the viewer's disk."""
-    return {"place": encryption.encrypt(json.dumps({"path": path, "mpp": mpp}))}
+    return {"place": encryption.encrypt(json.dumps(dict(place)))}
 
 
 def opened_fields(facts: Mapping[str, Any]) -> dict[str, str]:
@@ -103,8 +114,7 @@ def slide_from(
         created_by=stored["created_by"],
         source=_SOURCE.validate_json(json.dumps(given["source"])),
         name=given["name"],
-        path=place.get("path", ""),
-        mpp=place.get("mpp"),
+        place=place,
         facts=json.loads(stored.get("facts") or "{}"),
         progress=Progress.model_validate_json(stored.get("progress") or "{}"),
         problem=problem,

@@ -27,10 +27,6 @@ from broker.orders.fields import Priority
 KEEP_S: Final = 86_400
 MOST_ATTEMPTS: Final = 3
 """So often a slide is tried to be fetched; then it has failed."""
-MOST_FETCHING: Final = 1000
-"""So many slides may wait to be fetched or be fetched at a time."""
-MOST_OF_CALLER: Final = 5000
-"""So many slides are kept for one caller; the oldest is forgotten for one more."""
 _LONGEST_RESEND_MS: Final = 600_000
 
 
@@ -49,7 +45,14 @@ class SlideMessage:
 
 
 class ViewedSlides(StoreBase):
-    """The records of slides that people look at. Safe to share between threads."""
+    """The records of slides that people look at. Safe to share between threads.
+
+    `most_fetching` slides may be fetched or wait for it at a time. `most_of_caller` are kept for
+    one caller; the oldest is forgotten for one more.
+    """
+
+    most_fetching = 1000
+    most_of_caller = 5000
 
     def create(self, new: NewSlide) -> tuple[ViewedSlide, SlideMessage | None]:
         """Store a slide; return it, and the message to enqueue where it is to be fetched.
@@ -63,13 +66,13 @@ class ViewedSlides(StoreBase):
             slide_id,
             json.dumps(fields),
             KEEP_S * 1000,
-            MOST_OF_CALLER,
-            MOST_FETCHING,
+            self.most_of_caller,
+            self.most_fetching,
         )
         if answer != "ok":
             raise TemporaryError(
                 "too_many_waiting",
-                f"{MOST_FETCHING} slides wait to be fetched",
+                f"{self.most_fetching} slides wait to be fetched",
                 hint="look at it again later, or order it without looking",
                 retry_after_s=30,
             )
@@ -131,9 +134,12 @@ class ViewedSlides(StoreBase):
             return "ok"
         return "lost"
 
-    def finish(self, claim: Claim, path: str, mpp: float | None) -> None:
-        """End the claim: the slide is at `path`. Raise `LeaseLostError`."""
-        self._end(claim, {"state": "fetched"} | place_fields(self._encryption, path, mpp))
+    def finish(self, claim: Claim, place: Fields) -> None:
+        """End the claim: the slide is in the slide cache, as the record of a scan says it.
+
+        Raise `LeaseLostError`.
+        """
+        self._end(claim, {"state": "fetched"} | place_fields(self._encryption, place))
 
     def fail(self, claim: Claim, problem: Problem) -> None:
         """End the claim: the slide cannot be fetched. Raise `LeaseLostError`."""

@@ -67,7 +67,7 @@ export function DeliveryForm({ destinations, draft, onDraft, faults }) {
       onFields=${(destinationFields) => onDraft({ destinationFields })}
       faults=${(field) => faults(field ? `destination.${field}` : 'destination')} />
     <div class="pair">
-      <label>Case <small class="unit">label, may be empty</small>
+      <label>Case <small class="unit">(may be empty)</small>
         <input type="text" maxlength="256" autocomplete="off" value=${draft.caseLabel}
           onInput=${(event) => onDraft({ caseLabel: event.currentTarget.value })} />
         <${FieldFaults} id="case-faults" faults=${faults('labels.case')} /></label>

@@ -46,10 +46,16 @@ export function bodyOf(draft, slide, destinations) {
   return body;
 }
 
-/** Return what is still missing, in words; empty where nothing is. */
-export function missingOf(draft, slide) {
+/**
+ * Return what is still missing, in words; empty where nothing is.
+ * @param {object|undefined} algorithm the card of the one that is chosen
+ */
+export function missingOf(draft, slide, algorithm) {
   if (!slide) return 'Choose a slide.';
   if (!draft.algorithm) return 'Choose an algorithm.';
   if (roiOf(draft.regionKind, draft.region) === null) return 'Draw the region.';
+  if (algorithm?.mpp && !slide.mpp_x && !(Number(draft.mpp) > 0)) {
+    return 'Say how large a pixel is.';
+  }
   return '';
 }

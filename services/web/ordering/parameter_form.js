@@ -36,7 +36,8 @@ function Field({ field, value, isChanged, faults, onSet }) {
       ${isChanged && html`<span class="changed">changed</span>`}</label>
     <span class="parameter-input"><${Input} field=${field} value=${value} shared=${shared} onSet=${onSet} />
       ${isChanged && html`<button type="button" class="small" title="Back to the default"
-        aria-label="Reset ${field.title}" onClick=${() => onSet(undefined)}>↺</button>`}</span>
+        onClick=${() => onSet(undefined)}><span aria-hidden="true">↺</span><span class="unseen"
+        >Reset ${field.title}</span></button>`}</span>
     <small class="about" id=${about}>${field.description}${range(field)}</small>
     <${FieldFaults} id=${wrong} faults=${faults} />
   </div>`;

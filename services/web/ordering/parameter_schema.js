@@ -80,6 +80,23 @@ function sentence(text, takesAuto) {
   return shown.charAt(0).toUpperCase() + shown.slice(1);
 }
 
+/**
+ * Return the faults that need no server: numbers beyond the limits of their schema.
+ * @param {object} schema of the parameters
+ * @param {object} values by name
+ */
+export function rangeFaults(schema, values) {
+  const faults = [];
+  for (const { name, minimum, maximum } of fieldsOf(schema)) {
+    const value = values[name];
+    const field = `parameters.${name}`;
+    if (typeof value !== 'number') continue;
+    if (value < minimum) faults.push({ field, detail: `at least ${minimum} is asked for` });
+    if (value > maximum) faults.push({ field, detail: `at most ${maximum} is asked for` });
+  }
+  return faults;
+}
+
 /** Return whether two JSON values are the same. */
 export function same(one, other) {
   return JSON.stringify(one) === JSON.stringify(other);

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from '../vendor/hooks.js';
 import { getJson, problemOf, send } from '../api.js';
 import { html } from '../html.js';
 import { useLive } from '../live.js';
+import { TechcyteTask } from '../ordering/techcyte_task.js';
 import { announce } from '../parts/announce.js';
 import { JobFilters } from '../parts/job_filters.js';
 import { JobRow } from '../parts/job_row.js';
@@ -35,6 +36,10 @@ export function JobsPage({ address, session }) {
     else next.delete(id);
     setSelected(next);
   }
+  function selectAll(isSelected) {
+    const ids = isSelected ? shown.map((order) => order.id) : [];
+    setSelected(new Set(ids));
+  }
   async function act(name, done) {
     const asked = chosen.filter((order) => allowedActs(order).has(name));
     const answers = await Promise.allSettled(asked.map(
@@ -51,6 +56,7 @@ export function JobsPage({ address, session }) {
   return html`<div class="page">
     <header class="page-head"><h1>Jobs and logs</h1>
       <a href="/v1/orders.csv" download>Table as CSV</a></header>
+    <${TechcyteTask} />
     <${JobFilters} filters=${filters} onFilters=${setFilters} />
     <div class="bulk" role="group" aria-label="What is selected">
       <span class="hint">${chosen.length ? `${chosen.length} selected` : 'Select orders to act on several at once'}</span>
@@ -61,10 +67,11 @@ export function JobsPage({ address, session }) {
     ${list.problem && html`<${ProblemBox} problem=${list.problem} onRetry=${list.refresh} />`}
     <div class="table-frame" tabindex="0" role="region" aria-label="Orders">
       <table class="jobs"><thead><tr>
-        <th scope="col"><input type="checkbox" aria-label="Select all that are shown"
-          checked=${shown.length > 0 && chosen.length === shown.length} disabled=${shown.length === 0}
-          onChange=${(event) => setSelected(new Set(event.currentTarget.checked ? shown.map((one) => one.id) : []))} /></th>
-        ${['State', 'Created', 'Algorithm', 'Slide', 'Case', 'Progress', 'Took', 'By', 'Worker', 'Order', '']
+        <th scope="col"><label class="hit"><input type="checkbox"
+          aria-label="Select all that are shown" disabled=${shown.length === 0}
+          checked=${shown.length > 0 && chosen.length === shown.length}
+          onChange=${(event) => selectAll(event.currentTarget.checked)} /></label></th>
+        ${['State', 'Created', 'Algorithm', 'Slide', 'Case', 'Progress or result', 'Took', 'By', 'Worker', 'Order', '']
           .map((title) => html`<th scope="col">${title || html`<span class="unseen">Actions</span>`}</th>`)}
       </tr></thead>
       <tbody onKeyDown=${moveInRows}>${shown.map((order) => html`<${JobRow} key=${order.id} order=${order}
@@ -142,6 +149,9 @@ function useOrders(filters) {
   }
   function changed(part) {
     setState((before) => {
+      if (part.deleted) {
+        return { ...before, orders: before.orders?.filter((one) => one.id !== part.order) ?? null };
+      }
       const isKnown = before.orders?.some((one) => one.id === part.order);
       if (!isKnown) soon();
       if (!isKnown) return before;

@@ -7,6 +7,7 @@ import { announce } from '../parts/announce.js';
 import { AlgorithmChoice } from '../ordering/algorithm_choice.js';
 import { DeliveryForm, useDestinations } from '../ordering/delivery_form.js';
 import { bodyOf, missingOf, useDraft } from '../ordering/draft.js';
+import { rangeFaults } from '../ordering/parameter_schema.js';
 import { faultsAt, Preflight, usePreflight } from '../ordering/preflight.js';
 import { FieldFaults, ProblemText } from '../parts/problem.js';
 import { middleOf, RegionForm } from '../ordering/region_form.js';
@@ -23,20 +24,30 @@ const OWN_FIELDS = [
 /** Draw the part. `dimmed` says that the screen is darker than it should be. */
 export function OrderPage({ dimmed }) {
   const [draft, setDraft] = useDraft();
+  const [isDrawing, setIsDrawing] = useState(draft.regionKind !== 'whole');
   const look = useSlideLook();
   const { destinations, problem: destinationsProblem } = useDestinations();
   const { algorithms, problem: algorithmsProblem } = useAlgorithms(draft, setDraft);
-  const body = bodyOf(draft, look.slide, destinations);
+  const algorithm = algorithms?.find((one) => one.name === draft.algorithm);
+  const wrong = rangeFaults(algorithm?.parameters, draft.parameters[draft.algorithm] ?? {});
+  const missing = wrong.length ? 'Correct what is marked.' : missingOf(draft, look.slide, algorithm);
+  const body = missing ? null : bodyOf(draft, look.slide, destinations);
   const preflight = usePreflight(body);
   const sending = useSending(body);
   const problem = sending.problem ?? preflight.problem;
-  const faults = (path) => faultsAt(problem, path);
+  const faults = (path) => [...faultsAt({ faults: wrong }, path), ...faultsAt(problem, path)];
   useResetRegion(look.slide, draft, setDraft);
 
   function setKind(regionKind) {
     let region = null;
-    if (regionKind === 'rectangle' && look.slide) region = middleOf(look.slide);
+    if (regionKind === draft.regionKind) region = draft.region;
+    else if (regionKind === 'rectangle' && look.slide) region = middleOf(look.slide);
+    setIsDrawing(true);
     setDraft({ regionKind, region });
+  }
+  function setMode(mode) {
+    if (mode === 'pan') setIsDrawing(false); // what was drawn stays
+    else setKind(mode);
   }
   function onKey(event) {
     if (event.key === 'Enter' && event.ctrlKey) {
@@ -44,7 +55,6 @@ export function OrderPage({ dimmed }) {
       sending.send();
     }
   }
-  const missing = missingOf(draft, look.slide);
   return html`<div class="desk desk-order" onKeyDown=${onKey}>
     <h1 class="unseen">Order</h1>
     <div class="panel panel-left">
@@ -69,8 +79,8 @@ export function OrderPage({ dimmed }) {
     </div>
     <section class="stage" aria-label="Slide">
       ${look.slide ? html`<${Stage} key=${look.slide.id} slide=${look.slide} findings=${null}
-        region=${draft.region} mode=${MODES[draft.regionKind]} view=${null} dimmed=${dimmed}
-        onRegion=${(region) => setDraft({ region })} onView=${() => {}} />`
+        region=${draft.region} mode=${isDrawing ? MODES[draft.regionKind] : 'pan'} view=${null} dimmed=${dimmed}
+        onRegion=${(region) => setDraft({ region })} onView=${() => {}} onMode=${setMode} />`
         : html`<${NoSlide} look=${look} />`}
     </section>
   </div>`;
@@ -90,7 +100,9 @@ function useAlgorithms(draft, setDraft) {
         setState({ algorithms, problem: null });
         const usable = algorithms.filter((one) => one.available);
         const isThere = usable.some((one) => one.name === draft.algorithm);
-        if (!isThere && usable.length) setDraft({ algorithm: usable[0].name });
+        // One that reads pixels comes first: others are for trying a route out.
+        const first = usable.find((one) => one.mpp) ?? usable[0];
+        if (!isThere && first) setDraft({ algorithm: first.name });
       },
       (error) => setState({ algorithms: [], problem: problemOf(error) }),
     );

@@ -15,7 +15,7 @@ import { State } from '../parts/state.js';
 import { defaultStyle, FindingsPanel } from '../viewer/findings_panel.js';
 import { Stage } from '../viewer/stage.js';
 
-const NOT_THERE_YET = new Set(['queued', 'fetching']);
+const THERE = new Set(['staged', 'classifying', 'classified']);
 
 /** Draw the part. `address` names the order, the scan and the view. */
 export function OrderView({ address, dimmed }) {
@@ -108,6 +108,8 @@ function NoSlide({ scan, problem }) {
   let text = 'One moment …';
   if (scan.state === 'queued') text = 'The slide is shown here once it is fetched; the order still waits.';
   if (scan.state === 'fetching') text = 'The slide is being fetched.';
+  if (scan.state === 'failed') text = 'The slide was not fetched.';
+  if (scan.state === 'cancelled') text = 'The scan was cancelled before its slide was fetched.';
   return html`<p class="stage-empty">${text}</p>`;
 }
 
@@ -133,7 +135,8 @@ function Facts({ order, scan }) {
 /** Return the slide of the scan as the stage takes it, once it can be there. */
 function useSlide(order, scan) {
   const [state, setState] = useState({ found: null, problem: null });
-  const isThere = !NOT_THERE_YET.has(scan.state);
+  // Of a scan that ended early the slide is there if it was fetched before.
+  const isThere = THERE.has(scan.state) || scan.timings.fetch_s !== undefined;
   useEffect(() => {
     if (!isThere) return;
     const iiif = `/v1/orders/${encodeURIComponent(order.id)}/scans/${encodeURIComponent(scan.id)}/iiif`;

@@ -1,6 +1,7 @@
 // Images, containers and classes of machines, as the workers have announced them.
 import { bytes, duration, moment } from '../format.js';
 import { html } from '../html.js';
+import { Table } from './table.js';
 
 /** Draw the three tables. `found` has images, containers and classes. */
 export function Hosting({ found }) {
@@ -15,14 +16,6 @@ export function Hosting({ found }) {
     <${Table} title="Classes of machines" rows=${found.classes} empty="No class is defined.
       worker.classes names them: queue, CPUs, memory and GPUs of one run."
       columns=${['Name', 'Queue', 'CPUs', 'Memory', 'GPUs', 'Workers', 'Used by']} row=${classRow} />`;
-}
-
-function Table({ title, columns, rows, row, empty }) {
-  return html`<section class="block"><h2>${title}</h2>
-    ${rows.length === 0 ? html`<p class="hint">${empty}</p>` : html`<div class="table-frame"
-      tabindex="0" role="region" aria-label=${title}><table><thead><tr>
-      ${columns.map((column) => html`<th scope="col">${column}</th>`)}</tr></thead>
-      <tbody>${rows.map(row)}</tbody></table></div>`}</section>`;
 }
 
 function imageRow(image) {

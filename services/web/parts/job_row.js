@@ -15,9 +15,11 @@ import { hasEnded, State } from './state.js';
 export function JobRow({ order, flower, isSelected, onSelect, onLog }) {
   const scans = order.scans ?? [];
   const worker = scans.map((scan) => scan.worker).find(Boolean);
+  const task = scans.map((scan) => scan.task).findLast(Boolean);
   return html`<tr class=${isSelected ? 'is-selected' : ''}>
-    <td><input type="checkbox" checked=${isSelected} aria-label="Select order ${shortId(order.id)}"
-      onChange=${(event) => onSelect(event.currentTarget.checked)} /></td>
+    <td><label class="hit"><input type="checkbox" checked=${isSelected}
+      aria-label="Select order ${shortId(order.id)}"
+      onChange=${(event) => onSelect(event.currentTarget.checked)} /></label></td>
     <td><${State} state=${order.state} />${order.error && html`<small class="why"
       title=${order.error.detail}>${order.error.title ?? order.error.code}</small>`}</td>
     <td class="number">${order.created_at && html`<time datetime=${order.created_at}
@@ -33,9 +35,9 @@ export function JobRow({ order, flower, isSelected, onSelect, onLog }) {
     <td class="row-acts"><button type="button" class="small" onClick=${onLog}
         aria-label="Log of ${shortId(order.id)}">Log</button>
       <${Copy} text=${order.id} />
-      ${flower && html`<a class="small" target="_blank" rel="noreferrer noopener"
-        href="${flower.replace(/\/$/, '')}/tasks?search=${order.id}"
-        aria-label="Tasks of ${shortId(order.id)} in Flower">Flower ↗</a>`}</td>
+      ${flower && task && html`<a class="small" target="_blank" rel="noreferrer noopener"
+        href="${flower.replace(/\/$/, '')}/task/${encodeURIComponent(task)}"
+        aria-label="Task of ${shortId(order.id)} in Flower">Flower ↗</a>`}</td>
   </tr>`;
 }
 

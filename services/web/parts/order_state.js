@@ -55,6 +55,10 @@ export function useOrder(id) {
     }
   }
   function changed(part) {
+    if (part.deleted) {
+      refresh(); // which says that it is gone
+      return;
+    }
     setState((kept) => {
       if (!kept.order) return kept;
       return { ...kept, order: merged(kept.order, part) };

@@ -32,7 +32,13 @@ export function ProblemText({ fields }) {
 export function FieldFaults({ id, faults }) {
   if (!faults?.length) return null;
   return html`<span class="fault" id=${id} role="alert">${faults.map((fault) => html`<span>
-    ${withoutField(fault)}${fault.hint && html`<small>${fault.hint}</small>`}</span>`)}</span>`;
+    ${withoutField(fault)}${isForPeople(fault.hint) && html`<small>${fault.hint}</small>`}</span>`)}
+  </span>`;
+}
+
+/** Some hints are for programs: they name an address of the API. */
+function isForPeople(hint) {
+  return Boolean(hint) && !/\bGET \/v1|\/openapi\.json/.test(hint);
 }
 
 function withoutField({ field, detail }) {

@@ -47,7 +47,8 @@ function step(name, scan, seconds, before) {
   if (isNow) kind = 'now';
   if (scan.state === 'failed' || scan.state === 'cancelled') kind = seconds === undefined ? 'later' : 'done';
   let text = '';
-  if (Number.isFinite(seconds)) text = `${before || ''}${duration(seconds)}`;
+  if (seconds < 0.05 && before) text = before.replace(/ in $/, '');
+  else if (Number.isFinite(seconds)) text = `${before || ''}${duration(seconds)}`;
   else if (isNow) text = before || '';
   return { name, kind, text };
 }

@@ -31,6 +31,7 @@ NAMES = {
     "QUEUES": "sl:queues",
     "WAITING": "sl:waiting:",
     "HELD": "sl:held:",
+    "CHANGES": "sl:changes",
     "SESSION": "sl:session:",
     "IDEMPOTENCY": "sl:key:",
     "KUE_JOB": "sl:kue:job:",

@@ -1,6 +1,8 @@
 """Tiles of findings as a viewer asks for them."""
 
+import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -78,7 +80,8 @@ def test_what_is_no_place_is_a_400(api: TestClient, scan: tuple[str, Path], plac
 
 
 def test_both_files_are_served_whole_and_in_part(api: TestClient, scan: tuple[str, Path]) -> None:
-    """Found by the links of the scan; the archive by ranges, as readers of PMTiles ask."""
+    """Found by the links of the scan; the archive by ranges, as readers of PMTiles ask. They are in
+    the zip of all results too, of which they are a twentieth."""
     path, folder = scan
     order = api.get(path.partition("/scans/")[0]).json()
     links = order["scans"][0]["links"]
@@ -89,6 +92,8 @@ def test_both_files_are_served_whole_and_in_part(api: TestClient, scan: tuple[st
     assert api.get(links["findings.pmtiles"]).content == whole
     part = api.get(links["findings.pmtiles"], headers={"Range": "bytes=0-126"})
     assert (part.status_code, part.content) == (206, whole[:127])
+    with zipfile.ZipFile(io.BytesIO(api.get(links["results.zip"]).content)) as archive:
+        assert archive.read("findings.pmtiles") == whole
 
 
 def test_a_result_of_an_older_version_says_how_to_have_findings(

@@ -101,7 +101,7 @@ def test_a_url_is_fetched_first(
     assert (shown["state"], shown["progress"]) == ("fetching", {"done": 3, "total": 9})
     tile = api.get(f"{slide['iiif']}/info.json")
     assert (tile.status_code, tile.json()["code"]) == (409, "not_ready")
-    slides.finish(claim, PATH, None)
+    slides.finish(claim, {"path": PATH})
     shown = api.get(f"/v1/slides/{slide['id']}").json()
     assert (shown["state"], shown["width"]) == ("ready", 60_000)
     asked = len(viewer.asked)
@@ -116,7 +116,7 @@ def test_a_fetched_file_that_is_no_slide_has_failed(
     slide = looked_at(api, type="url", url=URL)
     claim = announced.viewed_slides.claim(slide["id"], "courier")
     assert claim
-    announced.viewed_slides.finish(claim, "/slides/notes.svs", None)
+    announced.viewed_slides.finish(claim, {"path": "/slides/notes.svs"})
     shown = api.get(f"/v1/slides/{slide['id']}").json()
     assert shown["state"] == "failed"
     assert shown["problem"]["code"] == "not_a_slide"
@@ -133,7 +133,7 @@ def test_the_locators_resolution_counts_where_the_slide_says_none(
     slide = looked_at(api, type="url", url=URL)
     claim = announced.viewed_slides.claim(slide["id"], "courier")
     assert claim
-    announced.viewed_slides.finish(claim, PATH, 0.5)
+    announced.viewed_slides.finish(claim, {"path": PATH, "mpp": 0.5})
     shown = api.get(f"/v1/slides/{slide['id']}").json()
     assert (shown["mpp_x"], shown["mpp_source"]) == (0.5, "locator")
 

@@ -5,6 +5,9 @@ from fastapi.testclient import TestClient
 
 from broker.order_store import OrderStore
 from broker.orders.request import OrderRequest
+from broker.settings.config import Config, load
+from services.app import create_app
+from tests.services.conftest import LOOPBACK
 from tests.services.slides.conftest import PATH, looked_at
 from tests.support.viewer_stand_in import ETAG, TILE, ViewerStandIn
 
@@ -68,6 +71,20 @@ def test_labels_are_not_shown_unless_that_is_configured(
     assert (answer.status_code, answer.json()["code"]) == (403, "labels_not_shown")
     assert "services.page.labels" in answer.json()["hint"]
     assert len(viewer.asked) == before
+
+
+def test_labels_are_shown_where_that_is_configured(
+    config: Config, announced: OrderStore, viewer: ViewerStandIn
+) -> None:
+    """`associated` names what there is, and each is passed on."""
+    settings = load(**config.model_dump() | {"services": {"page": {"labels": True}}})
+    app = create_app(settings, announced)
+    with TestClient(app, base_url="http://127.0.0.1:8000", client=LOOPBACK) as api:
+        slide = looked_at(api)
+        assert slide["associated"] == ["label", "macro"]
+        label = api.get(f"/v1/slides/{slide['id']}/label.jpg")
+        assert (label.status_code, label.content) == (200, TILE)
+        assert viewer.asked[-1][0] == "/associated/label.jpg"
 
 
 def test_the_slide_of_an_order_is_shown_once_it_is_fetched(

@@ -54,3 +54,14 @@ def test_a_link_opens_nothing_else(
     for wrong in (later, "", "x", "1.é"):
         answer = keyed.get(f"/v1/slides/{slide_id}/iiif/info.json", params={"token": wrong})
         assert answer.status_code == 403
+
+
+def test_a_token_in_the_path_is_not_repeated(keyed: TestClient, viewer: ViewerStandIn) -> None:
+    """A problem's `instance` may stand in a log."""
+    slide_id = _slide(keyed)
+    token = keyed.post(f"/v1/slides/{slide_id}/link", headers=CLERK).json()["token"]
+    viewer.slides.clear()
+    answer = keyed.get(f"/v1/slides/{slide_id}/iiif/~{token}/info.json")
+    assert (answer.status_code, answer.json()["code"]) == (410, "slide_gone")
+    assert token not in answer.text
+    assert answer.json()["instance"] == f"/v1/slides/{slide_id}/iiif/~…/info.json"

@@ -1,6 +1,7 @@
 """Orders of slides that were looked at: they become orders of the source that was opened."""
 
 import hashlib
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from broker.orders.source import PathSource, UrlSource
 from broker.settings.config import BrokerSettings, Config, load
 from services.app import create_app
 from tests.services.slides.conftest import PATH, looked_at
+from tests.support.stack import wait_for
 from tests.support.viewer_stand_in import ViewerStandIn
 
 URL = "https://bucket.example.org/S26-1.svs?X-Amz-Signature=f00dfeed"
@@ -78,10 +80,34 @@ def test_a_slide_that_cannot_be_seen_is_refused(
     slide = looked_at(api, type="url", url=URL)
     claim = announced.viewed_slides.claim(slide["id"], "courier")
     assert claim
-    announced.viewed_slides.finish(claim, "/slides/notes.svs", None)
+    announced.viewed_slides.finish(claim, {"path": "/slides/notes.svs"})
     assert api.get(f"/v1/slides/{slide['id']}").json()["state"] == "failed"
     problem = api.post("/v1/orders", json=order_body(scans=_of(slide["id"]))).json()
     assert (problem["code"], problem["field"]) == ("not_a_slide", "scans[0].source.slide")
+
+
+def test_the_url_of_a_slide_that_was_looked_at_may_expire(
+    api: TestClient, viewer: ViewerStandIn, announced: OrderStore, order_body: Body
+) -> None:
+    """The order is taken, and says where the slide is in the cache; the URL alone is refused."""
+    in_s = 3
+    url = f"https://bucket.example.org/a.svs?Expires={int(time.time()) + in_s}&Signature=f00d"
+    slide = looked_at(api, type="url", url=url)
+    place = {"path": PATH, "digest": "0" * 64, "bytes": 7}
+    claim = announced.viewed_slides.claim(slide["id"], "courier")
+    assert claim
+    announced.viewed_slides.finish(claim, place)
+    direct = order_body(scans=[{"id": "1", "source": {"type": "url", "url": url}}])
+
+    def has_expired() -> bool:
+        return bool(api.post("/v1/orders", json=direct).status_code == 410)
+
+    wait_for(has_expired, within_s=60, what="the end of the URL")
+    answer = api.post("/v1/orders", json=order_body(scans=_of(slide["id"])))
+    assert answer.status_code == 202, answer.text
+    (scan,) = announced.get(answer.json()["id"]).scans
+    assert scan.looked_at == place
+    assert PATH not in answer.text
 
 
 def test_a_caller_of_own_orders_has_own_slides(

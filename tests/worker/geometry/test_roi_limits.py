@@ -3,8 +3,7 @@
 import pytest
 
 from broker.errors import OrderError
-from broker.orders.roi import Percent, Polygon, Rectangle, Roi
-from broker.orders.roi_limits import RoiLimits
+from broker.orders.roi import Percent, Polygon, Rectangle, Roi, RoiLimits
 from worker.geometry.frame import Frame
 from worker.geometry.roi import check_limits, resolve_roi
 

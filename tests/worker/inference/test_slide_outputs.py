@@ -25,6 +25,7 @@ from tests.support.encoders import (
     by_role,
     colours_of_tiles,
 )
+from tests.support.results import VIEWER_FILES
 from tests.support.scans import scan
 from tests.support.slide_server import Listener
 from tests.support.slides import a_slide
@@ -112,7 +113,7 @@ def test_each_tile_has_its_vector_at_its_place(
     assert told["headline"] == f"{TILES} tiles, a vector of 3 numbers for each"
     assert told["counts"] == {}
     assert not (folder / "attention.csv").exists()
-    assert result_folder.optional_files(folder) == ["embeddings.h5"]
+    assert result_folder.optional_files(folder) == ["embeddings.h5", *VIEWER_FILES]
 
 
 def test_the_squares_have_no_class(tmp_path: Path, slide: Path) -> None:
@@ -240,7 +241,7 @@ def test_a_slide_is_classified_by_its_tiles(
         assert np.allclose(file["features"][:], vectors, atol=1e-4)
         assert file["features"].attrs["encoder"] == "colours"
         assert file.attrs["algorithm"] == "subtype"
-    assert result_folder.optional_files(folder) == ["embeddings.h5", "attention.csv"]
+    assert result_folder.optional_files(folder) == ["embeddings.h5", "attention.csv", *VIEWER_FILES]
 
 
 def test_without_attention_there_is_no_square(tmp_path: Path, slide: Path) -> None:
@@ -250,7 +251,7 @@ def test_without_attention_there_is_no_square(tmp_path: Path, slide: Path) -> No
     assert document(folder)["summary"]["tiles"] == TILES
     assert squares(folder) == []
     assert rows_of(folder / "objects.csv") == []
-    assert result_folder.optional_files(folder) == ["embeddings.h5"]
+    assert result_folder.optional_files(folder) == ["embeddings.h5", *VIEWER_FILES]
 
 
 def test_of_too_many_tiles_evenly_spaced_ones_are_judged(

@@ -80,6 +80,8 @@ def test_level_1_requests_give_their_part_of_the_slide(
         ("-1,0,10,10/max/0/default.jpg", 400, "image_request_invalid"),
         ("1.5,0,10,10/max/0/default.jpg", 400, "image_request_invalid"),
         ("pct:0,0,0,10/max/0/default.jpg", 400, "image_request_invalid"),
+        ("pct:0.3,0,0,10/max/0/default.jpg", 400, "image_request_invalid"),
+        ("pct:100,0,10,10/max/0/default.jpg", 400, "image_request_invalid"),
         ("whole/max/0/default.jpg", 400, "image_request_invalid"),
         ("full/121,/0/default.jpg", 400, "image_request_invalid"),
         ("full/,101/0/default.jpg", 400, "image_request_invalid"),

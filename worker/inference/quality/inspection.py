@@ -9,7 +9,7 @@ from typing import Final
 from broker.orders.algorithm_card import AlgorithmCard
 from broker.orders.order import ScanWarning
 from broker.orders.stains import FLUORESCENCE, OnMismatch
-from worker.geometry.frame import Frame, Pixels
+from worker.geometry.frame import Pixels
 from worker.geometry.tile_grid import Grid
 from worker.inference.quality.artefacts import (
     blur_warnings,
@@ -20,9 +20,6 @@ from worker.inference.quality.artefacts import (
 )
 from worker.inference.quality.sample_pixels import SamplePixels
 from worker.inference.quality.stain import GREY, check_stain, look_at
-
-_FINEST_OPTICAL_UM: Final = 0.05
-"""No objective resolves more: one of 100 x with a camera of 5 um pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +51,4 @@ def inspect(
         warnings += ink_warnings(ink)
         warnings += fold_warnings(samples, mpp, ink)
     warnings += blur_warnings(tiles, samples)
-    return tuple(warnings)
-
-
-def mpp_warnings(frame: Frame, card: AlgorithmCard) -> tuple[ScanWarning, ...]:
-    """Return the warnings about the size of a pixel, for an algorithm that depends on it.
-
-    A slide of smaller pixels than the algorithm works at is made smaller, by the mean of them, and
-    loses nothing that the algorithm has seen in its training; so it has no warning.
-    """
-    if card.mpp is None or frame.mpp_x is None or frame.mpp_y is None:
-        return ()
-    warnings = []
-    size = f"{frame.mpp_x:g} x {frame.mpp_y:g} microns per pixel"
-    if frame.mpp_source in ("order", "locator"):
-        detail = f"the slide does not state its resolution; the {frame.mpp_source} says {size}"
-        warnings.append(ScanWarning(code="mpp_not_from_slide", detail=detail))
-    if max(frame.mpp_x, frame.mpp_y) > card.mpp * card.mpp_tolerance:
-        detail = f"the slide has {size}; {card.name} works at {card.mpp:g}, so it was enlarged"
-        warnings.append(ScanWarning(code="mpp_far_from_model", detail=detail))
-    if min(frame.mpp_x, frame.mpp_y) < _FINEST_OPTICAL_UM:
-        detail = f"the slide has {size}, which no objective resolves; is it in another unit?"
-        warnings.append(ScanWarning(code="mpp_far_from_model", detail=detail))
     return tuple(warnings)

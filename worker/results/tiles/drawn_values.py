@@ -36,6 +36,8 @@ class DrawnValues:
         self.classes = len(drawn_classes(card))
         self._classes = store.mapped("classes")
         self._scores: Floats = store.mapped("scores")
+        self._probabilities = store.mapped("probabilities")
+        self._has_probabilities = store.width("probabilities") == self.classes
         self._is_ranked = not card.object_classes
         if self._is_ranked:
             measured = store.mapped("measurements").reshape(-1, len(attention_csv.MEASUREMENTS))
@@ -51,6 +53,18 @@ class DrawnValues:
     def scores_of(self, which: slice | Ints) -> NDArray[np.uint8]:
         """Return the scores of these objects, 0 to 1, as 0 to 255."""
         return np.rint(np.clip(self._scores[which], 0, 1) * 255).astype(np.uint8)
+
+    def probabilities_of(self, numbers: Ints) -> Floats:
+        """Return the probability of each class for these objects, (N, classes).
+
+        Where an algorithm answers a class alone, that is the score of this class.
+        """
+        if self._has_probabilities and not self._is_ranked:
+            table: Floats = self._probabilities.reshape(-1, self.classes)[numbers]
+            return table
+        table = np.zeros((len(numbers), self.classes))
+        table[np.arange(len(numbers)), self.classes_of(numbers)] = self._scores[numbers]
+        return table
 
     def bins_of(self, which: slice | Ints) -> Ints:
         """Return which 32nd the scores of these objects are in."""

@@ -203,5 +203,12 @@ def uploaded_slide(
 
 
 def _head(path: Path) -> bytes:
-    with path.open("rb", buffering=0) as file:
-        return file.read(_HEAD_BYTES)
+    """Return the first bytes. Raise `InputUnreachableError` for a file of another user."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return file.read(_HEAD_BYTES)
+    except PermissionError:
+        raise InputUnreachableError(
+            "this process may not read the upload",
+            hint="run API, couriers and workers as one user, or give them a group",
+        ) from None

@@ -13,6 +13,7 @@ import pytest
 from broker.errors import OrderError, TemporaryError
 from broker.settings.config import WorkerSettings
 from tests.support.cases import CASE, EDGE, a_case_head, encoded, judged, slides_of
+from tests.support.results import VIEWER_FILES
 from tests.support.scans import scan
 from tests.support.slide_server import Listener
 from worker.algorithms import registry
@@ -98,7 +99,11 @@ def test_attention_is_that_of_each_slide_and_ranked_in_the_case(tmp_path: Path, 
         features = json.loads((folder / "features.geojson").read_bytes())["features"]
         ranks = [one["properties"]["measurements"]["attention_rank"] for one in features]
         assert ranks == [rank[one] for one in tiles]
-        assert result_folder.optional_files(folder) == ["embeddings.h5", "attention.csv"]
+        assert result_folder.optional_files(folder) == [
+            "embeddings.h5",
+            "attention.csv",
+            *VIEWER_FILES,
+        ]
 
 
 def test_the_first_pass_is_a_result_of_embeddings_without_a_class(
@@ -113,7 +118,7 @@ def test_the_first_pass_is_a_result_of_embeddings_without_a_class(
         assert told["headline"] == (
             f"{len(tiles)} tiles, a vector of 3 numbers for each; the case is not judged yet"
         )
-        assert result_folder.optional_files(first) == ["embeddings.h5"]
+        assert result_folder.optional_files(first) == ["embeddings.h5", *VIEWER_FILES]
         assert (first / "embeddings.h5").read_bytes() == (second / "embeddings.h5").read_bytes()
         assert not (second / "picture.png").exists()
         with h5py.File(first / "embeddings.h5") as file:

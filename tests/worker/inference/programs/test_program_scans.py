@@ -17,6 +17,7 @@ from tests.support.plain_isolation import PlainIsolation, scripts
 from tests.support.program_runs import Lines
 from tests.support.program_scans import SCAN, TEMPLATE, TOKEN, a_program, entry, run
 from tests.support.python_scans import EDGE_PX, Recorder, dotted, features, results
+from tests.support.results import VIEWER_FILES
 from worker.inference.programs.problems import ProgramFailedError
 from worker.inference.programs.run_on_scan import ProgramSite
 from worker.inference.programs.slide_file_list import slide_files
@@ -73,7 +74,7 @@ def test_the_templates_post_becomes_features_overlay_and_files(tmp_path: Path) -
     posted = json.loads((folder / "posted.json").read_bytes())
     assert posted["scanResults"][0]["scanId"] == SCAN
     assert "Success: 201" in (folder / "output.log").read_text()
-    assert result_folder.optional_files(folder) == ["output.log", "posted.json"]
+    assert result_folder.optional_files(folder) == [*VIEWER_FILES, "output.log", "posted.json"]
     assert list((tmp_path / "scratch").iterdir()) == []
 
 

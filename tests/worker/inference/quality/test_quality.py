@@ -30,11 +30,12 @@ from worker.algorithms import registry
 from worker.algorithms.builtin.cards import ki67_card
 from worker.algorithms.interface import Algorithm
 from worker.geometry.frame import Frame, Pixels
+from worker.geometry.mpp_warnings import mpp_warnings
 from worker.geometry.roi import resolve_roi
 from worker.geometry.tile_grid import tile_grid
 from worker.inference import pipeline
 from worker.inference.parallel_tiles import MAX_BATCH_BYTES
-from worker.inference.quality.inspection import StainRequest, inspect, mpp_warnings
+from worker.inference.quality.inspection import StainRequest, inspect
 from worker.progress import Stopwatch
 from worker.results import result_folder
 from worker.results.result import Result

@@ -24,6 +24,8 @@ CARD: Final = Card(
         Parameter(
             "positive_threshold",
             0.15,
+            title="Positive threshold",
+            unit="OD",
             minimum=0.01,
             maximum=2,
             description="mean DAB optical density, decadic, of a nucleus at or above which it is "
@@ -32,6 +34,8 @@ CARD: Final = Card(
         Parameter(
             "haematoxylin_threshold",
             None,
+            title="Haematoxylin threshold",
+            unit="OD",
             minimum=0.02,
             maximum=1,
             description="haematoxylin optical density, decadic, that tells nuclei from the rest; "
@@ -40,6 +44,8 @@ CARD: Final = Card(
         Parameter(
             "min_nucleus_um2",
             10.0,
+            title="Smallest nucleus",
+            unit="um2",
             minimum=2,
             maximum=80,
             description="smaller things are no nuclei, in square microns",
@@ -47,6 +53,8 @@ CARD: Final = Card(
         Parameter(
             "max_nucleus_um2",
             300.0,
+            title="Largest nucleus",
+            unit="um2",
             minimum=100,
             maximum=314,
             description="larger things are no nuclei, in square microns",

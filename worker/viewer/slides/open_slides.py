@@ -14,7 +14,7 @@ from typing import Final
 from broker.errors import OrderError, SlidelaneError, TemporaryError
 from worker.slide_cache.local_slide import LocalSlide
 from worker.viewer.iiif import ImageRequest
-from worker.viewer.viewed_slide import SlideOpener, ViewedSlide
+from worker.viewer.slides.viewed_slide import SlideOpener, ViewedSlide
 
 _FAILED_AGAIN_S: Final = 10.0
 """A slide that could not be opened is not tried again for so long."""

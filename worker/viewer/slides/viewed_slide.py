@@ -19,8 +19,8 @@ from worker.slide_cache.local_slide import LocalSlide
 from worker.slide_cache.reading import ReadSlideCache
 from worker.slides.errors import SlideDecodingError
 from worker.slides.sandbox.client import Sandbox, SandboxedSlide
-from worker.viewer.allowed_slides import slide_gone
 from worker.viewer.iiif import ImageRequest
+from worker.viewer.slides.allowed_slides import slide_gone
 
 OVERVIEW_PX: Final = 2048
 """The longer side of the overview: 10 MB of a square slide."""
@@ -49,7 +49,8 @@ class ViewedSlide:
         self._opened = opened
         self._read_s = read_s
         self._resources = resources
-        self._overview: Pixels | None = None
+        # As Pillow keeps it: from an array it would be copied for every tile.
+        self._overview: Image.Image | None = None
 
     @property
     def threads(self) -> int:
@@ -73,7 +74,8 @@ class ViewedSlide:
     def read_overview(self) -> None:
         """Read the overview, seconds of a large slide. Raise what reading raises."""
         whole = Area(0, 0, self.frame.width, self.frame.height)
-        self._overview = self._read(lambda: self._opened.overview(whole, OVERVIEW_PX))
+        pixels = self._read(lambda: self._opened.overview(whole, OVERVIEW_PX))
+        self._overview = Image.fromarray(pixels)
 
     def jpeg(self, request: ImageRequest) -> bytes:
         """Return the picture that is asked for as JPEG. Raise `OrderError`, `TemporaryError`."""
@@ -164,9 +166,9 @@ class SlideOpener:
             return ViewedSlide(slide, opened, self._read_s, resources.pop_all())
 
 
-def _cut(overview: Pixels, request: ImageRequest, width: int, height: int) -> Pixels:
+def _cut(overview: Image.Image, request: ImageRequest, width: int, height: int) -> Pixels:
     """Return the picture from an overview of a slide of `width` x `height` px."""
-    height_px, width_px, _ = overview.shape
+    width_px, height_px = overview.size
     scale_x = width_px / width
     scale_y = height_px / height
     box = (
@@ -176,8 +178,7 @@ def _cut(overview: Pixels, request: ImageRequest, width: int, height: int) -> Pi
         min(height_px, (request.y + request.height) * scale_y),
     )
     size = (request.width_px, request.height_px)
-    picture = Image.fromarray(overview).resize(size, Image.Resampling.BILINEAR, box=box)
-    return np.ascontiguousarray(picture)
+    return np.asarray(overview.resize(size, Image.Resampling.BILINEAR, box=box))
 
 
 def _encoded(pixels: Pixels) -> bytes:

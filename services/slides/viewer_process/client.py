@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 from broker.errors import CODES, OrderError, Problem, TemporaryError
 from broker.settings.config import BrokerSettings
 from broker.settings.viewer import viewer_socket
-from services.slides.http_connection import (
+from services.slides.viewer_process.http_connection import (
     BadAnswerError,
     Place,
     ViewerAnswer,
@@ -21,8 +21,7 @@ ANSWER_S: Final = 60.0
 """The viewer opens a slide and decodes a tile within a few seconds; a hung one is ended by it."""
 CONNECT_S: Final = 3.0
 MOST_CONNECTIONS: Final = 32
-"""Requests to the viewer at a time; one more waits for its turn."""
-MOST_KEPT: Final = 16
+"""Requests to the viewer at a time, and connections that are kept; one more waits for its turn."""
 _PROBLEM_TYPE: Final = "application/problem+json"
 _RETRY_AFTER_S: Final = 5.0
 _MAX_TEXT: Final = 1000
@@ -109,7 +108,7 @@ class ViewerClient:
             # Also where the caller left: what is unread would be the next caller's answer.
             connection.close()
             raise
-        if connection.may_be_kept and len(self._kept) < MOST_KEPT:
+        if connection.may_be_kept and len(self._kept) < MOST_CONNECTIONS:
             self._kept.append(connection)
         else:
             connection.close()

@@ -1,0 +1,49 @@
+"""How much may be uploaded: by one caller, and as one slide."""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Final
+
+from broker.errors import OrderError
+from broker.uploads.errors import UploadTooLargeError
+from broker.uploads.manifest import Manifest
+
+MAX_FILES: Final = 1000
+"""Of one slide."""
+
+
+@dataclass(frozen=True, slots=True)
+class UploadLimits:
+    """What one caller may send: `services.uploads`."""
+
+    max_bytes: int
+    per_caller: int
+
+
+def check_joins(manifest: Manifest, name: PurePosixPath, set_id: str) -> None:
+    """Raise `OrderError` for a file that the set cannot take."""
+    if len(manifest.files) >= MAX_FILES:
+        raise OrderError(
+            "request_invalid",
+            f"the set {set_id} has {MAX_FILES} files already",
+            hint="a slide has no more; send other slides as sets of their own",
+            field="set",
+        )
+    for file in manifest.files:
+        other = file.name
+        if name in other.parents or other in name.parents:
+            raise OrderError(
+                "request_invalid",
+                "filename: one file of the set has the name of a folder of another",
+                hint="give each file of the slide its own name",
+                field="Upload-Metadata",
+            )
+
+
+def check_length(length: int, max_bytes: int) -> None:
+    """Raise `UploadTooLargeError` for a slide of more than `max_bytes`."""
+    if length > max_bytes:
+        raise UploadTooLargeError(
+            f"the slide has {length} bytes, and at most {max_bytes} may be sent",
+            hint="services.uploads.max_bytes is the limit",
+        )

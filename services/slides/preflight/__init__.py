@@ -1,0 +1,1 @@
+"""Says what would become of an order, without placing it."""

@@ -1,0 +1,1 @@
+"""Asks the viewer process, which alone opens slides for the API."""

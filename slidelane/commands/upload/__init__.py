@@ -1,0 +1,1 @@
+"""Sends slides of this machine to the service, for `slidelane order`."""

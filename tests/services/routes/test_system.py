@@ -1,0 +1,67 @@
+"""`GET /v1/system`: what is known of the service, and nothing that is secret."""
+
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from broker.order_store import OrderStore
+from broker.orders.algorithm_card import Announcement
+from tests.services.conftest import CARD
+
+GPU = {"id": "GPU-1", "name": "NVIDIA L40S", "memory_bytes": 48_000, "memory_free_bytes": 40_000}
+MACHINE: dict[str, Any] = {"cores": 16, "load_1m": 2.5, "disk_free_bytes": 7, "gpus": [GPU]}
+
+
+def test_the_whole_service_is_shown(api: TestClient, announced: OrderStore) -> None:
+    """The API's machine, each worker with its own, each GPU once, and who runs what."""
+    announcement = Announcement((CARD,), (), {"grid": "its settings are wrong"})
+    for name in ("gpu@a.1", "gpu@a.2"):
+        announced.present(name, ["gpu"], announcement, {"roots": ["/slides"]}, MACHINE)
+    announced.present("courier@b.1", ["fetch", "deliver"])
+    shown = api.get("/v1/system").json()
+    assert shown.keys() == {
+        "version", "cpu", "memory", "disk", "gpus", "redis", "workers", "queues", "algorithms",
+        "links",
+    }  # fmt: skip
+    assert shown["cpu"]["cores"] > 0
+    assert 0 < shown["memory"]["free_bytes"] <= shown["memory"]["bytes"]
+    assert [disk["folder"] for disk in shown["disk"]] == ["data"]
+    assert shown["redis"]["durable"] is True
+    (gpu,) = shown["gpus"]
+    assert gpu["name"] == "NVIDIA L40S"
+    assert sorted(gpu["workers"]) == ["gpu@a.1", "gpu@a.2"]
+    workers = {worker["name"]: worker for worker in shown["workers"]}
+    assert workers["gpu@a.1"]["machine"]["load_1m"] == 2.5
+    assert "machine" not in workers["courier@b.1"]
+    assert workers["courier@b.1"]["offered"] is None
+    algorithms = {one["name"]: one for one in shown["algorithms"]}
+    assert sorted(algorithms["ki67"]["workers"]) == ["gpu@a.1", "gpu@a.2"]
+    assert algorithms["grid"] == {
+        "name": "grid", "title": "grid", "version": None, "queue": None, "available": False,
+        "reason": "its settings are wrong", "workers": [],
+    }  # fmt: skip
+    assert {queue["name"] for queue in shown["queues"]} >= {"fetch", "deliver", "gpu"}
+    assert shown["links"] == {"docs": "/docs", "openapi": "/openapi.json", "metrics": "/metrics"}
+
+
+def test_folders_and_addresses_are_not_shown(api: TestClient, announced: OrderStore) -> None:
+    """Where slides lie and where Redis is helps nobody who reads the page."""
+    announced.present("gpu@a.1", ["gpu"], None, {"roots": ["/slides/secret-ward"]}, MACHINE)
+    text = api.get("/v1/system").text
+    assert "secret-ward" not in text
+    assert "redis://" not in text
+
+
+def test_a_heartbeat_of_another_version_hides_no_worker(
+    api: TestClient, announced: OrderStore
+) -> None:
+    """What it tells of its machine is left out."""
+    announced.present("gpu@a.1", ["gpu"], None, None, {"cores": "many"})
+    (worker,) = api.get("/v1/system").json()["workers"]
+    assert "machine" not in worker
+
+
+def test_it_needs_a_key(keyed: TestClient) -> None:
+    """As everything that shows how the service is doing."""
+    assert keyed.get("/v1/system").status_code == 401
+    assert keyed.get("/v1/system", headers={"X-API-Key": "read-key-2"}).status_code == 200
