@@ -155,9 +155,9 @@ function useSlide(order, scan) {
     if (!isThere) return;
     const iiif = `${scanPath(order, scan)}/iiif`;
     getJson(`${iiif}/info.json`).then(
-      ({ width, height, mpp_x: known }) => {
-        const mpp = known ?? scan.mpp ?? null;
-        setState({ found: { iiif, width, height, mpp_x: mpp }, problem: null });
+      ({ width, height, mpp }) => {
+        const known = mpp ?? scan.mpp ?? null;
+        setState({ found: { iiif, width, height, mpp_x: known }, problem: null });
       },
       (error) => setState({ found: null, problem: problemOf(error) }),
     );
