@@ -1,9 +1,9 @@
 // The filters of the list of orders.
-import { useEffect, useState } from '../vendor/hooks.js';
-import { getJson } from '../api.js';
-import { html } from '../html.js';
+import { useEffect, useState } from '../../vendor/hooks.js';
+import { getJson } from '../../api.js';
+import { html } from '../../html.js';
 import { ORDER_STATES } from './state.js';
-import { TextField } from './typed_field.js';
+import { TextField } from '../typed_field.js';
 
 /**
  * Draw the filters.
