@@ -34,6 +34,7 @@ from benchmarks import (
 from benchmarks.comparison import Comparison
 from benchmarks.environment import Environment
 from benchmarks.outputs import rounds as outputs
+from benchmarks.page import measure as page
 from benchmarks.peers import rounds
 
 WIDTH = 130
@@ -160,6 +161,12 @@ def _gigapixels(quick: bool, report: Report) -> list[Comparison]:
     return gigapixels.measure(3, (20_000, 63_246, 200_000), report)
 
 
+def _page(quick: bool, report: Report) -> list[Comparison]:
+    if quick:
+        return page.measure(1, report)
+    return page.measure(5, report)
+
+
 PARTS: Mapping[str, Part] = {
     "orders": _orders,
     "latency": _latency,
@@ -173,6 +180,7 @@ PARTS: Mapping[str, Part] = {
     "geojson": _polygons,
     "viewer": _viewer,
     "findings": _findings,
+    "page": _page,
     "outputs": _outputs,
     "race": _race,
 }

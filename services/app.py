@@ -25,18 +25,15 @@ from services.routes import (
     api_docs,
     destinations,
     findings,
-    health,
     hosting,
     jobs,
-    metrics,
     orders,
-    queues,
     results,
     schemas,
-    system,
     techcyte,
     templates,
 )
+from services.routes.monitoring import health, metrics, queues, system
 from services.session import routes as session
 from services.session.tries import LoginTries
 from services.slides import order_images

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from broker.diagnostics import Row
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore, WorkerView
-from broker.order_store.workers import reasons_of
+from broker.order_store.announced.workers import reasons_of
 from broker.queue.names import COURIER_QUEUES, base_of, is_on_this_machine
 from broker.settings.config import PREFIX, Config
 from slidelane.http_probe import NoAnswerError, base_url, get

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from broker.order_store import Claim, OrderStore
 from broker.order_store.embedded_redis import EmbeddedRedis
@@ -31,6 +32,9 @@ def pytest_configure() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # An example takes as long as a busy machine lets it: what is slow is measured in benchmarks/.
+    settings.register_profile("slidelane", deadline=None)
+    settings.load_profile("slidelane")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -90,6 +90,7 @@ class _Site:
         self._routes = Starlette(
             routes=[
                 Route("/", self.own_file),
+                Route("/page.html", self.page),
                 Route("/{name}.{suffix}", self.own_file),
                 Route(f"/page/{_VERSION}/{{name:path}}", self.page_file),
                 Route("/results/{result}/findings.json", self.document),
@@ -111,6 +112,11 @@ class _Site:
         if name not in {path.name for path in _WEB.iterdir()}:
             raise HTTPException(404)
         return FileResponse(_WEB / name, headers=dict(page_headers(())))
+
+    async def page(self, _request: Request) -> Response:
+        """Return the whole page; what it asks the API for is not here."""
+        content = self._files.index.content.replace(self._files.version.encode(), _VERSION.encode())
+        return Response(content, media_type="text/html", headers=dict(page_headers(())))
 
     async def page_file(self, request: Request) -> Response:
         """Return a file of the page as the service does."""

@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Self
 
 from broker.order_store.actions import Actions
+from broker.order_store.announced.backlog import Backlog, QueueView, Wait
+from broker.order_store.announced.hosting import Hosting
+from broker.order_store.announced.workers import Workers, WorkerView
 from broker.order_store.arrivals import Arrivals
-from broker.order_store.backlog import Backlog, QueueView, Wait
 from broker.order_store.errors import UnreadableOrderError
-from broker.order_store.hosting import Hosting
 from broker.order_store.keys import PAYLOAD_FIELD
 from broker.order_store.kue import KueEvents, KueJobs
 from broker.order_store.lifecycle import (
@@ -30,7 +31,6 @@ from broker.order_store.queries import AttemptState, Page, Queries, ServerView, 
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
 from broker.order_store.viewed_slides import ViewedSlides
-from broker.order_store.workers import Workers, WorkerView
 from broker.settings.config import BrokerSettings
 
 __all__ = [

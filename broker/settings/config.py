@@ -29,15 +29,16 @@ from broker.allowed_hosts import check_destination, check_literal
 from broker.errors import OrderError
 from broker.log import Form
 from broker.orders.fields import Priority
-from broker.settings.destinations import (
+from broker.settings.old_names import renamed_keys, with_new_names
+from broker.settings.section import ConfigError, Section
+from broker.settings.services.destinations import (
     NamedDestinations,
     destination_addresses,
     is_webhook,
 )
-from broker.settings.kue import KueSettings
-from broker.settings.old_names import renamed_keys, with_new_names
-from broker.settings.page import PageSettings
-from broker.settings.policies import (
+from broker.settings.services.kue import KueSettings
+from broker.settings.services.page import PageSettings
+from broker.settings.services.policies import (
     Policy,
     Template,
     check_policies,
@@ -45,10 +46,9 @@ from broker.settings.policies import (
     differently_named,
     rightly_named,
 )
-from broker.settings.section import ConfigError, Section
+from broker.settings.services.techcyte import TechcyteSettings
+from broker.settings.services.uploads import UploadSettings
 from broker.settings.sources import CONFIG_VARIABLE, PREFIX, ConfigFile, Environment
-from broker.settings.techcyte import TechcyteSettings
-from broker.settings.uploads import UploadSettings
 from broker.settings.viewer import ViewerAddress
 from broker.settings.worker import (
     AlgorithmSettings,

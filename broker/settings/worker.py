@@ -18,9 +18,9 @@ from pydantic import (
 from broker.orders.source import PathSource
 from broker.orders.techcyte_options import Features, FeaturesIn, QcFailReasons
 from broker.settings.locator import HttpLocator, Locator
-from broker.settings.policies import WatchedFolder
 from broker.settings.programs import MachineClass, ProgramVariables
 from broker.settings.section import Section
+from broker.settings.services.policies import WatchedFolder
 from broker.settings.viewer import ViewerSettings
 
 

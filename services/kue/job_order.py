@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from broker.errors import OrderError
 from broker.orders.fields import COARSEST_MPP, FINEST_MPP
-from broker.settings.kue import KueSettings, KueType
+from broker.settings.services.kue import KueSettings, KueType
 from services.kue.sent_job import SentJob, order_priority
 from services.requests.named_destinations import completed
 

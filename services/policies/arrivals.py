@@ -15,7 +15,7 @@ from broker.errors import ErrorCode, OrderError, SlidelaneError, TemporaryError
 from broker.order_store import OrderStore
 from broker.order_store.arrivals import Arrival
 from broker.settings.config import Config
-from broker.settings.policies import Policy
+from broker.settings.services.policies import Policy
 from services.auth import Caller
 from services.policies.choice import by_policy
 from services.policies.matching import ScanFacts, fitting

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from broker.errors import OrderError, Problem
 from broker.settings.config import ServicesSettings
-from broker.settings.policies import OrderChoice, Policy, Template
+from broker.settings.services.policies import OrderChoice, Policy, Template
 from services.policies.matching import ScanFacts, first_for_all
 from services.requests.named_destinations import completed
 from services.responses.problems import ManyFaultsError

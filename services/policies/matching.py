@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from broker.orders.stains import same_stain
-from broker.settings.policies import LABEL, Policy
+from broker.settings.services.policies import LABEL, Policy
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from broker.errors import OrderError, Problem
 from broker.orders.destinations import AddressedDestination, WebhookDestination
 from broker.orders.named_destination import NamedDestination
 from broker.orders.request import Destination, GivenDestination, GivenWebhook
-from broker.settings.destinations import ADDRESS_FIELDS, fields_of_type, revealed
-from broker.settings.policies import OrderChoice
+from broker.settings.services.destinations import ADDRESS_FIELDS, fields_of_type, revealed
+from broker.settings.services.policies import OrderChoice
 from services.requests.order_validation import HINTS, whole_destination_of
 from services.responses.problems import ManyFaultsError
 

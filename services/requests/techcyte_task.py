@@ -13,7 +13,7 @@ from typing import Any, Final, Self
 
 from broker.errors import OrderError
 from broker.orders.stains import stain_name
-from broker.settings.techcyte import ANY_MODEL, ModelOrder, TechcyteWebhook
+from broker.settings.services.techcyte import ANY_MODEL, ModelOrder, TechcyteWebhook
 from services.requests.placement import fingerprint
 
 MODEL_FIELDS: Final = ("model_id", "model_name")

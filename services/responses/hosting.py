@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from broker.order_store import WorkerView
-from broker.order_store.workers import KnownAlgorithm
+from broker.order_store.announced.workers import KnownAlgorithm
 from broker.orders.hosting import (
     ContainerCard,
     HostingMachine,

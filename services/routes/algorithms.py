@@ -7,7 +7,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field, computed_field
 
 from broker.errors import OrderError
-from broker.order_store.workers import KnownAlgorithm
+from broker.order_store.announced.workers import KnownAlgorithm
 from broker.orders.algorithm_card import AlgorithmCard
 from services.dependencies import Store, may_read
 from services.responses.views import ABSENT

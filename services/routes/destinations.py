@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field
 
-from broker.settings.destinations import needed_fields
+from broker.settings.services.destinations import needed_fields
 from services.dependencies import Settings, may_read
 
 router = APIRouter(

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from broker.errors import OrderError
 from broker.order_store.errors import KeyReusedError
-from broker.settings.techcyte import TechcyteWebhook
+from broker.settings.services.techcyte import TechcyteWebhook
 from services import secret_paths
 from services.auth import Caller
 from services.dependencies import JsonBody, OrderingCaller, Settings, Store

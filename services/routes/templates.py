@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from broker.orders.fields import Priority
 from broker.orders.roi import RoiLimits
-from broker.settings.policies import Template
+from broker.settings.services.policies import Template
 from services.dependencies import Settings, may_read
 
 router = APIRouter(prefix="/v1/templates", tags=["orders"], dependencies=[Depends(may_read)])

@@ -3,7 +3,7 @@
 // OpenSeadragon empties elements by `innerHTML = ""`, so the empty text may become markup. The
 // worker that draws findings is the one script whose address comes from a script.
 {
-  const worker = new URL('viewer/findings_worker.js', document.currentScript.src).href;
+  const worker = new URL('viewer/findings/findings_worker.js', document.currentScript.src).href;
   if (self.trustedTypes) {
     self.trustedTypes.createPolicy('default', {
       createHTML(text) {

@@ -18,7 +18,6 @@ PARTS = {
     "jobs": "#/jobs",
     "algorithms": "#/algorithms",
     "system": "#/system",
-    "system": "#/system",
     "nothing": "#/nowhere",
 }
 SMALLEST_TARGET_PX = 24

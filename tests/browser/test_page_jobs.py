@@ -143,6 +143,23 @@ def test_findings_and_downloads_of_an_order(site: Site, watch: Watch) -> None:
     expect(page.get_by_text("slide_gone")).to_be_visible()
 
 
+def test_the_slide_of_an_order_has_its_scale(site: Site, watch: Watch) -> None:
+    """The bar on it is in microns, as the slide says; files that are no longer kept are told."""
+    order_id = ordered(site, a_case())
+    claim = site.store.claim(f"{order_id}.0", "fetch", "courier-1@here")
+    assert claim
+    slide = {"path": str(site.slides / "Canary Smith.svs"), "digest": "d", "bytes": 7}
+    site.store.finish(claim, "staged", {"slide": slide})
+    claim = site.store.claim(f"{order_id}.0", "classify", "gpu-1@here")
+    assert claim
+    site.store.finish(claim, "classified", {"result": "results/x"})
+    watched = watch(site)
+    watched.expected.add(404)
+    page = watched.open(f"#/orders/{order_id}/1")
+    expect(page.get_by_text(re.compile(r"^\d+ µm$"))).to_be_visible()
+    expect(page.get_by_text("no longer kept").first).to_be_visible()
+
+
 def test_an_order_that_is_not_there_is_said_so(site: Site, watch: Watch) -> None:
     """An address that was sent long ago leads to words, not to an empty page."""
     watched = watch(site)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from playwright.sync_api import Page, Response, expect
+from playwright.sync_api import Page, Response, Route, expect
 
 from broker.uploads import Uploads
 from tests.browser.conftest import HEIGHT, WIDTH
@@ -22,7 +22,9 @@ def choose(page: Page, *names: str) -> None:
 
 
 def fetched(site: Site, looked: Response) -> None:
-    """Do what a courier does for a slide that was uploaded: say where it is."""
+    """Do what a courier does for a slide that was uploaded and is not shown at once."""
+    if looked.json()["state"] == "ready":
+        return
     upload = looked.request.post_data_json["source"]["upload"]
     slides = site.store.viewed_slides
     claim = slides.claim(looked.json()["id"], "courier-1@here")
@@ -45,7 +47,9 @@ def test_a_slide_of_the_server_is_ordered_with_a_region(site: Site, watch: Watch
     page = watch(site).open()
     choose(page, "Canary Smith.svs")
     expect(page.get_by_label("Algorithm")).to_have_value("ki67")
-    page.get_by_label("Positive threshold").fill("0.2")
+    threshold = page.get_by_label("Positive threshold")
+    threshold.fill("")
+    threshold.press_sequentially("0.2")
     page.get_by_role("button", name="Rectangle").click()
     for side, value in {"x": 100, "y": 50, "width": 300, "height": 200}.items():
         page.get_by_label(side, exact=True).fill(str(value))
@@ -133,6 +137,33 @@ def test_a_dropped_file_is_uploaded_and_ordered(site: Site, watch: Watch) -> Non
     order = placed(page, site)
     (scan,) = order["scans"]  # type: ignore[misc]
     assert scan["source"]["type"] == "upload"
+
+
+def test_an_upload_goes_on_after_a_cut(site: Site, watch: Watch) -> None:
+    """The connection is cut once while the file is sent; nobody has to do anything."""
+    watched = watch(site)
+    page = watched.open()
+    sent = []
+
+    def cut_once(route: Route) -> None:
+        if route.request.method != "PATCH":
+            route.continue_()
+            return
+        sent.append(route.request.headers["upload-offset"])
+        if len(sent) == 1:
+            route.abort("connectionreset")
+        else:
+            route.continue_()
+
+    page.route("**/v1/uploads/*", cut_once)
+    with page.expect_response("**/v1/slides", timeout=SLOW_MS) as looked:
+        page.get_by_label("Slide files").set_input_files(site.slides / "Canary Smith.svs")
+    fetched(site, looked.value)
+    expect(page.get_by_text(f"{WIDTH:,} × {HEIGHT:,} px").first).to_be_visible(timeout=SLOW_MS)
+    assert sent == ["0", "0"]
+    cut = [one for one in watched.faults if "ERR_CONNECTION_RESET" in one]
+    assert watched.faults == cut
+    watched.faults.clear()
 
 
 def test_an_address_is_sent_once_and_cleared(site: Site, watch: Watch) -> None:

@@ -41,7 +41,10 @@ def site(folder: Path) -> Iterator[StageSite]:
     slide = write_slide(folder / "small.tiff", EDGE, EDGE, white(), [SQUARE])
     (folder / "result").mkdir()
     found = write_findings(folder / "result", EDGE, EDGE, COUNT, PITCH, [SQUARE])
-    with stage_site(folder / "data", {"small": slide}, {"some": found}) as running:
+    (folder / "sparse").mkdir()
+    few = write_findings(folder / "sparse", EDGE, EDGE, 20, 8 * PITCH, [SQUARE])
+    results = {"some": found, "few": few}
+    with stage_site(folder / "data", {"small": slide}, results) as running:
         yield running
 
 
@@ -114,6 +117,19 @@ def test_another_style_never_blinks(browser: Browser, site: StageSite) -> None:
         assert left > 0.95
         filled = stage.until_still()
         assert not np.array_equal(before, filled)
+
+
+@pytest.mark.parametrize(("findings", "shown"), [("some", "density"), ("few", "outlines")])
+def test_few_findings_keep_their_outlines_far_out(
+    browser: Browser, site: StageSite, findings: str, shown: str
+) -> None:
+    """Thousands become a density, and their number in view an estimate; a few stay what they
+    are."""
+    with stage_page(browser, site, f"slide=small&findings={findings}&view=2048,2048,0.12") as stage:
+        stage.until_drawn()
+        seen = stage.until(lambda: stage.state("inView"), "counts in view")
+        assert seen["exact"] is (shown == "outlines")
+        assert shown in stage.words(".viewer-corner")
 
 
 def test_score_threshold_hides_what_is_below(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from broker.order_store import OrderStore
-from broker.order_store.workers import ABSENT_AFTER_S
+from broker.order_store.announced.workers import ABSENT_AFTER_S
 from broker.settings.config import BrokerSettings
 from tests.support.networks import Answers, Layers, a_network
 from tests.support.paths import ROOT

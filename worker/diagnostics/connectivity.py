@@ -15,8 +15,8 @@ from broker.allowed_hosts import check_literal
 from broker.diagnostics import Row
 from broker.errors import OrderError
 from broker.settings.config import Config
-from broker.settings.destinations import destination_addresses
 from broker.settings.locator import HttpLocator
+from broker.settings.services.destinations import destination_addresses
 from worker.http_session import connection_fault, session
 
 WHAT = "destination"

@@ -106,11 +106,12 @@ def open_rings(polygons: Polygons) -> list[list[Floats]]:
     return found
 
 
-def cut_through_holes(outline: Floats, holes: Sequence[Floats]) -> list[Floats]:
+def cut_through_holes(outline: Floats, holes: Sequence[Floats], step_px: float) -> list[Floats]:
     """Return open rings that cover a polygon and none of its holes.
 
     The polygon is cut along a vertical line through each hole. The sizes of the rings add up to
-    its size.
+    its size. All points are multiples of `step_px`, as those of the polygon are: if they were
+    rounded later, a cut close to the edge of a hole would fall onto it, and its ring touch itself.
     """
     whole: BaseGeometry = shapely.Polygon(outline, holes)
     if not whole.is_valid:
@@ -125,11 +126,11 @@ def cut_through_holes(outline: Floats, holes: Sequence[Floats]) -> list[Floats]:
             continue
         # the line through the middle hole leaves half of the holes on each side
         boxes = sorted((ring.bounds[0] + ring.bounds[2]) / 2 for ring in polygon.interiors)
-        x = boxes[len(boxes) // 2]
+        x = round(boxes[len(boxes) // 2] / step_px) * step_px
         left, top, right, bottom = polygon.bounds
         halves = (shapely.box(x, top, right, bottom), shapely.box(left, top, x, bottom))
         for half in halves:
-            waiting += _polygons_in(shapely.intersection(polygon, half))
+            waiting += _polygons_in(shapely.intersection(polygon, half, grid_size=step_px))
     return pieces
 
 

@@ -70,7 +70,8 @@ def simple_rings(findings: Findings) -> Iterator[Ring]:
 
 def _pieces(ring: Ring, frame: Frame) -> Iterator[Ring]:
     """Yield what is left of an object with holes when it is cut through them."""
-    pieces = cut_through_holes(ring.points[:-1], [hole[:-1] for hole in ring.holes])
+    holes = [hole[:-1] for hole in ring.holes]
+    pieces = cut_through_holes(ring.points[:-1], holes, 1 / STEPS_PER_PX)
     objects = Objects(
         inside_rings(pieces),
         tuple(pieces),

@@ -13,7 +13,7 @@ from typing import Final
 
 from broker.errors import SlidelaneError, TemporaryError
 from broker.order_store.arrivals import Arrival, Arrivals, Look, folder_id
-from broker.settings.policies import STAIN_LABEL, WatchedFolder
+from broker.settings.services.policies import STAIN_LABEL, WatchedFolder
 from worker.slides.dicom.file import dicom_file, parsing
 from worker.watch.listing import DICOM, FoundSlide, Listing, list_slides
 

@@ -3,6 +3,7 @@ import { useState } from '../vendor/hooks.js';
 import { html } from '../html.js';
 import { fieldsOf, same } from './parameter_schema.js';
 import { FieldFaults } from '../parts/problem.js';
+import { NumberField } from '../parts/typed_field.js';
 
 /**
  * Draw the form.
@@ -75,15 +76,11 @@ function textOr(text, field) {
 }
 
 function NumberInput({ field, value, shared, onSet }) {
-  function changed(event) {
-    const { valueAsNumber } = event.currentTarget;
-    if (Number.isNaN(valueAsNumber)) onSet(field.takesAuto ? null : undefined);
-    else onSet(valueAsNumber);
-  }
   const step = field.step ?? (field.kind === 'integer' ? 1 : 'any');
-  return html`<input type="number" ...${shared} value=${value ?? ''} step=${step}
+  const emptied = field.takesAuto ? null : undefined; // undefined = the default
+  return html`<${NumberField} ...${shared} value=${value ?? null} step=${step}
     min=${field.minimum} max=${field.maximum} placeholder=${field.takesAuto ? 'auto' : undefined}
-    onInput=${changed} />`;
+    onValue=${(number) => onSet(number ?? emptied)} />`;
 }
 
 function TruthInput({ field, value, shared, onSet }) {

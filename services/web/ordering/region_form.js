@@ -2,6 +2,7 @@
 import { area, length, number } from '../format.js';
 import { html } from '../html.js';
 import { FieldFaults } from '../parts/problem.js';
+import { NumberField, TextField } from '../parts/typed_field.js';
 
 const KINDS = [['whole', 'Whole slide'], ['rectangle', 'Rectangle'], ['polygon', 'Polygon']];
 const SIDES = ['x', 'y', 'width', 'height'];
@@ -40,28 +41,25 @@ function Rectangle({ region, onRegion, faults }) {
     set(side, next);
   }
   return html`<div class="sides">${SIDES.map((side) => html`<label key=${side}>${side}
-    <input type="number" step="1" inputmode="numeric" value=${region?.[side] ?? ''}
+    <${NumberField} step="1" inputmode="numeric" value=${region?.[side] ?? null}
       aria-describedby="region-size region-faults"
       aria-invalid=${faults.length > 0 || undefined}
       onKeyDown=${(event) => byKey(event, side)}
-      onInput=${(event) => {
-        const value = event.currentTarget.valueAsNumber;
-        if (Number.isFinite(value)) set(side, Math.round(value));
-      }} /></label>`)}</div>
+      onValue=${(value) => value !== null && set(side, Math.round(value))} /></label>`)}</div>
     <p class="hint">Level-0 pixels. Drag on the slide, or use ↑ ↓ (with Shift by 100).</p>`;
 }
 
 function Points({ region, onRegion, faults }) {
   const points = region?.points ?? [];
   const text = points.map(([x, y]) => `${Math.round(x)}, ${Math.round(y)}`).join('\n');
-  function changed(event) {
-    const given = event.currentTarget.value.split('\n').map(pointOf).filter(Boolean);
+  function changed(lines) {
+    const given = lines.split('\n').map(pointOf).filter(Boolean);
     onRegion(given.length ? { points: given } : null);
   }
   return html`<label class="points">Corners, one “x, y” a line
-    <textarea rows="4" spellcheck=${false} value=${text} onChange=${changed}
+    <${TextField} isLong rows="4" spellcheck=${false} value=${text} onValue=${changed}
       aria-describedby="region-size region-faults" aria-invalid=${faults.length > 0 || undefined}
-    ></textarea></label>
+      /></label>
     <p class="hint">Click the corners on the slide, or write them here in level-0 pixels.</p>`;
 }
 

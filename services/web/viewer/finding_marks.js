@@ -1,7 +1,7 @@
 // Marks single findings on the slide: the one under the pointer and the one that is selected, as
 // lines over the layer of findings, and says in words what they are.
 
-import { DENSITY, HEAT } from "./query_kinds.js";
+import { DENSITY, HEAT } from "./findings/query_kinds.js";
 import { formatNumber } from "./scale_bar.js";
 
 const SVG = "http://www.w3.org/2000/svg";

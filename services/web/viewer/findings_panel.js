@@ -3,7 +3,7 @@
 import { h } from "../vendor/preact.js";
 import htm from "../vendor/htm.js";
 import { classLetters, dashOf, keepColor } from "./finding_style.js";
-import { rampColor } from "./heat_ramp.js";
+import { rampColor } from "./findings/heat_ramp.js";
 import { formatNumber } from "./scale_bar.js";
 import { summaryRows } from "./summary_rows.js";
 

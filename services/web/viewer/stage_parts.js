@@ -2,11 +2,11 @@
 // in the corners, which change with every frame. One object for each slide that is shown.
 
 import { FindingMarks, foundWords } from "./finding_marks.js";
-import { FindingsLayer } from "./findings_source.js";
-import { RegionLayer } from "./region_drawing.js";
+import { FindingsLayer } from "./findings/findings_source.js";
+import { RegionLayer } from "./regions/region_drawing.js";
 import { SlideViewer } from "./slide_viewer.js";
 import { formatNumber, magnification, scaleBar } from "./scale_bar.js";
-import { zoomsFor } from "./tile_store.js";
+import { zoomsFor } from "./findings/tile_store.js";
 
 const COUNT_MS = 1000; // the words for screen readers change at most once a second
 const HOVER_REACH_PX = 4;

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from broker.settings.config import Config, ConfigError, load
-from broker.settings.policies import WatchedFolder
+from broker.settings.services.policies import WatchedFolder
 
 KI67 = {"name": "ki67", "match": {"stain": "Ki67", "label.study": ["A*", "B"]}, "algorithm": "ki67"}
 

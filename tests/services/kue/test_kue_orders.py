@@ -8,8 +8,8 @@ from pydantic import SecretStr
 
 from broker.order_store import OrderStore
 from broker.orders.roi import as_json
-from broker.settings.destinations import fields_of_type
-from broker.settings.kue import KueSettings
+from broker.settings.services.destinations import fields_of_type
+from broker.settings.services.kue import KueSettings
 from services.kue.job_order import order_document
 from services.kue.sent_job import job_of
 from tests.services.kue.conftest import LOADER, Job, sent, shown

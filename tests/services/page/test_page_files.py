@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from broker.order_store import OrderStore
 from broker.settings.config import Config, load
-from broker.settings.page import PageSettings
+from broker.settings.services.page import PageSettings
 from services.app import create_app
 from services.page.files import FOLDER, PageFiles
 from services.page.headers import VIEWER_STYLE

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from broker.settings.policies import Policy
+from broker.settings.services.policies import Policy
 from services.policies.matching import ScanFacts, first_for_all, fits, fitting
 
 FACTS = ScanFacts("Ki-67", "/slides/in/case/a.svs", "SM", {"case": "S26-1"})

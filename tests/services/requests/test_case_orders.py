@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from broker.order_store import OrderStore
 from broker.orders.request import TechcyteDestination
-from broker.settings.techcyte import TechcyteWebhook
+from broker.settings.services.techcyte import TechcyteWebhook
 from services.app import create_app
 from services.requests.order_validation import whole_destination_of
 from services.requests.techcyte_task import EXAMPLE, TechcyteTask

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from broker.order_store import Claim, OrderStore
-from services.routes.queues import DemandView
+from services.routes.monitoring.queues import DemandView
 from tests.support.pages import blocks, read
 
 OrderBody = Callable[..., dict[str, Any]]

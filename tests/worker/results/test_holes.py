@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -102,7 +102,13 @@ def test_techcyte_and_quip_get_simple_rings_of_the_same_size(tmp_path: Path) -> 
         assert shapely.contains_xy(ring, float(row["CentroidX"]), float(row["CentroidY"]))
 
 
+NARROW = np.ones((6, 23), np.int64)
+NARROW[3, 19] = NARROW[4, 18:20] = 0
+"""The middle of this hole is closer than a tenth of a pixel to one of its edges, at 0.37 µm/px."""
+
+
 @settings(max_examples=60, deadline=None)
+@example(NARROW, 0.37)
 @given(
     arrays.arrays(
         np.int64,
@@ -132,7 +138,7 @@ def test_many_holes_are_cut_in_a_time_that_hardly_grows() -> None:
     outline = np.array([(0, 0), (400, 0), (400, 400), (0, 400)], np.float64)
     square = np.array([(0, 0), (0, 3), (3, 3), (3, 0)], np.float64)
     holes = [square + np.array([x, y]) for x in range(5, 390, 10) for y in range(5, 390, 10)]
-    pieces = cut_through_holes(outline, holes)
+    pieces = cut_through_holes(outline, holes, 0.1)
     areas = [shapely.Polygon(piece).area for piece in pieces]
     assert sum(areas) == 400 * 400 - 9 * len(holes)
     assert all(len(piece) > 3 for piece in pieces)

@@ -12,7 +12,7 @@ import pytest
 
 from broker.order_store import OrderStore
 from broker.order_store.arrivals import Arrival
-from broker.settings.policies import WatchedFolder
+from broker.settings.services.policies import WatchedFolder
 from tests.support.dicom_files import a_dicom_slide
 from worker.watch.watcher import Watcher, modality_of
 

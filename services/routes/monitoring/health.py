@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from broker.disk_space import full_disk
 from broker.errors import Problem, TemporaryError
 from broker.order_store import OrderStore, WorkerView
-from broker.order_store.workers import reasons_of
+from broker.order_store.announced.workers import reasons_of
 from broker.queue.names import COURIER_QUEUES, base_of
 from broker.settings.config import BrokerSettings
 from services.dependencies import Keys, Settings, Store

@@ -1,9 +1,9 @@
 // How far an order is: one bar for all of it, the steps of the scan with their times, the waits.
-import { useEffect } from '../vendor/hooks.js';
-import { bytes, duration, number } from '../format.js';
-import { html } from '../html.js';
-import { announce } from './announce.js';
-import { Meter } from './meter.js';
+import { useEffect } from '../../vendor/hooks.js';
+import { bytes, duration, number } from '../../format.js';
+import { html } from '../../html.js';
+import { announce } from '../announce.js';
+import { Meter } from '../meter.js';
 import { hasEnded, State } from './state.js';
 
 const ORDER_OF_STATES = ['queued', 'fetching', 'staged', 'classifying', 'classified'];

@@ -1,9 +1,9 @@
 // One order as a row of the list.
-import { useState } from '../vendor/hooks.js';
-import { duration, moment, shortId, sourceName } from '../format.js';
-import { html } from '../html.js';
-import { orderAddress } from '../router.js';
-import { Meter } from './meter.js';
+import { useState } from '../../vendor/hooks.js';
+import { duration, moment, shortId, sourceName } from '../../format.js';
+import { html } from '../../html.js';
+import { orderAddress } from '../../router.js';
+import { Meter } from '../meter.js';
 import { tookS, waitText } from './order_state.js';
 import { hasEnded, State } from './state.js';
 

@@ -2,7 +2,7 @@
 // All coordinates of `target` are level-0 pixels: {left, top, scale, edge}, where `scale` is canvas
 // px per level-0 px and `edge` the canvas's width and height.
 
-import { dashOf, toRgb } from "./finding_style.js";
+import { dashOf, toRgb } from "../finding_style.js";
 import { rampColor } from "./heat_ramp.js";
 
 // One path with all outlines of a tile takes 26 times as long as paths of 64.

@@ -1,6 +1,6 @@
 // The attempts at the destination, the newest first.
-import { moment } from '../format.js';
-import { html } from '../html.js';
+import { moment } from '../../format.js';
+import { html } from '../../html.js';
 
 /** Draw where the results go, and each try; nothing where they are kept for pick-up. */
 export function Deliveries({ order }) {

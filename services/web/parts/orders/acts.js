@@ -1,11 +1,11 @@
 // What can be done with an order: cancel it, try it again, deliver it again or somewhere else.
-import { useState } from '../vendor/hooks.js';
-import { postJson, problemOf } from '../api.js';
-import { html } from '../html.js';
-import { DestinationChoice, destinationOf, useDestinations } from '../ordering/delivery_form.js';
-import { faultsAt } from '../ordering/preflight.js';
-import { announce } from './announce.js';
-import { ProblemBox } from './problem.js';
+import { useState } from '../../vendor/hooks.js';
+import { postJson, problemOf } from '../../api.js';
+import { html } from '../../html.js';
+import { DestinationChoice, destinationOf, useDestinations } from '../../ordering/delivery_form.js';
+import { faultsAt } from '../../ordering/preflight.js';
+import { announce } from '../announce.js';
+import { ProblemBox } from '../problem.js';
 import { allowedActs } from './state.js';
 
 /** Draw the buttons; `onDone` reads the order again. */

@@ -1,9 +1,9 @@
 // The files of a result with their sizes. They are fetched with the session's cookie: no key is in
 // an address.
-import { useEffect, useState } from '../vendor/hooks.js';
-import { send } from '../api.js';
-import { bytes } from '../format.js';
-import { html } from '../html.js';
+import { useEffect, useState } from '../../vendor/hooks.js';
+import { send } from '../../api.js';
+import { bytes } from '../../format.js';
+import { html } from '../../html.js';
 
 const TITLES = {
   'features.geojson': 'GeoJSON',

@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from broker.orders.fields import COARSEST_MPP, FINEST_MPP, Priority
-from broker.settings.policies import OrderChoice
 from broker.settings.section import Section
+from broker.settings.services.policies import OrderChoice
 
 _LONGEST_TYPE = 64
 

@@ -1,10 +1,10 @@
 // The log of an order: live, filtered, copied.
-import { useEffect, useRef, useState } from '../vendor/hooks.js';
-import { problemOf, send } from '../api.js';
-import { shortId } from '../format.js';
-import { html } from '../html.js';
-import { useLive } from '../live.js';
-import { ProblemBox } from './problem.js';
+import { useEffect, useRef, useState } from '../../vendor/hooks.js';
+import { problemOf, send } from '../../api.js';
+import { shortId } from '../../format.js';
+import { html } from '../../html.js';
+import { useLive } from '../../live.js';
+import { ProblemBox } from '../problem.js';
 
 const MOST_LINES = 5000;
 

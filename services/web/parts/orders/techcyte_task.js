@@ -1,10 +1,10 @@
 // A task of Techcyte by hand: what a debug request writes into a task's notes becomes its order.
-import { useState } from '../vendor/hooks.js';
-import { postJson, Problem, problemOf } from '../api.js';
-import { html } from '../html.js';
-import { announce } from '../parts/announce.js';
-import { ProblemBox } from '../parts/problem.js';
-import { orderAddress } from '../router.js';
+import { useState } from '../../vendor/hooks.js';
+import { postJson, Problem, problemOf } from '../../api.js';
+import { html } from '../../html.js';
+import { announce } from '../announce.js';
+import { ProblemBox } from '../problem.js';
+import { orderAddress } from '../../router.js';
 
 const NOT_JSON = {
   code: 'request_invalid',

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore
 from services.dependencies import Store, may_read
-from services.routes.queues import all_queues
+from services.routes.monitoring.queues import all_queues
 
 router = APIRouter(tags=["health"], dependencies=[Depends(may_read)])
 

@@ -2,7 +2,7 @@
 // width in every zoom; positions follow each frame of OpenSeadragon.
 
 import { HANDLES, areaOf, boxOf } from "./region_geometry.js";
-import { formatNumber, sizeWords } from "./scale_bar.js";
+import { formatNumber, sizeWords } from "../scale_bar.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const HANDLE_PX = 10;

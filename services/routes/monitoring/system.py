@@ -13,7 +13,7 @@ from broker.order_store import OrderStore, WorkerView
 from services.dependencies import Settings, Store, may_read
 from services.responses.product import version
 from services.responses.views import ABSENT
-from services.routes.queues import WaitingQueueView, all_queues
+from services.routes.monitoring.queues import WaitingQueueView, all_queues
 
 router = APIRouter(prefix="/v1/system", tags=["system"], dependencies=[Depends(may_read)])
 

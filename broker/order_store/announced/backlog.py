@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from broker.order_store.announced.workers import Heartbeats, obstacle, read_heartbeats
 from broker.order_store.keys import Key
 from broker.order_store.redis_client import StoreBase, reachable
-from broker.order_store.workers import Heartbeats, obstacle, read_heartbeats
 from broker.orders.order import Order, work_id
 
 

@@ -12,8 +12,8 @@ from broker.errors import OrderError
 from broker.orders.fields import Priority
 from broker.orders.request import LABELS
 from broker.orders.roi import RoiLimits
-from broker.settings.destinations import ADDRESS_FIELDS, checked, revealed
 from broker.settings.section import Section
+from broker.settings.services.destinations import ADDRESS_FIELDS, checked, revealed
 
 NONE: Final = "none"
 LABEL: Final = "label."

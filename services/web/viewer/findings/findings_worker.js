@@ -4,7 +4,7 @@
 import { drawDensity, drawLattices, drawOutlines } from "./tile_drawing.js";
 import { FindingOrder } from "./finding_order.js";
 import { countInView, findAt, findNumber } from "./finding_queries.js";
-import { TileStore, tilesIn, zoomsFor } from "./tile_store.js";
+import { isSparse, TileStore, tilesIn, zoomsFor } from "./tile_store.js";
 
 let store = null;
 let style = null;
@@ -103,9 +103,9 @@ async function outlinesFor(box, finest) {
   return tiles.filter(({ outlines }) => outlines !== null);
 }
 
-/** Far out, a mask touches many tiles of which few hold anything: ask for those alone. */
+/** Far out, there are many tiles of which few hold anything: ask for those alone. */
 function outlinesOf({ z, x, y }) {
-  if (store.document.output === "mask") {
+  if (store.document.output === "mask" || isSparse(store.document)) {
     return store.outlinesIfAny(z, x, y);
   }
   return store.outlines(z, x, y);

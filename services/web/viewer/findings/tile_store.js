@@ -145,7 +145,7 @@ export function tilesIn(document, z, box, margin) {
  */
 export function zoomsFor(document, scale, densityOnly) {
   const coarsest = document.Z - 2;
-  const detailed = scale >= OUTLINES_FROM || coarsest < 0;
+  const detailed = scale >= OUTLINES_FROM || coarsest < 0 || isSparse(document);
   if (detailed && !(densityOnly && coarsest >= 0)) {
     return { outlineZoom: document.Z, densityZoom: null };
   }
@@ -159,9 +159,18 @@ export function zoomsFor(document, scale, densityOnly) {
   return { outlineZoom: densityZoom, densityZoom };
 }
 
+/** Return whether all findings can be outlined at once: a density would hide what they are. */
+export function isSparse(document) {
+  return OUTLINED.has(document.output) && totalCount(document) <= SPARSE_FINDINGS;
+}
+
 function totalCount(document) {
   return document.classes.reduce((sum, { count }) => sum + count, 0);
 }
+
+/** Other outputs are heat maps, or have areas whose size decides. */
+const OUTLINED = new Set(["objects", "report"]);
+const SPARSE_FINDINGS = 500;
 
 /** So many areas of a mask are drawn one by one in every zoom: a density would hide their shape. */
 const FEW_FINDINGS = 20_000;

@@ -1,7 +1,7 @@
 // Orders as they are kept in the page: read once, then changed by the stream of events.
-import { useEffect, useRef, useState } from '../vendor/hooks.js';
-import { getJson, problemOf } from '../api.js';
-import { useLive } from '../live.js';
+import { useEffect, useRef, useState } from '../../vendor/hooks.js';
+import { getJson, problemOf } from '../../api.js';
+import { useLive } from '../../live.js';
 
 /** Return the order with the changed parts of an event; scans are matched by their ids. */
 export function merged(order, part) {

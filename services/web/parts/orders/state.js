@@ -1,5 +1,5 @@
 // The states of orders and scans in their own words, each with a mark that needs no colour.
-import { html } from '../html.js';
+import { html } from '../../html.js';
 
 const MARKS = {
   queued: '○', fetching: '◔', staged: '◑', running: '◑', classifying: '◕', delivering: '◕',

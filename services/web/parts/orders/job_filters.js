@@ -1,8 +1,9 @@
 // The filters of the list of orders.
-import { useEffect, useState } from '../vendor/hooks.js';
-import { getJson } from '../api.js';
-import { html } from '../html.js';
+import { useEffect, useState } from '../../vendor/hooks.js';
+import { getJson } from '../../api.js';
+import { html } from '../../html.js';
 import { ORDER_STATES } from './state.js';
+import { TextField } from '../typed_field.js';
 
 /**
  * Draw the filters.
@@ -26,9 +27,9 @@ export function JobFilters({ filters, onFilters }) {
       onChange=${(event) => onFilters({ algorithm: event.currentTarget.value })}>
       <option value="">all</option>${names.map((one) => html`<option>${one}</option>`)}</select>
         </label>
-    <label>Label <input type="search" value=${filters.label} autocomplete="off" spellcheck=${false}
-      placeholder="case, or name=value"
-      onChange=${(event) => onFilters({ label: event.currentTarget.value })} /></label>
+    <label>Label <${TextField} type="search" value=${filters.label} autocomplete="off"
+      spellcheck=${false} placeholder="case, or name=value"
+      onValue=${(label) => onFilters({ label })} /></label>
     ${isFiltered && html`<button type="button"
       onClick=${() => onFilters({ state: '', algorithm: '', label: '' })}>Show all</button>`}
   </div>`;

@@ -1,0 +1,1 @@
+"""What workers announce of themselves, and what waits on each queue."""

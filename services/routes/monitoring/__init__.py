@@ -1,0 +1,1 @@
+"""Routes that say how the service is: health, queues, metrics, and the whole at a glance."""
