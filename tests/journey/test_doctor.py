@@ -147,6 +147,7 @@ def test_without_the_workers_libraries_the_rest_is_told(stack: Stack) -> None:
     assert (status, rows["libraries"][0]) == (0, "absent")
     assert set(rows) == {
         "service", "redis", "workers", "disk", "uploads", "models", "slides", "libraries",
+        "viewer",
     }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 // The slide in the middle of the page: OpenSeadragon on the slide's IIIF address, and words for
 // what can go wrong with it. Coordinates that leave this file are level-0 pixels of the slide.
 
+import { askForLogin } from "../api.js";
 import { needsCanvas } from "./drawer.js";
 
 const RETRY_MS = 3000;
@@ -251,6 +252,7 @@ const NO_ANSWER = {
 async function troubleIn(response) {
   const problem = await problemIn(response);
   if (response.status === 401) {
+    askForLogin();
     return { title: "You are not logged in.", hint: "Log in to go on.", again: true };
   }
   if (response.status === 410) {

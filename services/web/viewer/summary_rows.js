@@ -3,8 +3,8 @@
 
 import { formatNumber } from "./scale_bar.js";
 
+const DENSITY = "_per_mm2";
 const UNITS = [
-  ["_per_mm2", "/mm²"],
   ["_mm2", "mm²"],
   ["_um2", "µm²"],
   ["_um", "µm"],
@@ -33,10 +33,18 @@ function isPlain(value) {
 }
 
 function rowOf(name, value) {
+  if (name.endsWith(DENSITY)) {
+    // beside a row of the same name without it
+    return { name, label: `${labelOf(name.slice(0, -DENSITY.length))} per mm²`, value: valueWords(value) };
+  }
   const [suffix, unit] = UNITS.find(([ending]) => name.endsWith(ending)) ?? ["", ""];
-  const words = name.slice(0, name.length - suffix.length).replaceAll("_", " ");
-  const label = words.charAt(0).toUpperCase() + words.slice(1);
+  const label = labelOf(name.slice(0, name.length - suffix.length));
   return { name, label, value: [valueWords(value), unit].filter(Boolean).join(" ") };
+}
+
+function labelOf(name) {
+  const words = name.replaceAll("_", " ");
+  return words.charAt(0).toUpperCase() + words.slice(1);
 }
 
 function valueWords(value) {
