@@ -32,7 +32,6 @@ from broker.uploads.errors import (
 from broker.uploads.limits import UploadLimits, check_joins, check_length
 from broker.uploads.main_file import main_file
 from broker.uploads.manifest import Manifest, UploadedFile
-from broker.uploads.names import safe_name
 from broker.uploads.sets import MANIFEST, SET_ID, UploadSets
 from broker.uploads.writer import UploadWriter
 
@@ -77,10 +76,10 @@ class Uploads:
     ) -> UploadStatus:
         """Begin the upload of a file of `length` bytes, in a set of its own or in `set_id`.
 
-        A file of the same name in the set is replaced. Raise `OrderError` for an unknown set and
-        for more than the limits, `UploadsFullError` where the disk has no room.
+        A file of the set that was given the same name is replaced. Raise `OrderError` for an
+        unknown set, a name that is not taken and more than the limits, `UploadsFullError` where
+        the disk has no room.
         """
-        name = safe_name(filename)
         make_private(self._folder)
         with self._sets.locked():
             manifest = Manifest(caller)
@@ -89,17 +88,19 @@ class Uploads:
                 set_id = secrets.token_hex(16)
             else:
                 manifest = self._manifest_of(set_id, caller)
-                check_joins(manifest, name, set_id)
-            replaced = manifest.named(name)
-            manifest = manifest.with_file(name, length, metadata)
+            replaced = manifest.given(filename)
+            if replaced is None:
+                check_joins(manifest, manifest.name_for(filename), set_id)
+            manifest = manifest.with_file(filename, length, metadata)
             check_length(manifest.length, limits.max_bytes)
             self._check_room(length)
-            path = self._sets.path(set_id, name)
+            path = self._sets.path(set_id, manifest.files[-1].name)
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # In this order the manifest never gives the number of a file to the bytes of another.
             if replaced is not None:
                 path.unlink(missing_ok=True)
-            path.touch(exist_ok=False)
             self._sets.write_manifest(set_id, manifest)
+            path.touch(exist_ok=False)
         return self._status(set_id, manifest.files[-1])
 
     def status(self, upload_id: str, caller: str) -> UploadStatus:
