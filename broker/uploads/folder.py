@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,8 @@ class Uploads:
             self._check_room(length)
             path = self._sets.path(set_id, manifest.files[-1].name)
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            # In this order the manifest never gives the number of a file to the bytes of another.
+            # In this order the manifest never gives the number of a file to the bytes of another:
+            # `has_files` relies on it.
             if replaced is not None:
                 path.unlink(missing_ok=True)
             self._sets.write_manifest(set_id, manifest)
@@ -119,6 +121,9 @@ class Uploads:
         try:
             if not writer.is_whole and not writer.lock():
                 raise UploadBusyError(upload_id)
+            # By the time it was opened, another file may have taken its place under its name.
+            if not self.has_files(set_id, [file]):
+                raise UploadNotFoundError(upload_id)
             if writer.offset != offset:
                 raise UploadOffsetError(upload_id, offset, writer.offset)
         except OrderError:
@@ -174,6 +179,15 @@ class Uploads:
         self._check_whole(set_id, manifest)
         files = sorted(manifest.files, key=lambda file: file.name)
         return [(file, self._sets.path(set_id, file.name)) for file in files]
+
+    def has_files(self, upload_id: str, files: Iterable[UploadedFile]) -> bool:
+        """Return whether the set still has these very files, none of them removed or replaced.
+
+        Then what was opened or linked by their paths before is theirs.
+        """
+        set_id, _ = _parsed(upload_id)
+        manifest = self._sets.read_manifest(set_id)
+        return manifest is not None and set(files) <= set(manifest.files)
 
     def slide_path(self, upload_id: str) -> Path:
         """Return the file of the slide that a reader opens.
@@ -245,7 +259,7 @@ class Uploads:
         )
 
     def _check_whole(self, set_id: str, manifest: Manifest) -> None:
-        came = sum(self._sets.size(set_id, file) for file in manifest.files)
+        came = sum(min(file.length, self._sets.size(set_id, file)) for file in manifest.files)
         if came < manifest.length:
             raise UploadIncompleteError(set_id, came, manifest.length)
 
