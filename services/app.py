@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from broker.file_storage import open_storage
 from broker.order_store import OrderStore
 from broker.settings.config import Config
+from broker.uploads import Uploads
 from services import openapi
 from services.api_keys import ApiKeys
 from services.auth import ApiKeyAuth
@@ -75,6 +76,7 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.state.auth = ApiKeyAuth(keys, store)
     app.state.feed = ChangeFeed(store, max(1, config.services.max_connections // 2))
     app.state.login_tries = LoginTries()
+    app.state.uploads = Uploads(config.broker.uploads_folder)
     app.state.page_files = PageFiles.read()
     app.include_router(page.router)
     app.include_router(session.router)

@@ -78,6 +78,7 @@ _ORDER: Final[tuple[ErrorCode, ...]] = (
     "slide_unknown",
     "upload_not_found",
     "upload_incomplete",
+    "uploads_locked",
     "too_many_waiting",
 )
 _PLACE: Final[tuple[ErrorCode, ...]] = (
@@ -113,6 +114,7 @@ _UPLOAD_CREATE: Final[tuple[ErrorCode, ...]] = (
     "request_invalid",
     "upload_too_large",
     "uploads_full",
+    "uploads_locked",
     "too_many_uploads",
 )
 _UPLOAD_APPEND: Final[tuple[ErrorCode, ...]] = (
@@ -267,6 +269,7 @@ _LOOK: Final[tuple[ErrorCode, ...]] = (
     "slide_unreadable",
     "too_many_waiting",
     "viewer_unavailable",
+    "uploads_locked",
 )
 _IMAGE: Final[dict[str, Any]] = {
     "application/ld+json": {"schema": {"type": "object"}, "example": slides.INFO},
@@ -334,7 +337,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     "create_upload": Answers(201, _json(examples.CREATED_UPLOAD), _UPLOAD_CREATE),
     "get_upload": Answers(200, _text(""), (*_UPLOAD, "upload_not_found")),
     "append_to_upload": Answers(204, {}, _UPLOAD_APPEND),
-    "delete_upload": Answers(204, {}, (*_UPLOAD_CHANGE, "upload_busy")),
+    "delete_upload": Answers(204, {}, (*_UPLOAD_CHANGE, "upload_busy", "uploads_locked")),
     "list_destinations": Answers(200, _json(hosting_examples.DESTINATIONS), _READ),
     "list_images": Answers(200, _json(hosting_examples.IMAGES), _READ),
     "list_containers": Answers(200, _json(hosting_examples.CONTAINERS), _READ),

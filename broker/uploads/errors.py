@@ -65,3 +65,15 @@ class UploadsFullError(TemporaryError):
             hint="free the disk of broker.uploads, or DELETE uploads that are not needed",
             retry_after_s=60,
         )
+
+
+class UploadsLockedError(TemporaryError):
+    """Other requests change uploads all the time. Code: `uploads_locked`."""
+
+    def __init__(self, within_s: float) -> None:
+        super().__init__(
+            "uploads_locked",
+            f"other requests have locked the folder of uploads for {within_s:g} s",
+            hint="try again after Retry-After; check the disk of broker.uploads if it stays so",
+            retry_after_s=5,
+        )

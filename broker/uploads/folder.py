@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import BinaryIO, Final
 
 from broker.data_folder import make_private
 from broker.disk_space import reserved_bytes
-from broker.errors import OrderError, TemporaryError
+from broker.errors import OrderError
 from broker.uploads.errors import (
     UploadBusyError,
     UploadIncompleteError,
@@ -32,8 +33,8 @@ from broker.uploads.errors import (
 from broker.uploads.limits import UploadLimits, check_joins, check_length
 from broker.uploads.main_file import main_file
 from broker.uploads.manifest import Manifest, UploadedFile
-from broker.uploads.names import safe_name
 from broker.uploads.sets import MANIFEST, SET_ID, UploadSets
+from broker.uploads.usage import UploadUsage
 from broker.uploads.writer import UploadWriter
 
 _ID: Final = re.compile(r"(?P<set>[0-9a-f]{32})(-(?P<number>0|[1-9][0-9]{0,5}))?")
@@ -60,6 +61,7 @@ class Uploads:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._sets = UploadSets(folder)
+        self._usage = UploadUsage(self._sets)
 
     @property
     def exists(self) -> bool:
@@ -77,29 +79,35 @@ class Uploads:
     ) -> UploadStatus:
         """Begin the upload of a file of `length` bytes, in a set of its own or in `set_id`.
 
-        A file of the same name in the set is replaced. Raise `OrderError` for an unknown set and
-        for more than the limits, `UploadsFullError` where the disk has no room.
+        A file of the set that was given the same name is replaced. Raise `OrderError` for an
+        unknown set, a name that is not taken and more than the limits, `UploadsFullError` where
+        the disk has no room, `TemporaryError` for too many uploads and where others lock the
+        folder.
         """
-        name = safe_name(filename)
         make_private(self._folder)
         with self._sets.locked():
             manifest = Manifest(caller)
+            self._usage.refresh()
             if set_id is None:
-                self._check_count(caller, limits.per_caller)
+                self._usage.check_count(caller, limits)
                 set_id = secrets.token_hex(16)
             else:
                 manifest = self._manifest_of(set_id, caller)
-                check_joins(manifest, name, set_id)
-            replaced = manifest.named(name)
-            manifest = manifest.with_file(name, length, metadata)
+            replaced = manifest.given(filename)
+            if replaced is None:
+                check_joins(manifest, manifest.name_for(filename), set_id)
+            manifest = manifest.with_file(filename, length, metadata)
             check_length(manifest.length, limits.max_bytes)
+            self._usage.check_files(set_id, manifest, limits)
             self._check_room(length)
-            path = self._sets.path(set_id, name)
+            path = self._sets.path(set_id, manifest.files[-1].name)
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # In this order the manifest never gives the number of a file to the bytes of another:
+            # `has_files` relies on it.
             if replaced is not None:
                 path.unlink(missing_ok=True)
-            path.touch(exist_ok=False)
             self._sets.write_manifest(set_id, manifest)
+            path.touch(exist_ok=False)
         return self._status(set_id, manifest.files[-1])
 
     def status(self, upload_id: str, caller: str) -> UploadStatus:
@@ -118,6 +126,9 @@ class Uploads:
         try:
             if not writer.is_whole and not writer.lock():
                 raise UploadBusyError(upload_id)
+            # By the time it was opened, another file may have taken its place under its name.
+            if not self.has_files(set_id, [file]):
+                raise UploadNotFoundError(upload_id)
             if writer.offset != offset:
                 raise UploadOffsetError(upload_id, offset, writer.offset)
         except OrderError:
@@ -173,6 +184,15 @@ class Uploads:
         self._check_whole(set_id, manifest)
         files = sorted(manifest.files, key=lambda file: file.name)
         return [(file, self._sets.path(set_id, file.name)) for file in files]
+
+    def has_files(self, upload_id: str, files: Iterable[UploadedFile]) -> bool:
+        """Return whether the set still has these very files, none of them removed or replaced.
+
+        Then what was opened or linked by their paths before is theirs.
+        """
+        set_id, _ = _parsed(upload_id)
+        manifest = self._sets.read_manifest(set_id)
+        return manifest is not None and set(files) <= set(manifest.files)
 
     def slide_path(self, upload_id: str) -> Path:
         """Return the file of the slide that a reader opens.
@@ -244,29 +264,14 @@ class Uploads:
         )
 
     def _check_whole(self, set_id: str, manifest: Manifest) -> None:
-        came = sum(self._sets.size(set_id, file) for file in manifest.files)
+        came = self._sets.came_bytes(set_id, manifest.files)
         if came < manifest.length:
             raise UploadIncompleteError(set_id, came, manifest.length)
-
-    def _check_count(self, caller: str, most: int) -> None:
-        count = 0
-        for set_id in self._sets.set_ids():
-            manifest = self._sets.read_manifest(set_id)
-            if manifest is not None and manifest.caller == caller:
-                count += 1
-        if count >= most:
-            raise TemporaryError(
-                "too_many_uploads",
-                f"{count} uploads of this caller are kept, and services.uploads.per_caller "
-                f"allows {most}",
-                hint="DELETE those that are not needed; unused ones go by themselves",
-                retry_after_s=60,
-            )
 
     def _check_room(self, length: int) -> None:
         """Raise `UploadsFullError` unless the disk holds this and all that was begun before."""
         disk = shutil.disk_usage(self._folder)
-        free_bytes = disk.free - reserved_bytes(disk.total) - self._sets.promised_bytes()
+        free_bytes = disk.free - reserved_bytes(disk.total) - self._usage.promised_bytes()
         if length > free_bytes:
             raise UploadsFullError(
                 f"no room for an upload of {length} bytes; {max(0, free_bytes)} can be taken"

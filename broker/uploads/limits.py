@@ -14,10 +14,16 @@ MAX_FILES: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class UploadLimits:
-    """What one caller may send: `services.uploads`."""
+    """What one caller may send: `services.uploads`, and what no setting changes.
+
+    `empty_files`: of length 0, of all uploads together. `metadata_bytes`: what the manifests of
+    all uploads take together.
+    """
 
     max_bytes: int
     per_caller: int
+    empty_files: int = 1000
+    metadata_bytes: int = 64 * 2**20
 
 
 def check_joins(manifest: Manifest, name: PurePosixPath, set_id: str) -> None:

@@ -1,10 +1,13 @@
 """What is known of the files that were uploaded together, as one JSON file holds it."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Self
+
+from broker.uploads.names import distinct_name, safe_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,13 +15,15 @@ class UploadedFile:
     """One file of a set. `number`: its own in the set, never used again.
 
     `name`: where it lies below the set's `files/`. `length`: of the whole file, in bytes.
-    `metadata`: the Upload-Metadata with which it was created, as it was sent.
+    `metadata`: the Upload-Metadata with which it was created, as it was sent. `given_digest`: of
+    the name that the caller gave, which may differ from `name`.
     """
 
     number: int
     name: PurePosixPath
     length: int
     metadata: str
+    given_digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,7 @@ class Manifest:
                 "name": str(one.name),
                 "length": one.length,
                 "meta": one.metadata,
+                "given": one.given_digest,
             }
             for one in self.files
         ]
@@ -66,17 +72,38 @@ class Manifest:
                 return file
         return None
 
-    def named(self, name: PurePosixPath) -> UploadedFile | None:
-        """Return the file of this name, or None."""
+    def given(self, given: str) -> UploadedFile | None:
+        """Return the file of the name that a caller gives, or None."""
+        digest = _digest(given)
         for file in self.files:
-            if file.name == name:
+            if file.given_digest == digest:
                 return file
         return None
 
-    def with_file(self, name: PurePosixPath, length: int, metadata: str) -> Self:
-        """Return the manifest with one file more, in place of any other of its name."""
-        kept = tuple(file for file in self.files if file.name != name)
-        new = UploadedFile(self.next_number, name, length, metadata)
+    def name_for(self, given: str) -> PurePosixPath:
+        """Return the name for a file: that of the file which it replaces, or one of its own.
+
+        Raise `OrderError` for a name that is not taken.
+        """
+        replaced = self.given(given)
+        if replaced is not None:
+            return replaced.name
+        name = safe_name(given)
+        for file in self.files:
+            # The file system may not tell small letters from capital ones.
+            if str(file.name).casefold() == str(name).casefold():
+                return distinct_name(name, given)
+        return name
+
+    def with_file(self, given: str, length: int, metadata: str) -> Self:
+        """Return the manifest with one file more, in place of any other of the given name.
+
+        Raise `OrderError` for a name that is not taken.
+        """
+        digest = _digest(given)
+        name = self.name_for(given)
+        kept = tuple(file for file in self.files if file.given_digest != digest)
+        new = UploadedFile(self.next_number, name, length, metadata, digest)
         return replace(self, next_number=self.next_number + 1, files=(*kept, new))
 
     def without(self, number: int) -> Self:
@@ -89,4 +116,14 @@ def _file_of(entry: Mapping[str, object]) -> UploadedFile:
     number = entry["number"]
     if not isinstance(length, int) or not isinstance(number, int):
         raise TypeError("length and number are integers")
-    return UploadedFile(number, PurePosixPath(str(entry["name"])), length, str(entry["meta"]))
+    return UploadedFile(
+        number,
+        PurePosixPath(str(entry["name"])),
+        length,
+        str(entry["meta"]),
+        str(entry.get("given", "")),
+    )
+
+
+def _digest(given: str) -> str:
+    return hashlib.sha256(given.encode(errors="surrogatepass")).hexdigest()

@@ -5,18 +5,32 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
-from broker.uploads.errors import UploadNotFoundError
+from broker.uploads.errors import UploadNotFoundError, UploadsLockedError
 from broker.uploads.manifest import Manifest, UploadedFile
 
 SET_ID: Final = re.compile(r"[0-9a-f]{32}")
 MANIFEST: Final = "upload.json"
 _FILES: Final = "files"
 _REMOVED: Final = ".removed-"
+LOCKED_WITHIN_S: Final = 5.0
+"""How long a request waits for the folder; others hold it for milliseconds."""
+_POLL_S: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestStamp:
+    """What changes with a manifest, since each is a file of its own."""
+
+    inode: int
+    modified_ns: int
+    size_bytes: int
 
 
 class UploadSets:
@@ -92,26 +106,44 @@ class UploadSets:
             for path in self.folder.glob(f"{_REMOVED}*"):
                 shutil.rmtree(path, ignore_errors=True)
 
-    def promised_bytes(self) -> int:
-        """Return how many bytes of the uploads that were begun are still to come."""
-        promised = 0
-        for set_id in self.set_ids():
-            manifest = self.read_manifest(set_id)
-            if manifest is not None:
-                came = sum(self.size(set_id, file) for file in manifest.files)
-                promised += max(0, manifest.length - came)
-        return promised
+    def came_bytes(self, set_id: str, files: Iterable[UploadedFile]) -> int:
+        """Return how many bytes of the files are here, of each at most its length."""
+        return sum(min(file.length, self.size(set_id, file)) for file in files)
+
+    def manifest_stamp(self, set_id: str) -> ManifestStamp | None:
+        """Return what changes with the manifest of a set; None where there is none."""
+        try:
+            status = (self.folder / set_id / MANIFEST).stat()
+        except FileNotFoundError:
+            return None
+        return ManifestStamp(status.st_ino, status.st_mtime_ns, status.st_size)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Exclude other changes of manifests and removals. Raise `UploadNotFoundError`."""
+    def locked(self, within_s: float = LOCKED_WITHIN_S) -> Iterator[None]:
+        """Exclude other changes of manifests and removals.
+
+        Raise `UploadNotFoundError` where there is no folder, `UploadsLockedError` where others
+        hold the lock for `within_s`.
+        """
         try:
             file = (self.folder / "lock").open("wb")
         except FileNotFoundError:
             raise UploadNotFoundError("") from None
         with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            ends_at = time.monotonic() + within_s
+            while not _try_lock(file):
+                if time.monotonic() >= ends_at:
+                    raise UploadsLockedError(within_s)
+                time.sleep(_POLL_S)
             yield
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_locked(path: Path) -> bool:
@@ -121,8 +153,4 @@ def _is_locked(path: Path) -> bool:
     except FileNotFoundError:
         return False
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not _try_lock(file)

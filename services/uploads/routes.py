@@ -1,6 +1,6 @@
 """Routes by which callers send slides in: tus 1.0.0 with creation, termination and expiration."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
@@ -25,9 +25,9 @@ class CreatedUpload(BaseModel):
     length: int = Field(description="how many bytes there will be")
 
 
-async def uploads_of(config: Settings) -> Uploads:
+async def uploads_of(request: Request) -> Uploads:
     """Return the uploads of the application."""
-    return Uploads(config.broker.uploads_folder)
+    return cast(Uploads, request.app.state.uploads)
 
 
 UploadFolder = Annotated[Uploads, Depends(uploads_of)]

@@ -123,43 +123,26 @@ class SlideCache:
         with file:
             yield LocalSlide(path, digest, partial_file.bytes)
 
-    def can_link(self, path: Path) -> bool:
-        """Return whether a file elsewhere can be in the cache as a hard link, without a copy.
-
-        Whoever uses it locks and dates it, which takes the permission to write.
-        """
-        if not os.access(path, os.R_OK | os.W_OK):
-            return False
-        trial = Path(tempfile.mkdtemp(dir=self._parts))
-        try:
-            os.link(path, trial / "link")
-        except OSError:
-            return False
-        finally:
-            shutil.rmtree(trial, ignore_errors=True)
-        return True
-
     @contextmanager
-    def put_link(self, path: Path, suffix: str, digest: str) -> Iterator[LocalSlide]:
-        """Link a whole file that nobody changes into the cache, unless the cache has its content.
+    def put_link(self, link: Path, suffix: str, digest: str) -> Iterator[LocalSlide]:
+        """Move a link, made by `FileSet.link`, into the cache, unless the cache has its content.
 
-        `digest`: its SHA-256. The file may be removed where it lies; the slide stays. It is pinned
-        while the context lasts. Raise `SlideCacheFullError`, and `OSError` where it cannot be
-        linked.
+        `digest`: the SHA-256 of the file behind the link, which nobody changes. The slide is
+        pinned while the context lasts. Raise `SlideCacheFullError`.
         """
         with self._eviction.lock():
             entry = self._find(digest)
             if entry is None:
-                self._eviction.make_room(path.stat().st_size, is_link=True)
+                self._eviction.make_room(link.stat().st_size, is_link=True)
                 folder = self._slide_folder(digest)
                 folder.mkdir(parents=True, exist_ok=True)
-                os.link(path, folder / f"slide{suffix}")
+                link.rename(folder / f"slide{suffix}")
                 sync_folder(folder)
                 entry = CacheEntry(folder / f"slide{suffix}")
-            pinned_path, file = entry.pin()
+            path, file = entry.pin()
             size_bytes = entry.size_bytes
         with file:
-            yield LocalSlide(pinned_path, digest, size_bytes)
+            yield LocalSlide(path, digest, size_bytes)
 
     @contextmanager
     def put_file_set(self, file_set: FileSet, main: str, digest: str) -> Iterator[LocalSlide]:

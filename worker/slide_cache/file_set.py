@@ -67,6 +67,26 @@ class FileSet:
             yield partial_file
             self._lengths[name] = partial_file.bytes
 
+    def link(self, path: Path, name: str) -> Path | None:
+        """Link the file at `path` into the set as `name`, and return where it is now.
+
+        What becomes of `path` afterwards does not matter to it. Return None where no link can be
+        made, or where this process may not write to the file: whoever uses a slide locks it and
+        dates it. Raise `FileNotFoundError` where there is no file.
+        """
+        target = self.folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, target)
+        except FileNotFoundError:
+            raise
+        except OSError:
+            return None
+        if os.access(target, os.R_OK | os.W_OK):
+            return target
+        target.unlink()
+        return None
+
     def grow_member(self, file: BinaryIO, name: str, size_bytes: int, limit_bytes: int) -> None:
         """Lengthen the file `name`, which is open as `file`, and reserve its space.
 

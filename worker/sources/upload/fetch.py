@@ -2,19 +2,22 @@
 
 It goes into the slide cache, as a hard link where both are on one disk and as a copy elsewhere. So
 the upload may expire while the slide is in use.
+
+Its owner may replace a file at any time. So a file is linked first and hashed then, by the link;
+and nothing goes into the cache before the upload was seen to have the same files still.
 """
 
 import hashlib
 import math
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from broker.errors import OrderError
-from broker.uploads import Uploads
+from broker.uploads import UploadedFile, Uploads
 from worker.progress import Progress
 from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.file_set import FileSet
@@ -37,12 +40,21 @@ _READ_BYTES: Final = 2**20
 
 @dataclass(frozen=True, slots=True)
 class _SentFile:
-    """A file of the upload. `name`: as the caller gave it. `head`: its first 1024 bytes."""
+    """A file of the upload. `head`: its first 1024 bytes."""
 
-    name: PurePosixPath
+    uploaded: UploadedFile
     path: Path
-    size_bytes: int
     head: bytes
+
+    @property
+    def name(self) -> PurePosixPath:
+        """Its name, as safe as `broker.uploads` makes it."""
+        return self.uploaded.name
+
+    @property
+    def size_bytes(self) -> int:
+        """Its length, as it was announced."""
+        return self.uploaded.length
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,7 @@ class UploadedSlide:
     its slide may take together.
     """
 
+    uploads: Uploads
     set_id: str
     files: tuple[_SentFile, ...]
     limit_bytes: int
@@ -68,20 +81,25 @@ class UploadedSlide:
 
     @property
     def fingerprint(self) -> str:
-        """Names and lengths of the files, hashed; a file may be added to the set or replaced."""
-        lines = [
-            f"{file.name}\0{file.path.stat().st_ino}\0{file.size_bytes}" for file in self.files
-        ]
+        """Names, numbers and lengths of the files, hashed.
+
+        A file that is added to the set, or that replaces another, has a number of its own.
+        """
+        lines = [f"{file.name}\0{file.uploaded.number}\0{file.size_bytes}" for file in self.files]
         return sha256_hex("\n".join(lines))
 
     def download(self, cache: SlideCache, pins: ExitStack, known_etag: str) -> Downloaded:
         """Put the slide into the cache, pinned until `pins` closes.
 
         Raise `NotASlideError`, `UnreadableSlideError`, `InputTooLargeError`, `SlideCacheFullError`
-        and `StopWork`.
+        and `StopWork`; `InputUnreachableError` where a file was removed or replaced meanwhile.
         """
         del known_etag
-        return Downloaded(self._put(cache, pins), "")
+        try:
+            return Downloaded(self._put(cache, pins), "")
+        except (OrderError, FileNotFoundError):
+            self._check_unchanged()
+            raise
 
     def _put(self, cache: SlideCache, pins: ExitStack) -> LocalSlide:
         if len(self.files) == 1:
@@ -97,6 +115,7 @@ class UploadedSlide:
         with cache.file_set() as file_set:
             file_set.reserve(sum(file.size_bytes for file in files))
             taken = self._take(files, found.main, file_set)
+            self._check_unchanged()
             if not found.main:
                 return instances.put_into_cache(taken, file_set, cache, pins, self.progress)
             for one in taken:
@@ -109,16 +128,21 @@ class UploadedSlide:
     def _put_zip(self, file: _SentFile, cache: SlideCache, pins: ExitStack) -> LocalSlide:
         limit_bytes = min(self.limit_bytes, self.cache_bytes - file.size_bytes)
         with unzip.open_archive(file.path) as archive:
+            self._check_unchanged()
             return put_into_cache(archive, cache, pins, limit_bytes, self.progress)
 
     def _put_single_file(self, file: _SentFile, cache: SlideCache, pins: ExitStack) -> LocalSlide:
         suffix = signatures.suffix(file.head, file.name.name)
-        if cache.can_link(file.path):
-            digest = self._digest(file, 0)
-            return pins.enter_context(cache.put_link(file.path, suffix, digest))
+        with cache.file_set() as file_set:
+            link = file_set.link(file.path, "slide")
+            if link is not None:
+                digest = self._digest(link, file, 0)
+                self._check_unchanged()
+                return pins.enter_context(cache.put_link(link, suffix, digest))
         with cache.partial_file() as part:
             part.reserve(file.size_bytes)
             self._copy(file, part, 0)
+            self._check_unchanged()
             return pins.enter_context(cache.put(part, suffix))
 
     def _take(
@@ -134,24 +158,27 @@ class UploadedSlide:
             name = f"file {number}"
             if main:
                 name = str(file.name.relative_to(main.parent))
-            target = file_set.folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(OSError):
-                os.link(file.path, target)
-            if target.exists():
-                digest = self._digest(file, done_bytes)
+            link = file_set.link(file.path, name)
+            if link is not None:
+                digest = self._digest(link, file, done_bytes)
             else:
                 with file_set.partial_file(name, self.limit_bytes) as part:
                     self._copy(file, part, done_bytes)
                     digest = part.digest
-            taken.append(DownloadedFile(str(file.name), target, digest))
+            taken.append(DownloadedFile(str(file.name), file_set.folder / name, digest))
             done_bytes += file.size_bytes
         return taken
 
-    def _digest(self, file: _SentFile, done_bytes: int) -> str:
-        """Return the SHA-256 of the file in hex; of the slide, `done_bytes` were read before."""
+    def _digest(self, link: Path, file: _SentFile, done_bytes: int) -> str:
+        """Return the SHA-256 of the linked file in hex.
+
+        Of the slide, `done_bytes` were read before. Raise `InputUnreachableError` for a file of
+        another length.
+        """
+        if link.stat().st_size != file.size_bytes:
+            raise _changed()
         digest = hashlib.sha256()
-        with file.path.open("rb", buffering=0) as opened:
+        with link.open("rb", buffering=0) as opened:
             while data := opened.read(_READ_BYTES):
                 digest.update(data)
                 done_bytes += len(data)
@@ -159,11 +186,19 @@ class UploadedSlide:
         return digest.hexdigest()
 
     def _copy(self, file: _SentFile, part: PartialFile, done_bytes: int) -> None:
+        """Copy the file. Raise `InputUnreachableError` for a file of another length."""
         with file.path.open("rb", buffering=0) as opened:
+            if os.fstat(opened.fileno()).st_size != file.size_bytes:
+                raise _changed()
             while data := opened.read(_READ_BYTES):
                 part.write(data)
                 done_bytes += len(data)
                 self.progress.report("fetching", done_bytes, self._total_bytes)
+
+    def _check_unchanged(self) -> None:
+        """Raise `InputUnreachableError` where a file was removed or replaced."""
+        if not self.uploads.has_files(self.set_id, [file.uploaded for file in self.files]):
+            raise _changed()
 
     @property
     def _total_bytes(self) -> int:
@@ -188,25 +223,38 @@ def uploaded_slide(
         hint = "send the slide again, and place a new order"
         raise OrderError(fault.code, fault.detail, hint=hint, field="source.upload") from None
     uploads.touch(upload_id)
-    sent = [
-        _SentFile(file.name, path, file.length, _head(path))
+    sent = tuple(
+        _SentFile(file, path, _head(path))
         for file, path in files
         if len(files) == 1 or not unzip.is_litter(file.name)
-    ]
+    )
     total_bytes = sum(file.size_bytes for file in sent)
     if total_bytes > limit_bytes:
         raise InputTooLargeError(
             f"the upload has {total_bytes} bytes; at most {limit_bytes} are taken",
             field="source.upload",
         )
-    return UploadedSlide(uploads.set_id(upload_id), tuple(sent), limit_bytes, cache_bytes, progress)
+    set_id = uploads.set_id(upload_id)
+    return UploadedSlide(uploads, set_id, sent, limit_bytes, cache_bytes, progress)
+
+
+def _changed() -> InputUnreachableError:
+    return InputUnreachableError(
+        "a file of the upload was removed or replaced while the slide was taken from it",
+        hint="the next try takes the files that are there then",
+    )
 
 
 def _head(path: Path) -> bytes:
-    """Return the first bytes. Raise `InputUnreachableError` for a file of another user."""
+    """Return the first bytes.
+
+    Raise `InputUnreachableError` for a file of another user, and for one that is gone.
+    """
     try:
         with path.open("rb", buffering=0) as file:
             return file.read(_HEAD_BYTES)
+    except FileNotFoundError:
+        raise _changed() from None
     except PermissionError:
         raise InputUnreachableError(
             "this process may not read the upload",
