@@ -63,18 +63,19 @@ def run(
 def _peak(process: subprocess.Popen[bytes], end: float, every_s: float) -> int:
     peak_bytes = 0
     while process.poll() is None:
-        held_bytes = _family_bytes(process.pid)
+        held_bytes = family_bytes(process.pid)
         if held_bytes > peak_bytes:
             # Sampled twice: a child that has not yet executed its program counts its parent's
             # memory once more.
-            peak_bytes = max(peak_bytes, min(held_bytes, _family_bytes(process.pid)))
+            peak_bytes = max(peak_bytes, min(held_bytes, family_bytes(process.pid)))
         if time.monotonic() > end:
             raise TimeoutError(f"{process.args!r} took too long")
         time.sleep(every_s)
     return peak_bytes
 
 
-def _family_bytes(parent: int) -> int:
+def family_bytes(parent: int) -> int:
+    """Return the memory that a process and its children hold together now."""
     return sum(_held_bytes(one) for one in _family(parent))
 
 

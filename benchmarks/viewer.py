@@ -27,6 +27,7 @@ from openslide.deepzoom import DeepZoomGenerator
 
 from benchmarks.comparison import Comparison
 from benchmarks.environment import ROOT
+from benchmarks.peak_memory import family_bytes
 from broker.settings.config import PREFIX
 from broker.settings.viewer import viewer_socket
 from demo.slide import make_sample_slide
@@ -39,6 +40,9 @@ from worker.viewer.slides.viewed_slide import SlideOpener
 AT_ONCE = 6
 """Requests that a browser has under way to one server."""
 QUALITY = 82
+OPEN_SLIDES = 8
+"""The default of `worker.viewer.open_slides`."""
+MEMORY_BAR_MB = 1200
 START_S = 60.0
 _AGAINST = "OpenSlide's DeepZoom, Pillow's JPEG"
 
@@ -57,6 +61,7 @@ def measure(
             *_tile_times(pyramid, tiles, report),
             *_coarse_times(flat, max(10, tiles // 10), report),
             *_over_http(pyramid, tiles, report),
+            _memory(pyramid, report),
         ]
 
 
@@ -120,7 +125,7 @@ def _over_http(path: Path, tiles: int, report: Callable[[str], None]) -> list[Co
     with openslide.OpenSlide(path) as slide:
         wanted = _requests(*slide.dimensions, tiles, coarsest=1)
         deepzoom = DeepZoomGenerator(slide, TILE_PX, 0, limit_bounds=False)
-        with _viewer(path.parent) as socket_path, ThreadPoolExecutor(AT_ONCE) as pool:
+        with _viewer(path.parent) as (socket_path, _), ThreadPoolExecutor(AT_ONCE) as pool:
             callers = [_Caller(socket_path, path) for _ in range(AT_ONCE)]
             callers[0].get(wanted[0])
             ours_s = _seconds(pool, [(callers[i % AT_ONCE], wanted[i::AT_ONCE]) for i in range(6)])
@@ -130,6 +135,21 @@ def _over_http(path: Path, tiles: int, report: Callable[[str], None]) -> list[Co
     what = f"tiles of {TILE_PX} px over HTTP, {AT_ONCE} at a time"
     against = f"{_AGAINST} in {AT_ONCE} threads, without HTTP"
     return [Comparison(what, "tiles/s", tiles / ours_s, against, tiles / theirs_s)]
+
+
+def _memory(path: Path, report: Callable[[str], None]) -> Comparison:
+    """Return what the viewer holds with as many open slides as it keeps."""
+    report(f"memory of a viewer with {OPEN_SLIDES} open slides")
+    with openslide.OpenSlide(path) as slide:
+        wanted = _requests(*slide.dimensions, 8, coarsest=1)
+    with _viewer(path.parent) as (socket_path, process):
+        for number in range(OPEN_SLIDES):
+            copy = path.with_name(f"open-{number}.svs")
+            copy.hardlink_to(path)
+            _Caller(socket_path, copy).get_all(wanted)
+        held_mb = family_bytes(process) / 1e6
+    what = f"viewer with {OPEN_SLIDES} open slides, memory (PSS)"
+    return Comparison(what, "MB", held_mb, "the bar", MEMORY_BAR_MB)
 
 
 class _Caller:
@@ -168,8 +188,8 @@ def _seconds(
 
 
 @contextmanager
-def _viewer(roots: Path) -> Iterator[Path]:
-    """Run a viewer that keeps no tiles; yield its socket."""
+def _viewer(roots: Path) -> Iterator[tuple[Path, int]]:
+    """Run a viewer that keeps no tiles; yield its socket and its process id."""
     with TemporaryDirectory(prefix="slidelane-bench-") as data:
         env = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         env |= {
@@ -185,7 +205,7 @@ def _viewer(roots: Path) -> Iterator[Path]:
                 if time.monotonic() > deadline or process.poll() is not None:
                     raise RuntimeError("the viewer does not start")
                 time.sleep(0.05)
-            yield path
+            yield path, process.pid
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(START_S)

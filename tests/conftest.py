@@ -38,14 +38,14 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests of whole processes a second try; `make test` lists each one that needed it.
+    """Give tests of whole processes two more tries; `make test` lists each one that needed them.
 
     They stop, kill and restart processes on machines that are busy with other tests. One try of
     400 that comes out otherwise must not hide what the other 6,000 tests say.
     """
     for item in items:
         if item.path.relative_to(ROOT / "tests").parts[0] in PROCESS_TESTS:
-            item.add_marker(pytest.mark.flaky(reruns=1))
+            item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 @pytest.fixture(scope="session")

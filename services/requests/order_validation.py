@@ -50,6 +50,9 @@ Any other may hold a URL, a token or a secret that was put in the wrong place.
 URL_FIELDS = frozenset(
     {"url", "urls", "zip_url", "base_url", "confirm_url", "debug_file_upload_url"}
 )
+LATER_FIELDS = frozenset({"robustness"})
+LATER_TYPES = frozenset({"dicomweb"})
+LATER_HINT = "this version has it not yet; docs/limits.md says what else is missing"
 HINTS = {
     "missing": "add it",
     "extra_forbidden": "remove it, or look its name up in /openapi.json",
@@ -144,6 +147,8 @@ def fault_at(loc: tuple[str | int, ...], detail: ErrorDetails) -> Problem:
         leaf = str(loc[-1])
     message = _short(detail["msg"]).removeprefix("Value error, ")
     hint = HINTS.get(detail["type"], "")
+    if _comes_later(leaf, detail):
+        hint = LATER_HINT
     if detail["type"] == "too_long" and leaf == "polygon":
         hint = HINTS["too_many_points"]
     if detail["type"] == "value_error" and not URL_FIELDS.isdisjoint(loc[-2:]):
@@ -153,6 +158,15 @@ def fault_at(loc: tuple[str | int, ...], detail: ErrorDetails) -> Problem:
     where = path or "the body"
     text = f"{where}: {message}{_shown_value(leaf, detail)}"
     return Problem("request_invalid", text, hint, path)
+
+
+def _comes_later(leaf: str, detail: ErrorDetails) -> bool:
+    """Return whether the fault is a name that a later version will know."""
+    if detail["type"] == "extra_forbidden":
+        return leaf in LATER_FIELDS
+    if detail["type"] == "union_tag_invalid":
+        return detail["ctx"]["tag"] in LATER_TYPES
+    return False
 
 
 def _shown_value(leaf: str, detail: ErrorDetails) -> str:

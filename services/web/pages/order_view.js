@@ -1,5 +1,5 @@
 // The part that shows one order: the slide with what was found, and everything that happened.
-import { useEffect, useRef, useState } from '../vendor/hooks.js';
+import { useEffect, useMemo, useRef, useState } from '../vendor/hooks.js';
 import { getJson, problemOf } from '../api.js';
 import { moment, shortId, sourceName } from '../format.js';
 import { html } from '../html.js';
@@ -46,7 +46,8 @@ function OneScan({ order, scan, problem, refresh, query, dimmed }) {
   const [inView, setInView] = useState(null);
   const [isOpen, setIsOpen] = useState(false);
   const commands = useRef(null);
-  const view = useRef(viewOf(query));
+  // A link to another place of the same scan moves the view; moving by hand changes no query here.
+  const view = useMemo(() => viewOf(query), [query]);
   useEffect(() => {
     if (findings.document) setStyle(defaultStyle(findings.document, order.algorithm));
   }, [findings.document]);
@@ -55,9 +56,9 @@ function OneScan({ order, scan, problem, refresh, query, dimmed }) {
   return html`<div class="desk desk-view">
     <section class="stage" aria-label="Slide">
       ${slide.found ? html`<${Stage} slide=${slide.found} findings=${layer} region=${regionOf(scan)}
-        onRegion=${() => {}} mode="pan" view=${view.current} onView=${keepView} style=${style}
+        onRegion=${() => {}} mode="pan" view=${view} onView=${keepView} style=${style}
         onStyle=${setStyle} onInView=${setInView} commands=${commands} dimmed=${dimmed} />`
-        : html`<${NoSlide} scan=${scan} problem=${slide.problem} />`}
+        : html`<${NoSlide} scan=${scan} problem=${slide.problem} onRetry=${slide.retry} />`}
       <button type="button" class="drawer-handle" aria-expanded=${isOpen}
         aria-controls="order-panel"
         onClick=${() => setIsOpen(!isOpen)}>${isOpen ? 'Hide' : 'Findings and progress'}</button>
@@ -72,7 +73,8 @@ function OneScan({ order, scan, problem, refresh, query, dimmed }) {
           style=${style} onStyle=${setStyle} inView=${inView} algorithm=${order.algorithm}
           onNext=${() => commands.current?.next()}
             onPrevious=${() => commands.current?.previous()} />`
-          : html`<${NoFindings} scan=${scan} problem=${findings.problem} />`}</section>
+          : html`<${NoFindings} scan=${scan} problem=${findings.problem}
+            onRetry=${findings.retry} />`}</section>
       <${Progress} order=${order} scan=${scan} />
       <${Acts} order=${order} onDone=${refresh} />
       <${Deliveries} order=${order} />
@@ -107,10 +109,9 @@ function Warnings({ order }) {
     </p>`);
 }
 
-function NoSlide({ scan, problem }) {
+function NoSlide({ scan, problem, onRetry }) {
   if (problem) {
-    return html`<div class="stage-empty"><div class="problem"><${ProblemText}
-      fields=${problem.fields} /></div></div>`;
+    return html`<div class="stage-empty"><${ProblemBox} problem=${problem} onRetry=${onRetry} /></div>`;
   }
   let text = 'One moment …';
   if (scan.state === 'queued') text = 'The slide is shown here once it is fetched.';
@@ -120,8 +121,8 @@ function NoSlide({ scan, problem }) {
   return html`<p class="stage-empty">${text}</p>`;
 }
 
-function NoFindings({ scan, problem }) {
-  if (problem) return html`<p class="warning">The findings cannot be read: ${problem.message}</p>`;
+function NoFindings({ scan, problem, onRetry }) {
+  if (problem) return html`<${ProblemBox} problem=${problem} onRetry=${onRetry} />`;
   if (scan.state === 'failed') return html`<p class="hint">The scan failed: nothing was found.</p>`;
   if (scan.state === 'cancelled') return html`<p class="hint">The scan was cancelled.</p>`;
   if (scan.state !== 'classified') {
@@ -151,6 +152,7 @@ function scanPath(order, scan) {
 /** Return the slide of the scan as the stage takes it, once it can be there. */
 function useSlide(order, scan) {
   const [state, setState] = useState({ found: null, problem: null });
+  const [tries, setTries] = useState(0);
   // Of a scan that ended early the slide is there if it was fetched before.
   const isThere = THERE.has(scan.state) || scan.timings.fetch_s !== undefined;
   useEffect(() => {
@@ -163,13 +165,14 @@ function useSlide(order, scan) {
       },
       (error) => setState({ found: null, problem: problemOf(error) }),
     );
-  }, [isThere]);
-  return state;
+  }, [isThere, tries]);
+  return { ...state, retry: () => setTries(tries + 1) };
 }
 
 /** Return findings.json of the scan, null while there is none. */
 function useFindings(order, scan) {
   const [state, setState] = useState({ document: null, problem: null });
+  const [tries, setTries] = useState(0);
   const link = scan.links['findings.json'];
   useEffect(() => {
     if (!link) return;
@@ -177,8 +180,8 @@ function useFindings(order, scan) {
       (document) => setState({ document, problem: null }),
       (error) => setState({ document: null, problem: problemOf(error) }),
     );
-  }, [link]);
-  return state;
+  }, [link, tries]);
+  return { ...state, retry: () => setTries(tries + 1) };
 }
 
 /** Return what the stage draws over the slide; the same object until something else is drawn. */

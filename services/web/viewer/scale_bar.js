@@ -58,14 +58,15 @@ export function formatNumber(value, digits = 6) {
  * Return the size of a region: "1,024 × 512 px · 512 × 256 µm".
  * @param {number} width - level-0 px
  * @param {number} height
- * @param {number|null} mpp
+ * @param {number|null} mppX - µm per level-0 px
+ * @param {number|null} mppY
  */
-export function sizeWords(width, height, mpp) {
+export function sizeWords(width, height, mppX, mppY) {
   const pixels = `${formatNumber(width, 9)} × ${formatNumber(height, 9)} px`;
-  if (mpp === null) {
+  if (mppX === null) {
     return pixels;
   }
-  return `${pixels} · ${sideWords(width * mpp, height * mpp)}`;
+  return `${pixels} · ${sideWords(width * mppX, height * mppY)}`;
 }
 
 function sideWords(width, height) {

@@ -22,6 +22,15 @@ const NOTHING = { isOpen: false, trouble: null, hover: null, selected: null, wor
  *   `view` = {x, y, z}: the centre, and screen px per level-0 px; `dimmed` = the
  *   slide's brightness, 1 being true colours, or whether the page itself is dimmed; `commands.current` becomes {next(), previous(), home(), goTo(view)}
  */
+const OUTDATED = {
+  title: "The parts of this page that show slides could not be loaded.",
+  hint: "Reload the page: the service may have been updated since it was opened.",
+};
+const KEYS = `Arrow keys move, plus and minus zoom, 0 shows the whole slide. 1 to 9 show or hide a class,
+  F fills it, D shows the density, N and B step through the findings.`;
+const DRAWING_KEYS = `R draws a rectangle and P a polygon: Space sets a corner, Delete takes the last one away,
+  Enter closes it, Escape ends drawing.`;
+
 export function Stage(properties) {
   const { slide, findings, region, mode, view, style, dimmed = 1, commands } = properties;
   const element = useRef(null);
@@ -38,7 +47,7 @@ export function Stage(properties) {
     const set = (part) => setState((before) => ({ ...before, ...part }));
     set(NOTHING);
     parts.current = new StageParts({ element: element.current, corners: corners.current, latest, set });
-    parts.current.open(slide);
+    parts.current.open(slide).catch(() => set({ trouble: OUTDATED }));
     if (commands) {
       commands.current = parts.current.commands();
     }
@@ -63,8 +72,7 @@ export function Stage(properties) {
       onKeyDown=${(event) => stageKey(event, parts.current, latest.current)}>
       <div class="viewer-view" ref=${element} style=${dimStyle(brightness)}></div>
     </div>
-    <p id="viewer-keys" class="viewer-hidden">Arrow keys move, plus and minus zoom, 0 shows the whole
-      slide, N and B step through the findings, R and P draw a region, Escape ends drawing.</p>
+    <p id="viewer-keys" class="viewer-hidden">${KEYS} ${properties.onMode && DRAWING_KEYS}</p>
     ${slide && html`
       <p class="viewer-corner viewer-top-left">
         <span class="viewer-number" ref=${keep("magnification")}></span>

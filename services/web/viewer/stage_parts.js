@@ -311,7 +311,10 @@ let loading = null;
 /** Load OpenSeadragon with the first slide: a third of the page's bytes. */
 function loadOpenSeadragon() {
   if (globalThis.OpenSeadragon === undefined) {
-    loading ??= import("../vendor/openseadragon.js");
+    loading ??= import("../vendor/openseadragon.js").catch((error) => {
+      loading = null; // to be loaded again
+      throw error;
+    });
   }
   return loading;
 }

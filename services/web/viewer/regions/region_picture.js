@@ -63,7 +63,7 @@ export class RegionPicture {
       this.label.textContent = "";
       return;
     }
-    this.label.textContent = regionWords(region, this.viewer.slide.mpp_x);
+    this.label.textContent = regionWords(region, this.viewer.slide);
     const { clientWidth, clientHeight } = this.viewer.osd.canvas;
     const xs = corners.map(([x]) => x);
     const ys = corners.map(([, y]) => y);
@@ -165,18 +165,22 @@ function pathOf(corners, isClosed) {
   return `M${steps.join("L")}${isClosed ? "Z" : ""}`;
 }
 
-/** Return the size of a region in words: its box, and the area of a polygon. */
-export function regionWords(region, mpp) {
+/**
+ * Return the size of a region in words: its box, and the area of a polygon.
+ * @param {object} region
+ * @param {{mpp_x: number|null, mpp_y: number|null|undefined}} slide - pixels need not be square
+ */
+export function regionWords(region, { mpp_x: mppX, mpp_y: mppY }) {
   const box = boxOf(region);
-  const size = sizeWords(box.width, box.height, mpp);
+  const size = sizeWords(box.width, box.height, mppX, mppY ?? mppX);
   if (region.points === undefined) {
     return size;
   }
   const area = areaOf(region);
-  if (mpp === null) {
+  if (mppX === null) {
     return `${size} · ${formatNumber(area, 6)} px²`;
   }
-  return `${size} · ${formatNumber((area * mpp * mpp) / 1e6, 3)} mm²`;
+  return `${size} · ${formatNumber((area * mppX * (mppY ?? mppX)) / 1e6, 3)} mm²`;
 }
 
 function make(name, attributes) {
