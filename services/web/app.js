@@ -1,7 +1,7 @@
 // The page: who is logged in, which part is shown, and what stands above all of them.
 import { render } from './vendor/preact.js';
 import { useEffect, useRef, useState } from './vendor/hooks.js';
-import { getJson, loginDone, onLogin, problemOf, send } from './api.js';
+import { getJson, loginDone, onLogin, Problem, problemOf, send } from './api.js';
 import { html } from './html.js';
 import { Announcer } from './parts/announce.js';
 import { Header } from './parts/header.js';
@@ -22,6 +22,12 @@ const TITLES = {
   system: 'System',
   unknown: 'Not found',
 };
+const NOT_KEPT = {
+  code: 'session_not_kept',
+  title: 'You are not logged in',
+  detail: 'The browser did not keep the session: its cookie did not come back.',
+  hint: 'allow cookies for this address; inside another site, open the page in a tab of its own',
+};
 const BRIGHTNESS = 'slidelane.brightness';
 
 function App() {
@@ -34,13 +40,12 @@ function App() {
 
   async function readSession() {
     try {
-      const found = await getJson('/v1/session', { waitsForLogin: false });
-      setSession(found);
+      const found = await currentSession();
+      if (found !== null) setSession(found);
       setProblem(null);
-      setAsksForLogin(needsLogin(found));
+      setAsksForLogin(found === null);
     } catch (error) {
-      if (error.status === 401) setAsksForLogin(true);
-      else setProblem(problemOf(error));
+      setProblem(problemOf(error));
     }
   }
   useEffect(() => { readSession(); }, []);
@@ -49,19 +54,26 @@ function App() {
   useFocusOnChange(address, content);
 
   async function afterLogin() {
-    await readSession();
+    const found = await currentSession();
+    if (found === null) throw new Problem(NOT_KEPT, 0);
+    setSession(found);
+    setProblem(null);
+    setAsksForLogin(false);
     loginDone();
   }
   async function logOut() {
-    await send('DELETE', '/v1/session', { waitsForLogin: false });
-    setSession(null);
-    setAsksForLogin(true);
+    try {
+      await send('DELETE', '/v1/session', { waitsForLogin: false });
+      location.reload(); // slides, forms and answers of this person are in the memory of the page
+    } catch (error) {
+      setProblem(problemOf(error));
+    }
   }
   function skip(event) {
     event.preventDefault(); // the part after # is the address of the page
     content.current.focus();
   }
-  const isReady = session !== null && !needsLogin(session);
+  const isReady = session !== null;
   return html`
     <a class="skip" href="#content" onClick=${skip}>Skip to content</a>
     <${Header} page=${address.page} session=${session} brightness=${brightness}
@@ -78,8 +90,15 @@ function App() {
     <${Announcer} />`;
 }
 
-function needsLogin(session) {
-  return session.needs_key && !session.name;
+/** Return the session, null where nobody is logged in. @throws {Problem} */
+async function currentSession() {
+  try {
+    const found = await getJson('/v1/session', { waitsForLogin: false });
+    return found.needs_key && !found.name ? null : found;
+  } catch (error) {
+    if (error.status === 401) return null;
+    throw error;
+  }
 }
 
 function Shown({ address, session, brightness }) {

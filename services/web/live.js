@@ -7,6 +7,7 @@ import { awaitsLogin, onLogin } from './api.js';
 
 const POLL_MS = 2000;
 const OPEN_AGAIN_MS = 10_000;
+const WAITING_MS = 10_000;
 const followers = new Set();
 const statusListeners = new Set();
 let stream = null;
@@ -45,6 +46,19 @@ export function useLive(orders, handlers) {
   }, [orders]);
 }
 
+/** Read again now and then while `isWaiting`: a place in a queue changes without an event. */
+export function useRefreshWhile(isWaiting, refresh) {
+  const latest = useRef(refresh);
+  latest.current = refresh;
+  useEffect(() => {
+    if (!isWaiting) return undefined;
+    const ticking = setInterval(() => {
+      if (!document.hidden && !awaitsLogin()) latest.current();
+    }, WAITING_MS);
+    return () => clearInterval(ticking);
+  }, [isWaiting]);
+}
+
 /** Return `live`, `polling` or `off`; the component is drawn again when it changes. */
 export function useLiveStatus() {
   const [shown, setShown] = useState(status);
@@ -80,15 +94,18 @@ function update() {
 function close() {
   stream?.close();
   stream = null;
-  clearInterval(timer);
-  timer = null;
+  stopPolling();
   setStatus('off');
 }
 
 function open(orders) {
   const opened = new EventSource(`/v1/events?orders=${encodeURIComponent(orders)}`);
   stream = opened;
+  let isFirst = true;
   opened.addEventListener('open', () => {
+    // What changed before the stream was open, or while there was none, is in no event.
+    if (isFirst || timer !== null) refreshAll();
+    isFirst = false;
     stopPolling();
     setStatus('live');
   });
@@ -128,10 +145,8 @@ function poll() {
 }
 
 function stopPolling() {
-  if (timer === null) return;
   clearInterval(timer);
   timer = null;
-  refreshAll();
 }
 
 onLogin((isNeeded) => {

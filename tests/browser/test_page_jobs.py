@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import APIResponse, Page, Route, expect
 
 from broker.errors import Problem
 from tests.support.browser import Site, WatchedPage
@@ -60,6 +60,36 @@ def test_an_order_appears_and_moves_by_itself(site: Site, watch: Watch) -> None:
     assert claim
     site.store.finish(claim, "delivered")
     expect(row.get_by_text("delivered").first).to_be_visible()
+
+
+def test_an_answer_from_before_an_event_changes_nothing(site: Site, watch: Watch) -> None:
+    """A list that was read while an order was queued comes late: the order still runs."""
+    case = a_case()
+    order_id = ordered(site, case)
+    page = watch(site).open("#/jobs")
+    row = page.get_by_role("row").filter(has_text=case)
+    expect(row.get_by_text("queued").first).to_be_visible()
+    expect(page.get_by_text("● live")).to_be_visible()
+    held: list[tuple[Route, APIResponse]] = []
+    page.route("**/v1/orders?*", lambda route: held.append((route, route.fetch())), times=1)
+    later = a_case()
+    ordered(site, later)
+    wait_on(page, lambda: bool(held))
+    assert site.store.claim(f"{order_id}.0", "fetch", "courier-8@here")
+    expect(row.get_by_text("running")).to_be_visible()
+    ((route, answer),) = held
+    route.fulfill(response=answer)
+    expect(page.get_by_role("row").filter(has_text=later)).to_have_count(1)
+    assert row.get_by_text("running").is_visible()
+
+
+def wait_on(page: Page, is_true: Callable[[], bool]) -> None:
+    """Let the browser go on until the condition holds."""
+    for _ in range(600):
+        if is_true():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("it did not become true")
 
 
 def test_filters_are_in_the_address_but_no_case(site: Site, watch: Watch) -> None:

@@ -10,8 +10,11 @@ import { FieldFaults } from '../parts/problem.js';
  */
 export function AlgorithmChoice({ algorithms, problem, draft, onDraft, faults }) {
   const chosen = algorithms?.find((one) => one.name === draft.algorithm);
-  function setParameters(values) {
-    onDraft({ parameters: { ...draft.parameters, [chosen.name]: values } });
+  function setParameters(values, unread) {
+    onDraft({
+      parameters: { ...draft.parameters, [chosen.name]: values },
+      unreadParameters: { ...draft.unreadParameters, [chosen.name]: unread },
+    });
   }
   return html`<section class="step">
     <h2><span class="step-number">2</span>Algorithm</h2>
@@ -34,6 +37,7 @@ export function AlgorithmChoice({ algorithms, problem, draft, onDraft, faults })
     ${chosen?.parameters && html`<details class="set" open key=${chosen.name}>
       <summary>Parameters${changedText(draft.parameters[chosen.name])}</summary>
       <${ParameterForm} schema=${chosen.parameters} values=${draft.parameters[chosen.name] ?? {}}
+        unread=${draft.unreadParameters[chosen.name] ?? {}}
         faults=${(name) => faults(`parameters.${name}`)}
         onChange=${setParameters} />
     </details>`}

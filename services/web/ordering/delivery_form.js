@@ -59,6 +59,11 @@ export function destinationOf(name, fields, destinations) {
   return { name, ...Object.fromEntries(given.map((field) => [field, fields[field]])) };
 }
 
+/** Return the fields without those that are secret. */
+export function withoutSecrets(fields) {
+  return Object.fromEntries(Object.entries(fields).filter(([name]) => !SECRETS.has(name)));
+}
+
 /** Draw the step: destination, case and priority. */
 export function DeliveryForm({ destinations, draft, onDraft, faults }) {
   return html`<section class="step">

@@ -1,13 +1,16 @@
 // The order that is being filled in. It outlives a visit to another part of the page.
-import { useState } from '../vendor/hooks.js';
-import { destinationOf } from './delivery_form.js';
-import { roiOf } from './region_form.js';
+import { useEffect, useState } from '../vendor/hooks.js';
+import { destinationOf, withoutSecrets } from './delivery_form.js';
+import { middleOf, roiOf } from './region_form.js';
 
 const EMPTY = {
   algorithm: '',
   parameters: {},
+  unreadParameters: {}, // texts that cannot be read, by algorithm and name
   regionKind: 'whole',
   region: null,
+  unreadCorners: undefined, // a text that is not the region, until it is corrected
+  slide: '', // the id of the slide that the region was drawn on
   mpp: '',
   destination: '',
   destinationFields: {},
@@ -24,6 +27,26 @@ export function useDraft() {
     setDraft(kept);
   }
   return [draft, change];
+}
+
+/**
+ * Take from the draft what belonged to another slide: the region and the size of a pixel, and from
+ * one slide to the next the case and what its task gave to the destination.
+ */
+export function useResetForSlide(slide, draft, change) {
+  const id = slide?.id ?? '';
+  useEffect(() => {
+    if (id === draft.slide) return;
+    let region = null;
+    if (slide && draft.regionKind === 'rectangle') region = middleOf(slide);
+    change({ slide: id, region, unreadCorners: undefined, mpp: '' });
+    if (draft.slide) change({ caseLabel: '', destinationFields: {} });
+  }, [id]);
+}
+
+/** Forget the secrets of an order that was placed: a token belongs to one task. */
+export function forgetSecrets() {
+  kept = { ...kept, destinationFields: withoutSecrets(kept.destinationFields) };
 }
 
 /**

@@ -1,31 +1,41 @@
 // The form of an algorithm's parameters, made from its JSON schema. The server stays the judge.
-import { useState } from '../vendor/hooks.js';
 import { html } from '../html.js';
 import { fieldsOf, same } from './parameter_schema.js';
 import { FieldFaults } from '../parts/problem.js';
-import { NumberField } from '../parts/typed_field.js';
+import { NumberField, ReadField } from '../parts/typed_field.js';
 
 /**
  * Draw the form.
- * @param {{schema: object, values: object, faults: (name: string) => object[],
- *   onChange: (values: object) => void}} props `values` holds what differs from the defaults
+ * @param {{schema: object, values: object, unread: object, faults: (name: string) => object[],
+ *   onChange: (values: object, unread: object) => void}} props `values` holds what differs from
+ *   the defaults, `unread` the texts that cannot be read; both by name
  */
-export function ParameterForm({ schema, values, faults, onChange }) {
+export function ParameterForm({ schema, values, unread, faults, onChange }) {
   const fields = fieldsOf(schema).filter((field) => field.kind !== 'const');
   if (fields.length === 0) return html`<p class="hint">It has nothing to set.</p>`;
 
   function set(field, value) {
-    const { [field.name]: _, ...others } = values;
-    if (value === undefined || same(value, field.default)) onChange(others);
-    else onChange({ ...others, [field.name]: value });
+    const others = without(values, field.name);
+    const left = without(unread, field.name);
+    if (value === undefined || same(value, field.default)) onChange(others, left);
+    else onChange({ ...others, [field.name]: value }, left);
+  }
+  function keep(field, text) {
+    onChange(values, { ...unread, [field.name]: text });
   }
   return html`<div class="parameters">${fields.map((field) => html`<${Field} key=${field.name}
     field=${field} value=${values[field.name] ?? (field.name in values ? null : field.default)}
-    isChanged=${field.name in values} faults=${faults(field.name)}
-    onSet=${(value) => set(field, value)} />`)}</div>`;
+    unread=${unread[field.name]} isChanged=${field.name in values || field.name in unread}
+    faults=${faults(field.name)} onSet=${(value) => set(field, value)}
+    onUnread=${(text) => keep(field, text)} />`)}</div>`;
 }
 
-function Field({ field, value, isChanged, faults, onSet }) {
+function without(members, name) {
+  const { [name]: _, ...others } = members;
+  return others;
+}
+
+function Field({ field, value, unread, isChanged, faults, onSet, onUnread }) {
   const id = `parameter-${field.name}`;
   const about = `${id}-about`;
   const wrong = `${id}-fault`;
@@ -35,8 +45,8 @@ function Field({ field, value, isChanged, faults, onSet }) {
   return html`<div class="parameter ${isChanged ? 'is-changed' : ''}">
     <label for=${id}>${field.title}${field.unit && html` <small class="unit">${field.unit}</small>`}
       ${isChanged && html`<span class="changed">changed</span>`}</label>
-    <span class="parameter-input"><${Input} field=${field} value=${value} shared=${shared}
-      onSet=${onSet} />
+    <span class="parameter-input"><${Input} field=${field} value=${value} unread=${unread}
+      shared=${shared} onSet=${onSet} onUnread=${onUnread} />
       ${isChanged && html`<button type="button" class="small" title="Back to the default"
         onClick=${() => onSet(undefined)}><span aria-hidden="true">↺</span><span class="unseen"
         >Reset ${field.title}</span></button>`}</span>
@@ -53,7 +63,7 @@ function range({ minimum, maximum, kind }) {
   return '';
 }
 
-function Input({ field, value, shared, onSet }) {
+function Input({ field, value, unread, shared, onSet, onUnread }) {
   switch (field.kind) {
     case 'number':
     case 'integer': return html`<${NumberInput} field=${field} value=${value} shared=${shared}
@@ -65,8 +75,8 @@ function Input({ field, value, shared, onSet }) {
     case 'text': return html`<input type="text" ...${shared} value=${value ?? ''}
       placeholder=${field.takesAuto ? 'auto' : undefined} maxlength=${field.schema.maxLength}
       onInput=${(event) => onSet(textOr(event.currentTarget.value, field))} />`;
-    default: return html`<${JsonInput} field=${field} value=${value} shared=${shared}
-      onSet=${onSet} />`;
+    default: return html`<${JsonInput} field=${field} value=${value} unread=${unread}
+      shared=${shared} onSet=${onSet} onUnread=${onUnread} />`;
   }
 }
 
@@ -111,25 +121,19 @@ function wordOf(choice) {
 }
 
 /** A box for what has no input of its own: numbers with commas between them, or JSON. */
-function JsonInput({ field, value, shared, onSet }) {
-  const [text, setText] = useState(() => asText(field, value));
-  const [isWrong, setIsWrong] = useState(false);
-  function changed(event) {
-    const given = event.currentTarget.value;
-    setText(given);
+function JsonInput({ field, value, unread, shared, onSet, onUnread }) {
+  function changed(text) {
+    let read;
     try {
-      onSet(fromText(field, given));
-      setIsWrong(false);
+      read = fromText(field, text);
     } catch {
-      setIsWrong(true);
+      onUnread(text);
+      return;
     }
+    onSet(read);
   }
-  const placeholder = field.takesAuto ? 'auto' : undefined;
-  return html`<span class="json"><input type="text" ...${shared} value=${text} onInput=${changed}
-      placeholder=${placeholder} spellcheck=${false} aria-invalid=${isWrong
-        || shared['aria-invalid']} />
-    ${isWrong && html`<span class="fault" role="alert">${field.kind === 'numbers'
-      ? 'Numbers with commas between them are asked for' : 'This is not JSON'}</span>`}</span>`;
+  return html`<${ReadField} ...${shared} value=${asText(field, value)} unread=${unread}
+    onText=${changed} placeholder=${field.takesAuto ? 'auto' : undefined} spellcheck=${false} />`;
 }
 
 function asText(field, value) {

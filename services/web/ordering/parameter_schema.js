@@ -97,6 +97,19 @@ export function rangeFaults(schema, values) {
   return faults;
 }
 
+/**
+ * Return the faults of texts that cannot be read as the values of parameters.
+ * @param {object} schema of the parameters
+ * @param {object} texts by name
+ */
+export function textFaults(schema, texts) {
+  return fieldsOf(schema).filter(({ name }) => name in texts).map(({ name, kind }) => ({
+    field: `parameters.${name}`,
+    detail: kind === 'numbers' ? 'numbers with commas between them are asked for'
+      : 'this is not JSON',
+  }));
+}
+
 /** Return whether two JSON values are the same. */
 export function same(one, other) {
   return JSON.stringify(one) === JSON.stringify(other);

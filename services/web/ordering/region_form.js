@@ -2,18 +2,19 @@
 import { area, length, number } from '../format.js';
 import { html } from '../html.js';
 import { FieldFaults } from '../parts/problem.js';
-import { NumberField, TextField } from '../parts/typed_field.js';
+import { NumberField, ReadField } from '../parts/typed_field.js';
 
 const KINDS = [['whole', 'Whole slide'], ['rectangle', 'Rectangle'], ['polygon', 'Polygon']];
 const SIDES = ['x', 'y', 'width', 'height'];
 
 /**
  * Draw the form.
- * @param {{slide: object|null, kind: string, region: object|null, faults: object[],
- *   onKind: (kind: string) => void, onRegion: (region: object|null) => void}} props `region` in
- *   level-0 px: {x, y, width, height} or {points: [[x, y], …]}
+ * @param {{slide: object|null, kind: string, region: object|null, unread: string|undefined,
+ *   faults: object[], onKind: (kind: string) => void, onRegion: (region: object|null) => void,
+ *   onUnread: (text: string) => void}} props `region` in level-0 px: {x, y, width, height} or
+ *   {points: [[x, y], …]}; `unread` is a text of corners that cannot be read
  */
-export function RegionForm({ slide, kind, region, faults, onKind, onRegion }) {
+export function RegionForm({ slide, kind, region, unread, faults, onKind, onRegion, onUnread }) {
   return html`<section class="step">
     <h2><span class="step-number">3</span>Region</h2>
     <div class="segments" role="group" aria-label="Region">
@@ -22,7 +23,7 @@ export function RegionForm({ slide, kind, region, faults, onKind, onRegion }) {
     ${kind === 'rectangle' && html`<${Rectangle} region=${region} onRegion=${onRegion}
       faults=${faults} />`}
     ${kind === 'polygon' && html`<${Points} region=${region} onRegion=${onRegion}
-      faults=${faults} />`}
+      unread=${unread} onUnread=${onUnread} faults=${faults} />`}
     <p class="hint" id="region-size">${sizeText(slide, kind, region)}</p>
     <${FieldFaults} id="region-faults" faults=${faults} />
   </section>`;
@@ -34,7 +35,7 @@ function Rectangle({ region, onRegion, faults }) {
   }
   function byKey(event, side) {
     const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
-    if (!step || region?.[side] === undefined) return;
+    if (!step || !Number.isFinite(region?.[side])) return;
     event.preventDefault();
     let next = region[side] + step * (event.shiftKey ? 100 : 1);
     if (side === 'width' || side === 'height') next = Math.max(1, next);
@@ -45,22 +46,42 @@ function Rectangle({ region, onRegion, faults }) {
       aria-describedby="region-size region-faults"
       aria-invalid=${faults.length > 0 || undefined}
       onKeyDown=${(event) => byKey(event, side)}
-      onValue=${(value) => value !== null && set(side, Math.round(value))} /></label>`)}</div>
+      onValue=${(value) => set(side, value === null ? null : Math.round(value))}
+      /></label>`)}</div>
     <p class="hint">Level-0 pixels. Drag on the slide, or use ↑ ↓ (with Shift by 100).</p>`;
 }
 
-function Points({ region, onRegion, faults }) {
+function Points({ region, unread, faults, onRegion, onUnread }) {
   const points = region?.points ?? [];
   const text = points.map(([x, y]) => `${Math.round(x)}, ${Math.round(y)}`).join('\n');
   function changed(lines) {
-    const given = lines.split('\n').map(pointOf).filter(Boolean);
+    if (cornerFaults(lines).length) {
+      onUnread(lines);
+      return;
+    }
+    const given = linesOf(lines).map(pointOf);
     onRegion(given.length ? { points: given } : null);
   }
   return html`<label class="points">Corners, one “x, y” a line
-    <${TextField} isLong rows="4" spellcheck=${false} value=${text} onValue=${changed}
+    <${ReadField} isLong rows="4" spellcheck=${false} value=${text} unread=${unread}
+      onText=${changed}
       aria-describedby="region-size region-faults" aria-invalid=${faults.length > 0 || undefined}
       /></label>
     <p class="hint">Click the corners on the slide, or write them here in level-0 pixels.</p>`;
+}
+
+/** Return the lines that hold something. */
+function linesOf(text) {
+  return text.split('\n').filter((line) => line.trim());
+}
+
+/** Return the faults of a text of corners: the lines that are no corner. */
+export function cornerFaults(text) {
+  const wrong = linesOf(text ?? '').filter((line) => pointOf(line) === null);
+  return wrong.map((line) => ({
+    field: 'scans[0].roi',
+    detail: `“${line.trim().slice(0, 40)}” is no corner: “x, y” is asked for`,
+  }));
 }
 
 function pointOf(line) {
@@ -73,7 +94,7 @@ function sizeText(slide, kind, region) {
   if (!slide) return 'Choose a slide first.';
   const { width, height, mpp_x: mppX, mpp_y: mppY } = slide;
   if (kind === 'whole') return joined(pixels(width, height), area(width * height, mppX, mppY));
-  if (kind === 'rectangle' && region) {
+  if (kind === 'rectangle' && isComplete(region)) {
     const { width: w, height: h } = region;
     const sides = [length(w, mppX), length(h, mppY)].filter(Boolean).join(' × ');
     return joined(pixels(w, h), sides, area(w * h, mppX, mppY));
@@ -114,10 +135,17 @@ export function middleOf(slide) {
   };
 }
 
+/** Return whether a region has all of its numbers; a side that was emptied has none. */
+export function isComplete(region) {
+  if (!region) return false;
+  return Boolean(region.points) || SIDES.every((side) => Number.isFinite(region[side]));
+}
+
 /** Return the region as an order has it; undefined = the whole slide, null = not drawn yet. */
 export function roiOf(kind, region) {
   if (kind === 'whole') return undefined;
+  if (!isComplete(region)) return null;
   if (kind === 'rectangle') return region;
-  if (!region?.points || region.points.length < 3) return null;
+  if (!(region.points?.length >= 3)) return null;
   return { polygon: region.points };
 }

@@ -18,11 +18,17 @@ export function ServerFolder({ onChoose, onClose }) {
   const list = useRef(null);
   const [place, setPlace] = useState({ root: null, path: '' });
   const { roots, entries, cursor, problem, isBusy, read } = useListing(place);
-  useEffect(() => dialog.current.showModal(), []);
+  useEffect(() => {
+    const shown = dialog.current;
+    shown.showModal();
+    return () => shown.close(); // which gives the focus back
+  }, []);
   useEffect(() => {
     if (roots?.length === 1 && place.root === null) setPlace({ root: roots[0].root, path: '' });
   }, [roots]);
-  useEffect(() => list.current?.querySelector('button')?.focus(), [entries === null, place]);
+  useEffect(() => {
+    list.current?.querySelector('button:not(:disabled)')?.focus();
+  }, [entries === null, place]);
 
   function choose(entry) {
     const path = joined(place.path, entry.name);

@@ -17,19 +17,26 @@ const PREFIX = 'slidelane.upload.';
  */
 export async function startUpload(files, signal, onProgress) {
   await import('../vendor/tus.js'); // it sets `tus`
+  const whole = await digestOf(files.map(markOf).join('\n'));
+  const marks = [];
   const total = files.reduce((sum, { file }) => sum + file.size, 0);
   const rate = new Rate();
   let before = 0;
   let set = '';
   let id = '';
   for (const one of files) {
-    const uploaded = await uploadOne(one, set, files.length > 1, signal, (sent) => {
+    const mark = await digestOf(`${whole}\n${markOf(one)}`);
+    signal.throwIfAborted();
+    marks.push(mark);
+    const uploaded = await uploadOne(one, mark, set, files.length > 1, signal, (sent) => {
       onProgress({ done: before + sent, total, rate: rate.of(before + sent) });
     });
     before += one.file.size;
     id = uploaded.id;
     if (files.length > 1) set = uploaded.set || set;
   }
+  // Until here each file is found again: another try goes on with the same set.
+  for (const mark of marks) sessionStorage.removeItem(`${PREFIX}${mark}`);
   return set || id;
 }
 
@@ -47,8 +54,7 @@ class Rate {
   }
 }
 
-async function uploadOne({ file, path }, set, isOfSet, signal, onSent) {
-  const mark = await fingerprintOf(file, path, set);
+async function uploadOne({ file, path }, mark, set, isOfSet, signal, onSent) {
   const found = { id: '', set };
   let endpoint = ENDPOINT;
   if (set) endpoint = `${ENDPOINT}?set=${encodeURIComponent(set)}`;
@@ -58,7 +64,7 @@ async function uploadOne({ file, path }, set, isOfSet, signal, onSent) {
       chunkSize: CHUNK_BYTES,
       retryDelays: RETRY_DELAYS_MS,
       parallelUploads: 1,
-      removeFingerprintOnSuccess: true,
+      removeFingerprintOnSuccess: false,
       storeFingerprintForResuming: mark !== null,
       fingerprint: async () => mark,
       urlStorage: new PrivateStorage(),
@@ -74,7 +80,7 @@ async function uploadOne({ file, path }, set, isOfSet, signal, onSent) {
           return;
         }
         await askForLogin();
-        upload.start();
+        if (!signal.aborted) upload.start();
       },
       onSuccess: () => {
         found.id = idOf(upload.url);
@@ -85,16 +91,16 @@ async function uploadOne({ file, path }, set, isOfSet, signal, onSent) {
       upload.abort();
       reject(new Problem({ code: 'stopped', title: 'The upload was stopped' }, 0));
     });
-    begin(upload, mark);
+    begin(upload, mark, signal);
   });
 }
 
-async function begin(upload, mark) {
+async function begin(upload, mark, signal) {
   if (mark !== null) {
     const [earlier] = await upload.findPreviousUploads();
     if (earlier) upload.resumeFromPreviousUpload(earlier);
   }
-  upload.start();
+  if (!signal.aborted) upload.start();
 }
 
 function metadataOf(file, path, isOfSet) {
@@ -123,14 +129,17 @@ function problemOfUpload(error) {
   }
 }
 
+function markOf({ file, path }) {
+  return [path, file.size, file.lastModified].join('\n');
+}
+
 /**
- * Return what tells this file from others, without its name: names hold patients.
+ * Return what tells a text from others, and does not have it: names hold patients.
  *
- * Null where the browser cannot hash, which is on plain http: then a reload begins anew.
+ * Null where the browser cannot hash, which is on plain http: then another try begins anew.
  */
-async function fingerprintOf(file, path, set) {
+async function digestOf(text) {
   if (!self.crypto?.subtle) return null;
-  const text = [path, file.size, file.lastModified, set].join('\n');
   const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text));
   return Array.from(new Uint8Array(digest), (part) => part.toString(16).padStart(2, '0')).join('');
 }

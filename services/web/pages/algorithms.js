@@ -24,7 +24,9 @@ export function AlgorithmsPage() {
 }
 
 function Cards({ found }) {
-  const { algorithms, queues, workers } = found;
+  const { algorithms } = found;
+  const queues = found.queues ?? [];
+  const workers = found.workers ?? [];
   if (algorithms.length === 0) {
     return html`<p class="nothing">No algorithm yet: a worker announces them, and none has.
       <a href="#/system">System</a> shows which workers are up.</p>`;
@@ -34,7 +36,7 @@ function Cards({ found }) {
     workers=${workers.filter((worker) => worker.offered?.includes(one.name))} />`)}</div>`;
 }
 
-/** Read everything at once; only the algorithms themselves must be there. */
+/** Read everything at once; only the algorithms must be there, what cannot be read is null. */
 function useAll() {
   const [state, setState] = useState({ found: null, problem: null });
   async function read() {
@@ -44,7 +46,7 @@ function useAll() {
       setState((before) => ({ ...before, problem: problemOf(answers[0].reason) }));
       return;
     }
-    const entries = names.map((name, index) => [name, answers[index].value?.[name] ?? []]);
+    const entries = names.map((name, index) => [name, answers[index].value?.[name] ?? null]);
     setState({ found: Object.fromEntries(entries), problem: null });
   }
   useEffect(() => { read(); }, []);

@@ -2,18 +2,19 @@
 import { useEffect, useRef, useState } from '../vendor/hooks.js';
 import { getJson, problemOf, send } from '../api.js';
 import { html } from '../html.js';
-import { useLive } from '../live.js';
+import { useLive, useRefreshWhile } from '../live.js';
 import { TechcyteTask } from '../parts/orders/techcyte_task.js';
 import { announce } from '../parts/announce.js';
 import { JobFilters } from '../parts/orders/job_filters.js';
 import { JobRow } from '../parts/orders/job_row.js';
 import { LiveMark } from '../parts/live_mark.js';
 import { LogSheet } from '../parts/orders/log.js';
-import { merged } from '../parts/orders/order_state.js';
+import { merged, newer, waitText } from '../parts/orders/order_state.js';
 import { ProblemBox } from '../parts/problem.js';
 import { allowedActs } from '../parts/orders/state.js';
 
 const PAGE_SIZE = 50;
+const CSV_ROWS = 10_000; // the most that the server gives
 const NEW_ORDER_PAUSE_MS = 500;
 const COLUMNS = [
   'State', 'Created', 'Algorithm', 'Slide', 'Case', 'Progress or result', 'Took', 'By', 'Worker',
@@ -62,7 +63,8 @@ export function JobsPage({ address, session }) {
   }
   return html`<div class="page">
     <header class="page-head"><h1>Jobs and logs</h1><${LiveMark} />
-      <a href="/v1/orders.csv" download>Table as CSV</a></header>
+      <a href="/v1/orders.csv?${queryOf(filters, null, CSV_ROWS)}" download>Table as
+        CSV</a></header>
     <${TechcyteTask} />
     <${JobFilters} filters=${filters} onFilters=${setFilters} />
     <div class="bulk" role="group" aria-label="What is selected">
@@ -126,8 +128,8 @@ function useFilters({ query }) {
   return [filters, change];
 }
 
-function queryOf({ state, algorithm, label }, cursor) {
-  const asked = new URLSearchParams({ limit: PAGE_SIZE });
+function queryOf({ state, algorithm, label }, cursor, limit = PAGE_SIZE) {
+  const asked = new URLSearchParams({ limit });
   if (state) asked.set('state', state);
   if (algorithm) asked.set('algorithm', algorithm);
   const [name, ...rest] = label.trim().split('=');
@@ -152,7 +154,7 @@ function useOrders(filters) {
       const found = await getJson(`/v1/orders?${queryOf(filters, cursor)}`);
       if (mine !== turn.current) return;
       setState((before) => ({
-        orders: cursor ? [...before.orders, ...found.orders] : withOlder(found, before),
+        orders: cursor ? [...before.orders, ...found.orders] : withKnown(found, before),
         next: cursor || !before.isLonger ? found.next : before.next,
         isLonger: Boolean(cursor) || before.isLonger,
         problem: null,
@@ -188,14 +190,21 @@ function useOrders(filters) {
     return () => clearTimeout(timer.current);
   }, [asked]);
   useLive('all', { order: changed, refresh });
+  useRefreshWhile(Boolean(state.orders?.some((one) => waitText(one) !== '')), refresh);
   return { ...state, isBusy, refresh, more: () => read(state.next) };
 }
 
-/** Return the newest page, with the older orders that somebody had asked for below it. */
-function withOlder(found, before) {
-  if (!before.isLonger || !before.orders) return found.orders;
-  const fresh = new Set(found.orders.map((one) => one.id));
-  return [...found.orders, ...before.orders.filter((one) => !fresh.has(one.id))];
+/**
+ * Return the newest page, with the older orders that somebody had asked for below it.
+ *
+ * An order that an event has changed since the page was asked for stays as it is.
+ */
+function withKnown(found, before) {
+  const known = new Map(before.orders?.map((one) => [one.id, one]));
+  const fresh = found.orders.map((one) => newer(known.get(one.id), one));
+  for (const one of fresh) known.delete(one.id);
+  if (!before.isLonger) return fresh;
+  return [...fresh, ...known.values()];
 }
 
 /** Let the arrow keys move between rows, from a control to the same control. */

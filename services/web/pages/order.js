@@ -6,11 +6,13 @@ import { orderAddress } from '../router.js';
 import { announce } from '../parts/announce.js';
 import { AlgorithmChoice } from '../ordering/algorithm_choice.js';
 import { DeliveryForm, useDestinations } from '../ordering/delivery_form.js';
-import { bodyOf, missingOf, useDraft } from '../ordering/draft.js';
-import { rangeFaults } from '../ordering/parameter_schema.js';
+import {
+  bodyOf, forgetSecrets, missingOf, useDraft, useResetForSlide,
+} from '../ordering/draft.js';
+import { rangeFaults, textFaults } from '../ordering/parameter_schema.js';
 import { faultsAt, Preflight, usePreflight } from '../ordering/preflight.js';
 import { FieldFaults, ProblemText } from '../parts/problem.js';
-import { middleOf, RegionForm } from '../ordering/region_form.js';
+import { cornerFaults, isComplete, middleOf, RegionForm } from '../ordering/region_form.js';
 import { SlideChoice } from '../ordering/slide_choice.js';
 import { useSlideLook } from '../ordering/slide_look.js';
 import { Stage } from '../viewer/stage.js';
@@ -29,7 +31,11 @@ export function OrderPage({ dimmed }) {
   const { destinations, problem: destinationsProblem } = useDestinations();
   const { algorithms, problem: algorithmsProblem } = useAlgorithms(draft, setDraft);
   const algorithm = algorithms?.find((one) => one.name === draft.algorithm);
-  const wrong = rangeFaults(algorithm?.parameters, draft.parameters[draft.algorithm] ?? {});
+  const wrong = [
+    ...rangeFaults(algorithm?.parameters, draft.parameters[draft.algorithm] ?? {}),
+    ...textFaults(algorithm?.parameters, draft.unreadParameters[draft.algorithm] ?? {}),
+    ...cornerFaults(draft.unreadCorners),
+  ];
   let missing = missingOf(draft, look.slide, algorithm);
   if (wrong.length) missing = 'Correct what is marked.';
   const body = missing ? null : bodyOf(draft, look.slide, destinations);
@@ -37,21 +43,25 @@ export function OrderPage({ dimmed }) {
   const sending = useSending(body);
   const problem = sending.problem ?? preflight.problem;
   const faults = (path) => [...faultsAt({ faults: wrong }, path), ...faultsAt(problem, path)];
-  useResetRegion(look.slide, draft, setDraft);
+  useResetForSlide(look.slide, draft, setDraft);
 
+  function setRegion(region) {
+    setDraft({ region, unreadCorners: undefined });
+  }
   function setKind(regionKind) {
-    let region = null;
-    if (regionKind === draft.regionKind) region = draft.region;
-    else if (regionKind === 'rectangle' && look.slide) region = middleOf(look.slide);
     setIsDrawing(true);
-    setDraft({ regionKind, region });
+    if (regionKind === draft.regionKind) return;
+    let region = null;
+    if (regionKind === 'rectangle' && look.slide) region = middleOf(look.slide);
+    setDraft({ regionKind });
+    setRegion(region);
   }
   function setMode(mode) {
     if (mode === 'pan') setIsDrawing(false); // what was drawn stays
     else setKind(mode);
   }
   function onKey(event) {
-    if (event.key === 'Enter' && event.ctrlKey) {
+    if (event.key === 'Enter' && event.ctrlKey && !event.target.closest('dialog')) {
       event.preventDefault();
       sending.send();
     }
@@ -63,8 +73,8 @@ export function OrderPage({ dimmed }) {
       <${AlgorithmChoice} algorithms=${algorithms} problem=${algorithmsProblem} draft=${draft}
         onDraft=${setDraft} faults=${faults} />
       <${RegionForm} slide=${look.slide} kind=${draft.regionKind} region=${draft.region}
-        faults=${faults('scans[0].roi')} onKind=${setKind}
-        onRegion=${(region) => setDraft({ region })} />
+        unread=${draft.unreadCorners} faults=${faults('scans[0].roi')} onKind=${setKind}
+        onRegion=${setRegion} onUnread=${(unreadCorners) => setDraft({ unreadCorners })} />
       <${MppField} slide=${look.slide} draft=${draft} onDraft=${setDraft} problem=${problem} />
       <${DeliveryForm} destinations=${destinations} draft=${draft} onDraft=${setDraft}
         faults=${faults} />
@@ -81,9 +91,9 @@ export function OrderPage({ dimmed }) {
     </div>
     <section class="stage" aria-label="Slide">
       ${look.slide ? html`<${Stage} key=${look.slide.id} slide=${look.slide} findings=${null}
-        region=${draft.region} mode=${isDrawing ? MODES[draft.regionKind] : 'pan'} view=${null}
-          dimmed=${dimmed}
-        onRegion=${(region) => setDraft({ region })} onView=${() => {}} onMode=${setMode} />`
+        region=${isComplete(draft.region) ? draft.region : null} view=${null} dimmed=${dimmed}
+        mode=${isDrawing ? MODES[draft.regionKind] : 'pan'}
+        onRegion=${setRegion} onView=${() => {}} onMode=${setMode} />`
         : html`<${NoSlide} look=${look} />`}
     </section>
   </div>`;
@@ -113,18 +123,6 @@ function useAlgorithms(draft, setDraft) {
   return state;
 }
 
-/** A region belongs to the slide that it was drawn on. */
-function useResetRegion(slide, draft, setDraft) {
-  const before = useRef(slide?.id);
-  useEffect(() => {
-    if (slide?.id === before.current) return;
-    before.current = slide?.id;
-    let region = null;
-    if (slide && draft.regionKind === 'rectangle') region = middleOf(slide);
-    setDraft({ region, mpp: '' });
-  }, [slide?.id]);
-}
-
 /** Send an order once: a repeated click repeats the same request, not the order. */
 function useSending(body) {
   const [isBusy, setIsBusy] = useState(false);
@@ -142,6 +140,7 @@ function useSending(body) {
       const headers = { 'idempotency-key': key.current.id };
       const order = await postJson('/v1/orders', body, { headers });
       key.current = { text: '', id: '' };
+      forgetSecrets();
       announce(`The order is ${order.state}`);
       location.hash = orderAddress(order.id, order.scans[0].id);
     } catch (error) {

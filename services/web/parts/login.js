@@ -11,9 +11,14 @@ export function Login({ onDone }) {
   const [problem, setProblem] = useState(null);
   const [isBusy, setIsBusy] = useState(false);
   useEffect(() => {
-    dialog.current.showModal();
+    const shown = dialog.current;
+    shown.showModal();
     field.current.focus();
+    return () => shown.close(); // which gives the focus back
   }, []);
+  function openAgain() {
+    dialog.current?.showModal(); // a second Esc closes a dialog whatever its page says
+  }
 
   async function logIn(event) {
     event.preventDefault();
@@ -31,7 +36,7 @@ export function Login({ onDone }) {
     setIsBusy(false);
   }
   return html`<dialog class="login" ref=${dialog} aria-labelledby="login-title"
-    onCancel=${(event) => event.preventDefault()}>
+    onCancel=${(event) => event.preventDefault()} onClose=${openAgain}>
     <form onSubmit=${logIn}>
       <h2 id="login-title">Log in</h2>
       <p>This Slidelane asks for an API key. The key is exchanged for a session of this browser and

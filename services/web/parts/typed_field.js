@@ -31,10 +31,9 @@ function shownOf(typed, value) {
 
 /**
  * Draw an input for a text that is used once somebody pauses, presses Enter or leaves it.
- * @param {{value: string, onValue: (value: string) => void, isLong?: boolean}} props and
- *   attributes of the input; `isLong` = several lines
+ * @param {{value: string, onValue: (value: string) => void}} props and attributes of the input
  */
-export function TextField({ value, onValue, isLong = false, ...attributes }) {
+export function TextField({ value, onValue, ...attributes }) {
   const [typed, setTyped] = useState(null);
   const timer = useRef(null);
   function use(text) {
@@ -45,16 +44,34 @@ export function TextField({ value, onValue, isLong = false, ...attributes }) {
     const text = event.currentTarget.value;
     setTyped(text);
     clearTimeout(timer.current);
-    if (!isLong) timer.current = setTimeout(() => use(text), PAUSE_MS);
+    timer.current = setTimeout(() => use(text), PAUSE_MS);
   }
   function left(event) {
     use(event.currentTarget.value);
     setTyped(null);
   }
+  const entered = (event) => event.key === 'Enter' && use(event.currentTarget.value);
+  return html`<input ...${attributes} value=${typed ?? value} onInput=${changed} onBlur=${left}
+    onKeyDown=${entered} />`;
+}
+
+/**
+ * Draw an input for a text that is read with every key.
+ * @param {{value: string, unread: string|undefined, onText: (text: string) => void,
+ *   isLong?: boolean}} props and attributes of the input; `value` is the text of what was read
+ *   last, `unread` a text that cannot be read, which stays until it is corrected; `isLong` =
+ *   several lines
+ */
+export function ReadField({ value, unread, onText, isLong = false, ...attributes }) {
+  const [typed, setTyped] = useState(null);
+  function changed(event) {
+    const text = event.currentTarget.value;
+    setTyped(text);
+    onText(text);
+  }
   const shared = {
-    ...attributes, value: typed ?? value, onInput: changed, onBlur: left,
+    ...attributes, value: unread ?? typed ?? value, onInput: changed, onBlur: () => setTyped(null),
   };
   if (isLong) return html`<textarea ...${shared}></textarea>`;
-  const entered = (event) => event.key === 'Enter' && use(event.currentTarget.value);
-  return html`<input ...${shared} onKeyDown=${entered} />`;
+  return html`<input type="text" ...${shared} />`;
 }

@@ -13,13 +13,19 @@ function useLog(order) {
   const [lines, setLines] = useState(null);
   const [problem, setProblem] = useState(null);
   const told = useRef([]);
+  const asked = useRef(0);
+  const answered = useRef(0);
   async function refresh() {
+    asked.current += 1;
+    const turn = asked.current;
     told.current = [];
     try {
       const answer = await send('GET', `/v1/orders/${encodeURIComponent(order)}/log`, {
         headers: { accept: 'text/plain' },
       });
       const read = (await answer.text()).split('\n').filter(Boolean);
+      if (turn < answered.current) return; // a later question was answered before
+      answered.current = turn;
       setLines(withMore(read, told.current));
       setProblem(null);
     } catch (error) {
@@ -97,7 +103,11 @@ function useEndInView(box, count) {
 /** Draw the log over the list of orders. */
 export function LogSheet({ order, onClose }) {
   const dialog = useRef(null);
-  useEffect(() => dialog.current.showModal(), []);
+  useEffect(() => {
+    const shown = dialog.current;
+    shown.showModal();
+    return () => shown.close(); // which gives the focus back
+  }, []);
   return html`<dialog class="sheet sheet-wide" ref=${dialog} onClose=${onClose}
     aria-labelledby="log-title">
     <header><h2 id="log-title">Log of ${shortId(order)}</h2>

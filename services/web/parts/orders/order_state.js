@@ -1,10 +1,21 @@
 // Orders as they are kept in the page: read once, then changed by the stream of events.
 import { useEffect, useRef, useState } from '../../vendor/hooks.js';
 import { getJson, problemOf } from '../../api.js';
-import { useLive } from '../../live.js';
+import { useLive, useRefreshWhile } from '../../live.js';
 
-/** Return the order with the changed parts of an event; scans are matched by their ids. */
+/** Return the one that changed last; `read` where the times do not tell. */
+export function newer(kept, read) {
+  if (kept?.updated_at > read?.updated_at) return kept; // both are RFC 3339 in UTC
+  return read;
+}
+
+/**
+ * Return the order with the changed parts of an event; scans are matched by their ids.
+ *
+ * An event from before the order was read changes nothing.
+ */
 export function merged(order, part) {
+  if (order.updated_at > part.updated_at) return order;
   const { order: _, scans, ...rest } = part;
   const next = { ...order, ...rest };
   if (scans && order.scans) {
@@ -45,11 +56,20 @@ export function useOrder(id) {
   const [state, setState] = useState({ order: null, problem: null });
   const path = `/v1/orders/${encodeURIComponent(id)}`;
   const before = useRef('');
+  const asked = useRef(0);
+  const answered = useRef(0);
 
   async function refresh() {
+    asked.current += 1;
+    const turn = asked.current;
     try {
-      setState({ order: await getJson(path), problem: null });
+      const read = await getJson(path);
+      if (turn < answered.current) return; // a later question was answered before
+      answered.current = turn;
+      setState((kept) => ({ order: newer(kept.order, read), problem: null }));
     } catch (error) {
+      if (turn < answered.current) return;
+      answered.current = turn;
       const problem = problemOf(error);
       setState((kept) => ({ order: problem.status === 404 ? null : kept.order, problem }));
     }
@@ -70,5 +90,6 @@ export function useOrder(id) {
   }
   useEffect(() => { refresh(); }, [id]);
   useLive(id, { order: changed, refresh });
+  useRefreshWhile(state.order !== null && waitText(state.order) !== '', refresh);
   return { ...state, refresh };
 }
