@@ -33,6 +33,7 @@ export function problemOf(error) {
 }
 
 let login = null;
+let logins = 0;
 const loginListeners = new Set();
 
 /**
@@ -69,6 +70,7 @@ function withResolvers() {
 export function loginDone() {
   const waiting = login;
   login = null;
+  logins += 1;
   for (const listener of loginListeners) listener(false);
   waiting?.resolve();
 }
@@ -89,10 +91,12 @@ export async function send(method, path, options = {}) {
     sent.headers['content-type'] = JSON_TYPE;
   }
   for (;;) {
+    const loginsBefore = logins;
     const answer = await fetched(path, sent);
     if (answer.ok) return answer;
     if (answer.status !== 401 || !waitsForLogin) throw await refusal(answer);
-    await askForLogin();
+    // A refusal that is older than a login says nothing of it: ask again with the new session.
+    if (logins === loginsBefore) await askForLogin();
   }
 }
 
