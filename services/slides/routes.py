@@ -22,7 +22,7 @@ from services.dependencies import (
 )
 from services.requests import order_query
 from services.slides import images, links
-from services.slides.looking import Looking, own_slide, shown_path
+from services.slides.looking import Looking, own_slide, shown_file
 from services.slides.requested_slide import SLIDE_BODY, requested_source
 from services.slides.viewer_process.client import unavailable
 from services.slides.viewer_process.http_connection import BadAnswerError
@@ -134,11 +134,11 @@ async def get_slide_image(
     if asked.token is None:
         caller = await may_read(request)
         slide = await run_in_threadpool(own_slide, store, slide_id, caller)
-        return await images.answer_iiif(request, viewer, shown_path(slide), rest, base)
+        return await images.answer_iiif(request, viewer, shown_file(slide), rest, base)
     await run_in_threadpool(links.check, store, slide_id, asked.token)
     slide = await run_in_threadpool(store.viewed_slides.use, slide_id)
     base = f"{base}/{links.MARK}{asked.token}"
-    response = await images.answer_iiif(request, viewer, shown_path(slide), asked.rest, base)
+    response = await images.answer_iiif(request, viewer, shown_file(slide), asked.rest, base)
     response.headers.update(links.CORS)
     return response
 
@@ -161,7 +161,7 @@ async def get_slide_picture(
     if not _PICTURE.fullmatch(name):
         raise OrderError("not_found", "there is no such picture", hint="`associated` names them")
     target = f"/associated/{quote(name)}.jpg"
-    return images.response_of(await images.ask(looking.viewer, target, shown_path(slide), request))
+    return images.response_of(await images.ask(looking.viewer, target, shown_file(slide), request))
 
 
 def shows_labels(config: Config) -> bool:

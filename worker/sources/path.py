@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from broker.errors import OrderError
-from worker.slide_cache.local_slide import LocalSlide
+from worker.slide_cache.local_slide import STAT, LocalSlide
 from worker.sources import companion_files
 from worker.sources.errors import InputNotFoundError
 from worker.sources.unicode_names import entries_with_letters, normalized
@@ -52,7 +52,7 @@ def find_slide(path: str, roots: Sequence[Path]) -> LocalSlide:
     identity = "\0".join(_identity(file) for file in [main, *companions])
     digest = hashlib.sha256(os.fsencode(identity)).hexdigest()
     size_bytes = status.st_size + sum(file.stat().st_size for file in companions)
-    return LocalSlide(main, f"stat:{digest}", size_bytes)
+    return LocalSlide(main, f"{STAT}{digest}", size_bytes)
 
 
 def _same_letters(missing: Path, path: str, roots: Sequence[Path]) -> Path:

@@ -47,6 +47,11 @@ class ViewedSlide:
         return str(self.place.get("path", ""))
 
     @property
+    def digest(self) -> str:
+        """Return which slide it was when it was opened or fetched; empty before that."""
+        return str(self.facts.get("digest") or self.place.get("digest", ""))
+
+    @property
     def mpp(self) -> float | None:
         """Return the microns per pixel that the case locator states."""
         mpp: float | None = self.place.get("mpp")

@@ -44,10 +44,14 @@ class PlanAnswer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the viewer finds the slide of a scan, and what the case locator says of its pixels."""
+    """Where the viewer finds the slide of a scan, and what the case locator says of its pixels.
+
+    `digest`: which slide was looked at there, where one was.
+    """
 
     path: str
     mpp: float | None = None
+    digest: str = ""
 
 
 def preflight(document: Any, placement: Placement, viewer: ViewerClient) -> PreflightView:
@@ -79,7 +83,7 @@ def _place(scan: ScanRequest, placement: Placement) -> Place | None:
     if isinstance(scan.source, SlideSource):
         slide = placement.store.viewed_slides.use(scan.source.slide)
         if slide.state in _SEEN:
-            return Place(slide.path, slide.mpp)
+            return Place(slide.path, slide.mpp, slide.digest)
         return None
     path = path_on_disk(scan.source, placement.config)
     if path is None:
@@ -130,7 +134,9 @@ class Planner:
             question |= {"mpp": place.mpp, "mpp_source": "locator"}
         try:
             async with self._turns:
-                answer = await self._viewer.post_json("/tiles", place.path, question)
+                answer = await self._viewer.post_json(
+                    "/tiles", place.path, question, digest=place.digest
+                )
             return PlanAnswer.model_validate(answer)
         except OrderError as error:
             if error.code == "slide_gone":

@@ -38,37 +38,48 @@ class ViewerClient:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def get(
-        self, target: str, path: str = "", headers: Mapping[str, str] | None = None
+        self,
+        target: str,
+        path: str = "",
+        headers: Mapping[str, str] | None = None,
+        *,
+        digest: str = "",
     ) -> ViewerAnswer:
         """Return the viewer's answer about the slide at `path` on its disk.
 
-        `target` is percent-encoded. Raise `OrderError` for what the viewer refuses, and
-        `TemporaryError("viewer_unavailable")`.
+        `target` is percent-encoded. With a `digest` the slide must still be that one. Raise
+        `OrderError` for what the viewer refuses, and `TemporaryError("viewer_unavailable")`.
         """
-        return await self._ask("GET", target, path, headers or {}, b"")
+        request = ViewerRequest("GET", target, self._sent(path, digest) | dict(headers or {}))
+        return await self._ask(request, path)
 
-    async def get_json(self, target: str, path: str = "") -> dict[str, Any]:
+    async def get_json(self, target: str, path: str = "", *, digest: str = "") -> dict[str, Any]:
         """Return the JSON object that the viewer answers; raise as `get` does."""
-        return _document(await self.get(target, path))
+        return _document(await self.get(target, path, digest=digest))
 
-    async def post_json(self, target: str, path: str, document: Any) -> dict[str, Any]:
+    async def post_json(
+        self, target: str, path: str, document: Any, *, digest: str = ""
+    ) -> dict[str, Any]:
         """Return what the viewer answers to a JSON document that changes nothing; as `get`."""
-        headers = {"content-type": "application/json"}
-        body = json.dumps(document).encode()
-        return _document(await self._ask("POST", target, path, headers, body))
+        headers = self._sent(path, digest) | {"content-type": "application/json"}
+        request = ViewerRequest("POST", target, headers, json.dumps(document).encode())
+        return _document(await self._ask(request, path))
 
     async def close(self) -> None:
         """Close the kept connections."""
         while self._kept:
             await self._kept.pop().closed()
 
-    async def _ask(
-        self, method: str, target: str, path: str, headers: Mapping[str, str], body: bytes
-    ) -> ViewerAnswer:
-        sent = {**self._headers, **headers}
+    def _sent(self, path: str, digest: str) -> dict[str, str]:
+        """Return the headers of a request about a slide."""
+        sent = dict(self._headers)
         if path:
             sent["slide-path"] = quote(path, safe="/")
-        request = ViewerRequest(method, target, sent, body)
+        if digest:
+            sent["slide-digest"] = quote(digest, safe=":")
+        return sent
+
+    async def _ask(self, request: ViewerRequest, path: str) -> ViewerAnswer:
         try:
             async with asyncio.timeout(ANSWER_S), self._turn():
                 answer = await self._answer(request)
