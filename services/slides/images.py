@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from broker.errors import OrderError
+from services.slides.public_url import public_url
 from services.slides.viewer_process.client import ViewerClient
 from services.slides.viewer_process.http_connection import ViewerAnswer
 
@@ -44,8 +45,7 @@ async def answer_iiif(
     if not rest:
         return RedirectResponse(f"{base}/{INFO}", 303)
     if rest == INFO:
-        own = str(request.url.replace(path=base, query="", fragment=""))
-        target = f"/iiif/{INFO}?id={quote(own, safe='')}"
+        target = f"/iiif/{INFO}?id={quote(public_url(request, base), safe='')}"
     elif _IMAGE.fullmatch(rest):
         target = f"/iiif/{quote(rest, safe='/,:!^')}"
     else:

@@ -23,6 +23,7 @@ from services.dependencies import (
 from services.requests import order_query
 from services.slides import images, links
 from services.slides.looking import Looking, own_slide, shown_file
+from services.slides.public_url import public_url
 from services.slides.requested_slide import SLIDE_BODY, requested_source
 from services.slides.viewer_process.client import unavailable
 from services.slides.viewer_process.http_connection import BadAnswerError
@@ -109,7 +110,7 @@ async def link_slide(slide_id: str, request: Request, looking: OrderersLooking) 
     """
     slide = await run_in_threadpool(looking.own, slide_id)
     key = await run_in_threadpool(looking.store.viewed_slides.signing_key)
-    base = str(request.url.replace(path=f"{PREFIX}/{slide.id}/iiif", query="", fragment=""))
+    base = public_url(request, f"{PREFIX}/{slide.id}/iiif")
     view = links.new_link(slide.id, base, key)
     return Response(view.model_dump_json(), 201, media_type=_JSON)
 
