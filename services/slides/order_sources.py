@@ -66,8 +66,9 @@ class ChangeCheck:
             self._left_s -= time.monotonic() - began
 
     async def _ask(self, slide: ViewedSlide) -> None:
-        async with asyncio.timeout(self._left_s):
-            await self._viewer.get_json("/digest", slide.path, digest=slide.digest)
+        with self._viewer.waiting_thread():
+            async with asyncio.timeout(self._left_s):
+                await self._viewer.get_json("/digest", slide.path, digest=slide.digest)
 
 
 def with_own_sources(
