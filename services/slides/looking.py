@@ -48,6 +48,8 @@ class Looking:
             return await self.find(source.slide)
         path = await run_in_threadpool(self._checked_path, source)
         new = NewSlide(self.caller.name, source, shown_name(source), priority=self._priority())
+        if self.caller.max_waiting is not None:
+            new = replace(new, most_fetching=self.caller.max_waiting)
         if path is not None:
             try:
                 facts = await open_slide(self.viewer, path)

@@ -102,6 +102,17 @@ async def get_slide(slide_id: str, looking: ReadersLooking) -> Response:
     return Response(view.model_dump_json(), media_type=_JSON)
 
 
+@router.delete("/{slide_id}", status_code=204)
+async def forget_slide(slide_id: str, looking: OrderersLooking) -> Response:
+    """Forgets a slide that is looked at. Where it is being fetched, that ends.
+
+    Orders of it go on, for they hold its source.
+    """
+    await run_in_threadpool(looking.own, slide_id)
+    await run_in_threadpool(looking.store.viewed_slides.delete, slide_id)
+    return Response(status_code=204)
+
+
 @router.post("/{slide_id}/link", status_code=201, response_model=links.LinkView)
 async def link_slide(slide_id: str, request: Request, looking: OrderersLooking) -> Response:
     """A link that opens the pixels of the slide for an hour, for IIIF viewers without an API key.
