@@ -7,9 +7,10 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from broker.errors import OrderError
-from worker.slide_cache.local_slide import LocalSlide
+from worker.slide_cache.local_slide import STAT, LocalSlide
 from worker.slide_cache.reading import ReadSlideCache
 from worker.sources.path import find_slide
+from worker.viewer.slides.known_slides import FileState, KnownSlides
 
 HEADER: Final = "Slide-Path"
 """The header of a request that names the slide by its path on this machine's disk."""
@@ -27,6 +28,7 @@ class AllowedSlides:
     def __init__(self, folders: Sequence[Path], cache: ReadSlideCache) -> None:
         self._folders = tuple(folders)
         self._cache = cache
+        self._known = KnownSlides()
 
     def find(self, header: str | None, digest: str | None = None) -> LocalSlide:
         """Return the slide that the header names, percent-encoded in UTF-8.
@@ -35,7 +37,13 @@ class AllowedSlides:
         `request_malformed` for a header that is none, `slide_gone` for a slide that was evicted or
         has another digest now, and what `find_slide` raises.
         """
-        slide = self._find(_path_of(header))
+        path = _path_of(header)
+        slide = self._known.get(path)
+        if slide is None:
+            before = FileState.of(path)
+            slide = self._find(path)
+            if slide.digest.startswith(STAT) and before is not None:
+                self._known.put(path, before, slide)
         if digest is not None and digest != slide.digest:
             raise slide_changed()
         return slide
