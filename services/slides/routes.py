@@ -24,7 +24,7 @@ from services.requests import order_query
 from services.slides import images, links
 from services.slides.looking import Looking, own_slide, shown_file
 from services.slides.public_url import public_url
-from services.slides.requested_slide import SLIDE_BODY, requested_source
+from services.slides.requested_slide import SLIDE_BODY, requested_source, require_folders
 from services.slides.viewer_process.client import unavailable
 from services.slides.viewer_process.http_connection import BadAnswerError
 from services.slides.views import PREFIX, FolderView, RootsView, SlideView, slide_view
@@ -51,18 +51,21 @@ OrderersLooking = Annotated[Looking, Depends(_looking_to_order)]
 ReadersLooking = Annotated[Looking, Depends(_looking_to_read)]
 
 
-@router.get("", response_model=RootsView | FolderView, dependencies=[Depends(may_read)])
+@router.get("", response_model=RootsView | FolderView)
 async def list_slides(
     request: Request,
     viewer: Viewer,
+    caller: ReadingCaller,
     root: Annotated[int | None, Query(ge=0, le=10_000)] = None,
     path: _Text = None,
     cursor: _Text = None,
 ) -> Response:
     """The folders of the server that slides may be read from; with `root`, one folder of one.
 
-    `path` is below the root. A page has at most 500 entries; `cursor` of it asks for the next.
+    `path` is below the root. A page has at most 500 entries; `cursor` of it asks for the next. A
+    key with `own_orders_only` is refused.
     """
+    require_folders(caller)
     order_query.refuse_parameters(request.query_params, known=("root", "path", "cursor"))
     if root is None:
         if path is not None or cursor is not None:
@@ -85,7 +88,7 @@ async def look_at_slide(looking: OrderersLooking, raw: JsonBody) -> Response:
 
     `GET` says how far the fetch is. It is forgotten 24 h after its last use.
     """
-    slide = await looking.look(requested_source(raw, looking.config))
+    slide = await looking.look(requested_source(raw, looking.config, looking.caller))
     view = slide_view(slide, shows_labels=shows_labels(looking.config))
     status = 201
     if view.state == "fetching":

@@ -54,6 +54,8 @@ def test_a_slide_is_named_below_a_root_as_its_list_does(
         ({"type": "path", "root": 7, "path": "a.svs"}, "path_not_allowed", "source.root"),
         ({"type": "path", "root": 0, "path": "../a.svs"}, "path_not_allowed", "source.path"),
         ({"type": "path", "root": 0, "path": "/slides/a.svs"}, "path_not_allowed", "source.path"),
+        ({"type": "path", "root": 0, "path": "a/" * 2048}, "path_not_allowed", "source.path"),
+        ({"type": "path", "root": 0, "path": "a" * 4096}, "path_not_allowed", "source.path"),
         ({"type": "path", "path": "/etc/passwd"}, "path_not_allowed", "source.path"),
         ({"type": "path", "path": "/slides/notes.svs"}, "not_a_slide", "source.path"),
         ({"type": "path", "root": -1, "path": "a.svs"}, "request_invalid", "source.root"),

@@ -140,7 +140,7 @@ def test_the_url_of_a_slide_that_was_looked_at_may_expire(
 def test_a_caller_of_own_orders_has_own_slides(
     config: Config, announced: OrderStore, viewer: ViewerStandIn, order_body: Body
 ) -> None:
-    """Another caller's slide is not found, and cannot be ordered."""
+    """Another caller's slide is not found, and cannot be ordered; nor are folders shown."""
     keys = [
         {"name": name, "sha256": hashlib.sha256(name.encode()).hexdigest(), "own_orders_only": True}
         for name in ("guest", "lab")
@@ -156,3 +156,13 @@ def test_a_caller_of_own_orders_has_own_slides(
         refused = api.post("/v1/orders", json=body, headers=guest)
         assert refused.json()["code"] == "slide_unknown"
         assert api.post("/v1/orders", json=body).status_code == 202
+        asked = len(viewer.asked)
+        named = {"source": {"type": "path", "root": 0, "path": "ward-7/a.svs"}}
+        for refused in (
+            api.get("/v1/slides"),
+            api.get("/v1/slides?root=0&path=ward-7"),
+            api.post("/v1/slides", json=named),
+        ):
+            assert (refused.status_code, refused.json()["code"]) == (403, "key_refused")
+            assert refused.json()["hint"]
+        assert len(viewer.asked) == asked
