@@ -167,7 +167,7 @@ CODES: dict[ErrorCode, Code] = {
     "input_not_found": Code(404, "input", "The slide is not at its source"),
     "input_differs": Code(422, "input", "The slide is not the one that its checksum names"),
     "input_expired": Code(410, "input", "The slide's URL has expired or is refused"),
-    "slide_gone": Code(410, "input", "The slide is no longer on this machine"),
+    "slide_gone": Code(410, "input", "The slide is no longer on this machine, or has changed"),
     "input_unreachable": Code(502, "platform", "The slide's source does not answer"),
     "input_too_large": Code(413, "input", "The slide is larger than the limit"),
     "not_a_slide": Code(422, "input", "The file is not a slide"),

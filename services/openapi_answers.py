@@ -314,6 +314,7 @@ ANSWERS: Final[Mapping[str, Answers]] = {
     ),
     "look_at_slide": Answers(201, _json(slides.SLIDE), _LOOK, _FETCHED_FIRST),
     "get_slide": Answers(200, _json(slides.SLIDE), _SLIDE),
+    "forget_slide": Answers(204, {}, (*_CHANGE, "not_found")),
     "link_slide": Answers(201, _json(slides.LINK), (*_CHANGE, "not_found")),
     "get_slide_image": Answers(200, _IMAGE, (*_PIXELS, "request_malformed"), _TO_INFO),
     "get_slide_picture": Answers(200, _LABEL, (*_PIXELS, "labels_not_shown")),

@@ -222,6 +222,9 @@ class ChangeFeed:
         creators = {}
         for order_id in {change.order_id for change in changes}:
             creators[order_id] = self._creator(order_id)
+        for change in changes:
+            if change.created_by:
+                creators[change.order_id] = change.created_by
         return creators
 
     def _creator(self, order_id: str) -> str:
@@ -231,7 +234,7 @@ class ChangeFeed:
         try:
             creator = self._store.created_by(order_id)
         except OrderError:
-            return ""  # it was deleted; nobody is called that
+            return ""  # it is deleted; nobody is called that, and the change itself says who
         with self._lock:
             self._creators[order_id] = creator
             while len(self._creators) > _MOST_CREATORS:

@@ -21,7 +21,7 @@ from services.policies.choice import filled
 from services.requests.admission import admit, check_priority
 from services.requests.named_destinations import resolve, resolve_webhook
 from services.requests.order_validation import order_of
-from services.slides.order_sources import with_own_sources
+from services.slides.order_sources import ChangeCheck, with_own_sources
 from services.uploads.ordering import check_uploads
 
 
@@ -61,12 +61,17 @@ class Admitted:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Places orders for one caller. `job`: that of Kue which the order is, where it is one."""
+    """Places orders for one caller.
+
+    `job`: that of Kue which the order is, where it is one. `check`: says whether slides that were
+    looked at have changed, where they may be ordered.
+    """
 
     config: Config
     store: OrderStore
     caller: Caller
     job: Mapping[str, Any] | None = None
+    check: ChangeCheck | None = None
 
     def place_document(
         self, document: Any, key: str | None, orderable: Orderable | None = None
@@ -148,7 +153,7 @@ class Placement:
         admitted, card = admit(request, orderable.cards, self.config)
         _check_stains(admitted, card)
         # Last: the URL of a slide that was looked at was checked then, and may expire.
-        own = with_own_sources(admitted, self.store, self.caller)
+        own = with_own_sources(admitted, self.store, self.caller, self.check)
         check_uploads(own.request, self.config, self.caller.name)
         return Admitted(own.request, card, own.looked_at)
 

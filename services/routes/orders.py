@@ -42,6 +42,7 @@ from services.responses.views import (
     OrderView,
     entry_view,
 )
+from services.slides.order_sources import ChangeCheck
 from services.slides.preflight.check import preflight
 
 JSON = "application/json"
@@ -82,9 +83,10 @@ def place_order(
     if idempotency_key is not None:
         key = _caller_key(idempotency_key, caller.name)
     document = json_body.parse(raw)
-    placement = Placement(config, store, caller)
+    viewer = request.app.state.viewer
+    placement = Placement(config, store, caller, check=ChangeCheck(viewer))
     if order_query.is_validation_only(request.query_params):
-        view = preflight(document, placement, request.app.state.viewer)
+        view = preflight(document, placement, viewer)
         return Response(view.model_dump_json(), media_type=JSON)
     with _outcome_unknown(has_key=key is not None):
         if isinstance(document, list):

@@ -6,6 +6,7 @@ a damaged slide could bring in.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from broker.errors import OrderError
+from services.slides.public_url import public_url
 from services.slides.viewer_process.client import ViewerClient
 from services.slides.viewer_process.http_connection import ViewerAnswer
 
@@ -24,19 +26,26 @@ _MAX_HEADER: Final = 1000
 _GONE: Final = frozenset({"input_not_found", "path_not_allowed", "slide_gone"})
 
 
+@dataclass(frozen=True, slots=True)
+class SlideFile:
+    """A slide on the viewer's disk. `digest`: which one it was; empty where nobody noted it."""
+
+    path: str
+    digest: str = ""
+
+
 async def answer_iiif(
-    request: Request, viewer: ViewerClient, path: str, rest: str, base: str
+    request: Request, viewer: ViewerClient, slide: SlideFile, rest: str, base: str
 ) -> Response:
     """Return what the viewer answers to a request of the IIIF Image API.
 
-    `path`: of the slide on the viewer's disk. `rest`: what follows the image's base URI in the
-    request. `base`: the path of that URI. Raise `OrderError`, `TemporaryError`.
+    `rest`: what follows the image's base URI in the request. `base`: the path of that URI. Raise
+    `OrderError`, `TemporaryError`.
     """
     if not rest:
         return RedirectResponse(f"{base}/{INFO}", 303)
     if rest == INFO:
-        own = str(request.url.replace(path=base, query="", fragment=""))
-        target = f"/iiif/{INFO}?id={quote(own, safe='')}"
+        target = f"/iiif/{INFO}?id={quote(public_url(request, base), safe='')}"
     elif _IMAGE.fullmatch(rest):
         target = f"/iiif/{quote(rest, safe='/,:!^')}"
     else:
@@ -45,19 +54,22 @@ async def answer_iiif(
             "there is no such image",
             hint="{region}/{size}/{rotation}/{quality}.{format} of the IIIF Image API 3",
         )
-    return response_of(await ask(viewer, target, path, request))
+    return response_of(await ask(viewer, target, slide, request))
 
 
-async def ask(viewer: ViewerClient, target: str, path: str, request: Request) -> ViewerAnswer:
+async def ask(
+    viewer: ViewerClient, target: str, slide: SlideFile, request: Request
+) -> ViewerAnswer:
     """Return the viewer's answer about a slide that was there before.
 
-    Raise `OrderError("slide_gone")` where it is there no longer, and as `ViewerClient.get`.
+    Raise `OrderError("slide_gone")` where it is there no longer, or another one lies in its place,
+    and as `ViewerClient.get`.
     """
     headers = {
         name: request.headers[name][:_MAX_HEADER] for name in _SENT if name in request.headers
     }
     try:
-        return await viewer.get(target, path, headers)
+        return await viewer.get(target, slide.path, headers, digest=slide.digest)
     except OrderError as error:
         if error.code not in _GONE:
             raise
@@ -68,7 +80,7 @@ def slide_gone() -> OrderError:
     """Return the problem of a slide that was there and is no longer."""
     return OrderError(
         "slide_gone",
-        "the slide is no longer on the viewer's disk",
+        "the slide is no longer on the viewer's disk, or its file has changed",
         hint="look at its source again with POST /v1/slides, or order it again to have it fetched",
     )
 

@@ -21,6 +21,7 @@ from broker.uploads import Uploads
 from services.auth import Caller
 from services.requests.admission import check_source
 from services.slides.disk import path_on_disk
+from services.slides.images import SlideFile
 from services.slides.requested_slide import shown_name
 from services.slides.viewer_process.client import ViewerClient, unavailable
 from services.slides.viewer_process.http_connection import BadAnswerError
@@ -47,6 +48,8 @@ class Looking:
             return await self.find(source.slide)
         path = await run_in_threadpool(self._checked_path, source)
         new = NewSlide(self.caller.name, source, shown_name(source), priority=self._priority())
+        if self.caller.max_waiting is not None:
+            new = replace(new, most_fetching=self.caller.max_waiting)
         if path is not None:
             try:
                 facts = await open_slide(self.viewer, path)
@@ -68,7 +71,7 @@ class Looking:
             return slide
         slides = self.store.viewed_slides
         try:
-            facts = await open_slide(self.viewer, slide.path)
+            facts = await open_slide(self.viewer, slide.path, slide.digest)
         except OrderError as error:
             await run_in_threadpool(slides.failed, slide, error.problem)
             return replace(slide, state="failed", problem=error.problem.as_dict())
@@ -118,12 +121,13 @@ def own_slide(store: OrderStore, slide_id: str, caller: Caller) -> ViewedSlide:
     return slide
 
 
-async def open_slide(viewer: ViewerClient, path: str) -> SlideFacts:
+async def open_slide(viewer: ViewerClient, path: str, digest: str = "") -> SlideFacts:
     """Return what the viewer says of the slide at `path` on its disk.
 
-    Raise `OrderError` for what is no slide, `TemporaryError`.
+    With a `digest` the slide must be that one. Raise `OrderError` for what is no slide,
+    `TemporaryError`.
     """
-    document = await viewer.get_json("/slide", path)
+    document = await viewer.get_json("/slide", path, digest=digest)
     try:
         return SlideFacts.model_validate(document)
     except ValidationError as error:
@@ -131,8 +135,8 @@ async def open_slide(viewer: ViewerClient, path: str) -> SlideFacts:
         raise unavailable(BadAnswerError(f"wrong fields of a slide: {fields}")) from None
 
 
-def shown_path(slide: ViewedSlide) -> str:
-    """Return where the viewer finds a slide that is there. Raise `OrderError`."""
+def shown_file(slide: ViewedSlide) -> SlideFile:
+    """Return where the viewer finds a slide, and which one it was. Raise `OrderError`."""
     if slide.state == "failed" and slide.problem:
         raise OrderError(
             slide.problem["code"],
@@ -145,7 +149,7 @@ def shown_path(slide: ViewedSlide) -> str:
             "the slide is being fetched",
             hint=f"GET /v1/slides/{slide.id} says how far it is",
         )
-    return slide.path
+    return SlideFile(slide.path, slide.digest)
 
 
 def _at_source(error: OrderError, source: Source) -> OrderError:

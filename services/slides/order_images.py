@@ -26,19 +26,20 @@ async def get_scan_image(
 ) -> Response:
     """The scan's slide as an image of the IIIF Image API 3, level 1; `info.json` describes it.
 
-    Slides leave the slide cache when it is full: 410 `slide_gone` from then on.
+    Slides leave the slide cache when it is full, and files of the server may be replaced: 410
+    `slide_gone` from then on.
     """
-    path = await run_in_threadpool(_slide_path, store, order_id, scan_id)
+    slide = await run_in_threadpool(_slide_file, store, order_id, scan_id)
     base = f"{order_path(order_id)}/scans/{scan_id}/iiif"
-    return await images.answer_iiif(request, viewer, path, rest, base)
+    return await images.answer_iiif(request, viewer, slide, rest, base)
 
 
-def _slide_path(store: OrderStore, order_id: str, scan_id: str) -> str:
-    """Return where the slide of a scan is. Raise `OrderError`."""
+def _slide_file(store: OrderStore, order_id: str, scan_id: str) -> images.SlideFile:
+    """Return where the slide of a scan is, and which one it was. Raise `OrderError`."""
     scan = scan_of(store.get(order_id), scan_id)
     path = scan.slide.get("path")
     if path:
-        return str(path)
+        return images.SlideFile(str(path), str(scan.slide.get("digest", "")))
     if scan.state in SCAN_ENDED:
         raise images.slide_gone()
     raise OrderError(

@@ -11,6 +11,7 @@ from broker.errors import OrderError
 from broker.orders.fields import RequestModel
 from broker.orders.source import CaseSource, PathSource, Source, UrlSource
 from broker.settings.config import Config
+from services.auth import Caller
 from services.requests import json_body
 from services.requests.order_validation import MAX_FAULTS, fault_at
 from services.responses.problems import ManyFaultsError
@@ -65,7 +66,17 @@ class SlideRequest(RequestModel):
     ]
 
 
-def requested_source(raw: bytes, config: Config) -> Source:
+def require_folders(caller: Caller) -> None:
+    """Raise `OrderError("key_refused")` for a key that must not see what the folders hold."""
+    if caller.own_orders_only:
+        raise OrderError(
+            "key_refused",
+            f"the key {caller.name!r} sees its own orders only, and no folders of the server",
+            hint="send the slide in, or give its URL; the operator lifts own_orders_only",
+        )
+
+
+def requested_source(raw: bytes, config: Config, caller: Caller) -> Source:
     """Return the source of a body `{"source": …}`, a path below a root as an absolute one.
 
     Raise `OrderError`.
@@ -77,6 +88,7 @@ def requested_source(raw: bytes, config: Config) -> Source:
         details = error.errors(include_url=False)
     else:
         if isinstance(source, RootPathSource):
+            require_folders(caller)
             return _below_root(source, config)
         return source
     faults = []
@@ -124,4 +136,12 @@ def _below_root(source: RootPathSource, config: Config) -> PathSource:
             field="source.path",
         )
     folder = roots[source.root].absolute()
-    return PathSource(type="path", path=os.path.normpath(folder / path))
+    try:
+        return PathSource(type="path", path=os.path.normpath(folder / path))
+    except ValidationError:
+        raise OrderError(
+            "path_not_allowed",
+            f"source.path: {path[:200]!r} is too long, or holds what no path holds",
+            hint="give it as GET /v1/slides lists it; the whole path has at most 4096 characters",
+            field="source.path",
+        ) from None

@@ -22,8 +22,9 @@ from services.dependencies import (
 )
 from services.requests import order_query
 from services.slides import images, links
-from services.slides.looking import Looking, own_slide, shown_path
-from services.slides.requested_slide import SLIDE_BODY, requested_source
+from services.slides.looking import Looking, own_slide, shown_file
+from services.slides.public_url import public_url
+from services.slides.requested_slide import SLIDE_BODY, requested_source, require_folders
 from services.slides.viewer_process.client import unavailable
 from services.slides.viewer_process.http_connection import BadAnswerError
 from services.slides.views import PREFIX, FolderView, RootsView, SlideView, slide_view
@@ -50,18 +51,21 @@ OrderersLooking = Annotated[Looking, Depends(_looking_to_order)]
 ReadersLooking = Annotated[Looking, Depends(_looking_to_read)]
 
 
-@router.get("", response_model=RootsView | FolderView, dependencies=[Depends(may_read)])
+@router.get("", response_model=RootsView | FolderView)
 async def list_slides(
     request: Request,
     viewer: Viewer,
+    caller: ReadingCaller,
     root: Annotated[int | None, Query(ge=0, le=10_000)] = None,
     path: _Text = None,
     cursor: _Text = None,
 ) -> Response:
     """The folders of the server that slides may be read from; with `root`, one folder of one.
 
-    `path` is below the root. A page has at most 500 entries; `cursor` of it asks for the next.
+    `path` is below the root. A page has at most 500 entries; `cursor` of it asks for the next. A
+    key with `own_orders_only` is refused.
     """
+    require_folders(caller)
     order_query.refuse_parameters(request.query_params, known=("root", "path", "cursor"))
     if root is None:
         if path is not None or cursor is not None:
@@ -84,7 +88,7 @@ async def look_at_slide(looking: OrderersLooking, raw: JsonBody) -> Response:
 
     `GET` says how far the fetch is. It is forgotten 24 h after its last use.
     """
-    slide = await looking.look(requested_source(raw, looking.config))
+    slide = await looking.look(requested_source(raw, looking.config, looking.caller))
     view = slide_view(slide, shows_labels=shows_labels(looking.config))
     status = 201
     if view.state == "fetching":
@@ -101,6 +105,17 @@ async def get_slide(slide_id: str, looking: ReadersLooking) -> Response:
     return Response(view.model_dump_json(), media_type=_JSON)
 
 
+@router.delete("/{slide_id}", status_code=204)
+async def forget_slide(slide_id: str, looking: OrderersLooking) -> Response:
+    """Forgets a slide that is looked at. Where it is being fetched, that ends.
+
+    Orders of it go on, for they hold its source.
+    """
+    await run_in_threadpool(looking.own, slide_id)
+    await run_in_threadpool(looking.store.viewed_slides.delete, slide_id)
+    return Response(status_code=204)
+
+
 @router.post("/{slide_id}/link", status_code=201, response_model=links.LinkView)
 async def link_slide(slide_id: str, request: Request, looking: OrderersLooking) -> Response:
     """A link that opens the pixels of the slide for an hour, for IIIF viewers without an API key.
@@ -109,7 +124,7 @@ async def link_slide(slide_id: str, request: Request, looking: OrderersLooking) 
     """
     slide = await run_in_threadpool(looking.own, slide_id)
     key = await run_in_threadpool(looking.store.viewed_slides.signing_key)
-    base = str(request.url.replace(path=f"{PREFIX}/{slide.id}/iiif", query="", fragment=""))
+    base = public_url(request, f"{PREFIX}/{slide.id}/iiif")
     view = links.new_link(slide.id, base, key)
     return Response(view.model_dump_json(), 201, media_type=_JSON)
 
@@ -134,11 +149,11 @@ async def get_slide_image(
     if asked.token is None:
         caller = await may_read(request)
         slide = await run_in_threadpool(own_slide, store, slide_id, caller)
-        return await images.answer_iiif(request, viewer, shown_path(slide), rest, base)
+        return await images.answer_iiif(request, viewer, shown_file(slide), rest, base)
     await run_in_threadpool(links.check, store, slide_id, asked.token)
     slide = await run_in_threadpool(store.viewed_slides.use, slide_id)
     base = f"{base}/{links.MARK}{asked.token}"
-    response = await images.answer_iiif(request, viewer, shown_path(slide), asked.rest, base)
+    response = await images.answer_iiif(request, viewer, shown_file(slide), asked.rest, base)
     response.headers.update(links.CORS)
     return response
 
@@ -161,7 +176,7 @@ async def get_slide_picture(
     if not _PICTURE.fullmatch(name):
         raise OrderError("not_found", "there is no such picture", hint="`associated` names them")
     target = f"/associated/{quote(name)}.jpg"
-    return images.response_of(await images.ask(looking.viewer, target, shown_path(slide), request))
+    return images.response_of(await images.ask(looking.viewer, target, shown_file(slide), request))
 
 
 def shows_labels(config: Config) -> bool:

@@ -28,6 +28,7 @@ class SlideFacts(BaseModel):
     mpp_y: float | None = None
     mpp_source: str = Field("none", max_length=64)
     vendor: str = Field("", max_length=256)
+    digest: str = Field("", max_length=80, pattern=r"^((stat:)?[0-9a-f]{1,64})?$")
     bytes: int = Field(0, ge=0)
     levels: tuple[LevelView, ...] = Field((), max_length=64)
     associated: tuple[Annotated[str, Field(max_length=64)], ...] = Field((), max_length=64)

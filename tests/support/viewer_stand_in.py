@@ -60,16 +60,25 @@ class Handler(BaseHTTPRequestHandler):
             self.answer_problem(404, "not_found", "there is no such root")
         elif slide not in viewer.slides:
             self.answer_problem(410, "slide_gone", f"{slide} is gone")
+        elif self.means_another(viewer.slides[slide]):
+            self.answer_problem(410, "slide_gone", f"{slide} has changed")
         elif viewer.slides[slide] is None:
             self.answer_problem(422, "not_a_slide", f"{slide} is not a slide")
         else:
             self.answer_about_slide(slide)
+
+    def means_another(self, facts: dict[str, Any] | None) -> bool:
+        """Return whether the request is about a slide with another digest."""
+        digest = self.headers.get("Slide-Digest")
+        return facts is not None and digest not in (None, facts["digest"])
 
     def answer_about_slide(self, slide: str) -> None:
         """Answer a request about a slide that is there."""
         asked = urlsplit(self.path)
         if asked.path == "/slide":
             self.answer_json(self.server.slides[slide])
+        elif asked.path == "/digest":
+            self.answer_json({"digest": (self.server.slides[slide] or {}).get("digest")})
         elif asked.path == "/iiif/info.json":
             self.answer_json({"id": parse_qs(asked.query)["id"][0], "profile": "level1"})
         elif self.headers.get("If-None-Match") == ETAG:

@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+STAT: Final = "stat:"
+"""Begins the digest of a file that is used where it lies, and may change there."""
 
 
 @dataclass(frozen=True, slots=True)

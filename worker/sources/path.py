@@ -3,6 +3,7 @@
 Nothing is copied into the slide cache: a slide of several files needs the files beside it.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -11,12 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from broker.errors import OrderError
-from worker.slide_cache.local_slide import LocalSlide
+from worker.slide_cache.local_slide import STAT, LocalSlide
 from worker.sources import companion_files
 from worker.sources.errors import InputNotFoundError
 from worker.sources.unicode_names import entries_with_letters, normalized
 
 _FIELD: Final = "source.path"
+_SHOWN_CHARS: Final = 200
 
 
 def find_slide(path: str, roots: Sequence[Path]) -> LocalSlide:
@@ -39,6 +41,12 @@ def find_slide(path: str, roots: Sequence[Path]) -> LocalSlide:
         raise InputNotFoundError(f"there is no file {path}", field=_FIELD) from None
     except PermissionError:
         raise _not_permitted(path) from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise InputNotFoundError(
+            f"there is no file {path[:_SHOWN_CHARS]}…: no name is so long", field=_FIELD
+        ) from None
     if not stat.S_ISREG(status.st_mode):
         raise OrderError(
             "not_a_slide",
@@ -52,7 +60,7 @@ def find_slide(path: str, roots: Sequence[Path]) -> LocalSlide:
     identity = "\0".join(_identity(file) for file in [main, *companions])
     digest = hashlib.sha256(os.fsencode(identity)).hexdigest()
     size_bytes = status.st_size + sum(file.stat().st_size for file in companions)
-    return LocalSlide(main, f"stat:{digest}", size_bytes)
+    return LocalSlide(main, f"{STAT}{digest}", size_bytes)
 
 
 def _same_letters(missing: Path, path: str, roots: Sequence[Path]) -> Path:

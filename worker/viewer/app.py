@@ -15,10 +15,10 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from broker.errors import OrderError, SlidelaneError, TemporaryError
-from worker.slide_cache.local_slide import LocalSlide
+from worker.slide_cache.local_slide import STAT, LocalSlide
 from worker.viewer import iiif, problems
 from worker.viewer.folders import SlideFolders
-from worker.viewer.slides.allowed_slides import HEADER, AllowedSlides
+from worker.viewer.slides.allowed_slides import DIGEST_HEADER, HEADER, AllowedSlides
 from worker.viewer.slides.open_slides import OpenSlide, OpenSlides
 from worker.viewer.slides.tile_cache import EncodedTiles
 from worker.viewer.tile_questions import read_question
@@ -55,6 +55,7 @@ class Viewer:
                 Route("/folders", self.roots),
                 Route("/folders/{root:int}", self.folder),
                 Route("/slide", self.slide),
+                Route("/digest", self.digest),
                 Route("/tiles", self.tiles, methods=["POST"]),
                 Route("/associated/{name}.jpg", self.associated),
                 Route("/iiif", self.base),
@@ -95,6 +96,10 @@ class Viewer:
         async with self._parts.open_slides.use(slide) as opened:
             return _json(_description(slide, opened))
 
+    async def digest(self, request: Request) -> Response:
+        """Answer which slide lies there, without opening it."""
+        return _json({"digest": (await self._slide(request)).digest})
+
     async def tiles(self, request: Request) -> Response:
         """Answer how many tiles an algorithm would read of the slide; nothing is changed."""
         question = await read_question(request)
@@ -109,9 +114,9 @@ class Viewer:
         name = request.path_params["name"]
         etag = _etag(slide, f"associated/{name}")
         if _is_known(request, etag):
-            return _not_modified(etag)
+            return _not_modified(slide, etag)
         async with self._parts.open_slides.use(slide) as opened:
-            return _image(await opened.associated_jpeg(name), etag)
+            return _image(await opened.associated_jpeg(name), slide, etag)
 
     async def base(self, _request: Request) -> Response:
         """Send whoever asks for the image itself to its description, as IIIF wants it."""
@@ -140,7 +145,7 @@ class Viewer:
         slide = await self._slide(request)
         etag = _etag(slide, f"{part['region']}/{part['size']}")
         if _is_known(request, etag):
-            return _not_modified(etag)
+            return _not_modified(slide, etag)
         tile = self._parts.tiles.get(etag)
         if tile is None:
             try:
@@ -153,7 +158,7 @@ class Viewer:
         if tile is None:
             return Response(status_code=_CLIENT_GONE)
         self._parts.tiles.put(etag, tile)
-        return _image(tile, etag)
+        return _image(tile, slide, etag)
 
     async def _tile(self, request: Request, slide: LocalSlide) -> bytes | None:
         """Return the picture that is asked for, None where the caller has left meanwhile."""
@@ -167,7 +172,10 @@ class Viewer:
 
     async def _slide(self, request: Request) -> LocalSlide:
         """Return the slide that the request names. Raise `OrderError`."""
-        return await run_in_threadpool(self._parts.slides.find, request.headers.get(HEADER))
+        headers = request.headers
+        return await run_in_threadpool(
+            self._parts.slides.find, headers.get(HEADER), headers.get(DIGEST_HEADER)
+        )
 
     @asynccontextmanager
     async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
@@ -215,13 +223,24 @@ def _is_known(request: Request, etag: str) -> bool:
     return etag in request.headers.get("If-None-Match", "")
 
 
-def _not_modified(etag: str) -> Response:
-    return Response(status_code=304, headers={"ETag": etag, "Cache-Control": _TILE_CACHE_CONTROL})
+def _not_modified(slide: LocalSlide, etag: str) -> Response:
+    return Response(status_code=304, headers=_kept(slide, etag))
 
 
-def _image(content: bytes, etag: str) -> Response:
-    headers = {"ETag": etag, "Cache-Control": _TILE_CACHE_CONTROL}
-    return Response(content, 200, headers, _JPEG)
+def _image(content: bytes, slide: LocalSlide, etag: str) -> Response:
+    return Response(content, 200, _kept(slide, etag), _JPEG)
+
+
+def _kept(slide: LocalSlide, etag: str) -> dict[str, str]:
+    """Return the headers that say how long a browser may show the picture without asking.
+
+    What lies in the slide cache never changes. A file that is used where it lies may be replaced,
+    and tiles of two slides must not stand beside one another.
+    """
+    cache_control = _TILE_CACHE_CONTROL
+    if slide.digest.startswith(STAT):
+        cache_control = _CHECKED_CACHE_CONTROL
+    return {"ETag": etag, "Cache-Control": cache_control}
 
 
 def _json(content: dict[str, Any]) -> Response:

@@ -22,6 +22,7 @@ class Change:
 
     `scan` is the number of the scan that changed, None where the order itself did. Of `state`,
     `progress` (JSON), `attempt` (of the delivery) and `line` (of the log) one is given.
+    `created_by`: who placed the order, of one that was deleted.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Change:
     progress: str = ""
     attempt: str = ""
     line: str | None = None
+    created_by: str = ""
 
     @classmethod
     def of(cls, entry_id: str, fields: Mapping[str, str]) -> "Change":
@@ -46,6 +48,7 @@ class Change:
             fields.get("progress", ""),
             fields.get("attempt", ""),
             fields.get("log"),
+            fields.get("created_by", ""),
         )
 
     @property

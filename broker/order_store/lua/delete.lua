@@ -65,5 +65,10 @@ redis.call('ZREM', KEY_ENDED, id)
 forget_changes(id)
 redis.call('DEL', key, KEY_LOG .. id, KEY_ATTEMPTS .. id)
 -- Whoever shows it takes it away. Nobody shows what ended so long ago that it is deleted by itself.
-if ARGV[2] == '1' then tell(id, 'state', 'deleted') end
+-- It says who placed the order, for nobody can look that up any more.
+if ARGV[2] == '1' and creator then
+  tell(id, 'state', 'deleted', 'created_by', creator)
+elseif ARGV[2] == '1' then
+  tell(id, 'state', 'deleted')
+end
 return 'deleted'

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import TypeAdapter
 
@@ -13,6 +13,8 @@ from broker.orders.fields import REVEAL, Priority
 from broker.orders.order import Progress
 from broker.orders.source import Source
 
+MOST_FETCHING: Final = 8
+"""Slides of one caller that may be fetched at a time, where nothing else is said for it."""
 SlideState = Literal["fetching", "fetched", "ready", "failed"]
 """Of a slide: it is brought to this machine, it is there, the viewer opened it, it cannot be seen.
 
@@ -47,6 +49,11 @@ class ViewedSlide:
         return str(self.place.get("path", ""))
 
     @property
+    def digest(self) -> str:
+        """Return which slide it was when it was opened or fetched; empty before that."""
+        return str(self.facts.get("digest") or self.place.get("digest", ""))
+
+    @property
     def mpp(self) -> float | None:
         """Return the microns per pixel that the case locator states."""
         mpp: float | None = self.place.get("mpp")
@@ -55,7 +62,10 @@ class ViewedSlide:
 
 @dataclass(frozen=True, slots=True)
 class NewSlide:
-    """A slide to store: with `path` and `facts` where the viewer opened it, else to be fetched."""
+    """A slide to store: with `path` and `facts` where the viewer opened it, else to be fetched.
+
+    `most_fetching`: slides of its caller that may be fetched or wait for it at a time.
+    """
 
     created_by: str
     source: Source = field(repr=False)
@@ -63,6 +73,7 @@ class NewSlide:
     path: str = field(default="", repr=False)
     facts: Mapping[str, Any] | None = None
     priority: Priority = "normal"
+    most_fetching: int = MOST_FETCHING
 
     def fields(self, encryption: RequestEncryption) -> dict[str, str]:
         """Return the fields of its record. Source, name and path are encrypted as orders are."""

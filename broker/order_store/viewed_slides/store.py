@@ -47,8 +47,8 @@ class SlideMessage:
 class ViewedSlides(StoreBase):
     """The records of slides that people look at. Safe to share between threads.
 
-    `most_fetching` slides may be fetched or wait for it at a time. `most_of_caller` are kept for
-    one caller; the oldest is forgotten for one more.
+    `most_fetching` slides may be fetched or wait for it at a time, and of one caller as many as
+    `NewSlide` says. `most_of_caller` are kept for one caller; the oldest is forgotten for one more.
     """
 
     most_fetching = 1000
@@ -68,7 +68,16 @@ class ViewedSlides(StoreBase):
             KEEP_S * 1000,
             self.most_of_caller,
             self.most_fetching,
+            new.most_fetching,
         )
+        if answer == "full_of_caller":
+            raise TemporaryError(
+                "too_many_waiting",
+                f"{new.most_fetching} slides of {new.created_by!r} wait to be fetched",
+                hint="wait until they are fetched, or DELETE /v1/slides/{id} for one of them; "
+                "max_waiting of the key is the limit",
+                retry_after_s=30,
+            )
         if answer != "ok":
             raise TemporaryError(
                 "too_many_waiting",
@@ -98,6 +107,11 @@ class ViewedSlides(StoreBase):
                 f"the record of slide {slide_id} is damaged",
                 hint="look at the slide again with POST /v1/slides",
             ) from None
+
+    def delete(self, slide_id: str) -> None:
+        """Forget the slide; whoever fetches it has lost the lease. Raise `OrderError`."""
+        if self._client.run("slide_delete", slide_id) != "deleted":
+            raise _not_found(slide_id)
 
     def opened(self, slide: ViewedSlide, facts: Mapping[str, Any]) -> None:
         """Note what the viewer answered about a slide that was fetched."""

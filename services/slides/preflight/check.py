@@ -28,6 +28,8 @@ from services.slides.viewer_process.http_connection import BadAnswerError
 
 AT_ONCE: Final = 4
 """Slides of one order that are opened at a time: the viewer keeps few open."""
+PLANS_S: Final = 5.0
+"""So long the viewer is waited for, for all slides of one order together."""
 _SEEN: Final = frozenset({"ready", "fetched"})
 
 
@@ -44,10 +46,14 @@ class PlanAnswer(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the viewer finds the slide of a scan, and what the case locator says of its pixels."""
+    """Where the viewer finds the slide of a scan, and what the case locator says of its pixels.
+
+    `digest`: which slide was looked at there, where one was.
+    """
 
     path: str
     mpp: float | None = None
+    digest: str = ""
 
 
 def preflight(document: Any, placement: Placement, viewer: ViewerClient) -> PreflightView:
@@ -79,7 +85,7 @@ def _place(scan: ScanRequest, placement: Placement) -> Place | None:
     if isinstance(scan.source, SlideSource):
         slide = placement.store.viewed_slides.use(scan.source.slide)
         if slide.state in _SEEN:
-            return Place(slide.path, slide.mpp)
+            return Place(slide.path, slide.mpp, slide.digest)
         return None
     path = path_on_disk(scan.source, placement.config)
     if path is None:
@@ -103,18 +109,32 @@ class Planner:
     async def plans(
         self, scans: Sequence[ScanRequest], places: Sequence[Place | None]
     ) -> list[PlanAnswer | str]:
-        """Return the plan of each scan, or why its slide was not looked at. Raise `OrderError`."""
+        """Return the plan of each scan, or why its slide was not looked at, within `PLANS_S`.
+
+        Raise `OrderError`. A thread waits for it, and orders need threads too: where as many wait
+        as may, the slides are not looked at.
+        """
+        try:
+            with self._viewer.waiting_thread():
+                return await self._plans_in_time(scans, places)
+        except TemporaryError as error:
+            return [error.detail] * len(scans)
+
+    async def _plans_in_time(
+        self, scans: Sequence[ScanRequest], places: Sequence[Place | None]
+    ) -> list[PlanAnswer | str]:
         asked = [
-            self._plan(f"scans[{index}]", scan, place)
+            asyncio.create_task(self._plan(f"scans[{index}]", scan, place))
             for index, (scan, place) in enumerate(zip(scans, places, strict=True))
         ]
-        plans: list[PlanAnswer | str] = []
-        # Every scan is waited for: of several faults the first scan's is told, as for an order.
-        for answer in await asyncio.gather(*asked, return_exceptions=True):
-            if isinstance(answer, BaseException):
-                raise answer
-            plans.append(answer)
-        return plans
+        try:
+            # Every scan is waited for: of several faults the first scan's is told, as for an order.
+            await asyncio.wait(asked, timeout=PLANS_S)
+            return [_plan_of(task) for task in asked]
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
 
     async def _plan(self, field: str, scan: ScanRequest, place: Place | None) -> PlanAnswer | str:
         if place is None:
@@ -130,7 +150,9 @@ class Planner:
             question |= {"mpp": place.mpp, "mpp_source": "locator"}
         try:
             async with self._turns:
-                answer = await self._viewer.post_json("/tiles", place.path, question)
+                answer = await self._viewer.post_json(
+                    "/tiles", place.path, question, digest=place.digest
+                )
             return PlanAnswer.model_validate(answer)
         except OrderError as error:
             if error.code == "slide_gone":
@@ -140,6 +162,13 @@ class Planner:
             return error.detail
         except ValidationError:
             return unavailable(BadAnswerError("it is no plan of tiles")).detail
+
+
+def _plan_of(task: asyncio.Task[PlanAnswer | str]) -> PlanAnswer | str:
+    """Return what became of looking at a slide. Raise `OrderError`."""
+    if not task.done():
+        return f"the viewer of slides did not answer within {PLANS_S:g} s"
+    return task.result()
 
 
 def _of_scan(error: OrderError, field: str, scan: ScanRequest) -> OrderError:

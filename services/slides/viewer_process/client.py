@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -20,11 +22,24 @@ from services.slides.viewer_process.http_connection import (
 ANSWER_S: Final = 60.0
 """The viewer opens a slide and decodes a tile within a few seconds; a hung one is ended by it."""
 CONNECT_S: Final = 3.0
-MOST_CONNECTIONS: Final = 32
-"""Requests to the viewer at a time, and connections that are kept; one more waits for its turn."""
+MOST_PICTURES: Final = 32
+"""Requests for pixels at a time; one more waits for its turn."""
+MOST_QUESTIONS: Final = 16
+"""Requests for JSON at a time. Slow slides keep pixels of others waiting no more than that."""
+MOST_WAITING_THREADS: Final = 8
+"""Threads that wait for the viewer. All requests share 40, also those that place orders."""
 _PROBLEM_TYPE: Final = "application/problem+json"
 _RETRY_AFTER_S: Final = 5.0
 _MAX_TEXT: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """Lets limited numbers of requests through at a time, in one event loop."""
+
+    loop: asyncio.AbstractEventLoop
+    pictures: asyncio.Semaphore
+    questions: asyncio.Semaphore
 
 
 class ViewerClient:
@@ -34,43 +49,77 @@ class ViewerClient:
         self._place = _place(settings)
         self._headers = _own_headers(settings)
         self._kept: list[ViewerConnection] = []
-        self._turns: asyncio.Semaphore | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turns: _Turns | None = None
+        self._waiting_threads = 0
 
     async def get(
-        self, target: str, path: str = "", headers: Mapping[str, str] | None = None
+        self,
+        target: str,
+        path: str = "",
+        headers: Mapping[str, str] | None = None,
+        *,
+        digest: str = "",
     ) -> ViewerAnswer:
         """Return the viewer's answer about the slide at `path` on its disk.
 
-        `target` is percent-encoded. Raise `OrderError` for what the viewer refuses, and
-        `TemporaryError("viewer_unavailable")`.
+        `target` is percent-encoded. With a `digest` the slide must still be that one. Raise
+        `OrderError` for what the viewer refuses, and `TemporaryError("viewer_unavailable")`.
         """
-        return await self._ask("GET", target, path, headers or {}, b"")
+        request = ViewerRequest("GET", target, self._sent(path, digest) | dict(headers or {}))
+        return await self._ask(request, path, self._all_turns().pictures)
 
-    async def get_json(self, target: str, path: str = "") -> dict[str, Any]:
+    async def get_json(self, target: str, path: str = "", *, digest: str = "") -> dict[str, Any]:
         """Return the JSON object that the viewer answers; raise as `get` does."""
-        return _document(await self.get(target, path))
+        request = ViewerRequest("GET", target, self._sent(path, digest))
+        return _document(await self._ask(request, path, self._all_turns().questions))
 
-    async def post_json(self, target: str, path: str, document: Any) -> dict[str, Any]:
+    async def post_json(
+        self, target: str, path: str, document: Any, *, digest: str = ""
+    ) -> dict[str, Any]:
         """Return what the viewer answers to a JSON document that changes nothing; as `get`."""
-        headers = {"content-type": "application/json"}
-        body = json.dumps(document).encode()
-        return _document(await self._ask("POST", target, path, headers, body))
+        headers = self._sent(path, digest) | {"content-type": "application/json"}
+        request = ViewerRequest("POST", target, headers, json.dumps(document).encode())
+        return _document(await self._ask(request, path, self._all_turns().questions))
+
+    @contextmanager
+    def waiting_thread(self) -> Iterator[None]:
+        """Count a thread of the API that waits for the viewer while the context lasts.
+
+        Raise `TemporaryError("viewer_busy")` where as many wait as may. To be entered in the event
+        loop.
+        """
+        if self._waiting_threads >= MOST_WAITING_THREADS:
+            raise TemporaryError(
+                "viewer_busy",
+                f"{MOST_WAITING_THREADS} orders wait for the viewer of slides",
+                hint="try again later; slides can be ordered all the same",
+                retry_after_s=_RETRY_AFTER_S,
+            )
+        self._waiting_threads += 1
+        try:
+            yield
+        finally:
+            self._waiting_threads -= 1
 
     async def close(self) -> None:
         """Close the kept connections."""
         while self._kept:
             await self._kept.pop().closed()
 
-    async def _ask(
-        self, method: str, target: str, path: str, headers: Mapping[str, str], body: bytes
-    ) -> ViewerAnswer:
-        sent = {**self._headers, **headers}
+    def _sent(self, path: str, digest: str) -> dict[str, str]:
+        """Return the headers of a request about a slide."""
+        sent = dict(self._headers)
         if path:
             sent["slide-path"] = quote(path, safe="/")
-        request = ViewerRequest(method, target, sent, body)
+        if digest:
+            sent["slide-digest"] = quote(digest, safe=":")
+        return sent
+
+    async def _ask(
+        self, request: ViewerRequest, path: str, turns: asyncio.Semaphore
+    ) -> ViewerAnswer:
         try:
-            async with asyncio.timeout(ANSWER_S), self._turn():
+            async with asyncio.timeout(ANSWER_S), turns:
                 answer = await self._answer(request)
         except (OSError, EOFError, BadAnswerError, TimeoutError) as error:
             raise unavailable(error) from None
@@ -78,12 +127,12 @@ class ViewerClient:
             raise _refused(answer, path)
         return answer
 
-    def _turn(self) -> asyncio.Semaphore:
+    def _all_turns(self) -> "_Turns":
         """Return what lets a limited number of requests through, of the loop that runs."""
         loop = asyncio.get_running_loop()
-        if self._turns is None or self._loop is not loop:
-            self._turns = asyncio.Semaphore(MOST_CONNECTIONS)
-            self._loop = loop
+        if self._turns is None or self._turns.loop is not loop:
+            pictures = asyncio.Semaphore(MOST_PICTURES)
+            self._turns = _Turns(loop, pictures, asyncio.Semaphore(MOST_QUESTIONS))
         return self._turns
 
     async def _answer(self, request: ViewerRequest) -> ViewerAnswer:
@@ -108,7 +157,7 @@ class ViewerClient:
             # Also where the caller left: what is unread would be the next caller's answer.
             connection.close()
             raise
-        if connection.may_be_kept and len(self._kept) < MOST_CONNECTIONS:
+        if connection.may_be_kept and len(self._kept) < MOST_PICTURES:
             self._kept.append(connection)
         else:
             connection.close()

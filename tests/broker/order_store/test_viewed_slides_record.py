@@ -1,13 +1,16 @@
 """The records of slides that people look at: bounds, states, and damage."""
 
+from dataclasses import replace
+
 import pytest
 
 from broker.errors import OrderError, TemporaryError
-from broker.order_store import OrderStore
+from broker.order_store import LeaseLostError, OrderStore
 from broker.order_store.keys import Key
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
 from broker.order_store.viewed_slides import NewSlide
+from broker.order_store.viewed_slides.record import MOST_FETCHING
 from broker.orders.source import PathSource, UrlSource
 from broker.settings.config import BrokerSettings
 
@@ -48,6 +51,49 @@ def test_so_many_slides_wait_to_be_fetched_at_a_time(
     assert claim
     slides.finish(claim, {"path": "/b.svs", "digest": "d", "bytes": 1})
     assert slides.create(AT_A_URL)[1]
+
+
+def test_a_caller_has_so_many_slides_fetched_at_a_time(broker_settings: BrokerSettings) -> None:
+    """Others are not kept waiting by it; a slide that is deleted or has ended makes room."""
+    slides = OrderStore.connect(broker_settings).viewed_slides
+    two = replace(AT_A_URL, most_fetching=2)
+    first, _ = slides.create(two)
+    second, _ = slides.create(two)
+    with pytest.raises(TemporaryError) as caught:
+        slides.create(two)
+    assert (caught.value.code, caught.value.retry_after_s) == ("too_many_waiting", 30)
+    assert "'lab'" in caught.value.detail
+    assert slides.create(replace(two, created_by="other"))[1]
+    assert slides.create(ON_DISK)[1] is None
+    slides.delete(first.id)
+    assert slides.create(two)[1]
+    claim = slides.claim(second.id, "w")
+    assert claim
+    slides.finish(claim, {"path": "/b.svs", "digest": "d", "bytes": 1})
+    assert slides.create(two)[1]
+    for _ in range(MOST_FETCHING):
+        slides.create(replace(AT_A_URL, created_by="third"))
+    with pytest.raises(TemporaryError, match=f"{MOST_FETCHING} slides of 'third'"):
+        slides.create(replace(AT_A_URL, created_by="third"))
+
+
+def test_a_slide_that_is_deleted_ends_its_fetch(broker_settings: BrokerSettings) -> None:
+    """The lease is lost, nothing that is late is noted, and nothing of it is left in Redis."""
+    slides = OrderStore.connect(broker_settings).viewed_slides
+    slide, _ = slides.create(AT_A_URL)
+    claim = slides.claim(slide.id, "w")
+    assert claim
+    slides.delete(slide.id)
+    assert slides.renew(claim, {"stage": "fetching", "done": 1, "total": 2}) == "lost"
+    assert slides.check_lease(claim) == "lost"
+    with pytest.raises(LeaseLostError):
+        slides.finish(claim, {"path": "/b.svs", "digest": "d", "bytes": 1})
+    with pytest.raises(OrderError, match="there is no slide"):
+        slides.delete(slide.id)
+    records = RedisClient(RedisUrl.of(broker_settings)).records
+    assert not records.exists(Key.SLIDE + slide.id)
+    assert records.zcard(Key.SLIDES_DUE) == 0
+    assert records.zcard(Key.SLIDES_BY_CREATOR + "lab") == 0
 
 
 def test_what_the_viewer_said_first_stays(broker_settings: BrokerSettings) -> None:

@@ -63,6 +63,25 @@ def test_whoever_sees_its_own_orders_follows_these_alone(
         assert {event.data["order"] for event in stream.until(4)} == {own}
 
 
+def test_whoever_sees_its_own_orders_is_told_of_their_end(
+    locked: Running, announced: OrderStore
+) -> None:
+    """When an order is deleted nobody can look up any more who placed it; the change says so."""
+    own, other, last = (
+        announced.create(a_request(), queue="gpu", creator=Creator(name)).order_id
+        for name in ("own", "b", "own")
+    )
+    for order_id in (own, other, last):
+        announced.cancel(order_id)
+    key = {"X_API_Key": "own-key"}
+    with locked.stream("/v1/events?orders=all", **key) as stream:
+        next(stream.blocks())
+        for order_id in (other, own, last):
+            announced.delete_with_files(order_id)
+        told = [event.data for event in stream.until(2)]
+    assert told == [{"order": own, "deleted": True}, {"order": last, "deleted": True}]
+
+
 def test_a_stream_needs_a_key(locked: Running) -> None:
     """As every other answer."""
     with locked.stream("/v1/events?orders=all") as stream:

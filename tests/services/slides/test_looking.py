@@ -1,5 +1,6 @@
 """Looking at slides before ordering: which sources are taken, what is shown, who may."""
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from broker.order_store import OrderStore
 from broker.order_store.keys import Key
 from broker.order_store.redis_client import RedisClient
 from broker.order_store.redis_url import RedisUrl
-from broker.settings.config import BrokerSettings
+from broker.settings.config import BrokerSettings, Config, load
+from services.app import create_app
 from tests.services.slides.conftest import PATH, looked_at
 from tests.support.viewer_stand_in import FACTS, ViewerStandIn
 
@@ -52,6 +54,8 @@ def test_a_slide_is_named_below_a_root_as_its_list_does(
         ({"type": "path", "root": 7, "path": "a.svs"}, "path_not_allowed", "source.root"),
         ({"type": "path", "root": 0, "path": "../a.svs"}, "path_not_allowed", "source.path"),
         ({"type": "path", "root": 0, "path": "/slides/a.svs"}, "path_not_allowed", "source.path"),
+        ({"type": "path", "root": 0, "path": "a/" * 2048}, "path_not_allowed", "source.path"),
+        ({"type": "path", "root": 0, "path": "a" * 4096}, "path_not_allowed", "source.path"),
         ({"type": "path", "path": "/etc/passwd"}, "path_not_allowed", "source.path"),
         ({"type": "path", "path": "/slides/notes.svs"}, "not_a_slide", "source.path"),
         ({"type": "path", "root": -1, "path": "a.svs"}, "request_invalid", "source.root"),
@@ -153,6 +157,36 @@ def test_nothing_of_the_source_is_readable_in_redis(
     gone = api.get(f"/v1/slides/{slide['id']}")
     assert (gone.status_code, gone.json()["code"]) == (404, "not_found")
     assert gone.json()["hint"]
+
+
+def test_a_slide_is_forgotten_by_who_may_look(
+    keyed: TestClient, viewer: ViewerStandIn, announced: OrderStore
+) -> None:
+    """204, and its fetch has ended; what only reads may not."""
+    body = {"source": {"type": "url", "url": URL}}
+    address = keyed.post("/v1/slides", json=body, headers=CLERK).headers["location"]
+    claim = announced.viewed_slides.claim(address.rpartition("/")[2], "courier")
+    assert claim
+    assert keyed.delete(address).status_code == 401
+    assert keyed.delete(address, headers=READER).status_code == 403
+    assert keyed.delete(address, headers=CLERK).status_code == 204
+    assert announced.viewed_slides.check_lease(claim) == "lost"
+    again = keyed.delete(address, headers=CLERK)
+    assert (again.status_code, again.json()["code"]) == (404, "not_found")
+
+
+def test_a_key_fetches_as_many_slides_as_it_may_have_waiting(
+    config: Config, announced: OrderStore
+) -> None:
+    """`max_waiting` of the key holds for slides too: looking is no way around it."""
+    key = {"name": "lab", "sha256": hashlib.sha256(b"lab").hexdigest(), "max_waiting": 1}
+    settings = load(**config.model_dump() | {"services": {"keys": [key]}})
+    body = {"source": {"type": "url", "url": URL}}
+    with TestClient(create_app(settings, announced), headers={"x-api-key": "lab"}) as api:
+        assert api.post("/v1/slides", json=body).status_code == 202
+        refused = api.post("/v1/slides", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (429, "too_many_waiting")
+    assert "DELETE /v1/slides" in refused.json()["hint"]
 
 
 def test_readers_look_and_only_those_who_order_begin(

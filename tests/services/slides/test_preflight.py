@@ -1,5 +1,9 @@
 """`POST /v1/orders?validate_only=true`, with the real viewer: what an order would be."""
 
+import asyncio
+import socket
+import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +11,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from broker.order_store import OrderStore
-from broker.orders.request import OrderRequest
+from broker.orders.request import OrderRequest, ScanRequest
+from broker.settings.config import BrokerSettings
+from broker.settings.viewer import viewer_socket
+from services.slides.preflight.check import PLANS_S, Planner
+from services.slides.viewer_process.client import ANSWER_S, MOST_WAITING_THREADS, ViewerClient
 from tests.services.slides.conftest import HEIGHT, TILED, WIDTH
 
 VALIDATE = "/v1/orders?validate_only=true"
@@ -162,6 +170,47 @@ def test_without_the_viewer_nothing_is_invented(api: TestClient, announced: Orde
     (warning,) = _planned(api, scan, "ki67")["warnings"]
     assert warning["code"] == "not_looked_at"
     assert "viewer" in warning["detail"]
+
+
+def test_a_viewer_that_hangs_is_waited_for_briefly(
+    api: TestClient, announced: OrderStore, broker_settings: BrokerSettings
+) -> None:
+    """5 s for all slides together, and then as without it: a thread of all orders waits."""
+    path = viewer_socket(broker_settings.data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scans = [
+        {"id": str(number), "source": {"type": "path", "path": f"/slides/{number}.svs"}}
+        for number in range(10)
+    ]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        began = time.monotonic()
+        answer = api.post(VALIDATE, json={"algorithm": "ki67", "scans": scans})
+        spent_s = time.monotonic() - began
+    assert answer.status_code == 200, answer.text
+    assert PLANS_S <= spent_s < ANSWER_S
+    for planned in answer.json()["scans"]:
+        (warning,) = planned["warnings"]
+        assert warning["code"] == "not_looked_at"
+        assert "within 5 s" in warning["detail"]
+
+
+def test_few_threads_wait_for_the_viewer(broker_settings: BrokerSettings) -> None:
+    """One more is not looked at, at once; when another has left it is."""
+    client = ViewerClient(broker_settings)
+    planner = Planner(client, TILED, None)
+    scan = ScanRequest.model_validate({"id": "1", "source": {"type": "url", "url": URL}})
+
+    def plan() -> str:
+        (answer,) = asyncio.run(planner.plans([scan], [None]))
+        return str(answer)
+
+    with ExitStack() as waiting:
+        for _ in range(MOST_WAITING_THREADS):
+            waiting.enter_context(client.waiting_thread())
+        assert "orders wait for the viewer" in plan()
+    assert "POST /v1/slides" in plan()
 
 
 def test_a_list_of_orders_is_not_looked_at(api: TestClient) -> None:

@@ -9,7 +9,7 @@ from broker.settings.config import Config, load
 from services.app import create_app
 from tests.services.conftest import LOOPBACK
 from tests.services.slides.conftest import PATH, looked_at
-from tests.support.viewer_stand_in import ETAG, TILE, ViewerStandIn
+from tests.support.viewer_stand_in import ETAG, FACTS, TILE, ViewerStandIn
 
 TILE_PATH = "0,0,512,512/512,512/0/default.jpg"
 
@@ -61,6 +61,15 @@ def test_a_slide_that_left_the_disk_is_gone(api: TestClient, viewer: ViewerStand
     assert PATH not in answer.text
 
 
+def test_another_file_in_its_place_is_not_shown(api: TestClient, viewer: ViewerStandIn) -> None:
+    """Of a slide that was looked at: 410, until it is looked at again."""
+    slide = looked_at(api)
+    viewer.slides[PATH] = FACTS | {"digest": "stat:1"}
+    answer = api.get(f"{slide['iiif']}/{TILE_PATH}")
+    assert (answer.status_code, answer.json()["code"]) == (410, "slide_gone")
+    assert api.get(f"{looked_at(api)['iiif']}/{TILE_PATH}").content == TILE
+
+
 def test_labels_are_not_shown_unless_that_is_configured(
     api: TestClient, viewer: ViewerStandIn
 ) -> None:
@@ -90,7 +99,7 @@ def test_labels_are_shown_where_that_is_configured(
 def test_the_slide_of_an_order_is_shown_once_it_is_fetched(
     api: TestClient, viewer: ViewerStandIn, announced: OrderStore
 ) -> None:
-    """409 before, its pixels after, and 410 once the cache has evicted it."""
+    """409 before, its pixels after, and 410 once another file lies there, or none."""
     scan = {"id": "a:1", "source": {"type": "path", "path": PATH}}
     request = OrderRequest.model_validate({"algorithm": "ki67", "scans": (scan,)})
     order_id = announced.create(request, queue="gpu").order_id
@@ -99,11 +108,17 @@ def test_the_slide_of_an_order_is_shown_once_it_is_fetched(
     assert (early.status_code, early.json()["code"]) == (409, "not_ready")
     claim = announced.claim(f"{order_id}.0", "fetch", "courier")
     assert claim
-    announced.finish(claim, "staged", {"slide": {"path": PATH, "digest": "d", "bytes": 7}})
+    announced.finish(
+        claim, "staged", {"slide": {"path": PATH, "digest": FACTS["digest"], "bytes": 7}}
+    )
     answer = api.get(base, follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, f"{base}/info.json")
     assert api.get(f"{base}/info.json").json()["id"] == f"http://127.0.0.1:8000{base}"
     assert api.get(f"{base}/{TILE_PATH}").content == TILE
+    viewer.slides[PATH] = FACTS | {"digest": "stat:1"}
+    for rest in ("info.json", TILE_PATH):
+        another = api.get(f"{base}/{rest}")
+        assert (another.status_code, another.json()["code"]) == (410, "slide_gone")
     viewer.slides.clear()
     gone = api.get(f"{base}/{TILE_PATH}")
     assert (gone.status_code, gone.json()["code"]) == (410, "slide_gone")

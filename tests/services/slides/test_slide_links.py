@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from fastapi.testclient import TestClient
 
 from broker.order_store import OrderStore
@@ -34,6 +35,35 @@ def test_a_link_opens_one_slide_for_other_viewers(keyed: TestClient, viewer: Vie
     assert by_query.content == TILE
     with_key = keyed.get(f"/v1/slides/{slide_id}/iiif/{TILE_PATH}", headers=CLERK)
     assert "access-control-allow-origin" not in with_key.headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "base"),
+    [
+        ({"x-forwarded-proto": "https"}, "https://inside:8000"),
+        ({"x-forwarded-proto": "https, http"}, "https://inside:8000"),
+        ({"x-forwarded-proto": "http"}, "http://inside:8000"),
+        (
+            {"x-forwarded-proto": "https", "x-forwarded-host": "a.example.org:8443, b"},
+            "https://a.example.org:8443",
+        ),
+        ({"x-forwarded-host": "a.example.org"}, "https://a.example.org"),
+        ({"x-forwarded-host": "a.example.org/path"}, "https://inside:8000"),
+        ({"x-forwarded-host": 'a"><b'}, "https://inside:8000"),
+        ({"x-forwarded-host": "user@a.example.org"}, "https://inside:8000"),
+    ],
+)
+def test_a_proxy_says_what_the_caller_asked(
+    keyed: TestClient, viewer: ViewerStandIn, headers: dict[str, str], base: str
+) -> None:
+    """Scheme and host of a link and of `id` are those before the proxy, where they are ones."""
+    slide_id = _slide(keyed)
+    sent = CLERK | {"host": "inside:8000"} | headers
+    link = keyed.post(f"/v1/slides/{slide_id}/link", headers=sent).json()
+    path = f"/v1/slides/{slide_id}/iiif"
+    assert link["url"].startswith(f"{base}{path}/info.json?token=")
+    info = keyed.get(f"{path}/info.json", headers=sent).json()
+    assert info["id"] == f"{base}{path}"
 
 
 def test_a_link_opens_nothing_else(

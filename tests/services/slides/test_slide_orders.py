@@ -16,7 +16,7 @@ from broker.settings.config import BrokerSettings, Config, load
 from services.app import create_app
 from tests.services.slides.conftest import PATH, looked_at
 from tests.support.stack import wait_for
-from tests.support.viewer_stand_in import ViewerStandIn
+from tests.support.viewer_stand_in import FACTS, ViewerStandIn
 
 URL = "https://bucket.example.org/S26-1.svs?X-Amz-Signature=f00dfeed"
 Body = Callable[..., dict[str, Any]]
@@ -57,6 +57,33 @@ def test_the_order_is_the_same_when_its_slide_is_forgotten(
     RedisClient(RedisUrl.of(broker_settings)).records.delete(Key.SLIDE + slide["id"])
     again = api.post("/v1/orders", json=body, headers=key)
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+
+
+def test_a_slide_that_changed_since_it_was_looked_at_is_refused(
+    api: TestClient, viewer: ViewerStandIn, announced: OrderStore, order_body: Body
+) -> None:
+    """410 with the field, also where it is only checked; looked at again it can be ordered."""
+    slide = looked_at(api)
+    viewer.slides[PATH] = FACTS | {"digest": "stat:1"}
+    body = order_body(scans=_of(slide["id"]))
+    for address in ("/v1/orders", "/v1/orders?validate_only=true"):
+        answer = api.post(address, json=body)
+        assert (answer.status_code, answer.json()["code"]) == (410, "slide_gone")
+        assert answer.json()["field"] == "scans[0].source.slide"
+        assert PATH not in answer.text
+    assert announced.find().entries == ()
+    again = order_body(scans=_of(looked_at(api)["id"]))
+    assert api.post("/v1/orders", json=again).status_code == 202
+
+
+def test_a_slide_on_disk_is_ordered_without_the_viewer(
+    api: TestClient, broker_settings: BrokerSettings, order_body: Body
+) -> None:
+    """Orders need none: whether the file has changed is then not known."""
+    with ViewerStandIn(broker_settings.data) as viewer:
+        viewer.slides = {PATH: FACTS}
+        slide = looked_at(api)
+    assert api.post("/v1/orders", json=order_body(scans=_of(slide["id"]))).status_code == 202
 
 
 def test_a_slide_that_is_not_known_is_refused(
@@ -113,7 +140,7 @@ def test_the_url_of_a_slide_that_was_looked_at_may_expire(
 def test_a_caller_of_own_orders_has_own_slides(
     config: Config, announced: OrderStore, viewer: ViewerStandIn, order_body: Body
 ) -> None:
-    """Another caller's slide is not found, and cannot be ordered."""
+    """Another caller's slide is not found, and cannot be ordered; nor are folders shown."""
     keys = [
         {"name": name, "sha256": hashlib.sha256(name.encode()).hexdigest(), "own_orders_only": True}
         for name in ("guest", "lab")
@@ -129,3 +156,13 @@ def test_a_caller_of_own_orders_has_own_slides(
         refused = api.post("/v1/orders", json=body, headers=guest)
         assert refused.json()["code"] == "slide_unknown"
         assert api.post("/v1/orders", json=body).status_code == 202
+        asked = len(viewer.asked)
+        named = {"source": {"type": "path", "root": 0, "path": "ward-7/a.svs"}}
+        for refused in (
+            api.get("/v1/slides"),
+            api.get("/v1/slides?root=0&path=ward-7"),
+            api.post("/v1/slides", json=named),
+        ):
+            assert (refused.status_code, refused.json()["code"]) == (403, "key_refused")
+            assert refused.json()["hint"]
+        assert len(viewer.asked) == asked

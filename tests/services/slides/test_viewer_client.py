@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from broker.errors import TemporaryError
 from broker.settings.config import BrokerSettings
 from broker.settings.viewer import ViewerAddress, viewer_socket
 from services.slides.viewer_process import http_connection
-from services.slides.viewer_process.client import ViewerClient
+from services.slides.viewer_process.client import MOST_PICTURES, MOST_QUESTIONS, ViewerClient
 from tests.services.slides.conftest import PATH
 from tests.support.viewer_stand_in import FACTS, TILE, ViewerStandIn
 
@@ -98,7 +99,7 @@ def test_a_viewer_that_was_started_again_is_found(broker_settings: BrokerSetting
 
 
 def test_many_requests_at_once_share_few_connections(broker_settings: BrokerSettings) -> None:
-    """No more than 32 at a time, and each has its own answer."""
+    """No more than 16 questions at a time, and each has its own answer."""
 
     async def ask() -> None:
         client = ViewerClient(broker_settings)
@@ -109,7 +110,49 @@ def test_many_requests_at_once_share_few_connections(broker_settings: BrokerSett
 
     with ViewerStandIn(broker_settings.data) as viewer:
         asyncio.run(ask())
-        assert viewer.connections <= 32
+        assert viewer.connections <= MOST_QUESTIONS
+
+
+def test_pixels_do_not_wait_for_questions(broker_settings: BrokerSettings) -> None:
+    """Slides that hang while they are opened keep nobody from looking at others."""
+    released = threading.Event()
+
+    def answer(connection: socket.socket) -> None:
+        request = connection.recv(65_536)
+        if request.startswith(b"GET /slide"):
+            released.wait(60)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+    async def ask() -> None:
+        client = ViewerClient(broker_settings)
+        hanging = [
+            asyncio.create_task(client.get_json("/slide", PATH))
+            for _ in range(MOST_QUESTIONS + MOST_PICTURES)
+        ]
+        await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(30):
+                assert (await client.get(TARGET, PATH)).body == b"{}"
+        finally:
+            released.set()
+        assert await asyncio.gather(*hanging) == [{}] * len(hanging)
+        await client.close()
+
+    path = viewer_socket(broker_settings.data)
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            answer(self.request)
+
+    class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+        daemon_threads = True
+        request_queue_size = 128
+
+    with Server(str(path), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        asyncio.run(ask())
+        server.shutdown()
 
 
 def test_a_caller_that_leaves_leaves_no_answer_for_the_next(

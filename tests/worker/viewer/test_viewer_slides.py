@@ -113,6 +113,9 @@ def test_a_real_slide_has_its_label_and_its_pixels(data: Path, tmp_path: Path) -
         ("FOLDER/../../etc/passwd", 422, "path_not_allowed"),
         ("FOLDER/out.svs", 422, "path_not_allowed"),
         ("FOLDER/none.svs", 404, "input_not_found"),
+        ("FOLDER/" + "b" * 256 + ".svs", 404, "input_not_found"),
+        ("FOLDER/" + "c" * 256 + "/a.svs", 404, "input_not_found"),
+        ("FOLDER/" + "d/" * 2500 + "a.svs", 404, "input_not_found"),
         ("FOLDER", 422, "not_a_slide"),
         ("FOLDER/text.svs", 422, "not_a_slide"),
         ("FOLDER/cut.svs", 422, "slide_unreadable"),
@@ -162,7 +165,11 @@ def test_a_slide_of_the_slide_cache_is_shown_and_pinned(viewer: Viewer, data: Pa
     assert (described["digest"], described["bytes"]) == (local.digest, len(content))
     cache.remove_unused(0)
     assert path.name in files(data / FOLDER), "it is open"
-    assert viewer.image(path, "0,0,64,64", "max").status == 200
+    tile = viewer.image(path, "0,0,64,64", "max")
+    assert (tile.status, tile.headers["cache-control"]) == (
+        200,
+        "private, max-age=86400, immutable",
+    )
     wrong = path.with_name("other.svs")
     assert (viewer.get("/slide", wrong).status, wrong.exists()) == (410, False)
 
@@ -182,6 +189,23 @@ def test_a_slide_that_was_evicted_is_gone(folder: Path, tmp_path: Path) -> None:
         path.unlink()
         answer = running.image(path, "full", "max")
         assert (answer.status, answer.code) == (410, "slide_gone")
+
+
+def test_another_slide_in_its_place_is_not_shown(viewer: Viewer, folder: Path) -> None:
+    """410 on every address, where the request says which slide is meant; else the new one."""
+    path = a_slide(folder / "replaced.svs", a_picture(128, 128))
+    meant = {"Slide-Digest": viewer.get("/slide", path).json["digest"]}
+    tile = "/iiif/full/64,/0/default.jpg"
+    first = viewer.get(tile, path, headers=meant)
+    assert first.status == 200
+    assert viewer.get("/digest", path, headers=meant).json == {"digest": meant["Slide-Digest"]}
+    path.unlink()
+    a_slide(path, a_picture(192, 128))
+    for address in ("/slide", "/digest", "/iiif/info.json?id=x", tile, "/associated/thumbnail.jpg"):
+        answer = viewer.get(address, path, headers=meant)
+        assert (answer.status, answer.code) == (410, "slide_gone")
+    known = {"If-None-Match": first.headers["etag"]}
+    assert viewer.get(tile, path, headers=known).status == 200, "it is no longer what is kept"
 
 
 def test_folders_are_listed_over_http(viewer: Viewer, folder: Path) -> None:

@@ -7,12 +7,15 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from broker.errors import OrderError
-from worker.slide_cache.local_slide import LocalSlide
+from worker.slide_cache.local_slide import STAT, LocalSlide
 from worker.slide_cache.reading import ReadSlideCache
 from worker.sources.path import find_slide
+from worker.viewer.slides.known_slides import FileState, KnownSlides
 
 HEADER: Final = "Slide-Path"
 """The header of a request that names the slide by its path on this machine's disk."""
+DIGEST_HEADER: Final = "Slide-Digest"
+"""The header that says which slide was there before, as `LocalSlide.digest`; it may be absent."""
 _MOST_CHARS: Final = 12_000  # of a path of 4,096 bytes, each as %XX
 
 
@@ -25,14 +28,27 @@ class AllowedSlides:
     def __init__(self, folders: Sequence[Path], cache: ReadSlideCache) -> None:
         self._folders = tuple(folders)
         self._cache = cache
+        self._known = KnownSlides()
 
-    def find(self, header: str | None) -> LocalSlide:
+    def find(self, header: str | None, digest: str | None = None) -> LocalSlide:
         """Return the slide that the header names, percent-encoded in UTF-8.
 
-        Raise `OrderError`: `request_malformed` for a header that is none, `slide_gone` for a slide
-        that was evicted, and what `find_slide` raises.
+        `digest`: of the slide that is meant, None for whichever lies there. Raise `OrderError`:
+        `request_malformed` for a header that is none, `slide_gone` for a slide that was evicted or
+        has another digest now, and what `find_slide` raises.
         """
         path = _path_of(header)
+        slide = self._known.get(path)
+        if slide is None:
+            before = FileState.of(path)
+            slide = self._find(path)
+            if slide.digest.startswith(STAT) and before is not None:
+                self._known.put(path, before, slide)
+        if digest is not None and digest != slide.digest:
+            raise slide_changed()
+        return slide
+
+    def _find(self, path: str) -> LocalSlide:
         resolved = Path(os.path.realpath(path))
         if not self._cache.holds(resolved):
             return find_slide(path, self._folders)
@@ -48,6 +64,15 @@ def slide_gone() -> OrderError:
         "slide_gone",
         "the slide was fetched to this machine and has been removed since",
         hint="look at its source again, or order again, to fetch it",
+    )
+
+
+def slide_changed() -> OrderError:
+    """Return the error for a path at which another slide lies than the one that is meant."""
+    return OrderError(
+        "slide_gone",
+        "the file of the slide has changed, or another one lies in its place",
+        hint="look at the slide again, or order it again",
     )
 
 
