@@ -54,6 +54,13 @@ def flower(watched: Stack) -> Iterator[FlowerProcess]:
         yield process
 
 
+@pytest.fixture(autouse=True)
+def open_gate(watched: Stack) -> Iterator[None]:
+    """Leave the gate open, so that the next test, or the next try of this one, has a worker."""
+    yield
+    watched.gate.open()
+
+
 def at_path(path: Path) -> list[dict[str, Any]]:
     return [{"id": "1", "source": {"type": "path", "path": str(path)}}]
 
