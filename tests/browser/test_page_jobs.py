@@ -11,6 +11,7 @@ from broker.errors import Problem
 from tests.support.browser import Site, WatchedPage
 from tests.support.findings_results import classified_scan
 from tests.support.orders import a_request, deliver
+from worker.sources.path import find_slide
 
 Watch = Callable[..., WatchedPage]
 
@@ -178,8 +179,8 @@ def test_the_slide_of_an_order_has_its_scale(site: Site, watch: Watch) -> None:
     order_id = ordered(site, a_case())
     claim = site.store.claim(f"{order_id}.0", "fetch", "courier-1@here")
     assert claim
-    slide = {"path": str(site.slides / "Canary Smith.svs"), "digest": "d", "bytes": 7}
-    site.store.finish(claim, "staged", {"slide": slide})
+    slide = find_slide(str(site.slides / "Canary Smith.svs"), [site.slides])
+    site.store.finish(claim, "staged", {"slide": slide.as_dict()})
     claim = site.store.claim(f"{order_id}.0", "classify", "gpu-1@here")
     assert claim
     site.store.finish(claim, "classified", {"result": "results/x"})
