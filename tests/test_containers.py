@@ -172,6 +172,7 @@ def test_the_builder_is_sent_the_rooms_and_nothing_else() -> None:
         "constraints.txt",
         "deploy/requirements",
         "LICENSE",
+        "NOTICE",
         "README.md",
     }
     assert {rule[1:] for rule in rules if rule[0] == "!"} == needed
