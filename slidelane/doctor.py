@@ -176,21 +176,12 @@ def _server(store: OrderStore) -> str:
 
 
 def _disk(data: Path) -> Row:
-    folder = _existing(data.resolve())
-    usage = shutil.disk_usage(folder)
-    text = f"{data.resolve()}: {usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB free"
-    try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"1")
-    except OSError as error:
-        text += f", but nothing can be written there ({error.strerror}); see broker.data"
-        return Row("disk", "failed", text)
-    if usage.free < reserved_bytes(usage.total):
-        return Row("disk", "failed", f"{text}, which is kept free: no slide would be fetched")
-    open_folder = openness(data)
-    if open_folder:
-        text += f"; {open_folder}"
-    return Row("disk", "ok", text)
+    return _space(
+        "disk",
+        data,
+        refused="nothing can be written there ({}); see broker.data",
+        full="no slide would be fetched",
+    )
 
 
 def _viewer(config: Config) -> Row:
@@ -203,21 +194,34 @@ def _viewer(config: Config) -> Row:
 
 def _uploads(folder: Path) -> Row:
     """Check the folder of the slides that callers send in, which the API makes when it needs it."""
+    return _space(
+        "uploads",
+        folder,
+        refused="no slide can be sent in there ({}); see broker.uploads",
+        full="no slide is taken",
+    )
+
+
+def _space(what: str, folder: Path, *, refused: str, full: str) -> Row:
+    """Return whether the folder can be written to, has room, and is open to others.
+
+    `refused` says with the reason in {} what does not work where nothing can be written, `full`
+    what does not where there is no room.
+    """
     existing = _existing(folder.resolve())
     usage = shutil.disk_usage(existing)
     text = f"{folder.resolve()}: {usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB free"
     try:
-        with tempfile.TemporaryFile(dir=existing):
-            pass
+        with tempfile.TemporaryFile(dir=existing) as file:
+            file.write(b"1")
     except OSError as error:
-        text += f", but no slide can be sent in there ({error.strerror}); see broker.uploads"
-        return Row("uploads", "failed", text)
+        return Row(what, "failed", f"{text}, but {refused.format(error.strerror)}")
     if usage.free < reserved_bytes(usage.total):
-        return Row("uploads", "failed", f"{text}, which is kept free: no slide is taken")
+        return Row(what, "failed", f"{text}, which is kept free: {full}")
     open_folder = openness(folder)
     if open_folder:
         text += f"; {open_folder}"
-    return Row("uploads", "ok", text)
+    return Row(what, "ok", text)
 
 
 def _existing(folder: Path) -> Path:

@@ -6,55 +6,43 @@ one that is repeated after an answer makes a new order, as people mean it.
 """
 
 import hashlib
-import os
 import secrets
-import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
-_LIFE_S: Final = 86400.0
-"""A repeated command after this is a new order; the service forgets keys later."""
+from slidelane.commands.user_state import UserState, user_folder
 
 
 class PendingKeys:
     """The keys by what is ordered where. Where no folder can be written, none is remembered."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._state = UserState(folder)
 
     @classmethod
     def of_user(cls) -> "PendingKeys":
-        """Return those of this user: below XDG_STATE_HOME, `~/.local/state` by default."""
-        state = os.environ.get("XDG_STATE_HOME")
-        if state and Path(state).is_absolute():
-            return cls(Path(state) / "slidelane" / "orders")
-        with suppress(RuntimeError):  # nobody knows where the user's folder is
-            return cls(Path.home() / ".local" / "state" / "slidelane" / "orders")
-        return cls(Path(os.devnull))
+        """Return those of this user."""
+        return cls(user_folder("orders"))
 
     def begin(self, url: str, body: bytes) -> str:
         """Return the key of an order that is to be sent now: that of a lost one, or a new one."""
-        file = self._file(url, body)
-        with suppress(OSError, ValueError):
-            if time.time() - file.stat().st_mtime < _LIFE_S:
-                return _checked(file.read_text())
+        name = _name(url, body)
+        known = self._state.read(name)
+        if known is not None:
+            with suppress(ValueError):
+                return _checked(known)
         key = secrets.token_hex(16)
-        with suppress(OSError):
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new = file.with_suffix(f".{os.getpid()}")
-            new.write_text(key)
-            new.replace(file)
+        self._state.write(name, key)
         return key
 
     def end(self, url: str, body: bytes) -> None:
         """Forget the key: the service has answered."""
-        with suppress(OSError):
-            self._file(url, body).unlink()
+        self._state.remove(_name(url, body))
 
-    def _file(self, url: str, body: bytes) -> Path:
-        # A digest: the body may hold a presigned URL.
-        return self._folder / hashlib.sha256(url.encode() + b"\0" + body).hexdigest()
+
+def _name(url: str, body: bytes) -> str:
+    # A digest: the body may hold a presigned URL.
+    return hashlib.sha256(url.encode() + b"\0" + body).hexdigest()
 
 
 def _checked(key: str) -> str:
