@@ -9,7 +9,21 @@ from pydantic import ConfigDict, Field, model_validator
 from broker.orders.fields import CaseId, HttpUrl, RequestModel, one_of
 
 
-class UrlSource(RequestModel):
+class _SourceModel(RequestModel):
+    """What a source is that names no URL and no file that may be shown."""
+
+    @property
+    def addresses(self) -> tuple[tuple[str, str], ...]:
+        """Every URL of the source in clear, with the name of its field before it."""
+        return ()
+
+    @property
+    def file_stem(self) -> str:
+        """The name of the file without its suffix, empty where it has none for others to see."""
+        return ""
+
+
+class UrlSource(_SourceModel):
     """A slide at http(s) URLs: one file, the files of a DICOM series, or a zip of either."""
 
     model_config = ConfigDict(json_schema_extra={"oneOf": one_of("url", "urls", "zip_url")})
@@ -58,7 +72,7 @@ class UrlSource(RequestModel):
         return name.stem
 
 
-class ImageServerSource(RequestModel):
+class ImageServerSource(_SourceModel):
     """A slide on an image server, which serves any region of it as a picture."""
 
     type: Literal["image_server"]
@@ -73,22 +87,12 @@ class ImageServerSource(RequestModel):
         """The server's URL in clear, with the name of its field before it."""
         return (("url", self.url.get_secret_value()),)
 
-    @property
-    def file_stem(self) -> str:
-        """Empty: the slide is no file with a name."""
-        return ""
 
-
-class PathSource(RequestModel):
+class PathSource(_SourceModel):
     """A slide below one of `worker.slides.roots`."""
 
     type: Literal["path"]
     path: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")]
-
-    @property
-    def addresses(self) -> tuple[tuple[str, str], ...]:
-        """No URL: the file is read from a disk."""
-        return ()
 
     @property
     def file_stem(self) -> str:
@@ -100,7 +104,7 @@ Located = Annotated[UrlSource | ImageServerSource | PathSource, Field(discrimina
 """A source that names the place of the slide."""
 
 
-class CaseSource(RequestModel):
+class CaseSource(_SourceModel):
     """The slide of a case; `worker.locator` says where it is."""
 
     type: Literal["case"]
@@ -110,18 +114,8 @@ class CaseSource(RequestModel):
         Field(description="the file name of the slide that is meant, where the case has several"),
     ] = None
 
-    @property
-    def addresses(self) -> tuple[tuple[str, str], ...]:
-        """No URL: the address is in the settings."""
-        return ()
 
-    @property
-    def file_stem(self) -> str:
-        """Empty: the slide is no file with a name."""
-        return ""
-
-
-class SlideSource(RequestModel):
+class SlideSource(_SourceModel):
     """A slide that was looked at: what `POST /v1/slides` answered names it.
 
     The API puts the source that was looked at in its place before the order is stored.
@@ -130,18 +124,8 @@ class SlideSource(RequestModel):
     type: Literal["slide"]
     slide: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
-    @property
-    def addresses(self) -> tuple[tuple[str, str], ...]:
-        """No URL: it stands for another source."""
-        return ()
 
-    @property
-    def file_stem(self) -> str:
-        """Empty: it stands for another source."""
-        return ""
-
-
-class UploadSource(RequestModel):
+class UploadSource(_SourceModel):
     """A slide that the caller has sent in, at `/v1/uploads`."""
 
     type: Literal["upload"]
@@ -152,16 +136,6 @@ class UploadSource(RequestModel):
             description="`Upload-Set`, or the last part of the `Location`, of its creation",
         ),
     ]
-
-    @property
-    def addresses(self) -> tuple[tuple[str, str], ...]:
-        """No URL: the file is on a disk of ours."""
-        return ()
-
-    @property
-    def file_stem(self) -> str:
-        """Empty: the name that the caller gave it is shown to nobody."""
-        return ""
 
 
 Source = Annotated[
