@@ -24,13 +24,12 @@ from worker.slide_cache.file_set import FileSet
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slide_cache.partial_file import PartialFile
 from worker.slides import signatures
-from worker.sources import companion_files
-from worker.sources.dicom_series import instances
+from worker.sources import slide_file_set
 from worker.sources.dicom_series.instances import DownloadedFile
 from worker.sources.errors import InputTooLargeError, InputUnreachableError
 from worker.sources.remote_slide import Downloaded, sha256_hex
 from worker.sources.zip import unzip
-from worker.sources.zip.fetch import files_digest, put_into_cache
+from worker.sources.zip.fetch import put_into_cache
 from worker.sources.zip.find_slide import Holder, find_slide
 
 _HOLDER: Final = Holder("the upload", "send")
@@ -116,14 +115,9 @@ class UploadedSlide:
             file_set.reserve(sum(file.size_bytes for file in files))
             taken = self._take(files, found.main, file_set)
             self._check_unchanged()
-            if not found.main:
-                return instances.put_into_cache(taken, file_set, cache, pins, self.progress)
-            for one in taken:
-                companion_files.check_stays_in_folder(one.path)
-            for name, path in companion_files.expected_names(taken[0].path).items():
-                (file_set.folder / name).symlink_to(path.name)
-            digest = files_digest(taken, file_set.folder)
-            return pins.enter_context(cache.put_file_set(file_set, found.main.name, digest))
+            return slide_file_set.put_into_cache(
+                taken, found.main, file_set, cache, pins, self.progress
+            )
 
     def _put_zip(self, file: _SentFile, cache: SlideCache, pins: ExitStack) -> LocalSlide:
         limit_bytes = min(self.limit_bytes, self.cache_bytes - file.size_bytes)

@@ -1,10 +1,9 @@
 """A slide in a zip archive behind a URL: a DICOM series, or a slide of one or more files."""
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Final
 
 import requests
@@ -15,8 +14,7 @@ from worker.slide_cache.cache import SlideCache
 from worker.slide_cache.file_set import FileSet
 from worker.slide_cache.local_slide import LocalSlide
 from worker.slides import signatures
-from worker.sources import companion_files
-from worker.sources.dicom_series import instances
+from worker.sources import slide_file_set
 from worker.sources.dicom_series.instances import DownloadedFile
 from worker.sources.http import checksum
 from worker.sources.http.download import Download
@@ -89,14 +87,7 @@ def put_into_cache(
     with cache.file_set() as file_set:
         file_set.reserve(total_bytes)
         files = _unpack(archive, members, found.main, file_set, total_bytes, progress)
-        if not found.main:
-            return instances.put_into_cache(files, file_set, cache, pins, progress)
-        for file in files:
-            companion_files.check_stays_in_folder(file.path)
-        for name, path in companion_files.expected_names(files[0].path).items():
-            (file_set.folder / name).symlink_to(path.name)
-        digest = files_digest(files, file_set.folder)
-        return pins.enter_context(cache.put_file_set(file_set, found.main.name, digest))
+        return slide_file_set.put_into_cache(files, found.main, file_set, cache, pins, progress)
 
 
 def _put_single_file(
@@ -133,9 +124,3 @@ def _unpack(
             files.append(DownloadedFile(str(member.name), part.path, part.digest))
         unpacked_bytes += member.size_bytes
     return files
-
-
-def files_digest(files: Sequence[DownloadedFile], folder: Path) -> str:
-    """Return the SHA-256, in hex, over the names and contents of the files."""
-    lines = sorted(f"{file.digest} {file.path.relative_to(folder)}\n" for file in files)
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
