@@ -10,10 +10,10 @@ from playwright.sync_api import Browser
 from benchmarks.page.many_findings import write_findings
 from benchmarks.page.painted_slide import white, write_slide
 from benchmarks.page.stage_server import StageSite, stage_site
-from tests.support.browser_stage import StagePage, chromium, needs_chromium, stage_page
+from tests.support.browser_stage import StagePage, stage_page
 from worker.geometry.frame import Floats, Pixels
 
-pytestmark = [needs_chromium, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 EDGE = 16_384
 PITCH = 16
@@ -25,12 +25,6 @@ ZOOMS = (0.25, 1.0, 1.5)
 """Screen pixels per level-0 pixel; between two levels of the layer, too."""
 OFF_CENTRE = np.array((7.3, 5.1))
 """How far the middle of the view lies from that of a block, in level-0 pixels."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +95,9 @@ def line_middles(change: Floats, box: Floats) -> Floats:
     return np.array(places)
 
 
-def test_outlines_lie_on_their_pixels(browser: Browser, site: StageSite) -> None:
+def test_outlines_lie_on_their_pixels(chromium: Browser, site: StageSite) -> None:
     """Painted edges and drawn lines agree on the screen, near and far from the origin."""
-    with stage_page(browser, site, "slide=painted&findings=million") as stage:
+    with stage_page(chromium, site, "slide=painted&findings=million") as stage:
         stage.until_open()
         show_blocks(stage)
         for zoom, corner in product(ZOOMS, CORNERS):
@@ -121,10 +115,10 @@ def test_outlines_lie_on_their_pixels(browser: Browser, site: StageSite) -> None
             assert np.abs(line_middles(change, box) - painted).max() <= 0.75
 
 
-def test_a_million_are_counted_and_none_is_left_out(browser: Browser, site: StageSite) -> None:
+def test_a_million_are_counted_and_none_is_left_out(chromium: Browser, site: StageSite) -> None:
     """The whole slide at once counts all of them, and asks for a few coarse tiles alone."""
     site.asked.clear()
-    with stage_page(browser, site, "slide=painted&findings=million") as stage:
+    with stage_page(chromium, site, "slide=painted&findings=million") as stage:
         stage.until_drawn()
         total = sum(found["count"] for found in stage_document(stage))
         assert total > 0.99 * COUNT
@@ -144,9 +138,9 @@ def stage_document(stage: StagePage) -> list[dict[str, int]]:
     return classes
 
 
-def test_a_class_that_is_off_leaves_the_picture(browser: Browser, site: StageSite) -> None:
+def test_a_class_that_is_off_leaves_the_picture(chromium: Browser, site: StageSite) -> None:
     """Toggled by its checkbox, its colour is gone; toggled back, the picture is the same again."""
-    with stage_page(browser, site, "slide=painted&findings=million&view=8000,4000,0.5") as stage:
+    with stage_page(chromium, site, "slide=painted&findings=million&view=8000,4000,0.5") as stage:
         stage.until_drawn()
         before = stage.until_still()
         names = ("negative", "positive")

@@ -12,10 +12,10 @@ from playwright.sync_api import Browser
 from benchmarks.page.many_findings import write_findings
 from benchmarks.page.painted_slide import white, write_slide
 from benchmarks.page.stage_server import StageSite, stage_site
-from tests.support.browser_stage import StagePage, chromium, needs_chromium, stage_page
+from tests.support.browser_stage import StagePage, stage_page
 from worker.geometry.frame import Pixels
 
-pytestmark = [needs_chromium, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 EDGE = 4096
 PITCH = 32
@@ -23,12 +23,6 @@ COUNT = 9_000
 SQUARE = np.array([(2000, 1500), (2200, 1500), (2200, 1700), (2000, 1700)], np.float64)
 """Finding 0: positive, with a score of 1."""
 QUERY = "slide=small&findings=some"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -63,9 +57,9 @@ BLUE = (76, 152, 250)
 RED = (255, 95, 72)
 
 
-def test_classes_are_toggled_by_checkbox_and_by_number(browser: Browser, site: StageSite) -> None:
+def test_classes_are_toggled_by_checkbox_and_by_number(chromium: Browser, site: StageSite) -> None:
     """What is off is not drawn, not counted and not walked to; 1 and 2 are the classes' keys."""
-    with stage_page(browser, site, f"{QUERY}&view=2048,1024,1") as stage:
+    with stage_page(chromium, site, f"{QUERY}&view=2048,1024,1") as stage:
         stage.until_drawn()
         stage.until(lambda: has_color(stage.picture(), BLUE), "negative nuclei")
         assert has_color(stage.picture(), RED)
@@ -85,11 +79,11 @@ def test_classes_are_toggled_by_checkbox_and_by_number(browser: Browser, site: S
         stage.until(lambda: has_color(stage.picture(), RED), "positive nuclei again")
 
 
-def test_another_style_never_blinks(browser: Browser, site: StageSite) -> None:
+def test_another_style_never_blinks(chromium: Browser, site: StageSite) -> None:
     """While the outlines are drawn anew, every frame shows the old ones or the new ones."""
     reading = ("willReadFrequently",)  # by this test
     query = f"{QUERY}&view=2048,1024,1"
-    with stage_page(browser, site, query, expected_faults=reading) as stage:
+    with stage_page(chromium, site, query, expected_faults=reading) as stage:
         stage.until_drawn()
         before = stage.until_still()
         left = stage.page.evaluate(
@@ -121,11 +115,13 @@ def test_another_style_never_blinks(browser: Browser, site: StageSite) -> None:
 
 @pytest.mark.parametrize(("findings", "shown"), [("some", "density"), ("few", "outlines")])
 def test_few_findings_keep_their_outlines_far_out(
-    browser: Browser, site: StageSite, findings: str, shown: str
+    chromium: Browser, site: StageSite, findings: str, shown: str
 ) -> None:
     """Thousands become a density, and their number in view an estimate; a few stay what they
     are."""
-    with stage_page(browser, site, f"slide=small&findings={findings}&view=2048,2048,0.12") as stage:
+    with stage_page(
+        chromium, site, f"slide=small&findings={findings}&view=2048,2048,0.12"
+    ) as stage:
         stage.until_drawn()
         seen = stage.until(lambda: stage.state("inView"), "counts in view")
         assert seen["exact"] is (shown == "outlines")
@@ -133,10 +129,10 @@ def test_few_findings_keep_their_outlines_far_out(
 
 
 def test_score_threshold_hides_what_is_below(
-    browser: Browser, site: StageSite, document: Any
+    chromium: Browser, site: StageSite, document: Any
 ) -> None:
     """At 1 the square alone is left; its histogram's last bin counts no less."""
-    with stage_page(browser, site, f"{QUERY}&view=2100,1600,0.5") as stage:
+    with stage_page(chromium, site, f"{QUERY}&view=2100,1600,0.5") as stage:
         stage.until_drawn()
         slider = stage.page.get_by_role("slider", name="Score at least")
         slider.fill("1")
@@ -148,9 +144,9 @@ def test_score_threshold_hides_what_is_below(
             assert stage.page.get_by_role("slider", name=name).count() == 1
 
 
-def test_hover_names_a_finding_and_a_click_selects_it(browser: Browser, site: StageSite) -> None:
+def test_hover_names_a_finding_and_a_click_selects_it(chromium: Browser, site: StageSite) -> None:
     """Number, class and score under the pointer; a click keeps them, Escape lets them go."""
-    with stage_page(browser, site, f"{QUERY}&view=2100,1600,1") as stage:
+    with stage_page(chromium, site, f"{QUERY}&view=2100,1600,1") as stage:
         stage.until_drawn()
         box = stage.page.locator(".openseadragon-canvas").first.bounding_box()
         assert box is not None
@@ -170,9 +166,9 @@ def test_hover_names_a_finding_and_a_click_selects_it(browser: Browser, site: St
         stage.until(lambda: selected.count() == 0, "nothing selected")
 
 
-def test_next_walks_all_findings_by_score(browser: Browser, site: StageSite) -> None:
+def test_next_walks_all_findings_by_score(chromium: Browser, site: StageSite) -> None:
     """N begins with the highest score of the whole slide, B goes back, round the end."""
-    with stage_page(browser, site, QUERY) as stage:
+    with stage_page(chromium, site, QUERY) as stage:
         stage.until_drawn()
         chip = stage.page.locator(".viewer-selected")
 
@@ -194,9 +190,9 @@ def test_next_walks_all_findings_by_score(browser: Browser, site: StageSite) -> 
         assert f"{total:,} of {total:,}" in reached(f"{total:,} of ")
 
 
-def test_far_out_a_density_stands_for_the_outlines(browser: Browser, site: StageSite) -> None:
+def test_far_out_a_density_stands_for_the_outlines(chromium: Browser, site: StageSite) -> None:
     """D shows the density near by, too; under the pointer it says how many there are."""
-    with stage_page(browser, site, f"{QUERY}&view=1000,1000,0.5") as stage:
+    with stage_page(chromium, site, f"{QUERY}&view=1000,1000,0.5") as stage:
         stage.until_drawn()
         assert stage.words(".viewer-top-left").split()[-1] == "outlines"
         stage.key("d")
@@ -210,11 +206,13 @@ def test_far_out_a_density_stands_for_the_outlines(browser: Browser, site: Stage
         stage.until(lambda: hover.count() and "negative" in hover.inner_text(), "counts of a cell")
 
 
-def test_findings_that_fail_are_said_and_asked_for_again(browser: Browser, site: StageSite) -> None:
+def test_findings_that_fail_are_said_and_asked_for_again(
+    chromium: Browser, site: StageSite
+) -> None:
     """The slide stays; the words go once the findings answer."""
     site.failing.add("some")
     faults = ("503", "failed to load", "Tile %s")
-    with stage_page(browser, site, QUERY, expected_faults=faults) as stage:
+    with stage_page(chromium, site, QUERY, expected_faults=faults) as stage:
         alert = stage.page.get_by_role("alert")
         stage.until(lambda: alert.count() and "Findings" in alert.inner_text(), "what is wrong")
         site.failing.clear()
@@ -228,9 +226,9 @@ def has_hue(picture: Pixels) -> bool:
     return int((spread > 40).sum()) > 100
 
 
-def test_colours_are_kept_in_this_browser(browser: Browser, site: StageSite) -> None:
+def test_colours_are_kept_in_this_browser(chromium: Browser, site: StageSite) -> None:
     """Another colour of a class is there after a reload, and other classes keep theirs."""
-    with stage_page(browser, site, QUERY) as stage:
+    with stage_page(chromium, site, QUERY) as stage:
         stage.until_open()
         stage.page.get_by_label("Colour of positive").fill("#00ff88")
         stage.until(lambda: stage.state("style.colors")[1] == "#00ff88", "the colour")
@@ -244,9 +242,9 @@ def shown_page(stage: StagePage) -> str:
     return stage.page.locator("aside").inner_text()
 
 
-def test_the_panel_says_what_was_found(browser: Browser, site: StageSite, document: Any) -> None:
+def test_the_panel_says_what_was_found(chromium: Browser, site: StageSite, document: Any) -> None:
     """Headline, summary, a count for each class, and what is in view."""
-    with stage_page(browser, site, QUERY) as stage:
+    with stage_page(chromium, site, QUERY) as stage:
         stage.until_drawn()
         stage.until(lambda: "in view" in shown_page(stage), "counts in view")
         text = shown_page(stage)

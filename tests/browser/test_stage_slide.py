@@ -7,19 +7,13 @@ from playwright.sync_api import Browser
 
 from benchmarks.page.painted_slide import white, write_slide
 from benchmarks.page.stage_server import StageSite, stage_site
-from tests.support.browser_stage import StagePage, chromium, needs_chromium, stage_page
+from tests.support.browser_stage import StagePage, stage_page
 
-pytestmark = [needs_chromium, pytest.mark.timeout(400)]
+pytestmark = pytest.mark.timeout(400)
 
 WIDTH = 4096
 HEIGHT = 3072
 ONE_TO_TWO = "view=2048,1536,0.5"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +29,9 @@ def region_once(stage: StagePage, words: str = "a region") -> dict[str, object]:
     return region
 
 
-def test_a_rectangle_is_drawn_resized_and_moved(browser: Browser, site: StageSite) -> None:
+def test_a_rectangle_is_drawn_resized_and_moved(chromium: Browser, site: StageSite) -> None:
     """By mouse in whole pixels of the slide; by arrows one pixel, a hundred with Shift."""
-    with stage_page(browser, site, f"slide=small&mode=rectangle&{ONE_TO_TWO}") as stage:
+    with stage_page(chromium, site, f"slide=small&mode=rectangle&{ONE_TO_TWO}") as stage:
         stage.until_open()
         # The stage is 1000 x 760: its corner is level-0 (1048, 776).
         stage.drag((100, 100), (400, 300))
@@ -59,18 +53,18 @@ def test_a_rectangle_is_drawn_resized_and_moved(browser: Browser, site: StageSit
         assert stage.state("region") == {"x": 1267, "y": 1116, "width": 701, "height": 320}
 
 
-def test_a_rectangle_ends_at_the_edges_of_the_slide(browser: Browser, site: StageSite) -> None:
+def test_a_rectangle_ends_at_the_edges_of_the_slide(chromium: Browser, site: StageSite) -> None:
     """What is drawn beyond the slide is cut, on all sides."""
     query = "slide=small&mode=rectangle&view=2048,1536,0.2"
-    with stage_page(browser, site, query) as stage:
+    with stage_page(chromium, site, query) as stage:
         stage.until_open()
         stage.drag((5, 5), (990, 750))
         assert region_once(stage) == {"x": 0, "y": 0, "width": WIDTH, "height": HEIGHT}
 
 
-def test_a_rectangle_by_keys_alone(browser: Browser, site: StageSite) -> None:
+def test_a_rectangle_by_keys_alone(chromium: Browser, site: StageSite) -> None:
     """R and Enter make one in the middle of the view; Escape ends drawing and keeps it."""
-    with stage_page(browser, site, f"slide=small&{ONE_TO_TWO}") as stage:
+    with stage_page(chromium, site, f"slide=small&{ONE_TO_TWO}") as stage:
         stage.until_open()
         stage.key("r")
         stage.page.locator('.viewer[data-mode="rectangle"]').wait_for(timeout=60_000)
@@ -82,9 +76,9 @@ def test_a_rectangle_by_keys_alone(browser: Browser, site: StageSite) -> None:
         assert stage.state("region") == made
 
 
-def test_a_polygon_is_drawn_and_mended(browser: Browser, site: StageSite) -> None:
+def test_a_polygon_is_drawn_and_mended(chromium: Browser, site: StageSite) -> None:
     """Corners by clicks, closed by a double click; added, moved and deleted; Escape gives up."""
-    with stage_page(browser, site, f"slide=small&mode=polygon&{ONE_TO_TWO}") as stage:
+    with stage_page(chromium, site, f"slide=small&mode=polygon&{ONE_TO_TWO}") as stage:
         stage.until_open()
         mouse = stage.page.mouse
         corners = stage.page.locator(".viewer-region-handle")
@@ -110,10 +104,10 @@ def test_a_polygon_is_drawn_and_mended(browser: Browser, site: StageSite) -> Non
         assert stage.state("region") == drawn
 
 
-def test_a_finger_draws_a_rectangle(browser: Browser, site: StageSite) -> None:
+def test_a_finger_draws_a_rectangle(chromium: Browser, site: StageSite) -> None:
     """Touch moves the same handles as the mouse."""
     query = f"slide=small&mode=rectangle&{ONE_TO_TWO}"
-    with stage_page(browser, site, query, has_touch=True) as stage:
+    with stage_page(chromium, site, query, has_touch=True) as stage:
         stage.until_open()
         devtools = stage.page.context.new_cdp_session(stage.page)
 
@@ -129,9 +123,9 @@ def test_a_finger_draws_a_rectangle(browser: Browser, site: StageSite) -> None:
         assert drawn == {"x": 1248, "y": 976, "width": 600, "height": 400}
 
 
-def test_keys_move_and_zoom_the_slide(browser: Browser, site: StageSite) -> None:
+def test_keys_move_and_zoom_the_slide(chromium: Browser, site: StageSite) -> None:
     """Arrows pan, plus zooms in, 0 shows all; the corners say scale and magnification."""
-    with stage_page(browser, site, f"slide=small&{ONE_TO_TWO}") as stage:
+    with stage_page(chromium, site, f"slide=small&{ONE_TO_TWO}") as stage:
         stage.until_open()
         assert stage.words(".viewer-top-left").split() == ["10×"]
         assert stage.words(".viewer-bottom-left").strip() == "100 µm"
@@ -143,10 +137,10 @@ def test_keys_move_and_zoom_the_slide(browser: Browser, site: StageSite) -> None
         stage.until(lambda: stage.state("view.z") < 0.3, "the whole slide")
 
 
-def test_trouble_with_a_slide_is_said_in_words(browser: Browser, site: StageSite) -> None:
+def test_trouble_with_a_slide_is_said_in_words(chromium: Browser, site: StageSite) -> None:
     """A viewer that is down is asked again, and what it showed before stays until it answers."""
     faults = ("503", "failed to load")
-    with stage_page(browser, site, "slide=small", expected_faults=faults) as stage:
+    with stage_page(chromium, site, "slide=small", expected_faults=faults) as stage:
         stage.until_open()
         site.failing.add("small")
         stage.show(2048, 1536, 2)

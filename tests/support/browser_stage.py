@@ -1,6 +1,5 @@
 """The middle of the page in a real browser: a page that may not fail, and what can be read of it."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,33 +10,18 @@ from typing import Any, Final
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request
 
 from benchmarks.page.stage_server import StageSite
 from worker.geometry.frame import Pixels
 
 WAIT_S: Final = 60.0
 SIZE: Final = {"width": 1280, "height": 760}
-CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium is installed")
 _POLL_MS: Final = 50
 _SET_VISIBILITY: Final = """value => {
   const over = ".viewer-corner, .viewer-selected, .viewer-hover, .navigator, .viewer-marks";
   for (const element of document.querySelectorAll(over)) element.style.visibility = value;
 }"""
-
-
-@contextmanager
-def chromium() -> Iterator[Browser]:
-    """Run a browser without a window and without a graphics processor."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        try:
-            yield browser
-        finally:
-            browser.close()
 
 
 @dataclass
