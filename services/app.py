@@ -51,6 +51,36 @@ async def _while_served(app: FastAPI) -> AsyncIterator[None]:
     await app.state.viewer.close()
 
 
+ROUTERS = (
+    page.router,
+    session.router,
+    orders.csv_router,
+    live.router,
+    orders.router,
+    # Before the results, whose addresses end in any name.
+    order_images.router,
+    results.router,
+    findings.router,
+    algorithms.router,
+    destinations.router,
+    hosting.router,
+    jobs.router,
+    schemas.router,
+    slides.router,
+    templates.router,
+    techcyte.router,
+    kue.router,
+    kue.pages,
+    uploads.router,
+    queues.router,
+    system.router,
+    metrics.router,
+    health.router,
+    api_docs.router,
+)
+"""All addresses of the API. The first that fits an address answers."""
+
+
 def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     """Return the API on this store, without connecting to Redis yet. Raise `ConfigError`."""
     app = openapi.SlidelaneApi(
@@ -78,31 +108,8 @@ def create_app(config: Config, store: OrderStore) -> openapi.SlidelaneApi:
     app.state.login_tries = LoginTries()
     app.state.uploads = Uploads(config.broker.uploads_folder)
     app.state.page_files = PageFiles.read()
-    app.include_router(page.router)
-    app.include_router(session.router)
-    app.include_router(orders.csv_router)
-    app.include_router(live.router)
-    app.include_router(orders.router)
-    # Before the results, whose addresses end in any name.
-    app.include_router(order_images.router)
-    app.include_router(results.router)
-    app.include_router(findings.router)
-    app.include_router(algorithms.router)
-    app.include_router(destinations.router)
-    app.include_router(hosting.router)
-    app.include_router(jobs.router)
-    app.include_router(schemas.router)
-    app.include_router(slides.router)
-    app.include_router(templates.router)
-    app.include_router(techcyte.router)
-    app.include_router(kue.router)
-    app.include_router(kue.pages)
-    app.include_router(uploads.router)
-    app.include_router(queues.router)
-    app.include_router(system.router)
-    app.include_router(metrics.router)
-    app.include_router(health.router)
-    app.include_router(api_docs.router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.add_middleware(Tus)
     app.needs_key = keys.are_configured
     app.add_middleware(OriginCheck, needs_key=app.needs_key)

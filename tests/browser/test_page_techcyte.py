@@ -46,7 +46,7 @@ def test_a_pasted_task_is_ordered_and_its_token_is_kept_nowhere(
     first = page.url
     kept = page.evaluate("JSON.stringify([localStorage, sessionStorage]) + document.body.innerHTML")
     assert "canary" not in kept
-    page.get_by_role("link", name="Jobs and logs").click()
+    page.get_by_role("link", name="Jobs and logs", exact=True).click()
     page.get_by_text("Order a task of Techcyte").click()
     page.get_by_label("Task, as the notes of a debug request show it").fill(json.dumps(TASK))
     page.get_by_role("button", name="Order the task").click()
