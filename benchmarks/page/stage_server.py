@@ -55,6 +55,8 @@ def stage_site(
     """Serve on a free port of this machine until the context ends. `data`: a private folder."""
     site = StageSite(slides, results)
     listener = socket.create_server(("127.0.0.1", 0))
+    # As the service does: asyncio sets TCP_NODELAY only on sockets that it made itself.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     site.address = f"http://127.0.0.1:{listener.getsockname()[1]}"
     server = uvicorn.Server(
         uvicorn.Config(_Site(site, data), log_level="warning", access_log=False, ws="none")

@@ -7,11 +7,6 @@ import { Announcer } from './parts/announce.js';
 import { Header } from './parts/header.js';
 import { Login } from './parts/login.js';
 import { ProblemBox } from './parts/problem.js';
-import { AlgorithmsPage } from './pages/algorithms.js';
-import { JobsPage } from './pages/jobs.js';
-import { OrderPage } from './pages/order.js';
-import { OrderView } from './pages/order_view.js';
-import { SystemPage } from './pages/system.js';
 import { shortId } from './format.js';
 import { useAddress } from './router.js';
 
@@ -21,6 +16,20 @@ const TITLES = {
   algorithms: 'Algorithms',
   system: 'System',
   unknown: 'Not found',
+};
+// Fetched when they are first shown, so that the bar at the top does not wait for the viewer.
+const PAGES = {
+  order: async () => (await import('./pages/order.js')).OrderPage,
+  order_view: async () => (await import('./pages/order_view.js')).OrderView,
+  jobs: async () => (await import('./pages/jobs.js')).JobsPage,
+  algorithms: async () => (await import('./pages/algorithms.js')).AlgorithmsPage,
+  system: async () => (await import('./pages/system.js')).SystemPage,
+};
+const NOT_FETCHED = {
+  code: 'page_not_fetched',
+  title: 'This part of the page could not be fetched',
+  detail: 'The server did not answer, or has been updated since this page was opened.',
+  hint: 'reload the page',
 };
 const NOT_KEPT = {
   code: 'session_not_kept',
@@ -102,18 +111,32 @@ async function currentSession() {
 }
 
 function Shown({ address, session, brightness }) {
-  const dimmed = brightness < 1;
-  switch (address.page) {
-    case 'order': return html`<${OrderPage} dimmed=${dimmed} />`;
-    case 'order_view': return html`<${OrderView} key=${address.order} address=${address}
-      session=${session} dimmed=${dimmed} />`;
-    case 'jobs': return html`<${JobsPage} address=${address} session=${session} />`;
-    case 'algorithms': return html`<${AlgorithmsPage} />`;
-    case 'system': return html`<${SystemPage} session=${session} />`;
-    default: return html`<div class="page narrow"><h1>There is nothing here</h1>
+  const { Page, problem } = usePage(address.page);
+  if (address.page === 'unknown') {
+    return html`<div class="page narrow"><h1>There is nothing here</h1>
       <p>The address names no part of this page. <a href="#/order">Place an order</a> or look at
       the <a href="#/jobs">jobs and logs</a>.</p></div>`;
   }
+  if (problem) {
+    return html`<div class="page narrow"><h1>${TITLES[address.page] ?? 'Order'}</h1>
+      <${ProblemBox} problem=${problem} onRetry=${() => location.reload()} /></div>`;
+  }
+  if (!Page) return html`<div class="page narrow"><h1 class="quiet">One moment …</h1></div>`;
+  return html`<${Page} key=${address.order} address=${address} session=${session}
+    dimmed=${brightness < 1} />`;
+}
+
+/** Return the component of a part of the page once it is fetched, or the problem with it. */
+function usePage(name) {
+  const [fetched, setFetched] = useState({});
+  useEffect(() => {
+    if (fetched[name] || !PAGES[name]) return;
+    PAGES[name]().then(
+      (Page) => setFetched((before) => ({ ...before, [name]: { Page } })),
+      () => setFetched((before) => ({ ...before, [name]: { problem: new Problem(NOT_FETCHED, 0) } })),
+    );
+  }, [name]);
+  return fetched[name] ?? {};
 }
 
 function useTitle({ page, order }) {

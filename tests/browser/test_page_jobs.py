@@ -199,3 +199,16 @@ def test_an_order_that_is_not_there_is_said_so(site: Site, watch: Watch) -> None
     expect(page.get_by_text("not_found")).to_be_visible()
     page.get_by_role("link", name="All jobs and logs").click()
     expect(page.get_by_role("heading", name="Jobs and logs")).to_be_visible()
+
+
+def test_a_part_that_cannot_be_fetched_says_so(site: Site, watch: Watch) -> None:
+    """After an update of the service, the old files are gone: the page asks to be reloaded."""
+    watched = watch(site)
+    watched.expected.add(404)
+    page = watched.open("#/jobs")
+    page.route("**/pages/system.js", lambda route: route.fulfill(status=404))
+    page.get_by_role("link", name="System").click()
+    expect(page.get_by_text("This part of the page could not be fetched")).to_be_visible()
+    page.unroute_all()
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("heading", name="System", level=1)).to_be_visible()

@@ -72,7 +72,9 @@ class WatchedPage:
     def open(self, address: str = "") -> Page:
         """Open an address of the page, like `#/jobs`, and wait until it has its heading."""
         self.page.goto(f"{self.url}/{address}")
-        expect(self.page.get_by_role("heading", level=1)).to_have_count(1)
+        heading = self.page.get_by_role("heading", level=1)
+        expect(heading).to_have_count(1)
+        expect(heading).not_to_have_text("One moment …")
         return self.page
 
     def _console(self, message: ConsoleMessage) -> None:

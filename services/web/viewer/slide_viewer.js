@@ -6,6 +6,8 @@ import { needsCanvas } from "./drawer.js";
 
 const RETRY_MS = 3000;
 const VIEW_MS = 500;
+// OpenSeadragon's 0.5 fetches and draws four times as many pixels as are seen at 1/2, 1/4, 1/8.
+const MIN_PIXEL_RATIO = 0.6;
 const PAN_SHARE = 0.2;
 const ZOOM_STEP = 1.5;
 
@@ -38,11 +40,13 @@ export class SlideViewer {
       navigatorBackground: "transparent",
       navigatorBorderColor: "transparent",
       keyboardNavEnabled: false,
-      imageLoaderLimit: 8,
+      imageLoaderLimit: 16, // for the slide and its findings together
+      maxTilesPerFrame: 2,
       timeout: 30000,
       animationTime: isStill ? 0 : 0.4,
       springStiffness: 9,
       blendTime: 0,
+      minPixelRatio: MIN_PIXEL_RATIO,
       minZoomImageRatio: 0.8,
       maxZoomPixelRatio: 8,
       visibilityRatio: 0.5,

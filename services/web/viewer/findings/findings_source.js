@@ -5,6 +5,8 @@ const OVERSAMPLING = 4; // outlines stay sharp up to 400 %
 const EDGE = 512;
 // OpenSeadragon's default of 0.5 would draw up to four times as many pixels as the screen has.
 const MIN_PIXEL_RATIO = 0.75;
+// OpenSeadragon asks for one tile a frame, and a frame of a large screen takes 50 ms in software.
+const TILES_PER_FRAME = 8;
 const RETRY_MS = 3000;
 
 /** The findings of one result over the slide of a viewer. */
@@ -35,6 +37,10 @@ export class FindingsLayer {
     this.worker = new Worker(new URL("./findings_worker.js", import.meta.url), { type: "module" });
     this.worker.onmessage = ({ data }) => this.take(data);
     this.worker.onerror = () => onFailure("The findings cannot be drawn: reload the page.");
+    // OpenSeadragon tells of each tile before it draws it on a canvas; its WebGL drawer does not.
+    this.isOnCanvas = viewer.osd.drawer.getType() === "canvas";
+    this.drawingTile = (event) => this.fade(event);
+    viewer.osd.addHandler("tile-drawing", this.drawingTile);
     this.redrawTile = (event) => this.replace(event);
     viewer.osd.addHandler("tile-invalidated", this.redrawTile);
     this.tileFailed = (event) => this.failedTile(event);
@@ -76,10 +82,11 @@ export class FindingsLayer {
       x: 0,
       y: 0,
       width: document.width / this.viewer.slide.width,
-      opacity: this.style.opacity,
+      opacity: this.isOnCanvas ? 1 : this.style.opacity,
       success: ({ item }) => {
         this.item = item;
         item.minPixelRatio = MIN_PIXEL_RATIO;
+        item.maxTilesPerFrame = TILES_PER_FRAME;
         item.addHandler("fully-loaded-change", ({ fullyLoaded }) => this.onDrawn(fullyLoaded));
         this.keepOutOfNavigator();
       },
@@ -109,7 +116,8 @@ export class FindingsLayer {
     const source = new globalThis.OpenSeadragon.TileSource(options);
     source.getTileUrl = (level, x, y) => `findings:${level}/${x}/${y}`;
     source.getTileHashKey = (level, x, y) => `findings/${level}/${x}/${y}`;
-    source.hasTransparency = () => true;
+    // On a canvas, "true" would draw the layer on a canvas of its own first: half as much work again.
+    source.hasTransparency = () => !this.isOnCanvas;
     source.downloadTileStart = (job) => this.start(job, source);
     source.downloadTileAbort = (job) => this.abort(job);
     return source;
@@ -137,6 +145,13 @@ export class FindingsLayer {
     if (this.message !== message) {
       this.message = message;
       this.onFailure(message);
+    }
+  }
+
+  /** Draw a tile of this layer as transparent as the style says. */
+  fade({ tiledImage, context }) {
+    if (tiledImage === this.item && this.item !== null) {
+      context.globalAlpha *= this.style.opacity;
     }
   }
 
@@ -177,12 +192,20 @@ export class FindingsLayer {
     const before = this.style;
     this.style = style;
     if (before.opacity !== style.opacity) {
-      this.item?.setOpacity(style.opacity);
+      this.setOpacity();
     }
     if (!isSamePicture(before, style)) {
       this.version += 1;
       this.ask("style", { style });
       this.redraw();
+    }
+  }
+
+  setOpacity() {
+    if (this.isOnCanvas) {
+      this.viewer.osd.forceRedraw();
+    } else {
+      this.item?.setOpacity(this.style.opacity);
     }
   }
 
@@ -228,6 +251,7 @@ export class FindingsLayer {
   close() {
     this.worker.terminate();
     clearTimeout(this.retry);
+    this.viewer.osd.removeHandler("tile-drawing", this.drawingTile);
     this.viewer.osd.removeHandler("tile-invalidated", this.redrawTile);
     this.viewer.osd.removeHandler("tile-load-failed", this.tileFailed);
     if (this.item !== null && !this.viewer.isClosed) {

@@ -7,6 +7,7 @@ import { rampColor } from "./heat_ramp.js";
 
 // One path with all outlines of a tile takes 26 times as long as paths of 64.
 const MOST_OUTLINES_PER_PATH = 64;
+const SHORTEST_LINE_PX = 1.5; // shorter ones are left out: outlines of nuclei far out
 const FILL_ALPHA = 0.35;
 const DASHES_FROM = 1;
 
@@ -66,9 +67,18 @@ class Pen {
 
   add(points, start, end, zoom, left, top) {
     const path = this.path;
-    path.moveTo(points[2 * start] * zoom + left, points[2 * start + 1] * zoom + top);
+    let x = points[2 * start] * zoom + left;
+    let y = points[2 * start + 1] * zoom + top;
+    path.moveTo(x, y);
     for (let at = start + 1; at < end; at++) {
-      path.lineTo(points[2 * at] * zoom + left, points[2 * at + 1] * zoom + top);
+      const nextX = points[2 * at] * zoom + left;
+      const nextY = points[2 * at + 1] * zoom + top;
+      if (Math.abs(nextX - x) + Math.abs(nextY - y) < SHORTEST_LINE_PX && at < end - 1) {
+        continue;
+      }
+      x = nextX;
+      y = nextY;
+      path.lineTo(x, y);
     }
     path.closePath();
     this.held += 1;
@@ -104,19 +114,18 @@ function lineWidth(scale) {
 }
 
 /**
- * Draw the density of some tiles of one zoom: the colour is the share of the classes that are
- * shown, the strength the root of how many findings there are.
- * @param {OffscreenCanvasRenderingContext2D} context
+ * Return a picture of the density under a tile, one pixel a cell: the colour is the share of the
+ * classes that are shown, the strength the root of how many findings there are.
  * @param {object} target
- * @param {{grid: object, x: number, y: number, size: number}[]} tiles - `size` in level-0 px
+ * @param {{grid: object, x: number, y: number, size: number}[]} tiles - of one zoom, `size` in
+ *   level-0 px
  * @param {object} style
  * @param {number[]} shares - of each class: the share of its findings that reach the threshold
  * @param {number} full - findings per level-0 px² that are drawn strongest
+ * @returns {Promise<{bitmap: ImageBitmap, cell: number, left: number, top: number}>} `cell` is the
+ *   edge of a cell in level-0 px, `left` and `top` the corner of the picture
  */
-export function drawDensity(context, target, tiles, style, shares, full) {
-  if (tiles.length === 0) {
-    return;
-  }
+export async function densityPicture(target, tiles, style, shares, full) {
   const cell = tiles[0].size / tiles[0].grid.edge;
   const most = full * cell * cell;
   const rgb = style.colors.map(toRgb);
@@ -131,14 +140,19 @@ export function drawDensity(context, target, tiles, style, shares, full) {
   for (const tile of tiles) {
     addCells(picture, tile, fromX, fromY, { style, shares, rgb, most });
   }
-  const small = new OffscreenCanvas(width, height);
-  small.getContext("2d").putImageData(picture, 0, 0);
+  const bitmap = await createImageBitmap(picture);
+  return { bitmap, cell, left: fromX * cell, top: fromY * cell };
+}
+
+/** Draw the picture of a density and let go of it. */
+export function drawDensity(context, target, { bitmap, cell, left, top }) {
   context.imageSmoothingEnabled = true;
   context.imageSmoothingQuality = "high";
   const pixels = cell * target.scale;
-  const left = (fromX * cell - target.left) * target.scale;
-  const top = (fromY * cell - target.top) * target.scale;
-  context.drawImage(small, left, top, width * pixels, height * pixels);
+  const x = (left - target.left) * target.scale;
+  const y = (top - target.top) * target.scale;
+  context.drawImage(bitmap, x, y, bitmap.width * pixels, bitmap.height * pixels);
+  bitmap.close();
 }
 
 function addCells(picture, tile, fromX, fromY, { style, shares, rgb, most }) {
@@ -179,29 +193,37 @@ function addCells(picture, tile, fromX, fromY, { style, shares, rgb, most }) {
 }
 
 /**
- * Draw heat maps. With one class shown, the colour is its probability on the ramp; with several,
- * that of the most probable class, the stronger the more probable.
- * @param {OffscreenCanvasRenderingContext2D} context
- * @param {object} target
- * @param {{grid: object, left: number, top: number, size: number}[]} tiles
- * @param {object} style
+ * Return the picture of a heat map, one pixel a square. With one class shown, the colour is its
+ * probability on the ramp; with several, that of the most probable class, the stronger the more
+ * probable.
+ * @returns {Promise<ImageBitmap>}
  */
-export function drawLattices(context, target, tiles, style) {
+export function latticePicture(grid, style) {
   const shown = style.shown.flatMap((on, number) => (on ? [number] : []));
   const rgb = style.colors.map(toRgb);
-  for (const { grid, left, top, size } of tiles) {
-    const { columns, rows } = grid;
-    const picture = new ImageData(columns, rows);
-    for (let cell = 0; cell < columns * rows; cell++) {
-      paintCell(picture.data, 4 * cell, grid, cell, { shown, rgb, least: style.threshold * 255 });
-    }
-    const small = new OffscreenCanvas(columns, rows);
-    small.getContext("2d").putImageData(picture, 0, 0);
-    context.imageSmoothingEnabled = false; // the squares keep their edges
+  const { columns, rows } = grid;
+  const picture = new ImageData(columns, rows);
+  for (let cell = 0; cell < columns * rows; cell++) {
+    paintCell(picture.data, 4 * cell, grid, cell, { shown, rgb, least: style.threshold * 255 });
+  }
+  return createImageBitmap(picture);
+}
+
+/**
+ * Draw the pictures of heat maps and let go of them.
+ * @param {OffscreenCanvasRenderingContext2D} context
+ * @param {object} target
+ * @param {{left: number, top: number, size: number}[]} tiles
+ * @param {ImageBitmap[]} pictures - of these tiles, in their order
+ */
+export function drawLattices(context, target, tiles, pictures) {
+  context.imageSmoothingEnabled = false; // the squares keep their edges
+  tiles.forEach(({ left, top, size }, number) => {
     const x = (left - target.left) * target.scale;
     const y = (top - target.top) * target.scale;
-    context.drawImage(small, x, y, size * target.scale, size * target.scale);
-  }
+    context.drawImage(pictures[number], x, y, size * target.scale, size * target.scale);
+    pictures[number].close();
+  });
 }
 
 function paintCell(data, at, grid, cell, { shown, rgb, least }) {
