@@ -8,21 +8,19 @@ where they are not installed, as in the API's image, a row says so.
 """
 
 import argparse
-import shutil
 import sys
-import tempfile
-import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from broker.data_folder import openness
 from broker.diagnostics import Row
-from broker.disk_space import reserved_bytes
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore, WorkerView
 from broker.order_store.embedded_redis import find_server
+from broker.service_checks import models_row, redis_row, space_row, watched_rows, workers_row
 from broker.settings.config import Config, ConfigError, load
 from slidelane import container_checks, running_service
 from slidelane.http_probe import NoAnswerError
@@ -81,7 +79,7 @@ def _rows(config: Config, arguments: argparse.Namespace) -> Iterator[Row]:
         yield Row("service", "absent", text)
         yield redis_row
         if store:
-            yield running_service.workers_row(workers)
+            yield workers_row(workers)
         yield _disk(config.broker.data)
         yield _uploads(config.broker.uploads_folder)
         yield _viewer(config)
@@ -104,17 +102,17 @@ def _running(
     arguments: argparse.Namespace,
 ) -> Iterator[Row]:
     """Check the service that uses this Redis: what its workers say, and this machine for them."""
-    yield running_service.workers_row(workers)
+    yield workers_row(workers)
     yield _disk(config.broker.data)
     yield _uploads(config.broker.uploads_folder)
     yield _viewer(config)
     if arguments.in_container:
         yield from container_checks.run_checks()
     if any(worker.offered is not None for worker in workers):
-        yield running_service.models_row(store, workers)
+        yield models_row(store, workers)
     if workers:
         yield running_service.slides_row(workers)
-    yield from running_service.watched_rows(store)
+    yield from watched_rows(store)
     settings = running_service.settings_here(workers)
     yield from _worker_checks(arguments, settings, is_running=bool(workers))
 
@@ -137,12 +135,9 @@ def _redis(config: Config, *, may_be_absent: bool) -> tuple[OrderStore | None, R
     except ConfigError as error:
         return None, _no_redis(config, error, may_be_absent=may_be_absent)
     try:
-        began = time.monotonic()
-        store.ping()
+        return store, redis_row(store)
     except TemporaryError as error:
         return None, Row("redis", "failed", f"{error.detail}; see broker.redis_url")
-    took_ms = 1000 * (time.monotonic() - began)
-    return store, Row("redis", "ok", f"{_server(store)}, answers in {took_ms:.1f} ms")
 
 
 def _no_redis(config: Config, error: ConfigError, *, may_be_absent: bool) -> Row:
@@ -158,30 +153,15 @@ def _no_redis(config: Config, error: ConfigError, *, may_be_absent: bool) -> Row
     return Row("redis", "failed", text)
 
 
-def _server(store: OrderStore) -> str:
-    """Return the server's name and how it keeps what it was told."""
-    try:
-        server = store.server()
-    except TemporaryError as error:
-        # An access list may forbid INFO and CONFIG.
-        return error.detail
-    parts = [server.name]
-    if server.is_durable:
-        parts.append("append-only file")
-    else:
-        parts.append("NO append-only file: a power cut loses orders")
-    if server.evicts:
-        parts.append("EVICTS keys when its memory is full: set maxmemory-policy noeviction")
-    return ", ".join(parts)
-
-
 def _disk(data: Path) -> Row:
-    return _space(
+    row = space_row(
         "disk",
         data,
+        str(data.resolve()),
         refused="nothing can be written there ({}); see broker.data",
         full="no slide would be fetched",
     )
+    return _with_openness(row, data)
 
 
 def _viewer(config: Config) -> Row:
@@ -194,41 +174,22 @@ def _viewer(config: Config) -> Row:
 
 def _uploads(folder: Path) -> Row:
     """Check the folder of the slides that callers send in, which the API makes when it needs it."""
-    return _space(
+    row = space_row(
         "uploads",
         folder,
+        str(folder.resolve()),
         refused="no slide can be sent in there ({}); see broker.uploads",
         full="no slide is taken",
     )
+    return _with_openness(row, folder)
 
 
-def _space(what: str, folder: Path, *, refused: str, full: str) -> Row:
-    """Return whether the folder can be written to, has room, and is open to others.
-
-    `refused` says with the reason in {} what does not work where nothing can be written, `full`
-    what does not where there is no room.
-    """
-    existing = _existing(folder.resolve())
-    usage = shutil.disk_usage(existing)
-    text = f"{folder.resolve()}: {usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB free"
-    try:
-        with tempfile.TemporaryFile(dir=existing) as file:
-            file.write(b"1")
-    except OSError as error:
-        return Row(what, "failed", f"{text}, but {refused.format(error.strerror)}")
-    if usage.free < reserved_bytes(usage.total):
-        return Row(what, "failed", f"{text}, which is kept free: {full}")
+def _with_openness(row: Row, folder: Path) -> Row:
+    """Say also who else may enter the folder, where nothing worse was found."""
     open_folder = openness(folder)
-    if open_folder:
-        text += f"; {open_folder}"
-    return Row(what, "ok", text)
-
-
-def _existing(folder: Path) -> Path:
-    """Return the folder, or the nearest one above it that exists."""
-    while not folder.exists():
-        folder = folder.parent
-    return folder
+    if row.state != "ok" or not open_folder:
+        return row
+    return replace(row, message=f"{row.message}; {open_folder}")
 
 
 def _worker_checks(

@@ -7,13 +7,13 @@ changed. So `slidelane doctor` shows what the service says, not what the shell w
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any
 
 from broker.diagnostics import Row
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore, WorkerView
-from broker.order_store.announced.workers import reasons_of
-from broker.queue.names import COURIER_QUEUES, base_of, is_on_this_machine
+from broker.queue.names import is_on_this_machine
+from broker.service_checks import algorithms_row
 from broker.settings.config import PREFIX, Config
 from slidelane.http_probe import NoAnswerError, base_url, get
 
@@ -36,38 +36,6 @@ def api_url(config: Config) -> str:
     return base_url(config.services.host, config.services.port)
 
 
-def workers_row(workers: Sequence[WorkerView]) -> Row:
-    """Return which workers consume which queues, and which queues nobody consumes."""
-    lines = []
-    consumed: set[str] = set()
-    for worker in workers:
-        consumed.update(worker.queues)
-        # `gpu.high` is the queue `gpu` at one priority.
-        queues = ",".join(queue for queue in worker.queues if "." not in queue)
-        lines.append(f"{worker.name} on {queues}")
-    missing = [f"nobody consumes {queue}" for queue in sorted(set(COURIER_QUEUES) - consumed)]
-    if not any(base_of(queue) not in COURIER_QUEUES for queue in consumed):
-        missing.append("nobody classifies")
-    text = "; ".join([*lines, *missing])
-    if missing:
-        return Row("workers", "absent", text)
-    return Row("workers", "ok", text)
-
-
-def models_row(store: OrderStore, workers: Sequence[WorkerView]) -> Row:
-    """Return which algorithms the workers can run, and why not the others."""
-    offered: set[str] = set()
-    checking: set[str] = set()
-    for worker in workers:
-        offered.update(worker.offered or ())
-        checking.update(worker.checking)
-    cards = store.cards()
-    versions = [f"{name} {cards[name].version}" for name in sorted(offered) if name in cards]
-    parts = [f"the workers offer {', '.join(versions) or 'none'}"]
-    parts += [f"{name} is being loaded for the first time" for name in sorted(checking - offered)]
-    return _models(parts, reasons_of(workers))
-
-
 def slides_row(workers: Sequence[WorkerView]) -> Row:
     """Return below which folders paths may lie, as the workers and couriers say it."""
     roots: set[str] = set()
@@ -80,33 +48,6 @@ def slides_row(workers: Sequence[WorkerView]) -> Row:
     if roots:
         return Row("slides", "ok", f"paths may lie below {', '.join(sorted(roots))}")
     return Row("slides", "absent", "worker.slides.roots is empty: orders may name no paths")
-
-
-def watched_rows(store: OrderStore) -> Iterator[Row]:
-    """Yield a row for each watched folder: what is in it, what waits, what was refused and why."""
-    for view in store.arrivals.watched():
-        look = view.look
-        parts = [f"{look.path}: {look.slides} slides, {look.arriving} arriving"]
-        if look.policy:
-            parts[0] += f", policy {look.policy}"
-        faults = []
-        if look.fault:
-            faults.append(look.fault)
-        if not view.courier:
-            faults.append("no courier looks at it now")
-        if view.waiting:
-            path, code = next(iter(view.waiting.items()))
-            faults.append(f"{len(view.waiting)} wait, such as {path}: {code}")
-        if view.refused:
-            path, problem = next(iter(view.refused.items()))
-            faults.append(
-                f"{len(view.refused)} were refused, such as {path}: {problem.get('code')}: "
-                f"{problem.get('detail')}"
-            )
-        state: Literal["ok", "failed"] = "ok"
-        if faults:
-            state = "failed"
-        yield Row("watch", state, "; ".join([*parts, *faults]))
 
 
 def settings_here(workers: Sequence[WorkerView]) -> dict[str, str]:
@@ -154,7 +95,7 @@ def rows_over_http(url: str) -> Iterator[Row]:
         yield Row("ready", "failed", f"{url}/readyz: {ready.get('detail', ready)}")
     yield _listeners_row(queues)
     reasons = {one["algorithm"]: one["reason"] for one in ready.get("unavailable", ())}
-    yield _models([f"{url}/readyz names those that cannot be run"], reasons)
+    yield algorithms_row([f"{url}/readyz names those that cannot be run"], reasons)
 
 
 def _listeners_row(answer: Mapping[str, Any]) -> Row:
@@ -178,11 +119,3 @@ def _json(url: str) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise ValueError(f"{url} answers no JSON object")  # noqa: TRY004 - one error for wrong JSON
     return answer
-
-
-def _models(parts: Sequence[str], reasons: Mapping[str, str]) -> Row:
-    faults = [f"{name} is unavailable: {reason}" for name, reason in reasons.items()]
-    text = "; ".join([*parts, *faults])
-    if faults:
-        return Row("models", "failed", text)
-    return Row("models", "ok", text)

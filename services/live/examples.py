@@ -61,5 +61,13 @@ SYSTEM: dict[str, Any] = {
             "workers": ["gpu@lab-1.4711"],
         }
     ],
+    "checks": [
+        {
+            "what": "redis",
+            "state": "ok",
+            "message": "valkey 9.1.2, append-only file, answers in 0.4 ms",
+        },
+        {"what": "workers", "state": "absent", "message": "nobody consumes fetch"},
+    ],
     "links": {"docs": "/docs", "openapi": "/openapi.json", "metrics": "/metrics"},
 }

@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field, ValidationError
 
+from broker.diagnostics import Row
 from broker.errors import TemporaryError
 from broker.machine import machine_with
 from broker.order_store import OrderStore, WorkerView
-from services.dependencies import Settings, Store, may_read
+from services.dependencies import Settings, Store, Viewer, may_read
 from services.responses.product import version
 from services.responses.views import ABSENT
+from services.routes.monitoring.checks import service_rows, viewer_row
 from services.routes.monitoring.queues import WaitingQueueView, all_queues
 
 router = APIRouter(prefix="/v1/system", tags=["system"], dependencies=[Depends(may_read)])
@@ -100,6 +102,16 @@ class OrderableView(BaseModel):
     workers: list[str] = Field(description="those that can run it now")
 
 
+class CheckView(BaseModel):
+    """One row of what `slidelane doctor` prints."""
+
+    what: str
+    state: Literal["ok", "failed", "absent"] = Field(
+        description="`absent`: not there, and need not be; `failed`: has to be corrected"
+    )
+    message: str
+
+
 class SystemView(BaseModel):
     """The service as it is now. `cpu`, `memory` and `disk` are those of the API's machine."""
 
@@ -112,13 +124,23 @@ class SystemView(BaseModel):
     workers: list[LivingWorkerView]
     queues: list[WaitingQueueView]
     algorithms: list[OrderableView]
+    checks: list[CheckView]
     links: dict[str, str]
 
 
+async def _viewer_row(viewer: Viewer) -> Row:
+    return await viewer_row(viewer)
+
+
+ViewerRow = Annotated[Row, Depends(_viewer_row)]
+
+
 @router.get("")
-def get_system(config: Settings, store: Store) -> SystemView:
-    """The service at a glance: machines, GPUs, Redis, workers, queues, algorithms."""
+def get_system(config: Settings, store: Store, viewer: ViewerRow) -> SystemView:
+    """The service at a glance: machines, GPUs, Redis, workers, queues, algorithms, checks."""
     workers = store.workers()
+    queues = all_queues(store)
+    checks = [*service_rows(config, store, workers, queues), viewer]
     shown = [_worker(worker) for worker in workers]
     machine = machine_with(config.broker.data)
     return SystemView(
@@ -129,8 +151,9 @@ def get_system(config: Settings, store: Store) -> SystemView:
         gpus=_gpus(shown),
         redis=_redis(store),
         workers=shown,
-        queues=[WaitingQueueView.of(queue) for queue in all_queues(store)],
+        queues=[WaitingQueueView.of(queue) for queue in queues],
         algorithms=_algorithms(store, workers),
+        checks=[CheckView(**asdict(row)) for row in checks],
         links=_links(config),
     )
 

@@ -5,10 +5,15 @@ import { bytes, duration, number } from '../format.js';
 import { html } from '../html.js';
 import { Meter } from '../parts/meter.js';
 import { ProblemBox } from '../parts/problem.js';
-import { checksOf } from '../parts/system_checks.js';
 import { Table } from '../parts/table.js';
 
 const READ_AGAIN_MS = 5000;
+// The state of a check as `slidelane doctor` prints it: sign, words, style; the worst stands first.
+const CHECK_STATES = {
+  failed: ['✕', 'look here', 'state-failed'],
+  absent: ['○', 'not there', 'state-cancelled'],
+  ok: ['●', 'ok', 'state-delivered'],
+};
 const PRIORITY = /\.(low|high|urgent)$/;
 
 /** Draw the part. */
@@ -19,7 +24,7 @@ export function SystemPage({ session }) {
       <span class="hint">Slidelane ${session.version}</span></header>
     ${problem && html`<${ProblemBox} problem=${problem} onRetry=${read} />`}
     ${!system && !problem && html`<p class="hint">Asking the system …</p>`}
-    ${system && html`<${Machine} system=${system} /><${Checks} system=${system} />
+    ${system && html`<${Machine} system=${system} /><${Checks} checks=${system.checks} />
       <${Queues} queues=${system.queues} /><${Workers} workers=${system.workers} />
       <${Gpus} gpus=${system.gpus} />`}
   </div>`;
@@ -62,13 +67,18 @@ function Space({ title, space }) {
     <${Meter} name="${title} used" percent=${used} text="${Math.round(used)} % used" /></div>`;
 }
 
-function Checks({ system }) {
-  const rows = checksOf(system);
+function Checks({ checks }) {
+  const order = Object.keys(CHECK_STATES);
+  const rows = [...checks].sort((one, other) => order.indexOf(one.state)
+    - order.indexOf(other.state));
   return html`<${Table} title="Checks" rows=${rows} columns=${['What', 'State', 'What it means']}
-    empty="" row=${({ what, isFine, text }) => html`<tr key=${what}><td>${what}</td>
-      <td><span class="state ${isFine ? 'state-delivered' : 'state-failed'}"><span
-        aria-hidden="true">${isFine ? '●' : '✕'}</span> ${isFine ? 'ok' : 'look here'}</span></td>
-      <td>${text}</td></tr>`} />`;
+    empty="" row=${({ what, state, message }) => html`<tr key=${what}><td>${what}</td>
+      <td><${CheckState} state=${state} /></td><td>${message}</td></tr>`} />`;
+}
+
+function CheckState({ state }) {
+  const [sign, words, style] = CHECK_STATES[state] ?? CHECK_STATES.failed;
+  return html`<span class="state ${style}"><span aria-hidden="true">${sign}</span> ${words}</span>`;
 }
 
 function Queues({ queues }) {

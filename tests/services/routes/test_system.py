@@ -4,9 +4,12 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
+from broker.errors import Problem
 from broker.order_store import OrderStore
+from broker.order_store.arrivals import Arrival, Look
 from broker.orders.algorithm_card import Announcement
 from tests.services.conftest import CARD
+from tests.support.orders import a_request
 
 GPU = {"id": "GPU-1", "name": "NVIDIA L40S", "memory_bytes": 48_000, "memory_free_bytes": 40_000}
 MACHINE: dict[str, Any] = {"cores": 16, "load_1m": 2.5, "disk_free_bytes": 7, "gpus": [GPU]}
@@ -21,7 +24,7 @@ def test_the_whole_service_is_shown(api: TestClient, announced: OrderStore) -> N
     shown = api.get("/v1/system").json()
     assert shown.keys() == {
         "version", "cpu", "memory", "disk", "gpus", "redis", "workers", "queues", "algorithms",
-        "links",
+        "checks", "links",
     }  # fmt: skip
     assert shown["cpu"]["cores"] > 0
     assert 0 < shown["memory"]["free_bytes"] <= shown["memory"]["bytes"]
@@ -47,9 +50,38 @@ def test_the_whole_service_is_shown(api: TestClient, announced: OrderStore) -> N
 def test_folders_and_addresses_are_not_shown(api: TestClient, announced: OrderStore) -> None:
     """Where slides lie and where Redis is helps nobody who reads the page."""
     announced.present("gpu@a.1", ["gpu"], None, {"roots": ["/slides/secret-ward"]}, MACHINE)
+    arrivals = announced.arrivals
+    arrivals.lead("f", "courier-1", 60)
+    arrivals.note_look("f", Look("/slides/secret-ward/in", "ki67", 7, 2))
+    arrivals.arrive(Arrival("f", "/slides/secret-ward/in/a.svs", "secret-ward.svs", "1:1"))
+    (refused,) = arrivals.take()
+    arrivals.end(refused, Problem("parameters_invalid", "parameters.x: there is none"))
     text = api.get("/v1/system").text
+    assert "7 slides, 2 arriving, policy ki67; 1 were refused" in text
     assert "secret-ward" not in text
     assert "redis://" not in text
+
+
+def test_the_checks_are_rows_of_doctor(api: TestClient, announced: OrderStore) -> None:
+    """Each says what it is about, whether it is fine, and what it means."""
+    announced.present("courier@b.1", ["fetch", "deliver"])
+    rows = {row["what"]: row for row in api.get("/v1/system").json()["checks"]}
+    assert rows.keys() == {"redis", "workers", "queues", "disk of data", "uploads", "viewer"}
+    assert rows["redis"]["state"] == "ok"
+    assert "append-only file, answers in" in rows["redis"]["message"]
+    assert rows["workers"]["state"] == "absent"
+    assert "nobody classifies" in rows["workers"]["message"]
+    assert rows["viewer"]["state"] == "absent"
+    assert "slides are ordered all the same" in rows["viewer"]["message"]
+    assert rows["disk of data"]["message"].startswith("broker.data: ")
+
+
+def test_work_that_no_worker_takes_is_a_fault(api: TestClient, announced: OrderStore) -> None:
+    """As where a queue has a misspelt name in the options of a worker."""
+    announced.create(a_request(), queue="gpu")
+    rows = {row["what"]: row for row in api.get("/v1/system").json()["checks"]}
+    assert rows["queues"]["state"] == "failed"
+    assert "1 on fetch" in rows["queues"]["message"]
 
 
 def test_a_heartbeat_of_another_version_hides_no_worker(

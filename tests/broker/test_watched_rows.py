@@ -3,7 +3,7 @@
 from broker.errors import Problem
 from broker.order_store import OrderStore
 from broker.order_store.arrivals import Arrival, Look
-from slidelane.running_service import watched_rows
+from broker.service_checks import watched_rows
 
 
 def test_a_watched_folder_has_a_row(store: OrderStore) -> None:
