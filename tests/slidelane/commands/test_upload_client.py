@@ -83,7 +83,8 @@ def test_all_files_of_a_slide_are_sent(
     (folder / "B.mrxs").write_bytes(b"preview")
     (folder / "B").mkdir()
     (folder / "B" / "Slidedat.ini").write_bytes(b"[GENERAL]")
-    (folder / "B" / ".DS_Store").write_bytes(b"x")
+    for litter in (".DS_Store", "._Slidedat.ini", "Thumbs.db", "desktop.ini"):
+        (folder / "B" / litter).write_bytes(b"x")
     for number in range(3):
         (folder / f"{number}.dcm").write_bytes(b"d" * (number + 1))
     mirax = client(port, tmp_path).send(folder / "B.mrxs", "B")
