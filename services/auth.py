@@ -78,6 +78,17 @@ class ApiKeyAuth:
         """
         return await self._caller(request, {"read", "order", "admin"})
 
+    async def read_or_log_in(self, request: Request) -> Caller | None:
+        """Return a caller that may read; None for one that sent neither a key nor a session.
+
+        Raise `OrderError` as `read` does: a wrong key and a session that has ended are no session,
+        but are not nothing either.
+        """
+        sent = bool(_key_of(request) or cookie.token_of(request))
+        if self._keys.are_configured and not sent:
+            return None
+        return await self.read(request)
+
     async def log_in(self, request: Request) -> None:
         """Let a caller try to log in. Raise `OrderError("loopback_only")`."""
         if not self._keys.are_configured:

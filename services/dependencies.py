@@ -57,6 +57,12 @@ async def may_read(request: Request) -> Caller:
     return await auth.read(request)
 
 
+async def may_read_or_log_in(request: Request) -> Caller | None:
+    """Return a caller that may read, None for one that has yet to log in. Raise `OrderError`."""
+    auth = cast(ApiKeyAuth, request.app.state.auth)
+    return await auth.read_or_log_in(request)
+
+
 async def auth_of(request: Request) -> ApiKeyAuth:
     """Return what checks the callers of the application."""
     return cast(ApiKeyAuth, request.app.state.auth)
@@ -83,6 +89,7 @@ Feed = Annotated[ChangeFeed, Depends(feed_of)]
 Viewer = Annotated[ViewerClient, Depends(viewer_of)]
 OrderingCaller = Annotated[Caller, Depends(may_order)]
 ReadingCaller = Annotated[Caller, Depends(may_read)]
+CallerOrStranger = Annotated[Caller | None, Depends(may_read_or_log_in)]
 
 
 async def json_body_of(request: Request, config: Settings) -> bytes:

@@ -38,6 +38,8 @@ SECURITY_SCHEMES = {
     },
 }
 LOGIN = "log_in"
+SESSION = "get_session"
+"""Also tells a caller without a key that it needs one."""
 PROBLEM: dict[str, Any] = {
     "description": "A problem (RFC 9457)",
     "content": {MEDIA_TYPE: {"schema": PROBLEM_SCHEMA}},
@@ -146,6 +148,8 @@ def _complete(document: dict[str, Any], *, needs_key: bool) -> None:
             operation["security"] = _security(path, needs_key=needs_key)
             if operation["operationId"] == LOGIN:
                 operation["security"] = []
+            if operation["operationId"] == SESSION:
+                operation["security"] = _security(path, needs_key=False)
             if operation["operationId"] in ANSWERS:
                 _add_answers(operation, ANSWERS[operation["operationId"]])
 

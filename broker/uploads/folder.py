@@ -175,14 +175,14 @@ class Uploads:
             self.touch(set_id)
 
     def files(self, upload_id: str) -> list[tuple[UploadedFile, Path]]:
-        """Return the files of the slide with their paths, by name.
+        """Return the files of the slide with their paths, by name; what file managers add is none.
 
         Raise `OrderError`: `upload_not_found`, `upload_incomplete`.
         """
         set_id, _ = _parsed(upload_id)
         manifest = self._manifest_of(set_id)
         self._check_whole(set_id, manifest)
-        files = sorted(manifest.files, key=lambda file: file.name)
+        files = sorted(manifest.slide_files, key=lambda file: file.name)
         return [(file, self._sets.path(set_id, file.name)) for file in files]
 
     def has_files(self, upload_id: str, files: Iterable[UploadedFile]) -> bool:

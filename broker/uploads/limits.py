@@ -16,12 +16,15 @@ MAX_FILES: Final = 1000
 class UploadLimits:
     """What one caller may send: `services.uploads`, and what no setting changes.
 
-    `empty_files`: of length 0, of all uploads together. `metadata_bytes`: what the manifests of
-    all uploads take together.
+    `per_caller_bytes`: of all uploads together, of unfinished ones what was announced. `files`,
+    `empty_files`: of all uploads together, the latter of length 0. `metadata_bytes`: what the
+    manifests of all uploads take together.
     """
 
     max_bytes: int
     per_caller: int
+    per_caller_bytes: int
+    files: int = 100_000
     empty_files: int = 1000
     metadata_bytes: int = 64 * 2**20
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Self
 
+from broker.uploads.litter import is_litter
 from broker.uploads.names import distinct_name, safe_name
 
 
@@ -16,7 +17,8 @@ class UploadedFile:
 
     `name`: where it lies below the set's `files/`. `length`: of the whole file, in bytes.
     `metadata`: the Upload-Metadata with which it was created, as it was sent. `given_digest`: of
-    the name that the caller gave, which may differ from `name`.
+    the name that the caller gave, which may differ from `name`. `is_litter`: whether that is a name
+    of file managers.
     """
 
     number: int
@@ -24,6 +26,7 @@ class UploadedFile:
     length: int
     metadata: str
     given_digest: str
+    is_litter: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Manifest:
                 "length": one.length,
                 "meta": one.metadata,
                 "given": one.given_digest,
+                "litter": one.is_litter,
             }
             for one in self.files
         ]
@@ -64,6 +68,14 @@ class Manifest:
     def length(self) -> int:
         """The bytes of all files, once they are whole."""
         return sum(file.length for file in self.files)
+
+    @property
+    def slide_files(self) -> tuple[UploadedFile, ...]:
+        """The files that can be the slide: without litter, unless nothing else was sent."""
+        found = tuple(file for file in self.files if not file.is_litter)
+        if not found:
+            return self.files
+        return found
 
     def file(self, number: int) -> UploadedFile | None:
         """Return the file of this number, or None."""
@@ -103,7 +115,8 @@ class Manifest:
         digest = _digest(given)
         name = self.name_for(given)
         kept = tuple(file for file in self.files if file.given_digest != digest)
-        new = UploadedFile(self.next_number, name, length, metadata, digest)
+        # Of the given name: a safe one is not hidden, so that it does not tell.
+        new = UploadedFile(self.next_number, name, length, metadata, digest, is_litter(given))
         return replace(self, next_number=self.next_number + 1, files=(*kept, new))
 
     def without(self, number: int) -> Self:
@@ -122,6 +135,7 @@ def _file_of(entry: Mapping[str, object]) -> UploadedFile:
         length,
         str(entry["meta"]),
         str(entry.get("given", "")),
+        bool(entry.get("litter", False)),
     )
 
 

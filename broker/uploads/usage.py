@@ -18,6 +18,7 @@ class _SetUsage:
 
     stamp: ManifestStamp
     caller: str
+    files: int
     empty_files: int
     length: int
     unfinished: tuple[UploadedFile, ...]
@@ -64,37 +65,36 @@ class UploadUsage:
         """Raise `TemporaryError` where the caller may begin no further set."""
         count = len(self._of(caller))
         if count >= limits.per_caller:
-            raise TemporaryError(
-                "too_many_uploads",
+            raise _too_many(
                 f"{count} uploads of this caller are kept, and services.uploads.per_caller "
-                f"allows {limits.per_caller}",
-                hint="DELETE those that are not needed; unused ones go by themselves",
-                retry_after_s=_RETRY_AFTER_S,
+                f"allows {limits.per_caller}"
             )
 
     def check_files(self, set_id: str, manifest: Manifest, limits: UploadLimits) -> None:
-        """Raise `TemporaryError` where names or empty files of the caller would be too many.
+        """Raise `TemporaryError` where bytes, files or names of the caller would be too many.
 
-        They take memory and entries of folders, and no byte that `max_bytes` counts. `manifest`:
-        of the set, as it will be.
+        Whole uploads count until they are removed. Files and names take memory and entries of
+        folders beside their bytes. `manifest`: of the set, as it will be.
         """
         others = self._of(manifest.caller, without=set_id)
+        size_bytes = manifest.length + sum(one.length for one in others)
+        if size_bytes > limits.per_caller_bytes:
+            raise _too_many(
+                f"the uploads of this caller would have {size_bytes} bytes, and "
+                f"services.uploads.per_caller_bytes allows {limits.per_caller_bytes}"
+            )
+        files = len(manifest.files) + sum(one.files for one in others)
+        if files > limits.files:
+            raise _too_many(f"{limits.files} files of this caller are kept")
         empty_files = _empty_files(manifest.files) + sum(one.empty_files for one in others)
         if manifest.files[-1].length == 0 and empty_files > limits.empty_files:
-            raise TemporaryError(
-                "too_many_uploads",
-                f"{limits.empty_files} files of no bytes of this caller are kept",
-                hint="DELETE those that are not needed; unused ones go by themselves",
-                retry_after_s=_RETRY_AFTER_S,
-            )
-        size_bytes = len(manifest.to_json()) + sum(one.stamp.size_bytes for one in others)
-        if size_bytes > limits.metadata_bytes:
-            raise TemporaryError(
-                "too_many_uploads",
-                f"names and metadata of this caller's uploads would take {size_bytes} bytes, and "
-                f"{limits.metadata_bytes} are kept",
+            raise _too_many(f"{limits.empty_files} files of no bytes of this caller are kept")
+        metadata_bytes = len(manifest.to_json()) + sum(one.stamp.size_bytes for one in others)
+        if metadata_bytes > limits.metadata_bytes:
+            raise _too_many(
+                f"names and metadata of this caller's uploads would take {metadata_bytes} bytes, "
+                f"and {limits.metadata_bytes} are kept",
                 hint="DELETE uploads that are not needed, or send shorter metadata",
-                retry_after_s=_RETRY_AFTER_S,
             )
 
     def _of(self, caller: str, without: str = "") -> list[_SetUsage]:
@@ -111,10 +111,17 @@ class UploadUsage:
         return _SetUsage(
             stamp,
             manifest.caller,
+            len(manifest.files),
             _empty_files(manifest.files),
             manifest.length,
             manifest.files,
         )
+
+
+def _too_many(
+    detail: str, hint: str = "DELETE those that are not needed; unused ones go by themselves"
+) -> TemporaryError:
+    return TemporaryError("too_many_uploads", detail, hint=hint, retry_after_s=_RETRY_AFTER_S)
 
 
 def _empty_files(files: Iterable[UploadedFile]) -> int:

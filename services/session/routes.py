@@ -12,7 +12,7 @@ from broker.order_store import OrderStore, Session
 from broker.settings.config import Scope
 from services import openapi
 from services.auth import ANYBODY, ApiKeyAuth
-from services.dependencies import Keys, ReadingCaller, Settings, Store, may_log_in
+from services.dependencies import CallerOrStranger, Keys, Settings, Store, may_log_in
 from services.requests import json_body
 from services.responses.product import version
 from services.session import cookie
@@ -27,10 +27,14 @@ router = APIRouter(prefix="/v1/session", tags=["session"])
 class SessionView(BaseModel):
     """Who asks, and what the page may offer."""
 
-    name: str = Field(description="name of the API key; empty where none is configured")
-    scopes: list[Scope]
-    version: str = Field(description="of Slidelane")
-    flower: str | None = Field(description="address of Flower, where the settings state it")
+    name: str | None = Field(
+        description="name of the API key; empty where none is configured, null before a login"
+    )
+    scopes: list[Scope] = Field(description="empty before a login")
+    version: str | None = Field(description="of Slidelane; null before a login")
+    flower: str | None = Field(
+        description="address of Flower, where the settings state it; null before a login"
+    )
     needs_key: bool = Field(description="false where no key is configured: nobody logs in")
 
 
@@ -65,8 +69,14 @@ async def log_in(
 
 
 @router.get("")
-async def get_session(caller: ReadingCaller, config: Settings, keys: Keys) -> SessionView:
-    """Who asks: the key that came along, or that of the session."""
+async def get_session(caller: CallerOrStranger, config: Settings, keys: Keys) -> SessionView:
+    """Who asks: the key that came along, or that of the session.
+
+    With neither, where keys are configured, the answer says that a login is needed and no more. A
+    wrong key and a session that has ended are answered with 401.
+    """
+    if caller is None:
+        return SessionView(name=None, scopes=[], version=None, flower=None, needs_key=True)
     name = caller.name
     if name == ANYBODY and not keys.are_configured:
         name = ""

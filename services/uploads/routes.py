@@ -66,7 +66,7 @@ def create_upload(
     metadata = protocol.metadata_of(request.headers)
     filename = protocol.filename_of(metadata)
     settings = config.services.uploads
-    limits = UploadLimits(settings.max_bytes, settings.per_caller)
+    limits = UploadLimits(settings.max_bytes, settings.per_caller, settings.per_caller_bytes)
     status = uploads.create(caller.name, length, filename, metadata, limits, set_id)
     headers = protocol.headers_of(status, settings.keep_s)
     headers["Location"] = f"{protocol.PATH}/{status.id}"

@@ -105,7 +105,7 @@ async function currentSession() {
     const found = await getJson('/v1/session', { waitsForLogin: false });
     return found.needs_key && !found.name ? null : found;
   } catch (error) {
-    if (error.status === 401) return null;
+    if (error.status === 401) return null; // the session of its cookie has ended
     throw error;
   }
 }

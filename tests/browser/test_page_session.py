@@ -96,7 +96,6 @@ def test_a_key_that_is_revoked_costs_nothing_that_was_entered(
 ) -> None:
     """The sheet lies over the form; after another key the slide, the numbers, all of it is there."""
     watched = watch(keyed)
-    watched.expected.add(401)
     page = watched.open()
     log_in(page, LAB, "lab")
     page.get_by_role("button", name="Server folder").click()
@@ -110,6 +109,7 @@ def test_a_key_that_is_revoked_costs_nothing_that_was_entered(
     page.get_by_label("Positive threshold").fill("0.3")
     order = page.get_by_role("button", name="Order", exact=True)
     expect(order).to_be_enabled()
+    watched.expected.add(401)
     keyed.write_keys(night=NIGHT)
     wait_until_refused(keyed, LAB)
     order.click()
@@ -141,11 +141,11 @@ def test_a_list_that_nobody_touches_asks_for_a_key_by_itself(
 ) -> None:
     """The stream ends with the key. Nothing is asked until the login; then it is live again."""
     watched = watch(keyed)
-    watched.expected.add(401)
     watched.page.clock.install()
     page = watched.open("#/jobs")
     log_in(page, LAB, "lab")
     expect(page.get_by_text("● live")).to_be_visible(timeout=SLOW_MS)
+    watched.expected.add(401)
     keyed.write_keys(night=NIGHT)
     expect(page.get_by_label("API key")).to_be_visible(timeout=SLOW_MS)
     asked: list[str] = []
@@ -161,12 +161,12 @@ def test_a_list_that_nobody_touches_asks_for_a_key_by_itself(
 def test_nothing_keeps_a_key(keyed: KeyedService, watch: Watch) -> None:
     """After a wrong key, a login and a logout no storage, text, address or log has any of them."""
     watched = watch(keyed)
-    watched.expected.add(401)
     addresses: list[str] = []
     watched.page.on("request", lambda request: addresses.append(request.url))
     said: list[str] = []
     watched.page.on("console", lambda message: said.append(message.text))
     page = watched.open("#/jobs")
+    watched.expected.add(401)
     page.get_by_label("API key").fill("canary-key-that-is-wrong")
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_text("the API key is not known here")).to_be_visible()

@@ -33,7 +33,7 @@ def served_api(config: Config, store: OrderStore, connections: int = 100) -> Ite
 
 
 class BreakingWay:
-    """Passes connections on to a port, and cuts the first `cuts` after so many bytes each."""
+    """Passes connections on to a port. Of the first `cuts` no more than `after_bytes` arrive."""
 
     def __init__(self, port: int, cuts: int, after_bytes: int) -> None:
         self.cuts = cuts
@@ -63,13 +63,13 @@ class BreakingWay:
             passed = 0
             with suppress(OSError):
                 while data := caller.recv(65_536):
-                    api.sendall(data)
                     passed += len(data)
-                    self.passed_bytes += len(data)
                     if self.cuts > 0 and passed > self._after_bytes:
                         self.cuts -= 1
                         api.shutdown(socket.SHUT_RDWR)  # closing alone does not, while it is read
                         return
+                    api.sendall(data)
+                    self.passed_bytes += len(data)
             with suppress(OSError):
                 api.shutdown(socket.SHUT_WR)
             back.join()

@@ -19,7 +19,7 @@ from worker.slide_cache.local_slide import LocalSlide
 from worker.slides.sandbox.client import Sandbox
 from worker.sources.fetch import SlideFetcher
 
-LIMITS = UploadLimits(max_bytes=10**8, per_caller=10)
+LIMITS = UploadLimits(max_bytes=10**8, per_caller=10, per_caller_bytes=10**9)
 
 
 class UploadSite:

@@ -14,7 +14,7 @@ from broker.uploads import UploadLimits
 from worker.cleanup import clean_up
 from worker.context import WorkerContext, build_context
 
-LIMITS = UploadLimits(max_bytes=1000, per_caller=10)
+LIMITS = UploadLimits(max_bytes=1000, per_caller=10, per_caller_bytes=10**6)
 DAY_S = 86400
 
 

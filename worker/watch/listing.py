@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from broker.uploads.litter import is_litter
 from worker.slides.slide_files import FILES_BESIDE, FILES_IN_FOLDER
 
 DICOM: Final = ".dcm"
@@ -150,11 +151,11 @@ def _mirax_data(folder: str | None) -> list[_File]:
 
 
 def _files_in(folder: str) -> list[_File]:
-    """Return all files directly in a folder. Raise `OSError`."""
+    """Return the files directly in a folder, but those of file managers. Raise `OSError`."""
     files = []
     for entry in _entries(folder, _MOST_ENTRIES):
         try:
-            if entry.is_file():
+            if entry.is_file() and not is_litter(entry.name):
                 files.append(_file(entry))
         except OSError:
             continue

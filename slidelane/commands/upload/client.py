@@ -77,7 +77,7 @@ class UploadClient:
         """Return how far the uploads are that were begun, by name; None where one is gone."""
         offsets = {}
         for name, path in paths.items():
-            status, headers, body = self._call("HEAD", path)
+            status, headers, body = self._settled("HEAD", path)
             if status == _GONE:
                 return None
             offsets[name] = _offset_in(status, headers, body)
@@ -85,8 +85,7 @@ class UploadClient:
 
     def _send_file(self, path: str, offset: int, sending: "_Sending") -> None:
         """Send one file from `offset` on, again and again while something gets through."""
-        got_through_at = time.monotonic()
-        wait_s = _FIRST_WAIT_S
+        patience = _Patience(self._patience_s)
         is_interrupted = False
         while offset < sending.file.size_bytes:
             sending.show(offset)
@@ -98,14 +97,11 @@ class UploadClient:
                 length = min(_CHUNK_BYTES, sending.file.size_bytes - offset)
                 offset = self._append(path, offset, length, sending)
             except (NoAnswerError, _PassingError) as error:
-                if time.monotonic() - got_through_at > self._patience_s:
+                if not patience.wait():
                     raise NoAnswerError(str(error)) from None
                 is_interrupted = True
-                time.sleep(wait_s)
-                wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
             if offset > before:
-                got_through_at = time.monotonic()
-                wait_s = _FIRST_WAIT_S
+                patience.begin_anew()
 
     def _resumed(self, path: str, sending: "_Sending") -> int:
         """Return where to go on after an interruption.
@@ -124,7 +120,7 @@ class UploadClient:
         first = paths.get(files[0].name)
         if first is not None:
             path += "?" + urlencode({"set": _set_of(first)})
-        status, answered, body = self._call("POST", path, b"", headers)
+        status, answered, body = self._settled("POST", path, b"", headers)
         _require_success(status, body)
         return answered.get("location", "")
 
@@ -139,6 +135,32 @@ class UploadClient:
         if status in _PASSING:
             raise _PassingError(str(body.get("detail", status)))
         return _offset_in(status, answered, body)
+
+    def _settled(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, dict[str, str], dict[str, Any]]:
+        """Return what `_call` returns, asking again while another try may have another answer.
+
+        To begin a file twice does no harm: what was begun without an answer expires. Raise
+        `NoAnswerError`.
+        """
+        patience = _Patience(self._patience_s)
+        while True:
+            try:
+                answer = self._call(method, path, body, headers)
+            except NoAnswerError:
+                if not patience.wait():
+                    raise
+                continue
+            status = answer[0]
+            if status not in _PASSING:
+                return answer
+            if not patience.wait():
+                return answer
 
     def _call(
         self,
@@ -168,6 +190,28 @@ class UploadClient:
 
 class _PassingError(Exception):
     """The service could not take it just now."""
+
+
+class _Patience:
+    """The waits between tries, each twice as long as the one before, and when they end."""
+
+    def __init__(self, patience_s: float) -> None:
+        """`patience_s`: how long nothing may get through."""
+        self._patience_s = patience_s
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Take note that something got through."""
+        self._ends_at = time.monotonic() + self._patience_s
+        self._wait_s = _FIRST_WAIT_S
+
+    def wait(self) -> bool:
+        """Wait before another try; return False at once where there should be none."""
+        if time.monotonic() > self._ends_at:
+            return False
+        time.sleep(self._wait_s)
+        self._wait_s = min(2 * self._wait_s, _LONGEST_WAIT_S)
+        return True
 
 
 class _Sending:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from broker.uploads.litter import is_litter
+
 _FILES_IN_FOLDER: Final = ".mrxs"
 _FILES_BESIDE: Final = (".vms", ".vmu")
 _DICOM: Final = ".dcm"
@@ -46,7 +48,7 @@ def _files_of(slide: Path) -> Sequence[LocalFile]:
 
 
 def _is_sent(path: Path) -> bool:
-    return path.is_file() and not path.name.startswith(".")
+    return path.is_file() and not path.name.startswith(".") and not is_litter(path.name)
 
 
 def _local_file(path: Path, folder: Path) -> LocalFile:

@@ -124,6 +124,8 @@ def test_a_key_is_optional_where_none_is_configured(api: TestClient, keyed: Test
     for client, first in ((api, {}), (keyed, {"bearer": []})):
         paths = client.get("/openapi.json").json()["paths"]
         assert paths["/v1/orders"]["get"]["security"][0] == first
+        # Without a key it says whether one is needed.
+        assert paths["/v1/session"]["get"]["security"][0] == {}
 
 
 def test_what_to_do_next_is_described(api: TestClient) -> None:

@@ -19,6 +19,7 @@ from services.session.cookie import LOOPBACK_NAME, SECURE_NAME
 from tests.services.session.conftest import CHIEF, CLERK, READER, SAME_ORIGIN, entry
 
 OrderBody = Callable[..., dict[str, Any]]
+BEFORE_LOGIN = {"name": None, "scopes": [], "version": None, "flower": None, "needs_key": True}
 
 
 def log_in(browser: TestClient, key: str = CLERK) -> str:
@@ -103,6 +104,49 @@ def test_a_session_never_administers(
     assert shown == {"name": name, "scopes": scopes, "flower": None, "needs_key": True}
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Cookie": "a=b"},
+        {"Cookie": "__Host-slidelane="},
+        {"Authorization": "Basic dTpw"},
+        {"X-API-Key": " "},
+    ],
+    ids=["nothing", "another cookie", "empty cookie", "another scheme", "empty key"],
+)
+def test_before_a_login_the_page_learns_that_a_key_is_needed_and_no_more(
+    with_keys: Config, announced: OrderStore, headers: dict[str, str]
+) -> None:
+    """200: browsers print every 401 as an error, and nothing went wrong. No name, no version."""
+    services = with_keys.services.model_dump() | {"page": {"flower": "https://f.example"}}
+    config = load(**with_keys.model_dump() | {"services": services})
+    stranger = TestClient(
+        create_app(config, announced), base_url="https://a.example", headers=SAME_ORIGIN
+    )
+    answer = stranger.get("/v1/session", headers=headers)
+    assert (answer.status_code, answer.json()) == (200, BEFORE_LOGIN)
+    assert stranger.get("/v1/orders", headers=headers).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "detail"),
+    [
+        ({"X-API-Key": "wrong"}, "the API key is not known here"),
+        ({"Authorization": "Bearer wrong"}, "the API key is not known here"),
+        ({"Cookie": "__Host-slidelane=guess"}, "there is no such session, or it has ended"),
+    ],
+    ids=["key", "bearer", "session"],
+)
+def test_what_came_and_opens_nothing_is_told(
+    browser: TestClient, headers: dict[str, str], detail: str
+) -> None:
+    """A caller that sent something is not told that it sent nothing."""
+    answer = browser.get("/v1/session", headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (401, "key_missing")
+    assert answer.json()["detail"] == detail
+
+
 def test_a_key_in_a_header_comes_before_a_cookie(browser: TestClient) -> None:
     """A program that shares a cookie store with a browser is still the key that it sends."""
     log_in(browser, READER)
@@ -120,9 +164,11 @@ def test_logging_out_ends_the_session_everywhere(browser: TestClient) -> None:
     answer = browser.delete("/v1/session")
     assert answer.status_code == 204
     assert "Max-Age=0" in answer.headers["set-cookie"]
-    assert browser.get("/v1/session").status_code == 401
+    assert browser.get("/v1/orders").status_code == 401
+    assert browser.get("/v1/session").json() == BEFORE_LOGIN
     browser.cookies.update(copy)
-    assert browser.get("/v1/session").json()["code"] == "key_missing"
+    ended = browser.get("/v1/session")
+    assert (ended.status_code, ended.json()["code"]) == (401, "key_missing")
     assert browser.delete("/v1/session").status_code == 204
 
 

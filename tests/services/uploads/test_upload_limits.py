@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from broker.order_store import OrderStore
-from broker.settings.config import Config, load
+from broker.settings.config import Config, ConfigError, load
 from broker.uploads import Uploads
 from broker.uploads.names import safe_name
 from services.app import create_app
@@ -32,13 +32,17 @@ def code(answer: Any) -> tuple[int, str]:
     return answer.status_code, answer.json()["code"]
 
 
-@pytest.fixture
-def limited(config: Config, announced: OrderStore) -> TusCaller:
-    """An API that takes 1000 bytes in each of two uploads."""
-    limits = {"max_bytes": 1000, "per_caller": 2}
+def with_limits(config: Config, announced: OrderStore, **limits: int) -> TusCaller:
+    """Return a caller of an API with these settings of uploads."""
     settings = load(**config.model_dump() | {"services": {"uploads": limits}})
     app = create_app(settings, announced)
     return TusCaller(TestClient(app, base_url="http://127.0.0.1:8000", client=LOOPBACK))
+
+
+@pytest.fixture
+def limited(config: Config, announced: OrderStore) -> TusCaller:
+    """An API that takes 1000 bytes in each of two uploads."""
+    return with_limits(config, announced, max_bytes=1000, per_caller=2)
 
 
 def test_what_is_over_the_limit_is_refused(limited: TusCaller) -> None:
@@ -60,6 +64,28 @@ def test_a_caller_has_so_many_uploads(limited: TusCaller) -> None:
     assert limited.create(10, "b.dcm", first.headers["upload-set"]).status_code == 201
     limited.delete(f"/v1/uploads/{first.headers['upload-set']}")
     assert limited.create(10).status_code == 201
+
+
+def test_a_caller_keeps_so_many_bytes(config: Config, announced: OrderStore) -> None:
+    """429 with the sum, the setting and what to do, though every one is whole and small enough."""
+    limited = with_limits(config, announced, max_bytes=1000, per_caller_bytes=1500)
+    first = limited.send(bytes(1000), "a.dcm")
+    limited.send(bytes(400), "b.dcm")
+    refused = limited.create(101)
+    assert code(refused) == (429, "too_many_uploads")
+    assert refused.headers["retry-after"] == "60"
+    for words in ("1501 bytes", "services.uploads.per_caller_bytes", "1500", "DELETE"):
+        assert words in refused.json()["detail"] + refused.json()["hint"]
+    assert limited.create(100).status_code == 201
+    limited.delete(first)
+    assert limited.create(1000).status_code == 201
+
+
+def test_a_caller_can_keep_one_of_the_largest() -> None:
+    """Settings under which the largest upload never fits are refused, with both values."""
+    with pytest.raises(ConfigError, match=r"uploads.*1000, too little for one .*max_bytes, 1001"):
+        load(services={"uploads": {"max_bytes": 1001, "per_caller_bytes": 1000}})
+    load(services={"uploads": {"max_bytes": 1000, "per_caller_bytes": 1000}})
 
 
 def test_a_full_disk_is_told_before_it_is_full(

@@ -13,7 +13,7 @@ from broker.uploads.sets import UploadSets
 from broker.uploads.usage import UploadUsage
 from tests.support.tus import TusCaller, id_of
 
-LIMITS = UploadLimits(max_bytes=10**9, per_caller=1000)
+LIMITS = UploadLimits(max_bytes=10**9, per_caller=1000, per_caller_bytes=10**12)
 
 
 def begin(
@@ -47,6 +47,39 @@ def test_a_caller_has_so_many_empty_files(uploads: Uploads) -> None:
     begin(uploads, limits, length=0, caller="chief")
     uploads.delete(first.set_id, "clerk")
     begin(uploads, limits, length=0)
+
+
+def test_a_caller_has_so_many_bytes_of_whole_uploads_too(uploads: Uploads, folder: Path) -> None:
+    """Whole and begun ones of all sets; others' do not count, deleted and replaced ones no more."""
+    limits = replace(LIMITS, per_caller_bytes=100)
+    whole = begin(uploads, limits, length=60)
+    writer = uploads.open_writer(whole.id, "clerk", 0)
+    writer.write(bytes(60))
+    writer.close()
+    begun = begin(uploads, limits, length=30)
+    before = sorted(folder.rglob("*"))
+    assert refused(uploads, limits, length=11) == "too_many_uploads"
+    assert refused(uploads, limits, length=11, name="b", set_id=whole.set_id) == "too_many_uploads"
+    assert refused(uploads, limits, length=71, set_id=whole.set_id) == "too_many_uploads"
+    assert sorted(folder.rglob("*")) == before
+    begin(uploads, limits, length=100, caller="chief")
+    begin(uploads, limits, length=70, set_id=whole.set_id)
+    uploads.delete(begun.set_id, "clerk")
+    begin(Uploads(folder), limits, length=30)
+    assert refused(uploads, limits, length=1) == "too_many_uploads"
+
+
+def test_a_caller_has_so_many_files(uploads: Uploads) -> None:
+    """Of all sets together, however small they are; a replaced one counts once."""
+    limits = replace(LIMITS, files=2)
+    first = begin(uploads, limits)
+    begin(uploads, limits, name="b.dcm", set_id=first.set_id)
+    begin(uploads, limits, set_id=first.set_id)
+    assert refused(uploads, limits) == "too_many_uploads"
+    assert refused(uploads, limits, name="c.dcm", set_id=first.set_id) == "too_many_uploads"
+    begin(uploads, limits, caller="chief")
+    uploads.delete(first.set_id, "clerk")
+    begin(uploads, limits)
 
 
 def test_a_caller_has_so_many_bytes_of_names(uploads: Uploads, folder: Path) -> None:

@@ -60,6 +60,14 @@ def test_a_change_of_any_file_makes_it_another_slide(tmp_path: Path, slide: str,
     assert len({before, changed, list_slides(tmp_path).slides[slide].identity}) == 3
 
 
+def test_what_file_managers_add_changes_no_slide(tmp_path: Path) -> None:
+    """A look at the folder with the Finder or the Explorer does not have it ordered again."""
+    put(tmp_path, "m.mrxs", "m/Data0000.dat", "m/Slidedat.ini", "v/s.vms", "v/s-1.jpg")
+    before = list_slides(tmp_path).slides
+    put(tmp_path, "m/.DS_Store", "m/._Slidedat.ini", "m/Thumbs.db", "v/desktop.ini", "v/._s.vms")
+    assert list_slides(tmp_path).slides == before
+
+
 def test_links_to_folders_are_not_followed(tmp_path: Path) -> None:
     """A link that leads to itself or out of the folder cannot make the look endless."""
     put(tmp_path, "in/a.svs", "out/b.svs")

@@ -217,11 +217,7 @@ def uploaded_slide(
         hint = "send the slide again, and place a new order"
         raise OrderError(fault.code, fault.detail, hint=hint, field="source.upload") from None
     uploads.touch(upload_id)
-    sent = tuple(
-        _SentFile(file, path, _head(path))
-        for file, path in files
-        if len(files) == 1 or not unzip.is_litter(file.name)
-    )
+    sent = tuple(_SentFile(file, path, _head(path)) for file, path in files)
     total_bytes = sum(file.size_bytes for file in sent)
     if total_bytes > limit_bytes:
         raise InputTooLargeError(

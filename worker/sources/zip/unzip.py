@@ -1,6 +1,5 @@
 """Reading a zip archive that may be hostile, within bounds of memory and disk."""
 
-import re
 import struct
 import zipfile
 import zlib
@@ -11,6 +10,7 @@ from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import IO, Final
 
+from broker.uploads.litter import is_litter
 from worker.progress import Progress
 from worker.slide_cache.partial_file import PartialFile
 from worker.slides import signatures
@@ -25,9 +25,6 @@ _READ_BYTES: Final = 2**18
 _HEAD_BYTES: Final = 1024
 _MESSAGE_CHARS: Final = 200
 _SPLIT_ARCHIVE: Final = b"PK00" + signatures.ZIP[0]  # meant to be split, but in one piece
-_IGNORED: Final = re.compile(
-    r"(^|/)(__MACOSX/.*|\.DS_Store|\._[^/]*|Thumbs\.db|desktop\.ini|DICOMDIR)$", re.IGNORECASE
-)
 _ZIP_ERRORS: Final = (
     zipfile.BadZipFile,
     zipfile.LargeZipFile,
@@ -65,7 +62,7 @@ class Archive:
         self.members = tuple(
             Member(name, self._head(info), info.file_size, info)
             for name, info in limits.files(archive).items()
-            if not is_litter(name)
+            if not is_litter(str(name))
         )
 
     def copy(
@@ -99,11 +96,6 @@ class Archive:
     def _open(self, info: zipfile.ZipInfo) -> IO[bytes]:
         with _reading():
             return self._zip.open(info)
-
-
-def is_litter(name: PurePosixPath) -> bool:
-    """Return whether file managers make files of this name, and no scanner does."""
-    return _IGNORED.search(str(name)) is not None
 
 
 def is_zip(head: bytes) -> bool:

@@ -14,6 +14,8 @@ from tests.support.upload_site import LIMITS, UploadSite
 from worker.slides.slide import Slide
 
 PIXELS = a_picture(96, 64)
+APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        "
+DICOMDIR = b"\0" * 128 + b"DICM"
 
 
 @pytest.fixture
@@ -79,6 +81,51 @@ def test_a_series_is_sent_file_by_file(site: UploadSite, tmp_path: Path) -> None
         assert one.digest == other.digest
         with Slide.open(one.path) as opened:
             assert np.array_equal(opened.read(0, 0, 96, 64, 1, 1), PIXELS)
+
+
+def with_litter(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the files as macOS and Windows pass folders on: with files of their own, first."""
+    litter = {}
+    for name in files:
+        folder, slash, last = name.rpartition("/")
+        litter[f"{folder}{slash}._{last}"] = APPLE_DOUBLE
+        litter[f"{folder}{slash}.DS_Store"] = b"Bud1"
+        litter[f"{folder}{slash}Thumbs.db"] = b"\xd0\xcf\x11\xe0"
+        litter[f"{folder}{slash}desktop.ini"] = b"[.ShellClassInfo]"
+    return litter | {"__MACOSX/._case": APPLE_DOUBLE, "DICOMDIR": DICOMDIR} | files
+
+
+@pytest.mark.parametrize("kind", ["mirax", "vms", "series", "one"])
+def test_what_file_managers_add_is_no_part_of_the_slide(
+    site: UploadSite, tmp_path: Path, kind: str
+) -> None:
+    """The same slide by the same digest; also where it is opened in the folder of uploads."""
+    made = tmp_path / "made"
+    made.mkdir()
+    if kind == "mirax":
+        a_mirax(made / "case", PIXELS)
+    elif kind == "vms":
+        vendor_slides.vms(made / "slide", PIXELS)
+    elif kind == "series":
+        a_series(made / "series", PIXELS)
+    else:
+        a_slide(made / "a.svs", PIXELS)
+    files = contents(made)
+    littered = site.send(with_litter(files))
+    with site.fetched(littered) as slide, site.fetched(site.send(files)) as clean:
+        assert slide.digest == clean.digest
+    sent = {name.replace("series/", "") for name in files}
+    assert {path.name for _, path in site.uploads.files(littered)} == {
+        name.rpartition("/")[2] for name in sent
+    }
+    assert site.uploads.slide_path(littered).read_bytes()[:8] != APPLE_DOUBLE[:8]
+
+
+def test_a_file_that_is_all_there_is_may_have_any_name(site: UploadSite, tmp_path: Path) -> None:
+    """What it is, its content decides."""
+    content = a_slide(tmp_path / "a.svs", PIXELS).read_bytes()
+    with site.fetched(site.send({"._a.svs": content})) as slide:
+        assert slide.path.read_bytes() == content
 
 
 def test_files_beside_each_other_stay_so(site: UploadSite, tmp_path: Path) -> None:
