@@ -29,7 +29,10 @@ export function OrderView({ address, dimmed }) {
       <p><a href="#/jobs">All jobs and logs</a></p></div>`;
   }
   if (!order.scans) return html`<${Unreadable} order=${order} />`;
-  const scan = order.scans.find((one) => one.id === address.scan) ?? order.scans[0];
+  const wanted = address.scan || order.scans[0].id;
+  const scan = order.scans.find((one) => one.id === wanted);
+  // Another scan in its place would show what was found in another slide.
+  if (!scan) return html`<${NoScan} order=${order} wanted=${wanted} />`;
   return html`<${OneScan} key=${scan.id} order=${order} scan=${scan} problem=${problem}
     refresh=${refresh} query=${address.query} dimmed=${dimmed} />`;
 }
@@ -38,6 +41,11 @@ function Unreadable({ order }) {
   return html`<div class="page narrow"><h1>Order ${shortId(order.id)}</h1>
     <div class="problem"><${ProblemText} fields=${order.error} /></div>
     <${Log} order=${order.id} /></div>`;
+}
+
+function NoScan({ order, wanted }) {
+  return html`<div class="page narrow"><h1>Order ${shortId(order.id)}</h1>
+    <p>The order has no scan “${wanted}”.</p><${Scans} order=${order} /></div>`;
 }
 
 function OneScan({ order, scan, problem, refresh, query, dimmed }) {
@@ -96,11 +104,15 @@ function Head({ order, scan }) {
       <time datetime=${order.created_at}>${moment(order.created_at)}</time>${order.created_by
         && ` · ${order.created_by}`}</p>
     ${!hasEnded(order) && html`<${LiveMark} />`}
-    ${order.scans.length > 1 && html`<nav class="scans" aria-label="Scans of the order">
-      ${order.scans.map((one) => html`<a href=${orderAddress(order.id, one.id)}
-        aria-current=${one.id === scan.id ? 'page' : undefined}>${one.id} <${State}
-          state=${one.state} /></a>`)}
-    </nav>`}</header>`;
+    ${order.scans.length > 1 && html`<${Scans} order=${order} shown=${scan} />`}</header>`;
+}
+
+/** Draw the links to the scans; `shown` is the one that is looked at, if any. */
+function Scans({ order, shown }) {
+  return html`<nav class="scans" aria-label="Scans of the order">
+    ${order.scans.map((one) => html`<a href=${orderAddress(order.id, one.id)}
+      aria-current=${one.id === shown?.id ? 'page' : undefined}>${one.id} <${State}
+        state=${one.state} /></a>`)}</nav>`;
 }
 
 function Failure({ order, scan }) {
