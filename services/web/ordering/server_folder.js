@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from '../vendor/hooks.js';
 import { getJson, problemOf } from '../api.js';
 import { bytes, moment } from '../format.js';
 import { html } from '../html.js';
+import { useModal } from '../parts/modal.js';
 import { ProblemBox } from '../parts/problem.js';
 
 const HINTS = {
@@ -18,11 +19,7 @@ export function ServerFolder({ onChoose, onClose }) {
   const list = useRef(null);
   const [place, setPlace] = useState({ root: null, path: '' });
   const { roots, entries, cursor, problem, isBusy, read } = useListing(place);
-  useEffect(() => {
-    const shown = dialog.current;
-    shown.showModal();
-    return () => shown.close(); // which gives the focus back
-  }, []);
+  useModal(dialog);
   useEffect(() => {
     if (roots?.length === 1 && place.root === null) setPlace({ root: roots[0].root, path: '' });
   }, [roots]);

@@ -90,7 +90,8 @@ export function JobsPage({ address, session }) {
           </table>
     </div>
     ${list.orders === null && !list.problem && html`<p class="hint">Reading the orders …</p>`}
-    ${list.orders?.length === 0 && html`<${Nothing} filters=${filters} />`}
+    ${list.orders?.length === 0 && html`<${Nothing} filters=${filters}
+      session=${session} />`}
     ${list.next && html`<p><button type="button" disabled=${list.isBusy}
       onClick=${list.more}>Show older</button></p>`}
     ${logOf && html`<${LogSheet} order=${logOf} onClose=${() => setLogOf(null)} />`}
@@ -102,12 +103,14 @@ function selectedText(chosen) {
   return `${chosen.length} selected`;
 }
 
-function Nothing({ filters }) {
+function Nothing({ filters, session }) {
   if (filters.state || filters.algorithm || filters.label) {
     return html`<p class="nothing">No order fits these filters.</p>`;
   }
   return html`<p class="nothing">Nothing was ordered yet. <a
-    href="#/order">Place the first order</a>.</p>`;
+    href="#/order">Place the first order</a>.
+    ${session.needs_key && html`<br />Only orders that the key ${session.name} may see stand
+      here.`}</p>`;
 }
 
 /** State and algorithm stand in the address; a label does not, for it may name a case. */

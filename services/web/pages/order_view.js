@@ -10,6 +10,7 @@ import { Downloads } from '../parts/orders/downloads.js';
 import { LiveMark } from '../parts/live_mark.js';
 import { Log } from '../parts/orders/log.js';
 import { useOrder } from '../parts/orders/order_state.js';
+import { OverlayPicture, whyNotDrawn } from '../parts/orders/overlay_picture.js';
 import { ProblemBox, ProblemText } from '../parts/problem.js';
 import { Progress } from '../parts/orders/progress.js';
 import { hasEnded, State } from '../parts/orders/state.js';
@@ -28,7 +29,10 @@ export function OrderView({ address, dimmed }) {
       <p><a href="#/jobs">All jobs and logs</a></p></div>`;
   }
   if (!order.scans) return html`<${Unreadable} order=${order} />`;
-  const scan = order.scans.find((one) => one.id === address.scan) ?? order.scans[0];
+  const wanted = address.scan || order.scans[0].id;
+  const scan = order.scans.find((one) => one.id === wanted);
+  // Another scan in its place would show what was found in another slide.
+  if (!scan) return html`<${NoScan} order=${order} wanted=${wanted} />`;
   return html`<${OneScan} key=${scan.id} order=${order} scan=${scan} problem=${problem}
     refresh=${refresh} query=${address.query} dimmed=${dimmed} />`;
 }
@@ -39,12 +43,18 @@ function Unreadable({ order }) {
     <${Log} order=${order.id} /></div>`;
 }
 
+function NoScan({ order, wanted }) {
+  return html`<div class="page narrow"><h1>Order ${shortId(order.id)}</h1>
+    <p>The order has no scan “${wanted}”.</p><${Scans} order=${order} /></div>`;
+}
+
 function OneScan({ order, scan, problem, refresh, query, dimmed }) {
   const slide = useSlide(order, scan);
   const findings = useFindings(order, scan);
   const [style, setStyle] = useState(null);
   const [inView, setInView] = useState(null);
   const [isOpen, setIsOpen] = useState(false);
+  const [layerFault, setLayerFault] = useState(null);
   const commands = useRef(null);
   // A link to another place of the same scan moves the view; moving by hand changes no query here.
   const view = useMemo(() => viewOf(query), [query]);
@@ -52,12 +62,14 @@ function OneScan({ order, scan, problem, refresh, query, dimmed }) {
     if (findings.document) setStyle(defaultStyle(findings.document, order.algorithm));
   }, [findings.document]);
   const layer = useLayer(order, scan, findings.document, style);
+  const why = whyNotDrawn({ scan, slide, findings, layerFault });
 
   return html`<div class="desk desk-view">
     <section class="stage" aria-label="Slide">
       ${slide.found ? html`<${Stage} slide=${slide.found} findings=${layer} region=${regionOf(scan)}
         onRegion=${() => {}} mode="pan" view=${view} onView=${keepView} style=${style}
-        onStyle=${setStyle} onInView=${setInView} commands=${commands} dimmed=${dimmed} />`
+        onStyle=${setStyle} onInView=${setInView} onLayerFault=${setLayerFault}
+        commands=${commands} dimmed=${dimmed} />`
         : html`<${NoSlide} scan=${scan} problem=${slide.problem} onRetry=${slide.retry} />`}
       <button type="button" class="drawer-handle" aria-expanded=${isOpen}
         aria-controls="order-panel"
@@ -69,6 +81,7 @@ function OneScan({ order, scan, problem, refresh, query, dimmed }) {
       <${Failure} order=${order} scan=${scan} />
       <${Warnings} order=${order} />
       <section class="card"><h2>Findings</h2>
+        ${why && html`<${OverlayPicture} scan=${scan} why=${why} />`}
         ${findings.document && style ? html`<${FindingsPanel} document=${findings.document}
           style=${style} onStyle=${setStyle} inView=${inView} algorithm=${order.algorithm}
           onNext=${() => commands.current?.next()}
@@ -91,11 +104,15 @@ function Head({ order, scan }) {
       <time datetime=${order.created_at}>${moment(order.created_at)}</time>${order.created_by
         && ` · ${order.created_by}`}</p>
     ${!hasEnded(order) && html`<${LiveMark} />`}
-    ${order.scans.length > 1 && html`<nav class="scans" aria-label="Scans of the order">
-      ${order.scans.map((one) => html`<a href=${orderAddress(order.id, one.id)}
-        aria-current=${one.id === scan.id ? 'page' : undefined}>${one.id} <${State}
-          state=${one.state} /></a>`)}
-    </nav>`}</header>`;
+    ${order.scans.length > 1 && html`<${Scans} order=${order} shown=${scan} />`}</header>`;
+}
+
+/** Draw the links to the scans; `shown` is the one that is looked at, if any. */
+function Scans({ order, shown }) {
+  return html`<nav class="scans" aria-label="Scans of the order">
+    ${order.scans.map((one) => html`<a href=${orderAddress(order.id, one.id)}
+      aria-current=${one.id === shown?.id ? 'page' : undefined}>${one.id} <${State}
+        state=${one.state} /></a>`)}</nav>`;
 }
 
 function Failure({ order, scan }) {
@@ -128,8 +145,11 @@ function NoFindings({ scan, problem, onRetry }) {
   if (scan.state !== 'classified') {
     return html`<p class="hint">They are here once the scan is classified.</p>`;
   }
-  return html`${scan.summary.headline && html`<p class="headline">${scan.summary.headline}</p>`}
-    <p class="hint">There is nothing to draw on the slide.</p>`;
+  if (scan.links['findings.json']) return html`<p class="hint">Reading the findings …</p>`;
+  const { headline } = scan.summary;
+  const hasPicture = Boolean(scan.links['overlay.png']);
+  return html`${headline && html`<p class="headline">${headline}</p>`}
+    ${!hasPicture && html`<p class="hint">The result has nothing to draw.</p>`}`;
 }
 
 function Facts({ order, scan }) {

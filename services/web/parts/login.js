@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from '../vendor/hooks.js';
 import { problemOf, send } from '../api.js';
 import { html } from '../html.js';
+import { useModal } from './modal.js';
 import { ProblemText } from './problem.js';
 
 /** Draw the sheet; `onDone` is called once a key was taken. */
@@ -10,12 +11,8 @@ export function Login({ onDone }) {
   const field = useRef(null);
   const [problem, setProblem] = useState(null);
   const [isBusy, setIsBusy] = useState(false);
-  useEffect(() => {
-    const shown = dialog.current;
-    shown.showModal();
-    field.current.focus();
-    return () => shown.close(); // which gives the focus back
-  }, []);
+  useModal(dialog);
+  useEffect(() => field.current.focus(), []);
   function openAgain() {
     dialog.current?.showModal(); // a second Esc closes a dialog whatever its page says
   }

@@ -25,9 +25,11 @@ export function FindingsPanel(properties) {
   const change = (part) => onStyle({ ...style, ...part });
   const isHeat = document.output === "tiles" || document.output === "slide";
   const seen = isHeat ? null : inView;
+  if (hasNothingToDraw(document)) {
+    return html`<div class="findings"><${Head} document=${document} /></div>`;
+  }
   return html`<div class="findings">
-    ${document.headline && html`<p class="findings-headline">${document.headline}</p>`}
-    <${Summary} document=${document} />
+    <${Head} document=${document} />
     <${Classes} document=${document} style=${style} change=${change} inView=${seen}
       algorithm=${algorithm} />
     ${isHeat && html`<${Ramp} document=${document} style=${style} />`}
@@ -37,11 +39,19 @@ export function FindingsPanel(properties) {
   </div>`;
 }
 
-function Summary({ document }) {
+/** Whether a result has no findings by its kind: a report says its words, and may draw nothing. */
+export function hasNothingToDraw({ classes, output }) {
+  return classes.length === 0 || (output === "report" && classes.every(({ count }) => !count));
+}
+
+function Head({ document }) {
+  const { headline } = document;
   const rows = summaryRows(document);
-  if (rows.length === 0) {
-    return null;
-  }
+  return html`${headline && html`<p class="findings-headline">${headline}</p>`}
+    ${rows.length > 0 && html`<${Summary} rows=${rows} />`}`;
+}
+
+function Summary({ rows }) {
   return html`<dl class="findings-summary">
     ${rows.map(({ name, label, value }) => html`<div key=${name}><dt>${label}</dt><dd>${value}</dd></div>`)}
   </dl>`;

@@ -16,6 +16,7 @@ const NOTHING = { isOpen: false, trouble: null, hover: null, selected: null, wor
  *   onRegion: (region: object|null) => void, mode: "pan"|"rectangle"|"polygon",
  *   onMode?: (mode: string) => void, view: object|null, onView: (view: object) => void,
  *   style?: object, onStyle?: (style: object) => void, onInView?: (inView: object) => void,
+ *   onLayerFault?: (words: string|null) => void,
  *   commands?: {current: object|null}, dimmed?: boolean|number}} properties
  *   `slide` = {iiif, width, height, mpp_x}; `findings` = {base, document: findings.json};
  *   `region` = null (the whole slide), {x, y, width, height} or {points: [[x, y], …]} in level-0 px;

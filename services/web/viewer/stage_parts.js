@@ -86,11 +86,17 @@ export class StageParts {
     if (findings && style) {
       this.tellDrawn(false);
       this.layer = new FindingsLayer(this.viewer, findings, style, {
-        onFailure: (title) => this.set({ trouble: title && { title, hint: "" } }),
+        onFailure: (title) => this.failed(title),
         onDrawn: (isDrawn) => this.tellDrawn(isDrawn),
       });
       this.countSoon();
     }
+  }
+
+  /** Say what is wrong with the findings, null for nothing. */
+  failed(title) {
+    this.set({ trouble: title && { title, hint: "" } });
+    this.latest.current.onLayerFault?.(title);
   }
 
   /** Say on the element whether all findings in view are drawn. */

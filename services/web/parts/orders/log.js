@@ -4,6 +4,7 @@ import { problemOf, send } from '../../api.js';
 import { shortId } from '../../format.js';
 import { html } from '../../html.js';
 import { useLive } from '../../live.js';
+import { useModal } from '../modal.js';
 import { ProblemBox } from '../problem.js';
 
 const MOST_LINES = 5000;
@@ -103,11 +104,7 @@ function useEndInView(box, count) {
 /** Draw the log over the list of orders. */
 export function LogSheet({ order, onClose }) {
   const dialog = useRef(null);
-  useEffect(() => {
-    const shown = dialog.current;
-    shown.showModal();
-    return () => shown.close(); // which gives the focus back
-  }, []);
+  useModal(dialog);
   return html`<dialog class="sheet sheet-wide" ref=${dialog} onClose=${onClose}
     aria-labelledby="log-title">
     <header><h2 id="log-title">Log of ${shortId(order)}</h2>
