@@ -189,7 +189,10 @@ def test_what_was_delivered_goes_to_another_place(site: Site, watch: Watch) -> N
 
 
 def test_an_upload_goes_on_in_another_part(site: Site, watch: Watch) -> None:
-    """Nothing is lost by a look at the jobs: it is sent once, and is there on the way back."""
+    """Nothing is lost by a look at the jobs: it is sent once, and is there on the way back.
+
+    Whoever closes the tab meanwhile is asked first.
+    """
     page = watch(site).open()
     held: list[Route] = []
 
@@ -205,6 +208,10 @@ def test_an_upload_goes_on_in_another_part(site: Site, watch: Watch) -> None:
     expect(page.get_by_role("heading", level=1, name="Jobs and logs")).to_be_visible()
     page.get_by_role("link", name="Order", exact=True).click()
     expect(page.get_by_role("progressbar", name="Upload")).to_be_visible()
+    with page.expect_event("dialog") as leaving:
+        page.close(run_before_unload=True)
+    assert leaving.value.type == "beforeunload"
+    leaving.value.dismiss()
     page.get_by_role("link", name="System").click()
     with page.expect_response("**/v1/slides", timeout=SLOW_MS) as looked:
         (part,) = held

@@ -16,6 +16,20 @@ const PREFIX = 'slidelane.upload.';
  * @throws {Problem}
  */
 export async function startUpload(files, signal, onProgress) {
+  addEventListener('beforeunload', askBeforeLeaving);
+  try {
+    return await sendAll(files, signal, onProgress);
+  } finally {
+    removeEventListener('beforeunload', askBeforeLeaving);
+  }
+}
+
+/** Have the browser ask whether to leave the page: the upload would stop. */
+function askBeforeLeaving(event) {
+  event.preventDefault();
+}
+
+async function sendAll(files, signal, onProgress) {
   await import('../vendor/tus.js'); // it sets `tus`
   const whole = await digestOf(files.map(markOf).join('\n'));
   const marks = [];
