@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from broker.file_storage import open_storage
 from broker.order_store import OrderStore
@@ -37,6 +37,7 @@ DESTINATIONS = {
     },
 }
 WIDTH, HEIGHT = 1024, 768
+EXPECTED_WITHIN_MS = 20_000
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,8 @@ def chromium() -> Iterator[Browser]:
     path = next(filter(None, map(shutil.which, CHROMIUM)), None)
     if path is None:
         pytest.skip("there is no Chromium here: apt-get install chromium")
+    # Five seconds, as it has by itself, are few on a machine that runs other tests as well.
+    expect.set_options(timeout=EXPECTED_WITHIN_MS)
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
