@@ -4,30 +4,44 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from broker.diagnostics import Row
 from broker.disk_space import reserved_bytes
 from broker.errors import TemporaryError
-from broker.order_store import OrderStore, WorkerView
+from broker.order_store import OrderStore, ServerView, WorkerView
 from broker.order_store.announced.workers import reasons_of
+from broker.order_store.arrivals import WatchedView
 from broker.queue.names import COURIER_QUEUES, base_of
 
 
-def redis_row(store: OrderStore) -> Row:
-    """Return what the Redis server is, how it keeps what it is told, and how fast it answers.
+@dataclass(frozen=True, slots=True)
+class RedisLook:
+    """What Redis has told of itself: `server`, or in `fault` why an access list forbids that."""
 
-    Raise `TemporaryError` where it does not answer.
-    """
+    took_ms: float
+    server: ServerView | None
+    fault: str = ""
+
+
+def look_at_redis(store: OrderStore) -> RedisLook:
+    """Ask Redis how fast it answers and what it is. Raise `TemporaryError` without an answer."""
     began = time.monotonic()
     store.ping()
     took_ms = 1000 * (time.monotonic() - began)
     try:
-        server = store.server()
+        return RedisLook(took_ms, store.server())
     except TemporaryError as error:
-        # An access list may forbid INFO and CONFIG.
-        return Row("redis", "ok", f"{error.detail}, answers in {took_ms:.1f} ms")
+        return RedisLook(took_ms, None, error.detail)
+
+
+def redis_row(look: RedisLook) -> Row:
+    """Return what the Redis server is, how it keeps what it is told, and how fast it answers."""
+    answers = f"answers in {look.took_ms:.1f} ms"
+    server = look.server
+    if server is None:
+        return Row("redis", "ok", f"{look.fault}, {answers}")
     parts = [server.name]
     if server.is_durable:
         parts.append("append-only file")
@@ -35,7 +49,7 @@ def redis_row(store: OrderStore) -> Row:
         parts.append("NO append-only file: a restart loses orders, set appendonly yes")
     if server.evicts:
         parts.append("EVICTS keys when its memory is full: set maxmemory-policy noeviction")
-    text = ", ".join([*parts, f"answers in {took_ms:.1f} ms"])
+    text = ", ".join([*parts, answers])
     if server.evicts or not server.is_durable:
         return Row("redis", "failed", text)
     return Row("redis", "ok", text)
@@ -82,34 +96,53 @@ def algorithms_row(parts: Sequence[str], reasons: Mapping[str, str]) -> Row:
     return Row("models", "ok", text)
 
 
-def watched_rows(store: OrderStore) -> Iterator[Row]:
+def watched_rows(store: OrderStore, *, names_files: bool) -> Iterator[Row]:
     """Yield a row for each watched folder: what is in it, what waits, what was refused and why.
 
-    It names folders and files, which can hold words about patients.
+    `names_files`: name the folder, and a file of each kind, instead of counting the folders. Names
+    can hold words about patients.
     """
-    for view in store.arrivals.watched():
+    for number, view in enumerate(store.arrivals.watched(), 1):
         look = view.look
-        parts = [f"{look.path}: {look.slides} slides, {look.arriving} arriving"]
+        what = f"watched folder {number}"
+        text = f"{look.slides} slides, {look.arriving} arriving"
         if look.policy:
-            parts[0] += f", policy {look.policy}"
-        faults = []
-        if look.fault:
-            faults.append(look.fault)
-        if not view.courier:
-            faults.append("no courier looks at it now")
-        if view.waiting:
+            text += f", policy {look.policy}"
+        if names_files:
+            what = "watch"
+            text = f"{look.path}: {text}"
+        faults = _faults_of(view, names_files=names_files)
+        if not faults:
+            yield Row(what, "ok", text)
+            continue
+        text = "; ".join([text, *faults])
+        if not names_files:
+            text += ": slidelane doctor names them"
+        yield Row(what, "failed", text)
+
+
+def _faults_of(view: WatchedView, *, names_files: bool) -> list[str]:
+    faults = []
+    if view.look.fault:
+        fault = "not all of it can be looked at"
+        if names_files:
+            fault = view.look.fault
+        faults.append(fault)
+    if not view.courier:
+        faults.append("no courier looks at it now")
+    if view.waiting:
+        text = f"{len(view.waiting)} wait"
+        if names_files:
             path, code = next(iter(view.waiting.items()))
-            faults.append(f"{len(view.waiting)} wait, such as {path}: {code}")
-        if view.refused:
+            text += f", such as {path}: {code}"
+        faults.append(text)
+    if view.refused:
+        text = f"{len(view.refused)} were refused"
+        if names_files:
             path, problem = next(iter(view.refused.items()))
-            faults.append(
-                f"{len(view.refused)} were refused, such as {path}: {problem.get('code')}: "
-                f"{problem.get('detail')}"
-            )
-        state: Literal["ok", "failed"] = "ok"
-        if faults:
-            state = "failed"
-        yield Row("watch", state, "; ".join([*parts, *faults]))
+            text += f", such as {path}: {problem.get('code')}: {problem.get('detail')}"
+        faults.append(text)
+    return faults
 
 
 def space_row(what: str, folder: Path, shown: str, *, refused: str, full: str) -> Row:
@@ -120,15 +153,25 @@ def space_row(what: str, folder: Path, shown: str, *, refused: str, full: str) -
     """
     existing = _existing(folder.resolve())
     usage = shutil.disk_usage(existing)
-    text = f"{shown}: {usage.free / 1e9:.1f} GB of {usage.total / 1e9:.1f} GB free"
     try:
         with tempfile.TemporaryFile(dir=existing) as file:
             file.write(b"1")
     except OSError as error:
+        text = _free_text(shown, usage.total, usage.free)
         return Row(what, "failed", f"{text}, but {refused.format(error.strerror)}")
-    if usage.free < reserved_bytes(usage.total):
+    return room_row(what, shown, usage.total, usage.free, full=full)
+
+
+def room_row(what: str, shown: str, disk_bytes: int, free_bytes: int, *, full: str) -> Row:
+    """Return whether a disk has room; `shown` and `full` as in `space_row`."""
+    text = _free_text(shown, disk_bytes, free_bytes)
+    if free_bytes < reserved_bytes(disk_bytes):
         return Row(what, "failed", f"{text}, which is kept free: {full}")
     return Row(what, "ok", text)
+
+
+def _free_text(shown: str, disk_bytes: int, free_bytes: int) -> str:
+    return f"{shown}: {free_bytes / 1e9:.1f} GB of {disk_bytes / 1e9:.1f} GB free"
 
 
 def _existing(folder: Path) -> Path:

@@ -20,7 +20,14 @@ from broker.diagnostics import Row
 from broker.errors import TemporaryError
 from broker.order_store import OrderStore, WorkerView
 from broker.order_store.embedded_redis import find_server
-from broker.service_checks import models_row, redis_row, space_row, watched_rows, workers_row
+from broker.service_checks import (
+    look_at_redis,
+    models_row,
+    redis_row,
+    space_row,
+    watched_rows,
+    workers_row,
+)
 from broker.settings.config import Config, ConfigError, load
 from slidelane import container_checks, running_service
 from slidelane.http_probe import NoAnswerError
@@ -112,7 +119,7 @@ def _running(
         yield models_row(store, workers)
     if workers:
         yield running_service.slides_row(workers)
-    yield from watched_rows(store)
+    yield from watched_rows(store, names_files=True)
     settings = running_service.settings_here(workers)
     yield from _worker_checks(arguments, settings, is_running=bool(workers))
 
@@ -135,7 +142,7 @@ def _redis(config: Config, *, may_be_absent: bool) -> tuple[OrderStore | None, R
     except ConfigError as error:
         return None, _no_redis(config, error, may_be_absent=may_be_absent)
     try:
-        return store, redis_row(store)
+        return store, redis_row(look_at_redis(store))
     except TemporaryError as error:
         return None, Row("redis", "failed", f"{error.detail}; see broker.redis_url")
 
@@ -154,14 +161,8 @@ def _no_redis(config: Config, error: ConfigError, *, may_be_absent: bool) -> Row
 
 
 def _disk(data: Path) -> Row:
-    row = space_row(
-        "disk",
-        data,
-        str(data.resolve()),
-        refused="nothing can be written there ({}); see broker.data",
-        full="no slide would be fetched",
-    )
-    return _with_openness(row, data)
+    refused = "nothing can be written there ({}); see broker.data"
+    return _space("disk", data, refused=refused, full="no slide would be fetched")
 
 
 def _viewer(config: Config) -> Row:
@@ -174,18 +175,13 @@ def _viewer(config: Config) -> Row:
 
 def _uploads(folder: Path) -> Row:
     """Check the folder of the slides that callers send in, which the API makes when it needs it."""
-    row = space_row(
-        "uploads",
-        folder,
-        str(folder.resolve()),
-        refused="no slide can be sent in there ({}); see broker.uploads",
-        full="no slide is taken",
-    )
-    return _with_openness(row, folder)
+    refused = "no slide can be sent in there ({}); see broker.uploads"
+    return _space("uploads", folder, refused=refused, full="no slide is taken")
 
 
-def _with_openness(row: Row, folder: Path) -> Row:
-    """Say also who else may enter the folder, where nothing worse was found."""
+def _space(what: str, folder: Path, *, refused: str, full: str) -> Row:
+    """Return the row of a folder, and where nothing is wrong who else may enter it."""
+    row = space_row(what, folder, str(folder.resolve()), refused=refused, full=full)
     open_folder = openness(folder)
     if row.state != "ok" or not open_folder:
         return row

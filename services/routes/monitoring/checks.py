@@ -4,13 +4,14 @@ No row names a folder, a file or an address: they may hold words about patients,
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from broker.diagnostics import Row
 from broker.errors import OrderError, TemporaryError
+from broker.machine import Machine
 from broker.order_store import OrderStore, QueueView, WorkerView
-from broker.service_checks import models_row, redis_row, space_row, workers_row
+from broker.service_checks import models_row, room_row, space_row, watched_rows, workers_row
 from broker.settings.config import Config
 from services.slides.viewer_process.client import ViewerClient
 
@@ -32,19 +33,14 @@ async def viewer_row(viewer: ViewerClient) -> Row:
 
 
 def service_rows(
-    config: Config,
-    store: OrderStore,
-    workers: Sequence[WorkerView],
-    queues: Sequence[QueueView],
+    store: OrderStore, workers: Sequence[WorkerView], queues: Sequence[QueueView]
 ) -> Iterator[Row]:
-    """Yield the rows about Redis, workers, queues, disks, algorithms and watched folders."""
-    yield redis_row(store)
+    """Yield the rows about workers, queues, algorithms and watched folders."""
     yield workers_row(workers)
     yield _queues_row(queues)
-    yield from _space_rows(config)
     if any(worker.offered is not None for worker in workers):
         yield models_row(store, workers)
-    yield from _watched_rows(store)
+    yield from watched_rows(store, names_files=False)
 
 
 def _queues_row(queues: Sequence[QueueView]) -> Row:
@@ -54,42 +50,31 @@ def _queues_row(queues: Sequence[QueueView]) -> Row:
     return Row("queues", "ok", "whatever waits has workers")
 
 
-def _space_rows(config: Config) -> Iterator[Row]:
-    for name, folder in zip(("data", "storage"), config.broker.folders, strict=False):
-        yield space_row(
-            f"disk of {name}",
-            folder,
+def disk_rows(machines: Mapping[str, Machine]) -> Iterator[Row]:
+    """Yield whether the disks of folders have room, by the settings of `broker` that name them.
+
+    Whether workers can write there is not tried: the API may only read.
+    """
+    for name, machine in machines.items():
+        what = f"disk of {name}"
+        if machine.disk_bytes is None or machine.disk_free_bytes is None:
+            yield Row(what, "failed", f"broker.{name}: it is not there, or cannot be looked at")
+            continue
+        yield room_row(
+            what,
             f"broker.{name}",
-            refused="nothing can be written there ({})",
+            machine.disk_bytes,
+            machine.disk_free_bytes,
             full="no slide would be fetched",
         )
-    yield space_row(
+
+
+def uploads_row(config: Config) -> Row:
+    """Return whether the API can take slides that are sent in."""
+    return space_row(
         "uploads",
         config.broker.uploads_folder,
         "broker.uploads",
         refused="no slide can be sent in there ({})",
         full="no slide is taken",
     )
-
-
-def _watched_rows(store: OrderStore) -> Iterator[Row]:
-    for number, view in enumerate(store.arrivals.watched(), 1):
-        look = view.look
-        text = f"{look.slides} slides, {look.arriving} arriving"
-        if look.policy:
-            text += f", policy {look.policy}"
-        faults = []
-        if look.fault:
-            faults.append("it cannot be listed")
-        if not view.courier:
-            faults.append("no courier looks at it now")
-        if view.waiting:
-            faults.append(f"{len(view.waiting)} wait")
-        if view.refused:
-            faults.append(f"{len(view.refused)} were refused")
-        what = f"watched folder {number}"
-        if faults:
-            text += f"; {'; '.join(faults)}: slidelane doctor names them"
-            yield Row(what, "failed", text)
-        else:
-            yield Row(what, "ok", text)

@@ -1,6 +1,6 @@
 """Route that shows the whole service at once: this machine, Redis, workers, queues, algorithms."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -8,13 +8,18 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, Field, ValidationError
 
 from broker.diagnostics import Row
-from broker.errors import TemporaryError
-from broker.machine import machine_with
-from broker.order_store import OrderStore, WorkerView
+from broker.machine import Machine, machine_with
+from broker.order_store import OrderStore, ServerView, WorkerView
+from broker.service_checks import look_at_redis, redis_row
 from services.dependencies import Settings, Store, Viewer, may_read
 from services.responses.product import version
 from services.responses.views import ABSENT
-from services.routes.monitoring.checks import service_rows, viewer_row
+from services.routes.monitoring.checks import (
+    disk_rows,
+    service_rows,
+    uploads_row,
+    viewer_row,
+)
 from services.routes.monitoring.queues import WaitingQueueView, all_queues
 
 router = APIRouter(prefix="/v1/system", tags=["system"], dependencies=[Depends(may_read)])
@@ -140,16 +145,24 @@ def get_system(config: Settings, store: Store, viewer: ViewerRow) -> SystemView:
     """The service at a glance: machines, GPUs, Redis, workers, queues, algorithms, checks."""
     workers = store.workers()
     queues = all_queues(store)
-    checks = [*service_rows(config, store, workers, queues), viewer]
     shown = [_worker(worker) for worker in workers]
-    machine = machine_with(config.broker.data)
+    machines = _machines(config)
+    machine = machines["data"]
+    redis = look_at_redis(store)
+    checks = [
+        redis_row(redis),
+        *service_rows(store, workers, queues),
+        *disk_rows(machines),
+        uploads_row(config),
+        viewer,
+    ]
     return SystemView(
         version=version(),
         cpu=CpuView(cores=machine.cores, load_1m=machine.load_1m),
         memory=SpaceView(bytes=machine.memory_bytes, free_bytes=machine.memory_free_bytes),
-        disk=_disks(config),
+        disk=_disks(machines),
         gpus=_gpus(shown),
-        redis=_redis(store),
+        redis=_redis(redis.server),
         workers=shown,
         queues=[WaitingQueueView.of(queue) for queue in queues],
         algorithms=_algorithms(store, workers),
@@ -158,14 +171,20 @@ def get_system(config: Settings, store: Store, viewer: ViewerRow) -> SystemView:
     )
 
 
-def _disks(config: Settings) -> list[DiskView]:
-    disks = []
-    for name, folder in zip(("data", "storage"), config.broker.folders, strict=False):
-        machine = machine_with(folder)
-        disks.append(
-            DiskView(folder=name, bytes=machine.disk_bytes, free_bytes=machine.disk_free_bytes)
-        )
-    return disks
+def _machines(config: Settings) -> dict[str, Machine]:
+    """Return this machine with the disk of each folder, by the setting that names the folder."""
+    names = ("data", "storage")
+    return {
+        name: machine_with(folder)
+        for name, folder in zip(names, config.broker.folders, strict=False)
+    }
+
+
+def _disks(machines: Mapping[str, Machine]) -> list[DiskView]:
+    return [
+        DiskView(folder=name, bytes=machine.disk_bytes, free_bytes=machine.disk_free_bytes)
+        for name, machine in machines.items()
+    ]
 
 
 def _worker(worker: WorkerView) -> LivingWorkerView:
@@ -203,13 +222,10 @@ def _gpus(workers: Sequence[LivingWorkerView]) -> list[GpuView]:
     return list(found.values())
 
 
-def _redis(store: OrderStore) -> RedisView:
-    try:
-        server = asdict(store.server())
-    except TemporaryError:
-        # Its access list may forbid the question; where it is away, the next one fails.
+def _redis(server: ServerView | None) -> RedisView:
+    if server is None:
         return RedisView(name=None, durable=None, evicts=None)
-    return RedisView(name=server["name"], durable=server["is_durable"], evicts=server["evicts"])
+    return RedisView(name=server.name, durable=server.is_durable, evicts=server.evicts)
 
 
 def _algorithms(store: OrderStore, workers: Sequence[WorkerView]) -> list[OrderableView]:

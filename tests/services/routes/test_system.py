@@ -1,13 +1,17 @@
 """`GET /v1/system`: what is known of the service, and nothing that is secret."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
 
 from broker.errors import Problem
+from broker.machine import machine_with
 from broker.order_store import OrderStore
 from broker.order_store.arrivals import Arrival, Look
 from broker.orders.algorithm_card import Announcement
+from services.routes.monitoring.checks import disk_rows
 from tests.services.conftest import CARD
 from tests.support.orders import a_request
 
@@ -74,6 +78,19 @@ def test_the_checks_are_rows_of_doctor(api: TestClient, announced: OrderStore) -
     assert rows["viewer"]["state"] == "absent"
     assert "slides are ordered all the same" in rows["viewer"]["message"]
     assert rows["disk of data"]["message"].startswith("broker.data: ")
+
+
+def test_a_disk_is_judged_by_what_is_read_of_it(tmp_path: Path) -> None:
+    """In containers the API reads results alone, so that nothing is written there to find out."""
+    data = replace(machine_with(tmp_path), disk_bytes=10**12, disk_free_bytes=10**11)
+    full = replace(data, disk_free_bytes=10**8)
+    away = machine_with(tmp_path / "away")
+    rows = list(disk_rows({"data": data, "storage": full})) + list(disk_rows({"storage": away}))
+    assert [(row.what, row.state) for row in rows] == [
+        ("disk of data", "ok"), ("disk of storage", "failed"), ("disk of storage", "failed")
+    ]  # fmt: skip
+    assert rows[1].message.endswith("which is kept free: no slide would be fetched")
+    assert "not there" in rows[2].message
 
 
 def test_work_that_no_worker_takes_is_a_fault(api: TestClient, announced: OrderStore) -> None:
